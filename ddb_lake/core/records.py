@@ -1,0 +1,41 @@
+"""The change record: one insert, modify, remove or assertion, whatever envelope it came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+AttributeValue: TypeAlias = dict[str, Any]
+"""One DynamoDB JSON value, `{"S": "x"}`; B and BS hold base64 text, encoded once."""
+
+Item: TypeAlias = dict[str, AttributeValue]
+"""Attribute name to value."""
+
+Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental"]
+EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """What one landed record says, in one shape for all envelopes of `formats.md`.
+
+    `changed_us` is UTC microseconds since the epoch, normalised by the record's declared precision.
+    INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
+    incremental export: the state, as of `asserted_us`, of this key).
+    """
+
+    kind: Kind
+    event_name: EventName
+    changed_us: int
+    keys: Item
+    new_image: Item | None = None
+    old_image: Item | None = None
+    table: str | None = None  # the source table's name, where the envelope gives one
+    event_id: str | None = None
+    sequence_number: str | None = None  # DynamoDB Streams only: orders the records of one stream
+    stream: str | None = None  # DynamoDB Streams only: its ARN
+    kinesis_sequence: str | None = None  # stamped by the transform Lambda
+    shard: str | None = None
+    arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
+    asserted_us: int | None = None  # assertions only: the export's (exclusive) end
+    ttl: bool = False  # removed by DynamoDB's Time to Live
