@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""AWS clients, objects, exports and the source table. The only home of boto3."""

@@ -39,3 +39,15 @@ class ChangeRecord:
     arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
     asserted_us: int | None = None  # assertions only: the export's (exclusive) end
     ttl: bool = False  # removed by DynamoDB's Time to Live
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Bytes that gave no change record, on their way to quarantine.
+
+    `reason` names the field or the fault and what to do about it, never an item's values. `raw` is the
+    smallest piece of the landed object that can be read again on its own once the reason is mended.
+    """
+
+    reason: str
+    raw: bytes

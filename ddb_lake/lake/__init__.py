@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Iceberg tables: create, plan, commit, maintain. The only home of pyiceberg."""

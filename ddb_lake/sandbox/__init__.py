@@ -1,1 +1,31 @@
-"""Placeholder."""
+"""The embedded AWS stand-in: moto, and what moto lacks, over HTTP on loopback.
+
+Production code does not know it is there: only the environment differs. Needs the `sandbox` extra.
+"""
+
+from ddb_lake.errors import ConfigError
+
+try:
+    import moto as _moto  # noqa: F401  # only to say plainly what is missing
+except ModuleNotFoundError as error:
+    raise ConfigError("the sandbox needs moto: install ddb-lake[sandbox]") from error
+
+from ddb_lake.sandbox.clock import Clock
+from ddb_lake.sandbox.destinations import StreamFaults
+from ddb_lake.sandbox.export_requests import ExportOptions
+from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
+from ddb_lake.sandbox.serve import serve
+from ddb_lake.sandbox.server import Sandbox
+from ddb_lake.sandbox.traffic import Traffic, create_orders_table
+
+__all__ = [
+    "Clock",
+    "Delivery",
+    "DeliveryStream",
+    "ExportOptions",
+    "Sandbox",
+    "StreamFaults",
+    "Traffic",
+    "create_orders_table",
+    "serve",
+]

@@ -1,0 +1,148 @@
+"""Objects in S3 and in local folders, behind the same few calls: list, read, download, exists."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from ddb_lake.aws.session import client
+from ddb_lake.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One object as it was when listed.
+
+    `version` changes when its content is rewritten: the ETag in S3; size and modification time in a folder.
+    """
+
+    uri: str
+    version: str
+    size_bytes: int
+    modified_us: int
+
+
+class ObjectStore:
+    """Reads landed objects; writes nothing. URIs are `s3://bucket/key`, `file://…` or local paths."""
+
+    def __init__(self) -> None:
+        self._s3: Any = None
+
+    @property
+    def s3(self) -> Any:
+        """The S3 client, made on first use."""
+        if self._s3 is None:
+            self._s3 = client("s3")
+        return self._s3
+
+    def list(self, uri: str) -> Iterator[ObjectRef]:
+        """The objects at or below `uri`, in key order. Files and folders whose name begins with '.' are left out.
+
+        Raises UsageError if a local path does not exist; an S3 prefix without objects gives none.
+        """
+        if uri.startswith("s3://"):
+            yield from self._list_s3(uri)
+            return
+        path = local_path(uri)
+        if path.is_file():
+            yield _file_ref(path)
+        elif path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            yield from (_file_ref(p) for p in inside if not _hidden(p.relative_to(path)))
+        else:
+            raise UsageError(f"{uri}: no such file or folder")
+
+    def read(self, uri: str) -> bytes:
+        """The bytes of an object."""
+        if uri.startswith("s3://"):
+            bucket, key = split_s3(uri)
+            body: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return body
+        return local_path(uri).read_bytes()
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is an object of exactly this name."""
+        if not uri.startswith("s3://"):
+            return local_path(uri).is_file()
+        bucket, key = split_s3(uri)
+        return any(page.key == key for page in self._keys(bucket, key, limit=1))
+
+    def download(self, uri: str, target: Path) -> Path:
+        """The object as a local file: itself if it is one, else a copy at `target`."""
+        if not uri.startswith("s3://"):
+            return local_path(uri)
+        bucket, key = split_s3(uri)
+        with target.open("wb") as file:
+            shutil.copyfileobj(self.s3.get_object(Bucket=bucket, Key=key)["Body"], file, 1 << 20)
+        return target
+
+    def _list_s3(self, uri: str) -> Iterator[ObjectRef]:
+        bucket, key = split_s3(uri)
+        found = False
+        if key and not key.endswith("/"):
+            for entry in self._keys(bucket, key, limit=1):
+                if entry.key == key:
+                    yield entry.ref
+                    return
+            key += "/"
+        for entry in self._keys(bucket, key):
+            found = True
+            if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(key))):
+                yield entry.ref
+        if not found and key.endswith("/"):
+            yield from (entry.ref for entry in self._keys(bucket, key[:-1]) if not entry.key.endswith("/"))
+
+    def _keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[_Entry]:
+        settings = {"MaxItems": limit, "PageSize": limit} if limit else {}
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, PaginationConfig=settings)
+        for page in pages:
+            for found in page.get("Contents", ()):
+                modified_us = int(found["LastModified"].timestamp() * 1_000_000)
+                ref = ObjectRef(f"s3://{bucket}/{found['Key']}", found["ETag"].strip('"'), found["Size"], modified_us)
+                yield _Entry(found["Key"], ref)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    key: str
+    ref: ObjectRef
+
+
+def local_path(uri: str) -> Path:
+    """The absolute path of a local URI."""
+    path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri).expanduser()
+    if "://" in uri and not uri.startswith("file://"):
+        raise UsageError(f"{uri}: only s3://, file:// and local paths are read")
+    return path.resolve()
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise UsageError(f"{uri}: no bucket")
+    return bucket, key
+
+
+def join(folder: str, name: str) -> str:
+    """The URI of `name` below `folder`."""
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def modified(ref: ObjectRef) -> datetime:
+    """When the object was last written."""
+    return datetime.fromtimestamp(ref.modified_us / 1e6, UTC)
+
+
+def _file_ref(path: Path) -> ObjectRef:
+    status = path.stat()
+    return ObjectRef(str(path), f"{status.st_size}-{status.st_mtime_ns}", status.st_size, status.st_mtime_ns // 1000)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -1,0 +1,63 @@
+"""AWS clients by the standard AWS variables (`AWS_ENDPOINT_URL` included), with a role assumed where one is given."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.session import get_session
+
+from ddb_lake.engine.connection import S3Access
+
+_CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32)
+
+
+@lru_cache(maxsize=32)
+def session(region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> boto3.Session:
+    """A boto3 session; with `role_arn`, one whose credentials are the role's and renew themselves."""
+    base = boto3.Session(region_name=region)
+    if role_arn is None:
+        return base
+
+    def assume() -> dict[str, str]:
+        arguments = {"RoleArn": role_arn, "RoleSessionName": "ddb-lake"}
+        if external_id:
+            arguments["ExternalId"] = external_id
+        found = base.client("sts", config=_CONFIG).assume_role(**arguments)["Credentials"]  # type: ignore[arg-type]
+        return {
+            "access_key": found["AccessKeyId"],
+            "secret_key": found["SecretAccessKey"],
+            "token": found["SessionToken"],
+            "expiry_time": found["Expiration"].isoformat(),
+        }
+
+    inner = get_session()
+    inner._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]
+        metadata=assume(), refresh_using=assume, method="sts-assume-role"
+    )
+    return boto3.Session(botocore_session=inner, region_name=region or base.region_name)
+
+
+def client(service: str, region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> Any:
+    """A client of an AWS service."""
+    return session(region, role_arn, external_id).client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+def s3_access() -> S3Access | None:
+    """What DuckDB needs to read and write S3 as this process does; None without credentials."""
+    current = session()
+    credentials = current.get_credentials()
+    if credentials is None:
+        return None
+    frozen = credentials.get_frozen_credentials()
+    return S3Access(
+        region=current.region_name or "us-east-1",
+        key_id=frozen.access_key or "",
+        secret=frozen.secret_key or "",
+        session_token=frozen.token,
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+    )

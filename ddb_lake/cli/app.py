@@ -1,0 +1,131 @@
+"""The root command: which commands there are, loaded on demand, and how they end.
+
+A new command is one module and one line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from ddb_lake.cli.command import SHARED_OPTIONS
+from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, explain, is_broken_pipe, status
+from ddb_lake.cli.invocation import Invocation
+
+COMMANDS = {
+    "demo": "ddb_lake.cli.embedded:demo",
+    "sandbox": "ddb_lake.cli.embedded:sandbox",
+    "export": "ddb_lake.cli.export:export",
+    "load": "ddb_lake.cli.load:load",
+    "apply": "ddb_lake.cli.apply:apply",
+    "sync": "ddb_lake.cli.sync:sync",
+    "dump": "ddb_lake.cli.dump:dump",
+    "query": "ddb_lake.cli.query:query",
+    "status": "ddb_lake.cli.status:status",
+    "quarantine": "ddb_lake.cli.quarantine:quarantine",
+    "compact": "ddb_lake.cli.compact:compact",
+    "init": "ddb_lake.cli.init:init",
+    "doctor": "ddb_lake.cli.doctor:doctor",
+}
+"""Name of each command, in the order of `--help`, and where it is defined."""
+
+
+class RootGroup(click.Group):
+    """Imports a command's module when it is asked for, and turns every error into one line and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The commands in the order of the registry."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+        """The command of that name, imported now; None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with what was probably meant when there is no such command."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"no such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and leave with the exit status; with `standalone_mode=False`, let errors through."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        invocation = extra.setdefault("obj", Invocation())
+        try:
+            outcome = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            _leave(error, invocation.debug)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _leave(error: BaseException, debug: bool) -> NoReturn:
+    if is_broken_pipe(error):
+        _silence_stdout()
+        sys.exit(BROKEN_PIPE_STATUS)
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(INTERRUPT_STATUS)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(explain(error), err=True)
+    sys.exit(status(error))
+
+
+def _silence_stdout() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush does not complain about the reader that left."""
+    import os
+
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):  # a stdout without a descriptor has nothing to flush to
+        sys.stdout = None
+
+
+@click.group(
+    cls=RootGroup,
+    params=list(SHARED_OPTIONS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `ddb-lake demo`, or with `ddb-lake init` and `ddb-lake doctor`.",
+)
+@click.version_option(package_name="ddb-lake", prog_name="ddb-lake")
+def cli() -> None:
+    """Exact, fresh, queryable copies of Amazon DynamoDB tables in an Apache Iceberg lake."""
+
+
+def main() -> None:
+    """Entry point of `ddb-lake`."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # notices between libraries are nothing a user can act on
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character gets its escape
+    cli.main(prog_name="ddb-lake")

@@ -1,0 +1,88 @@
+"""`ddb-lake apply`: landed change objects into changelog and current."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output import write_document
+from ddb_lake.cli.quantities import counted, span_text
+from ddb_lake.cli.reporting import note, warn
+
+if TYPE_CHECKING:
+    from ddb_lake.stages.apply import ApplyResult
+
+
+@command(
+    "apply",
+    "Apply landed change objects.",
+    "ddb-lake apply orders s3://landing/orders/2024/05/14/",
+    "ddb-lake apply orders changes-1.gz changes-2.gz",
+)
+@table_argument
+@click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@json_option
+@pass_invocation
+def apply(invocation: Invocation, table: str, uris: tuple[str, ...], as_json: bool) -> None:
+    """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
+
+    Records that name another configured table go there; records of tables that are not configured are counted.
+    Applying an object again changes nothing.
+    """
+    from ddb_lake.stages.apply import apply_objects
+
+    with invocation.lake(table) as lake:
+        result = apply_objects(lake, table, uris)
+    report_apply(result, as_json)
+
+
+def report_apply(result: ApplyResult, as_json: bool) -> None:
+    """Say what applying objects did."""
+    if as_json:
+        write_document(asdict(result))
+    else:
+        for line in applied_lines(result):
+            click.echo(line)
+    remark_apply(result)
+
+
+def remark_apply(result: ApplyResult) -> None:
+    """What a user should know beyond the result, on stderr."""
+    if result.objects == 0:
+        warn(f"{result.table}: no objects found there")
+    for name, ingested in result.tables.items():
+        warn_quarantined(name, ingested.quarantined)
+    if result.other_tables:
+        counts = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.other_tables.items()))
+        warn(f"records of tables that are not configured were left in landing: {counts}")
+    for current in result.current.values():
+        for remark in current.notes:
+            note(remark)
+
+
+def warn_quarantined(table: str, count: int) -> None:
+    """Say that records went to quarantine, if any did."""
+    if count:
+        records = counted(count, "record went", "records went")
+        warn(f"{table}: {records} to quarantine; see `ddb-lake quarantine list {table}`")
+
+
+def applied_lines(result: ApplyResult) -> list[str]:
+    """Applied objects, a line a table."""
+    known = f", {result.already_ingested:,} of them applied before" if result.already_ingested else ""
+    lines = [f"{counted(result.objects, 'object')}{known}, {span_text(result.seconds)}"]
+    for name in sorted({*result.tables, *result.current}):
+        parts = []
+        if (ingested := result.tables.get(name)) is not None:
+            parts.append(f"{ingested.new:,} new of {counted(ingested.records, 'record')}")
+            parts.append(counted(ingested.duplicates, "duplicate"))
+        if (current := result.current.get(name)) is not None:
+            late = f", {current.late:,} late" if current.late else ""
+            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{late}")
+            parts.append(f"now {counted(current.rows, 'row')}")
+        lines.append(f"{name}: {'; '.join(parts)}.")
+    return lines

@@ -1,0 +1,59 @@
+"""`ddb-lake doctor`: what is missing or misconfigured here, and how to mend it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+
+from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.diagnosis import Finding
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output import write_document
+from ddb_lake.cli.tables import printable
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
+
+
+@command(
+    "doctor", "Find what is missing or misconfigured.", "ddb-lake doctor", "ddb-lake --config lake.yaml doctor --json"
+)
+@json_option
+@pass_invocation
+def doctor(invocation: Invocation, as_json: bool) -> None:
+    """Check installation, configuration, warehouse, catalog, AWS and clock, and say how to mend what is wrong.
+
+    Reads only: nothing is created or changed. What needs AWS is skipped where nothing configured needs it.
+    Exit status 1 if a check fails.
+    """
+    from ddb_lake.cli.doctor_aws import examine_aws
+    from ddb_lake.cli.doctor_local import examine_configuration, examine_installation, examine_lake
+
+    findings: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+
+    examine_installation(report)
+    settings = examine_configuration(report, invocation)
+    if settings is not None:
+        examine_lake(report, settings)
+        examine_aws(report, settings)
+    counts = Counter(finding.state for finding in findings)
+    if as_json:
+        write_document({"ok": not counts["fail"], "checks": findings})
+    else:
+        click.echo(
+            f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, {counts['skip']} skipped."
+        )
+    if counts["fail"]:
+        click.get_current_context().exit(1)
+
+
+def _show(finding: Finding) -> None:
+    state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+    click.echo(f"{state}  {finding.check}: {printable(finding.found)}")
+    if finding.next_step:
+        click.echo(f"      next: {finding.next_step}")

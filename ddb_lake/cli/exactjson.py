@@ -1,0 +1,87 @@
+"""JSON without loss: every digit of integers and decimals as a JSON number, never through a float.
+
+Timestamps and dates are ISO 8601 strings, bytes are base64, NaN and the infinities are null, frozen results are
+objects by field name.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+
+
+def encode(value: Any, indent: bool = False) -> bytes:
+    """The JSON text of a value in UTF-8, without a newline at the end."""
+    options = _OPTIONS | (orjson.OPT_INDENT_2 if indent else 0)
+    try:
+        return orjson.dumps(value, default=_foreign, option=options)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, a key that is no scalar: rare, so tried second
+        return orjson.dumps(_spelled(value), default=_foreign, option=options)
+
+
+def text(value: Any) -> str | None:
+    """A value as the text of one cell: as in JSON, without the quotes of a string. None stays None."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    encoded = encode(value).decode()
+    return encoded[1:-1] if encoded.startswith('"') else encoded
+
+
+def _foreign(value: Any) -> Any:
+    """What orjson does not know by itself."""
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f")) if value.is_finite() else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, timedelta):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    if isinstance(value, datetime | date | time):  # with a zone that orjson does not know
+        return value.isoformat()
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _spelled(value: Any) -> Any:
+    """The value with what orjson refuses spelled out: integers as raw digits, lone surrogates as escapes."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return orjson.Fragment(str(value))
+    if isinstance(value, str):
+        return _well_formed(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _spelled(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {_name(name): _spelled(member) for name, member in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [_spelled(member) for member in value]
+    return value
+
+
+def _name(name: Any) -> str:
+    if isinstance(name, str):
+        return _well_formed(name)
+    return text(name) or "null"
+
+
+def _well_formed(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")

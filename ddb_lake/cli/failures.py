@@ -1,0 +1,79 @@
+"""How errors end a run: one line with the next step, and an exit status.
+
+0 done; 1 a check failed or data is in doubt; 2 wrong use; 130 interrupted; 141 the reader of stdout left.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from pathlib import PurePath
+
+import click
+
+from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
+
+WRONG_USE_STATUS = 2
+INTERRUPT_STATUS = 130
+BROKEN_PIPE_STATUS = 141
+
+_SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
+"""Libraries whose messages name services, tables and files, never an item's values."""
+
+
+def status(error: BaseException) -> int:
+    """The exit status that an error stands for."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    return WRONG_USE_STATUS if isinstance(error, UsageError) else 1
+
+
+def explain(error: BaseException) -> str:
+    """What is said of an error on stderr. Never an item's values: messages of unknown origin are left out."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.ctx.get_usage()}\n{_line(error.format_message())}\n{_try_help(error.ctx)}"
+    if isinstance(error, click.ClickException):
+        return _line(error.format_message())
+    return _line(_message(error))
+
+
+def is_broken_pipe(error: BaseException) -> bool:
+    """Whether the reader of our output has gone."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def _line(message: str) -> str:
+    return f"{click.style('Error:', fg='red')} {' '.join(message.split())}"
+
+
+def _try_help(ctx: click.Context) -> str:
+    return f"Try `{ctx.command_path} --help`."
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, CommitStateUnknown):
+        return f"{error} Look at `ddb-lake status` before running it again."
+    if isinstance(error, TransientError):
+        return f"{error} Run the command again: nothing is applied twice."
+    if isinstance(error, DdbLakeError):
+        return str(error)
+    if isinstance(error, ImportError):
+        return f"{error}; the installation is incomplete: see `ddb-lake doctor`."
+    origin = type(error).__module__.partition(".")[0]
+    if origin == "botocore":
+        return f"AWS: {_first_line(error)}; `ddb-lake doctor` shows what is missing."
+    if isinstance(error, OSError) or origin in _SPEAKING:
+        return f"{_first_line(error)}; `ddb-lake doctor` may show why, --debug shows where."
+    return f"unexpected {type(error).__name__} in {_place(error)}; run it again with --debug and report the traceback."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".;") if lines else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """File and function of ours that the error passed last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "ddb_lake" in PurePath(frame.filename).parts] or list(frames)
+    return f"{PurePath(ours[-1].filename).stem}.{ours[-1].name}" if ours else "an unknown place"

@@ -1,0 +1,59 @@
+"""One run of the command line: which configuration it uses, and the lake it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.reporting import Reporter
+
+if TYPE_CHECKING:
+    from ddb_lake.config import LakeSettings
+    from ddb_lake.stages.lake import Lake
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The options that all commands share."""
+
+    config: Path | None = None
+    debug: bool = False
+
+    def file(self) -> Path:
+        """The configuration file. Raises ConfigError if there is none."""
+        from ddb_lake.config import find_file
+
+        return self.config or find_file(Path.cwd())
+
+    def settings(self) -> LakeSettings:
+        """The configuration, read now. Raises ConfigError."""
+        from ddb_lake.config import load_settings
+
+        return load_settings(self.file())
+
+    @contextmanager
+    def lake(self, *tables: str, bars: bool = True) -> Iterator[Lake]:
+        """The open lake, with progress and warnings on stderr.
+
+        Args:
+            tables: names that must be configured.
+            bars: whether progress bars may be shown (on a terminal only).
+
+        Raises:
+            ConfigError: the configuration is wrong, or a table is not in it.
+        """
+        settings = self.settings()
+        for table in tables:
+            settings.table(table)
+        from ddb_lake.stages.lake import open_lake
+
+        with Reporter(bars) as reporter, open_lake(settings, reporter.progress, reporter.warn) as lake:
+            yield lake
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -1,0 +1,68 @@
+"""`ddb-lake load`: a finished export into the lake."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.moments import moment_text
+from ddb_lake.cli.output import write_document
+from ddb_lake.cli.quantities import counted, span_text
+from ddb_lake.cli.reporting import note
+
+if TYPE_CHECKING:
+    from ddb_lake.stages.load import LoadResult
+
+
+@command(
+    "load",
+    "Load a finished export, full or incremental.",
+    "ddb-lake load orders --export s3://exports/orders/AWSDynamoDB/01715685260608-c488b4e1/manifest-summary.json",
+    "ddb-lake load orders ./export-folder",
+)
+@table_argument
+@click.argument("uri", required=False, metavar="[URI]")
+@click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
+@json_option
+@pass_invocation
+def load(invocation: Invocation, table: str, uri: str | None, export_uri: str | None, as_json: bool) -> None:
+    """Load a finished export of TABLE, full or incremental.
+
+    The export is named by its manifest-summary.json, or by a folder with exactly one below it. Loading it twice
+    changes nothing.
+    """
+    if (uri is None) == (export_uri is None):
+        raise click.UsageError("name one export: `--export URI`")
+    from ddb_lake.stages.load import load_export
+
+    with invocation.lake(table) as lake:
+        result = load_export(lake, table, uri or export_uri or "")
+    report_load(result, as_json)
+
+
+def report_load(result: LoadResult, as_json: bool) -> None:
+    """Say what loading an export did."""
+    if as_json:
+        write_document(asdict(result))
+    else:
+        click.echo(loaded_text(result))
+    remark_load(result)
+
+
+def remark_load(result: LoadResult) -> None:
+    """What a user should know beyond the result, on stderr."""
+    for remark in result.notes:
+        note(remark)
+
+
+def loaded_text(result: LoadResult) -> str:
+    """A loaded export in one line."""
+    what = f"{result.export_type.lower()} export {result.export_id} of {moment_text(result.export_us)}"
+    if result.already_loaded:
+        return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
+    read = f"{counted(result.items, 'item')} in {counted(result.files, 'file')}"
+    return f"{result.table}: loaded {what}: {read}, {span_text(result.seconds)}; now {counted(result.rows, 'row')}."

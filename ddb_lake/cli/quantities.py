@@ -1,0 +1,35 @@
+"""Counts, lengths of time and sizes as people read them."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 item`, `1,234 items`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span_text(seconds: float | None, unknown: str = "-") -> str:
+    """A length of time in its two largest units: `2 d 3 h`, `4 min 10 s`, `3.2 s`."""
+    if seconds is None:
+        return unknown
+    if abs(seconds) < 60:
+        return f"{seconds:.1f} s"
+    sign, left = ("-" if seconds < 0 else ""), int(abs(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return sign + " ".join(parts[:2])
+
+
+def size_text(size_bytes: int | None, unknown: str = "-") -> str:
+    """A number of bytes in the unit that suits it, by 1024."""
+    if size_bytes is None:
+        return unknown
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"

@@ -1,0 +1,63 @@
+"""`ddb-lake query`: DuckDB SQL over the lake's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import click
+
+from ddb_lake.cli.command import command
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output import csv_lines, json_array, write_lines
+from ddb_lake.cli.quantities import counted
+from ddb_lake.cli.tables import show
+from ddb_lake.errors import TerminalError, UsageError
+
+
+@command(
+    "query",
+    "Run SQL over the lake.",
+    'ddb-lake query "SELECT status, count(*) FROM orders GROUP BY 1"',
+    "ddb-lake query --json \"FROM orders_changes WHERE event_name = 'REMOVE'\"",
+)
+@click.argument("sql", metavar="SQL")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects, numbers with all their digits.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
+@pass_invocation
+def query(invocation: Invocation, sql: str, as_json: bool, as_csv: bool) -> None:
+    """Run SQL over the lake with DuckDB.
+
+    Each table goes by its name, its changelog by <table>_changes, what could not be parsed by <table>_quarantine.
+    A name with characters other than letters, digits and _ stands in double quotes. Timestamps are UTC.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    from ddb_lake.stages.query import run_query
+
+    with invocation.lake(bars=False) as lake, _sql_errors(), run_query(lake, sql) as result:
+        rows = chain.from_iterable(result.batches())
+        if as_json:
+            write_lines(json_array(result.columns, rows))
+        elif as_csv:
+            write_lines(csv_lines(result.columns, rows))
+        else:
+            click.echo(f"({counted(show(result.columns, rows), 'row')})")
+
+
+@contextmanager
+def _sql_errors() -> Iterator[None]:
+    """DuckDB's complaints about the statement are wrong use; what it cannot read or hold is a failure."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+        raise UsageError(f'{_without_excerpt(error)} (`ddb-lake query "SHOW TABLES"` lists the tables)') from error
+    except duckdb.Error as error:
+        raise TerminalError(_without_excerpt(error)) from error
+
+
+def _without_excerpt(error: Exception) -> str:
+    return str(error).partition("\n\nLINE ")[0].strip()

@@ -1,0 +1,94 @@
+"""`ddb-lake status`: what the lake holds and how far behind it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.moments import moment_text
+from ddb_lake.cli.output import write_document
+from ddb_lake.cli.quantities import size_text, span_text
+from ddb_lake.cli.tables import show, show_facts
+
+if TYPE_CHECKING:
+    from ddb_lake.stages.status import TableStatus
+
+
+@command(
+    "status", "Show what the lake holds and how far behind it is.", "ddb-lake status", "ddb-lake status orders --json"
+)
+@click.argument("table", required=False, metavar="[TABLE]")
+@json_option
+@pass_invocation
+def status(invocation: Invocation, table: str | None, as_json: bool) -> None:
+    """Show rows, lag, watermark, files, bytes, exports and quarantine of TABLE, or of all tables.
+
+    With --json: an object for TABLE; for all tables {"tables": [...]}.
+    """
+    from ddb_lake.stages.status import table_status
+
+    named = [table] if table else []
+    with invocation.lake(*named) as lake:
+        names = named or [known.name for known in lake.settings.tables]
+        found = [table_status(lake, name) for name in names]
+    if as_json:
+        documents = [status_document(one) for one in found]
+        write_document(documents[0] if table else {"tables": documents})
+    elif table:
+        show_facts(_facts(found[0]))
+    else:
+        _show_all(found)
+
+
+def status_document(found: TableStatus) -> dict[str, Any]:
+    """A table's status as JSON has it."""
+    return asdict(found)
+
+
+def _show_all(found: list[TableStatus]) -> None:
+    headers = ("table", "rows", "changes", "watermark", "lag", "pending", "quarantined", "files", "size")
+    show(
+        headers,
+        [
+            (
+                one.table,
+                one.rows,
+                one.changes,
+                moment_text(one.watermark_us),
+                span_text(one.lag_s),
+                one.pending_batches,
+                one.quarantined,
+                one.files,
+                size_text(one.bytes),
+            )
+            for one in found
+        ],
+    )
+
+
+def _facts(found: TableStatus) -> list[tuple[str, Any]]:
+    exports = len(found.exports)
+    return [
+        ("table", found.table),
+        ("rows", f"{found.rows:,}"),
+        ("columns", found.columns),
+        ("change records", f"{found.changes:,}"),
+        ("first change", moment_text(found.first_change_us)),
+        ("last change", moment_text(found.last_change_us)),
+        ("watermark", moment_text(found.watermark_us)),
+        ("lag", span_text(found.lag_s)),
+        ("pending batches", found.pending_batches),
+        ("base export", moment_text(found.base_export_us)),
+        ("horizon", moment_text(found.horizon_us)),
+        ("exports loaded", exports),
+        ("tombstones", f"{found.tombstones:,}"),
+        ("quarantined", f"{found.quarantined:,}"),
+        ("files", f"{found.files:,} and {found.delete_files:,} of deletes ({found.deleted_rows:,} rows)"),
+        ("size", size_text(found.bytes)),
+        ("snapshots", found.snapshots),
+        ("snapshot", found.snapshot_id),
+    ]

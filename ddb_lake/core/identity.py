@@ -1,0 +1,47 @@
+"""When two landed records are the same record."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import orjson
+
+from ddb_lake.core.attributes import canonical_item, needs_canonical
+from ddb_lake.core.records import ChangeRecord, Item
+
+
+def record_id(record: ChangeRecord) -> bytes:
+    """16 bytes that are equal for two landings of one record, and differ for different records.
+
+    Delivery is at least once: Kinesis, Firehose and retries repeat a record with the same eventID. But the ID alone
+    does not identify: fixtures and hand-made records use "1" over and over, and a record that was dropped as
+    a duplicate would be lost. So the content counts as well, in its canonical form: event, time, keys, both
+    images, the Streams sequence number and, for an assertion, the time it speaks of. Two different records
+    then both survive, and of a true duplicate everything is the same.
+
+    How a record travelled does not count: arrival, shard, table and the TTL mark. Its Kinesis sequence number
+    does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
+    unknown whether they are one change.
+    """
+    text = _text(record, record.keys, record.new_image, record.old_image)
+    if needs_canonical(text):
+        text = _text(
+            record, *(item and canonical_item(item) for item in (record.keys, record.new_image, record.old_image))
+        )
+    return blake2b(text, digest_size=16).digest()
+
+
+def _text(record: ChangeRecord, keys: Item | None, new_image: Item | None, old_image: Item | None) -> bytes:
+    """JSON of all that counts, with sorted names: no two lists of fields read alike, and absent is not empty."""
+    fields = (
+        record.event_id,
+        record.event_name,
+        record.changed_us,
+        record.sequence_number,
+        record.asserted_us,
+        record.kinesis_sequence if record.event_id is None else None,
+        keys,
+        new_image,
+        old_image,
+    )
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)

@@ -1,0 +1,101 @@
+"""JSON bytes to Python objects, without rounding a number or dropping a member in silence.
+
+orjson decodes; it is strict (UTF-8, no NaN, no lone surrogate, at most 1024 levels) and fast. Two things it does
+are loss, and are mended here: of members with the same name it keeps the last, and plain numbers become
+64-bit integers and floats.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from ddb_lake.core.numbers import NumberText
+from ddb_lake.errors import UndecodableError
+
+_NAME_ENDS: Final = re.compile(rb'"[ \t\r\n]*+:')
+
+
+def loads(raw: bytes) -> Any:
+    """The decoded JSON text, or None when it is none (or is `null`, which is no record either)."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
+    """`value`, which is `loads(raw)`, made sure of: no member was dropped and, if `plain`, no number rounded.
+
+    Args:
+        plain: the numbers of this object are data (flattened records): they come back as `NumberText`.
+
+    Raises:
+        UndecodableError: two members of one object have the same name, or the object is nested too deeply.
+    """
+    if not plain and _is_whole(raw, value):
+        return value
+    number = NumberText if plain else None
+    try:
+        decoded: dict[str, Any] = json.loads(raw, object_pairs_hook=_distinct, parse_int=number, parse_float=number)
+    except RecursionError:
+        raise UndecodableError("a JSON object nested too deeply") from None
+    return decoded if plain else value
+
+
+def _is_whole(raw: bytes, value: dict[str, Any]) -> bool:
+    """Whether it is certain, at the price of one encoding, that every name in `raw` is in `value`."""
+    try:
+        again = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+        return False
+    if again == raw:
+        return True
+    if b"\\u0022" in raw or b"\\u003" in raw:  # a quote or colon in disguise would spoil the count
+        return False
+    return again.count(b'":') == len(_NAME_ENDS.findall(raw))
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise UndecodableError("two members of one JSON object have the same name")
+    return members
+
+
+def dump_raw(value: Any) -> bytes:
+    """JSON of any decoded record, for quarantine: binary as base64, times as ISO 8601; never raises."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return json.dumps(value, default=_plain).encode()
+    except (TypeError, ValueError, RecursionError):
+        return f"no JSON: {type(value).__name__}".encode()
+
+
+def _plain(value: Any) -> Any:
+    content = getattr(value, "value", value)
+    if isinstance(content, bytes | bytearray | memoryview):
+        return binascii.b2a_base64(content, newline=False).decode("ascii")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    return str(value)
+
+
+def decode_base64(text: Any) -> bytes | None:
+    """The bytes of strict base64 text, or None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return None

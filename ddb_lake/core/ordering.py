@@ -1,0 +1,154 @@
+"""Which assertion about a key wins: a total order that is a function of the set, not of arrival.
+
+The rules are `ARCHITECTURE.md`, section "Order". In short: a snapshot taken at T is the base; what is at or before
+its horizon never wins; an assertion of an incremental export stands at `assertion_us`; among the rest the greatest
+time wins; DynamoDB Streams' sequence numbers go before time within one stream; equal times are decided by the image
+chain, then the Kinesis sequence number, then the record id.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+ABSENT = b""
+"""The state of a key that no item has."""
+
+DEFAULT_MARGIN_US = 5 * 60 * 1_000_000
+"""How far an export's times may be off, with room to spare (the documented bound is one minute)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One assertion about one key, reduced to what the order needs.
+
+    `before` and `after` are canonical images (`ABSENT` where there is no item; `before` is None where it is not
+    known). `time_us` is the change time, or `assertion_us` of an incremental export's line.
+    """
+
+    record_id: str
+    time_us: int
+    after: bytes
+    before: bytes | None = None
+    stream: str | None = None
+    sequence: int | None = None
+    kinesis_sequence: int | None = None
+    asserted_us: int | None = None
+
+
+def horizon_us(export_us: int, first_change_us: int | None, margin_us: int = DEFAULT_MARGIN_US) -> int:
+    """The instant up to which (inclusive) a snapshot taken at `export_us` settles everything.
+
+    `export_us - margin_us` if the stream covers the time since; if it began later, `export_us` itself.
+    """
+    covered = first_change_us is not None and first_change_us <= export_us - margin_us
+    return export_us - margin_us if covered else export_us
+
+
+def assertion_us(written_us: int, asserted_us: int, margin_us: int = DEFAULT_MARGIN_US) -> int:
+    """Where an incremental export's line stands in time: a change wins over it only if it is later.
+
+    The line says that the last write before `asserted_us` (exclusive) was at `written_us`. A change record between
+    the two contradicts it unless clocks differ, so it is believed within the margin and not before.
+    """
+    return max(written_us, asserted_us - margin_us)
+
+
+def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
+    """The version that says what the item is now. `versions` are all of one key, later than the horizon; not empty.
+
+    `base` gives the snapshot's canonical image of the key (`ABSENT` without one); it is asked only where records of
+    one instant form a closed circle, which says all but where it began.
+    """
+    groups: dict[int, list[Version]] = defaultdict(list)
+    for version, time_us in _effective_times(versions):
+        groups[time_us].append(version)
+    latest = max(groups)
+    return _last(groups[latest], lambda: _state_before(latest, groups, base))
+
+
+def _effective_times(versions: Sequence[Version]) -> list[tuple[Version, int]]:
+    """Each version's time; within one stream never less than that of a record with a lower sequence number."""
+    timed = [(version, version.time_us) for version in versions if version.sequence is None]
+    streams: dict[str | None, list[Version]] = defaultdict(list)
+    for version in versions:
+        if version.sequence is not None:
+            streams[version.stream].append(version)
+    for members in streams.values():
+        latest = members[0].time_us
+        for version in sorted(members, key=lambda v: (v.sequence, v.time_us, v.record_id)):
+            latest = max(latest, version.time_us)
+            timed.append((version, latest))
+    return timed
+
+
+def _state_before(time_us: int, groups: dict[int, list[Version]], base: Callable[[], bytes]) -> bytes:
+    """The image a key had when the group at `time_us` began: what the group before it left, or the snapshot's.
+
+    Going back and forth in a loop: each group may itself need the state before it.
+    """
+    open_groups: list[int] = []
+    state: bytes | None = None
+    for earlier in sorted((t for t in groups if t < time_us), reverse=True):
+        ends = _ends(groups[earlier])
+        if len(ends) == 1 or _decides_alone(groups[earlier]):
+            state = _last(groups[earlier], lambda: ABSENT).after
+            break
+        open_groups.append(earlier)
+    if state is None:
+        state = base()
+    for earlier in reversed(open_groups):
+        known = state
+        state = _last(groups[earlier], lambda known=known: known).after  # type: ignore[misc]
+    return state
+
+
+def _decides_alone(group: Sequence[Version]) -> bool:
+    return len(group) == 1 or any(v.asserted_us is not None for v in group) or len({v.after for v in group}) == 1
+
+
+def _last(group: Sequence[Version], state_before: Callable[[], bytes]) -> Version:
+    """The last of the versions of one instant."""
+    assertions = [v for v in group if v.asserted_us is not None]
+    if assertions:
+        return max(assertions, key=lambda v: (v.asserted_us, v.record_id))
+    if len(group) == 1:
+        return group[0]
+    candidates = _without_superseded(group)
+    if len(candidates) > 1:
+        ends = _ends(group)
+        if not ends:
+            before = state_before()
+            ends = {before} if any(v.after == before for v in candidates) else set()
+        candidates = [v for v in candidates if v.after in ends] or candidates
+    return max(candidates, key=lambda v: (v.kinesis_sequence if v.kinesis_sequence is not None else -1, v.record_id))
+
+
+def _without_superseded(group: Sequence[Version]) -> list[Version]:
+    """Without those that have a successor in their own stream: only the last of each stream can be the last of all."""
+    last: dict[str | None, Version] = {}
+    for version in group:
+        if version.sequence is not None:
+            best = last.get(version.stream)
+            if best is None or (version.sequence, version.time_us, version.record_id) > (
+                best.sequence or 0,
+                best.time_us,
+                best.record_id,
+            ):
+                last[version.stream] = version
+    return [v for v in group if v.sequence is None or last[v.stream] is v]
+
+
+def _ends(group: Sequence[Version]) -> set[bytes]:
+    """The images at which the trail through these changes can end: entered more often than left.
+
+    Each change leaves the image before it and enters the one after it, so the changes of one key are the edges of a
+    trail through its images, whose end is entered once more than it is left. None: the trail is closed.
+    """
+    balance: Counter[bytes] = Counter()
+    for version in group:
+        balance[version.after] += 1
+        if version.before is not None:
+            balance[version.before] -= 1
+    return {image for image, entered in balance.items() if entered > 0}

@@ -1,0 +1,304 @@
+"""Keys of landed change objects, both ways: what Firehose writes, and which hour a key belongs to.
+
+Belongs here: Firehose's prefix expressions and file names (formats.md section 3). Keys of exports are in
+`manifest`. Promises: `parse_firehose_key(firehose_key(...))` gives its parts back, and every key delivered
+in an hour begins with one of that hour's `hour_prefixes`. All instants are UTC: a stream with a
+CustomTimeZone writes its local time into folders and names alike, and nothing in the key says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+
+from ddb_lake.errors import ConfigError
+
+DEFAULT_LAYOUT = "yyyy/MM/dd/HH/"
+"""What Firehose appends to a prefix that has no timestamp expression."""
+
+_EXPRESSION = re.compile(r"!\{([A-Za-z]+):([^}]*)\}")
+_PATTERN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
+_FILE = re.compile(
+    r"(?P<stream>[A-Za-z0-9_.-]+)-(?P<version>\d+)-"
+    r"(?P<at>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)-"
+    r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?P<extension>\.[^/]*)?\Z",
+    re.IGNORECASE,
+)
+_HOUR_FOLDERS = (
+    re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/(\d\d)(?=/)"),
+    re.compile(r"(?:^|/)year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})/hour=(\d{1,2})(?=/)"),
+    re.compile(r"(?:^|/)dt=(\d{4})-?(\d\d)-?(\d\d)/(?:hr|hour)=(\d{1,2})(?=/)"),
+)
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_WITHIN_THE_HOUR = frozenset("mSsnNA")
+
+_Kind: TypeAlias = Literal["text", "timestamp", "firehose", "partitionKeyFromLambda", "partitionKeyFromQuery"]
+
+
+@dataclass(frozen=True, slots=True)
+class FirehoseKey:
+    """What the name of an object delivered by Firehose says. `delivered_at` is UTC, to the second.
+
+    Firehose puts no boundary between a prefix without a final slash and the stream's name; then `stream`
+    carries the end of the prefix.
+    """
+
+    stream: str
+    version: int
+    delivered_at: datetime
+    unique: str
+    extension: str = ""
+
+
+def expand_prefix(
+    prefix: str,
+    at: datetime,
+    *,
+    partition_keys: Mapping[str, str] | None = None,
+    random: Callable[[], str] | None = None,
+    error_output_type: str | None = None,
+) -> str:
+    """Evaluate a Firehose prefix at the arrival time of an object's oldest record.
+
+    A prefix without a timestamp expression gets `yyyy/MM/dd/HH/` appended, as it stands (no slash is put
+    between). With `error_output_type` it is an ErrorOutputPrefix: one without any expression gets
+    `<type>/yyyy/MM/dd/HH/`, one with expressions gets nothing. `random` makes the 11 characters of each
+    `!{firehose:random-string}`.
+
+    Raises:
+        ConfigError: Firehose would reject the prefix, or a value it needs is not given.
+    """
+    pieces = list(_pieces(prefix))
+    if not any(kind == "timestamp" for kind, _ in pieces):
+        pieces += _default_pieces(pieces, error_output_type)
+    elif error_output_type is not None:
+        _require_error_output_type(prefix, pieces)
+    moment = _utc(at)
+    return "".join(
+        _expand(prefix, kind, text, moment, partition_keys or {}, random, error_output_type) for kind, text in pieces
+    )
+
+
+def firehose_key(prefix: str, stream: str, version: int, at: datetime, unique: str, extension: str = "") -> str:
+    """The key of a delivered object: `prefix` already evaluated, `at` in UTC, `unique` a UUID's text."""
+    return f"{prefix}{stream}-{version}-{_utc(at):%Y-%m-%d-%H-%M-%S}-{unique}{extension}"
+
+
+def parse_firehose_key(key: str) -> FirehoseKey | None:
+    """The parts of a key Firehose named, whatever its prefix; None if Firehose did not name it."""
+    match = _FILE.search(key.rpartition("/")[2])
+    if match is None:
+        return None
+    try:
+        at = datetime.strptime(match["at"], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return FirehoseKey(match["stream"], int(match["version"]), at, match["unique"], match["extension"] or "")
+
+
+def arrival_hour(key: str) -> datetime | None:
+    """The UTC hour a landed change object belongs to; None when its key does not say.
+
+    The time in Firehose's file name wins over folders, which people lay out as they like. Of folders,
+    `yyyy/MM/dd/HH/`, `year=/month=/day=/hour=/` and `dt=/hr=/` are read; the innermost that is a date wins.
+    """
+    named = parse_firehose_key(key)
+    if named is not None:
+        return named.delivered_at.replace(minute=0, second=0)
+    found = [match for pattern in _HOUR_FOLDERS for match in pattern.finditer(key)]
+    for match in sorted(found, key=re.Match.start, reverse=True):
+        try:
+            return datetime(*(int(part) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
+        except ValueError:
+            continue  # digits that are no date are part of some other name
+    return None
+
+
+def hour_prefixes(prefix: str, start: datetime, end: datetime) -> list[str]:
+    """The prefixes to LIST for what was delivered in the hours from `start`'s to `end`'s, both included.
+
+    `prefix` is a Firehose prefix: a plain root stands for the default layout below it. An expression finer
+    than the hour, or not known beforehand, ends the prefix there; equal prefixes are given once, in time
+    order. The result covers every such key, and more where the layout is coarser than the hour.
+
+    Raises:
+        ConfigError: Firehose would reject the prefix.
+    """
+    pieces = list(_pieces(prefix))
+    if not any(kind == "timestamp" for kind, _ in pieces):
+        pieces.append(("timestamp", DEFAULT_LAYOUT))
+    known = _known_for_an_hour(pieces)
+    hour = _utc(start).replace(minute=0, second=0, microsecond=0)
+    found: dict[str, None] = {}
+    while hour <= _utc(end):
+        found["".join(_format(text, hour) if kind == "timestamp" else text for kind, text in known)] = None
+        hour += timedelta(hours=1)
+    return list(found)
+
+
+def _pieces(prefix: str) -> Iterator[tuple[_Kind, str]]:
+    """Split a prefix into literal texts and expressions, in order."""
+    end = 0
+    for match in _EXPRESSION.finditer(prefix):
+        if match.start() > end:
+            yield _literal(prefix, prefix[end : match.start()])
+        namespace = match[1]
+        if namespace not in ("timestamp", "firehose", "partitionKeyFromLambda", "partitionKeyFromQuery"):
+            raise ConfigError(f"prefix {prefix!r}: namespace {namespace!r} is not one of Firehose's")
+        yield namespace, match[2]  # type: ignore[misc]  # narrowed by the check above
+        end = match.end()
+    if end < len(prefix):
+        yield _literal(prefix, prefix[end:])
+
+
+def _literal(prefix: str, text: str) -> tuple[_Kind, str]:
+    if "!{" in text:
+        raise ConfigError(f"prefix {prefix!r}: '!{{' begins no complete !{{namespace:value}} expression")
+    return "text", text
+
+
+def _default_pieces(pieces: list[tuple[_Kind, str]], error_output_type: str | None) -> list[tuple[_Kind, str]]:
+    if error_output_type is None:
+        return [("timestamp", DEFAULT_LAYOUT)]
+    if any(kind != "text" for kind, _ in pieces):
+        _require_error_output_type("".join(text for _, text in pieces), pieces)
+        return []
+    return [("text", f"{error_output_type}/"), ("timestamp", DEFAULT_LAYOUT)]
+
+
+def _require_error_output_type(prefix: str, pieces: list[tuple[_Kind, str]]) -> None:
+    if ("firehose", "error-output-type") not in pieces:
+        raise ConfigError(f"error prefix {prefix!r} has expressions, so it must have !{{firehose:error-output-type}}")
+
+
+def _expand(
+    prefix: str,
+    kind: _Kind,
+    text: str,
+    at: datetime,
+    partition_keys: Mapping[str, str],
+    random: Callable[[], str] | None,
+    error_output_type: str | None,
+) -> str:
+    if kind == "text":
+        return text
+    if kind == "timestamp":
+        return _format(text, at)
+    if kind != "firehose" and text in partition_keys:
+        return partition_keys[text]
+    if text == "random-string" and random is not None:
+        return random()
+    if text == "error-output-type" and error_output_type is not None:
+        return error_output_type
+    raise ConfigError(f"prefix {prefix!r}: !{{{kind}:{text}}} has no value here")
+
+
+def _known_for_an_hour(pieces: list[tuple[_Kind, str]]) -> list[tuple[_Kind, str]]:
+    """The leading pieces whose value is one and the same for a whole hour, known beforehand."""
+    known: list[tuple[_Kind, str]] = []
+    for kind, text in pieces:
+        if kind not in ("text", "timestamp"):
+            break
+        if kind == "timestamp":
+            coarse = _coarse_part(text)
+            known.append((kind, coarse))
+            if coarse != text:
+                break
+        else:
+            known.append((kind, text))
+    return known
+
+
+def _coarse_part(pattern: str) -> str:
+    """The leading part of a timestamp format without a field finer than the hour."""
+    for match in _PATTERN.finditer(pattern):
+        if match[2] in _WITHIN_THE_HOUR:
+            return pattern[: match.start()]
+    return pattern
+
+
+def _format(pattern: str, at: datetime) -> str:
+    """Format `at` by a Java DateTimeFormatter pattern: letters are fields, quoted text is literal."""
+    parts: list[str] = []
+    end = 0
+    for match in _PATTERN.finditer(pattern):
+        if match.start() != end:
+            break
+        end = match.end()
+        parts.append(_field(pattern, match, at))
+    if end != len(pattern):
+        raise ConfigError(f"timestamp format {pattern!r}: a quote is not closed")
+    return "".join(parts)
+
+
+def _field(pattern: str, match: re.Match[str], at: datetime) -> str:
+    if match[1] is not None:
+        return match[1].replace("''", "'") or "'"
+    if match[2] is None:
+        if set(match[0]) & set("{}#[]"):
+            raise ConfigError(f"timestamp format {pattern!r}: the characters {{ }} # [ ] are reserved, quote them")
+        return match[0]
+    letter, width = match[2], len(match[0])
+    if letter in "ML" and width in (3, 4):
+        return _MONTHS[at.month - 1][: 3 if width == 3 else None]
+    if letter == "E" and width <= 4:
+        return _DAYS[at.weekday()][: None if width == 4 else 3]
+    if letter in "yu" and width == 2:
+        return f"{at.year % 100:02d}"
+    if letter == "S" and width <= 9:
+        return f"{at.microsecond:06d}000"[:width]
+    text = _textual(letter, width, at)
+    if text is not None:
+        return text
+    number = _number(letter, at)
+    if number is None or (width > 2 and letter not in "yuDnNA") or width > 19:
+        raise ConfigError(f"timestamp format {pattern!r}: field {match[0]!r} is not supported")
+    return str(number).rjust(width, "0")
+
+
+def _textual(letter: str, width: int, at: datetime) -> str | None:
+    if letter == "a" and width == 1:
+        return "AM" if at.hour < 12 else "PM"
+    if letter == "X" and width <= 5:
+        return "Z"
+    if letter == "x" and width <= 5:
+        return "+00" if width == 1 else "+0000" if width in (2, 4) else "+00:00"
+    if letter == "Z" and width <= 3:
+        return "+0000"
+    return "UTC" if letter in "zV" and width <= 3 else None
+
+
+def _number(letter: str, at: datetime) -> int | None:
+    nanos_of_day = ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000_000 + at.microsecond * 1000
+    return {
+        "y": at.year,
+        "u": at.year,
+        "M": at.month,
+        "L": at.month,
+        "d": at.day,
+        "D": at.timetuple().tm_yday,
+        "H": at.hour,
+        "k": at.hour or 24,
+        "K": at.hour % 12,
+        "h": at.hour % 12 or 12,
+        "m": at.minute,
+        "s": at.second,
+        "n": at.microsecond * 1000,
+        "A": nanos_of_day // 1_000_000,
+        "N": nanos_of_day,
+        "Q": (at.month + 2) // 3,
+        "q": (at.month + 2) // 3,
+    }.get(letter)
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ConfigError("an instant without a time zone is ambiguous; give it in UTC")
+    return at.astimezone(UTC)

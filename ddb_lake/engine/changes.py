@@ -1,0 +1,143 @@
+"""Change records and quarantined bytes as Arrow rows, staged on disk so that memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ddb_lake.core.attributes import key_text
+from ddb_lake.core.identity import record_id
+from ddb_lake.core.keys import key_hash
+from ddb_lake.core.records import ChangeRecord, Item
+
+_TIMESTAMP = pa.timestamp("us")
+
+STAGED_CHANGES = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("kind", pa.string()),
+        ("event_id", pa.string()),
+        ("event_name", pa.string()),
+        ("changed_at", _TIMESTAMP),
+        ("keys", pa.string()),
+        ("new_image", pa.string()),
+        ("old_image", pa.string()),
+        ("ttl", pa.bool_()),
+        ("sequence_number", pa.string()),
+        ("stream", pa.string()),
+        ("kinesis_sequence", pa.string()),
+        ("shard", pa.string()),
+        ("arrived_at", _TIMESTAMP),
+        ("asserted_at", _TIMESTAMP),
+        ("object", pa.string()),
+        ("offset", pa.int64()),
+        ("_key", pa.string()),
+        ("_key_hash", pa.int64()),
+        ("_object", pa.int64()),
+    ]
+)
+"""The changelog's columns as staged; `_object` is the object's number in the group."""
+
+STAGED_QUARANTINE = pa.schema(
+    [
+        ("quarantine_id", pa.string()),
+        ("reason", pa.string()),
+        ("raw", pa.binary()),
+        ("object", pa.string()),
+        ("offset", pa.int64()),
+        ("_object", pa.int64()),
+    ]
+)
+
+BATCH_ROWS = 10_000
+BATCH_BYTES = 32 * 1024 * 1024
+
+MIN_US = -62_135_596_800_000_000
+MAX_US = 253_402_300_799_999_999
+"""Times from year 1 to 9999, the range that every engine holds."""
+
+
+def image_text(image: Item | None) -> str | None:
+    """An image as compact JSON text."""
+    return None if image is None else orjson.dumps(image).decode()
+
+
+def change_row(
+    record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int
+) -> tuple[Any, ...]:
+    """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has not the table's key."""
+    key = key_text(record.keys, key_names)
+    return (
+        record_id(record).hex(),
+        record.kind,
+        record.event_id,
+        record.event_name,
+        record.changed_us,
+        image_text(record.keys),
+        image_text(record.new_image),
+        image_text(record.old_image),
+        record.ttl,
+        record.sequence_number,
+        record.stream,
+        record.kinesis_sequence,
+        record.shard,
+        record.arrived_us,
+        record.asserted_us,
+        uri,
+        offset,
+        key,
+        key_hash(key),
+        number,
+    )
+
+
+def quarantine_row(reason: str, raw: bytes, uri: str, offset: int, ordinal: int, number: int) -> tuple[Any, ...]:
+    """One row of `STAGED_QUARANTINE`. The id names the place and the bytes: the same place read again is the same."""
+    digest = blake2b(f"{uri}\0{offset}\0{ordinal}\0".encode() + raw, digest_size=16).hexdigest()
+    return digest, reason, raw, uri, offset, number
+
+
+@dataclass(slots=True)
+class _Buffer:
+    rows: list[tuple[Any, ...]]
+    size: int = 0
+
+
+class Stage:
+    """Collects rows of one schema in a Parquet file; never more than a batch of them in memory."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._buffer = _Buffer([])
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4")
+
+    def add(self, row: tuple[Any, ...], size_bytes: int = 0) -> None:
+        """Add one row; `size_bytes` is about what it takes."""
+        self._buffer.rows.append(row)
+        self._buffer.size += size_bytes
+        if len(self._buffer.rows) >= BATCH_ROWS or self._buffer.size >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is in memory."""
+        rows = self._buffer.rows
+        if rows:
+            columns = [pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)]
+            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self.rows += len(rows)
+            self._buffer = _Buffer([])
+
+    def close(self) -> Path:
+        """Write the rest; gives the file."""
+        self.flush()
+        self._writer.close()
+        return self.path

@@ -1,0 +1,116 @@
+"""DuckDB connections: bounded memory, spilling, our scalar functions, and S3 where it is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from ddb_lake.core.attributes import canonical_number
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import UndecodableError
+
+MEMORY_LIMIT = "1GB"
+"""DuckDB's share of the 1.5 GB that a process may take; what does not fit is spilled to the work folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """Credentials and endpoint for DuckDB's httpfs, resolved by `aws.session`."""
+
+    region: str
+    key_id: str
+    secret: str
+    session_token: str | None = None
+    endpoint_url: str | None = None
+
+
+@contextmanager
+def connect(s3: S3Access | None = None, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[Any]:
+    """A DuckDB connection with a work folder of its own, at `con.work` no longer than the block.
+
+    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files.
+    """
+    with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
+        con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory_limit})
+        try:
+            con.execute("SET preserve_insertion_order = false")
+            con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
+            con.execute("SET enable_progress_bar = false")
+            if threads:
+                con.execute(f"SET threads = {int(threads)}")
+            con.create_function("ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special")
+            if s3:
+                _use_s3(con, s3)
+            yield Session(con, Path(folder))
+        finally:
+            con.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection and its work folder."""
+
+    con: Any
+    folder: Path
+
+    def rows(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        result: list[tuple[Any, ...]] = self.con.execute(sql, parameters or []).fetchall()
+        return result
+
+    def value(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """The first column of the first row of a query."""
+        row = self.con.execute(sql, parameters or []).fetchone()
+        return row[0] if row else None
+
+
+def _has_icu(con: Any) -> bool:
+    row = con.execute("SELECT loaded FROM duckdb_extensions() WHERE extension_name = 'icu'").fetchone()
+    return bool(row and row[0])
+
+
+def _canonical_or_null(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return canonical_number(text)
+    except UndecodableError:
+        return None
+
+
+def load_extension(con: Any, name: str) -> None:
+    """Load a DuckDB extension from its wheel, which works without a network."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or spec.origin is None:
+        con.execute(f"INSTALL {name}")
+        con.execute(f"LOAD {name}")
+        return
+    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+    con.execute(f"LOAD {literal(str(folder / f'{name}.duckdb_extension'))}")
+
+
+def _use_s3(con: Any, s3: S3Access) -> None:
+    load_extension(con, "httpfs")
+    parts = {"KEY_ID": s3.key_id, "SECRET": s3.secret, "REGION": s3.region}
+    if s3.session_token:
+        parts["SESSION_TOKEN"] = s3.session_token
+    extra = ""
+    if s3.endpoint_url:
+        scheme, _, host = s3.endpoint_url.partition("://")
+        parts["ENDPOINT"] = host.rstrip("/")
+        extra = f", URL_STYLE 'path', USE_SSL {'true' if scheme == 'https' else 'false'}"
+    options = ", ".join(f"{name} {literal(value)}" for name, value in parts.items())
+    con.execute(f"CREATE SECRET lake_s3 (TYPE s3, {options}{extra})")
+
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

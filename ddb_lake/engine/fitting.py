@@ -1,0 +1,125 @@
+"""The schema that fits the items, decided over all of them: project, look at what was left over, and adjust.
+
+A first guess comes from a sample. What it cannot hold lands in `_rescued`, so only those rows have to be looked at to
+know what all rows need; if that changes the schema, the rows are projected again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from ddb_lake.core.schema import Inference, Path, SchemaOptions, TableSchema, evolve
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import identifier
+from ddb_lake.errors import CheckFailed
+
+Policy: TypeAlias = Literal["add_columns", "rescue", "fail"]
+SAMPLE_ROWS = 4_000
+MAX_PASSES = 12
+
+Project: TypeAlias = Callable[[Projection], str]
+"""Carries a projection out; gives the relation (with the columns and `_rescued`) that holds its rows."""
+
+
+def guess(
+    items: Iterable[bytes | str], known: TableSchema, options: SchemaOptions
+) -> tuple[TableSchema, set[Path]]:
+    """A first schema from some items (JSON text) and the columns already known, and the paths of the items' NULLs."""
+    inference = Inference(options)
+    for column in known.columns:
+        inference.observe_column(column, 0)
+        for length in range(1, len(column.path)):
+            inference.observe_maps(column.path[:length], 0)
+    for text in items:
+        inference.observe(orjson.loads(text))
+    return inference.schema(known.key), _null_paths(inference)
+
+
+def fit(
+    session: Session, first: TableSchema, nulls: set[Path], options: SchemaOptions, project: Project
+) -> tuple[TableSchema, str]:
+    """The schema that fits all rows, and the relation that `project` made of them with it."""
+    schema = first
+    for _ in range(MAX_PASSES):
+        projection = Projection(schema, nulls)
+        projection.register(session.con)
+        relation = project(projection)
+        left = leftovers(session, relation, options)
+        if not left.paths or not _decisive(left):
+            return schema, relation
+        nulls = nulls | _null_paths(left)
+        _observe_columns(session, relation, schema, left)
+        wanted = left.schema(schema.key)
+        if wanted == schema:
+            return schema, relation
+        schema = wanted
+    return schema, relation
+
+
+def extend(
+    session: Session, schema: TableSchema, options: SchemaOptions, policy: Policy, project: Project
+) -> tuple[TableSchema, str]:
+    """An existing schema with columns added for new attributes, if `policy` says so, and the projected relation.
+
+    Raises CheckFailed, naming the attributes, if the policy is `fail` and there are new ones.
+    """
+    nulls: set[Path] = set()
+    for _ in range(MAX_PASSES):
+        projection = Projection(schema, nulls)
+        projection.register(session.con)
+        relation = project(projection)
+        if policy == "rescue":
+            break
+        left = leftovers(session, relation, options)
+        wider = evolve(schema, left.schema(schema.key)) if left.paths else schema
+        if wider == schema:
+            break
+        if policy == "fail":
+            known = {c.path for c in schema.columns}
+            new = sorted(".".join(c.path) for c in wider.columns if c.path not in known)
+            raise CheckFailed(
+                f"new attributes {new[:10]} and `schema_evolution: fail`; nothing was committed."
+                " Allow them with `schema_evolution: add_columns` or `rescue`"
+            )
+        schema, nulls = wider, nulls | _null_paths(left)
+    return schema, relation
+
+
+def leftovers(session: Session, relation: str, options: SchemaOptions) -> Inference:
+    """What the columns of `relation` do not hold."""
+    inference = Inference(options)
+    cursor = session.con.cursor()
+    cursor.execute(f"SELECT _rescued, count(*) FROM {relation} WHERE _rescued IS NOT NULL GROUP BY 1")
+    while rows := cursor.fetchmany(10_000):
+        for text, count in rows:
+            rescued: dict[str, Any] = orjson.loads(text)
+            inference.observe_rescued(rescued, count)
+    return inference
+
+
+def _decisive(left: Inference) -> bool:
+    """Whether leftovers could change the schema: NULLs and empty maps never do."""
+    return any(set(stats.counts) - {"NULL", "{}"} for stats in left.paths.values())
+
+
+def _null_paths(inference: Inference) -> set[Path]:
+    return {path for path, stats in inference.paths.items() if "NULL" in stats.counts}
+
+
+def _observe_columns(session: Session, relation: str, schema: TableSchema, into: Inference) -> None:
+    """Add how many values each column holds, and how many rows have each flattened map."""
+    below: dict[Path, list[str]] = {}
+    for column in schema.columns:
+        for length in range(1, len(column.path)):
+            below.setdefault(column.path[:length], []).append(f"{identifier(column.name)} IS NOT NULL")
+    counts = [f"count({identifier(c.name)})" for c in schema.columns]
+    maps = [f"count(*) FILTER (WHERE {' OR '.join(conditions)})" for conditions in below.values()]
+    found = session.rows(f"SELECT {', '.join([*counts, *maps])} FROM {relation}")[0]
+    for column, count in zip(schema.columns, found, strict=False):
+        into.observe_column(column, count)
+    for path, count in zip(below, found[len(counts) :], strict=True):
+        into.observe_maps(path, count)

@@ -1,0 +1,252 @@
+"""Which rows of `current` change: the order of `core.ordering`, for many keys at once.
+
+Works on relations (SQL text) of change records and of `current`, and leaves its answer in temporary tables:
+
+- `winners` (_key, _key_hash, record_id, changed_at, tie): what each key that changes becomes
+- `standing` (file_path, pos, _key, …): the rows of `current` those keys have now
+
+Only keys with new records are looked at. A key whose one newest record is later than all that was known is decided by
+that record; any other (late records, equal times, Streams sequence numbers, assertions) is decided over all records
+of the key in the changelog, and records of one instant go to `core.ordering.winner` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.ordering import ABSENT, Version, winner
+from ddb_lake.engine.connection import Session
+
+SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
+
+
+def version_us(margin_us: int) -> str:
+    """SQL of where a record stands in time (`core.ordering.assertion_us` for assertions)."""
+    return (
+        "CASE WHEN asserted_at IS NULL THEN epoch_us(changed_at)"
+        f" ELSE greatest(epoch_us(changed_at), epoch_us(asserted_at) - {margin_us}) END"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MergeInput:
+    """What the merge works on, as SQL relations.
+
+    `fresh`: records not yet applied. `changelog`: all records. `current`: living rows with `file_path`, `pos`,
+    `_key`, `_key_hash`, `_changed_at`, `_source`. `tombstones`: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
+    `horizon_us`: records at or before it never win. `simple`: the records' times alone order them (no Streams, no
+    assertions). `recheck`: decide every key over all its records.
+    """
+
+    fresh: str
+    changelog: str
+    current: str
+    tombstones: str
+    horizon_us: int | None
+    margin_us: int
+    simple: bool
+    recheck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounts:
+    """`touched`: keys with new records. `late`: keys whose new records were not simply the newest. `ties`: decided by
+    the image chain."""
+
+    touched: int
+    late: int
+    ties: int
+
+
+def plan_merge(session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]) -> MergeCounts:
+    """Fill `winners` and `standing`. `base_images` gives the snapshot's canonical images of some keys (by `_key`)."""
+    _find_touched(session, given)
+    _find_standing(session, given)
+    _decide_simple(session, given)
+    late = session.value("SELECT count(*) FROM undecided")
+    ties = _decide_over_changelog(session, given, base_images) if late else 0
+    touched = session.value("SELECT count(*) FROM touched")
+    return MergeCounts(touched, late, ties)
+
+
+def _find_touched(session: Session, given: MergeInput) -> None:
+    later = f"WHERE version_us > {given.horizon_us}" if given.horizon_us is not None else ""
+    session.con.execute(
+        "CREATE OR REPLACE TABLE fresh_ids AS"
+        f" SELECT record_id, changed_at, _key, _key_hash, version_us FROM"
+        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) {later}"
+    )
+    session.con.execute(
+        "CREATE OR REPLACE TABLE touched AS"
+        " SELECT _key, any_value(_key_hash) AS _key_hash, max(version_us) AS top_us, min(version_us) AS low_us,"
+        " arg_max(record_id, version_us) AS top_id, arg_max(changed_at, version_us) AS top_at,"
+        " len(max(version_us, 2)) = 2 AND max(version_us, 2)[1] = max(version_us, 2)[2] AS tied"
+        " FROM fresh_ids GROUP BY _key"
+    )
+
+
+def _find_standing(session: Session, given: MergeInput) -> None:
+    session.con.execute(
+        "CREATE OR REPLACE TABLE standing AS"
+        " SELECT c.file_path, c.pos, c._key, epoch_us(c._changed_at) AS changed_us, c._source"
+        f" FROM {given.current} c SEMI JOIN touched t ON c._key_hash = t._key_hash AND c._key = t._key"
+    )
+    session.con.execute(
+        "CREATE OR REPLACE TABLE buried AS"
+        f" SELECT b._key, b.changed_us, b.removed FROM {given.tombstones} b"
+        " SEMI JOIN touched t ON b._key_hash = t._key_hash AND b._key = t._key"
+        " QUALIFY row_number() OVER (PARTITION BY b._key ORDER BY b.batch DESC) = 1"
+    )
+
+
+def _decide_simple(session: Session, given: MergeInput) -> None:
+    """Keys with one newest record, later than what is known of them, go to `winners`; the others to `undecided`."""
+    held = "greatest(CASE WHEN s._source <> 'snapshot' THEN s.changed_us END, CASE WHEN b.removed THEN b.changed_us END)"
+    simple = "false" if given.recheck or not given.simple else f"NOT t.tied AND coalesce(t.top_us > {held}, true)"
+    session.con.execute(
+        "CREATE OR REPLACE TABLE decided AS"
+        f" SELECT t._key, t._key_hash, t.top_id AS record_id, t.top_at AS changed_at, {simple} AS simple"
+        " FROM touched t LEFT JOIN standing s ON s._key = t._key LEFT JOIN buried b ON b._key = t._key"
+    )
+    session.con.execute(
+        "CREATE OR REPLACE TABLE winners AS"
+        " SELECT _key, _key_hash, record_id, changed_at, false AS tie FROM decided WHERE simple"
+    )
+    session.con.execute("CREATE OR REPLACE TABLE undecided AS SELECT _key, _key_hash FROM decided WHERE NOT simple")
+
+
+def _decide_over_changelog(
+    session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
+) -> int:
+    """Decide `undecided` keys over all their records; gives how many needed the image chain."""
+    later = f"AND version_us > {given.horizon_us}" if given.horizon_us is not None else ""
+    session.con.execute(
+        "CREATE OR REPLACE TABLE candidates AS"
+        " SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number, c.asserted_at,"
+        " CASE WHEN c.sequence_number IS NOT NULL THEN max(c.version_us) OVER"
+        f" (PARTITION BY c._key, c.stream, c.sequence_number IS NULL ORDER BY {SEQUENCE_ORDER}, c.version_us, c.record_id"
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+        " ELSE c.version_us END AS effective_us"
+        f" FROM (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.changelog}) c"
+        f" SEMI JOIN undecided u ON c._key_hash = u._key_hash AND c._key = u._key WHERE true {later}"
+    )
+    session.con.execute(
+        "CREATE OR REPLACE TABLE top AS SELECT * FROM"
+        " (SELECT *, max(effective_us) OVER (PARTITION BY _key) AS top_us FROM candidates)"
+        " WHERE effective_us = top_us"
+    )
+    session.con.execute(
+        "CREATE OR REPLACE TABLE settled AS SELECT * FROM top"
+        " QUALIFY count(*) OVER (PARTITION BY _key) = 1 OR ("
+        "  count(sequence_number) OVER (PARTITION BY _key) = count(*) OVER (PARTITION BY _key)"
+        "  AND min(coalesce(stream, '')) OVER (PARTITION BY _key) = max(coalesce(stream, '')) OVER (PARTITION BY _key)"
+        f"  AND row_number() OVER (PARTITION BY _key ORDER BY length(ltrim(sequence_number, '0')) DESC,"
+        "   ltrim(sequence_number, '0') DESC, version_us DESC, record_id DESC) = 1)"
+    )
+    session.con.execute(
+        "INSERT INTO winners SELECT s._key, s._key_hash, s.record_id, s.changed_at, false FROM settled s"
+        + ("" if given.recheck else " SEMI JOIN fresh_ids f ON f.record_id = s.record_id AND f._key = s._key")
+    )
+    session.con.execute("CREATE OR REPLACE TABLE tied_keys AS SELECT DISTINCT _key FROM top ANTI JOIN settled USING (_key)")
+    ties: int = session.value("SELECT count(*) FROM tied_keys")
+    if ties:
+        _decide_ties(session, given, base_images)
+    return ties
+
+
+def _decide_ties(session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]) -> None:
+    """Records of one instant: the image chain, in Python, a bounded number of keys at a time."""
+    cursor = session.con.cursor()
+    cursor.execute(
+        "SELECT c._key, c._key_hash, c.record_id, k.changed_at, k.version_us, k.stream, c.sequence_number,"
+        " c.kinesis_sequence, epoch_us(c.asserted_at), c.event_name, c.old_image, c.new_image"
+        f" FROM {given.changelog} c JOIN candidates k ON k.record_id = c.record_id AND k._key = c._key"
+        " AND k.changed_at = c.changed_at SEMI JOIN tied_keys t ON t._key = c._key ORDER BY c._key_hash, c._key"
+    )
+    pending: list[list[tuple[Any, ...]]] = []
+    while True:
+        rows = cursor.fetchmany(1000)
+        for row in rows:
+            if pending and pending[-1][0][0] == row[0]:
+                pending[-1].append(row)
+            else:
+                pending.append([row])
+        if not rows or len(pending) > 1000:
+            held_back = [] if not rows else [pending.pop()]
+            _settle(session, pending, base_images)
+            pending = held_back
+        if not rows:
+            return
+
+
+def _settle(
+    session: Session, keys: list[list[tuple[Any, ...]]], base_images: Callable[[list[str]], dict[str, bytes]]
+) -> None:
+    asked: list[str] = []
+    chosen: dict[str, tuple[Any, ...]] = {}
+
+    def choose(rows: list[tuple[Any, ...]], base: Callable[[], bytes]) -> None:
+        versions = [_version(row) for row in rows]
+        best = winner(versions, base)
+        chosen[rows[0][0]] = next(row for row in rows if row[2] == best.record_id)
+
+    for rows in keys:
+        key = rows[0][0]
+
+        def ask(key: str = key) -> bytes:
+            asked.append(key)
+            return ABSENT
+
+        choose(rows, ask)
+    if asked:
+        images = base_images(asked)
+        again = set(asked)
+        for rows in keys:
+            key = rows[0][0]
+            if key in again:
+                choose(rows, lambda key=key: images.get(key, ABSENT))  # type: ignore[misc]
+    if chosen:
+        found = list(chosen.values())
+        session.con.register(
+            "chosen",
+            pa.table(
+                {
+                    "k": [row[0] for row in found],
+                    "h": pa.array([row[1] for row in found], type=pa.int64()),
+                    "r": [row[2] for row in found],
+                    "c": pa.array([row[3] for row in found], type=pa.timestamp("us")),
+                }
+            ),
+        )
+        session.con.execute("INSERT INTO winners SELECT k, h, r, c, true FROM chosen")
+        session.con.unregister("chosen")
+
+
+def _version(row: tuple[Any, ...]) -> Version:
+    _, _, record_id, _, time_us, stream, sequence, kinesis_sequence, asserted_us, event_name, old, new = row
+    removed = event_name in ("REMOVE", "DELETE")
+    before = ABSENT if event_name == "INSERT" else _canonical(old) if old is not None else None
+    return Version(
+        record_id=record_id,
+        time_us=time_us,
+        after=ABSENT if removed else _canonical(new),
+        before=before,
+        stream=stream,
+        sequence=_integer(sequence),
+        kinesis_sequence=_integer(kinesis_sequence),
+        asserted_us=asserted_us,
+    )
+
+
+def _canonical(image: str) -> bytes:
+    return canonical_json(orjson.loads(image))
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

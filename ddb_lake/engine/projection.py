@@ -1,0 +1,260 @@
+"""`core.schema.project` for many items at once: DynamoDB JSON text to typed columns, in SQL.
+
+`json_transform` reads the known attributes in one pass; a row whose attributes it did not all account for (an
+unknown attribute, another type than the column's) is handed to `core.schema.project` itself, so that nothing is
+dropped. `TRY_CAST` rounds and is never trusted: a number is taken only if its text comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ddb_lake.core.schema import Column, Path, TableSchema, pointer, project
+from ddb_lake.engine.sql import identifier, literal
+
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_SQL_TYPES = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "binary": "BLOB", "boolean": "BOOLEAN", "json": "VARCHAR"}
+_JSON_SHAPES: dict[str, Any] = {"S": "VARCHAR", "N": "VARCHAR", "B": "VARCHAR", "BOOL": "BOOLEAN"}
+_SET_SHAPES: dict[str, Any] = {tag: ["VARCHAR"] for tag in ("SS", "NS", "BS")}
+
+
+def sql_type(column_type: str) -> str:
+    """DuckDB's name of a column type."""
+    if column_type.startswith("list<"):
+        return sql_type(column_type[5:-1]) + "[]"
+    return _SQL_TYPES.get(column_type) or column_type.upper()
+
+
+@dataclass(slots=True)
+class _Node:
+    """An attribute path: a column, a map whose members are nodes, or a path known to hold NULLs."""
+
+    path: Path
+    column: Column | None = None
+    members: dict[str, _Node] = field(default_factory=dict)
+    nullable: bool = False
+    in_struct: bool = True
+
+
+class Projection:
+    """The SQL that projects items onto a schema.
+
+    `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path.
+    """
+
+    def __init__(self, schema: TableSchema, nulls: Iterable[Path] = ()) -> None:
+        self.schema = schema
+        self._root = _Node(())
+        for column in schema.columns:
+            self._node(column.path).column = column
+        for path in nulls:
+            if not any(self._holds_column(path[:length]) for length in range(1, len(path))):
+                self._node(path).nullable = True
+        self._mark(self._root)
+        self._raw: dict[str, str] = {}
+        self._pieces: list[str] = []
+        self._dirty: list[str] = []
+        self._values: dict[Path, str] = {}
+        self._walk(self._root, "s", "item")
+
+    def register(self, con: Any, function: str = "ddb_rescue") -> None:
+        """Give the connection the fallback for rows that the SQL does not account for."""
+        schema = self.schema
+
+        def rescue(text: str | None) -> str | None:
+            if text is None:
+                return None
+            _, rescued = project(orjson.loads(text), schema)
+            return orjson.dumps(rescued).decode() if rescued else None
+
+        try:
+            con.remove_function(function)
+        except Exception:  # duckdb raises its base error when there is none yet
+            pass
+        con.create_function(function, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
+
+    def select(self, source: str, passthrough: Iterable[str] = (), function: str = "ddb_rescue") -> str:
+        """A query of the schema's columns and `_rescued` over `source`, which has a column `item` (JSON text).
+
+        `passthrough`: columns of `source` to hand on, as SQL identifiers.
+        """
+        handed = ["item", *passthrough]
+        shape = literal(json.dumps(self._shape(self._root), ensure_ascii=True))
+        raws = [f"{expression} AS {name}" for name, expression in self._raw.items()]
+        columns = [f"{self._values[c.path]} AS {identifier(c.name)}" for c in self.schema.columns]
+        pieces = ", ".join(self._pieces)
+        held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
+        dirty = " OR ".join(self._dirty)
+        rescued = f"CASE WHEN {dirty} THEN {function}(item) ELSE '{{' || {held} || '}}' END AS _rescued"
+        return (
+            f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
+            f"SELECT {', '.join([*handed, *raws])} FROM ("
+            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source}))"
+        )
+
+    # --- the tree of paths
+
+    def _node(self, path: Path) -> _Node:
+        node = self._root
+        for length, name in enumerate(path, start=1):
+            node = node.members.setdefault(name, _Node(path[:length]))
+        return node
+
+    def _holds_column(self, path: Path) -> bool:
+        node = self._root
+        for name in path:
+            found = node.members.get(name)
+            if found is None:
+                return False
+            node = found
+        return node.column is not None
+
+    def _mark(self, node: _Node) -> None:
+        """A struct ignores case: of members that differ by case only, the first is read through it."""
+        seen: set[str] = set()
+        for name, member in node.members.items():
+            folded = name.lower()
+            plain = name.isascii() and "\0" not in name and bool(name)
+            member.in_struct = node.in_struct and plain and folded not in seen
+            seen.add(folded)
+            self._mark(member)
+
+    def _shape(self, node: _Node) -> dict[str, Any]:
+        return {name: self._value_shape(m) for name, m in node.members.items() if m.in_struct} or {"": "JSON"}
+
+    def _value_shape(self, node: _Node) -> dict[str, Any]:
+        shape: dict[str, Any] = {}
+        if node.members:
+            shape["M"] = self._shape(node)
+        elif node.column:
+            shape[node.column.tag] = _JSON_SHAPES.get(node.column.tag) or _SET_SHAPES.get(node.column.tag) or "JSON"
+        if node.nullable:
+            shape["NULL"] = "BOOLEAN"
+        return shape
+
+    # --- expressions
+
+    def _walk(self, node: _Node, struct: str, at: str) -> None:
+        """Add the expressions of a map's members; `struct` is its struct, `at` its JSON pointer in the item."""
+        present = [self._member(m, struct, at) for m in node.members.values()]
+        total = " + ".join(f"({p})::INTEGER" for p in present) or "0"
+        if node is self._root:
+            self._dirty.append(f"len(json_keys(item)) <> {total}")
+
+    def _member(self, node: _Node, struct: str, at: str) -> str:
+        """Add a member's expressions; gives the condition under which they account for it."""
+        name = node.path[-1]
+        tags = "/" + name.replace("~", "~0").replace("/", "~1")
+        where = ("" if at == "item" else at) + tags
+        accounted: list[str] = []
+        if node.members:
+            accounted.append(self._map(node, f"{struct}.{identifier(name)}", where))
+        elif node.column:
+            raw = self._add_raw(node, node.column.tag, f"{struct}.{identifier(name)}", where)
+            self._values[node.path] = self._value(node.column, raw)
+            self._add_pieces(node.column, raw)
+            accounted.append(f"{raw} IS NOT NULL")
+        if node.nullable:
+            raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
+            self._pieces.append(f"CASE WHEN {raw} THEN {_entry(node.path, literal('true'), 'NULL')} END")
+            accounted.append(raw)
+        return " OR ".join(f"coalesce({a}, false)" for a in accounted) or "false"
+
+    def _map(self, node: _Node, struct: str, where: str) -> str:
+        inner = where + "/M"
+        present = [self._member(m, f"{struct}.\"M\"", inner) for m in node.members.values()]
+        total = " + ".join(f"({p})::INTEGER" for p in present)
+        count = self._add(f"len(json_keys(item, {literal(inner)}))")
+        self._dirty.append(f"coalesce({count}, 0) <> {total}")
+        self._pieces.append(f"CASE WHEN {count} = 0 THEN {_entry(node.path, literal('{}'), 'M')} END")
+        return f"{count} IS NOT NULL"
+
+    def _add(self, expression: str) -> str:
+        name = f"r{len(self._raw)}"
+        self._raw[name] = expression
+        return name
+
+    def _add_raw(self, node: _Node, tag: str, struct: str, where: str) -> str:
+        if node.in_struct:
+            return self._add(f"{struct}.{identifier(tag)}")
+        found = f"json_extract(item, {literal(where + '/' + tag)})"
+        if tag in ("S", "N", "B"):
+            return self._add(f"json_extract_string(item, {literal(where + '/' + tag)})")
+        if tag in ("BOOL", "NULL"):
+            return self._add(f"{found}::BOOLEAN")
+        return self._add(f"{found}::VARCHAR[]" if tag in _SET_SHAPES else found)
+
+    def _value(self, column: Column, raw: str) -> str:
+        if column.tag == "N":
+            return number_value(column.type, raw)
+        if column.tag == "B":
+            return f"CASE WHEN regexp_full_match({raw}, '{_BASE64}') THEN from_base64({raw}) END"
+        if column.tag == "BS":
+            every = f"list_bool_and(list_transform({raw}, lambda x: regexp_full_match(x, '{_BASE64}')))"
+            return f"CASE WHEN {every} THEN list_transform({raw}, lambda x: from_base64(x)) END"
+        if column.tag == "NS" and column.type != "list<string>":
+            inner = sql_type(column.type[5:-1])
+            text = _as_text(f"TRY_CAST(x AS {inner})", column.type[5:-1])
+            same = f"list_transform({raw}, lambda x: {text}) = {raw}"
+            return f"CASE WHEN {same} THEN list_transform({raw}, lambda x: TRY_CAST(x AS {inner})) END"
+        return f"{raw}::VARCHAR" if column.type == "json" else raw
+
+    def _add_pieces(self, column: Column, raw: str) -> None:
+        """What the column does not say: a number's odd spelling, a set or binary it could not hold."""
+        if column.tag == "N" and column.type != "string":
+            exact = _spelled(column.type, raw)
+            content = f"to_json({raw})::VARCHAR"
+        elif column.tag in ("B", "BS") or (column.tag == "NS" and column.type != "list<string>"):
+            exact = f"({self._value(column, raw)}) IS NOT NULL"
+            if column.tag == "B":
+                exact = f"to_base64({self._value(column, raw)}) = {raw}"
+            if column.tag == "BS":
+                exact = f"list_transform({self._value(column, raw)}, lambda b: to_base64(b)) = {raw}"
+            content = f"to_json({raw})::VARCHAR"
+        else:
+            return
+        entry = _entry(column.path, content, column.tag)
+        self._pieces.append(f"CASE WHEN {raw} IS NOT NULL AND ({exact}) IS NOT TRUE THEN {entry} END")
+
+
+def _entry(path: Path, content: str, tag: str) -> str:
+    """SQL text of one member of `_rescued`."""
+    return literal(json.dumps(pointer(path)) + ':{"' + tag + '":') + f" || {content} || '}}'"
+
+
+def _as_text(expression: str, column_type: str) -> str:
+    """A number's canonical text: DuckDB prints decimals with all their places."""
+    if column_type.startswith("decimal") and not column_type.endswith(",0)"):
+        return f"rtrim(rtrim(({expression})::VARCHAR, '0'), '.')"
+    return f"({expression})::VARCHAR"
+
+
+def _spelled(column_type: str, raw: str) -> str:
+    """Whether the column's value alone gives the number's text back."""
+    if column_type == "double":
+        return f"regexp_full_match({raw}, '0|-?[1-9][0-9]{{0,14}}')"
+    return _as_text(f"TRY_CAST({raw} AS {sql_type(column_type)})", column_type) + f" = {raw}"
+
+
+def number_value(column_type: str, raw: str) -> str:
+    """SQL of a number column's value: exact, or NULL."""
+    if column_type == "string":
+        return raw
+    cast = sql_type(column_type)
+    if column_type == "double":
+        return f"TRY_CAST({raw} AS DOUBLE)"
+    odd = f"ddb_canonical_number({raw})"
+    return (
+        f"CASE WHEN {raw} IS NULL THEN NULL WHEN {_spelled(column_type, raw)} THEN TRY_CAST({raw} AS {cast})"
+        f" WHEN {_spelled(column_type, odd)} THEN TRY_CAST({odd} AS {cast}) END"
+    )
+
+
+def number_text(column_type: str, column: str) -> str:
+    """SQL of the canonical text of a number column's value."""
+    return column if column_type == "string" else _as_text(column, column_type)

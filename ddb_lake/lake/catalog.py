@@ -1,0 +1,138 @@
+"""A lake's catalog: where its Iceberg tables are registered, and how they are created."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from ddb_lake.config import LakeSettings
+from ddb_lake.errors import ConfigError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.delete.mode": "merge-on-read",
+    "write.update.mode": "merge-on-read",
+    "write.merge.mode": "merge-on-read",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    "commit.retry.num-retries": "0",  # a stale plan must be made again, not committed again
+}
+_GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
+
+
+class LakeCatalog:
+    """Opens, creates and lists the Iceberg tables of one lake. Close it, or use it in a `with`."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self.settings = settings
+        self.warehouse = _warehouse(settings.warehouse)
+        self.is_local = "://" not in self.warehouse
+        self._catalog: Catalog | None = None
+
+    def __enter__(self) -> LakeCatalog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the catalog's connections."""
+        if self._catalog is not None:
+            engine = getattr(self._catalog, "engine", None)
+            if engine is not None:
+                engine.dispose()
+            self._catalog = None
+
+    @property
+    def kind(self) -> str:
+        """The catalog's type: as configured, else `sql` for a local warehouse and `glue` for one on S3."""
+        return self.settings.catalog.type or ("sql" if self.is_local else "glue")
+
+    @property
+    def catalog(self) -> Catalog:
+        """The pyiceberg catalog, opened on first use."""
+        if self._catalog is None:
+            self._catalog = self._open()
+        return self._catalog
+
+    def table(self, name: str) -> Table | None:
+        """The Iceberg table of that name as it is now, or None."""
+        try:
+            return self.catalog.load_table(self.identifier(name))
+        except NoSuchTableError:
+            return None
+
+    def create(
+        self,
+        name: str,
+        schema: Schema,
+        spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
+        properties: Mapping[str, str] | None = None,
+    ) -> Table:
+        """Create a table, or open it if another writer just did."""
+        try:
+            return self.catalog.create_table(
+                self.identifier(name),
+                schema,
+                location=self.location(name),
+                partition_spec=spec,
+                properties={**TABLE_PROPERTIES, **(properties or {})},
+            )
+        except TableAlreadyExistsError:
+            return self.catalog.load_table(self.identifier(name))
+
+    def location(self, name: str) -> str:
+        """Where a table's files are, or will be."""
+        return f"{self.warehouse}/{self.settings.catalog.namespace}/{name}"
+
+    def file_io(self) -> FileIO:
+        """Access to the warehouse's files, for those of a table that is yet to be made."""
+        return load_file_io(self.catalog.properties, self.warehouse)
+
+    def identifier(self, name: str) -> tuple[str, str]:
+        """The namespace and table name; Glue knows lower case, digits and underscores only."""
+        namespace = self.settings.catalog.namespace
+        return (namespace, _GLUE_UNSAFE.sub("_", name.lower())) if self.kind == "glue" else (namespace, name)
+
+    def _open(self) -> Catalog:
+        settings = self.settings.catalog
+        properties: dict[str, Any] = {"type": self.kind, "warehouse": self.warehouse, **settings.properties}
+        if self.kind == "sql":
+            if settings.uri is None and not self.is_local:
+                raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
+            if self.is_local:
+                Path(self.warehouse).mkdir(parents=True, exist_ok=True)
+            properties["uri"] = settings.uri or f"sqlite:///{self.warehouse}/catalog.db"
+        elif settings.uri:
+            properties["uri"] = settings.uri
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
+            catalog = load_catalog("ddb_lake", **properties)
+        try:
+            catalog.create_namespace_if_not_exists(settings.namespace)
+        except NamespaceAlreadyExistsError:
+            pass
+        return catalog
+
+
+def _warehouse(uri: str) -> str:
+    """A local warehouse as an absolute path without a scheme, so that DuckDB and pyiceberg spell files alike."""
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    if "://" in uri:
+        return uri.rstrip("/")
+    return str(Path(uri).expanduser().resolve())

@@ -1,0 +1,241 @@
+"""One snapshot that adds rows, retires rows by position, and removes files: what pyiceberg 0.12 cannot commit.
+
+pyiceberg reads position deletes and does not write them; its snapshot producers are private. This module is the one
+place that extends them (`pyproject.toml` pins the version), held by tests that read every kind of commit back
+through pyiceberg's own scan and through DuckDB's iceberg extension.
+
+A conflict is never retried here: positions and de-duplication were planned against one snapshot and are void
+against another. `commit` raises `CommitConflict` and the caller plans again. To make every concurrent change of our
+state a conflict, each commit has a snapshot on `main`, even if it adds no file: the catalogs compare that, not the
+table's properties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, ValidationException
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    ManifestWriterV2,
+)
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.update.snapshot import _FastAppendFiles
+from pyiceberg.typedef import Record
+
+from ddb_lake.errors import CommitConflict, CommitStateUnknown
+
+FILE_PATH_ID = 2147483546
+POS_ID = 2147483545
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one snapshot changes.
+
+    `added`: data files. `deletes`: position delete files. `removed`: paths of data files that leave the table.
+    `drop_deletes`: all delete files there were leave it too. `replace_all`: everything there was leaves it.
+    """
+
+    added: Sequence[DataFile] = ()
+    deletes: Sequence[DataFile] = ()
+    removed: frozenset[str] = frozenset()
+    drop_deletes: bool = False
+    replace_all: bool = False
+    summary: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def operation(self) -> Operation:
+        """The Iceberg operation that describes the change."""
+        pure_append = not (self.deletes or self.removed or self.drop_deletes or self.replace_all)
+        return Operation.APPEND if pure_append else Operation.OVERWRITE
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    """A manifest of delete files; pyiceberg's own writes data manifests only."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+class _DeltaProducer(_FastAppendFiles):
+    """The snapshot of a `Delta`."""
+
+    def __init__(self, transaction: Transaction, io: FileIO, delta: Delta, branch: str) -> None:
+        super().__init__(delta.operation, transaction, io, None, dict(delta.summary), branch)
+        self._delta = delta
+        self._added_data_files = list(delta.added)
+        self._kept: list[ManifestFile] = []
+        self._gone: list[ManifestEntry] = []
+        self._gone_deletes: list[ManifestEntry] = []
+        self._sort_out_parent()
+
+    def _sort_out_parent(self) -> None:
+        """Split the parent's files into what stays (whole manifests where possible) and what leaves."""
+        for manifest in super()._existing_manifests():
+            if manifest.content == ManifestContent.DELETES:
+                if self._delta.drop_deletes or self._delta.replace_all:
+                    self._gone_deletes += self._live(manifest)
+                else:
+                    self._kept.append(manifest)
+            elif self._delta.replace_all:
+                self._gone += self._live(manifest)
+            elif self._delta.removed:
+                self._split(manifest)
+            else:
+                self._kept.append(manifest)
+        missing = self._delta.removed - {entry.data_file.file_path for entry in self._gone}
+        if missing:
+            raise CommitConflict(f"{len(missing)} data files to remove are no longer in the table; plan again")
+        self._deleted_data_files = {entry.data_file for entry in (*self._gone, *self._gone_deletes)}
+
+    def _live(self, manifest: ManifestFile) -> list[ManifestEntry]:
+        return manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+
+    def _split(self, manifest: ManifestFile) -> None:
+        entries = self._live(manifest)
+        gone = [entry for entry in entries if entry.data_file.file_path in self._delta.removed]
+        if not gone:
+            self._kept.append(manifest)
+            return
+        self._gone += gone
+        stay = [entry for entry in entries if entry.data_file.file_path not in self._delta.removed]
+        if stay:
+            with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
+                for entry in stay:
+                    writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
+            self._kept.append(writer.to_manifest_file())
+
+    def _existing_manifests(self) -> list[ManifestFile]:
+        return self._kept
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        return [_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id) for entry in self._gone]
+
+    def _manifests(self) -> list[ManifestFile]:
+        return super()._manifests() + self._delete_manifests()
+
+    def _delete_manifests(self) -> list[ManifestFile]:
+        if not self._delta.deletes and not self._gone_deletes:
+            return []
+        writer = _DeleteManifestWriter(
+            self._transaction.table_metadata.spec(),
+            self.schema(),
+            self.new_manifest_output(),
+            self._snapshot_id,
+            self._compression,
+        )
+        with writer:
+            for entry in self._gone_deletes:
+                writer.add_entry(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
+            for file in self._delta.deletes:
+                writer.add_entry(
+                    ManifestEntry.from_args(
+                        status=ManifestEntryStatus.ADDED,
+                        snapshot_id=self._snapshot_id,
+                        sequence_number=None,
+                        file_sequence_number=None,
+                        data_file=file,
+                    )
+                )
+        return [writer.to_manifest_file()]
+
+    def _summary(self, snapshot_properties: dict[str, str] | None = None) -> Summary:
+        data_files = self._added_data_files
+        self._added_data_files = [*data_files, *self._delta.deletes]
+        try:
+            return super()._summary(snapshot_properties or {})
+        finally:
+            self._added_data_files = data_files
+
+    def _refresh_for_retry(self) -> None:
+        raise CommitFailedException("planned against a snapshot that is no longer the newest")
+
+
+def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
+    return ManifestEntry.from_args(
+        status=status,
+        snapshot_id=snapshot_id,
+        sequence_number=entry.sequence_number,
+        file_sequence_number=entry.file_sequence_number,
+        data_file=entry.data_file,
+    )
+
+
+class Commit:
+    """A commit in the making: stage schema changes, then snapshots and properties, then `run`.
+
+    All of it lands at once or not at all. `main` must be staged before other branches: catalogs keep the first
+    assertion about a branch, and `main` is the one that two writers race for.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.transaction = table.transaction()
+        self._staged_main = False
+
+    def change_schema(self, change: Callable[[Any], None]) -> None:
+        """Apply `change` to pyiceberg's UpdateSchema; later files see the new field ids."""
+        with self.transaction.update_schema(allow_incompatible_changes=True) as update:
+            change(update)
+
+    def snapshot(self, delta: Delta, branch: str = "main") -> None:
+        """Stage one snapshot."""
+        assert self._staged_main or branch == "main", "stage main first"
+        self._staged_main = True
+        _DeltaProducer(self.transaction, self._table.io, delta, branch).commit()
+
+    def set_properties(self, properties: Mapping[str, str]) -> None:
+        """Stage table properties; they land with the snapshots."""
+        if properties:
+            self.transaction.set_properties(dict(properties))
+
+    def run(self) -> Table:
+        """Commit. Raises CommitConflict (plan again) or CommitStateUnknown (look before doing anything)."""
+        assert self._staged_main, "a commit without a snapshot on main would not be noticed by concurrent writers"
+        try:
+            self.transaction.commit_transaction()
+        except (CommitFailedException, ValidationException) as error:
+            raise CommitConflict(str(error)) from error
+        except CommitStateUnknownException as error:
+            raise CommitStateUnknown(str(error)) from error
+        return self._table
+
+
+def position_delete_file(path: str, size_bytes: int, rows: int, first_path: str, last_path: str) -> DataFile:
+    """The manifest entry of a Parquet file of (file_path, pos), sorted by both."""
+    return DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=Record(),
+        record_count=rows,
+        file_size_in_bytes=size_bytes,
+        column_sizes={},
+        value_counts={FILE_PATH_ID: rows, POS_ID: rows},
+        null_value_counts={FILE_PATH_ID: 0, POS_ID: 0},
+        nan_value_counts={},
+        lower_bounds={FILE_PATH_ID: first_path.encode()},
+        upper_bounds={FILE_PATH_ID: last_path.encode()},
+        key_metadata=None,
+        split_offsets=None,
+        equality_ids=None,
+        sort_order_id=None,
+        spec_id=0,
+    )
+
+

@@ -1,0 +1,167 @@
+"""The files of an Iceberg table: which are live, how DuckDB reads them, and how new ones are written."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.conversions import from_bytes
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+
+from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.lake.commit import position_delete_file
+from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
+
+TARGET_FILE_BYTES = 256 * 1024 * 1024
+ROW_GROUP_ROWS = 122_880
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFiles:
+    """The data files and position delete files of one snapshot."""
+
+    data: tuple[DataFile, ...] = ()
+    deletes: tuple[DataFile, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Living rows: position deletes never name a row twice."""
+        return sum(f.record_count for f in self.data) - self.deleted_rows
+
+    @property
+    def deleted_rows(self) -> int:
+        """Rows retired by position."""
+        return sum(f.record_count for f in self.deletes)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(f.file_size_in_bytes for f in (*self.data, *self.deletes))
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the data files."""
+        return [f.file_path for f in self.data]
+
+
+def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
+    """The live files of a snapshot; the newest on main by default."""
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
+    if snapshot is None:
+        return LiveFiles()
+    data: list[DataFile] = []
+    deletes: list[DataFile] = []
+    for manifest in snapshot.manifests(table.io):
+        target = deletes if manifest.content == ManifestContent.DELETES else data
+        target.extend(e.data_file for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
+    return LiveFiles(tuple(data), tuple(deletes))
+
+
+def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:
+    """Least and greatest value of a column in a file, as its manifest says; None if it does not."""
+    field = schema.find_field(column)
+    low = (file.lower_bounds or {}).get(field.field_id)
+    high = (file.upper_bounds or {}).get(field.field_id)
+    if low is None or high is None:
+        return None
+    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)  # type: ignore[arg-type]
+
+
+def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:
+    """A query of the living rows of some data files, read by field id.
+
+    With `positions`, also `file_path` and `pos`, by which a row can be retired.
+    """
+    if not data:
+        columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _empty_columns(schema, positions))
+        return f"(SELECT {columns} WHERE false)"
+    extra = ", filename AS file_path, file_row_number AS pos" if positions else ""
+    keep = "" if positions or not deletes else ", filename, file_row_number"
+    names = ", ".join(identifier(f.name) for f in schema.fields)
+    options = f"schema = {read_schema(schema)}"
+    if positions or deletes:
+        options += ", filename = true, file_row_number = true"
+    source = f"SELECT {names}{extra}{keep} FROM read_parquet({literals(data)}, {options})"
+    if not deletes:
+        return f"({source})"
+    at, row = ("file_path", "pos") if positions else ("filename", "file_row_number")
+    retired = f"(SELECT file_path AS f, pos AS p FROM read_parquet({literals(deletes)}))"
+    shown = f"{names}, file_path, pos" if positions else names
+    return f"(SELECT {shown} FROM ({source}) d ANTI JOIN {retired} r ON r.f = d.{at} AND r.p = d.{row})"
+
+
+def _empty_columns(schema: Schema, positions: bool) -> list[tuple[str, str]]:
+
+
+    columns = [(identifier(f.name), duckdb_type(f.field_type)) for f in schema.fields]
+    return columns + ([("file_path", "VARCHAR"), ("pos", "BIGINT")] if positions else [])
+
+
+class FileWriter:
+    """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry."""
+
+    def __init__(self, con: Any, io: FileIO, location: str, schema: Schema) -> None:
+        self._con = con
+        self._io = io
+        self.schema = schema
+        self._folder = f"{location}/data"
+        if "://" not in self._folder:
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def for_table(cls, con: Any, table: Table, metadata: TableMetadata | None = None) -> FileWriter:
+        """A writer for a table as it is, or as `metadata` (of a transaction) makes it."""
+        metadata = metadata or table.metadata
+        return cls(con, table.io, metadata.location, metadata.schema())
+
+    def write_paths(self, query: str, *, split: bool = False) -> list[str]:
+        """Write the rows of a query; gives the files' paths, none for no rows. `split`: several of the target size."""
+        name = f"{self._folder}/{uuid.uuid4().hex}"
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {field_ids(self.schema)}"
+        if split:
+            options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
+        else:
+            name += ".parquet"
+        names = ", ".join(identifier(f.name) for f in self.schema.fields)
+        rows, paths = self._con.execute(
+            f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
+        ).fetchone()
+        if rows == 0:
+            self.remove(paths)
+            return []
+        return sorted(paths)
+
+    def write(self, query: str, metadata: TableMetadata, *, split: bool = False) -> list[DataFile]:
+        """`write_paths`, with the manifest entries of the files."""
+        return self.entries(self.write_paths(query, split=split), metadata)
+
+    def entries(self, paths: Sequence[str], metadata: TableMetadata) -> list[DataFile]:
+        """The manifest entries of written files."""
+        return [parquet_file_to_data_file(self._io, metadata, path) for path in paths]
+
+    def write_deletes(self, query: str) -> list[DataFile]:
+        """Write (file_path, pos) pairs as one position delete file; none for no pairs."""
+        path = f"{self._folder}/{uuid.uuid4().hex}-deletes.parquet"
+        ids = "{file_path: 2147483546, pos: 2147483545}"
+        (rows,) = self._con.execute(
+            f"COPY (SELECT file_path, pos FROM ({query}) ORDER BY file_path, pos) TO {literal(path)}"
+            f" (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {ids})"
+        ).fetchone()
+        if rows == 0:
+            self.remove([path])
+            return []
+        first, last = self._con.execute(f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(path)})").fetchone()
+        return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Delete files that were written and will not be committed."""
+        for path in paths:
+            self._io.delete(path)

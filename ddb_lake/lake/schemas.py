@@ -1,0 +1,164 @@
+"""The Iceberg schemas of the lake's tables, and their spelling in DuckDB."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import HourTransform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DecimalType,
+    DoubleType,
+    IcebergType,
+    ListType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestampType,
+)
+
+from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.engine.sql import identifier, literal
+
+_SIMPLE: dict[str, IcebergType] = {
+    "string": StringType(),
+    "json": StringType(),
+    "long": LongType(),
+    "double": DoubleType(),
+    "binary": BinaryType(),
+    "boolean": BooleanType(),
+    "timestamp": TimestampType(),
+}
+
+CURRENT_METADATA = {
+    "_changed_at": ("timestamp", "When the item last changed (UTC, microseconds); the export's time for snapshot rows"),
+    "_source": ("string", "What the row comes from: snapshot, change or repair"),
+    "_rescued": ("string", "DynamoDB JSON of what the typed columns do not hold, by JSON Pointer"),
+    "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
+}
+EXPIRED_AT = {"_expired_at": ("timestamp", "When Time to Live removed the item (`ttl_deletes: keep`)")}
+
+CHANGES_COLUMNS = {
+    "record_id": ("string", "What makes the record distinct: a hash of its eventID and content"),
+    "kind": ("string", "The envelope: kds, streams, flattened or incremental"),
+    "event_id": ("string", "The service's eventID"),
+    "event_name": ("string", "INSERT, MODIFY or REMOVE; UPSERT or DELETE for an incremental export's line"),
+    "changed_at": ("timestamp", "When the item changed (UTC, microseconds, by the record's declared precision)"),
+    "keys": ("string", "Primary key, DynamoDB JSON"),
+    "new_image": ("string", "Item after the change, DynamoDB JSON; null when removed"),
+    "old_image": ("string", "Item before the change, DynamoDB JSON, where the record has it"),
+    "ttl": ("boolean", "Removed by DynamoDB's Time to Live"),
+    "sequence_number": ("string", "DynamoDB Streams sequence number"),
+    "stream": ("string", "DynamoDB Streams ARN"),
+    "kinesis_sequence": ("string", "Kinesis sequence number, where the transform stamped it"),
+    "shard": ("string", "Kinesis shard, where the transform stamped it"),
+    "arrived_at": ("timestamp", "Arrival in Kinesis or Firehose, where known (UTC)"),
+    "asserted_at": ("timestamp", "End of the incremental export's window (exclusive, UTC)"),
+    "object": ("string", "The landed object the record was first found in"),
+    "offset": ("long", "Where in the decompressed object it begins, in bytes"),
+    "arrival_hour": ("timestamp", "Hour in which the object landed (UTC): the partition"),
+    "_key": ("string", "Text of the primary key"),
+    "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
+    "_batch": ("long", "Number of the commit that added the record"),
+}
+
+QUARANTINE_COLUMNS = {
+    "quarantine_id": ("string", "Hash of object, offset and bytes"),
+    "reason": ("string", "Why the bytes could not be taken in"),
+    "raw": ("binary", "The bytes"),
+    "object": ("string", "The landed object they stand in"),
+    "offset": ("long", "Where in the decompressed object they begin, in bytes"),
+    "arrival_hour": ("timestamp", "Hour in which the object landed (UTC)"),
+    "quarantined_at": ("timestamp", "When they were put here (UTC)"),
+}
+
+
+def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
+    """The Iceberg schema of a table whose columns are the same in every lake."""
+    return Schema(
+        *(
+            NestedField(i, name, _SIMPLE[kind], required=False, doc=doc)
+            for i, (name, (kind, doc)) in enumerate(columns.items(), start=1)
+        )
+    )
+
+
+def changes_partitioning(schema: Schema) -> PartitionSpec:
+    """Hourly arrival partitions."""
+    source = schema.find_field("arrival_hour").field_id
+    return PartitionSpec(PartitionField(source, 1000, HourTransform(), "arrival_hour_hour"))
+
+
+def metadata_columns(keep_expired: bool) -> dict[str, tuple[str, str]]:
+    """The metadata columns of `current`."""
+    return {**CURRENT_METADATA, **(EXPIRED_AT if keep_expired else {})}
+
+
+def current_schema(schema: TableSchema, keep_expired: bool = False) -> Schema:
+    """The Iceberg schema of `current`: the typed columns, then the metadata columns."""
+    fields = [(c.name, iceberg_type(c.type), column_doc(c)) for c in schema.columns]
+    fields += [(name, _SIMPLE[kind], doc) for name, (kind, doc) in metadata_columns(keep_expired).items()]
+    return Schema(*(NestedField(i, n, t, required=False, doc=d) for i, (n, t, d) in enumerate(fields, start=1)))
+
+
+def column_doc(column: Column) -> str:
+    """A column's doc: the original path and DynamoDB type."""
+    path = ".".join(column.path) if all("." not in p for p in column.path) else json.dumps(list(column.path))
+    return f"{path} ({column.tag})"
+
+
+def metadata_type(kind: str) -> IcebergType:
+    """The Iceberg type of a metadata column."""
+    return _SIMPLE[kind]
+
+
+def iceberg_type(column_type: str) -> IcebergType:
+    """The Iceberg type of a column type."""
+    if column_type.startswith("list<"):
+        return ListType(element_id=1, element=iceberg_type(column_type[5:-1]), element_required=False)
+    if column_type.startswith("decimal"):
+        precision, scale = column_type[8:-1].split(",")
+        return DecimalType(int(precision), int(scale))
+    return _SIMPLE[column_type]
+
+
+def duckdb_type(kind: IcebergType) -> str:
+    """DuckDB's name of an Iceberg type."""
+    if isinstance(kind, ListType):
+        return duckdb_type(kind.element_type) + "[]"
+    if isinstance(kind, DecimalType):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    names = {
+        StringType: "VARCHAR",
+        LongType: "BIGINT",
+        DoubleType: "DOUBLE",
+        BinaryType: "BLOB",
+        BooleanType: "BOOLEAN",
+        TimestampType: "TIMESTAMP",
+    }
+    return names[type(kind)]
+
+
+def field_ids(schema: Schema) -> str:
+    """The FIELD_IDS option of DuckDB's COPY for files of this schema."""
+
+    def one(field: Any) -> str:
+        if isinstance(field.field_type, ListType):
+            inner = f"{{__duckdb_field_id: {field.field_id}, element: {field.field_type.element_id}}}"
+            return f"{identifier(field.name)}: {inner}"
+        return f"{identifier(field.name)}: {field.field_id}"
+
+    return "{" + ", ".join(one(f) for f in schema.fields) + "}"
+
+
+def read_schema(schema: Schema) -> str:
+    """The `schema` parameter of DuckDB's read_parquet: columns by field id, whatever a file calls them."""
+    entries = (
+        f"{f.field_id}: {{name: {literal(f.name)}, type: {literal(duckdb_type(f.field_type))}, default_value: NULL}}"
+        for f in schema.fields
+    )
+    return "MAP {" + ", ".join(entries) + "}"

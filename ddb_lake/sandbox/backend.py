@@ -1,0 +1,206 @@
+"""What the stand-in reads and changes inside moto. Everything private to moto 5.2.5 that we rely on is here."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from moto.core.base_backend import BackendDict
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.iam.models import get_account_id_from
+from moto.kinesis.models import Record, kinesis_backends
+
+from ddb_lake.sandbox.history import Change
+from ddb_lake.sandbox.items import AttributeValue, Item, number_text, size_bytes, with_bytes
+
+_FIRST_SEQUENCE = 49_650_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
+"""Kinesis sequence numbers have 56 digits; moto would count from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose resources a request means."""
+
+    account: str
+    region: str
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of one of this account's resources in this region."""
+        return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
+
+
+def reset() -> None:
+    """Forget every resource of every account: moto's state belongs to the process."""
+    BackendDict.reset()
+
+
+def account_of(access_key: str) -> str:
+    """The account an access key belongs to; unknown keys belong to the default account."""
+    return str(get_account_id_from(access_key))
+
+
+def find_table(scope: Scope, name_or_arn: str) -> Any:
+    """The table of that name or ARN, or None."""
+    name = name_or_arn.rpartition(":table/")[2] if name_or_arn.startswith("arn:") else name_or_arn
+    return dynamodb_backends[scope.account][scope.region].tables.get(name)
+
+
+def tables(scope: Scope) -> list[Any]:
+    """All tables of an account in a region."""
+    return list(dynamodb_backends[scope.account][scope.region].tables.values())
+
+
+def read_item(table: Any, key: Item) -> Item | None:
+    """The item at `key` as DynamoDB JSON; its numbers are respelt in the table as DynamoDB keeps them."""
+    return _read(table.get_item(*_moto_key(table, key)))
+
+
+def read_items(table: Any) -> Iterator[Item]:
+    """As `read_item`, for every item of the table."""
+    for stored in list(table.all_items()):
+        item = _read(stored)
+        if item is not None:
+            yield item
+
+
+def delete_item(table: Any, key: Item) -> None:
+    """Remove an item without a request, as the service itself does."""
+    table.delete_item(*_moto_key(table, key))
+
+
+def _moto_key(table: Any, key: Item) -> tuple[Any, Any]:
+    ranged = DynamoType(key[table.range_key_attr]) if table.range_key_attr else None
+    return DynamoType(key[table.hash_key_attr]), ranged
+
+
+def _read(stored: Any) -> Item | None:
+    return None if stored is None else {name: _value(value) for name, value in stored.attrs.items()}
+
+
+def _value(typed: Any) -> AttributeValue:
+    kind, value = typed.type, typed.value
+    if kind == "N":
+        typed.value = number_text(value)
+    elif kind == "NS":
+        typed.value = [number_text(member) for member in value]
+    elif kind == "B":
+        return {"B": _base64(value)}
+    elif kind == "BS":
+        return {"BS": [_base64(member) for member in value]}
+    elif kind == "L":
+        return {"L": [_value(member) for member in value]}
+    elif kind == "M":
+        return {"M": {name: _value(member) for name, member in value.items()}}
+    return {kind: copy.copy(typed.value)}
+
+
+def _base64(value: bytes | str) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def set_restorable(table: Any, earliest: datetime, latest: datetime) -> None:
+    """Let DescribeContinuousBackups tell the window in which exports can be asked for."""
+    recovery = table.continuous_backups["PointInTimeRecoveryDescription"]
+    recovery["EarliestRestorableDateTime"] = earliest.timestamp()
+    recovery["LatestRestorableDateTime"] = latest.timestamp()
+
+
+def recovery_enabled(table: Any) -> bool:
+    """Whether point-in-time recovery is on."""
+    recovery = table.continuous_backups["PointInTimeRecoveryDescription"]
+    return bool(recovery["PointInTimeRecoveryStatus"] == "ENABLED")
+
+
+def ttl_attribute(table: Any) -> str | None:
+    """The Time to Live attribute, or None while it is off."""
+    return table.ttl.get("AttributeName") if table.ttl["TimeToLiveStatus"] == "ENABLED" else None
+
+
+def stream_length(table: Any) -> int:
+    """How many records the table's DynamoDB stream holds; 0 without a stream."""
+    return len(table.stream_shard.items) if table.stream_shard else 0
+
+
+def close_stream(table: Any) -> None:
+    """Let go of a stream that was switched off; moto would fail every later write."""
+    table.stream_shard = None
+    table.latest_stream_label = None
+
+
+class _StreamRecord:
+    """One record of a DynamoDB stream, in the place of moto's own."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+
+    def to_json(self) -> dict[str, Any]:
+        return self.record
+
+
+def rewrite_stream(table: Any, length: int, changes: list[Change]) -> None:
+    """Replace what moto put into the table's stream after `length` by one true record for each change.
+
+    moto gives no-op writes a MODIFY, an UpdateItem that inserts two INSERTs, and no identity to TTL.
+    """
+    shard = table.stream_shard
+    if shard is None:
+        return
+    del shard.items[length:]
+    for change in changes:
+        sequence = shard.starting_sequence_number + len(shard.items)
+        shard.items.append(_StreamRecord(_stream_record(table, change, sequence)))
+
+
+def _stream_record(table: Any, change: Change, sequence: int) -> dict[str, Any]:
+    view = table.stream_specification["StreamViewType"]
+    body: dict[str, Any] = {
+        "ApproximateCreationDateTime": _naive_utc(change.time_us // 1_000_000 * 1_000_000),
+        "Keys": with_bytes(change.keys),
+        "SequenceNumber": str(sequence),
+        "StreamViewType": view,
+    }
+    size = size_bytes(change.keys)
+    for name, image in (("NewImage", change.new), ("OldImage", change.old)):
+        if image is not None and view in (name.removesuffix("Image").upper() + "_IMAGE", "NEW_AND_OLD_IMAGES"):
+            body[name] = with_bytes(image)
+            size += size_bytes(image)
+    record: dict[str, Any] = {
+        "eventID": uuid.uuid4().hex,
+        "eventName": change.event_name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": table.region_name,
+        "dynamodb": body | {"SizeBytes": size},
+    }
+    if change.ttl:
+        record["userIdentity"] = {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
+    return record
+
+
+def find_kinesis_stream(stream_arn: str) -> Any:
+    """The Kinesis stream of that ARN, or None."""
+    parts = stream_arn.split(":")
+    if len(parts) != 6 or not parts[5].startswith("stream/"):
+        return None
+    return kinesis_backends[parts[4]][parts[3]].streams.get(parts[5].removeprefix("stream/"))
+
+
+def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us: int) -> None:
+    """Append a record to the shard its partition key belongs to, with the arrival time given."""
+    shard = stream.get_shard_for_key(partition_key, None)
+    sequence = max(next(reversed(shard.records), 0), _FIRST_SEQUENCE) + 1
+    record = Record(partition_key, base64.b64encode(data).decode(), sequence, "")
+    record.created_at_datetime = _naive_utc(arrived_us)
+    record.created_at = arrived_us / 1e6
+    shard.records[sequence] = record
+
+
+def _naive_utc(at_us: int) -> datetime:
+    """moto keeps its times in UTC without a zone."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).replace(tzinfo=None)

@@ -1,0 +1,101 @@
+"""The files of one export, written to S3 byte by byte as DynamoDB writes them (formats.md section 1)."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ddb_lake.core.manifest import MARKER, DataFile, ExportSummary, build_files, build_summary, md5_text
+from ddb_lake.sandbox.history import NetChange
+from ddb_lake.sandbox.items import Item, size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExportLine:
+    """One line of a data file, and the bytes it is billed as. `spread` decides which file it goes to."""
+
+    text: str
+    billed_bytes: int
+    spread: int
+
+
+def full_line(item: Item) -> ExportLine:
+    """An item's line in a full export."""
+    text = _compact({"Item": item})
+    return ExportLine(text, size_bytes(item), _spread(text))
+
+
+def incremental_line(net: NetChange, view: str) -> ExportLine:
+    """A key's line in an incremental export; `view` is NEW_IMAGE or NEW_AND_OLD_IMAGES."""
+    keys = {name: {kind: text} for name, kind, text in net.key}
+    line: dict[str, Any] = {"Metadata": {"WriteTimestampMicros": {"N": str(net.written_us)}}, "Keys": keys}
+    if net.old is not None and view == "NEW_AND_OLD_IMAGES":
+        line["OldImage"] = net.old
+    if net.new is not None:
+        line["NewImage"] = net.new
+    return ExportLine(
+        _compact(line), size_bytes(keys) + size_bytes(net.old) + size_bytes(net.new), _spread(str(net.key))
+    )
+
+
+def write_export(
+    s3: Any,
+    summary: ExportSummary,
+    lines: Sequence[ExportLine],
+    *,
+    files: int,
+    ended_us: Callable[[], int],
+) -> ExportSummary:
+    """Write the data files, then the manifests and their digests; the summary as written.
+
+    Lines are in no order, and a file may have none.
+    """
+    folder = summary.manifest_files_key.rpartition("/")[0]
+    data_folder = f"{folder}/data" if summary.export_type == "FULL" else f"{_root(folder)}{MARKER}data"
+    dealt: list[list[ExportLine]] = [[] for _ in range(files)]
+    for line in random.sample(lines, len(lines)):
+        dealt[line.spread % files].append(line)
+    data_files = [_put_data_file(s3, summary.bucket, f"{data_folder}/{_name()}.json.gz", part) for part in dealt]
+    files_manifest = build_files(data_files)
+    written = replace(
+        summary,
+        item_count=sum(file.item_count for file in data_files),
+        billed_size_bytes=sum(line.billed_bytes for line in lines),
+        end_time_us=ended_us() // 1000 * 1000,
+    )
+    for name, data in (("manifest-files", files_manifest), ("manifest-summary", build_summary(written))):
+        s3.put_object(Bucket=summary.bucket, Key=f"{folder}/{name}.md5", Body=md5_text(data).encode())
+        s3.put_object(Bucket=summary.bucket, Key=f"{folder}/{name}.json", Body=data)
+    return written
+
+
+def _put_data_file(s3: Any, bucket: str, key: str, lines: list[ExportLine]) -> DataFile:
+    """A multipart upload of one part, as DynamoDB makes it: the ETag is not the MD5."""
+    data = gzip.compress("".join(f"{line.text}\n" for line in lines).encode(), mtime=0)
+    upload = {"Bucket": bucket, "Key": key, "UploadId": s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]}
+    part = {"ETag": s3.upload_part(PartNumber=1, Body=data, **upload)["ETag"], "PartNumber": 1}
+    etag = s3.complete_multipart_upload(MultipartUpload={"Parts": [part]}, **upload)["ETag"].strip('"')
+    return DataFile(key, len(lines), md5_text(data), etag)
+
+
+def _root(folder: str) -> str:
+    return folder[: folder.rindex(MARKER)]
+
+
+def _name() -> str:
+    return base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+
+
+def _spread(text: str) -> int:
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:4])
+
+
+def _compact(line: dict[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False)

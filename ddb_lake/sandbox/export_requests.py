@@ -1,0 +1,116 @@
+"""What DynamoDB accepts as a request for an export, and the error it answers otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from ddb_lake.sandbox import backend
+from ddb_lake.sandbox.awserror import AwsError
+from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.clock import from_micros
+from ddb_lake.sandbox.history import TableHistory
+
+_SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How exports behave. The bounds of an incremental export's window are AWS's; tests may relax them.
+
+    `seconds` is how long an export stays IN_PROGRESS; with 0 it has ended when the request is answered.
+    `files` is into how many data files the items are dealt, by hash: some may be empty.
+    """
+
+    seconds: float = 0.2
+    files: int = 3
+    shortest_window: timedelta = timedelta(minutes=15)
+    longest_window: timedelta = timedelta(hours=24)
+
+
+def exportable_table(scope: Scope, body: dict[str, Any]) -> Any:
+    """The moto table a request means, if it may be exported in the format asked for."""
+    arn = str(body.get("TableArn"))
+    if not arn.startswith("arn:") or ":table/" not in arn:
+        raise AwsError("ValidationException", "One or more parameter values were invalid: tableArn is not a valid ARN")
+    if arn.split(":")[4] != scope.account:
+        raise AwsError("AccessDeniedException", "Access is denied")
+    table = backend.find_table(scope, arn)
+    if table is None or table.table_arn != arn:
+        raise AwsError("TableNotFoundException", f"Table not found: {arn}")
+    if body.get("ExportFormat", "DYNAMODB_JSON") != "DYNAMODB_JSON":
+        raise AwsError("ValidationException", "The sandbox exports DYNAMODB_JSON only: ask for that ExportFormat")
+    if not backend.recovery_enabled(table):
+        message = f"Point in time recovery is not enabled for table '{table.name}'"
+        raise AwsError("PointInTimeRecoveryUnavailableException", message)
+    return table
+
+
+def incremental_specification(body: dict[str, Any]) -> dict[str, Any] | None:
+    """IncrementalExportSpecification, None for a full export; it and the export type go together."""
+    asked: dict[str, Any] | None = body.get("IncrementalExportSpecification")
+    incremental = body.get("ExportType") == "INCREMENTAL_EXPORT"
+    fault = None
+    if incremental and asked is None:
+        fault = "Incremental Export Specification expected when export type is set as Incremental Export"
+    elif asked is not None and not incremental:
+        fault = "Export Type expected to be Incremental Export when incremental export specification is provided"
+    elif asked is not None and not asked.get("ExportFromTime"):
+        fault = "ExportFromTime must be provided in IncrementalExportSpecification"
+    if fault is not None:
+        raise AwsError("ValidationException", f"Invalid Request: {fault}")
+    return asked
+
+
+def export_time_us(body: dict[str, Any], history: TableHistory, now_us: int) -> int:
+    """The instant a full export shows: the one asked for, or now."""
+    at_us = now_us if body.get("ExportTime") is None else _micros(body["ExportTime"])
+    if at_us > now_us or at_us < _recoverable_from(history):
+        raise AwsError("InvalidExportTimeException", "Export Time is invalid")
+    return at_us
+
+
+def window_us(asked: dict[str, Any], options: ExportOptions, history: TableHistory, now_us: int) -> tuple[int, int]:
+    """The window of an incremental export in whole seconds, from inclusive, to exclusive."""
+    from_us = _whole_seconds(_micros(asked["ExportFromTime"]))
+    to_us = _whole_seconds(_micros(asked["ExportToTime"]) if asked.get("ExportToTime") else now_us)
+    window = timedelta(microseconds=to_us - from_us)
+    fault = None
+    if from_us < _recoverable_from(history):
+        created = _text(history.created_us)
+        fault = f"Incremental export period from time cannot be less than the table creation time : {created}"
+    elif to_us > now_us:
+        fault = f"Incremental export period to time cannot be greater than the current time : {_text(now_us)}"
+    elif window < options.shortest_window or to_us <= from_us:
+        fault = f"{_DIFFERENCE} less than {_minutes(options.shortest_window)} minutes"
+    elif window > options.longest_window:
+        fault = f"{_DIFFERENCE} greater than {_minutes(options.longest_window)} minutes"
+    if fault is not None:
+        raise AwsError("InvalidExportTimeException", fault)
+    return from_us, to_us
+
+
+_DIFFERENCE = "Difference between export period from time and export period to time is"
+
+
+def _recoverable_from(history: TableHistory) -> int:
+    """Requests carry whole seconds: the second in which recovery began counts as recoverable."""
+    return _whole_seconds(history.created_us if history.recoverable_from_us is None else history.recoverable_from_us)
+
+
+def _whole_seconds(at_us: int) -> int:
+    return at_us // _SECOND_US * _SECOND_US
+
+
+def _micros(epoch_seconds: float) -> int:
+    return int(Decimal(str(epoch_seconds)) * _SECOND_US)
+
+
+def _text(at_us: int) -> str:
+    return f"{from_micros(at_us):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _minutes(window: timedelta) -> str:
+    return f"{window / timedelta(minutes=1):g}"

@@ -1,0 +1,244 @@
+"""Exports to S3 as DynamoDB makes them: accepted, in progress, and completed or failed.
+
+The contents are fixed when the request is accepted, from the table's history; the files are written in the
+background (`export_files`), so that clients have to wait and can meet a failure, as in AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ddb_lake.core.manifest import FULL_VERSION, INCREMENTAL_VERSION, MARKER, ExportSummary
+from ddb_lake.sandbox import backend
+from ddb_lake.sandbox.awserror import AwsError
+from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.capture import Recorder
+from ddb_lake.sandbox.clock import Clock
+from ddb_lake.sandbox.export_files import ExportLine, full_line, incremental_line, write_export
+from ddb_lake.sandbox.export_requests import (
+    ExportOptions,
+    export_time_us,
+    exportable_table,
+    incremental_specification,
+    window_us,
+)
+from ddb_lake.sandbox.history import TableHistory
+
+_LOG = logging.getLogger(__name__)
+_MOST_LISTED = 25
+_FAILURES = {"NoSuchBucket": "S3NoSuchBucket", "AccessDenied": "S3AccessDenied"}
+
+
+@dataclass(slots=True)
+class _Export:
+    """One accepted export. `summary` is completed, and `status` changed, when it ends."""
+
+    summary: ExportSummary
+    asked: dict[str, Any]
+    lines: Sequence[ExportLine]
+    status: str = "IN_PROGRESS"
+    failure: tuple[str, str] | None = None
+
+    @property
+    def folder(self) -> str:
+        return self.summary.manifest_files_key.rpartition("/")[0]
+
+    def described(self) -> dict[str, Any]:
+        """ExportDescription; what is not known yet is absent."""
+        summary, asked = self.summary, self.asked
+        described: dict[str, Any] = {
+            "ExportArn": summary.export_arn,
+            "ExportStatus": self.status,
+            "StartTime": _seconds(summary.start_time_us),
+            "EndTime": _seconds(summary.end_time_us),
+            "TableArn": summary.table_arn,
+            "TableId": summary.table_id,
+            "ExportTime": _seconds(summary.export_time_us),
+            "ClientToken": asked.get("ClientToken"),
+            "S3Bucket": summary.bucket,
+            "S3BucketOwner": asked.get("S3BucketOwner"),
+            "S3Prefix": summary.prefix,
+            "S3SseAlgorithm": summary.sse_algorithm,
+            "S3SseKmsKeyId": summary.sse_kms_key_id,
+            "ExportFormat": summary.output_format,
+            "ExportType": asked.get("ExportType"),
+        }
+        if summary.export_type == "INCREMENTAL":
+            described["IncrementalExportSpecification"] = {
+                "ExportFromTime": _seconds(summary.from_us),
+                "ExportToTime": _seconds(summary.to_us),
+                "ExportViewType": summary.output_view,
+            }
+        if self.status == "COMPLETED":
+            described["ExportManifest"] = f"{self.folder}/manifest-summary.json"
+            described |= {"BilledSizeBytes": summary.billed_size_bytes, "ItemCount": summary.item_count}
+        if self.failure is not None:
+            described["FailureCode"], described["FailureMessage"] = self.failure
+        return {name: value for name, value in described.items() if value is not None}
+
+
+@dataclass(slots=True)
+class Exports:
+    """All exports, of every table. `s3` gives the client that writes them: they go through the front door."""
+
+    clock: Clock
+    recorder: Recorder
+    s3: Callable[[], Any]
+    options: ExportOptions
+    _by_arn: dict[str, _Export] = field(default_factory=dict)
+    _by_token: dict[tuple[Scope, str], _Export] = field(default_factory=dict)
+    _workers: list[threading.Thread] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def forget(self) -> None:
+        """Drop all exports; those in progress write no further."""
+        self.stop()
+        self._by_arn.clear()
+        self._by_token.clear()
+        self._stopping.clear()
+
+    def stop(self) -> None:
+        """Let the exports in progress end where they are, and wait for that."""
+        self._stopping.set()
+        for worker in self._workers:
+            worker.join()
+        self._workers.clear()
+
+    def start(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
+        """ExportTableToPointInTime."""
+        token = (scope, str(body.get("ClientToken")))
+        with self.recorder.lock:
+            earlier = self._by_token.get(token) if "ClientToken" in body else None
+            if earlier is not None:
+                if earlier.asked != body:
+                    message = "Export conflict: Duplicate request detected with conflicting parameters"
+                    raise AwsError("ExportConflictException", message)
+                return {"ExportDescription": earlier.described()}
+            export = self._accepted(scope, body)
+            self._by_arn[export.summary.export_arn] = export
+            if "ClientToken" in body:
+                self._by_token[token] = export
+            answer = {"ExportDescription": export.described()}
+        self._begin(export)
+        return answer
+
+    def describe(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
+        """DescribeExport. Exports outlive their table."""
+        arn = str(body.get("ExportArn"))
+        if "/export/" not in arn:
+            raise AwsError("ValidationException", "Invalid Export ARN")
+        export = self._by_arn.get(arn)
+        if export is None or not arn.startswith(scope.arn("dynamodb", "")):
+            raise AwsError("ExportNotFoundException", f"Export not found: {arn}")
+        return {"ExportDescription": export.described()}
+
+    def list_exports(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
+        """ListExports: newest first; of a table, those of its present incarnation only."""
+        found = [e for e in list(self._by_arn.values()) if e.summary.table_arn.startswith(scope.arn("dynamodb", ""))]
+        if body.get("TableArn"):
+            table = backend.find_table(scope, body["TableArn"])
+            table_id = None if table is None else self.recorder.history(scope, table).table_id
+            found = [export for export in found if export.summary.table_id == table_id]
+        found.sort(key=lambda export: export.summary.export_id, reverse=True)
+        start, most = int(body.get("NextToken") or 0), int(body.get("MaxResults") or _MOST_LISTED)
+        summaries = [
+            {
+                "ExportArn": export.summary.export_arn,
+                "ExportStatus": export.status,
+                "ExportType": f"{export.summary.export_type}_EXPORT",
+            }
+            for export in found[start : start + most]
+        ]
+        more = str(start + most) if start + most < len(found) else None
+        return {"ExportSummaries": summaries, "NextToken": more}
+
+    def _accepted(self, scope: Scope, body: dict[str, Any]) -> _Export:
+        table = exportable_table(scope, body)
+        asked = incremental_specification(body)
+        history = self.recorder.capture_all(scope, table)
+        start_us = self.clock.next_ms_us()
+        summary, lines = self._contents(history, asked, body, self._summary(table, history, body, start_us))
+        return _Export(summary, json.loads(json.dumps(body)), lines)
+
+    def _summary(self, table: Any, history: TableHistory, body: dict[str, Any], start_us: int) -> ExportSummary:
+        """What full and incremental exports have in common, as of their start."""
+        export_id = f"0{start_us // 1000:013d}-{secrets.token_hex(4)}"
+        prefix = body.get("S3Prefix") or None
+        root = "" if prefix is None else prefix if prefix.endswith("/") else f"{prefix}/"
+        return ExportSummary(
+            export_arn=f"{table.table_arn}/export/{export_id}",
+            table_arn=table.table_arn,
+            table_id=history.table_id,
+            export_type="FULL",
+            start_time_us=start_us,
+            bucket=str(body.get("S3Bucket")),
+            prefix=prefix,
+            manifest_files_key=f"{root}{MARKER}{export_id}/manifest-files.json",
+            item_count=0,
+            sse_algorithm=body.get("S3SseAlgorithm") or "AES256",
+            sse_kms_key_id=body.get("S3SseKmsKeyId"),
+            version=FULL_VERSION,
+        )
+
+    def _contents(
+        self, history: TableHistory, asked: dict[str, Any] | None, body: dict[str, Any], common: ExportSummary
+    ) -> tuple[ExportSummary, list[ExportLine]]:
+        if asked is None:
+            at_us = export_time_us(body, history, common.start_time_us)
+            return replace(common, export_time_us=at_us), [full_line(item) for item in history.items_at(at_us)]
+        from_us, to_us = window_us(asked, self.options, history, common.start_time_us)
+        view = asked.get("ExportViewType") or "NEW_AND_OLD_IMAGES"
+        lines = [incremental_line(net, view) for net in history.net_changes(from_us, to_us)]
+        incremental = replace(common, export_type="INCREMENTAL", version=INCREMENTAL_VERSION, output_view=view)
+        return replace(incremental, from_us=from_us, to_us=to_us), lines
+
+    def _begin(self, export: _Export) -> None:
+        if self.options.seconds <= 0:
+            self._run(export)
+            return
+        worker = threading.Thread(target=self._run, args=(export,), name=export.summary.export_id, daemon=True)
+        self._workers.append(worker)
+        worker.start()
+
+    def _run(self, export: _Export) -> None:
+        try:
+            self._write(export)
+        except ClientError as error:
+            code = _FAILURES.get(error.response.get("Error", {}).get("Code", ""), "UNKNOWN")
+            self._fail(export, code, str(error))
+        except Exception as error:  # an export ends FAILED, whatever went wrong
+            if not self._stopping.is_set():
+                _LOG.exception("export %s failed", export.summary.export_arn)
+            self._fail(export, "UNKNOWN", type(error).__name__)
+
+    def _write(self, export: _Export) -> None:
+        self.s3().put_object(Bucket=export.summary.bucket, Key=f"{export.folder}/_started", Body=b"")
+        if self.options.seconds > 0 and self._stopping.wait(self.options.seconds):
+            return
+        export.summary = write_export(
+            self.s3(), export.summary, export.lines, files=self.options.files, ended_us=self.clock.now_us
+        )
+        export.lines, export.status = (), "COMPLETED"
+
+    def _fail(self, export: _Export, code: str, message: str) -> None:
+        export.summary = replace(export.summary, end_time_us=self.clock.now_us())
+        export.failure, export.status = (code, message), "FAILED"
+
+
+def _seconds(at_us: int | None) -> float | None:
+    return None if at_us is None else at_us // 1000 / 1000
+
+
+OPERATIONS: dict[str, Callable[[Exports, Scope, dict[str, Any]], dict[str, Any]]] = {
+    "ExportTableToPointInTime": Exports.start,
+    "DescribeExport": Exports.describe,
+    "ListExports": Exports.list_exports,
+}

@@ -1,0 +1,235 @@
+"""A Firehose delivery stream to S3: reads Kinesis or takes puts, transforms, buffers, writes objects.
+
+Driven by `pump`, which may come as rarely as it likes: buffers are filled and closed by the records'
+arrival times, so that the objects are those a stream that ran all the time would have written.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import string
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ddb_lake.core.paths import expand_prefix, firehose_key
+from ddb_lake.errors import ConfigError
+from ddb_lake.sandbox.clock import Clock, from_micros, to_micros
+from ddb_lake.sandbox.compression import compression
+from ddb_lake.sandbox.kinesis_reader import KinesisReader
+from ddb_lake.sandbox.transform import Arrived, Failed, Handler, Outcome, Transform, Transformed
+
+_FAILED = "processing-failed"
+_RANDOM_LETTERS = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery stream's configuration, with Firehose's defaults.
+
+    `source` is the ARN of a Kinesis stream, None for direct puts. A buffer becomes an object when its
+    records (uncompressed) reach `buffer_bytes`, or `buffer_seconds` after its first one arrived. With
+    `delimiter` a newline is put between the records of an object; by default nothing is. `from_start`
+    reads the Kinesis stream from its oldest record; Firehose itself begins at the latest.
+    """
+
+    name: str
+    bucket: str
+    prefix: str = ""
+    error_prefix: str = ""
+    source: str | None = None
+    buffer_seconds: float = 300.0
+    buffer_bytes: int = 5 * 1024 * 1024
+    compression: str = "UNCOMPRESSED"
+    extension: str = ""
+    delimiter: bool = False
+    transform: Handler | None = None
+    transform_bytes: int = 1024 * 1024
+    lambda_arn: str = ""
+    retries: int = 3
+    version: int = 1
+    from_start: bool = False
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """Records waiting to become one object; `opened_us` is when the oldest of them arrived."""
+
+    opened_us: int
+    records: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def add(self, data: bytes, arrived_us: int) -> None:
+        self.opened_us = min(self.opened_us, arrived_us)
+        self.records.append(data)
+        self.size_bytes += len(data)
+
+
+class DeliveryStream:
+    """One delivery stream. Safe for several threads; each `pump` is a whole."""
+
+    def __init__(self, delivery: Delivery, *, s3: Any, kinesis: Any, clock: Clock, arn: str, region: str) -> None:
+        check_prefixes(delivery)
+        self.delivery = delivery
+        self.arn = arn
+        self._s3 = s3
+        self._clock = clock
+        self._format = compression(delivery.compression)
+        self._lock = threading.RLock()
+        self._reader = None if delivery.source is None else KinesisReader(kinesis, delivery.source, delivery.from_start)
+        self._transform = (
+            None
+            if delivery.transform is None
+            else Transform(delivery.transform, arn, region, delivery.source, delivery.retries)
+        )
+        self._arrived: list[Arrived] = []
+        self._pending: deque[Outcome] = deque()
+        self._buffers: dict[str, _Buffer] = {}
+        self._errors: _Buffer | None = None
+
+    def put(self, data: bytes, at: datetime | None = None) -> str:
+        """Take one record, as PutRecord does; its record id. `at` is its arrival time (default: now)."""
+        with self._lock:
+            record_id = f"{secrets.randbelow(9 * 10**55) + 10**55}000000"
+            arrived_us = self._clock.now_us() if at is None else to_micros(at)
+            self._arrived.append(Arrived(record_id, data, arrived_us))
+            return record_id
+
+    def pump(self, now: datetime | None = None) -> list[str]:
+        """Take in what has arrived and write the objects due by `now` (default: the clock's); their keys.
+
+        When S3 or Kinesis fails, nothing is lost: the next call goes on from there.
+        """
+        with self._lock:
+            keys = self._take_in()
+            now_us = self._clock.now_us() if now is None else to_micros(now)
+            return keys + self._close_due(now_us)
+
+    def flush(self) -> list[str]:
+        """Take in what has arrived and write everything, due or not; the keys of the objects."""
+        with self._lock:
+            return self._take_in() + self._close_due(None)
+
+    def _take_in(self) -> list[str]:
+        """Transform and buffer all that arrived; the keys of the objects that became due meanwhile."""
+        if self._reader is not None:
+            self._reader.read_into(self._arrived)
+        self._arrived.sort(key=lambda record: record.arrived_us)  # shards are merged by time, stably
+        for batch in _batches(self._arrived, self.delivery.transform_bytes):
+            if self._transform is None:
+                self._pending.extend(Transformed(record, record.data) for record in batch)
+            else:
+                self._pending.extend(self._transform.process(batch))
+        self._arrived.clear()
+        keys: list[str] = []
+        while self._pending:
+            keys += self._close_due(self._pending[0].source.arrived_us)
+            self._buffer(self._pending.popleft())
+        return keys
+
+    def _buffer(self, outcome: Outcome) -> None:
+        arrived_us = outcome.source.arrived_us
+        if isinstance(outcome, Transformed):
+            template = self._template(outcome)
+            if template is not None:
+                self._buffers.setdefault(template, _Buffer(arrived_us)).add(outcome.data, arrived_us)
+                return
+            code, reason = "DynamicPartitioning.MetadataExtractionFailed", "A partition key of the prefix has no value."
+            outcome = Failed(outcome.source, code, reason, 1)
+        self._errors = self._errors or _Buffer(arrived_us)
+        self._errors.add(self._error_line(outcome), arrived_us)
+
+    def _template(self, record: Transformed) -> str | None:
+        """The prefix with the record's partition keys put in: records that share it share objects."""
+        template = self.delivery.prefix
+        for name, value in record.partition_keys.items():
+            template = template.replace(f"!{{partitionKeyFromLambda:{name}}}", value)
+        return None if "!{partitionKeyFrom" in template else template
+
+    def _error_line(self, failed: Failed) -> bytes:
+        line = {
+            "attemptsMade": failed.attempts,
+            "arrivalTimestamp": failed.source.arrived_us // 1000,
+            "errorCode": failed.code,
+            "errorMessage": failed.message,
+            "attemptEndingTimestamp": self._clock.now_us() // 1000,
+            "rawData": base64.b64encode(failed.source.data).decode(),
+            "lambdaArn": self.delivery.lambda_arn,
+        }
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    def _close_due(self, now_us: int | None) -> list[str]:
+        """Write the buffers that are full, or old enough at `now_us` (None: every one)."""
+        due = [template for template, buffer in self._buffers.items() if self._due(buffer, now_us)]
+        keys = [self._close(template) for template in due]
+        if self._errors is not None and self._due(self._errors, now_us):
+            keys.append(self._close_errors(self._errors))
+        return keys
+
+    def _due(self, buffer: _Buffer, now_us: int | None) -> bool:
+        old = now_us is None or now_us - buffer.opened_us >= self.delivery.buffer_seconds * 1e6
+        return old or buffer.size_bytes >= self.delivery.buffer_bytes
+
+    def _close_errors(self, buffer: _Buffer) -> str:
+        template = self.delivery.error_prefix or self.delivery.prefix
+        at = from_micros(buffer.opened_us)
+        folder = expand_prefix(template, at, random=_random_string, error_output_type=_FAILED)
+        key = self._write(buffer, folder, "", None, b"".join(buffer.records))
+        self._errors = None
+        return key
+
+    def _close(self, template: str) -> str:
+        buffer = self._buffers[template]
+        folder = expand_prefix(template, from_micros(buffer.opened_us), random=_random_string)
+        data = (b"\n" if self.delivery.delimiter else b"").join(buffer.records)
+        extension = self.delivery.extension or self._format.extension
+        key = self._write(buffer, folder, extension, self._format.encoding, self._format.compress(data))
+        del self._buffers[template]  # only now: what could not be written is tried again
+        return key
+
+    def _write(self, buffer: _Buffer, folder: str, extension: str, encoding: str | None, data: bytes) -> str:
+        delivery, at = self.delivery, from_micros(buffer.opened_us)
+        key = firehose_key(folder, delivery.name, delivery.version, at, str(uuid.uuid4()), extension)
+        headers = {} if encoding is None else {"ContentEncoding": encoding}
+        self._s3.put_object(
+            Bucket=delivery.bucket, Key=key, Body=data, ContentType="application/octet-stream", **headers
+        )
+        return key
+
+
+def _random_string() -> str:
+    return "".join(secrets.choice(_RANDOM_LETTERS) for _ in range(11))
+
+
+def _batches(records: Iterable[Arrived], most_bytes: int) -> Iterator[list[Arrived]]:
+    """Runs of records of up to `most_bytes` together; a larger record is a run of its own."""
+    batch: list[Arrived] = []
+    size = 0
+    for record in records:
+        if batch and size + len(record.data) > most_bytes:
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record.data)
+    if batch:
+        yield batch
+
+
+def check_prefixes(delivery: Delivery) -> None:
+    """What Firehose refuses when a delivery stream is made.
+
+    Raises:
+        ConfigError: a prefix is not one Firehose would take.
+    """
+    if "!{" in delivery.prefix and not delivery.error_prefix:
+        raise ConfigError("ErrorOutputPrefix can't be null when Prefix contains expressions")
+    at = from_micros(0)
+    if "!{partitionKey" not in delivery.prefix:
+        expand_prefix(delivery.prefix, at, random=str)
+    expand_prefix(delivery.error_prefix or delivery.prefix, at, random=str, error_output_type=_FAILED)

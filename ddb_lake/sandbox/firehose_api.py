@@ -1,0 +1,126 @@
+"""Firehose's API in front of our delivery streams: moto keeps their descriptions, we do their work."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddb_lake.errors import ConfigError
+from ddb_lake.sandbox import backend
+from ddb_lake.sandbox.awserror import AwsError
+from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.firehose import Delivery, DeliveryStream, check_prefixes
+from ddb_lake.sandbox.transform import Handler
+
+_MEGABYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class FirehoseApi:
+    """The delivery streams by name. `make` builds one; `lambdas` holds the handlers by function name.
+
+    A Lambda ARN that names none of them fails its records, as a missing function does.
+    """
+
+    make: Callable[[Scope, Delivery], DeliveryStream]
+    lambdas: dict[str, Handler] = field(default_factory=dict)
+    _streams: dict[tuple[Scope, str], DeliveryStream] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def forget(self) -> None:
+        """Drop all delivery streams, and what they hold."""
+        with self._lock:
+            self._streams.clear()
+
+    def streams(self) -> list[DeliveryStream]:
+        """All delivery streams, oldest first."""
+        with self._lock:
+            return list(self._streams.values())
+
+    def add(self, scope: Scope, delivery: Delivery) -> DeliveryStream:
+        """Make a delivery stream and take its puts from now on."""
+        stream = self.make(scope, delivery)
+        with self._lock:
+            self._streams[scope, delivery.name] = stream
+        return stream
+
+    def answer(self, scope: Scope, operation: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Our answer to a request; None when it is moto's to answer."""
+        if operation == "CreateDeliveryStream":
+            self._check(body)
+        with self._lock:
+            stream = self._streams.get((scope, str(body.get("DeliveryStreamName"))))
+        if stream is None or operation not in ("PutRecord", "PutRecordBatch"):
+            return None
+        if stream.delivery.source is not None:
+            raise AwsError(
+                "InvalidArgumentException",
+                "This operation is not permitted on KinesisStreamAsSource delivery stream type.",
+            )
+        if operation == "PutRecord":
+            return {"RecordId": stream.put(_data(body["Record"])), "Encrypted": False}
+        answers = [{"RecordId": stream.put(_data(record))} for record in body["Records"]]
+        return {"FailedPutCount": 0, "Encrypted": False, "RequestResponses": answers}
+
+    def completed(self, scope: Scope, operation: str, body: dict[str, Any]) -> None:
+        """After moto made or deleted a delivery stream: so do we. What a deleted one held is lost."""
+        if operation == "CreateDeliveryStream" and _destination(body) is not None:
+            self.add(scope, self._delivery(body))
+        elif operation == "DeleteDeliveryStream":
+            with self._lock:
+                self._streams.pop((scope, str(body.get("DeliveryStreamName"))), None)
+
+    def _check(self, body: dict[str, Any]) -> None:
+        if _destination(body) is None:
+            return
+        delivery = self._delivery(body)
+        try:
+            check_prefixes(delivery)
+        except ConfigError as error:
+            raise AwsError("InvalidArgumentException", str(error)) from error
+        if delivery.source is not None and backend.find_kinesis_stream(delivery.source) is None:
+            raise AwsError("ResourceNotFoundException", f"Kinesis stream {delivery.source} not found.")
+
+    def _delivery(self, body: dict[str, Any]) -> Delivery:
+        s3 = _destination(body) or {}
+        hints = s3.get("BufferingHints") or {}
+        processing = s3.get("ProcessingConfiguration") or {}
+        processors = processing.get("Processors", []) if processing.get("Enabled") else []
+        kinds = {processor["Type"] for processor in processors}
+        parameters = {
+            parameter["ParameterName"]: parameter["ParameterValue"]
+            for processor in processors
+            if processor["Type"] == "Lambda"
+            for parameter in processor.get("Parameters", [])
+        }
+        arn = parameters.get("LambdaArn", "")
+        return Delivery(
+            name=str(body["DeliveryStreamName"]),
+            bucket=str(s3["BucketARN"]).rpartition(":")[2],
+            prefix=s3.get("Prefix") or "",
+            error_prefix=s3.get("ErrorOutputPrefix") or "",
+            source=(body.get("KinesisStreamSourceConfiguration") or {}).get("KinesisStreamARN"),
+            buffer_seconds=float(hints.get("IntervalInSeconds", 300)),
+            buffer_bytes=int(hints.get("SizeInMBs", 5)) * _MEGABYTE,
+            compression=s3.get("CompressionFormat") or "UNCOMPRESSED",
+            extension=s3.get("FileExtension") or "",
+            delimiter="AppendDelimiterToRecord" in kinds,
+            transform=(lambda event: self._invoke(arn, event)) if "Lambda" in kinds else None,
+            lambda_arn=arn,
+            retries=int(parameters.get("NumberOfRetries", 3)),
+        )
+
+    def _invoke(self, arn: str, event: dict[str, Any]) -> Any:
+        name = arn.split(":function:")[-1].split(":")[0]
+        return self.lambdas[name](event)
+
+
+def _destination(body: dict[str, Any]) -> dict[str, Any] | None:
+    return body.get("ExtendedS3DestinationConfiguration") or body.get("S3DestinationConfiguration")
+
+
+def _data(record: dict[str, Any]) -> bytes:
+    return base64.b64decode(record["Data"])

@@ -1,0 +1,189 @@
+"""The front door: a WSGI application that answers what moto cannot and watches what passes to moto.
+
+Requests are taken one at a time, but for those that may wait: moto's state is not made for threads, a
+transaction must be seen as a whole or not at all, and every change must be captured.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.test import run_wsgi_app
+
+from ddb_lake.sandbox import backend, destinations, exports
+from ddb_lake.sandbox.awserror import AwsError, Reply, bytes_reply, json_reply
+from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.capture import Recorder
+from ddb_lake.sandbox.clock import Clock, from_micros
+from ddb_lake.sandbox.destinations import Destinations
+from ddb_lake.sandbox.exports import Exports
+from ddb_lake.sandbox.firehose_api import FirehoseApi
+from ddb_lake.sandbox.items import digits
+
+_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
+_DEFAULT_REGION = "us-east-1"
+_WAITING = ("sqs", "lambda")
+"""Services whose requests may take their time: a receive from SQS can wait for twenty seconds."""
+_DESCRIBING = ("CreateTable", "DescribeTable", "UpdateTable")
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The application. `moto` is moto's own; `forget` is called when a client resets moto."""
+
+    moto: Callable[..., Iterable[bytes]]
+    clock: Clock
+    recorder: Recorder
+    destinations: Destinations
+    exports: Exports
+    firehose: FirehoseApi
+    forget: Callable[[], None]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+        if service == "Firehose_20150804":
+            return _send(self._firehose(operation, environ), start_response)
+        if service == "DynamoDB_20120810" and operation in exports.OPERATIONS:
+            return _send(self._export(operation, environ), start_response)
+        if environ["PATH_INFO"] == "/moto-api/reset":
+            self.forget()
+        with nullcontext() if _signed_for(environ) in _WAITING else self.recorder.lock:
+            if service == "DynamoDB_20120810":
+                return _send(self._dynamodb(operation, environ), start_response)
+            if service == "Kinesis_20131202" and operation == "GetRecords":
+                self.destinations.release()
+            return self.moto(environ, start_response)
+
+    def _dynamodb(self, operation: str, environ: dict[str, Any]) -> Reply:
+        scope, body = _scope(environ), _json_body(environ)
+        try:
+            if operation in destinations.OPERATIONS:
+                return json_reply(self._destination(operation, scope, body))
+            _refuse_long_numbers(body)
+        except AwsError as error:
+            return error.reply()
+        with self.recorder.observed(scope, operation, body):
+            if operation == "DescribeContinuousBackups":
+                self._show_restorable(scope, body)
+            reply = self._pass(environ)
+            return self._completed(scope, operation, body, reply) if reply[0] == 200 else reply
+
+    def _export(self, operation: str, environ: dict[str, Any]) -> Reply:
+        """Not under the lock, which exports take for themselves: they write to S3 through this door."""
+        try:
+            return json_reply(exports.OPERATIONS[operation](self.exports, _scope(environ), _json_body(environ)))
+        except AwsError as error:
+            return error.reply()
+
+    def _firehose(self, operation: str, environ: dict[str, Any]) -> Reply:
+        scope, body = _scope(environ), _json_body(environ)
+        try:
+            answer = self.firehose.answer(scope, operation, body)
+        except AwsError as error:
+            return error.reply()
+        if answer is not None:
+            return json_reply(answer)
+        reply = self._pass(environ)
+        if reply[0] == 200:
+            self.firehose.completed(scope, operation, body)
+        return reply
+
+    def _destination(self, operation: str, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
+        name = str(body.get("TableName"))
+        table = backend.find_table(scope, name)
+        if table is None:
+            raise AwsError("ResourceNotFoundException", f"Requested resource not found: Table: {name} not found")
+        history = self.recorder.history(scope, table)
+        return destinations.OPERATIONS[operation](self.destinations, scope, table, history, body)
+
+    def _pass(self, environ: dict[str, Any]) -> Reply:
+        """moto's answer, whole."""
+        chunks, status, headers = run_wsgi_app(self.moto, environ, buffered=True)
+        return int(status.split()[0]), list(headers.items()), b"".join(chunks)
+
+    def _completed(self, scope: Scope, operation: str, body: dict[str, Any], reply: Reply) -> Reply:
+        """After moto did it: keep our books, and add to the answer what moto leaves out."""
+        name = str(body.get("TableName")).rpartition(":table/")[2]
+        table = backend.find_table(scope, name)
+        table_id = None if table is None else self.recorder.history(scope, table).table_id
+        if operation == "DeleteTable":
+            self.recorder.drop(scope, name)
+            self.destinations.drop(scope, name)
+        elif operation == "UpdateTable" and body.get("StreamSpecification", {}).get("StreamEnabled") is False:
+            backend.close_stream(table)
+        elif operation == "UpdateContinuousBackups":
+            self._note_recovery(scope, table)
+        if operation in _DESCRIBING and table_id is not None:
+            described = json.loads(reply[2])
+            described.get("Table", described.get("TableDescription", {}))["TableId"] = table_id
+            return bytes_reply(json.dumps(described).encode())
+        return reply
+
+    def _note_recovery(self, scope: Scope, table: Any) -> None:
+        history = self.recorder.history(scope, table)
+        if not backend.recovery_enabled(table):
+            history.recoverable_from_us = None
+        elif history.recoverable_from_us is None:
+            history.recoverable_from_us = self.clock.now_us()
+
+    def _show_restorable(self, scope: Scope, body: dict[str, Any]) -> None:
+        table = backend.find_table(scope, str(body.get("TableName")))
+        earliest_us = None if table is None else self.recorder.history(scope, table).recoverable_from_us
+        if earliest_us is not None:
+            backend.set_restorable(table, from_micros(earliest_us), self.clock.now())
+
+
+def _signed_for(environ: dict[str, Any]) -> str:
+    """The service a request is signed for; what is not signed is for S3."""
+    match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return "s3" if match is None else match[3]
+
+
+def _scope(environ: dict[str, Any]) -> Scope:
+    match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if match is None:
+        return Scope(backend.account_of(""), _DEFAULT_REGION)
+    return Scope(backend.account_of(match[1]), match[2])
+
+
+def _json_body(environ: dict[str, Any]) -> dict[str, Any]:
+    """The request's body; left in `environ` to be read again."""
+    length = environ.get("CONTENT_LENGTH")
+    data = environ["wsgi.input"].read(int(length)) if length else b""
+    environ["wsgi.input"] = io.BytesIO(data)
+    try:
+        body = json.loads(data or b"{}")
+    except ValueError:
+        return {}  # moto answers for a body that is no JSON
+    return body if isinstance(body, dict) else {}
+
+
+def _refuse_long_numbers(value: Any) -> None:
+    """DynamoDB takes numbers of up to 38 significant digits; moto takes more."""
+    members = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    for member in members:
+        _refuse_long_numbers(member)
+    if isinstance(value, dict) and len(value) == 1:
+        numbers = value.get("NS", [value.get("N")])
+        if any(isinstance(text, str) and len(text) > 38 and _too_long(text) for text in numbers):
+            raise AwsError("ValidationException", "Attempting to store more than 38 significant digits in a Number")
+
+
+def _too_long(text: str) -> bool:
+    try:
+        return digits(text) > 38
+    except ArithmeticError:
+        return False  # no number at all: moto refuses it
+
+
+def _send(reply: Reply, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    status, headers, body = reply
+    start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
+    return [body]

@@ -1,0 +1,94 @@
+"""What happened to a table: every change in order, from which any state and any export can be made.
+
+Pure: it is told the time. The history is kept in memory for as long as the table lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ddb_lake.sandbox.items import Item, Key, same_item
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One real change of one item. `old` is None for an insert, `new` for a remove; times are unique."""
+
+    time_us: int
+    key: Key
+    old: Item | None
+    new: Item | None
+    ttl: bool = False
+
+    @property
+    def event_name(self) -> str:
+        """INSERT, MODIFY or REMOVE."""
+        return "INSERT" if self.old is None else "REMOVE" if self.new is None else "MODIFY"
+
+    @property
+    def keys(self) -> Item:
+        """The key attributes, as an item."""
+        return {name: {kind: text} for name, kind, text in self.key}
+
+
+@dataclass(frozen=True, slots=True)
+class NetChange:
+    """What a window of time did to one item: its image before, after, and when it was last written."""
+
+    key: Key
+    old: Item | None
+    new: Item | None
+    written_us: int
+
+
+@dataclass(slots=True)
+class TableHistory:
+    """The changes of one table, oldest first, and the items living now.
+
+    `created_us` and `recoverable_from_us` (None while point-in-time recovery is off) are UTC microseconds.
+    """
+
+    table_id: str
+    created_us: int
+    recoverable_from_us: int | None = None
+    changes: list[Change] = field(default_factory=list)
+    living: dict[Key, Item] = field(default_factory=dict)
+
+    def observe(self, key: Key, new: Item | None, time_us: int, *, ttl: bool = False) -> Change | None:
+        """Note that the item at `key` is `new` now; None when that is no change."""
+        old = self.living.get(key)
+        if same_item(old, new):
+            return None
+        if new is None:
+            del self.living[key]
+        else:
+            self.living[key] = new
+        change = Change(time_us, key, old, new, ttl)
+        self.changes.append(change)
+        return change
+
+    def items_at(self, time_us: int) -> list[Item]:
+        """The items as of `time_us`, changes at that very instant included."""
+        state: dict[Key, Item] = {}
+        for change in self.changes:
+            if change.time_us > time_us:
+                break
+            if change.new is None:
+                state.pop(change.key, None)
+            else:
+                state[change.key] = change.new
+        return list(state.values())
+
+    def net_changes(self, from_us: int, to_us: int) -> Iterator[NetChange]:
+        """One net change for every key written in [from, to); inserted and removed inside is nothing."""
+        first: dict[Key, Change] = {}
+        last: dict[Key, Change] = {}
+        for change in self.changes:
+            if from_us <= change.time_us < to_us:
+                first.setdefault(change.key, change)
+                last[change.key] = change
+        for key, change in last.items():
+            old = first[key].old
+            if old is not None or change.new is not None:
+                yield NetChange(key, old, change.new, change.time_us)

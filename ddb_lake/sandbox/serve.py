@@ -1,0 +1,46 @@
+"""Runs a sandbox until it is interrupted, as AWS would run: delivering and expiring by itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ddb_lake.sandbox.server import Sandbox
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 1.0
+
+
+def serve(
+    port: int,
+    on_ready: Callable[[Sandbox], None],
+    *,
+    region: str = "eu-west-1",
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve on `port` (0: a free one) until interrupted from the keyboard, or until `stop` is set.
+
+    `on_ready` is called once, with the sandbox serving. Every second the delivery streams are pumped and
+    expired items deleted; a fault there is logged, and tried again in the next second.
+
+    Raises:
+        UsageError: the port is taken, or another sandbox runs in this process.
+    """
+    ended = stop or threading.Event()
+    with Sandbox(port, region=region) as sandbox:
+        on_ready(sandbox)
+        try:
+            while not ended.wait(_TICK_S):
+                _tick(sandbox)
+        except KeyboardInterrupt:
+            pass  # the usual way to end it
+        _tick(sandbox)
+
+
+def _tick(sandbox: Sandbox) -> None:
+    try:
+        sandbox.expire_all()
+        sandbox.pump()
+    except Exception:  # nothing a client did may end the sandbox
+        _LOG.exception("the sandbox could not deliver; it tries again")

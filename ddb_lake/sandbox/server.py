@@ -1,0 +1,263 @@
+"""The sandbox: moto and what moto lacks, in this process, over HTTP on loopback."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import ThreadedWSGIServer
+
+from ddb_lake.errors import UsageError
+from ddb_lake.sandbox import backend
+from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.capture import Recorder
+from ddb_lake.sandbox.clock import Clock
+from ddb_lake.sandbox.destinations import Destinations, StreamFaults
+from ddb_lake.sandbox.export_requests import ExportOptions
+from ddb_lake.sandbox.exports import Exports
+from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
+from ddb_lake.sandbox.firehose_api import FirehoseApi
+from ddb_lake.sandbox.front import Front
+from ddb_lake.sandbox.transform import Handler
+
+_LOG = logging.getLogger(__name__)
+_HOST = "127.0.0.1"
+_POLL_S = 0.05
+_ONE_AT_A_TIME = threading.Lock()
+_CREDENTIAL = "testing"
+
+
+class Sandbox:
+    """An AWS stand-in: a context manager that serves while it is entered.
+
+    Real clients pointed at it by `environment` meet S3, DynamoDB (with exports, Kinesis streaming and Time
+    to Live), DynamoDB Streams, Kinesis, Firehose to S3, STS, Glue and SQS. Nothing is kept on disk and
+    nothing leaves the machine. moto's state belongs to the process: one sandbox at a time, empty when it
+    starts and when it stops.
+
+    Args:
+        port: the TCP port on 127.0.0.1; 0 takes a free one.
+        region: the region of `client` and `environment`. Requests say their own.
+        start: where the sandbox's clock begins (default: now); it runs on from there.
+        faults: duplicates and reordering in the change streams.
+        exports: how long exports take, their files, the windows allowed.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        region: str = "eu-west-1",
+        start: datetime | None = None,
+        faults: StreamFaults | None = None,
+        exports: ExportOptions | None = None,
+    ) -> None:
+        self.region = region
+        self.clock = Clock(start)
+        self._port = port
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._making_clients = threading.Lock()
+        self._server: _Server | None = None
+        self._destinations = Destinations(self.clock, faults or StreamFaults())
+        self._recorder = Recorder(self.clock, self._destinations.send)
+        self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
+        self._firehose = FirehoseApi(self._make_delivery_stream)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to serve.
+
+        Raises:
+            UsageError: another sandbox runs in this process, or the port is taken.
+        """
+        if not _ONE_AT_A_TIME.acquire(blocking=False):
+            raise UsageError("another sandbox runs in this process, and moto's state is shared: stop that one first")
+        try:
+            backend.reset()
+            front = Front(
+                DomainDispatcherApplication(create_backend_app),
+                self.clock,
+                self._recorder,
+                self._destinations,
+                self._exports,
+                self._firehose,
+                self._forget,
+            )
+            self._server = _Server(self._port, front)
+        except OSError as error:
+            _ONE_AT_A_TIME.release()
+            raise UsageError(
+                f"port {self._port} on {_HOST} cannot be served: {error.strerror}; choose another"
+            ) from error
+        except BaseException:
+            _ONE_AT_A_TIME.release()
+            raise
+
+    def stop(self) -> None:
+        """End serving and forget everything. Does nothing when it is not running."""
+        if self._server is None:
+            return
+        self._exports.stop()
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        self._server.stop()
+        self._server = None
+        self._forget()
+        backend.reset()
+        _ONE_AT_A_TIME.release()
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it serves.
+
+        Raises:
+            UsageError: it is not running.
+        """
+        if self._server is None:
+            raise UsageError("the sandbox is not running; enter it first")
+        return f"http://{_HOST}:{self._server.port}"
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point AWS clients, ours included, at this sandbox."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": _CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": _CREDENTIAL,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def exports_text(self) -> str:
+        """The environment as lines for a shell to evaluate."""
+        return "".join(f"export {name}={value}\n" for name, value in self.environment().items())
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A boto3 client of this sandbox; made once, and closed when the sandbox stops."""
+        key = (service, region or self.region)
+        with self._making_clients:
+            if key not in self._clients:
+                self._clients[key] = boto3.session.Session().client(
+                    service,  # type: ignore[call-overload]  # boto3-stubs lists the services it has stubs for
+                    region_name=key[1],
+                    endpoint_url=self.endpoint_url,
+                    aws_access_key_id=_CREDENTIAL,
+                    aws_secret_access_key=_CREDENTIAL,
+                    config=Config(retries={"mode": "standard"}),
+                )
+            return self._clients[key]
+
+    @property
+    def lambdas(self) -> dict[str, Handler]:
+        """The functions that delivery streams made over the API may name, by function name."""
+        return self._firehose.lambdas
+
+    def delivery_stream(self, delivery: Delivery) -> DeliveryStream:
+        """Make a Firehose delivery stream; `pump` moves it, and PutRecord over HTTP reaches it too."""
+        return self._firehose.add(self._scope(), delivery)
+
+    def pump(self, now: datetime | None = None) -> list[str]:
+        """Pump every delivery stream; the keys of the objects written."""
+        return [key for stream in self._firehose.streams() for key in stream.pump(now)]
+
+    def flush(self) -> list[str]:
+        """Flush every delivery stream; the keys of the objects written."""
+        return [key for stream in self._firehose.streams() for key in stream.flush()]
+
+    def expire(self, table: str, now: datetime | None = None) -> int:
+        """Delete a table's expired items, as DynamoDB's Time to Live does by itself; how many.
+
+        Raises:
+            UsageError: there is no such table here.
+        """
+        found = backend.find_table(self._scope(), table)
+        if found is None:
+            raise UsageError(f"table {table} does not exist in {self.region} of the sandbox")
+        return self._recorder.expire(self._scope(), found, int((now or self.clock.now()).timestamp()))
+
+    def expire_all(self) -> int:
+        """As `expire`, for every table of the region."""
+        return sum(self.expire(table.name) for table in backend.tables(self._scope()))
+
+    @property
+    def skipped_records(self) -> int:
+        """How many change records were too large for Kinesis, and are in no stream."""
+        return self._destinations.skipped
+
+    def _scope(self) -> Scope:
+        return Scope(backend.account_of(_CREDENTIAL), self.region)
+
+    def _make_delivery_stream(self, scope: Scope, delivery: Delivery) -> DeliveryStream:
+        return DeliveryStream(
+            delivery,
+            s3=self.client("s3"),
+            kinesis=self.client("kinesis", scope.region),
+            clock=self.clock,
+            arn=scope.arn("firehose", f"deliverystream/{delivery.name}"),
+            region=scope.region,
+        )
+
+    def _forget(self) -> None:
+        self._exports.forget()
+        self._firehose.forget()
+        self._destinations.forget()
+        self._recorder.forget()
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
+    """moto's handler, silent."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: ARG002  # werkzeug's signature
+        _LOG.debug(message, *args)
+
+
+class _Server(ThreadedWSGIServer):
+    """An HTTP server in a thread. Stopping it closes the connections that clients keep open."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, app: Callable[..., Any]) -> None:
+        self._connections: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        with socket.create_server((_HOST, port)) as listening:  # werkzeug would end the process on a taken port
+            super().__init__(_HOST, port, app, _Handler, fd=listening.fileno())
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="sandbox", daemon=True)
+        self._thread.start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def stop(self) -> None:
+        self.shutdown()
+        self._thread.join()
+        with self._guard:
+            connections = list(self._connections)
+        for connection in connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # its client closed it first
+        self.server_close()

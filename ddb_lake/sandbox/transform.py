@@ -1,0 +1,142 @@
+"""Firehose's Lambda processing: the event a handler gets, and what Firehose makes of its answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Handler: TypeAlias = Callable[[dict[str, Any]], Any]
+"""A transformation: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out."""
+
+_RESULTS = ("Ok", "Dropped", "ProcessingFailed")
+_MOST_RESPONSE_BYTES = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One record as it reached the delivery stream. `kinesis` is its metadata, None for a direct put."""
+
+    record_id: str
+    data: bytes
+    arrived_us: int
+    kinesis: dict[str, Any] | None = None
+
+    def in_event(self) -> dict[str, Any]:
+        """Its member of the event's records."""
+        record: dict[str, Any] = {
+            "recordId": self.record_id,
+            "approximateArrivalTimestamp": self.arrived_us // 1000,
+            "data": base64.b64encode(self.data).decode(),
+        }
+        if self.kinesis is not None:
+            record["kinesisRecordMetadata"] = self.kinesis
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """A record to deliver: the bytes to write, and the partition keys the handler gave it."""
+
+    source: Arrived
+    data: bytes
+    partition_keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record that goes to the error output, with Firehose's reason."""
+
+    source: Arrived
+    code: str
+    message: str
+    attempts: int
+
+
+Outcome: TypeAlias = Transformed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """The Lambda processor of a delivery stream, run in this process."""
+
+    handler: Handler
+    stream_arn: str
+    region: str
+    source_arn: str | None = None
+    retries: int = 3
+
+    def process(self, records: Sequence[Arrived]) -> list[Outcome]:
+        """Run the handler once for all `records`, again when it raises; dropped records are left out."""
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                answer = self._invoke(records)
+                break
+            except Exception:  # whatever the handler raises is a function error to Firehose
+                if attempts > self.retries:
+                    message = "The Lambda function was successfully invoked but it returned an error result."
+                    return [Failed(record, "Lambda.FunctionError", message, attempts) for record in records]
+        return list(_outcomes(records, answer, attempts))
+
+    def _invoke(self, records: Sequence[Arrived]) -> Any:
+        event: dict[str, Any] = {"invocationId": str(uuid.uuid4())}
+        if self.source_arn is not None:
+            event["sourceKinesisStreamArn"] = self.source_arn
+        event |= {"deliveryStreamArn": self.stream_arn, "region": self.region}
+        event["records"] = [record.in_event() for record in records]
+        # Through JSON both ways: a handler sees no object of ours, and may answer nothing JSON cannot say.
+        answer = json.dumps(self.handler(json.loads(json.dumps(event))))
+        if len(answer) > _MOST_RESPONSE_BYTES:
+            raise ValueError("the response is larger than 6 MB")
+        return json.loads(answer)
+
+
+def _outcomes(records: Sequence[Arrived], answer: Any, attempts: int) -> Iterator[Outcome]:
+    results = _by_id(answer)
+    for record in records:
+        given = None if results is None else results.get(record.record_id, [])
+        yield from _outcome(record, given, attempts)
+
+
+def _by_id(answer: Any) -> dict[str, list[dict[str, Any]]] | None:
+    """The answer's results by record id; None when the answer is not of the agreed shape."""
+    listed = answer.get("records") if isinstance(answer, dict) else None
+    if not isinstance(listed, list):
+        return None
+    results: dict[str, list[dict[str, Any]]] = {}
+    for result in listed:
+        if not isinstance(result, dict) or result.get("result") not in _RESULTS:
+            return None
+        results.setdefault(str(result.get("recordId")), []).append(result)
+    return results
+
+
+def _outcome(record: Arrived, given: list[dict[str, Any]] | None, attempts: int) -> Iterator[Outcome]:
+    fault = None
+    if given is None:
+        fault = "Lambda.JsonProcessingException", "The returned records do not follow the status model."
+    elif not given:
+        fault = "Lambda.MissingRecordId", "One or more record IDs were not returned."
+    elif len(given) > 1:
+        fault = "Lambda.DuplicatedRecordId", "Multiple records were returned with the same record ID."
+    elif given[0]["result"] == "ProcessingFailed":
+        fault = "Lambda.ProcessingFailedStatus", "ProcessingFailed status set for record"
+    if fault is not None:
+        yield Failed(record, *fault, attempts)
+    elif given and given[0]["result"] == "Ok":
+        yield from _delivered(record, given[0], attempts)
+
+
+def _delivered(record: Arrived, result: dict[str, Any], attempts: int) -> Iterator[Outcome]:
+    metadata = result.get("metadata") or {}
+    try:
+        data = base64.b64decode(result.get("data", ""), validate=True)
+    except (ValueError, TypeError):
+        yield Failed(record, "Lambda.FunctionError", "The returned data is no base64.", attempts)
+        return
+    yield Transformed(record, data, {str(k): str(v) for k, v in (metadata.get("partitionKeys") or {}).items()})

@@ -1,0 +1,252 @@
+"""The changelog into `current`: the latest image of each living item."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.ordering import horizon_us
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.fitting import extend, fit, guess
+from ddb_lake.engine.merge import MergeCounts, MergeInput, plan_merge, version_us
+from ddb_lake.engine.projection import Projection
+from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.evolution import evolve_table
+from ddb_lake.lake.files import FileWriter, live_files
+from ddb_lake.lake.schemas import current_schema
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.stages.ingest import until_committed
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.relations import base_images, export_files, keyed_rows_sql, records_sql
+
+ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentResult:
+    """What bringing `current` up to the changelog did.
+
+    `changed`: keys whose row was put, replaced or removed. `late`: keys whose new records were not simply the newest.
+    `rows`: living rows afterwards.
+    """
+
+    table: str
+    changed: int = 0
+    upserted: int = 0
+    removed: int = 0
+    late: int = 0
+    ties: int = 0
+    rows: int = 0
+    snapshot_id: int | None = None
+    horizon_us: int | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def update_current(lake: Lake, name: str) -> CurrentResult:
+    """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it."""
+    started = time.monotonic()
+    result = until_committed(lambda: _attempt(lake, name))
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _attempt(lake: Lake, name: str) -> CurrentResult:
+    changes = lake.changes(name)
+    table = lake.current(name)
+    state = CurrentState.from_properties(table.properties) if table is not None else None
+    if changes is None:
+        return _unchanged(name, table, state)
+    log = ChangesState.from_properties(changes.properties)
+    settings = lake.table(name)
+    horizon = settled_until(settings, state, log)
+    moved = state is not None and horizon != state.horizon_us
+    if (state.applied_batch if state else 0) >= log.batch and not moved:
+        return _unchanged(name, table, state)
+    if state is None and log.records == 0:
+        return _unchanged(name, table, state)
+    with lake.session() as session:
+        return _apply(lake, session, settings, changes, log, table, state, horizon)
+
+
+def settled_until(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
+    """The horizon of the newest export, as what the stream covers now makes it; None without one."""
+    base = state.base if state else None
+    return horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
+
+
+def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
+    rows = live_files(table).rows if table is not None else 0
+    snapshot = table.current_snapshot() if table is not None else None
+    return CurrentResult(
+        name, rows=rows, snapshot_id=snapshot.snapshot_id if snapshot else None, horizon_us=state.horizon_us if state else None
+    )
+
+
+def _apply(
+    lake: Lake,
+    session: Session,
+    settings: TableSettings,
+    changes: Table,
+    log: ChangesState,
+    table: Table | None,
+    state: CurrentState | None,
+    horizon: int | None,
+) -> CurrentResult:
+    held = state or CurrentState(TableSchema(log.key))
+    moved = held.horizon_us != horizon
+    given = MergeInput(
+        fresh=_fresh(changes, held, horizon, settings.margin_us),
+        changelog=records_sql(changes, after_us=horizon),
+        current=_living_rows(table, held.schema),
+        tombstones=held.tombstones.sql(TOMBSTONE_COLUMNS),
+        horizon_us=horizon,
+        margin_us=settings.margin_us,
+        simple=set(log.sources) <= {"time"},
+        recheck=moved,
+    )
+    counts = plan_merge(session, given, lambda keys: _base_images(session, table, held, keys))
+    collect_outcome(session, given, settings)
+    schema, rows = fit_rows(session, settings, held.schema)
+    if table is None:
+        table = create_current(lake, settings, schema)
+    commit = Commit(table)
+    evolve_table(commit, table.schema(), held.schema if state else schema, schema, settings.ttl_deletes == "keep")
+    metadata = commit.transaction.table_metadata
+    writer = FileWriter.for_table(session.con, table, metadata)
+    added = writer.write(rows, metadata, split=True)
+    deletes = writer.write_deletes("SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key")
+    tombstones = _bury(session, table, held.tombstones)
+    snapshot = changes.current_snapshot()
+    fresh_state = replace(
+        held,
+        schema=schema,
+        applied_batch=log.batch,
+        applied_snapshot=snapshot.snapshot_id if snapshot else None,
+        horizon_us=horizon,
+        tombstones=tombstones,
+    )
+    return commit_current(session, settings.name, commit, added, deletes, fresh_state, counts)
+
+
+def _living_rows(table: Table | None, schema: TableSchema) -> str:
+    if table is None:
+        return NO_ROWS
+    live = live_files(table)
+    return keyed_rows_sql(table.schema(), schema, live.paths, [f.file_path for f in live.deletes])
+
+
+def _base_images(session: Session, table: Table | None, state: CurrentState, keys: list[str]) -> dict[str, bytes]:
+    if table is None or state.base is None:
+        return {}
+    rows, schema = export_files(table, state.base)
+    return base_images(session, rows, schema, keys)
+
+
+NO_ROWS = (
+    "(SELECT NULL::VARCHAR AS file_path, NULL::BIGINT AS pos, NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
+    " NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source WHERE false)"
+)
+
+
+def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: int) -> str:
+    """Records that `current` has not seen; those between the old horizon and the new too, if it moved back."""
+    if held.horizon_us is None or horizon is None or horizon >= held.horizon_us:
+        return f"(SELECT * FROM {records_sql(changes, after_batch=held.applied_batch)} WHERE _batch > {held.applied_batch})"
+    return (
+        f"(SELECT * FROM {records_sql(changes)} WHERE _batch > {held.applied_batch}"
+        f" OR {version_us(margin_us)} BETWEEN {horizon + 1} AND {held.horizon_us})"
+    )
+
+
+def collect_outcome(session: Session, given: MergeInput, settings: TableSettings) -> None:
+    """Make `outcome`: what each key of `winners` becomes; `item` is NULL where it is removed."""
+    undecided = session.value("SELECT count(*) FROM undecided")
+    source = given.changelog if undecided else given.fresh
+    keep = "c.ttl AND c.old_image IS NOT NULL" if settings.ttl_deletes == "keep" else "false"
+    session.con.execute(
+        "CREATE OR REPLACE TABLE outcome AS SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
+        f" CASE WHEN c.event_name NOT IN ('REMOVE', 'DELETE') THEN c.new_image WHEN {keep} THEN c.old_image END AS item,"
+        f" CASE WHEN c.event_name IN ('REMOVE', 'DELETE') AND {keep} THEN c.changed_at END AS _expired_at,"
+        " 'change' AS _source"
+        f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key"
+    )
+    found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
+    unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
+    if not found == expected == unique:
+        raise CheckFailed(f"{settings.name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed")
+
+
+def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> tuple[TableSchema, str]:
+    """The columns for `outcome`'s items, and a query of their rows."""
+    session.con.execute("CREATE OR REPLACE VIEW living AS SELECT * FROM outcome WHERE item IS NOT NULL")
+
+    def project(projection: Projection) -> str:
+        session.con.execute(f"CREATE OR REPLACE TABLE projected AS {projection.select('living', ROW_COLUMNS)}")
+        return "projected"
+
+    options = settings.schema_options
+    if schema.columns:
+        schema, _ = extend(session, schema, options, settings.schema_evolution, project)
+    else:
+        sample = session.con.execute("SELECT item FROM living USING SAMPLE 4000 ROWS (reservoir, 7)").fetchall()
+        keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
+        first, nulls = guess((item for (item,) in sample or keys), schema, options)
+        schema, _ = fit(session, first, nulls, options, project)
+    return schema, "SELECT * FROM projected"
+
+
+def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:
+    """The table of living items, empty."""
+    keep = settings.ttl_deletes == "keep"
+    properties = {"comment": f"Latest image of each living item of {settings.source_name}", **CurrentState(schema).properties()}
+    return lake.catalog.create(settings.name, current_schema(schema, keep), properties=properties)
+
+
+def _bury(session: Session, table: Table, tombstones: Sidecar) -> Sidecar:
+    """Tombstones for removed keys; those of keys that live again are taken back."""
+    batch = table.metadata.last_sequence_number + 1
+    query = (
+        f"SELECT o._key, o._key_hash, epoch_us(o._changed_at) AS changed_us, o.item IS NULL AS removed, {batch} AS batch"
+        " FROM outcome o WHERE o.item IS NULL OR EXISTS (SELECT 1 FROM buried b WHERE b._key = o._key AND b.removed)"
+    )
+    return tombstones.append(session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
+
+
+def commit_current(
+    session: Session,
+    name: str,
+    commit: Commit,
+    added: Sequence[DataFile],
+    deletes: Sequence[DataFile],
+    state: CurrentState,
+    counts: MergeCounts,
+) -> CurrentResult:
+    """Commit one step of `current`."""
+    upserted = sum(f.record_count for f in added)
+    changed: int = session.value("SELECT count(*) FROM outcome")
+    commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
+    commit.set_properties(state.properties())
+    table = commit.run()
+    snapshot = table.current_snapshot()
+    return CurrentResult(
+        name,
+        changed=changed,
+        upserted=upserted,
+        removed=changed - upserted,
+        late=counts.late,
+        ties=counts.ties,
+        rows=live_files(table).rows,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        horizon_us=state.horizon_us,
+    )
+
+
+

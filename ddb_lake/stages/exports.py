@@ -1,0 +1,135 @@
+"""A finished export, verified: its manifests, and each data file where it should be, whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
+from ddb_lake.core.manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
+from ddb_lake.errors import ExportError, UsageError
+
+SUMMARY = "manifest-summary.json"
+DOWNLOADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExport:
+    """An export whose manifests are right. `files`: what its manifest names, with the URI where each should lie."""
+
+    uri: str
+    summary: ExportSummary
+    files: tuple[tuple[DataFile, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A verified data file on local disk."""
+
+    uri: str
+    path: Path
+    items: int
+    gzipped: bool
+    ref: ObjectRef
+
+
+def find_export(store: ObjectStore, uri: str) -> FoundExport:
+    """The export at `uri`: its manifest-summary.json, or a folder with exactly one of those below it.
+
+    Raises UsageError for none or several, ExportError for manifests that contradict each other or their checksums.
+    """
+    manifest = uri if uri.endswith(SUMMARY) else _only_manifest(store, uri)
+    absolute = manifest if manifest.startswith("s3://") else str(local_path(manifest))
+    summary_bytes = _read(store, absolute)
+    _check_md5(store, absolute, summary_bytes)
+    summary = parse_summary(summary_bytes)
+    files_uri = _locate(absolute, summary.manifest_files_key)
+    files_bytes = _read(store, files_uri)
+    _check_md5(store, files_uri, files_bytes)
+    files = parse_files(files_bytes)
+    total = sum(f.item_count for f in files)
+    if total != summary.item_count:
+        raise ExportError(
+            f"{absolute}: itemCount is {summary.item_count}, but {files_uri} counts {total};"
+            " copy the export again, or export again"
+        )
+    return FoundExport(absolute, summary, tuple((f, _locate(absolute, f.key)) for f in files))
+
+
+def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[LocalFile]:
+    """Every data file, on local disk, with the MD5 its manifest says. Raises ExportError naming the file."""
+    with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download") as pool:
+        jobs = [
+            pool.submit(_fetch, store, file, uri, folder / f"{number:06d}") for number, (file, uri) in enumerate(export.files)
+        ]
+        return [job.result() for job in jobs]
+
+
+def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalFile:
+    try:
+        path = store.download(uri, target)
+        digest = hashlib.md5(usedforsecurity=False)
+        with path.open("rb") as stream:
+            head = stream.read(2)
+            digest.update(head)
+            for chunk in _chunks(stream):
+                digest.update(chunk)
+    except Exception as error:
+        if isinstance(error, (OSError, UsageError)) or _is_missing(error):
+            raise ExportError(f"{uri}: named by the manifest, but not there ({error}); copy the export again") from error
+        raise
+    found = base64.b64encode(digest.digest()).decode()
+    if file.md5 and found != file.md5:
+        raise ExportError(f"{uri}: MD5 is {found}, the manifest says {file.md5}; copy the file again")
+    size = path.stat().st_size
+    return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, found, size, 0))
+
+
+def _chunks(stream: object) -> Iterable[bytes]:
+    return iter(lambda: stream.read(1 << 20), b"")  # type: ignore[attr-defined]
+
+
+def _only_manifest(store: ObjectStore, uri: str) -> str:
+    found = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"{uri}: no {SUMMARY} at or below it; name the folder of a finished export")
+    listed = ", ".join(found[:5])
+    raise UsageError(f"{uri}: {len(found)} exports below it ({listed}); name one of them")
+
+
+def _locate(manifest: str, key: str) -> str:
+    if not manifest.startswith("s3://"):
+        return locate(manifest, key)
+    bucket, _, manifest_key = manifest.removeprefix("s3://").partition("/")
+    return f"s3://{bucket}/{locate(manifest_key, key)}"
+
+
+def _read(store: ObjectStore, uri: str) -> bytes:
+    try:
+        return store.read(uri)
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) or _is_missing(error):
+            raise ExportError(f"{uri}: not there; the export is incomplete or not finished") from error
+        raise
+
+
+def _check_md5(store: ObjectStore, uri: str, data: bytes) -> None:
+    """Compare a manifest with the checksum beside it, if there is one; a newline at its end is forgiven."""
+    for suffix in (".md5", ".checksum"):
+        beside = uri.removesuffix(".json") + suffix
+        if store.exists(beside):
+            wanted = store.read(beside).decode("ascii", "replace").strip()
+            if wanted not in (md5_text(data), md5_text(data.rstrip(b"\n"))):
+                raise ExportError(f"{uri}: its MD5 is not the one in {beside}; copy the export again")
+
+
+def _is_missing(error: Exception) -> bool:
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return code in ("NoSuchKey", "404", "NoSuchBucket")

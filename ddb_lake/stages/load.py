@@ -1,0 +1,348 @@
+"""A finished export into the lake: a full one becomes the base of `current`, an incremental one joins the changelog."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.table import Table
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.ordering import horizon_us
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.fitting import Project, extend, fit, guess
+from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.merge import MergeInput, plan_merge
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.errors import CheckFailed, CommitConflict, ConfigError, ExportError
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.evolution import evolve_table
+from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.schemas import current_schema
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.stages.current import collect_outcome, create_current, fit_rows, update_current
+from ddb_lake.stages.exports import FoundExport, LocalFile, find_export, verified
+from ddb_lake.stages.ingest import ingest, unseen, until_committed
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.read import GroupReader, StagedTable
+from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
+
+MAX_OBJECT_BYTES = 64 * 1024 * 1024
+SAMPLE_PER_FILE = 500
+SAMPLE_FILES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards."""
+
+    table: str
+    export_id: str
+    export_type: str
+    export_us: int
+    items: int
+    files: int
+    already_loaded: bool
+    rows: int
+    horizon_us: int | None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def load_export(lake: Lake, table: str, uri: str) -> LoadResult:
+    """Load a finished export. One that is loaded already changes nothing.
+
+    Raises UsageError or ExportError before anything is committed: see `stages.exports`.
+    """
+    started = time.monotonic()
+    settings = lake.table(table)
+    export = find_export(lake.objects, uri)
+    notes = _notes(settings, export)
+    load = _load_full if export.summary.export_type == "FULL" else _load_increment
+    result = until_committed(lambda: load(lake, settings, export))
+    return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
+
+
+def _notes(settings: TableSettings, export: FoundExport) -> list[str]:
+    if export.summary.table_name != settings.source_name:
+        return [f"the export is of table {export.summary.table_name}, loaded as {settings.name}"]
+    return []
+
+
+# --- full exports
+
+
+def _load_full(lake: Lake, settings: TableSettings, export: FoundExport) -> LoadResult:
+    name, summary = settings.name, export.summary
+    table = lake.current(name)
+    state = CurrentState.from_properties(table.properties) if table else None
+    if table and state and any(e.export_arn == summary.export_arn for e in state.exports):
+        rows = live_files(table).rows
+        return _result(name, export, already_loaded=True, rows=rows, horizon=state.horizon_us)
+    key = lake.key(name)
+    if not key:
+        raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
+    with lake.session() as session:
+        session.con.execute("SET preserve_insertion_order = true")
+        lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
+        files = verified(lake.objects, export, session.folder)
+        loading = _Loading(lake, session, settings, export, table, state, key)
+        return loading.run(files)
+
+
+def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, horizon: int | None) -> LoadResult:
+    summary = export.summary
+    return LoadResult(
+        name,
+        summary.export_id,
+        summary.export_type,
+        summary.as_of_us,
+        summary.item_count,
+        len(export.files),
+        already_loaded,
+        rows,
+        horizon,
+    )
+
+
+class _Loading:
+    """One attempt at loading a full export."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        session: Session,
+        settings: TableSettings,
+        export: FoundExport,
+        table: Table | None,
+        state: CurrentState | None,
+        key: tuple[str, ...],
+    ) -> None:
+        self.lake, self.session, self.settings, self.export = lake, session, settings, export
+        self.table = table
+        self.state = state or CurrentState(TableSchema(key))
+        self.keep_expired = settings.ttl_deletes == "keep"
+        newest = self.state.base
+        self.becomes_base = newest is None or (newest.export_us, newest.export_id) < (
+            export.summary.as_of_us,
+            export.summary.export_id,
+        )
+        self._written: list[str] = []
+
+    def run(self, files: Sequence[LocalFile]) -> LoadResult:
+        source = self._source(files)
+        schema = self._write_base(source, files)
+        self._check_rows(files, schema)
+        table, commit = self._open_commit(schema)
+        metadata = commit.transaction.table_metadata
+        writer = FileWriter.for_table(self.session.con, table, metadata)
+        base = writer.entries(self._written, metadata)
+        return self._commit(table, commit, schema, base)
+
+    # --- the export's rows
+
+    def _source(self, files: Sequence[LocalFile]) -> str:
+        """A relation with one `item` (JSON text) a line of the data files."""
+        parts = []
+        for gzipped in (True, False):
+            paths = [str(f.path) for f in files if f.gzipped == gzipped and f.path.stat().st_size]
+            if paths:
+                parts.append(
+                    f"SELECT Item AS item, filename FROM read_json({literals(paths)}, format = 'newline_delimited',"
+                    f" columns = {{Item: 'JSON'}}, compression = '{'gzip' if gzipped else 'none'}',"
+                    f" maximum_object_size = {MAX_OBJECT_BYTES}, filename = true)"
+                )
+        return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
+
+    def _sample(self, files: Sequence[LocalFile]) -> list[str]:
+        """Items from the beginning of some files, spread over all of them."""
+        filled = [f for f in files if f.items]
+        chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
+        items: list[str] = []
+        for file in chosen:
+            rows = self.session.rows(f"SELECT item FROM {self._source([file])} LIMIT {SAMPLE_PER_FILE}")
+            items += [item for (item,) in rows if item is not None]
+        return items
+
+    def _write_base(self, source: str, files: Sequence[LocalFile]) -> TableSchema:
+        """Write the export's rows, sorted by key; gives the columns they were written with."""
+        options = self.settings.schema_options
+        known = self.state.schema
+        if self.becomes_base:
+            first, nulls = guess(self._sample(files), known, options)
+            schema, _ = fit(self.session, first, nulls, options, self._projector(source))
+        else:
+            schema, _ = extend(self.session, known, options, "add_columns", self._projector(source))
+        return schema
+
+    def _projector(self, source: str) -> Project:
+        instant = f"make_timestamp({self.export.summary.as_of_us})"
+
+        def project(projection: Projection) -> str:
+            self._discard()
+            schema = projection.schema
+            iceberg = self._iceberg_schema(schema)
+            writer = FileWriter(self.session.con, self._io(), self._location(), iceberg)
+            expired = ", NULL::TIMESTAMP AS _expired_at" if self.keep_expired else ""
+            rows = projection.select(source)
+            keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({rows})"
+            order = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+            self._written = writer.write_paths(
+                f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
+                f" 'snapshot' AS _source{expired} FROM ({keyed}) ORDER BY {order}",
+                split=True,
+            )
+            return scan_sql(iceberg, self._written)
+
+        return project
+
+    def _iceberg_schema(self, schema: TableSchema) -> Schema:
+        """The Iceberg schema, with the field ids that creating or evolving the table gives."""
+        if self.table is None:
+            return assign_fresh_schema_ids(current_schema(schema, self.keep_expired))
+        commit = Commit(self.table)
+        evolve_table(commit, self.table.schema(), self.state.schema, schema, self.keep_expired)
+        return commit.transaction.table_metadata.schema()
+
+    def _io(self) -> object:
+        return self.table.io if self.table is not None else self.lake.catalog.file_io()
+
+    def _location(self) -> str:
+        return self.table.location() if self.table is not None else self.lake.catalog.location(self.settings.name)
+
+    def _discard(self) -> None:
+        io = self._io()
+        for path in self._written:
+            io.delete(path)  # type: ignore[attr-defined]
+        self._written = []
+
+    def _check_rows(self, files: Sequence[LocalFile], schema: TableSchema) -> None:
+        """As many rows as the manifest says, each with a key, and no key twice; else nothing is committed."""
+        rows = scan_sql(self._iceberg_schema(schema), self._written)
+        total, keyed, distinct = self.session.rows(
+            f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
+        )[0]
+        wanted = self.export.summary.item_count
+        if total != wanted:
+            self._discard()
+            raise ExportError(f"{self._miscounted(files) or self.export.uri}: {total} items read, the manifest says {wanted}")
+        if keyed != total:
+            self._discard()
+            names = list(schema.key)
+            raise CheckFailed(f"{total - keyed} of {total} items lack a key attribute of {names}; is `key` right?")
+        if distinct != total:
+            self._check_collisions(rows, schema)
+
+    def _miscounted(self, files: Sequence[LocalFile]) -> str | None:
+        counts = dict(self.session.rows(f"SELECT filename, count(*) FROM {self._source(files)} GROUP BY 1"))
+        wrong = (f"{f.uri} ({counts.get(str(f.path), 0)} lines, expected {f.items})" for f in files)
+        return next((w for w, f in zip(wrong, files, strict=True) if counts.get(str(f.path), 0) != f.items), None)
+
+    def _check_collisions(self, rows: str, schema: TableSchema) -> None:
+        keys = f"SELECT {key_text_sql(schema)} AS _key, _key_hash FROM {rows}"
+        twice = self.session.value(
+            f"SELECT count(*) FROM (SELECT _key FROM ({keys}) WHERE _key_hash IN (SELECT _key_hash FROM {rows}"
+            " GROUP BY 1 HAVING count(*) > 1) GROUP BY 1 HAVING count(*) > 1)"
+        )
+        if twice:
+            self._discard()
+            raise CheckFailed(f"{self.export.uri}: {twice} keys stand more than once for key {list(schema.key)}; is `key` right?")
+
+    # --- the commit
+
+    def _open_commit(self, schema: TableSchema) -> tuple[Table, Commit]:
+        if self.table is None:
+            table = create_current(self.lake, self.settings, schema)
+            if table.current_snapshot() is not None or table.schema() != self._iceberg_schema(schema):
+                self._discard()
+                raise CommitConflict("another writer made the table meanwhile")
+            return table, Commit(table)
+        commit = Commit(self.table)
+        evolve_table(commit, self.table.schema(), self.state.schema, schema, self.keep_expired)
+        return self.table, commit
+
+    def _commit(self, table: Table, commit: Commit, schema: TableSchema, base: list[DataFile]) -> LoadResult:
+        summary = self.export.summary
+        branch = f"export-{summary.export_id}"
+        state = replace(self.state, schema=schema)
+        marks = {"ddb_lake.export": summary.export_id}
+        delta = Delta()
+        if self.becomes_base:
+            delta, state = self._rebuild(table, commit, state, base)
+        loaded = LoadedExport(
+            summary.export_id, summary.export_arn, summary.as_of_us, summary.item_count, branch, state.schema, summary.table_id
+        )
+        state = replace(state, exports=(*state.exports, loaded))
+        commit.snapshot(replace(delta, summary=marks))
+        commit.snapshot(Delta(added=base, summary=marks), branch=branch)
+        commit.set_properties(state.properties())
+        table = commit.run()
+        return _result(self.settings.name, self.export, False, live_files(table).rows, state.horizon_us)
+
+    def _rebuild(
+        self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
+    ) -> tuple[Delta, CurrentState]:
+        """The base's files and, over them, what the changelog has after the horizon."""
+        changes = self.lake.changes(self.settings.name)
+        log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
+        horizon = horizon_us(self.export.summary.as_of_us, log.first_change_us, self.settings.margin_us)
+        state = replace(state, horizon_us=horizon, tombstones=Sidecar(), applied_batch=log.batch)
+        if changes is None or log.records == 0:
+            return Delta(added=base, replace_all=True), state
+        metadata = commit.transaction.table_metadata
+        rows = scan_sql(metadata.schema(), self._written)
+        given = MergeInput(
+            fresh=records_sql(changes, after_us=horizon),
+            changelog=records_sql(changes, after_us=horizon),
+            current=keyed_rows_sql(metadata.schema(), state.schema, self._written),
+            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
+            horizon_us=horizon,
+            margin_us=self.settings.margin_us,
+            simple=set(log.sources) <= {"time"},
+            recheck=True,
+        )
+        plan_merge(self.session, given, lambda keys: base_images(self.session, rows, state.schema, keys))
+        collect_outcome(self.session, given, self.settings)
+        schema, living = fit_rows(self.session, self.settings, state.schema)
+        evolve_table(commit, metadata.schema(), state.schema, schema, self.keep_expired)
+        metadata = commit.transaction.table_metadata
+        writer = FileWriter.for_table(self.session.con, table, metadata)
+        added = writer.write(living, metadata, split=True)
+        deletes = writer.write_deletes("SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key")
+        graves = (
+            "SELECT _key, _key_hash, epoch_us(_changed_at) AS changed_us, true AS removed,"
+            f" {table.metadata.last_sequence_number + 1} AS batch FROM outcome WHERE item IS NULL"
+        )
+        tombstones = Sidecar().append(self.session.con, table, graves, TOMBSTONE_COLUMNS)
+        snapshot = changes.current_snapshot()
+        state = replace(
+            state, schema=schema, tombstones=tombstones, applied_snapshot=snapshot.snapshot_id if snapshot else None
+        )
+        return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
+
+
+# --- incremental exports
+
+
+def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) -> LoadResult:
+    """Each line of an incremental export asserts a key's state as of the window's end."""
+    name = settings.name
+    with lake.session() as session:
+        files = verified(lake.objects, export, session.folder)
+        fresh = unseen(lake, session, name, [f.ref for f in files])
+        if fresh:
+            reader = GroupReader(session.folder, name, {}, lake.key, asserted_us=export.summary.as_of_us)
+            staged = reader.read((f.ref, f.path.read_bytes()) for f in files if f.ref in fresh)
+            for file, read in zip((f for f in files if f.ref in fresh), staged.objects, strict=True):
+                if read.records != file.items:
+                    raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
+            rows = staged.tables.get(name) or StagedTable.empty(session.folder)
+            ingest(lake, session, name, rows, staged.objects, reader.keys.get(name, ()))
+    current = update_current(lake, name)
+    return _result(name, export, not fresh, current.rows, current.horizon_us)

@@ -1,0 +1,69 @@
+"""The relations that several stages read: the changelog's records, `current`'s rows with their keys, an export's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+import pyarrow as pa
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.lake.files import column_bounds, live_files, scan_sql
+from ddb_lake.lake.state import LoadedExport
+
+
+def records_sql(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> str:
+    """Records of the changelog, all of them or a superset of those later than `after_us` or `after_batch` (exclusive).
+
+    Files that cannot hold such records are left out; the caller filters rows.
+    """
+    schema = changes.schema()
+    files = [f for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
+    return scan_sql(schema, [f.file_path for f in files])
+
+
+def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: int | None) -> bool:
+    if after_batch is not None:
+        bounds = column_bounds(file, changes.schema(), "_batch")
+        if bounds is not None and bounds[1] <= after_batch:
+            return False
+    if after_us is not None:
+        times = [column_bounds(file, changes.schema(), name) for name in ("changed_at", "asserted_at")]
+        known = [bounds[1] for bounds in times if bounds is not None]
+        return not known or max(known) > after_us
+    return True
+
+
+def keyed_rows_sql(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> str:
+    """Living rows of some files of `current` with `_key`, `file_path` and `pos`, as the merge wants them."""
+    rows = scan_sql(iceberg, data, deletes, positions=True)
+    return f"(SELECT file_path, pos, {key_text_sql(schema)} AS _key, _key_hash, _changed_at, _source FROM {rows})"
+
+
+def export_files(current: Table, export: LoadedExport) -> tuple[str, TableSchema]:
+    """A query of an export's rows alone, and the columns they have."""
+    snapshot = current.snapshot_by_name(export.branch)
+    assert snapshot is not None, f"the branch {export.branch} belongs to the export"
+    iceberg = current.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else current.schema()
+    live = live_files(current, snapshot.snapshot_id)
+    return scan_sql(iceberg, live.paths, [f.file_path for f in live.deletes]), export.schema
+
+
+def base_images(session: Session, rows: str, schema: TableSchema, keys: Iterable[str]) -> dict[str, bytes]:
+    """Canonical images that a snapshot's `rows` have of some keys; those it has not are missing."""
+    session.con.register("asked_keys", pa.table({"k": list(keys)}))
+    try:
+        found = session.rows(
+            f"SELECT _key, item, _rescued FROM (SELECT {key_text_sql(schema)} AS _key, {item_sql(schema)} AS item, _rescued"
+            f" FROM {rows}) SEMI JOIN asked_keys ON k = _key"
+        )
+    finally:
+        session.con.unregister("asked_keys")
+    return {key: canonical_json(orjson.loads(complete(item, rescued))) for key, item, rescued in found}

@@ -1,0 +1,159 @@
+"""The winner rule of the design (section 3), as simply as it can be said: quadratic, in memory, over the landed set.
+
+It knows nothing of the true history: only exports and change records as read back from their bytes. Where the landed
+set cannot tell (see `promises`), it still decides, by the same total order for any order of its input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake_tests.simulator.model import Items, item_text, key_of, key_text
+
+
+@dataclass(frozen=True)
+class ReadExport:
+    """An export as read back. `items` of a full one; of an incremental one, `lines`: (key, new image or None).
+
+    `instant_us` is the last microsecond it contains: exportTime, or exportToTime less one.
+    """
+
+    instant_us: int
+    full: bool
+    items: tuple[Item, ...] = ()
+    lines: tuple[tuple[Item, Item | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """What an export says of one key."""
+
+    instant_us: int
+    image: Item | None
+
+
+def reference_current(
+    exports: Iterable[ReadExport],
+    records: Iterable[ChangeRecord],
+    margin_us: int,
+    key_names: Sequence[str],
+    as_of_us: int | None = None,
+) -> Items:
+    """Key text to living item, for now or as of `as_of_us` (inclusive), from one table's landed set.
+
+    The order and the repetitions of `exports` and `records` mean nothing.
+    """
+    distinct = _distinct(records)
+    earliest_us = min((record.changed_us for record in distinct), default=None)
+    known = [export for export in exports if as_of_us is None or export.instant_us <= as_of_us]
+    told = [record for record in distinct if as_of_us is None or record.changed_us <= as_of_us]
+    by_key: dict[str, list[ChangeRecord]] = {}
+    for record in told:
+        by_key.setdefault(key_text(record.keys), []).append(record)
+    assertions = _assertions(known, key_names)
+    snapshot_us = max((export.instant_us for export in known if export.full), default=None)
+    items: Items = {}
+    for text in by_key.keys() | assertions.keys():
+        base = assertions.get(text)
+        if base is None and snapshot_us is not None:
+            base = Assertion(snapshot_us, None)
+        newer = by_key.get(text, [])
+        if base is not None:
+            covered = earliest_us is not None and earliest_us <= base.instant_us - margin_us
+            horizon_us = base.instant_us - margin_us if covered else base.instant_us
+            newer = [record for record in newer if record.changed_us > horizon_us]
+        image = _last_image(newer, base.image if base else None)
+        if image is not None:
+            items[text] = image
+    return items
+
+
+def _distinct(records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
+    """One record per eventID (per content without one), with the least Kinesis sequence of its deliveries."""
+    by_id: dict[str, ChangeRecord] = {}
+    for record in records:
+        identity = record.event_id or _content(record) + str(record.sequence_number)
+        other = by_id.get(identity)
+        if other is None or _kinesis(record) < _kinesis(other):
+            by_id[identity] = record
+    return list(by_id.values())
+
+
+def _assertions(exports: Sequence[ReadExport], key_names: Sequence[str]) -> dict[str, Assertion]:
+    """The latest assertion for each key that the last snapshot or a later incremental export names."""
+    last = max((export for export in exports if export.full), key=lambda export: export.instant_us, default=None)
+    found: dict[str, Assertion] = {}
+    if last is not None:
+        for item in last.items:
+            found[key_text(key_of(item, key_names))] = Assertion(last.instant_us, item)
+    for export in sorted((export for export in exports if not export.full), key=lambda export: export.instant_us):
+        if last is None or export.instant_us > last.instant_us:
+            for key, image in export.lines:
+                found[key_text(key)] = Assertion(export.instant_us, image)
+    return found
+
+
+def _kinesis(record: ChangeRecord) -> int:
+    return int(record.kinesis_sequence) if record.kinesis_sequence else 0
+
+
+def _content(record: ChangeRecord) -> str:
+    parts = (record.event_name, record.changed_us, *map(item_text, (record.keys, record.new_image, record.old_image)))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _last_image(records: Sequence[ChangeRecord], base: Item | None) -> Item | None:
+    """The image after `records` of one key, which start from `base`; None is absent."""
+    ranked = _ranked(records)
+    image = base
+    while ranked:
+        first_us = ranked[0].changed_us
+        group = [record for record in ranked if record.changed_us == first_us]
+        ranked = [record for record in ranked if record.changed_us != first_us]
+        image = _end_of_group(group, image)
+    return image
+
+
+def _ranked(records: Sequence[ChangeRecord]) -> list[ChangeRecord]:
+    """By time, except that no record of a stream comes before one with a lower SequenceNumber of the same stream.
+
+    To that end a record's time is raised to the greatest among those before it in its stream.
+    """
+
+    def effective(record: ChangeRecord) -> ChangeRecord:
+        if record.sequence_number is None:
+            return record
+        number = int(record.sequence_number)
+        before = [
+            other.changed_us
+            for other in records
+            if other.stream == record.stream and other.sequence_number and int(other.sequence_number) <= number
+        ]
+        return replace(record, changed_us=max(before))
+
+    return sorted((effective(record) for record in records), key=lambda record: record.changed_us)
+
+
+def _end_of_group(group: Sequence[ChangeRecord], before: Item | None) -> Item | None:
+    """The image after `group`, all of one key and time, when `before` was the image before it.
+
+    Within a stream the SequenceNumber decides. Else each record is an edge from its old image to its new one, and a
+    trail that uses every edge once ends where one more edge enters than leaves. When all balance, the trail is closed
+    and ends where it began: at `before`, if that is on it. What is left is decided by the greatest Kinesis sequence,
+    then the greatest content hash.
+    """
+    if len({record.stream for record in group}) == 1 and all(record.sequence_number for record in group):
+        return max(group, key=lambda record: int(record.sequence_number or 0)).new_image
+    surplus: Counter[str | None] = Counter()
+    for record in group:
+        surplus[item_text(record.new_image)] += 1
+        surplus[item_text(record.old_image)] -= 1
+    ends = {text for text, count in surplus.items() if count > 0}
+    if not ends and item_text(before) in surplus:
+        return before
+    eligible = [record for record in group if not ends or item_text(record.new_image) in ends]
+    return max(eligible, key=lambda record: (_kinesis(record), _content(record))).new_image
