@@ -76,7 +76,9 @@ class CheckSettings(Settings):
 class TableSettings(Settings):
     """One table of the lake."""
 
-    name: str = Field(description="The lake table's name; the DynamoDB table's too unless `source.table` says otherwise.")
+    name: str = Field(
+        description="The lake table's name; the DynamoDB table's too unless `source.table` says otherwise."
+    )
     key: tuple[str, ...] = Field((), description="Key attributes: partition key, then sort key.")
     source: SourceSettings = Field(default_factory=SourceSettings)
     export: ExportSettings | None = None
@@ -190,7 +192,9 @@ def find_file(start: Path) -> Path:
         if candidate.is_file():
             return candidate
     looked = ", ".join(str(c) for c in candidates)
-    raise ConfigError(f"no configuration found (looked for {looked}); write one with `ddb-lake init` or give --config FILE")
+    raise ConfigError(
+        f"no configuration found (looked for {looked}); write one with `ddb-lake init` or give --config FILE"
+    )
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> LakeSettings:

@@ -99,7 +99,9 @@ class ObjectStore:
 
     def _keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[_Entry]:
         settings = {"MaxItems": limit, "PageSize": limit} if limit else {}
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, PaginationConfig=settings)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, PaginationConfig=settings
+        )
         for page in pages:
             for found in page.get("Contents", ()):
                 modified_us = int(found["LastModified"].timestamp() * 1_000_000)

@@ -13,7 +13,9 @@ from botocore.session import get_session
 
 from ddb_lake.engine.connection import S3Access
 
-_CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32)
+_CONFIG = Config(
+    retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32
+)
 
 
 @lru_cache(maxsize=32)

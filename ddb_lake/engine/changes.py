@@ -69,9 +69,7 @@ def image_text(image: Item | None) -> str | None:
     return None if image is None else orjson.dumps(image).decode()
 
 
-def change_row(
-    record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int
-) -> tuple[Any, ...]:
+def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int) -> tuple[Any, ...]:
     """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has not the table's key."""
     key = key_text(record.keys, key_names)
     return (
@@ -131,7 +129,10 @@ class Stage:
         """Write what is in memory."""
         rows = self._buffer.rows
         if rows:
-            columns = [pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)]
+            columns = [
+                pa.array(column, type=field.type)
+                for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+            ]
             self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
             self.rows += len(rows)
             self._buffer = _Buffer([])

@@ -46,7 +46,9 @@ def connect(s3: S3Access | None = None, memory_limit: str = MEMORY_LIMIT, thread
             con.execute("SET enable_progress_bar = false")
             if threads:
                 con.execute(f"SET threads = {int(threads)}")
-            con.create_function("ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special")
+            con.create_function(
+                "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
+            )
             if s3:
                 _use_s3(con, s3)
             yield Session(con, Path(folder))

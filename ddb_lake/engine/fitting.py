@@ -25,9 +25,7 @@ Project: TypeAlias = Callable[[Projection], str]
 """Carries a projection out; gives the relation (with the columns and `_rescued`) that holds its rows."""
 
 
-def guess(
-    items: Iterable[bytes | str], known: TableSchema, options: SchemaOptions
-) -> tuple[TableSchema, set[Path]]:
+def guess(items: Iterable[bytes | str], known: TableSchema, options: SchemaOptions) -> tuple[TableSchema, set[Path]]:
     """A first schema from some items (JSON text) and the columns already known, and the paths of the items' NULLs."""
     inference = Inference(options)
     for column in known.columns:

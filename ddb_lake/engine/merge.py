@@ -64,7 +64,9 @@ class MergeCounts:
     ties: int
 
 
-def plan_merge(session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]) -> MergeCounts:
+def plan_merge(
+    session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
+) -> MergeCounts:
     """Fill `winners` and `standing`. `base_images` gives the snapshot's canonical images of some keys (by `_key`)."""
     _find_touched(session, given)
     _find_standing(session, given)
@@ -107,7 +109,9 @@ def _find_standing(session: Session, given: MergeInput) -> None:
 
 def _decide_simple(session: Session, given: MergeInput) -> None:
     """Keys with one newest record, later than what is known of them, go to `winners`; the others to `undecided`."""
-    held = "greatest(CASE WHEN s._source <> 'snapshot' THEN s.changed_us END, CASE WHEN b.removed THEN b.changed_us END)"
+    held = (
+        "greatest(CASE WHEN s._source <> 'snapshot' THEN s.changed_us END, CASE WHEN b.removed THEN b.changed_us END)"
+    )
     simple = "false" if given.recheck or not given.simple else f"NOT t.tied AND coalesce(t.top_us > {held}, true)"
     session.con.execute(
         "CREATE OR REPLACE TABLE decided AS"
@@ -146,14 +150,16 @@ def _decide_over_changelog(
         " QUALIFY count(*) OVER (PARTITION BY _key) = 1 OR ("
         "  count(sequence_number) OVER (PARTITION BY _key) = count(*) OVER (PARTITION BY _key)"
         "  AND min(coalesce(stream, '')) OVER (PARTITION BY _key) = max(coalesce(stream, '')) OVER (PARTITION BY _key)"
-        f"  AND row_number() OVER (PARTITION BY _key ORDER BY length(ltrim(sequence_number, '0')) DESC,"
+        "  AND row_number() OVER (PARTITION BY _key ORDER BY length(ltrim(sequence_number, '0')) DESC,"
         "   ltrim(sequence_number, '0') DESC, version_us DESC, record_id DESC) = 1)"
     )
     session.con.execute(
         "INSERT INTO winners SELECT s._key, s._key_hash, s.record_id, s.changed_at, false FROM settled s"
         + ("" if given.recheck else " SEMI JOIN fresh_ids f ON f.record_id = s.record_id AND f._key = s._key")
     )
-    session.con.execute("CREATE OR REPLACE TABLE tied_keys AS SELECT DISTINCT _key FROM top ANTI JOIN settled USING (_key)")
+    session.con.execute(
+        "CREATE OR REPLACE TABLE tied_keys AS SELECT DISTINCT _key FROM top ANTI JOIN settled USING (_key)"
+    )
     ties: int = session.value("SELECT count(*) FROM tied_keys")
     if ties:
         _decide_ties(session, given, base_images)

@@ -18,7 +18,14 @@ from ddb_lake.core.schema import Column, Path, TableSchema, pointer, project
 from ddb_lake.engine.sql import identifier, literal
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_SQL_TYPES = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "binary": "BLOB", "boolean": "BOOLEAN", "json": "VARCHAR"}
+_SQL_TYPES = {
+    "string": "VARCHAR",
+    "long": "BIGINT",
+    "double": "DOUBLE",
+    "binary": "BLOB",
+    "boolean": "BOOLEAN",
+    "json": "VARCHAR",
+}
 _JSON_SHAPES: dict[str, Any] = {"S": "VARCHAR", "N": "VARCHAR", "B": "VARCHAR", "BOOL": "BOOLEAN"}
 _SET_SHAPES: dict[str, Any] = {tag: ["VARCHAR"] for tag in ("SS", "NS", "BS")}
 
@@ -167,7 +174,7 @@ class Projection:
 
     def _map(self, node: _Node, struct: str, where: str) -> str:
         inner = where + "/M"
-        present = [self._member(m, f"{struct}.\"M\"", inner) for m in node.members.values()]
+        present = [self._member(m, f'{struct}."M"', inner) for m in node.members.values()]
         total = " + ".join(f"({p})::INTEGER" for p in present)
         count = self._add(f"len(json_keys(item, {literal(inner)}))")
         self._dirty.append(f"coalesce({count}, 0) <> {total}")

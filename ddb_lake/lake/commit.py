@@ -237,5 +237,3 @@ def position_delete_file(path: str, size_bytes: int, rows: int, first_path: str,
         sort_order_id=None,
         spec_id=0,
     )
-
-

@@ -20,7 +20,9 @@ def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSch
     before = {c.path: c for c in old.columns}
     after = {c.path: c for c in new.columns}
     gone = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
-    renamed = [(c, after[p]) for p, c in before.items() if p in after and not _retyped(c, after[p]) and c.name != after[p].name]
+    renamed = [
+        (c, after[p]) for p, c in before.items() if p in after and not _retyped(c, after[p]) and c.name != after[p].name
+    ]
     added = [c for path, c in after.items() if path not in before or _retyped(before[path], c)]
     wanted = metadata_columns(keep_expired)
     metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}

@@ -100,7 +100,6 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
 
 def _empty_columns(schema: Schema, positions: bool) -> list[tuple[str, str]]:
 
-
     columns = [(identifier(f.name), duckdb_type(f.field_type)) for f in schema.fields]
     return columns + ([("file_path", "VARCHAR"), ("pos", "BIGINT")] if positions else [])
 
@@ -125,7 +124,9 @@ class FileWriter:
     def write_paths(self, query: str, *, split: bool = False) -> list[str]:
         """Write the rows of a query; gives the files' paths, none for no rows. `split`: several of the target size."""
         name = f"{self._folder}/{uuid.uuid4().hex}"
-        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {field_ids(self.schema)}"
+        options = (
+            f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {field_ids(self.schema)}"
+        )
         if split:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
         else:
@@ -158,7 +159,9 @@ class FileWriter:
         if rows == 0:
             self.remove([path])
             return []
-        first, last = self._con.execute(f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(path)})").fetchone()
+        first, last = self._con.execute(
+            f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(path)})"
+        ).fetchone()
         return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
 
     def remove(self, paths: Sequence[str]) -> None:

@@ -16,10 +16,22 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.sql import literal, literals
 
-LEDGER_COLUMNS = {"object": "VARCHAR", "version": "VARCHAR", "size_bytes": "BIGINT", "arrival_hour": "TIMESTAMP", "records": "BIGINT"}
+LEDGER_COLUMNS = {
+    "object": "VARCHAR",
+    "version": "VARCHAR",
+    "size_bytes": "BIGINT",
+    "arrival_hour": "TIMESTAMP",
+    "records": "BIGINT",
+}
 """One row an ingested object; `version` tells a rewritten object from the one that was ingested."""
 
-TOMBSTONE_COLUMNS = {"_key": "VARCHAR", "_key_hash": "BIGINT", "changed_us": "BIGINT", "removed": "BOOLEAN", "batch": "BIGINT"}
+TOMBSTONE_COLUMNS = {
+    "_key": "VARCHAR",
+    "_key_hash": "BIGINT",
+    "changed_us": "BIGINT",
+    "removed": "BOOLEAN",
+    "batch": "BIGINT",
+}
 """One row a removed key; a later row with `removed` false takes it back."""
 
 
@@ -62,7 +74,9 @@ class Sidecar:
             return "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items()) + " WHERE false)"
         return f"(SELECT {', '.join(columns)} FROM read_parquet({literals(self.paths)}))"
 
-    def append(self, con: Any, table: Table, query: str, columns: dict[str, str], newest_by: str | None = None) -> Sidecar:
+    def append(
+        self, con: Any, table: Table, query: str, columns: dict[str, str], newest_by: str | None = None
+    ) -> Sidecar:
         """This sidecar with the rows of `query`. `newest_by`: of rows with equal `_key`, keep the one with the greatest."""
         fresh = _write(con, table, f"SELECT {', '.join(columns)} FROM ({query})")
         if fresh is None:

@@ -66,7 +66,8 @@ class CurrentState:
     def from_properties(cls, properties: Mapping[str, str]) -> CurrentState:
         """The inverse of `properties`."""
         exports = [
-            LoadedExport(**{**e, "schema": TableSchema.from_json(e["schema"])}) for e in _load(properties, "exports", [])
+            LoadedExport(**{**e, "schema": TableSchema.from_json(e["schema"])})
+            for e in _load(properties, "exports", [])
         ]
         return cls(
             TableSchema.from_json(_load(properties, "schema", {"key": [], "columns": []})),

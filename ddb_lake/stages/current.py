@@ -86,7 +86,10 @@ def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> Cu
     rows = live_files(table).rows if table is not None else 0
     snapshot = table.current_snapshot() if table is not None else None
     return CurrentResult(
-        name, rows=rows, snapshot_id=snapshot.snapshot_id if snapshot else None, horizon_us=state.horizon_us if state else None
+        name,
+        rows=rows,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        horizon_us=state.horizon_us if state else None,
     )
 
 
@@ -181,7 +184,9 @@ def collect_outcome(session: Session, given: MergeInput, settings: TableSettings
     found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
     unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
     if not found == expected == unique:
-        raise CheckFailed(f"{settings.name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed")
+        raise CheckFailed(
+            f"{settings.name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed"
+        )
 
 
 def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> tuple[TableSchema, str]:
@@ -206,7 +211,10 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
 def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:
     """The table of living items, empty."""
     keep = settings.ttl_deletes == "keep"
-    properties = {"comment": f"Latest image of each living item of {settings.source_name}", **CurrentState(schema).properties()}
+    properties = {
+        "comment": f"Latest image of each living item of {settings.source_name}",
+        **CurrentState(schema).properties(),
+    }
     return lake.catalog.create(settings.name, current_schema(schema, keep), properties=properties)
 
 
@@ -247,6 +255,3 @@ def commit_current(
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         horizon_us=state.horizon_us,
     )
-
-
-

@@ -66,7 +66,9 @@ def _dump_as_of(lake: Lake, name: str, table: Table, as_of_us: int) -> Iterator[
     with lake.session() as session:
         keyed = _keyed_base(base_rows, base_schema)
         if changes is None:
-            session.con.execute("CREATE TABLE outcome AS SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS item WHERE false")
+            session.con.execute(
+                "CREATE TABLE outcome AS SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS item WHERE false"
+            )
         else:
             until = _until(records_sql(changes, after_us=horizon), as_of_us)
             given = MergeInput(
@@ -79,7 +81,9 @@ def _dump_as_of(lake: Lake, name: str, table: Table, as_of_us: int) -> Iterator[
                 simple=set(log.sources) <= {"time"},
                 recheck=True,
             )
-            plan_merge(session, given, lambda keys: base_images(session, base_rows, base_schema, keys) if base_rows else {})
+            plan_merge(
+                session, given, lambda keys: base_images(session, base_rows, base_schema, keys) if base_rows else {}
+            )
             # an item that Time to Live removed is gone, whatever `ttl_deletes` keeps
             collect_outcome(session, given, settings.model_copy(update={"ttl_deletes": "apply"}))
         if keyed:
@@ -95,7 +99,9 @@ def _keyed_base(rows: str | None, schema: TableSchema) -> str | None:
 
 def _until(records: str, as_of_us: int) -> str:
     instant = f"make_timestamp({as_of_us})"
-    return f"(SELECT * FROM {records} WHERE changed_at <= {instant} AND (asserted_at IS NULL OR asserted_at <= {instant}))"
+    return (
+        f"(SELECT * FROM {records} WHERE changed_at <= {instant} AND (asserted_at IS NULL OR asserted_at <= {instant}))"
+    )
 
 
 def _iso(time_us: int) -> str:

@@ -64,7 +64,8 @@ def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[Loca
     """Every data file, on local disk, with the MD5 its manifest says. Raises ExportError naming the file."""
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download") as pool:
         jobs = [
-            pool.submit(_fetch, store, file, uri, folder / f"{number:06d}") for number, (file, uri) in enumerate(export.files)
+            pool.submit(_fetch, store, file, uri, folder / f"{number:06d}")
+            for number, (file, uri) in enumerate(export.files)
         ]
         return [job.result() for job in jobs]
 
@@ -80,7 +81,9 @@ def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalF
                 digest.update(chunk)
     except Exception as error:
         if isinstance(error, (OSError, UsageError)) or _is_missing(error):
-            raise ExportError(f"{uri}: named by the manifest, but not there ({error}); copy the export again") from error
+            raise ExportError(
+                f"{uri}: named by the manifest, but not there ({error}); copy the export again"
+            ) from error
         raise
     found = base64.b64encode(digest.digest()).decode()
     if file.md5 and found != file.md5:

@@ -79,7 +79,12 @@ def unseen(lake: Lake, session: Session, table: str, objects: Sequence[Any]) -> 
 
 
 def ingest(
-    lake: Lake, session: Session, table: str, staged: StagedTable, objects: Sequence[IngestedObject], key: tuple[str, ...]
+    lake: Lake,
+    session: Session,
+    table: str,
+    staged: StagedTable,
+    objects: Sequence[IngestedObject],
+    key: tuple[str, ...],
 ) -> IngestResult:
     """Commit one table's share of a group of objects: quarantine first, then changelog and ledger at once.
 
@@ -200,7 +205,7 @@ def _select_new(session: Session, table: Table, staged: StagedTable) -> int:
     session.con.execute(
         "CREATE OR REPLACE TABLE fresh_changes AS SELECT c.* EXCLUDE (_object), o.arrival_hour"
         f" FROM {source} c JOIN staged_objects o ON o.number = c._object"
-        " QUALIFY row_number() OVER (PARTITION BY record_id ORDER BY _object, c.\"offset\") = 1"
+        ' QUALIFY row_number() OVER (PARTITION BY record_id ORDER BY _object, c."offset") = 1'
     )
     staged_rows: int = session.value(f"SELECT count(*) FROM {source} c JOIN staged_objects o ON o.number = c._object")
     near = _files_near(session, table)
@@ -247,7 +252,9 @@ def _grown(session: Session, state: ChangesState, batch: int, new: int, key: tup
         batch=batch,
         records=state.records + new,
         first_change_us=_least(state.first_change_us, low),
-        last_change_us=high if state.last_change_us is None else max(state.last_change_us, high or state.last_change_us),
+        last_change_us=high
+        if state.last_change_us is None
+        else max(state.last_change_us, high or state.last_change_us),
         sources=tuple(sorted({*state.sources, *(source for (source,) in sources)})),
     )
 

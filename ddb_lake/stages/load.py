@@ -231,7 +231,9 @@ class _Loading:
         wanted = self.export.summary.item_count
         if total != wanted:
             self._discard()
-            raise ExportError(f"{self._miscounted(files) or self.export.uri}: {total} items read, the manifest says {wanted}")
+            raise ExportError(
+                f"{self._miscounted(files) or self.export.uri}: {total} items read, the manifest says {wanted}"
+            )
         if keyed != total:
             self._discard()
             names = list(schema.key)
@@ -252,7 +254,9 @@ class _Loading:
         )
         if twice:
             self._discard()
-            raise CheckFailed(f"{self.export.uri}: {twice} keys stand more than once for key {list(schema.key)}; is `key` right?")
+            raise CheckFailed(
+                f"{self.export.uri}: {twice} keys stand more than once for key {list(schema.key)}; is `key` right?"
+            )
 
     # --- the commit
 
@@ -276,7 +280,13 @@ class _Loading:
         if self.becomes_base:
             delta, state = self._rebuild(table, commit, state, base)
         loaded = LoadedExport(
-            summary.export_id, summary.export_arn, summary.as_of_us, summary.item_count, branch, state.schema, summary.table_id
+            summary.export_id,
+            summary.export_arn,
+            summary.as_of_us,
+            summary.item_count,
+            branch,
+            state.schema,
+            summary.table_id,
         )
         state = replace(state, exports=(*state.exports, loaded))
         commit.snapshot(replace(delta, summary=marks))
@@ -314,7 +324,9 @@ class _Loading:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, table, metadata)
         added = writer.write(living, metadata, split=True)
-        deletes = writer.write_deletes("SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key")
+        deletes = writer.write_deletes(
+            "SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key"
+        )
         graves = (
             "SELECT _key, _key_hash, epoch_us(_changed_at) AS changed_us, true AS removed,"
             f" {table.metadata.last_sequence_number + 1} AS batch FROM outcome WHERE item IS NULL"
@@ -341,7 +353,9 @@ def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) ->
             staged = reader.read((f.ref, f.path.read_bytes()) for f in files if f.ref in fresh)
             for file, read in zip((f for f in files if f.ref in fresh), staged.objects, strict=True):
                 if read.records != file.items:
-                    raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
+                    raise ExportError(
+                        f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again"
+                    )
             rows = staged.tables.get(name) or StagedTable.empty(session.folder)
             ingest(lake, session, name, rows, staged.objects, reader.keys.get(name, ()))
     current = update_current(lake, name)

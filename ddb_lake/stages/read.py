@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
@@ -175,7 +176,9 @@ class GroupReader:
         staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""))
         staged.records[number] += 1
 
-    def _reject(self, table: str, reason: str, raw: bytes, ref: ObjectRef, offset: int, ordinal: int, number: int) -> None:
+    def _reject(
+        self, table: str, reason: str, raw: bytes, ref: ObjectRef, offset: int, ordinal: int, number: int
+    ) -> None:
         staged = self._staged(table)
         staged.quarantine.add(quarantine_row(reason, raw, ref.uri, offset, ordinal, number), len(raw))
         staged.records[number] += 1
@@ -201,6 +204,11 @@ def bytes_at(data: bytes, offset: int) -> bytes:
     text = content[offset:].decode("utf-8", "surrogateescape")
     _, end = json.JSONDecoder().raw_decode(text)
     return text[:end].encode("utf-8", "surrogateescape")
+
+
+def bytes_hash(data: bytes) -> str:
+    """A version for bytes that have no other."""
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _clamp(time_us: int) -> int:

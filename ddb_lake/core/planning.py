@@ -1,0 +1,50 @@
+"""What is due: which landed objects and exports a table has not taken in yet. Pure; listings are given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One piece of work for one table.
+
+    `uris`: the objects to apply, or the export to load. `hours`: their arrival hours (ISO 8601, UTC), in order;
+    empty where keys do not say. `digest`: names the observed state, so that the same work is asked for once.
+    """
+
+    table: str
+    kind: Literal["load", "apply", "compact"]
+    reason: str
+    uris: tuple[str, ...] = ()
+    hours: tuple[str, ...] = ()
+    digest: str = ""
+
+
+def digest(parts: Iterable[str]) -> str:
+    """A short name for a set of observations, whatever their order."""
+    return hashlib.sha256("\0".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def hours_back(now: datetime, seconds: int) -> list[datetime]:
+    """The UTC hours from `seconds` ago to now, both inclusive, oldest first."""
+    last = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    first = (now - timedelta(seconds=seconds)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return [first + HOUR * i for i in range(int((last - first) / HOUR) + 1)]
+
+
+def contiguous(hours: Sequence[datetime], limit: int = 24) -> list[list[datetime]]:
+    """Hours in runs without a gap, at most `limit` long."""
+    runs: list[list[datetime]] = []
+    for hour in sorted(hours):
+        if runs and hour - runs[-1][-1] == HOUR and len(runs[-1]) < limit:
+            runs[-1].append(hour)
+        else:
+            runs.append([hour])
+    return runs

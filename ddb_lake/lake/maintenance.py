@@ -1,0 +1,64 @@
+"""Housekeeping of Iceberg tables: old snapshots, and files of crashed writers. Never a live file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+
+from ddb_lake.lake.sidecar import Sidecar
+from ddb_lake.lake.state import ChangesState, CurrentState
+
+KEEP_SNAPSHOTS = 10
+
+
+def expire_snapshots(table: Table, before: datetime) -> int:
+    """Expire snapshots older than `before`, but the newest ten and the heads of branches; gives how many.
+
+    Their files stay until `unreferenced` finds them. A concurrent commit wins: nothing is expired then.
+    """
+    heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    newest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[-KEEP_SNAPSHOTS:]
+    kept = heads | {s.snapshot_id for s in newest}
+    limit_ms = int(before.timestamp() * 1000)
+    old = [s.snapshot_id for s in table.metadata.snapshots if s.snapshot_id not in kept and s.timestamp_ms < limit_ms]
+    if old:
+        try:
+            table.maintenance.expire_snapshots().by_ids(old).commit()
+        except CommitFailedException:
+            return 0
+    return len(old)
+
+
+def referenced(table: Table) -> set[str]:
+    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names."""
+    metadata = table.metadata
+    files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    for snapshot in metadata.snapshots:
+        files.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            files.add(manifest.manifest_path)
+            files.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
+    for sidecar in _sidecars(table):
+        files.update(sidecar.paths)
+    return {_plain(path) for path in files}
+
+
+def unreferenced(table: Table, found: Iterable[tuple[str, int]], before_us: int) -> list[str]:
+    """Of the `found` files (URI, last written) those that nothing names and that were last written before `before_us`.
+
+    `table` must have been loaded after `found` was listed: what was committed in between is then referenced.
+    """
+    live = referenced(table)
+    return [uri for uri, modified_us in found if modified_us < before_us and _plain(uri) not in live]
+
+
+def _sidecars(table: Table) -> list[Sidecar]:
+    properties = table.properties
+    return [CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger]
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix("file://")

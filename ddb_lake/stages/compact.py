@@ -1,0 +1,267 @@
+"""Rewriting files without changing contents: small files together, retired rows away, rescued values into columns."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.fitting import fit, guess, leftovers
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.evolution import evolve_table
+from ddb_lake.lake.files import TARGET_FILE_BYTES, FileWriter, LiveFiles, column_bounds, live_files, scan_sql
+from ddb_lake.lake.maintenance import expire_snapshots, unreferenced
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.stages.ingest import until_committed
+from ddb_lake.stages.lake import Lake
+
+SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
+MAX_SMALL_FILES = 24
+MAX_DELETE_FILES = 16
+MAX_DELETED_SHARE = 0.10
+MAX_FILES_PER_HOUR = 4
+
+KEEP_SNAPSHOTS_FOR = timedelta(days=7)
+ORPHAN_GRACE = timedelta(days=1)
+"""A file that no snapshot names may belong to a writer that has not committed yet; after a day it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactResult:
+    """What compaction did. `reason`: why it ran, or why not (`skipped`)."""
+
+    table: str
+    skipped: bool
+    reason: str
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    retired_rows: int = 0
+    retyped: tuple[str, ...] = ()
+    snapshots_expired: int = 0
+    orphans_removed: int = 0
+    seconds: float = 0.0
+
+
+def needs_compaction(lake: Lake, name: str) -> str | None:
+    """Why a table's files should be rewritten, by the policy of this module; None if they need not be."""
+    table = lake.current(name)
+    if table is not None and (reason := _why(live_files(table))):
+        return reason
+    changes = lake.changes(name)
+    crowded = _crowded_hours(changes) if changes else []
+    return f"{len(crowded)} small files in hours of the changelog" if crowded else None
+
+
+def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
+    """Compact `current` and the changelog where the policy says so (`force`: in any case), then clean up.
+
+    Contents do not change; readers see the files before or after. Old snapshots expire (but those of exports), and
+    files that no snapshot names go once they are a day old.
+    """
+    started = time.monotonic()
+    settings = lake.table(name)
+    reason = "asked for" if force else needs_compaction(lake, name)
+    result = CompactResult(name, reason is None, reason or "within the policy")
+    if reason is not None:
+        result = until_committed(lambda: _compact_current(lake, settings, force, result))
+        until_committed(lambda: _compact_changes(lake, name))
+    expired, removed = _clean_up(lake, name)
+    return replace(result, snapshots_expired=expired, orphans_removed=removed, seconds=time.monotonic() - started)
+
+
+def _why(live: LiveFiles) -> str | None:
+    small = sum(1 for f in live.data if f.file_size_in_bytes < SMALL_FILE_BYTES)
+    total = live.rows + live.deleted_rows
+    if small > MAX_SMALL_FILES:
+        return f"{small} small files"
+    if len(live.deletes) > MAX_DELETE_FILES:
+        return f"{len(live.deletes)} delete files"
+    if total and live.deleted_rows / total > MAX_DELETED_SHARE:
+        return f"{live.deleted_rows / total:.0%} of the rows are retired"
+    return None
+
+
+# --- current
+
+
+def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: CompactResult) -> CompactResult:
+    table = lake.current(settings.name)
+    if table is None:
+        return result
+    live = live_files(table)
+    if not live.data or (not force and _why(live) is None):
+        return result
+    with lake.session() as session:
+        session.con.execute("SET preserve_insertion_order = true")
+        compaction = _Compaction(session, settings, table, live)
+        after = compaction.run(force)
+    return replace(
+        result,
+        files_before=len(live.data) + len(live.deletes),
+        files_after=len(after.data) + len(after.deletes),
+        bytes_before=live.bytes,
+        bytes_after=after.bytes,
+        retired_rows=live.deleted_rows - after.deleted_rows,
+        retyped=compaction.retyped,
+    )
+
+
+class _Compaction:
+    """One attempt at rewriting files of `current`."""
+
+    def __init__(self, session: Session, settings: TableSettings, table: Table, live: LiveFiles) -> None:
+        self.session, self.settings, self.table, self.live = session, settings, table, live
+        self.state = CurrentState.from_properties(table.properties)
+        self.deletes = [f.file_path for f in live.deletes]
+        self.retyped: tuple[str, ...] = ()
+
+    def run(self, force: bool) -> LiveFiles:
+        schema, rows = self._fitted()
+        if self.retyped:
+            return self._commit(self.live.data, rows, schema)
+        chosen = self.live.data if force else self._worth_rewriting()
+        query = scan_sql(self.table.schema(), [f.file_path for f in chosen], self.deletes)
+        return self._commit(chosen, f"SELECT * FROM {query}", schema)
+
+    def _worth_rewriting(self) -> tuple[DataFile, ...]:
+        """Small files, and those of which a good part is retired."""
+        if not self.deletes:
+            retired: dict[str, int] = {}
+        else:
+            source = f"read_parquet({literals(self.deletes)})"
+            retired = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
+        return tuple(
+            f
+            for f in self.live.data
+            if f.file_size_in_bytes < SMALL_FILE_BYTES
+            or retired.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
+        )
+
+    def _fitted(self) -> tuple[TableSchema, str]:
+        """The columns that fit all rows now; if they differ from the table's, the rows projected onto them."""
+        schema = self.state.schema
+        if self.settings.schema_evolution != "add_columns":
+            return schema, ""
+        rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
+        left = leftovers(self.session, rows, self.settings.schema_options)
+        if not any(set(stats.counts) - {"NULL", "{}"} for stats in left.paths.values()):
+            return schema, ""
+        self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
+        held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
+        item = f"CASE WHEN _rescued IS NULL THEN {item_sql(schema)} ELSE ddb_complete({item_sql(schema)}, _rescued) END"
+        self.session.con.execute(f"CREATE OR REPLACE VIEW whole AS SELECT {item} AS item, {held} FROM {rows}")
+
+        def project(projection: Projection) -> str:
+            passed = [name.strip() for name in held.split(",")]
+            self.session.con.execute(f"CREATE OR REPLACE TABLE refitted AS {projection.select('whole', passed)}")
+            return "refitted"
+
+        first, nulls = guess((), schema, self.settings.schema_options)
+        wanted, _ = fit(self.session, first, nulls, self.settings.schema_options, project)
+        before = {(c.path, c.type, c.tag) for c in schema.columns}
+        self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
+        return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
+
+    def _commit(self, chosen: Sequence[DataFile], rows: str, schema: TableSchema) -> LiveFiles:
+        commit = Commit(self.table)
+        keep_expired = any(f.name == "_expired_at" for f in self.table.schema().fields)
+        evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
+        metadata = commit.transaction.table_metadata
+        writer = FileWriter.for_table(self.session.con, self.table, metadata)
+        key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+        added = writer.write(f"{rows} ORDER BY {key}", metadata, split=True)
+        gone = frozenset(f.file_path for f in chosen)
+        deletes = writer.write_deletes(self._remaining(gone)) if self.deletes else []
+        kept = sum(f.record_count for f in self.live.data if f.file_path not in gone)
+        after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
+        if after != self.live.rows:
+            raise CheckFailed(
+                f"{self.settings.name}: compaction would leave {after} of {self.live.rows} rows; nothing was committed"
+            )
+        delta = Delta(added, deletes, removed=gone, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
+        commit.snapshot(delta)
+        commit.set_properties(replace(self.state, schema=schema).properties())
+        return live_files(commit.run())
+
+    def _remaining(self, gone: frozenset[str]) -> str:
+        """Positions in files that stay."""
+        source = f"read_parquet({literals(self.deletes)})"
+        return f"SELECT file_path, pos FROM {source} WHERE NOT list_contains({literals(sorted(gone))}::VARCHAR[], file_path)"
+
+
+_ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
+
+
+def _complete(item: str, rescued: str) -> str:
+    return complete(item, rescued).decode()
+
+
+# --- the changelog
+
+
+def _crowded_hours(changes: Table) -> list[DataFile]:
+    """Small files of the changelog that share their hour with several others."""
+    hours: dict[object, list[DataFile]] = defaultdict(list)
+    for file in live_files(changes).data:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            bounds = column_bounds(file, changes.schema(), "arrival_hour")
+            hours[bounds[0] if bounds else None].append(file)
+    return [file for files in hours.values() if len(files) > MAX_FILES_PER_HOUR for file in files]
+
+
+def _compact_changes(lake: Lake, name: str) -> None:
+    changes = lake.changes(name)
+    if changes is None:
+        return
+    crowded = _crowded_hours(changes)
+    if not crowded:
+        return
+    by_hour: dict[object, list[DataFile]] = defaultdict(list)
+    for file in crowded:
+        bounds = column_bounds(file, changes.schema(), "arrival_hour")
+        by_hour[bounds[0] if bounds else None].append(file)
+    added: list[DataFile] = []
+    with lake.session() as session:
+        writer = FileWriter.for_table(session.con, changes)
+        for files in by_hour.values():
+            rows = scan_sql(changes.schema(), [f.file_path for f in files])
+            added += writer.write(f"SELECT * FROM {rows} ORDER BY changed_at", changes.metadata)
+    if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
+        raise CheckFailed(f"{name}: compacting the changelog would change its rows; nothing was committed")
+    commit = Commit(changes)
+    commit.snapshot(Delta(added, removed=frozenset(f.file_path for f in crowded)))
+    commit.run()
+
+
+# --- cleaning up
+
+
+def _clean_up(lake: Lake, name: str) -> tuple[int, int]:
+    """Expire old snapshots and remove old orphans of all of a table's Iceberg tables."""
+    expired = removed = 0
+    for full_name in (name, f"{name}_changes", f"{name}_quarantine"):
+        table = lake.catalog.table(full_name)
+        if table is None:
+            continue
+        expired += expire_snapshots(table, lake.now() - KEEP_SNAPSHOTS_FOR)
+        before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
+        found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(table.location())]
+        fresh = lake.catalog.table(full_name)
+        for uri in unreferenced(fresh, found, before_us) if fresh else ():
+            fresh.io.delete(uri)  # type: ignore[union-attr]
+            removed += 1
+    return expired, removed

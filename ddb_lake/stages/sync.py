@@ -1,0 +1,110 @@
+"""Whatever is due, once: what the sensor asks Dagster to do, planned and run in process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from ddb_lake.aws.objects import ObjectRef, join
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.paths import arrival_hour
+from ddb_lake.core.planning import Due, digest, hours_back
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.stages.apply import ApplyResult, apply_objects
+from ddb_lake.stages.compact import CompactResult, compact_table, needs_compaction
+from ddb_lake.stages.exports import SUMMARY, find_export
+from ddb_lake.stages.ingest import unseen
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.load import LoadResult, load_export
+
+HOURLY = "%Y/%m/%d/%H/"
+
+
+def plan_due(lake: Lake, tables: Sequence[str] | None = None) -> list[Due]:
+    """What is due for some tables (all by default): finished exports, landed objects, compaction, in this order."""
+    chosen = [lake.table(name) for name in tables] if tables else list(lake.settings.tables)
+    return [due for table in chosen for due in plan_table(lake, table)]
+
+
+def plan_table(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[Due]:
+    """What is due for one table. `full`: look at all landed objects, not only at those of the look-back window."""
+    yield from plan_loads(lake, table)
+    apply = plan_apply(lake, table, full)
+    if apply:
+        yield apply
+    if reason := needs_compaction(lake, table.name):
+        yield Due(table.name, "compact", reason)
+
+
+def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
+    """Finished exports below `export` that the lake has not loaded."""
+    if table.export is None:
+        return
+    current = lake.current(table.name)
+    loaded = {e.export_id for e in CurrentState.from_properties(current.properties).exports} if current else set()
+    root = f"{table.export.bucket}/{table.export.prefix}".rstrip("/")
+    uri = root if "://" in root or root.startswith("/") else f"s3://{root}"
+    for ref in lake.objects.list(join(uri, "AWSDynamoDB/")):
+        if ref.uri.endswith(f"/{SUMMARY}"):
+            export_id = ref.uri.split("/")[-2]
+            if export_id not in loaded and not _ingested(lake, table, ref):
+                yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
+
+
+def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | None:
+    """Landed objects that the changelog has not ingested."""
+    if table.changes is None:
+        return None
+    refs = list(landed(lake, table, full))
+    with lake.session() as session:
+        fresh: list[ObjectRef] = unseen(lake, session, table.name, refs)
+    if not fresh:
+        return None
+    hours = sorted({hour.isoformat() for ref in fresh if (hour := arrival_hour(ref.uri))})
+    marks = [f"{ref.uri}@{ref.version}" for ref in fresh]
+    reason = f"{len(fresh)} objects are not applied"
+    return Due(table.name, "apply", reason, tuple(ref.uri for ref in fresh), tuple(hours), digest(marks))
+
+
+def landed(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[ObjectRef]:
+    """Landed change objects: of the look-back window where keys are laid out by hour, else all of them."""
+    assert table.changes is not None, "the caller has looked"
+    for uri in (table.changes.uri, table.changes.errors_uri):
+        if uri is None:
+            continue
+        if full or table.changes.layout == "flat":
+            yield from lake.objects.list(uri)
+        else:
+            for hour in _window(lake.now(), table):
+                yield from lake.objects.list(join(uri, hour.strftime(HOURLY)))
+
+
+def _window(now: datetime, table: TableSettings) -> list[datetime]:
+    assert table.changes is not None, "the caller has looked"
+    return hours_back(now, seconds(table.changes.lookback))
+
+
+def _ingested(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:
+    """Whether the manifest belongs to another table's export, or to an increment that the changelog has."""
+    export = find_export(lake.objects, summary.uri)
+    if export.summary.table_name != table.source_name:
+        return True
+    if export.summary.export_type == "FULL":
+        return False
+    refs = [ObjectRef(uri, file.md5, 0, 0) for file, uri in export.files]
+    with lake.session() as session:
+        return not unseen(lake, session, table.name, refs)
+
+
+def run_due(lake: Lake, due: Due) -> LoadResult | ApplyResult | CompactResult:
+    """Do one piece of work."""
+    if due.kind == "load":
+        return load_export(lake, due.table, due.uris[0])
+    if due.kind == "apply":
+        return apply_objects(lake, due.table, due.uris)
+    return compact_table(lake, due.table)
+
+
+def sync(lake: Lake, tables: Sequence[str] | None = None) -> list[LoadResult | ApplyResult | CompactResult]:
+    """Plan and do what is due, once."""
+    return [run_due(lake, due) for due in plan_due(lake, tables)]
