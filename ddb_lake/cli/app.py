@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ddb_lake.cli.command import SHARED_OPTIONS
-from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, explain, is_broken_pipe, status
+from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, explain, status
 from ddb_lake.cli.invocation import Invocation
 
 COMMANDS = {
@@ -63,6 +63,15 @@ class RootGroup(click.Group):
             ctx.fail(f"no such command {name!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but a reader that left is told from errors, as click ends those with status 1."""
+        try:
+            outcome = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+        return outcome
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -77,14 +86,13 @@ class RootGroup(click.Group):
         invocation = extra.setdefault("obj", Invocation())
         try:
             outcome = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
             _leave(error, invocation.debug)
         sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
 def _leave(error: BaseException, debug: bool) -> NoReturn:
-    if is_broken_pipe(error):
+    if isinstance(error, ReaderLeft):
         _silence_stdout()
         sys.exit(BROKEN_PIPE_STATUS)
     if isinstance(error, click.Abort | KeyboardInterrupt):

@@ -42,8 +42,8 @@ SHARED_OPTIONS = (
 """Options that stand before or after the name of a command; the one nearer to it wins."""
 
 
-class LakeCommand(click.Command):
-    """A command with the shared options and examples below its help."""
+class _Explained(click.Command):
+    """A command with the shared options, and examples below its help."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -51,7 +51,7 @@ class LakeCommand(click.Command):
         self.params = [*self.params, *SHARED_OPTIONS]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Write the examples, unwrapped, so that they can be copied."""
         super().format_epilog(ctx, formatter)
         if self.examples:
             with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
@@ -59,17 +59,14 @@ class LakeCommand(click.Command):
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-class LakeGroup(click.Group):
-    """A family of commands with the shared options."""
+class LakeCommand(_Explained):
+    """One command."""
+
+
+class LakeGroup(_Explained, click.Group):
+    """A family of commands."""
 
     command_class = LakeCommand
-
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.examples = tuple(examples)
-        self.params = [*self.params, *SHARED_OPTIONS]
-
-    format_epilog = LakeCommand.format_epilog
 
 
 def command(name: str, about: str, *examples: str) -> Callable[[Callable[..., Any]], LakeCommand]:

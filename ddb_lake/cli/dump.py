@@ -10,6 +10,7 @@ from ddb_lake.cli.command import command, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.moments import RULE, Moment
 from ddb_lake.cli.output import write_lines
+from ddb_lake.cli.reporting import warn
 
 
 @command(
@@ -29,4 +30,5 @@ def dump(invocation: Invocation, table: str, as_of_us: int | None) -> None:
     from ddb_lake.stages.dump import dump_items
 
     with invocation.lake(table, bars=not sys.stdout.isatty()) as lake:
-        write_lines(dump_items(lake, table, as_of_us))
+        if not write_lines(dump_items(lake, table, as_of_us)) and lake.current(table) is None:
+            warn(f"{table}: nothing is in the lake yet; `ddb-lake load` or `ddb-lake apply` brings it there")

@@ -42,46 +42,45 @@ def export(invocation: Invocation, table: str, no_wait: bool, as_json: bool) -> 
         raise ConfigError(
             f"table {table}: there is nowhere to export to; add `export: {{bucket: ...}}` to its configuration"
         )
-    from ddb_lake.aws.exports import manifest_uri, start_export
+    from ddb_lake.aws.exports import start_export
     from ddb_lake.stages.load import load_export
 
-    arn = start_export(settings)
+    state = start_export(settings)
     if no_wait:
-        _report_started(arn, as_json)
+        _report_started(state, as_json)
         return
-    state = _wait(settings, arn)
+    state = _wait(settings, state)
     with invocation.lake(table) as lake:
-        result = load_export(lake, table, manifest_uri(state))
+        result = load_export(lake, table, state.manifest_uri)
     if as_json:
-        write_document({"export_arn": arn, "status": state.status, "load": asdict(result)})
+        write_document({"export_arn": state.arn, "status": state.status, "load": asdict(result)})
     else:
         click.echo(loaded_text(result))
     remark_load(result)
 
 
-def _report_started(arn: str, as_json: bool) -> None:
+def _report_started(state: ExportState, as_json: bool) -> None:
     if as_json:
-        write_document({"export_arn": arn, "status": "IN_PROGRESS", "load": None})
+        write_document({"export_arn": state.arn, "status": state.status, "load": None})
     else:
-        click.echo(arn)
+        click.echo(state.arn)
 
 
-def _wait(settings: TableSettings, arn: str) -> ExportState:
-    """The export once it has ended. Raises ExportError if it failed."""
+def _wait(settings: TableSettings, state: ExportState) -> ExportState:
+    """The export once it is completed. Raises ExportError if it failed."""
     from ddb_lake.aws.exports import describe_export
 
     started, pause = time.monotonic(), FIRST_WAIT_S
-    click.echo(f"Export {arn} runs; Ctrl-C leaves it to `ddb-lake sync`.", err=True)
+    click.echo(f"Export {state.arn} runs; Ctrl-C leaves it to `ddb-lake sync`.", err=True)
     with Reporter() as reporter:
-        state = describe_export(settings, arn)
         while state.status == "IN_PROGRESS":
             reporter.progress(f"{settings.name}: seconds waited for DynamoDB", int(time.monotonic() - started))
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_WAIT_S)
-            state = describe_export(settings, arn)
+            state = describe_export(settings, state.arn)
     if state.status != "COMPLETED":
+        reason = state.failure or "without a reason"
         raise ExportError(
-            f"table {settings.name}: export {arn} ended as {state.status}: {state.failure_code or 'no code'}:"
-            f" {state.failure_message or 'no message'}; see `ddb-lake doctor`, then export again"
+            f"table {settings.name}: export {state.arn} ended as {state.status}: {reason}; then export again"
         )
     return state

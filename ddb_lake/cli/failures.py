@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from pathlib import PurePath
 
@@ -21,6 +20,10 @@ _SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib
 """Libraries whose messages name services, tables and files, never an item's values."""
 
 
+class ReaderLeft(Exception):
+    """Nobody reads stdout any more, as after `| head`."""
+
+
 def status(error: BaseException) -> int:
     """The exit status that an error stands for."""
     if isinstance(error, click.ClickException):
@@ -31,23 +34,15 @@ def status(error: BaseException) -> int:
 def explain(error: BaseException) -> str:
     """What is said of an error on stderr. Never an item's values: messages of unknown origin are left out."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        return f"{error.ctx.get_usage()}\n{_line(error.format_message())}\n{_try_help(error.ctx)}"
+        said = error.format_message()
+        return _line(f"{said if said.endswith(('.', '?')) else said + '.'} Try `{error.ctx.command_path} --help`.")
     if isinstance(error, click.ClickException):
         return _line(error.format_message())
     return _line(_message(error))
 
 
-def is_broken_pipe(error: BaseException) -> bool:
-    """Whether the reader of our output has gone."""
-    return isinstance(error, OSError) and error.errno == errno.EPIPE
-
-
 def _line(message: str) -> str:
     return f"{click.style('Error:', fg='red')} {' '.join(message.split())}"
-
-
-def _try_help(ctx: click.Context) -> str:
-    return f"Try `{ctx.command_path} --help`."
 
 
 def _message(error: BaseException) -> str:

@@ -121,18 +121,19 @@ def _check(text: str, path: Path) -> None:
 
 def _next_steps(path: Path, table: str, key: bool, named: bool, exports: bool) -> list[str]:
     option = "" if path == Path("ddb_lake.yaml") else f" --config {path}"
-    steps = []
+    first = []
     if not named:
-        steps.append(f"put your table's name and key in the place of `{table}`")
+        first.append(f"Put your table's name and key in the place of `{table}`, then:")
     elif not key:
-        steps.append("fill in `key`, unless the table can be reached with the AWS credentials of every run")
-    steps.append(f"ddb-lake doctor{option}        what is missing, and how to mend it")
+        first.append("Fill in `key`, unless every run can ask DynamoDB for it, then:")
+    steps = [(f"ddb-lake doctor{option}", "what is missing, and how to mend it")]
     if exports:
-        steps.append(f"ddb-lake export {table}{option}    a full export from DynamoDB into the lake")
+        steps.append((f"ddb-lake export {table}{option}", "a full export from DynamoDB into the lake"))
     else:
-        steps.append(f"ddb-lake load {table} --export URI{option}    an export that you have")
-    steps.append(f"ddb-lake apply {table} URI{option}    change records that have landed")
-    return ["Next:", *(f"  {number}. {step}" for number, step in enumerate(steps, start=1))]
+        steps.append((f"ddb-lake load {table} --export URI{option}", "an export that you have"))
+    steps.append((f"ddb-lake apply {table} URI{option}", "change records that have landed"))
+    room = max(len(step) for step, _ in steps)
+    return [*(first or ["Next:"]), *(f"  {step:<{room}}   # {what}" for step, what in steps)]
 
 
 def _scalar(text: str) -> str:

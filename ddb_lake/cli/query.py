@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from typing import NoReturn
 
 import click
 
@@ -53,11 +54,19 @@ def _sql_errors() -> Iterator[None]:
 
     try:
         yield
-    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-        raise UsageError(f'{_without_excerpt(error)} (`ddb-lake query "SHOW TABLES"` lists the tables)') from error
+    except UsageError as error:
+        if not isinstance(error.__cause__, duckdb.Error):
+            raise
+        _reclassify(error.__cause__)
     except duckdb.Error as error:
-        raise TerminalError(_without_excerpt(error)) from error
+        _reclassify(error)
 
 
-def _without_excerpt(error: Exception) -> str:
-    return str(error).partition("\n\nLINE ")[0].strip()
+def _reclassify(error: Exception) -> NoReturn:
+    import duckdb
+
+    said = str(error).partition("\n\nLINE ")[0].strip()
+    if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
+        hint = '; `ddb-lake query "SHOW TABLES"` lists the tables' if isinstance(error, duckdb.CatalogException) else ""
+        raise UsageError(said + hint) from error
+    raise TerminalError(said) from error

@@ -71,7 +71,6 @@ def _show_all(found: list[TableStatus]) -> None:
 
 
 def _facts(found: TableStatus) -> list[tuple[str, Any]]:
-    exports = len(found.exports)
     return [
         ("table", found.table),
         ("rows", f"{found.rows:,}"),
@@ -84,7 +83,9 @@ def _facts(found: TableStatus) -> list[tuple[str, Any]]:
         ("pending batches", found.pending_batches),
         ("base export", moment_text(found.base_export_us)),
         ("horizon", moment_text(found.horizon_us)),
-        ("exports loaded", exports),
+        ("exports", ", ".join(found.exports) or "-"),
+        ("objects ingested", f"{found.objects:,}"),
+        ("last commit", moment_text(found.last_commit_us)),
         ("tombstones", f"{found.tombstones:,}"),
         ("quarantined", f"{found.quarantined:,}"),
         ("files", f"{found.files:,} and {found.delete_files:,} of deletes ({found.deleted_rows:,} rows)"),

@@ -250,7 +250,7 @@ def read_export_line(obj: dict[str, Any], asserted_us: int | None) -> ChangeReco
     metadata = obj.get("Metadata")
     written = metadata.get("WriteTimestampMicros") if isinstance(metadata, dict) else None
     if isinstance(written, dict):
-        written = written.get("N", "")
+        written = written.get("N") or ""
     if written is None and asserted_us is None:
         raise UndecodableError("Metadata.WriteTimestampMicros: missing, and the export's end is not known")
     try:

@@ -223,7 +223,7 @@ def _read_unmarked_snappy(data: bytes, output: _Output) -> bool:
     """Whether the bytes were Hadoop or raw Snappy of JSON; if so they are in the output."""
     if _read_hadoop_snappy(data, output):
         return True
-    part = _raw_snappy(data, output)
+    part = _raw_snappy(data, output, False)
     if part is None or not _OBJECT_START(part):
         return False
     output.add(part)
@@ -241,7 +241,7 @@ def _read_hadoop_snappy(data: bytes, output: _Output) -> bool:
         while missing > 0:
             size = int.from_bytes(data[position : position + 4], "big")
             chunk = data[position + 4 : position + 4 + size]
-            part = _raw_snappy(chunk, output) if len(chunk) == size else None
+            part = _raw_snappy(chunk, output, believed) if len(chunk) == size else None
             if part is None or len(part) > missing or not (believed or _OBJECT_START(part)):
                 if believed:
                     raise _Fault(f"Hadoop Snappy damaged or truncated at byte {position}")
@@ -253,14 +253,14 @@ def _read_hadoop_snappy(data: bytes, output: _Output) -> bool:
     return believed
 
 
-def _raw_snappy(chunk: bytes, output: _Output) -> bytes | None:
-    """The content of raw Snappy; None for what is none."""
+def _raw_snappy(chunk: bytes, output: _Output, believed: bool) -> bytes | None:
+    """The content of raw Snappy; None for what is none. It is too large only if believed or evidently of JSON."""
     try:
         size = cramjam.snappy.decompress_raw_len(chunk) if chunk else 0
         if not 0 < size <= _SNAPPY_MOST_RATIO * len(chunk):
             return None
         if size > output.room_bytes:
-            if _raw_snappy_starts_like_json(chunk):
+            if believed or _raw_snappy_starts_like_json(chunk):
                 raise _Fault("larger than the limit when decompressed")
             return None
         return bytes(cramjam.snappy.decompress_raw(chunk))

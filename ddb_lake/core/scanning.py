@@ -76,6 +76,9 @@ def scan(data: bytes, start: int) -> Scan:
         opening = value["open"] is not None
         position = value.end() - 1 if opening else value.end()
         resume = position if opening else value.start()  # a string cut short may have swallowed a record's start
+    if len(kinds) == MAX_LEVELS:  # not broken but too deep: what begins half-way down may be whole
+        resume, preceding = opened[MAX_LEVELS // 2]
+        del found.objects[preceding:]
     found.resume = max(resume, start + 1)
     return found
 

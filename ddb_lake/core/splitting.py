@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lake.core import jsontext
 from ddb_lake.core.scanning import Scan, scan
-from ddb_lake.core.shapes import is_envelope, is_flattened
+from ddb_lake.core.shapes import is_envelope, is_flattened, shape_of
 from ddb_lake.errors import UndecodableError
 
 _SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*+")
@@ -151,18 +151,16 @@ class _Splitter:
     def _objects(self, found: Scan, trusted: bool) -> Iterator[Piece]:
         """The complete objects of a scan; only envelopes where the surroundings cannot be trusted.
 
-        A record that has a line to itself inside an object of no known envelope is taken instead of that
-        object: a broken line before the record and one after it only happen to match.
+        A record that has a line to itself inside another object (but an event, which holds records) is taken
+        instead of that object: a broken line before the record and one after it only happen to match.
         """
         for start, end in found.objects:
             raw = self._data[start:end]
             value = jsontext.loads(raw) if trusted or len(raw) > _SMALLEST_ENVELOPE_BYTES else None
-            if type(value) is dict and is_envelope(value):
-                yield _piece(start, raw, value)
-                continue
-            inside = list(self._records_inside(start, end))
+            known = shape_of(value) if type(value) is dict and is_envelope(value) else None
+            inside = [] if known == "records" else list(self._records_inside(start, end))
             yield from inside
-            if trusted and type(value) is dict and not inside:
+            if not inside and type(value) is dict and (known or trusted):
                 yield _piece(start, raw, value)
 
     def _records_inside(self, start: int, end: int) -> Iterator[Piece]:

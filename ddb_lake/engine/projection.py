@@ -64,6 +64,7 @@ class Projection:
                 self._node(path).nullable = True
         self._mark(self._root)
         self._raw: dict[str, str] = {}
+        self._quick: dict[str, str] = {}
         self._pieces: list[str] = []
         self._dirty: list[str] = []
         self._values: dict[Path, str] = {}
@@ -93,6 +94,7 @@ class Projection:
         handed = ["item", *passthrough]
         shape = literal(json.dumps(self._shape(self._root), ensure_ascii=True))
         raws = [f"{expression} AS {name}" for name, expression in self._raw.items()]
+        quick = [f"{expression} AS {name}" for name, expression in self._quick.items()]
         columns = [f"{self._values[c.path]} AS {identifier(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
@@ -100,8 +102,9 @@ class Projection:
         rescued = f"CASE WHEN {dirty} THEN {function}(item) ELSE '{{' || {held} || '}}' END AS _rescued"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
+            f"SELECT {', '.join(['*', *quick])} FROM ("
             f"SELECT {', '.join([*handed, *raws])} FROM ("
-            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source}))"
+            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source})))"
         )
 
     # --- the tree of paths
@@ -198,7 +201,7 @@ class Projection:
 
     def _value(self, column: Column, raw: str) -> str:
         if column.tag == "N":
-            return number_value(column.type, raw)
+            return self._number(column.type, raw)
         if column.tag == "B":
             return f"CASE WHEN regexp_full_match({raw}, '{_BASE64}') THEN from_base64({raw}) END"
         if column.tag == "BS":
@@ -211,10 +214,24 @@ class Projection:
             return f"CASE WHEN {same} THEN list_transform({raw}, lambda x: TRY_CAST(x AS {inner})) END"
         return f"{raw}::VARCHAR" if column.type == "json" else raw
 
+    def _number(self, column_type: str, raw: str) -> str:
+        """A number column's value. `q…` holds it where the text is what the value prints as; the rest is rare."""
+        if column_type in ("string", "double"):
+            return raw if column_type == "string" else f"TRY_CAST({raw} AS DOUBLE)"
+        quick = f"q{raw[1:]}"
+        self._quick[quick] = _quick_number(column_type, raw)
+        cast, odd = sql_type(column_type), f"ddb_canonical_number({raw})"
+        slow = f"CASE WHEN {_spelled(column_type, odd)} THEN TRY_CAST({odd} AS {cast}) END"
+        return f"CASE WHEN {raw} IS NULL OR {quick} IS NOT NULL THEN {quick} ELSE {slow} END"
+
+    def _plainly_spelled(self, column_type: str, raw: str) -> str:
+        quick = f"q{raw[1:]}"
+        return f"CASE WHEN {quick} IS NOT NULL THEN true ELSE {_spelled(column_type, raw)} END"
+
     def _add_pieces(self, column: Column, raw: str) -> None:
         """What the column does not say: a number's odd spelling, a set or binary it could not hold."""
         if column.tag == "N" and column.type != "string":
-            exact = _spelled(column.type, raw)
+            exact = _spelled(column.type, raw) if column.type == "double" else self._plainly_spelled(column.type, raw)
             content = f"to_json({raw})::VARCHAR"
         elif column.tag in ("B", "BS") or (column.tag == "NS" and column.type != "list<string>"):
             exact = f"({self._value(column, raw)}) IS NOT NULL"
@@ -248,18 +265,20 @@ def _spelled(column_type: str, raw: str) -> str:
     return _as_text(f"TRY_CAST({raw} AS {sql_type(column_type)})", column_type) + f" = {raw}"
 
 
-def number_value(column_type: str, raw: str) -> str:
-    """SQL of a number column's value: exact, or NULL."""
-    if column_type == "string":
-        return raw
-    cast = sql_type(column_type)
-    if column_type == "double":
-        return f"TRY_CAST({raw} AS DOUBLE)"
-    odd = f"ddb_canonical_number({raw})"
-    return (
-        f"CASE WHEN {raw} IS NULL THEN NULL WHEN {_spelled(column_type, raw)} THEN TRY_CAST({raw} AS {cast})"
-        f" WHEN {_spelled(column_type, odd)} THEN TRY_CAST({odd} AS {cast}) END"
-    )
+def _quick_number(column_type: str, raw: str) -> str:
+    """SQL of the value of a number whose text is canonical and short; NULL for any other.
+
+    Casting text to a DECIMAL of 38 digits takes DuckDB 3 µs, one of 18 digits a hundredth of it.
+    """
+    if column_type == "long":
+        return f"CASE WHEN TRY_CAST({raw} AS BIGINT)::VARCHAR = {raw} THEN TRY_CAST({raw} AS BIGINT) END"
+    scale = int(column_type[:-1].split(",")[1])
+    if scale > 17:
+        return f"NULL::{sql_type(column_type)}"
+    decimals = rf"(?:\.[0-9]{{0,{scale - 1}}}[1-9])?" if scale else ""
+    pattern = f"-?(?:0|[1-9][0-9]{{0,{17 - scale}}}){decimals}"
+    narrow = f"TRY_CAST({raw} AS DECIMAL(18,{scale}))::{sql_type(column_type)}"
+    return f"CASE WHEN regexp_full_match({raw}, '{pattern}') AND {raw} <> '-0' THEN {narrow} END"
 
 
 def number_text(column_type: str, column: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import threading
@@ -91,7 +92,7 @@ class Sandbox:
         try:
             backend.reset()
             front = Front(
-                DomainDispatcherApplication(create_backend_app),
+                _moto(),
                 self.clock,
                 self._recorder,
                 self._destinations,
@@ -153,7 +154,7 @@ class Sandbox:
         key = (service, region or self.region)
         with self._making_clients:
             if key not in self._clients:
-                self._clients[key] = boto3.session.Session().client(
+                self._clients[key] = _session().client(
                     service,  # type: ignore[call-overload]  # boto3-stubs lists the services it has stubs for
                     region_name=key[1],
                     endpoint_url=self.endpoint_url,
@@ -220,6 +221,18 @@ class Sandbox:
         self._recorder.forget()
 
 
+@functools.cache
+def _moto() -> Any:
+    """moto's application: one for the process, as its state is; it makes each service's part when first asked."""
+    return DomainDispatcherApplication(create_backend_app)
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for the process: it keeps the service models it has read. Credentials are given with each client."""
+    return boto3.session.Session()
+
+
 class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
     """moto's handler, silent."""
 
@@ -228,36 +241,15 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
 
 
 class _Server(ThreadedWSGIServer):
-    """An HTTP server in a thread. Stopping it closes the connections that clients keep open."""
-
-    daemon_threads = True
+    """An HTTP server in a thread. werkzeug closes every connection after its answer, so none outlives it."""
 
     def __init__(self, port: int, app: Callable[..., Any]) -> None:
-        self._connections: set[socket.socket] = set()
-        self._guard = threading.Lock()
         with socket.create_server((_HOST, port)) as listening:  # werkzeug would end the process on a taken port
             super().__init__(_HOST, port, app, _Handler, fd=listening.fileno())
         self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="sandbox", daemon=True)
         self._thread.start()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._guard:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._guard:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
     def stop(self) -> None:
         self.shutdown()
         self._thread.join()
-        with self._guard:
-            connections = list(self._connections)
-        for connection in connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # its client closed it first
         self.server_close()

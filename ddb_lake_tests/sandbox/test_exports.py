@@ -9,6 +9,9 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.core.manifest import parse_summary
 from ddb_lake.sandbox import ExportOptions, Sandbox
+from ddb_lake.sandbox.awserror import AwsError
+from ddb_lake.sandbox.export_requests import window_us
+from ddb_lake.sandbox.history import TableHistory
 from ddb_lake.sandbox.items import canonical
 from ddb_lake_tests.sandbox.steps import BUCKET, export, key, make_bucket, make_table, objects, put, read_export, scan
 
@@ -209,26 +212,27 @@ def test_export_without_point_in_time_recovery_is_refused(sandbox: Sandbox) -> N
     assert fault == "PointInTimeRecoveryUnavailableException"
 
 
-@pytest.mark.parametrize(
-    ("options", "code"),
-    [
+def test_export_that_dynamodb_would_refuse_is_refused() -> None:
+    elsewhere = "arn:aws:dynamodb:us-east-1:123456789012:table/things"
+    incremental = {"ExportType": "INCREMENTAL_EXPORT"}
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"TableArn": "things"}, "ValidationException"),
         ({"TableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/nothings"}, "TableNotFoundException"),
-        ({"TableArn": "arn:aws:dynamodb:us-east-1:123456789012:table/things"}, "TableNotFoundException"),
+        ({"TableArn": elsewhere}, "TableNotFoundException"),
         ({"TableArn": "arn:aws:dynamodb:eu-west-1:999999999999:table/things"}, "AccessDeniedException"),
         ({"ExportFormat": "ION"}, "ValidationException"),
-        ({"ExportType": "INCREMENTAL_EXPORT"}, "ValidationException"),
-        ({"ExportType": "INCREMENTAL_EXPORT", "IncrementalExportSpecification": {}}, "ValidationException"),
+        (incremental, "ValidationException"),
+        (incremental | {"IncrementalExportSpecification": {}}, "ValidationException"),
+        (incremental | {"IncrementalExportSpecification": {"ExportFromTime": DAY}}, "InvalidExportTimeException"),
         ({"IncrementalExportSpecification": {"ExportFromTime": DAY}}, "ValidationException"),
         ({"ExportTime": DAY - timedelta(hours=1)}, "InvalidExportTimeException"),
         ({"ExportTime": DAY + timedelta(days=9)}, "InvalidExportTimeException"),
-    ],
-)
-def test_export_that_dynamodb_would_refuse_is_refused(options: dict[str, Any], code: str) -> None:
+    ]
     with Sandbox(start=DAY) as sandbox:
         arn = make_table(sandbox)
         call = sandbox.client("dynamodb").export_table_to_point_in_time
-        assert fault_of(call, **{"TableArn": arn, "S3Bucket": BUCKET} | options) == code
+        for options, code in cases:
+            assert (options, fault_of(call, **{"TableArn": arn, "S3Bucket": BUCKET} | options)) == (options, code)
 
 
 @pytest.mark.parametrize(
@@ -248,19 +252,20 @@ def test_export_that_dynamodb_would_refuse_is_refused(options: dict[str, Any], c
 def test_incremental_window_is_of_15_minutes_to_24_hours_and_past(
     start_minutes: int, end_minutes: int | None, accepted: bool
 ) -> None:
-    with Sandbox(start=DAY, exports=ExportOptions(seconds=0)) as sandbox:
-        arn = make_table(sandbox)
-        make_bucket(sandbox)
-        sandbox.clock.set(DAY + timedelta(hours=26))
-        window = {"ExportFromTime": DAY + timedelta(minutes=start_minutes)}
-        if end_minutes is not None:
-            window["ExportToTime"] = DAY + timedelta(minutes=end_minutes)
-        options = {"ExportType": "INCREMENTAL_EXPORT", "IncrementalExportSpecification": window}
-        call = sandbox.client("dynamodb").export_table_to_point_in_time
-        if accepted:
-            assert call(TableArn=arn, S3Bucket=BUCKET, **options)["ExportDescription"]["ExportStatus"] == "IN_PROGRESS"
-        else:
-            assert fault_of(call, TableArn=arn, S3Bucket=BUCKET, **options) == "InvalidExportTimeException"
+    start_s = int(DAY.timestamp())
+    history = TableHistory("id", start_s * 1_000_000 + 5, start_s * 1_000_000 + 6)
+    now_us = (start_s + 26 * 3600) * 1_000_000
+    asked = {"ExportFromTime": start_s + 60 * start_minutes}
+    if end_minutes is not None:
+        asked["ExportToTime"] = start_s + 60 * end_minutes
+    if accepted:
+        from_us, to_us = window_us(asked, ExportOptions(), history, now_us)
+        assert from_us == asked["ExportFromTime"] * 1_000_000
+        assert to_us == asked.get("ExportToTime", now_us // 1_000_000) * 1_000_000
+    else:
+        with pytest.raises(AwsError) as raised:
+            window_us(asked, ExportOptions(), history, now_us)
+        assert raised.value.code == "InvalidExportTimeException"
 
 
 def test_describe_export_of_another_arn_is_not_found(sandbox: Sandbox) -> None:
@@ -275,7 +280,8 @@ def test_list_exports_is_newest_first_in_pages_and_of_the_present_table(sandbox:
     make_bucket(sandbox)
     client = sandbox.client("dynamodb")
     arns = [export(sandbox, arn)["ExportArn"] for _ in range(3)]
-    pages = list(client.get_paginator("list_exports").paginate(TableArn=arn, PaginationConfig={"PageSize": 2}))
+    first = client.list_exports(TableArn=arn, MaxResults=2)
+    pages = [first, client.list_exports(TableArn=arn, MaxResults=2, NextToken=first["NextToken"])]
     assert [len(page["ExportSummaries"]) for page in pages] == [2, 1]
     assert [s["ExportArn"] for page in pages for s in page["ExportSummaries"]] == arns[::-1]
     assert pages[0]["ExportSummaries"][0]["ExportType"] == "FULL_EXPORT"
@@ -304,10 +310,8 @@ def test_sandbox_stopped_during_an_export_ends_at_once() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_export_of_many_files_deals_the_items_out(sandbox: Sandbox) -> None:
-    with_options = ExportOptions(seconds=0, files=8)
-    sandbox.stop()
-    with Sandbox(exports=with_options) as wide:
+def test_export_of_many_files_deals_the_items_out() -> None:
+    with Sandbox(exports=ExportOptions(seconds=0, files=8)) as wide:
         arn = make_table(wide)
         make_bucket(wide)
         for number in range(3):

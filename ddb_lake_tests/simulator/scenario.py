@@ -107,6 +107,10 @@ class Scenario:
         images = [f"  {name}: {text[:200]}" for text, name in names.items()]
         return "\n".join([f"<Scenario {self.table}, µs from {start_us}", *told, *images, ">"])
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What Hypothesis prints of a falsifying example."""
+        printer.text(repr(self))
+
     def differences(self, lines: Iterable[str | Mapping[str, Any]], probe: Probe | None = None) -> list[str]:
         """What is wrong with dumped `lines`, for the final items or for those of `probe`; empty when nothing."""
         expected = self.expected_items if probe is None else probe.items

@@ -1,0 +1,90 @@
+from typing import Any
+
+from ddb_lake.sandbox import Sandbox
+from ddb_lake_tests.sandbox.steps import key, make_table, put
+
+BOTH = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+def read_stream(sandbox: Sandbox, table: str = "things") -> list[dict[str, Any]]:
+    arn = sandbox.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
+    streams = sandbox.client("dynamodbstreams")
+    (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    found: list[dict[str, Any]] = []
+    while page := streams.get_records(ShardIterator=iterator, Limit=2):
+        if not page["Records"]:
+            return found
+        found += page["Records"]
+        iterator = page["NextShardIterator"]
+    return found
+
+
+def test_stream_has_one_record_for_each_real_change(sandbox: Sandbox) -> None:
+    make_table(sandbox, StreamSpecification=BOTH)
+    client = sandbox.client("dynamodb")
+    update = {"UpdateExpression": "SET b = :b", "ExpressionAttributeValues": {":b": {"B": b"\xff"}}}
+    client.update_item(TableName="things", Key=key("a"), **update)
+    client.update_item(TableName="things", Key=key("a"), **update)  # no change
+    put(sandbox, "a", v={"N": "1.0"})
+    client.delete_item(TableName="things", Key=key("a"))
+    records = read_stream(sandbox)
+    assert [record["eventName"] for record in records] == ["INSERT", "MODIFY", "REMOVE"]
+    bodies = [record["dynamodb"] for record in records]
+    assert bodies[0]["NewImage"] == key("a") | {"b": {"B": b"\xff"}}
+    assert bodies[1]["OldImage"] == bodies[0]["NewImage"]
+    assert bodies[2]["OldImage"] == bodies[1]["NewImage"] == key("a") | {"v": {"N": "1"}}
+    assert all(body["ApproximateCreationDateTime"].microsecond == 0 for body in bodies)
+    sequences = [int(body["SequenceNumber"]) for body in bodies]
+    assert sequences == sorted(set(sequences))
+    assert {len(body["SequenceNumber"]) for body in bodies} == {22}
+    assert {(record["eventVersion"], record["awsRegion"]) for record in records} == {("1.1", sandbox.region)}
+
+
+def test_stream_of_a_keys_only_view_has_no_images(sandbox: Sandbox) -> None:
+    make_table(sandbox, StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"})
+    put(sandbox, "a", v={"N": "1"})
+    (record,) = read_stream(sandbox)
+    assert record["dynamodb"]["Keys"] == key("a")
+    assert not {"NewImage", "OldImage"} & set(record["dynamodb"])
+
+
+def test_stream_tells_deletes_by_time_to_live(sandbox: Sandbox) -> None:
+    make_table(sandbox, StreamSpecification=BOTH)
+    client = sandbox.client("dynamodb")
+    client.update_time_to_live(TableName="things", TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"})
+    put(sandbox, "a", ttl={"N": "1700000000"})
+    put(sandbox, "b")
+    client.delete_item(TableName="things", Key=key("b"))
+    assert sandbox.expire("things") == 1
+    by_user, by_service = (record for record in read_stream(sandbox) if record["eventName"] == "REMOVE")
+    assert "userIdentity" not in by_user
+    assert by_service["userIdentity"] == {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
+
+
+def test_table_whose_stream_is_switched_off_is_still_written(sandbox: Sandbox) -> None:
+    make_table(sandbox, StreamSpecification=BOTH)
+    client = sandbox.client("dynamodb")
+    client.update_table(TableName="things", StreamSpecification={"StreamEnabled": False})
+    put(sandbox, "a")
+    client.update_table(TableName="things", StreamSpecification=BOTH)
+    put(sandbox, "b")
+    assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in read_stream(sandbox)] == ["b"]
+
+
+def test_stream_after_a_failed_transaction_has_nothing_of_it(sandbox: Sandbox) -> None:
+    make_table(sandbox, StreamSpecification=BOTH)
+    client = sandbox.client("dynamodb")
+    put(sandbox, "a")
+    check = {"TableName": "things", "Key": key("x"), "ConditionExpression": "attribute_exists(pk)"}
+    for _ in range(2):
+        try:
+            client.transact_write_items(
+                TransactItems=[{"Put": {"TableName": "things", "Item": key("b")}}, {"ConditionCheck": check}]
+            )
+        except client.exceptions.TransactionCanceledException:
+            continue
+    put(sandbox, "c")
+    assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in read_stream(sandbox)] == ["a", "c"]
