@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -72,6 +73,7 @@ def _shifted(whole: str, fraction: str, places: int) -> tuple[str, str]:
     return padded[:places], padded[places:] + fraction
 
 
+@cache
 def texts(min_size: int = 0) -> st.SearchStrategy[str]:
     """Any text DynamoDB holds, with a liking for what breaks parsers."""
     awkward = (
@@ -97,12 +99,14 @@ def texts(min_size: int = 0) -> st.SearchStrategy[str]:
     )
 
 
+@cache
 def binaries(min_size: int = 0) -> st.SearchStrategy[str]:
     """Base64 text of any bytes, among them bytes that are base64 text themselves."""
     content = st.binary(min_size=min_size, max_size=10)
     return st.one_of(content, content.filter(bool).map(base64.b64encode)).map(lambda b: base64.b64encode(b).decode())
 
 
+@cache
 def names() -> st.SearchStrategy[str]:
     """Attribute names: any UTF-8 of at least one character."""
     return st.one_of(st.sampled_from(AWKWARD_NAMES), texts(min_size=1))
@@ -112,6 +116,7 @@ def _members(member: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(member, min_size=1, max_size=4, unique=True)
 
 
+@cache
 def scalars() -> st.SearchStrategy[AttributeValue]:
     """Values that hold no other value: all types but M and L."""
     return st.one_of(
@@ -126,6 +131,7 @@ def scalars() -> st.SearchStrategy[AttributeValue]:
     )
 
 
+@cache
 def values() -> st.SearchStrategy[AttributeValue]:
     """Any value: the ten types, nested."""
     return st.recursive(
@@ -138,11 +144,13 @@ def values() -> st.SearchStrategy[AttributeValue]:
     )
 
 
+@cache
 def items(max_size: int = 5) -> st.SearchStrategy[Item]:
     """Any item's attributes (no key attribute is singled out)."""
     return st.dictionaries(names(), values(), max_size=max_size)
 
 
+@cache
 def key_values() -> st.SearchStrategy[AttributeValue]:
     """Values of key attributes: S, N or B, never empty."""
     return st.one_of(
@@ -152,6 +160,7 @@ def key_values() -> st.SearchStrategy[AttributeValue]:
     )
 
 
+@cache
 def keys() -> st.SearchStrategy[Item]:
     """Primary keys of one or two attributes."""
     return st.dictionaries(names(), key_values(), min_size=1, max_size=2)
@@ -209,6 +218,7 @@ ENVELOPE_NAMES = (
 )  # fmt: skip
 
 
+@cache
 def json_values() -> st.SearchStrategy[Any]:
     """Any decoded JSON, with a liking for the member names of the envelopes."""
     members = st.sampled_from(ENVELOPE_NAMES)

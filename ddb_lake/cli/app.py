@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ddb_lake.cli.command import SHARED_OPTIONS
-from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, explain, status
+from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, report, status
 from ddb_lake.cli.invocation import Invocation
 
 COMMANDS = {
@@ -98,11 +98,7 @@ def _leave(error: BaseException, debug: bool) -> NoReturn:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPT_STATUS)
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    click.echo(explain(error), err=True)
+    report(error, debug)
     sys.exit(status(error))
 
 

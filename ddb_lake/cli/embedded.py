@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -70,7 +71,7 @@ def sandbox(port: int, region: str, as_json: bool) -> None:
         if as_json:
             write_document(served.environment())
         else:
-            click.echo(served.exports_text(), nl=False)
+            click.echo("\n".join(f"export {name}={quote(value)}" for name, value in served.environment().items()))
         click.echo(f"The sandbox serves at {served.endpoint_url}; Ctrl-C ends it.", err=True)
 
     stop = threading.Event()

@@ -32,17 +32,21 @@ def status(error: BaseException) -> int:
 
 
 def explain(error: BaseException) -> str:
-    """What is said of an error on stderr. Never an item's values: messages of unknown origin are left out."""
+    """What an error says to the user, in one line without `Error:`.
+
+    Never an item's values: messages of unknown origin are left out.
+    """
+    said = error.format_message() if isinstance(error, click.ClickException) else _message(error)
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        said = error.format_message()
-        return _line(f"{said if said.endswith(('.', '?')) else said + '.'} Try `{error.ctx.command_path} --help`.")
-    if isinstance(error, click.ClickException):
-        return _line(error.format_message())
-    return _line(_message(error))
+        said += f"{'' if said.endswith(('.', '?')) else '.'} Try `{error.ctx.command_path} --help`."
+    return " ".join(said.split())
 
 
-def _line(message: str) -> str:
-    return f"{click.style('Error:', fg='red')} {' '.join(message.split())}"
+def report(error: BaseException, debug: bool, where: str = "") -> None:
+    """Say on stderr what went wrong and `where`, after the traceback if that is wanted."""
+    if debug:
+        traceback.print_exception(error)
+    click.echo(f"{click.style('Error:', fg='red')} {where}{explain(error)}", err=True)
 
 
 def _message(error: BaseException) -> str:

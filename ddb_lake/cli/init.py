@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -64,11 +63,9 @@ def init(
     """Write a starter configuration to PATH (default: ddb_lake.yaml) and say what to do next."""
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; --force replaces it")
-    name = table or "orders"
-    if table and not key:
-        key = _key_of(table)
-    elif not table:
-        key = key or ("customer", "order_id")
+    name = "orders" if table is None else table
+    if not key:
+        key = ("customer", "order_id") if table is None else _key_of(table)
     text = starter(name, key, warehouse, export_bucket, changes_uri)
     _check(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,4 +137,7 @@ def _scalar(text: str) -> str:
     """A string in YAML, quoted where it must be."""
     if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS and not text.endswith(":") and ": " not in text:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    import yaml
+
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9)
+    return quoted.strip()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddb_lake.cli.apply import applied_lines, remark_apply
 from ddb_lake.cli.command import command, json_option
-from ddb_lake.cli.failures import explain, status
+from ddb_lake.cli.compact import compacted_text
+from ddb_lake.cli.failures import explain, report, status
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.load import loaded_text, remark_load
 from ddb_lake.cli.output import write_document
-from ddb_lake.errors import DdbLakeError
 
 if TYPE_CHECKING:
+    from ddb_lake.core.planning import Due
     from ddb_lake.stages.lake import Lake
-    from ddb_lake.stages.sync import Due
 
 
 @command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
@@ -29,60 +32,73 @@ def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, as_json
     It is what the Dagster sensor would ask for. A table that fails does not keep the others from being brought up
     to date; the exit status tells.
     """
-    from ddb_lake.stages.sync import plan_due
-
     with invocation.lake(*tables) as lake:
-        due = plan_due(lake, list(tables) or None)
-        outcomes = [] if dry_run else _run_all(lake, due, say=not as_json)
+        run = _Run(lake, invocation.debug, dry_run, say=not as_json)
+        for name in tables or [table.name for table in lake.settings.tables]:
+            run.table(name)
     if as_json:
-        write_document({"due": [asdict(one) for one in due], "results": outcomes})
-    elif dry_run:
-        for one in due:
-            click.echo(f"{one.table}: {one.kind} is due: {one.reason}")
-    if not due and not as_json:
+        write_document({"due": run.due, "results": run.outcomes})
+    elif not run.due and not run.worst:
         click.echo("Nothing is due.")
-    worst = max((outcome.get("exit_status", 0) for outcome in outcomes), default=0)
-    if worst:
-        click.get_current_context().exit(worst)
+    if run.worst:
+        click.get_current_context().exit(run.worst)
 
 
-def _run_all(lake: Lake, due: list[Due], say: bool) -> list[dict[str, Any]]:
-    """Run what is due in order; after a failure, nothing more of that table."""
-    from ddb_lake.stages.sync import run_due
+@dataclass(slots=True)
+class _Run:
+    """One pass over the tables. `worst`: the greatest exit status that an error stands for."""
 
-    outcomes: list[dict[str, Any]] = []
-    failed: set[str] = set()
-    for one in due:
-        if one.table in failed:
-            continue
-        outcome: dict[str, Any] = {"table": one.table, "kind": one.kind}
+    lake: Lake
+    debug: bool
+    dry: bool
+    say: bool
+    due: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    worst: int = 0
+
+    def table(self, name: str) -> None:
+        """Plan and do what is due for one table; after a failure, nothing more of it."""
+        from ddb_lake.stages.sync import plan_due
+
+        step = "plan"
         try:
-            result = run_due(lake, one)
-        except DdbLakeError as error:
-            failed.add(one.table)
-            outcome |= {"error": str(error), "exit_status": status(error)}
-            click.echo(f"{one.table}: {one.kind} failed. {explain(error)}", err=True)
-        else:
-            outcome["result"] = asdict(result)
-            _say(result, say)
-        outcomes.append(outcome)
-    return outcomes
+            planned = plan_due(self.lake, [name])
+            for one in planned:
+                self.due.append(asdict(one))
+                step = one.kind
+                self._do(one)
+        except Exception as error:  # whatever it is, the other tables are not to wait for it
+            self._failed(name, step, error)
+
+    def _do(self, due: Due) -> None:
+        from ddb_lake.stages.sync import run_due
+
+        if self.dry:
+            self._echo([f"{due.table}: {due.kind} is due: {due.reason}"])
+            return
+        result = run_due(self.lake, due)
+        self.outcomes.append({"table": due.table, "kind": due.kind, "result": asdict(result)})
+        self._echo(_remarked_lines(result))
+
+    def _failed(self, name: str, step: str, error: Exception) -> None:
+        self.worst = max(self.worst, status(error))
+        self.outcomes.append({"table": name, "kind": step, "error": explain(error), "exit_status": status(error)})
+        report(error, self.debug, f"{name}, {step}: ")
+
+    def _echo(self, lines: Sequence[str]) -> None:
+        for line in lines if self.say else ():
+            click.echo(line)
 
 
-def _say(result: Any, say: bool) -> None:
-    from ddb_lake.cli.apply import applied_lines, remark_apply
-    from ddb_lake.cli.compact import compacted_text
-    from ddb_lake.cli.load import loaded_text, remark_load
+def _remarked_lines(result: Any) -> list[str]:
+    """What stdout says of a result; its remarks go to stderr."""
     from ddb_lake.stages.apply import ApplyResult
     from ddb_lake.stages.load import LoadResult
 
     if isinstance(result, LoadResult):
-        lines = [loaded_text(result)]
         remark_load(result)
-    elif isinstance(result, ApplyResult):
-        lines = applied_lines(result)
+        return [loaded_text(result)]
+    if isinstance(result, ApplyResult):
         remark_apply(result)
-    else:
-        lines = [compacted_text(result)]
-    for line in lines if say else ():
-        click.echo(line)
+        return applied_lines(result)
+    return [compacted_text(result)]

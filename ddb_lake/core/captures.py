@@ -84,19 +84,20 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
     event_name = obj.get("eventName")
     if not isinstance(event_name, str) or event_name not in EVENT_NAMES:
         raise UndecodableError(f"eventName: none of {', '.join(EVENT_NAMES)}")
+    removed = event_name == "REMOVE"
     sequence = _sequence_number(body)
-    streams = sequence is not None or (
-        "recordFormat" not in obj and "tableName" not in obj and ("eventVersion" in obj or "eventSourceARN" in obj)
-    )
+    streams = _is_streams(obj, sequence)
     keys = _checked_keys(body.get("Keys"), doubled=not streams)
-    new_image = None if event_name == "REMOVE" else _checked_image(body, "NewImage", keys, doubled=not streams)
-    if new_image is None and event_name != "REMOVE":
+    if removed and body.get("NewImage"):
+        raise UndecodableError("NewImage: a REMOVE has none")
+    new_image = None if removed else _checked_image(body, "NewImage", keys, doubled=not streams)
+    if new_image is None and not removed:
         raise UndecodableError(_NO_NEW_IMAGE)
     stamp = obj.get("kinesisRecordMetadata")
     if isinstance(stamp, dict):
         arrival = arrival_of(stamp).or_else(arrival)
     stream, table = _source(obj)
-    return ChangeRecord(
+    return ChangeRecord(  # by position, which takes half the time of keywords
         "streams" if streams else "kds",
         event_name,  # type: ignore[arg-type]  # one of EVENT_NAMES
         _changed_us(body, streams, sequence),
@@ -111,8 +112,14 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
         arrival.shard,
         arrival.arrived_us,
         None,
-        event_name == "REMOVE" and _is_ttl(obj.get("userIdentity")),
+        removed and _is_ttl(obj.get("userIdentity")),
     )
+
+
+def _is_streams(obj: dict[str, Any], sequence: str | None) -> bool:
+    if sequence is not None:
+        return True
+    return "recordFormat" not in obj and "tableName" not in obj and ("eventVersion" in obj or "eventSourceARN" in obj)
 
 
 def _sequence_number(body: dict[str, Any]) -> str | None:

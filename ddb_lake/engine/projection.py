@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.schema import Column, Path, TableSchema, pointer, project
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SQL_TYPES = {
@@ -65,6 +65,7 @@ class Projection:
         self._mark(self._root)
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
+        self._maps = ["$"]
         self._pieces: list[str] = []
         self._dirty: list[str] = []
         self._values: dict[Path, str] = {}
@@ -104,7 +105,8 @@ class Projection:
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
             f"SELECT {', '.join(['*', *quick])} FROM ("
             f"SELECT {', '.join([*handed, *raws])} FROM ("
-            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source})))"
+            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s,"
+            f" json_keys(item, {literals(self._maps)}) AS k FROM {source})))"
         )
 
     # --- the tree of paths
@@ -154,7 +156,8 @@ class Projection:
         present = [self._member(m, struct, at) for m in node.members.values()]
         total = " + ".join(f"({p})::INTEGER" for p in present) or "0"
         if node is self._root:
-            self._dirty.append(f"len(json_keys(item)) <> {total}")
+            self._dirty.append(f"len(k1) <> {total}")
+            self._raw["k1"] = "k[1]"
 
     def _member(self, node: _Node, struct: str, at: str) -> str:
         """Add a member's expressions; gives the condition under which they account for it."""
@@ -179,7 +182,8 @@ class Projection:
         inner = where + "/M"
         present = [self._member(m, f'{struct}."M"', inner) for m in node.members.values()]
         total = " + ".join(f"({p})::INTEGER" for p in present)
-        count = self._add(f"len(json_keys(item, {literal(inner)}))")
+        self._maps.append(inner)
+        count = self._add(f"len(k[{len(self._maps)}])")
         self._dirty.append(f"coalesce({count}, 0) <> {total}")
         self._pieces.append(f"CASE WHEN {count} = 0 THEN {_entry(node.path, literal('{}'), 'M')} END")
         return f"{count} IS NOT NULL"

@@ -32,7 +32,7 @@ _ALIVE_FOR_TTL_S = 5 * 365 * 24 * 3600
 class Recorder:
     """Keeps the history of every table and hands each change to `sink` at once, in order.
 
-    `lock` serialises all requests to DynamoDB: while it is held, tables and histories agree.
+    Whoever reads or changes a table or its history holds `lock`: then they agree.
     """
 
     def __init__(self, clock: Clock, sink: Sink) -> None:
@@ -47,10 +47,13 @@ class Recorder:
             self._histories.clear()
 
     def history(self, scope: Scope, table: Any) -> TableHistory:
-        """The history of a moto table, begun now if there is none."""
+        """The history of a moto table; begun now, with the items it has, if there is none."""
         reference = (scope, str(table.name))
         if reference not in self._histories:
-            self._histories[reference] = TableHistory(str(uuid.uuid4()), self._clock.now_us())
+            begun = TableHistory(str(uuid.uuid4()), self._clock.now_us())
+            for item in backend.read_items(table):
+                begun.observe(key_of(item, list(table.table_key_attrs)), item, self._clock.now_us())
+            self._histories[reference] = begun
         return self._histories[reference]
 
     def drop(self, scope: Scope, name: str) -> None:
@@ -64,7 +67,7 @@ class Recorder:
             touched = _touched(operation, body)
             if operation in _WHOLE_TABLE:
                 touched |= {table.name: [] for table in backend.tables(scope)}
-            lengths = {name: self._stream_length(scope, name) for name in touched}
+            lengths = {name: self._before(scope, name) for name in touched}
             try:
                 yield
             finally:
@@ -79,10 +82,12 @@ class Recorder:
     def expire(self, scope: Scope, table: Any, now_s: int) -> int:
         """Delete, as the Time to Live service, the items that expired by `now_s`; how many."""
         attribute = backend.ttl_attribute(table)
+        if attribute is None:
+            return 0
         with self.lock:
-            history = self.capture_all(scope, table)
             length = backend.stream_length(table)
-            due = [key for key, item in history.living.items() if attribute and _expired(item, attribute, now_s)]
+            living = self.history(scope, table).living
+            due = [key for key, item in living.items() if _expired(item, attribute, now_s)]
             changes = []
             for key in due:
                 backend.delete_item(table, {name: {kind: text} for name, kind, text in key})
@@ -90,9 +95,13 @@ class Recorder:
             backend.rewrite_stream(table, length, changes)
             return len(changes)
 
-    def _stream_length(self, scope: Scope, name: str) -> int:
+    def _before(self, scope: Scope, name: str) -> int:
+        """Make sure of the table's history before a write; the length of its stream."""
         table = backend.find_table(scope, name)
-        return 0 if table is None else backend.stream_length(table)
+        if table is None:
+            return 0
+        self.history(scope, table)
+        return backend.stream_length(table)
 
     def _capture(self, scope: Scope, name: str, requested: list[Item] | None, length: int) -> None:
         table = backend.find_table(scope, name)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from werkzeug.test import run_wsgi_app
@@ -185,5 +186,5 @@ def _too_long(text: str) -> bool:
 
 def _send(reply: Reply, start_response: Callable[..., Any]) -> Iterable[bytes]:
     status, headers, body = reply
-    start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [body]

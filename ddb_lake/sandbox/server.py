@@ -124,6 +124,12 @@ class Sandbox:
         backend.reset()
         _ONE_AT_A_TIME.release()
 
+    def reset(self) -> None:
+        """Forget everything, and go on serving: the cheap way to a fresh sandbox between tests."""
+        self._forget()
+        with self._recorder.lock:
+            backend.reset()
+
     @property
     def endpoint_url(self) -> str:
         """Where it serves.
@@ -145,7 +151,7 @@ class Sandbox:
             "AWS_DEFAULT_REGION": self.region,
         }
 
-    def exports_text(self) -> str:
+    def environment_text(self) -> str:
         """The environment as lines for a shell to evaluate."""
         return "".join(f"export {name}={value}\n" for name, value in self.environment().items())
 
@@ -224,7 +230,10 @@ class Sandbox:
 @functools.cache
 def _moto() -> Any:
     """moto's application: one for the process, as its state is; it makes each service's part when first asked."""
-    return DomainDispatcherApplication(create_backend_app)
+    application = DomainDispatcherApplication(create_backend_app)
+    # Which service a host belongs to never changes; moto would list its own folder for every request.
+    application.get_backend_for_host = functools.cache(application.get_backend_for_host)
+    return application
 
 
 @functools.cache

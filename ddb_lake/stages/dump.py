@@ -98,10 +98,10 @@ def _keyed_base(rows: str | None, schema: TableSchema) -> str | None:
 
 
 def _until(records: str, as_of_us: int) -> str:
-    instant = f"make_timestamp({as_of_us})"
-    return (
-        f"(SELECT * FROM {records} WHERE changed_at <= {instant} AND (asserted_at IS NULL OR asserted_at <= {instant}))"
-    )
+    """Records up to an instant; an assertion speaks of the last instant before its window's end."""
+    changed = f"changed_at <= make_timestamp({as_of_us})"
+    asserted = f"(asserted_at IS NULL OR asserted_at <= make_timestamp({as_of_us + 1}))"
+    return f"(SELECT * FROM {records} WHERE {changed} AND {asserted})"
 
 
 def _iso(time_us: int) -> str:

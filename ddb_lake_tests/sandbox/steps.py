@@ -1,5 +1,6 @@
 """Steps that several tests of the sandbox take, all through real clients over HTTP."""
 
+import base64
 import gzip
 import json
 from typing import Any
@@ -109,7 +110,6 @@ def read_export(
 
 def scan(sandbox: Sandbox, table: str = "things") -> list[str]:
     """The items of a table over HTTP, each in one spelling, sorted."""
-    import base64
 
     def plain(value: Any) -> Any:
         if isinstance(value, bytes):

@@ -31,7 +31,7 @@ def fault_of(call: Any, *args: Any, **options: Any) -> str:
 def test_full_export_has_every_file_and_the_items_of_the_table(sandbox: Sandbox) -> None:
     arn = make_table(sandbox)
     make_bucket(sandbox)
-    for number in range(20):
+    for number in range(8):
         put(sandbox, f"k{number}", number, b={"B": b"\x00\xff"}, s={"SS": ["b", "a"]}, m={"M": {"n": {"N": "1.50"}}})
     described = export(sandbox, arn, S3Prefix="exports/daily")
     summary, files, lines = read_export(sandbox, described)

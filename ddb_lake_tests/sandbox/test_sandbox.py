@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.errors import UsageError
 from ddb_lake.sandbox import Delivery, Sandbox, Traffic, create_orders_table, serve
-from ddb_lake_tests.sandbox.steps import BUCKET, key, make_bucket, make_stream, make_table, objects, put, scan
+from ddb_lake_tests.sandbox.steps import BUCKET, export, key, make_bucket, make_stream, make_table, objects, put, scan
 
 
 def test_environment_points_plain_clients_at_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_environment_points_plain_clients_at_the_sandbox(sandbox: Sandbox, monke
     client = boto3.session.Session().client("dynamodb")
     assert client.list_tables()["TableNames"] == ["things"]
     client.close()
-    assert f"export AWS_ENDPOINT_URL={sandbox.endpoint_url}\n" in sandbox.exports_text()
+    assert f"export AWS_ENDPOINT_URL={sandbox.endpoint_url}\n" in sandbox.environment_text()
 
 
 def test_other_services_pass_through_to_moto(sandbox: Sandbox) -> None:
@@ -61,6 +61,17 @@ def test_sandbox_on_a_taken_port_says_so_and_another_can_start() -> None:
         Sandbox(port=taken.getsockname()[1]).start()
     with Sandbox() as sandbox:
         assert sandbox.endpoint_url.startswith("http://127.0.0.1:")
+
+
+def test_reset_leaves_an_empty_sandbox_that_serves_on(sandbox: Sandbox) -> None:
+    for _ in range(2):
+        arn = make_table(sandbox)
+        make_bucket(sandbox)
+        put(sandbox, "a")
+        assert export(sandbox, arn)["ItemCount"] == 1
+        sandbox.reset()
+    assert sandbox.client("dynamodb").list_tables()["TableNames"] == []
+    assert sandbox.client("s3").list_buckets()["Buckets"] == []
 
 
 def test_sandbox_that_a_client_resets_forgets_everything(sandbox: Sandbox) -> None:
@@ -119,7 +130,7 @@ def test_many_threads_writing_and_reading_at_once_are_all_served(sandbox: Sandbo
 
     def write(worker: int) -> None:
         try:
-            for number in range(15):
+            for number in range(8):
                 put(sandbox, f"w{worker}", number)
                 client.scan(TableName="things")
                 sandbox.pump()
@@ -133,8 +144,8 @@ def test_many_threads_writing_and_reading_at_once_are_all_served(sandbox: Sandbo
         worker.join()
     sandbox.flush()
     assert faults == []
-    assert len(scan(sandbox)) == 60
-    assert sum(data.count(b'"eventID"') for data in objects(sandbox).values()) == 60
+    assert len(scan(sandbox)) == 32
+    assert sum(data.count(b'"eventID"') for data in objects(sandbox).values()) == 32
 
 
 def test_expire_of_a_missing_table_is_a_usage_error(sandbox: Sandbox) -> None:

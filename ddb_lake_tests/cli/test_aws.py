@@ -1,0 +1,164 @@
+"""What needs AWS, against the embedded stand-in: export, doctor, init, and the stand-in's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddb_lake.aws.session import session
+from ddb_lake.sandbox import ExportOptions, Sandbox, create_orders_table
+from ddb_lake_tests.cli.conftest import Run
+
+CONFIGURATION = """\
+warehouse: warehouse
+tables:
+  - name: orders
+    key: [customer, order_id]
+    export: {bucket: exports, prefix: daily}
+    changes: {uri: s3://landing/orders/}
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(exports=ExportOptions(seconds=0.1)) as served:
+        served.client("s3").create_bucket(
+            Bucket="exports", CreateBucketConfiguration={"LocationConstraint": served.region}
+        )
+        served.client("s3").create_bucket(
+            Bucket="landing", CreateBucketConfiguration={"LocationConstraint": served.region}
+        )
+        create_orders_table(served.client("dynamodb"))
+        for number in range(3):
+            item = {"customer": {"S": "ann"}, "order_id": {"S": str(number)}}
+            served.client("dynamodb").put_item(TableName="orders", Item=item)
+        yield served
+
+
+@pytest.fixture
+def account(sandbox: Sandbox, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """The stand-in as the environment has it, and a configuration of its table."""
+    for name, value in sandbox.environment().items():
+        monkeypatch.setenv(name, value)
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION)
+    session.cache_clear()
+    yield sandbox
+    session.cache_clear()
+
+
+def test_export_waits_and_loads(run: Run, account: Sandbox) -> None:
+    result = run("export", "orders", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["status"] == "COMPLETED"
+    assert (document["load"]["items"], document["load"]["rows"]) == (3, 3)
+    assert "Ctrl-C leaves it to `ddb-lake sync`" in result.stderr
+    assert len(run("dump", "orders").stdout.splitlines()) == 3
+
+
+def test_export_that_is_not_waited_for_is_loaded_by_sync(run: Run, account: Sandbox) -> None:
+    started = run("export", "orders", "--no-wait")
+    assert started.exit_code == 0
+    arn = started.stdout.strip()
+    account.client("dynamodb").get_waiter("export_completed").wait(ExportArn=arn, WaiterConfig={"Delay": 1})
+    result = run("sync", "orders", "--json")
+    kinds = {one["kind"] for one in json.loads(result.stdout)["results"]}
+    assert kinds == {"load"}
+    assert json.loads(run("status", "orders", "--json").stdout)["rows"] == 3
+
+
+def test_export_without_a_bucket_is_wrong_use(run: Run, project: Path) -> None:
+    result = run("export", "orders")
+    assert result.exit_code == 2
+    assert "add `export: {bucket: ...}`" in result.stderr
+
+
+def test_export_into_a_missing_bucket_says_why(run: Run, account: Sandbox, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION.replace("bucket: exports", "bucket: nowhere"))
+    result = run("export", "orders")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "S3NoSuchBucket" in result.stderr
+
+
+def test_doctor_asks_aws_what_the_lake_rests_on(run: Run, account: Sandbox) -> None:
+    checks = _checks(run)
+    assert checks["aws identity"]["state"] == "ok"
+    assert checks["clock"]["state"] == "ok"
+    assert checks["orders: export bucket"]["state"] == "ok"
+    assert checks["orders: source"]["state"] == "ok"
+    assert checks["orders: point-in-time recovery"]["state"] == "ok"
+    assert checks["orders: changes"]["found"] == "nothing lies below s3://landing/orders/"
+    assert checks["orders: kinesis destination"]["state"] == "warn"
+
+
+def test_doctor_wants_microseconds(run: Run, account: Sandbox) -> None:
+    account.client("kinesis").create_stream(StreamName="orders", ShardCount=1)
+    stream = account.client("kinesis").describe_stream(StreamName="orders")["StreamDescription"]["StreamARN"]
+    account.client("dynamodb").enable_kinesis_streaming_destination(TableName="orders", StreamArn=stream)
+    found = _checks(run)["orders: kinesis destination"]
+    assert found["state"] == "warn"
+    assert "MILLISECOND" in found["found"] and "MICROSECOND" in found["next_step"]
+
+
+def test_doctor_finds_recovery_off_and_a_wrong_key(run: Run, account: Sandbox, project: Path) -> None:
+    account.client("dynamodb").create_table(
+        TableName="bare",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    tables = "[{name: bare, key: [other], export: {bucket: nowhere}}]"
+    (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: {tables}\n")
+    checks = _checks(run, 1)
+    assert checks["bare: source"]["next_step"].startswith("set `key: [id]`")
+    assert checks["bare: point-in-time recovery"]["state"] == "fail"
+    assert checks["bare: export bucket"]["state"] == "fail"
+
+
+def test_doctor_finds_a_missing_table(run: Run, account: Sandbox, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: w\ntables: [{name: nowhere, source: {region: eu-west-1}}]\n")
+    assert "ResourceNotFoundException" in _checks(run, 1)["nowhere: source"]["found"]
+
+
+def test_doctor_of_a_lake_on_s3(run: Run, account: Sandbox, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: s3://landing/lake\ntables: [{name: orders}]\n")
+    checks = _checks(run)
+    assert checks["warehouse"]["state"] == "ok"
+    assert checks["catalog"]["found"] == "glue answers: 0 tables"
+
+
+def test_init_asks_dynamodb_for_the_key(run: Run, account: Sandbox) -> None:
+    assert run("init", "new.yaml", "--table", "orders").exit_code == 0
+    assert "key: [customer, order_id]" in Path("new.yaml").read_text()
+
+
+def test_init_says_so_when_dynamodb_does_not_know_the_table(run: Run, account: Sandbox) -> None:
+    result = run("init", "new.yaml", "--table", "unknown")
+    assert result.exit_code == 0
+    assert "could not say: ResourceNotFoundException" in result.stderr
+
+
+def test_sandbox_prints_its_environment_and_ends_on_sigterm(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ddb_lake.cli", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        lines = [process.stdout.readline() for _ in range(5)]
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+    names = [line.removeprefix("export ").partition("=")[0] for line in lines]
+    assert "AWS_ENDPOINT_URL" in names and "AWS_REGION" in names
+
+
+def _checks(run: Run, status: int = 0) -> dict[str, dict[str, Any]]:
+    result = run("doctor", "--json")
+    assert result.exit_code == status, result.stdout
+    return {check["check"]: check for check in json.loads(result.stdout)["checks"]}

@@ -1,0 +1,94 @@
+"""What the doctor finds without AWS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddb_lake_tests.cli.conftest import Run
+
+
+def _checks(run: Run) -> dict[str, dict[str, Any]]:
+    document = json.loads(run("doctor", "--json").stdout)
+    assert document["ok"] == all(check["state"] != "fail" for check in document["checks"])
+    for check in document["checks"]:
+        assert check["state"] in ("ok", "skip") or check["next_step"]
+    return {check["check"]: check for check in document["checks"]}
+
+
+def test_local_lake_is_healthy_without_aws(run: Run, project: Path) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.splitlines()[-1].endswith("0 failed, 1 skipped.")
+    checks = _checks(run)
+    assert checks["aws"]["state"] == "skip"
+    assert "nothing configured needs AWS" in checks["aws"]["found"]
+    assert checks["duckdb extensions"]["state"] == "ok"
+
+
+def test_doctor_creates_nothing(run: Run, project: Path) -> None:
+    before = sorted(project.rglob("*"))
+    run("doctor")
+    assert sorted(project.rglob("*")) == before
+
+
+def test_doctor_of_a_used_lake_sees_its_catalog(run: Run, project: Path, landing: Path) -> None:
+    assert run("load", "orders", landing / "export").exit_code == 0
+    checks = _checks(run)
+    assert checks["catalog"]["found"] == "sql answers: 1 table"
+    assert checks["warehouse"]["found"].endswith("is writable")
+
+
+def test_missing_configuration_fails_with_the_next_step(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "fail  configuration: no configuration found" in result.stdout
+    assert "next: mend the file, or write one with `ddb-lake init`" in result.stdout
+
+
+def test_wrong_configuration_names_the_place(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: w\ntables: [{name: orders, keys: [id]}]\n")
+    assert "tables.0.keys" in _checks(run)["configuration"]["found"]
+
+
+def test_warehouse_that_is_a_file_fails(run: Run, project: Path) -> None:
+    (project / "warehouse").write_text("")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "is no folder that can be written to" in result.stdout
+
+
+def test_broken_catalog_fails(run: Run, project: Path) -> None:
+    (project / "warehouse").mkdir()
+    (project / "warehouse/catalog.db").write_text("no database" * 100)
+    checks = _checks(run)
+    assert checks["catalog"]["state"] == "fail"
+    assert "sql cannot be reached" in checks["catalog"]["found"]
+
+
+def test_missing_landing_folder_is_a_warning(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: w\ntables: [{name: orders, changes: {uri: landing}}]\n")
+    assert _checks(run)["orders: changes"]["state"] == "warn"
+
+
+def test_source_without_credentials_is_skipped_with_the_reason(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: w\ntables: [{name: orders, source: {region: eu-west-1}, export: {bucket: b}}]\n"
+    )
+    checks = _checks(run)
+    assert checks["aws credentials"]["state"] == "warn"
+    assert checks["aws"]["state"] == "skip"
+    assert checks["aws"]["found"].endswith("source of orders, export of orders")
+
+
+def test_lake_on_s3_without_credentials_fails(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: s3://lake/x\ntables: [{name: orders}]\n")
+    checks = _checks(run)
+    assert checks["aws credentials"]["state"] == "fail"
+    assert checks["catalog"]["state"] == "skip"

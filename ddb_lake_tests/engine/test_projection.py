@@ -1,0 +1,202 @@
+"""The SQL projection does what `core.schema.project` does, and its inverse gives every item back."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.records import Item
+from ddb_lake.core.schema import Column, Inference, SchemaOptions, TableSchema, project, restore
+from ddb_lake.engine.connection import Session, connect
+from ddb_lake.engine.fitting import extend, fit, guess
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.engine.sql import identifier
+from ddb_lake_tests.strategies import items
+
+KEY = ("pk",)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with connect() as opened:
+        yield opened
+
+
+def source(session: Session, rows: Sequence[Item]) -> str:
+    session.con.register("given_items", pa.table({"item": [orjson.dumps(row).decode() for row in rows]}))
+    session.con.execute("CREATE OR REPLACE TABLE items AS SELECT item, row_number() OVER () AS n FROM given_items")
+    return "items"
+
+
+def keyed(rows: Sequence[Item]) -> list[Item]:
+    return [{**row, "pk": {"S": str(number)}} for number, row in enumerate(rows)]
+
+
+def schema_of(rows: Sequence[Item], options: SchemaOptions) -> TableSchema:
+    inference = Inference(options)
+    for row in rows:
+        inference.observe(row)
+    return inference.schema(KEY)
+
+
+def expected(column: Column, value: Any) -> Any:
+    """What DuckDB gives for a value of `project`."""
+    if value is None or column.type in ("string", "binary", "boolean", "list<string>", "list<binary>"):
+        return value
+    if column.type == "json":
+        return canonical_json({"x": {column.tag: value}})
+    if column.type.startswith("list<"):
+        return [Decimal(member) for member in value]
+    return float(value) if column.type == "double" else Decimal(value)
+
+
+def actual(column: Column, value: Any) -> Any:
+    if value is None:
+        return None
+    if column.type == "json":
+        return canonical_json({"x": {column.tag: orjson.loads(value)}})
+    if column.type.startswith("list<") and column.tag == "NS" and column.type != "list<string>":
+        return [Decimal(member) for member in value]
+    return Decimal(value) if column.type == "long" else value
+
+
+many_items = st.lists(items(), min_size=1, max_size=6)
+depths = st.integers(1, 4)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=many_items, known=many_items, depth=depths)
+def test_project_in_sql_equals_project_in_python(session: Session, rows: list[Item], known: list[Item], depth: int) -> None:
+    """`known` decides the schema, so that it fits `rows` only in part."""
+    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+    projection = Projection(schema)
+    projection.register(session.con)
+    names = ", ".join(identifier(c.name) for c in schema.columns)
+    query = projection.select(source(session, keyed(rows)), ["n"])
+    found = session.rows(f"SELECT {names}, _rescued FROM ({query}) ORDER BY n")
+    for row, item in zip(found, keyed(rows), strict=True):
+        values, rescued = project(item, schema)
+        assert [actual(c, v) for c, v in zip(schema.columns, row, strict=False)] == [
+            expected(c, v) for c, v in zip(schema.columns, values, strict=True)
+        ]
+        held = orjson.loads(row[-1]) if row[-1] else {}
+        assert {p: canonical_json({"x": v}) for p, v in held.items()} == {
+            p: canonical_json({"x": v}) for p, v in rescued.items()
+        }
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=many_items, known=many_items, depth=depths)
+def test_restore_in_sql_gives_every_item_back(session: Session, rows: list[Item], known: list[Item], depth: int) -> None:
+    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+    projection = Projection(schema)
+    projection.register(session.con)
+    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)), ['n'])}")
+    found = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p ORDER BY n")
+    assert [orjson.loads(complete(item, rescued)) for item, rescued in found] == keyed(rows)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=many_items, known=many_items, depth=depths)
+def test_restore_is_the_inverse_of_project(rows: list[Item], known: list[Item], depth: int) -> None:
+    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+    for item in keyed(rows):
+        assert restore(*project(item, schema), schema) == item
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(items(), min_size=2, max_size=8), seed=st.randoms(use_true_random=False))
+def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item], seed: Any) -> None:
+    options = SchemaOptions()
+    fitted = []
+    for _ in range(2):
+        ordered = keyed(rows)
+        seed.shuffle(ordered)
+        source(session, ordered)
+
+        def carry_out(projection: Projection) -> str:
+            session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('items')}")
+            return "p"
+
+        sample = [orjson.dumps(row) for row in ordered[:1]]
+        first, nulls = guess(sample, TableSchema(KEY), options)
+        fitted.append(fit(session, first, nulls, options, carry_out)[0])
+    assert fitted[0] == fitted[1] == schema_of(keyed(rows), options)
+
+
+@pytest.mark.parametrize(
+    ("texts", "column_type"),
+    [
+        (["1", "-9223372036854775808"], "long"),
+        (["9223372036854775808"], "decimal(38,0)"),
+        (["1", "2.5"], "decimal(38,1)"),
+        (["1E-130"], "string"),
+        (["12345678901234567890123456789012345678"], "decimal(38,0)"),
+        (["1.5", "1234567890123456789012345678901234567"], "decimal(38,1)"),
+        (["1.25", "1234567890123456789012345678901234567"], "string"),
+    ],
+)
+def test_number_column_is_the_narrowest_exact_type(texts: list[str], column_type: str) -> None:
+    rows: list[Item] = [{"n": {"N": text}} for text in texts]
+    assert schema_of(keyed(rows), SchemaOptions()).column(("n",)) == Column(("n",), "N", "n", column_type)
+
+
+@pytest.mark.parametrize("text", ["1.5", "1.005", "9223372036854775808", "1E-130", "1e2", "-0", "007", "1.50"])
+def test_number_that_a_column_would_round_is_exact_or_rescued(session: Session, text: str) -> None:
+    """TRY_CAST turns 1.5 into 2 and 1E-130 into 0: neither may reach a column."""
+    schema = TableSchema(KEY, (Column(("n",), "N", "n", "long"), Column(("d",), "N", "d", "decimal(38,2)")))
+    projection = Projection(schema)
+    projection.register(session.con)
+    query = projection.select(source(session, [{"n": {"N": text}, "d": {"N": text}}]))
+    ((whole, places, rescued),) = session.rows(f"SELECT n, d, _rescued FROM ({query})")
+    assert whole is None or Decimal(whole) == Decimal(text)
+    assert places is None or places == Decimal(text)
+    held = orjson.loads(rescued) if rescued else {}
+    for column, name in ((whole, "/n"), (places, "/d")):
+        assert held.get(name) == {"N": text} or (column is not None and str(column).rstrip("0").rstrip(".") == text)
+
+
+def test_values_that_differ_by_case_or_quoting_keep_apart(session: Session) -> None:
+    item: Item = {
+        "ID": {"S": "1"},
+        "id": {"N": "2"},
+        "Id": {"BOOL": True},
+        "a.b": {"S": "3"},
+        'q"': {"S": "4"},
+        "x;DROP": {"S": "5"},
+    }
+    schema = schema_of(keyed([item]), SchemaOptions())
+    assert len({c.name.lower() for c in schema.columns}) == len(schema.columns)
+    projection = Projection(schema)
+    projection.register(session.con)
+    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed([item])))}")
+    ((text, rescued),) = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p")
+    assert rescued is None
+    assert orjson.loads(text) == keyed([item])[0]
+
+
+def test_new_attributes_become_columns_or_stay_rescued(session: Session) -> None:
+    schema = TableSchema(KEY, (Column(("pk",), "S", "pk", "string"),))
+    rows: list[Item] = [{"pk": {"S": "1"}, "n": {"N": "1"}, "m": {"M": {"x": {"S": base64.b64encode(b"x").decode()}}}}]
+    source(session, rows)
+
+    def carry_out(projection: Projection) -> str:
+        session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('items')}")
+        return "p"
+
+    kept, _ = extend(session, schema, SchemaOptions(), "rescue", carry_out)
+    assert kept == schema
+    assert session.value("SELECT _rescued FROM p") is not None
+    wider, _ = extend(session, schema, SchemaOptions(), "add_columns", carry_out)
+    assert [c.name for c in wider.columns] == ["pk", "m__x", "n"]
+    assert session.value("SELECT _rescued FROM p") is None
