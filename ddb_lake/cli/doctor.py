@@ -23,8 +23,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
 def doctor(invocation: Invocation, as_json: bool) -> None:
     """Check installation, configuration, warehouse, catalog, AWS and clock, and say how to mend what is wrong.
 
-    Reads only; opening a catalog may create its empty namespace. What needs AWS is skipped where nothing configured needs it.
-    Exit status 1 if a check fails.
+    Reads only, but that opening a catalog may create its empty namespace. What needs AWS is skipped where nothing
+    configured needs it. Exit status 1 if a check fails.
     """
     from ddb_lake.cli.doctor_aws import examine_aws
     from ddb_lake.cli.doctor_local import examine_configuration, examine_installation, examine_lake

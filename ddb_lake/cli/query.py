@@ -35,6 +35,8 @@ def query(invocation: Invocation, sql: str, as_json: bool, as_csv: bool) -> None
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if not sql.strip(" \t\r\n;"):
+        raise click.UsageError("the SQL is empty")
     from ddb_lake.stages.query import run_query
 
     with invocation.lake(bars=False) as lake, _sql_errors(), run_query(lake, sql) as result:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -24,8 +24,11 @@ Path: TypeAlias = tuple[str, ...]
 ColumnType: TypeAlias = str
 """'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
 
-RESERVED = ("_changed_at", "_source", "_rescued", "_expired_at", "_key_hash")
-"""Metadata columns; an attribute of such a name gets a suffix."""
+RESERVED = (
+    *("_changed_at", "_source", "_rescued", "_expired_at", "_key_hash"),
+    *("_key", "_file_path", "_pos", "file_row_number"),
+)
+"""Metadata columns, and names that our queries give beside the columns; an attribute of such a name gets a suffix."""
 
 MAX_NAME_CHARS = 120
 MAX_COLUMNS = 1000
@@ -212,13 +215,20 @@ class Inference:
         stats = self.paths.setdefault(path, PathStats())
         stats.counts["M"] = stats.counts.get("M", 0) + count
 
-    def observe_rescued(self, rescued: Mapping[str, AttributeValue], count: int = 1) -> None:
-        """Take in what the columns did not hold of `count` items with the same leftovers."""
+    def observe_rescued(
+        self, rescued: Mapping[str, AttributeValue], count: int = 1, counted: Collection[Path] = ()
+    ) -> None:
+        """Take in what the columns did not hold of `count` items with the same leftovers.
+
+        `counted`: maps that these items have columns in, and that `observe_maps` counts by those.
+        """
+        maps: set[Path] = set()
         for text, value in rescued.items():
             path = parse_pointer(text)
-            for length in range(1, len(path)):
-                self.observe_maps(path[:length], count)
+            maps.update(path[:length] for length in range(1, len(path)))
             self.observe_value(path, value, count)
+        for path in maps.difference(counted):
+            self.observe_maps(path, count)
 
     def schema(self, key: Sequence[str]) -> TableSchema:
         """The columns for all that was seen: key attributes first, then by path."""

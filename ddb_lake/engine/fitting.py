@@ -46,11 +46,10 @@ def fit(
         projection = Projection(schema, nulls)
         projection.register(session.con)
         relation = project(projection)
-        left = leftovers(session, relation, options)
-        if not left.paths or not _decisive(left):
+        left = leftovers(session, relation, schema, options)
+        if not decisive(left):
             return schema, relation
         nulls = nulls | _null_paths(left)
-        _observe_columns(session, relation, schema, left)
         wanted = left.schema(schema.key)
         if wanted == schema:
             return schema, relation
@@ -72,8 +71,8 @@ def extend(
         relation = project(projection)
         if policy == "rescue":
             break
-        left = leftovers(session, relation, options)
-        wider = evolve(schema, left.schema(schema.key)) if left.paths else schema
+        left = leftovers(session, relation, schema, options)
+        wider = evolve(schema, left.schema(schema.key)) if decisive(left) else schema
         if wider == schema:
             break
         if policy == "fail":
@@ -87,19 +86,32 @@ def extend(
     return schema, relation
 
 
-def leftovers(session: Session, relation: str, options: SchemaOptions) -> Inference:
-    """What the columns of `relation` do not hold."""
+def leftovers(session: Session, relation: str, schema: TableSchema, options: SchemaOptions) -> Inference:
+    """What the columns of `relation` do not hold, and how many values they and the maps above them do."""
     inference = Inference(options)
+    maps = _maps(schema)
+    flags = "".join(f", {condition}" for condition in maps.values())
     cursor = session.con.cursor()
-    cursor.execute(f"SELECT _rescued, count(*) FROM {relation} WHERE _rescued IS NOT NULL GROUP BY 1")
+    cursor.execute(f"SELECT count(*), _rescued{flags} FROM {relation} WHERE _rescued IS NOT NULL GROUP BY ALL")
     while rows := cursor.fetchmany(10_000):
-        for text, count in rows:
-            rescued: dict[str, Any] = orjson.loads(text)
-            inference.observe_rescued(rescued, count)
+        for count, text, *held in rows:
+            counted = {path for path, has in zip(maps, held, strict=True) if has}
+            inference.observe_rescued(orjson.loads(text), count, counted)
+    if decisive(inference):
+        _observe_columns(session, relation, schema, inference)
     return inference
 
 
-def _decisive(left: Inference) -> bool:
+def _maps(schema: TableSchema) -> dict[Path, str]:
+    """For each flattened map, the SQL condition that a row has a column of it."""
+    below: dict[Path, list[str]] = {}
+    for column in schema.columns:
+        for length in range(1, len(column.path)):
+            below.setdefault(column.path[:length], []).append(f"{identifier(column.name)} IS NOT NULL")
+    return {path: f"({' OR '.join(conditions)})" for path, conditions in below.items()}
+
+
+def decisive(left: Inference) -> bool:
     """Whether leftovers could change the schema: NULLs and empty maps never do."""
     return any(set(stats.counts) - {"NULL", "{}"} for stats in left.paths.values())
 
@@ -109,15 +121,14 @@ def _null_paths(inference: Inference) -> set[Path]:
 
 
 def _observe_columns(session: Session, relation: str, schema: TableSchema, into: Inference) -> None:
-    """Add how many values each column holds, and how many rows have each flattened map."""
-    below: dict[Path, list[str]] = {}
-    for column in schema.columns:
-        for length in range(1, len(column.path)):
-            below.setdefault(column.path[:length], []).append(f"{identifier(column.name)} IS NOT NULL")
+    """Add how many values each column holds, and how many rows have columns of each flattened map."""
+    maps = _maps(schema)
     counts = [f"count({identifier(c.name)})" for c in schema.columns]
-    maps = [f"count(*) FILTER (WHERE {' OR '.join(conditions)})" for conditions in below.values()]
-    found = session.rows(f"SELECT {', '.join([*counts, *maps])} FROM {relation}")[0]
+    rows = [f"count(*) FILTER (WHERE {condition})" for condition in maps.values()]
+    if not counts:
+        return
+    found = session.rows(f"SELECT {', '.join([*counts, *rows])} FROM {relation}")[0]
     for column, count in zip(schema.columns, found, strict=False):
         into.observe_column(column, count)
-    for path, count in zip(below, found[len(counts) :], strict=True):
+    for path, count in zip(maps, found[len(counts) :], strict=True):
         into.observe_maps(path, count)

@@ -7,6 +7,7 @@ dropped. `TRY_CAST` rounds and is never trusted: a number is taken only if its t
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ def sql_type(column_type: str) -> str:
     return _SQL_TYPES.get(column_type) or column_type.upper()
 
 
+_NUMBERS = itertools.count()
+"""Each projection's fallback has a name of its own: DuckDB keeps a function until its connection closes."""
+
+
 @dataclass(slots=True)
 class _Node:
     """An attribute path: a column, a map whose members are nodes, or a path known to hold NULLs."""
@@ -56,6 +61,7 @@ class Projection:
 
     def __init__(self, schema: TableSchema, nulls: Iterable[Path] = ()) -> None:
         self.schema = schema
+        self._fallback = f"ddb_rescue_{next(_NUMBERS)}"
         self._root = _Node(())
         for column in schema.columns:
             self._node(column.path).column = column
@@ -71,7 +77,7 @@ class Projection:
         self._values: dict[Path, str] = {}
         self._walk(self._root, "s", "item")
 
-    def register(self, con: Any, function: str = "ddb_rescue") -> None:
+    def register(self, con: Any) -> None:
         """Give the connection the fallback for rows that the SQL does not account for."""
         schema = self.schema
 
@@ -81,13 +87,9 @@ class Projection:
             _, rescued = project(orjson.loads(text), schema)
             return orjson.dumps(rescued).decode() if rescued else None
 
-        try:
-            con.remove_function(function)
-        except Exception:  # duckdb raises its base error when there is none yet
-            pass
-        con.create_function(function, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
+        con.create_function(self._fallback, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
 
-    def select(self, source: str, passthrough: Iterable[str] = (), function: str = "ddb_rescue") -> str:
+    def select(self, source: str, passthrough: Iterable[str] = ()) -> str:
         """A query of the schema's columns and `_rescued` over `source`, which has a column `item` (JSON text).
 
         `passthrough`: columns of `source` to hand on, as SQL identifiers.
@@ -100,7 +102,7 @@ class Projection:
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = " OR ".join(self._dirty)
-        rescued = f"CASE WHEN {dirty} THEN {function}(item) ELSE '{{' || {held} || '}}' END AS _rescued"
+        rescued = f"CASE WHEN {dirty} THEN {self._fallback}(item) ELSE '{{' || {held} || '}}' END AS _rescued"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
             f"SELECT {', '.join(['*', *quick])} FROM ("

@@ -78,30 +78,23 @@ def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any
 def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:
     """A query of the living rows of some data files, read by field id.
 
-    With `positions`, also `file_path` and `pos`, by which a row can be retired.
+    With `positions`, also `_file_path` and `_pos`, by which a row can be retired.
     """
-    if not data:
-        columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _empty_columns(schema, positions))
-        return f"(SELECT {columns} WHERE false)"
-    extra = ", filename AS file_path, file_row_number AS pos" if positions else ""
-    keep = "" if positions or not deletes else ", filename, file_row_number"
     names = ", ".join(identifier(f.name) for f in schema.fields)
+    shown = f"{names}, _file_path, _pos" if positions else names
+    if not data:
+        columns = [f"NULL::{duckdb_type(f.field_type)} AS {identifier(f.name)}" for f in schema.fields]
+        places = ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
+        return f"(SELECT {shown} FROM (SELECT {', '.join(columns + places)}) WHERE false)"
     options = f"schema = {read_schema(schema)}"
-    if positions or deletes:
-        options += ", filename = true, file_row_number = true"
-    source = f"SELECT {names}{extra}{keep} FROM read_parquet({literals(data)}, {options})"
+    if not positions and not deletes:
+        return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
+    options += ", filename = '_file_path', file_row_number = true"
+    source = f"(SELECT {names}, _file_path, file_row_number AS _pos FROM read_parquet({literals(data)}, {options}))"
     if not deletes:
-        return f"({source})"
-    at, row = ("file_path", "pos") if positions else ("filename", "file_row_number")
+        return f"(SELECT {shown} FROM {source})"
     retired = f"(SELECT file_path AS f, pos AS p FROM read_parquet({literals(deletes)}))"
-    shown = f"{names}, file_path, pos" if positions else names
-    return f"(SELECT {shown} FROM ({source}) d ANTI JOIN {retired} r ON r.f = d.{at} AND r.p = d.{row})"
-
-
-def _empty_columns(schema: Schema, positions: bool) -> list[tuple[str, str]]:
-
-    columns = [(identifier(f.name), duckdb_type(f.field_type)) for f in schema.fields]
-    return columns + ([("file_path", "VARCHAR"), ("pos", "BIGINT")] if positions else [])
+    return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r.f = d._file_path AND r.p = d._pos)"
 
 
 class FileWriter:

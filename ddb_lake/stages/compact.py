@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 from ddb_lake.config import TableSettings
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.fitting import fit, guess, leftovers
+from ddb_lake.engine.fitting import decisive, fit, guess, leftovers
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.engine.sql import identifier, literals
@@ -157,8 +157,7 @@ class _Compaction:
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
         rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
-        left = leftovers(self.session, rows, self.settings.schema_options)
-        if not any(set(stats.counts) - {"NULL", "{}"} for stats in left.paths.values()):
+        if not decisive(leftovers(self.session, rows, schema, self.settings.schema_options)):
             return schema, ""
         self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
         held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)

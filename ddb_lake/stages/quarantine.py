@@ -126,7 +126,7 @@ def _release(lake: Lake, session: Session, name: str, identifiers: list[str]) ->
     rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
     session.con.register("released", pa.table({"i": identifiers}))
     writer = FileWriter.for_table(session.con, table)
-    deletes = writer.write_deletes(f"SELECT file_path, pos FROM {rows} q SEMI JOIN released r ON r.i = q.quarantine_id")
+    deletes = writer.write_deletes(f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN released r ON r.i = q.quarantine_id")
     commit = Commit(table)
     commit.snapshot(Delta(deletes=deletes))
     commit.run()

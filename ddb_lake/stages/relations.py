@@ -44,7 +44,7 @@ def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: 
 def keyed_rows_sql(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> str:
     """Living rows of some files of `current` with `_key`, `file_path` and `pos`, as the merge wants them."""
     rows = scan_sql(iceberg, data, deletes, positions=True)
-    return f"(SELECT file_path, pos, {key_text_sql(schema)} AS _key, _key_hash, _changed_at, _source FROM {rows})"
+    return f"(SELECT _file_path AS file_path, _pos AS pos, {key_text_sql(schema)} AS _key, _key_hash, _changed_at, _source FROM {rows})"
 
 
 def export_files(current: Table, export: LoadedExport) -> tuple[str, TableSchema]:

@@ -40,18 +40,18 @@ def sandbox() -> Iterator[Sandbox]:
         for number in range(3):
             item = {"customer": {"S": "ann"}, "order_id": {"S": str(number)}}
             served.client("dynamodb").put_item(TableName="orders", Item=item)
+        session.cache_clear()
         yield served
+        session.cache_clear()
 
 
 @pytest.fixture
-def account(sandbox: Sandbox, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def account(sandbox: Sandbox, project: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """The stand-in as the environment has it, and a configuration of its table."""
     for name, value in sandbox.environment().items():
         monkeypatch.setenv(name, value)
     (project / "ddb_lake.yaml").write_text(CONFIGURATION)
-    session.cache_clear()
-    yield sandbox
-    session.cache_clear()
+    return sandbox
 
 
 def test_export_waits_and_loads(run: Run, account: Sandbox) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -249,16 +247,6 @@ def test_sync_goes_on_after_a_table_that_fails(run: Run, project: Path, landing:
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: customers, plan: nowhere: no such file or folder")
     assert "orders: 3 new" in result.stdout
-
-
-def test_installed_command_streams_to_a_reader_that_leaves(lake: Path) -> None:
-    command = [sys.executable, "-m", "ddb_lake.cli", "query", "--csv", "FROM range(300000)", "--config", str(lake)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout and process.stderr
-        assert process.stdout.readline() == b"range\n"
-        process.stdout.close()
-        assert process.wait(30) == 141
-        assert process.stderr.read() == b""
 
 
 def _ran(*arguments: object) -> Result:

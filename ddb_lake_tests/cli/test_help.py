@@ -60,6 +60,7 @@ def test_unknown_command_suggests_the_nearest(run: Run) -> None:
         ["load", "orders", "a", "--export", "b"],
         ["apply", "orders"],
         ["query"],
+        ["query", " ;"],
         ["query", "SELECT 1", "--json", "--csv"],
         ["quarantine", "show", "orders", "--limit", "0"],
         ["dump", "orders", "--as-of", "yesterday"],

@@ -33,8 +33,9 @@ def session() -> Iterator[Session]:
 
 
 def source(session: Session, rows: Sequence[Item]) -> str:
-    session.con.register("given_items", pa.table({"item": [orjson.dumps(row).decode() for row in rows]}))
-    session.con.execute("CREATE OR REPLACE TABLE items AS SELECT item, row_number() OVER () AS n FROM given_items")
+    texts = [orjson.dumps(row).decode() for row in rows]
+    session.con.register("given_items", pa.table({"item": texts, "_source": list(range(len(rows)))}))
+    session.con.execute("CREATE OR REPLACE TABLE items AS SELECT * FROM given_items")
     return "items"
 
 
@@ -82,8 +83,8 @@ def test_project_in_sql_equals_project_in_python(session: Session, rows: list[It
     projection = Projection(schema)
     projection.register(session.con)
     names = ", ".join(identifier(c.name) for c in schema.columns)
-    query = projection.select(source(session, keyed(rows)), ["n"])
-    found = session.rows(f"SELECT {names}, _rescued FROM ({query}) ORDER BY n")
+    query = projection.select(source(session, keyed(rows)), ["_source"])
+    found = session.rows(f"SELECT {names}, _rescued FROM ({query}) ORDER BY _source")
     for row, item in zip(found, keyed(rows), strict=True):
         values, rescued = project(item, schema)
         assert [actual(c, v) for c, v in zip(schema.columns, row, strict=False)] == [
@@ -101,8 +102,8 @@ def test_restore_in_sql_gives_every_item_back(session: Session, rows: list[Item]
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     projection = Projection(schema)
     projection.register(session.con)
-    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)), ['n'])}")
-    found = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p ORDER BY n")
+    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)), ["_source"])}")
+    found = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p ORDER BY _source")
     assert [orjson.loads(complete(item, rescued)) for item, rescued in found] == keyed(rows)
 
 

@@ -1,0 +1,197 @@
+"""What is due in a lake, within a time budget: the sensor's thinking, without Dagster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config import TableSettings
+from ddb_lake.core.planning import digest
+from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
+from ddb_lake.orchestration.memory import SensorMemory, TableMemory
+from ddb_lake.stages.compact import needs_compaction
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.sync import plan_loads
+
+Kind: TypeAlias = Literal["load", "apply", "compact"]
+
+BUDGET_S = 40.0
+"""A tick may take 60 s. What is left is for a last listing and for reserving the runs."""
+
+WINDOW_EVERY_S = 600
+ALL_EVERY_S = 6 * 3600
+LONGEST_SPAN = timedelta(days=7)
+"""How many hours a run takes at most. It commits as it goes; this bounds what a failure leaves to do again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of work for one table. `digest` names the state that calls for it, `tries` how often it was asked for.
+
+    `hours`: arrival hours to apply, from the first to the last. `everything`: apply whatever has landed, because some
+    of it is in no hour's place. `uri`: the export to load.
+    """
+
+    table: str
+    kind: Kind
+    reason: str
+    digest: str = ""
+    tries: int = 1
+    hours: tuple[datetime, ...] = ()
+    everything: bool = False
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The tables that a run which has not ended is loading, applying or compacting."""
+
+    loading: Collection[str] = ()
+    applying: Collection[str] = ()
+    compacting: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a tick found. `failed`: tables that could not be looked at, and why; the others are not kept waiting."""
+
+    work: list[Work] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    looked_at: int = 0
+    listed: int = 0
+
+
+class OutOfTimeError(Exception):
+    """A listing took longer than the tick has; it goes on in a run, or first thing in the next tick."""
+
+
+class Planner:
+    """Plans for one tick. `budget_s` counts from its making; `clock` is monotonic."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        memory: SensorMemory,
+        busy: Busy,
+        budget_s: float = BUDGET_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lake = lake
+        self._memory = memory
+        self._busy = busy
+        self._clock = clock
+        self._deadline = clock() + budget_s
+        self._now = lake.now()
+        self._now_s = int(self._now.timestamp())
+        self._plan = Plan()
+
+    def plan(self) -> Plan:
+        """Look at one table after the other until all are seen or the time is up; the next tick goes on from there."""
+        resume_at = None
+        for name in self._memory.in_turn(table.name for table in self._lake.settings.tables):
+            if self._plan.looked_at and self._clock() >= self._deadline:
+                resume_at = name
+                break
+            try:
+                self._plan.work += self._table(self._lake.table(name))
+            except OutOfTimeError:
+                resume_at = name
+                break
+            except Exception as error:  # one table's fault must not keep the others waiting; the caller tells it
+                self._plan.failed[name] = error
+            self._plan.looked_at += 1
+        self._memory.resume_at = resume_at
+        return self._plan
+
+    def _table(self, table: TableSettings) -> list[Work]:
+        memory = self._memory.of(table.name)
+        scope = self._scope(memory)
+        found = list(self._loads(table, memory)) if scope != "near" else []
+        if table.changes is not None and table.name not in self._busy.applying:
+            found += self._applies(table, memory, scope)
+        if scope != "near":
+            found += self._compaction(table, memory)
+            memory.window_at_s = self._now_s
+        if scope == "all":
+            memory.all_at_s = self._now_s
+        return found
+
+    def _scope(self, memory: TableMemory) -> Scope:
+        if self._now_s - memory.all_at_s >= ALL_EVERY_S:
+            return "all"
+        return "window" if self._now_s - memory.window_at_s >= WINDOW_EVERY_S else "near"
+
+    def _loads(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        if table.name in self._busy.loading:
+            return
+        due = list(plan_loads(self._lake, table))
+        for one in due[:1]:  # the next tick asks for the next
+            if memory.may_ask("load", one.digest, self._now_s):
+                tries = memory.ask("load", one.digest, self._now_s)
+                yield Work(table.name, "load", one.reason, one.digest, tries, uri=one.uris[0])
+        if not due:
+            memory.asked.pop("load", None)
+
+    def _compaction(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        if self._busy.compacting:
+            return
+        reason = needs_compaction(self._lake, table.name)
+        if reason is None:
+            memory.asked.pop("compact", None)
+        elif memory.may_ask("compact", reason, self._now_s):
+            yield Work(table.name, "compact", reason, reason, memory.ask("compact", reason, self._now_s))
+
+    # --- landed objects
+
+    def _applies(self, table: TableSettings, memory: TableMemory, scope: Scope) -> Iterator[Work]:
+        places = roots(self._lake, table)
+        try:
+            refs = list(dict.fromkeys(self._in_time(landed(self._lake, table, places, scope), scope)))
+        except OutOfTimeError:
+            if self._plan.looked_at:
+                raise  # the next tick begins with this table and has all its time
+            yield from self._ask(table, memory, scope, Arrivals(strays=1), "too much has landed to list in a tick")
+            return
+        self._plan.listed += len(refs)
+        seen = digest(_marks(refs))
+        if scope == "near" and seen == memory.quiet:
+            return
+        arrivals = unapplied(self._lake, table, refs, places)
+        if arrivals.refs:
+            reason = f"{len(arrivals.refs)} landed objects are not applied"
+            yield from self._ask(table, memory, scope, arrivals, reason)
+            return
+        memory.asked.pop(f"apply {scope}", None)
+        if scope == "near":
+            memory.quiet = seen
+
+    def _in_time(self, refs: Iterator[ObjectRef], scope: Scope) -> Iterator[ObjectRef]:
+        for ref in refs:
+            if scope == "all" and self._clock() >= self._deadline:
+                raise OutOfTimeError
+            yield ref
+
+    def _ask(
+        self, table: TableSettings, memory: TableMemory, scope: Scope, arrivals: Arrivals, reason: str
+    ) -> Iterator[Work]:
+        """Ask for the first stretch of hours; what lies after it is asked for when that is done."""
+        hours = _first_stretch(arrivals.hours)
+        marks = arrivals.refs if arrivals.strays else arrivals.of_hours(hours)
+        mark = digest([*_marks(marks), str(arrivals.strays)])
+        what = f"apply {scope}"
+        if memory.may_ask(what, mark, self._now_s):
+            tries = memory.ask(what, mark, self._now_s)
+            yield Work(table.name, "apply", reason, mark, tries, hours or (self._now,), arrivals.strays > 0)
+
+
+def _first_stretch(hours: Sequence[datetime]) -> tuple[datetime, ...]:
+    """The hours that one run takes: the first, and those soon enough after it."""
+    return tuple(hour for hour in hours if hour - hours[0] < LONGEST_SPAN)
+
+
+def _marks(refs: Sequence[ObjectRef]) -> list[str]:
+    return [f"{ref.uri}@{ref.version}" for ref in refs]

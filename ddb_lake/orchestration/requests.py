@@ -1,0 +1,143 @@
+"""Planned work as run requests: few, batched, each under a key that names the state that called for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.core.planning import digest
+from ddb_lake.orchestration.planner import Busy, Work
+from ddb_lake.orchestration.specs import TableAssets, hour_key, python_name
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+LAKE_TAG = "ddb_lake/lake"
+REASON_TAG = "ddb_lake/reason"
+
+TABLES_PER_RUN = 20
+"""Launching a run costs seconds: tables with something new in the same recent hours share one."""
+
+RECENT = timedelta(hours=2)
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.MANAGED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class Requests:
+    """Makes the run requests of one lake, and tells from its runs what is under way.
+
+    `lake`: the name that its jobs begin with; `tables`: its assets by table.
+    """
+
+    def __init__(self, lake: str, tables: Mapping[str, TableAssets]) -> None:
+        self._lake = lake
+        self._tables = tables
+
+    def busy(self, instance: dg.DagsterInstance) -> Busy:
+        """What runs that have not ended are doing: asking for it again would only make them wait for each other."""
+        filters = dg.RunsFilter(tags={LAKE_TAG: self._lake}, statuses=UNFINISHED)
+        runs = instance.get_runs(filters)
+        selected = [set(run.asset_selection or ()) for run in runs]
+        loading = {name for name, t in self._tables.items() if _selected(t.keys("snapshot"), selected)}
+        applying = {name for name, t in self._tables.items() if _selected(t.keys("changes"), selected)}
+        return Busy(loading, applying, any(run.job_name == compact_job_name(self._lake) for run in runs))
+
+    def requests(self, work: Iterable[Work]) -> Iterator[dg.RunRequest]:
+        """The run requests for some work."""
+        together: dict[tuple[datetime, datetime], list[Work]] = defaultdict(list)
+        compactions: list[Work] = []
+        for one in work:
+            if one.kind == "load":
+                yield self._load(one)
+            elif one.kind == "compact":
+                compactions.append(one)
+            elif one.everything or one.hours[-1] - one.hours[0] > RECENT:
+                yield self._apply([one])
+            else:
+                together[one.hours[0], one.hours[-1]].append(one)
+        for group in together.values():
+            for start in range(0, len(group), TABLES_PER_RUN):
+                yield self._apply(group[start : start + TABLES_PER_RUN])
+        if compactions:
+            yield self._compact(compactions)
+
+    def _apply(self, work: Sequence[Work]) -> dg.RunRequest:
+        first, last = hour_key(work[0].hours[0]), hour_key(work[0].hours[-1])
+        keys = [key for one in work for key in self._tables[one.table].keys("changes", "current")]
+        config = {apply_op_name(one.table): {"config": {"everything": True}} for one in work if one.everything}
+        return dg.RunRequest(
+            run_key=f"{self._lake}/apply/{first}/{last}/{_state(work)}",
+            job_name=sync_job_name(self._lake),
+            asset_selection=keys,
+            run_config={"ops": config} if config else None,
+            tags={**self._tags(work), RANGE_START: first, RANGE_END: last},
+        )
+
+    def _load(self, work: Work) -> dg.RunRequest:
+        config = {load_op_name(work.table): {"config": {"uri": work.uri}}}
+        return dg.RunRequest(
+            run_key=f"{self._lake}/load/{_state([work])}",
+            job_name=sync_job_name(self._lake),
+            asset_selection=self._tables[work.table].keys("snapshot", "current"),
+            run_config={"ops": config},
+            tags=self._tags([work]),
+        )
+
+    def _compact(self, work: Sequence[Work]) -> dg.RunRequest:
+        config: dict[str, Any] = {"tables": [one.table for one in work]}
+        return dg.RunRequest(
+            run_key=f"{self._lake}/compact/{_state(work)}",
+            job_name=compact_job_name(self._lake),
+            run_config={"ops": {COMPACT_OP: {"config": config}}},
+            tags=self._tags(work),
+        )
+
+    def _tags(self, work: Sequence[Work]) -> dict[str, str]:
+        named = f"{work[0].table}: {work[0].reason}" if len(work) == 1 else f"{len(work)} tables have landed objects"
+        return {LAKE_TAG: self._lake, REASON_TAG: named}
+
+
+COMPACT_OP = "compact"
+
+
+def sync_job_name(lake: str) -> str:
+    """The job that loads and applies."""
+    return f"{lake}_sync"
+
+
+def compact_job_name(lake: str) -> str:
+    """The job that compacts."""
+    return f"{lake}_compact"
+
+
+def export_op_name(table: str) -> str:
+    """The op that takes exports of a table."""
+    return f"export__{python_name(table)}"
+
+
+def load_op_name(table: str) -> str:
+    """The op that loads exports of a table."""
+    return f"snapshot__{python_name(table)}"
+
+
+def apply_op_name(table: str) -> str:
+    """The op that brings a table's changelog and its current items up to date."""
+    return f"current__{python_name(table)}"
+
+
+def _selected(keys: Sequence[dg.AssetKey], selections: Sequence[set[dg.AssetKey]]) -> bool:
+    return any(key in selection for key in keys for selection in selections)
+
+
+def _state(work: Sequence[Work]) -> str:
+    """A run key is used once and for all: it names the state seen, and how often that was asked for."""
+    return digest(f"{one.table}/{one.digest}/{one.tries}" for one in work)

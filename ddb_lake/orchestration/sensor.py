@@ -1,0 +1,87 @@
+"""One sensor a lake: sees what is due for all its tables and asks for runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.errors import TransientError
+from ddb_lake.orchestration.memory import SensorMemory
+from ddb_lake.orchestration.planner import BUDGET_S, Plan, Planner
+from ddb_lake.orchestration.requests import Requests
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.lake import Lake
+
+INTERVAL_S = 30
+_UNREACHABLE = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "NoRegionError",
+    "EndpointConnectionError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ReadTimeoutError",
+}
+"""Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
+
+
+def planning_sensor(
+    lake: str,
+    tables: Mapping[str, TableAssets],
+    jobs: list[Any],
+    open_lake: Callable[[], AbstractContextManager[Lake]],
+    budget_s: float = BUDGET_S,
+) -> dg.SensorDefinition:
+    """The sensor. `jobs`: those of `requests`; `open_lake` opens the lake for a tick."""
+    requests = Requests(lake, tables)
+
+    @dg.sensor(
+        name=f"{lake}_arrivals",
+        jobs=jobs,
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Looks for landed objects that are not applied, finished exports that are not loaded, and files to"
+        " compact, in all tables of the lake, and asks for the runs. Compares content, so late, earlier-sorting and"
+        " rewritten objects are found.",
+    )
+    def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        memory = SensorMemory.load(context.cursor)
+        busy = requests.busy(context.instance)
+        with open_lake() as opened:
+            plan = Planner(opened, memory, busy, budget_s).plan()
+        reason = _tell(context, plan)
+        wanted = list(requests.requests(plan.work))
+        return dg.SensorResult(
+            run_requests=wanted,
+            skip_reason=None if wanted else reason,
+            cursor=memory.dump(tables),
+        )
+
+    return arrivals
+
+
+def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
+    """Log the tables that could not be looked at; gives the reason to say when nothing is asked for.
+
+    Raises the first fault if no table could be looked at and the fault is one that somebody must mend.
+    """
+    for table, error in plan.failed.items():
+        context.log.error(f"{table}: {_said(error)}")
+    if plan.failed and len(plan.failed) == plan.looked_at:
+        first = next(iter(plan.failed.values()))
+        if all(is_unreachable(error) for error in plan.failed.values()):
+            return f"AWS cannot be asked: {_said(first)}"
+        raise first
+    return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether AWS could not be asked at all, as opposed to an answer that is a fault."""
+    return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

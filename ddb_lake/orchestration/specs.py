@@ -1,0 +1,163 @@
+"""What Dagster is told of a table's assets: keys, dependencies, partitions, names. Nothing here reads anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Literal, TypeAlias
+
+import dagster as dg
+
+from ddb_lake.config import TableSettings
+
+Stage: TypeAlias = Literal["dynamodb", "export", "snapshot", "changes", "current"]
+
+FIRST_HOUR = datetime(2025, 1, 1, tzinfo=UTC)
+"""The first arrival hour that has a partition of its own. What landed earlier is applied all the same."""
+
+HOUR_FORMAT = "%Y-%m-%d-%H:%M"
+ARRIVAL_HOURS = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
+"""The hours in which objects landed (UTC). The present hour has a partition: objects land in it."""
+
+_UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
+    "dynamodb": (),
+    "export": ("dynamodb",),
+    "snapshot": ("export",),
+    "changes": ("dynamodb",),
+    "current": ("snapshot", "changes"),
+}
+_KINDS: Mapping[Stage, set[str]] = {
+    "dynamodb": {"dynamodb"},
+    "export": {"s3"},
+    "snapshot": {"iceberg", "duckdb"},
+    "changes": {"iceberg", "duckdb"},
+    "current": {"iceberg", "duckdb"},
+}
+_DESCRIPTIONS: Mapping[Stage, str] = {
+    "dynamodb": "The source: Amazon DynamoDB table `{source}`.",
+    "export": "Full point-in-time exports of `{source}` to S3, as DynamoDB wrote them. The table's read capacity is not"
+    " used. A run starts one and waits for it, or goes on waiting for one that is under way.",
+    "snapshot": "The items of each loaded export, exactly, as a branch of the Iceberg table `{table}`. The newest is"
+    " the base on which changes are applied.",
+    "changes": "Every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
+    " the hours in which objects landed; an hour may be run again at any time, nothing is applied twice.",
+    "current": "The latest image of each living item of `{source}`, in typed columns: the Iceberg table `{table}`."
+    " A function of the set of landed records: order, duplicates and lateness do not show.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LakeAsset:
+    """One stage of one table."""
+
+    stage: Stage
+    table: TableSettings
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The asset's key before any translation."""
+        return dg.AssetKey([self.stage, self.table.name])
+
+
+@dataclass(frozen=True, slots=True)
+class TableAssets:
+    """A table and the specs of its assets, by stage, as they are in Dagster."""
+
+    table: TableSettings
+    specs: Mapping[Stage, dg.AssetSpec]
+
+    def key(self, stage: Stage) -> dg.AssetKey:
+        """The key of the asset of a stage. Raises KeyError if the table has none."""
+        return self.specs[stage].key
+
+    def keys(self, *stages: Stage) -> list[dg.AssetKey]:
+        """The keys of those of `stages` that the table has."""
+        return [self.specs[stage].key for stage in stages if stage in self.specs]
+
+
+def stages_of(table: TableSettings) -> Iterator[Stage]:
+    """The stages that a table's settings call for, upstream first."""
+    yield "dynamodb"
+    if table.export is not None:
+        yield "export"
+        yield "snapshot"
+    if table.changes is not None:
+        yield "changes"
+    yield "current"
+
+
+def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
+    """The spec of an asset before any translation."""
+    table, stage = asset.table, asset.stage
+    here = set(stages_of(table))
+    upstream = [LakeAsset(one, table).key for one in _UPSTREAM[stage] if one in here]
+    if stage == "current" and not upstream:
+        upstream = [LakeAsset("dynamodb", table).key]
+    return dg.AssetSpec(
+        asset.key,
+        deps=upstream,
+        description=_DESCRIPTIONS[stage].format(source=table.source_name, table=table.name),
+        group_name=python_name(table.name),
+        kinds=_KINDS[stage],
+        tags={"ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
+        metadata=dict(_metadata(asset, namespace)),
+        partitions_def=ARRIVAL_HOURS if stage == "changes" else None,
+        skippable=stage in ("changes", "current"),
+    )
+
+
+def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
+    table, stage = asset.table, asset.stage
+    if stage in ("snapshot", "current"):
+        yield "dagster/table_name", f"{namespace}.{table.name}"
+    elif stage == "changes":
+        yield "dagster/table_name", f"{namespace}.{table.name}_changes"
+        if table.changes is not None and table.changes.uri is not None:
+            yield "landing", table.changes.uri
+    elif stage == "dynamodb":
+        yield "dagster/table_name", table.source_name
+    if stage == "export" and table.export is not None:
+        yield "bucket", table.export.bucket
+    if stage == "dynamodb" and table.source.region:
+        yield "region", table.source.region
+
+
+def table_assets(
+    table: TableSettings, get_asset_spec: Callable[[LakeAsset], dg.AssetSpec]
+) -> TableAssets:
+    """The specs of a table's assets, with dependencies on the keys that `get_asset_spec` gives."""
+    found: dict[Stage, dg.AssetSpec] = {}
+    renamed: dict[dg.AssetKey, dg.AssetKey] = {}
+    for stage in stages_of(table):
+        asset = LakeAsset(stage, table)
+        spec = get_asset_spec(asset)
+        renamed[asset.key] = spec.key
+        deps = [renamed.get(dep.asset_key, dep.asset_key) for dep in spec.deps]
+        found[stage] = spec.replace_attributes(deps=deps)
+    return TableAssets(table, found)
+
+
+def hour_key(hour: datetime) -> str:
+    """The partition key of an hour."""
+    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
+
+
+def has_partition(hour: datetime, now: datetime) -> bool:
+    """Whether an arrival hour has a partition at the time `now`."""
+    return FIRST_HOUR <= hour <= now
+
+
+def python_name(text: str) -> str:
+    """A name that Dagster takes for ops, jobs and groups; different for different texts."""
+    if re.fullmatch(r"[A-Za-z0-9_]+", text):
+        return text
+    mark = blake2b(text.encode(), digest_size=3).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', text)}_{mark}"
+
+
+def tag_value(text: str) -> str:
+    """A name as the value of an asset's tag: at most 63 characters of letters, digits, '.', '_' and '-'."""
+    return text if len(text) <= 63 else f"{text[:56]}-{blake2b(text.encode(), digest_size=3).hexdigest()}"
