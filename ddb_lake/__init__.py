@@ -1,1 +1,25 @@
-"""ddb_lake."""
+"""Exact, fresh, queryable copies of Amazon DynamoDB tables in an Apache Iceberg lake, orchestrated by Dagster.
+
+Importing this package is light: the Dagster component, which is its public name, is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddb_lake.orchestration.component import DynamoDBLakeComponent
+
+__all__ = ["DynamoDBLakeComponent"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from ddb_lake.orchestration.component import DynamoDBLakeComponent
+
+        return DynamoDBLakeComponent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

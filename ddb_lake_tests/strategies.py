@@ -113,7 +113,7 @@ def names() -> st.SearchStrategy[str]:
 
 
 def _members(member: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
-    return st.lists(member, min_size=1, max_size=4, unique=True)
+    return st.lists(member, max_size=4, unique=True)
 
 
 @cache

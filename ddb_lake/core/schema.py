@@ -140,7 +140,7 @@ class NumberShape:
         """BIGINT if every value fits it, else a DECIMAL of 38 digits if every value fits one, else the exact text."""
         if self.numeric and self.int64:
             return "long"
-        if self.numeric and self.integer_digits + self.scale <= 38:
+        if self.numeric and max(1, self.integer_digits) + self.scale <= 38:
             return f"decimal(38,{self.scale})"
         return "string"
 

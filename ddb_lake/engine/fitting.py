@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Inference, Path, SchemaOptions, TableSchema, evolve
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
@@ -25,25 +26,30 @@ Project: TypeAlias = Callable[[Projection], str]
 """Carries a projection out; gives the relation (with the columns and `_rescued`) that holds its rows."""
 
 
-def guess(items: Iterable[bytes | str], known: TableSchema, options: SchemaOptions) -> tuple[TableSchema, set[Path]]:
-    """A first schema from some items (JSON text) and the columns already known, and the paths of the items' NULLs."""
+def guess(items: Iterable[Item], known: TableSchema, options: SchemaOptions) -> tuple[TableSchema, set[Path]]:
+    """A first schema from some items and the columns already known, and the paths of the items' NULLs."""
     inference = Inference(options)
     for column in known.columns:
         inference.observe_column(column, 0)
         for length in range(1, len(column.path)):
             inference.observe_maps(column.path[:length], 0)
-    for text in items:
-        inference.observe(orjson.loads(text))
+    for item in items:
+        inference.observe(item)
     return inference.schema(known.key), _null_paths(inference)
 
 
 def fit(
-    session: Session, first: TableSchema, nulls: set[Path], options: SchemaOptions, project: Project
+    session: Session,
+    first: TableSchema,
+    nulls: set[Path],
+    options: SchemaOptions,
+    project: Project,
+    member: str | None = None,
 ) -> tuple[TableSchema, str]:
     """The schema that fits all rows, and the relation that `project` made of them with it."""
     schema = first
     for _ in range(MAX_PASSES):
-        projection = Projection(schema, nulls)
+        projection = Projection(schema, nulls, member)
         projection.register(session.con)
         relation = project(projection)
         left = leftovers(session, relation, schema, options)
@@ -58,7 +64,12 @@ def fit(
 
 
 def extend(
-    session: Session, schema: TableSchema, options: SchemaOptions, policy: Policy, project: Project
+    session: Session,
+    schema: TableSchema,
+    options: SchemaOptions,
+    policy: Policy,
+    project: Project,
+    member: str | None = None,
 ) -> tuple[TableSchema, str]:
     """An existing schema with columns added for new attributes, if `policy` says so, and the projected relation.
 
@@ -66,7 +77,7 @@ def extend(
     """
     nulls: set[Path] = set()
     for _ in range(MAX_PASSES):
-        projection = Projection(schema, nulls)
+        projection = Projection(schema, nulls, member)
         projection.register(session.con)
         relation = project(projection)
         if policy == "rescue":

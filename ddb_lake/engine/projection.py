@@ -56,11 +56,14 @@ class _Node:
 class Projection:
     """The SQL that projects items onto a schema.
 
-    `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path.
+    `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path. `member`: the
+    name below which the document holds the item (`Item` in an export's lines); by default the document is the item.
     """
 
-    def __init__(self, schema: TableSchema, nulls: Iterable[Path] = ()) -> None:
+    def __init__(self, schema: TableSchema, nulls: Iterable[Path] = (), member: str | None = None) -> None:
         self.schema = schema
+        self._member_name = member
+        self._at = f"/{member}" if member else ""
         self._fallback = f"ddb_rescue_{next(_NUMBERS)}"
         self._root = _Node(())
         for column in schema.columns:
@@ -71,11 +74,11 @@ class Projection:
         self._mark(self._root)
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
-        self._maps = ["$"]
+        self._maps = [self._at or "$"]
         self._pieces: list[str] = []
         self._dirty: list[str] = []
         self._values: dict[Path, str] = {}
-        self._walk(self._root, "s", "item")
+        self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
         """Give the connection the fallback for rows that the SQL does not account for."""
@@ -90,19 +93,21 @@ class Projection:
         con.create_function(self._fallback, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
 
     def select(self, source: str, passthrough: Iterable[str] = ()) -> str:
-        """A query of the schema's columns and `_rescued` over `source`, which has a column `item` (JSON text).
+        """A query of the schema's columns and `_rescued` over `source`, which has a column `item`: a document's text.
 
         `passthrough`: columns of `source` to hand on, as SQL identifiers.
         """
         handed = ["item", *passthrough]
-        shape = literal(json.dumps(self._shape(self._root), ensure_ascii=True))
+        fields = self._shape(self._root)
+        shape = literal(json.dumps({self._member_name: fields} if self._member_name else fields, ensure_ascii=True))
+        item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = [f"{expression} AS {name}" for name, expression in self._raw.items()]
         quick = [f"{expression} AS {name}" for name, expression in self._quick.items()]
         columns = [f"{self._values[c.path]} AS {identifier(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = " OR ".join(self._dirty)
-        rescued = f"CASE WHEN {dirty} THEN {self._fallback}(item) ELSE '{{' || {held} || '}}' END AS _rescued"
+        rescued = f"CASE WHEN {dirty} THEN {self._fallback}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
             f"SELECT {', '.join(['*', *quick])} FROM ("
@@ -165,7 +170,7 @@ class Projection:
         """Add a member's expressions; gives the condition under which they account for it."""
         name = node.path[-1]
         tags = "/" + name.replace("~", "~0").replace("/", "~1")
-        where = ("" if at == "item" else at) + tags
+        where = at + tags
         accounted: list[str] = []
         if node.members:
             accounted.append(self._map(node, f"{struct}.{identifier(name)}", where))

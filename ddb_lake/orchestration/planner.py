@@ -185,7 +185,8 @@ class Planner:
         what = f"apply {scope}"
         if memory.may_ask(what, mark, self._now_s):
             tries = memory.ask(what, mark, self._now_s)
-            yield Work(table.name, "apply", reason, mark, tries, hours or (self._now,), arrivals.strays > 0)
+            this_hour = self._now.replace(minute=0, second=0, microsecond=0)
+            yield Work(table.name, "apply", reason, mark, tries, hours or (this_hour,), arrivals.strays > 0)
 
 
 def _first_stretch(hours: Sequence[datetime]) -> tuple[datetime, ...]:

@@ -1,7 +1,5 @@
 """One sensor a lake: sees what is due for all its tables and asks for runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import orjson
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
@@ -203,7 +204,7 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
     else:
         sample = session.con.execute("SELECT item FROM living USING SAMPLE 4000 ROWS (reservoir, 7)").fetchall()
         keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
-        first, nulls = guess((item for (item,) in sample or keys), schema, options)
+        first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, options)
         schema, _ = fit(session, first, nulls, options, project)
     return schema, "SELECT * FROM projected"
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
+import orjson
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
+from ddb_lake.core.records import Item
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import Project, extend, fit, guess
@@ -35,6 +39,9 @@ from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
 SAMPLE_PER_FILE = 500
+MEMBER = "Item"
+"""Name below which a line of a full export holds the item."""
+
 SAMPLE_FILES = 8
 
 
@@ -148,27 +155,25 @@ class _Loading:
     # --- the export's rows
 
     def _source(self, files: Sequence[LocalFile]) -> str:
-        """A relation with one `item` (JSON text) a line of the data files."""
+        """A relation with one `item` (a line's text, `{"Item":{…}}`) a line of the data files.
+
+        `read_ndjson_objects` finds the lines without parsing them, which `read_json` would do once more than needed.
+        """
         parts = []
         for gzipped in (True, False):
             paths = [str(f.path) for f in files if f.gzipped == gzipped and f.path.stat().st_size]
             if paths:
                 parts.append(
-                    f"SELECT Item AS item, filename FROM read_json({literals(paths)}, format = 'newline_delimited',"
-                    f" columns = {{Item: 'JSON'}}, compression = '{'gzip' if gzipped else 'none'}',"
-                    f" maximum_object_size = {MAX_OBJECT_BYTES}, filename = true)"
+                    f"SELECT json AS item, filename FROM read_ndjson_objects({literals(paths)}, filename = true,"
+                    f" compression = '{'gzip' if gzipped else 'none'}', maximum_object_size = {MAX_OBJECT_BYTES})"
                 )
         return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
 
-    def _sample(self, files: Sequence[LocalFile]) -> list[str]:
+    def _sample(self, files: Sequence[LocalFile]) -> list[Item]:
         """Items from the beginning of some files, spread over all of them."""
         filled = [f for f in files if f.items]
         chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
-        items: list[str] = []
-        for file in chosen:
-            rows = self.session.rows(f"SELECT item FROM {self._source([file])} LIMIT {SAMPLE_PER_FILE}")
-            items += [item for (item,) in rows if item is not None]
-        return items
+        return [item for file in chosen for item in _first_items(file)]
 
     def _write_base(self, source: str, files: Sequence[LocalFile]) -> TableSchema:
         """Write the export's rows, sorted by key; gives the columns they were written with."""
@@ -176,9 +181,9 @@ class _Loading:
         known = self.state.schema
         if self.becomes_base:
             first, nulls = guess(self._sample(files), known, options)
-            schema, _ = fit(self.session, first, nulls, options, self._projector(source))
+            schema, _ = fit(self.session, first, nulls, options, self._projector(source), MEMBER)
         else:
-            schema, _ = extend(self.session, known, options, "add_columns", self._projector(source))
+            schema, _ = extend(self.session, known, options, "add_columns", self._projector(source), MEMBER)
         return schema
 
     def _projector(self, source: str) -> Project:
@@ -337,6 +342,14 @@ class _Loading:
             state, schema=schema, tombstones=tombstones, applied_snapshot=snapshot.snapshot_id if snapshot else None
         )
         return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
+
+
+def _first_items(file: LocalFile) -> list[Item]:
+    """The items of a data file's first lines."""
+    opened = gzip.open(file.path) if file.gzipped else file.path.open("rb")
+    with opened as stream:
+        lines = [orjson.loads(line) for line in islice(stream, SAMPLE_PER_FILE) if line.strip()]
+    return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
 
 
 # --- incremental exports

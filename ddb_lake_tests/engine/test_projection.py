@@ -102,7 +102,8 @@ def test_restore_in_sql_gives_every_item_back(session: Session, rows: list[Item]
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     projection = Projection(schema)
     projection.register(session.con)
-    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)), ["_source"])}")
+    query = projection.select(source(session, keyed(rows)), ["_source"])
+    session.con.execute(f"CREATE OR REPLACE TABLE p AS {query}")
     found = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p ORDER BY _source")
     assert [orjson.loads(complete(item, rescued)) for item, rescued in found] == keyed(rows)
 
@@ -129,8 +130,7 @@ def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item
             session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('items')}")
             return "p"
 
-        sample = [orjson.dumps(row) for row in ordered[:1]]
-        first, nulls = guess(sample, TableSchema(KEY), options)
+        first, nulls = guess(ordered[:1], TableSchema(KEY), options)
         fitted.append(fit(session, first, nulls, options, carry_out)[0])
     assert fitted[0] == fitted[1] == schema_of(keyed(rows), options)
 

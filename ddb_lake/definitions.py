@@ -1,0 +1,25 @@
+"""This deployment's Dagster definitions: whatever stands below `defs`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import dagster as dg
+
+
+def _tells_nothing(record: logging.LogRecord) -> bool:
+    """Dagster warns, several times, that `-m ddb_lake.definitions` is not the location's name in pyproject.toml.
+
+    The name matters to components that are managed in the UI of Dagster+, of which there are none here.
+    """
+    return "does not match the name" not in record.getMessage()
+
+
+logging.getLogger("dagster.components.core.component_tree").addFilter(_tells_nothing)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Load the definitions. Reaches nothing: neither AWS nor a warehouse."""
+    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)

@@ -1,0 +1,138 @@
+"""A lake's assets, checks, jobs, sensor and schedules, put together."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
+
+import dagster as dg
+
+from ddb_lake.orchestration.applying import ApplyConfig, current_checks
+from ddb_lake.orchestration.checks import lake_checks
+from ddb_lake.orchestration.compacting import compact_job
+from ddb_lake.orchestration.loading import LoadConfig, snapshot_checks
+from ddb_lake.orchestration.outcomes import RETRIES, failures
+from ddb_lake.orchestration.requests import LAKE_TAG, apply_op_name, export_op_name, load_op_name, sync_job_name
+from ddb_lake.orchestration.schedules import checks_schedule, compaction_schedule, export_schedules
+from ddb_lake.orchestration.sensor import planning_sensor
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.lake import Lake
+
+Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
+OpenLake: TypeAlias = Callable[[Any], AbstractContextManager[Lake]]
+
+
+class Execute(Protocol):
+    """Does the work of one op."""
+
+    def __call__(
+        self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
+    ) -> Iterator[Event]:
+        """Yield a result for each selected asset and check."""
+
+
+def lake_definitions(
+    lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake, execute: Execute
+) -> dg.Definitions:
+    """Everything Dagster is to know of a lake."""
+    if not tables:
+        return dg.Definitions()
+    assets: list[Any] = []
+    for one in tables.values():
+        assets.append(one.specs["dynamodb"])
+        assets += _writers(one, open_lake, execute)
+    checks = lake_checks(lake, tables, open_lake)
+    compact = compact_job(lake, tables, open_lake)
+    jobs: list[Any] = [compact]
+    if sync := _sync_job(lake, tables):
+        jobs.append(sync)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[checks],
+        jobs=jobs,
+        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
+        schedules=[
+            *export_schedules(lake, tables.values()),
+            checks_schedule(lake, checks),
+            compaction_schedule(lake, compact),
+        ],
+    )
+
+
+def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
+    """One process for all its steps: starting one a step would take longer than most steps."""
+    keys = [
+        key
+        for one in tables.values()
+        if len(one.specs) > 2
+        for key in one.keys("snapshot", "changes", "current")
+    ]
+    if not keys:
+        return None
+    return dg.define_asset_job(
+        sync_job_name(lake),
+        selection=dg.AssetSelection.assets(*keys),
+        executor_def=dg.in_process_executor,
+        tags={LAKE_TAG: lake},
+        description="Loads finished exports and applies landed objects. The sensor asks for the hours that are due.",
+    )
+
+
+def _writers(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> Iterator[dg.AssetsDefinition]:
+    if "export" in assets.specs:
+        yield _export(assets, open_lake, execute)
+        yield _snapshot(assets, open_lake, execute)
+    yield _current(assets, open_lake, execute)
+
+
+def _export(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Waits for hours, so it has a pool of its own and does not keep the table's writers waiting."""
+
+    @dg.multi_asset(
+        name=export_op_name(assets.table.name),
+        specs=[assets.specs["export"]],
+        pool=f"ddb_lake_export_{assets.table.name}",
+        retry_policy=RETRIES,
+    )
+    def export(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as lake:
+            yield from execute(context, lake, assets, None)
+
+    return export
+
+
+def _snapshot(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=load_op_name(assets.table.name),
+        specs=[assets.specs["snapshot"]],
+        check_specs=snapshot_checks(assets),
+        can_subset=True,
+        pool=writer_pool(assets.table.name),
+        retry_policy=RETRIES,
+    )
+    def snapshot(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as lake:
+            yield from execute(context, lake, assets, config)
+
+    return snapshot
+
+
+def _current(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=apply_op_name(assets.table.name),
+        specs=[assets.specs[stage] for stage in ("changes", "current") if stage in assets.specs],  # type: ignore[index]
+        check_specs=current_checks(assets),
+        can_subset=True,
+        pool=writer_pool(assets.table.name),
+        retry_policy=RETRIES,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def current(context: dg.AssetExecutionContext, config: ApplyConfig) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as lake:
+            yield from execute(context, lake, assets, config)
+
+    return current
+
+
+def writer_pool(table: str) -> str:
+    """The pool of a table's writers. It spares work in vain; that commits are whole does not rest on it."""
+    return f"ddb_lake_{table}"

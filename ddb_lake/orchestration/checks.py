@@ -1,0 +1,124 @@
+"""Checks that a run cannot make of its own work: whether anything waits, and whether the source agrees.
+
+They run with every run of a table and on a schedule of their own, so that they go red when runs fail or never come.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.aws.source import describe_source
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.orchestration.arrivals import landed, roots, unapplied
+from ddb_lake.orchestration.outcomes import failures
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.quarantine import list_quarantine
+from ddb_lake.stages.status import table_status
+
+UP_TO_DATE = "up_to_date"
+SOURCE_ROWS = "rows_match_source"
+QUARANTINE = "quarantine_empty"
+
+_DESCRIPTIONS = {
+    UP_TO_DATE: "No object that landed longer ago than `max_lag` waits to be applied, and the changelog is in `current`.",
+    SOURCE_ROWS: "Living rows against DescribeTable's item count, which DynamoDB refreshes about every six hours.",
+    QUARANTINE: "Nothing landed that could not be read.",
+}
+
+
+def check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
+    """The specs of a table's checks."""
+    found = [(UP_TO_DATE, "current"), (SOURCE_ROWS, "current")] if "changes" in assets.specs else [(SOURCE_ROWS, "current")]
+    if "changes" in assets.specs:
+        found.append((QUARANTINE, "changes"))
+    return [
+        dg.AssetCheckSpec(name, asset=assets.key(stage), description=_DESCRIPTIONS[name])  # type: ignore[arg-type]
+        for name, stage in found
+    ]
+
+
+def lake_checks(
+    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
+) -> dg.AssetChecksDefinition:
+    """The checks of all tables of a lake, in one op: any of them can be asked for alone."""
+    specs = [spec for assets in tables.values() for spec in check_specs(assets)]
+
+    @dg.multi_asset_check(name=f"{lake}_checks", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        selected = context.selected_asset_check_keys
+        with failures(), open_lake(context.log) as opened:
+            for assets in tables.values():
+                for spec in check_specs(assets):
+                    if spec.key in selected:
+                        yield _evaluate(opened, assets.table, spec)
+
+    return checks
+
+
+def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
+    evaluate = {UP_TO_DATE: up_to_date, SOURCE_ROWS: rows_match_source, QUARANTINE: quarantine_empty}[spec.name]
+    passed, said, figures = evaluate(lake, table)
+    severity = dg.AssetCheckSeverity.ERROR if spec.name == UP_TO_DATE else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=passed,
+        severity=severity,
+        description=said,
+        metadata=figures,
+    )
+
+
+def up_to_date(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
+    """Whether something that landed waits for longer than `max_lag`, or a commit of the changelog is not in `current`."""
+    places = roots(lake, table)
+    waiting = unapplied(lake, table, list(landed(lake, table, places, "window")), places)
+    age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
+    pending = table_status(lake, table.name).pending_batches
+    passed = age_s <= seconds(table.checks.max_lag) and pending == 0
+    if waiting.refs:
+        said = (
+            f"{len(waiting.refs)} landed objects are not applied; the oldest landed {_span(age_s)} ago,"
+            f" max_lag is {table.checks.max_lag}."
+        )
+    else:
+        lookback = table.changes.lookback if table.changes else ""
+        said = f"All objects that landed in the last {lookback} are applied."
+    if pending:
+        said += f" {pending} commits of the changelog are not in current: materialize it."
+    return passed, said, {"lag seconds": round(age_s, 3), "objects waiting": len(waiting.refs), "pending batches": pending}
+
+
+def rows_match_source(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
+    """Whether living rows and DescribeTable's count differ by no more than `count_tolerance`."""
+    rows = table_status(lake, table.name).rows
+    source = describe_source(table)
+    if source.items is None:
+        return False, f"Not compared: {table.source_name} cannot be reached ({source.unreachable}).", {"rows": rows}
+    share = abs(rows - source.items) / max(source.items, 1)
+    said = (
+        f"{rows} living rows, DescribeTable says {source.items} items: {share:.2%} apart,"
+        f" {table.checks.count_tolerance:.2%} allowed."
+    )
+    figures = {"rows": rows, "source items": source.items, "difference": rows - source.items}
+    return share <= table.checks.count_tolerance, said, figures
+
+
+def quarantine_empty(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
+    """Whether the quarantine is empty; else its reasons, which never hold an item's values."""
+    groups = list_quarantine(lake, table.name)
+    count = sum(group.count for group in groups)
+    if not count:
+        return True, "Everything that landed could be read.", {"quarantined": 0}
+    reasons = "; ".join(f"{group.count} × {group.reason}" for group in groups[:5])
+    said = f"{count} entries: {reasons}. See `ddb-lake quarantine show {table.name}`."
+    return False, said, {"quarantined": count}
+
+
+def _span(span_s: float) -> str:
+    minutes, rest = divmod(round(span_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

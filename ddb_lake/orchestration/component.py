@@ -1,0 +1,103 @@
+"""`DynamoDBLakeComponent`: a lake's settings as Dagster definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import dagster as dg
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from pydantic import BaseModel, Field, model_validator
+from typing_extensions import TypeAliasType
+
+from ddb_lake.config import CatalogSettings, LakeSettings, TableSettings
+from ddb_lake.orchestration.applying import ApplyConfig, Applying
+from ddb_lake.orchestration.attributes import settings_resolver, text_resolver, yaml_component, yaml_model
+from ddb_lake.orchestration.building import lake_definitions
+from ddb_lake.orchestration.exporting import export_table
+from ddb_lake.orchestration.loading import LoadConfig, load_snapshot
+from ddb_lake.orchestration.scaffolder import LakeScaffolder
+from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
+from ddb_lake.stages.lake import Lake, open_lake
+
+# Aliases, because Dagster would look into the settings for templates of its own; `attributes` does that.
+_Catalog = TypeAliasType("_Catalog", CatalogSettings)
+_Tables = TypeAliasType("_Tables", tuple[TableSettings, ...])
+
+_TRANSLATION: TranslationFnResolver[LakeAsset] = TranslationFnResolver(
+    lambda asset: {"asset": asset, "stage": asset.stage, "table": asset.table.name}
+)
+
+
+@dg.scaffold_with(LakeScaffolder)
+class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
+    """Exact, fresh, queryable copies of Amazon DynamoDB tables in an Apache Iceberg lake.
+
+    For each table: its exports, their snapshots, the changelog and the current items, with checks on them; for the
+    lake one sensor that plans what is due, schedules for exports, checks and compaction. Needs no resources.
+
+    To change what Dagster is told of an asset, use `translation` or override `get_asset_spec`; to do more (or less)
+    in a run, override `execute`.
+    """
+
+    warehouse: Annotated[str, text_resolver(), Field(description="Where the lake is: a folder, file:// or s3://.")]
+    catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
+    tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
+    translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
+
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """The model of the YAML attributes."""
+        tables: Any = yaml_model(TableSettings)
+        return yaml_component(super().model(), catalog=yaml_model(CatalogSettings), tables=tuple[tables, ...])
+
+    @model_validator(mode="after")
+    def _is_a_lake(self) -> DynamoDBLakeComponent:
+        assert self.settings  # raises what the settings find wrong with the whole
+        return self
+
+    @cached_property
+    def settings(self) -> LakeSettings:
+        """The lake's settings, as the command line reads them."""
+        return LakeSettings(warehouse=self.warehouse, catalog=self.catalog, tables=self.tables)
+
+    def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
+        """What Dagster is told of an asset. Keys may be changed; dependencies follow."""
+        spec = base_spec(asset, self.settings.catalog.namespace)
+        return self.translation(spec, asset) if self.translation else spec
+
+    def execute(
+        self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        """Do the work of one op: take an export, load exports, or bring changelog and current items up to date."""
+        if isinstance(config, LoadConfig):
+            yield from load_snapshot(context, lake, assets, config)
+        elif isinstance(config, ApplyConfig):
+            yield from Applying(context, lake, assets, self._assets_by_table).run(config)
+        else:
+            yield from export_table(context, lake, assets)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The definitions. Nothing is read and nothing is reached to make them."""
+        return lake_definitions(self._lake_name(context), self._assets_by_table, self._open, self.execute)
+
+    @cached_property
+    def _assets_by_table(self) -> Mapping[str, TableAssets]:
+        return {table.name: table_assets(table, self.get_asset_spec) for table in self.settings.tables}
+
+    @contextmanager
+    def _open(self, log: Any = None) -> Iterator[Lake]:
+        """The open lake; what it warns of goes to the run's log."""
+        warn: Callable[[str], None] = log.warning if log is not None else lambda message: None
+        with open_lake(self.settings, warn=warn) as lake:
+            yield lake
+
+    def _lake_name(self, context: dg.ComponentLoadContext) -> str:
+        """What jobs and the sensor are called after: the component's folder below `defs`."""
+        path = Path(context.path)
+        root = context.defs_module_path
+        parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts[-1:]
+        return python_name("_".join(part.removesuffix(".yaml") for part in parts) or "ddb_lake")

@@ -1,0 +1,207 @@
+"""What a materialization says: figures to plot, columns, where the table is, a few rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pyiceberg.table import Table
+
+from ddb_lake.engine.sql import identifier
+from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
+from ddb_lake.lake.schemas import duckdb_type
+from ddb_lake.stages.apply import ApplyResult
+from ddb_lake.stages.current import CurrentResult
+from ddb_lake.stages.ingest import IngestResult
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.load import LoadResult
+from ddb_lake.stages.status import table_status
+
+PREVIEW_ROWS = 5
+PREVIEW_COLUMNS = 12
+PREVIEW_CHARACTERS = 32
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HIDDEN = ("_key_hash", "_rescued")
+
+
+def place(lake: Lake, name: str, table: Table) -> dict[str, Any]:
+    """Where a table is, and its columns, under Dagster's own names."""
+    return {
+        "dagster/table_name": ".".join(lake.catalog.identifier(name)),
+        "dagster/uri": table.location(),
+        "dagster/column_schema": column_schema(table),
+    }
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The columns of an Iceberg table with their types; the description is the path in the item."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(field.name, duckdb_type(field.field_type).lower(), description=field.doc)
+            for field in table.schema().fields
+        ]
+    )
+
+
+def column_types(schema: dg.TableSchema) -> dict[str, str]:
+    """The types of the columns by name."""
+    return {column.name: column.type for column in schema.columns}
+
+
+def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, Any]:
+    """What applying landed objects did to the changelog."""
+    found = result.tables.get(table, IngestResult(table))
+    metadata: dict[str, Any] = {
+        "objects": result.objects,
+        "objects already ingested": result.already_ingested,
+        "records": found.records,
+        "new": found.new,
+        "duplicates": found.duplicates,
+        "quarantined": found.quarantined,
+        "seconds": round(result.seconds, 3),
+    }
+    if result.other_tables:
+        metadata["records of tables not configured"] = dg.MetadataValue.json(result.other_tables)
+    if found.by_event:
+        metadata["by event"] = dg.MetadataValue.json(found.by_event)
+    changes = lake.changes(table)
+    if changes is not None:
+        metadata |= place(lake, f"{table}_changes", changes)
+        metadata["dagster/row_count"] = live_files(changes).rows
+    return metadata
+
+
+def rows_by_hour(changes: Table | None) -> Counter[datetime]:
+    """Records of a changelog by arrival hour, from the table's manifests."""
+    rows: Counter[datetime] = Counter()
+    for file in live_files(changes).data if changes is not None else ():
+        rows[_EPOCH + timedelta(hours=file.partition[0])] += file.record_count
+    return rows
+
+
+def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None) -> dict[str, Any]:
+    """How `current` is, and what bringing it up to date did."""
+    found = table_status(lake, name)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": found.rows,
+        "tombstones": found.tombstones,
+        "files": found.files,
+        "delete files": found.delete_files,
+        "delete share": _share(found.deleted_rows, found.rows + found.deleted_rows),
+        "bytes": found.bytes,
+        "pending batches": found.pending_batches,
+    }
+    if result is not None:
+        metadata |= {
+            "changed": result.changed,
+            "upserted": result.upserted,
+            "removed": result.removed,
+            "late": result.late,
+            "seconds": round(result.seconds, 3),
+        }
+    if found.lag_s is not None:
+        metadata["lag seconds"] = round(found.lag_s, 3)
+    for label, at_us in (("watermark", found.watermark_us), ("horizon", found.horizon_us)):
+        if at_us is not None:
+            metadata[label] = dg.MetadataValue.timestamp(at_us / 1e6)
+    table = lake.current(name)
+    if table is not None:
+        metadata |= place(lake, name, table)
+        metadata["snapshot"] = str(found.snapshot_id)  # as a number it would lose digits in the browser
+        metadata["rescued share"] = rescued_share(table)
+        metadata["preview"] = dg.MetadataValue.md(preview(lake, table))
+    return metadata
+
+
+def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, Any]:
+    """The export that was loaded, and what it made of the table."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": result.items,
+        "export": result.export_id,
+        "export type": result.export_type,
+        "export time": dg.MetadataValue.timestamp(result.export_us / 1e6),
+        "data files": result.files,
+        "already loaded": result.already_loaded,
+        "living rows": result.rows,
+        "seconds": round(result.seconds, 3),
+    }
+    if result.horizon_us is not None:
+        metadata["horizon"] = dg.MetadataValue.timestamp(result.horizon_us / 1e6)
+    if result.notes:
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
+    table = lake.current(name)
+    if table is not None:
+        metadata |= place(lake, name, table)
+    return metadata
+
+
+def rescued_share(table: Table) -> float:
+    """The share of rows with something in `_rescued`, from the table's manifests; retired rows count as well."""
+    live = live_files(table)
+    field = table.schema().find_field("_rescued").field_id
+    rows = sum(file.record_count for file in live.data)
+    empty = sum((file.null_value_counts or {}).get(field, 0) for file in live.data)
+    return _share(rows - empty, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    columns: tuple[str, ...]
+    left_out: int
+
+
+def preview(lake: Lake, table: Table) -> str:
+    """A Markdown table of a few living rows."""
+    live = live_files(table)
+    cells = _shown(table)
+    names = ", ".join(identifier(name) for name in cells.columns)
+    with lake.session() as session:
+        rows = [
+            row
+            for source in _some_files(table, live)
+            for row in session.rows(f"SELECT {names} FROM {source} LIMIT {PREVIEW_ROWS}")
+        ]
+    text = markdown_table(cells.columns, rows[:PREVIEW_ROWS])
+    return f"{text}\n\nand {cells.left_out} more columns" if cells.left_out else text
+
+
+def _some_files(table: Table, live: LiveFiles) -> Iterator[str]:
+    """Relations of the living rows of a few files: reading one costs the same however large the table is."""
+    deletes = [file.file_path for file in live.deletes]
+    for path in live.paths[:PREVIEW_ROWS]:
+        yield scan_sql(table.schema(), [path], deletes)
+
+
+def _shown(table: Table) -> _Cells:
+    names = [field.name for field in table.schema().fields if field.name not in _HIDDEN]
+    own = [name for name in names if not name.startswith("_")]
+    marks = [name for name in names if name.startswith("_")]
+    shown = own[: PREVIEW_COLUMNS - len(marks)] + marks
+    return _Cells(tuple(shown), len(table.schema().fields) - len(shown))
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; long values are cut."""
+    lines = [_line(columns), _line(["---"] * len(columns))]
+    return "\n".join([*lines, *(_line([_cell(value) for value in row]) for row in rows)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
+    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
+    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0

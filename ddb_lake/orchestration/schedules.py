@@ -1,0 +1,64 @@
+"""Schedules: exports where a table asks for them, checks every hour, compaction at night. Times are UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.orchestration.requests import LAKE_TAG
+from ddb_lake.orchestration.specs import TableAssets, python_name
+
+CHECKS_CRON = "15 * * * *"
+COMPACTION_CRON = "30 2 * * *"
+
+
+def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+    """For each table with `export.schedule`: take an export, load it, bring the current items up to date."""
+    for one in tables:
+        export = one.table.export
+        if export is None or export.schedule is None:
+            continue
+        name = f"{lake}_export_{python_name(one.table.name)}"
+        yield dg.ScheduleDefinition(
+            name=name,
+            job=dg.define_asset_job(
+                name,
+                selection=dg.AssetSelection.assets(*one.keys("export", "snapshot", "current")),
+                executor_def=dg.in_process_executor,
+                tags={LAKE_TAG: lake},
+                description=f"Takes a full export of {one.table.source_name} and loads it.",
+            ),
+            cron_schedule=export.schedule,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )
+
+
+def checks_schedule(lake: str, checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
+    """Evaluates the checks that must go red when no run comes."""
+    name = f"{lake}_checks"
+    return dg.ScheduleDefinition(
+        name=name,
+        job=dg.define_asset_job(
+            f"{name}_job",
+            selection=dg.AssetSelection.checks(checks),
+            executor_def=dg.in_process_executor,
+            tags={LAKE_TAG: lake},
+        ),
+        cron_schedule=CHECKS_CRON,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
+def compaction_schedule(lake: str, job: Any) -> dg.ScheduleDefinition:
+    """Compacts what needs it and clears up, once a night; the sensor asks for it in between."""
+    return dg.ScheduleDefinition(
+        name=f"{lake}_compaction",
+        job=job,
+        cron_schedule=COMPACTION_CRON,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
