@@ -5,6 +5,7 @@ Importing this package is light: the Dagster component, which is its public name
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +16,7 @@ __all__ = ["DynamoDBLakeComponent"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from ddb_lake.orchestration.component import DynamoDBLakeComponent
-
-        return DynamoDBLakeComponent
+        return getattr(import_module("ddb_lake.orchestration.component"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

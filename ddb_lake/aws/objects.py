@@ -57,6 +57,10 @@ class ObjectStore:
         else:
             raise UsageError(f"{uri}: no such file or folder")
 
+    def reachable(self, uri: str) -> bool:
+        """Whether there is anything to list: a local folder may not have been made yet."""
+        return uri.startswith("s3://") or local_path(uri).exists()
+
     def read(self, uri: str) -> bytes:
         """The bytes of an object."""
         if uri.startswith("s3://"):

@@ -15,7 +15,7 @@ import click
 from ddb_lake.cli.exactjson import text
 
 GAP = "  "
-MIN_WIDTH = 6
+MIN_WIDTH = 10
 """A column is not made narrower than this to fit the terminal; columns beyond are left out."""
 SAMPLE_ROWS = 500
 """Rows that decide the widths of a table; they are all of it that is held in memory."""

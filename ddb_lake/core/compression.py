@@ -1,8 +1,8 @@
 """The bytes of a landed object without their compression, recognised by content, never by name.
 
-Firehose compresses with GZIP, ZIP, Snappy (framed) or HADOOP_SNAPPY. Output is bounded, checksums are verified, and
-a damaged object is never passed off as whole: the error carries what could be read before (and, for gzip,
-after) the damage.
+Firehose compresses with GZIP, ZIP, Snappy (the stream of snappy-java) or HADOOP_SNAPPY; Snappy's own framing is
+read as well. Output is bounded, checksums are verified where the format has them, and a damaged object is never
+passed off as whole: the error carries what could be read before (and, where its end can be told, after) the damage.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _ZIP_LOCAL_HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
+_SNAPPY_JAVA_MAGIC: Final = b"\x82SNAPPY\x00"
+_SNAPPY_JAVA_HEADER_BYTES: Final = 16  # the magic, the version, and the lowest version that can read it
 _SNAPPY_MOST_RATIO: Final = 24  # a copy of 64 bytes takes 3
 _JSON_START: Final = re.compile(rb'(?:[ \t\r\n]|\xef\xbb\xbf)*+(?:\{[ \t\r\n]*+["}]|\[[ \t\r\n]*+["\[\]{0-9-])').match
 _RAW_SNAPPY_LITERAL: Final = re.compile(
@@ -89,7 +91,7 @@ class _Fault(Exception):
 
 
 def decompress(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:
-    """The content of a landed object: gzip (all members), zip (all files), Snappy framed, Hadoop or raw, or none.
+    """The content of a landed object: gzip (all members), zip (all files), Snappy (any of its four forms), or none.
 
     Hadoop and raw Snappy have no magic: they are tried when the bytes do not begin like JSON, and believed when
     they decode to what does.
@@ -109,6 +111,8 @@ def decompress(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:
             _read_zip(data, output)
         elif data.startswith(_SNAPPY_STREAM):
             _read_framed_snappy(data, output)
+        elif data.startswith(_SNAPPY_JAVA_MAGIC):
+            _read_java_snappy(data, output)
         elif _JSON_START(data) or not _read_unmarked_snappy(data, output):
             return data
     except _Fault as fault:
@@ -215,6 +219,32 @@ def _read_framed_snappy(data: bytes, output: _Output) -> None:
         elif kind < 0x80 or (kind == 0xFF and chunk != _SNAPPY_STREAM):
             raise _Fault(damage or f"Snappy damaged: no chunk at byte {position}")
         position += len(chunk)
+    if damage:
+        raise _Fault(damage)
+
+
+def _read_java_snappy(data: bytes, output: _Output) -> None:
+    """Streams of snappy-java: a header, then blocks of a big-endian u32 (size compressed) and raw Snappy.
+
+    No magic can be a size, so a header in the place of a block begins a further stream. There is no checksum.
+    """
+    position, damage = 0, ""
+    while position < len(data):
+        if data.startswith(_SNAPPY_JAVA_MAGIC, position):
+            start = end = position + _SNAPPY_JAVA_HEADER_BYTES
+        else:
+            start = position + 4
+            end = start + int.from_bytes(data[position:start], "big")
+        if end > len(data):
+            raise _Fault(damage or f"Snappy damaged or truncated at byte {position}")
+        if end > start:
+            part = _raw_snappy(data[start:end], output, True)
+            if part is None:
+                damage = damage or f"Snappy damaged: the block at byte {position} is wrong"
+                output.end_line()
+            else:
+                output.add(part)
+        position = end
     if damage:
         raise _Fault(damage)
 

@@ -49,6 +49,8 @@ def horizon_us(export_us: int, first_change_us: int | None, margin_us: int = DEF
 def assertion_us(written_us: int, asserted_us: int, margin_us: int = DEFAULT_MARGIN_US) -> int:
     """Where an incremental export's line stands in time: a change wins over it only if it is later.
 
+    Over a snapshot's row it wins if `asserted_us` is later than the snapshot's own time.
+
     The line says that the last write before `asserted_us` (exclusive) was at `written_us`. A change record between
     the two contradicts it unless clocks differ, so it is believed within the margin and not before.
     """
@@ -62,10 +64,24 @@ def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
     one instant form a closed circle, which says all but where it began.
     """
     groups: dict[int, list[Version]] = defaultdict(list)
-    for version, time_us in _effective_times(versions):
+    for version, time_us in _effective_times(_distinct(versions)):
         groups[time_us].append(version)
     latest = max(groups)
     return _last(groups[latest], lambda: _state_before(latest, groups, base))
+
+
+def _distinct(versions: Sequence[Version]) -> list[Version]:
+    """One version for each record: of its deliveries the one with the least Kinesis sequence number."""
+    found: dict[str, Version] = {}
+    for version in versions:
+        other = found.get(version.record_id)
+        if other is None or _delivery(version) < _delivery(other):
+            found[version.record_id] = version
+    return list(found.values())
+
+
+def _delivery(version: Version) -> tuple[bool, int]:
+    return version.kinesis_sequence is None, version.kinesis_sequence or 0
 
 
 def _effective_times(versions: Sequence[Version]) -> list[tuple[Version, int]]:
@@ -76,7 +92,7 @@ def _effective_times(versions: Sequence[Version]) -> list[tuple[Version, int]]:
         if version.sequence is not None:
             streams[version.stream].append(version)
     for members in streams.values():
-        latest = members[0].time_us
+        latest = min(version.time_us for version in members)
         for version in sorted(members, key=lambda v: (v.sequence, v.time_us, v.record_id)):
             latest = max(latest, version.time_us)
             timed.append((version, latest))

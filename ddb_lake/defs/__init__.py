@@ -1,0 +1,1 @@
+"""This deployment's own definitions; not part of the library."""

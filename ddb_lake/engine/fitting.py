@@ -100,6 +100,8 @@ def extend(
 def leftovers(session: Session, relation: str, schema: TableSchema, options: SchemaOptions) -> Inference:
     """What the columns of `relation` do not hold, and how many values they and the maps above them do."""
     inference = Inference(options)
+    if session.value(f"SELECT count(_rescued) FROM {relation}") == 0:
+        return inference
     maps = _maps(schema)
     flags = "".join(f", {condition}" for condition in maps.values())
     cursor = session.con.cursor()

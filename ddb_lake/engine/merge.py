@@ -40,7 +40,8 @@ class MergeInput:
 
     `fresh`: records not yet applied. `changelog`: all records. `current`: living rows with `file_path`, `pos`,
     `_key`, `_key_hash`, `_changed_at`, `_source`. `tombstones`: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
-    `horizon_us`: records at or before it never win. `simple`: the records' times alone order them (no Streams, no
+    `horizon_us`: change records at or before it never win. `base_us`: the base's own time; an assertion replaces the
+    base's rows only if it speaks of a later one. Both None without a base. `simple`: the records' times alone order them (no Streams, no
     assertions). `recheck`: decide every key over all its records.
     """
 
@@ -49,9 +50,18 @@ class MergeInput:
     current: str
     tombstones: str
     horizon_us: int | None
+    base_us: int | None
     margin_us: int
     simple: bool
     recheck: bool = False
+
+    @property
+    def standing_over_base(self) -> str:
+        """SQL of whether a record (with `version_us`) can win over the base at all."""
+        if self.horizon_us is None:
+            return "true"
+        asserted = f"epoch_us(asserted_at) > {self.base_us}"
+        return f"CASE WHEN asserted_at IS NULL THEN version_us > {self.horizon_us} ELSE {asserted} END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +88,10 @@ def plan_merge(
 
 
 def _find_touched(session: Session, given: MergeInput) -> None:
-    later = f"WHERE version_us > {given.horizon_us}" if given.horizon_us is not None else ""
     session.con.execute(
         "CREATE OR REPLACE TABLE fresh_ids AS"
         f" SELECT record_id, changed_at, _key, _key_hash, version_us FROM"
-        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) {later}"
+        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) WHERE {given.standing_over_base}"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE touched AS"
@@ -129,7 +138,6 @@ def _decide_over_changelog(
     session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
 ) -> int:
     """Decide `undecided` keys over all their records; gives how many needed the image chain."""
-    later = f"AND version_us > {given.horizon_us}" if given.horizon_us is not None else ""
     session.con.execute(
         "CREATE OR REPLACE TABLE candidates AS"
         " SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number, c.asserted_at,"
@@ -138,7 +146,7 @@ def _decide_over_changelog(
         " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
         " ELSE c.version_us END AS effective_us"
         f" FROM (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.changelog}) c"
-        f" SEMI JOIN undecided u ON c._key_hash = u._key_hash AND c._key = u._key WHERE true {later}"
+        f" SEMI JOIN undecided u ON c._key_hash = u._key_hash AND c._key = u._key WHERE {given.standing_over_base}"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE top AS SELECT * FROM"

@@ -217,7 +217,9 @@ class Projection:
             return f"CASE WHEN regexp_full_match({raw}, '{_BASE64}') THEN from_base64({raw}) END"
         if column.tag == "BS":
             every = f"list_bool_and(list_transform({raw}, lambda x: regexp_full_match(x, '{_BASE64}')))"
-            return f"CASE WHEN {every} THEN list_transform({raw}, lambda x: from_base64(x)) END"
+            return (
+                f"CASE WHEN coalesce({every}, len({raw}) = 0) THEN list_transform({raw}, lambda x: from_base64(x)) END"
+            )
         if column.tag == "NS" and column.type != "list<string>":
             inner = sql_type(column.type[5:-1])
             text = _as_text(f"TRY_CAST(x AS {inner})", column.type[5:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -60,6 +61,10 @@ class LakeCatalog:
             self._catalog = None
 
     @property
+    def _database(self) -> Path:
+        return Path(self.warehouse) / "catalog.db"
+
+    @property
     def kind(self) -> str:
         """The catalog's type: as configured, else `sql` for a local warehouse and `glue` for one on S3."""
         return self.settings.catalog.type or ("sql" if self.is_local else "glue")
@@ -72,7 +77,9 @@ class LakeCatalog:
         return self._catalog
 
     def table(self, name: str) -> Table | None:
-        """The Iceberg table of that name as it is now, or None."""
+        """The Iceberg table of that name as it is now, or None. Makes nothing."""
+        if self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists():
+            return None
         try:
             return self.catalog.load_table(self.identifier(name))
         except NoSuchTableError:
@@ -86,6 +93,8 @@ class LakeCatalog:
         properties: Mapping[str, str] | None = None,
     ) -> Table:
         """Create a table, or open it if another writer just did."""
+        with contextlib.suppress(NamespaceAlreadyExistsError):
+            self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace)
         try:
             return self.catalog.create_table(
                 self.identifier(name),
@@ -118,16 +127,12 @@ class LakeCatalog:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if self.is_local:
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
-            properties["uri"] = settings.uri or f"sqlite:///{self.warehouse}/catalog.db"
+            properties["uri"] = settings.uri or f"sqlite:///{self._database}"
         elif settings.uri:
             properties["uri"] = settings.uri
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
             catalog = load_catalog("ddb_lake", **properties)
-        try:
-            catalog.create_namespace_if_not_exists(settings.namespace)
-        except NamespaceAlreadyExistsError:
-            pass
         return catalog
 
 

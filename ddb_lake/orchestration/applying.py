@@ -71,9 +71,7 @@ class Applying:
         self._name = assets.table.name
         self._current = assets.key("current")
         self._selected = context.selected_asset_keys
-        self._checks = {
-            check.name for check in context.selected_asset_check_keys if check.asset_key == self._current
-        }
+        self._checks = {check.name for check in context.selected_asset_check_keys if check.asset_key == self._current}
         self._before = self._last_columns() if SCHEMA in self._checks else None
 
     def run(self, config: ApplyConfig) -> Iterator[Event]:

@@ -53,11 +53,12 @@ def _yaml_model(settings: type[Settings]) -> type[BaseModel]:
         default = ... if field.is_required() else None
         described = Field(default, alias=field.alias, description=field.description)
         fields[name] = (_or_template(field.rebuild_annotation()), described)
+    rules: Any = model_validator(mode="after")(_rules_of(settings))
     model: type[BaseModel] = create_model(
         f"{settings.__name__}Attributes",
         __base__=YamlAttributes,
         __doc__=settings.__doc__,
-        __validators__={"_by_the_rules": model_validator(mode="after")(_rules_of(settings))},
+        __validators__={"_by_the_rules": rules},
         **fields,
     )
     return model

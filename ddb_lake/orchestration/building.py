@@ -60,12 +60,7 @@ def lake_definitions(
 
 def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
     """One process for all its steps: starting one a step would take longer than most steps."""
-    keys = [
-        key
-        for one in tables.values()
-        if len(one.specs) > 2
-        for key in one.keys("snapshot", "changes", "current")
-    ]
+    keys = [key for one in tables.values() if len(one.specs) > 2 for key in one.keys("snapshot", "changes", "current")]
     if not keys:
         return None
     return dg.define_asset_job(
@@ -119,7 +114,7 @@ def _snapshot(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.
 def _current(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=apply_op_name(assets.table.name),
-        specs=[assets.specs[stage] for stage in ("changes", "current") if stage in assets.specs],  # type: ignore[index]
+        specs=[assets.specs[stage] for stage in ("changes", "current") if stage in assets.specs],
         check_specs=current_checks(assets),
         can_subset=True,
         pool=writer_pool(assets.table.name),

@@ -23,7 +23,7 @@ SOURCE_ROWS = "rows_match_source"
 QUARANTINE = "quarantine_empty"
 
 _DESCRIPTIONS = {
-    UP_TO_DATE: "No object that landed longer ago than `max_lag` waits to be applied, and the changelog is in `current`.",
+    UP_TO_DATE: "No object that landed longer ago than `max_lag` waits, and all of the changelog is in `current`.",
     SOURCE_ROWS: "Living rows against DescribeTable's item count, which DynamoDB refreshes about every six hours.",
     QUARANTINE: "Nothing landed that could not be read.",
 }
@@ -31,7 +31,9 @@ _DESCRIPTIONS = {
 
 def check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
     """The specs of a table's checks."""
-    found = [(UP_TO_DATE, "current"), (SOURCE_ROWS, "current")] if "changes" in assets.specs else [(SOURCE_ROWS, "current")]
+    found = (
+        [(UP_TO_DATE, "current"), (SOURCE_ROWS, "current")] if "changes" in assets.specs else [(SOURCE_ROWS, "current")]
+    )
     if "changes" in assets.specs:
         found.append((QUARANTINE, "changes"))
     return [
@@ -73,7 +75,7 @@ def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.A
 
 
 def up_to_date(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
-    """Whether something that landed waits for longer than `max_lag`, or a commit of the changelog is not in `current`."""
+    """Whether nothing landed waits for longer than `max_lag`, and `current` has all of the changelog."""
     places = roots(lake, table)
     waiting = unapplied(lake, table, list(landed(lake, table, places, "window")), places)
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
@@ -89,7 +91,11 @@ def up_to_date(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, A
         said = f"All objects that landed in the last {lookback} are applied."
     if pending:
         said += f" {pending} commits of the changelog are not in current: materialize it."
-    return passed, said, {"lag seconds": round(age_s, 3), "objects waiting": len(waiting.refs), "pending batches": pending}
+    return (
+        passed,
+        said,
+        {"lag seconds": round(age_s, 3), "objects waiting": len(waiting.refs), "pending batches": pending},
+    )
 
 
 def rows_match_source(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.orchestration.metadata import current_metadata
@@ -19,7 +20,7 @@ from ddb_lake.stages.lake import Lake
 class CompactConfig(dg.Config):
     """Which tables to compact (default: all). `force`: even those that need not be."""
 
-    tables: list[str] = []
+    tables: list[str] = Field(default_factory=list)
     force: bool = False
 
 

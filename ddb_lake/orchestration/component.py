@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from ddb_lake.orchestration.loading import LoadConfig, load_snapshot
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
 from ddb_lake.stages.lake import Lake, open_lake
+
+_LOG = logging.getLogger(__name__)
 
 # Aliases, because Dagster would look into the settings for templates of its own; `attributes` does that.
 _Catalog = TypeAliasType("_Catalog", CatalogSettings)
@@ -91,8 +94,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     @contextmanager
     def _open(self, log: Any = None) -> Iterator[Lake]:
         """The open lake; what it warns of goes to the run's log."""
-        warn: Callable[[str], None] = log.warning if log is not None else lambda message: None
-        with open_lake(self.settings, warn=warn) as lake:
+        with open_lake(self.settings, warn=(log or _LOG).warning) as lake:
             yield lake
 
     def _lake_name(self, context: dg.ComponentLoadContext) -> str:

@@ -16,9 +16,9 @@ LONGEST_PAUSE_S = 3600
 
 @dataclass(slots=True)
 class Asked:
-    """Work that was asked for: the digest of the state that called for it, how often, and when last (epoch s)."""
+    """Work that was asked for: the state of the lake then, how often in that state, and when last (epoch s)."""
 
-    digest: str
+    state: str
     tries: int
     at_s: int
 
@@ -35,21 +35,22 @@ class TableMemory:
     quiet: str = ""
     asked: dict[str, Asked] = field(default_factory=dict)
 
-    def may_ask(self, what: str, digest: str, now_s: int) -> bool:
-        """Whether to ask for work now. The same state is asked for again, after ever longer pauses.
+    def may_ask(self, what: str, state: str, now_s: int) -> bool:
+        """Whether to ask for work now. In the state of last time it is asked for again after ever longer pauses:
 
-        It is still there because its run failed, or never came to be.
+        what was asked for has not been done, because its run failed or never came to be.
         """
         before = self.asked.get(what)
-        if before is None or before.digest != digest:
+        if before is None or before.state != state:
             return True
-        return now_s - before.at_s >= min(FIRST_PAUSE_S * 2 ** (before.tries - 1), LONGEST_PAUSE_S)
+        pause_s: int = min(FIRST_PAUSE_S * 2 ** (before.tries - 1), LONGEST_PAUSE_S)
+        return now_s - before.at_s >= pause_s
 
-    def ask(self, what: str, digest: str, now_s: int) -> int:
-        """Note that work is asked for; how often now, for this very state."""
+    def ask(self, what: str, state: str, now_s: int) -> int:
+        """Note that work is asked for; how often now, in this very state."""
         before = self.asked.get(what)
-        tries = before.tries + 1 if before is not None and before.digest == digest else 1
-        self.asked[what] = Asked(digest, tries, now_s)
+        tries = before.tries + 1 if before is not None and before.state == state else 1
+        self.asked[what] = Asked(state, tries, now_s)
         return tries
 
 
@@ -88,7 +89,7 @@ class SensorMemory:
 
 
 def _packed(table: TableMemory) -> list[Any]:
-    asked = {what: [one.digest, one.tries, one.at_s] for what, one in table.asked.items()}
+    asked = {what: [one.state, one.tries, one.at_s] for what, one in table.asked.items()}
     return [table.window_at_s, table.all_at_s, table.quiet, asked]
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.planning import digest
+from ddb_lake.lake.state import ChangesState
 from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
 from ddb_lake.orchestration.memory import SensorMemory, TableMemory
 from ddb_lake.stages.compact import needs_compaction
@@ -97,28 +98,33 @@ class Planner:
                 resume_at = name
                 break
             try:
-                self._plan.work += self._table(self._lake.table(name))
+                self._table(self._lake.table(name))
             except OutOfTimeError:
                 resume_at = name
                 break
-            except Exception as error:  # one table's fault must not keep the others waiting; the caller tells it
-                self._plan.failed[name] = error
             self._plan.looked_at += 1
         self._memory.resume_at = resume_at
         return self._plan
 
-    def _table(self, table: TableSettings) -> list[Work]:
+    def _table(self, table: TableSettings) -> None:
         memory = self._memory.of(table.name)
         scope = self._scope(memory)
-        found = list(self._loads(table, memory)) if scope != "near" else []
-        if table.changes is not None and table.name not in self._busy.applying:
-            found += self._applies(table, memory, scope)
+        self._try(table, self._applies(table, memory, scope))
         if scope != "near":
-            found += self._compaction(table, memory)
+            self._try(table, self._loads(table, memory))
+            self._try(table, self._compaction(table, memory))
             memory.window_at_s = self._now_s
         if scope == "all":
             memory.all_at_s = self._now_s
-        return found
+
+    def _try(self, table: TableSettings, found: Iterator[Work]) -> None:
+        """Plan one kind of work. A fault in it must keep neither the others nor other tables waiting."""
+        try:
+            self._plan.work += found
+        except OutOfTimeError:
+            raise
+        except Exception as error:  # whatever it is, it is this table's; the caller tells it
+            self._plan.failed.setdefault(table.name, error)
 
     def _scope(self, memory: TableMemory) -> Scope:
         if self._now_s - memory.all_at_s >= ALL_EVERY_S:
@@ -148,13 +154,15 @@ class Planner:
     # --- landed objects
 
     def _applies(self, table: TableSettings, memory: TableMemory, scope: Scope) -> Iterator[Work]:
+        if table.changes is None or table.name in self._busy.applying:
+            return
         places = roots(self._lake, table)
         try:
             refs = list(dict.fromkeys(self._in_time(landed(self._lake, table, places, scope), scope)))
         except OutOfTimeError:
             if self._plan.looked_at:
                 raise  # the next tick begins with this table and has all its time
-            yield from self._ask(table, memory, scope, Arrivals(strays=1), "too much has landed to list in a tick")
+            yield from self._ask(table, memory, Arrivals(strays=1), "too much has landed to list in a tick")
             return
         self._plan.listed += len(refs)
         seen = digest(_marks(refs))
@@ -163,9 +171,8 @@ class Planner:
         arrivals = unapplied(self._lake, table, refs, places)
         if arrivals.refs:
             reason = f"{len(arrivals.refs)} landed objects are not applied"
-            yield from self._ask(table, memory, scope, arrivals, reason)
+            yield from self._ask(table, memory, arrivals, reason)
             return
-        memory.asked.pop(f"apply {scope}", None)
         if scope == "near":
             memory.quiet = seen
 
@@ -176,17 +183,22 @@ class Planner:
             yield ref
 
     def _ask(
-        self, table: TableSettings, memory: TableMemory, scope: Scope, arrivals: Arrivals, reason: str
+        self, table: TableSettings, memory: TableMemory, arrivals: Arrivals, reason: str
     ) -> Iterator[Work]:
         """Ask for the first stretch of hours; what lies after it is asked for when that is done."""
-        hours = _first_stretch(arrivals.hours)
-        marks = arrivals.refs if arrivals.strays else arrivals.of_hours(hours)
-        mark = digest([*_marks(marks), str(arrivals.strays)])
-        what = f"apply {scope}"
-        if memory.may_ask(what, mark, self._now_s):
-            tries = memory.ask(what, mark, self._now_s)
+        state = self._changelog_state(table)
+        if memory.may_ask("apply", state, self._now_s):
+            hours = _first_stretch(arrivals.hours)
+            marks = arrivals.refs if arrivals.strays else arrivals.of_hours(hours)
+            mark = digest([*_marks(marks), f"strays {arrivals.strays}", f"changelog {state}"])
+            tries = memory.ask("apply", state, self._now_s)
             this_hour = self._now.replace(minute=0, second=0, microsecond=0)
             yield Work(table.name, "apply", reason, mark, tries, hours or (this_hour,), arrivals.strays > 0)
+
+    def _changelog_state(self, table: TableSettings) -> str:
+        """Which commit the changelog is at: while that stays the same, a run that was asked for has done nothing."""
+        changes = self._lake.changes(table.name)
+        return str(ChangesState.from_properties(changes.properties).batch) if changes is not None else "none"
 
 
 def _first_stretch(hours: Sequence[datetime]) -> tuple[datetime, ...]:

@@ -98,7 +98,7 @@ class Requests:
             run_key=f"{self._lake}/compact/{_state(work)}",
             job_name=compact_job_name(self._lake),
             run_config={"ops": {COMPACT_OP: {"config": config}}},
-            tags=self._tags(work),
+            tags={**self._tags(work), REASON_TAG: "compact " + "; ".join(f"{one.table}: {one.reason}" for one in work)},
         )
 
     def _tags(self, work: Sequence[Work]) -> dict[str, str]:

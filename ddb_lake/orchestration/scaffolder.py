@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 from pydantic import BaseModel, Field
 
-from ddb_lake.cli.init import starter
+_STARTER = """\
+type: {type}
+
+attributes:
+  # A folder, file:// or s3://bucket/prefix. From the environment: "{{{{ env.DDB_LAKE_WAREHOUSE }}}}"
+  warehouse: {warehouse}
+  # catalog: {{type: glue}}              # default: SQLite beside a local warehouse, glue for one on S3; or rest
+  tables:
+    - name: {table}
+      key: {key}
+      {export}
+      {changes}
+      # source: {{region: eu-west-1, role_arn: ...}}   # default: the standard AWS variables
+      # columns: {{amount: "decimal(38,2)", payload: json}}
+      # checks: {{max_lag: 30m, count_tolerance: 0.05}}
+  # translation:                        # what Dagster is told of each asset; knows {{{{ table }}}} and {{{{ stage }}}}
+  #   owners: ["team:data"]
+  #   key_prefix: aws
+"""
+_EXPORT = 'export: {{bucket: {}, schedule: "0 3 * * 0"}}'
+_CHANGES = "changes: {{uri: {}}}"
 
 
 class ScaffoldParams(BaseModel):
@@ -19,7 +41,7 @@ class ScaffoldParams(BaseModel):
 
 
 class LakeScaffolder(dg.Scaffolder[ScaffoldParams]):
-    """Writes the same starter as `ddb-lake init`."""
+    """Writes a starter with comments."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[ScaffoldParams]:
@@ -31,9 +53,22 @@ class LakeScaffolder(dg.Scaffolder[ScaffoldParams]):
         if request.scaffold_format == "python":
             dg.scaffold_component(request, {})
             return
-        params = request.params
-        key = tuple(name.strip() for name in params.key.split(",") if name.strip())
-        text = starter(params.table, key, params.warehouse, params.export_bucket, params.changes_uri)
+        text = starter(request.type_name, request.params)
         path = request.target_path / "defs.yaml"
         with path.open("a" if request.append else "w", encoding="utf-8") as file:
             file.write(f"---\n{text}" if request.append else text)
+
+
+def starter(type_name: str, params: ScaffoldParams) -> str:
+    """The text of a starter defs.yaml. Values are written as JSON, which is YAML."""
+    key = [name.strip() for name in params.key.split(",") if name.strip()]
+    export = _EXPORT.format(json.dumps(params.export_bucket or "my-exports"))
+    changes = _CHANGES.format(json.dumps(params.changes_uri or "s3://my-landing/orders/"))
+    return _STARTER.format(
+        type=type_name,
+        warehouse=json.dumps(params.warehouse),
+        table=json.dumps(params.table),
+        key=json.dumps(key),
+        export=export if params.export_bucket else f"# {export}   # for full exports",
+        changes=changes if params.changes_uri else f"# {changes}   # where Firehose delivers",
+    )

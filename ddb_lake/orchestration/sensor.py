@@ -64,11 +64,11 @@ def planning_sensor(
 def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
     """Log the tables that could not be looked at; gives the reason to say when nothing is asked for.
 
-    Raises the first fault if no table could be looked at and the fault is one that somebody must mend.
+    Raises the first fault if there is one in every table, nothing is to be asked for, and somebody must mend it.
     """
     for table, error in plan.failed.items():
         context.log.error(f"{table}: {_said(error)}")
-    if plan.failed and len(plan.failed) == plan.looked_at:
+    if plan.failed and len(plan.failed) == plan.looked_at and not plan.work:
         first = next(iter(plan.failed.values()))
         if all(is_unreachable(error) for error in plan.failed.values()):
             return f"AWS cannot be asked: {_said(first)}"

@@ -125,9 +125,7 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
         yield "region", table.source.region
 
 
-def table_assets(
-    table: TableSettings, get_asset_spec: Callable[[LakeAsset], dg.AssetSpec]
-) -> TableAssets:
+def table_assets(table: TableSettings, get_asset_spec: Callable[[LakeAsset], dg.AssetSpec]) -> TableAssets:
     """The specs of a table's assets, with dependencies on the keys that `get_asset_spec` gives."""
     found: dict[Stage, dg.AssetSpec] = {}
     renamed: dict[dg.AssetKey, dg.AssetKey] = {}

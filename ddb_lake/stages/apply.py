@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.errors import CheckFailed
 from ddb_lake.stages.current import CurrentResult, update_current
 from ddb_lake.stages.ingest import IngestResult, ingest, unseen
 from ddb_lake.stages.lake import Lake
@@ -39,7 +40,8 @@ def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
     """Take the objects at and below `uris` into the changelog, then bring `current` up to it.
 
     Records that name another configured table go to that table; those that name none go to `table`. Objects named
-    twice or ingested before change nothing. Raises UsageError for a local path that does not exist.
+    twice or ingested before change nothing. Raises UsageError for a local path that does not exist, CheckFailed if
+    `current` of a table cannot take its records; all others are up to date then, and the changelogs have everything.
     """
     lake.table(table)
     refs = list({ref.uri: ref for uri in uris for ref in lake.objects.list(uri)}.values())
@@ -50,6 +52,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
     """`apply_objects` for objects already listed."""
     started = time.monotonic()
     results: dict[str, IngestResult] = {}
+    current = _Current(lake)
     others: Counter[str] = Counter()
     done = fresh_objects = 0
     for group in groups(refs):
@@ -62,13 +65,16 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
                 others += staged.other_tables
                 if table not in staged.tables:  # the ledger must name an object even if nothing of it was ours
                     staged.tables[table] = StagedTable.empty(session.folder)
-                # `table` last: once its ledger names an object, every other table has its share of it
+                # `table` last: once its ledger names an object, every other table has its share of it, in `current` too
                 for name, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == table):
                     found = ingest(lake, session, name, rows, staged.objects, reader.keys.get(name, ()))
                     results[name] = results[name] + found if name in results else found
+                    if name != table:
+                        current.update(name)
         done += len(group)
         lake.progress(f"{table}: objects ingested", done, len(refs))
-    current = {name: update_current(lake, name) for name in sorted({table, *results})}
+    current.update(table)
+    current.raise_failure()
     return ApplyResult(
         table,
         objects=len(refs),
@@ -79,9 +85,32 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         quarantined=sum(r.quarantined for r in results.values()),
         other_tables=dict(others),
         tables=results,
-        current=current,
+        current=current.results,
         seconds=time.monotonic() - started,
     )
+
+
+class _Current:
+    """Brings tables' `current` up to date. What one table's rows refuse does not keep the others waiting."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._failure: CheckFailed | None = None
+        self.results: dict[str, CurrentResult] = {}
+
+    def update(self, name: str) -> None:
+        """Apply to `current` what the changelog has and it has not."""
+        try:
+            found = update_current(self._lake, name)
+        except CheckFailed as failure:
+            self._failure = self._failure or failure
+        else:
+            self.results[name] = self.results[name] + found if name in self.results else found
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self._failure is not None:
+            raise self._failure
 
 
 def _routes(lake: Lake) -> dict[str, str]:

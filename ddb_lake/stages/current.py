@@ -51,6 +51,18 @@ class CurrentResult:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
+    def __add__(self, later: CurrentResult) -> CurrentResult:
+        return replace(
+            later,
+            changed=self.changed + later.changed,
+            upserted=self.upserted + later.upserted,
+            removed=self.removed + later.removed,
+            late=self.late + later.late,
+            ties=self.ties + later.ties,
+            seconds=self.seconds + later.seconds,
+            notes=(*self.notes, *later.notes),
+        )
+
 
 def update_current(lake: Lake, name: str) -> CurrentResult:
     """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it."""
@@ -112,6 +124,7 @@ def _apply(
         current=_living_rows(table, held.schema),
         tombstones=held.tombstones.sql(TOMBSTONE_COLUMNS),
         horizon_us=horizon,
+        base_us=held.base.export_us if held.base else None,
         margin_us=settings.margin_us,
         simple=set(log.sources) <= {"time"},
         recheck=moved,

@@ -77,6 +77,7 @@ def _dump_as_of(lake: Lake, name: str, table: Table, as_of_us: int) -> Iterator[
                 current=NO_ROWS,
                 tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
                 horizon_us=horizon,
+                base_us=base.export_us if base else None,
                 margin_us=settings.margin_us,
                 simple=set(log.sources) <= {"time"},
                 recheck=True,

@@ -318,6 +318,7 @@ class _Loading:
             current=keyed_rows_sql(metadata.schema(), state.schema, self._written),
             tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
             horizon_us=horizon,
+            base_us=self.export.summary.as_of_us,
             margin_us=self.settings.margin_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.objects import read_object
-from ddb_lake.core.records import Rejected
 from ddb_lake.engine.connection import Session
+from ddb_lake.engine.sql import literal
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.ingest import ingest, until_committed
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedTable, bytes_hash
+from ddb_lake.stages.read import GroupReader, StagedGroup, StagedTable, bytes_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +80,33 @@ def replay_quarantine(lake: Lake, name: str) -> ReplayResult:
     lake.table(name)
     with lake.session() as session:
         entries = session.rows(f"SELECT quarantine_id, raw, object FROM {_entries(lake, name)} ORDER BY quarantine_id")
-        key_names = lake.key(name) or None
-        good = [row for row in entries if _readable(row[1], key_names)]
+        if not entries:
+            return ReplayResult(name, 0, 0, 0, 0)
+        reader = GroupReader(session.folder, name, {t.source_name: t.name for t in lake.settings.tables}, lake.key)
+        staged = reader.read((_ref(entry), entry[1]) for entry in entries)
+        mended = _mended(session, staged)
         new = duplicates = 0
-        if good:
-            reader = GroupReader(session.folder, name, {t.source_name: t.name for t in lake.settings.tables}, lake.key)
-            staged = reader.read((_ref(row), row[1]) for row in good)
-            staged.tables.setdefault(name, StagedTable.empty(session.folder))
-            for table, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == name):
-                found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
-                new, duplicates = new + found.new, duplicates + found.duplicates
-            until_committed(lambda: _release(lake, session, name, [row[0] for row in good]))
-    for table in {name, *(staged.tables if good else ())}:
+        for table, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == name):
+            rows.quarantine = StagedTable.empty(session.folder).quarantine  # what is still undecodable is there already
+            found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
+            new, duplicates = new + found.new, duplicates + found.duplicates
+        released = [entries[number][0] for number in sorted(mended)]
+        if released:
+            until_committed(lambda: _release(lake, session, name, released))
+    for table in {name, *staged.tables}:
         update_current(lake, table)
-    return ReplayResult(name, len(good), len(entries) - len(good), new, duplicates)
+    return ReplayResult(name, len(released), len(entries) - len(released), new, duplicates)
+
+
+def _mended(session: Session, staged: StagedGroup) -> set[int]:
+    """Numbers of the entries that gave records of configured tables, and nothing that is still rejected."""
+    given: set[int] = set()
+    rejected: set[int] = set()
+    for rows in staged.tables.values():
+        for numbers, stage in ((given, rows.changes), (rejected, rows.quarantine)):
+            found = session.rows(f"SELECT DISTINCT _object FROM read_parquet({literal(str(stage.path))})")
+            numbers.update(number for (number,) in found)
+    return given - rejected
 
 
 def _entries(lake: Lake, name: str) -> str:
@@ -105,12 +116,6 @@ def _entries(lake: Lake, name: str) -> str:
         return f"(SELECT {empty}, now()::TIMESTAMP AS quarantined_at WHERE false)"
     live = live_files(table)
     return scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
-
-
-def _readable(raw: bytes, key_names: tuple[str, ...] | None) -> bool:
-    """Whether all that the bytes hold are records now."""
-    outcomes = Counter(isinstance(found.outcome, Rejected) for found in read_object(raw, key_names=key_names))
-    return outcomes[True] == 0 and outcomes[False] > 0
 
 
 def _ref(row: tuple[str, bytes, str]) -> ObjectRef:
@@ -126,7 +131,9 @@ def _release(lake: Lake, session: Session, name: str, identifiers: list[str]) ->
     rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
     session.con.register("released", pa.table({"i": identifiers}))
     writer = FileWriter.for_table(session.con, table)
-    deletes = writer.write_deletes(f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN released r ON r.i = q.quarantine_id")
+    deletes = writer.write_deletes(
+        f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN released r ON r.i = q.quarantine_id"
+    )
     commit = Commit(table)
     commit.snapshot(Delta(deletes=deletes))
     commit.run()

@@ -49,7 +49,9 @@ def run_query(lake: Lake, sql: str) -> Iterator[QueryResult]:
             if type(error).__module__.startswith(("duckdb", "_duckdb")):
                 raise UsageError(str(error)) from error
             raise
-        described = result.description or []
+        if result is None or not result.description:
+            raise UsageError("no statement that gives rows; write a SELECT")
+        described = result.description
         yield QueryResult(tuple(d[0] for d in described), tuple(str(d[1]) for d in described), session.con)
 
 

@@ -56,7 +56,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             quarantined=quarantined,
             first_change_us=log.first_change_us,
             last_change_us=log.last_change_us,
-            pending_batches=log.batch,
+            pending_batches=log.batch if log.records else 0,
             objects=log.ledger.rows,
         )
     state = CurrentState.from_properties(table.properties)

@@ -70,7 +70,7 @@ def landed(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[Obje
     """Landed change objects: of the look-back window where keys are laid out by hour, else all of them."""
     assert table.changes is not None, "the caller has looked"
     for uri in (table.changes.uri, table.changes.errors_uri):
-        if uri is None:
+        if uri is None or not lake.objects.reachable(uri):
             continue
         if full or table.changes.layout == "flat":
             yield from lake.objects.list(uri)

@@ -33,10 +33,10 @@ def test_show_streams_more_rows_than_it_samples(capsys: pytest.CaptureFixture[st
 
 def test_show_fits_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("COLUMNS", "30")
     show(["id", "note", "further", "last"], [(1, "日本語のとても長いテキスト", "x" * 50, "y" * 50)])
     *lines, hidden = capsys.readouterr().out.splitlines()
-    assert all(width(line.replace("\x1b[1m", "").replace("\x1b[0m", "")) <= 24 for line in lines)
+    assert all(width(line.replace("\x1b[1m", "").replace("\x1b[0m", "")) <= 30 for line in lines)
     assert lines[-1].count("…") == 2
     assert hidden == "(no room for: last)"
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ddb_lake.core.objects import DamagedObjectError, decompress, read_object
 from ddb_lake.core.records import Rejected
 from ddb_lake.errors import UndecodableError
+from ddb_lake.sandbox.compression import compression
 from ddb_lake_tests import forms
 from ddb_lake_tests.core.numbered import RECORDS, make, numbers, rejected
 
@@ -36,6 +37,20 @@ def hadoop_snappy(content: bytes, block_bytes: int = 700, chunk_bytes: int = 300
     return b"".join(out)
 
 
+JAVA_HEADER = b"\x82SNAPPY\x00" + (1).to_bytes(4, "big") * 2
+
+
+def java_snappy(*contents: bytes) -> bytes:
+    """One stream of snappy-java, each of `contents` a block."""
+    blocks = [bytes(cramjam.snappy.compress_raw(content)) for content in contents]
+    return JAVA_HEADER + b"".join(len(block).to_bytes(4, "big") + block for block in blocks)
+
+
+def java_snappy_streams(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return java_snappy(content[:middle] or b" ") + JAVA_HEADER + java_snappy(content[middle:] or b" ")
+
+
 def gzip_members(content: bytes) -> bytes:
     middle = len(content) // 2
     return gzip.compress(content[:middle]) + gzip.compress(b"") + gzip.compress(content[middle:])
@@ -50,6 +65,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "snappy, framed": lambda content: bytes(cramjam.snappy.compress(content)),
     "snappy, raw": lambda content: bytes(cramjam.snappy.compress_raw(content)),
     "snappy, hadoop": hadoop_snappy,
+    **{f"firehose, {name}": compression(name).compress for name in ("GZIP", "ZIP", "Snappy", "HADOOP_SNAPPY")},
 }
 
 
@@ -192,6 +208,43 @@ def test_truncated_hadoop_snappy_yields_the_blocks_before_and_one_rejected() -> 
     for cut in (whole[:-5], whole + b"\x00\x00", whole + b"\x00\x00\x00\x09"):
         assert numbers(cut)[0] == 0
         assert "Hadoop Snappy" in rejected(cut)[-1].reason
+
+
+def test_several_streams_of_snappy_java_in_one_object_are_all_read() -> None:
+    content = b"\n".join(RECORDS)
+    assert decompress(java_snappy_streams(content)) == content
+
+
+def test_damaged_block_of_snappy_java_does_not_cost_the_others() -> None:
+    whole = bytearray(java_snappy(*RECORDS))
+    second = len(java_snappy(RECORDS[0]))
+    whole[second + 4 : second + 7] = b"\xff\xff\xff"  # a size that no block of this length can have
+    assert numbers(bytes(whole)) == [0, 2, 3, -1]
+    assert f"the block at byte {second} is wrong" in rejected(bytes(whole))[-1].reason
+
+
+@pytest.mark.parametrize("lost", range(1, 40))
+def test_truncated_snappy_java_yields_the_blocks_before_and_one_rejected(lost: int) -> None:
+    whole = java_snappy(*RECORDS)
+    assert numbers(whole[:-lost]) == [0, 1, 2, -1]
+    assert "truncated" in rejected(whole[:-lost])[-1].reason
+
+
+@pytest.mark.parametrize("size", range(8, 16))
+def test_truncated_header_of_snappy_java_is_one_rejected(size: int) -> None:
+    assert numbers(JAVA_HEADER[:size]) == [-1]
+    assert numbers(java_snappy(RECORDS[0]) + JAVA_HEADER[:size]) == [0, -1]
+
+
+def test_size_beyond_the_object_in_snappy_java_is_one_rejected() -> None:
+    assert numbers(java_snappy(RECORDS[0]) + b"\xff\xff\xff\xff" + RECORDS[1]) == [0, -1]
+
+
+def test_snappy_java_that_claims_a_huge_size_is_not_believed() -> None:
+    block = b"\xff\xff\xff\xff\x0f" + bytes(cramjam.snappy.compress_raw(RECORDS[1]))[2:]  # 4 GiB in 200 bytes
+    whole = java_snappy(RECORDS[0]) + len(block).to_bytes(4, "big") + block
+    assert numbers(whole) == [0, -1]
+    assert "wrong" in rejected(whole)[-1].reason
 
 
 @pytest.mark.parametrize(

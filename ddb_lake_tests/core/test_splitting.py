@@ -104,9 +104,15 @@ GARBAGE = [
     b"[" * 2000,
 ]
 
+MAGICS = (
+    b"\x1f\x8b\x08", b"PK\x03\x04", b"PK\x05\x06", b"\xff\x06\x00\x00sNaPpY", b"\x82SNAPPY\x00",
+    b"\xe0\x01\x00\xea", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00",
+)  # fmt: skip
+"""An object that begins with one of these is compressed or foreign, and if it is not goes to quarantine as a whole."""
+
 garbage = st.one_of(
     st.sampled_from(GARBAGE),
-    st.binary(max_size=12),
+    st.binary(max_size=12).filter(lambda text: not text.startswith(MAGICS)),
     st.integers(1, len(RECORDS[0]) - 1).map(lambda size: RECORDS[0][:size]),
     st.integers(1, len(RECORDS[0]) - 1).map(lambda size: RECORDS[0][size:]),
 )

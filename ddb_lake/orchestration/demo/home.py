@@ -1,0 +1,115 @@
+"""Where a demo lives: a folder with its lake, its DAGSTER_HOME and its configuration, and the environment for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+
+from ddb_lake.aws.session import session
+from ddb_lake.config import LakeSettings, load_settings
+from ddb_lake.errors import UsageError
+from ddb_lake.orchestration.component import DynamoDBLakeComponent
+
+EXPORT_BUCKET = "ddb-lake-demo-exports"
+LANDING_BUCKET = "ddb-lake-demo-landing"
+TABLE = "orders"
+
+_MARK = ".ddb-lake-demo"
+_FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_CA_BUNDLE")
+"""Variables of the surroundings that would lead away from the stand-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoHome:
+    """The folder of a demo."""
+
+    folder: Path
+
+    @property
+    def lake(self) -> Path:
+        """The warehouse."""
+        return self.folder / "lake"
+
+    @property
+    def dagster(self) -> Path:
+        """The DAGSTER_HOME."""
+        return self.folder / "dagster"
+
+    @property
+    def config(self) -> Path:
+        """The lake's configuration, for the command line."""
+        return self.folder / "ddb_lake.yaml"
+
+    def clear(self) -> None:
+        """Remove what an earlier demo left, and begin anew. Raises UsageError if it is not a demo's."""
+        ours = [self.lake, self.dagster]
+        if any(path.exists() for path in ours) and not (self.folder / _MARK).exists():
+            raise UsageError(f"{self.folder} has a lake or a dagster folder that no demo made; choose another folder")
+        for path in ours:
+            shutil.rmtree(path, ignore_errors=True)
+        self.dagster.mkdir(parents=True)
+        (self.folder / _MARK).touch()
+        self.write_settings()
+
+    def write_settings(self) -> None:
+        """Write dagster.yaml and the configuration."""
+        self.dagster.mkdir(parents=True, exist_ok=True)
+        (self.dagster / "dagster.yaml").write_bytes(_shipped("dagster.yaml"))
+        text = _shipped("demo/lake.yaml").decode()
+        self.config.write_text(text.replace(_WAREHOUSE, str(self.lake.resolve())), encoding="utf-8")
+
+    def settings(self) -> LakeSettings:
+        """The lake's settings."""
+        return load_settings(self.config)
+
+    def environment(self) -> dict[str, str]:
+        """What points Dagster and this deployment's definitions at the folder."""
+        return {
+            "DAGSTER_HOME": str(self.dagster.resolve()),
+            "DDB_LAKE_WAREHOUSE": str(self.lake.resolve()),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
+
+_WAREHOUSE = "{{ env('DDB_LAKE_WAREHOUSE', '.demo/lake') }}"
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files("ddb_lake.orchestration").joinpath(name).read_bytes()
+
+
+@contextmanager
+def surroundings(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables, and none that lead to the real AWS, for the length of a block."""
+    before = dict(os.environ)
+    for name in _FOREIGN:
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    session.cache_clear()  # sessions keep the credentials they were made with
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        session.cache_clear()
+
+
+def demo_definitions() -> dg.Definitions:
+    """The definitions of the demo's lake: this deployment's own, or the same made here if they are not installed."""
+    if (Path(__file__).parents[2] / "defs" / "lake" / "defs.yaml").is_file():
+        from ddb_lake.definitions import defs
+
+        return defs()
+    import yaml
+
+    attributes = yaml.safe_load(_shipped("demo/lake.yaml"))["attributes"]
+    component = DynamoDBLakeComponent.resolve_from_dict(attributes)
+    return dg.build_defs_for_component(component)

@@ -1,0 +1,267 @@
+"""G6 with two writers: whatever runs at once, one re-plans, nothing is lost or doubled, and the readers agree.
+
+Two threads with a lake handle each plan against one snapshot and are held until both want to commit; a few tests use
+processes and leave it to chance. The catalog is SQLite.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from ddb_lake.config import parse_settings
+from ddb_lake.errors import CommitConflict
+from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.commit import Commit
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.lake import open_lake
+from ddb_lake.stages.status import table_status
+from ddb_lake_tests.integration.contents import faults, missing_files, small_scenario
+from ddb_lake_tests.integration.faults import Job, Step, ended
+from ddb_lake_tests.integration.readers import assert_readers_agree
+from ddb_lake_tests.simulator import write
+
+LONGEST_WAIT_S = 30
+
+
+class Ground:
+    """A scenario's stages, and a lake that can be put back to empty or to half of it applied."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenario = small_scenario(seed=1)
+        write(self.scenario, folder)
+        objects = tuple(str(folder / "landing" / key) for key in self.scenario.objects)
+        half = len(objects) // 2
+        self.first, self.second = Step("apply", "orders", objects[:half]), Step("apply", "orders", objects[half:])
+        exports = {e.kind: Step("load", "orders", (str(folder / "exports" / str(n)),)) for n, e in enumerate(self.scenario.exports)}
+        self.load, self.increment = exports["full"], exports["incremental"]
+        self.compact = Step("compact", "orders")
+        self.job = Job(folder / "lake", ({"name": "orders", "key": list(self.scenario.key_names)},))
+        replace(self.job, steps=(self.first,)).run()
+        shutil.copytree(self.job.warehouse, folder / "half")
+
+    def half(self) -> None:
+        """The first half of the objects is applied, nothing is loaded."""
+        shutil.rmtree(self.job.warehouse)
+        shutil.copytree(self.folder / "half", self.job.warehouse)
+
+    def empty(self) -> None:
+        """No lake at all."""
+        shutil.rmtree(self.job.warehouse)
+
+    def run(self, *steps: Step) -> None:
+        """Run steps with a lake handle of their own."""
+        replace(self.job, steps=steps).run()
+
+    def at_once(self, *steps: Step) -> None:
+        """Run each step in a thread with a lake handle of its own."""
+        with ThreadPoolExecutor(len(steps)) as pool:
+            for done in [pool.submit(self.run, step) for step in steps]:
+                done.result()
+
+    def assert_exact(self) -> None:
+        """Once everything has run, the lake has the truth, and all readers say the same."""
+        self.run(self.first, self.second, self.load, self.increment)
+        with self.job.lake() as lake:
+            assert faults(lake, self.scenario) == []
+            assert missing_files(lake, ["orders"]) == set()
+            assert_readers_agree(lake, "orders")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground(tmp_path_factory.mktemp("ground"))
+
+
+@contextmanager
+def held(owner: Any, method: str, concerns: Callable[..., bool], parties: int = 2) -> Iterator[list[CommitConflict]]:
+    """Hold each thread's first call of `method` that `concerns` is true of until `parties` threads are there.
+
+    Yields the conflicts that calls of the method raise.
+    """
+    barrier = threading.Barrier(parties)
+    threads: set[int] = set()
+    conflicts: list[CommitConflict] = []
+    original = getattr(owner, method)
+
+    def waiting(*arguments: Any, **named: Any) -> Any:
+        if concerns(*arguments) and threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            with suppress(threading.BrokenBarrierError):
+                barrier.wait(LONGEST_WAIT_S)
+        try:
+            return original(*arguments, **named)
+        except CommitConflict as conflict:
+            conflicts.append(conflict)
+            raise
+
+    with mock.patch.object(owner, method, waiting):
+        yield conflicts
+    assert len(threads) >= parties, f"only {len(threads)} threads came to {method}"
+
+
+def commits_to(table: str) -> Any:
+    """Both threads have planned their first commit to `table` before one of them commits."""
+    return held(Commit, "run", lambda commit: commit._table.name()[-1] == table)
+
+
+@pytest.mark.parametrize("table", ("orders_quarantine", "orders_changes", "orders"))
+def test_two_applies_of_the_same_objects_at_once_count_them_once(ground: Ground, table: str) -> None:
+    ground.half()
+    with commits_to(table) as conflicts:
+        ground.at_once(ground.second, ground.second)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+@pytest.mark.parametrize("table", ("orders_changes", "orders"))
+def test_two_applies_of_different_objects_at_once_keep_both(ground: Ground, table: str) -> None:
+    ground.empty()
+    with commits_to(table) as conflicts:
+        ground.at_once(ground.first, ground.second)
+    assert len(conflicts) >= 1
+    with ground.job.lake() as lake:
+        status = table_status(lake, "orders")
+    assert (status.changes, status.pending_batches) == (ground.scenario.expected_records, 0)
+    ground.assert_exact()
+
+
+@pytest.mark.parametrize("table", ("orders_changes", "orders"))
+def test_apply_during_compaction_loses_neither(ground: Ground, table: str) -> None:
+    ground.half()
+    with mock.patch("ddb_lake.stages.compact.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
+        ground.at_once(ground.compact, ground.second)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+def test_load_during_apply_loses_neither(ground: Ground) -> None:
+    ground.half()
+    with commits_to("orders") as conflicts:
+        ground.at_once(ground.load, ground.second)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+def test_load_during_compaction_loses_neither(ground: Ground) -> None:
+    ground.half()
+    with commits_to("orders") as conflicts:
+        ground.at_once(ground.load, ground.compact)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+def test_increment_during_load_loses_neither(ground: Ground) -> None:
+    ground.half()
+    with commits_to("orders") as conflicts:
+        ground.at_once(ground.load, ground.increment)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+def test_two_loads_of_one_export_at_once_load_it_once(ground: Ground) -> None:
+    ground.half()
+    with commits_to("orders") as conflicts:
+        ground.at_once(ground.load, ground.load)
+    assert len(conflicts) >= 1
+    with ground.job.lake() as lake:
+        assert len(table_status(lake, "orders").exports) == 1
+    ground.assert_exact()
+
+
+def test_two_compactions_at_once_leave_the_same_rows(ground: Ground) -> None:
+    ground.half()
+    with commits_to("orders") as conflicts:
+        ground.at_once(ground.compact, ground.compact)
+    assert len(conflicts) >= 1
+    ground.assert_exact()
+
+
+@pytest.mark.parametrize("kind", ("load", "apply"))
+def test_two_writers_that_both_make_the_table_keep_what_each_brings(ground: Ground, kind: str) -> None:
+    ground.empty()
+    with ground.job.lake() as lake:
+        lake.catalog.catalog  # noqa: B018  (the catalog itself is made by another test)
+    other = ground.load if kind == "load" else ground.second
+    with held(LakeCatalog, "create", lambda catalog, name, *_: name == "orders"):
+        ground.at_once(ground.first, other)
+    with ground.job.lake() as lake:
+        status = table_status(lake, "orders")
+    assert len(status.exports) == (kind == "load")
+    ground.assert_exact()
+
+
+def test_lake_opened_first_by_several_processes_at_once_is_made_once(ground: Ground) -> None:
+    ground.empty()
+    jobs = [replace(ground.job, steps=(step,)) for step in (ground.first, ground.second, ground.load)]
+    assert [ended(process) for process in [job.start() for job in jobs]] == [0, 0, 0]
+    ground.assert_exact()
+
+
+def test_processes_that_do_everything_at_once_again_and_again_end_exact(ground: Ground) -> None:
+    ground.half()
+    everything = (ground.second, ground.load, ground.increment, ground.first)
+    jobs = [
+        replace(ground.job, steps=everything),
+        replace(ground.job, steps=everything[::-1]),
+        replace(ground.job, steps=(ground.compact,), hasty=False),
+    ]
+    assert [ended(process) for process in [job.start(rounds=3) for job in jobs]] == [0, 0, 0]
+    ground.assert_exact()
+
+
+# --- the catalog is locked
+
+
+def test_catalog_locked_for_a_while_is_waited_for(ground: Ground) -> None:
+    ground.half()
+    uri = f"sqlite:///{ground.job.warehouse}/catalog.db"
+    with sqlite_lock(ground.job.warehouse / "catalog.db") as release:
+        timer = threading.Timer(0.5, release)
+        timer.start()
+        ground.run(ground.second)
+        timer.join()
+    assert uri
+    ground.assert_exact()
+
+
+def test_commit_that_finds_the_catalog_locked_is_planned_again(ground: Ground) -> None:
+    ground.half()
+    refused: list[str] = []
+    with ground.job.lake() as lake:
+        catalog = type(lake.catalog.catalog)
+        original = catalog.commit_table
+
+        def locked_once(self: Any, table: Any, *arguments: Any) -> Any:
+            if table.name()[-1] not in refused:
+                refused.append(table.name()[-1])
+                raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
+            return original(self, table, *arguments)
+
+        with mock.patch.object(catalog, "commit_table", locked_once):
+            apply_objects(lake, "orders", ground.second.uris)
+    assert {"orders_changes", "orders"} <= set(refused)
+    ground.assert_exact()
+
+
+@contextmanager
+def sqlite_lock(path: Path) -> Iterator[Callable[[], None]]:
+    """Nobody else may read or write the database until the function that is given is called, from any thread."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield lambda: connection.execute("ROLLBACK") and None
+    finally:
+        connection.close()

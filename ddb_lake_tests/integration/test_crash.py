@@ -1,0 +1,156 @@
+"""G2 and G6 under SIGKILL: a stage that is killed anywhere and run again leaves what it leaves undisturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddb_lake.stages.compact import compact_table
+from ddb_lake_tests.integration.contents import contents, faults, missing_files, small_scenario, stray_files
+from ddb_lake_tests.integration.faults import UNTOLD, Job, Step, ended
+from ddb_lake_tests.integration.readers import assert_readers_agree
+from ddb_lake_tests.simulator import write
+
+OTHER = "orders-other"
+NAMES = ("orders", OTHER)
+STAGES = ("first apply", "load", "second apply", "load of an increment", "compaction")
+
+
+class Course:
+    """Stages run one after the other on a small scenario, with the lake as it was before each of them.
+
+    Iceberg's metadata names files by absolute paths, so a lake is always put back to where it was.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenario = small_scenario(seed=4)
+        write(self.scenario, folder)
+        objects = tuple(str(folder / "landing" / key) for key in self.scenario.objects)
+        half = len(objects) // 2
+        exports = {export.kind: (str(folder / "exports" / str(n)),) for n, export in enumerate(self.scenario.exports)}
+        self.steps = (
+            Step("apply", "orders", objects[:half]),
+            Step("load", "orders", exports["full"]),
+            Step("apply", "orders", objects[half:]),
+            Step("load", "orders", exports["incremental"]),
+            Step("compact", "orders"),
+        )
+        key = list(self.scenario.key_names)
+        self.job = Job(folder / "lake", tuple({"name": name, "key": key} for name in NAMES))
+        self.after = [self._run(number) for number in range(len(self.steps))]
+
+    def _run(self, number: int) -> dict[str, Any]:
+        self.keep(number)
+        replace(self.job, steps=(self.steps[number],)).run()
+        return self.contents()
+
+    def keep(self, number: int) -> None:
+        """Keep the lake as it is before a stage."""
+        self.job.warehouse.mkdir(exist_ok=True)
+        shutil.copytree(self.job.warehouse, self.folder / f"before-{number}")
+
+    def put_back(self, number: int) -> None:
+        """Put the lake back to what it was before a stage."""
+        shutil.rmtree(self.job.warehouse)
+        shutil.copytree(self.folder / f"before-{number}", self.job.warehouse)
+
+    def contents(self) -> dict[str, Any]:
+        """All that the lake holds."""
+        with self.job.lake() as lake:
+            return contents(lake, NAMES)
+
+    @cached_property
+    def everything(self) -> Job:
+        """All stages."""
+        return replace(self.job, steps=self.steps)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
+    return Course(tmp_path_factory.mktemp("course"))
+
+
+def test_stages_without_a_crash_give_the_true_items(course: Course) -> None:
+    course.put_back(len(STAGES) - 1)
+    course.everything.run()
+    with course.job.lake() as lake:
+        assert faults(lake, course.scenario) == []
+        assert_readers_agree(lake, "orders")
+    assert len(course.after[0][OTHER]["changes"]) > 0, "no crash between two tables would be tried"
+
+
+@pytest.mark.parametrize("number", range(len(STAGES)), ids=STAGES)
+def test_stage_killed_after_any_step_and_run_again_leaves_what_it_always_leaves(course: Course, number: int) -> None:
+    job = replace(course.job, steps=(course.steps[number],), hasty=course.steps[number].kind == "compact")
+    course.put_back(number)
+    names = job.points(course.folder / "told")
+    for point in telling_points(names):
+        course.put_back(number)
+        where = f"killed after {names[point - 1] if point else 'nothing'} ({point} of {len(names)})"
+        assert job.killed_after(point), where
+        job.run()
+        assert course.contents() == course.after[number], where
+
+
+def telling_points(names: list[str]) -> list[int]:
+    """The points after which the files lie there and the catalog does not know, those around removals, and the last.
+
+    Whatever is written for a commit lies there at the first kind of point, and so does what was committed before it:
+    all other points leave a state like one of these with fewer orphans. `DDB_LAKE_CRASHES=all` visits them as well.
+    """
+    points = range(len(names) + 1)
+    if os.environ.get("DDB_LAKE_CRASHES") == "all":
+        return list(points)
+    passed = dict(enumerate(names, start=1))
+    removals = [point for point in points if passed.get(point) == "file removed"]
+    chosen = [point for point in points if passed.get(point) == UNTOLD] + removals[:1] + removals[-1:]
+    return sorted({*chosen, len(names)})
+
+
+@pytest.mark.parametrize("number", (1, 2, 4), ids=("load", "second apply", "compaction"))
+def test_orphans_of_a_killed_stage_are_removed_and_no_live_file_is(course: Course, number: int) -> None:
+    course.put_back(number)
+    job = replace(course.job, steps=(course.steps[number],))
+    names = job.points(course.folder / "told")
+    last_written = max(n for n, name in enumerate(names, start=1) if name == UNTOLD)
+    course.put_back(number)
+    assert job.killed_after(last_written)
+    with replace(course.job, hasty=True).lake() as lake:
+        left = list(stray_files(lake, ["orders"]))
+        assert left, "the killed process left nothing behind"
+        compact_table(lake, "orders")
+        assert [path for path in left if Path(path).exists()] == []
+        assert missing_files(lake, NAMES) == set()
+        course.everything.run()
+        assert faults(lake, course.scenario) == []
+        assert_readers_agree(lake, "orders")
+
+
+def test_process_killed_at_random_times_leaves_a_lake_that_ends_exact(course: Course) -> None:
+    rnd = random.Random(2)
+    shutil.rmtree(course.job.warehouse)
+    job = replace(course.everything, hasty=True)
+    killed = 0
+    for _ in range(4):
+        process = job.start(rounds=100)
+        time.sleep(rnd.uniform(0.15, 1.2))
+        process.kill()
+        killed += ended(process) != 0
+        with course.job.lake() as lake:
+            assert missing_files(lake, NAMES) == set()
+            assert_readers_agree(lake, "orders")
+    assert killed == 4
+    job.run()
+    with job.lake() as lake:
+        assert faults(lake, course.scenario) == []
+        assert stray_files(lake, ["orders"]) == set()
+        assert_readers_agree(lake, "orders")

@@ -1,0 +1,166 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster.components.testing import create_defs_folder_sandbox
+
+from ddb_lake import DynamoDBLakeComponent
+from ddb_lake.config import load_settings
+from ddb_lake.orchestration.specs import LakeAsset, TableAssets
+from ddb_lake.stages.lake import Lake
+
+ORDERS: dict[str, Any] = {
+    "name": "orders",
+    "key": ["customer", "order_id"],
+    "export": {"bucket": "exports", "schedule": "0 3 * * 0"},
+    "changes": {"uri": "s3://landing/orders/"},
+}
+
+
+def attributes(*tables: dict[str, Any], **more: Any) -> dict[str, Any]:
+    lake = {"warehouse": "lake", "tables": list(tables or [ORDERS]), **more}
+    return {"type": "ddb_lake.DynamoDBLakeComponent", "attributes": lake}
+
+
+def build(*tables: dict[str, Any], **more: Any) -> dg.Definitions:
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            DynamoDBLakeComponent, defs_path="lake", defs_yaml_contents=attributes(*tables, **more)
+        )
+        with sandbox.load_component_and_build_defs(defs_path=path) as (component, defs):
+            assert isinstance(component, DynamoDBLakeComponent)
+            return defs
+
+
+def keys(defs: dg.Definitions) -> set[str]:
+    return {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+
+
+def test_scaffold_writes_a_starter_that_loads() -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            DynamoDBLakeComponent,
+            defs_path="lake",
+            scaffold_params={"table": "items", "key": "id", "changes_uri": "s3://landing/items/"},
+        )
+        written = load_settings(path / "defs.yaml", {})
+        with sandbox.load_component_and_build_defs(defs_path=path) as (component, defs):
+            assert isinstance(component, DynamoDBLakeComponent)
+            assert component.settings == written
+            assert written.table("items").key == ("id",)
+            assert keys(defs) == {"dynamodb/items", "changes/items", "current/items"}
+
+
+def test_scaffolded_text_is_yaml_whatever_is_asked_for() -> None:
+    from ddb_lake.orchestration.scaffolder import ScaffoldParams, starter
+
+    params = ScaffoldParams(table='t"x', key="a b,ü", warehouse="C:\\lake: #1", export_bucket="e", changes_uri=None)
+    lake = yaml.safe_load(starter("x.Y", params))["attributes"]
+
+    assert lake["warehouse"] == params.warehouse
+    assert lake["tables"][0]["key"] == ["a b", "ü"]
+
+
+def test_table_has_the_assets_its_settings_call_for() -> None:
+    defs = build(
+        ORDERS,
+        {"name": "exported", "key": ["k"], "export": {"bucket": "e"}},
+        {"name": "streamed", "key": ["k"], "changes": {"uri": "s3://landing/streamed/"}},
+        {"name": "by-hand", "key": ["k"]},
+    )
+
+    assert keys(defs) == {
+        *(f"{stage}/orders" for stage in ("dynamodb", "export", "snapshot", "changes", "current")),
+        *(f"{stage}/exported" for stage in ("dynamodb", "export", "snapshot", "current")),
+        *(f"{stage}/streamed" for stage in ("dynamodb", "changes", "current")),
+        *(f"{stage}/by-hand" for stage in ("dynamodb", "current")),
+    }
+
+
+def test_definitions_need_no_resources() -> None:
+    defs = build()
+
+    assert not defs.resources
+    for name in ("lake_sync", "lake_compact", "lake_export_orders", "lake_checks_job"):
+        assert defs.resolve_job_def(name).required_resource_keys <= {"io_manager"}
+
+
+def test_two_lakes_live_in_one_project() -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        for name in ("one", "two"):
+            table = {**ORDERS, "name": name}
+            sandbox.scaffold_component(
+                DynamoDBLakeComponent, defs_path=name, defs_yaml_contents=attributes(table, warehouse=name)
+            )
+        with sandbox.build_all_defs() as defs:
+            dg.Definitions.validate_loadable(defs)
+            assert {sensor.name for sensor in defs.sensors or ()} == {"one_arrivals", "two_arrivals"}
+
+
+def test_translation_changes_what_dagster_is_told() -> None:
+    defs = build(
+        translation={
+            "key_prefix": "aws",
+            "group_name": "lake",
+            "owners": ["team:data"],
+            "tags": {"domain": "{{ table }}-{{ stage }}"},
+        }
+    )
+
+    current = defs.resolve_asset_graph().get(dg.AssetKey(["aws", "current", "orders"]))
+    assert {key.to_user_string() for key in current.parent_keys} == {"aws/snapshot/orders", "aws/changes/orders"}
+    assert (current.group_name, list(current.owners)) == ("lake", ["team:data"])
+    assert current.tags["domain"] == "orders-current"
+    assert current.tags["ddb_lake/table"] == "orders", "translation adds to the tags"
+
+
+def test_get_asset_spec_and_execute_can_be_overridden(tmp_path: Path) -> None:
+    class Mine(DynamoDBLakeComponent):
+        def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
+            spec = super().get_asset_spec(asset)
+            return spec.replace_attributes(key=spec.key.with_prefix("mine"))
+
+        def execute(
+            self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
+        ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+            for result in super().execute(context, lake, assets, config):
+                if isinstance(result, dg.MaterializeResult):
+                    yield result._replace(metadata={**(result.metadata or {}), "mine": True})
+                else:
+                    yield result
+
+    tables: Any = [{"name": "orders", "key": ["k"]}]
+    defs = dg.build_defs_for_component(Mine(warehouse=str(tmp_path), tables=tables))
+    key = dg.AssetKey(["mine", "current", "orders"])
+
+    result = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key}).execute_in_process()
+
+    (event,) = result.asset_materializations_for_node("current__orders")
+    assert event.metadata["mine"].value is True
+    assert {dep.to_user_string() for dep in defs.resolve_asset_graph().get(key).parent_keys} == {"mine/dynamodb/orders"}
+
+
+def test_unknown_attribute_fails_the_load_with_its_place() -> None:
+    with pytest.raises(Exception, match=r"tables\.0\.exprot at .*defs\.yaml:"):
+        build({**ORDERS, "exprot": {}})
+
+
+def test_writers_of_a_table_share_a_pool_and_exports_do_not() -> None:
+    defs = build()
+    pools = {
+        key.to_user_string(): assets.op.pool
+        for assets in defs.resolve_all_asset_specs() and defs.assets or ()
+        if isinstance(assets, dg.AssetsDefinition)
+        for key in assets.keys
+    }
+
+    assert pools["changes/orders"] == pools["current/orders"] == pools["snapshot/orders"] == "ddb_lake_orders"
+    assert pools["export/orders"] == "ddb_lake_export_orders"
+
+
+def test_lake_without_tables_is_nothing() -> None:
+    tables: Any = []
+    assert not dg.build_defs_for_component(DynamoDBLakeComponent(warehouse="w", tables=tables)).assets
