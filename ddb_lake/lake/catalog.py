@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.errors import ConfigError
+from ddb_lake.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +35,10 @@ TABLE_PROPERTIES = {
     "write.metadata.previous-versions-max": "20",
     "commit.retry.num-retries": "0",  # a stale plan must be made again, not committed again
 }
+SQLITE_WAIT_S = 20
+"""How long SQLite waits for the lock of another process before it says `database is locked`."""
+
+OPENING_ATTEMPTS = 5
 _GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
 
 
@@ -130,10 +137,32 @@ class LakeCatalog:
             properties["uri"] = settings.uri or f"sqlite:///{self._database}"
         elif settings.uri:
             properties["uri"] = settings.uri
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _reached():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
+            return _load(properties, settings.namespace)
+
+
+def _load(properties: Mapping[str, Any], namespace: str) -> Catalog:
+    """The catalog with its namespace. Several processes may make a SQL catalog's tables at once: all but one fail."""
+    for attempt in range(1, OPENING_ATTEMPTS + 1):
+        try:
             catalog = load_catalog("ddb_lake", **properties)
-        return catalog
+            catalog.create_namespace_if_not_exists(namespace)
+            return catalog
+        except (OperationalError, IntegrityError):
+            if attempt == OPENING_ATTEMPTS:
+                raise
+            time.sleep(0.05 * attempt)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """A SQL catalog that is locked or away is a matter of time."""
+    try:
+        yield
+    except OperationalError as error:
+        raise TransientError(f"the catalog cannot be used now: {error.orig}") from error
 
 
 def _warehouse(uri: str) -> str:

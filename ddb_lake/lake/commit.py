@@ -32,8 +32,9 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
+from sqlalchemy.exc import OperationalError
 
-from ddb_lake.errors import CommitConflict, CommitStateUnknown
+from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
 
 FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
@@ -205,7 +206,11 @@ class Commit:
             self.transaction.set_properties(dict(properties))
 
     def run(self) -> Table:
-        """Commit. Raises CommitConflict (plan again) or CommitStateUnknown (look before doing anything)."""
+        """Commit.
+
+        Raises CommitConflict or, if the catalog stayed locked, TransientError: plan again. Raises CommitStateUnknown:
+        look before doing anything.
+        """
         assert self._staged_main, "a commit without a snapshot on main would not be noticed by concurrent writers"
         try:
             self.transaction.commit_transaction()
@@ -213,6 +218,10 @@ class Commit:
             raise CommitConflict(str(error)) from error
         except CommitStateUnknownException as error:
             raise CommitStateUnknown(str(error)) from error
+        except OperationalError as error:
+            if "locked" in str(error.orig):  # SQLite says so before it changes anything
+                raise TransientError(f"the catalog is in use: {error.orig}") from error
+            raise CommitStateUnknown(f"the catalog failed: {error.orig}") from error
         return self._table
 
 

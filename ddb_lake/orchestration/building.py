@@ -39,7 +39,7 @@ def lake_definitions(
     assets: list[Any] = []
     for one in tables.values():
         assets.append(one.specs["dynamodb"])
-        assets += _writers(one, open_lake, execute)
+        assets += _writers(lake, one, open_lake, execute)
     checks = lake_checks(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
@@ -72,32 +72,32 @@ def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
     )
 
 
-def _writers(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> Iterator[dg.AssetsDefinition]:
+def _writers(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> Iterator[dg.AssetsDefinition]:
     if "export" in assets.specs:
-        yield _export(assets, open_lake, execute)
-        yield _snapshot(assets, open_lake, execute)
-    yield _current(assets, open_lake, execute)
+        yield _export(lake, assets, open_lake, execute)
+        yield _snapshot(lake, assets, open_lake, execute)
+    yield _current(lake, assets, open_lake, execute)
 
 
-def _export(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     """Waits for hours, so it has a pool of its own and does not keep the table's writers waiting."""
 
     @dg.multi_asset(
-        name=export_op_name(assets.table.name),
+        name=export_op_name(lake, assets.table.name),
         specs=[assets.specs["export"]],
         pool=f"ddb_lake_export_{assets.table.name}",
         retry_policy=RETRIES,
     )
     def export(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as lake:
-            yield from execute(context, lake, assets, None)
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, None)
 
     return export
 
 
-def _snapshot(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name=load_op_name(assets.table.name),
+        name=load_op_name(lake, assets.table.name),
         specs=[assets.specs["snapshot"]],
         check_specs=snapshot_checks(assets),
         can_subset=True,
@@ -105,15 +105,15 @@ def _snapshot(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.
         retry_policy=RETRIES,
     )
     def snapshot(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as lake:
-            yield from execute(context, lake, assets, config)
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
 
     return snapshot
 
 
-def _current(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name=apply_op_name(assets.table.name),
+        name=apply_op_name(lake, assets.table.name),
         specs=[assets.specs[stage] for stage in ("changes", "current") if stage in assets.specs],
         check_specs=current_checks(assets),
         can_subset=True,
@@ -122,8 +122,8 @@ def _current(assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.A
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def current(context: dg.AssetExecutionContext, config: ApplyConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as lake:
-            yield from execute(context, lake, assets, config)
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
 
     return current
 

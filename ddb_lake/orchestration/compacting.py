@@ -11,7 +11,7 @@ from pydantic import Field
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.orchestration.metadata import current_metadata
 from ddb_lake.orchestration.outcomes import RETRIES, failures
-from ddb_lake.orchestration.requests import COMPACT_OP, LAKE_TAG, compact_job_name
+from ddb_lake.orchestration.requests import LAKE_TAG, compact_job_name, compact_op_name
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.compact import CompactResult, compact_table
 from ddb_lake.stages.lake import Lake
@@ -29,7 +29,11 @@ def compact_job(
 ) -> dg.JobDefinition:
     """The job. A table that fails does not keep the others from being compacted; the run fails at the end."""
 
-    @dg.op(name=COMPACT_OP, retry_policy=RETRIES, description="Compacts the tables that need it, one after the other.")
+    @dg.op(
+        name=compact_op_name(lake),
+        retry_policy=RETRIES,
+        description="Compacts the tables that need it, one after the other.",
+    )
     def compact(context: dg.OpExecutionContext, config: CompactConfig) -> None:
         failed: dict[str, DdbLakeError] = {}
         with failures():

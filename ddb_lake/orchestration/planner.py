@@ -182,9 +182,7 @@ class Planner:
                 raise OutOfTimeError
             yield ref
 
-    def _ask(
-        self, table: TableSettings, memory: TableMemory, arrivals: Arrivals, reason: str
-    ) -> Iterator[Work]:
+    def _ask(self, table: TableSettings, memory: TableMemory, arrivals: Arrivals, reason: str) -> Iterator[Work]:
         """Ask for the first stretch of hours; what lies after it is asked for when that is done."""
         state = self._changelog_state(table)
         if memory.may_ask("apply", state, self._now_s):

@@ -73,7 +73,9 @@ class Requests:
     def _apply(self, work: Sequence[Work]) -> dg.RunRequest:
         first, last = hour_key(work[0].hours[0]), hour_key(work[0].hours[-1])
         keys = [key for one in work for key in self._tables[one.table].keys("changes", "current")]
-        config = {apply_op_name(one.table): {"config": {"everything": True}} for one in work if one.everything}
+        config = {
+            apply_op_name(self._lake, one.table): {"config": {"everything": True}} for one in work if one.everything
+        }
         return dg.RunRequest(
             run_key=f"{self._lake}/apply/{first}/{last}/{_state(work)}",
             job_name=sync_job_name(self._lake),
@@ -83,7 +85,7 @@ class Requests:
         )
 
     def _load(self, work: Work) -> dg.RunRequest:
-        config = {load_op_name(work.table): {"config": {"uri": work.uri}}}
+        config = {load_op_name(self._lake, work.table): {"config": {"uri": work.uri}}}
         return dg.RunRequest(
             run_key=f"{self._lake}/load/{_state([work])}",
             job_name=sync_job_name(self._lake),
@@ -97,16 +99,13 @@ class Requests:
         return dg.RunRequest(
             run_key=f"{self._lake}/compact/{_state(work)}",
             job_name=compact_job_name(self._lake),
-            run_config={"ops": {COMPACT_OP: {"config": config}}},
+            run_config={"ops": {compact_op_name(self._lake): {"config": config}}},
             tags={**self._tags(work), REASON_TAG: "compact " + "; ".join(f"{one.table}: {one.reason}" for one in work)},
         )
 
     def _tags(self, work: Sequence[Work]) -> dict[str, str]:
         named = f"{work[0].table}: {work[0].reason}" if len(work) == 1 else f"{len(work)} tables have landed objects"
         return {LAKE_TAG: self._lake, REASON_TAG: named}
-
-
-COMPACT_OP = "compact"
 
 
 def sync_job_name(lake: str) -> str:
@@ -119,19 +118,24 @@ def compact_job_name(lake: str) -> str:
     return f"{lake}_compact"
 
 
-def export_op_name(table: str) -> str:
-    """The op that takes exports of a table."""
-    return f"export__{python_name(table)}"
+def compact_op_name(lake: str) -> str:
+    """The op of the job that compacts."""
+    return f"{lake}_compact_tables"
 
 
-def load_op_name(table: str) -> str:
+def export_op_name(lake: str, table: str) -> str:
+    """The op that takes exports of a table. Two lakes may have tables of one name."""
+    return f"{lake}__export__{python_name(table)}"
+
+
+def load_op_name(lake: str, table: str) -> str:
     """The op that loads exports of a table."""
-    return f"snapshot__{python_name(table)}"
+    return f"{lake}__snapshot__{python_name(table)}"
 
 
-def apply_op_name(table: str) -> str:
+def apply_op_name(lake: str, table: str) -> str:
     """The op that brings a table's changelog and its current items up to date."""
-    return f"current__{python_name(table)}"
+    return f"{lake}__current__{python_name(table)}"
 
 
 def _selected(keys: Sequence[dg.AssetKey], selections: Sequence[set[dg.AssetKey]]) -> bool:

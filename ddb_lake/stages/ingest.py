@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
-from ddb_lake.errors import CommitConflict
+from ddb_lake.errors import TransientError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, column_bounds, live_files, scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, changes_partitioning, fixed_schema
@@ -58,11 +58,11 @@ class IngestResult:
 
 
 def until_committed(attempt: Callable[[], T]) -> T:
-    """Run `attempt`, which plans and commits, again while another writer commits first."""
+    """Run `attempt`, which plans and commits, again while another writer commits first or holds the catalog."""
     for tries in range(1, MAX_ATTEMPTS + 1):
         try:
             return attempt()
-        except CommitConflict:
+        except TransientError:
             if tries == MAX_ATTEMPTS:
                 raise
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**tries)))

@@ -214,6 +214,19 @@ def test_state_before_a_circuit_is_what_the_nearest_instant_left_not_the_snapsho
     assert winner([*before, *circuit], never).after == B
 
 
+def test_state_before_a_circuit_may_be_the_end_of_an_open_trail() -> None:
+    circuit = [change("0", 3, A, B), change("1", 3, B, A)]
+    assert winner([change("9", 2, A, C), change("8", 2, C, B), *circuit], never).after == B
+
+
+def test_circuits_between_the_snapshot_and_the_last_instant_are_followed_in_their_order() -> None:
+    """The first two are not where the state before them is, so that their Kinesis sequences decide."""
+    first = [change("0", 1, A, B, 2), change("1", 1, B, A, 1)]
+    second = [change("2", 2, C, A, 2), change("3", 2, A, C, 1)]
+    third = [change("4", 3, A, B), change("5", 3, B, A)]
+    assert winner([*first, *second, *third], lambda: C).after == A
+
+
 def test_closed_circuit_that_the_state_before_is_not_on_is_decided_by_the_kinesis_sequence() -> None:
     circuit = [change("1", 1, A, B, 1), change("0", 1, B, A, 2)]
     assert winner(circuit, lambda: C).record_id == "0"

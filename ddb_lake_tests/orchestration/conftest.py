@@ -15,7 +15,7 @@ from ddb_lake_tests.orchestration.stores import Steps
 
 DAGSTERS_OWN = (
     "ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20",
-    "ignore:.*LocalFileCodeReference:dagster_shared.utils.warnings.BetaWarning",
+    "ignore::dagster_shared.utils.warnings.BetaWarning",
 )
 """What Dagster itself does when it loads components' YAML."""
 

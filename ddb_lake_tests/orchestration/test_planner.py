@@ -258,9 +258,7 @@ def test_unreadable_table_does_not_keep_the_others_waiting(steps: Make) -> None:
     assert list(plan.failed) == ["broken"]
 
 
-def test_quiet_tables_cost_few_requests_and_no_look_into_the_lake(
-    steps: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quiet_tables_cost_few_requests_and_no_look_into_the_lake(steps: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"t{number}" for number in range(20)]
     lake = steps(*(table(name) for name in names))
     for name in names:
@@ -325,7 +323,9 @@ def test_failed_load_does_not_keep_landed_objects_waiting(steps: Make) -> None:
     assert "JSON" in str(plan.failed["orders"])
 
 
-@pytest.mark.parametrize("cursor", [None, "", "not json", "[]", '{"v": 0}', '{"v": 1}', '{"v": 1, "next": null, "t": 3}'])
+@pytest.mark.parametrize(
+    "cursor", [None, "", "not json", "[]", '{"v": 0}', '{"v": 1}', '{"v": 1, "next": null, "t": 3}']
+)
 def test_cursor_of_another_kind_is_nothing_remembered(cursor: str | None) -> None:
     assert SensorMemory.load(cursor) == SensorMemory()
 

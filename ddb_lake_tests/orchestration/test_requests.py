@@ -14,8 +14,7 @@ HOUR = timedelta(hours=1)
 
 def requests(*names: str) -> Requests:
     tables = [
-        {"name": name, "key": ["k"], "changes": {"uri": f"s3://b/{name}/"}, "export": {"bucket": "e"}}
-        for name in names
+        {"name": name, "key": ["k"], "changes": {"uri": f"s3://b/{name}/"}, "export": {"bucket": "e"}} for name in names
     ]
     settings = parse_settings({"warehouse": "lake", "tables": tables}, "test")
     made = {table.name: table_assets(table, lambda asset: base_spec(asset, "ddb_lake")) for table in settings.tables}
@@ -73,7 +72,7 @@ def test_run_key_names_the_state_and_the_try() -> None:
 def test_objects_without_an_hour_are_asked_for_by_configuration() -> None:
     (request,) = requests("orders").requests([apply("orders", NOON, everything=True)])
 
-    assert request.run_config == {"ops": {apply_op_name("orders"): {"config": {"everything": True}}}}
+    assert request.run_config == {"ops": {apply_op_name("lake", "orders"): {"config": {"everything": True}}}}
     assert request.tags[RANGE_START] == request.tags[RANGE_END] == "2026-03-04-12:00"
 
 
@@ -83,7 +82,7 @@ def test_load_names_its_export_and_brings_current_up_to_date() -> None:
     (request,) = requests("orders").requests([work])
 
     assert keys(request) == ["snapshot/orders", "current/orders"]
-    assert request.run_config["ops"]["snapshot__orders"]["config"]["uri"] == work.uri
+    assert request.run_config["ops"]["lake__snapshot__orders"]["config"]["uri"] == work.uri
     assert RANGE_START not in request.tags
 
 
@@ -93,7 +92,7 @@ def test_compactions_of_a_tick_share_a_run() -> None:
     (request,) = requests("a", "b").requests(work)
 
     assert request.job_name == "lake_compact"
-    assert request.run_config["ops"]["compact"]["config"]["tables"] == ["a", "b"]
+    assert request.run_config["ops"]["lake_compact_tables"]["config"]["tables"] == ["a", "b"]
 
 
 def test_runs_under_way_make_their_tables_busy() -> None:

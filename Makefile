@@ -1,0 +1,51 @@
+# Everything a contributor runs. `make setup` needs Python 3.11 or later and a working pip, nothing else.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --locked --no-sync
+DEMO := .demo
+export UV_PYTHON_DOWNLOADS := never
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+.uv/bin/uv:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv 'uv==$(UV_VERSION)'
+
+.venv/.locked: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --quiet
+	@touch $@
+
+setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake
+
+demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
+	$(RUN) ddb-lake demo --folder $(DEMO)
+
+dev: setup  ## the Dagster UI on the demo lake
+	@test -d $(DEMO)/dagster || { echo "no demo lake yet: run 'make demo' first"; exit 2; }
+	DAGSTER_HOME=$(abspath $(DEMO)/dagster) $(RUN) dagster dev
+
+test: setup  ## every test
+	$(RUN) pytest -n auto --dist worksteal ddb_lake_tests
+
+check: setup  ## format, lint, types, import rules, definitions
+	$(RUN) ruff format --check ddb_lake ddb_lake_tests
+	$(RUN) ruff check ddb_lake ddb_lake_tests
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) dg check defs
+
+format: setup  ## mend what ruff can
+	$(RUN) ruff check --fix --quiet ddb_lake ddb_lake_tests || true
+	$(RUN) ruff format ddb_lake ddb_lake_tests
+
+bench: setup  ## benchmarks against peers; SIZE=small for a quick pass
+	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))
+
+clean:  ## remove what make made
+	rm -rf .venv .uv $(DEMO)

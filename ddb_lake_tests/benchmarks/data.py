@@ -1,0 +1,109 @@
+"""Inputs made in DuckDB: an export of realistic orders (about 600 bytes of JSON an item) and change objects."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+import duckdb
+
+EXPORT_US = 1_700_000_000_000_000
+EXPORT_ID = "01700000000000-abcd1234"
+TABLE = "orders"
+KEY = ("customer", "order_id")
+FILES = 8
+
+_ITEM = """'{"customer":{"S":"cust-' || lpad((i % {customers})::VARCHAR, 8, '0') || '"},'
+ || '"order_id":{"S":"ord-' || lpad(i::VARCHAR, 12, '0') || '"},'
+ || '"status":{"S":"' || ['NEW','PAID','SHIPPED','DONE','RETURNED'][1 + h % 5] || '"},'
+ || '"total":{"N":"' || (1 + h % 9999) || '.' || (1 + h % 9) || '"},"quantity":{"N":"' || {quantity} || '"},'
+ || '"created_at":{"S":"2023-10-' || lpad((1 + h % 28)::VARCHAR, 2, '0') || 'T10:00:00Z"},'
+ || '"address":{"M":{"street":{"S":"Street ' || (h % 9999) || '"},"city":{"S":"City ' || (h % 300) || '"},'
+ || '"zip":{"S":"' || lpad((h % 99999)::VARCHAR, 5, '0') || '"},'
+ || '"geo":{"M":{"lat":{"N":"' || (h % 90) || '.' || (1 + h % 99999) * 10 + 1 || '"},'
+ || '"lon":{"N":"-' || (h % 180) || '.' || (1 + h % 88888) * 10 + 3 || '"}}}}},'
+ || '"tags":{"SS":["a' || (h % 7) || '","b' || (h % 5) || '"]},'
+ || '"lines":{"L":[{"M":{"sku":{"S":"sku-' || (h % 99999) || '"},"qty":{"N":"' || (1 + h % 9) || '"}}}]},'
+ || '"gift":{"BOOL":' || (h % 3 = 0) || '},"ttl":{"N":"' || (1790000000 + h % 9999999) || '"}'
+ || CASE WHEN h % 5 = 0 THEN ',"note":{"S":"please deliver to the back door, parcel ' || i || '"}' ELSE '' END || '}'"""
+
+
+def _item(customers: int, quantity: str) -> str:
+    return _ITEM.replace("{customers}", str(customers)).replace("{quantity}", quantity)
+
+
+def make_export(folder: Path, items: int) -> Path:
+    """A full export of `items` orders in eight gz files; gives the folder to load. Made once."""
+    root = folder / f"export-{items}" / "AWSDynamoDB" / EXPORT_ID
+    if not (root / "manifest-summary.json").exists():
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        share = items // FILES
+        line = f"'{{\"Item\":' || {_item(items // 10, '(1 + h % 19)')} || '}}'"
+        with duckdb.connect() as con:
+            for number in range(FILES):
+                rows = f"SELECT i, (hash(i) % 1000000)::BIGINT AS h FROM range({number * share}, {(number + 1) * share}) t(i)"
+                _write_lines(con, f"SELECT {line} FROM ({rows})", root / "data" / f"{number}.json.gz")
+        _write_manifests(root, share)
+    return root.parent.parent
+
+
+def make_changes(folder: Path, items: int, changes: int, batch: int) -> Path:
+    """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder."""
+    target = folder / f"changes-{items}-{changes}-{batch}" / "2023/11/15/00"
+    if not target.exists():
+        target.mkdir(parents=True)
+        old, new = _item(items // 10, "(1 + h % 19)"), _item(items // 10, f"(100 + {batch})")
+        keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),"status"\', 1)'
+        record = (
+            '\'{"awsRegion":"eu-west-1","eventID":"\' || uuid() || \'","eventName":"MODIFY","userIdentity":null,'
+            '"recordFormat":"application/json","tableName":"orders","dynamodb":{"ApproximateCreationDateTime":\' || '
+            f"({EXPORT_US + batch * 10**9} + n) || ',\"Keys\":{{' || {keys} || '}},\"NewImage\":' || w || ',\"OldImage\":' || o ||"
+            '\',"SizeBytes":900,"ApproximateCreationDateTimePrecision":"MICROSECOND"},"eventSource":"aws:dynamodb"}\''
+        )
+        with duckdb.connect() as con:
+            per_object = max(1, changes // 10)
+            for first in range(0, changes, per_object):
+                rows = (
+                    f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, (hash(n + {batch * 10**7}) % {items})::BIGINT"
+                    f" AS i FROM range({first}, {min(first + per_object, changes)}) t(n))"
+                )
+                images = f"SELECT n, {old} AS o, {new} AS w FROM ({rows})"
+                name = f"stream-1-2023-11-15-00-00-00-{first:08d}.gz"
+                _write_lines(con, f"SELECT {record} FROM ({images})", target / name)
+    return target.parents[3]
+
+
+def _write_lines(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    con.execute(
+        f"COPY ({query}) TO '{path}' (FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01', COMPRESSION gzip)"
+    )
+
+
+def _write_manifests(root: Path, share: int) -> None:
+    entries = []
+    for path in sorted((root / "data").iterdir()):
+        checksum = base64.b64encode(hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()).decode()
+        key = f"AWSDynamoDB/{EXPORT_ID}/data/{path.name}"
+        entries.append({"itemCount": share, "md5Checksum": checksum, "etag": "0-1", "dataFileS3Key": key})
+    (root / "manifest-files.json").write_text("".join(json.dumps(e) + "\n" for e in entries))
+    arn = f"arn:aws:dynamodb:eu-west-1:111122223333:table/{TABLE}"
+    summary = {
+        "version": "2020-06-30",
+        "exportArn": f"{arn}/export/{EXPORT_ID}",
+        "startTime": "2023-11-14T22:13:20.000Z",
+        "endTime": "2023-11-14T22:23:20.000Z",
+        "tableArn": arn,
+        "tableId": "00000000-0000-0000-0000-000000000000",
+        "exportTime": "2023-11-14T22:13:20.000Z",
+        "s3Bucket": "bucket",
+        "s3Prefix": None,
+        "s3SseAlgorithm": "AES256",
+        "s3SseKmsKeyId": None,
+        "manifestFilesS3Key": f"AWSDynamoDB/{EXPORT_ID}/manifest-files.json",
+        "billedSizeBytes": 1,
+        "itemCount": share * FILES,
+        "outputFormat": "DYNAMODB_JSON",
+    }
+    (root / "manifest-summary.json").write_text(json.dumps(summary))
