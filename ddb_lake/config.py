@@ -80,7 +80,7 @@ class TableSettings(Settings):
         description="The lake table's name; the DynamoDB table's too unless `source.table` says otherwise."
     )
     key: tuple[str, ...] = Field((), description="Key attributes: partition key, then sort key.")
-    source: SourceSettings = Field(default_factory=SourceSettings)
+    source: SourceSettings = Field(default_factory=lambda: SourceSettings())
     export: ExportSettings | None = None
     changes: ChangesSettings | None = None
     columns: dict[str, str] = Field(default_factory=dict, description="Column types by attribute (`a.b` for members).")
@@ -90,7 +90,7 @@ class TableSettings(Settings):
     validate_schema: dict[str, Any] | None = Field(None, alias="validate", description="A draft-07 JSON Schema.")
     ttl_deletes: Literal["apply", "keep"] = "apply"
     snapshot_margin: str = "5m"
-    checks: CheckSettings = Field(default_factory=CheckSettings)
+    checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -153,7 +153,7 @@ class LakeSettings(Settings):
     """A lake: a warehouse, its catalog, and its tables."""
 
     warehouse: str
-    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
+    catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     tables: tuple[TableSettings, ...] = ()
 
     @field_validator("tables")

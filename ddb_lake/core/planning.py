@@ -34,15 +34,16 @@ def digest(parts: Iterable[str]) -> str:
 
 def hours_back(now: datetime, seconds: int) -> list[datetime]:
     """The UTC hours from `seconds` ago to now, both inclusive, oldest first."""
-    last = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    first = (now - timedelta(seconds=seconds)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    until = now.astimezone(UTC)  # first: an hour less on a local clock is not always an hour ago
+    last = until.replace(minute=0, second=0, microsecond=0)
+    first = (until - timedelta(seconds=seconds)).replace(minute=0, second=0, microsecond=0)
     return [first + HOUR * i for i in range(int((last - first) / HOUR) + 1)]
 
 
 def contiguous(hours: Sequence[datetime], limit: int = 24) -> list[list[datetime]]:
-    """Hours in runs without a gap, at most `limit` long."""
+    """Hours in runs without a gap, at most `limit` long, oldest first; an hour given twice counts once."""
     runs: list[list[datetime]] = []
-    for hour in sorted(hours):
+    for hour in sorted(set(hours)):
         if runs and hour - runs[-1][-1] == HOUR and len(runs[-1]) < limit:
             runs[-1].append(hour)
         else:

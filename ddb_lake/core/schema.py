@@ -216,17 +216,23 @@ class Inference:
         stats.counts["M"] = stats.counts.get("M", 0) + count
 
     def observe_rescued(
-        self, rescued: Mapping[str, AttributeValue], count: int = 1, counted: Collection[Path] = ()
+        self,
+        rescued: Mapping[str, AttributeValue],
+        count: int = 1,
+        counted: Collection[Path] = (),
+        columns: Mapping[Path, Column] | None = None,
     ) -> None:
         """Take in what the columns did not hold of `count` items with the same leftovers.
 
-        `counted`: maps that these items have columns in, and that `observe_maps` counts by those.
+        `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
+        that `observe_column` counts; what stands in one as well, for its spelling, is not counted twice.
         """
         maps: set[Path] = set()
         for text, value in rescued.items():
             path = parse_pointer(text)
             maps.update(path[:length] for length in range(1, len(path)))
-            self.observe_value(path, value, count)
+            column = columns.get(path) if columns else None
+            self.observe_value(path, value, 0 if column and _stands_in(column, value) else count)
         for path in maps.difference(counted):
             self.observe_maps(path, count)
 
@@ -238,14 +244,18 @@ class Inference:
             children.setdefault(path[:-1], []).append(path)
         self._collect((), children, leaves)
         for name in key:
-            leaves.setdefault((name,), ("S", "string", 0))
+            tag, column_type, count = leaves.setdefault((name,), ("S", "string", 0))
+            if column_type == "double":  # rounds, and would take two keys for one
+                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(), count)
         ranked = sorted(leaves, key=lambda p: (p[0] not in key or len(p) > 1, -leaves[p][2], p))[:MAX_COLUMNS]
         order = {name: i for i, name in enumerate(key)}
         ranked.sort(key=lambda p: (order.get(p[0], len(order)) if len(p) == 1 else len(order), p))
         names = column_names(ranked)
         return TableSchema(tuple(key), tuple(Column(p, leaves[p][0], names[p], leaves[p][1]) for p in ranked))
 
-    def _collect(self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]) -> None:
+    def _collect(
+        self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]
+    ) -> None:
         for path in children.get(parent, ()):
             stats = self.paths[path]
             tag = stats.tag()
@@ -273,7 +283,7 @@ def column_names(paths: Iterable[Path]) -> dict[Path, str]:
     A path's plain name joins its parts with `__` and replaces what is no ASCII letter, digit or underscore. Among
     paths that want the same name (compared without case) the first, unchanged ones before changed ones, then in
     code-point order, has it; the others, and whatever wants a metadata column's name, get `_` and eight hex digits
-    of the path's SHA-256.
+    of the path's SHA-256, or of that digest's, if some path's plain name is just that.
     """
     wanted: dict[str, list[tuple[bool, Path, str]]] = {}
     for path in paths:
@@ -282,16 +292,26 @@ def column_names(paths: Iterable[Path]) -> dict[Path, str]:
         plain = plain if _SAFE.fullmatch(plain) else f"_{plain}"
         wanted.setdefault(plain.lower(), []).append((plain != raw or len(path) > 1, path, plain))
     names: dict[Path, str] = {}
+    second: list[tuple[Path, str]] = []
     for folded, group in wanted.items():
-        group.sort()
-        for rank, (_, path, plain) in enumerate(group):
-            taken = rank > 0 or folded in RESERVED
-            names[path] = f"{plain}_{_digest(path)}" if taken else plain
+        (_, first, plain), *others = sorted(group)
+        if folded in RESERVED:
+            others = group
+        else:
+            names[first] = plain
+        second += [(path, plain) for _, path, plain in others]
+    taken = set(wanted)
+    for path, plain in sorted(second):
+        digest = _digest(pointer(path))
+        while f"{plain}_{digest}".lower() in taken:
+            digest = _digest(digest)
+        names[path] = f"{plain}_{digest}"
+        taken.add(names[path].lower())
     return names
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(pointer(path).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def evolve(current: TableSchema, wanted: TableSchema) -> TableSchema:
@@ -393,6 +413,12 @@ def _fits(column_type: ColumnType, plain: str) -> bool:
     assert match, column_type
     precision, scale = int(match[1]), int(match[2])
     return len(decimals) <= scale and (0 if whole == "0" else len(whole)) <= precision - scale
+
+
+def _stands_in(column: Column, value: AttributeValue) -> bool:
+    """Whether `project` gives the column a value for this one, be it in another spelling."""
+    ((tag, content),) = value.items()
+    return tag == column.tag and to_column(column, content)[0] is not None
 
 
 def _binary(text: str) -> tuple[bytes | None, bool]:

@@ -7,7 +7,7 @@ know what all rows need; if that changes the schema, the rows are projected agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import orjson
 
@@ -103,13 +103,14 @@ def leftovers(session: Session, relation: str, schema: TableSchema, options: Sch
     if session.value(f"SELECT count(_rescued) FROM {relation}") == 0:
         return inference
     maps = _maps(schema)
+    columns = {c.path: c for c in schema.columns}
     flags = "".join(f", {condition}" for condition in maps.values())
     cursor = session.con.cursor()
     cursor.execute(f"SELECT count(*), _rescued{flags} FROM {relation} WHERE _rescued IS NOT NULL GROUP BY ALL")
     while rows := cursor.fetchmany(10_000):
         for count, text, *held in rows:
             counted = {path for path, has in zip(maps, held, strict=True) if has}
-            inference.observe_rescued(orjson.loads(text), count, counted)
+            inference.observe_rescued(orjson.loads(text), count, counted, columns)
     if decisive(inference):
         _observe_columns(session, relation, schema, inference)
     return inference
@@ -125,8 +126,8 @@ def _maps(schema: TableSchema) -> dict[Path, str]:
 
 
 def decisive(left: Inference) -> bool:
-    """Whether leftovers could change the schema: NULLs and empty maps never do."""
-    return any(set(stats.counts) - {"NULL", "{}"} for stats in left.paths.values())
+    """Whether leftovers could change the schema: NULLs, empty maps and what its column holds as well never do."""
+    return any({tag for tag, count in stats.counts.items() if count} - {"NULL", "{}"} for stats in left.paths.values())
 
 
 def _null_paths(inference: Inference) -> set[Path]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
@@ -38,7 +37,7 @@ TABLE_PROPERTIES = {
 SQLITE_WAIT_S = 20
 """How long SQLite waits for the lock of another process before it says `database is locked`."""
 
-OPENING_ATTEMPTS = 5
+MAKING_ATTEMPTS = 5
 _GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
 
 
@@ -88,7 +87,8 @@ class LakeCatalog:
         if self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists():
             return None
         try:
-            return self.catalog.load_table(self.identifier(name))
+            with _reached():
+                return self.catalog.load_table(self.identifier(name))
         except NoSuchTableError:
             return None
 
@@ -100,18 +100,18 @@ class LakeCatalog:
         properties: Mapping[str, str] | None = None,
     ) -> Table:
         """Create a table, or open it if another writer just did."""
-        with contextlib.suppress(NamespaceAlreadyExistsError):
-            self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace)
-        try:
-            return self.catalog.create_table(
-                self.identifier(name),
-                schema,
-                location=self.location(name),
-                partition_spec=spec,
-                properties={**TABLE_PROPERTIES, **(properties or {})},
-            )
-        except TableAlreadyExistsError:
-            return self.catalog.load_table(self.identifier(name))
+        with _reached():
+            _made(lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace))
+            try:
+                return self.catalog.create_table(
+                    self.identifier(name),
+                    schema,
+                    location=self.location(name),
+                    partition_spec=spec,
+                    properties={**TABLE_PROPERTIES, **(properties or {})},
+                )
+            except TableAlreadyExistsError:
+                return self.catalog.load_table(self.identifier(name))
 
     def location(self, name: str) -> str:
         """Where a table's files are, or will be."""
@@ -134,23 +134,24 @@ class LakeCatalog:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if self.is_local:
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
-            properties["uri"] = settings.uri or f"sqlite:///{self._database}"
+            properties["uri"] = settings.uri or f"sqlite:///{self._database}?timeout={SQLITE_WAIT_S}"
         elif settings.uri:
             properties["uri"] = settings.uri
         with warnings.catch_warnings(), _reached():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
-            return _load(properties, settings.namespace)
+            return _made(lambda: load_catalog("ddb_lake", **properties))
 
 
-def _load(properties: Mapping[str, Any], namespace: str) -> Catalog:
-    """The catalog with its namespace. Several processes may make a SQL catalog's tables at once: all but one fail."""
-    for attempt in range(1, OPENING_ATTEMPTS + 1):
+T = TypeVar("T")
+
+
+def _made(make: Callable[[], T]) -> T:
+    """What `make` makes if it is not there. Several processes may find it missing at once; all but one fail then."""
+    for attempt in range(1, MAKING_ATTEMPTS + 1):
         try:
-            catalog = load_catalog("ddb_lake", **properties)
-            catalog.create_namespace_if_not_exists(namespace)
-            return catalog
-        except (OperationalError, IntegrityError):
-            if attempt == OPENING_ATTEMPTS:
+            return make()
+        except (OperationalError, IntegrityError, NamespaceAlreadyExistsError):
+            if attempt == MAKING_ATTEMPTS:
                 raise
             time.sleep(0.05 * attempt)
     raise AssertionError("unreachable")

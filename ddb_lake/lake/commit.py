@@ -62,7 +62,7 @@ class Delta:
         return Operation.APPEND if pure_append else Operation.OVERWRITE
 
 
-class _DeleteManifestWriter(ManifestWriterV2):
+class _DeleteManifestWriter(ManifestWriterV2):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
     """A manifest of delete files; pyiceberg's own writes data manifests only."""
 
     def content(self) -> ManifestContent:
@@ -73,7 +73,7 @@ class _DeleteManifestWriter(ManifestWriterV2):
         return {**super()._meta, "content": "deletes"}
 
 
-class _DeltaProducer(_FastAppendFiles):
+class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
     """The snapshot of a `Delta`."""
 
     def __init__(self, transaction: Transaction, io: FileIO, delta: Delta, branch: str) -> None:
@@ -105,7 +105,8 @@ class _DeltaProducer(_FastAppendFiles):
         self._deleted_data_files = {entry.data_file for entry in (*self._gone, *self._gone_deletes)}
 
     def _live(self, manifest: ManifestFile) -> list[ManifestEntry]:
-        return manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+        entries: list[ManifestEntry] = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+        return entries
 
     def _split(self, manifest: ManifestFile) -> None:
         entries = self._live(manifest)
@@ -128,7 +129,8 @@ class _DeltaProducer(_FastAppendFiles):
         return [_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id) for entry in self._gone]
 
     def _manifests(self) -> list[ManifestFile]:
-        return super()._manifests() + self._delete_manifests()
+        manifests: list[ManifestFile] = super()._manifests()
+        return manifests + self._delete_manifests()
 
     def _delete_manifests(self) -> list[ManifestFile]:
         if not self._delta.deletes and not self._gone_deletes:

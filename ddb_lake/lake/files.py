@@ -34,17 +34,17 @@ class LiveFiles:
     @property
     def rows(self) -> int:
         """Living rows: position deletes never name a row twice."""
-        return sum(f.record_count for f in self.data) - self.deleted_rows
+        return int(sum(f.record_count for f in self.data)) - self.deleted_rows
 
     @property
     def deleted_rows(self) -> int:
         """Rows retired by position."""
-        return sum(f.record_count for f in self.deletes)
+        return int(sum(f.record_count for f in self.deletes))
 
     @property
     def bytes(self) -> int:
         """Size of all files."""
-        return sum(f.file_size_in_bytes for f in (*self.data, *self.deletes))
+        return int(sum(f.file_size_in_bytes for f in (*self.data, *self.deletes)))
 
     @property
     def paths(self) -> list[str]:
@@ -72,7 +72,7 @@ def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any
     high = (file.upper_bounds or {}).get(field.field_id)
     if low is None or high is None:
         return None
-    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)  # type: ignore[arg-type]
+    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)
 
 
 def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:

@@ -139,5 +139,5 @@ def _listed(lake: Lake, uri: str) -> Iterator[ObjectRef]:
     try:
         yield from lake.objects.list(uri)
     except UsageError:
-        if uri.startswith("s3://"):
+        if "://" in uri and not uri.startswith("file://"):
             raise

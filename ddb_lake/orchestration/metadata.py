@@ -182,7 +182,7 @@ def _shown(table: Table) -> _Cells:
     own = [name for name in names if not name.startswith("_")]
     marks = [name for name in names if name.startswith("_")]
     shown = own[: PREVIEW_COLUMNS - len(marks)] + marks
-    return _Cells(tuple(shown), len(table.schema().fields) - len(shown))
+    return _Cells(tuple(shown), len(names) - len(shown))
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 from pyiceberg.manifest import DataFile
+from pyiceberg.schema import assign_fresh_schema_ids
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
@@ -17,7 +18,7 @@ from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extend, fit, guess
 from ddb_lake.engine.merge import MergeCounts, MergeInput, plan_merge, version_us
 from ddb_lake.engine.projection import Projection
-from ddb_lake.errors import CheckFailed
+from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files
@@ -134,6 +135,9 @@ def _apply(
     schema, rows = fit_rows(session, settings, held.schema)
     if table is None:
         table = create_current(lake, settings, schema)
+        wanted = assign_fresh_schema_ids(current_schema(schema, settings.ttl_deletes == "keep"))
+        if table.current_snapshot() is not None or table.schema() != wanted:
+            raise CommitConflict("another writer made the table meanwhile")
     commit = Commit(table)
     evolve_table(commit, table.schema(), held.schema if state else schema, schema, settings.ttl_deletes == "keep")
     metadata = commit.transaction.table_metadata

@@ -31,6 +31,10 @@ def silent(what: str, done: int, total: int | None = None) -> None:
     """Progress that nobody looks at."""
 
 
+def unheard(message: str) -> None:
+    """Warnings that nobody looks at."""
+
+
 @dataclass(slots=True)
 class Lake:
     """What a stage needs. Close it, or open it with `open_lake`."""
@@ -39,7 +43,7 @@ class Lake:
     catalog: LakeCatalog
     objects: ObjectStore = field(default_factory=ObjectStore)
     progress: Progress = silent
-    warn: Callable[[str], None] = lambda message: None
+    warn: Callable[[str], None] = unheard
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @contextmanager
@@ -88,7 +92,7 @@ class Lake:
 
 @contextmanager
 def open_lake(
-    settings: LakeSettings, progress: Progress = silent, warn: Callable[[str], None] = lambda message: None
+    settings: LakeSettings, progress: Progress = silent, warn: Callable[[str], None] = unheard
 ) -> Iterator[Lake]:
     """Open a lake for the length of a `with` block."""
     with LakeCatalog(settings) as catalog:

@@ -347,8 +347,7 @@ class _Loading:
 
 def _first_items(file: LocalFile) -> list[Item]:
     """The items of a data file's first lines."""
-    opened = gzip.open(file.path) if file.gzipped else file.path.open("rb")
-    with opened as stream:
+    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
         lines = [orjson.loads(line) for line in islice(stream, SAMPLE_PER_FILE) if line.strip()]
     return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
 

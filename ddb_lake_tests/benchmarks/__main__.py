@@ -49,16 +49,15 @@ def bench_load(work: Path, items: int, repeats: int) -> None:
     export = make_export(work, items)
     ours: list[dict[str, Any]] = []
     bare: list[dict[str, Any]] = []
-    for number in range(repeats):
+    lake = work / f"lake-{items}"
+    for _ in range(repeats):
+        shutil.rmtree(lake, ignore_errors=True)
         bare.append(run("bare", str(export), str(work / "bare.parquet")))
-        ours.append(run("load", str(export), str(work / f"lake-{items}-{number}")))
-        if number < repeats - 1:
-            shutil.rmtree(work / f"lake-{items}-{number}")
+        ours.append(run("load", str(export), str(lake)))
         assert ours[-1]["rows"] == bare[-1]["rows"], (ours[-1]["rows"], bare[-1]["rows"])
     header(f"Full load of {items:,} items (goal: ratio at most 1.5)")
     line("DuckDB read_json to Parquet", bare)
     line("ddb-lake load", ours, median(bare, "seconds"))
-    (work / f"lake-{items}-{repeats - 1}").rename(work / f"lake-{items}")
 
 
 def bench_apply(work: Path, sizes: tuple[int, ...], changes: int, repeats: int) -> None:

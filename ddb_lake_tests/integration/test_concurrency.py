@@ -6,6 +6,7 @@ processes and leave it to chance. The catalog is SQLite.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import threading
@@ -20,15 +21,15 @@ from unittest import mock
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from ddb_lake.config import parse_settings
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
 from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import open_lake
+from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.status import table_status
 from ddb_lake_tests.integration.contents import faults, missing_files, small_scenario
 from ddb_lake_tests.integration.faults import Job, Step, ended
+from ddb_lake_tests.integration.landings import MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.integration.readers import assert_readers_agree
 from ddb_lake_tests.simulator import write
 
@@ -192,8 +193,6 @@ def test_two_compactions_at_once_leave_the_same_rows(ground: Ground) -> None:
 @pytest.mark.parametrize("kind", ("load", "apply"))
 def test_two_writers_that_both_make_the_table_keep_what_each_brings(ground: Ground, kind: str) -> None:
     ground.empty()
-    with ground.job.lake() as lake:
-        lake.catalog.catalog  # noqa: B018  (the catalog itself is made by another test)
     other = ground.load if kind == "load" else ground.second
     with held(LakeCatalog, "create", lambda catalog, name, *_: name == "orders"):
         ground.at_once(ground.first, other)
@@ -201,6 +200,54 @@ def test_two_writers_that_both_make_the_table_keep_what_each_brings(ground: Grou
         status = table_status(lake, "orders")
     assert len(status.exports) == (kind == "load")
     ground.assert_exact()
+
+
+@pytest.mark.parametrize("other", ("load", "apply", "half a load", "half an apply"))
+def test_table_that_another_writer_makes_in_the_midst_keeps_what_each_brings(tmp_path: Path, other: str) -> None:
+    """What the two bring has different columns. `half`: the other made the table and has not committed to it."""
+    export = full([item("a", v=1, only_in_export="x"), item("b", v=2)]).write(tmp_path / "export")
+    landed = land(tmp_path / "landed", change(T0_US + MINUTE_US, item("a", v=3, only_in_change=4)))
+    load, apply = Step("load", "orders", (str(export),)), Step("apply", "orders", (landed,))
+    mine, theirs = (apply, load) if "load" in other else (load, apply)
+    job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
+    with table_made_in_the_midst(lambda: run_half(job, theirs) if "half" in other else replace(job, steps=(theirs,)).run()):
+        replace(job, steps=(mine,)).run()
+    replace(job, steps=(load, apply)).run()
+    with job.lake() as lake:
+        items = [json.loads(line)["Item"] for line in dump_items(lake, "orders")]
+        assert sorted_items(items) == sorted_items([item("a", v=3, only_in_change=4), item("b", v=2)])
+        assert table_status(lake, "orders").exports != ()
+        assert_readers_agree(lake, "orders")
+
+
+@contextmanager
+def table_made_in_the_midst(interloper: Callable[[], None]) -> Iterator[None]:
+    """Just before somebody creates `orders`, the interloper does."""
+    original = LakeCatalog.create
+    came: list[bool] = []
+
+    def create(self: LakeCatalog, name: str, *arguments: Any, **named: Any) -> Any:
+        if name == "orders" and not came:
+            came.append(True)
+            interloper()
+        return original(self, name, *arguments, **named)
+
+    with mock.patch.object(LakeCatalog, "create", create):
+        yield
+    assert came
+
+
+def run_half(job: Job, step: Step) -> None:
+    """Run a step until it would commit to `orders`."""
+    original = Commit.run
+
+    def run(commit: Commit) -> Any:
+        if commit._table.name()[-1] == "orders":
+            raise InterruptedError
+        return original(commit)
+
+    with mock.patch.object(Commit, "run", run), suppress(InterruptedError):
+        replace(job, steps=(step,)).run()
 
 
 def test_lake_opened_first_by_several_processes_at_once_is_made_once(ground: Ground) -> None:
@@ -227,13 +274,11 @@ def test_processes_that_do_everything_at_once_again_and_again_end_exact(ground: 
 
 def test_catalog_locked_for_a_while_is_waited_for(ground: Ground) -> None:
     ground.half()
-    uri = f"sqlite:///{ground.job.warehouse}/catalog.db"
     with sqlite_lock(ground.job.warehouse / "catalog.db") as release:
         timer = threading.Timer(0.5, release)
         timer.start()
         ground.run(ground.second)
         timer.join()
-    assert uri
     ground.assert_exact()
 
 

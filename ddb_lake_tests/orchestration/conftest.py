@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from ddb_lake.aws.session import session
+from ddb_lake_tests.orchestration.folders import FolderLake
 from ddb_lake_tests.orchestration.stores import Steps
-
 
 DAGSTERS_OWN = (
     "ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20",
@@ -64,3 +65,10 @@ def steps(tmp_path: Path) -> Iterator[Callable[..., Steps]]:
     yield make
     for one in made:
         one.catalog.close()
+
+
+@pytest.fixture
+def folder_lake(tmp_path: Path) -> Iterator[Callable[..., FolderLake]]:
+    """`folder_lake(orders={…}, others=[…])`: a lake whose exports and change objects lie in folders."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield lambda **options: FolderLake(tmp_path, instance, **options)

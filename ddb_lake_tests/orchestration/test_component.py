@@ -153,7 +153,7 @@ def test_writers_of_a_table_share_a_pool_and_exports_do_not() -> None:
     defs = build()
     pools = {
         key.to_user_string(): assets.op.pool
-        for assets in defs.resolve_all_asset_specs() and defs.assets or ()
+        for assets in defs.assets or ()
         if isinstance(assets, dg.AssetsDefinition)
         for key in assets.keys
     }

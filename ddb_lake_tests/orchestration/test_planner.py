@@ -1,4 +1,4 @@
-"""The sensor's thinking. Each test is named after the data that a simpler sensor would lose or the cost it would have."""
+"""The sensor's thinking. Each test is named after what a simpler sensor would lose, or what it would cost."""
 
 from __future__ import annotations
 

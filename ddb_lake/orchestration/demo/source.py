@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -43,13 +43,22 @@ class DemoSource:
     delivery: DeliveryStream = field(init=False)
     held: dict[str, bytes] = field(default_factory=dict)
 
-    def create(self) -> None:
-        """Buckets, table, stream, delivery stream: as their owners would make them."""
-        s3, kinesis, dynamodb = (self.sandbox.client(service) for service in ("s3", "kinesis", "dynamodb"))
+    def create(self, items: Iterable[dict[str, Any]] = (), buffer_seconds: float = 300) -> None:
+        """Buckets, table, stream, delivery stream: as their owners would make them.
+
+        `items`: what the table has before its changes are streamed, in DynamoDB JSON.
+        """
+        s3, dynamodb = self.sandbox.client("s3"), self.sandbox.client("dynamodb")
         for bucket in (EXPORT_BUCKET, LANDING_BUCKET):
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.sandbox.region})
         create_orders_table(dynamodb, TABLE)
         self.traffic = Traffic(dynamodb, TABLE, seed=self.seed, now=self.sandbox.clock.now)
+        for item in items:
+            dynamodb.put_item(TableName=TABLE, Item={name: _with_bytes(value) for name, value in item.items()})
+        self._stream(buffer_seconds)
+
+    def _stream(self, buffer_seconds: float) -> None:
+        kinesis, dynamodb = self.sandbox.client("kinesis"), self.sandbox.client("dynamodb")
         kinesis.create_stream(StreamName=TABLE, ShardCount=2)
         arn = kinesis.describe_stream(StreamName=TABLE)["StreamDescription"]["StreamARN"]
         dynamodb.enable_kinesis_streaming_destination(
@@ -64,7 +73,7 @@ class DemoSource:
                 prefix=PREFIX,
                 error_prefix=ERROR_PREFIX,
                 source=arn,
-                buffer_seconds=300,
+                buffer_seconds=buffer_seconds,
                 buffer_bytes=_BUFFER_BYTES,
                 compression="GZIP",
                 transform=newline_stamping,
@@ -145,6 +154,20 @@ def _json(value: Any) -> Any:
     if isinstance(value, list):
         return [_json(member) for member in value]
     return {name: _json(member) for name, member in value.items()} if isinstance(value, dict) else value
+
+
+def _with_bytes(value: dict[str, Any]) -> dict[str, Any]:
+    """An attribute value of DynamoDB JSON as a client takes it."""
+    ((kind, content),) = value.items()
+    if kind == "B":
+        return {kind: base64.b64decode(content)}
+    if kind == "BS":
+        return {kind: [base64.b64decode(member) for member in content]}
+    if kind == "L":
+        return {kind: [_with_bytes(member) for member in content]}
+    if kind == "M":
+        return {kind: {name: _with_bytes(member) for name, member in content.items()}}
+    return value
 
 
 def canonical_text(item: dict[str, Any]) -> str:

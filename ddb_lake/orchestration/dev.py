@@ -1,0 +1,107 @@
+"""`python -m ddb_lake.orchestration.dev`: Dagster's UI on the demo's lake, with the table still alive.
+
+The embedded AWS stand-in keeps nothing, so the orders table is filled from the lake, which has it exactly. Then
+orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs the sensor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ddb_lake.errors import UsageError
+from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
+from ddb_lake.orchestration.demo.source import DemoSource
+from ddb_lake.sandbox import ExportOptions, Sandbox
+from ddb_lake.stages.dump import dump_items
+from ddb_lake.stages.lake import open_lake
+
+WORKSPACE = Path("workspace.yaml")
+WRITE_EVERY_S = 5.0
+BUFFER_S = 30.0
+_TICK_S = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted; the exit status of Dagster."""
+    parser = argparse.ArgumentParser(prog="python -m ddb_lake.orchestration.dev", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="the demo's folder (default: .demo)")
+    parser.add_argument("--port", type=int, default=3000, help="the port of the UI (default: 3000)")
+    parser.add_argument("--quiet-table", action="store_true", help="write nothing to the table")
+    options = parser.parse_args(arguments)
+    try:
+        with living(DemoHome(options.folder), writing=not options.quiet_table):
+            return _dagster(options.port)
+    except UsageError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+
+
+@contextmanager
+def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
+    """The demo's table and all that is between it and S3, alive; the environment leads there.
+
+    Raises UsageError if no demo has made the folder.
+    """
+    if not home.lake.exists() or not home.config.exists():
+        raise UsageError(f"{home.folder} has no demo's lake: run `ddb-lake demo --folder {home.folder}` first")
+    home.write_settings()
+    with open_lake(home.settings()) as lake:
+        items = [json.loads(line)["Item"] for line in dump_items(lake, TABLE)]
+    sandbox = Sandbox(exports=ExportOptions(seconds=5.0))
+    with sandbox, surroundings({**sandbox.environment(), **home.environment()}):
+        source = DemoSource(sandbox, seed=int(time.time()))
+        source.create(items, buffer_seconds=BUFFER_S)
+        with _pumping(source, writing):
+            yield source
+
+
+@contextmanager
+def _pumping(source: DemoSource, writing: bool) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=_pump, args=(source, writing, stop), name="orders", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
+    """Write some orders now and then; deliver and expire all the time."""
+    written = 0.0
+    while not stop.wait(_TICK_S):
+        if writing and time.monotonic() - written >= WRITE_EVERY_S:
+            source.traffic.insert(1)
+            source.traffic.run(2)
+            written = time.monotonic()
+        source.sandbox.expire(TABLE)
+        source.sandbox.pump()
+
+
+def _dagster(port: int) -> int:
+    """Dagster's webserver and daemon, until they end or we are told to."""
+    command = [sys.executable, "-m", "dagster", "dev", "--port", str(port)]
+    command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "ddb_lake.definitions"]
+    process = subprocess.Popen(command, env=os.environ.copy())
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # Dagster was interrupted from the keyboard as well
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""This deployment's definitions, and what they are told of as a whole. `UPDATE_SNAPSHOTS=1 pytest …` rewrites it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from ddb_lake.definitions import defs as load_defs
+
+SNAPSHOT = Path(__file__).with_name("definitions.json")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return load_defs()
+
+
+def describe(defs: dg.Definitions) -> dict[str, Any]:
+    """The definitions as users of the UI know them."""
+    graph = defs.resolve_asset_graph()
+    return {
+        "assets": {
+            key.to_user_string(): {
+                "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+                "group": graph.get(key).group_name,
+                "kinds": sorted(graph.get(key).kinds),
+                "materializable": graph.get(key).is_materializable,
+                "partitions": str(graph.get(key).partitions_def) if graph.get(key).partitions_def else None,
+                "tags": {name: value for name, value in graph.get(key).tags.items() if "kind" not in name},
+                "metadata": sorted(name for name in graph.get(key).metadata if not name.startswith("dagster/code")),
+            }
+            for key in sorted(graph.get_all_asset_keys())
+        },
+        "checks": {
+            str(key.to_user_string()): {"blocking": graph.get_check_spec(key).blocking}
+            for key in sorted(graph.asset_check_keys)
+        },
+        "jobs": sorted(job.name for job in defs.jobs or ()),
+        "schedules": {s.name: s.cron_schedule for s in defs.schedules or () if isinstance(s, dg.ScheduleDefinition)},
+        "sensors": {s.name: s.default_status.name for s in defs.sensors or ()},
+    }
+
+
+def test_definitions_are_those_of_the_snapshot(defs: dg.Definitions) -> None:
+    found = describe(defs)
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        SNAPSHOT.write_text(json.dumps(found, indent=2) + "\n")
+
+    assert found == json.loads(SNAPSHOT.read_text())
+
+
+def test_definitions_are_loadable(defs: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_deployment_is_the_demos_lake() -> None:
+    shipped = resources.files("ddb_lake.orchestration").joinpath("demo/lake.yaml").read_text()
+
+    assert yaml.safe_load((ROOT / "ddb_lake/defs/lake/defs.yaml").read_text()) == yaml.safe_load(shipped)
+
+
+def test_importing_the_package_does_not_import_dagster() -> None:
+    code = "import sys, ddb_lake, ddb_lake.config; sys.exit('dagster' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shipped_settings_are_ones_that_dagster_takes(tmp_path: Path) -> None:
+    text = resources.files("ddb_lake.orchestration").joinpath("dagster.yaml").read_bytes()
+    (tmp_path / "dagster.yaml").write_bytes(text)
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.run_retries_enabled and not instance.telemetry_enabled
+        assert instance.global_op_concurrency_default_limit == 1
+        assert instance.get_sensor_settings()["use_threads"] is True
+
+
+@pytest.mark.parametrize("name", ["definitions.py", "defs/__init__.py"])
+def test_deployment_has_a_docstring(name: str) -> None:
+    assert (ROOT / "ddb_lake" / name).read_text().startswith('"""')

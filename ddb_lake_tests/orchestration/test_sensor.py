@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ddb_lake.orchestration import planner
+from ddb_lake_tests.orchestration.folders import FolderLake, inserted
+
+Make = Callable[..., FolderLake]
+
+
+class NoCredentialsError(Exception):
+    """As botocore's is called."""
+
+
+def test_run_request_resolves_against_the_definitions(folder_lake: Make) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+
+    requests, skipped = lake.ticker.requests()
+
+    (request,) = requests
+    assert skipped is None
+    assert request.tags["dagster/asset_partition_range_start"] == "2025-02-03-04:00"
+    assert request.job_name == f"{lake.name}_sync"
+
+
+def test_run_that_failed_is_asked_for_under_another_key(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+    (first,), _ = lake.ticker.requests()  # its run never comes to be
+    monkeypatch.setattr("ddb_lake.orchestration.memory.FIRST_PAUSE_S", 0)
+
+    (second,), _ = lake.ticker.requests()
+
+    assert first.run_key != second.run_key
+    assert lake.ticker.execute(second).success
+    assert lake.ticker.requests()[0] == []
+
+
+def test_no_way_to_aws_is_a_reason_to_skip_and_no_error(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = folder_lake()
+
+    def nobody(*_: Any) -> Any:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(planner, "roots", nobody)
+    monkeypatch.setattr(planner, "plan_loads", nobody)
+
+    requests, skipped = lake.ticker.requests()
+
+    assert requests == []
+    assert skipped == "AWS cannot be asked: Unable to locate credentials"
+
+
+def test_fault_of_the_only_table_makes_the_tick_fail(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = folder_lake()
+
+    def denied(*_: Any) -> Any:
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(planner, "roots", denied)
+    with pytest.raises(Exception, match="AccessDenied"):
+        lake.ticker.requests()
+
+
+def test_fault_of_one_table_is_logged_and_the_others_are_served(
+    folder_lake: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lake = folder_lake(others=[{"name": "broken", "key": ["k"], "changes": {"uri": "gs://elsewhere/"}}])
+    lake.land("2025/02/03/04/a", inserted(1))
+
+    requests, _ = lake.ticker.requests()
+
+    assert "broken: gs://elsewhere/: only s3://, file:// and local paths are read" in capfd.readouterr().err
+    assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed objects are not applied"]
+
+
+def test_sensor_runs_from_the_start(folder_lake: Make) -> None:
+    (sensor,) = folder_lake().defs.sensors or ()
+
+    assert isinstance(sensor, dg.SensorDefinition)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
