@@ -38,8 +38,8 @@ def version_us(margin_us: int) -> str:
 class MergeInput:
     """What the merge works on, as SQL relations.
 
-    `fresh`: records not yet applied. `changelog`: all records. `current`: living rows with `file_path`, `pos`,
-    `_key`, `_key_hash`, `_changed_at`, `_source`. `tombstones`: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
+    `fresh`: records not yet applied. `changelog`: all records. `current`: rows with `file_path`, `pos`, `_key`,
+    `_changed_at`, `_source`, a superset of the living rows of the keys in the table `touched`. `tombstones`: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
     `horizon_us`: change records at or before it never win. `base_us`: the base's own time; an assertion replaces the
     base's rows only if it speaks of a later one. Both None without a base. `simple`: the records' times alone order them (no Streams, no
     assertions). `recheck`: decide every key over all its records.
@@ -106,7 +106,7 @@ def _find_standing(session: Session, given: MergeInput) -> None:
     session.con.execute(
         "CREATE OR REPLACE TABLE standing AS"
         " SELECT c.file_path, c.pos, c._key, epoch_us(c._changed_at) AS changed_us, c._source"
-        f" FROM {given.current} c SEMI JOIN touched t ON c._key_hash = t._key_hash AND c._key = t._key"
+        f" FROM {given.current} c SEMI JOIN touched t ON c._key = t._key"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE buried AS"

@@ -182,8 +182,8 @@ class Projection:
         if node.nullable:
             raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
             self._pieces.append(f"CASE WHEN {raw} THEN {_entry(node.path, literal('true'), 'NULL')} END")
-            accounted.append(raw)
-        return " OR ".join(f"coalesce({a}, false)" for a in accounted) or "false"
+            accounted.append(f"coalesce({raw}, false)")
+        return " OR ".join(accounted) or "false"
 
     def _map(self, node: _Node, struct: str, where: str) -> str:
         inner = where + "/M"

@@ -29,6 +29,8 @@ WORKSPACE = Path("workspace.yaml")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
+_DAGSTERS_OWN = "ignore:Parameter `execution_type`,ignore:Function `dev_command`"
+"""Notices about Dagster's own code, which nobody here can act on."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,8 +95,8 @@ def _dagster(port: int) -> int:
     """Dagster's webserver and daemon, until they end or we are told to."""
     command = [sys.executable, "-m", "dagster", "dev", "--port", str(port)]
     command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "ddb_lake.definitions"]
-    process = subprocess.Popen(command, env=os.environ.copy())
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": _DAGSTERS_OWN})
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
     try:
         return process.wait()
     except KeyboardInterrupt:  # Dagster was interrupted from the keyboard as well

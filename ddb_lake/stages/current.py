@@ -172,7 +172,7 @@ def _base_images(session: Session, table: Table | None, state: CurrentState, key
 
 
 NO_ROWS = (
-    "(SELECT NULL::VARCHAR AS file_path, NULL::BIGINT AS pos, NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
+    "(SELECT NULL::VARCHAR AS file_path, NULL::BIGINT AS pos, NULL::VARCHAR AS _key,"
     " NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source WHERE false)"
 )
 

@@ -194,13 +194,12 @@ class _Loading:
             schema = projection.schema
             iceberg = self._iceberg_schema(schema)
             writer = FileWriter(self.session.con, self._io(), self._location(), iceberg)
-            expired = ", NULL::TIMESTAMP AS _expired_at" if self.keep_expired else ""
             rows = projection.select(source)
             keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({rows})"
             order = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
             self._written = writer.write_paths(
                 f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
-                f" 'snapshot' AS _source{expired} FROM ({keyed}) ORDER BY {order}",
+                f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}) ORDER BY {order}",
                 split=True,
             )
             return scan_sql(iceberg, self._written)

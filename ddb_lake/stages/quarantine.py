@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from ddb_lake.lake.files import FileWriter, live_files, scan_sql
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.ingest import ingest, until_committed
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedGroup, StagedTable, bytes_hash
+from ddb_lake.stages.read import GroupReader, StagedGroup, bytes_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +83,34 @@ def replay_quarantine(lake: Lake, name: str) -> ReplayResult:
         entries = session.rows(f"SELECT quarantine_id, raw, object FROM {_entries(lake, name)} ORDER BY quarantine_id")
         if not entries:
             return ReplayResult(name, 0, 0, 0, 0)
-        reader = GroupReader(session.folder, name, {t.source_name: t.name for t in lake.settings.tables}, lake.key)
-        staged = reader.read((_ref(entry), entry[1]) for entry in entries)
-        mended = _mended(session, staged)
+        tried = _reader(lake, session.folder / "tried", name).read((_ref(entry), entry[1]) for entry in entries)
+        mended = [entries[number] for number in sorted(_mended(session, tried))]
         new = duplicates = 0
-        for table, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == name):
-            rows.quarantine = StagedTable.empty(session.folder).quarantine  # what is still undecodable is there already
-            found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
-            new, duplicates = new + found.new, duplicates + found.duplicates
-        released = [entries[number][0] for number in sorted(mended)]
-        if released:
-            until_committed(lambda: _release(lake, session, name, released))
-    for table in {name, *staged.tables}:
+        if mended:
+            new, duplicates = _take_in(lake, session, name, mended)
+            until_committed(lambda: _release(lake, session, name, [entry[0] for entry in mended]))
+    return ReplayResult(name, len(mended), len(entries) - len(mended), new, duplicates)
+
+
+def _reader(lake: Lake, folder: Path, name: str) -> GroupReader:
+    folder.mkdir()
+    return GroupReader(folder, name, {t.source_name: t.name for t in lake.settings.tables}, lake.key)
+
+
+def _take_in(lake: Lake, session: Session, name: str, mended: list[tuple[str, bytes, str]]) -> tuple[int, int]:
+    """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
+
+    Only these entries: the changelog's ledger names what it has taken in, and never looks at it again.
+    """
+    reader = _reader(lake, session.folder / "mended", name)
+    staged = reader.read((_ref(entry), entry[1]) for entry in mended)
+    new = duplicates = 0
+    for table, rows in staged.tables.items():
+        found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
+        new, duplicates = new + found.new, duplicates + found.duplicates
+    for table in staged.tables:
         update_current(lake, table)
-    return ReplayResult(name, len(released), len(entries) - len(released), new, duplicates)
+    return new, duplicates
 
 
 def _mended(session: Session, staged: StagedGroup) -> set[int]:

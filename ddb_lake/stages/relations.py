@@ -42,9 +42,14 @@ def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: 
 
 
 def keyed_rows_sql(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> str:
-    """Living rows of some files of `current` with `_key`, `file_path` and `pos`, as the merge wants them."""
+    """Living rows of some files of `current` that may have one of the merge's `touched` keys, with their `_key`.
+
+    Found by `_key_hash`, so that the text of the key is made for those rows only.
+    """
     rows = scan_sql(iceberg, data, deletes, positions=True)
-    return f"(SELECT _file_path AS file_path, _pos AS pos, {key_text_sql(schema)} AS _key, _key_hash, _changed_at, _source FROM {rows})"
+    found = f"(SELECT r.* FROM {rows} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
+    shown = "_file_path AS file_path, _pos AS pos, _changed_at, _source"
+    return f"(SELECT {shown}, {key_text_sql(schema)} AS _key FROM {found})"
 
 
 def export_files(current: Table, export: LoadedExport) -> tuple[str, TableSchema]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
 from ddb_lake.config import parse_settings
 from ddb_lake.stages.apply import apply_objects

@@ -1,0 +1,74 @@
+"""SQL over the lake: which names there are, whatever they look like, and what errors say."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.errors import UsageError
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.load import load_export
+from ddb_lake.stages.query import FETCH_ROWS, run_query, table_names
+from ddb_lake_tests.integration.landings import MINUTE_US, T0_US, change, full, item, land
+from ddb_lake_tests.stages.lakes import lake_of, queried
+
+
+@pytest.mark.parametrize("name", ("orders", "Orders.v2-eu", "select", "2024-orders", "a.b.c", "_"))
+def test_table_of_any_name_can_be_queried_by_it(tmp_path: Path, name: str) -> None:
+    landed = land(tmp_path / "object", change(T0_US, item("a", v=1), table=name), "\ngarbage\n")
+    with lake_of(tmp_path / "lake", {"name": name}) as lake:
+        apply_objects(lake, name, [landed])
+        assert table_names(lake) == sorted([name, f"{name}_changes", f"{name}_quarantine"])
+        assert queried(lake, f'SELECT id, v FROM "{name}"') == [("a", 1)]
+        assert queried(lake, f'SELECT event_name FROM "{name}_changes"') == [("INSERT",)]
+        assert queried(lake, f'SELECT raw FROM "{name}_quarantine"') == [(b"garbage",)]
+
+
+def test_views_show_living_rows_only_and_join(tmp_path: Path) -> None:
+    export = full([item("a", v="1.50"), item("b", v=2)]).write(tmp_path / "export")
+    landed = land(
+        tmp_path / "object",
+        change(T0_US + MINUTE_US, None, item("b")),
+        change(T0_US + MINUTE_US, item("c", v={"N": "0.25"})),
+    )
+    with lake_of(tmp_path / "lake", {"name": "orders"}, {"name": "nothing.landed"}) as lake:
+        load_export(lake, "orders", str(export))
+        apply_objects(lake, "orders", [landed])
+        assert queried(lake, "SELECT id FROM orders ORDER BY id") == [("a",), ("c",)]
+        joined = "SELECT count(*) FROM orders o JOIN orders_changes c ON c.keys LIKE '%\"' || o.id || '\"%'"
+        assert queried(lake, joined) == [(1,)]
+        assert table_names(lake) == ["orders", "orders_changes"]
+
+
+def test_types_are_those_of_the_columns(tmp_path: Path) -> None:
+    items = [item("a", n={"N": "1.25"}, b={"B": "AAE="}, f={"BOOL": True}, s={"SS": ["x"]}, l={"L": []})]
+    export = full(items).write(tmp_path / "export")
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
+        load_export(lake, "orders", str(export))
+        with run_query(lake, "SELECT id, n, b, f, s, l, _changed_at, _source, _rescued FROM orders") as result:
+            assert result.columns == ("id", "n", "b", "f", "s", "l", "_changed_at", "_source", "_rescued")
+            assert result.types[:5] == ("VARCHAR", "DECIMAL(38,2)", "BLOB", "BOOLEAN", "VARCHAR[]")
+            ((row,),) = result.batches()
+        assert row[:6] == ("a", Decimal("1.25"), b"\x00\x01", True, ["x"], "[]")
+        assert row[7:] == ("snapshot", None)
+
+
+def test_result_comes_in_bounded_batches(tmp_path: Path) -> None:
+    with (
+        lake_of(tmp_path / "lake", {"name": "orders"}) as lake,
+        run_query(lake, f"SELECT * FROM range({2 * FETCH_ROWS + 1})") as result,
+    ):
+        assert [len(batch) for batch in result.batches()] == [FETCH_ROWS, FETCH_ROWS, 1]
+
+
+@pytest.mark.parametrize(
+    "sql", ("SELEC 1", "SELECT * FROM nowhere", "SELECT no_such_column FROM orders", "SELECT 1/0 AS x, error('no')")
+)
+def test_wrong_query_is_wrong_use(tmp_path: Path, sql: str) -> None:
+    landed = land(tmp_path / "object", change(T0_US, item("a", v=1)))
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
+        apply_objects(lake, "orders", [landed])
+        with pytest.raises(UsageError):
+            queried(lake, sql)
