@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import warnings
@@ -128,7 +129,7 @@ class LakeCatalog:
 
     def _open(self) -> Catalog:
         settings = self.settings.catalog
-        properties: dict[str, Any] = {"type": self.kind, "warehouse": self.warehouse, **settings.properties}
+        properties: dict[str, Any] = {"type": self.kind, "warehouse": self.warehouse, **_s3(), **settings.properties}
         if self.kind == "sql":
             if settings.uri is None and not self.is_local:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
@@ -155,6 +156,13 @@ def _made(make: Callable[[], T]) -> T:
                 raise
             time.sleep(0.05 * attempt)
     raise AssertionError("unreachable")
+
+
+def _s3() -> dict[str, str]:
+    """pyiceberg's S3 settings from the standard AWS variables, which its file access does not read itself."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {name: value for name, value in (("s3.region", region), ("s3.endpoint", endpoint)) if value}
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
 
 def _dagster(port: int) -> int:
     """Dagster's webserver and daemon, until they end or we are told to."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit deafness
     command = [sys.executable, "-m", "dagster", "dev", "--port", str(port)]
     command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "ddb_lake.definitions"]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": _DAGSTERS_OWN})

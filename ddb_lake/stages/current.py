@@ -72,6 +72,17 @@ def update_current(lake: Lake, name: str) -> CurrentResult:
     return replace(result, seconds=time.monotonic() - started)
 
 
+def is_behind(lake: Lake, name: str) -> bool:
+    """Whether the changelog has records that `current` has not: a stage was broken off between the two."""
+    changes, table = lake.changes(name), lake.current(name)
+    if changes is None:
+        return False
+    log = ChangesState.from_properties(changes.properties)
+    if table is None:
+        return log.records > 0
+    return CurrentState.from_properties(table.properties).applied_batch < log.batch
+
+
 def _attempt(lake: Lake, name: str) -> CurrentResult:
     changes = lake.changes(name)
     table = lake.current(name)

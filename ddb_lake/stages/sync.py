@@ -9,9 +9,11 @@ from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import Due, digest, hours_back
+from ddb_lake.errors import ExportError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.apply import ApplyResult, apply_objects
 from ddb_lake.stages.compact import CompactResult, compact_table, needs_compaction
+from ddb_lake.stages.current import is_behind
 from ddb_lake.stages.exports import SUMMARY, find_export
 from ddb_lake.stages.ingest import unseen
 from ddb_lake.stages.lake import Lake
@@ -37,27 +39,32 @@ def plan_table(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[
 
 
 def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
-    """Finished exports below `export` that the lake has not loaded."""
+    """Finished exports below `export` that the lake has not loaded. One that cannot be read is warned of, and left."""
     if table.export is None:
         return
     current = lake.current(table.name)
     loaded = {e.export_id for e in CurrentState.from_properties(current.properties).exports} if current else set()
     root = f"{table.export.bucket}/{table.export.prefix}".rstrip("/")
     uri = root if "://" in root or root.startswith("/") else f"s3://{root}"
-    for ref in lake.objects.list(join(uri, "AWSDynamoDB/")):
+    for ref in _listed(lake, join(uri, "AWSDynamoDB/")):
         if ref.uri.endswith(f"/{SUMMARY}"):
             export_id = ref.uri.split("/")[-2]
-            if export_id not in loaded and not _ingested(lake, table, ref):
+            try:
+                due = export_id not in loaded and not _ingested(lake, table, ref)
+            except ExportError as error:
+                lake.warn(f"{table.name}: {error}")
+                continue
+            if due:
                 yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
 
 
 def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | None:
-    """Landed objects that the changelog has not ingested."""
-    if table.changes is None:
-        return None
-    refs = list(landed(lake, table, full))
+    """Landed objects that the changelog has not ingested, or none but what `current` has not applied of it."""
+    refs = list(landed(lake, table, full)) if table.changes is not None else []
     with lake.session() as session:
         fresh: list[ObjectRef] = unseen(lake, session, table.name, refs)
+    if not fresh and is_behind(lake, table.name):
+        return Due(table.name, "apply", "current is behind its changelog")
     if not fresh:
         return None
     hours = sorted({hour.isoformat() for ref in fresh if (hour := arrival_hour(ref.uri))})
@@ -70,13 +77,17 @@ def landed(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[Obje
     """Landed change objects: of the look-back window where keys are laid out by hour, else all of them."""
     assert table.changes is not None, "the caller has looked"
     for uri in (table.changes.uri, table.changes.errors_uri):
-        if uri is None or not lake.objects.reachable(uri):
+        if uri is None:
             continue
         if full or table.changes.layout == "flat":
-            yield from lake.objects.list(uri)
+            yield from _listed(lake, uri)
         else:
             for hour in _window(lake.now(), table):
-                yield from lake.objects.list(join(uri, hour.strftime(HOURLY)))
+                yield from _listed(lake, join(uri, hour.strftime(HOURLY)))
+
+
+def _listed(lake: Lake, uri: str) -> Iterator[ObjectRef]:
+    return lake.objects.list(uri) if lake.objects.reachable(uri) else iter(())
 
 
 def _window(now: datetime, table: TableSettings) -> list[datetime]:

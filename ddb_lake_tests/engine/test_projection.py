@@ -77,7 +77,9 @@ depths = st.integers(1, 4)
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=many_items, known=many_items, depth=depths)
-def test_project_in_sql_equals_project_in_python(session: Session, rows: list[Item], known: list[Item], depth: int) -> None:
+def test_project_in_sql_equals_project_in_python(
+    session: Session, rows: list[Item], known: list[Item], depth: int
+) -> None:
     """`known` decides the schema, so that it fits `rows` only in part."""
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     projection = Projection(schema)
@@ -98,7 +100,9 @@ def test_project_in_sql_equals_project_in_python(session: Session, rows: list[It
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=many_items, known=many_items, depth=depths)
-def test_restore_in_sql_gives_every_item_back(session: Session, rows: list[Item], known: list[Item], depth: int) -> None:
+def test_restore_in_sql_gives_every_item_back(
+    session: Session, rows: list[Item], known: list[Item], depth: int
+) -> None:
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     projection = Projection(schema)
     projection.register(session.con)

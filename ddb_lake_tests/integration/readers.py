@@ -35,7 +35,9 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         columns = [f.name for f in table.schema().fields]
         live = live_files(table)
         with lake.session() as session:
-            ours = _rows(session.con, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]), columns)
+            ours = _rows(
+                session.con, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]), columns
+            )
         scanned = _plain(table.scan().to_arrow(), columns)
         with duckdb.connect() as con:
             load_extension(con, "avro")

@@ -46,7 +46,10 @@ class Ground:
         objects = tuple(str(folder / "landing" / key) for key in self.scenario.objects)
         half = len(objects) // 2
         self.first, self.second = Step("apply", "orders", objects[:half]), Step("apply", "orders", objects[half:])
-        exports = {e.kind: Step("load", "orders", (str(folder / "exports" / str(n)),)) for n, e in enumerate(self.scenario.exports)}
+        exports = {
+            e.kind: Step("load", "orders", (str(folder / "exports" / str(n)),))
+            for n, e in enumerate(self.scenario.exports)
+        }
         self.load, self.increment = exports["full"], exports["incremental"]
         self.compact = Step("compact", "orders")
         self.job = Job(folder / "lake", ({"name": "orders", "key": list(self.scenario.key_names)},))
@@ -210,7 +213,9 @@ def test_table_that_another_writer_makes_in_the_midst_keeps_what_each_brings(tmp
     load, apply = Step("load", "orders", (str(export),)), Step("apply", "orders", (landed,))
     mine, theirs = (apply, load) if "load" in other else (load, apply)
     job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
-    with table_made_in_the_midst(lambda: run_half(job, theirs) if "half" in other else replace(job, steps=(theirs,)).run()):
+    with table_made_in_the_midst(
+        lambda: run_half(job, theirs) if "half" in other else replace(job, steps=(theirs,)).run()
+    ):
         replace(job, steps=(mine,)).run()
     replace(job, steps=(load, apply)).run()
     with job.lake() as lake:

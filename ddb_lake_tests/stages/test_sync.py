@@ -1,0 +1,165 @@
+"""What is due on a local folder with Firehose's layout: late, rewritten and failed objects, exports, compaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddb_lake.stages import apply
+from ddb_lake.stages.apply import ApplyResult
+from ddb_lake.stages.load import LoadResult
+from ddb_lake.stages.status import table_status
+from ddb_lake.stages.sync import plan_due, plan_table, sync
+from ddb_lake_tests.integration.landings import (
+    HOUR_US,
+    MINUTE_US,
+    T0_US,
+    change,
+    full,
+    increment,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.stages.lakes import dumped, lake_of
+
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+
+def firehose(folder: Path, hour: int, name: str, *pieces: Any) -> str:
+    """Land an object where Firehose puts those of an hour of the day."""
+    key = f"2026/03/01/{hour:02d}/stream-1-2026-03-01-{hour:02d}-31-00-{name * 8}-0000-4000-8000-000000000000"
+    return land(folder / "landing" / key, *pieces)
+
+
+def orders(folder: Path, **settings: Any) -> dict[str, Any]:
+    changes = {"uri": str(folder / "landing"), "errors_uri": str(folder / "failed")}
+    export = {"bucket": str(folder / "exports")}
+    return {"name": "orders", "changes": changes, "export": export, **settings}
+
+
+def test_nothing_is_due_before_anything_has_landed(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        assert plan_due(lake) == []
+        lake.now = lambda: NOW
+        assert list(plan_table(lake, lake.table("orders"), full=False)) == []
+        assert sync(lake) == []
+
+
+def test_landed_objects_are_due_once_by_their_hours(tmp_path: Path) -> None:
+    first = firehose(tmp_path, 9, "a", change(T0_US, item("a", v=1)))
+    second = firehose(tmp_path, 11, "b", change(T0_US + HOUR_US, item("b", v=1)))
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        (due,) = plan_due(lake)
+        assert (due.table, due.kind, due.uris) == ("orders", "apply", (first, second))
+        assert due.hours == ("2026-03-01T09:00:00+00:00", "2026-03-01T11:00:00+00:00")
+        assert plan_due(lake) == [due], "the same state has the same digest"
+        (applied,) = sync(lake)
+        assert isinstance(applied, ApplyResult)
+        assert applied.new == 2
+        assert plan_due(lake) == []
+
+
+def test_late_and_rewritten_objects_are_due(tmp_path: Path) -> None:
+    firehose(tmp_path, 11, "b", change(T0_US + HOUR_US, item("b", v=1)))
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        sync(lake)
+        late = firehose(tmp_path, 9, "a", change(T0_US, item("a", v=1)))
+        assert [due.uris for due in plan_due(lake)] == [(late,)]
+        sync(lake)
+        rewritten = firehose(tmp_path, 11, "b", change(T0_US + HOUR_US, item("b", v=1)), change(T0_US, item("c")))
+        assert [due.uris for due in plan_due(lake)] == [(rewritten,)]
+        sync(lake)
+        assert plan_due(lake) == []
+        assert len(dumped(lake)) == 3
+
+
+def test_window_leaves_older_hours_alone(tmp_path: Path) -> None:
+    firehose(tmp_path, 9, "a", change(T0_US, item("a")))
+    inside = firehose(tmp_path, 11, "b", change(T0_US, item("b")))
+    settings = orders(tmp_path)
+    settings["changes"] |= {"layout": "hourly", "lookback": "2h"}
+    with lake_of(tmp_path / "lake", settings) as lake:
+        lake.now = lambda: NOW
+        (due,) = plan_table(lake, lake.table("orders"), full=False)
+        assert due.uris == (inside,)
+        (due,) = plan_table(lake, lake.table("orders"))
+        assert len(due.uris) == 2
+
+
+def test_failed_deliveries_are_due_where_they_lie(tmp_path: Path) -> None:
+    failed = land(
+        tmp_path / "failed" / "processing-failed" / "2026" / "03" / "01" / "09" / "x", change(T0_US, item("a"))
+    )
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        (due,) = plan_due(lake)
+        assert due.uris == (failed,)
+
+
+def test_exports_are_due_before_objects_and_once(tmp_path: Path) -> None:
+    full([item("a", v=1)]).write(tmp_path / "exports")
+    window = (T0_US + MINUTE_US, item("a", v=2), item("a"))
+    increment(window, at_us=T0_US + HOUR_US, window=T0_US).write(tmp_path / "exports")
+    full([item("x")], table="other", at_us=T0_US + 2 * HOUR_US).write(tmp_path / "exports")
+    firehose(tmp_path, 9, "a", change(T0_US + 2 * HOUR_US, item("b", v=1)))
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        assert [due.kind for due in plan_due(lake)] == ["load", "load", "apply"]
+        results = sync(lake)
+        assert [result.export_type for result in results if isinstance(result, LoadResult)] == ["FULL", "INCREMENTAL"]
+        assert plan_due(lake) == []
+        assert dumped(lake) == sorted_items([item("a", v=2), item("b", v=1)])
+
+
+def test_damaged_export_does_not_keep_the_rest_waiting(tmp_path: Path) -> None:
+    broken = full([item("a", v=1)], summary={"outputFormat": "ION"}).write(tmp_path / "exports")
+    full([item("a", v=2)], at_us=T0_US + HOUR_US).write(tmp_path / "exports")
+    firehose(tmp_path, 9, "a", change(T0_US + 2 * HOUR_US, item("b", v=1)))
+    warned: list[str] = []
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        lake.warn = warned.append
+        assert [due.kind for due in plan_due(lake)] == ["load", "apply"]
+        sync(lake)
+        assert dumped(lake) == sorted_items([item("a", v=2), item("b", v=1)])
+    assert any("DYNAMODB_JSON" in warning for warning in warned)
+    assert any(str(broken) in warning for warning in warned)
+
+
+def test_changelog_that_current_has_not_applied_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    firehose(tmp_path, 9, "a", change(T0_US, item("a", v=1)))
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        with monkeypatch.context() as patched:
+            patched.setattr(apply, "update_current", lambda lake, name: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                sync(lake)
+        (due,) = plan_due(lake)
+        assert (due.kind, due.uris) == ("apply", ())
+        sync(lake)
+        assert table_status(lake, "orders").pending_batches == 0
+        assert plan_due(lake) == []
+
+
+def test_compaction_is_due_when_files_are_many(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
+        for number in range(18):
+            old = item("a", v=number)
+            firehose(tmp_path, 9, "abcdef0123456789ab"[number], change(T0_US + number, item("a", v=number + 1), old))
+            (applied,) = sync(lake)
+            assert isinstance(applied, ApplyResult)
+            if table_status(lake, "orders").delete_files > 2:
+                break
+        assert [due.kind for due in plan_due(lake)] == ["compact"]
+        sync(lake)
+        assert plan_due(lake) == []
+        assert dumped(lake) == sorted_items([item("a", v=number + 1)])
+
+
+def test_tables_are_planned_by_name(tmp_path: Path) -> None:
+    firehose(tmp_path, 9, "a", change(T0_US, item("a")))
+    other = {"name": "other", "changes": {"uri": str(tmp_path / "landing")}}
+    with lake_of(tmp_path / "lake", orders(tmp_path), other) as lake:
+        lake.now = lambda: NOW + timedelta(hours=1)
+        assert [due.table for due in plan_due(lake, ["other"])] == ["other"]
+        assert [due.table for due in plan_due(lake)] == ["orders", "other"]
