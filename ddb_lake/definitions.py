@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,8 @@ def _tells_nothing(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("dagster.components.core.component_tree").addFilter(_tells_nothing)
+# A notice of Dagster's about a call of its own, for every asset with checks.
+warnings.filterwarnings("ignore", message="Parameter `execution_type` of function `AssetsDefinition")
 
 
 @dg.definitions

@@ -39,10 +39,10 @@ class MergeInput:
     """What the merge works on, as SQL relations.
 
     `fresh`: records not yet applied. `changelog`: all records. `current`: rows with `file_path`, `pos`, `_key`,
-    `_changed_at`, `_source`, a superset of the living rows of the keys in the table `touched`. `tombstones`: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
-    `horizon_us`: change records at or before it never win. `base_us`: the base's own time; an assertion replaces the
-    base's rows only if it speaks of a later one. Both None without a base. `simple`: the records' times alone order them (no Streams, no
-    assertions). `recheck`: decide every key over all its records.
+    `_changed_at`, `_source`, a superset of the living rows of the keys in the table `touched`. `tombstones`: rows of
+    `lake.sidecar.TOMBSTONE_COLUMNS`. `horizon_us`: change records at or before it never win. `base_us`: the base's own
+    time; an assertion replaces the base's rows only if it speaks of a later one. Both None without a base. `simple`:
+    the records' times alone order them (no Streams, no assertions). `recheck`: decide every key over all its records.
     """
 
     fresh: str

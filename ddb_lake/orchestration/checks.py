@@ -12,7 +12,7 @@ import dagster as dg
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.orchestration.arrivals import landed, roots, unapplied
-from ddb_lake.orchestration.outcomes import failures
+from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.quarantine import list_quarantine
@@ -62,8 +62,14 @@ def lake_checks(
 
 def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
     evaluate = {UP_TO_DATE: up_to_date, SOURCE_ROWS: rows_match_source, QUARANTINE: quarantine_empty}[spec.name]
-    passed, said, figures = evaluate(lake, table)
     severity = dg.AssetCheckSeverity.ERROR if spec.name == UP_TO_DATE else dg.AssetCheckSeverity.WARN
+    try:
+        passed, said, figures = evaluate(lake, table)
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        severity = dg.AssetCheckSeverity.WARN  # nothing is known to be wrong, and nothing to be right
+        passed, said, figures = False, f"Not evaluated: AWS cannot be asked ({said_of(error)}).", {}
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,

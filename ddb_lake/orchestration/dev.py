@@ -29,7 +29,7 @@ WORKSPACE = Path("workspace.yaml")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
-_DAGSTERS_OWN = "ignore:Parameter `execution_type`,ignore:Function `dev_command`"
+_DAGSTERS_OWN = "ignore:Function `dev_command`,ignore:Parameter `execution_type`"
 """Notices about Dagster's own code, which nobody here can act on."""
 
 

@@ -12,6 +12,18 @@ from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
 RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what may pass: throttling, a lost connection, a commit of unknown outcome. Planning again is always safe."""
 
+_NOT_SET_UP = {"NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ProfileNotFound"}
+_UNREACHABLE = _NOT_SET_UP | {
+    "EndpointConnectionError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ReadTimeoutError",
+}
+"""Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
+
+_REFUSALS = {"AccessDenied", "AccessDeniedException", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+"""Codes of AWS's answers that stay the same until somebody mends what they name."""
+
 
 @contextmanager
 def failures() -> Iterator[None]:
@@ -22,3 +34,26 @@ def failures() -> Iterator[None]:
         raise
     except DdbLakeError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        if said := _needs_mending(error):
+            raise dg.Failure(description=said, allow_retries=False) from None
+        raise
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether AWS could not be asked at all, as opposed to an answer that is a fault."""
+    return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
+
+
+def said_of(error: BaseException) -> str:
+    """An error's message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _needs_mending(error: Exception) -> str | None:
+    """What to tell of an AWS error that stays until somebody mends its cause; None for others."""
+    if type(error).__name__ in _NOT_SET_UP:
+        return f"AWS cannot be asked: {said_of(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return f"AWS refuses: {said_of(error)}; `ddb-lake doctor` shows what is missing" if code in _REFUSALS else None

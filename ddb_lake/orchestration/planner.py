@@ -15,10 +15,11 @@ from ddb_lake.lake.state import ChangesState
 from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
 from ddb_lake.orchestration.memory import SensorMemory, TableMemory
 from ddb_lake.stages.compact import needs_compaction
+from ddb_lake.stages.current import is_behind
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.sync import plan_loads
 
-Kind: TypeAlias = Literal["load", "apply", "compact"]
+Kind: TypeAlias = Literal["load", "apply", "merge", "compact"]
 
 BUDGET_S = 40.0
 """A tick may take 60 s. What is left is for a last listing and for reserving the runs."""
@@ -33,6 +34,7 @@ LONGEST_SPAN = timedelta(days=7)
 class Work:
     """One piece of work for one table. `digest` names the state that calls for it, `tries` how often it was asked for.
 
+    `merge`: all objects are in the changelog, and `current` has not all of it, because a run died between the two.
     `hours`: arrival hours to apply, from the first to the last. `everything`: apply whatever has landed, because some
     of it is in no hour's place. `uri`: the export to load.
     """
@@ -173,8 +175,16 @@ class Planner:
             reason = f"{len(arrivals.refs)} landed objects are not applied"
             yield from self._ask(table, memory, arrivals, reason)
             return
-        if scope == "near":
+        if is_behind(self._lake, table.name):
+            yield from self._merge(table, memory)
+        elif scope == "near":
             memory.quiet = seen
+
+    def _merge(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        state = self._changelog_state(table)
+        if memory.may_ask("merge", state, self._now_s):
+            tries = memory.ask("merge", state, self._now_s)
+            yield Work(table.name, "merge", "current is behind its changelog", state, tries)
 
     def _in_time(self, refs: Iterator[ObjectRef], scope: Scope) -> Iterator[ObjectRef]:
         for ref in refs:

@@ -58,6 +58,8 @@ class Requests:
         for one in work:
             if one.kind == "load":
                 yield self._load(one)
+            elif one.kind == "merge":
+                yield self._merge(one)
             elif one.kind == "compact":
                 compactions.append(one)
             elif one.everything or one.hours[-1] - one.hours[0] > RECENT:
@@ -91,6 +93,14 @@ class Requests:
             job_name=sync_job_name(self._lake),
             asset_selection=self._tables[work.table].keys("snapshot", "current"),
             run_config={"ops": config},
+            tags=self._tags([work]),
+        )
+
+    def _merge(self, work: Work) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=f"{self._lake}/merge/{_state([work])}",
+            job_name=sync_job_name(self._lake),
+            asset_selection=self._tables[work.table].keys("current"),
             tags=self._tags([work]),
         )
 

@@ -6,24 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.errors import TransientError
 from ddb_lake.orchestration.memory import SensorMemory
+from ddb_lake.orchestration.outcomes import is_unreachable, said_of
 from ddb_lake.orchestration.planner import BUDGET_S, Plan, Planner
 from ddb_lake.orchestration.requests import Requests
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
 
 INTERVAL_S = 30
-_UNREACHABLE = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "NoRegionError",
-    "EndpointConnectionError",
-    "ConnectTimeoutError",
-    "ConnectionClosedError",
-    "ReadTimeoutError",
-}
-"""Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
 
 
 def planning_sensor(
@@ -67,19 +57,10 @@ def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
     Raises the first fault if there is one in every table, nothing is to be asked for, and somebody must mend it.
     """
     for table, error in plan.failed.items():
-        context.log.error(f"{table}: {_said(error)}")
+        context.log.error(f"{table}: {said_of(error)}")
     if plan.failed and len(plan.failed) == plan.looked_at and not plan.work:
         first = next(iter(plan.failed.values()))
         if all(is_unreachable(error) for error in plan.failed.values()):
-            return f"AWS cannot be asked: {_said(first)}"
+            return f"AWS cannot be asked: {said_of(first)}"
         raise first
     return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."
-
-
-def is_unreachable(error: Exception) -> bool:
-    """Whether AWS could not be asked at all, as opposed to an answer that is a fault."""
-    return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -37,14 +37,14 @@ _KINDS: Mapping[Stage, set[str]] = {
     "current": {"iceberg", "duckdb"},
 }
 _DESCRIPTIONS: Mapping[Stage, str] = {
-    "dynamodb": "The source: Amazon DynamoDB table `{source}`.",
-    "export": "Full point-in-time exports of `{source}` to S3, as DynamoDB wrote them. The table's read capacity is not"
+    "dynamodb": "Source: the Amazon DynamoDB table `{source}`.",
+    "export": "Exports: `{source}` at points in time, in S3 as DynamoDB wrote it. The table's read capacity is not"
     " used. A run starts one and waits for it, or goes on waiting for one that is under way.",
-    "snapshot": "The items of each loaded export, exactly, as a branch of the Iceberg table `{table}`. The newest is"
-    " the base on which changes are applied.",
-    "changes": "Every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
+    "snapshot": "Snapshots: the items of each loaded export, exactly, as a branch of the Iceberg table `{table}`. The"
+    " newest is the base on which changes are applied.",
+    "changes": "Changelog: every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
     " the hours in which objects landed; an hour may be run again at any time, nothing is applied twice.",
-    "current": "The latest image of each living item of `{source}`, in typed columns: the Iceberg table `{table}`."
+    "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
     " A function of the set of landed records: order, duplicates and lateness do not show.",
 }
 
@@ -100,7 +100,7 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
         asset.key,
         deps=upstream,
         description=_DESCRIPTIONS[stage].format(source=table.source_name, table=table.name),
-        group_name=python_name(table.name),
+        group_name=stage,
         kinds=_KINDS[stage],
         tags={"ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
         metadata=dict(_metadata(asset, namespace)),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
+from ddb_lake.core.attributes import check_item
 from ddb_lake.core.manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
-from ddb_lake.errors import ExportError, UsageError
+from ddb_lake.errors import ExportError, UndecodableError, UsageError
 
 SUMMARY = "manifest-summary.json"
 DOWNLOADS = 8
@@ -46,18 +52,29 @@ def find_export(store: ObjectStore, uri: str) -> FoundExport:
     absolute = manifest if manifest.startswith("s3://") else str(local_path(manifest))
     summary_bytes = _read(store, absolute)
     _check_md5(store, absolute, summary_bytes)
-    summary = parse_summary(summary_bytes)
-    files_uri = _locate(absolute, summary.manifest_files_key)
+    with _named(absolute):
+        summary = parse_summary(summary_bytes)
+        files_uri = _locate(absolute, summary.manifest_files_key)
     files_bytes = _read(store, files_uri)
     _check_md5(store, files_uri, files_bytes)
-    files = parse_files(files_bytes)
-    total = sum(f.item_count for f in files)
+    with _named(files_uri):
+        files = tuple((file, _locate(absolute, file.key)) for file in parse_files(files_bytes))
+    total = sum(file.item_count for file, _ in files)
     if total != summary.item_count:
         raise ExportError(
             f"{absolute}: itemCount is {summary.item_count}, but {files_uri} counts {total};"
             " copy the export again, or export again"
         )
-    return FoundExport(absolute, summary, tuple((f, _locate(absolute, f.key)) for f in files))
+    return FoundExport(absolute, summary, files)
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """Say which export's manifest it is: the parsers know the file's name alone."""
+    try:
+        yield
+    except ExportError as error:
+        raise ExportError(f"{uri.rpartition('/')[0]}: {error}") from error
 
 
 def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[LocalFile]:
@@ -68,6 +85,22 @@ def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[Loca
             for number, (file, uri) in enumerate(export.files)
         ]
         return [job.result() for job in jobs]
+
+
+def find_damage(files: Iterable[LocalFile]) -> str | None:
+    """Which data file is no whole file of DynamoDB JSON although its MD5 is right, and where; None if all are."""
+    for file in files:
+        number = 0
+        try:
+            with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
+                for number, line in enumerate(stream, start=1):  # noqa: B007  (the handlers tell it)
+                    if line.strip():
+                        check_item(orjson.loads(line).get("Item", {}))
+        except (orjson.JSONDecodeError, AttributeError, UndecodableError):
+            return f"{file.uri}: line {number} is no DynamoDB JSON, and its MD5 is the manifest's; export again"
+        except (OSError, EOFError, zlib.error) as error:
+            return f"{file.uri}: damaged after line {number} ({error}), and its MD5 is the manifest's; export again"
+    return None
 
 
 def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalFile:

@@ -23,7 +23,7 @@ from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
 from ddb_lake.engine.merge import MergeInput, plan_merge
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import identifier, literals
-from ddb_lake.errors import CheckFailed, CommitConflict, ConfigError, ExportError
+from ddb_lake.errors import CheckFailed, CommitConflict, ConfigError, DdbLakeError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
@@ -31,7 +31,7 @@ from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.current import collect_outcome, create_current, fit_rows, update_current
-from ddb_lake.stages.exports import FoundExport, LocalFile, find_export, verified
+from ddb_lake.stages.exports import FoundExport, LocalFile, find_damage, find_export, verified
 from ddb_lake.stages.ingest import ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.read import GroupReader, StagedTable
@@ -144,7 +144,14 @@ class _Loading:
 
     def run(self, files: Sequence[LocalFile]) -> LoadResult:
         source = self._source(files)
-        schema = self._write_base(source, files)
+        try:
+            schema = self._write_base(source, files)
+        except Exception as error:
+            self._discard()
+            damage = None if isinstance(error, DdbLakeError) else find_damage(files)
+            if damage is None:
+                raise
+            raise ExportError(damage) from error
         self._check_rows(files, schema)
         table, commit = self._open_commit(schema)
         metadata = commit.transaction.table_metadata
@@ -165,7 +172,7 @@ class _Loading:
             if paths:
                 parts.append(
                     f"SELECT json AS item, filename FROM read_ndjson_objects({literals(paths)}, filename = true,"
-                    f" compression = '{'gzip' if gzipped else 'none'}', maximum_object_size = {MAX_OBJECT_BYTES})"
+                    f" compression = '{'gzip' if gzipped else 'uncompressed'}', maximum_object_size = {MAX_OBJECT_BYTES})"
                 )
         return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
 
@@ -178,12 +185,12 @@ class _Loading:
     def _write_base(self, source: str, files: Sequence[LocalFile]) -> TableSchema:
         """Write the export's rows, sorted by key; gives the columns they were written with."""
         options = self.settings.schema_options
-        known = self.state.schema
-        if self.becomes_base:
+        known, policy = self.state.schema, self.settings.schema_evolution
+        if self.becomes_base and (policy == "add_columns" or not known.columns):
             first, nulls = guess(self._sample(files), known, options)
             schema, _ = fit(self.session, first, nulls, options, self._projector(source), MEMBER)
         else:
-            schema, _ = extend(self.session, known, options, "add_columns", self._projector(source), MEMBER)
+            schema, _ = extend(self.session, known, options, policy, self._projector(source), MEMBER)
         return schema
 
     def _projector(self, source: str) -> Project:

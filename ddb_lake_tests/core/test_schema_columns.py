@@ -104,6 +104,7 @@ def test_pointer_and_back_is_the_same_path(path: Path) -> None:
 
 def test_pointer_is_that_of_rfc_6901() -> None:
     assert pointer(("a/b", "m~n", "", "~1")) == "/a~1b/m~0n//~01"
+    assert parse_pointer("/a~1b/m~0n//~01") == ("a/b", "m~n", "", "~1")
     assert Column(("a", "b"), "S", "a__b", "string").pointer == "/a/b"
 
 

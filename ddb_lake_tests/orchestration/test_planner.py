@@ -317,10 +317,43 @@ def test_failed_load_does_not_keep_landed_objects_waiting(steps: Make) -> None:
     lake.store.put("s3://exports/AWSDynamoDB/01700000000000-aaaaaaaa/manifest-summary.json", b"damaged")
     lake.store.put(uri(NOW), record(1))
 
+    assert [work.kind for work in lake.tick().work] == ["apply"]
+
+
+def test_fault_in_one_kind_of_work_does_not_keep_the_others_waiting(
+    steps: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = steps(table())
+    lake.store.put(uri(NOW), record(1))
+
+    def broken(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(planner, "plan_loads", broken)
+    monkeypatch.setattr(planner, "needs_compaction", broken)
     plan = lake.tick()
 
     assert [work.kind for work in plan.work] == ["apply"]
-    assert "JSON" in str(plan.failed["orders"])
+    assert str(plan.failed["orders"]) == "no"
+
+
+def test_run_that_died_between_changelog_and_current_is_made_up_for(
+    steps: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = steps(table())
+    lake.store.put(uri(NOW), record(1))
+    plan = lake.tick()
+
+    def dies(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddb_lake.stages.apply.update_current", dies)
+        with pytest.raises(MemoryError):
+            lake.apply(plan)
+    plan = lake.tick()
+
+    assert [work.kind for work in plan.work] == ["merge"]
 
 
 @pytest.mark.parametrize(

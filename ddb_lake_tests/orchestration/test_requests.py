@@ -86,6 +86,13 @@ def test_load_names_its_export_and_brings_current_up_to_date() -> None:
     assert RANGE_START not in request.tags
 
 
+def test_merge_is_of_current_alone() -> None:
+    (request,) = requests("orders").requests([Work("orders", "merge", "current is behind its changelog")])
+
+    assert keys(request) == ["current/orders"]
+    assert RANGE_START not in request.tags
+
+
 def test_compactions_of_a_tick_share_a_run() -> None:
     work = [Work(name, "compact", "small files") for name in ("a", "b")]
 

@@ -268,6 +268,26 @@ def test_source_that_cannot_be_reached_is_told_as_not_compared(folder_lake: Make
     assert (found.description or "").startswith("Not compared")
 
 
+def test_lake_can_be_worked_on_where_aws_cannot_be_reached(folder_lake: Make) -> None:
+    lake = folder_lake(orders={"changes": {"uri": "s3://landing/orders/"}})
+
+    run = lake.run("current/orders")
+
+    found = check(run, "current/orders", "up_to_date")
+    assert run.success and not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert (found.description or "").startswith("Not evaluated: AWS cannot be asked")
+
+
+def test_missing_credentials_fail_a_run_at_once_and_plainly(folder_lake: Make) -> None:
+    lake = folder_lake(orders={"changes": {"uri": "s3://landing/orders/"}})
+
+    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+
+    assert not run.success and retries(lake) == 0
+    assert failure(lake).startswith("AWS cannot be asked: Unable to locate credentials")
+
+
 def test_what_will_not_pass_by_itself_is_not_tried_again(folder_lake: Make) -> None:
     lake = folder_lake()
     config = {"ops": {f"{lake.name}__snapshot__orders": {"config": {"uri": str(lake.folder / "nowhere")}}}}

@@ -87,7 +87,7 @@ def test_rescued_values_move_into_columns_when_files_are_rewritten(tmp_path: Pat
         apply_objects(lake, "orders", [landed])
     with lake_of(tmp_path / "lake", orders("add_columns")) as lake:
         result = compact_table(lake, "orders", force=True)
-        assert set(result.retyped) == {"fresh", "m__x"}
+        assert {"fresh", "m__x"} <= set(result.retyped)
         assert queried(lake, "SELECT id, fresh, m__x FROM orders ORDER BY id") == [("a", None, None), ("b", 2, 1)]
         assert dumped(lake) == sorted_items([OLD, NEW])
         assert_readers_agree(lake, "orders")
