@@ -152,7 +152,8 @@ def _examine_catalog(report: Report, settings: LakeSettings) -> None:
             return
         step = "see `catalog` in the configuration: its type, uri and properties"
         try:
-            tables = catalog.catalog.list_tables(settings.catalog.namespace)
+            known = catalog.catalog.namespace_exists(settings.catalog.namespace)  # it is made with the first table
+            tables = catalog.catalog.list_tables(settings.catalog.namespace) if known else []
         except Exception as error:  # every kind of catalog has errors of its own; all of them mean unreachable
             reason = " ".join(str(error).split()) or type(error).__name__
             report(Finding("catalog", "fail", f"{catalog.kind} cannot be reached: {reason[:300]}", step))

@@ -340,7 +340,7 @@ def _overlaps(path: Path, held: set[Path]) -> bool:
 def project(item: Item, schema: TableSchema) -> tuple[list[Any], dict[str, AttributeValue]]:
     """The column values of an item, in the schema's order, and what they do not hold, by JSON Pointer.
 
-    A number whose value fits its column but whose spelling is not canonical stands in both.
+    A number or binary that fits its column but whose spelling is not canonical stands in both.
     """
     by_path = {c.path: index for index, c in enumerate(schema.columns)}
     parents = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
@@ -381,8 +381,8 @@ def to_column(column: Column, content: Any) -> tuple[Any, bool]:
         return _binary(content)
     if column.tag == "BS":
         blobs = [_binary(member) for member in content]
-        exact = all(ok for _, ok in blobs)
-        return ([value for value, _ in blobs] if exact else None), exact
+        decoded = all(value is not None for value, _ in blobs)
+        return ([value for value, _ in blobs] if decoded else None), all(ok for _, ok in blobs)
     return content, True
 
 
@@ -426,7 +426,7 @@ def _binary(text: str) -> tuple[bytes | None, bool]:
         blob = base64.b64decode(text, validate=True)
     except ValueError:
         return None, False
-    return (blob, True) if base64.b64encode(blob).decode() == text else (None, False)
+    return blob, base64.b64encode(blob).decode() == text
 
 
 def restore(values: Sequence[Any], rescued: Mapping[str, AttributeValue], schema: TableSchema) -> Item:

@@ -156,7 +156,11 @@ class Planner:
     # --- landed objects
 
     def _applies(self, table: TableSettings, memory: TableMemory, scope: Scope) -> Iterator[Work]:
-        if table.changes is None or table.name in self._busy.applying:
+        if table.name in self._busy.applying:
+            return
+        if table.changes is None:
+            if scope != "near" and is_behind(self._lake, table.name):
+                yield from self._merge(table, memory)
             return
         places = roots(self._lake, table)
         try:

@@ -239,13 +239,13 @@ def test_sync_does_what_is_due_once(run: Run, project: Path, landing: Path) -> N
 
 def test_sync_goes_on_after_a_table_that_fails(run: Run, project: Path, landing: Path) -> None:
     tables = [
-        "{name: customers, changes: {uri: nowhere}}",
+        "{name: customers, changes: {uri: 'ftp://nowhere/'}}",
         f"{{name: orders, key: [customer, order_id], changes: {{uri: {landing / 'changes'}}}}}",
     ]
     (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: [{', '.join(tables)}]\n")
     result = run("sync")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: customers, plan: nowhere: no such file or folder")
+    assert result.stderr.startswith("Error: customers, plan: ftp://nowhere/: only s3://")
     assert "orders: 3 new" in result.stdout
 
 

@@ -247,6 +247,16 @@ def test_number_that_its_column_does_not_hold_exactly_is_rescued(
     assert project({"n": {"N": text}}, schema) == ([held], {} if exact else {"/n": {"N": text}})
 
 
+@pytest.mark.parametrize(("tag", "content", "held"), [("B", "AB==", b"\0"), ("BS", ["AA==", "AB=="], [b"\0", b"\0"])])
+def test_binary_in_another_spelling_stands_in_its_column_and_is_rescued(
+    tag: str, content: str | list[str], held: bytes | list[bytes]
+) -> None:
+    item: Item = {"b": {tag: content}}
+    schema = schema_of([item], key=())
+    assert project(item, schema) == ([held], {"/b": item["b"]})
+    assert restore(*project(item, schema), schema) == item
+
+
 # projection
 
 overrides_strategy = st.dictionaries(

@@ -171,6 +171,19 @@ def test_number_that_a_column_would_round_is_exact_or_rescued(session: Session, 
         assert held.get(name) == {"N": text} or (column is not None and str(column).rstrip("0").rstrip(".") == text)
 
 
+@pytest.mark.parametrize("tag", ["SS", "NS", "BS"])
+def test_empty_set_stands_in_its_column_or_is_rescued(session: Session, tag: str) -> None:
+    rows: list[Item] = [{"a": {tag: []}, "m": {"M": {"b": {tag: []}}}, "x": {tag: []}}]
+    typed: list[Item] = [{"a": {tag: []}, "m": {"M": {"b": {tag: []}}}, "x": {"S": "text"}}]
+    schema = schema_of(keyed(typed), SchemaOptions())
+    projection = Projection(schema)
+    projection.register(session.con)
+    session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)))}")
+    assert session.rows("SELECT a, m__b, x, _rescued FROM p") == [([], [], None, f'{{"/x":{{"{tag}":[]}}}}')]
+    ((text, rescued),) = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p")
+    assert orjson.loads(complete(text, rescued)) == keyed(rows)[0]
+
+
 def test_values_that_differ_by_case_or_quoting_keep_apart(session: Session) -> None:
     item: Item = {
         "ID": {"S": "1"},

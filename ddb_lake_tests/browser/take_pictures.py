@@ -1,0 +1,63 @@
+"""Takes the pictures of `ddb_lake/docs/images` from Dagster's real UI: `python -m ddb_lake_tests.browser.take_pictures`.
+
+Run `make demo` first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddb_lake.orchestration.demo.home import DemoHome
+from ddb_lake_tests.browser.ui import ROOT, browsing, open_asset, open_lineage, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+IMAGES = ROOT / "ddb_lake" / "docs" / "images"
+MOST_BYTES = 300_000
+SETTLE_MS = 4_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take all pictures; 1 if one is too large to keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="the demo's folder (default: .demo)")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
+    options = parser.parse_args(arguments)
+    options.images.mkdir(parents=True, exist_ok=True)
+    with serving(DemoHome(options.folder)) as url:
+        with browsing(width=1800, height=620) as page:
+            open_lineage(page, url)
+            _hide_panels(page)
+            open_lineage(page, url)
+            _take(page, options.images / "lineage.png")
+        with browsing(width=1440, height=940) as page:
+            open_asset(page, url, "current/orders")
+            _take(page, options.images / "current-orders.png")
+            open_asset(page, url, "current/orders", "checks")
+            page.get_by_text("unique_keys").first.wait_for()
+            _take(page, options.images / "checks.png")
+            open_asset(page, url, "changes/orders", "events")
+            _take(page, options.images / "changes-orders.png")
+    too_large = [path.name for path in options.images.glob("*.png") if path.stat().st_size > MOST_BYTES]
+    if too_large:
+        print(f"larger than {MOST_BYTES:,} bytes: {', '.join(too_large)}", file=sys.stderr)
+    return 1 if too_large else 0
+
+
+def _hide_panels(page: Page) -> None:
+    """Leave the graph alone on the page; the UI remembers it."""
+    page.get_by_text("Hide navigation").click()
+
+
+def _take(page: Page, path: Path) -> None:
+    page.wait_for_timeout(SETTLE_MS)  # figures and plots come after the frame around them
+    page.screenshot(path=path)
+    print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

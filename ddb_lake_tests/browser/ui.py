@@ -1,0 +1,99 @@
+"""Dagster's real UI on a demo's lake, in a headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddb_lake.orchestration.demo.home import DemoHome
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).parents[2]
+START_S = 90.0
+WAIT_MS = 60_000
+STAGES = ("dynamodb", "export", "snapshot", "changes", "current")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str | None:
+    """The browser's path, None if there is none."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def serving(home: DemoHome) -> Iterator[str]:
+    """Dagster's webserver on the demo's DAGSTER_HOME; its URL. Nothing of AWS is reached."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
+    environment = {**os.environ, **home.environment(), "AWS_EC2_METADATA_DISABLED": "true"}
+    with (home.folder / "webserver.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(url, process, home.folder / "webserver.log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/server_info", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise RuntimeError(f"the webserver did not start: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def browsing(width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """A page of a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(WAIT_MS)
+            yield page
+        finally:
+            browser.close()
+
+
+def open_lineage(page: Page, url: str) -> None:
+    """The graph of all assets, its groups open."""
+    expanded = ",".join(f"global@global:{stage}" for stage in STAGES)
+    page.goto(f"{url}/asset-groups?{urllib.parse.urlencode({'expanded': expanded})}")
+    page.get_by_text("Global asset lineage").first.wait_for()
+    page.locator("svg").get_by_text("orders", exact=True).nth(len(STAGES) - 1).wait_for()
+
+
+def open_asset(page: Page, url: str, asset: str, view: str = "overview") -> None:
+    """A view of an asset's page: overview, events, checks or lineage."""
+    page.goto(f"{url}/assets/{asset}?view={view}")
+    page.get_by_role("tab", name="Overview").first.wait_for()

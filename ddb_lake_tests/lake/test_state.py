@@ -1,0 +1,76 @@
+"""What commits carry as table properties comes back as it was, and an empty table has the empty state."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.lake.sidecar import Sidecar, SidecarFile
+from ddb_lake.lake.state import PREFIX, ChangesState, CurrentState, LoadedExport
+
+TIMES = st.integers(-(2**53), 2**53)
+NAMES = st.text(min_size=1, max_size=8)
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
+TYPES = st.sampled_from((("N", "long"), ("N", "decimal(38,9)"), ("S", "string"), ("NS", "list<long>")))
+COLUMNS = st.builds(lambda path, kind, name: Column(path, kind[0], name, kind[1]), PATHS, TYPES, NAMES)
+SCHEMAS = st.builds(TableSchema, st.lists(NAMES, max_size=2).map(tuple), st.lists(COLUMNS, max_size=3).map(tuple))
+SIDECARS = st.builds(Sidecar, st.lists(st.builds(SidecarFile, NAMES, st.integers(0, 10**9)), max_size=2).map(tuple))
+EXPORTS = st.builds(LoadedExport, NAMES, NAMES, TIMES, st.integers(0, 10**9), NAMES, SCHEMAS, st.none() | NAMES)
+CURRENT = st.builds(
+    CurrentState,
+    SCHEMAS,
+    st.integers(0, 10**6),
+    st.none() | st.integers(0, 2**63),
+    st.lists(EXPORTS, max_size=3).map(tuple),
+    st.none() | TIMES,
+    SIDECARS,
+)
+CHANGES = st.builds(
+    ChangesState,
+    st.lists(NAMES, max_size=2).map(tuple),
+    st.integers(0, 10**6),
+    st.integers(0, 10**12),
+    st.none() | TIMES,
+    st.none() | TIMES,
+    st.lists(NAMES, max_size=3).map(tuple),
+    SIDECARS,
+)
+
+
+@given(CURRENT)
+def test_state_of_current_comes_back(state: CurrentState) -> None:
+    assert CurrentState.from_properties(state.properties()) == state
+
+
+@given(CHANGES)
+def test_state_of_the_changelog_comes_back(state: ChangesState) -> None:
+    assert ChangesState.from_properties(state.properties()) == state
+
+
+@given(CURRENT, CHANGES)
+def test_states_are_texts_under_our_prefix_and_leave_other_properties_alone(
+    current: CurrentState, changes: ChangesState
+) -> None:
+    for properties in (current.properties(), changes.properties()):
+        assert all(name.startswith(PREFIX) and isinstance(text, str) for name, text in properties.items())
+    others = {"write.format": "x", "schema": "not ours"}
+    assert CurrentState.from_properties({**others, **current.properties()}) == current
+
+
+def test_table_without_properties_has_the_empty_state() -> None:
+    assert CurrentState.from_properties({}) == CurrentState(TableSchema(()))
+    assert ChangesState.from_properties({}) == ChangesState()
+
+
+def export(number: int, export_us: int) -> LoadedExport:
+    return LoadedExport(f"0{number}", f"arn/{number}", export_us, 0, f"export-{number}", TableSchema(()))
+
+
+def test_base_is_the_newest_export_whatever_the_order_of_loading() -> None:
+    older, newer, same = export(1, 10), export(2, 20), export(3, 20)
+    for exports in ((older, newer, same), (same, newer, older)):
+        state = CurrentState(TableSchema(()), exports=exports)
+        assert state.base == same
+        assert [state.base_at(us) for us in (9, 10, 19, 20, 99)] == [None, older, older, same, same]
+    assert CurrentState(TableSchema(())).base is None
