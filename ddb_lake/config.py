@@ -27,7 +27,7 @@ DEFAULT_FILES = ("ddb_lake/defs/lake/defs.yaml", "ddb_lake.yaml", "defs.yaml")
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*\d{1,2}\)")
+_COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 
 
 class Settings(BaseModel):
@@ -115,7 +115,7 @@ class TableSettings(Settings):
     def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
         for path, column_type in columns.items():
             if not _COLUMN_TYPE.fullmatch(column_type):
-                raise ValueError(f"{path}: {column_type!r} is none of string, long, double, decimal(38,S), json")
+                raise ValueError(f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json")
         return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
 
     @field_validator("snapshot_margin")

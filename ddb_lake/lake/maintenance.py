@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from sqlalchemy.exc import OperationalError
 
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
@@ -17,7 +18,7 @@ KEEP_SNAPSHOTS = 10
 def expire_snapshots(table: Table, before: datetime) -> int:
     """Expire snapshots older than `before`, but the newest ten and the heads of branches; gives how many.
 
-    Their files stay until `unreferenced` finds them. A concurrent commit wins: nothing is expired then.
+    Their files stay until `unreferenced` finds them. A concurrent commit or expiry wins: nothing is expired then.
     """
     heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
     newest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[-KEEP_SNAPSHOTS:]
@@ -27,7 +28,7 @@ def expire_snapshots(table: Table, before: datetime) -> int:
     if old:
         try:
             table.maintenance.expire_snapshots().by_ids(old).commit()
-        except CommitFailedException:
+        except (CommitFailedException, OperationalError, ValueError):  # ValueError: one of them is expired already
             return 0
     return len(old)
 

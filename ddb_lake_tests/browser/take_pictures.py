@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.images.mkdir(parents=True, exist_ok=True)
     with serving(DemoHome(options.folder)) as url:
-        with browsing(width=1800, height=620) as page:
+        with browsing(width=1800, height=760) as page:
             open_lineage(page, url)
             _hide_panels(page)
             open_lineage(page, url)
@@ -40,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
             open_asset(page, url, "current/orders", "checks")
             page.get_by_text("unique_keys").first.wait_for()
             _take(page, options.images / "checks.png")
-            open_asset(page, url, "changes/orders", "events")
-            _take(page, options.images / "changes-orders.png")
     too_large = [path.name for path in options.images.glob("*.png") if path.stat().st_size > MOST_BYTES]
     if too_large:
         print(f"larger than {MOST_BYTES:,} bytes: {', '.join(too_large)}", file=sys.stderr)

@@ -49,7 +49,7 @@ WITHIN_S = 120
 
 @dataclass(frozen=True)
 class Step:
-    """One stage to run: load, apply, compact or replay, with the URIs that it takes."""
+    """One stage to run: load, apply, compact, clean (compaction where it is due) or replay, with the URIs that it takes."""
 
     kind: str
     table: str
@@ -63,6 +63,8 @@ class Step:
             apply_objects(lake, self.table, self.uris)
         elif self.kind == "compact":
             compact_table(lake, self.table, force=True)
+        elif self.kind == "clean":
+            compact_table(lake, self.table)
         else:
             replay_quarantine(lake, self.table)
 

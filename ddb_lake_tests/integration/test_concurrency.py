@@ -21,15 +21,19 @@ from unittest import mock
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.aws import objects
+from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
+from ddb_lake.stages import compact
 from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.current import update_current
 from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.status import table_status
 from ddb_lake_tests.integration.contents import faults, missing_files, small_scenario
-from ddb_lake_tests.integration.faults import Job, Step, ended
-from ddb_lake_tests.integration.landings import MINUTE_US, T0_US, change, full, item, land, sorted_items
+from ddb_lake_tests.integration.faults import Job, Step, cleaning_at_once, ended
+from ddb_lake_tests.integration.landings import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.integration.readers import assert_readers_agree
 from ddb_lake_tests.simulator import write
 
@@ -52,6 +56,7 @@ class Ground:
         }
         self.load, self.increment = exports["full"], exports["incremental"]
         self.compact = Step("compact", "orders")
+        self.clean = Step("clean", "orders")
         self.job = Job(folder / "lake", ({"name": "orders", "key": list(self.scenario.key_names)},))
         replace(self.job, steps=(self.first,)).run()
         shutil.copytree(self.job.warehouse, folder / "half")
@@ -193,16 +198,54 @@ def test_two_compactions_at_once_leave_the_same_rows(ground: Ground) -> None:
     ground.assert_exact()
 
 
-@pytest.mark.parametrize("kind", ("load", "apply"))
-def test_two_writers_that_both_make_the_table_keep_what_each_brings(ground: Ground, kind: str) -> None:
-    ground.empty()
-    other = ground.load if kind == "load" else ground.second
-    with held(LakeCatalog, "create", lambda catalog, name, *_: name == "orders"):
-        ground.at_once(ground.first, other)
-    with ground.job.lake() as lake:
-        status = table_status(lake, "orders")
-    assert len(status.exports) == (kind == "load")
+def test_two_cleanups_at_once_remove_each_orphan_once(ground: Ground) -> None:
+    ground.half()
+    orphans = [ground.job.warehouse / "ddb_lake" / "orders" / "data" / f"orphan-{number}" for number in range(3)]
+    for orphan in orphans:
+        orphan.touch()
+    with cleaning_at_once(), held(compact, "unreferenced", lambda *_: True):
+        ground.at_once(ground.clean, ground.clean)
+    assert [orphan for orphan in orphans if orphan.exists()] == []
     ground.assert_exact()
+
+
+def test_cleanup_while_another_writer_removes_files_of_its_own_leaves_the_rest_for_later(ground: Ground) -> None:
+    ground.half()
+    orphan = ground.job.warehouse / "ddb_lake" / "orders" / "data" / "orphan"
+    orphan.touch()
+    original = objects._file_ref
+
+    def vanishing(path: Path) -> ObjectRef:
+        if path == orphan:
+            path.unlink()
+        return original(path)
+
+    with cleaning_at_once(), mock.patch.object(objects, "_file_ref", vanishing):
+        ground.run(ground.clean)
+    ground.assert_exact()
+
+
+def test_update_that_read_an_older_changelog_than_current_has_applied_plans_again(tmp_path: Path) -> None:
+    """Else `current` would say that it has less of the changelog than it has, and take its horizon from that."""
+    export = full([item("a", v=1)]).write(tmp_path / "export")
+    newer = land(tmp_path / "newer", change(T0_US + MINUTE_US, item("b", v=1)))
+    older = land(tmp_path / "older", change(T0_US - HOUR_US, item("c", v=1)))
+    job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
+    replace(job, steps=(Step("load", "orders", (str(export),)), Step("apply", "orders", (newer,)))).run()
+    with job.lake() as lake:
+        early = [lake.changes("orders")]
+        replace(job, steps=(Step("apply", "orders", (older,)),)).run()
+        before = table_status(lake, "orders")
+        original = LakeCatalog.table
+
+        def read_early(self: LakeCatalog, name: str) -> Any:
+            return early.pop() if name == "orders_changes" and early else original(self, name)
+
+        with mock.patch.object(LakeCatalog, "table", read_early):
+            update_current(lake, "orders")
+        after = table_status(lake, "orders")
+    assert early == []
+    assert (after.pending_batches, after.horizon_us, after.rows) == (0, before.horizon_us, 2)
 
 
 @pytest.mark.parametrize("other", ("load", "apply", "half a load", "half an apply"))

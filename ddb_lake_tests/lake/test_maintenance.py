@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ExpireSnapshots
+from sqlalchemy.exc import OperationalError
 
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.lake import maintenance
@@ -149,7 +151,7 @@ def files_of(table: Table) -> set[str]:
     return {str(path) for path in Path(table.location()).rglob("*") if path.is_file()}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), actions=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=9))
 def test_cleaning_up_after_any_commits_removes_no_file_that_is_named(seed: int, actions: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, catalog(Path(folder)) as lake_catalog:
@@ -180,6 +182,24 @@ def test_expiry_that_another_writer_beats_expires_nothing(tmp_path: Path) -> Non
     with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
         table = commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
         with mock.patch.object(ExpireSnapshots, "commit", side_effect=CommitFailedException):
+            assert expire_snapshots(table, LATER) == 0
+
+
+def test_expiry_of_what_another_writer_has_expired_is_nothing(tmp_path: Path) -> None:
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
+        commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
+        first, second = lake_catalog.table("t"), lake_catalog.table("t")
+        assert first is not None
+        assert second is not None
+        assert expire_snapshots(first, LATER) == 1
+        assert expire_snapshots(second, LATER) == 0
+
+
+def test_expiry_while_the_catalog_is_locked_is_left_for_another_time(tmp_path: Path) -> None:
+    locked = OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
+        table = commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
+        with mock.patch.object(type(table.catalog), "commit_table", side_effect=locked):
             assert expire_snapshots(table, LATER) == 0
 
 

@@ -1,0 +1,360 @@
+"""README.md is true: its commands run, its output is what they print, its settings and commands are those of the code.
+
+A command in a `sh` block runs here, unless `ELSEWHERE` names where it runs instead. A `text` block is what the last
+command before it prints.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import duckdb
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from ddb_lake.cli.app import COMMANDS, cli
+from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.engine.connection import load_extension
+from ddb_lake_tests.cli.landed import EXPORT_ID, EXPORT_US, change, order, write_changes, write_export
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "ddb_lake_tests"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+ELSEWHERE = {
+    "make demo": (".ci/run", "make demo"),
+    "make test": (".ci/run", "make test"),
+    "make setup": (".ci/run", "make setup"),
+    "make check": (".ci/run", "make check"),
+    "make bench SIZE=small": (".ci/run", "make bench SIZE=small"),
+    "pip install '.[sandbox]'": ("Makefile", "sync --locked"),
+    "ddb-lake doctor --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_doctor_of_a_lake_on_s3("),
+    "ddb-lake export orders --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_export_waits_and_loads("),
+    "ddb-lake sync --config aws.yaml": (
+        "ddb_lake_tests/cli/test_aws.py",
+        "def test_export_that_is_not_waited_for_is_loaded_by_sync(",
+    ),
+    "dg dev": ("ddb_lake_tests/orchestration/test_sensor.py", "def test_sensor_runs_from_the_start("),
+}
+"""What needs AWS or a package index, is checked by CI as a whole, or runs for ever: where that is run, and as what."""
+
+PROJECT = {
+    "pyproject.toml": '[project]\nname = "acme"\nversion = "1"\nrequires-python = ">=3.11"\n\n'
+    '[tool.dg]\ndirectory_type = "project"\n\n[tool.dg.project]\nroot_module = "acme"\n',
+    "src/acme/__init__.py": "",
+    "src/acme/defs/__init__.py": "",
+    "src/acme/definitions.py": """\
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.definitions
+def defs():
+    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
+""",
+}
+"""A Dagster project, as `create-dagster` makes it, but that its steps run in one process: it has to be quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: the heading it stands below, its language, its text."""
+
+    heading: str
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """Its commands, one a line; a backslash at the end continues a line."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def blocks(heading: str | None = None, *languages: str) -> list[Block]:
+    """The fenced blocks of the README in order, of one heading and some languages if they are given."""
+    found, above = [], ""
+    pattern = re.compile(r"^#+ (?P<title>[^\n]+)$|^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+    for match in pattern.finditer(README):
+        if match["title"]:
+            above = match["title"]
+        else:
+            found.append(Block(above, match["language"], match["text"]))
+    return [b for b in found if heading in (None, b.heading) and (not languages or b.language in languages)]
+
+
+def section(title: str) -> str:
+    """The text below a heading of the second rank."""
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without headings."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not set(line) <= set("| -")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+# --- the commands
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the export and the change objects that the README names."""
+    ann = order("ann", 1, status={"S": "placed"}, total={"N": "10.5"}, address={"M": {"city": {"S": "Oslo"}}})
+    ann["note"] = {"NULL": True}
+    gone = order("ann", 2, status={"S": "placed"}, total={"N": "0.1"})
+    bob = order("bob", 1, status={"N": "7"}, total={"N": "99.95"})
+    cec = order("cec", 7, status={"S": "placed"}, total={"N": "5"}, tags={"SS": ["gift", "rush"]})
+    write_export(tmp_path / "exports/orders", "orders", [ann, gone, bob])
+    hour_later = EXPORT_US + 3_600_000_000
+    paid, inserted = change(1, hour_later + 1, {**ann, "status": {"S": "paid"}}, ann), change(3, hour_later + 3, cec)
+    landing = tmp_path / "landing/orders/2024/05/14"
+    write_changes(landing / "12/one", paid, inserted)
+    write_changes(landing / "13/two", change(2, hour_later + 2, None, gone), inserted)
+    return tmp_path
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """That of a person who has ddb-lake on the PATH and no AWS account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DAGSTER", "DDB_LAKE"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, "PATH": path, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+def shell(command: str, folder: Path) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_every_command_is_run_somewhere() -> None:
+    here = {command for heading in (LOCAL, DAGSTER) for block in blocks(heading, "sh") for command in block.commands}
+    told = {command for block in blocks(None, "sh") for command in block.commands}
+    assert told - here - set(ELSEWHERE) == set(), "neither run by this module nor in ELSEWHERE"
+    assert set(ELSEWHERE) - told == set(), "in ELSEWHERE and not in the README"
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_command_that_is_run_elsewhere_is_run_there(command: str) -> None:
+    path, text = ELSEWHERE[command]
+    assert text in (ROOT / path).read_text()
+
+
+LOCAL = "Your own table in five minutes"
+DAGSTER = "Under Dagster"
+
+
+def test_own_table_goes_as_told(place: Path) -> None:
+    printed = ""
+    for block in blocks(LOCAL, "sh", "text", "yaml"):
+        if block.language == "text":
+            assert sorted(printed.splitlines()) == sorted(block.text.splitlines())
+        elif block.language == "yaml":
+            assert yaml.safe_load(block.text) == yaml.safe_load((place / "ddb_lake.yaml").read_text())
+        else:
+            for command in block.commands:
+                printed = "" if command in ELSEWHERE else shell(command, place)
+    assert (place / "orders-before-noon.jsonl").read_text().count("\n") == 3
+    _other_engines_read(place)
+
+
+def _other_engines_read(place: Path) -> None:
+    """The README's Python prints the metadata's location, from which its SQL reads in DuckDB."""
+    (python,) = blocks("From other engines", "python")
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", python.text], cwd=place, env=environment(place), capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert "10.50" in found.stdout
+    location = found.stdout.splitlines()[-1]
+    (sql,) = blocks("From other engines", "sql")
+    statements = sql.text.replace("METADATA_LOCATION", location)
+    with duckdb.connect() as con:
+        for name in ("avro", "iceberg"):
+            assert f"INSTALL {name}; LOAD {name};\n" in statements
+            statements = statements.replace(f"INSTALL {name}; LOAD {name};\n", "")
+            load_extension(con, name)  # what INSTALL would fetch
+        counts = {status: int(count) for status, count, _ in con.execute(statements).fetchall()}
+    assert counts == {"paid": 1, "placed": 1, None: 1}
+
+
+def test_dagster_goes_as_told(place: Path) -> None:
+    for name, text in PROJECT.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    (place / "home").mkdir()
+    told = [c for block in blocks(DAGSTER, "sh") for c in block.commands if c not in ELSEWHERE]
+    commands = [c for c in told if c.startswith(("dg ", "dagster "))]
+    code = "import json, sys; from ddb_lake_tests.integration.test_readme import in_one_process as go; go(json.load(sys.stdin))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=place,
+        env=environment(
+            place,
+            DAGSTER_HOME=str(place / "home"),
+            DAGSTER_DISABLE_TELEMETRY="yes",
+            PYTHONPATH=os.pathsep.join([str(place / "src"), str(ROOT)]),
+        ),
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].split()[:3] == ["done:", str(len(told)), "commands"]
+    assert (done.stdout + done.stderr).count("ASSET_MATERIALIZATION - Materialized value current orders") == 2
+    assert len(commands) == 4
+
+
+def in_one_process(commands: Sequence[str]) -> None:
+    """Run commands, those of Dagster by their entry points in this process: most of their time is importing it."""
+    scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        if name not in ("dg", "dagster"):
+            subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
+            continue
+        sys.argv = [name, *arguments]
+        try:
+            scripts[name].load()()
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    print("\ndone:", len(commands), "commands", flush=True)
+
+
+# --- what is told of the code
+
+
+def settings(model: type[BaseModel] = LakeSettings, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each setting's name as in the table, its annotation, and its default."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        inner = [m for m in _models(field.annotation)]
+        default = field.get_default(call_default_factory=True)
+        if path == "tables":
+            yield path, field.annotation, default
+            yield from settings(inner[0], "tables[].")
+        elif inner:
+            if default is None:
+                yield path, field.annotation, None
+            yield from settings(inner[0], f"{path}.")
+        else:
+            yield path, field.annotation, default
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models(part)
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if typing.get_origin(annotation) is Literal:
+        yield from typing.get_args(annotation)
+    for part in typing.get_args(annotation):
+        yield from _choices(part)
+
+
+def test_settings_are_those_of_the_code_in_its_order() -> None:
+    told = [cells[0] for cells in rows(section("Configuration"))[1:]]
+    assert told == [f"`{path}`" for path, _, _ in settings()]
+
+
+@pytest.mark.parametrize(("path", "annotation", "default"), [pytest.param(*one, id=one[0]) for one in settings()])
+def test_setting_has_its_default_and_choices(path: str, annotation: Any, default: Any) -> None:
+    (cells,) = [cells for cells in rows(section("Configuration")) if cells[0] == f"`{path}`"]
+    _, told, about = cells
+    if default is PydanticUndefined:
+        assert told == "required"
+    elif default is None or (default == () and path != "tables"):
+        assert not told.startswith("`") or told == "`name`", "it has no value of its own"
+        assert told != "required"
+    else:
+        assert told.strip("`") == (default if isinstance(default, str) and default else json.dumps(default))
+    assert [choice for choice in _choices(annotation) if f"`{choice}`" not in told + about] == []
+
+
+@pytest.mark.parametrize("block", blocks(None, "yaml"), ids=lambda block: block.heading)
+def test_yaml_is_a_configuration(block: Block) -> None:
+    document = yaml.safe_load(block.text)
+    assert document["type"] == "ddb_lake.DynamoDBLakeComponent"
+    assert parse_settings(document["attributes"], block.heading).tables
+
+
+def _commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found: dict[str, click.Command] = {}
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        members = command.commands if isinstance(command, click.Group) else {"": command}
+        found |= {f"{name} {member}".strip(): one for member, one in members.items()}
+    return found
+
+
+def test_commands_are_those_of_the_code() -> None:
+    told = [cells[0].strip("`").removeprefix("ddb-lake ") for cells in rows(section("Command line"))]
+    names = [re.split(r" [-A-Z\[]", one)[0] for one in told if f"`ddb-lake {one}`" in README]
+    assert names == list(_commands())
+
+
+def test_options_that_are_told_exist() -> None:
+    known: Mapping[str, click.Command] = _commands()
+    for cells in rows(section("Command line")):
+        name = re.split(r" [-A-Z\[]", cells[0].strip("`").removeprefix("ddb-lake "))[0]
+        if name in known:
+            options = {option for parameter in known[name].params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", " ".join(cells))) <= options, name
+
+
+def test_assets_and_checks_are_those_of_the_deployment() -> None:
+    defs = json.loads((TESTS / "orchestration/definitions.json").read_text())
+    told = {cells[0].strip("`") for cells in rows(section(LOCAL)) if cells[0].startswith("`")}
+    assert told == set(defs["assets"])
+    missing = {check.rpartition(":")[2] for check in defs["checks"] if f"`{check.rpartition(':')[2]}`" not in README}
+    assert missing == set()
+
+
+def test_links_and_named_tests_exist() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    named = re.findall(r"`((?:ddb_lake_tests/)?[a-z_]+(?:/[a-z_]+)*/test_\w+\.py)`", README)
+    assert named
+    assert [path for path in named if not (TESTS / path.removeprefix("ddb_lake_tests/")).exists()] == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE)) <= targets
+
+
+def test_export_of_the_folders_is_the_one_we_write() -> None:
+    assert EXPORT_ID in section(LOCAL)
+
+
+def test_items_of_the_source_table_are_never_read() -> None:
+    """G9: the calls that would consume its read capacity stand nowhere."""
+    reading = re.compile(r"\.(scan|query|get_item|batch_get_item|transact_get_items|execute_statement)\(|\"(scan|query)\"")
+    sources = {path: path.read_text() for path in (ROOT / "ddb_lake/aws").glob("*.py")}
+    assert sources
+    assert [str(path) for path, text in sources.items() if reading.search(text)] == []
