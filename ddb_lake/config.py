@@ -115,7 +115,9 @@ class TableSettings(Settings):
     def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
         for path, column_type in columns.items():
             if not _COLUMN_TYPE.fullmatch(column_type):
-                raise ValueError(f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json")
+                raise ValueError(
+                    f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
+                )
         return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
 
     @field_validator("snapshot_margin")

@@ -1,4 +1,4 @@
-"""Typed columns for items that have no schema, and nothing lost: inference, names, projection and its inverse.
+"""Typed columns for items that have no schema, and nothing lost: names, projection and its inverse.
 
 An attribute path (`("address", "city")`) becomes a column of the DynamoDB type most of its values have. What a
 column cannot hold (another type, NULL, an unknown attribute, an empty map, a number in an odd spelling) is kept in
@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -32,14 +32,11 @@ RESERVED = (
 
 MAX_NAME_CHARS = 120
 MAX_COLUMNS = 1000
-MAX_MAP_CHILDREN = 200
-"""A map with more distinct members is a dictionary, not a record: it becomes one JSON column."""
 
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSAFE_CHAR = re.compile(r"[^A-Za-z0-9_]")
-_INT64 = range(-(2**63), 2**63)
-_TYPE_ORDER = ("S", "N", "B", "BOOL", "SS", "NS", "BS", "L", "M")
-_DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+INT64 = range(-(2**63), 2**63)
+DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,178 +100,6 @@ def pointer(path: Path) -> str:
 def parse_pointer(text: str) -> Path:
     """The attribute path of a JSON Pointer."""
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
-
-
-# --- numbers -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class NumberShape:
-    """What all numbers of an attribute need: integer digits, decimals, and whether each fits 64 bits."""
-
-    integer_digits: int = 0
-    scale: int = 0
-    int64: bool = True
-    numeric: bool = True
-
-    def observe(self, text: str) -> None:
-        """Take one number in."""
-        try:
-            plain = canonical_number(text)
-        except UndecodableError:
-            self.numeric = False
-            return
-        whole, _, decimals = plain.lstrip("-").partition(".")
-        self.integer_digits = max(self.integer_digits, 0 if whole == "0" else len(whole))
-        self.scale = max(self.scale, len(decimals))
-        self.int64 = self.int64 and not decimals and int(plain) in _INT64
-
-    def merge(self, other: NumberShape) -> None:
-        """Take all that `other` has seen in."""
-        self.integer_digits = max(self.integer_digits, other.integer_digits)
-        self.scale = max(self.scale, other.scale)
-        self.int64 = self.int64 and other.int64
-        self.numeric = self.numeric and other.numeric
-
-    def column_type(self) -> ColumnType:
-        """BIGINT if every value fits it, else a DECIMAL of 38 digits if every value fits one, else the exact text."""
-        if self.numeric and self.int64:
-            return "long"
-        if self.numeric and max(1, self.integer_digits) + self.scale <= 38:
-            return f"decimal(38,{self.scale})"
-        return "string"
-
-
-def shape_of(column_type: ColumnType) -> NumberShape:
-    """The shape that leads to `column_type`: what to start from when a column already exists."""
-    match = _DECIMAL.search(column_type)
-    if match:
-        precision, scale = int(match[1]), int(match[2])
-        return NumberShape(1 if precision > scale else 0, scale, int64=False)
-    return NumberShape() if "long" in column_type else NumberShape(39, 1, int64=False)
-
-
-# --- inference ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class PathStats:
-    """How many values of each type a path has, and the shape of its numbers."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    numbers: NumberShape = field(default_factory=NumberShape)
-    set_numbers: NumberShape = field(default_factory=NumberShape)
-
-    def tag(self) -> str | None:
-        """The type most values have (the first of `_TYPE_ORDER` among equals); None if all are NULL or empty maps."""
-        known = [(count, -_TYPE_ORDER.index(tag), tag) for tag, count in self.counts.items() if tag in _TYPE_ORDER]
-        return max(known)[2] if known else None
-
-
-class Inference:
-    """Collects what all items need; the outcome does not depend on the order in which they come."""
-
-    def __init__(self, options: SchemaOptions) -> None:
-        self.options = options
-        self.paths: dict[Path, PathStats] = {}
-
-    def observe(self, item: Item) -> None:
-        """Take one item in."""
-        for name, value in item.items():
-            self.observe_value((name,), value)
-
-    def observe_value(self, path: Path, value: AttributeValue, count: int = 1) -> None:
-        """Take `count` equal values at `path` in."""
-        stats = self.paths.get(path)
-        if stats is None:
-            stats = self.paths[path] = PathStats()
-        ((tag, content),) = value.items()
-        if tag == "M" and self.options.flattens(path):
-            if not content:
-                tag = "{}"
-            for name, member in content.items():
-                self.observe_value((*path, name), member, count)
-        elif tag == "N":
-            stats.numbers.observe(content)
-        elif tag == "NS":
-            for number in content:
-                stats.set_numbers.observe(number)
-        stats.counts[tag] = stats.counts.get(tag, 0) + count
-
-    def observe_column(self, column: Column, count: int) -> None:
-        """Take in that an existing column holds `count` values."""
-        stats = self.paths.setdefault(column.path, PathStats())
-        stats.counts[column.tag] = stats.counts.get(column.tag, 0) + count
-        if column.tag == "N":
-            stats.numbers.merge(shape_of(column.type))
-        elif column.tag == "NS":
-            stats.set_numbers.merge(shape_of(column.type))
-
-    def observe_maps(self, path: Path, count: int) -> None:
-        """Take in that `count` items have a map at `path` whose members are counted elsewhere."""
-        stats = self.paths.setdefault(path, PathStats())
-        stats.counts["M"] = stats.counts.get("M", 0) + count
-
-    def observe_rescued(
-        self,
-        rescued: Mapping[str, AttributeValue],
-        count: int = 1,
-        counted: Collection[Path] = (),
-        columns: Mapping[Path, Column] | None = None,
-    ) -> None:
-        """Take in what the columns did not hold of `count` items with the same leftovers.
-
-        `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
-        that `observe_column` counts; what stands in one as well, for its spelling, is not counted twice.
-        """
-        maps: set[Path] = set()
-        for text, value in rescued.items():
-            path = parse_pointer(text)
-            maps.update(path[:length] for length in range(1, len(path)))
-            column = columns.get(path) if columns else None
-            self.observe_value(path, value, 0 if column and _stands_in(column, value) else count)
-        for path in maps.difference(counted):
-            self.observe_maps(path, count)
-
-    def schema(self, key: Sequence[str]) -> TableSchema:
-        """The columns for all that was seen: key attributes first, then by path."""
-        leaves: dict[Path, tuple[str, ColumnType, int]] = {}
-        children: dict[Path, list[Path]] = {}
-        for path in self.paths:
-            children.setdefault(path[:-1], []).append(path)
-        self._collect((), children, leaves)
-        for name in key:
-            tag, column_type, count = leaves.setdefault((name,), ("S", "string", 0))
-            if column_type == "double":  # rounds, and would take two keys for one
-                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(), count)
-        ranked = sorted(leaves, key=lambda p: (p[0] not in key or len(p) > 1, -leaves[p][2], p))[:MAX_COLUMNS]
-        order = {name: i for i, name in enumerate(key)}
-        ranked.sort(key=lambda p: (order.get(p[0], len(order)) if len(p) == 1 else len(order), p))
-        names = column_names(ranked)
-        return TableSchema(tuple(key), tuple(Column(p, leaves[p][0], names[p], leaves[p][1]) for p in ranked))
-
-    def _collect(
-        self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]
-    ) -> None:
-        for path in children.get(parent, ()):
-            stats = self.paths[path]
-            tag = stats.tag()
-            if tag is None:
-                continue
-            members = children.get(path, ())
-            if tag == "M" and self.options.flattens(path) and 0 < len(members) <= MAX_MAP_CHILDREN:
-                self._collect(path, children, out)
-            else:
-                out[path] = (tag, self._type(path, tag, stats), stats.counts[tag])
-
-    def _type(self, path: Path, tag: str, stats: PathStats) -> ColumnType:
-        override = self.options.override(path)
-        if tag == "N":
-            return override if override and override != "json" else stats.numbers.column_type()
-        if tag == "NS":
-            return f"list<{stats.set_numbers.column_type()}>"
-        fixed = {"S": "string", "B": "binary", "BOOL": "boolean", "SS": "list<string>", "BS": "list<binary>"}
-        return fixed.get(tag, "json")
 
 
 def column_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -408,14 +233,14 @@ def _spelled_as_double(text: str) -> bool:
 def _fits(column_type: ColumnType, plain: str) -> bool:
     whole, _, decimals = plain.lstrip("-").partition(".")
     if column_type == "long":
-        return not decimals and int(plain) in _INT64
-    match = _DECIMAL.fullmatch(column_type)
+        return not decimals and int(plain) in INT64
+    match = DECIMAL.fullmatch(column_type)
     assert match, column_type
     precision, scale = int(match[1]), int(match[2])
     return len(decimals) <= scale and (0 if whole == "0" else len(whole)) <= precision - scale
 
 
-def _stands_in(column: Column, value: AttributeValue) -> bool:
+def stands_in(column: Column, value: AttributeValue) -> bool:
     """Whether `project` gives the column a value for this one, be it in another spelling."""
     ((tag, content),) = value.items()
     return tag == column.tag and to_column(column, content)[0] is not None

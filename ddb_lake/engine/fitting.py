@@ -11,8 +11,9 @@ from typing import Literal, TypeAlias
 
 import orjson
 
+from ddb_lake.core.inference import Inference
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Inference, Path, SchemaOptions, TableSchema, evolve
+from ddb_lake.core.schema import Path, SchemaOptions, TableSchema, evolve
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import identifier

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -258,9 +259,15 @@ def _clean_up(lake: Lake, name: str) -> tuple[int, int]:
             continue
         expired += expire_snapshots(table, lake.now() - KEEP_SNAPSHOTS_FOR)
         before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
-        found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(table.location())]
+        try:
+            found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(table.location())]
+        except (
+            FileNotFoundError
+        ):  # a file of another writer went while they were listed: the next compaction sees to it
+            continue
         fresh = lake.catalog.table(full_name)
         for uri in unreferenced(fresh, found, before_us) if fresh else ():
-            fresh.io.delete(uri)  # type: ignore[union-attr]
-            removed += 1
+            with suppress(FileNotFoundError):  # another compaction has removed it
+                fresh.io.delete(uri)  # type: ignore[union-attr]
+                removed += 1
     return expired, removed

@@ -90,6 +90,8 @@ def _attempt(lake: Lake, name: str) -> CurrentResult:
     if changes is None:
         return _unchanged(name, table, state)
     log = ChangesState.from_properties(changes.properties)
+    if state is not None and state.applied_batch > log.batch:
+        raise CommitConflict("another writer added to the changelog and applied it since it was read")
     settings = lake.table(name)
     horizon = settled_until(settings, state, log)
     moved = state is not None and horizon != state.horizon_us

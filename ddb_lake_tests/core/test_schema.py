@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddb_lake.core.inference import MAX_MAP_CHILDREN, Inference
 from ddb_lake.core.records import AttributeValue, Item
 from ddb_lake.core.schema import (
     MAX_COLUMNS,
-    MAX_MAP_CHILDREN,
     Column,
-    Inference,
     Path,
     SchemaOptions,
     TableSchema,

@@ -10,18 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.schema import (
-    MAX_NAME_CHARS,
-    RESERVED,
-    Column,
-    NumberShape,
-    Path,
-    column_names,
-    parse_pointer,
-    pointer,
-    shape_of,
-    to_column,
-)
+from ddb_lake.core.inference import NumberShape, shape_of
+from ddb_lake.core.schema import MAX_NAME_CHARS, RESERVED, Column, Path, column_names, parse_pointer, pointer, to_column
 from ddb_lake_tests import strategies as ddb
 
 # names

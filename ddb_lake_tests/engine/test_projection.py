@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.inference import Inference
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Column, Inference, SchemaOptions, TableSchema, project, restore
+from ddb_lake.core.schema import Column, SchemaOptions, TableSchema, project, restore
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.fitting import extend, fit, guess
 from ddb_lake.engine.projection import Projection

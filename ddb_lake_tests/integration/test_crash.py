@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from ddb_lake.aws.source import SourceTable
 from ddb_lake.stages.compact import compact_table
 from ddb_lake_tests.integration.contents import contents, faults, missing_files, small_scenario, stray_files
 from ddb_lake_tests.integration.faults import UNTOLD, Job, Step, ended
+from ddb_lake_tests.integration.landings import land
 from ddb_lake_tests.integration.readers import assert_readers_agree
 from ddb_lake_tests.simulator import write
 
@@ -133,6 +135,30 @@ def test_orphans_of_a_killed_stage_are_removed_and_no_live_file_is(course: Cours
         course.everything.run()
         assert faults(lake, course.scenario) == []
         assert_readers_agree(lake, "orders")
+
+
+def test_replay_killed_after_any_step_and_run_again_brings_each_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flattened record is undecodable until the table's key is configured."""
+    monkeypatch.setattr("ddb_lake.stages.lake.describe_source", lambda table: SourceTable())
+    flattened = {"Event": "INSERT", "ingestion_timestamp": "2026-03-01T09:30:00", "id": "a"}
+    landed = land(tmp_path / "object", flattened, "\n", {**flattened, "id": "b"}, "\ngarbage\n")
+    without_key = Job(tmp_path / "lake", ({"name": "orders"},), (Step("apply", "orders", (landed,)),))
+    job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},), (Step("replay", "orders"),))
+    without_key.run()
+    shutil.copytree(job.warehouse, tmp_path / "before")
+    names = job.points(tmp_path / "told")
+    with job.lake() as lake:
+        undisturbed = contents(lake, ["orders"])
+    assert [len(undisturbed["orders"][what]) for what in ("items", "changes", "quarantine")] == [2, 2, 1]
+    for point in telling_points(names):
+        shutil.rmtree(job.warehouse)
+        shutil.copytree(tmp_path / "before", job.warehouse)
+        assert job.killed_after(point)
+        job.run()
+        with job.lake() as lake:
+            assert contents(lake, ["orders"]) == undisturbed, f"killed after {names[point - 1]}"
 
 
 def test_process_killed_at_random_times_leaves_a_lake_that_ends_exact(course: Course) -> None:

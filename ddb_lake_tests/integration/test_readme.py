@@ -41,14 +41,13 @@ ELSEWHERE = {
     "make setup": (".ci/run", "make setup"),
     "make check": (".ci/run", "make check"),
     "make bench SIZE=small": (".ci/run", "make bench SIZE=small"),
-    "pip install '.[sandbox]'": ("Makefile", "sync --locked"),
     "ddb-lake doctor --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_doctor_of_a_lake_on_s3("),
     "ddb-lake export orders --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_export_waits_and_loads("),
     "ddb-lake sync --config aws.yaml": (
         "ddb_lake_tests/cli/test_aws.py",
         "def test_export_that_is_not_waited_for_is_loaded_by_sync(",
     ),
-    "dg dev": ("ddb_lake_tests/orchestration/test_sensor.py", "def test_sensor_runs_from_the_start("),
+    "dg dev": ("ddb_lake_tests/browser/test_ui.py", "def test_graph_shows_the_stages_of_the_table("),
 }
 """What needs AWS or a package index, is checked by CI as a whole, or runs for ever: where that is run, and as what."""
 
@@ -130,20 +129,47 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """That of a person who has ddb-lake on the PATH and no AWS account."""
+def run(commands: Sequence[str], folder: Path, **more: str) -> tuple[list[str], str]:
+    """What each command prints, and what all of them say on stderr; they must succeed.
+
+    The surroundings are those of a person who has ddb-lake on the PATH and no AWS account.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DAGSTER", "DDB_LAKE"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
-
-
-def shell(command: str, folder: Path) -> str:
-    """What a command prints; it must succeed."""
+    surroundings = {**kept, "PATH": path, "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true", **more}
+    code = "import json, sys; from ddb_lake_tests.integration.test_readme import in_one_process as go; go(json.load(sys.stdin))"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment(folder), capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=folder,
+        env={**surroundings, "PYTHONPATH": os.pathsep.join([str(folder / "src"), str(ROOT)])},
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    printed = done.stdout.split(END)
+    assert done.returncode == 0, f"{commands[len(printed) - 1]}\n{printed[-1]}{done.stderr}"
+    return printed[: len(commands)], done.stderr
+
+
+def in_one_process(commands: Sequence[str]) -> None:
+    """Run commands as the shell does, but Python's entry points in this process: importing is most of their time."""
+    scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        if name in ENTRY_POINTS and not set(arguments) & {">", "|", "&&"}:
+            sys.argv = [name, *arguments]
+            try:
+                scripts[name].load()()
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
+        print(END, end="", flush=True)
+
+
+ENTRY_POINTS = ("ddb-lake", "dg", "dagster")
+END = "\x1e"
 
 
 def test_every_command_is_run_somewhere() -> None:
@@ -164,101 +190,63 @@ DAGSTER = "Under Dagster"
 
 
 def test_own_table_goes_as_told(place: Path) -> None:
-    printed = ""
-    for block in blocks(LOCAL, "sh", "text", "yaml"):
-        if block.language == "text":
-            assert sorted(printed.splitlines()) == sorted(block.text.splitlines())
-        elif block.language == "yaml":
-            assert yaml.safe_load(block.text) == yaml.safe_load((place / "ddb_lake.yaml").read_text())
-        else:
-            for command in block.commands:
-                printed = "" if command in ELSEWHERE else shell(command, place)
-    assert (place / "orders-before-noon.jsonl").read_text().count("\n") == 3
-    _other_engines_read(place)
-
-
-def _other_engines_read(place: Path) -> None:
-    """The README's Python prints the metadata's location, from which its SQL reads in DuckDB."""
     (python,) = blocks("From other engines", "python")
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", python.text], cwd=place, env=environment(place), capture_output=True, text=True
-    )
-    assert found.returncode == 0, found.stderr
-    assert "10.50" in found.stdout
-    location = found.stdout.splitlines()[-1]
+    (place / "reading.py").write_text(python.text)
+    commands = [c for block in blocks(LOCAL, "sh") for c in block.commands if c not in ELSEWHERE]
+    printed, _ = run([*commands, "python -W ignore reading.py"], place)
+
+    told = dict(zip(commands, printed, strict=False))
+    last = ""
+    for block in blocks(LOCAL, "sh", "text"):
+        if block.language == "text":
+            assert sorted(told[last].splitlines()) == sorted(block.text.splitlines())
+        last = block.commands[-1]
+    (written,) = blocks(LOCAL, "yaml")
+    assert yaml.safe_load(written.text) == yaml.safe_load((place / "ddb_lake.yaml").read_text())
+    assert (place / "orders-before-noon.jsonl").read_text().count("\n") == 3
+    assert "10.50" in printed[-1]
+    assert _read_by_duckdb(printed[-1].splitlines()[-1]) == {"paid": 1, "placed": 1, None: 1}
+
+
+def _read_by_duckdb(location: str) -> dict[str | None, int]:
+    """Rows by status, by the README's SQL."""
     (sql,) = blocks("From other engines", "sql")
     statements = sql.text.replace("METADATA_LOCATION", location)
     with duckdb.connect() as con:
         for name in ("avro", "iceberg"):
-            assert f"INSTALL {name}; LOAD {name};\n" in statements
-            statements = statements.replace(f"INSTALL {name}; LOAD {name};\n", "")
+            install = f"INSTALL {name}; LOAD {name};\n"
+            assert install in statements
+            statements = statements.replace(install, "")
             load_extension(con, name)  # what INSTALL would fetch
-        counts = {status: int(count) for status, count, _ in con.execute(statements).fetchall()}
-    assert counts == {"paid": 1, "placed": 1, None: 1}
+        return {status: int(count) for status, count, _ in con.execute(statements).fetchall()}
 
 
 def test_dagster_goes_as_told(place: Path) -> None:
     for name, text in PROJECT.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
+    commands = [c for block in blocks(DAGSTER, "sh") for c in block.commands if c not in ELSEWHERE]
     (place / "home").mkdir()
-    told = [c for block in blocks(DAGSTER, "sh") for c in block.commands if c not in ELSEWHERE]
-    commands = [c for c in told if c.startswith(("dg ", "dagster "))]
-    code = "import json, sys; from ddb_lake_tests.integration.test_readme import in_one_process as go; go(json.load(sys.stdin))"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=place,
-        env=environment(
-            place,
-            DAGSTER_HOME=str(place / "home"),
-            DAGSTER_DISABLE_TELEMETRY="yes",
-            PYTHONPATH=os.pathsep.join([str(place / "src"), str(ROOT)]),
-        ),
-        input=json.dumps(told),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].split()[:3] == ["done:", str(len(told)), "commands"]
-    assert (done.stdout + done.stderr).count("ASSET_MATERIALIZATION - Materialized value current orders") == 2
-    assert len(commands) == 4
 
+    printed, said = run(commands, place, DAGSTER_HOME=str(place / "home"), DAGSTER_DISABLE_TELEMETRY="yes")
 
-def in_one_process(commands: Sequence[str]) -> None:
-    """Run commands, those of Dagster by their entry points in this process: most of their time is importing it."""
-    scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}
-    for command in commands:
-        name, *arguments = shlex.split(command)
-        if name not in ("dg", "dagster"):
-            subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
-            continue
-        sys.argv = [name, *arguments]
-        try:
-            scripts[name].load()()
-        except SystemExit as ended:
-            if ended.code:
-                raise
-    print("\ndone:", len(commands), "commands", flush=True)
+    assert "orders: 3 new of 4 records" in "".join(printed)
+    assert said.count("ASSET_MATERIALIZATION - Materialized value current orders") == 2
 
 
 # --- what is told of the code
 
 
 def settings(model: type[BaseModel] = LakeSettings, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each setting's name as in the table, its annotation, and its default."""
+    """Each setting's name as the table has it, its annotation, and its default."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
-        inner = [m for m in _models(field.annotation)]
+        inner = next(_models(field.annotation), None)
         default = field.get_default(call_default_factory=True)
-        if path == "tables":
+        if inner is None or not isinstance(default, BaseModel):
             yield path, field.annotation, default
-            yield from settings(inner[0], "tables[].")
-        elif inner:
-            if default is None:
-                yield path, field.annotation, None
-            yield from settings(inner[0], f"{path}.")
-        else:
-            yield path, field.annotation, default
+        if inner is not None:
+            yield from settings(inner, f"{path}[]." if isinstance(default, tuple) else f"{path}.")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -286,11 +274,10 @@ def test_setting_has_its_default_and_choices(path: str, annotation: Any, default
     _, told, about = cells
     if default is PydanticUndefined:
         assert told == "required"
-    elif default is None or (default == () and path != "tables"):
-        assert not told.startswith("`") or told == "`name`", "it has no value of its own"
-        assert told != "required"
+    elif default in (None, ()):
+        assert told in ("none", "by warehouse", "from the source", "AWS variables", "`name`")
     else:
-        assert told.strip("`") == (default if isinstance(default, str) and default else json.dumps(default))
+        assert told == f"`{default if isinstance(default, str) and default else json.dumps(default)}`"
     assert [choice for choice in _choices(annotation) if f"`{choice}`" not in told + about] == []
 
 
@@ -354,7 +341,9 @@ def test_export_of_the_folders_is_the_one_we_write() -> None:
 
 def test_items_of_the_source_table_are_never_read() -> None:
     """G9: the calls that would consume its read capacity stand nowhere."""
-    reading = re.compile(r"\.(scan|query|get_item|batch_get_item|transact_get_items|execute_statement)\(|\"(scan|query)\"")
+    reading = re.compile(
+        r"\.(scan|query|get_item|batch_get_item|transact_get_items|execute_statement)\(|\"(scan|query)\""
+    )
     sources = {path: path.read_text() for path in (ROOT / "ddb_lake/aws").glob("*.py")}
     assert sources
     assert [str(path) for path, text in sources.items() if reading.search(text)] == []

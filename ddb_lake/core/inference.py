@@ -1,0 +1,202 @@
+"""What columns all items need: the type of each attribute path and the shape of its numbers, over all data seen.
+
+The outcome is a function of the set of items: it depends neither on their order nor on how they were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ddb_lake.core.numbers import canonical_number
+from ddb_lake.core.records import AttributeValue, Item
+from ddb_lake.core.schema import (
+    DECIMAL,
+    INT64,
+    MAX_COLUMNS,
+    Column,
+    ColumnType,
+    Path,
+    SchemaOptions,
+    TableSchema,
+    column_names,
+    parse_pointer,
+    stands_in,
+)
+from ddb_lake.errors import UndecodableError
+
+MAX_MAP_CHILDREN = 200
+"""A map with more distinct members is a dictionary, not a record: it becomes one JSON column."""
+
+_TYPE_ORDER = ("S", "N", "B", "BOOL", "SS", "NS", "BS", "L", "M")
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class NumberShape:
+    """What all numbers of an attribute need: integer digits, decimals, and whether each fits 64 bits."""
+
+    integer_digits: int = 0
+    scale: int = 0
+    int64: bool = True
+    numeric: bool = True
+
+    def observe(self, text: str) -> None:
+        """Take one number in."""
+        try:
+            plain = canonical_number(text)
+        except UndecodableError:
+            self.numeric = False
+            return
+        whole, _, decimals = plain.lstrip("-").partition(".")
+        self.integer_digits = max(self.integer_digits, 0 if whole == "0" else len(whole))
+        self.scale = max(self.scale, len(decimals))
+        self.int64 = self.int64 and not decimals and int(plain) in INT64
+
+    def merge(self, other: NumberShape) -> None:
+        """Take all that `other` has seen in."""
+        self.integer_digits = max(self.integer_digits, other.integer_digits)
+        self.scale = max(self.scale, other.scale)
+        self.int64 = self.int64 and other.int64
+        self.numeric = self.numeric and other.numeric
+
+    def column_type(self) -> ColumnType:
+        """BIGINT if every value fits it, else a DECIMAL of 38 digits if every value fits one, else the exact text."""
+        if self.numeric and self.int64:
+            return "long"
+        if self.numeric and max(1, self.integer_digits) + self.scale <= 38:
+            return f"decimal(38,{self.scale})"
+        return "string"
+
+
+def shape_of(column_type: ColumnType) -> NumberShape:
+    """The shape that leads to `column_type`: what to start from when a column already exists."""
+    match = DECIMAL.search(column_type)
+    if match:
+        precision, scale = int(match[1]), int(match[2])
+        return NumberShape(1 if precision > scale else 0, scale, int64=False)
+    return NumberShape() if "long" in column_type else NumberShape(39, 1, int64=False)
+
+
+# --- inference ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PathStats:
+    """How many values of each type a path has, and the shape of its numbers."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    numbers: NumberShape = field(default_factory=NumberShape)
+    set_numbers: NumberShape = field(default_factory=NumberShape)
+
+    def tag(self) -> str | None:
+        """The type most values have (the first of `_TYPE_ORDER` among equals); None if all are NULL or empty maps."""
+        known = [(count, -_TYPE_ORDER.index(tag), tag) for tag, count in self.counts.items() if tag in _TYPE_ORDER]
+        return max(known)[2] if known else None
+
+
+class Inference:
+    """Collects what all items need; the outcome does not depend on the order in which they come."""
+
+    def __init__(self, options: SchemaOptions) -> None:
+        self.options = options
+        self.paths: dict[Path, PathStats] = {}
+
+    def observe(self, item: Item) -> None:
+        """Take one item in."""
+        for name, value in item.items():
+            self.observe_value((name,), value)
+
+    def observe_value(self, path: Path, value: AttributeValue, count: int = 1) -> None:
+        """Take `count` equal values at `path` in."""
+        stats = self.paths.get(path)
+        if stats is None:
+            stats = self.paths[path] = PathStats()
+        ((tag, content),) = value.items()
+        if tag == "M" and self.options.flattens(path):
+            if not content:
+                tag = "{}"
+            for name, member in content.items():
+                self.observe_value((*path, name), member, count)
+        elif tag == "N":
+            stats.numbers.observe(content)
+        elif tag == "NS":
+            for number in content:
+                stats.set_numbers.observe(number)
+        stats.counts[tag] = stats.counts.get(tag, 0) + count
+
+    def observe_column(self, column: Column, count: int) -> None:
+        """Take in that an existing column holds `count` values."""
+        stats = self.paths.setdefault(column.path, PathStats())
+        stats.counts[column.tag] = stats.counts.get(column.tag, 0) + count
+        if column.tag == "N":
+            stats.numbers.merge(shape_of(column.type))
+        elif column.tag == "NS":
+            stats.set_numbers.merge(shape_of(column.type))
+
+    def observe_maps(self, path: Path, count: int) -> None:
+        """Take in that `count` items have a map at `path` whose members are counted elsewhere."""
+        stats = self.paths.setdefault(path, PathStats())
+        stats.counts["M"] = stats.counts.get("M", 0) + count
+
+    def observe_rescued(
+        self,
+        rescued: Mapping[str, AttributeValue],
+        count: int = 1,
+        counted: Collection[Path] = (),
+        columns: Mapping[Path, Column] | None = None,
+    ) -> None:
+        """Take in what the columns did not hold of `count` items with the same leftovers.
+
+        `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
+        that `observe_column` counts; what stands in one as well, for its spelling, is not counted twice.
+        """
+        maps: set[Path] = set()
+        for text, value in rescued.items():
+            path = parse_pointer(text)
+            maps.update(path[:length] for length in range(1, len(path)))
+            column = columns.get(path) if columns else None
+            self.observe_value(path, value, 0 if column and stands_in(column, value) else count)
+        for path in maps.difference(counted):
+            self.observe_maps(path, count)
+
+    def schema(self, key: Sequence[str]) -> TableSchema:
+        """The columns for all that was seen: key attributes first, then by path."""
+        leaves: dict[Path, tuple[str, ColumnType, int]] = {}
+        children: dict[Path, list[Path]] = {}
+        for path in self.paths:
+            children.setdefault(path[:-1], []).append(path)
+        self._collect((), children, leaves)
+        for name in key:
+            tag, column_type, count = leaves.setdefault((name,), ("S", "string", 0))
+            if column_type == "double":  # rounds, and would take two keys for one
+                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(), count)
+        ranked = sorted(leaves, key=lambda p: (p[0] not in key or len(p) > 1, -leaves[p][2], p))[:MAX_COLUMNS]
+        order = {name: i for i, name in enumerate(key)}
+        ranked.sort(key=lambda p: (order.get(p[0], len(order)) if len(p) == 1 else len(order), p))
+        names = column_names(ranked)
+        return TableSchema(tuple(key), tuple(Column(p, leaves[p][0], names[p], leaves[p][1]) for p in ranked))
+
+    def _collect(
+        self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]
+    ) -> None:
+        for path in children.get(parent, ()):
+            stats = self.paths[path]
+            tag = stats.tag()
+            if tag is None:
+                continue
+            members = children.get(path, ())
+            if tag == "M" and self.options.flattens(path) and 0 < len(members) <= MAX_MAP_CHILDREN:
+                self._collect(path, children, out)
+            else:
+                out[path] = (tag, self._type(path, tag, stats), stats.counts[tag])
+
+    def _type(self, path: Path, tag: str, stats: PathStats) -> ColumnType:
+        override = self.options.override(path)
+        if tag == "N":
+            return override if override and override != "json" else stats.numbers.column_type()
+        if tag == "NS":
+            return f"list<{stats.set_numbers.column_type()}>"
+        fixed = {"S": "string", "B": "binary", "BOOL": "boolean", "SS": "list<string>", "BS": "list<binary>"}
+        return fixed.get(tag, "json")
