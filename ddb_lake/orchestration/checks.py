@@ -11,7 +11,7 @@ import dagster as dg
 
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
-from ddb_lake.orchestration.arrivals import landed, roots, unapplied
+from ddb_lake.orchestration.arrivals import Scope, landed, roots, unapplied
 from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
@@ -55,21 +55,30 @@ def lake_checks(
             for assets in tables.values():
                 for spec in check_specs(assets):
                     if spec.key in selected:
-                        yield _evaluate(opened, assets.table, spec)
+                        yield _evaluate(opened, assets.table, spec, _scope(context.run, spec))
 
     return checks
 
 
-def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
-    evaluate = {UP_TO_DATE: up_to_date, SOURCE_ROWS: rows_match_source, QUARANTINE: quarantine_empty}[spec.name]
+def _scope(run: dg.DagsterRun, spec: dg.AssetCheckSpec) -> Scope:
+    """A run that has just applied objects need not list two days again; the one of the schedule does."""
+    return "near" if spec.asset_key in (run.asset_selection or ()) else "window"
+
+
+def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec, scope: Scope) -> dg.AssetCheckResult:
+    """Evaluate one check. What keeps it from being evaluated fails it alone, not those of other tables."""
     severity = dg.AssetCheckSeverity.ERROR if spec.name == UP_TO_DATE else dg.AssetCheckSeverity.WARN
     try:
-        passed, said, figures = evaluate(lake, table)
-    except Exception as error:
-        if not is_unreachable(error):
-            raise
-        severity = dg.AssetCheckSeverity.WARN  # nothing is known to be wrong, and nothing to be right
-        passed, said, figures = False, f"Not evaluated: AWS cannot be asked ({said_of(error)}).", {}
+        if spec.name == UP_TO_DATE:
+            passed, said, figures = up_to_date(lake, table, scope)
+        elif spec.name == SOURCE_ROWS:
+            passed, said, figures = rows_match_source(lake, table)
+        else:
+            passed, said, figures = quarantine_empty(lake, table)
+    except Exception as error:  # whatever it is, it is this table's
+        passed, said, figures = False, f"Not evaluated: {said_of(error)}", {}
+        if is_unreachable(error):  # nothing is known to be wrong, and nothing to be right
+            severity, said = dg.AssetCheckSeverity.WARN, f"Not evaluated: AWS cannot be asked ({said_of(error)})."
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
@@ -80,10 +89,10 @@ def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.A
     )
 
 
-def up_to_date(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
+def up_to_date(lake: Lake, table: TableSettings, scope: Scope) -> tuple[bool, str, dict[str, Any]]:
     """Whether nothing landed waits for longer than `max_lag`, and `current` has all of the changelog."""
     places = roots(lake, table)
-    waiting = unapplied(lake, table, list(landed(lake, table, places, "window")), places)
+    waiting = unapplied(lake, table, list(landed(lake, table, places, scope)), places)
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
     pending = table_status(lake, table.name).pending_batches
     passed = age_s <= seconds(table.checks.max_lag) and pending == 0
@@ -93,7 +102,7 @@ def up_to_date(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, A
             f" max_lag is {table.checks.max_lag}."
         )
     else:
-        lookback = table.changes.lookback if table.changes else ""
+        lookback = table.changes.lookback if table.changes and scope == "window" else "two hours"
         said = f"All objects that landed in the last {lookback} are applied."
     if pending:
         said += f" {pending} commits of the changelog are not in current: materialize it."

@@ -21,6 +21,9 @@ _UNREACHABLE = _NOT_SET_UP | {
 }
 """Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
 
+_SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "urllib3", "requests")
+"""Libraries whose messages name services, tables and files, never an item's values."""
+
 _REFUSALS = {"AccessDenied", "AccessDeniedException", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 """Codes of AWS's answers that stay the same until somebody mends what they name."""
 
@@ -46,8 +49,10 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def said_of(error: BaseException) -> str:
-    """An error's message in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message in one line; its type alone where the message may quote an item's values."""
+    speaks = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SPEAKING)
+    said = " ".join(str(error).split()) if speaks else ""
+    return said or f"unexpected {type(error).__name__}"
 
 
 def _needs_mending(error: Exception) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,11 @@ import pytest
 from ddb_lake.cli import demo
 from ddb_lake.cli.demo import run_demo
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration.demo.source import DemoSource
+from ddb_lake.orchestration.demo.home import DemoHome
+from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
+from ddb_lake.orchestration.dev import living
+from ddb_lake.stages.dump import dump_items
+from ddb_lake.stages.lake import open_lake
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20"),
@@ -19,22 +25,45 @@ pytestmark = [
 ]
 
 
-def test_demo_ends_with_a_lake_equal_to_the_table(tmp_path: Path) -> None:
-    told: list[str] = []
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a demo that has ended well, and what it said."""
+    folder = tmp_path_factory.mktemp("demo")
+    lines: list[str] = []
     started = time.monotonic()
-
-    status = run_demo(tmp_path, keep=True, emit=told.append, seed=7)
-
-    text = "\n".join(told)
-    assert status == 0, text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fixtures of a module come before a test's filters
+        status = run_demo(folder, keep=True, emit=lines.append, seed=7)
+    assert status == 0, "\n".join(lines)
     assert time.monotonic() - started < 120
+    return folder, "\n".join(lines)
+
+
+def test_demo_ends_with_a_lake_equal_to_the_table(told: tuple[Path, str]) -> None:
+    folder, text = told
     assert re.search(r"✓ [\d,]+ items in DynamoDB, [\d,]+ in the lake, all of them equal", text)
     assert "✗" not in text
     assert "in quarantine" in text and "no JSON object" in text
     for name in ("unique_keys", "up_to_date", "rows_match_source", "rows_match_manifest"):
         assert f" {name}: " in text
-    assert (tmp_path / "dagster" / "dagster.yaml").exists()
-    assert (tmp_path / "ddb_lake.yaml").exists()
+    assert (folder / "dagster" / "dagster.yaml").exists()
+    assert (folder / "ddb_lake.yaml").exists()
+
+
+def test_table_lives_on_from_what_the_lake_has(told: tuple[Path, str]) -> None:
+    home = DemoHome(told[0])
+    with open_lake(home.settings()) as lake:
+        kept = sorted(canonical_text(json.loads(line)["Item"]) for line in dump_items(lake, "orders"))
+
+    with living(home, writing=False) as source:
+        assert sorted(canonical_text(item) for item in source.items()) == kept
+        source.traffic.insert(3)
+        assert source.sandbox.flush()
+
+
+def test_living_on_needs_a_demo(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no demo's lake"), living(DemoHome(tmp_path)):
+        pass
 
 
 def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

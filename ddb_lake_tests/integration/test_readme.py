@@ -27,13 +27,21 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from ddb_lake.cli.app import COMMANDS, cli
-from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.config import DEFAULT_FILES, LakeSettings, parse_settings
 from ddb_lake.engine.connection import load_extension
 from ddb_lake_tests.cli.landed import EXPORT_ID, EXPORT_US, change, order, write_changes, write_export
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "ddb_lake_tests"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+LOCAL = "Your own table in five minutes"
+DAGSTER = "Under Dagster"
+"""The headings below which commands are run here."""
+
+ENTRY_POINTS = ("ddb-lake", "dg", "dagster")
+END = "\x1e"
+"""Stands between the outputs of commands."""
 
 ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
@@ -168,10 +176,6 @@ def in_one_process(commands: Sequence[str]) -> None:
         print(END, end="", flush=True)
 
 
-ENTRY_POINTS = ("ddb-lake", "dg", "dagster")
-END = "\x1e"
-
-
 def test_every_command_is_run_somewhere() -> None:
     here = {command for heading in (LOCAL, DAGSTER) for block in blocks(heading, "sh") for command in block.commands}
     told = {command for block in blocks(None, "sh") for command in block.commands}
@@ -183,10 +187,6 @@ def test_every_command_is_run_somewhere() -> None:
 def test_command_that_is_run_elsewhere_is_run_there(command: str) -> None:
     path, text = ELSEWHERE[command]
     assert text in (ROOT / path).read_text()
-
-
-LOCAL = "Your own table in five minutes"
-DAGSTER = "Under Dagster"
 
 
 def test_own_table_goes_as_told(place: Path) -> None:
@@ -261,6 +261,10 @@ def _choices(annotation: Any) -> Iterator[str]:
         yield from typing.get_args(annotation)
     for part in typing.get_args(annotation):
         yield from _choices(part)
+
+
+def test_files_that_are_looked_for_are_named() -> None:
+    assert [name for name in DEFAULT_FILES if f"`{name}`" not in section("Configuration")] == []
 
 
 def test_settings_are_those_of_the_code_in_its_order() -> None:

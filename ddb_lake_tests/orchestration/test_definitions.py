@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ddb_lake.definitions import defs as load_defs
+from ddb_lake.orchestration.demo import home
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,17 @@ def test_deployment_is_the_demos_lake() -> None:
     shipped = resources.files("ddb_lake.orchestration").joinpath("demo/lake.yaml").read_text()
 
     assert yaml.safe_load((ROOT / "ddb_lake/defs/lake/defs.yaml").read_text()) == yaml.safe_load(shipped)
+
+
+def test_demo_has_its_definitions_where_the_deployment_is_another(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(home, "_DEPLOYED", tmp_path / "none.yaml")
+
+    made = home.demo_definitions()
+
+    keys = made.resolve_asset_graph().get_all_asset_keys()
+    assert keys == defs.resolve_asset_graph().get_all_asset_keys()
 
 
 def test_importing_the_package_does_not_import_dagster() -> None:

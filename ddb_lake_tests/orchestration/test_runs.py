@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from ddb_lake.errors import CheckFailed, CommitConflict
-from ddb_lake.orchestration import applying, building, loading
+from ddb_lake.orchestration import applying, building, checks, loading
 from ddb_lake_tests.cli.landed import EXPORT_US, change, order
 from ddb_lake_tests.orchestration.folders import HOUR_US, FolderLake, check, inserted
 
@@ -286,6 +286,22 @@ def test_missing_credentials_fail_a_run_at_once_and_plainly(folder_lake: Make) -
 
     assert not run.success and retries(lake) == 0
     assert failure(lake).startswith("AWS cannot be asked: Unable to locate credentials")
+
+
+def test_check_that_cannot_be_evaluated_does_not_keep_the_others_from_it(
+    folder_lake: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = folder_lake()
+
+    def broken(*_: object) -> None:
+        raise ValueError("a value of an item")
+
+    monkeypatch.setattr(checks, "describe_source", broken)
+    result = lake.defs.resolve_job_def(f"{lake.name}_checks_job").execute_in_process(instance=lake.instance)
+
+    found = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    assert found["rows_match_source"].description == "Not evaluated: unexpected ValueError"
+    assert found["up_to_date"].passed and found["quarantine_empty"].passed
 
 
 def test_what_will_not_pass_by_itself_is_not_tried_again(folder_lake: Make) -> None:

@@ -15,6 +15,8 @@ Make = Callable[..., FolderLake]
 class NoCredentialsError(Exception):
     """As botocore's is called."""
 
+    __module__ = "botocore.exceptions"
+
 
 def test_run_request_resolves_against_the_definitions(folder_lake: Make) -> None:
     lake = folder_lake()

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import LakeSettings, load_settings
@@ -79,6 +80,7 @@ class DemoHome:
         }
 
 
+_DEPLOYED = Path(__file__).parents[2] / "defs" / "lake" / "defs.yaml"
 _WAREHOUSE = "{{ env('DDB_LAKE_WAREHOUSE', '.demo/lake') }}"
 
 
@@ -103,13 +105,10 @@ def surroundings(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def demo_definitions() -> dg.Definitions:
-    """The definitions of the demo's lake: this deployment's own, or the same made here if they are not installed."""
-    if (Path(__file__).parents[2] / "defs" / "lake" / "defs.yaml").is_file():
+    """The definitions of the demo's lake: this deployment's own, or the same made here where it is another's."""
+    lake = yaml.safe_load(_shipped("demo/lake.yaml"))
+    if _DEPLOYED.is_file() and yaml.safe_load(_DEPLOYED.read_text(encoding="utf-8")) == lake:
         from ddb_lake.definitions import defs
 
         return defs()
-    import yaml
-
-    attributes = yaml.safe_load(_shipped("demo/lake.yaml"))["attributes"]
-    component = DynamoDBLakeComponent.resolve_from_dict(attributes)
-    return dg.build_defs_for_component(component)
+    return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(lake["attributes"]))
