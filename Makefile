@@ -26,9 +26,8 @@ setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake
 demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
 
-dev: setup  ## the Dagster UI on the demo lake
-	@test -d $(DEMO)/dagster || { echo "no demo lake yet: run 'make demo' first"; exit 2; }
-	DAGSTER_HOME=$(abspath $(DEMO)/dagster) $(RUN) dagster dev
+dev: setup  ## the Dagster UI on the demo lake, with the table still alive
+	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
 test: setup  ## every test
 	$(RUN) pytest -n auto --dist worksteal ddb_lake_tests

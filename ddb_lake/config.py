@@ -87,12 +87,9 @@ class TableSettings(Settings):
     nested: Literal["flatten", "json"] = "flatten"
     flatten_depth: int = Field(5, ge=1, le=32)
     schema_evolution: Literal["add_columns", "rescue", "fail"] = "add_columns"
-    validate_schema: dict[str, Any] | None = Field(None, alias="validate", description="A draft-07 JSON Schema.")
     ttl_deletes: Literal["apply", "keep"] = "apply"
     snapshot_margin: str = "5m"
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     @field_validator("name")
     @classmethod

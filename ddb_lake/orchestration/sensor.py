@@ -56,11 +56,11 @@ def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
 
     Raises the first fault if there is one in every table, nothing is to be asked for, and somebody must mend it.
     """
+    in_vain = bool(plan.failed) and len(plan.failed) == plan.looked_at and not plan.work
+    if in_vain and all(is_unreachable(error) for error in plan.failed.values()):
+        return f"AWS cannot be asked: {said_of(next(iter(plan.failed.values())))}"
     for table, error in plan.failed.items():
         context.log.error(f"{table}: {said_of(error)}")
-    if plan.failed and len(plan.failed) == plan.looked_at and not plan.work:
-        first = next(iter(plan.failed.values()))
-        if all(is_unreachable(error) for error in plan.failed.values()):
-            return f"AWS cannot be asked: {said_of(first)}"
-        raise first
+    if in_vain:
+        raise next(iter(plan.failed.values()))
     return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."

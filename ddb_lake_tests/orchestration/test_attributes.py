@@ -30,14 +30,12 @@ tables:
     export: {bucket: exports, schedule: "0 3 * * 0"}
     changes: {uri: s3://landing/orders/, lookback: 24h}
     columns: {a.b: json}
-    validate: {type: object, properties: {customer: {type: string}}}
     checks: {max_lag: 10m, count_tolerance: 0}
 """
     )
 
     table = component.settings.table("orders")
     assert table.source_name == "Orders"
-    assert table.validate_schema == {"type": "object", "properties": {"customer": {"type": "string"}}}
     assert component.settings.catalog.properties == {"a": "b"}
 
 
