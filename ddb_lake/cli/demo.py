@@ -37,6 +37,7 @@ from ddb_lake.stages.status import table_status
 ITEMS = 400
 STEPS = 120
 _EXACT = {"DDB_LAKE_COUNT_TOLERANCE": "0"}  # the stand-in counts its items at once, DynamoDB every six hours
+_DEV = "ddb_lake.orchestration.dev"
 _FAULTS = StreamFaults(duplicates=0.05, reordering=0.10)
 
 
@@ -231,7 +232,8 @@ class _Demo:
             self._emit(f"  ddb-lake query --config {config} 'SELECT * FROM {TABLE} LIMIT 5'")
             self._emit(f"  ddb-lake status --config {config}")
             self._emit(f"  ddb-lake quarantine show {TABLE} --config {config}")
-            self._emit("  make dev        # Dagster's UI on this lake, with the table still alive")
+            dev = "make dev" if self._home.folder == Path(".demo") else f"python -m {_DEV} --folder {self._home.folder}"
+            self._emit(f"  {dev}   # Dagster's UI on this lake, with the table still alive")
 
     def _chapter(self, title: str) -> None:
         self._step += 1

@@ -7,6 +7,7 @@ orders are placed and changed, and Firehose delivers every half minute; Dagster'
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -41,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quiet-table", action="store_true", help="write nothing to the table")
     options = parser.parse_args(arguments)
     try:
-        with living(DemoHome(options.folder), writing=not options.quiet_table):
-            return _dagster(options.port)
+        home = DemoHome(options.folder)
+        with living(home, writing=not options.quiet_table):
+            return _dagster(home, options.port)
     except UsageError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -91,11 +93,13 @@ def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
         source.sandbox.pump()
 
 
-def _dagster(port: int) -> int:
+def _dagster(home: DemoHome, port: int) -> int:
     """Dagster's webserver and daemon, until they end or we are told to."""
+    if importlib.util.find_spec("dagster_webserver") is None:
+        raise UsageError("Dagster's UI is not installed here: pip install dagster-webserver")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit deafness
     command = [sys.executable, "-m", "dagster", "dev", "--port", str(port)]
-    command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "ddb_lake.definitions"]
+    command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-f", str(home.write_definitions())]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": _DAGSTERS_OWN})
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
     try:

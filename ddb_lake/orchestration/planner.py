@@ -111,22 +111,24 @@ class Planner:
     def _table(self, table: TableSettings) -> None:
         memory = self._memory.of(table.name)
         scope = self._scope(memory)
-        self._try(table, self._applies(table, memory, scope))
-        if scope != "near":
+        if table.name not in self._busy.applying and self._try(table, self._applies(table, memory, scope)):
+            memory.all_at_s = self._now_s if scope == "all" else memory.all_at_s
+            memory.window_at_s = self._now_s if scope != "near" else memory.window_at_s
+        if self._now_s - memory.rest_at_s >= WINDOW_EVERY_S:
+            memory.rest_at_s = self._now_s
             self._try(table, self._loads(table, memory))
             self._try(table, self._compaction(table, memory))
-            memory.window_at_s = self._now_s
-        if scope == "all":
-            memory.all_at_s = self._now_s
 
-    def _try(self, table: TableSettings, found: Iterator[Work]) -> None:
-        """Plan one kind of work. A fault in it must keep neither the others nor other tables waiting."""
+    def _try(self, table: TableSettings, found: Iterator[Work]) -> bool:
+        """Plan one kind of work; whether that went well. A fault in it must keep no other work waiting."""
         try:
             self._plan.work += found
         except OutOfTimeError:
             raise
         except Exception as error:  # whatever it is, it is this table's; the caller tells it
             self._plan.failed.setdefault(table.name, error)
+            return False
+        return True
 
     def _scope(self, memory: TableMemory) -> Scope:
         if self._now_s - memory.all_at_s >= ALL_EVERY_S:
@@ -156,8 +158,6 @@ class Planner:
     # --- landed objects
 
     def _applies(self, table: TableSettings, memory: TableMemory, scope: Scope) -> Iterator[Work]:
-        if table.name in self._busy.applying:
-            return
         if table.changes is None:
             if scope != "near" and is_behind(self._lake, table.name):
                 yield from self._merge(table, memory)

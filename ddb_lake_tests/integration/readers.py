@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -39,13 +40,19 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
                 session.con, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]), columns
             )
         scanned = _plain(table.scan().to_arrow(), columns)
-        with duckdb.connect() as con:
-            load_extension(con, "avro")
-            load_extension(con, "iceberg")
-            independent = _rows(con, f"iceberg_scan({literal(table.metadata_location)})", columns)
+        independent = _rows(_independent(), f"iceberg_scan({literal(table.metadata_location)})", columns)
         assert ours == scanned, f"{name}{suffix}: our query and pyiceberg differ"
         assert ours == independent, f"{name}{suffix}: our query and DuckDB's iceberg extension differ"
         assert len(ours) == live.rows, f"{name}{suffix}: the metadata counts {live.rows} rows, there are {len(ours)}"
+
+
+@cache
+def _independent() -> Any:
+    """One connection with DuckDB's iceberg extension for all tests of a process: loading it takes long."""
+    con = duckdb.connect()
+    load_extension(con, "avro")
+    load_extension(con, "iceberg")
+    return con
 
 
 def _rows(con: Any, relation: str, columns: list[str]) -> list[str]:

@@ -66,6 +66,12 @@ class DemoHome:
         text = _shipped("demo/lake.yaml").decode()
         self.config.write_text(text.replace(_WAREHOUSE, str(self.lake.resolve())), encoding="utf-8")
 
+    def write_definitions(self) -> Path:
+        """Write a file with the demo's definitions, for a Dagster outside of this project; its path."""
+        path = self.folder / "definitions.py"
+        path.write_text(f"from {__name__} import demo_definitions\n\ndefs = demo_definitions()\n", encoding="utf-8")
+        return path
+
     def settings(self) -> LakeSettings:
         """The lake's settings."""
         return load_settings(self.config)
