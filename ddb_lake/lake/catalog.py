@@ -17,6 +17,7 @@ from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ddb_lake.config import LakeSettings
@@ -70,6 +71,11 @@ class LakeCatalog:
     @property
     def _database(self) -> Path:
         return Path(self.warehouse) / "catalog.db"
+
+    @property
+    def _sqlite(self) -> str:
+        query = {"timeout": str(SQLITE_WAIT_S)}
+        return URL.create("sqlite", database=str(self._database), query=query).render_as_string()
 
     @property
     def kind(self) -> str:
@@ -135,7 +141,7 @@ class LakeCatalog:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if self.is_local:
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
-            properties["uri"] = settings.uri or f"sqlite:///{self._database}?timeout={SQLITE_WAIT_S}"
+            properties["uri"] = settings.uri or self._sqlite
         elif settings.uri:
             properties["uri"] = settings.uri
         with warnings.catch_warnings(), _reached():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
@@ -34,7 +36,10 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names."""
+    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names.
+
+    The sidecars of the versions in the log count too: another writer may still plan on one of them.
+    """
     metadata = table.metadata
     files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
@@ -42,8 +47,9 @@ def referenced(table: Table) -> set[str]:
         for manifest in snapshot.manifests(table.io):
             files.add(manifest.manifest_path)
             files.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
-    for sidecar in _sidecars(table):
-        files.update(sidecar.paths)
+    for properties in (table.properties, *_logged_properties(table)):
+        for sidecar in _sidecars(properties):
+            files.update(sidecar.paths)
     return {_plain(path) for path in files}
 
 
@@ -56,8 +62,13 @@ def unreferenced(table: Table, found: Iterable[tuple[str, int]], before_us: int)
     return [uri for uri, modified_us in found if modified_us < before_us and _plain(uri) not in live]
 
 
-def _sidecars(table: Table) -> list[Sidecar]:
-    properties = table.properties
+def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
+    for entry in table.metadata.metadata_log:
+        with suppress(FileNotFoundError):  # a later commit has cut the log
+            yield FromInputFile.table_metadata(table.io.new_input(entry.metadata_file)).properties
+
+
+def _sidecars(properties: Mapping[str, str]) -> list[Sidecar]:
     return [CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger]
 
 

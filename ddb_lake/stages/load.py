@@ -38,11 +38,13 @@ from ddb_lake.stages.read import GroupReader, StagedTable
 from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
-SAMPLE_PER_FILE = 500
+SAMPLE_PER_FILE = 200
 MEMBER = "Item"
 """Name below which a line of a full export holds the item."""
 
 SAMPLE_FILES = 8
+SORTED_BYTES = 128 * 1024 * 1024
+"""Compressed size up to which an export is sorted by key: DuckDB's sort of a larger one outgrows the memory limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,6 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport) -> Load
     if not key:
         raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
     with lake.session() as session:
-        session.con.execute("SET preserve_insertion_order = true")
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
         files = verified(lake.objects, export, session.folder)
         loading = _Loading(lake, session, settings, export, table, state, key)
@@ -141,6 +142,7 @@ class _Loading:
             export.summary.export_id,
         )
         self._written: list[str] = []
+        self._sorted = False
 
     def run(self, files: Sequence[LocalFile]) -> LoadResult:
         source = self._source(files)
@@ -203,10 +205,11 @@ class _Loading:
             writer = FileWriter(self.session.con, self._io(), self._location(), iceberg)
             rows = projection.select(source)
             keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({rows})"
-            order = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+            key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+            order = f" ORDER BY {key}" if self._sorted else ""
             self._written = writer.write_paths(
                 f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
-                f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}) ORDER BY {order}",
+                f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}){order}",
                 split=True,
             )
             return scan_sql(iceberg, self._written)

@@ -220,6 +220,19 @@ def test_young_orphans_and_sidecars_are_left_alone(tmp_path: Path) -> None:
         assert unreferenced(table, found, 1_001) == [f"file://{path}" for path in dropped.paths]
 
 
+def test_replaced_sidecar_is_named_as_long_as_the_log_knows_it(tmp_path: Path) -> None:
+    values = "SELECT 'k' AS _key, 1 AS _key_hash, 2 AS changed_us, true AS removed, 3 AS batch"
+    with catalog(tmp_path) as lake_catalog:
+        table = lake_catalog.create("t", SCHEMA, properties={"write.metadata.previous-versions-max": "2"})
+        held = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
+        table = commit(table, Delta(), properties=CurrentState(TableSchema(("id",)), tombstones=held).properties())
+        named = []
+        for _ in range(3):
+            table = commit(table, Delta(), properties=CurrentState(TableSchema(("id",))).properties())
+            named.append(set(held.paths) <= referenced(table))
+        assert named == [True, True, False]
+
+
 def test_files_of_the_current_snapshot_are_named(tmp_path: Path) -> None:
     with catalog(tmp_path) as lake_catalog:
         table = lake_catalog.create("t", SCHEMA)
