@@ -9,19 +9,25 @@ export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format bench clean
+.PHONY: help setup setup-all demo dev test check format bench clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv 'uv==$(UV_VERSION)'
 
 .venv/.locked: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --locked --quiet
+	$(UV) sync --locked --quiet --inexact
 	@touch $@
 
 setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake
+
+.venv/.all: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --quiet --group all
+	@touch $@
+
+setup-all: setup .venv/.all  ## the same with dbt, Spark, CDK and the documentation, which only tests need
 
 demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
@@ -29,10 +35,10 @@ demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
-test: setup  ## every test
+test: setup-all  ## every test
 	$(RUN) pytest -n auto --dist worksteal ddb_lake_tests
 
-check: setup  ## format, lint, types, import rules, definitions
+check: setup-all  ## format, lint, types, import rules, definitions
 	$(RUN) ruff format --check ddb_lake ddb_lake_tests
 	$(RUN) ruff check ddb_lake ddb_lake_tests
 	$(RUN) mypy
