@@ -6,8 +6,8 @@ import hashlib
 
 
 def key_hash(text: str) -> int:
-    """63 bits of the MD5 of a key's text: the first eight bytes, little-endian, without the lowest bit.
+    """63 bits of the MD5 of a key's text: the last eight bytes, little-endian, without the lowest bit.
 
-    In DuckDB: `(md5_number_upper(text) >> 1)::BIGINT`.
+    In DuckDB: `(md5_number(text) >> 65)::BIGINT`.
     """
-    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "little") >> 1
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[8:], "little") >> 1

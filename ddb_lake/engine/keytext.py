@@ -23,7 +23,7 @@ def _part(schema: TableSchema, name: str, rescued: str) -> str:
         held = f"ddb_canonical_number({held})" if column.type == "string" else number_text(column.type, held)
     elif column.tag == "B":
         held = f"to_base64({held})"
-    pieces = [f"'{column.tag}' || length({held}) || ':' || {held}"]
+    pieces = [f"concat('{column.tag}', length({held}), ':', {held})"]
     pointer = "/" + column.pointer.replace("~", "~0").replace("/", "~1")
     for tag in ("S", "N", "B"):
         found = f"json_extract_string({rescued}, {literal(f'{pointer}/{tag}')})"
@@ -35,4 +35,4 @@ def _part(schema: TableSchema, name: str, rescued: str) -> str:
 
 def key_hash_sql(key: str = "_key") -> str:
     """SQL of `core.keys.key_hash`."""
-    return f"(md5_number_upper({key}) >> 1)::BIGINT"
+    return f"(md5_number({key}) >> 65)::BIGINT"

@@ -75,9 +75,11 @@ class Projection:
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
         self._maps = [self._at or "$"]
+        self._counts: dict[str, str] = {}
         self._pieces: list[str] = []
         self._dirty: list[str] = []
         self._values: dict[Path, str] = {}
+        self._length = [str(len(f'{{"{member}":{{}}}}' if member else "{}") - 1)]
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
@@ -101,19 +103,20 @@ class Projection:
         fields = self._shape(self._root)
         shape = literal(json.dumps({self._member_name: fields} if self._member_name else fields, ensure_ascii=True))
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
-        raws = [f"{expression} AS {name}" for name, expression in self._raw.items()]
-        quick = [f"{expression} AS {name}" for name, expression in self._quick.items()]
+        raws = _named(self._raw)
+        quick = _named(self._quick)
         columns = [f"{self._values[c.path]} AS {identifier(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
-        dirty = " OR ".join(self._dirty)
+        dirty = f"k IS NOT NULL AND ({' OR '.join(self._dirty)})"
         rescued = f"CASE WHEN {dirty} THEN {self._fallback}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
+        keys = f"CASE WHEN strlen(item) <> {' + '.join(self._length)} THEN json_keys(item, {literals(self._maps)}) END AS k"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
-            f"SELECT {', '.join(['*', *quick])} FROM ("
+            f"SELECT {', '.join(['*', *_named(self._counts)])} FROM ("
+            f"SELECT {', '.join(['*', *quick, keys])} FROM ("
             f"SELECT {', '.join([*handed, *raws])} FROM ("
-            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s,"
-            f" json_keys(item, {literals(self._maps)}) AS k FROM {source})))"
+            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source}))))"
         )
 
     # --- the tree of paths
@@ -158,13 +161,11 @@ class Projection:
 
     # --- expressions
 
-    def _walk(self, node: _Node, struct: str, at: str) -> None:
-        """Add the expressions of a map's members; `struct` is its struct, `at` its JSON pointer in the item."""
-        present = [self._member(m, struct, at) for m in node.members.values()]
+    def _walk(self, root: _Node, struct: str, at: str) -> None:
+        """Add the expressions of the item's members; `struct` is its struct, `at` its JSON pointer in the document."""
+        present = [self._member(m, struct, at) for m in root.members.values()]
         total = " + ".join(f"({p})::INTEGER" for p in present) or "0"
-        if node is self._root:
-            self._dirty.append(f"len(k1) <> {total}")
-            self._raw["k1"] = "k[1]"
+        self._dirty.append(f"len(k[1]) <> {total}")
 
     def _member(self, node: _Node, struct: str, at: str) -> str:
         """Add a member's expressions; gives the condition under which they account for it."""
@@ -178,19 +179,25 @@ class Projection:
             raw = self._add_raw(node, node.column.tag, f"{struct}.{identifier(name)}", where)
             self._values[node.path] = self._value(node.column, raw)
             self._add_pieces(node.column, raw)
+            self._add_length(node, node.column.tag, raw)
             accounted.append(f"{raw} IS NOT NULL")
         if node.nullable:
             raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
             self._pieces.append(f"CASE WHEN {raw} THEN {_entry(node.path, literal('true'), 'NULL')} END")
+            self._add_length(node, "NULL", raw)
             accounted.append(f"coalesce({raw}, false)")
         return " OR ".join(accounted) or "false"
 
     def _map(self, node: _Node, struct: str, where: str) -> str:
         inner = where + "/M"
+        first = len(self._raw)
         present = [self._member(m, f'{struct}."M"', inner) for m in node.members.values()]
         total = " + ".join(f"({p})::INTEGER" for p in present)
+        held = " OR ".join(f"r{number} IS NOT NULL" for number in range(first, len(self._raw)))
+        self._length.append(f"CASE WHEN {held} THEN {_framed(node, 'M', '{}') - 1} ELSE 0 END")
         self._maps.append(inner)
-        count = self._add(f"len(k[{len(self._maps)}])")
+        count = f"c{len(self._maps)}"
+        self._counts[count] = f"len(k[{len(self._maps)}])"
         self._dirty.append(f"coalesce({count}, 0) <> {total}")
         self._pieces.append(f"CASE WHEN {count} = 0 THEN {_entry(node.path, literal('{}'), 'M')} END")
         return f"{count} IS NOT NULL"
@@ -209,6 +216,21 @@ class Projection:
         if tag in ("BOOL", "NULL"):
             return self._add(f"{found}::BOOLEAN")
         return self._add(f"{found}::VARCHAR[]" if tag in _SET_SHAPES else found)
+
+    def _add_length(self, node: _Node, tag: str, raw: str) -> None:
+        """Add the bytes that a value takes at least, with its name, type and the comma after it.
+
+        If they and those of all others are what the document has, nothing else is in it, and its keys need not be
+        listed. A document with spaces, escapes or empty maps is longer; its keys are.
+        """
+        if tag in ("BOOL", "NULL"):
+            size = f"CASE WHEN {raw} THEN {_framed(node, tag, 'true')} ELSE {_framed(node, tag, 'false')} END"
+        elif tag in _SET_SHAPES:
+            size = f"strlen(array_to_string({raw}, '')) + 3 * len({raw}) + {_framed(node, tag, '[]') - 1}"
+        else:
+            quotes = '""' if tag in _JSON_SHAPES else ""
+            size = f"strlen({raw}) + {_framed(node, tag, quotes)}"
+        self._length.append(f"CASE WHEN {raw} IS NULL THEN 0 ELSE {size} END")
 
     def _value(self, column: Column, raw: str) -> str:
         if column.tag == "N":
@@ -257,6 +279,15 @@ class Projection:
             return
         entry = _entry(column.path, content, column.tag)
         self._pieces.append(f"CASE WHEN {raw} IS NOT NULL AND ({exact}) IS NOT TRUE THEN {entry} END")
+
+
+def _named(expressions: dict[str, str]) -> list[str]:
+    return [f"{expression} AS {name}" for name, expression in expressions.items()]
+
+
+def _framed(node: _Node, tag: str, content: str) -> int:
+    """Bytes of a member of a map, as short as JSON can spell it, and the comma after it."""
+    return len(f'{json.dumps(node.path[-1], ensure_ascii=False)}:{{"{tag}":{content}}},'.encode())
 
 
 def _entry(path: Path, content: str, tag: str) -> str:

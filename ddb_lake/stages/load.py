@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
-import orjson
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 
+from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
-from ddb_lake.core.records import Item
 from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import Project, extend, fit, guess
 from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
 from ddb_lake.engine.merge import MergeInput, plan_merge
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.engine.sql import identifier
 from ddb_lake.errors import CheckFailed, CommitConflict, ConfigError, DdbLakeError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
@@ -31,20 +29,25 @@ from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.current import collect_outcome, create_current, fit_rows, update_current
-from ddb_lake.stages.exports import FoundExport, LocalFile, find_damage, find_export, verified
+from ddb_lake.stages.exports import (
+    MEMBER,
+    FoundExport,
+    LocalFile,
+    find_damage,
+    find_export,
+    lines_sql,
+    sample_items,
+    verified,
+)
+from ddb_lake.stages.gaps import heal_gaps
 from ddb_lake.stages.ingest import ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedTable
+from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
 from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
 
-MAX_OBJECT_BYTES = 64 * 1024 * 1024
-SAMPLE_PER_FILE = 200
-MEMBER = "Item"
-"""Name below which a line of a full export holds the item."""
-
-SAMPLE_FILES = 8
-SORTED_BYTES = 128 * 1024 * 1024
-"""Compressed size up to which an export is sorted by key: DuckDB's sort of a larger one outgrows the memory limit."""
+HOUR_US = 3_600_000_000
+RUN_BYTES = 96 * 1024 * 1024
+"""Compressed size of the data files that are sorted together. A sort of many times this outgrows the memory limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def load_export(lake: Lake, table: str, uri: str) -> LoadResult:
     notes = _notes(settings, export)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = until_committed(lambda: load(lake, settings, export))
+    heal_gaps(lake, settings, export.summary)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 
@@ -142,12 +146,10 @@ class _Loading:
             export.summary.export_id,
         )
         self._written: list[str] = []
-        self._sorted = False
 
     def run(self, files: Sequence[LocalFile]) -> LoadResult:
-        source = self._source(files)
         try:
-            schema = self._write_base(source, files)
+            schema = self._write_base(files)
         except Exception as error:
             self._discard()
             damage = None if isinstance(error, DdbLakeError) else find_damage(files)
@@ -163,55 +165,35 @@ class _Loading:
 
     # --- the export's rows
 
-    def _source(self, files: Sequence[LocalFile]) -> str:
-        """A relation with one `item` (a line's text, `{"Item":{…}}`) a line of the data files.
-
-        `read_ndjson_objects` finds the lines without parsing them, which `read_json` would do once more than needed.
-        """
-        parts = []
-        for gzipped in (True, False):
-            paths = [str(f.path) for f in files if f.gzipped == gzipped and f.path.stat().st_size]
-            if paths:
-                parts.append(
-                    f"SELECT json AS item, filename FROM read_ndjson_objects({literals(paths)}, filename = true,"
-                    f" compression = '{'gzip' if gzipped else 'uncompressed'}', maximum_object_size = {MAX_OBJECT_BYTES})"
-                )
-        return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
-
-    def _sample(self, files: Sequence[LocalFile]) -> list[Item]:
-        """Items from the beginning of some files, spread over all of them."""
-        filled = [f for f in files if f.items]
-        chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
-        return [item for file in chosen for item in _first_items(file)]
-
-    def _write_base(self, source: str, files: Sequence[LocalFile]) -> TableSchema:
-        """Write the export's rows, sorted by key; gives the columns they were written with."""
+    def _write_base(self, files: Sequence[LocalFile]) -> TableSchema:
+        """Write the export's rows in runs sorted by key; gives the columns they were written with."""
         options = self.settings.schema_options
         known, policy = self.state.schema, self.settings.schema_evolution
         if self.becomes_base and (policy == "add_columns" or not known.columns):
-            first, nulls = guess(self._sample(files), known, options)
-            schema, _ = fit(self.session, first, nulls, options, self._projector(source), MEMBER)
+            first, nulls = guess(sample_items(files), known, options)
+            schema, _ = fit(self.session, first, nulls, options, self._projector(files), MEMBER)
         else:
-            schema, _ = extend(self.session, known, options, policy, self._projector(source), MEMBER)
+            schema, _ = extend(self.session, known, options, policy, self._projector(files), MEMBER)
         return schema
 
-    def _projector(self, source: str) -> Project:
+    def _projector(self, files: Sequence[LocalFile]) -> Project:
         instant = f"make_timestamp({self.export.summary.as_of_us})"
+        runs = list(_runs(files))
 
         def project(projection: Projection) -> str:
             self._discard()
             schema = projection.schema
             iceberg = self._iceberg_schema(schema)
             writer = FileWriter(self.session.con, self._io(), self._location(), iceberg)
-            rows = projection.select(source)
-            keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({rows})"
             key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-            order = f" ORDER BY {key}" if self._sorted else ""
-            self._written = writer.write_paths(
-                f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
-                f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}){order}",
-                split=True,
-            )
+            for number, run in enumerate(runs):
+                self.lake.progress(f"{self.settings.name}: runs of data files written", number, len(runs))
+                keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(lines_sql(run))})"
+                self._written += writer.write_paths(
+                    f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
+                    f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}) ORDER BY {key}",
+                    split=True,
+                )
             return scan_sql(iceberg, self._written)
 
         return project
@@ -256,7 +238,7 @@ class _Loading:
             self._check_collisions(rows, schema)
 
     def _miscounted(self, files: Sequence[LocalFile]) -> str | None:
-        counts = dict(self.session.rows(f"SELECT filename, count(*) FROM {self._source(files)} GROUP BY 1"))
+        counts = dict(self.session.rows(f"SELECT filename, count(*) FROM {lines_sql(files)} GROUP BY 1"))
         wrong = (f"{f.uri} ({counts.get(str(f.path), 0)} lines, expected {f.items})" for f in files)
         return next((w for w, f in zip(wrong, files, strict=True) if counts.get(str(f.path), 0) != f.items), None)
 
@@ -354,31 +336,64 @@ class _Loading:
         return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
 
 
-def _first_items(file: LocalFile) -> list[Item]:
-    """The items of a data file's first lines."""
-    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
-        lines = [orjson.loads(line) for line in islice(stream, SAMPLE_PER_FILE) if line.strip()]
-    return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
+def _runs(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
+    """The data files in groups of at most `RUN_BYTES`, or of one file that is larger."""
+    run: list[LocalFile] = []
+    size = 0
+    for file in files:
+        grown = size + file.path.stat().st_size
+        if run and grown > RUN_BYTES:
+            yield run
+            run, grown = [], grown - size
+        run.append(file)
+        size = grown
+    if run:
+        yield run
 
 
 # --- incremental exports
 
 
 def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) -> LoadResult:
-    """Each line of an incremental export asserts a key's state as of the window's end."""
-    name = settings.name
+    """Each line of an incremental export asserts a key's state as of the window's end.
+
+    The ledger names its data files and the export itself, and the changelog's state its window, in one commit.
+    """
+    name, marker = settings.name, export_ref(export.summary.export_id)
     with lake.session() as session:
-        files = verified(lake.objects, export, session.folder)
-        fresh = unseen(lake, session, name, [f.ref for f in files])
-        if fresh:
-            reader = GroupReader(session.folder, name, {}, lake.key, asserted_us=export.summary.as_of_us)
-            staged = reader.read((f.ref, f.path.read_bytes()) for f in files if f.ref in fresh)
-            for file, read in zip((f for f in files if f.ref in fresh), staged.objects, strict=True):
-                if read.records != file.items:
-                    raise ExportError(
-                        f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again"
-                    )
-            rows = staged.tables.get(name) or StagedTable.empty(session.folder)
-            ingest(lake, session, name, rows, staged.objects, reader.keys.get(name, ()))
+        known = not unseen(lake, session, name, [marker])
+        if not known:
+            known = _take_in_increment(lake, session, settings, export, marker)
     current = update_current(lake, name)
-    return _result(name, export, not fresh, current.rows, current.horizon_us)
+    return _result(name, export, known, current.rows, current.horizon_us)
+
+
+def _take_in_increment(
+    lake: Lake, session: Session, settings: TableSettings, export: FoundExport, marker: ObjectRef
+) -> bool:
+    """Ingest the lines of an export that the ledger does not name; gives whether all its files were there already."""
+    name, as_of_us = settings.name, export.summary.as_of_us
+    files = verified(lake.objects, export, session.folder)
+    unknown = set(unseen(lake, session, name, [file.ref for file in files]))
+    fresh = [file for file in files if file.ref in unknown]
+    reader = GroupReader(session.folder, name, {}, lake.key, asserted_us=as_of_us)
+    staged = reader.read((file.ref, file.path.read_bytes()) for file in fresh)
+    for file, read in zip(fresh, staged.objects, strict=True):
+        if read.records != file.items:
+            raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
+    rows = staged.tables.get(name) or StagedTable.empty(session.folder)
+    objects = [*staged.objects, IngestedObject(marker, as_of_us // HOUR_US * HOUR_US, 0)]
+    ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
+    return bool(files) and not fresh
+
+
+def export_ref(export_id: str) -> ObjectRef:
+    """What stands in the ledger for a loaded incremental export, wherever a copy of it lies."""
+    return ObjectRef(f"export/{export_id}", "loaded", 0, 0)
+
+
+def _window(export: FoundExport) -> Window:
+    """What an incremental export covers: windows are whole seconds."""
+    from_us, to_us = export.summary.from_us, export.summary.to_us
+    assert from_us is not None and to_us is not None, "parse_summary gives an increment both"
+    return Window(from_us // 1_000_000, to_us // 1_000_000)

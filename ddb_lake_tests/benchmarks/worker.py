@@ -90,5 +90,6 @@ def _contents(lake: Lake) -> dict[str, Any]:
 
 if __name__ == "__main__":
     figures = {"bare": bare, "load": load, "apply": apply}[sys.argv[1]](*sys.argv[2:])
-    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    figures |= {"peak_mb": used.ru_maxrss / 1024, "cpu": used.ru_utime + used.ru_stime}
     print(json.dumps(figures))

