@@ -1,6 +1,7 @@
 """Exact, fresh, queryable copies of Amazon DynamoDB tables in an Apache Iceberg lake, orchestrated by Dagster.
 
-Importing this package is light: the Dagster component, which is its public name, is imported when it is asked for.
+Importing this package is light: its public names, the Dagster component and `open` for notebooks and scripts, are
+imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddb_lake.orchestration.component import DynamoDBLakeComponent
+    from ddb_lake.reading import LakeTable, OpenLake, open
 
-__all__ = ["DynamoDBLakeComponent"]
+_HOMES = {
+    "DynamoDBLakeComponent": "ddb_lake.orchestration.component",
+    "LakeTable": "ddb_lake.reading",
+    "OpenLake": "ddb_lake.reading",
+    "open": "ddb_lake.reading",
+}
+
+__all__ = ["DynamoDBLakeComponent", "LakeTable", "OpenLake", "open"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("ddb_lake.orchestration.component"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ddb_lake.core.ordering import DEFAULT_MARGIN_US
 from ddb_lake.core.schema import SchemaOptions
+from ddb_lake.core.validation import Rule, Validator
+from ddb_lake.core.windows import LONGEST_S, SHORTEST_S
 from ddb_lake.errors import ConfigError
 
 COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
@@ -28,6 +31,7 @@ _TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
+_SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")
 
 
 class Settings(BaseModel):
@@ -55,6 +59,22 @@ class ExportSettings(Settings):
     kms_key_id: str | None = Field(None, description="KMS key for the exported objects.")
 
 
+class IncrementalExportSettings(Settings):
+    """Incremental exports as the way in of changes: no stream is needed. They go where `export` says."""
+
+    every: str = Field("15m", description="Length of the exported windows: 15m to 24h.")
+    view: Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"] = Field(
+        "NEW_AND_OLD_IMAGES", description="Which images a line has; NEW_IMAGE costs less and leaves out the old ones."
+    )
+
+    @field_validator("every")
+    @classmethod
+    def _valid_length(cls, text: str) -> str:
+        if not SHORTEST_S <= seconds(text) <= LONGEST_S:
+            raise ValueError("DynamoDB exports windows of 15m to 24h")
+        return text
+
+
 class ChangesSettings(Settings):
     """Where landed change objects are found."""
 
@@ -64,6 +84,23 @@ class ChangesSettings(Settings):
         "auto", description="`hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything."
     )
     lookback: str = Field("48h", description="How far back the sensor looks for late objects.")
+    streams: bool = Field(False, description="Changes are read from DynamoDB Streams directly.")
+    landing: str | None = Field(
+        None, description="Where what is read from the stream lands; default: `landing/<table>/` below the warehouse."
+    )
+    incremental_exports: IncrementalExportSettings | None = Field(
+        None, description="Changes come by incremental exports, to the place that `export` names."
+    )
+    notifications: str | None = Field(
+        None, description="URL of an SQS queue of S3 notifications, to look sooner at what has landed."
+    )
+
+    @field_validator("notifications")
+    @classmethod
+    def _valid_queue(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/]+/.+", url):
+            raise ValueError("an SQS queue is named by its URL, https://sqs.<region>.amazonaws.com/<account>/<name>")
+        return url
 
 
 class CheckSettings(Settings):
@@ -71,6 +108,68 @@ class CheckSettings(Settings):
 
     max_lag: str = Field("30m", description="Newest landed object not yet applied: how old it may be.")
     count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
+
+
+class AuroraSettings(Settings):
+    """A table of a MySQL-compatible database (Aurora, MariaDB) that is kept equal to the lake's current items."""
+
+    host: str = Field(description="The database's host; for Aurora the cluster's (writer) endpoint.")
+    port: int = Field(3306, ge=1, le=65535)
+    database: str = Field(description="The database (schema), which must exist.")
+    table: str | None = Field(None, description="The table's name there; default: the lake table's.")
+    user: str
+    password_env: str | None = Field(None, description="Name of the environment variable that holds the password.")
+    secret_arn: str | None = Field(None, description="Secret of Secrets Manager: the password, or JSON with `password`.")
+    iam_auth: bool = Field(False, description="Log in with a token that IAM signs (Aurora, RDS).")
+    region: str | None = Field(None, description="AWS Region of the secret and of IAM; default: the AWS variables.")
+    tls: bool | None = Field(None, description="Encrypt the connection; default: yes, but not to this machine.")
+    tls_ca: str | None = Field(None, description="File of certificates to trust; for Aurora, AWS's RDS bundle.")
+    columns: tuple[str, ...] = Field((), description="The lake's columns to replicate; default: all.")
+    types: dict[str, str] = Field(default_factory=dict, description="SQL types of columns, where others are wanted.")
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if sum(map(bool, (self.password_env, self.secret_arn, self.iam_auth))) != 1:
+            raise ValueError("aurora: give exactly one of password_env, secret_arn, iam_auth")
+        return self
+
+    @field_validator("types")
+    @classmethod
+    def _valid_types(cls, types: dict[str, str]) -> dict[str, str]:
+        for column, sql_type in types.items():
+            if not _SQL_TYPE.fullmatch(sql_type):
+                raise ValueError(f"{column}: {sql_type!r} is no SQL type such as varchar(100), int or decimal(20,2)")
+        return types
+
+
+class ValidateSettings(Settings):
+    """What the changes of a table must satisfy; those that do not go to quarantine."""
+
+    json_schema: str | dict[str, Any] = Field(
+        alias="schema", description="A JSON Schema (draft-07), or the name of a JSON or YAML file with one."
+    )
+    attribute: str | None = Field(
+        None, description="The attribute that holds the document the schema is for; default: it is for the item."
+    )
+
+    @cached_property
+    def validator(self) -> Validator:
+        """The schema, compiled. Raises ConfigError."""
+        schema: Any = self.json_schema
+        if isinstance(schema, str):
+            try:
+                schema = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))  # JSON is YAML
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                raise ConfigError(f"{schema}: no JSON Schema can be read from there: {error}") from error
+        return Validator([Rule(schema, self.attribute)])
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        try:
+            _ = self.validator
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class TableSettings(Settings):
@@ -90,6 +189,10 @@ class TableSettings(Settings):
     ttl_deletes: Literal["apply", "keep"] = "apply"
     snapshot_margin: str = "5m"
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
+    aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
+    validation: ValidateSettings | None = Field(
+        None, alias="validate", description="A JSON Schema for changes; offenders go to quarantine."
+    )
 
     @field_validator("name")
     @classmethod
@@ -123,6 +226,12 @@ class TableSettings(Settings):
         seconds(text)
         return text
 
+    @model_validator(mode="after")
+    def _exports_have_a_place(self) -> Self:
+        if self.changes is not None and self.changes.incremental_exports is not None and self.export is None:
+            raise ValueError("changes.incremental_exports needs `export: {bucket: ...}`: windows are exported there")
+        return self
+
     @property
     def source_name(self) -> str:
         """The DynamoDB table's name."""
@@ -132,6 +241,11 @@ class TableSettings(Settings):
     def margin_us(self) -> int:
         """The snapshot margin in microseconds."""
         return seconds(self.snapshot_margin) * 1_000_000
+
+    @property
+    def validator(self) -> Validator | None:
+        """What landed changes must satisfy, if anything."""
+        return None if self.validation is None else self.validation.validator
 
     @property
     def schema_options(self) -> SchemaOptions:
@@ -148,11 +262,24 @@ class CatalogSettings(Settings):
     properties: dict[str, str] = Field(default_factory=dict, description="Passed on to pyiceberg.")
 
 
+class DbtSettings(Settings):
+    """A dbt project over the lake, whose models Dagster shows and builds. Without `project` there is none."""
+
+    project: str = Field("", description="The dbt project's folder; empty for none.")
+    profiles: str | None = Field(None, description="The folder of profiles.yml; default: the project's.")
+    target: str | None = Field(None, description="The target of profiles.yml; default: the profile's own.")
+    select: str = Field("fqn:*", description="Which models, as dbt's --select says it.")
+    exclude: str = Field("", description="Which models not, as dbt's --exclude says it.")
+    vars: dict[str, Any] = Field(default_factory=dict, description="dbt's --vars.")
+    schedule: str | None = Field(None, description="Cron expression (UTC) for building all models.")
+
+
 class LakeSettings(Settings):
     """A lake: a warehouse, its catalog, and its tables."""
 
     warehouse: str
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
+    dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
     tables: tuple[TableSettings, ...] = ()
 
     @field_validator("tables")
@@ -162,6 +289,20 @@ class LakeSettings(Settings):
         if len(set(names)) != len(names):
             raise ValueError("two tables have the same name (compared without case)")
         return tables
+
+    def stream_landing(self, table: TableSettings) -> str | None:
+        """Where the records land that are read from the table's DynamoDB stream; None if they are not."""
+        changes = table.changes
+        if changes is None or not changes.streams:
+            return None
+        root = changes.landing or f"{self.warehouse.rstrip('/')}/landing/{table.name}"
+        return root.rstrip("/") + "/"
+
+    def change_uris(self, table: TableSettings) -> list[str]:
+        """The folders and prefixes below which a table's change objects land."""
+        changes = table.changes
+        known = [changes.uri, changes.errors_uri, self.stream_landing(table)] if changes else []
+        return [uri for uri in known if uri is not None]
 
     def table(self, name: str) -> TableSettings:
         """The settings of one table. Raises ConfigError if there is none of that name."""

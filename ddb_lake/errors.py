@@ -6,6 +6,7 @@
     ├── TerminalError           trying again will not help; the message says what will
     │   ├── ExportError         an export is incomplete, damaged, or in a format we do not read
     │   ├── UndecodableError    bytes that are no record; the caller puts them into quarantine
+    │   ├── DatabaseError       a database refuses a statement or a row; nothing of the file or step was applied
     │   └── CheckFailed         an invariant does not hold; nothing was committed
     ├── TransientError          trying again may help (network, throttling)
     │   └── CommitConflict      another writer committed first; plan again from the new state
@@ -40,6 +41,10 @@ class ExportError(TerminalError):
 
 class UndecodableError(TerminalError):
     """Bytes that are no record of a known envelope. `str()` of it is the quarantine reason."""
+
+
+class DatabaseError(TerminalError):
+    """A database refuses a statement or a row; what was begun was rolled back."""
 
 
 class CheckFailed(TerminalError):

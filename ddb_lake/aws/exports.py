@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ddb_lake.aws.source import describe_source, source_client
-from ddb_lake.config import TableSettings
+from ddb_lake.aws.source import access_of, describe_source, source_client
+from ddb_lake.config import ExportSettings, TableSettings
+from ddb_lake.core.refusals import Access, next_step
+from ddb_lake.core.windows import Window
 from ddb_lake.errors import ConfigError, ExportError, TransientError
 
-_ADVICE = {
-    "PointInTimeRecoveryUnavailableException": "turn point-in-time recovery on for the table (UpdateContinuousBackups)",
-    "AccessDeniedException": "grant dynamodb:ExportTableToPointInTime on the table and s3:PutObject on the bucket",
-    "TableNotFoundException": "check the table's name and Region (`source`)",
-    "ResourceNotFoundException": "check the table's name and Region (`source`)",
-    "ExportConflictException": "an export with this token but other parameters exists; try again",
-    "LimitExceededException": "too many exports at once; try again later",
-    "InvalidExportTimeException": "choose a time inside the table's point-in-time recovery window",
-    "S3NoSuchBucket": "create the bucket, or mend `export.bucket`",
-    "S3AccessDenied": "grant s3:PutObject on the bucket, and set `export.bucket_owner` if another account owns it",
-    "KmsNotFoundException": "mend `export.kms_key_id`",
-    "KMSAccessDenied": "grant kms:GenerateDataKey and kms:Decrypt on the key",
-}
+_PASSING = ("ThrottlingException", "InternalServerError", "LimitExceededException", "ExportConflictException")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportState:
-    """An export as DescribeExport says. `status`: IN_PROGRESS, COMPLETED or FAILED."""
+    """An export as DescribeExport says. `status`: IN_PROGRESS, COMPLETED or FAILED; `failure`: why, and what next.
+
+    `window`: what an incremental export covers.
+    """
 
     arn: str
     status: str
@@ -37,20 +31,39 @@ class ExportState:
     failure: str | None = None
     bucket: str | None = None
     manifest_key: str | None = None
+    prefix: str | None = None
+    window: Window | None = None
 
     @property
     def manifest_uri(self) -> str:
         """Where manifest-summary.json lies. Raises ExportError unless the export is completed."""
-        if self.status != "COMPLETED" or not self.manifest_key:
+        if self.status != "COMPLETED" or not self.bucket or not self.manifest_key:
             raise ExportError(f"export {self.arn} is {self.status}: {self.failure or 'no manifest yet'}")
         return f"s3://{self.bucket}/{self.manifest_key}"
 
+    @property
+    def started_s(self) -> int | None:
+        """When it was started (whole seconds since the epoch), from its ARN; None if that does not say."""
+        milliseconds = self.arn.rpartition("/")[2].partition("-")[0]
+        return int(milliseconds) // 1000 if milliseconds.isdecimal() else None
 
-def start_export(table: TableSettings, *, token: str | None = None, at: datetime | None = None) -> ExportState:
-    """Start a full export of the table to its `export.bucket`.
+    def goes_to(self, place: ExportSettings) -> bool:
+        """Whether it is exported to the configured bucket and prefix."""
+        return self.bucket == place.bucket and (self.prefix or "").strip("/") == place.prefix.strip("/")
+
+
+def start_export(
+    table: TableSettings,
+    *,
+    token: str | None = None,
+    at: datetime | None = None,
+    window: Window | None = None,
+) -> ExportState:
+    """Start an export of the table to its `export.bucket`: a full one, or with `window` an incremental one.
 
     With the same `token` within 8 hours, DynamoDB gives the export that was started the first time. Raises ConfigError
-    without `export` settings or if the table cannot be reached, ExportError if DynamoDB refuses, with the next step.
+    without `export` settings or if the table cannot be reached, ExportError if DynamoDB refuses, with the next step,
+    TransientError if the token was used for another export.
     """
     if table.export is None:
         raise ConfigError(f"table {table.name}: nowhere to export to; add `export: {{bucket: …}}`")
@@ -59,59 +72,97 @@ def start_export(table: TableSettings, *, token: str | None = None, at: datetime
         raise ConfigError(
             f"table {table.name}: the source table {table.source_name} cannot be reached: {source.unreachable}"
         )
-    arguments: dict[str, Any] = {
-        "TableArn": source.arn,
-        "S3Bucket": table.export.bucket,
-        "ExportFormat": "DYNAMODB_JSON",
-    }
-    if table.export.prefix:
-        arguments["S3Prefix"] = table.export.prefix
-    if table.export.bucket_owner:
-        arguments["S3BucketOwner"] = table.export.bucket_owner
-    if table.export.kms_key_id:
-        arguments |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": table.export.kms_key_id}
+    arguments = {"TableArn": source.arn, "ExportFormat": "DYNAMODB_JSON", **_destination(table.export)}
     if token:
         arguments["ClientToken"] = token
     if at:
         arguments["ExportTime"] = at
+    if window:
+        arguments |= _increment(table, window)
     try:
         found = source_client(table).export_table_to_point_in_time(**arguments)["ExportDescription"]
     except ClientError as error:
-        raise _explained(error, f"export of {table.source_name}") from error
-    return _state(found)
+        raise _explained(error, f"export of {table.source_name}", access_of(table)) from error
+    return _state(found, access_of(table))
 
 
 def describe_export(table: TableSettings, arn: str) -> ExportState:
     """The state of one export."""
     try:
-        return _state(source_client(table).describe_export(ExportArn=arn)["ExportDescription"])
+        return _state(source_client(table).describe_export(ExportArn=arn)["ExportDescription"], access_of(table))
     except ClientError as error:
-        raise _explained(error, f"export {arn}") from error
+        raise _explained(error, f"export {arn}", access_of(table)) from error
 
 
-def list_exports(table: TableSettings) -> list[ExportState]:
-    """The exports of the table that DynamoDB still lists (90 days), oldest first, without their manifests."""
+def list_exports(table: TableSettings, since_s: int | None = None) -> list[ExportState]:
+    """The exports of the table that DynamoDB still lists (90 days), oldest first, without what DescribeExport adds.
+
+    `since_s`: exports started earlier may be left out; none started then or later is.
+    """
     source = describe_source(table)
     if source.arn is None:
         return []
+    try:
+        found = [export for page in _pages(table, source.arn, since_s) for export in page]
+    except ClientError as error:
+        raise _explained(error, f"exports of {table.source_name}", access_of(table)) from error
+    return sorted(found, key=lambda e: e.arn)
+
+
+def _pages(table: TableSettings, arn: str, since_s: int | None) -> Iterator[list[ExportState]]:
+    """The listing, to its end: no order is promised. Where it is newest first, only as far as it matters."""
     client = source_client(table)
-    found: list[ExportState] = []
     token: str | None = None
     while True:
         more = {"NextToken": token} if token else {}
-        page = client.list_exports(TableArn=source.arn, MaxResults=25, **more)
-        for entry in page.get("ExportSummaries", []):
-            found.append(ExportState(entry["ExportArn"], entry["ExportStatus"], entry.get("ExportType", "FULL_EXPORT")))
-        token = page.get("NextToken")
-        if not token:
-            return sorted(found, key=lambda e: e.arn)
+        answer = client.list_exports(TableArn=arn, MaxResults=25, **more)
+        page = [
+            ExportState(entry["ExportArn"], entry["ExportStatus"], entry.get("ExportType", "FULL_EXPORT"))
+            for entry in answer.get("ExportSummaries", [])
+        ]
+        yield page
+        token = answer.get("NextToken")
+        if not token or (since_s is not None and _ends_before(page, since_s)):
+            return
 
 
-def _state(found: dict[str, Any]) -> ExportState:
+def _ends_before(page: list[ExportState], since_s: int) -> bool:
+    """Whether the page is in descending order of start and passes `since_s`."""
+    starts = [export.started_s for export in page]
+    known = [start for start in starts if start is not None]
+    return len(known) == len(page) > 1 and known == sorted(known, reverse=True) and known[0] > known[-1] < since_s
+
+
+def _destination(place: ExportSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"S3Bucket": place.bucket}
+    if place.prefix:
+        arguments["S3Prefix"] = place.prefix
+    if place.bucket_owner:
+        arguments["S3BucketOwner"] = place.bucket_owner
+    if place.kms_key_id:
+        arguments |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": place.kms_key_id}
+    return arguments
+
+
+def _increment(table: TableSettings, window: Window) -> dict[str, Any]:
+    wanted = table.changes.incremental_exports if table.changes is not None else None
+    return {
+        "ExportType": "INCREMENTAL_EXPORT",
+        "IncrementalExportSpecification": {
+            "ExportFromTime": datetime.fromtimestamp(window.from_s, UTC),
+            "ExportToTime": datetime.fromtimestamp(window.to_s, UTC),
+            "ExportViewType": wanted.view if wanted is not None else "NEW_AND_OLD_IMAGES",
+        },
+    }
+
+
+def _state(found: dict[str, Any], access: Access) -> ExportState:
     failure = None
     if found.get("FailureCode"):
-        advice = _ADVICE.get(found["FailureCode"])
-        failure = f"{found['FailureCode']}: {found.get('FailureMessage', '')}" + (f"; {advice}" if advice else "")
+        failure = f"{found['FailureCode']}: {found.get('FailureMessage', '')}"
+        advice = next_step(failure, access)
+        failure += f"; {advice}" if advice else ""
+    asked = found.get("IncrementalExportSpecification")
     return ExportState(
         found["ExportArn"],
         found["ExportStatus"],
@@ -119,13 +170,15 @@ def _state(found: dict[str, Any]) -> ExportState:
         failure,
         found.get("S3Bucket"),
         found.get("ExportManifest"),
+        found.get("S3Prefix"),
+        Window(int(asked["ExportFromTime"].timestamp()), int(asked["ExportToTime"].timestamp())) if asked else None,
     )
 
 
-def _explained(error: ClientError, what: str) -> ExportError | TransientError:
+def _explained(error: ClientError, what: str, access: Access) -> ExportError | TransientError:
     code = error.response.get("Error", {}).get("Code", "")
-    message = error.response.get("Error", {}).get("Message", str(error))
-    if code in ("ThrottlingException", "InternalServerError", "LimitExceededException"):
-        return TransientError(f"{what}: {code}: {message}; try again")
-    advice = _ADVICE.get(code)
-    return ExportError(f"{what}: {code}: {message}" + (f"; {advice}" if advice else ""))
+    said = f"{code}: {error.response.get('Error', {}).get('Message', str(error))}"
+    if code in _PASSING:
+        return TransientError(f"{what}: {said}; try again")
+    advice = next_step(said, access)
+    return ExportError(f"{what}: {said}" + (f"; {advice}" if advice else ""))

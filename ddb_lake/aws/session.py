@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 
-from ddb_lake.engine.connection import S3Access
+
+if TYPE_CHECKING:
+    from ddb_lake.engine.connection import S3Access
 
 _CONFIG = Config(
     retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32
@@ -51,6 +53,8 @@ def client(service: str, region: str | None = None, role_arn: str | None = None,
 
 def s3_access() -> S3Access | None:
     """What DuckDB needs to read and write S3 as this process does; None without credentials."""
+    from ddb_lake.engine.connection import S3Access  # here: Lambda handlers take a session, and have no DuckDB
+
     current = session()
     credentials = current.get_credentials()
     if credentials is None:

@@ -25,14 +25,22 @@ COMMANDS = {
     "export": "ddb_lake.cli.export:export",
     "load": "ddb_lake.cli.load:load",
     "apply": "ddb_lake.cli.apply:apply",
+    "streams": "ddb_lake.cli.streams:streams",
     "sync": "ddb_lake.cli.sync:sync",
     "dump": "ddb_lake.cli.dump:dump",
     "query": "ddb_lake.cli.query:query",
     "status": "ddb_lake.cli.status:status",
+    "verify": "ddb_lake.cli.verify:verify",
+    "repair": "ddb_lake.cli.repair:repair",
     "quarantine": "ddb_lake.cli.quarantine:quarantine",
     "compact": "ddb_lake.cli.compact:compact",
+    "restore": "ddb_lake.cli.restore:restore",
+    "aurora": "ddb_lake.cli.aurora:aurora",
     "init": "ddb_lake.cli.init:init",
+    "init-dbt": "ddb_lake.cli.init_dbt:init_dbt",
+    "report": "ddb_lake.cli.report:report",
     "doctor": "ddb_lake.cli.doctor:doctor",
+    "iam": "ddb_lake.cli.iam:iam",
 }
 """Name of each command, in the order of `--help`, and where it is defined."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddb_lake.cli.diagnosis import Finding, Report, State, failing
+from ddb_lake.cli.doctor_streams import examine_stream
 from ddb_lake.errors import DdbLakeError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _needs(settings: LakeSettings) -> list[str]:
         parts = ["source"] if "source" in table.model_fields_set else []
         parts += ["export"] if table.export else []
         parts += ["changes"] if table.changes and (table.changes.uri or "").startswith("s3://") else []
+        parts += ["stream"] if table.changes and table.changes.streams else []
         wanted += [f"{part} of {table.name}" for part in parts]
     return wanted
 
@@ -100,7 +102,8 @@ def _examine_locations(report: Report, settings: LakeSettings) -> None:
 def _examine_table(report: Report, table: TableSettings) -> None:
     _examine_export_bucket(report, table)
     _examine_changes(report, table)
-    if "source" not in table.model_fields_set and table.export is None and not _expects_stream(table):
+    read = table.changes is not None and table.changes.streams
+    if "source" not in table.model_fields_set and table.export is None and not _expects_stream(table) and not read:
         return
     if not _examine_source(report, table):
         return
@@ -108,6 +111,8 @@ def _examine_table(report: Report, table: TableSettings) -> None:
         _examine_recovery(report, table)
     if _expects_stream(table):
         _examine_destinations(report, table)
+    if read:
+        examine_stream(report, table)
 
 
 def _expects_stream(table: TableSettings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.moments import moment_text
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted
-from ddb_lake.cli.reporting import warn
+from ddb_lake.cli.reporting import note, warn
 from ddb_lake.cli.tables import printable, show
 
 if TYPE_CHECKING:
@@ -72,21 +73,45 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
         click.echo(f"{table}: nothing is quarantined.")
 
 
-@quarantine.command("replay", examples=("ddb-lake quarantine replay orders",))
+@quarantine.command(
+    "replay",
+    examples=("ddb-lake quarantine replay orders", "ddb-lake quarantine replay orders --from mended.json"),
+)
 @table_argument
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Entries with their bytes mended, as `quarantine show --json` prints them; only these are tried.",
+)
 @json_option
 @pass_invocation
-def replay(invocation: Invocation, table: str, as_json: bool) -> None:
-    """Try again to take in what is quarantined of TABLE; what succeeds leaves quarantine."""
+def replay(invocation: Invocation, table: str, file: Path | None, as_json: bool) -> None:
+    """Try again to take in what is quarantined of TABLE; what succeeds leaves quarantine.
+
+    Mend the configuration first (a key, a schema), or the objects, or the entries themselves:
+
+    \b
+    ddb-lake quarantine show orders --json --limit 1000 > mended.json
+    $EDITOR mended.json
+    ddb-lake quarantine replay orders --from mended.json
+    """
+    from ddb_lake.core.mended import parse_mended
     from ddb_lake.stages.quarantine import replay_quarantine
 
+    mended = None if file is None else parse_mended(file.read_bytes(), str(file))
     with invocation.lake(table) as lake:
-        result = replay_quarantine(lake, table)
+        result = replay_quarantine(lake, table, mended)
     if as_json:
         write_document({"table": table, **asdict(result)})
     else:
         done = counted(result.replayed, "record left quarantine", "records left quarantine")
         click.echo(f"{table}: {done}: {result.new:,} new, {counted(result.duplicates, 'duplicate')}.")
+        if result.rewritten:
+            click.echo(f"{table}: {counted(result.rewritten, 'entry', 'entries')} left: the object was rewritten.")
+    if result.absent:
+        note(f"{table}: {counted(result.absent, 'entry', 'entries')} of the file are not in quarantine (any more)")
     if result.still_quarantined:
         warn(f"{table}: {counted(result.still_quarantined, 'record')} still quarantined")
 

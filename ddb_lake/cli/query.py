@@ -11,6 +11,7 @@ import click
 
 from ddb_lake.cli.command import command
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.moments import RULE, Moment
 from ddb_lake.cli.output import csv_lines, json_array, write_lines
 from ddb_lake.cli.quantities import counted
 from ddb_lake.cli.tables import show
@@ -22,12 +23,14 @@ from ddb_lake.errors import TerminalError, UsageError
     "Run SQL over the lake.",
     'ddb-lake query "SELECT status, count(*) FROM orders GROUP BY 1"',
     "ddb-lake query --json \"FROM orders_changes WHERE event_name = 'REMOVE'\"",
+    'ddb-lake query --as-of 2024-05-14T11:14:20Z "SELECT sum(total) FROM orders"',
 )
 @click.argument("sql", metavar="SQL")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of objects, numbers with all their digits.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
+@click.option("--as-of", "as_of_us", type=Moment(), help=f"The tables as they were then. {RULE}.")
 @pass_invocation
-def query(invocation: Invocation, sql: str, as_json: bool, as_csv: bool) -> None:
+def query(invocation: Invocation, sql: str, as_json: bool, as_csv: bool, as_of_us: int | None) -> None:
     """Run SQL over the lake with DuckDB.
 
     Each table goes by its name, its changelog by <table>_changes, what could not be parsed by <table>_quarantine.
@@ -39,7 +42,7 @@ def query(invocation: Invocation, sql: str, as_json: bool, as_csv: bool) -> None
         raise click.UsageError("the SQL is empty")
     from ddb_lake.stages.query import run_query
 
-    with invocation.lake(bars=False) as lake, _sql_errors(), run_query(lake, sql) as result:
+    with invocation.lake(bars=False) as lake, _sql_errors(), run_query(lake, sql, as_of_us) as result:
         rows = chain.from_iterable(result.batches())
         if as_json:
             write_lines(json_array(result.columns, rows))

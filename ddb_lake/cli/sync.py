@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddb_lake.cli.apply import applied_lines, remark_apply
+from ddb_lake.cli.aurora import replicated_text
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.compact import compacted_text
 from ddb_lake.cli.failures import explain, report, status
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.load import loaded_text, remark_load
 from ddb_lake.cli.output import write_document
+from ddb_lake.cli.streams import read_text, remark_streams
 
 if TYPE_CHECKING:
     from ddb_lake.core.planning import Due
+    from ddb_lake.stages.increments import Increments
     from ddb_lake.stages.lake import Lake
 
 
@@ -58,10 +61,14 @@ class _Run:
 
     def table(self, name: str) -> None:
         """Plan and do what is due for one table; after a failure, nothing more of it."""
-        from ddb_lake.stages.sync import plan_due
+        from ddb_lake.stages.sync import plan_due, plan_reads
 
-        step = "plan"
+        step = "read"
         try:
+            for one in plan_reads(self.lake, [name]):
+                self.due.append(asdict(one))
+                self._do(one)
+            step = "plan"
             planned = plan_due(self.lake, [name])
             for one in planned:
                 self.due.append(asdict(one))
@@ -71,6 +78,7 @@ class _Run:
             self._failed(name, step, error)
 
     def _do(self, due: Due) -> None:
+        from ddb_lake.stages.streams import StreamsResult
         from ddb_lake.stages.sync import run_due
 
         if self.dry:
@@ -78,6 +86,8 @@ class _Run:
             return
         result = run_due(self.lake, due)
         self.outcomes.append({"table": due.table, "kind": due.kind, "result": asdict(result)})
+        if isinstance(result, StreamsResult) and result.gaps:
+            self.worst = max(self.worst, 1)  # data is in doubt; what has landed is applied all the same
         self._echo(_remarked_lines(result))
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
@@ -93,8 +103,18 @@ class _Run:
 def _remarked_lines(result: Any) -> list[str]:
     """What stdout says of a result; its remarks go to stderr."""
     from ddb_lake.stages.apply import ApplyResult
+    from ddb_lake.stages.aurora import ReplicateResult
+    from ddb_lake.stages.increments import Increments
     from ddb_lake.stages.load import LoadResult
+    from ddb_lake.stages.streams import StreamsResult
 
+    if isinstance(result, StreamsResult):
+        remark_streams(result)
+        return [read_text(result)]
+    if isinstance(result, ReplicateResult):
+        return [replicated_text(result)]
+    if isinstance(result, Increments):
+        return started_lines(result)
     if isinstance(result, LoadResult):
         remark_load(result)
         return [loaded_text(result)]
@@ -102,3 +122,11 @@ def _remarked_lines(result: Any) -> list[str]:
         remark_apply(result)
         return applied_lines(result)
     return [compacted_text(result)]
+
+
+def started_lines(found: Increments) -> list[str]:
+    """The incremental exports that are under way, one a line."""
+    from ddb_lake.stages.increments import window_text
+
+    windows = [window_text(one.window) for one in found.under_way]
+    return [f"{found.table}: changes of {window} are being exported; a later sync loads them." for window in windows]

@@ -13,8 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from ddb_lake.core.conversions import from_boto, from_plain, undouble_binary
 from ddb_lake.core.numbers import CANONICAL_NUMBER, NumberText, canonical_number, is_canonical_number
 from ddb_lake.core.records import AttributeValue, Item
@@ -24,8 +22,8 @@ __all__ = [
     "MAX_DEPTH",
     "NumberText",
     "canonical_item",
-    "canonical_json",
     "canonical_number",
+    "canonical_text",
     "canonical_value",
     "check_item",
     "check_keys",
@@ -34,7 +32,6 @@ __all__ = [
     "from_plain",
     "is_utf8",
     "key_text",
-    "needs_canonical",
     "undouble_binary",
 ]
 
@@ -42,6 +39,8 @@ MAX_DEPTH: Final = 100
 """Levels of M and L tolerated below an attribute. DynamoDB holds 32; orjson writes up to 126."""
 
 _SHOWN_NAME_CHARS: Final = 60
+_PLAIN_SET: Final = re.compile(rb'"([SN])S":\["([^"\\]*+(?:","[^"\\]*+)*+)"\]')
+_is_canonical_bytes: Final = re.compile(CANONICAL_NUMBER.encode()).fullmatch
 _find_odd_number: Final = re.compile(rb'"N":"(?!(?:' + CANONICAL_NUMBER.encode() + rb')")').search
 
 
@@ -236,19 +235,28 @@ def _canonical_base64(text: str) -> str:
     return text if encoded == text else encoded
 
 
-def canonical_json(item: Item) -> bytes:
-    """JSON of the canonical form of a checked item, with sorted names: equal items, and only they, have equal bytes."""
-    text = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
-    return orjson.dumps(canonical_item(item), option=orjson.OPT_SORT_KEYS) if needs_canonical(text) else text
+def canonical_text(text: bytes) -> bytes | None:
+    """orjson's text of checked items as that of their canonical forms; None if it takes more than sorting plain sets.
 
-
-def needs_canonical(text: bytes) -> bool:
-    """Whether orjson's text of checked items may hold a value that is not in its canonical form.
-
-    Only a binary, a set, a false NULL or an oddly spelled number can be. What is searched for cannot occur
-    within a string, where a quotation mark has a backslash before it.
+    Only a binary, a set, a false NULL or an oddly spelled number can be out of its canonical form. What is searched
+    for cannot occur within a string, where a quotation mark has a backslash before it.
     """
-    return b'S":[' in text or b'"B":"' in text or b'"NULL":f' in text or _find_odd_number(text) is not None
+    if b'S":[' in text:
+        marked = _PLAIN_SET.sub(_sorted_set, text)
+        if b'S":[' in marked:
+            return None
+        text = marked.replace(b'S" :[', b'S":[')
+    if b'"B":"' in text or b'"NULL":f' in text or _find_odd_number(text) is not None:
+        return None
+    return text
+
+
+def _sorted_set(match: re.Match[bytes]) -> bytes:
+    """The set in its canonical form, with a space before the colon, which orjson never writes, to say so."""
+    members = set(match[2].split(b'","'))
+    if match[1] == b"N" and not all(map(_is_canonical_bytes, members)):
+        return match[0]
+    return b'"' + match[1] + b'S" :["' + b'","'.join(sorted(members)) + b'"]'
 
 
 def check_keys(keys: object) -> bool:

@@ -1,4 +1,4 @@
-"""One record of one form, read into a ChangeRecord: what DynamoDB captured, flattened records, export lines.
+"""One record of one form, read into a ChangeRecord: what DynamoDB captured, and export lines.
 
 Wrappers, which hold several records or hide one, are `envelopes`' business. Every function here takes the decoded
 object and raises UndecodableError, whose text names the field, for what is no such record.
@@ -7,7 +7,7 @@ object and raises UndecodableError, whose text names the field, for what is no s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,20 +16,18 @@ from ddb_lake.core.attributes import (
     check_item,
     check_keys,
     from_boto,
-    from_plain,
     is_utf8,
     undouble_binary,
 )
-from ddb_lake.core.records import ChangeRecord, EventName, Item
+from ddb_lake.core.records import ChangeRecord, Item
 from ddb_lake.core.shapes import EVENT_NAMES
-from ddb_lake.core.times import UNIT_US, time_us, time_us_or_none, utc_text_us
+from ddb_lake.core.times import UNIT_US, time_us, time_us_or_none
 from ddb_lake.errors import UndecodableError
 
 _TIME: Final = "ApproximateCreationDateTime"
 _PRECISION: Final = "ApproximateCreationDateTimePrecision"
 _STREAM_ARN: Final = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+)(?:/.*)?").fullmatch
 _SEQUENCE: Final = re.compile(r"[0-9]{1,128}", re.ASCII).fullmatch
-_FLATTENED_EXTRAS: Final = frozenset({"Event", "ingestion_timestamp"})
 _NO_NEW_IMAGE: Final = "no NewImage: the source needs StreamViewType NEW_AND_OLD_IMAGES or NEW_IMAGE"
 
 
@@ -210,41 +208,6 @@ def _checked(item: Any, check: Callable[[object], bool]) -> tuple[Item, bool]:
             raise
         converted = {name: from_boto(value) for name, value in item.items()}
         return converted, check(converted)
-
-
-def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival: Arrival = NOWHERE) -> ChangeRecord:
-    """A record of a flattening transform: the item in plain JSON, with `Event` and `ingestion_timestamp` added.
-
-    The time is that of the transform (UTC), the only one there is. A REMOVE carries the old image.
-    """
-    event: EventName = obj["Event"]
-    if event not in EVENT_NAMES:
-        raise UndecodableError(f"Event: none of {', '.join(EVENT_NAMES)}")
-    if not key_names:
-        raise UndecodableError("a flattened record does not say what its key is: configure the table's `key`")
-    item = {name: from_plain(value) for name, value in obj.items() if name not in _FLATTENED_EXTRAS}
-    check_item(item)
-    missing = [name for name in key_names if name not in item]
-    if missing:
-        raise UndecodableError("a flattened record lacks an attribute of the configured `key`")
-    keys = {name: item[name] for name in key_names}
-    check_keys(keys)
-    try:
-        changed_us = utc_text_us(obj["ingestion_timestamp"])
-    except UndecodableError as error:
-        raise UndecodableError(f"ingestion_timestamp: {error}") from None
-    removed = event == "REMOVE"
-    return ChangeRecord(
-        kind="flattened",
-        event_name=event,
-        changed_us=changed_us,
-        keys=keys,
-        new_image=None if removed else item,
-        old_image=item if removed else None,
-        kinesis_sequence=arrival.kinesis_sequence,
-        shard=arrival.shard,
-        arrived_us=arrival.arrived_us,
-    )
 
 
 def read_export_line(obj: dict[str, Any], asserted_us: int | None) -> ChangeRecord:

@@ -44,6 +44,20 @@ def from_boto(value: Any, _depth: int = 0) -> Any:
     return value
 
 
+def to_boto(value: AttributeValue) -> dict[str, Any]:
+    """A checked value as boto3's low-level client takes it: binary as bytes. The inverse of `from_boto`."""
+    ((tag, payload),) = value.items()
+    if tag == "B":
+        return {"B": binascii.a2b_base64(payload)}
+    if tag == "BS":
+        return {"BS": [binascii.a2b_base64(member) for member in payload]}
+    if tag == "M":
+        return {"M": {name: to_boto(member) for name, member in payload.items()}}
+    if tag == "L":
+        return {"L": [to_boto(member) for member in payload]}
+    return value
+
+
 def _encoded(payload: Any) -> Any:
     content = getattr(payload, "value", payload)  # boto3.dynamodb.types.Binary, without importing boto3
     if isinstance(content, bytes | bytearray | memoryview):

@@ -20,9 +20,10 @@ from ddb_lake.core.captures import (
     digits_or_none,
     read_capture,
     read_export_line,
-    read_flattened,
 )
+from ddb_lake.core.flattening import read_flattened
 from ddb_lake.core.records import ChangeRecord, Rejected
+from ddb_lake.core.repairs import read_repair
 from ddb_lake.core.shapes import ERROR_CODE_NAMES, shape_of
 from ddb_lake.core.splitting import split_objects
 from ddb_lake.core.times import UNIT_US, time_us_or_none
@@ -96,6 +97,8 @@ def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outco
             yield read_flattened(obj, reading.key_names, reading.arrival)
         elif shape == "incremental":
             yield read_export_line(obj, reading.asserted_us)
+        elif shape == "repair":
+            yield read_repair(obj)
         else:
             yield reading.rejected(_FULL_EXPORT if shape == "full" else "no known envelope", obj, raw)
     except UndecodableError as error:

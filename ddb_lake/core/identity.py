@@ -1,4 +1,4 @@
-"""When two landed records are the same record."""
+"""When two items are equal, and when two landed records are the same record, by their bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from hashlib import blake2b
 
 import orjson
 
-from ddb_lake.core.attributes import canonical_item, needs_canonical
+from ddb_lake.core.attributes import canonical_item, canonical_text
 from ddb_lake.core.records import ChangeRecord, Item
+
+
+def canonical_json(item: Item) -> bytes:
+    """JSON of the canonical form of a checked item, with sorted names: equal items, and only they, have equal bytes."""
+    text = canonical_text(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+    return orjson.dumps(canonical_item(item), option=orjson.OPT_SORT_KEYS) if text is None else text
 
 
 def record_id(record: ChangeRecord) -> bytes:
@@ -23,8 +29,8 @@ def record_id(record: ChangeRecord) -> bytes:
     does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
     unknown whether they are one change.
     """
-    text = _text(record, record.keys, record.new_image, record.old_image)
-    if needs_canonical(text):
+    text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
+    if text is None:
         text = _text(
             record, *(item and canonical_item(item) for item in (record.keys, record.new_image, record.old_image))
         )

@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from ddb_lake.core.numbers import NumberText
+from ddb_lake.core.plain import distinct_members
 from ddb_lake.errors import UndecodableError
 
 _NAME_ENDS: Final = re.compile(rb'"[ \t\r\n]*+:')
@@ -42,7 +43,9 @@ def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
         return value
     number = NumberText if plain else None
     try:
-        decoded: dict[str, Any] = json.loads(raw, object_pairs_hook=_distinct, parse_int=number, parse_float=number)
+        decoded: dict[str, Any] = json.loads(
+            raw, object_pairs_hook=distinct_members, parse_int=number, parse_float=number
+        )
     except RecursionError:
         raise UndecodableError("a JSON object nested too deeply") from None
     return decoded if plain else value
@@ -59,13 +62,6 @@ def _is_whole(raw: bytes, value: dict[str, Any]) -> bool:
     if b"\\u0022" in raw or b"\\u003" in raw:  # a quote or colon in disguise would spoil the count
         return False
     return again.count(b'":') == len(_NAME_ENDS.findall(raw))
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise UndecodableError("two members of one JSON object have the same name")
-    return members
 
 
 def dump_raw(value: Any) -> bytes:

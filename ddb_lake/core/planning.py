@@ -13,14 +13,15 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One piece of work for one table.
+    """One piece of work for one table. `read`: land what its DynamoDB stream has. `export`: start the windows of incremental exports that are due. `replicate`: bring
+    the table's counterpart in a database up to date.
 
     `uris`: the objects to apply, or the export to load. `hours`: their arrival hours (ISO 8601, UTC), in order;
     empty where keys do not say. `digest`: names the observed state, so that the same work is asked for once.
     """
 
     table: str
-    kind: Literal["load", "apply", "compact"]
+    kind: Literal["read", "load", "apply", "export", "replicate", "compact"]
     reason: str
     uris: tuple[str, ...] = ()
     hours: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ AttributeValue: TypeAlias = dict[str, Any]
 Item: TypeAlias = dict[str, AttributeValue]
 """Attribute name to value."""
 
-Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental"]
+Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental", "repair"]
 EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
 
 
@@ -21,7 +21,7 @@ class ChangeRecord:
 
     `changed_us` is UTC microseconds since the epoch, normalised by the record's declared precision.
     INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
-    incremental export: the state, as of `asserted_us`, of this key).
+    incremental export or of a repair: the state, as of `asserted_us`, of this key).
     """
 
     kind: Kind
@@ -37,7 +37,7 @@ class ChangeRecord:
     kinesis_sequence: str | None = None  # stamped by the transform Lambda
     shard: str | None = None
     arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
-    asserted_us: int | None = None  # assertions only: the export's (exclusive) end
+    asserted_us: int | None = None  # assertions only: the (exclusive) end of what was seen
     ttl: bool = False  # removed by DynamoDB's Time to Live
 
 

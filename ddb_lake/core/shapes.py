@@ -13,7 +13,7 @@ from ddb_lake.core.attributes import check_item
 from ddb_lake.errors import UndecodableError
 
 Shape: TypeAlias = Literal[
-    "capture", "records", "kinesis", "firehose_record", "error", "flattened", "incremental", "full"
+    "capture", "records", "kinesis", "firehose_record", "error", "flattened", "incremental", "repair", "full"
 ]
 
 EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
@@ -31,7 +31,7 @@ def shape_of(obj: dict[str, Any]) -> Shape | None:
 
     capture: a change record of DynamoDB (Streams or Kinesis). records: a Lambda or Firehose event. kinesis,
     firehose_record: one element of such an event. error: what Firehose could not deliver. incremental, full:
-    a line of an export.
+    a line of an export. repair: a line that mending a key has landed.
     """
     if is_flattened(obj):  # first: its other members are an item's, of any name
         return "flattened"
@@ -45,6 +45,8 @@ def shape_of(obj: dict[str, Any]) -> Shape | None:
         return "kinesis"
     if "recordId" in obj and "data" in obj:
         return "firehose_record"
+    if "Keys" in obj and isinstance(obj.get("Repair"), dict):
+        return "repair"
     if "Keys" in obj and ("Metadata" in obj or obj.keys() <= _LINE_MEMBERS):
         return "incremental"
     if "Metadata" in obj and ("NewImage" in obj or "OldImage" in obj):
@@ -71,6 +73,8 @@ def is_envelope(obj: dict[str, Any]) -> bool:
             return isinstance(obj["kinesis"].get("data"), str)
         case "firehose_record":
             return isinstance(obj["recordId"], str) and isinstance(obj["data"], str)
+        case "repair":
+            return "AssertedMicros" in obj["Repair"]
         case "incremental":
             metadata = obj.get("Metadata")
             return isinstance(metadata, dict) and "WriteTimestampMicros" in metadata and "Keys" in obj

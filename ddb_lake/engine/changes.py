@@ -52,6 +52,7 @@ STAGED_QUARANTINE = pa.schema(
         ("raw", pa.binary()),
         ("object", pa.string()),
         ("offset", pa.int64()),
+        ("asserted_at", _TIMESTAMP),
         ("_object", pa.int64()),
     ]
 )
@@ -96,16 +97,37 @@ def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset:
     )
 
 
-def quarantine_row(reason: str, raw: bytes, uri: str, offset: int, ordinal: int, number: int) -> tuple[Any, ...]:
-    """One row of `STAGED_QUARANTINE`. The id names the place and the bytes: the same place read again is the same."""
-    digest = blake2b(f"{uri}\0{offset}\0{ordinal}\0".encode() + raw, digest_size=16).hexdigest()
-    return digest, reason, raw, uri, offset, number
+def quarantine_row(
+    reason: str,
+    raw: bytes,
+    uri: str,
+    offset: int,
+    ordinal: int,
+    number: int,
+    record_id: str | None = None,
+    asserted_us: int | None = None,
+) -> tuple[Any, ...]:
+    """One row of `STAGED_QUARANTINE`. The id names the place and the bytes: the same place read again is the same.
+
+    What is a record, though one that offends against the table's schema, has its record id: delivered twice, it is
+    there once.
+    """
+    digest = record_id or blake2b(f"{uri}\0{offset}\0{ordinal}\0".encode() + raw, digest_size=16).hexdigest()
+    return digest, reason, raw, uri, offset, asserted_us, number
 
 
 @dataclass(slots=True)
 class _Buffer:
     rows: list[tuple[Any, ...]]
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRows:
+    """Rows that another process staged; `path` may be a pattern."""
+
+    path: Path
+    rows: int
 
 
 class Stage:

@@ -50,7 +50,7 @@ def connect(s3: S3Access | None = None, memory_limit: str = MEMORY_LIMIT, thread
                 "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
             )
             if s3:
-                _use_s3(con, s3)
+                use_s3(con, s3)
             yield Session(con, Path(folder))
         finally:
             con.close()
@@ -99,7 +99,8 @@ def load_extension(con: Any, name: str) -> None:
     con.execute(f"LOAD {literal(str(folder / f'{name}.duckdb_extension'))}")
 
 
-def _use_s3(con: Any, s3: S3Access) -> None:
+def use_s3(con: Any, s3: S3Access) -> None:
+    """Let a connection read and write S3."""
     load_extension(con, "httpfs")
     parts = {"KEY_ID": s3.key_id, "SECRET": s3.secret, "REGION": s3.region}
     if s3.session_token:

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.ordering import ABSENT, Version, winner
 from ddb_lake.engine.connection import Session
 

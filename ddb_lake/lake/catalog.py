@@ -131,7 +131,7 @@ class LakeCatalog:
     def identifier(self, name: str) -> tuple[str, str]:
         """The namespace and table name; Glue knows lower case, digits and underscores only."""
         namespace = self.settings.catalog.namespace
-        return (namespace, _GLUE_UNSAFE.sub("_", name.lower())) if self.kind == "glue" else (namespace, name)
+        return (namespace, glue_name(name)) if self.kind == "glue" else (namespace, name)
 
     def _open(self) -> Catalog:
         settings = self.settings.catalog
@@ -147,6 +147,11 @@ class LakeCatalog:
         with warnings.catch_warnings(), _reached():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
             return _made(lambda: load_catalog("ddb_lake", **properties))
+
+
+def glue_name(name: str) -> str:
+    """A table's name in Glue and Athena."""
+    return _GLUE_UNSAFE.sub("_", name.lower())
 
 
 T = TypeVar("T")

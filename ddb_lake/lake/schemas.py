@@ -44,9 +44,9 @@ EXPIRED_AT = {"_expired_at": ("timestamp", "When Time to Live removed the item (
 
 CHANGES_COLUMNS = {
     "record_id": ("string", "What makes the record distinct: a hash of its eventID and content"),
-    "kind": ("string", "The envelope: kds, streams, flattened or incremental"),
+    "kind": ("string", "The envelope: kds, streams, flattened, incremental or repair"),
     "event_id": ("string", "The service's eventID"),
-    "event_name": ("string", "INSERT, MODIFY or REMOVE; UPSERT or DELETE for an incremental export's line"),
+    "event_name": ("string", "INSERT, MODIFY or REMOVE; UPSERT or DELETE for an incremental export's or a repair's line"),
     "changed_at": ("timestamp", "When the item changed (UTC, microseconds, by the record's declared precision)"),
     "keys": ("string", "Primary key, DynamoDB JSON"),
     "new_image": ("string", "Item after the change, DynamoDB JSON; null when removed"),
@@ -57,7 +57,7 @@ CHANGES_COLUMNS = {
     "kinesis_sequence": ("string", "Kinesis sequence number, where the transform stamped it"),
     "shard": ("string", "Kinesis shard, where the transform stamped it"),
     "arrived_at": ("timestamp", "Arrival in Kinesis or Firehose, where known (UTC)"),
-    "asserted_at": ("timestamp", "End of the incremental export's window (exclusive, UTC)"),
+    "asserted_at": ("timestamp", "End of the incremental export's window, or of what a repair saw (exclusive, UTC)"),
     "object": ("string", "The landed object the record was first found in"),
     "offset": ("long", "Where in the decompressed object it begins, in bytes"),
     "arrival_hour": ("timestamp", "Hour in which the object landed (UTC): the partition"),
@@ -74,6 +74,7 @@ QUARANTINE_COLUMNS = {
     "offset": ("long", "Where in the decompressed object they begin, in bytes"),
     "arrival_hour": ("timestamp", "Hour in which the object landed (UTC)"),
     "quarantined_at": ("timestamp", "When they were put here (UTC)"),
+    "asserted_at": ("timestamp", "End of the window of the incremental export they are a line of (exclusive, UTC)"),
 }
 
 
@@ -85,6 +86,12 @@ def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
             for i, (name, (kind, doc)) in enumerate(columns.items(), start=1)
         )
     )
+
+
+def missing_columns(schema: Schema, columns: dict[str, tuple[str, str]]) -> list[tuple[str, IcebergType, str]]:
+    """Name, type and doc of the fixed columns that a table of an earlier release lacks."""
+    known = {field.name for field in schema.fields}
+    return [(name, _SIMPLE[kind], doc) for name, (kind, doc) in columns.items() if name not in known]
 
 
 def changes_partitioning(schema: Schema) -> PartitionSpec:

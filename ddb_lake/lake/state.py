@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ddb_lake.core.gaps import Gap, Observation
 from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.windows import Window, packed, unpacked
 from ddb_lake.lake.sidecar import Sidecar
 
 PREFIX = "ddb_lake."
@@ -89,6 +91,8 @@ class ChangesState:
 
     `first_change_us` / `last_change_us`: least and greatest time of a change record (assertions do not count).
     `sources`: the distinct orders its records come in: `time` (KDS, flattened), `assertion`, or a Streams ARN.
+    `gaps`: stretches of which records may be missing, open and mended. `observed`: how the source's stream was last seen.
+    `windows`: those of the loaded incremental exports, in order (`core.windows.remembered`).
     """
 
     key: tuple[str, ...] = ()
@@ -98,6 +102,9 @@ class ChangesState:
     last_change_us: int | None = None
     sources: tuple[str, ...] = ()
     ledger: Sidecar = field(default_factory=Sidecar)
+    gaps: tuple[Gap, ...] = ()
+    observed: Observation | None = None
+    windows: tuple[Window, ...] = ()
 
     def properties(self) -> dict[str, str]:
         """As table properties."""
@@ -109,11 +116,15 @@ class ChangesState:
             PREFIX + "last-change-us": _dump(self.last_change_us),
             PREFIX + "sources": _dump(list(self.sources)),
             PREFIX + "ledger": _dump(self.ledger.to_json()),
+            PREFIX + "gaps": _dump([gap.to_json() for gap in self.gaps]),
+            PREFIX + "observed": _dump(self.observed.to_json() if self.observed else None),
+            PREFIX + "windows": _dump(packed(self.windows)),
         }
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> ChangesState:
         """The inverse of `properties`."""
+        observed = _load(properties, "observed", None)
         return cls(
             tuple(_load(properties, "key", [])),
             _load(properties, "batch", 0),
@@ -122,6 +133,9 @@ class ChangesState:
             _load(properties, "last-change-us", None),
             tuple(_load(properties, "sources", [])),
             Sidecar.from_json(_load(properties, "ledger", [])),
+            tuple(Gap.from_json(gap) for gap in _load(properties, "gaps", [])),
+            Observation.from_json(observed) if observed else None,
+            unpacked(_load(properties, "windows", [])),
         )
 
 

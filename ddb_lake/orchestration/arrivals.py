@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.notifications import by_place
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import hours_back
 from ddb_lake.errors import UsageError
@@ -70,8 +71,9 @@ def roots(lake: Lake, table: TableSettings) -> list[Root]:
     changes = table.changes
     if changes is None:
         return []
-    uris = [uri for uri in (changes.uri, changes.errors_uri) if uri is not None]
-    return [Root(uri, _is_hourly(lake, uri, changes.layout)) for uri in uris]
+    ours = lake.settings.stream_landing(table)
+    layouts = {uri: "hourly" if uri == ours else changes.layout for uri in lake.settings.change_uris(table)}
+    return [Root(uri, _is_hourly(lake, uri, layout)) for uri, layout in layouts.items()]
 
 
 def _is_hourly(lake: Lake, uri: str, layout: str) -> bool:
@@ -91,6 +93,18 @@ def landed(lake: Lake, table: TableSettings, places: Sequence[Root], scope: Scop
         else:
             for hour in _hours(lake, table, scope):
                 yield from _listed(lake, root.prefix(hour))
+
+
+def hinted(lake: Lake, places: Sequence[Root], uris: Sequence[str]) -> Iterator[ObjectRef]:
+    """The objects where notifications say that something landed: whole hours, where keys lie by the hour."""
+    prefixes: dict[str, None] = {}
+    for root in places:
+        for uri in by_place(uris, [root.uri])[root.uri] if root.hourly else ():
+            hour = arrival_hour(uri)
+            in_place = hour is not None and uri.startswith(root.prefix(hour))
+            prefixes[root.prefix(hour) if in_place and hour is not None else uri] = None
+    for prefix in prefixes:
+        yield from _listed(lake, prefix)
 
 
 def landed_in(lake: Lake, table: TableSettings, hours: Sequence[datetime]) -> list[str]:

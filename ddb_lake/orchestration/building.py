@@ -7,14 +7,26 @@ from typing import Any, Protocol, TypeAlias
 import dagster as dg
 
 from ddb_lake.orchestration.applying import ApplyConfig, current_checks
+from ddb_lake.orchestration.aurora import ReplicateConfig, aurora_checks
 from ddb_lake.orchestration.checks import lake_checks
 from ddb_lake.orchestration.compacting import compact_job
+from ddb_lake.orchestration.increments import IncrementsConfig
 from ddb_lake.orchestration.loading import LoadConfig, snapshot_checks
 from ddb_lake.orchestration.outcomes import RETRIES, failures
-from ddb_lake.orchestration.requests import LAKE_TAG, apply_op_name, export_op_name, load_op_name, sync_job_name
+from ddb_lake.orchestration.requests import (
+    LAKE_TAG,
+    apply_op_name,
+    aurora_op_name,
+    export_op_name,
+    increments_op_name,
+    load_op_name,
+    streams_op_name,
+    sync_job_name,
+)
 from ddb_lake.orchestration.schedules import checks_schedule, compaction_schedule, export_schedules
 from ddb_lake.orchestration.sensor import planning_sensor
-from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.orchestration.specs import Stage, TableAssets
+from ddb_lake.orchestration.streaming import StreamsConfig, stream_checks, streams_job
 from ddb_lake.stages.lake import Lake
 
 Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
@@ -41,18 +53,21 @@ def lake_definitions(
         assets.append(one.specs["dynamodb"])
         assets += _writers(lake, one, open_lake, execute)
     checks = lake_checks(lake, tables, open_lake)
+    others = [*aurora_checks(lake, tables, open_lake), *stream_checks(lake, tables, open_lake)]
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
     if sync := _sync_job(lake, tables):
         jobs.append(sync)
+    if streams := streams_job(lake, tables):
+        jobs.append(streams)
     return dg.Definitions(
         assets=assets,
-        asset_checks=[checks],
+        asset_checks=[checks, *others],
         jobs=jobs,
         sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
         schedules=[
             *export_schedules(lake, tables.values()),
-            checks_schedule(lake, checks),
+            checks_schedule(lake, checks, *others),
             compaction_schedule(lake, compact),
         ],
     )
@@ -60,7 +75,8 @@ def lake_definitions(
 
 def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
     """One process for all its steps: starting one a step would take longer than most steps."""
-    keys = [key for one in tables.values() if len(one.specs) > 2 for key in one.keys("snapshot", "changes", "current")]
+    stages: tuple[Stage, ...] = ("increments", "snapshot", "changes", "current", "aurora")
+    keys = [key for one in tables.values() if len(one.specs) > 2 for key in one.keys(*stages)]
     if not keys:
         return None
     return dg.define_asset_job(
@@ -76,7 +92,13 @@ def _writers(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
     if "export" in assets.specs:
         yield _export(lake, assets, open_lake, execute)
         yield _snapshot(lake, assets, open_lake, execute)
+    if "increments" in assets.specs:
+        yield _increments(lake, assets, open_lake, execute)
+    if "streams" in assets.specs:
+        yield _streams(lake, assets, open_lake, execute)
     yield _current(lake, assets, open_lake, execute)
+    if "aurora" in assets.specs:
+        yield _aurora(lake, assets, open_lake, execute)
 
 
 def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
@@ -93,6 +115,38 @@ def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
             yield from execute(context, opened, assets, None)
 
     return export
+
+
+def _increments(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Starts exports and leaves: it waits for nothing and writes nothing, so it shares the pool of exports."""
+
+    @dg.multi_asset(
+        name=increments_op_name(lake, assets.table.name),
+        specs=[assets.specs["increments"]],
+        pool=f"ddb_lake_export_{assets.table.name}",
+        retry_policy=RETRIES,
+    )
+    def increments(context: dg.AssetExecutionContext, config: IncrementsConfig) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return increments
+
+
+def _streams(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Reads and lands; it writes no table, so that nobody waits for it. One reader a table is enough."""
+
+    @dg.multi_asset(
+        name=streams_op_name(lake, assets.table.name),
+        specs=[assets.specs["streams"]],
+        pool=f"ddb_lake_streams_{assets.table.name}",
+        retry_policy=RETRIES,
+    )
+    def streams(context: dg.AssetExecutionContext, config: StreamsConfig) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return streams
 
 
 def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
@@ -114,7 +168,7 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
 def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=apply_op_name(lake, assets.table.name),
-        specs=[assets.specs[stage] for stage in ("changes", "current") if stage in assets.specs],
+        specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
         check_specs=current_checks(assets),
         can_subset=True,
         pool=writer_pool(assets.table.name),
@@ -126,6 +180,22 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
             yield from execute(context, opened, assets, config)
 
     return current
+
+
+def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Writes to the database alone, so that a slow one keeps nobody from writing the lake."""
+
+    @dg.multi_asset(
+        name=aurora_op_name(lake, assets.table.name),
+        specs=[assets.specs["aurora"]],
+        pool=f"ddb_lake_aurora_{assets.table.name}",
+        retry_policy=RETRIES,
+    )
+    def aurora(context: dg.AssetExecutionContext, config: ReplicateConfig) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return aurora
 
 
 def writer_pool(table: str) -> str:

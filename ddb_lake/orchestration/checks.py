@@ -14,6 +14,7 @@ from ddb_lake.config import TableSettings, seconds
 from ddb_lake.orchestration.arrivals import Scope, landed, roots, unapplied
 from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.increments import covered_until_s, wanted_increments
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.quarantine import list_quarantine
 from ddb_lake.stages.status import table_status
@@ -104,12 +105,29 @@ def up_to_date(lake: Lake, table: TableSettings, scope: Scope) -> tuple[bool, st
     else:
         lookback = table.changes.lookback if table.changes and scope == "window" else "two hours"
         said = f"All objects that landed in the last {lookback} are applied."
+    behind = _windows_behind(lake, table)
+    if behind:
+        passed, said = False, f"{said} {behind}"
     if pending:
         said += f" {pending} commits of the changelog are not in current: materialize it."
     return (
         passed,
         said,
         {"lag seconds": round(age_s, 3), "objects waiting": len(waiting.refs), "pending batches": pending},
+    )
+
+
+def _windows_behind(lake: Lake, table: TableSettings) -> str | None:
+    """Whether incremental exports are further behind than a window, the time it takes to export, and `max_lag`."""
+    wanted, covered_s = wanted_increments(table), covered_until_s(lake, table)
+    if wanted is None or covered_s is None:
+        return None
+    age_s = lake.now().timestamp() - covered_s
+    if age_s <= seconds(wanted.every) + seconds(table.checks.max_lag):
+        return None
+    return (
+        f"Incremental exports are loaded up to {_span(age_s)} ago; every {wanted.every} and max_lag"
+        f" {table.checks.max_lag} are allowed."
     )
 
 

@@ -14,20 +14,25 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from ddb_lake.config import CatalogSettings, LakeSettings, TableSettings
+from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, TableSettings
 from ddb_lake.orchestration.applying import ApplyConfig, Applying
 from ddb_lake.orchestration.attributes import settings_resolver, text_resolver, yaml_component, yaml_model
+from ddb_lake.orchestration.aurora import ReplicateConfig, replicate_table
 from ddb_lake.orchestration.building import lake_definitions
 from ddb_lake.orchestration.exporting import export_table
+from ddb_lake.orchestration.increments import IncrementsConfig, start_increments
+from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.loading import LoadConfig, load_snapshot
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
+from ddb_lake.orchestration.streaming import StreamsConfig, land_streams
 from ddb_lake.stages.lake import Lake, open_lake
 
 _LOG = logging.getLogger(__name__)
 
 # Aliases, because Dagster would look into the settings for templates of its own; `attributes` does that.
 _Catalog = TypeAliasType("_Catalog", CatalogSettings)
+_Dbt = TypeAliasType("_Dbt", DbtSettings)
 _Tables = TypeAliasType("_Tables", tuple[TableSettings, ...])
 
 _TRANSLATION: TranslationFnResolver[LakeAsset] = TranslationFnResolver(
@@ -48,6 +53,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     warehouse: Annotated[str, text_resolver(), Field(description="Where the lake is: a folder, file:// or s3://.")]
     catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
+    dbt: Annotated[_Dbt, settings_resolver(DbtSettings)] = DbtSettings()
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -55,7 +61,8 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def model(cls) -> type[BaseModel]:
         """The model of the YAML attributes."""
         tables: Any = yaml_model(TableSettings)
-        return yaml_component(super().model(), catalog=yaml_model(CatalogSettings), tables=tuple[tables, ...])
+        settings: Any = {"catalog": yaml_model(CatalogSettings), "dbt": yaml_model(DbtSettings)}
+        return yaml_component(super().model(), **settings, tables=tuple[tables, ...])
 
     @model_validator(mode="after")
     def _is_a_lake(self) -> DynamoDBLakeComponent:
@@ -65,7 +72,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     @cached_property
     def settings(self) -> LakeSettings:
         """The lake's settings, as the command line reads them."""
-        return LakeSettings(warehouse=self.warehouse, catalog=self.catalog, tables=self.tables)
+        return LakeSettings(warehouse=self.warehouse, catalog=self.catalog, dbt=self.dbt, tables=self.tables)
 
     def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
         """What Dagster is told of an asset. Keys may be changed; dependencies follow."""
@@ -75,9 +82,15 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def execute(
         self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Do the work of one op: take an export, load exports, or bring changelog and current items up to date."""
+        """Do the work of one op: take an export, start incremental ones, load exports, or bring changelog and current items up to date."""
         if isinstance(config, LoadConfig):
             yield from load_snapshot(context, lake, assets, config)
+        elif isinstance(config, StreamsConfig):
+            yield from land_streams(context, lake, assets, config)
+        elif isinstance(config, IncrementsConfig):
+            yield from start_increments(context, lake, assets)
+        elif isinstance(config, ReplicateConfig):
+            yield from replicate_table(context, lake, assets, config)
         elif isinstance(config, ApplyConfig):
             yield from Applying(context, lake, assets, self._assets_by_table).run(config)
         else:
@@ -85,7 +98,10 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions. Nothing is read and nothing is reached to make them."""
-        return lake_definitions(self._lake_name(context), self._assets_by_table, self._open, self.execute)
+        lake = self._lake_name(context)
+        own = lake_definitions(lake, self._assets_by_table, self._open, self.execute)
+        models = dbt_definitions(lake, self.settings, self._assets_by_table)
+        return dg.Definitions.merge(own, models) if models is not None else own
 
     @cached_property
     def _assets_by_table(self) -> Mapping[str, TableAssets]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
 
@@ -13,6 +14,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.errors import ExportError
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.exports import find_export
+from ddb_lake.stages.increments import full_export_time
 from ddb_lake.stages.lake import Lake
 
 FIRST_PAUSE_S = 0.5
@@ -35,7 +37,7 @@ def export_table(
     table, started = assets.table, time.monotonic()
     state = under_way(table)
     if state is None:
-        state = _started(table, context.run.root_run_id or context.run.run_id)
+        state = _started(table, context.run.root_run_id or context.run.run_id, full_export_time(lake, table))
     context.log.info(f"Waiting for export {state.arn}")
     state = _ended(table, state)
     if state.status != "COMPLETED":
@@ -64,14 +66,16 @@ def under_way(table: TableSettings) -> ExportState | None:
     return None
 
 
-def _started(table: TableSettings, run: str) -> ExportState:
+def _started(table: TableSettings, run: str, at: datetime | None = None) -> ExportState:
     """The export of this run: a new one, or the one it started before it died.
 
-    The token makes DynamoDB give the same export for 8 hours. One that failed is not asked for again.
+    The token makes DynamoDB give the same export for 8 hours. One that failed is not asked for again. `at`: the instant
+    to show, if it is not left to DynamoDB.
     """
+    instant, asked = (f"/{at.isoformat()}", {"at": at}) if at is not None else ("", {})
     for attempt in range(_MOST_TOKENS):
-        token = str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{attempt}"))
-        state = start_export(table, token=token)
+        token = str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{attempt}{instant}"))
+        state = start_export(table, token=token, **asked)
         if state.status != "FAILED":
             return state
     raise ExportError(f"{_MOST_TOKENS} exports of {table.source_name} failed in this run; the last: {state.failure}")

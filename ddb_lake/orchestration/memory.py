@@ -28,12 +28,13 @@ class TableMemory:
     """What is remembered of one table. Times are seconds since the epoch.
 
     `window_at_s`, `all_at_s`: when its landed objects were last listed that far; `rest_at_s`: when exports to load
-    and files to compact were last looked for. `quiet`: digest of the listing of the hours that still fill, when all of it was applied.
+    and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest of the listing of the hours that still fill, when all of it was applied.
     """
 
     window_at_s: int = 0
     all_at_s: int = 0
     rest_at_s: int = 0
+    increments_at_s: int = 0
     quiet: str = ""
     asked: dict[str, Asked] = field(default_factory=dict)
 
@@ -92,9 +93,10 @@ class SensorMemory:
 
 def _packed(table: TableMemory) -> list[Any]:
     asked = {what: [one.state, one.tries, one.at_s] for what, one in table.asked.items()}
-    return [table.window_at_s, table.all_at_s, table.rest_at_s, table.quiet, asked]
+    return [table.window_at_s, table.all_at_s, table.rest_at_s, table.quiet, asked, table.increments_at_s]
 
 
 def _unpacked(packed: list[Any]) -> TableMemory:
-    window_at_s, all_at_s, rest_at_s, quiet, asked = packed
-    return TableMemory(window_at_s, all_at_s, rest_at_s, quiet, {what: Asked(*one) for what, one in asked.items()})
+    window_at_s, all_at_s, rest_at_s, quiet, asked, increments_at_s = packed
+    known = {what: Asked(*one) for what, one in asked.items()}
+    return TableMemory(window_at_s, all_at_s, rest_at_s, increments_at_s, quiet, known)

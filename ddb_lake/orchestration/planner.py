@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -12,19 +12,26 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.planning import digest
 from ddb_lake.lake.state import ChangesState
-from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
+from ddb_lake.orchestration.arrivals import Arrivals, Scope, hinted, landed, roots, unapplied
 from ddb_lake.orchestration.memory import SensorMemory, TableMemory
+from ddb_lake.stages.aurora import replication_due
 from ddb_lake.stages.compact import needs_compaction
 from ddb_lake.stages.current import is_behind
+from ddb_lake.stages.exports import SUMMARY
+from ddb_lake.stages.increments import overdue, survey, window_text
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.streams import stream_checkpoint
 from ddb_lake.stages.sync import plan_loads
 
-Kind: TypeAlias = Literal["load", "apply", "merge", "compact"]
+Kind: TypeAlias = Literal["read", "load", "apply", "merge", "window", "replicate", "compact"]
 
 BUDGET_S = 40.0
 """A tick may take 60 s. What is left is for a last listing and for reserving the runs."""
 
 WINDOW_EVERY_S = 600
+INCREMENTS_EVERY_S = 60
+"""How often DynamoDB is asked for its exports, while a window is due, under way or not loaded."""
+
 ALL_EVERY_S = 6 * 3600
 LONGEST_SPAN = timedelta(days=7)
 """How many hours a run takes at most. It commits as it goes; this bounds what a failure leaves to do again."""
@@ -35,6 +42,7 @@ class Work:
     """One piece of work for one table. `digest` names the state that calls for it, `tries` how often it was asked for.
 
     `merge`: all objects are in the changelog, and `current` has not all of it, because a run died between the two.
+    `read`: the table's DynamoDB stream is to be read. `window`: windows of incremental exports are due to be started. `replicate`: a database has not what the lake has.
     `hours`: arrival hours to apply, from the first to the last. `everything`: apply whatever has landed, because some
     of it is in no hour's place. `uri`: the export to load.
     """
@@ -51,20 +59,22 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The tables that a run which has not ended is loading, applying or compacting."""
+    """The tables that a run which has not ended is loading, applying or compacting, or whose streams it is reading."""
 
     loading: Collection[str] = ()
     applying: Collection[str] = ()
     compacting: bool = False
+    reading: Collection[str] = ()
 
 
 @dataclass(slots=True)
 class Plan:
-    """What a tick found. `failed`: tables that could not be looked at, and why; the others are not kept waiting."""
+    """What a tick found. `looked`: the tables looked at. `failed`: tables that could not be looked at, and why; the others are not kept waiting."""
 
     work: list[Work] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)
     looked_at: int = 0
+    looked: set[str] = field(default_factory=set)
     listed: int = 0
 
 
@@ -73,7 +83,10 @@ class OutOfTimeError(Exception):
 
 
 class Planner:
-    """Plans for one tick. `budget_s` counts from its making; `clock` is monotonic."""
+    """Plans for one tick. `budget_s` counts from its making; `clock` is monotonic.
+
+    `hints`: URIs by table where something is said to have landed; they are looked at beside what is listed anyway.
+    """
 
     def __init__(
         self,
@@ -82,7 +95,9 @@ class Planner:
         busy: Busy,
         budget_s: float = BUDGET_S,
         clock: Callable[[], float] = time.monotonic,
+        hints: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self._hints = hints or {}
         self._lake = lake
         self._memory = memory
         self._busy = busy
@@ -105,18 +120,25 @@ class Planner:
                 resume_at = name
                 break
             self._plan.looked_at += 1
+            self._plan.looked.add(name)
         self._memory.resume_at = resume_at
         return self._plan
 
     def _table(self, table: TableSettings) -> None:
         memory = self._memory.of(table.name)
         scope = self._scope(memory)
+        self._try(table, self._reads(table, memory))
         if table.name not in self._busy.applying and self._try(table, self._applies(table, memory, scope)):
             memory.all_at_s = self._now_s if scope == "all" else memory.all_at_s
             memory.window_at_s = self._now_s if scope != "near" else memory.window_at_s
-        if self._now_s - memory.rest_at_s >= WINDOW_EVERY_S:
+        if self._now_s - memory.increments_at_s >= INCREMENTS_EVERY_S:
+            memory.increments_at_s = self._now_s
+            self._try(table, self._increments(table, memory))
+        exported = any(uri.endswith(f"/{SUMMARY}") for uri in self._hints.get(table.name, ()))
+        if exported or self._now_s - memory.rest_at_s >= WINDOW_EVERY_S:
             memory.rest_at_s = self._now_s
             self._try(table, self._loads(table, memory))
+            self._try(table, self._replication(table, memory))
             self._try(table, self._compaction(table, memory))
 
     def _try(self, table: TableSettings, found: Iterator[Work]) -> bool:
@@ -129,6 +151,16 @@ class Planner:
             self._plan.failed.setdefault(table.name, error)
             return False
         return True
+
+    def _reads(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        """The table's stream, read again and again; what was asked for and did not come to be, after ever longer pauses."""
+        if table.changes is None or not table.changes.streams or table.name in self._busy.reading:
+            return
+        place = stream_checkpoint(self._lake, table)
+        state = "never" if place is None else str(place.read_us)
+        if memory.may_ask("read", state, self._now_s):
+            tries = memory.ask("read", state, self._now_s)
+            yield Work(table.name, "read", "its stream is read", state, tries)
 
     def _scope(self, memory: TableMemory) -> Scope:
         if self._now_s - memory.all_at_s >= ALL_EVERY_S:
@@ -146,6 +178,34 @@ class Planner:
         if not due:
             memory.asked.pop("load", None)
 
+    def _increments(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        """Windows to start, and the first finished one to load; DynamoDB is asked only if the lake is behind."""
+        if overdue(self._lake, table) is None:
+            return
+        found = survey(self._lake, table.name)
+        if found.due:
+            state = str(found.due[0].from_s)
+            if memory.may_ask("window", state, self._now_s):
+                reason = f"{len(found.due)} incremental exports are due, from {window_text(found.due[0])} on"
+                yield Work(table.name, "window", reason, state, memory.ask("window", state, self._now_s))
+        for one in found.finished[:1]:
+            mark = digest([one.manifest_uri])
+            if table.name not in self._busy.loading and memory.may_ask("load", mark, self._now_s):
+                reason = f"the incremental export of {window_text(one.window)} is not loaded"
+                tries = memory.ask("load", mark, self._now_s)
+                yield Work(table.name, "load", reason, mark, tries, uri=one.manifest_uri)
+
+    def _replication(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
+        """The database's counterpart, which follows every run; a run that failed on it alone is made up for here."""
+        if table.name in self._busy.applying or table.aurora is None:
+            return
+        reason = replication_due(self._lake, table)
+        if reason is None:
+            memory.asked.pop("replicate", None)
+        elif memory.may_ask("replicate", state := self._changelog_state(table), self._now_s):
+            tries = memory.ask("replicate", state, self._now_s)
+            yield Work(table.name, "replicate", reason, state, tries)
+
     def _compaction(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:
         if self._busy.compacting:
             return
@@ -162,9 +222,10 @@ class Planner:
             if scope != "near" and is_behind(self._lake, table.name):
                 yield from self._merge(table, memory)
             return
-        places = roots(self._lake, table)
+        places, hints = roots(self._lake, table), self._hints.get(table.name, ())
         try:
-            refs = list(dict.fromkeys(self._in_time(landed(self._lake, table, places, scope), scope)))
+            listed = self._in_time(landed(self._lake, table, places, scope), scope)
+            refs = list(dict.fromkeys([*listed, *hinted(self._lake, places, hints)]))
         except OutOfTimeError:
             if self._plan.looked_at:
                 raise  # the next tick begins with this table and has all its time
@@ -181,7 +242,7 @@ class Planner:
             return
         if is_behind(self._lake, table.name):
             yield from self._merge(table, memory)
-        elif scope == "near":
+        elif scope == "near" and not hints:
             memory.quiet = seen
 
     def _merge(self, table: TableSettings, memory: TableMemory) -> Iterator[Work]:

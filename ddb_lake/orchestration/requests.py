@@ -21,6 +21,10 @@ REASON_TAG = "ddb_lake/reason"
 TABLES_PER_RUN = 20
 """Launching a run costs seconds: tables with something new in the same recent hours share one."""
 
+FOLLOW_S = 240.0
+"""How long a run goes on reading streams, its tables together; then the sensor asks for the next."""
+
+LEAST_S = 5.0
 RECENT = timedelta(hours=2)
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -49,17 +53,26 @@ class Requests:
         selected = [set(run.asset_selection or ()) for run in runs]
         loading = {name for name, t in self._tables.items() if _selected(t.keys("snapshot"), selected)}
         applying = {name for name, t in self._tables.items() if _selected(t.keys("changes"), selected)}
-        return Busy(loading, applying, any(run.job_name == compact_job_name(self._lake) for run in runs))
+        reading = {name for name, t in self._tables.items() if _selected(t.keys("streams"), selected)}
+        compacting = any(run.job_name == compact_job_name(self._lake) for run in runs)
+        return Busy(loading, applying, compacting, reading)
 
     def requests(self, work: Iterable[Work]) -> Iterator[dg.RunRequest]:
         """The run requests for some work."""
         together: dict[tuple[datetime, datetime], list[Work]] = defaultdict(list)
         compactions: list[Work] = []
+        reads: list[Work] = []
         for one in work:
             if one.kind == "load":
                 yield self._load(one)
             elif one.kind == "merge":
                 yield self._merge(one)
+            elif one.kind == "window":
+                yield self._window(one)
+            elif one.kind == "replicate":
+                yield self._replicate(one)
+            elif one.kind == "read":
+                reads.append(one)
             elif one.kind == "compact":
                 compactions.append(one)
             elif one.everything or one.hours[-1] - one.hours[0] > RECENT:
@@ -69,12 +82,14 @@ class Requests:
         for group in together.values():
             for start in range(0, len(group), TABLES_PER_RUN):
                 yield self._apply(group[start : start + TABLES_PER_RUN])
+        if reads:
+            yield self._read(reads)
         if compactions:
             yield self._compact(compactions)
 
     def _apply(self, work: Sequence[Work]) -> dg.RunRequest:
         first, last = hour_key(work[0].hours[0]), hour_key(work[0].hours[-1])
-        keys = [key for one in work for key in self._tables[one.table].keys("changes", "current")]
+        keys = [key for one in work for key in self._tables[one.table].keys("changes", "current", "aurora")]
         config = {
             apply_op_name(self._lake, one.table): {"config": {"everything": True}} for one in work if one.everything
         }
@@ -91,7 +106,7 @@ class Requests:
         return dg.RunRequest(
             run_key=f"{self._lake}/load/{_state([work])}",
             job_name=sync_job_name(self._lake),
-            asset_selection=self._tables[work.table].keys("snapshot", "current"),
+            asset_selection=self._tables[work.table].keys("snapshot", "current", "aurora"),
             run_config={"ops": config},
             tags=self._tags([work]),
         )
@@ -100,8 +115,35 @@ class Requests:
         return dg.RunRequest(
             run_key=f"{self._lake}/merge/{_state([work])}",
             job_name=sync_job_name(self._lake),
-            asset_selection=self._tables[work.table].keys("current"),
+            asset_selection=self._tables[work.table].keys("current", "aurora"),
             tags=self._tags([work]),
+        )
+
+    def _window(self, work: Work) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=f"{self._lake}/window/{_state([work])}",
+            job_name=sync_job_name(self._lake),
+            asset_selection=self._tables[work.table].keys("increments"),
+            tags=self._tags([work]),
+        )
+
+    def _replicate(self, work: Work) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=f"{self._lake}/replicate/{_state([work])}",
+            job_name=sync_job_name(self._lake),
+            asset_selection=self._tables[work.table].keys("aurora"),
+            tags=self._tags([work]),
+        )
+
+    def _read(self, work: Sequence[Work]) -> dg.RunRequest:
+        """One run for all streams: it reads one table after the other, and each gets its share of the time."""
+        config = {"seconds": max(LEAST_S, FOLLOW_S / len(work)), "follow": True}
+        return dg.RunRequest(
+            run_key=f"{self._lake}/read/{_state(work)}",
+            job_name=streams_job_name(self._lake),
+            asset_selection=[key for one in work for key in self._tables[one.table].keys("streams")],
+            run_config={"ops": {streams_op_name(self._lake, one.table): {"config": config} for one in work}},
+            tags={**self._tags(work), REASON_TAG: "read streams: " + ", ".join(one.table for one in work)},
         )
 
     def _compact(self, work: Sequence[Work]) -> dg.RunRequest:
@@ -136,6 +178,26 @@ def compact_op_name(lake: str) -> str:
 def export_op_name(lake: str, table: str) -> str:
     """The op that takes exports of a table. Two lakes may have tables of one name."""
     return f"{lake}__export__{python_name(table)}"
+
+
+def increments_op_name(lake: str, table: str) -> str:
+    """The op that starts incremental exports of a table."""
+    return f"{lake}__increments__{python_name(table)}"
+
+
+def streams_job_name(lake: str) -> str:
+    """The job that reads DynamoDB Streams."""
+    return f"{lake}_streams"
+
+
+def streams_op_name(lake: str, table: str) -> str:
+    """The op that reads a table's streams."""
+    return f"{lake}__streams__{python_name(table)}"
+
+
+def aurora_op_name(lake: str, table: str) -> str:
+    """The op that replicates a table into a database."""
+    return f"{lake}__aurora__{python_name(table)}"
 
 
 def load_op_name(lake: str, table: str) -> str:

@@ -25,7 +25,7 @@ def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.Sc
             name=name,
             job=dg.define_asset_job(
                 name,
-                selection=dg.AssetSelection.assets(*one.keys("export", "snapshot", "current")),
+                selection=dg.AssetSelection.assets(*one.keys("export", "snapshot", "current", "aurora")),
                 executor_def=dg.in_process_executor,
                 tags={LAKE_TAG: lake},
                 description=f"Takes a full export of {one.table.source_name} and loads it.",
@@ -36,14 +36,14 @@ def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.Sc
         )
 
 
-def checks_schedule(lake: str, checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
+def checks_schedule(lake: str, *checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
     """Evaluates the checks that must go red when no run comes."""
     name = f"{lake}_checks"
     return dg.ScheduleDefinition(
         name=name,
         job=dg.define_asset_job(
             f"{name}_job",
-            selection=dg.AssetSelection.checks(checks),
+            selection=dg.AssetSelection.checks(*checks),
             executor_def=dg.in_process_executor,
             tags={LAKE_TAG: lake},
         ),

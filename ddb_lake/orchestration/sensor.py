@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.orchestration.listening import listen
 from ddb_lake.orchestration.memory import SensorMemory
 from ddb_lake.orchestration.outcomes import is_unreachable, said_of
 from ddb_lake.orchestration.planner import BUDGET_S, Plan, Planner
@@ -39,9 +40,12 @@ def planning_sensor(
         memory = SensorMemory.load(context.cursor)
         busy = requests.busy(context.instance)
         with open_lake() as opened:
-            plan = Planner(opened, memory, busy, budget_s).plan()
+            heard = listen(opened)
+            plan = Planner(opened, memory, busy, budget_s, hints=heard.hints).plan()
         reason = _tell(context, plan)
         wanted = list(requests.requests(plan.work))
+        for error in (*heard.silent, *heard.forget(plan, busy)):
+            context.log.warning(str(error))
         return dg.SensorResult(
             run_requests=wanted,
             skip_reason=None if wanted else reason,

@@ -13,7 +13,7 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings
 
-Stage: TypeAlias = Literal["dynamodb", "export", "snapshot", "changes", "current"]
+Stage: TypeAlias = Literal["dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "aurora"]
 
 FIRST_HOUR = datetime(2025, 1, 1, tzinfo=UTC)
 """The first arrival hour that has a partition of its own. What landed earlier is applied all the same."""
@@ -25,27 +25,39 @@ ARRIVAL_HOURS = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=
 _UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
     "dynamodb": (),
     "export": ("dynamodb",),
-    "snapshot": ("export",),
-    "changes": ("dynamodb",),
+    "increments": ("dynamodb",),
+    "snapshot": ("export", "increments"),
+    "streams": ("dynamodb",),
+    "changes": ("dynamodb", "streams"),
     "current": ("snapshot", "changes"),
+    "aurora": ("current",),
 }
 _KINDS: Mapping[Stage, set[str]] = {
     "dynamodb": {"dynamodb"},
     "export": {"s3"},
+    "increments": {"s3"},
+    "streams": {"s3"},
     "snapshot": {"iceberg", "duckdb"},
     "changes": {"iceberg", "duckdb"},
     "current": {"iceberg", "duckdb"},
+    "aurora": {"mysql"},
 }
 _DESCRIPTIONS: Mapping[Stage, str] = {
     "dynamodb": "Source: the Amazon DynamoDB table `{source}`.",
     "export": "Exports: `{source}` at points in time, in S3 as DynamoDB wrote it. The table's read capacity is not"
     " used. A run starts one and waits for it, or goes on waiting for one that is under way.",
+    "increments": "Incremental exports: what changed in `{source}`, in windows that follow each other without a gap. A run"
+    " starts those that are due and does not wait; they are loaded like full ones once DynamoDB has written them.",
     "snapshot": "Snapshots: the items of each loaded export, exactly, as a branch of the Iceberg table `{table}`. The"
     " newest is the base on which changes are applied.",
+    "streams": "Stream: what DynamoDB Streams has of `{source}`, landed as it is read. A run goes on for some minutes;"
+    " what was read is landed and remembered together, so that nothing is lost whenever a run ends.",
     "changes": "Changelog: every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
     " the hours in which objects landed; an hour may be run again at any time, nothing is applied twice.",
     "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
     " A function of the set of landed records: order, duplicates and lateness do not show.",
+    "aurora": "Replica: the current items of `{source}` in a MySQL-compatible database, with deletes and new columns. Each"
+    " run is one transaction there, which also keeps the state that was reached.",
 }
 
 
@@ -83,10 +95,16 @@ def stages_of(table: TableSettings) -> Iterator[Stage]:
     yield "dynamodb"
     if table.export is not None:
         yield "export"
+        if table.changes is not None and table.changes.incremental_exports is not None:
+            yield "increments"
         yield "snapshot"
     if table.changes is not None:
+        if table.changes.streams:
+            yield "streams"
         yield "changes"
     yield "current"
+    if table.aurora is not None:
+        yield "aurora"
 
 
 def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
@@ -119,6 +137,9 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
             yield "landing", table.changes.uri
     elif stage == "dynamodb":
         yield "dagster/table_name", table.source_name
+    if stage == "aurora" and table.aurora is not None:
+        yield "dagster/table_name", f"{table.aurora.database}.{table.aurora.table or table.name}"
+        yield "host", table.aurora.host
     if stage == "export" and table.export is not None:
         yield "bucket", table.export.bucket
     if stage == "dynamodb" and table.source.region:

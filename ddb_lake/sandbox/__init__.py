@@ -14,8 +14,10 @@ from ddb_lake.sandbox.clock import Clock
 from ddb_lake.sandbox.destinations import StreamFaults
 from ddb_lake.sandbox.export_requests import ExportOptions
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
+from ddb_lake.sandbox.functions import Function, FunctionFault
 from ddb_lake.sandbox.serve import serve
 from ddb_lake.sandbox.server import Sandbox
+from ddb_lake.sandbox.stream_trigger import StreamTrigger
 from ddb_lake.sandbox.traffic import Traffic, create_orders_table
 
 __all__ = [
@@ -23,8 +25,11 @@ __all__ = [
     "Delivery",
     "DeliveryStream",
     "ExportOptions",
+    "Function",
+    "FunctionFault",
     "Sandbox",
     "StreamFaults",
+    "StreamTrigger",
     "Traffic",
     "create_orders_table",
     "serve",

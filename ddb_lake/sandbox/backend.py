@@ -15,12 +15,17 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.iam.models import get_account_id_from
 from moto.kinesis.models import Record, kinesis_backends
+from moto.kms.models import kms_backends
+from moto.s3.models import s3_backends
 
 from ddb_lake.sandbox.history import Change
 from ddb_lake.sandbox.items import AttributeValue, Item, number_text, size_bytes, with_bytes
 
 _FIRST_SEQUENCE = 49_650_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
 """Kinesis sequence numbers have 56 digits; moto would count from 1."""
+
+_SEQUENCE_STEP = 1 << 80
+"""By how much two records that follow each other in a shard differ. The low bits tell shards apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,21 @@ def find_table(scope: Scope, name_or_arn: str) -> Any:
     """The table of that name or ARN, or None."""
     name = name_or_arn.rpartition(":table/")[2] if name_or_arn.startswith("arn:") else name_or_arn
     return dynamodb_backends[scope.account][scope.region].tables.get(name)
+
+
+def bucket_account(name: str) -> str | None:
+    """The account that owns a bucket; None if there is no such bucket."""
+    found = s3_backends.bucket_accounts.get(name)
+    return None if found is None else str(found[1])
+
+
+def has_key(key: str, account: str, table_arn: str) -> bool:
+    """Whether there is an enabled KMS key of that id in the account, or of that ARN, in the table's Region."""
+    region = table_arn.split(":")[3]
+    if key.startswith("arn:"):
+        account, region, key = key.split(":")[4], key.split(":")[3], key.rpartition("/")[2]
+    found = kms_backends[account][region].keys.get(key)
+    return found is not None and bool(found.enabled)
 
 
 def tables(scope: Scope) -> list[Any]:
@@ -194,7 +214,7 @@ def find_kinesis_stream(stream_arn: str) -> Any:
 def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us: int) -> None:
     """Append a record to the shard its partition key belongs to, with the arrival time given."""
     shard = stream.get_shard_for_key(partition_key, None)
-    sequence = max(next(reversed(shard.records), 0), _FIRST_SEQUENCE) + 1
+    sequence = max(next(reversed(shard.records), 0), _FIRST_SEQUENCE + (shard._shard_id << 4)) + _SEQUENCE_STEP
     record = Record(partition_key, base64.b64encode(data).decode(), sequence, "")
     record.created_at_datetime = _naive_utc(arrived_us)
     record.created_at = arrived_us / 1e6

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from ddb_lake.core.manifest import ExportSummary
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope
@@ -90,6 +91,18 @@ def window_us(asked: dict[str, Any], options: ExportOptions, history: TableHisto
     if fault is not None:
         raise AwsError("InvalidExportTimeException", fault)
     return from_us, to_us
+
+
+def destination_fault(summary: ExportSummary, body: dict[str, Any]) -> tuple[str, str] | None:
+    """Why an export that was accepted fails: FailureCode and message. Buckets and keys may be another account's."""
+    account = summary.table_arn.split(":")[4]
+    owner = backend.bucket_account(summary.bucket)
+    named = body.get("S3BucketOwner")
+    if owner is not None and (named or account) != owner:
+        return "S3AccessDenied", f"Access denied when writing to bucket {summary.bucket}: it has another owner"
+    if summary.sse_kms_key_id is not None and not backend.has_key(summary.sse_kms_key_id, account, summary.table_arn):
+        return "KmsNotFoundException", f"Key {summary.sse_kms_key_id} does not exist"
+    return None
 
 
 _DIFFERENCE = "Difference between export period from time and export period to time is"

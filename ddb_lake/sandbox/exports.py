@@ -25,6 +25,7 @@ from ddb_lake.sandbox.clock import Clock
 from ddb_lake.sandbox.export_files import ExportLine, full_line, incremental_line, write_export
 from ddb_lake.sandbox.export_requests import (
     ExportOptions,
+    destination_fault,
     export_time_us,
     exportable_table,
     incremental_specification,
@@ -93,6 +94,7 @@ class Exports:
     recorder: Recorder
     s3: Callable[[], Any]
     options: ExportOptions
+    failing: list[tuple[str, str]] = field(default_factory=list)
     _by_arn: dict[str, _Export] = field(default_factory=dict)
     _by_token: dict[tuple[Scope, str], _Export] = field(default_factory=dict)
     _workers: list[threading.Thread] = field(default_factory=list)
@@ -103,6 +105,7 @@ class Exports:
         self.stop()
         self._by_arn.clear()
         self._by_token.clear()
+        self.failing.clear()
         self._stopping.clear()
 
     def stop(self) -> None:
@@ -210,6 +213,10 @@ class Exports:
 
     def _run(self, export: _Export) -> None:
         try:
+            fault = self.failing.pop(0) if self.failing else destination_fault(export.summary, export.asked)
+            if fault is not None:
+                self._fail(export, *fault)
+                return
             self._write(export)
         except ClientError as error:
             code = _FAILURES.get(error.response.get("Error", {}).get("Code", ""), "UNKNOWN")

@@ -13,7 +13,7 @@ import string
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,8 @@ class Delivery:
     `source` is the ARN of a Kinesis stream, None for direct puts. A buffer becomes an object when its
     records (uncompressed) reach `buffer_bytes`, or `buffer_seconds` after its first one arrived. With
     `delimiter` a newline is put between the records of an object; by default nothing is. `from_start`
-    reads the Kinesis stream from its oldest record; Firehose itself begins at the latest.
+    reads the Kinesis stream from its oldest record; Firehose itself begins at the latest. `refuses` says which puts
+    the service has no room for just then: it is given the number of the call and of the record in it, from 0.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Delivery:
     retries: int = 3
     version: int = 1
     from_start: bool = False
+    refuses: Callable[[int, int], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +94,14 @@ class DeliveryStream:
         self._pending: deque[Outcome] = deque()
         self._buffers: dict[str, _Buffer] = {}
         self._errors: _Buffer | None = None
+        self._calls = 0
+
+    def put_batch(self, batch: Sequence[bytes]) -> list[str | None]:
+        """Take the records of one PutRecordBatch; their record ids, None for one that is refused."""
+        with self._lock:
+            call, self._calls = self._calls, self._calls + 1
+            refuses = self.delivery.refuses or (lambda _call, _number: False)
+            return [None if refuses(call, number) else self.put(data) for number, data in enumerate(batch)]
 
     def put(self, data: bytes, at: datetime | None = None) -> str:
         """Take one record, as PutRecord does; its record id. `at` is its arrival time (default: now)."""

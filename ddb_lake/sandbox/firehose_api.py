@@ -16,6 +16,9 @@ from ddb_lake.sandbox.firehose import Delivery, DeliveryStream, check_prefixes
 from ddb_lake.sandbox.transform import Handler
 
 _MEGABYTE = 1024 * 1024
+_MOST_RECORDS = 500
+_MOST_BATCH_BYTES = 4 * _MEGABYTE
+_MOST_RECORD_BYTES = 1000 * 1024
 
 
 @dataclass(slots=True)
@@ -62,8 +65,9 @@ class FirehoseApi:
             )
         if operation == "PutRecord":
             return {"RecordId": stream.put(_data(body["Record"])), "Encrypted": False}
-        answers = [{"RecordId": stream.put(_data(record))} for record in body["Records"]]
-        return {"FailedPutCount": 0, "Encrypted": False, "RequestResponses": answers}
+        answers = [_put_answer(identifier) for identifier in stream.put_batch(_batch(body["Records"]))]
+        failed = sum("ErrorCode" in answer for answer in answers)
+        return {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": answers}
 
     def completed(self, scope: Scope, operation: str, body: dict[str, Any]) -> None:
         """After moto made or deleted a delivery stream: so do we. What a deleted one held is lost."""
@@ -122,5 +126,21 @@ def _destination(body: dict[str, Any]) -> dict[str, Any] | None:
     return body.get("ExtendedS3DestinationConfiguration") or body.get("S3DestinationConfiguration")
 
 
+def _batch(records: list[dict[str, Any]]) -> list[bytes]:
+    batch = [_data(record) for record in records]
+    if len(batch) > _MOST_RECORDS or sum(map(len, batch)) > _MOST_BATCH_BYTES:
+        raise AwsError("InvalidArgumentException", "Records size exceeds 4 MB limit, or there are more than 500")
+    return batch
+
+
 def _data(record: dict[str, Any]) -> bytes:
-    return base64.b64decode(record["Data"])
+    data = base64.b64decode(record["Data"])
+    if len(data) > _MOST_RECORD_BYTES:
+        raise AwsError("InvalidArgumentException", "Record size exceeds 1000 KB limit")
+    return data
+
+
+def _put_answer(identifier: str | None) -> dict[str, str]:
+    if identifier is None:
+        return {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
+    return {"RecordId": identifier}

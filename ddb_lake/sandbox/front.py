@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from werkzeug.http import http_date
 from werkzeug.test import run_wsgi_app
 
 from ddb_lake.sandbox import backend, destinations, exports
@@ -22,6 +23,7 @@ from ddb_lake.sandbox.awserror import AwsError, Reply, bytes_reply, json_reply
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.capture import Recorder
 from ddb_lake.sandbox.clock import Clock, from_micros
+from ddb_lake.sandbox.denials import Denials
 from ddb_lake.sandbox.destinations import Destinations
 from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose_api import FirehoseApi
@@ -45,9 +47,13 @@ class Front:
     exports: Exports
     firehose: FirehoseApi
     forget: Callable[[], None]
+    denials: Denials
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
+        denied = self.denials.answer(environ)
+        if denied is not None:
+            return _send(denied, start_response)
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if service == "Firehose_20150804":
             return _send(self._firehose(operation, environ), start_response)
@@ -57,7 +63,7 @@ class Front:
             self.forget()
         with nullcontext() if _signed_for(environ) in _WAITING else self.recorder.lock:
             if service == "DynamoDB_20120810":
-                return _send(self._dynamodb(operation, environ), start_response)
+                return _send(self._dated(self._dynamodb(operation, environ)), start_response)
             if service == "Kinesis_20131202" and operation == "GetRecords":
                 self.destinations.release()
             return self.moto(environ, start_response)
@@ -75,6 +81,12 @@ class Front:
                 self._show_restorable(scope, body)
             reply = self._pass(environ)
             return self._completed(scope, operation, body, reply) if reply[0] == 200 else reply
+
+    def _dated(self, reply: Reply) -> Reply:
+        """With the service's clock, as every answer of AWS has it."""
+        status, headers, body = reply
+        kept = [(name, value) for name, value in headers if name.lower() != "date"]
+        return status, [*kept, ("Date", http_date(self.clock.now()))], body
 
     def _export(self, operation: str, environ: dict[str, Any]) -> Reply:
         """Not under the lock, which exports take for themselves: they write to S3 through this door."""

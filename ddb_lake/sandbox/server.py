@@ -21,6 +21,7 @@ from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.capture import Recorder
 from ddb_lake.sandbox.clock import Clock
+from ddb_lake.sandbox.denials import Denials
 from ddb_lake.sandbox.destinations import Destinations, StreamFaults
 from ddb_lake.sandbox.export_requests import ExportOptions
 from ddb_lake.sandbox.exports import Exports
@@ -71,6 +72,7 @@ class Sandbox:
         self._recorder = Recorder(self.clock, self._destinations.send)
         self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
         self._firehose = FirehoseApi(self._make_delivery_stream)
+        self._denials = Denials()
 
     def __enter__(self) -> Self:
         self.start()
@@ -99,6 +101,7 @@ class Sandbox:
                 self._exports,
                 self._firehose,
                 self._forget,
+                self._denials,
             )
             self._server = _Server(self._port, front)
         except OSError as error:
@@ -220,7 +223,20 @@ class Sandbox:
             region=scope.region,
         )
 
+    def deny(self, operation: str, code: str, message: str) -> None:
+        """Refuse an operation of a JSON service or of STS from now on, with that error; `allow` ends it."""
+        self._denials.deny(operation, code, message)
+
+    def allow(self) -> None:
+        """Refuse nothing any more."""
+        self._denials.forget()
+
+    def fail_export(self, code: str, message: str) -> None:
+        """Let the next export that is started end FAILED, with that FailureCode."""
+        self._exports.failing.append((code, message))
+
     def _forget(self) -> None:
+        self._denials.forget()
         self._exports.forget()
         self._firehose.forget()
         self._destinations.forget()
@@ -243,7 +259,23 @@ def _session() -> boto3.session.Session:
 
 
 class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
-    """moto's handler, silent."""
+    """moto's handler, silent, and with one Date in an answer: the application's, if it gives one."""
+
+    _dated = False
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._dated = False
+        self.send_response_only(code, message)
+        self.send_header("Server", self.version_string())
+
+    def send_header(self, keyword: str, value: str) -> None:
+        self._dated = self._dated or keyword.lower() == "date"
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if not self._dated:
+            self.send_header("Date", self.date_time_string())
+        super().end_headers()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: ARG002  # werkzeug's signature
         _LOG.debug(message, *args)

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ddb_lake.sandbox.functions import FunctionFault
+
 Handler: TypeAlias = Callable[[dict[str, Any]], Any]
-"""A transformation: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out."""
+"""A transformation: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out; a `Function`, say."""
 
 _RESULTS = ("Ok", "Dropped", "ProcessingFailed")
 _MOST_RESPONSE_BYTES = 6 * 1024 * 1024
@@ -77,10 +79,13 @@ class Transform:
             try:
                 answer = self._invoke(records)
                 break
+            except FunctionFault as fault:
+                code, message = fault.code, fault.message
             except Exception:  # whatever the handler raises is a function error to Firehose
-                if attempts > self.retries:
-                    message = "The Lambda function was successfully invoked but it returned an error result."
-                    return [Failed(record, "Lambda.FunctionError", message, attempts) for record in records]
+                code = "Lambda.FunctionError"
+                message = "The Lambda function was successfully invoked but it returned an error result."
+            if attempts > self.retries:
+                return [Failed(record, code, message, attempts) for record in records]
         return list(_outcomes(records, answer, attempts))
 
     def _invoke(self, records: Sequence[Arrived]) -> Any:

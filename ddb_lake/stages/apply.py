@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.engine.connection import Session
 from ddb_lake.errors import CheckFailed
 from ddb_lake.stages.current import CurrentResult, update_current
 from ddb_lake.stages.ingest import IngestResult, ingest, unseen
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedTable, fetch, groups
+from ddb_lake.stages.read import GroupReader, StagedGroup, StagedTable, fetch, groups
+from ddb_lake.stages.readers import ReadPlan, read_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,13 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
             fresh = unseen(lake, session, table, group)
             fresh_objects += len(fresh)
             if fresh:
-                reader = GroupReader(session.folder, table, _routes(lake), lake.key)
-                staged = reader.read(fetch(lake.objects, fresh))
+                staged, keys = _read(lake, session, table, fresh)
                 others += staged.other_tables
                 if table not in staged.tables:  # the ledger must name an object even if nothing of it was ours
                     staged.tables[table] = StagedTable.empty(session.folder)
                 # `table` last: once its ledger names an object, every other table has its share of it, in `current` too
                 for name, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == table):
-                    found = ingest(lake, session, name, rows, staged.objects, reader.keys.get(name, ()))
+                    found = ingest(lake, session, name, rows, staged.objects, keys.get(name, ()))
                     results[name] = results[name] + found if name in results else found
                     if name != table:
                         current.update(name)
@@ -88,6 +89,19 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         current=current.results,
         seconds=time.monotonic() - started,
     )
+
+
+def _read(
+    lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]
+) -> tuple[StagedGroup, dict[str, tuple[str, ...]]]:
+    """The rows of a group of objects, and the keys of the tables they are of."""
+    routes = {settings.source_name: settings.name for settings in lake.settings.tables}
+    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
+    shared = read_shared(plan, lambda: fetch(lake.objects, refs), refs)
+    if shared is not None:
+        return shared[0], {table: shared[1]}
+    reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)
+    return reader.read(fetch(lake.objects, refs)), reader.keys
 
 
 class _Current:
@@ -112,7 +126,3 @@ class _Current:
         if self._failure is not None:
             raise self._failure
 
-
-def _routes(lake: Lake) -> dict[str, str]:
-    """Source table name to lake table name."""
-    return {table.source_name: table.name for table in lake.settings.tables}

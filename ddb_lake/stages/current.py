@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import orjson
+import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import assign_fresh_schema_ids
 from pyiceberg.table import Table
@@ -65,10 +66,16 @@ class CurrentResult:
         )
 
 
-def update_current(lake: Lake, name: str) -> CurrentResult:
-    """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it."""
+def update_current(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+    """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it.
+
+    `again`: keys (`_key`, `_key_hash`) whose rows are decided anew over all their records in the changelog, whatever
+    rows they have; a key without records there keeps its rows.
+    """
     started = time.monotonic()
     result = until_committed(lambda: _attempt(lake, name))
+    if again:
+        result += until_committed(lambda: _attempt(lake, name, again))
     return replace(result, seconds=time.monotonic() - started)
 
 
@@ -83,7 +90,7 @@ def is_behind(lake: Lake, name: str) -> bool:
     return CurrentState.from_properties(table.properties).applied_batch < log.batch
 
 
-def _attempt(lake: Lake, name: str) -> CurrentResult:
+def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
     changes = lake.changes(name)
     table = lake.current(name)
     state = CurrentState.from_properties(table.properties) if table is not None else None
@@ -95,12 +102,12 @@ def _attempt(lake: Lake, name: str) -> CurrentResult:
     settings = lake.table(name)
     horizon = settled_until(settings, state, log)
     moved = state is not None and horizon != state.horizon_us
-    if (state.applied_batch if state else 0) >= log.batch and not moved:
+    if (state.applied_batch if state else 0) >= log.batch and not moved and not again:
         return _unchanged(name, table, state)
     if state is None and log.records == 0:
         return _unchanged(name, table, state)
     with lake.session() as session:
-        return _apply(lake, session, settings, changes, log, table, state, horizon)
+        return _apply(lake, session, settings, changes, log, table, state, horizon, again)
 
 
 def settled_until(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
@@ -129,11 +136,15 @@ def _apply(
     table: Table | None,
     state: CurrentState | None,
     horizon: int | None,
+    again: Sequence[tuple[str, int]],
 ) -> CurrentResult:
     held = state or CurrentState(TableSchema(log.key))
     moved = held.horizon_us != horizon
+    fresh = _fresh(changes, held, horizon, settings.margin_us)
+    if again:
+        fresh = _with_records_of(session, changes, fresh, again)
     given = MergeInput(
-        fresh=_fresh(changes, held, horizon, settings.margin_us),
+        fresh=fresh,
         changelog=records_sql(changes, after_us=horizon),
         current=_living_rows(table, held.schema),
         tombstones=held.tombstones.sql(TOMBSTONE_COLUMNS),
@@ -141,7 +152,7 @@ def _apply(
         base_us=held.base.export_us if held.base else None,
         margin_us=settings.margin_us,
         simple=set(log.sources) <= {"time"},
-        recheck=moved,
+        recheck=moved or bool(again),
     )
     counts = plan_merge(session, given, lambda keys: _base_images(session, table, held, keys))
     collect_outcome(session, given, settings)
@@ -200,6 +211,14 @@ def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: i
     )
 
 
+def _with_records_of(session: Session, changes: Table, fresh: str, keys: Sequence[tuple[str, int]]) -> str:
+    """`fresh`, and every record of some keys; the merge takes a record that is in both for one."""
+    columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
+    session.con.register("keys_again", pa.table(columns))
+    theirs = f"SELECT r.* FROM {records_sql(changes)} r SEMI JOIN keys_again k ON k._key_hash = r._key_hash AND k._key = r._key"
+    return f"(SELECT * FROM {fresh} UNION ALL {theirs})"
+
+
 def collect_outcome(session: Session, given: MergeInput, settings: TableSettings) -> None:
     """Make `outcome`: what each key of `winners` becomes; `item` is NULL where it is removed."""
     undecided = session.value("SELECT count(*) FROM undecided")
@@ -209,7 +228,7 @@ def collect_outcome(session: Session, given: MergeInput, settings: TableSettings
         "CREATE OR REPLACE TABLE outcome AS SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
         f" CASE WHEN c.event_name NOT IN ('REMOVE', 'DELETE') THEN c.new_image WHEN {keep} THEN c.old_image END AS item,"
         f" CASE WHEN c.event_name IN ('REMOVE', 'DELETE') AND {keep} THEN c.changed_at END AS _expired_at,"
-        " 'change' AS _source"
+        " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
         f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key"
     )
     found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]

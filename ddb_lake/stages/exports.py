@@ -6,10 +6,11 @@ import base64
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import orjson
@@ -17,10 +18,18 @@ import orjson
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
 from ddb_lake.core.attributes import check_item
 from ddb_lake.core.manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
+from ddb_lake.core.records import Item
+from ddb_lake.engine.sql import literals
 from ddb_lake.errors import ExportError, UndecodableError, UsageError
 
 SUMMARY = "manifest-summary.json"
 DOWNLOADS = 8
+MEMBER = "Item"
+"""Name below which a line of a full export holds the item."""
+
+MAX_OBJECT_BYTES = 16 * 1024 * 1024
+SAMPLE_PER_FILE = 200
+SAMPLE_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,36 @@ def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[Loca
             for number, (file, uri) in enumerate(export.files)
         ]
         return [job.result() for job in jobs]
+
+
+def lines_sql(files: Sequence[LocalFile]) -> str:
+    """A relation with one `item` (a line's text, `{"Item":{…}}`) a line of the data files, and its `filename`.
+
+    `read_ndjson_objects` finds the lines without parsing them, which `read_json` would do once more than needed.
+    """
+    parts = []
+    for gzipped in (True, False):
+        paths = [str(f.path) for f in files if f.gzipped == gzipped and f.path.stat().st_size]
+        if paths:
+            parts.append(
+                f"SELECT json AS item, filename FROM read_ndjson_objects({literals(paths)}, filename = true,"
+                f" compression = '{'gzip' if gzipped else 'uncompressed'}', maximum_object_size = {MAX_OBJECT_BYTES})"
+            )
+    return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
+
+
+def sample_items(files: Sequence[LocalFile]) -> list[Item]:
+    """Items from the beginning of some files, spread over all of them."""
+    filled = [f for f in files if f.items]
+    chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
+    return [item for file in chosen for item in _first_items(file)]
+
+
+def _first_items(file: LocalFile) -> list[Item]:
+    """The items of a data file's first lines."""
+    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
+        lines = [orjson.loads(line) for line in islice(stream, SAMPLE_PER_FILE) if line.strip()]
+    return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
 
 
 def find_damage(files: Iterable[LocalFile]) -> str | None:

@@ -14,12 +14,19 @@ import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from ddb_lake.core.windows import Window, remembered
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import TransientError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, column_bounds, live_files, scan_sql
-from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, changes_partitioning, fixed_schema
+from ddb_lake.lake.schemas import (
+    CHANGES_COLUMNS,
+    QUARANTINE_COLUMNS,
+    changes_partitioning,
+    fixed_schema,
+    missing_columns,
+)
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState
 from ddb_lake.stages.lake import Lake
@@ -85,14 +92,17 @@ def ingest(
     staged: StagedTable,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
+    window: Window | None = None,
 ) -> IngestResult:
     """Commit one table's share of a group of objects: quarantine first, then changelog and ledger at once.
+
+    `window`: what the objects, an incremental export, cover of time; noted in the same commit.
 
     Exactly-once effect: records that are there already are left out, and so is all of an object that the ledger
     names. A crash between the two commits leaves quarantined bytes that the next run finds there.
     """
     quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, staged, objects))
-    result = until_committed(lambda: _commit_changes(lake, session, table, staged, objects, key))
+    result = until_committed(lambda: _commit_changes(lake, session, table, staged, objects, key, window))
     return replace(result, quarantined=quarantined, records=sum(staged.records.values()))
 
 
@@ -107,9 +117,14 @@ def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
 
 
 def quarantine_table(lake: Lake, table: str) -> Table:
-    """The quarantine, created if there is none."""
+    """The quarantine, created if there is none, with columns that an earlier release did not have added to it."""
     found = lake.quarantine(table)
     if found is not None:
+        missing = missing_columns(found.schema(), QUARANTINE_COLUMNS)
+        if missing:
+            with found.update_schema() as update:
+                for column in missing:
+                    update.add_column(column[0], column[1], column[2])
         return found
     properties = {"comment": f"What could not be taken into {table}, with the reason"}
     return lake.catalog.create(f"{table}_quarantine", fixed_schema(QUARANTINE_COLUMNS), properties=properties)
@@ -160,6 +175,7 @@ def _commit_quarantine(
         f"SELECT q.* EXCLUDE (_object), o.arrival_hour, TIMESTAMP '{now}' AS quarantined_at"
         f" FROM read_parquet({literal(str(staged.quarantine.path))}) q JOIN staged_objects o ON o.number = q._object"
         f" ANTI JOIN {known} k ON k.quarantine_id = q.quarantine_id"
+        ' QUALIFY row_number() OVER (PARTITION BY quarantine_id ORDER BY q._object, "offset") = 1'
     )
     files = FileWriter.for_table(session.con, table).write(query, table.metadata)
     if files:
@@ -174,6 +190,7 @@ def _commit_changes(
     staged: StagedTable,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
+    window: Window | None,
 ) -> IngestResult:
     table = changes_table(lake, name, key)
     state = ChangesState.from_properties(table.properties)
@@ -192,6 +209,8 @@ def _commit_changes(
         hours[hour.isoformat()] = sum(f.record_count for f in written)
     new = sum(hours.values())
     grown = _grown(session, state, batch, new, key)
+    if window is not None:
+        grown = replace(grown, windows=remembered((*grown.windows, window)))
     ledger = state.ledger.append(session.con, table, _ledger_rows(session, fresh), LEDGER_COLUMNS)
     by_event = dict(session.rows("SELECT event_name, count(*) FROM fresh_changes GROUP BY 1"))
     _commit(table, files, replace(grown, ledger=ledger).properties())

@@ -14,6 +14,7 @@ from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import s3_access
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.validation import Validator
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
@@ -81,6 +82,10 @@ class Lake:
                 " a key cannot change: mend `key`, or give the new table another name"
             )
         return stored or configured or describe_source(self.table(name)).key
+
+    def validator(self, name: str) -> Validator | None:
+        """What a table's landed changes must satisfy, if anything."""
+        return self.table(name).validator
 
     def _stored_key(self, name: str) -> tuple[str, ...]:
         current = self.current(name)

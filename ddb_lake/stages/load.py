@@ -376,7 +376,7 @@ def _take_in_increment(
     files = verified(lake.objects, export, session.folder)
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
     fresh = [file for file in files if file.ref in unknown]
-    reader = GroupReader(session.folder, name, {}, lake.key, asserted_us=as_of_us)
+    reader = GroupReader(session.folder, name, {}, lake.key, as_of_us, lake.validator)
     staged = reader.read((file.ref, file.path.read_bytes()) for file in fresh)
     for file, read in zip(fresh, staged.objects, strict=True):
         if read.records != file.items:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,12 +12,16 @@ import pyarrow as pa
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
+from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.sidecar import LEDGER_COLUMNS
+from ddb_lake.lake.state import ChangesState
+from ddb_lake.stages.apply import apply_refs
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.ingest import ingest, until_committed
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedGroup, bytes_hash
+from ddb_lake.stages.read import GroupReader, StagedGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,10 @@ class QuarantineGroup:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
-    """One entry: its bytes, where they stand in landing, and why they are here."""
+    """One entry: its bytes, where they stand in landing, and why they are here.
+
+    `asserted_us`: the (exclusive) end of the window of the incremental export that the bytes are a line of.
+    """
 
     quarantine_id: str
     reason: str
@@ -38,17 +47,24 @@ class QuarantineEntry:
     object: str
     offset: int
     quarantined_us: int
+    asserted_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """`replayed`: entries that are records now and have left the quarantine; `new`: records they brought."""
+    """`replayed`: entries that are records now and have left the quarantine; `new`: records they brought.
+
+    `rewritten`: entries that left because their object was rewritten since, and is taken in as it is now. `absent`:
+    entries that a mended file names and the quarantine has not, such as those that were replayed before.
+    """
 
     table: str
     replayed: int
     still_quarantined: int
     new: int
     duplicates: int
+    rewritten: int = 0
+    absent: int = 0
 
 
 def list_quarantine(lake: Lake, name: str) -> list[QuarantineGroup]:
@@ -57,63 +73,75 @@ def list_quarantine(lake: Lake, name: str) -> list[QuarantineGroup]:
     with lake.session() as session:
         rows = session.rows(
             "SELECT reason, count(*), min(epoch_us(quarantined_at)), max(epoch_us(quarantined_at))"
-            f" FROM {_entries(lake, name)} GROUP BY 1 ORDER BY 2 DESC, 1"
+            f" FROM {_entries_sql(lake, name)} GROUP BY 1 ORDER BY 2 DESC, 1"
         )
     return [QuarantineGroup(*row) for row in rows]
 
 
-def show_quarantine(lake: Lake, name: str, limit: int = 20) -> list[QuarantineEntry]:
-    """The first entries of a table's quarantine, in landing order."""
+def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[QuarantineEntry]:
+    """The first entries of a table's quarantine, or all, in landing order."""
     lake.table(name)
     with lake.session() as session:
-        rows = session.rows(
-            'SELECT quarantine_id, reason, raw, object, "offset", epoch_us(quarantined_at)'
-            f' FROM {_entries(lake, name)} ORDER BY object, "offset", quarantine_id LIMIT {int(limit)}'
-        )
-    return [QuarantineEntry(*row) for row in rows]
+        return _entries(lake, session, name, "" if limit is None else f"LIMIT {int(limit)}")
 
 
-def replay_quarantine(lake: Lake, name: str) -> ReplayResult:
+def replay_quarantine(lake: Lake, name: str, mended: Mapping[str, bytes] | None = None) -> ReplayResult:
     """Read every entry again; what is a record now goes into the changelog and then leaves the quarantine.
 
-    Exactly-once effect: a crash between the two leaves an entry that is a duplicate when it is replayed again.
+    Entries leave in two ways: their bytes can be read now (the configuration was mended), or the object they stand in
+    was rewritten, and is taken in as it is now. With `mended`, bytes by quarantine id, only the entries it names are
+    read, and those bytes in place of their own.
+
+    Exactly-once effect: the changelog's ledger names each entry that was taken in, whatever its bytes were. After a
+    crash between the two commits the entry is found there, and only leaves the quarantine.
     """
     lake.table(name)
     with lake.session() as session:
-        entries = session.rows(f"SELECT quarantine_id, raw, object FROM {_entries(lake, name)} ORDER BY quarantine_id")
-        if not entries:
-            return ReplayResult(name, 0, 0, 0, 0)
-        tried = _reader(lake, session.folder / "tried", name).read((_ref(entry), entry[1]) for entry in entries)
-        mended = [entries[number] for number in sorted(_mended(session, tried))]
-        new = duplicates = 0
-        if mended:
-            new, duplicates = _take_in(lake, session, name, mended)
-            until_committed(lambda: _release(lake, session, name, [entry[0] for entry in mended]))
-    return ReplayResult(name, len(mended), len(entries) - len(mended), new, duplicates)
+        entries = _entries(lake, session, name)
+        absent = 0
+        if mended is not None:
+            absent = len(mended.keys() - {entry.quarantine_id for entry in entries})
+            entries = [replace(e, raw=mended[e.quarantine_id]) for e in entries if e.quarantine_id in mended]
+        readable, new, duplicates = _replay(lake, session, name, entries)
+        rest = [entry for entry in entries if entry not in readable]
+        overtaken = _overtaken(lake, session, name, rest) if mended is None else []
+        if leaving := [entry.quarantine_id for entry in (*readable, *overtaken)]:
+            until_committed(lambda: _release(lake, session, name, leaving))
+    still = len(rest) - len(overtaken)
+    return ReplayResult(name, len(readable), still, new, duplicates, len(overtaken), absent)
 
 
-def _reader(lake: Lake, folder: Path, name: str) -> GroupReader:
-    folder.mkdir()
-    return GroupReader(folder, name, {t.source_name: t.name for t in lake.settings.tables}, lake.key)
+# --- entries that can be read now
 
 
-def _take_in(lake: Lake, session: Session, name: str, mended: list[tuple[str, bytes, str]]) -> tuple[int, int]:
-    """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
-
-    Only these entries: the changelog's ledger names what it has taken in, and never looks at it again.
-    """
-    reader = _reader(lake, session.folder / "mended", name)
-    staged = reader.read((_ref(entry), entry[1]) for entry in mended)
+def _replay(
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
+) -> tuple[list[QuarantineEntry], int, int]:
+    """Take in what can be read; gives those entries, and how many of their records are new and how many duplicates."""
+    readable: list[QuarantineEntry] = []
     new = duplicates = 0
-    for table, rows in staged.tables.items():
-        found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
-        new, duplicates = new + found.new, duplicates + found.duplicates
-    for table in staged.tables:
-        update_current(lake, table)
-    return new, duplicates
+    by_window = sorted(entries, key=lambda entry: (entry.asserted_us or 0, entry.quarantine_id))
+    for asserted_us, group in groupby(by_window, key=lambda entry: entry.asserted_us):
+        together = list(group)
+        tried = _read(lake, session.folder / f"tried-{asserted_us}", name, together, asserted_us)[1]
+        found = [together[number] for number in sorted(_readable(session, tried))]
+        if found:
+            brought, known = _take_in(lake, session, name, found, asserted_us)
+            new, duplicates = new + brought, duplicates + known
+            readable += found
+    return readable, new, duplicates
 
 
-def _mended(session: Session, staged: StagedGroup) -> set[int]:
+def _read(
+    lake: Lake, folder: Path, name: str, entries: Sequence[QuarantineEntry], asserted_us: int | None
+) -> tuple[GroupReader, StagedGroup]:
+    folder.mkdir()
+    routes = {table.source_name: table.name for table in lake.settings.tables}
+    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator)
+    return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
+
+
+def _readable(session: Session, staged: StagedGroup) -> set[int]:
     """Numbers of the entries that gave records of configured tables, and nothing that is still rejected."""
     given: set[int] = set()
     rejected: set[int] = set()
@@ -124,19 +152,109 @@ def _mended(session: Session, staged: StagedGroup) -> set[int]:
     return given - rejected
 
 
-def _entries(lake: Lake, name: str) -> str:
+def _take_in(
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry], asserted_us: int | None
+) -> tuple[int, int]:
+    """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
+
+    Only of entries that are readable: the changelog's ledger names what it has taken in, and never looks at it again.
+    """
+    reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us)
+    new = duplicates = 0
+    for table, rows in staged.tables.items():
+        found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
+        new, duplicates = new + found.new, duplicates + found.duplicates
+    for table in staged.tables:
+        update_current(lake, table)
+    return new, duplicates
+
+
+def _ref(entry: QuarantineEntry) -> ObjectRef:
+    """The entry as an object of its own, one and the same however its bytes were mended.
+
+    The hour of the object it was found in stays readable in the name.
+    """
+    return ObjectRef(f"{entry.object}#quarantine/{entry.quarantine_id}", "replayed", len(entry.raw), 0)
+
+
+# --- entries whose object was rewritten
+
+
+def _overtaken(
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
+) -> list[QuarantineEntry]:
+    """The entries whose bytes are no longer in their object, which was rewritten and is taken in as it is now.
+
+    An object that accounts for fewer records than before was not mended but cut: its entries stay.
+    """
+    found: list[QuarantineEntry] = []
+    ordered = sorted(entries, key=lambda entry: entry.object)
+    for uri, group in groupby(ordered, key=lambda entry: entry.object):
+        ref = _rewritten(lake, session, name, uri)
+        if ref is None:
+            continue
+        apply_refs(lake, name, [ref])
+        counts = _ledger_counts(lake, session, name, uri)
+        if counts.get(ref.version, 0) >= max(counts.values(), default=0):
+            still = _rejected_now(lake, session, name, ref)
+            found += [entry for entry in group if entry.quarantine_id not in still]
+    return found
+
+
+def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef | None:
+    """The object as it is now, if that is another version than the first that was taken in."""
+    try:
+        listed = next((ref for ref in lake.objects.list(uri) if ref.uri == uri), None)
+    except UsageError:  # a folder that is no longer there
+        return None
+    versions = _ledger_counts(lake, session, name, uri)
+    return listed if listed is not None and set(versions) - {listed.version} else None
+
+
+def _ledger_counts(lake: Lake, session: Session, name: str, uri: str) -> dict[str, int]:
+    """How many records each version of an object held, of those that the ledger names."""
+    changes = lake.changes(name)
+    ledger = ChangesState.from_properties(changes.properties).ledger if changes is not None else None
+    if ledger is None or not ledger.files:
+        return {}
+    sql = f"SELECT version, max(records) FROM {ledger.sql(LEDGER_COLUMNS)} WHERE object = {literal(uri)} GROUP BY 1"
+    return dict(session.rows(sql))
+
+
+def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> set[str]:
+    """The quarantine ids of what cannot be read of an object."""
+    folder = session.folder / f"now-{len(list(session.folder.iterdir()))}"
+    folder.mkdir()
+    routes = {table.source_name: table.name for table in lake.settings.tables}
+    reader = GroupReader(folder, name, routes, lake.key, validators=lake.validator)
+    staged = reader.read([(ref, lake.objects.read(ref.uri))])
+    rows = staged.tables.get(name)
+    if rows is None:
+        return set()
+    found = session.rows(f"SELECT quarantine_id FROM read_parquet({literal(str(rows.quarantine.path))})")
+    return {identifier for (identifier,) in found}
+
+
+# --- the table
+
+
+def _entries_sql(lake: Lake, name: str) -> str:
     table = lake.quarantine(name)
     if table is None:
         empty = "''::VARCHAR AS quarantine_id, '' AS reason, ''::BLOB AS raw, '' AS object, 0::BIGINT AS \"offset\""
-        return f"(SELECT {empty}, now()::TIMESTAMP AS quarantined_at WHERE false)"
+        return f"(SELECT {empty}, now()::TIMESTAMP AS quarantined_at, NULL::TIMESTAMP AS asserted_at WHERE false)"
     live = live_files(table)
-    return scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+    known = {field.name for field in table.schema().fields}
+    return rows if "asserted_at" in known else f"(SELECT *, NULL::TIMESTAMP AS asserted_at FROM {rows})"
 
 
-def _ref(row: tuple[str, bytes, str]) -> ObjectRef:
-    """The entry as an object of its own; the hour of the object it was found in stays readable in the name."""
-    identifier, raw, uri = row
-    return ObjectRef(f"{uri}#quarantine/{identifier}", bytes_hash(raw), len(raw), 0)
+def _entries(lake: Lake, session: Session, name: str, limit: str = "") -> list[QuarantineEntry]:
+    rows = session.rows(
+        'SELECT quarantine_id, reason, raw, object, "offset", epoch_us(quarantined_at), epoch_us(asserted_at)'
+        f' FROM {_entries_sql(lake, name)} ORDER BY object, "offset", quarantine_id {limit}'
+    )
+    return [QuarantineEntry(*row) for row in rows]
 
 
 def _release(lake: Lake, session: Session, name: str, identifiers: list[str]) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
+from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.sql import identifier
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.stages.current import fit_rows
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.relations import records_sql
+from ddb_lake.stages.replay import replay
 
 SUFFIXES = ("", "_changes", "_quarantine")
 FETCH_ROWS = 2_000
@@ -39,10 +43,15 @@ def table_names(lake: Lake) -> list[str]:
 
 
 @contextmanager
-def run_query(lake: Lake, sql: str) -> Iterator[QueryResult]:
-    """Run one query against the lake as it is now. Raises UsageError with DuckDB's message if it is wrong."""
+def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[QueryResult]:
+    """Run one query against the lake as it is now, or as of an instant (inclusive).
+
+    Raises UsageError with DuckDB's message if it is wrong, or if the lake knows nothing of a named table then.
+    """
     with lake.session() as session:
         add_views(lake, session)
+        if as_of_us is not None:
+            add_past_views(lake, session, sql, as_of_us)
         try:
             result = session.con.execute(sql)
         except Exception as error:
@@ -57,10 +66,45 @@ def run_query(lake: Lake, sql: str) -> Iterator[QueryResult]:
 
 def add_views(lake: Lake, session: Session) -> None:
     """A view for each Iceberg table of the lake. It shows the snapshot of this moment."""
+    for name, rows in table_relations(lake):
+        session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
+
+
+def table_relations(lake: Lake) -> Iterator[tuple[str, str]]:
+    """Each Iceberg table of the lake: its name, and a relation of its living rows at this moment."""
     for name, table in _tables(lake):
         live = live_files(table)
-        rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
-        session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
+        yield name, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+
+
+def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> None:
+    """Put in place of the tables that `sql` may name, and of their changelogs, what they were as of an instant."""
+    told = sql.lower()
+    for number, settings in enumerate(lake.settings.tables):
+        name = settings.name
+        if name.lower() not in told:
+            continue
+        if lake.catalog.table(name) is not None:
+            _add_past_view(lake, session, name, number, as_of_us)
+        changes = lake.changes(name)
+        if changes is not None:
+            rows = f"{records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us})"
+            session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name + '_changes')} AS SELECT * FROM {rows}")
+
+
+def _add_past_view(lake: Lake, session: Session, name: str, number: int, as_of_us: int) -> None:
+    """Only what changed since the base is worked out now; the base's rows are read when they are asked for."""
+    found = replay(lake, session, name, as_of_us)
+    fit_rows(session, lake.table(name), found.schema)
+    outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
+    session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")
+    session.con.execute(f"CREATE OR REPLACE TABLE {projected} AS SELECT * FROM projected")
+    rows = f"SELECT * FROM {projected}"
+    if found.base_rows is not None:
+        keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
+        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {outcome} o ON o._key = b._past_key"
+        rows = f"{unchanged} UNION ALL BY NAME {rows}"
+    session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {rows}")
 
 
 def _tables(lake: Lake) -> Iterator[tuple[str, Table]]:

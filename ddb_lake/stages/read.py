@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from functools import cached_property
 from pathlib import Path
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.objects import DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
+from ddb_lake.core.scanning import scan
+from ddb_lake.core.validation import Validator
 from ddb_lake.engine.changes import (
     MAX_US,
     MIN_US,
     STAGED_CHANGES,
     STAGED_QUARANTINE,
     Stage,
+    StagedRows,
     change_row,
     quarantine_row,
 )
@@ -47,8 +51,8 @@ class IngestedObject:
 class StagedTable:
     """Rows for one lake table, on disk."""
 
-    changes: Stage
-    quarantine: Stage
+    changes: Stage | StagedRows
+    quarantine: Stage | StagedRows
     records: Counter[int] = field(default_factory=Counter)
 
     @classmethod
@@ -57,6 +61,14 @@ class StagedTable:
         return cls(
             Stage(stem.with_suffix(".changes.parquet"), STAGED_CHANGES),
             Stage(stem.with_suffix(".quarantine.parquet"), STAGED_QUARANTINE),
+        )
+
+    @classmethod
+    def at(cls, stem: Path, changes: int, quarantined: int) -> StagedTable:
+        """The rows that other processes staged; `stem` may be a pattern."""
+        return cls(
+            StagedRows(stem.with_suffix(".changes.parquet"), changes),
+            StagedRows(stem.with_suffix(".quarantine.parquet"), quarantined),
         )
 
     @classmethod
@@ -109,6 +121,7 @@ class GroupReader:
 
     `table`: the lake table for records that name none. `routes`: source table name to lake table.
     `keys`: a lake table's key attributes, empty if not known yet (then the first record's own, sorted).
+    `validators`: what a lake table's records must satisfy; offenders are rejected.
     """
 
     def __init__(
@@ -118,19 +131,27 @@ class GroupReader:
         routes: dict[str, str],
         keys: Callable[[str], tuple[str, ...]],
         asserted_us: int | None = None,
+        validators: Callable[[str], Validator | None] = lambda _table: None,
     ) -> None:
         self._folder = folder
         self._table = table
         self._routes = routes
         self._find_key = keys
         self._asserted_us = asserted_us
+        self._find_validator = validators
+        self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
         self._group = StagedGroup([], {}, Counter())
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
         """Stage every record of the objects."""
-        for number, (ref, data) in enumerate(objects):
-            self._read_one(number, ref, data)
+        return self.read_numbered(enumerate(objects))
+
+    def read_numbered(self, objects: Iterable[tuple[int, tuple[ObjectRef, bytes]]]) -> StagedGroup:
+        """As `read`, of objects that have a number in their group."""
+        with _without_cycle_detection():
+            for number, (ref, data) in objects:
+                self._read_one(number, ref, data)
         for staged in self._group.tables.values():
             staged.changes.close()
             staged.quarantine.close()
@@ -138,6 +159,7 @@ class GroupReader:
 
     def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
         landed = arrival_hour(ref.uri)
+        content = _Content(data)
         first_us: int | None = None
         count = 0
         key_names = self._key(self._table) or None
@@ -146,7 +168,7 @@ class GroupReader:
             if isinstance(outcome, Rejected):
                 self._reject(self._table, outcome.reason, outcome.raw, ref, located.offset, ordinal, number)
             else:
-                self._accept(outcome, ref, data, located.offset, ordinal, number)
+                self._accept(outcome, ref, content, located.offset, ordinal, number)
                 at_us = outcome.arrived_us or outcome.changed_us
                 first_us = at_us if first_us is None else min(first_us, at_us)
         hour = landed or _EPOCH + timedelta(microseconds=_clamp(first_us or ref.modified_us))
@@ -154,7 +176,7 @@ class GroupReader:
         self._group.objects.append(IngestedObject(ref, hour_us, count))
 
     def _accept(
-        self, record: ChangeRecord, ref: ObjectRef, data: bytes, offset: int, ordinal: int, number: int
+        self, record: ChangeRecord, ref: ObjectRef, content: _Content, offset: int, ordinal: int, number: int
     ) -> None:
         table = self._routes.get(record.table) if record.table is not None else self._table
         if table is None:
@@ -170,18 +192,37 @@ class GroupReader:
                 key_names = self.keys[table] = tuple(sorted(record.keys))
             row = change_row(record, key_names, ref.uri, offset, number)
         except UndecodableError as error:
-            self._reject(table, str(error), bytes_at(data, offset), ref, offset, ordinal, number)
+            self._reject(table, str(error), content.object_at(offset), ref, offset, ordinal, number)
+            return
+        fault = self._fault(table, record)
+        if fault is not None:
+            self._reject(table, fault, content.object_at(offset), ref, offset, ordinal, number, row[0])
             return
         staged = self._staged(table)
         staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""))
         staged.records[number] += 1
 
     def _reject(
-        self, table: str, reason: str, raw: bytes, ref: ObjectRef, offset: int, ordinal: int, number: int
+        self,
+        table: str,
+        reason: str,
+        raw: bytes,
+        ref: ObjectRef,
+        offset: int,
+        ordinal: int,
+        number: int,
+        record_id: str | None = None,
     ) -> None:
         staged = self._staged(table)
-        staged.quarantine.add(quarantine_row(reason, raw, ref.uri, offset, ordinal, number), len(raw))
+        row = quarantine_row(reason, raw, ref.uri, offset, ordinal, number, record_id, self._asserted_us)
+        staged.quarantine.add(row, len(raw))
         staged.records[number] += 1
+
+    def _fault(self, table: str, record: ChangeRecord) -> str | None:
+        if table not in self._validators:
+            self._validators[table] = self._find_validator(table)
+        validator = self._validators[table]
+        return None if validator is None else validator.fault(record)
 
     def _key(self, table: str) -> tuple[str, ...]:
         if not self.keys.get(table):
@@ -195,20 +236,34 @@ class GroupReader:
         return staged
 
 
-def bytes_at(data: bytes, offset: int) -> bytes:
-    """The bytes of the JSON object that begins at `offset` of the decompressed data."""
+@contextmanager
+def _without_cycle_detection() -> Iterator[None]:
+    """Decoded JSON has no cycles; looking for some in it takes as long as decoding it."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        content = decompress(data)
-    except DamagedObjectError as error:
-        content = error.salvaged
-    text = content[offset:].decode("utf-8", "surrogateescape")
-    _, end = json.JSONDecoder().raw_decode(text)
-    return text[:end].encode("utf-8", "surrogateescape")
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def bytes_hash(data: bytes) -> str:
-    """A version for bytes that have no other."""
-    return blake2b(data, digest_size=16).hexdigest()
+class _Content:
+    """A landed object's bytes, decompressed once they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def _decompressed(self) -> bytes:
+        try:
+            return decompress(self._data)
+        except DamagedObjectError as error:
+            return error.salvaged
+
+    def object_at(self, offset: int) -> bytes:
+        """The bytes of the JSON object that begins at `offset` of the decompressed data."""
+        return self._decompressed[offset : scan(self._decompressed, offset).resume]
 
 
 def _clamp(time_us: int) -> int:

@@ -10,7 +10,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
-from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_text_sql

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddb_lake.core.gaps import Gap
+from ddb_lake.core.windows import chain_end
 from ddb_lake.lake.files import live_files
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.lake import Lake
@@ -13,8 +15,9 @@ from ddb_lake.stages.lake import Lake
 class TableStatus:
     """A table's figures. Times are UTC microseconds since the epoch, None where there is nothing yet.
 
-    `watermark_us`: greatest change time that `current` has. `lag_s`: now less the watermark. `pending_batches`:
+    `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now less the watermark. `pending_batches`:
     commits of the changelog that `current` has not applied. `deleted_rows`: rows retired and not yet compacted away.
+    `gaps`: stretches of which change records may be missing, and that nothing has mended.
     """
 
     table: str
@@ -39,6 +42,7 @@ class TableStatus:
     snapshots: int = 0
     snapshot_id: int | None = None
     last_commit_us: int | None = None
+    gaps: tuple[Gap, ...] = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -46,6 +50,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     lake.table(name)
     changes = lake.changes(name)
     log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
+    gaps = tuple(gap for gap in log.gaps if gap.is_open)
     quarantine = lake.quarantine(name)
     quarantined = live_files(quarantine).rows if quarantine else 0
     table = lake.current(name)
@@ -58,11 +63,14 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             last_change_us=log.last_change_us,
             pending_batches=log.batch if log.records else 0,
             objects=log.ledger.rows,
+            gaps=gaps,
         )
     state = CurrentState.from_properties(table.properties)
     live = live_files(table)
     snapshot = table.current_snapshot()
-    known = [us for us in (log.last_change_us, state.base.export_us if state.base else None) if us is not None]
+    base_us = state.base.export_us if state.base else None
+    covered_us = None if base_us is None else chain_end(base_us // 1_000_000, log.windows) * 1_000_000
+    known = [us for us in (log.last_change_us, base_us, covered_us) if us is not None]
     watermark = max(known, default=None) if state.applied_batch >= log.batch else None
     now_us = int(lake.now().timestamp() * 1_000_000)
     return TableStatus(
@@ -88,4 +96,5 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         snapshots=len(table.snapshots()),
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         last_commit_us=snapshot.timestamp_ms * 1000 if snapshot else None,
+        gaps=gaps,
     )

@@ -9,33 +9,53 @@ from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import Due, digest, hours_back
-from ddb_lake.errors import ExportError
+from ddb_lake.errors import DatabaseError, ExportError, TransientError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.apply import ApplyResult, apply_objects
+from ddb_lake.stages.aurora import ReplicateResult, replicate, replication_due
 from ddb_lake.stages.compact import CompactResult, compact_table, needs_compaction
 from ddb_lake.stages.current import is_behind
 from ddb_lake.stages.exports import SUMMARY, find_export
+from ddb_lake.stages.increments import Increments, overdue, start_due
 from ddb_lake.stages.ingest import unseen
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import LoadResult, load_export
+from ddb_lake.stages.load import LoadResult, export_ref, load_export
+from ddb_lake.stages.streams import StreamsResult, read_streams
 
 HOURLY = "%Y/%m/%d/%H/"
 
 
 def plan_due(lake: Lake, tables: Sequence[str] | None = None) -> list[Due]:
-    """What is due for some tables (all by default): finished exports, landed objects, compaction, in this order."""
+    """What is due for some tables (all by default): finished exports, landed objects, windows to export, compaction."""
     chosen = [lake.table(name) for name in tables] if tables else list(lake.settings.tables)
     return [due for table in chosen for due in plan_table(lake, table)]
 
 
+def plan_reads(lake: Lake, tables: Sequence[str] | None = None) -> list[Due]:
+    """The streams to read, before anything else is planned: what is read lands, and is due then."""
+    chosen = [lake.table(name) for name in tables] if tables else list(lake.settings.tables)
+    reason = "what its stream has is not landed"
+    return [Due(table.name, "read", reason) for table in chosen if lake.settings.stream_landing(table)]
+
+
 def plan_table(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[Due]:
     """What is due for one table. `full`: look at all landed objects, not only at those of the look-back window."""
-    yield from plan_loads(lake, table)
-    apply = plan_apply(lake, table, full)
-    if apply:
-        yield apply
+    first = [*plan_loads(lake, table), *filter(None, [plan_apply(lake, table, full)])]
+    yield from first
+    if table.aurora is not None and (reason := "it follows what is applied" if first else _unreplicated(lake, table)):
+        yield Due(table.name, "replicate", reason)
+    if reason := overdue(lake, table):
+        yield Due(table.name, "export", reason)
     if reason := needs_compaction(lake, table.name):
         yield Due(table.name, "compact", reason)
+
+
+def _unreplicated(lake: Lake, table: TableSettings) -> str | None:
+    """Why a table's counterpart in a database is not up to date. One that cannot be asked keeps nothing else waiting."""
+    try:
+        return replication_due(lake, table)
+    except (DatabaseError, TransientError) as error:
+        return f"the database cannot be asked ({error})"
 
 
 def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
@@ -46,16 +66,27 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
     loaded = {e.export_id for e in CurrentState.from_properties(current.properties).exports} if current else set()
     root = f"{table.export.bucket}/{table.export.prefix}".rstrip("/")
     uri = root if "://" in root or root.startswith("/") else f"s3://{root}"
-    for ref in _listed(lake, join(uri, "AWSDynamoDB/")):
-        if ref.uri.endswith(f"/{SUMMARY}"):
-            export_id = ref.uri.split("/")[-2]
-            try:
-                due = export_id not in loaded and not _ingested(lake, table, ref)
-            except ExportError as error:
-                lake.warn(f"{table.name}: {error}")
-                continue
-            if due:
-                yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
+    finished = [ref for ref in _listed(lake, join(uri, "AWSDynamoDB/")) if ref.uri.endswith(f"/{SUMMARY}")]
+    for ref in _not_loaded(lake, table, finished):
+        export_id = _export_id(ref)
+        try:
+            ours = export_id not in loaded and _is_of(lake, table, ref)
+        except ExportError as error:
+            lake.warn(f"{table.name}: {error}")
+            continue
+        if ours:
+            yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
+
+
+def _not_loaded(lake: Lake, table: TableSettings, summaries: Sequence[ObjectRef]) -> list[ObjectRef]:
+    """Those that are no incremental export which the ledger names: there may be many, and none of them is read."""
+    markers = {export_ref(_export_id(ref)): ref for ref in summaries}
+    with lake.session() as session:
+        return [markers[marker] for marker in unseen(lake, session, table.name, list(markers))]
+
+
+def _export_id(summary: ObjectRef) -> str:
+    return summary.uri.split("/")[-2]
 
 
 def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | None:
@@ -76,9 +107,7 @@ def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | Non
 def landed(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[ObjectRef]:
     """Landed change objects: of the look-back window where keys are laid out by hour, else all of them."""
     assert table.changes is not None, "the caller has looked"
-    for uri in (table.changes.uri, table.changes.errors_uri):
-        if uri is None:
-            continue
+    for uri in lake.settings.change_uris(table):
         if full or table.changes.layout == "flat":
             yield from _listed(lake, uri)
         else:
@@ -95,27 +124,39 @@ def _window(now: datetime, table: TableSettings) -> list[datetime]:
     return hours_back(now, seconds(table.changes.lookback))
 
 
-def _ingested(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:
-    """Whether the manifest belongs to another table's export, or to an increment that the changelog has."""
-    export = find_export(lake.objects, summary.uri)
-    if export.summary.table_name != table.source_name:
-        return True
-    if export.summary.export_type == "FULL":
+def _is_of(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:
+    """Whether the manifest is of an export of this table. Of others it is read once in a process: manifests stay."""
+    manifest = (table.source_name, summary.uri, summary.version)
+    if manifest in _FOREIGN:
         return False
-    refs = [ObjectRef(uri, file.md5, 0, 0) for file, uri in export.files]
-    with lake.session() as session:
-        return not unseen(lake, session, table.name, refs)
+    ours = find_export(lake.objects, summary.uri).summary.table_name == table.source_name
+    if not ours and len(_FOREIGN) < _MOST_FOREIGN:
+        _FOREIGN.add(manifest)
+    return ours
 
 
-def run_due(lake: Lake, due: Due) -> LoadResult | ApplyResult | CompactResult:
+_MOST_FOREIGN = 100_000
+_FOREIGN: set[tuple[str, str, str]] = set()
+
+
+def run_due(lake: Lake, due: Due) -> LoadResult | ApplyResult | CompactResult | Increments | ReplicateResult | StreamsResult:
     """Do one piece of work."""
     if due.kind == "load":
         return load_export(lake, due.table, due.uris[0])
+    if due.kind == "read":
+        return read_streams(lake, due.table)
+    if due.kind == "export":
+        return start_due(lake, due.table)
+    if due.kind == "replicate":
+        return replicate(lake, due.table)
     if due.kind == "apply":
         return apply_objects(lake, due.table, due.uris)
     return compact_table(lake, due.table)
 
 
-def sync(lake: Lake, tables: Sequence[str] | None = None) -> list[LoadResult | ApplyResult | CompactResult]:
+def sync(
+    lake: Lake, tables: Sequence[str] | None = None
+) -> list[LoadResult | ApplyResult | CompactResult | Increments | ReplicateResult | StreamsResult]:
     """Plan and do what is due, once."""
-    return [run_due(lake, due) for due in plan_due(lake, tables)]
+    read = [run_due(lake, due) for due in plan_reads(lake, tables)]
+    return read + [run_due(lake, due) for due in plan_due(lake, tables)]

@@ -90,6 +90,6 @@ def _contents(lake: Lake) -> dict[str, Any]:
 
 if __name__ == "__main__":
     figures = {"bare": bare, "load": load, "apply": apply}[sys.argv[1]](*sys.argv[2:])
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    figures |= {"peak_mb": used.ru_maxrss / 1024, "cpu": used.ru_utime + used.ru_stime}
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    figures |= {"peak_mb": max(u.ru_maxrss for u in used) / 1024, "cpu": sum(u.ru_utime + u.ru_stime for u in used)}
     print(json.dumps(figures))

@@ -15,7 +15,6 @@ from ddb_lake.core.attributes import (
     MAX_DEPTH,
     NumberText,
     canonical_item,
-    canonical_json,
     canonical_number,
     canonical_value,
     check_item,
@@ -26,6 +25,7 @@ from ddb_lake.core.attributes import (
     key_text,
     undouble_binary,
 )
+from ddb_lake.core.identity import canonical_json
 from ddb_lake.errors import UndecodableError
 from ddb_lake_tests import strategies as ddb
 from ddb_lake_tests.forms import doubled

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.attributes import canonical_json
+from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Column, SchemaOptions, TableSchema, project, restore
@@ -33,8 +34,12 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-def source(session: Session, rows: Sequence[Item]) -> str:
-    texts = [orjson.dumps(row).decode() for row in rows]
+def spell_compactly(row: Item) -> str:
+    return orjson.dumps(row).decode()
+
+
+def source(session: Session, rows: Sequence[Item], spell: Callable[[Item], str] = spell_compactly) -> str:
+    texts = [spell(row) for row in rows]
     session.con.register("given_items", pa.table({"item": texts, "_source": list(range(len(rows)))}))
     session.con.execute("CREATE OR REPLACE TABLE items AS SELECT * FROM given_items")
     return "items"
@@ -77,16 +82,16 @@ depths = st.integers(1, 4)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=many_items, known=many_items, depth=depths)
+@given(rows=many_items, known=many_items, depth=depths, spell=st.sampled_from([spell_compactly, json.dumps]))
 def test_project_in_sql_equals_project_in_python(
-    session: Session, rows: list[Item], known: list[Item], depth: int
+    session: Session, rows: list[Item], known: list[Item], depth: int, spell: Callable[[Item], str]
 ) -> None:
     """`known` decides the schema, so that it fits `rows` only in part."""
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     projection = Projection(schema)
     projection.register(session.con)
     names = ", ".join(identifier(c.name) for c in schema.columns)
-    query = projection.select(source(session, keyed(rows)), ["_source"])
+    query = projection.select(source(session, keyed(rows), spell), ["_source"])
     found = session.rows(f"SELECT {names}, _rescued FROM ({query}) ORDER BY _source")
     for row, item in zip(found, keyed(rows), strict=True):
         values, rescued = project(item, schema)

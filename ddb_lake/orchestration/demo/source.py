@@ -9,28 +9,25 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from ddb_lake.lambdas import transform
 from ddb_lake.orchestration.demo.home import EXPORT_BUCKET, LANDING_BUCKET, TABLE
-from ddb_lake.sandbox import Delivery, DeliveryStream, Sandbox, Traffic, create_orders_table
+from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, Traffic, create_orders_table
 
 PREFIX = "orders/"
 ERROR_PREFIX = "orders-failed/"
 _BUFFER_BYTES = 48 * 1024
 
 
-def newline_stamping(event: dict[str, Any]) -> dict[str, Any]:
-    """A Firehose transformation as people write them: ends each record with a newline, and fails on some.
+def failing_transform(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """The transformation of `lambdas.transform` with a fault in it, for the demo's sake.
 
     Orders with seals are too much for it: Firehose delivers those to its error output.
     """
-    return {"records": [_stamped(record) for record in event["records"]]}
-
-
-def _stamped(record: dict[str, Any]) -> dict[str, Any]:
-    data = base64.b64decode(record["data"])
-    if b'"seals"' in data:
-        return {"recordId": record["recordId"], "result": "ProcessingFailed", "data": record["data"]}
-    stamped = base64.b64encode(data + b"\n").decode()
-    return {"recordId": record["recordId"], "result": "Ok", "data": stamped}
+    answer = transform.handler(event, context)
+    for record, result in zip(event["records"], answer["records"], strict=True):
+        if b'"seals"' in base64.b64decode(record["data"]):
+            result |= {"result": "ProcessingFailed", "data": record["data"]}
+    return answer
 
 
 @dataclass(slots=True)
@@ -76,7 +73,7 @@ class DemoSource:
                 buffer_seconds=buffer_seconds,
                 buffer_bytes=_BUFFER_BYTES,
                 compression="GZIP",
-                transform=newline_stamping,
+                transform=Function(failing_transform),
                 transform_bytes=64 * 1024,
             )
         )

@@ -1,0 +1,28 @@
+-- Written by `ddb-lake init-dbt`: run it again when the table has new columns.
+select
+    "customer",
+    "order_id",
+    "a_b",
+    "address__city",
+    "address__geo__lat",
+    "address__geo__lon",
+    "address__street",
+    "address__zip",
+    "coupons",
+    "expires_at",
+    "gift",
+    "lines",
+    "note",
+    "placed_at",
+    "quo_ted",
+    "seals",
+    "status",
+    "tags",
+    "thumbnail",
+    "total",
+    "weight",
+    _changed_at,
+    _source,
+    _rescued,
+    _key_hash
+from {{ source('lake', 'orders') }}

@@ -1,0 +1,318 @@
+"""The SQL sent to MySQL-compatible databases, as text. Pure: names and values go in through `identifier` and `literal` only.
+
+The text rests on the session that `connection` sets up: strict, and without backslash escapes in literals.
+
+The target table
+    `_key` BINARY(32), the primary key: SHA-256 of the key's exact text, so that keys which a collation calls equal
+    (case, accents, spaces at the end) stay different items; then columns of any type.
+
+Order of work: files are loaded into a temporary staging table, which must be made before the transaction begins, because
+DDL commits what is open. Staging has the target's column types, so that a value which does not fit is refused with its
+place. From there set-based statements go to the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ddb_lake.errors import ConfigError
+
+KEY: Final = "_key"
+SEQUENCE: Final = "_seq"
+EVENT: Final = "_event"
+GONE: Final = "_gone"
+RECORD: Final = "_record"
+MALFORMED: Final = "_malformed"
+STAGING: Final = "ddb_lake_staging"
+LEDGER: Final = "ddb_lake_ledger"
+STATE: Final = "ddb_lake_state"
+TOMBSTONES: Final = "_tombstones"
+
+SEQUENCE_TYPE: Final = "DECIMAL(40,0)"
+MAX_NAME: Final = 64
+
+_CSV: Final = (
+    "CHARACTER SET utf8mb4 FIELDS TERMINATED BY ',' ENCLOSED BY '\"' ESCAPED BY '' LINES TERMINATED BY X'0A'"
+)
+_BINARY: Final = ("binary", "blob")
+_TABLE: Final = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlColumn:
+    """A column of a target: its name, and its type as it stands in a definition (character set and collation too)."""
+
+    name: str
+    type: str
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it holds bytes, which stand in files as base64."""
+        return self.type.split("(")[0].split()[0].lower().endswith(_BINARY)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table of a database.
+
+    `columns`: those that are loaded, in the files' order, without `_key` and `_seq`. `key`: which of them are the key.
+    """
+
+    database: str
+    table: str
+    columns: tuple[SqlColumn, ...] = ()
+    key: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The quoted, qualified name."""
+        return qualified(self.database, self.table)
+
+    @property
+    def tombstones(self) -> str:
+        """The quoted, qualified name of the table of removed keys."""
+        return qualified(self.database, self.table + TOMBSTONES)
+
+    def with_columns(self, columns: Sequence[SqlColumn]) -> Target:
+        """The same table with other columns."""
+        return replace(self, columns=tuple(columns))
+
+
+# --- quoting
+
+
+def identifier(name: str) -> str:
+    """A quoted name. Raises ConfigError for one that MySQL does not take."""
+    if not name or len(name) > MAX_NAME or "\0" in name or name.endswith(" ") or not _in_bmp(name):
+        raise ConfigError(
+            f"{name!r} is no name for MySQL: 1 to {MAX_NAME} characters of the Basic Multilingual Plane, without NUL and"
+            " without a space at the end"
+        )
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _in_bmp(name: str) -> bool:
+    return all(ord(c) <= 0xFFFF and not 0xD800 <= ord(c) <= 0xDFFF for c in name)
+
+
+def qualified(database: str, table: str) -> str:
+    """A quoted name within a database."""
+    return f"{identifier(database)}.{identifier(table)}"
+
+
+def literal(text: str) -> str:
+    """A string literal of a session without backslash escapes (NO_BACKSLASH_ESCAPES)."""
+    if "\0" in text:
+        raise ConfigError("a NUL character cannot stand in a name of a file")
+    return "'" + text.replace("'", "''") + "'"
+
+
+# --- tables of ours
+
+
+def create_ledger(database: str) -> str:
+    """The ledger: one row a loaded version of an object, written in the transaction that loads it."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {qualified(database, LEDGER)} (target VARCHAR(64) NOT NULL,"
+        " object_hash BINARY(32) NOT NULL, version VARBINARY(255) NOT NULL, object TEXT NOT NULL,"
+        " records BIGINT NOT NULL, loaded_at DATETIME(6) NOT NULL, PRIMARY KEY (target, object_hash, version),"
+        f" KEY (loaded_at)) {_TABLE}"
+    )
+
+
+def create_state(database: str) -> str:
+    """One row a target: what one writer at a time locks, and where replication stands (a JSON document)."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {qualified(database, STATE)} (target VARCHAR(64) NOT NULL PRIMARY KEY,"
+        f" position LONGTEXT NULL, changed_at DATETIME(6) NOT NULL) {_TABLE}"
+    )
+
+
+def create_tombstones(target: Target) -> str:
+    """Removed keys and the versions that removed them: what a late record of such a key is compared with."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {target.tombstones} ({KEY} BINARY(32) NOT NULL PRIMARY KEY,"
+        f" {SEQUENCE} {SEQUENCE_TYPE} NOT NULL, removed_at DATETIME(6) NOT NULL, KEY (removed_at)) {_TABLE}"
+    )
+
+
+def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool = False) -> str:
+    """The target itself. `indexed`: parts of an index for looking items up by their own key, as SQL."""
+    parts = [f"{KEY} BINARY(32) NOT NULL PRIMARY KEY"]
+    parts += [f"{SEQUENCE} {SEQUENCE_TYPE} NOT NULL"] if sequenced else []
+    parts += [f"{identifier(column.name)} {column.type} NULL" for column in target.columns]
+    parts += [f"KEY ({', '.join(indexed)})"] if indexed else []
+    return f"CREATE TABLE IF NOT EXISTS {target.name} ({', '.join(parts)}) {_TABLE}"
+
+
+def alter_target(
+    target: Target, added: Sequence[SqlColumn], changed: Sequence[SqlColumn], dropped: Sequence[str] = ()
+) -> str:
+    """Add columns, change the types of others, and drop some."""
+    parts = [f"ADD COLUMN {identifier(column.name)} {column.type} NULL" for column in added]
+    parts += [f"MODIFY COLUMN {identifier(column.name)} {column.type} NULL" for column in changed]
+    parts += [f"DROP COLUMN {identifier(name)}" for name in dropped]
+    return f"ALTER TABLE {target.name} {', '.join(parts)}"
+
+
+# --- files into staging
+
+
+def create_staging(target: Target, flags: Sequence[SqlColumn]) -> str:
+    """The staging table of this session: `_record` counts the file's records from 1, `flags` come before the columns."""
+    parts = [f"{RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", f"{KEY} BINARY(32) NULL"]
+    parts += [f"{identifier(column.name)} {column.type} NULL" for column in (*flags, *target.columns)]
+    parts += [f"{MALFORMED} BOOLEAN NULL", f"KEY ({KEY})"]
+    return f"CREATE TEMPORARY TABLE {qualified(target.database, STAGING)} ({', '.join(parts)}) {_TABLE}"
+
+
+def drop_staging(target: Target) -> str:
+    """Drop the staging table of this session."""
+    return f"DROP TEMPORARY TABLE IF EXISTS {qualified(target.database, STAGING)}"
+
+
+CHANGE_FLAGS: Final = (SqlColumn(EVENT, "VARCHAR(16)"), SqlColumn(SEQUENCE, SEQUENCE_TYPE))
+"""The leading fields of a file of changes (`core.csvrows`)."""
+
+ROW_FLAGS: Final = (SqlColumn(GONE, "BOOLEAN"),)
+"""The leading field, after `_key`, of a file that replication writes."""
+
+
+def from_s3(uri: str, region: str) -> str:
+    """Where Aurora reads a file itself: `s3://bucket/key` in a Region."""
+    return f"FROM S3 FILE {literal(f's3-{region}://' + uri.removeprefix('s3://'))}"
+
+
+def from_client(path: str) -> str:
+    """A file that the client sends."""
+    return f"LOCAL INFILE {literal(path)}"
+
+
+def load_changes(target: Target, source: str) -> str:
+    """A file of changes into staging; `_key` is made of the key's columns. `source`: `from_s3` or `from_client`."""
+    return _load(target, source, CHANGE_FLAGS, target.key)
+
+
+def load_rows(target: Target, source: str) -> str:
+    """A file of whole rows into staging: `_key` in hexadecimal, `_gone`, then the columns."""
+    return _load(target, source, (SqlColumn(KEY, ""), *ROW_FLAGS), ())
+
+
+def _load(target: Target, source: str, leading: Sequence[SqlColumn], key: Sequence[str]) -> str:
+    """Fields go to their columns, so that a record with too few of them is a fault; those of the key to variables, as
+    its text is hashed before a column's type has touched it."""
+    fields, sets, doubts = [], [], []
+    places: dict[str, str] = {}
+    for number, column in enumerate((*leading, *target.columns)):
+        name = identifier(column.name)
+        held = column.name in key or column.name == KEY
+        place = places[column.name] = f"@f{number}" if held else name
+        fields.append(place)
+        if column.name == KEY:
+            sets.append(f"{name} = UNHEX({place})")
+        elif column.is_binary:
+            doubts.append(f"({place} IS NOT NULL AND NOT {_is_base64(place)})")
+            sets.append(f"{name} = IF({_is_base64(place)}, FROM_BASE64({place}), NULL)")
+        elif held:
+            sets.append(f"{name} = {place}")
+    if key:
+        sets.insert(0, f"{KEY} = {key_sql([places[name] for name in key])}")
+    sets.insert(0, f"{MALFORMED} = {' OR '.join(doubts) or 'FALSE'}")
+    staging = qualified(target.database, STAGING)
+    return f"LOAD DATA {source} INTO TABLE {staging} {_CSV} ({', '.join(fields)}) SET {', '.join(sets)}"
+
+
+def _is_base64(place: str) -> str:
+    """SQL of whether a text is base64: MariaDB stops without a place at one that is not, MySQL makes it NULL."""
+    return f"({place} REGEXP '^[A-Za-z0-9+/]*={{0,2}}$' AND OCTET_LENGTH({place}) % 4 = 0)"
+
+
+def key_sql(values: Sequence[str]) -> str:
+    """SQL of `_key` from the texts of the key's values: SHA-256 of each one's length in bytes, ':' and itself."""
+    texts = ", ".join(f"OCTET_LENGTH({value}), ':', {value}" for value in values)
+    return f"UNHEX(SHA2(CONCAT({texts}), 256))"
+
+
+# --- staging into the target
+
+
+def unusable_change(target: Target, events: Sequence[str]) -> str:
+    """The first staged record that has no key, no version, an unknown event or malformed base64: its number, and why."""
+    known = ", ".join(literal(event) for event in events)
+    why = (
+        f"CASE WHEN {EVENT} IS NULL OR {EVENT} NOT IN ({known}) THEN 'event' WHEN {SEQUENCE} IS NULL THEN 'sequence'"
+        f" WHEN {KEY} IS NULL THEN 'key' WHEN {MALFORMED} THEN 'base64' END"
+    )
+    staging = qualified(target.database, STAGING)
+    return f"SELECT {RECORD}, {why} AS why FROM {staging} HAVING why IS NOT NULL ORDER BY {RECORD} LIMIT 1"
+
+
+def bury(target: Target, removals: Sequence[str]) -> str:
+    """Tombstones of the staged removals; of two of one key the later stays."""
+    staging = qualified(target.database, STAGING)
+    events = ", ".join(literal(event) for event in removals)
+    return (
+        f"INSERT INTO {target.tombstones} ({KEY}, {SEQUENCE}, removed_at) SELECT s.{KEY}, s.{SEQUENCE}, UTC_TIMESTAMP(6)"
+        f" FROM {staging} s WHERE s.{EVENT} IN ({events}) ORDER BY s.{KEY}"
+        f" ON DUPLICATE KEY UPDATE removed_at = IF(VALUES({SEQUENCE}) > {target.tombstones}.{SEQUENCE},"
+        f" VALUES(removed_at), {target.tombstones}.removed_at),"
+        f" {SEQUENCE} = GREATEST({target.tombstones}.{SEQUENCE}, VALUES({SEQUENCE}))"
+    )
+
+
+def upsert_changes(target: Target, removals: Sequence[str]) -> str:
+    """Staged images that are later than their key's tombstone and row; the guard is assigned last, as it reads itself."""
+    staging, t = qualified(target.database, STAGING), target.name
+    events = ", ".join(literal(event) for event in removals)
+    names = [identifier(column.name) for column in target.columns]
+    columns = ", ".join([KEY, SEQUENCE, *names])
+    picked = ", ".join(f"s.{name}" for name in (KEY, SEQUENCE, *names))
+    later = f"VALUES({SEQUENCE}) > {t}.{SEQUENCE}"
+    sets = [f"{name} = IF({later}, VALUES({name}), {t}.{name})" for name in names]
+    sets.append(f"{SEQUENCE} = GREATEST({t}.{SEQUENCE}, VALUES({SEQUENCE}))")
+    return (
+        f"INSERT INTO {t} ({columns}) SELECT {picked} FROM {staging} s LEFT JOIN {target.tombstones} d"
+        f" ON d.{KEY} = s.{KEY} WHERE s.{EVENT} NOT IN ({events}) AND (d.{SEQUENCE} IS NULL"
+        f" OR s.{SEQUENCE} > d.{SEQUENCE}) ORDER BY s.{KEY}, s.{RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
+    )
+
+
+def remove_buried(target: Target) -> str:
+    """Rows of staged keys that their tombstone is not older than."""
+    staging, t = qualified(target.database, STAGING), target.name
+    return (
+        f"DELETE t FROM {t} t JOIN {target.tombstones} d ON d.{KEY} = t.{KEY} AND d.{SEQUENCE} >= t.{SEQUENCE}"
+        f" JOIN {staging} s ON s.{KEY} = t.{KEY}"
+    )
+
+
+def upsert_rows(target: Target) -> str:
+    """Staged rows as they are."""
+    staging = qualified(target.database, STAGING)
+    names = [identifier(column.name) for column in target.columns]
+    columns = ", ".join([KEY, *names])
+    picked = ", ".join(f"s.{name}" for name in (KEY, *names))
+    sets = ", ".join(f"{name} = VALUES({name})" for name in (KEY, *names))
+    return (
+        f"INSERT INTO {target.name} ({columns}) SELECT {picked} FROM {staging} s WHERE NOT s.{GONE} ORDER BY s.{KEY}"
+        f" ON DUPLICATE KEY UPDATE {sets}"
+    )
+
+
+def remove_gone(target: Target) -> str:
+    """Rows whose staged key is gone."""
+    staging = qualified(target.database, STAGING)
+    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{GONE}"
+
+
+def count_gone(target: Target) -> str:
+    """How many staged keys are gone."""
+    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {GONE}"
+
+
+def remove_unstaged(target: Target) -> str:
+    """Rows whose key is not staged: after a whole table was staged, those that are no more."""
+    staging = qualified(target.database, STAGING)
+    return f"DELETE t FROM {target.name} t LEFT JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{KEY} IS NULL"

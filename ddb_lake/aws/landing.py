@@ -1,0 +1,109 @@
+"""Writing into landing, for what no service of AWS lands for us: whole objects, and one document that is replaced.
+
+Landed objects are written once, under names that are never used again. The document is replaced only if it is the one
+that was read before (compare and swap): in S3 by a conditional put, in a folder under a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ddb_lake.aws.objects import ObjectStore, join, local_path, split_s3
+from ddb_lake.errors import CommitConflict
+
+_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+
+
+class Landing:
+    """The objects below one folder or prefix `uri`. Names are relative to it."""
+
+    def __init__(self, objects: ObjectStore, uri: str) -> None:
+        self._objects = objects
+        self.uri = uri
+
+    def put(self, name: str, data: bytes) -> str:
+        """Write a new object whole; gives its URI. Nobody sees a part of it, and it is there when this returns."""
+        uri = join(self.uri, name)
+        if uri.startswith("s3://"):
+            bucket, key = split_s3(uri)
+            self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data)
+        else:
+            _replace(local_path(uri), data)
+        return uri
+
+    def load(self, name: str) -> tuple[bytes | None, str | None]:
+        """A document and its version; None and None if there is none."""
+        uri = join(self.uri, name)
+        if not uri.startswith("s3://"):
+            path = local_path(uri)
+            data = path.read_bytes() if path.is_file() else None
+            return data, None if data is None else _version(data)
+        bucket, key = split_s3(uri)
+        try:
+            answer = self._objects.s3.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _code(error) in ("NoSuchKey", "404"):
+                return None, None
+            raise
+        return answer["Body"].read(), answer["ETag"]
+
+    def replace(self, name: str, data: bytes, version: str | None) -> str:
+        """Replace the document if it still is at `version` (None: if there is none); gives its new version.
+
+        Raises CommitConflict if it is not. After a lost answer it may be raised although the document was replaced:
+        load it again, it says which.
+        """
+        uri = join(self.uri, name)
+        if not uri.startswith("s3://"):
+            path = local_path(uri)
+            with _locked(path.with_name(".lock")):
+                if self.load(name)[1] != version:
+                    raise CommitConflict(f"{uri}: another reader replaced it first; read it again")
+                _replace(path, data)
+            return _version(data)
+        bucket, key = split_s3(uri)
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            answer = self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+        except ClientError as error:
+            if _code(error) in _CONFLICTS or (version is not None and _code(error) in ("NoSuchKey", "404")):
+                raise CommitConflict(f"{uri}: another reader replaced it first; read it again") from error
+            raise
+        etag: str = answer["ETag"]
+        return etag
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole and durably: under a hidden name, which no listing shows, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{uuid.uuid4().hex}")
+    with hidden.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

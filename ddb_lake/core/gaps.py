@@ -1,0 +1,175 @@
+"""Gaps: stretches of time of which change records may have been lost, and how they are mended.
+
+A gap is half-open: `from_us` inclusive, `to_us` exclusive, UTC microseconds. It is mended by something that asserts
+the state of every key that changed in it: an incremental export of the stretch, or a full export taken after it.
+Whatever was mended once stays mended: a detector that looks at the same stretch again opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal, TypeAlias
+
+GapKind: TypeAlias = Literal["stream_off", "stream_changed", "precision_changed", "too_large", "trimmed", "lost"]
+"""Why records may be missing.
+
+stream_off: the table's stream was disabled or not active. stream_changed: its ARN is another one than before.
+precision_changed: the unit of its times changed. too_large: records over the Kinesis limit were skipped.
+trimmed: DynamoDB Streams dropped records older than 24 hours before they were read. lost: any other reason.
+"""
+
+ALWAYS_US: Final = -(1 << 62)
+"""Earlier than any instant: the beginning of what a full export mends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One stretch. `reason`: a sentence for people, without item values. `repaired_by`: an export's id, None if open."""
+
+    kind: GapKind
+    from_us: int
+    to_us: int
+    reason: str
+    detected_us: int
+    repaired_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.from_us >= self.to_us:
+            raise ValueError("a gap ends after it begins")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has mended it."""
+        return self.repaired_by is None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document from which `from_json` gives an equal gap."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Gap:
+        """The inverse of `to_json`."""
+        return cls(**document)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How the source's stream looked at `seen_us`. `stream`: its ARN, None without one; `status`: ACTIVE if it runs.
+
+    `failures_us`: until when (exclusive) the counts of records that could not be replicated were looked at.
+    """
+
+    stream: str | None
+    status: str
+    precision: str | None
+    seen_us: int
+    failures_us: int | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether changes are being captured."""
+        return self.stream is not None and self.status in ("ACTIVE", "UPDATING")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document from which `from_json` gives an equal observation."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Observation:
+        """The inverse of `to_json`."""
+        return cls(**document)
+
+
+def gap_between(before: Observation, after: Observation) -> Gap | None:
+    """What two observations of one table's stream say about the time between them; None: that it ran.
+
+    A stream that is off now was on until `before` at the latest known; one that has come back as another ARN began at
+    some instant between the two.
+    """
+    if before.stream is None and after.stream is None:
+        return None  # there never was one to miss
+    stretch = before.seen_us, after.seen_us + 1
+    if not after.is_running:
+        return Gap("stream_off", *stretch, f"the stream of changes is {after.status}", after.seen_us)
+    if not before.is_running:
+        return Gap("stream_off", *stretch, f"the stream of changes was {before.status}", after.seen_us)
+    if before.stream != after.stream:
+        return Gap("stream_changed", *stretch, "the stream of changes is another one than before", after.seen_us)
+    if before.precision != after.precision:
+        reason = f"the precision of times went from {before.precision} to {after.precision}"
+        return Gap("precision_changed", *stretch, reason, after.seen_us)
+    return None
+
+
+def add_gap(gaps: Iterable[Gap], found: Gap) -> tuple[Gap, ...]:
+    """`gaps` with `found` in them, but for what of it is mended already.
+
+    Open gaps of one kind that overlap or touch become one, with the earliest detection and the newest reason, so that
+    a detector may report a growing stretch as often as it likes. Adding the same gap twice changes nothing.
+    """
+    held = tuple(gaps)
+    repaired = [(g.from_us, g.to_us) for g in held if not g.is_open]
+    pieces = [replace(found, from_us=low, to_us=high) for low, high in _without((found.from_us, found.to_us), repaired)]
+    for piece in pieces:
+        held = _merged(held, piece)
+    return _sorted(held)
+
+
+def close_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
+    """`gaps` after [from_us, to_us) was mended: open gaps inside are closed, those that reach beyond are cut."""
+    kept: list[Gap] = []
+    for gap in gaps:
+        low, high = max(gap.from_us, from_us), min(gap.to_us, to_us)
+        if not gap.is_open or low >= high:
+            kept.append(gap)
+            continue
+        kept.append(replace(gap, from_us=low, to_us=high, repaired_by=repaired_by))
+        kept += [
+            replace(gap, from_us=left, to_us=right) for left, right in _without((gap.from_us, gap.to_us), [(low, high)])
+        ]
+    return _sorted(kept)
+
+
+def stretches(gaps: Iterable[Gap], margin_us: int = 0) -> list[tuple[int, int]]:
+    """The open stretches of all kinds, each with `margin_us` on both sides, united where they overlap or touch."""
+    united: list[tuple[int, int]] = []
+    for low, high in sorted((g.from_us - margin_us, g.to_us + margin_us) for g in gaps if g.is_open):
+        if united and low <= united[-1][1]:
+            united[-1] = (united[-1][0], max(high, united[-1][1]))
+        else:
+            united.append((low, high))
+    return united
+
+
+def _merged(gaps: tuple[Gap, ...], found: Gap) -> tuple[Gap, ...]:
+    near = [
+        g for g in gaps if g.is_open and g.kind == found.kind and g.from_us <= found.to_us and found.from_us <= g.to_us
+    ]
+    if any(g.from_us <= found.from_us and found.to_us <= g.to_us for g in near):
+        return gaps
+    whole = replace(
+        found,
+        from_us=min(g.from_us for g in [found, *near]),
+        to_us=max(g.to_us for g in [found, *near]),
+        detected_us=min(g.detected_us for g in [found, *near]),
+    )
+    return (*(g for g in gaps if g not in near), whole)
+
+
+def _without(stretch: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of a stretch that no stretch of `taken` covers."""
+    left, low = [], stretch[0]
+    for begin, end in sorted(taken):
+        if end <= low or begin >= stretch[1]:
+            continue
+        if begin > low:
+            left.append((low, begin))
+        low = max(low, end)
+    if low < stretch[1]:
+        left.append((low, stretch[1]))
+    return left
+
+
+def _sorted(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    return tuple(sorted(gaps, key=lambda g: (g.from_us, g.to_us, g.kind, g.repaired_by or "", g.detected_us, g.reason)))

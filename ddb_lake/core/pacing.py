@@ -1,0 +1,37 @@
+"""A rate of consumption that is kept on average: how long to wait before the next request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+READ_UNIT_BYTES = 4096
+WRITE_UNIT_BYTES = 1024
+
+
+@dataclass(slots=True)
+class Pace:
+    """At most `per_second` units a second, counted from the first request; None: no limit.
+
+    What was not used while idle is not saved up beyond one second's worth.
+    """
+
+    per_second: float | None
+    _ready_at: float | None = None
+
+    def wait_s(self, now: float) -> float:
+        """Seconds to wait before the next request may start. `now`: seconds of any clock that does not go back."""
+        if self.per_second is None or self._ready_at is None:
+            return 0.0
+        return max(0.0, self._ready_at - now)
+
+    def spent(self, units: float, now: float) -> None:
+        """Units that the request which ended at `now` took."""
+        if self.per_second is None:
+            return
+        start = now - 1.0 if self._ready_at is None else max(self._ready_at, now - 1.0)
+        self._ready_at = start + units / self.per_second
+
+
+def read_units(size_bytes: float, items: int = 1) -> int:
+    """Read units of strongly consistent reads of `items` items of `size_bytes` on average."""
+    return items * max(1, -(-int(size_bytes) // READ_UNIT_BYTES))

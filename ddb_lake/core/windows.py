@@ -1,0 +1,154 @@
+"""Windows of incremental exports: which stretch of time is to be exported next. Pure.
+
+Times are whole seconds since the epoch (UTC); a window's start is inclusive, its end exclusive, as DynamoDB has it.
+What is due follows from the windows that are there, never from a cursor, and where the next one begins follows from
+them alone: so a crash repeats none and skips none, and of two planners that see the same one only starts it
+(`token` is the same for both).
+
+An item that is inserted and removed within a window is not in its export. So a window must not begin before the full
+export it follows: the full export may have such an item, and nothing would ever remove it. For the same reason the
+chain that follows a full export is exact: each window begins where the one before it ended. Other windows beside the
+chain do no harm if they end where a window of the chain does: then both say the same of that instant.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+SHORTEST_S = 15 * 60
+LONGEST_S = 24 * 3600
+"""What DynamoDB takes as an incremental export's window."""
+
+KEPT_S = 90 * 24 * 3600
+"""Windows are remembered one by one for this long before the newest; where older ones met is forgotten."""
+
+_TOKENS = uuid.UUID("0f5d2c0a-8a1e-5d0b-9d3c-6a1f5b7e2c44")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A stretch of time: `from_s` inclusive, `to_s` exclusive, `from_s` before `to_s`."""
+
+    from_s: int
+    to_s: int
+
+    @property
+    def seconds(self) -> int:
+        """Its length."""
+        return self.to_s - self.from_s
+
+
+def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """The same stretches of time, in order, none touching another."""
+    found: list[Window] = []
+    for window in sorted(windows):
+        if found and window.from_s <= found[-1].to_s:
+            found[-1] = Window(found[-1].from_s, max(found[-1].to_s, window.to_s))
+        else:
+            found.append(window)
+    return tuple(found)
+
+
+def remembered(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """What is kept of windows: each of the last `KEPT_S` once, in order, and of older ones what they cover."""
+    distinct = set(windows)
+    since_s = _kept_since_s(distinct)
+    old = {window for window in distinct if window.to_s <= since_s}
+    return tuple(sorted({*merged(old), *(distinct - old)}))
+
+
+def _kept_since_s(windows: Iterable[Window]) -> int:
+    return max((window.to_s for window in windows), default=0) - KEPT_S
+
+
+def packed(windows: Sequence[Window]) -> list[list[int]]:
+    """Windows as runs of [start, length, how many follow each other]: mostly one run."""
+    runs: list[list[int]] = []
+    for window in windows:
+        if runs and window.seconds == runs[-1][1] and window.from_s == runs[-1][0] + runs[-1][1] * runs[-1][2]:
+            runs[-1][2] += 1
+        else:
+            runs.append([window.from_s, window.seconds, 1])
+    return runs
+
+
+def unpacked(runs: Iterable[Sequence[int]]) -> tuple[Window, ...]:
+    """The inverse of `packed`."""
+    return tuple(
+        Window(from_s + length_s * number, from_s + length_s * (number + 1))
+        for from_s, length_s, count in runs
+        for number in range(count)
+    )
+
+
+def chain_end(base_s: int, windows: Sequence[Window]) -> int:
+    """Until when (exclusive) windows follow a full export taken at `base_s`, each beginning where one before it ended.
+
+    Of windows that are no longer remembered one by one, it is enough that they cover the time.
+    """
+    since_s = _kept_since_s(windows)
+    end_s = base_s
+    if base_s < since_s:
+        old = merged(window for window in windows if window.to_s <= since_s)
+        end_s = next((window.to_s for window in old if window.from_s <= base_s < window.to_s), base_s)
+    following: dict[int, int] = {}
+    for window in windows:
+        following[window.from_s] = max(window.to_s, following.get(window.from_s, 0))
+    while end_s in following:
+        end_s = following[end_s]
+    return end_s
+
+
+def due_windows(base_s: int, until_s: int, every_s: int, taken: Iterable[Window]) -> Iterator[Window]:
+    """The windows to start now: with `taken` they follow the full export at `base_s` without a gap.
+
+    Each is `every_s` long, or after a pause a multiple of it, up to a day. What is left before `until_s` is shorter
+    than `every_s`. Where the chain is broken, because a full export was taken in the middle of a window or a window
+    is missing, one is added that begins there and ends where a later one does.
+
+    Args:
+        until_s: the latest end of a window.
+        every_s: from `SHORTEST_S` to `LONGEST_S`.
+        taken: windows that are loaded, exported or being exported.
+    """
+    held = list(taken)
+    while True:
+        end_s = chain_end(base_s, held)
+        last_s = max([base_s, *(window.to_s for window in held)])
+        ends = [window.to_s for window in held if window.to_s - end_s >= SHORTEST_S]
+        if end_s < last_s and ends:
+            found = Window(end_s, min(*ends, end_s + LONGEST_S))
+        else:
+            length_s = min((until_s - last_s) // every_s * every_s, LONGEST_S // every_s * every_s)
+            found = Window(last_s, last_s + length_s)
+        if found.seconds <= 0 or found.to_s > until_s:
+            return
+        held.append(found)
+        yield found
+
+
+def split(window: Window) -> list[Window]:
+    """Windows that DynamoDB takes and that cover `window`: a long one in equal parts, a short one with a later end.
+
+    None begins earlier: what was inserted before and removed in the window would be missed.
+    """
+    parts = -(-window.seconds // LONGEST_S)
+    length_s = max(window.seconds, SHORTEST_S)
+    edges = [window.from_s + length_s * part // parts for part in range(parts + 1)]
+    return [Window(from_s, to_s) for from_s, to_s in zip(edges, edges[1:], strict=False)]
+
+
+def token(table: str, place: str, start: str, attempt: int) -> str:
+    """The ClientToken of an export, 36 characters.
+
+    DynamoDB gives the same export for the same token for eight hours, and refuses the token with other parameters.
+    A token of the window's start alone therefore lets only one window begin there, whatever its end.
+
+    Args:
+        place: bucket and prefix that are exported to.
+        start: what the export is one of: the start of a planned window, or a whole window that was asked for.
+        attempt: how many exports of it have failed.
+    """
+    return str(uuid.uuid5(_TOKENS, "\0".join((table, place, start, str(attempt)))))

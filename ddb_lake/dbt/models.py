@@ -1,0 +1,309 @@
+"""The dbt models of one table, written from the lake's schema of it: pure text, no dbt.
+
+For the table `orders`: the sources, `stg_orders` and `stg_orders_changes` (views), `orders_history` and
+`orders_daily_changes` (incremental), each column documented and typed by contract, with tests from the key; and the
+macro `orders_columns`, which says what the items hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.lake.catalog import glue_name
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, CURRENT_METADATA, EXPIRED_AT, column_doc
+
+MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."
+"""Stands in the first line of each file that may be written again."""
+
+SOURCE = "lake"
+_SCALARS = {
+    "string": "varchar",
+    "json": "varchar",
+    "long": "bigint",
+    "double": "double",
+    "binary": "varbinary",
+    "boolean": "boolean",
+    "timestamp": "timestamp(6)",
+}
+_CHANGE_COLUMNS = (
+    *("record_id", "kind", "event_name", "changed_at", "asserted_at", "new_image", "old_image", "ttl"),
+    *("sequence_number", "stream", "kinesis_sequence", "arrival_hour", "_key_hash", "_batch"),
+)
+"""What the staging model of the changelog keeps of it; `_` goes before each, so that no attribute has its name."""
+
+_RENAMED = {"event_name": "_event", "ttl": "_is_ttl"}
+_HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
+    "_version_id": ("varchar", "Names the version: the id of the change record that began it, or says what else did."),
+    "_valid_from": ("timestamp(6)", "When the version began (UTC, inclusive); null if before the first record of the item."),
+    "_valid_to": ("timestamp(6)", "When the version ended (UTC, exclusive); null while it holds."),
+    "_is_current": ("boolean", "Whether the version holds."),
+    "_started_by": ("varchar", "insert, update, export (an export has it and no change record says why) or unknown."),
+    "_ended_by": ("varchar", "update, delete (by a user), ttl (by Time to Live) or export; null while it holds."),
+    "_changes": ("bigint", "Change records of the instant in which it began; the last of them is the version."),
+    "_item": ("varchar", "The item, DynamoDB JSON; null if it is known from an export only."),
+    "_key_hash": ("bigint", "Hash of the primary key."),
+    "_through_batch": ("bigint", "Commit of the changelog up to which the version was told."),
+    "_base_at": ("timestamp(6)", "The newest export when the version was told (UTC)."),
+}
+_DAILY_COLUMNS: dict[str, tuple[str, str]] = {
+    "change_day": ("date", "Day of the changes (UTC)."),
+    "inserts": ("bigint", "Items inserted."),
+    "updates": ("bigint", "Items modified."),
+    "user_deletes": ("bigint", "Items deleted by a user."),
+    "ttl_deletes": ("bigint", "Items deleted by Time to Live."),
+    "items": ("bigint", "Different items changed."),
+    "_through_batch": ("bigint", "Commit of the changelog up to which the day is counted."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableModels:
+    """What the models of a table are written from. `keep_expired`: the lake keeps what Time to Live removed."""
+
+    table: str
+    schema: TableSchema
+    margin_s: int = 300
+    keep_expired: bool = False
+
+    @property
+    def name(self) -> str:
+        """The table's name in models: lower case, digits and underscores."""
+        return glue_name(self.table)
+
+    @property
+    def keys(self) -> list[Column]:
+        """The columns of the key attributes."""
+        found = [self.schema.column((name,)) for name in self.schema.key]
+        return [column for column in found if column is not None]
+
+    def files(self) -> dict[str, str]:
+        """Path below the project to text, for each file."""
+        name = self.name
+        return {
+            f"macros/tables/{name}.sql": self._macro(),
+            f"models/staging/{name}/stg_{name}.sql": self._staging(),
+            f"models/staging/{name}/stg_{name}_changes.sql": self._staging_changes(),
+            f"models/staging/{name}/_stg_{name}.yml": self._staging_properties(),
+            f"models/history/{name}/{name}_history.sql": self._history(),
+            f"models/history/{name}/{name}_daily_changes.sql": self._daily_changes(),
+            f"models/history/{name}/_{name}_history.yml": self._history_properties(),
+        }
+
+    # --- SQL
+
+    def _macro(self) -> str:
+        rows = [
+            f"    {{'name': {_text(c.name)}, 'tag': {_text(c.tag)}, 'type': {_text(c.type)}, 'path': [{', '.join(map(_text, c.path))}]}}"
+            for c in self.schema.columns
+        ]
+        return (
+            f"{{#- {MARK}\n    The columns of `{_plain(self.table)}`: name, DynamoDB type, type, path of the attribute. -#}}\n"
+            f"{{% macro {self.name}_columns() %}}{{{{ return([\n" + ",\n".join(rows) + "\n]) }}{% endmacro %}\n"
+        )
+
+    def _staging(self) -> str:
+        columns = [_quote(c.name) for c in self.schema.columns]
+        columns += [name for name in CURRENT_METADATA if name != "_expired_at"]
+        where = "\nwhere _expired_at is null" if self.keep_expired else ""
+        return f"-- {MARK}\nselect\n    {_list(columns)}\nfrom {{{{ source('{SOURCE}', '{self.name}') }}}}{where}\n"
+
+    def _staging_changes(self) -> str:
+        columns = [f"{name} as {_change_name(name)}" if _change_name(name) != name else name for name in _CHANGE_COLUMNS]
+        return (
+            f"-- {MARK}\nselect\n    {_list(columns)},"
+            + "".join(f"\n    {{{{ item_column({_reference(self.name, c, self.schema)}, 'keys') }}}} as {_quote(c.name)}," for c in self.keys)
+            + f"\n    {{{{- item_columns({self.name}_columns()[{len(self.keys)}:], 'new_image') }}}}"
+            f"\nfrom {{{{ source('{SOURCE}', '{self.name}_changes') }}}}\n"
+        )
+
+    def _history(self) -> str:
+        current, changes = f"ref('stg_{self.name}')", f"ref('stg_{self.name}_changes')"
+        keys = ", ".join(_text(c.name) for c in self.keys)
+        return (
+            f"-- {MARK}\n"
+            + _incremental(f"forget_touched_items({changes}, {current})")
+            + f"{{{{ item_history({changes}, {current}, [{keys}], {self.name}_columns(), margin_s={self.margin_s}) }}}}\n"
+        )
+
+    def _daily_changes(self) -> str:
+        changes = f"ref('stg_{self.name}_changes')"
+        return (
+            f"-- {MARK}\n" + _incremental(f"forget_touched_days({changes})") + f"{{{{ item_daily_changes({changes}) }}}}\n"
+        )
+
+    # --- properties
+
+    def _staging_properties(self) -> str:
+        shown = _plain(self.table)
+        own = [_property(c) for c in self.schema.columns]
+        kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
+        change = [
+            _column(_change_name(name), _SCALARS[CHANGES_COLUMNS[name][0]], CHANGES_COLUMNS[name][1])
+            for name in _CHANGE_COLUMNS
+        ]
+        _test(change, "_record_id", "unique", "not_null")
+        for key in self.keys:
+            _test(own, key.name, "not_null")
+        after = [_property(c, "After the change; null when removed. ") for c in self.schema.columns[len(self.keys) :]]
+        keys = [_property(c) for c in self.keys]
+        for key in self.keys:
+            _test(keys, key.name, "not_null")
+        models = [
+            {
+                "name": f"stg_{self.name}",
+                "description": f"The living items of the DynamoDB table `{shown}`, one row each, in typed columns.",
+                "config": _CONTRACT,
+                "data_tests": [_unique(self.keys)],
+                "columns": own + kept,
+            },
+            {
+                "name": f"stg_{self.name}_changes",
+                "description": f"Every distinct change record of `{shown}` once, with the item after the change in columns.",
+                "config": _CONTRACT,
+                "columns": change + keys + after,
+            },
+        ]
+        return _document({"sources": [self._sources()], "models": models})
+
+    def _sources(self) -> dict[str, Any]:
+        shown = _plain(self.table)
+        current = [_column(c.name, None, column_doc(c)) for c in self.schema.columns]
+        metadata = CURRENT_METADATA | (EXPIRED_AT if self.keep_expired else {})
+        current += [_column(name, None, doc) for name, (_, doc) in metadata.items()]
+        return {
+            "name": SOURCE,
+            "description": "The lake's Iceberg tables, as ddb_lake keeps them.",
+            "database": "{{ 'lake' if target.type == 'duckdb' else target.database }}",
+            "schema": "{{ var('lake_namespace', 'ddb_lake') }}",
+            "tables": [
+                {
+                    "name": self.name,
+                    "description": f"The living items of `{shown}`.",
+                    "config": {"meta": _asset(self.table, "current")},
+                    "columns": current,
+                },
+                {
+                    "name": f"{self.name}_changes",
+                    "description": f"The changelog of `{shown}`: every distinct change record once.",
+                    "config": {"meta": _asset(self.table, "changes")},
+                    "columns": [_column(name, None, doc) for name, (_, doc) in CHANGES_COLUMNS.items()],
+                },
+            ],
+        }
+
+    def _history_properties(self) -> str:
+        shown = _plain(self.table)
+        own = [_property(c) for c in self.schema.columns]
+        keys = [c.name for c in self.keys]
+        for key in keys:
+            _test(own, key, "not_null")
+        kept = [_column(name, kind, doc) for name, (kind, doc) in _HISTORY_COLUMNS.items()]
+        _test(kept, "_version_id", "unique", "not_null")
+        _values(kept, "_started_by", "insert", "update", "export", "unknown")
+        _values(kept, "_ended_by", "update", "delete", "ttl", "export")
+        daily = [_column(name, kind, doc) for name, (kind, doc) in _DAILY_COLUMNS.items()]
+        _test(daily, "change_day", "unique", "not_null")
+        same = {"other": f"ref('stg_{self.name}')", "columns": f"{{{{ {self.name}_columns() }}}}"}
+        models = [
+            {
+                "name": f"{self.name}_history",
+                "description": f"The history of the items of `{shown}` (slowly changing dimension, type 2): one row for"
+                " each image an item had, with the interval in which it had it. Where an item was deleted there is none.",
+                "config": _CONTRACT,
+                "data_tests": [
+                    {"intervals_disjoint": {"arguments": {"key": keys}}},
+                    {"same_items": {"arguments": same, "config": {"severity": "warn"}}},
+                ],
+                "columns": own + kept,
+            },
+            {
+                "name": f"{self.name}_daily_changes",
+                "description": f"The change records of `{shown}` by day (UTC); lines of incremental exports do not count.",
+                "config": _CONTRACT,
+                "columns": daily,
+            },
+        ]
+        return _document({"models": models})
+
+
+_CONTRACT = {"contract": {"enforced": True}}
+
+
+def _asset(table: str, stage: str) -> dict[str, Any]:
+    """Which of Dagster's assets a source is: for our component, and for dagster-dbt's own."""
+    return {"ddb_lake": {"table": table, "stage": stage}, "dagster": {"asset_key": [stage, table]}}
+
+
+def data_type(column_type: str) -> str:
+    """A column type as a model's contract says it, in both engines."""
+    if column_type.startswith("list<"):
+        inner = data_type(column_type[5:-1])
+        return f"{{{{ '{inner}[]' if target.type == 'duckdb' else 'array({inner})' }}}}"
+    return _SCALARS.get(column_type, column_type)
+
+
+def _property(column: Column, before: str = "") -> dict[str, Any]:
+    return _column(column.name, data_type(column.type), f"{before}Attribute {column_doc(column)}", quote=True)
+
+
+def _column(name: str, kind: str | None, description: str, quote: bool = False) -> dict[str, Any]:
+    typed = {"data_type": kind} if kind else {}
+    return {"name": name, **typed, **({"quote": True} if quote else {}), "description": _plain(description)}
+
+
+def _test(columns: list[dict[str, Any]], name: str, *tests: Any) -> None:
+    column = next(c for c in columns if c["name"] == name)
+    column["data_tests"] = [*column.get("data_tests", []), *tests]
+
+
+def _values(columns: list[dict[str, Any]], name: str, *values: str) -> None:
+    _test(columns, name, {"accepted_values": {"arguments": {"values": list(values)}}})
+
+
+def _unique(keys: list[Column]) -> dict[str, Any]:
+    return {"unique_together": {"arguments": {"columns": [c.name for c in keys]}}}
+
+
+def _incremental(hook: str) -> str:
+    return (
+        "{{ config(\n    materialized='incremental',\n    incremental_strategy='append',\n"
+        "    on_schema_change='append_new_columns',\n"
+        f'    pre_hook="{{{{ {hook} }}}}"\n) }}}}\n'
+    )
+
+
+def _reference(table: str, column: Column, schema: TableSchema) -> str:
+    return f"{table}_columns()[{schema.columns.index(column)}]"
+
+
+def _change_name(name: str) -> str:
+    return _RENAMED.get(name) or (name if name.startswith("_") else f"_{name}")
+
+
+def _list(columns: list[str]) -> str:
+    return ",\n    ".join(columns)
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    """A Jinja string. Braces are spelled so that Jinja does not end there."""
+    return json.dumps(text).replace("{", "\\x7b").replace("}", "\\x7d").replace("%", "\\x25").replace("#", "\\x23")
+
+
+def _plain(text: str) -> str:
+    """Text that Jinja leaves as it is."""
+    return re.sub(r"\{(?=[{%#])", "{ ", text).replace("}}", "} }")
+
+
+def _document(content: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump({"version": 2, **content}, sort_keys=False, allow_unicode=True, width=120)
+    return f"# {MARK}\n{text}"

@@ -1,0 +1,118 @@
+"""`python -m ddb_lake.infra`: synthesise, check and write plain templates. Nothing is deployed, nothing downloaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from ddb_lake.config import load_settings
+from ddb_lake.errors import CheckFailed, DdbLakeError
+from ddb_lake.infra.checking import checkov_outcome, compare
+from ddb_lake.infra.config import load_infra
+from ddb_lake.infra.plan import Plan, make_plan
+
+_EXAMPLE = Path(__file__).with_name("example.yaml")
+_config = click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), default=_EXAMPLE, help="The deployment's file."
+)
+_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to write.")
+
+
+@click.group()
+def main() -> None:
+    """Infrastructure of a lake."""
+
+
+@main.command()
+@_config
+@_out
+@click.option("--explicit", is_flag=True, help="Bind the stacks to the deployment's accounts and Region.")
+@click.option("--record", is_flag=True, hidden=True, help="Report acknowledged findings like all others.")
+def synth(config: Path, out: Path, explicit: bool, record: bool) -> None:
+    """Synthesise every stack and run cdk-nag; findings fail it. `cdk deploy --app DIR` takes it from there."""
+    from ddb_lake.infra.app import build_app
+
+    plan = _plan(config)
+    bound = explicit or plan.settings.explicit_environment
+    app = build_app(plan, out, explicit_environment=bound, record_acknowledgements=record)
+    try:
+        app.synth()
+    except RuntimeError as error:
+        if "ValidationFailed" not in str(error):
+            raise
+        raise CheckFailed(f"cdk-nag has findings, listed above and in {out / 'validation-report.json'}") from error
+
+
+@main.command()
+@_config
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Keep the assemblies here.")
+def check(config: Path, out: Path | None) -> None:
+    """Synthesise with and without an explicit environment, and hold cdk-nag and cfn-lint to the acknowledgements."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = out or Path(scratch)
+        agnostic, explicit = folder / "agnostic", folder / "explicit"
+        command = [sys.executable, "-m", "ddb_lake.infra", "synth", "--config", str(config), "--out"]
+        plain = subprocess.Popen([*command, str(agnostic)])
+        recorded = subprocess.Popen([*command, str(explicit), "--explicit", "--record"], stderr=subprocess.DEVNULL)
+        recorded.wait()
+        if plain.wait() != 0:
+            raise CheckFailed("synthesis without an environment failed, see above")
+        outcome = compare(explicit)
+        for line in outcome.unacknowledged:
+            click.echo(f"not acknowledged: {line}", err=True)
+        for line in outcome.unused:
+            click.echo(f"acknowledged in vain: {line}", err=True)
+        if not outcome.clean:
+            raise CheckFailed("cdk-nag's findings and the acknowledgements differ")
+        click.echo(f"cdk-nag: no findings but {outcome.acknowledged} acknowledged ones, each with its reason")
+        _lint([*agnostic.glob("*.template.json"), *explicit.glob("*.template.json")])
+
+
+@main.command()
+@_config
+@_out
+def templates(config: Path, out: Path) -> None:
+    """Write a plain template for each topology, with the functions' packages and a README of the parameters."""
+    from ddb_lake.infra.templates import write_templates
+
+    written = write_templates(_plan(config), out)
+    _lint([path for path in written if path.suffix == ".json"])
+    click.echo("\n".join(str(path) for path in written))
+
+
+@main.command()
+@click.argument("report", type=click.Path(path_type=Path, exists=True))
+@click.argument("assembly", type=click.Path(path_type=Path, exists=True))
+def checkov(report: Path, assembly: Path) -> None:
+    """Hold checkov's JSON REPORT to the skips in the templates of ASSEMBLY: no failure, no skip in vain."""
+    failed, unused, passed = checkov_outcome(report, assembly)
+    for line in (*failed, *(f"skipped in vain: {line}" for line in unused)):
+        click.echo(line, err=True)
+    if failed or unused:
+        raise CheckFailed("checkov's findings and the skips differ")
+    click.echo(f"checkov: {passed} checks passed, none failed; every skip has its reason")
+
+
+def _plan(config: Path) -> Plan:
+    settings = load_infra(config)
+    return make_plan(settings, load_settings(settings.lake))
+
+
+def _lint(paths: list[Path]) -> None:
+    # W3005: CDK writes out dependencies that references imply already.
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "-i", "W3005", "--", *map(str, paths)]
+    if subprocess.run(command, check=False).returncode:
+        raise CheckFailed("cfn-lint has findings, see above")
+    click.echo(f"cfn-lint: {len(paths)} templates without findings")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DdbLakeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,157 @@
+"""What a deployment adds to a lake's configuration: accounts, sizes, and what exists already and is adopted.
+
+Table names, keys, buckets, prefixes, roles and the catalog's database are those of the lake's own file (`lake`), the one
+that the Dagster component and the command line read. They are not repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from ddb_lake.config import Settings, fill_in
+from ddb_lake.errors import ConfigError
+
+ATTRIBUTE_TYPES = ("S", "N", "B")
+_ACCOUNT = r"[0-9]{12}"
+
+
+class FeedSettings(Settings):
+    """One table's way into the lake; the table itself is described in the lake's configuration."""
+
+    key_types: dict[str, Literal["S", "N", "B"]] = Field(
+        default_factory=dict, description="Types of the key attributes; S where nothing is said."
+    )
+    adopt: bool = Field(False, description="The table exists already and is left as it is.")
+    shards: int = Field(10, ge=0, le=1000, description="Shards of the Kinesis stream; 0: on demand.")
+    retention_hours: int = Field(168, ge=24, le=8760, description="How long the Kinesis stream keeps records.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Aurora's columns in their order, with the JSON Pointer of each; default: the key.",
+    )
+    json_schema: Path | None = Field(None, description="Draft-07 JSON Schema that the table's records have to meet.")
+    schema_attribute: str | None = Field(None, description="The attribute whose JSON text the schema describes.")
+
+
+class DeliverySettings(Settings):
+    """Amazon Data Firehose's buffers and the transformation's mode."""
+
+    buffer_seconds: int = Field(120, ge=0, le=900)
+    buffer_mebibytes: int = Field(1, ge=1, le=128)
+    mode: Literal["envelope", "flatten"] = Field("envelope", description="What the transform function writes.")
+
+
+class AdoptSettings(Settings):
+    """What exists already. What is adopted is used, and never changed or removed."""
+
+    vpc_id: str | None = None
+    private_subnet_ids: tuple[str, ...] = ()
+    availability_zones: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = Field((), description="Buckets of the lake's configuration that exist already.")
+    key_arn: str | None = Field(None, description="KMS key to use in place of a new one.")
+    key_account_arn: str | None = Field(
+        None, description="ARN of the consumer account's key, where the producer's policy shall name it."
+    )
+
+
+class NetworkSettings(Settings):
+    """The VPC without a way to the internet."""
+
+    cidr: str = "10.80.0.0/20"
+    zones: int = Field(2, ge=2, le=3)
+    endpoints: tuple[str, ...] | None = Field(
+        None, description="Interface endpoints, about 0.01 USD per zone and hour each; default: what the stack needs."
+    )
+
+
+class AuroraSettings(Settings):
+    """The Aurora MySQL cluster of `streams_to_aurora`."""
+
+    database: str = Field("ddb_lake", pattern=r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+    user: str = Field("ddb_lake_loader", description="Database user of the loader, authenticated by IAM.")
+    certificates: Path | None = Field(
+        None, description="AWS's bundle of RDS certificates (global-bundle.pem), packaged with the load function."
+    )
+    port: int = Field(13306, ge=1150, le=65535)
+    min_capacity: float = Field(0.5, ge=0.5)
+    max_capacity: float = Field(4, ge=1)
+
+
+class AlarmSettings(Settings):
+    """When somebody is told. The topic's subscribers are added after deployment, where they are known."""
+
+    freshness_minutes: int = Field(15, ge=1, description="Age of the oldest record Firehose has not delivered.")
+    behind_minutes: int = Field(15, ge=1, description="How far a reader of a stream may be behind.")
+
+
+class CatalogStackSettings(Settings):
+    """Options of the `catalog` stack."""
+
+    scan_cutoff_gibibytes: int = Field(100, ge=1, description="Athena ends a query that scans more.")
+    lake_formation: bool = Field(False, description="Register the buckets with Lake Formation.")
+    replica_region: str | None = Field(None, description="Region to replicate the landing bucket into.")
+
+
+class OrchestrationSettings(Settings):
+    """Options of the `orchestration` stack."""
+
+    task_principal: str = Field("ecs-tasks.amazonaws.com", description="The service that runs Dagster's code.")
+    emr: bool = Field(True, description="An EMR Serverless application for tables beyond one machine.")
+    emr_release: str = "emr-7.9.0"
+    emr_max_vcpu: int = Field(64, ge=4)
+
+
+class InfraSettings(Settings):
+    """A deployment of one lake."""
+
+    lake: Path = Field(description="The lake's configuration; relative to this file.")
+    name: str = Field("ddb-lake", pattern=r"[a-z][a-z0-9-]{1,20}", description="First part of every name given.")
+    region: str = "eu-west-1"
+    producer_account: str = Field(pattern=_ACCOUNT, description="Account of the source tables.")
+    consumer_account: str = Field(pattern=_ACCOUNT, description="Account of the lake; the same in `same_account`.")
+    explicit_environment: bool = Field(False, description="Bind the stacks to account and Region at synthesis.")
+    tables: dict[str, FeedSettings] = Field(default_factory=dict, description="By the lake table's name.")
+    delivery: DeliverySettings = Field(default_factory=lambda: DeliverySettings())
+    adopt: AdoptSettings = Field(default_factory=lambda: AdoptSettings())
+    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings())
+    aurora: AuroraSettings = Field(default_factory=lambda: AuroraSettings())
+    alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
+    catalog: CatalogStackSettings = Field(default_factory=lambda: CatalogStackSettings())
+    orchestration: OrchestrationSettings = Field(default_factory=lambda: OrchestrationSettings())
+
+    @field_validator("adopt")
+    @classmethod
+    def _whole_vpc(cls, adopt: AdoptSettings) -> AdoptSettings:
+        if adopt.vpc_id and not (adopt.private_subnet_ids and adopt.availability_zones):
+            raise ValueError("an adopted VPC needs `private_subnet_ids` and `availability_zones` as well")
+        return adopt
+
+
+def load_infra(path: Path) -> InfraSettings:
+    """Read and check a deployment's file; `lake` becomes a path that can be opened. Raises ConfigError."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = InfraSettings.model_validate(fill_in(document, os.environ, str(path)))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'deployment'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path}: {faults}") from error
+    return _beside(found, path.parent)
+
+
+def _beside(found: InfraSettings, folder: Path) -> InfraSettings:
+    """The files that are named relative to the deployment's file, as paths that can be opened."""
+    tables = {
+        name: feed.model_copy(update={"json_schema": feed.json_schema and folder / feed.json_schema})
+        for name, feed in found.tables.items()
+    }
+    bundle = found.aurora.certificates
+    aurora = found.aurora.model_copy(update={"certificates": bundle and folder / bundle})
+    return found.model_copy(update={"lake": folder / found.lake, "tables": tables, "aurora": aurora})

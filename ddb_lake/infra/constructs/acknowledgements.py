@@ -1,0 +1,28 @@
+"""Findings of cdk-nag and checkov that are meant, each with its reason. A finding that no longer occurs fails the build."""
+
+from __future__ import annotations
+
+from aws_cdk import Acknowledgment, CfnResource, Validations
+from constructs import Construct
+
+RECORD_ONLY = "ddb-lake:record-acknowledgements"
+"""Context under which acknowledgements are only written down, so that every finding is reported."""
+
+METADATA = "ddb-lake:acknowledged"
+
+
+def acknowledge(construct: Construct, finding: str, reason: str) -> None:
+    """Accept one finding on a construct and what is below it.
+
+    `finding` is a rule's name, with `[…]` where the rule has several findings: never the rule alone for those.
+    """
+    if construct.node.try_get_context(RECORD_ONLY):
+        construct.node.add_metadata(METADATA, {"id": finding, "reason": reason})
+        return
+    Validations.of(construct).acknowledge(Acknowledgment(id=finding, reason=reason))
+
+
+def skip_checkov(resource: CfnResource, check: str, reason: str) -> None:
+    """Have checkov leave out one check on one resource. One that would pass anyway fails the build as well."""
+    skips = (resource.get_metadata("checkov") or {}).get("skip", [])
+    resource.add_metadata("checkov", {"skip": [*skips, {"id": check, "comment": reason}]})

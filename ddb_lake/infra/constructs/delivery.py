@@ -1,0 +1,262 @@
+"""Amazon Data Firehose to S3: from a Kinesis stream or direct puts, through a function, by date, with an error prefix.
+
+The plain resource is used, with a policy of its own: CDK's richer one would let the role delete and list in the whole
+bucket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kinesis as kinesis
+from aws_cdk import aws_kinesisfirehose as firehose
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from ddb_lake.core.policies import Statement
+from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.logs import log_group
+from ddb_lake.infra.constructs.roles import attach, own_account, role
+from ddb_lake.infra.plan import Location, Plan
+
+_TRANSFORM_MEBIBYTES = "1"
+_TRANSFORM_SECONDS = "60"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPlan:
+    """One delivery stream. `stream`: the Kinesis stream it reads; None: it takes direct puts.
+
+    `bucket_key_arn`: the key of a bucket in this account; None for another account's bucket, whose own default
+    encryption applies. `backup`: where the records go as they came in, before the function.
+    """
+
+    name: str
+    role_name: str
+    landing: Location
+    errors: Location
+    prefix: str
+    error_prefix: str
+    bucket_arn: str
+    bucket_key_arn: str | None
+    other_account: str | None = None
+    other_key_arn: str | None = None
+    backup: Location | None = None
+    extension: str = ".json.gz"
+
+
+def delivery_stream(
+    scope: Construct,
+    id: str,
+    plan: Plan,
+    made: DeliveryPlan,
+    key: kms.IKey,
+    transform: lambda_.IFunction,
+    stream: kinesis.IStream | None = None,
+) -> firehose.CfnDeliveryStream:
+    """The delivery stream with its role, policy and error log."""
+    stack = cdk.Stack.of(scope)
+    within = Construct(scope, id)
+    logs = log_group(within, "Logs", f"/firehose/{made.name}", key)
+    log_stream = logs.add_stream("Delivery", log_stream_name="delivery")
+    writer = role(
+        within,
+        "Role",
+        made.role_name,
+        own_account("firehose.amazonaws.com", stack, external_id=True),
+        f"Firehose stream {made.name}",
+    )
+    policy = attach(writer, _statements(stack, made, key, transform, stream, logs.log_group_arn))
+    _accept(policy, made)
+    source = (
+        None
+        if stream is None
+        else firehose.CfnDeliveryStream.KinesisStreamSourceConfigurationProperty(
+            kinesis_stream_arn=stream.stream_arn, role_arn=writer.role_arn
+        )
+    )
+    encryption = (
+        firehose.CfnDeliveryStream.DeliveryStreamEncryptionConfigurationInputProperty(
+            key_type="CUSTOMER_MANAGED_CMK", key_arn=key.key_arn
+        )
+        if stream is None
+        else None
+    )
+    built = firehose.CfnDeliveryStream(
+        within,
+        "Stream",
+        delivery_stream_name=made.name,
+        delivery_stream_type="DirectPut" if stream is None else "KinesisStreamAsSource",
+        delivery_stream_encryption_configuration_input=encryption,
+        kinesis_stream_source_configuration=source,
+        extended_s3_destination_configuration=_destination(
+            plan, made, writer.role_arn, transform, logs.log_group_name, log_stream.log_stream_name
+        ),
+    )
+    built.node.add_dependency(policy)
+    if stream is not None:
+        acknowledge(built, "AwsSolutions-KDF1", "Its source is an encrypted Kinesis stream, which Firehose does not store")
+    return built
+
+
+def _destination(
+    plan: Plan, made: DeliveryPlan, role_arn: str, transform: lambda_.IFunction, group: str, stream: str
+) -> firehose.CfnDeliveryStream.ExtendedS3DestinationConfigurationProperty:
+    delivery = plan.settings.delivery
+    kinds = firehose.CfnDeliveryStream
+    logging = kinds.CloudWatchLoggingOptionsProperty(enabled=True, log_group_name=group, log_stream_name=stream)
+    buffering = kinds.BufferingHintsProperty(
+        interval_in_seconds=delivery.buffer_seconds, size_in_m_bs=delivery.buffer_mebibytes
+    )
+    encryption = (
+        kinds.EncryptionConfigurationProperty(
+            kms_encryption_config=kinds.KMSEncryptionConfigProperty(awskms_key_arn=made.bucket_key_arn)
+        )
+        if made.bucket_key_arn
+        else None
+    )
+    backup = (
+        kinds.S3DestinationConfigurationProperty(
+            bucket_arn=made.bucket_arn,
+            role_arn=role_arn,
+            prefix=f"{made.backup.prefix}!{{timestamp:yyyy/MM/dd/HH/}}",
+            error_output_prefix=made.error_prefix,
+            compression_format="GZIP",
+            buffering_hints=buffering,
+            encryption_configuration=encryption,
+            cloud_watch_logging_options=logging,
+        )
+        if made.backup
+        else None
+    )
+    return kinds.ExtendedS3DestinationConfigurationProperty(
+        bucket_arn=made.bucket_arn,
+        role_arn=role_arn,
+        prefix=made.prefix,
+        error_output_prefix=made.error_prefix,
+        compression_format="GZIP" if made.extension.endswith(".gz") else "UNCOMPRESSED",
+        file_extension=made.extension,
+        buffering_hints=buffering,
+        encryption_configuration=encryption,
+        cloud_watch_logging_options=logging,
+        s3_backup_mode="Enabled" if backup else None,
+        s3_backup_configuration=backup,
+        processing_configuration=kinds.ProcessingConfigurationProperty(
+            enabled=True, processors=[_processor(transform)]
+        ),
+    )
+
+
+def _processor(transform: lambda_.IFunction) -> firehose.CfnDeliveryStream.ProcessorProperty:
+    parameters = {
+        "LambdaArn": f"{transform.function_arn}:$LATEST",
+        "BufferSizeInMBs": _TRANSFORM_MEBIBYTES,
+        "BufferIntervalInSeconds": _TRANSFORM_SECONDS,
+        "NumberOfRetries": "3",
+    }
+    return firehose.CfnDeliveryStream.ProcessorProperty(
+        type="Lambda",
+        parameters=[
+            firehose.CfnDeliveryStream.ProcessorParameterProperty(parameter_name=name, parameter_value=value)
+            for name, value in parameters.items()
+        ],
+    )
+
+
+def _statements(
+    stack: cdk.Stack,
+    made: DeliveryPlan,
+    key: kms.IKey,
+    transform: lambda_.IFunction,
+    stream: kinesis.IStream | None,
+    logs_arn: str,
+) -> list[Statement]:
+    prefixes = [made.landing.prefix, made.errors.prefix, *([made.backup.prefix] if made.backup else [])]
+    objects = tuple(f"{made.bucket_arn}/{prefix}*" for prefix in prefixes)
+    handing_over = ("s3:PutObjectAcl",) if made.other_account else ()
+    found = [
+        Statement("WriteObjects", ("s3:PutObject", "s3:AbortMultipartUpload", *handing_over), objects),
+        Statement(
+            "FindBucket",
+            ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"),
+            (made.bucket_arn,),
+        ),
+        _encrypt_objects(stack, made),
+        Statement(
+            "Transform",
+            ("lambda:InvokeFunction", "lambda:GetFunctionConfiguration"),
+            (transform.function_arn, f"{transform.function_arn}:$LATEST"),
+        ),
+        Statement("LogErrors", ("logs:PutLogEvents",), (logs_arn,)),
+    ]
+    return [*found, *_reading(stack, stream, key)]
+
+
+def _reading(stack: cdk.Stack, stream: kinesis.IStream | None, key: kms.IKey) -> list[Statement]:
+    if stream is None:
+        return []
+    return [
+        Statement(
+            "ReadStream",
+            ("kinesis:DescribeStream", "kinesis:GetShardIterator", "kinesis:GetRecords", "kinesis:ListShards"),
+            (stream.stream_arn,),
+        ),
+        Statement(
+            "DecryptStream",
+            ("kms:Decrypt",),
+            (key.key_arn,),
+            {"StringEquals": {"kms:ViaService": f"kinesis.{stack.region}.amazonaws.com"}},
+        ),
+    ]
+
+
+def _encrypt_objects(stack: cdk.Stack, made: DeliveryPlan) -> Statement:
+    """Another account's key need not be known: with a bucket key its encryption context is the bucket's ARN."""
+    conditions: dict[str, dict[str, Any]] = {
+        "StringEquals": {
+            "kms:ViaService": f"s3.{stack.region}.amazonaws.com",
+            "kms:EncryptionContext:aws:s3:arn": made.bucket_arn,
+        }
+    }
+    key_arn = made.bucket_key_arn or made.other_key_arn or other_keys(stack, str(made.other_account))
+    return Statement("EncryptObjects", ("kms:Decrypt", "kms:GenerateDataKey"), (key_arn,), conditions)
+
+
+def _accept(policy: iam.Policy, made: DeliveryPlan) -> None:
+    stack = cdk.Stack.of(policy)
+    places = [made.landing, made.errors, *([made.backup] if made.backup else [])]
+    for place in places:
+        acknowledge(
+            policy,
+            finding(stack, f"{made.bucket_arn}/{place.prefix}*"),
+            f"{made.name}: Firehose chooses the objects' names below the prefix",
+        )
+    if made.other_account and not made.other_key_arn:
+        keys = other_keys(stack, made.other_account)
+        acknowledge(policy, finding(stack, keys), "The other account's key policy decides; its key may not exist yet")
+
+
+def other_keys(stack: cdk.Stack, account: str) -> str:
+    """The keys of another account, where the one that is meant cannot be known."""
+    return f"arn:{stack.partition}:kms:{stack.region}:{account}:key/*"
+
+
+def finding(stack: cdk.Stack, arn: str) -> str:
+    """cdk-nag's name for a wildcard in a resource."""
+    return f"AwsSolutions-IAM5[Resource::{_nag_text(stack.resolve(arn))}]"
+
+
+def _nag_text(value: Any) -> str:
+    """A resolved value as cdk-nag writes it: references in angle brackets."""
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return str(separator).join(_nag_text(part) for part in parts)
+    if "Fn::GetAtt" in value:
+        return "<" + ".".join(value["Fn::GetAtt"]) + ">"
+    return f"<{value['Ref']}>"

@@ -1,0 +1,130 @@
+"""DynamoDB Streams → forward function → Firehose (direct puts) → bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ddb_lake.core.policies import Statement
+from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.delivery import DeliveryPlan, delivery_stream, finding
+from ddb_lake.infra.constructs.feeds import firehose_role
+from ddb_lake.infra.constructs.functions import FunctionPlan, StreamMapping, feed, function
+from ddb_lake.infra.constructs.network import Network
+from ddb_lake.infra.constructs.watching import Watched, of_delivery, of_function
+from ddb_lake.infra.packaging import CodeSource
+from ddb_lake.infra.plan import Location, Plan, TablePlan
+
+_DELIVERIES_MEBIBYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a stack has already made, and forwarding uses."""
+
+    key: kms.IKey
+    vpc: Network
+    failures: sqs.Queue
+    bucket: s3.IBucket
+    code: CodeSource
+
+
+def oversize(table: TablePlan) -> Location:
+    """Where records go that Firehose would not take for their size. Below the landing prefix: the lake reads them."""
+    return Location(table.landing.bucket, f"{table.landing.prefix}oversize/")
+
+
+def forwarded(
+    scope: Construct,
+    plan: Plan,
+    table: TablePlan,
+    source: dynamodb.ITable,
+    transform: lambda_.IFunction,
+    around: Around,
+    extension: str = ".json.gz",
+    backup: Location | None = None,
+) -> list[Watched]:
+    """Forward a table's stream to S3 through `transform`."""
+    stack = cdk.Stack.of(scope)
+    name = f"{plan.name}-{table.name}-delivery"
+    delivery_stream(
+        scope,
+        f"{table.id}Delivery",
+        plan,
+        DeliveryPlan(
+            name=name,
+            role_name=firehose_role(plan, table),
+            landing=table.landing,
+            errors=table.errors,
+            prefix=table.delivery_prefix,
+            error_prefix=table.error_prefix,
+            bucket_arn=around.bucket.bucket_arn,
+            bucket_key_arn=around.key.key_arn,
+            backup=backup,
+            extension=extension,
+        ),
+        around.key,
+        transform,
+    )
+    forwarder = f"{plan.name}-{table.name}-forward"
+    big = oversize(table)
+    objects = f"{around.bucket.bucket_arn}/{big.prefix}*"
+    made = FunctionPlan(
+        handler="forward",
+        name=forwarder,
+        purpose="Forwards stream records to Firehose",
+        environment={"DDB_LAKE_DELIVERY_STREAM": name, "DDB_LAKE_OVERSIZE_URI": f"s3://{big.bucket}/{big.prefix}"},
+        calls=forward_calls(stack, name, objects, around.key.key_arn),
+        service_calls=stream_calls(stack, source, around),
+        gateways=("s3",),
+        timeout_s=120,
+        memory_mb=_DELIVERIES_MEBIBYTES,
+    )
+    built = function(scope, f"{table.id}Forward", plan, made, around.key, around.vpc, around.code)
+    acknowledge(built.policy, finding(stack, objects), "One object for each record too large for Firehose")
+    mapping = StreamMapping(arn=str(source.table_stream_arn), starting_position="TRIM_HORIZON", batch_size=500)
+    feed(scope, f"{table.id}Stream", built, mapping, around.failures)
+    alarms = plan.settings.alarms
+    return [
+        *of_function(f"{table.id}Forward", forwarder, alarms.behind_minutes),
+        *of_delivery(table.id, name, alarms.freshness_minutes, from_kinesis=False),
+    ]
+
+
+def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -> list[Statement]:
+    """What the forward handler calls. Putting to an encrypted delivery stream needs its key as well."""
+    via = [f"{service}.{stack.region}.amazonaws.com" for service in ("firehose", "s3")]
+    arn = stack.format_arn(service="firehose", resource="deliverystream", resource_name=delivery)
+    return [
+        Statement("PutRecords", ("firehose:PutRecordBatch",), (arn,)),
+        Statement("KeepOversize", ("s3:PutObject",), (objects,)),
+        Statement("Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), (key_arn,), {"StringEquals": {"kms:ViaService": via}}),
+    ]
+
+
+def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> list[Statement]:
+    """What the Lambda service calls to read a table's stream and to report failed batches."""
+    via = [f"{service}.{stack.region}.amazonaws.com" for service in ("dynamodb", "sqs")]
+    return [
+        Statement(
+            "ReadStream",
+            ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+            (str(source.table_stream_arn),),
+        ),
+        # AWS grants the listing of streams on no single one.
+        Statement("ListStreams", ("dynamodb:ListStreams",), ("*",)),
+        Statement("ReportFailures", ("sqs:SendMessage",), (around.failures.queue_arn,)),
+        Statement(
+            "UseKey",
+            ("kms:Decrypt", "kms:GenerateDataKey"),
+            (around.key.key_arn,),
+            {"StringEquals": {"kms:ViaService": via}},
+        ),
+    ]

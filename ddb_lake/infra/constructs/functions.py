@@ -1,0 +1,175 @@
+"""Lambda functions: one role each, in the private subnets, with reserved concurrency and nothing in their logs.
+
+A function's policy has two parts. `calls` is what its handler calls, and a test holds it to that; the rest is what
+the Lambda service does in its name (logs, network interfaces, decrypting the environment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ddb_lake.core.policies import Statement
+from ddb_lake.infra.constructs.acknowledgements import acknowledge, skip_checkov
+from ddb_lake.infra.constructs.logs import log_group
+from ddb_lake.infra.constructs.network import Network
+from ddb_lake.infra.constructs.roles import attach, own_account, role
+from ddb_lake.infra.packaging import CodeSource
+from ddb_lake.infra.plan import Plan
+
+RUNTIME = lambda_.Runtime.PYTHON_3_14
+_INTERFACES = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionPlan:
+    """What differs between functions. `handler` is a module of `ddb_lake.lambdas`; `calls` is what it calls."""
+
+    handler: str
+    name: str
+    purpose: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    calls: Sequence[Statement] = ()
+    service_calls: Sequence[Statement] = ()
+    gateways: Sequence[str] = ()
+    memory_mb: int = 256
+    timeout_s: int = 60
+    concurrency: int = 10
+    role_name: str | None = None
+    no_dead_letters: str = "invoked by a stream's mapping, which has its own failure destination"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFunction:
+    """A function, its role, its security group, and the policy that has to be there before it is used."""
+
+    function: lambda_.Function
+    role: iam.Role
+    group: ec2.SecurityGroup
+    policy: iam.Policy
+
+
+def function(
+    scope: Construct, id: str, plan: Plan, made: FunctionPlan, key: kms.IKey, network: Network, code: CodeSource
+) -> BuiltFunction:
+    """A function in the private subnets of `network`, its environment and logs under `key`."""
+    stack = cdk.Stack.of(scope)
+    within = Construct(scope, id)
+    group = network.client_group(within, "Group", made.purpose, made.gateways)
+    logs = log_group(within, "Logs", f"/lambda/{made.name}", key)
+    owner = role(
+        within,
+        "Role",
+        made.role_name or f"{made.name}-role",
+        iam.ServicePrincipal("lambda.amazonaws.com"),
+        made.purpose,
+    )
+    arn = stack.format_arn(
+        service="lambda", resource="function", resource_name=made.name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+    )
+    policy = attach(owner, [*made.calls, *made.service_calls, *_service(arn, logs.log_group_arn, key.key_arn)])
+    policy.add_statements(_not_from_code(arn))
+    _accept(policy)
+    built = lambda_.Function(
+        within,
+        "Function",
+        function_name=made.name,
+        description=made.purpose,
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        handler=f"ddb_lake.lambdas.{made.handler}.handler",
+        code=code(stack, made.handler),
+        role=owner.without_policy_updates(),
+        environment=dict(made.environment),
+        environment_encryption=key,
+        log_group=logs,
+        memory_size=made.memory_mb,
+        timeout=cdk.Duration.seconds(made.timeout_s),
+        reserved_concurrent_executions=made.concurrency,
+        tracing=lambda_.Tracing.ACTIVE,
+        vpc=network.vpc,
+        vpc_subnets=network.subnets,
+        security_groups=[group],
+    )
+    built.node.add_dependency(policy)
+    acknowledge(built, "Serverless-LambdaDLQ", made.no_dead_letters)
+    skip_checkov(built.node.default_child, "CKV_AWS_116", made.no_dead_letters)
+    return BuiltFunction(built, owner, group, policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMapping:
+    """How a function is fed from a stream. `sid` names the statement that lets the Lambda service read it."""
+
+    arn: str
+    starting_position: str
+    batch_size: int
+    window_s: int = 5
+    attempts: int = 10
+    age_s: int = 86_400
+    parallel: int = 1
+
+
+def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping, failures: sqs.IQueue) -> None:
+    """Read a stream into a function: bad batches are halved, retried for a while, and reported to `failures`."""
+    source = lambda_.CfnEventSourceMapping(
+        scope,
+        id,
+        function_name=built.function.function_name,
+        event_source_arn=mapping.arn,
+        starting_position=mapping.starting_position,
+        batch_size=mapping.batch_size,
+        maximum_batching_window_in_seconds=mapping.window_s,
+        bisect_batch_on_function_error=True,
+        function_response_types=["ReportBatchItemFailures"],
+        maximum_retry_attempts=mapping.attempts,
+        maximum_record_age_in_seconds=mapping.age_s,
+        parallelization_factor=mapping.parallel,
+        destination_config=lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=failures.queue_arn)
+        ),
+    )
+    source.node.add_dependency(built.policy)
+
+
+def _service(function_arn: str, logs_arn: str, key_arn: str) -> list[Statement]:
+    environment: dict[str, Any] = {"StringEquals": {"kms:EncryptionContext:aws:lambda:FunctionArn": function_arn}}
+    return [
+        Statement("WriteLogs", ("logs:CreateLogStream", "logs:PutLogEvents"), (logs_arn,)),
+        Statement("DecryptEnvironment", ("kms:Decrypt",), (key_arn,), environment),
+        Statement("ManageInterfaces", _INTERFACES, ("*",)),
+        Statement("Trace", ("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",)),
+    ]
+
+
+def _not_from_code(function_arn: str) -> iam.PolicyStatement:
+    """The interfaces are the Lambda service's to manage: the function's own code may not."""
+    return iam.PolicyStatement(
+        sid="NotFromCode",
+        effect=iam.Effect.DENY,
+        actions=list(_INTERFACES),
+        resources=["*"],
+        conditions={"ArnEquals": {"lambda:SourceFunctionArn": function_arn}},
+    )
+
+
+def _accept(policy: iam.Policy) -> None:
+    reason = "Lambda checks for the EC2 actions on all resources, and a Deny keeps the code from them; so X-Ray's"
+    acknowledge(policy, "AwsSolutions-IAM5[Resource::*]", reason)
+    skip_checkov(policy.node.default_child, "CKV_AWS_111", reason)

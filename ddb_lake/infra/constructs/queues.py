@@ -1,0 +1,104 @@
+"""Queues under the stack's key: dead letters, and notifications that S3 sends by way of EventBridge.
+
+S3 notifying a queue directly, with one key for both, is a circle that CloudFormation does not resolve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.plan import Location
+
+
+def dead_letters(scope: Construct, id: str, name: str, key: kms.IKey, of_a_queue: bool = False) -> sqs.Queue:
+    """A queue for what failed for good; kept fourteen days. `of_a_queue`: a `work_queue` has it for its own."""
+    queue = sqs.Queue(
+        scope,
+        id,
+        queue_name=name,
+        encryption=sqs.QueueEncryption.KMS,
+        encryption_master_key=key,
+        enforce_ssl=True,
+        retention_period=cdk.Duration.days(14),
+    )
+    if not of_a_queue:  # cdk-nag sees by itself that it is a queue's dead-letter queue, but not a rule's or a function's
+        acknowledge(queue, "AwsSolutions-SQS3", f"{id}: this is the dead-letter queue itself")
+    acknowledge(queue, "Serverless-SQSRedrivePolicy", f"{id}: this is the dead-letter queue itself")
+    return queue
+
+
+def work_queue(scope: Construct, id: str, name: str, key: kms.IKey, failures: sqs.Queue, visible_s: int) -> sqs.Queue:
+    """A queue whose messages go to `failures` after five tries of `visible_s` each."""
+    return sqs.Queue(
+        scope,
+        id,
+        queue_name=name,
+        encryption=sqs.QueueEncryption.KMS,
+        encryption_master_key=key,
+        enforce_ssl=True,
+        visibility_timeout=cdk.Duration.seconds(visible_s),
+        retention_period=cdk.Duration.days(14),
+        dead_letter_queue=sqs.DeadLetterQueue(queue=failures, max_receive_count=5),
+    )
+
+
+def arrivals_to_queue(
+    scope: Construct, id: str, name: str, places: Sequence[Location], queue: sqs.Queue, failures: sqs.Queue
+) -> None:
+    """Tell `queue` of every object created below the places (all in one bucket), however it was uploaded."""
+    rule = _rule(scope, id, name, places)
+    rule.targets = [_target(queue.queue_arn, "Queue", failures)]
+    _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)
+    _allow(queue, "sqs:SendMessage", queue.queue_arn, rule)
+
+
+def arrivals_to_topic(
+    scope: Construct, id: str, name: str, places: Sequence[Location], topic: sns.Topic, failures: sqs.Queue
+) -> None:
+    """Tell `topic` of every object created below the places (all in one bucket)."""
+    rule = _rule(scope, id, name, places)
+    rule.targets = [_target(topic.topic_arn, "Topic", failures)]
+    _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)
+    _allow(topic, "sns:Publish", topic.topic_arn, rule)
+
+
+def _target(arn: str, id: str, failures: sqs.Queue) -> events.CfnRule.TargetProperty:
+    return events.CfnRule.TargetProperty(
+        arn=arn, id=id, dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=failures.queue_arn)
+    )
+
+
+def _rule(scope: Construct, id: str, name: str, places: Sequence[Location]) -> events.CfnRule:
+    pattern: dict[str, Any] = {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {
+            "bucket": {"name": list(dict.fromkeys(place.bucket for place in places))},
+            "object": {"key": [{"prefix": place.prefix} for place in places]},
+        },
+    }
+    return events.CfnRule(
+        scope, id, name=name, description="Objects created below the prefixes", event_pattern=pattern, state="ENABLED"
+    )
+
+
+def _allow(target: sqs.Queue | sns.Topic, action: str, arn: str, rule: events.CfnRule) -> None:
+    target.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid=f"From{rule.node.id}",
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=[action],
+            resources=[arn],
+            conditions={"ArnEquals": {"aws:SourceArn": rule.attr_arn}},
+        )
+    )

@@ -1,0 +1,115 @@
+"""Lambda packages from the active environment: pure wheels only, byte-identical, without Docker or network.
+
+A package holds a handler with the modules of this project that it imports, and the distributions that those import,
+with what they require. boto3 is not among them: the runtime brings it. Two runs on two machines give the same bytes: files are
+sorted, times fixed, permissions set, nothing compressed by a library whose version shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ddb_lake.errors import ConfigError
+from ddb_lake.infra.imports import modules_needed, third_party
+
+CodeSource: TypeAlias = Callable[[Any, str], Any]
+"""Given a stack and a handler's name, its `aws_cdk.aws_lambda.Code`."""
+
+IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"})
+CERTIFICATES = "certificates.pem"
+_ROOT = Path(__file__).parents[1]
+_MOMENT = (1980, 1, 1, 0, 0, 0)
+_LEFT_OUT = re.compile(r"(^|/)(__pycache__|tests?)(/|$)|\.pyc$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)$")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+def build_package(handler: str, folder: Path, certificates: Path | None = None) -> Path:
+    """Write a handler's package into `folder` and give its path, `<handler>-<hash>.zip`; one that is there is kept.
+
+    `certificates` is packed as `CERTIFICATES`, for a function that reaches a database.
+
+    Raises ConfigError if a distribution is not installed, or is not pure Python and so not fit for Lambda's machine.
+    """
+    extra = {CERTIFICATES: certificates} if certificates else {}
+    files = dict(sorted({**dict(_contents(handler)), **extra}.items()))
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    target = folder / f"{handler}-{digest.hexdigest()[:16]}.zip"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(target, files)
+    return target
+
+
+def handler_modules(handler: str) -> list[Path]:
+    """The files of this project that a handler needs. Raises ConfigError if there is no such handler."""
+    found = modules_needed(_ROOT, f"ddb_lake.lambdas.{handler}")
+    if not found:
+        known = sorted(path.stem for path in (_ROOT / "lambdas").glob("[a-z]*.py"))
+        raise ConfigError(f"no handler {handler!r}; ddb_lake.lambdas has {', '.join(known)}")
+    return found
+
+
+def distributions(modules: Sequence[Path]) -> list[str]:
+    """The distributions that the modules import, those of the runtime left out, sorted."""
+    provided = metadata.packages_distributions()
+    imported = third_party(modules, _ROOT.name)
+    return sorted({_normal(d) for name in imported for d in provided.get(name, [name])} - IN_THE_RUNTIME)
+
+
+def requirements(names: Sequence[str]) -> list[str]:
+    """The distributions to package for `names`: themselves and what they require, without extras, sorted."""
+    found: set[str] = set()
+    waiting = [_normal(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in IN_THE_RUNTIME:
+            continue
+        found.add(name)
+        for line in _distribution(name).requires or ():
+            match = _REQUIREMENT.match(line)
+            if match and "extra ==" not in line:
+                waiting.append(_normal(match[1]))
+    return sorted(found)
+
+
+def _contents(handler: str) -> Iterator[tuple[str, Path]]:
+    own = handler_modules(handler)
+    yield from ((str(path.relative_to(_ROOT.parent)), path) for path in own)
+    for name in requirements(distributions(own)):
+        distribution = _distribution(name)
+        if "Root-Is-Purelib: true" not in (distribution.read_text("WHEEL") or ""):
+            raise ConfigError(f"{name} is not pure Python, so its files from this machine do not fit Lambda's")
+        for file in distribution.files or ():
+            if not _LEFT_OUT.search(str(file)) and ".." not in file.parts:
+                yield str(file), Path(str(file.locate()))
+
+
+def _write(target: Path, files: dict[str, Path]) -> None:
+    unfinished = target.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as package:
+        for name, path in files.items():
+            entry = zipfile.ZipInfo(name, _MOMENT)
+            entry.external_attr = 0o100644 << 16
+            entry.create_system = 3  # as made on Unix, wherever it was made
+            package.writestr(entry, path.read_bytes())
+    unfinished.replace(target)
+
+
+def _distribution(name: str) -> metadata.Distribution:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError as error:
+        raise ConfigError(f"{name} is not installed; install the extra: pip install 'ddb-lake[lambdas,aurora]'") from error
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,180 @@
+"""From a lake's configuration and a deployment's to the names that all stacks use.
+
+Strings in, strings out; of files only the JSON Schemas are read. In the stacks these strings may be CDK tokens (the parameters of a plain template), so
+nothing that comes after this module takes one apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.paths import DEFAULT_LAYOUT
+from ddb_lake.errors import ConfigError
+from ddb_lake.infra.config import FeedSettings, InfraSettings
+
+DATED = f"!{{timestamp:{DEFAULT_LAYOUT}}}"
+_LONGEST_ROLE = 64
+_LARGEST_SCHEMA_BYTES = 3000
+FAILED = f"!{{firehose:error-output-type}}/{DATED}"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A bucket and a prefix in it; the prefix is empty or ends with a slash."""
+
+    bucket: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """One table. `id` is fit for construct ids; every other string may be a token.
+
+    `key_names` and `column_names` are comma-separated, `columns_json` and `schemas_json` as `lambdas.validate` reads them.
+    """
+
+    id: str
+    name: str
+    key: tuple[tuple[str, str], ...]
+    landing: Location
+    errors: Location
+    exports: Location
+    feed: FeedSettings
+    source_role: str
+    external_id: str
+    key_names: str
+    column_names: str
+    columns_json: str
+    schemas_json: str | None = None
+
+    @property
+    def delivery_prefix(self) -> str:
+        """Firehose's prefix for delivered objects: by the date and hour of arrival."""
+        return f"{self.landing.prefix}{DATED}"
+
+    @property
+    def error_prefix(self) -> str:
+        """Firehose's prefix for records it could not deliver: by what failed, date and hour."""
+        return f"{self.errors.prefix}{FAILED}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A deployment, every name decided."""
+
+    settings: InfraSettings
+    name: str
+    producer_account: str
+    consumer_account: str
+    tables: tuple[TablePlan, ...]
+    warehouse: Location
+    namespace: str
+    task_role: str
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """The buckets that landing, exports and the warehouse need, each once, in that order."""
+        named = [p.bucket for t in self.tables for p in (t.landing, t.errors, t.exports)]
+        return tuple(dict.fromkeys([*named, self.warehouse.bucket]))
+
+    @property
+    def landing_buckets(self) -> tuple[str, ...]:
+        """The buckets that Firehose and exports write into."""
+        return tuple(dict.fromkeys(p.bucket for t in self.tables for p in (t.landing, t.errors, t.exports)))
+
+
+def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
+    """Decide every name. Raises ConfigError where the lake's configuration has no place for something."""
+    unknown = set(settings.tables) - {table.name for table in lake.tables}
+    if unknown:
+        raise ConfigError(f"tables {sorted(unknown)} are in the deployment but not in the lake's configuration")
+    if not lake.tables:
+        raise ConfigError("the lake's configuration has no tables, so there is nothing to deploy")
+    tables = tuple(_table(settings, table) for table in lake.tables)
+    longest = max(len(f"{settings.name}-{table.name}-replicate-role") for table in tables)
+    if longest > _LONGEST_ROLE:
+        raise ConfigError(f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}")
+    return Plan(
+        settings,
+        settings.name,
+        settings.producer_account,
+        settings.consumer_account,
+        tables,
+        _s3(lake.warehouse, "warehouse"),
+        lake.catalog.namespace,
+        f"{settings.name}-task",
+    )
+
+
+def _table(settings: InfraSettings, table: TableSettings) -> TablePlan:
+    if not table.key:
+        raise ConfigError(f"table {table.name}: its `key` is needed to create it; add it to the lake's configuration")
+    if table.changes is None or table.changes.uri is None or table.export is None:
+        raise ConfigError(f"table {table.name}: `changes.uri` and `export.bucket` say where its data lands; add them")
+    feed = settings.tables.get(table.name, FeedSettings())
+    stray = set(feed.key_types) - set(table.key)
+    if stray:
+        raise ConfigError(f"table {table.name}: `key_types` names {sorted(stray)}, which are not in its key")
+    landing = _s3(table.changes.uri, f"table {table.name}: changes.uri")
+    role = (table.source.role_arn or f"role/{settings.name}-source").rpartition("/")[2]
+    return TablePlan(
+        "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", table.name)),
+        table.source_name,
+        tuple((name, feed.key_types.get(name, "S")) for name in table.key),
+        landing,
+        _s3(table.changes.errors_uri, f"table {table.name}: changes.errors_uri")
+        if table.changes.errors_uri
+        else Location(landing.bucket, f"{landing.prefix.rstrip('/')}-failed/"),
+        Location(table.export.bucket, _folder(table.export.prefix)),
+        feed,
+        role,
+        table.source.external_id or f"{settings.name}-{settings.consumer_account}",
+        **_documents(table, feed),
+    )
+
+
+def _documents(table: TableSettings, feed: FeedSettings) -> dict[str, str | None]:
+    """The settings of the Aurora functions. Raises ConfigError for a schema that is none, or is too large."""
+    columns = feed.columns or {name: f"/{name.replace('~', '~0').replace('/', '~1')}" for name in table.key}
+    lacking = set(table.key) - set(columns)
+    if lacking:
+        raise ConfigError(f"table {table.name}: `columns` lacks the key's {sorted(lacking)}")
+    return {
+        "key_names": ",".join(table.key),
+        "column_names": ",".join(columns),
+        "columns_json": json.dumps({table.source_name: columns}, separators=(",", ":")),
+        "schemas_json": _schemas(table, feed),
+    }
+
+
+def _schemas(table: TableSettings, feed: FeedSettings) -> str | None:
+    if feed.json_schema is None:
+        return None
+    try:
+        rule: dict[str, Any] = {"schema": json.loads(feed.json_schema.read_text(encoding="utf-8"))}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"table {table.name}: {feed.json_schema}: {error}") from error
+    if feed.schema_attribute:
+        rule["attribute"] = feed.schema_attribute
+    text = json.dumps({table.source_name: rule}, separators=(",", ":"))
+    if len(text.encode()) > _LARGEST_SCHEMA_BYTES:
+        raise ConfigError(
+            f"table {table.name}: the schema has {len(text.encode())} bytes, and a function's environment holds "
+            f"{_LARGEST_SCHEMA_BYTES} of it; leave descriptions and examples out"
+        )
+    return text
+
+
+def _s3(uri: str, what: str) -> Location:
+    if not uri.startswith("s3://"):
+        raise ConfigError(f"{what}: {uri} is not on S3, so there is no bucket to deploy; give an s3:// URI")
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    return Location(bucket, _folder(prefix))
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""

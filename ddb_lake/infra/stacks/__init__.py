@@ -1,0 +1,1 @@
+"""One topology a module: `build(stack, plan, code)` fills an empty stack."""

@@ -1,0 +1,47 @@
+"""The empty stack that every topology fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from ddb_lake.infra.packaging import CodeSource
+from ddb_lake.infra.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a topology is built with. `keys`: of the buckets in the same account that other stacks made, by ARN."""
+
+    plan: Plan
+    code: CodeSource
+    key_arns: Mapping[str, str]
+
+
+class ZonedStack(cdk.Stack):  # type: ignore[misc]  # CDK's types are not followed: jsii checks arguments at run time
+    """A stack whose zones are the Region's first ones, whatever they are called.
+
+    With an explicit environment CDK would look the zones up, or bake in invented ones where it cannot.
+    """
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """Three zones, chosen by CloudFormation."""
+        return [cdk.Fn.select(number, cdk.Fn.get_azs()) for number in range(3)]
+
+
+def new_stack(
+    scope: Construct, id: str, description: str, environment: cdk.Environment | None, synthesizer: cdk.IStackSynthesizer | None = None
+) -> cdk.Stack:
+    """A stack, protected from deletion by accident where CloudFormation can."""
+    return ZonedStack(
+        scope,
+        id,
+        description=description,
+        env=environment,
+        synthesizer=synthesizer,
+        analytics_reporting=False,
+    )

@@ -1,0 +1,137 @@
+"""What running Dagster needs: the task's role, the arrivals queue of its sensor, alarms, and EMR Serverless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_emrserverless as emrserverless
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+
+from ddb_lake.core.policies import Estate, Place, Source, statements
+from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.delivery import finding
+from ddb_lake.infra.constructs.keys import data_key
+from ddb_lake.infra.constructs.network import network
+from ddb_lake.infra.constructs.queues import arrivals_to_queue, dead_letters, work_queue
+from ddb_lake.infra.constructs.roles import attach, own_account
+from ddb_lake.infra.constructs.tables import table_arn
+from ddb_lake.infra.constructs.watching import alarm_topic, of_error_prefix, of_queue, watch
+from ddb_lake.infra.packaging import CodeSource
+from ddb_lake.infra.plan import Location, Plan
+
+ENDPOINTS = ("glue", "logs")
+_SENSOR_SECONDS = 300
+
+
+def build(stack: cdk.Stack, plan: Plan, code: CodeSource, key_arns: Mapping[str, str]) -> str:  # noqa: ARG001
+    """Fill the stack. `key_arns`: the keys of the buckets, as `landing` and `warehouse`. Gives the ARN of its own key."""
+    key = data_key(stack, plan, "orchestration")
+    topic = alarm_topic(stack, plan, key, f"{plan.name}-orchestration-alarms")
+    failures = dead_letters(stack, "Unread", f"{plan.name}-unread", key, of_a_queue=True)
+    queue = work_queue(stack, "Arrivals", f"{plan.name}-arrivals", key, failures, _SENSOR_SECONDS)
+    watched = [
+        *of_queue("Unread", f"{plan.name}-unread", dead_letters=True),
+        *of_queue("Arrivals", f"{plan.name}-arrivals", dead_letters=False),
+    ]
+    for table in plan.tables:
+        landed, failed = f"{plan.name}-{table.name}-arrived", f"{plan.name}-{table.name}-arrived-failed"
+        arrivals_to_queue(stack, f"{table.id}Arrived", landed, [table.landing], queue, failures)
+        arrivals_to_queue(stack, f"{table.id}ArrivedFailed", failed, [table.errors], queue, failures)
+        watched += of_error_prefix(table.id, failed)
+    found = estate(stack, plan, key_arns, queue.queue_arn, key.key_arn)
+    _task_role(stack, plan, found)
+    if plan.settings.orchestration.emr:
+        _spark(stack, plan, key, found)
+    watch(stack, topic, f"{plan.name}-orchestration", watched)
+    cdk.CfnOutput(stack, "ArrivalsQueueUrl", value=queue.queue_url, description="For the sensor of the lake")
+    return str(key.key_arn)
+
+
+def estate(stack: cdk.Stack, plan: Plan, key_arns: Mapping[str, str], queue_arn: str, queue_key_arn: str) -> Estate:
+    """All that the task touches. Tables of another account are behind their role."""
+    here = plan.producer_account == plan.consumer_account
+    roles = [f"arn:{stack.partition}:iam::{plan.producer_account}:role/{table.source_role}" for table in plan.tables]
+    exports = [_place(stack, table.exports, key_arns["landing"]) for table in plan.tables]
+    catalog = f"arn:{stack.partition}:glue:{stack.region}:{stack.account}"
+    return Estate(
+        region=stack.region,
+        sources=tuple(
+            Source(
+                table_arn(stack, table.name, plan.producer_account),
+                None if here else role,
+                key_arns["landing"] if here else None,
+                export,
+            )
+            for table, role, export in zip(plan.tables, roles, exports, strict=True)
+        ),
+        landing=tuple(_place(stack, p, key_arns["landing"]) for t in plan.tables for p in (t.landing, t.errors)),
+        warehouse=_place(stack, plan.warehouse, key_arns["warehouse"]),
+        glue=(f"{catalog}:catalog", f"{catalog}:database/{plan.namespace}", f"{catalog}:table/{plan.namespace}/*"),
+        queue_arns=(queue_arn,),
+        queue_key_arn=queue_key_arn,
+    )
+
+
+def _place(stack: cdk.Stack, where: Location, key_arn: str) -> Place:
+    return Place(f"arn:{stack.partition}:s3:::{where.bucket}", where.prefix, key_arn)
+
+
+def _task_role(stack: cdk.Stack, plan: Plan, found: Estate) -> None:
+    """The role of Dagster's code: exactly what `ddb-lake iam dagster-task` prints."""
+    principal = own_account(plan.settings.orchestration.task_principal, stack)
+    role = iam.Role(
+        stack, "Task", role_name=plan.task_role, assumed_by=principal, description="Dagster's code: exports, applies, verifies"
+    )
+    _attach(stack, role, "dagster-task", found)
+
+
+def _attach(stack: cdk.Stack, role: iam.Role, name: str, found: Estate) -> None:
+    allowed = statements(name, found)
+    policy = attach(role, allowed)
+    for arn in dict.fromkeys(arn for statement in allowed for arn in statement.resources if arn.endswith("*")):
+        acknowledge(policy, finding(stack, arn), _reason(arn))
+
+
+def _reason(arn: str) -> str:
+    if arn == "*":
+        return "CloudWatch has no resource-level permissions for reading metrics"
+    return "Names below it are chosen by DynamoDB, Firehose, or the lake's writer"
+
+
+def _spark(stack: cdk.Stack, plan: Plan, key: kms.IKey, found: Estate) -> None:
+    """EMR Serverless in private subnets, and the role its jobs run with: what applying needs."""
+    vpc = network(stack, plan, key, ENDPOINTS, ("s3",))
+    group = vpc.client_group(stack, "SparkGroup", "EMR Serverless workers", ("s3",))
+    for direction in (group.add_ingress_rule, group.add_egress_rule):
+        direction(group, ec2.Port.all_tcp(), "Between the workers of a job")
+    limit = plan.settings.orchestration.emr_max_vcpu
+    emrserverless.CfnApplication(
+        stack,
+        "Spark",
+        name=f"{plan.name}-spark",
+        type="SPARK",
+        release_label=plan.settings.orchestration.emr_release,
+        architecture="ARM64",
+        auto_start_configuration=emrserverless.CfnApplication.AutoStartConfigurationProperty(enabled=True),
+        auto_stop_configuration=emrserverless.CfnApplication.AutoStopConfigurationProperty(
+            enabled=True, idle_timeout_minutes=15
+        ),
+        maximum_capacity=emrserverless.CfnApplication.MaximumAllowedResourcesProperty(
+            cpu=f"{limit} vCPU", memory=f"{limit * 8} GB", disk=f"{limit * 20} GB"
+        ),
+        network_configuration=emrserverless.CfnApplication.NetworkConfigurationProperty(
+            subnet_ids=vpc.vpc.select_subnets(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED).subnet_ids,
+            security_group_ids=[group.security_group_id],
+        ),
+    )
+    role = iam.Role(
+        stack,
+        "SparkJob",
+        role_name=f"{plan.name}-spark-job",
+        assumed_by=own_account("emr-serverless.amazonaws.com", stack),
+        description="Spark jobs of the lake: read landing, write the warehouse",
+    )
+    _attach(stack, role, "applier", found)

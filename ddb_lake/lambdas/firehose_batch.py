@@ -1,0 +1,134 @@
+"""The protocol of a Firehose transformation: a batch of records in, a result for every one of them out.
+
+Promises: every recordId comes back once; a record that cannot be processed fails alone, whatever it raises; the answer
+stays below Lambda's 6 MB, and a record that no longer fits comes back as ProcessingFailed, upon which Firehose writes
+the original to the error prefix. Nothing of a record but its recordId is ever logged. Standard library only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from ddb_lake.core.captures import NOWHERE, Arrival, arrival_of
+from ddb_lake.core.times import UNIT_US, time_us_or_none
+from ddb_lake.errors import UndecodableError
+
+MAX_RESPONSE_BYTES: Final = 6 * 1024 * 1024
+"""What Lambda returns at most from a synchronous call."""
+
+_FRAME_BYTES: Final = len('{"records": []}')
+_RESULT_BYTES: Final = len('{"recordId": , "result": "ProcessingFailed", "data": ""}, ')
+_NO_ROOM: Final = "the answer would be larger than 6 MB; lower the transformation's buffer size"
+_LOGGED_REASONS: Final = 20
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record to deliver: its bytes, and the partition keys for dynamic partitioning."""
+
+    data: bytes
+    partition_keys: Mapping[str, str] | None = None
+
+
+Process: TypeAlias = Callable[[bytes, Arrival], Kept | None]
+"""The bytes of one record and what is known of its arrival to what is delivered, or to None: the record is dropped.
+
+Raises UndecodableError, whose text is the reason, for what must go to the error prefix.
+"""
+
+
+def is_blank(data: bytes) -> bool:
+    """Whether a record holds nothing but JSON's white space: such a record is dropped."""
+    return not data.strip(b" \t\r\n")
+
+
+def process_batch(event: Any, process: Process) -> dict[str, list[dict[str, Any]]]:
+    """Firehose's answer for an event: Ok, Dropped or ProcessingFailed for each record, in order. Never raises."""
+    found = event.get("records") if isinstance(event, dict) else None
+    records: list[Any] = found if isinstance(found, list) else []
+    reasons: Counter[str] = Counter()
+    results = [_result(record, process, reasons) for record in records]
+    _make_fit(results, reasons)
+    if reasons:
+        _log.warning(
+            "%d of %d records failed: %s",
+            reasons.total(),
+            len(records),
+            "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(_LOGGED_REASONS)),
+        )
+    return {"records": results}
+
+
+def _result(record: Any, process: Process, reasons: Counter[str]) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        record = {}
+    result: dict[str, Any] = {"recordId": record.get("recordId")}
+    try:
+        kept = process(_data(record), _arrival(record))
+    except UndecodableError as error:
+        reason = str(error)
+    except Exception as error:  # a fault of ours costs this record's way, not the batch's; Firehose keeps the record
+        reason = f"unexpected {type(error).__name__}"
+    else:
+        if kept is None:
+            return result | {"result": "Dropped"}
+        result |= {"result": "Ok", "data": base64.b64encode(kept.data).decode()}
+        if kept.partition_keys:
+            result["metadata"] = {"partitionKeys": dict(kept.partition_keys)}
+        return result
+    reasons[reason] += 1
+    result["result"] = "ProcessingFailed"
+    if isinstance(record.get("data"), str):
+        result["data"] = record["data"]
+    return result
+
+
+def _data(record: Mapping[str, Any]) -> bytes:
+    data = record.get("data")
+    if not isinstance(data, str):
+        raise UndecodableError("data: missing")
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError:
+        raise UndecodableError("data: no base64") from None
+
+
+def _arrival(record: Mapping[str, Any]) -> Arrival:
+    metadata = record.get("kinesisRecordMetadata")
+    arrival = arrival_of(metadata) if isinstance(metadata, dict) else NOWHERE
+    if arrival.arrived_us is not None:
+        return arrival
+    arrived_us = time_us_or_none(record.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])
+    return arrival.or_else(Arrival(arrived_us=arrived_us))
+
+
+def _make_fit(results: list[dict[str, Any]], reasons: Counter[str]) -> None:
+    """Take data out of results, in place, until the answer fits: first the copies that failed records carry."""
+    size = _FRAME_BYTES + sum(map(_size_bytes, results))
+    for wanted in ("ProcessingFailed", "Ok"):
+        for result in reversed(results):
+            if size <= MAX_RESPONSE_BYTES:
+                return
+            if result["result"] != wanted or "data" not in result:
+                continue
+            size -= _size_bytes(result)
+            del result["data"]
+            if wanted == "Ok":
+                result["result"] = "ProcessingFailed"
+                result.pop("metadata", None)
+                reasons[_NO_ROOM] += 1
+            size += _size_bytes(result)
+
+
+def _size_bytes(result: dict[str, Any]) -> int:
+    """What a result takes in the answer, no less than any JSON encoder would write."""
+    if result["result"] != "Ok" or "metadata" in result:
+        return len(json.dumps(result)) + 2
+    return _RESULT_BYTES + len(json.dumps(result["recordId"])) + len(result["data"])

@@ -1,0 +1,253 @@
+"""S3 events to a table in Aurora or another MySQL-compatible database: the CSV files that `validate` made.
+
+Takes events of S3 itself, of EventBridge, and SQS messages with either. Each version of a file is loaded once and as a
+whole (`aurora.loading`); repeated, late and rewritten ones do no harm. From SQS, the messages that failed come back
+(`ReportBatchItemFailures` must be on); any other event fails as a whole once all of its files were tried.
+
+`DDB_LAKE_AURORA_HOST`, `_PORT` (3306), `_DATABASE`, `_USER`, `_TABLE`
+    The table. `_TLS_CA`: a file of certificates to trust (AWS's RDS bundle); `_TLS`: `off` for a plain connection.
+`DDB_LAKE_AURORA_PASSWORD`, `_SECRET_ARN`, or `_IAM_AUTH=true`
+    How to log in: exactly one of them.
+`DDB_LAKE_COLUMNS`, `DDB_LAKE_AURORA_KEY`
+    The files' columns, exactly as given to `validate` (for one table); which of them are the key, comma-separated.
+`DDB_LAKE_AURORA_LOAD`
+    `s3`: the server reads the file (`LOAD DATA FROM S3`); `client`: this function sends it; default: as the server can.
+`DDB_LAKE_AURORA_PREFIX`
+    Only keys that begin with it are loaded (default: all): objects under an error prefix are not for this function.
+
+Nothing of a row is ever logged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ddb_lake.aurora.connection import Database, Server, open_database
+from ddb_lake.aurora.loading import ChangeLoader, Loaded, is_aurora
+from ddb_lake.aurora.login import Login
+from ddb_lake.aurora.statements import from_client, from_s3
+from ddb_lake.core.notifications import parse_message
+from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
+
+PREFIX: Final = "DDB_LAKE_AURORA_"
+COLUMNS: Final = "DDB_LAKE_COLUMNS"
+_READ: Final = (PREFIX, COLUMNS, "AWS_ENDPOINT_URL")
+_CONFIG: Final = Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=60)
+_log: Final = Logger(service="ddb_lake.load_aurora")
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda's signature
+    """Lambda's entry point: the messages that failed, or what was loaded.
+
+    Raises:
+        DdbLakeError: a file of an event that did not come through SQS failed.
+    """
+    loader = _loader(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(_READ))))
+    messages = [record for record in event.get("Records", ()) if record.get("eventSource") == "aws:sqs"]
+    if messages:
+        failed = [message for message in messages if not _processed(loader, message)]
+        return {"batchItemFailures": [{"itemIdentifier": message.get("messageId", "")} for message in failed]}
+    return {"loaded": [_summary(loaded) for loaded in loader.load_all(_uris(json.dumps(event)))]}
+
+
+def _processed(loader: Loader, message: Mapping[str, Any]) -> bool:
+    """Whether a message is done with. Whatever is wrong with one must not keep the others of its batch."""
+    try:
+        loader.load_all(_uris(message.get("body", "")))
+    except DdbLakeError:  # told where it was raised
+        return False
+    except Exception as error:
+        _log.error("message %s: unexpected %s", message.get("messageId"), type(error).__name__)
+        return False
+    return True
+
+
+def _uris(text: str) -> tuple[str, ...]:
+    """The objects that an event or a message names."""
+    found = parse_message(text)
+    if found.kind == "other":
+        _log.warning("an event that names no new object")
+    return found.uris
+
+
+def _summary(loaded: Loaded) -> dict[str, Any]:
+    return {"object": loaded.object, "records": loaded.records, "already_loaded": loaded.already_loaded}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment asks for."""
+
+    server: Server
+    login: Login
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    load: str = "auto"
+    prefix: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings. Raises ConfigError that names what is missing or wrong."""
+        given = {name.removeprefix(PREFIX): value for name, value in environment.items() if name.startswith(PREFIX)}
+        missing = [PREFIX + name for name in ("HOST", "DATABASE", "USER", "TABLE", "KEY") if not given.get(name)]
+        missing += [COLUMNS] if not environment.get(COLUMNS) else []
+        if missing:
+            raise ConfigError(f"the environment lacks {', '.join(missing)}")
+        load = given.get("LOAD", "auto").lower()
+        if load not in ("auto", "s3", "client"):
+            raise ConfigError(f"{PREFIX}LOAD is {load!r}: expected s3, client or auto")
+        port = given.get("PORT", "3306")
+        if not port.isdecimal():
+            raise ConfigError(f"{PREFIX}PORT is {port!r}: expected a number")
+        tls = False if given.get("TLS", "").lower() == "off" else None
+        server = Server(given["HOST"], given["DATABASE"], given["USER"], int(port), tls, given.get("TLS_CA"))
+        login = Login(
+            password_env=PREFIX + "PASSWORD" if "PASSWORD" in given else None,
+            secret_arn=given.get("SECRET_ARN"),
+            iam_auth=given.get("IAM_AUTH", "").lower() == "true",
+        )
+        key = tuple(name.strip() for name in given["KEY"].split(","))
+        columns = _columns(environment[COLUMNS])
+        return cls(server, login, given["TABLE"], columns, key, load, given.get("PREFIX", ""))
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    """The names of the columns: `{"<table>": {"<column>": "<pointer>"}}` or `{"<table>": ["<attribute>"]}`."""
+    try:
+        tables = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{COLUMNS}: neither JSON nor the name of a file with JSON") from error
+    if not isinstance(tables, dict) or len(tables) != 1 or not isinstance(columns := next(iter(tables.values())), dict | list):
+        raise ConfigError(f"{COLUMNS}: expected the columns of one table, as for the validating transformation")
+    return tuple(columns)
+
+
+@dataclass(slots=True)
+class Loader:
+    """Loads objects, over a connection that it keeps from one invocation to the next."""
+
+    settings: Settings
+    environment: Mapping[str, str] = field(repr=False)
+    _changes: ChangeLoader | None = field(default=None, repr=False)
+    _by_server: bool = False
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def load_all(self, uris: Sequence[str]) -> list[Loaded]:
+        """Load the objects. All are tried; then the first failure is raised."""
+        loaded, failure = [], None
+        for uri in uris:
+            if not self._is_ours(uri):
+                continue
+            try:
+                loaded.append(self.load(uri))
+            except DdbLakeError as error:
+                _log.error("%s", error)
+                failure = failure or error
+        if failure:
+            raise failure
+        return loaded
+
+    def load(self, uri: str) -> Loaded:
+        """Load one object as it is now. Raises DdbLakeError."""
+        changes = self._connected()
+        try:
+            with self._source(uri) as (source, version):
+                loaded = changes.load(uri, version, source)
+        except DdbLakeError as error:
+            if not isinstance(error, TerminalError):
+                self.close()
+            raise
+        done = "was loaded before" if loaded.already_loaded else "loaded"
+        _log.info("%s: %s, %d records", loaded.object, done, loaded.records)
+        return loaded
+
+    def close(self) -> None:
+        """Let go of the connection; the next object gets a new one."""
+        if self._changes is not None:
+            self._changes.database.close()
+            self._changes = None
+
+    def _is_ours(self, uri: str) -> bool:
+        _, key = _split(uri)
+        return key.startswith(self.settings.prefix) and not key.endswith("/")
+
+    def _connected(self) -> ChangeLoader:
+        if self._changes is not None and not self._changes.database.alive:
+            self.close()
+        if self._changes is None:
+            database = self._open()
+            try:
+                self._by_server = self.settings.load == "s3" or (self.settings.load == "auto" and is_aurora(database))
+                self._changes = ChangeLoader(database, self.settings.table, self.settings.columns, self.settings.key)
+            except BaseException:
+                database.close()
+                raise
+        return self._changes
+
+    def _open(self) -> Database:
+        server = self.settings.server
+        return open_database(server, self.settings.login.password(server, self.environment, self._client).text)
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]  # no stubs for all
+        return self._clients[service]
+
+    @contextmanager
+    def _source(self, uri: str) -> Iterator[tuple[str, str]]:
+        """Where the server gets the object, and the version that is there now.
+
+        If it is rewritten meanwhile, its new contents are loaded under the old version, and by their own event again:
+        the guard of the upsert makes that harmless.
+        """
+        s3 = self._client("s3")
+        bucket, key = _split(uri)
+        try:
+            if self._by_server:
+                answer = s3.head_object(Bucket=bucket, Key=key)
+                region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region") or s3.meta.region_name
+                yield from_s3(uri, region), answer["ETag"].strip('"')
+                return
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "changes.csv"
+                answer = s3.get_object(Bucket=bucket, Key=key)
+                with path.open("wb") as file:
+                    for chunk in answer["Body"].iter_chunks(1 << 20):
+                        file.write(chunk)
+                yield from_client(str(path)), answer["ETag"].strip('"')
+        except ClientError as error:
+            raise _unreadable(uri, error) from None
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _unreadable(uri: str, error: ClientError) -> TerminalError:
+    code = error.response.get("Error", {}).get("Code", "unknown")
+    gone = code in ("404", "NoSuchKey")
+    advice = "it was removed before it was loaded" if gone else "check the function's role, and its way to S3"
+    return TerminalError(f"{uri}: S3 answers {code}; {advice}")
+
+
+@lru_cache(maxsize=1)
+def _loader(environment: tuple[tuple[str, str], ...]) -> Loader:
+    """One for the life of the function."""
+    given = dict(environment)
+    return Loader(Settings.from_environment(given), given)

@@ -1,0 +1,242 @@
+"""Kinesis to a DynamoDB table in another account, where handing records over again changes nothing.
+
+Event source mapping: a Kinesis stream of JSON objects, with `ReportBatchItemFailures`, `BisectBatchOnFunctionError`,
+a finite `MaximumRetryAttempts` or `MaximumRecordAgeInSeconds`, and an on-failure destination. Every record of a batch
+is tried every time, whatever becomes of the others; what was not written comes back in the stream's order. Lambda goes
+on from the first of those, so a record that can never be written holds its shard up until the retries are used up;
+then it goes to the destination and the shard goes on, and nothing else is missing.
+
+Idempotent, by what is written where:
+
+- Keys from the sequence number (the default, `core.replication`): an item is a function of its record, so two writes of
+  one record are the same item. What is there already is looked up and left alone, so that a replay from TRIM_HORIZON
+  does not undo what others have since added to an item; the rest goes by BatchWriteItem, 25 at a time, which knows no
+  conditions and needs none: if the same record is being written at the same moment, both write the same.
+- `DDB_LAKE_TARGET_KEY`: the newest record of a key stays. BatchWriteItem would let an older one overwrite it, so each
+  item is put by itself, on condition that what is there is older; of one batch only the newest of a key is put.
+
+`DDB_LAKE_TARGET_TABLE`, `DDB_LAKE_TARGET_REGION` (default: this function's)
+    The table.
+`DDB_LAKE_TARGET_ROLE_ARN`, `DDB_LAKE_EXTERNAL_ID`
+    The role to assume in the table's account. Assumed once in the life of a process and renewed before it expires.
+    It needs dynamodb:BatchGetItem, BatchWriteItem and PutItem on the table.
+`DDB_LAKE_TARGET_KEY`
+    Names of the payload's attributes that are the table's key, comma-separated: partition key, then sort key.
+
+Throttling and passing faults are tried again with capped exponential back-off, only for what failed, until the time
+left is short. A fault that trying again does not mend (a missing table, a denied right) raises: Lambda counts it as an
+error, and the records stay in the stream. Nothing of a record but its sequence number is ever logged.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ddb_lake.aws.session import session
+from ddb_lake.core.records import Item
+from ddb_lake.core.replication import ORDER, Replica, replica_of, sequence_of
+from ddb_lake.errors import ConfigError, UndecodableError
+from ddb_lake.lambdas.retries import pauses, transient
+
+MOST_READ: Final = 100
+MOST_WRITTEN: Final = 25
+"""What one BatchGetItem and one BatchWriteItem take."""
+
+MAX_ATTEMPTS: Final = 10
+LONGEST_PAUSE_S: Final = 5.0
+RESERVED_S: Final = 2.0
+"""Time that is kept for answering."""
+
+_CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
+_NAMES: Final = (
+    "DDB_LAKE_TARGET_TABLE",
+    "DDB_LAKE_TARGET_REGION",
+    "DDB_LAKE_TARGET_ROLE_ARN",
+    "DDB_LAKE_EXTERNAL_ID",
+    "DDB_LAKE_TARGET_KEY",
+    "AWS_ENDPOINT_URL",
+)
+_log: Final = Logger(service="ddb_lake.replicate")
+T = TypeVar("T")
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
+    """Lambda's entry point: the records to hand over again, in their order.
+
+    Raises:
+        ConfigError: the environment lacks something.
+        botocore.exceptions.ClientError: trying again does not help.
+    """
+    found = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(found, list):
+        _log.error("no Kinesis event: it has no list of Records")
+        return {"batchItemFailures": [{"itemIdentifier": ""}]}  # the whole batch is in doubt
+    replicator = _replicator(*(os.environ.get(name, "") for name in _NAMES))
+    left_ms = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
+    return replicator.replicate(found, lambda: left_ms() / 1000 - RESERVED_S)
+
+
+@lru_cache(maxsize=4)
+def _replicator(table: str, region: str, role: str, external_id: str, key: str, _endpoint: str) -> Replicator:
+    """One for the life of the process: the role is assumed once, and its credentials renew themselves."""
+    if not table:
+        raise ConfigError("expected DDB_LAKE_TARGET_TABLE=<name of the table to write to>")
+    client = session(region or None, role or None, external_id or None).client("dynamodb", config=_CONFIG)
+    return Replicator(client, table, tuple(name.strip() for name in key.split(",") if name.strip()))
+
+
+@dataclass(frozen=True, slots=True)
+class Replicator:
+    """Writes records to one table. `key_names`: empty for keys from the sequence number. `pause` waits for seconds."""
+
+    client: Any
+    table: str
+    key_names: tuple[str, ...] = ()
+    pause: Callable[[float], None] = time.sleep
+
+    def replicate(self, records: Sequence[Any], remaining_s: Callable[[], float]) -> dict[str, list[dict[str, str]]]:
+        """Write the records of an event; Lambda's partial batch response."""
+        replicas: dict[int, Replica] = {}
+        failed: dict[int, str] = {}
+        for number, record in enumerate(records):
+            try:
+                replicas[number] = replica_of(record, self.key_names)
+            except UndecodableError as error:
+                failed[number] = str(error)
+        failed |= self._put_newest(replicas, remaining_s) if self.key_names else self._write(replicas, remaining_s)
+        for number, reason in sorted(failed.items()):
+            _log.warning("not written", extra={"sequence": sequence_of(records[number]), "reason": reason})
+        names = [sequence_of(records[number]) for number in sorted(failed)]
+        return {"batchItemFailures": [{"itemIdentifier": name} for name in dict.fromkeys(names)]}
+
+    # --- keys from the sequence number
+
+    def _write(self, replicas: Mapping[int, Replica], remaining_s: Callable[[], float]) -> dict[int, str]:
+        """Write what is not there yet, in batches; gives what failed, and why."""
+        numbers: dict[str, list[int]] = {}
+        for number, replica in replicas.items():
+            numbers.setdefault(_mark(replica.key), []).append(number)
+        failed: dict[int, str] = {}
+        for marks in _chunks(list(numbers), MOST_READ):
+            waiting = {mark: replicas[numbers[mark][0]] for mark in marks}
+            faults = self._write_absent(waiting, remaining_s)
+            failed |= {number: fault for mark, fault in faults.items() for number in numbers[mark]}
+        return failed
+
+    def _write_absent(self, waiting: dict[str, Replica], remaining_s: Callable[[], float]) -> dict[str, str]:
+        present: set[str] = set()
+        keys = {mark: replica.key for mark, replica in waiting.items()}
+        unread = self._patiently(keys, lambda some: self._look_up(some, present), remaining_s)
+        absent = {mark: replica for mark, replica in waiting.items() if mark not in present and mark not in unread}
+        faults = dict.fromkeys(unread, "throttled")
+        for marks in _chunks(list(absent), MOST_WRITTEN):
+            batch = {mark: absent[mark] for mark in marks}
+            try:
+                unwritten = self._patiently(batch, self._write_batch, remaining_s)
+                faults |= dict.fromkeys(unwritten, "throttled")
+            except ClientError as error:
+                if _code(error) != "ValidationException":
+                    raise
+                faults |= self._put_each(batch, remaining_s)  # one of them is at fault: the others are not to suffer
+        return faults
+
+    def _look_up(self, keys: Mapping[str, Item], present: set[str]) -> set[str]:
+        """Look keys up once and add those that are there to `present`; the marks of what was not read."""
+        request = {"Keys": list(keys.values()), **_only(next(iter(keys.values())))}
+        answer = self.client.batch_get_item(RequestItems={self.table: request})
+        present |= {_mark(key) for key in answer.get("Responses", {}).get(self.table, ())}
+        return {_mark(key) for key in answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", ())}
+
+    def _write_batch(self, batch: Mapping[str, Replica]) -> set[str]:
+        """Write once; the marks of what was not taken."""
+        requests = [{"PutRequest": {"Item": replica.item}} for replica in batch.values()]
+        answer = self.client.batch_write_item(RequestItems={self.table: requests})
+        left = answer.get("UnprocessedItems", {}).get(self.table, ())
+        names = tuple(next(iter(batch.values())).key)
+        return {_mark({name: one["PutRequest"]["Item"][name] for name in names}) for one in left}
+
+    # --- one at a time
+
+    def _put_newest(self, replicas: Mapping[int, Replica], remaining_s: Callable[[], float]) -> dict[int, str]:
+        """Put the newest of each key, if what is there is older; gives what failed, and why."""
+        newest: dict[str, int] = {}
+        for number, replica in replicas.items():
+            mark = _mark(replica.key)
+            if mark not in newest or replicas[newest[mark]].order < replica.order:
+                newest[mark] = number
+        faults = self._put_each({mark: replicas[number] for mark, number in newest.items()}, remaining_s)
+        return {newest[mark]: fault for mark, fault in faults.items()}
+
+    def _put_each(self, batch: Mapping[str, Replica], remaining_s: Callable[[], float]) -> dict[str, str]:
+        faults: dict[str, str] = {}
+        for mark, replica in batch.items():
+            try:
+                if self._patiently({mark: replica}, self._put, remaining_s):
+                    faults[mark] = "throttled"
+            except ClientError as error:
+                if _code(error) != "ValidationException":
+                    raise
+                faults[mark] = "DynamoDB refuses the item (ValidationException): its size, a number, or its key"
+        return faults
+
+    def _put(self, one: Mapping[str, Replica]) -> set[str]:
+        (replica,) = one.values()
+        name = ORDER if self.key_names else next(iter(replica.key))
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(#n)"}
+        if self.key_names:
+            condition["ConditionExpression"] += " OR #n < :order"
+            condition["ExpressionAttributeValues"] = {":order": {"S": replica.order}}
+        try:
+            self.client.put_item(
+                TableName=self.table, Item=replica.item, ExpressionAttributeNames={"#n": name}, **condition
+            )
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+        return set()  # also if the condition failed: it is there already, or a newer one is
+
+    def _patiently(
+        self, work: Mapping[str, T], call: Callable[[Mapping[str, T]], set[str]], remaining_s: Callable[[], float]
+    ) -> set[str]:
+        """Call with all of `work`, then with what was left over, until nothing is; the marks of what still is."""
+        left = dict(work)
+        for pause_s in pauses(MAX_ATTEMPTS, LONGEST_PAUSE_S):
+            try:
+                unfinished = call(left)
+                left = {mark: one for mark, one in left.items() if mark in unfinished}
+            except Exception as error:
+                if not transient(error):
+                    raise
+            if not left or pause_s is None or remaining_s() < pause_s:
+                break
+            self.pause(pause_s)
+        return set(left)
+
+
+def _only(key: Item) -> dict[str, Any]:
+    """A projection to the key: that an item is there is all that is asked."""
+    names = {f"#k{number}": name for number, name in enumerate(key)}
+    return {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
+
+
+def _mark(key: Item) -> str:
+    """One text for equal keys (DynamoDB JSON)."""
+    return repr(sorted((name, *value.items()) for name, value in key.items()))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _chunks(marks: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(marks), size):
+        yield marks[start : start + size]

@@ -1,0 +1,86 @@
+"""Firehose transformation: change records of DynamoDB on lines of their own, stamped with their arrival.
+
+`DDB_LAKE_MODE`
+    `envelope` (default): the record as it is, byte for byte, with `kinesisRecordMetadata` added: the Kinesis sequence
+    number, the shard, the arrival time. It is the only sequence number that such a record ever has.
+    `flatten`: the item in plain JSON (`core.flattening`). An item with an attribute named like one of ours comes
+    in its envelope.
+`DDB_LAKE_PARTITION_KEYS`
+    Keys for dynamic partitioning, comma-separated: `table`, `event`, `date`, `hour` (`core.partitions`).
+
+Ok is what the lake reads as one change record; white space alone is Dropped; all else is ProcessingFailed, so that
+Firehose keeps the original under the error prefix, where the lake finds it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ddb_lake.core.captures import NOWHERE, Arrival, read_capture
+from ddb_lake.core.flattening import flatten
+from ddb_lake.core.partitions import parse_names, partition_keys
+from ddb_lake.core.plain import loads_strict
+from ddb_lake.core.records import ChangeRecord
+from ddb_lake.core.stamping import STAMP, stamped_line
+from ddb_lake.errors import ConfigError, UndecodableError
+from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch
+
+_MODES = ("envelope", "flatten")
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, list[dict[str, Any]]]:  # noqa: ARG001  # Lambda's
+    """Lambda's entry point. Raises ConfigError for a wrong environment, and nothing for any event."""
+    return process_batch(event, Transform.from_environment(os.environ).process)
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """How records are transformed."""
+
+    mode: Literal["envelope", "flatten"] = "envelope"
+    partition_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Transform:
+        """What the environment asks for. Raises ConfigError."""
+        mode = environment.get("DDB_LAKE_MODE") or "envelope"
+        if mode not in _MODES:
+            raise ConfigError(f"DDB_LAKE_MODE is {mode!r}: expected one of {', '.join(_MODES)}")
+        return cls(mode, parse_names(environment.get("DDB_LAKE_PARTITION_KEYS", "")))  # type: ignore[arg-type]
+
+    def process(self, data: bytes, arrival: Arrival) -> Kept | None:
+        """One record to what is delivered of it; None for white space. Raises UndecodableError for no change record."""
+        if is_blank(data):
+            return None
+        captured = Captured.read(data, arrival)
+        line = captured.flattened() if self.mode == "flatten" else captured.envelope()
+        return Kept(line, partition_keys(captured.record, self.partition_keys) if self.partition_keys else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A captured record, its bytes, and the arrival to stamp it with (none if it was stamped before)."""
+
+    record: ChangeRecord
+    data: bytes
+    arrival: Arrival
+
+    @classmethod
+    def read(cls, data: bytes, arrival: Arrival) -> Captured:
+        """What these bytes are. Raises UndecodableError, whose text names what is wrong without the value."""
+        obj = loads_strict(data)
+        if type(obj) is not dict or type(obj.get("dynamodb")) is not dict:
+            raise UndecodableError("no change record of DynamoDB")
+        return cls(read_capture(obj, arrival), data, NOWHERE if STAMP in obj else arrival)
+
+    def envelope(self) -> bytes:
+        """The record as it is, with its stamp, on one line."""
+        return stamped_line(self.data, self.arrival)
+
+    def flattened(self) -> bytes:
+        """The item in plain JSON on one line; the envelope where that cannot be."""
+        text = flatten(self.record)
+        return self.envelope() if text is None else text.encode() + b"\n"

@@ -1,0 +1,118 @@
+"""dbt's models as Dagster assets. Imported only where dagster-dbt is installed."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+
+from ddb_lake.config import LakeSettings
+from ddb_lake.orchestration.dbt.manifest import executable, flags, fresh_manifest, profiles_folder, project_folder
+from ddb_lake.orchestration.requests import LAKE_TAG
+from ddb_lake.orchestration.specs import TableAssets
+
+DATABASE_VARIABLE = "DDB_LAKE_DBT_DATABASE"
+DATABASE = "lake_marts.duckdb"
+"""The models' DuckDB file, in the working folder unless the variable names another."""
+
+
+def model_definitions(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]) -> dg.Definitions:
+    """The definitions of the lake's dbt project."""
+    assets = _assets(lake, settings, tables)
+    job = dg.define_asset_job(
+        f"{lake}_dbt",
+        selection=dg.AssetSelection.assets(assets),
+        tags={LAKE_TAG: lake},
+        description="Builds and tests all dbt models over the lake.",
+    )
+    cron = settings.dbt.schedule
+    schedules = [dg.ScheduleDefinition(f"{lake}_dbt_schedule", job=job, cron_schedule=cron)] if cron else []
+    return dg.Definitions(assets=[assets], jobs=[job], schedules=schedules)
+
+
+def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]) -> dg.AssetsDefinition:
+    @dbt_assets(  # type: ignore[untyped-decorator]  # dagster-dbt is not looked into
+        manifest=fresh_manifest(settings.dbt),
+        select=settings.dbt.select,
+        exclude=settings.dbt.exclude or None,
+        name=f"{lake}__dbt",
+        dagster_dbt_translator=LakeTranslator(tables),
+        pool=f"ddb_lake_dbt_{lake}",  # DuckDB's file takes one writer
+    )
+    def models(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        dbt = DbtCliResource(
+            project_dir=project_folder(settings.dbt),
+            profiles_dir=profiles_folder(settings.dbt),
+            dbt_executable=executable(),
+        )
+        with _pointed_at(settings):
+            built = dbt.cli(["build", *flags(settings.dbt)], context=context)
+            yield from built.stream().fetch_row_counts().fetch_column_metadata()
+
+    definition: dg.AssetsDefinition = models
+    return definition
+
+
+@contextmanager
+def _pointed_at(settings: LakeSettings) -> Iterator[None]:
+    """The environment in which dbt, in a process of its own and in this one, finds the lake and the models' database."""
+    warehouse = settings.warehouse
+    if "://" not in warehouse:
+        warehouse = str(Path(warehouse).expanduser().resolve())
+    lake = {
+        "warehouse": warehouse,
+        "catalog": settings.catalog.model_dump(mode="json"),
+        "tables": [{"name": table.name} for table in settings.tables],
+    }
+    with TemporaryDirectory(prefix="ddb-lake-dbt-") as folder:
+        config = Path(folder) / "lake.json"
+        config.write_text(json.dumps(lake), encoding="utf-8")
+        database = os.environ.get(DATABASE_VARIABLE) or DATABASE
+        before = {name: os.environ.get(name) for name in ("DDB_LAKE_CONFIG", DATABASE_VARIABLE)}
+        os.environ |= {"DDB_LAKE_CONFIG": str(config), DATABASE_VARIABLE: str(Path(database).resolve())}
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt is not looked into
+    """Sources are the lake's assets; a model's key and group begin with its folder below `models`."""
+
+    def __init__(self, tables: Mapping[str, TableAssets]) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+        self._tables = tables
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """`<folder>/<model>`; for a source the key of the lake's asset, whatever a translation calls it."""
+        said = _meta(dbt_resource_props)
+        ours = said.get("ddb_lake", {})
+        assets = self._tables.get(ours.get("table", ""))
+        if assets is not None:
+            return assets.key("changes" if ours["stage"] == "changes" and "changes" in assets.specs else "current")
+        if dbt_resource_props["resource_type"] == "model" and "asset_key" not in said.get("dagster", {}):
+            return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
+        key: dg.AssetKey = super().get_asset_key(dbt_resource_props)
+        return key
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The model's folder below `models`, unless dbt says another group."""
+        named: str | None = super().get_group_name(dbt_resource_props)
+        return named or (_layer(dbt_resource_props) if dbt_resource_props["resource_type"] == "model" else None)
+
+
+def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = props.get("config", {}).get("meta") or props.get("meta") or {}
+    return found
+
+
+def _layer(props: Mapping[str, Any]) -> str:
+    """The first folder of a model below `models`; `models` itself for one without."""
+    _, *folders, _ = props["fqn"]
+    return str(folders[0]) if folders else "models"

@@ -1,0 +1,238 @@
+"""The items of a time back into a DynamoDB table: at a chosen rate, resumable, and read back afterwards.
+
+Items are put in the order of their key's hash; a mark in the warehouse says up to where. A restart finds the mark and
+goes on; a put that is repeated changes nothing. Nothing is ever deleted from the target.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import orjson
+
+from ddb_lake.aws.items import TableItems, make_table
+from ddb_lake.aws.landing import Landing
+from ddb_lake.aws.source import describe_source, source_client
+from ddb_lake.config import SourceSettings, TableSettings
+from ddb_lake.core.attributes import key_text
+from ddb_lake.core.identity import canonical_json
+from ddb_lake.core.keys import key_hash
+from ddb_lake.core.pacing import WRITE_UNIT_BYTES, Pace
+from ddb_lake.core.records import Item
+from ddb_lake.core.restoring import Mark, batches
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.restoration import complete
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import CheckFailed, UsageError
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.replay import replay, view
+
+DEFAULT_WRITE_RATE = 500.0
+MARK_EVERY_S = 2.0
+FETCH_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore is going to do. `write_units`: about; `seconds`: at the write rate, at least."""
+
+    table: str
+    target: str
+    as_of_us: int
+    items: int
+    write_units: int
+    write_rate: float | None
+    resumes: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the writing takes at least; None without a rate."""
+        return self.write_units / self.write_rate if self.write_rate else None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What a restore did. `written`: by this run; `resumed`: by earlier ones. `verified`: items read back and equal."""
+
+    table: str
+    target: str
+    as_of_us: int
+    items: int
+    written: int
+    resumed: int
+    verified: int
+    write_units: float
+    read_units: float
+    seconds: float
+
+
+class Restore:
+    """One restore: prepare it with `open_restore`, look at its `plan`, then `run` it."""
+
+    def __init__(self, lake: Lake, session: Session, items: TableItems, key: tuple[str, ...], mark: Mark, plan: Plan):
+        self._lake, self._session, self._items = lake, session, items
+        self._key, self._mark, self.plan = key, mark, plan
+
+    def run(
+        self, *, create: bool = False, into_existing: bool = False, read_rate: float | None = None
+    ) -> RestoreResult:
+        """Write what is not written yet, then read the table back and compare.
+
+        Args:
+            create: make the table (on demand) if there is none.
+            into_existing: write although the table has items; they stay unless a restored one has their key.
+            read_rate: read units a second for reading back.
+
+        Raises UsageError if the table is not there or not empty, CheckFailed if what is read back is not what was put.
+        """
+        started = time.monotonic()
+        self._check_target(create, into_existing or self._mark.after_hash >= 0)
+        resumed = self._mark.written
+        self._keep(self._mark)
+        self._write()
+        written_units = self._items.consumed.units
+        reader = TableItems(self._items.client, self._items.name, Pace(read_rate), sleep=self._items.sleep)
+        verified = self._read_back(reader, into_existing)
+        self._keep(replace(self._mark, done=True))
+        plan = self.plan
+        return RestoreResult(
+            plan.table,
+            plan.target,
+            plan.as_of_us,
+            plan.items,
+            self._mark.written - resumed,
+            resumed,
+            verified,
+            written_units,
+            reader.consumed.units,
+            time.monotonic() - started,
+        )
+
+    def _check_target(self, create: bool, into_existing: bool) -> None:
+        target = self.plan.target
+        found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
+        if found.arn is None:
+            if not create:
+                raise UsageError(f"table {target}: {found.unreachable}; `--create` makes it")
+            make_table(self._items.client, target, self._key_types(), self._items.sleep)
+        elif set(found.key) != set(self._key):
+            raise UsageError(f"table {target}: its key is {list(found.key)}, that of the items is {list(self._key)}")
+        elif not into_existing and not self._items.is_empty():
+            raise UsageError(
+                f"table {target}: has items already; restore into an empty table, or say `--into-existing`"
+            )
+
+    def _key_types(self) -> list[tuple[str, str]]:
+        found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
+        if not found:
+            raise UsageError(
+                f"{self.plan.table}: no items to restore, and so no types of the key to create a table with"
+            )
+        item = orjson.loads(found[0][0])
+        return [(name, next(iter(item[name]))) for name in self._key]
+
+    def _source(self) -> str:
+        return f"read_parquet({literal(str(self._session.folder / 'restore.parquet'))})"
+
+    def _rows(self) -> Iterator[tuple[int, Item, int]]:
+        cursor = self._session.con.cursor()
+        cursor.execute(
+            f"SELECT _key_hash, item FROM {self._source()} WHERE _key_hash > {self._mark.after_hash} ORDER BY _key_hash"
+        )
+        while rows := cursor.fetchmany(FETCH_ROWS):
+            yield from ((h, orjson.loads(text), len(text.encode())) for h, text in rows)
+
+    def _write(self) -> None:
+        kept_at, last = time.monotonic(), self._mark.after_hash
+        for batch in batches(self._rows()):
+            if batch[0][0] != last:  # all of an earlier hash are there
+                self._mark = replace(self._mark, after_hash=last)
+                if time.monotonic() - kept_at >= MARK_EVERY_S:
+                    self._keep(self._mark)
+                    kept_at = time.monotonic()
+            self._items.put([item for _, item, _ in batch])
+            last = batch[-1][0]
+            self._mark = replace(self._mark, written=self._mark.written + len(batch))
+            self._lake.progress(f"{self.plan.target}: items written", self._mark.written, self.plan.items)
+        self._mark = replace(self._mark, after_hash=last)
+        self._keep(self._mark)
+
+    def _read_back(self, reader: TableItems, others: bool) -> int:
+        """Scan the target; every item that was put must be there as it was put, and no other unless `others`."""
+        equal = strange = 0
+        for page in reader.scan():
+            texts = {key_text(item, self._key): item for item in page}
+            hashes = ", ".join(str(key_hash(text)) for text in texts) or "NULL"
+            rows = self._session.rows(f"SELECT item FROM {self._source()} WHERE _key_hash IN ({hashes})")
+            wanted = {key_text(item, self._key): item for item in (orjson.loads(text) for (text,) in rows)}
+            for text, item in texts.items():
+                if text not in wanted:
+                    strange += 1
+                elif canonical_json(item) == canonical_json(wanted[text]):
+                    equal += 1
+            self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
+        if equal != self.plan.items or (strange and not others):
+            raise CheckFailed(
+                f"table {self.plan.target}: {equal} of {self.plan.items} items are there as they were put, and {strange}"
+                " others; is something writing to it? Run the same restore again with `--into-existing`"
+            )
+        return equal
+
+    def _keep(self, mark: Mark) -> None:
+        _place(self._lake).put(_name(mark), mark.dump())
+
+
+def open_restore(
+    lake: Lake,
+    session: Session,
+    name: str,
+    target: str,
+    as_of_us: int,
+    write_rate: float | None = DEFAULT_WRITE_RATE,
+) -> Restore:
+    """Gather the items as of a time (inclusive), sorted, in the session's folder; nothing is written to DynamoDB.
+
+    Raises UsageError for an instant before the lake's first knowledge of the table, or the table itself as target.
+    """
+    table = lake.table(name)
+    if target == table.source_name:
+        raise UsageError(f"table {target}: is the source itself; restore into another table")
+    seen = view(lake, name)
+    found = replay(lake, session, name, as_of_us)
+    path = session.folder / "restore.parquet"
+    rows = f"SELECT _key_hash, ddb_complete(item, _rescued) AS item FROM {found.items} ORDER BY _key_hash"
+    session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
+    session.con.execute(f"COPY ({rows}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE 20480)")
+    items, units, digest = session.rows(
+        f"SELECT count(*), coalesce(sum(greatest(1, ceil(strlen(item) / {WRITE_UNIT_BYTES}.0))), 0),"
+        f" coalesce(bit_xor(md5_number(item)), 0)::VARCHAR FROM read_parquet({literal(str(path))})"
+    )[0]
+    fingerprint = f"{items}/{digest}"
+    wanted = Mark(name, target, as_of_us, fingerprint)
+    data, _ = _place(lake).load(_name(wanted))
+    held = Mark.load(data) if data else None
+    mark = held if held is not None and held.is_of(wanted) and not held.done else wanted
+    plan = Plan(name, target, as_of_us, items, int(units), write_rate, mark.written)
+    client = source_client(table)
+    return Restore(lake, session, TableItems(client, target, Pace(write_rate)), seen.state.schema.key, mark, plan)
+
+
+def _complete(item: str, rescued: str | None) -> str:
+    return complete(item, rescued).decode()
+
+
+def _target_settings(table: TableSettings, target: str) -> TableSettings:
+    source = SourceSettings(**{**table.source.model_dump(), "table": target})
+    return table.model_copy(update={"source": source})
+
+
+def _place(lake: Lake) -> Landing:
+    return Landing(lake.objects, f"{lake.catalog.warehouse}/restores")
+
+
+def _name(mark: Mark) -> str:
+    moment = datetime.fromtimestamp(mark.as_of_us / 1e6, UTC)
+    return f"{mark.table}/{mark.target}-{moment:%Y%m%dT%H%M%S}-{mark.as_of_us}.json"

@@ -1,0 +1,434 @@
+"""DynamoDB Streams read directly: their records land as objects, as if Firehose had delivered them.
+
+Reading goes on until all that the stream has is read (or, with `Budget.follow`, until the time is up). What was read
+is landed as gzip objects of one record a line below `LakeSettings.stream_landing`, in folders by hour, under names
+like Firehose's: from there on there is one path for all changes. It does not depend on the lake: while a backfill
+loads an export, for days if need be, changes go on landing, and the order of records settles who wins.
+
+Nothing is lost, whatever crashes when. The steps are, always in this order:
+
+1. a gap that was noticed is recorded in the changelog's state;
+2. records are read into memory, and the places in the shards move, in memory;
+3. the records land: one object, written whole, under a new name;
+4. the checkpoint with those places replaces the one it was derived from, by a conditional put.
+
+The checkpoint therefore only claims what has landed or is recorded as a gap. A crash before 4 leaves the checkpoint as
+it was: what was read after it is read again and lands again, under another name, with the same event ids and sequence
+numbers, and the changelog takes each record once. A crash after 4 leaves nothing to do. Of two readers at once, one
+loses the race in 4, forgets its places, and goes on from those of the other; what it landed is duplicates.
+
+Memory holds one page (1 MB) and one object, compressed (`LAND_BYTES` of lines make about a tenth of that).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from ddb_lake.aws.landing import Landing
+from ddb_lake.aws.streams import (
+    ExpiredIteratorError,
+    Page,
+    StreamGoneError,
+    StreamSource,
+    TableStreams,
+    ThrottledError,
+    TrimmedError,
+)
+from ddb_lake.config import TableSettings
+from ddb_lake.core import checkpoints, shards
+from ddb_lake.core.checkpoints import Checkpoint, StreamPlace
+from ddb_lake.core.gaps import Gap
+from ddb_lake.core.paths import arrival_hour, firehose_key
+from ddb_lake.core.shards import RETENTION_US, Stream
+from ddb_lake.core.streamlines import changed_us, sequence_of, stream_line
+from ddb_lake.errors import CommitConflict, ConfigError
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.stages.gaps import open_gaps, record_gap
+from ddb_lake.stages.lake import Lake
+
+CHECKPOINT: Final = ".streams/checkpoint.json"
+"""The checkpoint below the landing folder; listings leave out names that begin with a dot."""
+
+LAND_BYTES: Final = 16 * 1024 * 1024
+LAND_EVERY_S: Final = 10.0
+LOOK_EVERY_S: Final = 30.0
+POLL_S: Final = 1.0
+EMPTY_PAGES: Final = 5
+"""An open shard that gave nothing so often in a row has nothing now. A single empty page says nothing: DynamoDB may
+give some before the next record."""
+
+PATIENCE: Final = 6
+LONGEST_PAUSE_S: Final = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long and how much to read. `follow`: go on until the time is up, instead of until nothing is left.
+
+    `bytes`: of lines, before compression.
+    """
+
+    seconds: float = 60.0
+    bytes: int = 2 * 1024 * 1024 * 1024
+    follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsResult:
+    """What reading a table's streams did.
+
+    `uris`: the objects that landed. `bytes`: of their lines. `caught_up`: nothing was left to read at the end.
+    `gaps`: those of the table that are open now, whatever found them. `throttled`: calls that were put off;
+    `conflicts`: how often another reader was first.
+    """
+
+    table: str
+    records: int = 0
+    bytes: int = 0
+    uris: tuple[str, ...] = ()
+    caught_up: bool = False
+    gaps: tuple[Gap, ...] = ()
+    throttled: int = 0
+    conflicts: int = 0
+    seconds: float = 0.0
+
+
+def read_streams(
+    lake: Lake,
+    table: str,
+    budget: Budget | None = None,
+    source: StreamSource | None = None,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> StreamsResult:
+    """Land what the table's streams have that has not landed. See this module's docstring.
+
+    `clock` counts seconds from anywhere. Raises ConfigError if the table is not to be read from its stream, has none,
+    or has one without images; ThrottledError if AWS will not be asked even after pauses.
+    """
+    settings = lake.table(table)
+    uri = lake.settings.stream_landing(settings)
+    if uri is None:
+        raise ConfigError(f"table {table} has no `changes: {{streams: true}}`: it is not read from its stream")
+    reader = _Reader(
+        lake,
+        settings,
+        Landing(lake.objects, uri),
+        budget or Budget(),
+        source or TableStreams(settings),
+        pause,
+        clock,
+    )
+    return reader.run()
+
+
+def gap_text(table: str, gap: Gap) -> str:
+    """A gap in words, with what mends it."""
+    since = "from the beginning" if gap.from_us <= 0 else f"from {_moment(gap.from_us)}"
+    mend = f"a full export taken after {_moment(gap.to_us)} mends it: `ddb-lake export {table}`"
+    if gap.from_us > 0:
+        mend += f" (or an incremental export of that time: `ddb-lake repair {table}`)"
+    return f"Changes of {table} {since} to {_moment(gap.to_us)} may be missing: {gap.reason}; {mend}."
+
+
+def _moment(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def stream_checkpoint(lake: Lake, table: TableSettings) -> Checkpoint | None:
+    """How far the table's streams were read; None if they never were, or are not to be."""
+    uri = lake.settings.stream_landing(table)
+    if uri is None:
+        return None
+    data, _ = Landing(lake.objects, uri).load(CHECKPOINT)
+    return None if data is None else checkpoints.load(data, uri + CHECKPOINT)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Lines on their way into one object."""
+
+    records: int = 0
+    bytes: int = 0
+    since: float = 0.0
+    _parts: list[bytes] = field(default_factory=list)
+    _packer: zlib._Compress = field(default_factory=lambda: zlib.compressobj(6, zlib.DEFLATED, 31))
+
+    def add(self, line: bytes, at: float) -> None:
+        self.since = self.since if self.records else at
+        self.records += 1
+        self.bytes += len(line)
+        self._parts.append(self._packer.compress(line))
+
+    def packed(self) -> bytes:
+        """The object's content (gzip). The batch is used up."""
+        return b"".join([*self._parts, self._packer.flush()])
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One run. `_places` is ahead of the checkpoint by what `_batch` holds."""
+
+    lake: Lake
+    table: TableSettings
+    landing: Landing
+    budget: Budget
+    source: StreamSource
+    pause: Callable[[float], None]
+    clock: Callable[[], float]
+    _places: Checkpoint | None = None
+    _version: str | None = None
+    _batch: _Batch = field(default_factory=_Batch)
+    _iterators: dict[tuple[str, str], str] = field(default_factory=dict)
+    _closed: set[tuple[str, str]] = field(default_factory=set)
+    _empty: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _deadline: float = 0.0
+    _looked: float = 0.0
+    _look_again: bool = False
+    _strain: int = 0
+    _done: StreamsResult = field(default_factory=lambda: StreamsResult(""))
+
+    def run(self) -> StreamsResult:
+        """Read until there is nothing more, or the budget is used up."""
+        started = self.clock()
+        self._deadline = started + self.budget.seconds
+        self._load()
+        self._look()
+        while True:
+            moved = self._pass()
+            if self._is_due():
+                self._commit()
+            caught_up = not self._look_again and self._is_caught_up()
+            if self._is_used_up() or (caught_up and not self.budget.follow):
+                break
+            if self._look_again or self.clock() - self._looked >= LOOK_EVERY_S:
+                self._look()
+            if not moved:
+                self.pause(POLL_S if caught_up else POLL_S / 4)
+        self._commit()
+        return replace(
+            self._done,
+            table=self.table.name,
+            caught_up=caught_up,
+            gaps=open_gaps(self.lake, self.table.name),
+            seconds=self.clock() - started,
+        )
+
+    @property
+    def _state(self) -> Checkpoint:
+        assert self._places is not None, "streams were looked at"
+        return self._places
+
+    # --- what there is to read
+
+    def _load(self) -> None:
+        data, self._version = self.landing.load(CHECKPOINT)
+        self._places = None if data is None else checkpoints.load(data, self.landing.uri + CHECKPOINT)
+
+    def _look(self) -> None:
+        """Take in the streams and shards that there are now, and record the gaps that this shows."""
+        listed = [self._patiently(lambda arn=arn: self._described(arn)) for arn in self._patiently(self.source.streams)]  # type: ignore[misc]
+        streams = [stream for stream in listed if stream is not None]
+        table_id = self._patiently(self.source.table_id)
+        now_us = self._now_us()
+        if self._places is None:
+            self._check(streams)
+            self._record(self._forgotten(now_us))
+        self._places, gaps = checkpoints.look(self._places, streams, table_id, now_us)
+        self._record([*gaps, *self._before_the_stream()])
+        self._closed = {
+            (stream.arn, shard.shard_id) for stream in streams for shard in stream.shards if shard.last is not None
+        }
+        self._looked, self._look_again = self.clock(), False
+
+    def _described(self, arn: str) -> Stream | None:
+        try:
+            return self.source.describe(arn)
+        except StreamGoneError:
+            return None  # it went between the two calls
+
+    def _check(self, streams: Sequence[Stream]) -> None:
+        """Whether reading can begin at all."""
+        name = self.table.source_name
+        if not streams:
+            raise ConfigError(
+                f"{name} has no DynamoDB stream: aws dynamodb update-table --table-name {name}"
+                " --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+            )
+        newest = max(streams, key=lambda stream: stream.created_us)
+        if newest.view in ("KEYS_ONLY", "OLD_IMAGE"):
+            raise ConfigError(
+                f"the stream of {name} has StreamViewType {newest.view}, which does not say what an item became:"
+                " switch the stream off, and on again with NEW_AND_OLD_IMAGES"
+            )
+
+    def _forgotten(self, now_us: int) -> list[Gap]:
+        """The gap left by a checkpoint that is gone, if objects tell that there was one more than 24 hours ago."""
+        if not self.lake.objects.reachable(self.landing.uri):
+            return []
+        hours = [hour for ref in self.lake.objects.list(self.landing.uri) if (hour := arrival_hour(ref.uri))]
+        last_us = int(max(hours).timestamp() * 1_000_000) if hours else now_us
+        return checkpoints.trimmed(last_us, now_us, "the reader's checkpoint is gone, and it was not read for a day")
+
+    def _before_the_stream(self) -> list[Gap]:
+        """The gap between the export that the lake rests on and a stream whose records begin later."""
+        current = self.lake.current(self.table.name)
+        base = CurrentState.from_properties(current.properties).base if current is not None else None
+        began_us = self._state.began_us
+        changes = self.table.changes
+        if base is None or base.export_us >= began_us or (changes is not None and changes.uri is not None):
+            return []
+        said = "the export that the lake rests on is older than what the stream still had when reading began"
+        return [Gap("lost", base.export_us, began_us, said, self._now_us())]
+
+    # --- reading
+
+    def _pass(self) -> bool:
+        """One page of each shard that may be read now; whether any got further."""
+        moved = False
+        for stream in self._state.streams:
+            for shard_id in shards.readable(stream.lineage):
+                moved = self._turn(stream.arn, shard_id) or moved
+                if self.clock() >= self._deadline:
+                    return True
+                if self._batch.bytes >= LAND_BYTES:
+                    self._commit()
+                    if self._look_again:  # the places are another reader's now
+                        return True
+        return moved
+
+    def _turn(self, arn: str, shard_id: str) -> bool:
+        """Read one page of a shard; whether that got further."""
+        key = arn, shard_id
+        place = self._state.place(arn).lineage[shard_id]
+        try:
+            if key not in self._iterators:
+                self._iterators[key] = self.source.iterator(arn, shard_id, place)
+            page = self.source.records(self._iterators[key])
+        except ExpiredIteratorError:
+            del self._iterators[key]  # the next turn makes another, from the same place
+            return True
+        except ThrottledError:
+            self._back_off()
+            return False
+        except TrimmedError:
+            self._iterators.pop(key, None)
+            self._trimmed(arn, shard_id)
+            return True
+        except StreamGoneError:
+            self._iterators.pop(key, None)
+            self._look_again = True
+            return False
+        self._strain = 0
+        self._take(arn, shard_id, page)
+        self._empty[key] = 0 if page.records else self._empty[key] + 1
+        if self._empty[key] >= EMPTY_PAGES and key not in self._closed:
+            lineage = shards.quiet(self._state.place(arn).lineage, shard_id, self._now_us())
+            self._places = self._state.with_lineage(arn, lineage)
+        return bool(page.records) or page.next_iterator is None
+
+    def _take(self, arn: str, shard_id: str, page: Page) -> None:
+        lineage = self._state.place(arn).lineage
+        for record in page.records:
+            self._batch.add(stream_line(record, arn), self.clock())
+            sequence = sequence_of(record)
+            if sequence is not None:
+                lineage = shards.advanced(lineage, shard_id, sequence, changed_us(record) or 0)
+        if page.next_iterator is None:
+            lineage = shards.finished(lineage, shard_id)
+            self._look_again = True  # it may have children
+            self._iterators.pop((arn, shard_id))
+        else:
+            self._iterators[arn, shard_id] = page.next_iterator
+        self._places = self._state.with_lineage(arn, lineage)
+
+    def _trimmed(self, arn: str, shard_id: str) -> None:
+        """Records of the shard went before they were read: that is recorded first, then reading goes on."""
+        now_us = self._now_us()
+        stream: StreamPlace = self._state.place(arn)
+        said = "records of a shard were trimmed after 24 hours, before they were read"
+        self._record(checkpoints.trimmed(stream.lineage[shard_id].since_us, now_us, said))
+        lineage = shards.restarted(stream.lineage, shard_id, now_us - RETENTION_US)
+        self._places = self._state.with_lineage(arn, lineage)
+
+    def _is_used_up(self) -> bool:
+        return self.clock() >= self._deadline or self._done.bytes + self._batch.bytes >= self.budget.bytes
+
+    def _is_caught_up(self) -> bool:
+        left = [
+            (stream.arn, shard_id) for stream in self._state.streams for shard_id in shards.readable(stream.lineage)
+        ]
+        return all(key not in self._closed and self._empty[key] >= EMPTY_PAGES for key in left)
+
+    # --- landing
+
+    def _is_due(self) -> bool:
+        if not self._batch.records:
+            return False
+        return self._batch.bytes >= LAND_BYTES or self.clock() - self._batch.since >= LAND_EVERY_S
+
+    def _commit(self) -> None:
+        """Land what was read, then move the checkpoint. Another reader's checkpoint is taken over instead."""
+        if self._batch.records:
+            self._land()
+        written = replace(self._state, read_us=self._now_us())
+        try:
+            self._version = self.landing.replace(CHECKPOINT, checkpoints.dump(written), self._version)
+            self._places = written
+        except CommitConflict:
+            self._done = replace(self._done, conflicts=self._done.conflicts + 1)
+            self._iterators.clear()
+            self._empty.clear()
+            self._load()
+            self._look()
+            self._look_again = True
+
+    def _land(self) -> None:
+        now, batch = self.lake.now(), self._batch
+        folder = now.strftime("%Y/%m/%d/%H/")
+        name = firehose_key(folder, f"{self.table.name}-streams", 1, now, str(uuid.uuid4()), ".gz")
+        uri = self.landing.put(name, batch.packed())
+        self._batch = _Batch()
+        self._done = replace(
+            self._done,
+            records=self._done.records + batch.records,
+            bytes=self._done.bytes + batch.bytes,
+            uris=(*self._done.uris, uri),
+        )
+        self.lake.progress(f"{self.table.name}: stream records landed", self._done.records)
+
+    # --- what goes wrong
+
+    def _record(self, gaps: Sequence[Gap]) -> None:
+        for gap in gaps:
+            record_gap(self.lake, self.table.name, gap)
+            self.lake.warn(f"{self.table.name}: change records may be missing: {gap.reason}")
+
+    def _back_off(self) -> None:
+        """Wait a while, longer each time in a row, at random, so that readers do not come back together."""
+        self._done = replace(self._done, throttled=self._done.throttled + 1)
+        self.pause(random.uniform(0, min(LONGEST_PAUSE_S, 0.1 * 2**self._strain)))
+        self._strain = min(self._strain + 1, 10)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        for tries in range(1, PATIENCE + 1):
+            try:
+                return call()
+            except ThrottledError:
+                if tries == PATIENCE:
+                    raise
+                self._back_off()
+        raise AssertionError("unreachable")
+
+    def _now_us(self) -> int:
+        return int(self.lake.now().timestamp() * 1_000_000)

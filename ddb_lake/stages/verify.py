@@ -1,0 +1,185 @@
+"""Does the lake equal its source? Counts, and every key. (`stages.sampling` takes a sample.)
+
+Nothing is written. A full comparison takes an export, or scans a small table: both sides become one hash a row, and
+only rows whose hashes differ are compared as items. What the source was read by, and when, stands in the report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config import TableSettings
+from ddb_lake.core.pacing import read_units
+from ddb_lake.engine.comparison import document_key_sql, find_differing, reduce_rows
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.fitting import guess
+from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import ExportError, UsageError
+from ddb_lake.lake.files import live_files
+from ddb_lake.stages.comparing import (
+    DEFAULT_READ_RATE,
+    living_view,
+    make_report,
+    open_items,
+    reached,
+    settled,
+)
+from ddb_lake.stages.examine import Findings, Reading, living_rows_sql
+from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.reports import Cost, Outcome, Report, Strength
+
+EXPORT_USD_PER_GB = 0.10
+"""Public list price of an export, full or incremental."""
+
+SCAN_FILE_BYTES = 64 * 1024 * 1024
+
+
+# --- what it costs
+
+
+def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, scan: bool = False) -> Cost:
+    """What verifying takes, by DescribeTable's size, which is up to six hours old. Nothing for counts."""
+    if strength == "counts":
+        return Cost()
+    source = reached(table)
+    size, items = source.size_bytes or 0, source.items or 0
+    if strength == "sample":
+        return Cost(read_units=2 * read_units(size / max(items, 1), sample))
+    if scan:
+        return Cost(read_units=max(items, read_units(size)) if size == 0 else read_units(size))
+    gigabytes = size / 1e9
+    return Cost(export_gb=gigabytes, usd=gigabytes * EXPORT_USD_PER_GB)
+
+
+# --- counts
+
+
+def verify_counts(lake: Lake, name: str) -> Report:
+    """Living rows against DescribeTable's count: free, and as old as that count. Never certain."""
+    started = time.monotonic()
+    table = lake.table(name)
+    seen = living_view(lake, name)
+    rows = live_files(seen.table).rows if seen.table is not None else 0
+    items = reached(table).items or 0
+    apart = abs(rows - items) / max(items, 1)
+    outcome: Outcome = "equal" if apart <= table.checks.count_tolerance else "in doubt"
+    note = f"{apart:.2%} apart, {table.checks.count_tolerance:.2%} allowed; DynamoDB counts about every six hours"
+    return Report(
+        name,
+        "counts",
+        f"DescribeTable of {table.source_name}",
+        outcome,
+        watermark_us=seen.watermark_us,
+        rows=rows,
+        source_items=items,
+        seconds=time.monotonic() - started,
+        notes=(note,),
+    )
+
+
+# --- every key
+
+
+def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Report:
+    """The lake against a finished full export, key by key. Costs the source nothing."""
+    started = time.monotonic()
+    export = find_export(lake.objects, uri)
+    table = lake.table(name)
+    check_full(table, export)
+    margin = table.margin_us
+    reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
+    with lake.session() as session:
+        files = verified(lake.objects, export, session.folder)
+        findings, compared = _compare(lake, session, name, files, reading, settle_s)
+    if compared != export.summary.item_count:
+        raise ExportError(f"{uri}: {compared} items read, the manifest says {export.summary.item_count}; copy it again")
+    return make_report(
+        lake, name, "full", f"export {export.summary.export_id}", findings, reading, started, compared, None
+    )
+
+
+def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ_RATE, settle_s: float = 0.0) -> Report:
+    """The lake against a strongly consistent scan of the whole source, key by key: for small tables."""
+    started = time.monotonic()
+    reached(lake.table(name))
+    items = open_items(lake, name, read_rate)
+    with lake.session() as session:
+        from_us = items.served_us()
+        files = scan_to_files(items, session.folder, lambda done: lake.progress(f"{name}: items scanned", done))
+        reading = Reading(from_us, items.served_us() + 2 * CLOCK_SLACK_US)
+        findings, compared = _compare(lake, session, name, files, reading, settle_s)
+    return make_report(lake, name, "full", f"scan of {items.name}", findings, reading, started, compared, items)
+
+
+def check_full(table: TableSettings, export: FoundExport) -> None:
+    """Raise UsageError unless the export is a full one of the table's source."""
+    if export.summary.export_type != "FULL":
+        raise UsageError(f"{export.uri}: an incremental export does not say what is absent; compare with a full one")
+    if export.summary.table_name != table.source_name:
+        raise UsageError(f"{export.uri}: is of table {export.summary.table_name}, not of {table.source_name}")
+
+
+def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) -> list[LocalFile]:
+    """Scan a table into files of lines as a full export has them."""
+    files: list[LocalFile] = []
+    lines: list[bytes] = []
+    size = count = 0
+
+    def write() -> None:
+        path = folder / f"scan-{len(files):06d}.json"
+        path.write_bytes(b"".join(lines))
+        files.append(LocalFile(str(path), path, len(lines), False, ObjectRef(str(path), "", size, 0)))
+
+    for page in items.scan():
+        lines += [b'{"Item":' + orjson.dumps(item) + b"}\n" for item in page]
+        size += sum(map(len, lines[-len(page) :])) if page else 0
+        count += len(page)
+        told(count)
+        if size >= SCAN_FILE_BYTES:
+            write()
+            lines, size = [], 0
+    write()
+    return files
+
+
+def _compare(
+    lake: Lake, session: Session, name: str, files: Sequence[LocalFile], reading: Reading, settle_s: float
+) -> tuple[Findings, int]:
+    """Compare the lake with files of items; gives the findings and the number of items in the files."""
+    seen = living_view(lake, name)
+    schema = seen.state.schema
+    left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
+    lake.progress(f"{name}: rows of the lake hashed", 0)
+    reduce_rows(session, living_rows_sql(seen), schema, left)
+    lake.progress(f"{name}: items of the source hashed", 0)
+    _, nulls = guess(sample_items(files), schema, lake.table(name).schema_options)
+    projection = Projection(schema, nulls, MEMBER)
+    projection.register(session.con)
+    projected = f"({projection.select(lines_sql(files), ['filename'])})"
+    keyed = f"(SELECT *, {key_hash_sql('_key')} AS _key_hash FROM (SELECT *, {key_text_sql(schema)} AS _key FROM {projected}))"
+    reduce_rows(session, keyed, schema, right, ["filename"])
+    source = f"read_parquet({literal(str(right))})"
+    count: int = session.value(f"SELECT count(*) FROM {source}")
+    if not find_differing(session, left, right):
+        return Findings(), count
+    holding = {
+        path for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing ON k = _key_hash")
+    }
+    lines = lines_sql([f for f in files if str(f.path) in holding])
+    session.con.execute(
+        "CREATE OR REPLACE TABLE source_items AS SELECT s.* FROM (SELECT _key,"
+        f" {key_hash_sql('_key')} AS _key_hash, item FROM (SELECT {document_key_sql(schema.key, MEMBER)} AS _key,"
+        f" json_extract(item, '/{MEMBER}')::VARCHAR AS item FROM {lines})) s"
+        " SEMI JOIN differing d ON d._key_hash = s._key_hash"
+    )
+    session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT _key_hash FROM differing")
+    return settled(lake, session, name, reading, settle_s, seen), count

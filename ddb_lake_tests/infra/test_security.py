@@ -1,0 +1,262 @@
+"""The security checklist, point by point, on the synthesised templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddb_lake_tests.infra.reading import Template, actions, as_list, text
+
+Templates = dict[str, Template]
+PRODUCER, CONSUMER = "111122223333", "444455556666"
+
+
+def every(templates: Templates, kind: str) -> list[tuple[str, str, dict[str, Any]]]:
+    found = [(t.name, id, p) for t in templates.values() for id, p in t.resources(kind).items()]
+    assert found, f"no {kind} in any template"
+    return found
+
+
+def condition(statement: dict[str, Any], operator: str, key: str) -> list[str]:
+    return [text(value) for value in as_list(statement.get("Condition", {}).get(operator, {}).get(key, []))]
+
+
+def by_sid(template: Template, sid: str) -> list[dict[str, Any]]:
+    found = [s for _, s in (*template.statements(), *template.resource_statements()) if s.get("Sid") == sid]
+    assert found, f"no statement {sid} in {template.name}"
+    return found
+
+
+def test_point_01_keys_rotate_and_are_shared_only_under_conditions(templates: Templates) -> None:
+    for name, _, key in every(templates, "AWS::KMS::Key"):
+        assert key["EnableKeyRotation"] is True
+        for statement in key["KeyPolicy"]["Statement"]:
+            principal = text(statement["Principal"].get("AWS", ""))
+            if "kms:*" in as_list(statement["Action"]):
+                assert principal.endswith("${AWS::AccountId}:root"), f"{name}: kms:* beyond the own account"
+            else:
+                assert statement["Condition"], f"{name}: {statement['Sid']} has no condition"
+        logs = next(s for s in key["KeyPolicy"]["Statement"] if s.get("Sid") == "EncryptLogGroups")
+        assert condition(logs, "ArnLike", "kms:EncryptionContext:aws:logs:arn")
+    (writers,) = by_sid(templates["consumer"], "WritersOfTheSourceAccount")
+    assert set(writers["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
+    assert condition(writers, "ArnEquals", "aws:PrincipalArn")
+    assert condition(writers, "StringEquals", "kms:ViaService") == ["s3.${AWS::Region}.amazonaws.com"]
+
+
+def test_point_01_caller_of_direct_put_may_use_the_streams_key(templates: Templates) -> None:
+    for name in ("streams-to-aurora", "replicate-target"):
+        (encrypt,) = by_sid(templates[name], "Encrypt")
+        assert set(encrypt["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
+        assert "firehose.${AWS::Region}.amazonaws.com" in condition(encrypt, "StringEquals", "kms:ViaService")
+
+
+def test_point_02_buckets_are_private_versioned_encrypted_logged_and_kept(templates: Templates) -> None:
+    for name, id, bucket in every(templates, "AWS::S3::Bucket"):
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+        rules = bucket["LifecycleConfiguration"]["Rules"]
+        assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+        assert any("NoncurrentVersionExpiration" in rule for rule in rules)
+        assert templates[name].whole(id)["DeletionPolicy"] == "Retain"
+        (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        if not id.startswith("AccessLogs"):
+            assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+            assert encryption["BucketKeyEnabled"] is True
+            assert bucket["LoggingConfiguration"]["DestinationBucketName"]
+
+
+def test_point_02_buckets_refuse_plain_http_and_old_tls(templates: Templates) -> None:
+    for name, id, policy in every(templates, "AWS::S3::BucketPolicy"):
+        denied = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+        assert any(condition(s, "Bool", "aws:SecureTransport") == ["false"] for s in denied), (name, id)
+        assert any(condition(s, "NumericLessThan", "s3:TlsVersion") == ["1.2"] for s in denied), (name, id)
+
+
+def test_point_03_firehose_writes_below_its_two_prefixes_only(templates: Templates) -> None:
+    template = templates["same-account"]
+    (objects,) = by_sid(template, "WriteObjects")
+    assert set(objects["Action"]) == {"s3:PutObject", "s3:AbortMultipartUpload"}
+    assert {text(r).partition("/")[2] for r in objects["Resource"]} == {"orders/*", "orders-failed/*"}
+    allowed = actions(template.policy_of("OrdersDeliveryRole"))
+    assert not {action for action in allowed if action.startswith(("s3:Delete", "s3:Get")) and "Location" not in action}
+    for name in ("same-account", "producer", "streams-to-aurora", "replicate-target"):
+        role = templates[name].one("AWS::IAM::Role", "OrdersDeliveryRole")
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": {"Ref": "AWS::AccountId"}}}
+
+
+def test_point_04_either_account_deploys_first(templates: Templates) -> None:
+    for name in ("producer", "consumer", "replicate-source", "replicate-target"):
+        assert "Fn::ImportValue" not in str(templates[name].document)
+    role = templates["producer"].one("AWS::IAM::Role", "OrdersDeliveryRole")["RoleName"]
+    (writers,) = by_sid(templates["consumer"], "OrdersDelivery")
+    assert text(writers["Principal"]["AWS"]).endswith(f"{PRODUCER}:root"), "a role as principal must exist already"
+    assert condition(writers, "ArnEquals", "aws:PrincipalArn")[0].endswith(f"{PRODUCER}:role/{role}")
+    assert set(writers["Action"]) == {"s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"}
+    assert {text(r).partition("/")[2] for r in writers["Resource"]} == {"orders/*", "orders-failed/*"}
+
+
+def test_point_05_export_role_is_assumed_with_the_external_id_by_the_task_only(templates: Templates) -> None:
+    role = templates["producer"].one("AWS::IAM::Role", "Source")
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert condition(trust, "StringEquals", "sts:ExternalId") == ["ddb-lake-444455556666"]
+    task = templates["orchestration"].one("AWS::IAM::Role", "Task")["RoleName"]
+    assert condition(trust, "ArnEquals", "aws:PrincipalArn")[0].endswith(f"{CONSUMER}:role/{task}")
+    allowed = actions(templates["producer"].policy_of("SourcePolicy"))
+    assert {"dynamodb:ExportTableToPointInTime", "s3:PutObject", "s3:PutObjectAcl", "kms:GenerateDataKey"} <= allowed
+    (writers,) = by_sid(templates["consumer"], "OrdersExport")
+    assert [text(r).partition("/")[2] for r in as_list(writers["Resource"])] == ["exports/AWSDynamoDB/*"]
+
+
+def test_point_06_vpcs_have_no_way_to_the_internet(templates: Templates) -> None:
+    every(templates, "AWS::EC2::VPC")
+    for template in templates.values():
+        for kind in ("InternetGateway", "NatGateway", "EgressOnlyInternetGateway", "Route", "VPCGatewayAttachment"):
+            assert template.resources(f"AWS::EC2::{kind}") == {}, template.name
+        assert len(template.resources("AWS::EC2::FlowLog")) == len(template.resources("AWS::EC2::VPC"))
+
+
+def test_point_06_groups_reach_endpoints_on_443_and_each_other_only(templates: Templates) -> None:
+    for name, id, rule in every(templates, "AWS::EC2::SecurityGroupEgress"):
+        if rule.get("CidrIp") == "255.255.255.255/32":
+            continue  # how CDK writes "nothing"
+        assert "CidrIp" not in rule and "CidrIpv6" not in rule, (name, id)
+        if rule["FromPort"] != 443:
+            assert rule["Description"] in ("Aurora", "Between the workers of a job"), (name, id)
+        if "DestinationPrefixListId" in rule:
+            assert rule["DestinationPrefixListId"]["Ref"] in ("S3PrefixListId", "DynamoDbPrefixListId")
+    for _, _, group in every(templates, "AWS::EC2::SecurityGroup"):
+        assert "SecurityGroupIngress" not in group
+        assert all("255.255.255.255/32" == rule.get("CidrIp") for rule in group.get("SecurityGroupEgress", ()))
+
+
+def test_point_06_endpoints_serve_the_own_accounts_only(templates: Templates) -> None:
+    for name, id, endpoint in every(templates, "AWS::EC2::VPCEndpoint"):
+        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        for key in ("aws:PrincipalAccount", "aws:ResourceAccount"):
+            assert condition(statement, "StringEquals", key) == [PRODUCER, CONSUMER], (name, id)
+
+
+def test_point_07_functions_are_private_limited_and_encrypted(templates: Templates) -> None:
+    roles = []
+    for name, id, function in every(templates, "AWS::Lambda::Function"):
+        assert function["ReservedConcurrentExecutions"] > 0, (name, id)
+        assert function["KmsKeyArn"]
+        assert function["VpcConfig"]["SubnetIds"]
+        group = templates[name].document["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]
+        assert group["KmsKeyId"] and group["RetentionInDays"]
+        roles.append((name, text(function["Role"])))
+    assert len(set(roles)) == len(roles), "two functions share a role"
+
+
+def test_point_07_code_of_a_function_may_not_touch_its_interfaces(templates: Templates) -> None:
+    for template in templates.values():
+        for id, statement in template.statements():
+            if statement.get("Sid") == "ManageInterfaces":
+                (denied,) = [s for other, s in template.statements() if other == id and s["Effect"] == "Deny"]
+                assert set(denied["Action"]) == set(statement["Action"])
+                assert condition(denied, "ArnEquals", "lambda:SourceFunctionArn")
+
+
+def test_point_08_stream_consumers_halve_report_give_up_and_keep_what_failed(templates: Templates) -> None:
+    for name, id, mapping in every(templates, "AWS::Lambda::EventSourceMapping"):
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], (name, id)
+        if "StartingPosition" not in mapping:
+            continue  # a queue's mapping: its dead-letter queue does the same
+        assert mapping["BisectBatchOnFunctionError"] is True
+        assert 0 < mapping["MaximumRetryAttempts"] < 100
+        assert 0 < mapping["MaximumRecordAgeInSeconds"] <= 86_400
+        queue = text(mapping["DestinationConfig"]["OnFailure"]["Destination"]).strip("${}").partition(".")[0]
+        assert templates[name].whole(queue)["Properties"]["KmsMasterKeyId"]
+    for _, _, queue in every(templates, "AWS::SQS::Queue"):
+        assert queue["KmsMasterKeyId"] and queue["MessageRetentionPeriod"] == 14 * 86_400
+
+
+def test_point_09_replicator_may_only_become_the_target_which_may_only_put(templates: Templates) -> None:
+    (assumed,) = by_sid(templates["replicate-source"], "BecomeTarget")
+    target = templates["replicate-target"].one("AWS::IAM::Role", "OrdersTarget")
+    assert text(assumed["Resource"]).endswith(f"{CONSUMER}:role/{target['RoleName']}")
+    (trust,) = target["AssumeRolePolicyDocument"]["Statement"]
+    assert condition(trust, "StringEquals", "sts:ExternalId")
+    environment = templates["replicate-source"].only("AWS::Lambda::Function")["Environment"]["Variables"]
+    assert condition(trust, "StringEquals", "sts:ExternalId") == [environment["DDB_LAKE_EXTERNAL_ID"]]
+
+
+ALARMED = {
+    "same-account": {
+        "DeliveryToS3.DataFreshness",
+        "KinesisMillisBehindLatest",
+        "ThrottledGetRecords",
+        "WriteProvisionedThroughputExceeded",
+        "ReadProvisionedThroughputExceeded",
+        "Errors",
+        "Throttles",
+        "AgeOfOldestUnreplicatedRecord",
+        "FailedToReplicateRecordCount",
+        "ApproximateNumberOfMessagesVisible",
+        "MatchedEvents",
+    },
+    "streams-to-aurora": {
+        "DeliveryToS3.DataFreshness",
+        "ThrottledRecords",
+        "Errors",
+        "Throttles",
+        "IteratorAge",
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesVisible",
+        "MatchedEvents",
+    },
+    "orchestration": {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible", "MatchedEvents"},
+}
+
+
+def test_point_10_alarms_watch_everything_that_shows_life(templates: Templates) -> None:
+    for name, expected in ALARMED.items():
+        assert {alarm["MetricName"] for alarm in templates[name].resources("AWS::CloudWatch::Alarm").values()} == expected
+
+
+def test_point_10_every_alarm_goes_to_an_encrypted_topic_and_is_on_the_dashboard(templates: Templates) -> None:
+    for name, id, alarm in every(templates, "AWS::CloudWatch::Alarm"):
+        (topic,) = alarm["AlarmActions"]
+        assert templates[name].whole(topic["Ref"])["Properties"]["KmsMasterKeyId"]
+        assert id in text(templates[name].only("AWS::CloudWatch::Dashboard")["DashboardBody"])
+
+
+def test_point_11_tables_are_recoverable_protected_and_precise(templates: Templates) -> None:
+    for name, id, table in every(templates, "AWS::DynamoDB::Table"):
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert table["DeletionProtectionEnabled"] is True
+        assert table["SSESpecification"]["SSEType"] == "KMS"
+        assert templates[name].whole(id)["DeletionPolicy"] == "Retain"
+        kinesis = table.get("KinesisStreamSpecification")
+        if kinesis:
+            assert kinesis["ApproximateCreationDateTimePrecision"] == "MICROSECOND"
+    assert templates["same-account"].only("AWS::DynamoDB::Table")["KinesisStreamSpecification"]
+
+
+def test_point_12_aurora_is_private_encrypted_and_entered_by_the_loader_only(templates: Templates) -> None:
+    template = templates["streams-to-aurora"]
+    cluster = template.only("AWS::RDS::DBCluster")
+    assert cluster["StorageEncrypted"] and cluster["KmsKeyId"]
+    assert cluster["EnableIAMDatabaseAuthentication"] is True
+    assert cluster["ManageMasterUserPassword"] is True and "MasterUserPassword" not in cluster
+    assert cluster["DeletionProtection"] is True
+    for instance in template.resources("AWS::RDS::DBInstance").values():
+        assert instance["PubliclyAccessible"] is False
+    rules = template.resources("AWS::EC2::SecurityGroupIngress").values()
+    entering = [rule for rule in rules if "AuroraGroup" in text(rule["GroupId"])]
+    assert [text(rule["SourceSecurityGroupId"]) for rule in entering] == ["${OrdersLoadGroup" + _suffix(entering[0])]
+    assert not [rule for rule in rules if "CidrIp" in rule or "CidrIpv6" in rule]
+    assert template.only("AWS::RDS::DBClusterParameterGroup")["Parameters"]["require_secure_transport"] == "ON"
+
+
+def _suffix(rule: dict[str, Any]) -> str:
+    return text(rule["SourceSecurityGroupId"]).removeprefix("${OrdersLoadGroup")
+
+
+def test_point_13_athena_results_are_encrypted_and_scans_are_limited(templates: Templates) -> None:
+    settings = templates["catalog"].only("AWS::Athena::WorkGroup")["WorkGroupConfiguration"]
+    assert settings["EnforceWorkGroupConfiguration"] is True
+    assert settings["ResultConfiguration"]["EncryptionConfiguration"]["EncryptionOption"] == "SSE_KMS"
+    assert settings["BytesScannedCutoffPerQuery"] == 100 * 1024**3

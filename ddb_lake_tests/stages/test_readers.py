@@ -1,0 +1,98 @@
+"""Several reading processes stage what one does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.validation import Rule, Validator
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.stages import readers
+from ddb_lake.stages.read import GroupReader, StagedGroup, fetch
+from ddb_lake.stages.readers import ReadPlan, read_shared
+
+NARROW = Validator([Rule({"properties": {"n": {"maximum": 20}}})])
+
+
+def record(number: int, table: str = "orders") -> dict[str, Any]:
+    image = {"id": {"S": str(number)}, "n": {"N": str(number % 25)}}
+    body = {"ApproximateCreationDateTime": 1_700_000_000_000 + number, "Keys": {"id": image["id"]}, "NewImage": image}
+    return {"eventID": str(number), "eventName": "INSERT", "tableName": table, "dynamodb": body}
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> list[ObjectRef]:
+    """Ten objects with good records, records of a table that is not configured, and garbage."""
+    folder = tmp_path / "landed"
+    folder.mkdir()
+    for place in range(10):
+        lines = [json.dumps(record(place * 100 + n, "other" if n % 10 == 3 else "orders")) for n in range(100)]
+        (folder / f"{place}.gz").write_bytes(gzip.compress("\n".join([*lines, '{"broken']).encode()))
+    return list(ObjectStore().list(str(folder)))
+
+
+@pytest.fixture(autouse=True)
+def small_groups_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "SHARED_BYTES", 1)
+    monkeypatch.setattr(readers, "cpu_count", lambda: 3)
+
+
+def plan(folder: Path, routes: dict[str, str] | None = None) -> ReadPlan:
+    folder.mkdir()
+    return ReadPlan(folder, "orders", routes or {"orders": "orders"}, (), NARROW)
+
+
+def contents(group: StagedGroup) -> list[Any]:
+    rows = group.tables["orders"]
+    read = [
+        sorted(duckdb.execute(f"SELECT * FROM read_parquet('{stage.path}')").fetchall(), key=str)
+        for stage in (rows.changes, rows.quarantine)
+    ]
+    counts = (rows.changes.rows, rows.quarantine.rows, rows.records, group.other_tables, group.objects)
+    return [*read, *counts]
+
+
+def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: Path) -> None:
+    shared = read_shared(plan(tmp_path / "several"), lambda: fetch(ObjectStore(), landed), landed)
+    one = plan(tmp_path / "one")
+    reader = GroupReader(one.folder, "orders", one.routes, lambda _: (), validators=lambda _: NARROW)
+    alone = reader.read(fetch(ObjectStore(), landed))
+    assert shared is not None
+    assert contents(shared[0]) == contents(alone)
+    assert shared[1] == reader.keys["orders"] == ("id",)
+    assert alone.tables["orders"].quarantine.rows > 10, "the schema's offenders are among them"
+
+
+def test_records_of_a_second_table_are_left_to_one_reader(landed: list[ObjectRef], tmp_path: Path) -> None:
+    routes = {"orders": "orders", "other": "others"}
+    assert read_shared(plan(tmp_path / "two", routes), lambda: fetch(ObjectStore(), landed), landed) is None
+
+
+def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
+    landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "__name__", "ddb_lake.no_such_module")
+    with pytest.raises(DdbLakeError, match="run it again"):
+        read_shared(plan(tmp_path / "dead"), lambda: fetch(ObjectStore(), landed), landed)
+
+
+def test_an_object_that_cannot_be_fetched_ends_the_readers(landed: list[ObjectRef], tmp_path: Path) -> None:
+    def broken() -> Any:
+        yield landed[0], ObjectStore().read(landed[0].uri)
+        raise OSError("connection lost")
+
+    with pytest.raises(OSError, match="connection lost"):
+        read_shared(plan(tmp_path / "lost"), broken, landed)
+
+
+def test_a_small_group_is_read_by_one_process(
+    landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "SHARED_BYTES", 1 << 30)
+    assert read_shared(plan(tmp_path / "small"), lambda: fetch(ObjectStore(), landed), landed) is None
