@@ -30,6 +30,8 @@ DEFAULT_FILES = ("ddb_lake/defs/lake/defs.yaml", "ddb_lake.yaml", "defs.yaml")
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LEAST_MEMORY_MB = 320  # below, DuckDB's buffers for reading JSON do not fit
+_MEMORY = re.compile(r"([1-9]\d*) ?(MB|GB)")
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")
 
@@ -108,6 +110,8 @@ class CheckSettings(Settings):
 
     max_lag: str = Field("30m", description="Newest landed object not yet applied: how old it may be.")
     count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
+    sample: int = Field(0, ge=0, description="Keys of each side that a check reads from the source; 0: it reads none.")
+    read_rate: float = Field(100, ge=1, description="Read units a second that the check of a sample takes at most.")
 
 
 class AuroraSettings(Settings):
@@ -280,7 +284,23 @@ class LakeSettings(Settings):
     warehouse: str
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
+    memory: str = Field("1GB", description="What DuckDB may take of memory; a process takes about 500 MB more.")
     tables: tuple[TableSettings, ...] = ()
+
+    @field_validator("memory")
+    @classmethod
+    def _valid_memory(cls, text: str) -> str:
+        match = _MEMORY.fullmatch(text)
+        if not match or (match[2] == "MB" and int(match[1]) < _LEAST_MEMORY_MB):
+            raise ValueError(f"{text!r} is no size such as 512MB or 4GB, of at least {_LEAST_MEMORY_MB}MB")
+        return text
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        match = _MEMORY.fullmatch(self.memory)
+        assert match is not None, "checked when the settings were made"
+        return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]
 
     @field_validator("tables")
     @classmethod

@@ -22,7 +22,7 @@ from ddb_lake.errors import TransientError
 INSTALL = "apt-get install -y --no-install-recommends mariadb-server-core mariadb-client-core"
 READY_WITHIN_S = 60
 USER = "loader"
-PASSWORD = "it's a \\ \"secret\""
+PASSWORD = 'it\'s a \\ "secret"'
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec")
 
 

@@ -41,7 +41,13 @@ METADATA: Final = (
 )
 EXPIRED_AT: Final = Column((), "", "_expired_at", "timestamp")
 
-_SIMPLE: Final = {"long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "DATETIME(6)", "binary": "LONGBLOB"}
+_SIMPLE: Final = {
+    "long": "BIGINT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "timestamp": "DATETIME(6)",
+    "binary": "LONGBLOB",
+}
 _LENGTH: Final = re.compile(r"(?i)(?:var)?(?:char|binary)\s*\((\d+)\).*")
 _UNBOUNDED: Final = re.compile(r"(?i)\w*(?:text|blob).*")
 

@@ -33,9 +33,7 @@ class Login:
         if sum(map(bool, (self.password_env, self.secret_arn, self.iam_auth))) != 1:
             raise ConfigError("aurora: give exactly one of password_env, secret_arn, iam_auth")
 
-    def password(
-        self, server: Server, environment: Mapping[str, str], make_client: Callable[[str], Any]
-    ) -> Password:
+    def password(self, server: Server, environment: Mapping[str, str], make_client: Callable[[str], Any]) -> Password:
         """The password, fetched now. Raises ConfigError if it cannot be had."""
         if self.password_env:
             found = environment.get(self.password_env)

@@ -115,6 +115,38 @@ def check_bucket(bucket: str, owner: str | None = None) -> None:
         client.head_bucket(Bucket=bucket, **expected)
 
 
+def owns_bucket(bucket: str, account: str) -> bool:
+    """Whether the bucket belongs to the account. Raises TerminalError if it cannot be asked at all."""
+    check_bucket(bucket)
+    try:
+        check_bucket(bucket, account)
+    except TerminalError:
+        return False
+    return True
+
+
+def key_state(table: TableSettings) -> str:
+    """The state of the KMS key that exports are encrypted with (`Enabled`), asked as who exports. Raises TerminalError.
+
+    A key named by its ARN is asked for in its own Region.
+    """
+    export, source = table.export, table.source
+    assert export is not None and export.kms_key_id is not None, "the caller has looked"
+    region = export.kms_key_id.split(":")[3] if export.kms_key_id.startswith("arn:") else source.region
+    with _reasons():
+        current = session(region, source.role_arn, source.external_id)
+        with _closing(current.client("kms", config=_QUICK)) as client:
+            state: str = client.describe_key(KeyId=export.kms_key_id)["KeyMetadata"]["KeyState"]
+    return state
+
+
+def waiting_messages(url: str) -> int:
+    """About how many messages wait in a queue. Raises TerminalError."""
+    with _reasons(), _closing(session().client("sqs", config=_QUICK)) as client:
+        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(found["Attributes"]["ApproximateNumberOfMessages"])
+
+
 def has_objects(uri: str) -> bool:
     """Whether anything lies below an `s3://` prefix. Raises TerminalError."""
     bucket, key = split_s3(uri)

@@ -6,6 +6,7 @@ not process is asked again, ever more slowly.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +131,7 @@ class TableItems:
                     self.sleep(_pause(tries))
                     continue
                 raise _explained(error, self.name, operation) from error
-            units = max(_units(answer), least_units)
+            units = _units(answer) or least_units
             self.pace.spent(units, time.monotonic())
             self.consumed.add(units, _served_us(answer))
             return answer
@@ -165,8 +166,7 @@ def _item(found: dict[str, Any]) -> Item:
 def _units(answer: dict[str, Any]) -> float:
     consumed = answer.get("ConsumedCapacity") or []
     entries = consumed if isinstance(consumed, list) else [consumed]
-    units = [float(entry.get("CapacityUnits", 0)) for entry in entries]
-    return sum(units)
+    return math.fsum(entry.get("CapacityUnits", 0) for entry in entries)
 
 
 def _served_us(answer: dict[str, Any]) -> int:
@@ -176,7 +176,7 @@ def _served_us(answer: dict[str, Any]) -> int:
 
 
 def _pause(tries: int) -> float:
-    return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 0.05 * 2**tries)
+    return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 0.05 * 2.0**tries)
 
 
 def _code(error: Exception) -> str:

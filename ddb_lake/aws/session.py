@@ -11,7 +11,6 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 
-
 if TYPE_CHECKING:
     from ddb_lake.engine.connection import S3Access
 

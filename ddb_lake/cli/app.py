@@ -34,6 +34,7 @@ COMMANDS = {
     "repair": "ddb_lake.cli.repair:repair",
     "quarantine": "ddb_lake.cli.quarantine:quarantine",
     "compact": "ddb_lake.cli.compact:compact",
+    "cost": "ddb_lake.cli.cost:cost",
     "restore": "ddb_lake.cli.restore:restore",
     "aurora": "ddb_lake.cli.aurora:aurora",
     "init": "ddb_lake.cli.init:init",

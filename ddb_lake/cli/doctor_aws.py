@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddb_lake.cli.diagnosis import Finding, Report, State, failing
+from ddb_lake.cli.doctor_exports import examine_exports, examine_queue, explained_step
 from ddb_lake.cli.doctor_streams import examine_stream
 from ddb_lake.errors import DdbLakeError
 
@@ -102,13 +103,16 @@ def _examine_locations(report: Report, settings: LakeSettings) -> None:
 def _examine_table(report: Report, table: TableSettings) -> None:
     _examine_export_bucket(report, table)
     _examine_changes(report, table)
+    examine_queue(report, table)
     read = table.changes is not None and table.changes.streams
     if "source" not in table.model_fields_set and table.export is None and not _expects_stream(table) and not read:
         return
-    if not _examine_source(report, table):
+    arn = _examine_source(report, table)
+    if arn is None:
         return
     if table.export is not None:
         _examine_recovery(report, table)
+        examine_exports(report, table, arn)
     if _expects_stream(table):
         _examine_destinations(report, table)
     if read:
@@ -119,7 +123,8 @@ def _expects_stream(table: TableSettings) -> bool:
     return table.changes is not None and (table.changes.uri or "").startswith("s3://")
 
 
-def _examine_source(report: Report, table: TableSettings) -> bool:
+def _examine_source(report: Report, table: TableSettings) -> str | None:
+    """The ARN of the source table; None if it cannot be reached."""
     from ddb_lake.aws.inspect import table_state
 
     check = f"{table.name}: source"
@@ -127,8 +132,8 @@ def _examine_source(report: Report, table: TableSettings) -> bool:
         state = table_state(table)
     except DdbLakeError as error:
         step = "check `source` (table, region, role_arn) and that this identity may dynamodb:DescribeTable"
-        report(Finding(check, "fail", f"{table.source_name}: {error}", step))
-        return False
+        report(Finding(check, "fail", f"{table.source_name}: {error}", explained_step(table, str(error), step)))
+        return None
     if table.key and set(table.key) != set(state.key):
         said = f"the key of {table.source_name} is {list(state.key)}, the configuration says {list(table.key)}"
         report(Finding(check, "fail", said, f"set `key: [{', '.join(state.key)}]`, or name the right source table"))
@@ -136,7 +141,7 @@ def _examine_source(report: Report, table: TableSettings) -> bool:
         report(Finding(check, "warn", f"{state.arn} is {state.status}", "wait until the table is ACTIVE"))
     else:
         report(Finding(check, "ok", f"{state.arn}, about {state.items:,} items"))
-    return True
+    return state.arn
 
 
 def _examine_recovery(report: Report, table: TableSettings) -> None:

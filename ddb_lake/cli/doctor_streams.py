@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddb_lake.cli.diagnosis import Finding, Report, failing
+from ddb_lake.cli.quantities import counted
 
 if TYPE_CHECKING:
     from ddb_lake.config import TableSettings
@@ -31,7 +32,7 @@ def examine_stream(report: Report, table: TableSettings) -> None:
             return
         stream = running[-1]
         if stream.view == _BOTH:
-            said = f"on, {_BOTH}, {len(stream.shards)} shards; records are kept for 24 hours, so read it daily at least"
+            said = f"on, {_BOTH}, {counted(len(stream.shards), 'shard')}; records are kept for 24 hours, so read it daily at least"
             report(Finding(check, "ok", said))
         elif stream.view == "NEW_IMAGE":
             said = "on, NEW_IMAGE: enough for exact items, but the changelog lacks what items were before"

@@ -106,7 +106,9 @@ def _export_increments(
     with invocation.lake(table) as lake:
         until_us = to_us if to_us is not None else latest_end_us(lake)
         if no_wait:
-            found = start_due(lake, table).under_way if from_us is None else start_window(lake, table, from_us, until_us)
+            found = (
+                start_due(lake, table).under_way if from_us is None else start_window(lake, table, from_us, until_us)
+            )
             _report_windows(found, as_json)
             return
         loads = export_increments(lake, table) if from_us is None else export_window(lake, table, from_us, until_us)

@@ -91,9 +91,9 @@ def lake_estate(
         if table.export:
             uri = f"s3://{table.export.bucket}/{table.export.prefix}"
             export = place(uri, _key_arn(table.export.kms_key_id) or kms_key_arn)
-        sources.append(Source(arn, table.source.role_arn, export=export))
-        uris = (table.changes.uri, table.changes.errors_uri) if table.changes else ()
-        landing += [place(uri, kms_key_arn) for uri in uris if uri and uri.startswith("s3://")]
+        streams = bool(table.changes and table.changes.streams)
+        sources.append(Source(arn, table.source.role_arn, export=export, streams=streams))
+        landing += [place(uri, kms_key_arn) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{fallback}:{account}", settings.catalog.namespace
     in_glue = settings.catalog.type == "glue" or (settings.catalog.type is None and on_s3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -88,11 +89,10 @@ def lags(found: Sequence[TableOverview]) -> str:
     return _html(figure, "lags", f"Time since the newest change, in {unit}", height=120 + 22 * len(known))
 
 
-def _html(figure: Any, name: str, title: str, height: int = 280) -> str:
+def _html(figure: Any, name: str, title: str, height: int = 260) -> str:
     figure.update_layout(
-        title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "pad": {"b": 8}},
         height=height,
-        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        margin={"l": 8, "r": 8, "t": 12, "b": 8},
         legend={"orientation": "h", "y": -0.25, "x": 0},
         font={"family": "system-ui, sans-serif", "size": 12, "color": _INK},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -106,4 +106,4 @@ def _html(figure: Any, name: str, title: str, height: int = 280) -> str:
         div_id=name,
         config={"displayModeBar": False, "responsive": True},
     )
-    return f'<div class="chart">{text}</div>'
+    return f'<div class="chart"><h3>{escape(title)}</h3>{text}</div>'

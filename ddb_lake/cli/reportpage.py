@@ -44,7 +44,6 @@ def _body(warehouse: str, now: datetime, tables: Sequence[TableOverview]) -> Ite
 
 
 def _cards(tables: Sequence[TableOverview]) -> str:
-    lags = [one.status.lag_s for one in tables if one.status.lag_s is not None]
     quarantined = sum(one.status.quarantined for one in tables)
     verified = sum(_verification(one)[0] == "good" for one in tables)
     cards = (
@@ -52,7 +51,6 @@ def _cards(tables: Sequence[TableOverview]) -> str:
         ("Rows", f"{sum(one.status.rows for one in tables):,}"),
         ("Change records", f"{sum(one.status.changes for one in tables):,}"),
         ("Size", size_text(sum(one.status.bytes for one in tables))),
-        ("Newest change", f"{span_text(min(lags))} ago" if lags else "-"),
         ("Quarantined", f"{quarantined:,}"),
         ("Verified equal", f"{verified} of {len(tables)}"),
     )

@@ -14,7 +14,6 @@ from ddb_lake.cli.moments import RULE, Moment, moment_text
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
 from ddb_lake.cli.reporting import note
-from ddb_lake.cli.verify import read_rate_option
 
 if TYPE_CHECKING:
     from ddb_lake.stages.restore import Plan
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--write-rate", type=click.FloatRange(min=1), metavar="WCU", help="Write units a second at most; default: 500."
 )
-@read_rate_option
+@click.option("--read-rate", type=click.FloatRange(min=1), metavar="RCU", help="Read units a second, reading back.")
 @click.option("--create", is_flag=True, help="Make the table, on demand, if there is none.")
 @click.option("--into-existing", is_flag=True, help="Write although the table has items; other items of it stay.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -59,7 +59,7 @@ def read_text(result: StreamsResult) -> str:
 
 def remark_streams(result: StreamsResult) -> None:
     """What a user should know beyond the result, on stderr."""
-    from ddb_lake.stages.streams import gap_text
+    from ddb_lake.stages.stream_gaps import gap_text
 
     for gap in result.gaps:
         warn(gap_text(result.table, gap))

@@ -125,9 +125,7 @@ def _vanished(place: StreamPlace, now_us: int) -> list[Gap]:
     return trimmed(since_us, now_us, "a stream that was switched off went before it was read to its end")
 
 
-def _between(
-    old_id: str | None, new_id: str | None, running_us: int, place: StreamPlace, now_us: int
-) -> Iterator[Gap]:
+def _between(old_id: str | None, new_id: str | None, running_us: int, place: StreamPlace, now_us: int) -> Iterator[Gap]:
     """What may be missing between the streams before and a new one."""
     if old_id is not None and new_id is not None and old_id != new_id:
         said = "the table was deleted and made again: its old items go only with a full export of the new table"

@@ -24,7 +24,9 @@ def parse_mended(data: bytes, where: str) -> dict[str, bytes]:
         place = f"{where}, entry {number}"
         identifier = entry.get("quarantine_id") if isinstance(entry, dict) else None
         if not isinstance(identifier, str) or not identifier:
-            raise UsageError(f"{place}: expected an object with a `quarantine_id`, as `quarantine show --json` prints it")
+            raise UsageError(
+                f"{place}: expected an object with a `quarantine_id`, as `quarantine show --json` prints it"
+            )
         if identifier in entries:
             raise UsageError(f"{place}: quarantine id {identifier} stands twice")
         entries[identifier] = _bytes(entry, place)

@@ -15,7 +15,9 @@ from typing import Any
 from ddb_lake.errors import UsageError
 
 UNSCOPED_ACTIONS: Mapping[str, str] = {
-    "cloudwatch:GetMetricData": "CloudWatch has no resource-level permissions for reading metrics",
+    "cloudwatch:GetMetricStatistics": "CloudWatch has no resource-level permissions for reading metrics",
+    "cloudwatch:ListMetrics": "CloudWatch has no resource-level permissions for reading metrics",
+    "dynamodb:ListStreams": "AWS grants the listing of streams on no single one",
 }
 """Actions that AWS grants on `*` only, with the reason."""
 
@@ -58,13 +60,15 @@ class Place:
 class Source:
     """A source table. `role_arn`: the role through which it is reached, None where it is reached directly.
 
-    `export`: where its exports go; they are written with the permissions of whoever starts them.
+    `export`: where its exports go; they are written with the permissions of whoever starts them. `streams`: its
+    DynamoDB Streams are read directly.
     """
 
     table_arn: str
     role_arn: str | None = None
     kms_key_arn: str | None = None
     export: Place | None = None
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def _exporter(estate: Estate) -> list[Statement]:
     tables = _tables(estate)
     written = tuple(s.export for s in estate.sources if s.export and s.role_arn is None)
     return [
-        Statement("DescribeTable", ("dynamodb:DescribeTable",), tables),
+        Statement("DescribeTable", ("dynamodb:DescribeTable", "dynamodb:DescribeContinuousBackups"), tables),
         Statement("StartExport", ("dynamodb:ExportTableToPointInTime", "dynamodb:ListExports"), tables),
         Statement("FollowExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
         # DynamoDB writes the export with the permissions of whoever started it.
@@ -168,28 +172,32 @@ def _reader(estate: Estate) -> list[Statement]:
     return [
         Statement("ReadWarehouse", ("s3:GetObject",), _objects(warehouse)),
         *_kms("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.region),
-        Statement("ReadCatalog", ("glue:GetDatabase", "glue:GetTable"), estate.glue),
+        Statement("ReadCatalog", ("glue:GetTable",), estate.glue),
     ]
 
 
 def _stream_reader(estate: Estate) -> list[Statement]:
     """Reads the tables' DynamoDB Streams and lands what it reads."""
-    tables = _tables(estate)
+    direct = [source for source in estate.sources if source.role_arn is None]
+    read = [source for source in direct if source.streams] or direct
+    tables = _distinct(source.table_arn for source in read)
     streams = tuple(f"{arn}/stream/*" for arn in tables)
     return [
         Statement("DescribeTable", ("dynamodb:DescribeTable",), tables),
         Statement(
             "ReadStream", ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"), streams
         ),
-        Statement("Land", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), _objects(estate.landing)),
+        Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if tables else ()),
+        Statement("Land", ("s3:GetObject", "s3:PutObject"), _objects(estate.landing)),
         *_decrypt_tables(estate),
+        # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
         *_listing("ListLanding", estate.landing),
         *_kms("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), estate.landing, estate.region),
     ]
 
 
 def _verifier(estate: Estate) -> list[Statement]:
-    """Compares the lake with the source: scans and reads items with strong consistency."""
+    """Reads the source to compare it with the lake, which `reader` reads."""
     tables = _tables(estate)
     return [
         Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:BatchGetItem"), tables),
@@ -198,7 +206,7 @@ def _verifier(estate: Estate) -> list[Statement]:
 
 
 def _repairer(estate: Estate) -> list[Statement]:
-    """Reads single items of the source to mend what verification found."""
+    """Reads single items of the source to mend what verification found; `applier` writes them."""
     return [
         Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:BatchGetItem"), _tables(estate)),
         *_decrypt_tables(estate),
@@ -207,12 +215,22 @@ def _repairer(estate: Estate) -> list[Statement]:
 
 def _restorer(estate: Estate) -> list[Statement]:
     """Writes the items of an earlier time into a new DynamoDB table."""
+    warehouse = _places(estate.warehouse)
     return [
+        *_reader(estate),
+        Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in warehouse)),
+        *_kms("EncryptMark", ("kms:GenerateDataKey",), warehouse, estate.region),
+        *_listing("FindMark", warehouse),
         Statement(
             "WriteNewTable",
-            ("dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:BatchWriteItem"),
+            (
+                "dynamodb:CreateTable",
+                "dynamodb:DescribeTable",
+                "dynamodb:Scan",
+                "dynamodb:BatchWriteItem",
+            ),
             estate.restored_table_arns,
-        )
+        ),
     ]
 
 
@@ -227,6 +245,7 @@ def _notified(estate: Estate) -> list[Statement]:
 
 def _doctor(estate: Estate) -> list[Statement]:
     """Looks at the sources' settings, changes nothing."""
+    keys = _distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
     return [
         Statement(
             "DescribeSource",
@@ -238,13 +257,15 @@ def _doctor(estate: Estate) -> list[Statement]:
             _tables(estate),
         ),
         *_listing("ListLanding", (*estate.landing, *estate.exports, *_places(estate.warehouse))),
+        Statement("DescribeKey", ("kms:DescribeKey",), keys),
+        Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
     ]
 
 
 def _liveness(estate: Estate) -> list[Statement]:
     """Reads the metrics that tell a living stream from a dead one."""
     return [
-        Statement("ReadMetrics", ("cloudwatch:GetMetricData",), ("*",)),
+        Statement("ReadMetrics", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ("*",)),
         Statement("DescribeDestination", ("dynamodb:DescribeKinesisStreamingDestination",), _tables(estate)),
     ]
 
@@ -253,13 +274,14 @@ def _source(estate: Estate) -> list[Statement]:
     """Is assumed by the lake's account: exports, describes and reads this account's tables."""
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
     inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind))
-    described = [s for s in _doctor(inside) if s.sid == "DescribeSource"]
-    return _merged((*_exporter(inside), *_verifier(inside), *_repairer(inside), *described))
+    described = [s for s in _doctor(inside) if s.sid in ("DescribeSource", "DescribeKey")]
+    return _merged((*_exporter(inside), *_verifier(inside), *_repairer(inside), *described, *_liveness(inside)))
 
 
 def _dagster_task(estate: Estate) -> list[Statement]:
     """Runs Dagster's code: exports, applies, verifies, repairs and watches."""
-    found = [s for role in _OF_THE_TASK for s in _ROLES[role](estate)]
+    streams = ("stream-reader",) if any(source.streams for source in estate.sources) else ()
+    found = [s for role in (*_OF_THE_TASK, *streams) for s in _ROLES[role](estate)]
     assumed = _distinct(s.role_arn for s in estate.sources if s.role_arn)
     return [*_merged(found), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
 

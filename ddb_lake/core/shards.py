@@ -127,7 +127,7 @@ def observe(lineage: Lineage, listed: Iterable[Shard], unread_us: int = 0, began
             continue
         if parent is not None and parent not in shards and parent not in known:
             lost[parent] = floor_us
-        since_us = known[parent].since_us if parent in known else floor_us
+        since_us = known[parent].since_us if parent is not None and parent in known else floor_us
         kept[shard.shard_id] = Place(parent, shard.first, None, since_us)
     return Observed(kept, tuple(sorted(lost)), min(lost.values(), default=None))
 
@@ -146,11 +146,8 @@ def readable(lineage: Lineage) -> list[str]:
         place = lineage[shard_id]
         return int(place.after or place.start or 0), shard_id
 
-    free = [
-        shard_id
-        for shard_id, place in lineage.items()
-        if not place.finished and (place.parent_id not in lineage or lineage[place.parent_id].finished)
-    ]
+    waiting = {shard_id for shard_id, place in lineage.items() if not place.finished}
+    free = (shard_id for shard_id in waiting if lineage[shard_id].parent_id not in waiting)
     return sorted(free, key=position)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SHORTEST_S = 15 * 60
 LONGEST_S = 24 * 3600
@@ -137,7 +138,7 @@ def split(window: Window) -> list[Window]:
     parts = -(-window.seconds // LONGEST_S)
     length_s = max(window.seconds, SHORTEST_S)
     edges = [window.from_s + length_s * part // parts for part in range(parts + 1)]
-    return [Window(from_s, to_s) for from_s, to_s in zip(edges, edges[1:], strict=False)]
+    return [Window(from_s, to_s) for from_s, to_s in pairwise(edges)]
 
 
 def token(table: str, place: str, start: str, attempt: int) -> str:

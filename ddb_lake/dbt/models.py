@@ -296,7 +296,7 @@ def _quote(name: str) -> str:
 
 def _text(text: str) -> str:
     """A Jinja string. Braces are spelled so that Jinja does not end there."""
-    return json.dumps(text).replace("{", "\\x7b").replace("}", "\\x7d").replace("%", "\\x25").replace("#", "\\x23")
+    return json.dumps(text, ensure_ascii=False).replace("{", "\\x7b").replace("}", "\\x7d").replace("%", "\\x25").replace("#", "\\x23")
 
 
 def _plain(text: str) -> str:

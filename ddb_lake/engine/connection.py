@@ -17,10 +17,6 @@ from ddb_lake.core.attributes import canonical_number
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UndecodableError
 
-MEMORY_LIMIT = "1GB"
-"""DuckDB's share of the 1.5 GB that a process may take; what does not fit is spilled to the work folder."""
-
-
 @dataclass(frozen=True, slots=True)
 class S3Access:
     """Credentials and endpoint for DuckDB's httpfs, resolved by `aws.session`."""
@@ -33,13 +29,15 @@ class S3Access:
 
 
 @contextmanager
-def connect(s3: S3Access | None = None, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[Any]:
-    """A DuckDB connection with a work folder of its own, at `con.work` no longer than the block.
+def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
+    """A DuckDB connection with a work folder of its own, which lives no longer than the block.
+
+    `memory`: what DuckDB may take; what does not fit is spilled to the work folder.
 
     Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
-        con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory_limit})
+        con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
         try:
             con.execute("SET preserve_insertion_order = false")
             con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")

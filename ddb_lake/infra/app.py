@@ -57,7 +57,9 @@ def build_app(
     key_arns: dict[str, str] = {}
     for name in stack_names(plan):
         whose, about, build = TOPOLOGIES[name]
-        stack = new_stack(app, f"{plan.name}-{name}", f"ddb-lake: {about}", _environment(plan, name, whose, explicit_environment))
+        stack = new_stack(
+            app, f"{plan.name}-{name}", f"ddb-lake: {about}", _environment(plan, name, whose, explicit_environment)
+        )
         if name == "orchestration":
             build = partial(build, key_arns=bucket_keys(stack, plan))
         key_arns[name] = build(stack, plan, code)

@@ -11,7 +11,8 @@ from pathlib import Path
 def modules_needed(package: Path, name: str) -> list[Path]:
     """The files of `name` and of every module of `package` that it imports, directly or not, sorted.
 
-    `package` is the folder of the top package. Imports inside functions count; those below `if TYPE_CHECKING:` do not.
+    `package` is the folder of the top package. Imports inside functions do not count, nor those below
+    `if TYPE_CHECKING:`: that is how this project keeps what only some need out of modules that many share.
     """
     found: dict[str, Path] = {}
     waiting = [name]
@@ -22,17 +23,18 @@ def modules_needed(package: Path, name: str) -> list[Path]:
             continue
         found[current] = path
         waiting += [".".join(current.split(".")[:end]) for end in range(1, current.count(".") + 1)]
-        waiting += [imported for imported in _imports(path) if imported.split(".")[0] == package.name]
+        imported = _imports(path, inside_functions=False)
+        waiting += [name for name in imported if name.split(".")[0] == package.name]
     return sorted(found.values())
 
 
 def third_party(modules: Sequence[Path], own: str) -> set[str]:
-    """The top-level names that the modules import from neither the standard library nor the package `own`."""
-    names = {name.split(".")[0] for path in modules for name in _imports(path)}
+    """The top-level names that the modules import, in functions too, from neither Python itself nor the package `own`."""
+    names = {name.split(".")[0] for path in modules for name in _imports(path, inside_functions=True)}
     return names - {own} - set(sys.stdlib_module_names)
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(path: Path, inside_functions: bool) -> Iterator[str]:
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
@@ -43,7 +45,7 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.If) and _is_type_checking(node.test):
             waiting += node.orelse
-        else:
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             waiting += ast.iter_child_nodes(node)
 
 

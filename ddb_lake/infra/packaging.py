@@ -25,7 +25,9 @@ IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "pyth
 CERTIFICATES = "certificates.pem"
 _ROOT = Path(__file__).parents[1]
 _MOMENT = (1980, 1, 1, 0, 0, 0)
-_LEFT_OUT = re.compile(r"(^|/)(__pycache__|tests?)(/|$)|\.pyc$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)$")
+_LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|tests?)(/|$)|\.pyc$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)$"
+)
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -108,7 +110,9 @@ def _distribution(name: str) -> metadata.Distribution:
     try:
         return metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
-        raise ConfigError(f"{name} is not installed; install the extra: pip install 'ddb-lake[lambdas,aurora]'") from error
+        raise ConfigError(
+            f"{name} is not installed; install the extra: pip install 'ddb-lake[lambdas,aurora]'"
+        ) from error
 
 
 def _normal(name: str) -> str:

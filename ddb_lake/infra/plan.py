@@ -1,7 +1,7 @@
 """From a lake's configuration and a deployment's to the names that all stacks use.
 
-Strings in, strings out; of files only the JSON Schemas are read. In the stacks these strings may be CDK tokens (the parameters of a plain template), so
-nothing that comes after this module takes one apart.
+Strings in, strings out; of files only the JSON Schemas are read. In the stacks these strings may be CDK tokens (the
+parameters of a plain template), so nothing that comes after this module takes one apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.paths import DEFAULT_LAYOUT
+from ddb_lake.core.replication import PARTITION_KEY, SORT_KEY
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.config import FeedSettings, InfraSettings
 
@@ -34,7 +35,7 @@ class Location:
 class TablePlan:
     """One table. `id` is fit for construct ids; every other string may be a token.
 
-    `key_names` and `column_names` are comma-separated, `columns_json` and `schemas_json` as `lambdas.validate` reads them.
+    `key_names` is comma-separated, `columns_json` and `schemas_json` are as `lambdas.validate` reads them.
     """
 
     id: str
@@ -47,9 +48,13 @@ class TablePlan:
     source_role: str
     external_id: str
     key_names: str
-    column_names: str
     columns_json: str
     schemas_json: str | None = None
+
+    @property
+    def keyed_by_sequence(self) -> bool:
+        """Whether the key is what the replicate function makes of a Kinesis sequence number: one item a record."""
+        return tuple(name for name, _ in self.key) == (PARTITION_KEY, SORT_KEY)
 
     @property
     def delivery_prefix(self) -> str:
@@ -97,7 +102,9 @@ def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
     tables = tuple(_table(settings, table) for table in lake.tables)
     longest = max(len(f"{settings.name}-{table.name}-replicate-role") for table in tables)
     if longest > _LONGEST_ROLE:
-        raise ConfigError(f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}")
+        raise ConfigError(
+            f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}"
+        )
     return Plan(
         settings,
         settings.name,
@@ -133,22 +140,18 @@ def _table(settings: InfraSettings, table: TableSettings) -> TablePlan:
         feed,
         role,
         table.source.external_id or f"{settings.name}-{settings.consumer_account}",
-        **_documents(table, feed),
+        ",".join(table.key),
+        _columns(table, feed),
+        _schemas(table, feed),
     )
 
 
-def _documents(table: TableSettings, feed: FeedSettings) -> dict[str, str | None]:
-    """The settings of the Aurora functions. Raises ConfigError for a schema that is none, or is too large."""
+def _columns(table: TableSettings, feed: FeedSettings) -> str:
     columns = feed.columns or {name: f"/{name.replace('~', '~0').replace('/', '~1')}" for name in table.key}
     lacking = set(table.key) - set(columns)
     if lacking:
         raise ConfigError(f"table {table.name}: `columns` lacks the key's {sorted(lacking)}")
-    return {
-        "key_names": ",".join(table.key),
-        "column_names": ",".join(columns),
-        "columns_json": json.dumps({table.source_name: columns}, separators=(",", ":")),
-        "schemas_json": _schemas(table, feed),
-    }
+    return json.dumps({table.source_name: columns}, separators=(",", ":"))
 
 
 def _schemas(table: TableSettings, feed: FeedSettings) -> str | None:

@@ -38,6 +38,7 @@ class Parameter:
     type: str = "String"
 
 
+_HAS_SORT_KEY = "HasSortKey"
 _NO_SORT_KEY = "(none)"
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _PREFIX = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"
@@ -60,7 +61,9 @@ PARAMETERS = (
     Parameter("ProducerAccount", "Account of the source table", None, _ACCOUNT),
     Parameter("ConsumerAccount", "Account of the lake", None, _ACCOUNT),
     Parameter("SourceRole", "Name of the role through which the lake's account exports", "ddb-lake-source"),
-    Parameter("ExternalId", "External id that assuming a role of another account needs", None, r"^[\w+=,.@:/-]{2,1224}$"),
+    Parameter(
+        "ExternalId", "External id that assuming a role of another account needs", None, r"^[\w+=,.@:/-]{2,1224}$"
+    ),
     Parameter("ArtifactBucket", "Bucket in this Region that the packages were copied to", None, _BUCKET),
     Parameter("ArtifactPrefix", "Prefix of the packages in it, with its final slash or empty", ""),
 )
@@ -119,9 +122,10 @@ def _parameterised(plan: Plan, given: dict[str, cdk.CfnParameter]) -> Plan:
         source_role=text("SourceRole"),
         external_id=text("ExternalId"),
         key_names=cdk.Token.as_string(
-            cdk.Fn.condition_if("HasSortKey", f"{text('PartitionKeyName')},{text('SortKeyName')}", text("PartitionKeyName"))
+            cdk.Fn.condition_if(
+                _HAS_SORT_KEY, f"{text('PartitionKeyName')},{text('SortKeyName')}", text("PartitionKeyName")
+            )
         ),
-        column_names=text("ColumnNames"),
         columns_json=f'{{"{text("TableName")}":["{_quoted(text("ColumnNames"))}"]}}',
     )
     settings = plan.settings.model_copy(
@@ -158,12 +162,14 @@ def _code(folder: Path, plan: Plan, given: dict[str, cdk.CfnParameter]) -> CodeS
 def _let_keys_vary(stack: cdk.Stack) -> None:
     """A table's key of one or two attributes of any type, which CDK's table takes only as constants."""
     tables = [
-        node for node in stack.node.find_all() if isinstance(node, cdk.CfnResource) and node.cfn_resource_type == "AWS::DynamoDB::Table"
+        node
+        for node in stack.node.find_all()
+        if isinstance(node, cdk.CfnResource) and node.cfn_resource_type == "AWS::DynamoDB::Table"
     ]
-    if not tables:
-        return
     cdk.CfnCondition(
-        stack, "HasSortKey", expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(cdk.Fn.ref("SortKeyName"), _NO_SORT_KEY))
+        stack,
+        _HAS_SORT_KEY,
+        expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(cdk.Fn.ref("SortKeyName"), _NO_SORT_KEY)),
     )
     for table in tables:
         table.add_property_override("KeySchema", _one_or_two("KeyType", {"P": "HASH", "S": "RANGE"}))
@@ -174,11 +180,13 @@ def _let_keys_vary(stack: cdk.Stack) -> None:
 def _one_or_two(member: str, values: dict[str, Any]) -> dict[str, Any]:
     first = {"AttributeName": {"Ref": "PartitionKeyName"}, member: values["P"]}
     second = {"AttributeName": {"Ref": "SortKeyName"}, member: values["S"]}
-    return {"Fn::If": ["HasSortKey", [first, second], [first]]}
+    return {"Fn::If": [_HAS_SORT_KEY, [first, second], [first]]}
 
 
 def _without_unused(template: dict[str, Any]) -> dict[str, Any]:
-    """The template without parameters that nothing refers to."""
+    """The template without parameters and conditions that nothing refers to."""
+    if f'["{_HAS_SORT_KEY}"' not in json.dumps(template["Resources"]):
+        template = {name: part for name, part in template.items() if name != "Conditions"}
     body = json.dumps({name: part for name, part in template.items() if name != "Parameters"})
     used = {id: p for id, p in template["Parameters"].items() if f'{{"Ref": "{id}"}}' in body or f"${{{id}}}" in body}
     return {**template, "Parameters": used}

@@ -131,7 +131,11 @@ def _columns(text: str) -> tuple[str, ...]:
         tables = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{COLUMNS}: neither JSON nor the name of a file with JSON") from error
-    if not isinstance(tables, dict) or len(tables) != 1 or not isinstance(columns := next(iter(tables.values())), dict | list):
+    if (
+        not isinstance(tables, dict)
+        or len(tables) != 1
+        or not isinstance(columns := next(iter(tables.values())), dict | list)
+    ):
         raise ConfigError(f"{COLUMNS}: expected the columns of one table, as for the validating transformation")
     return tuple(columns)
 

@@ -27,6 +27,7 @@ from ddb_lake.orchestration.schedules import checks_schedule, compaction_schedul
 from ddb_lake.orchestration.sensor import planning_sensor
 from ddb_lake.orchestration.specs import Stage, TableAssets
 from ddb_lake.orchestration.streaming import StreamsConfig, stream_checks, streams_job
+from ddb_lake.orchestration.trust import trust_checks
 from ddb_lake.stages.lake import Lake
 
 Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
@@ -53,7 +54,11 @@ def lake_definitions(
         assets.append(one.specs["dynamodb"])
         assets += _writers(lake, one, open_lake, execute)
     checks = lake_checks(lake, tables, open_lake)
-    others = [*aurora_checks(lake, tables, open_lake), *stream_checks(lake, tables, open_lake)]
+    others = [
+        *aurora_checks(lake, tables, open_lake),
+        *stream_checks(lake, tables, open_lake),
+        *trust_checks(lake, tables, open_lake),
+    ]
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
     if sync := _sync_job(lake, tables):

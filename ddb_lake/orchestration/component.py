@@ -54,6 +54,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     warehouse: Annotated[str, text_resolver(), Field(description="Where the lake is: a folder, file:// or s3://.")]
     catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
     dbt: Annotated[_Dbt, settings_resolver(DbtSettings)] = DbtSettings()
+    memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -72,7 +73,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     @cached_property
     def settings(self) -> LakeSettings:
         """The lake's settings, as the command line reads them."""
-        return LakeSettings(warehouse=self.warehouse, catalog=self.catalog, dbt=self.dbt, tables=self.tables)
+        return LakeSettings(
+            warehouse=self.warehouse, catalog=self.catalog, dbt=self.dbt, memory=self.memory, tables=self.tables
+        )
 
     def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
         """What Dagster is told of an asset. Keys may be changed; dependencies follow."""
@@ -88,7 +91,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         elif isinstance(config, StreamsConfig):
             yield from land_streams(context, lake, assets, config)
         elif isinstance(config, IncrementsConfig):
-            yield from start_increments(context, lake, assets)
+            yield from start_increments(context, lake, assets, config)
         elif isinstance(config, ReplicateConfig):
             yield from replicate_table(context, lake, assets, config)
         elif isinstance(config, ApplyConfig):

@@ -27,6 +27,7 @@ from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.lake import open_lake
 
 WORKSPACE = Path("workspace.yaml")
+MODELS = Path("dbt_project")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
@@ -62,11 +63,19 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
     with open_lake(home.settings()) as lake:
         items = [json.loads(line)["Item"] for line in dump_items(lake, TABLE)]
     sandbox = Sandbox(exports=ExportOptions(seconds=5.0))
-    with sandbox, surroundings({**sandbox.environment(), **home.environment()}):
+    with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_models(home)}):
         source = DemoSource(sandbox, seed=int(time.time()))
         source.create(items, buffer_seconds=BUFFER_S)
         with _pumping(source, writing):
             yield source
+
+
+def _models(home: DemoHome) -> dict[str, str]:
+    """What names the dbt project to the definitions, where there is one and dbt is installed."""
+    if not MODELS.is_dir() or importlib.util.find_spec("dagster_dbt") is None:
+        return {}
+    database = home.folder.resolve() / "lake_marts.duckdb"
+    return {"DDB_LAKE_DBT_PROJECT": str(MODELS), "DDB_LAKE_DBT_DATABASE": str(database)}
 
 
 @contextmanager

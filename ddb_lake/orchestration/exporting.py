@@ -72,10 +72,10 @@ def _started(table: TableSettings, run: str, at: datetime | None = None) -> Expo
     The token makes DynamoDB give the same export for 8 hours. One that failed is not asked for again. `at`: the instant
     to show, if it is not left to DynamoDB.
     """
-    instant, asked = (f"/{at.isoformat()}", {"at": at}) if at is not None else ("", {})
+    instant = f"/{at.isoformat()}" if at is not None else ""
     for attempt in range(_MOST_TOKENS):
         token = str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{attempt}{instant}"))
-        state = start_export(table, token=token, **asked)
+        state = start_export(table, token=token, at=at) if at is not None else start_export(table, token=token)
         if state.status != "FAILED":
             return state
     raise ExportError(f"{_MOST_TOKENS} exports of {table.source_name} failed in this run; the last: {state.failure}")

@@ -12,17 +12,19 @@ from ddb_lake.stages.lake import Lake
 
 
 class IncrementsConfig(dg.Config):
-    """Nothing to say: what is due follows from what is loaded and what DynamoDB has."""
+    """How many windows to start at most; without it all that are due. Which they are follows from what is there."""
+
+    most: int | None = None
 
 
 def start_increments(
-    context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets
+    context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: IncrementsConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Start what is due, and leave: the sensor has it loaded once it is written.
 
     A run that is started twice, or beside another, starts nothing twice. Raises as `stages.increments.start_due`.
     """
-    found = start_due(lake, assets.table.name)
+    found = start_due(lake, assets.table.name, config.most)
     for one in found.under_way:
         context.log.info(f"Under way: {window_text(one.window)}, {one.arn}")
     yield dg.MaterializeResult(

@@ -42,7 +42,8 @@ class Work:
     """One piece of work for one table. `digest` names the state that calls for it, `tries` how often it was asked for.
 
     `merge`: all objects are in the changelog, and `current` has not all of it, because a run died between the two.
-    `read`: the table's DynamoDB stream is to be read. `window`: windows of incremental exports are due to be started. `replicate`: a database has not what the lake has.
+    `read`: the table's DynamoDB stream is to be read. `window`: windows of incremental exports are due to
+    be started. `replicate`: a database has not what the lake has.
     `hours`: arrival hours to apply, from the first to the last. `everything`: apply whatever has landed, because some
     of it is in no hour's place. `uri`: the export to load.
     """
@@ -69,7 +70,10 @@ class Busy:
 
 @dataclass(slots=True)
 class Plan:
-    """What a tick found. `looked`: the tables looked at. `failed`: tables that could not be looked at, and why; the others are not kept waiting."""
+    """What a tick found. `looked`: the tables looked at.
+
+    `failed`: tables that could not be looked at, and why; the others are not kept waiting.
+    """
 
     work: list[Work] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)

@@ -13,7 +13,8 @@ from ddb_lake.orchestration.requests import LAKE_TAG, streams_job_name
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.gaps import open_gaps
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.streams import Budget, gap_text, read_streams, stream_checkpoint
+from ddb_lake.stages.stream_gaps import gap_text
+from ddb_lake.stages.streams import Budget, read_streams, stream_checkpoint
 
 STREAM_COMPLETE = "stream_complete"
 LONGEST_UNREAD_S = 6 * 3600
@@ -39,7 +40,7 @@ def land_streams(
         metadata={
             "records landed": found.records,
             "objects landed": len(found.uris),
-            "bytes of lines": found.bytes,
+            "bytes of lines": found.line_bytes,
             "caught up": found.caught_up,
             "open gaps": len(found.gaps),
             "calls put off": found.throttled,

@@ -54,6 +54,8 @@ class Front:
         denied = self.denials.answer(environ)
         if denied is not None:
             return _send(denied, start_response)
+        if _has_another_owner(environ):
+            return _send((403, [("Content-Length", "0")], b""), start_response)
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if service == "Firehose_20150804":
             return _send(self._firehose(operation, environ), start_response)
@@ -157,6 +159,15 @@ def _signed_for(environ: dict[str, Any]) -> str:
     """The service a request is signed for; what is not signed is for S3."""
     match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     return "s3" if match is None else match[3]
+
+
+def _has_another_owner(environ: dict[str, Any]) -> bool:
+    """Whether a request to S3 names the owner that it expects of its bucket (ExpectedBucketOwner), and names another."""
+    expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
+    if expected is None:
+        return False
+    owner = backend.bucket_account(environ["PATH_INFO"].strip("/").partition("/")[0])
+    return owner is not None and owner != expected
 
 
 def _scope(environ: dict[str, Any]) -> Scope:

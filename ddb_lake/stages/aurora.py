@@ -85,7 +85,9 @@ def replicate(lake: Lake, name: str, full: bool = False) -> ReplicateResult:
 def aurora_settings(table: TableSettings) -> AuroraSettings:
     """The table's `aurora` settings. Raises UsageError if it has none."""
     if table.aurora is None:
-        raise UsageError(f"table {table.name} has no `aurora:` settings: add host, database, user and a password's source")
+        raise UsageError(
+            f"table {table.name} has no `aurora:` settings: add host, database, user and a password's source"
+        )
     return table.aurora
 
 
@@ -100,7 +102,9 @@ def opened(settings: AuroraSettings) -> Iterator[Database]:
     try:
         from ddb_lake.aurora.connection import Server, connect
     except ModuleNotFoundError as error:
-        raise ConfigError("replicating to MySQL-compatible databases needs PyMySQL: install ddb-lake[aurora]") from error
+        raise ConfigError(
+            "replicating to MySQL-compatible databases needs PyMySQL: install ddb-lake[aurora]"
+        ) from error
     server = Server(
         settings.host, settings.database, settings.user, settings.port, tls=settings.tls, tls_ca=settings.tls_ca
     )

@@ -173,9 +173,7 @@ class _Findings:
             self._examples.append((key, what))
 
 
-def _sweep(
-    position: Position, expected: Iterator[tuple[Any, ...]], stored: Iterator[tuple[Any, ...]]
-) -> _Findings:
+def _sweep(position: Position, expected: Iterator[tuple[Any, ...]], stored: Iterator[tuple[Any, ...]]) -> _Findings:
     """Walk both sides in step; each is in order of the key's hash, which is unique."""
     findings = _Findings()
     ours, theirs = next(expected, None), next(stored, None)
@@ -216,7 +214,9 @@ def same(column: Replicated, text: str | None, value: Any) -> bool:
         if kind in _READ:
             return bool(_READ[kind](text) == _READ[kind](str(value)))
         if kind.startswith("decimal"):
-            return canonical_number(text) == canonical_number(f"{value:f}" if hasattr(value, "adjusted") else str(value))
+            return canonical_number(text) == canonical_number(
+                f"{value:f}" if hasattr(value, "adjusted") else str(value)
+            )
     except (ValueError, UndecodableError):
         return False
     return text == (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))

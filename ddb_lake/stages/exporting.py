@@ -75,7 +75,9 @@ def start_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[Export
     place = f"{table.export.bucket}/{table.export.prefix}"
     windows = split(wanted)
     if windows[-1].to_s > until_s:
-        raise UsageError(f"table {name}: DynamoDB exports windows of at least {SHORTEST_S} s: try again when that is over")
+        raise UsageError(
+            f"table {name}: DynamoDB exports windows of at least {SHORTEST_S} s: try again when that is over"
+        )
     return [_started(table, place, window) for window in windows]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from ddb_lake.errors import ExportError, UndecodableError, UsageError
 
 SUMMARY = "manifest-summary.json"
 DOWNLOADS = 8
+_LEAST_GZIP_BYTES = 18
 MEMBER = "Item"
 """Name below which a line of a full export holds the item."""
 
@@ -50,6 +52,16 @@ class LocalFile:
     items: int
     gzipped: bool
     ref: ObjectRef
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes when decompressed, as gzip's trailer says: for planning, as it counts modulo 4 GiB."""
+        size = self.path.stat().st_size
+        if not self.gzipped or size < _LEAST_GZIP_BYTES:
+            return size
+        with self.path.open("rb") as stream:
+            stream.seek(-4, os.SEEK_END)
+            return max(size, int.from_bytes(stream.read(4), "little"))
 
 
 def find_export(store: ObjectStore, uri: str) -> FoundExport:

@@ -8,7 +8,7 @@ several may run at once: a window is started once, because all of them ask for i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
@@ -84,15 +84,16 @@ def survey(lake: Lake, name: str) -> Increments:
     return Increments(name, covered_s, status["IN_PROGRESS"], status["COMPLETED"], status["FAILED"], due)
 
 
-def start_due(lake: Lake, name: str) -> Increments:
-    """Start every window that is due, without waiting for it; gives how things are then.
+def start_due(lake: Lake, name: str, most: int | None = None) -> Increments:
+    """Start every window that is due, or the first `most`, without waiting for them; gives how things are then.
 
     Raises as `survey`, and ExportError if DynamoDB refuses or has failed to export a window, with the next step.
     """
 
     def attempt() -> Increments:
         # Another run may have started a window from the same start: its token is refused to us, and we look again.
-        return _start(lake, lake.table(name), survey(lake, name))
+        found = survey(lake, name)
+        return _start(lake, lake.table(name), replace(found, due=found.due[:most]))
 
     return until_committed(attempt)
 

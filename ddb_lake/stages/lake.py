@@ -50,7 +50,7 @@ class Lake:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A DuckDB session that can reach this lake's files."""
-        with connect(None if self.catalog.is_local else s3_access()) as session:
+        with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session
 
     def table(self, name: str) -> TableSettings:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from duckdb import OutOfMemoryException
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
@@ -46,8 +47,8 @@ from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
 from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
 
 HOUR_US = 3_600_000_000
-RUN_BYTES = 96 * 1024 * 1024
-"""Compressed size of the data files that are sorted together. A sort of many times this outgrows the memory limit."""
+RUN_SHARE = 0.6
+"""Size of the JSON, as a share of the memory, that is sorted together. Much more outgrows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class _Loading:
 
     def _projector(self, files: Sequence[LocalFile]) -> Project:
         instant = f"make_timestamp({self.export.summary.as_of_us})"
-        runs = list(_runs(files))
+        runs = list(_runs(files, int(RUN_SHARE * self.lake.settings.memory_bytes)))
 
         def project(projection: Projection) -> str:
             self._discard()
@@ -189,11 +190,11 @@ class _Loading:
             for number, run in enumerate(runs):
                 self.lake.progress(f"{self.settings.name}: runs of data files written", number, len(runs))
                 keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(lines_sql(run))})"
-                self._written += writer.write_paths(
+                rows = (
                     f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
-                    f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed}) ORDER BY {key}",
-                    split=True,
+                    f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed})"
                 )
+                self._written += _write_run(writer, rows, key)
             return scan_sql(iceberg, self._written)
 
         return project
@@ -336,19 +337,27 @@ class _Loading:
         return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
 
 
-def _runs(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
-    """The data files in groups of at most `RUN_BYTES`, or of one file that is larger."""
+def _runs(files: Sequence[LocalFile], limit_bytes: int) -> Iterator[list[LocalFile]]:
+    """The data files in groups of at most so many bytes of JSON, or of one file that has more."""
     run: list[LocalFile] = []
     size = 0
     for file in files:
-        grown = size + file.path.stat().st_size
-        if run and grown > RUN_BYTES:
+        grown = size + file.content_bytes
+        if run and grown > limit_bytes:
             yield run
             run, grown = [], grown - size
         run.append(file)
         size = grown
     if run:
         yield run
+
+
+def _write_run(writer: FileWriter, rows: str, key: str) -> list[str]:
+    """Write a run sorted by key; as it comes if its sort outgrows the memory, for order only helps those who read."""
+    try:
+        return writer.write_paths(f"{rows} ORDER BY {key}", split=True)
+    except OutOfMemoryException:
+        return writer.write_paths(rows, split=True)
 
 
 # --- incremental exports

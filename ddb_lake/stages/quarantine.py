@@ -180,9 +180,7 @@ def _ref(entry: QuarantineEntry) -> ObjectRef:
 # --- entries whose object was rewritten
 
 
-def _overtaken(
-    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
-) -> list[QuarantineEntry]:
+def _overtaken(lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]) -> list[QuarantineEntry]:
     """The entries whose bytes are no longer in their object, which was rewritten and is taken in as it is now.
 
     An object that accounts for fewer records than before was not mended but cut: its entries stay.

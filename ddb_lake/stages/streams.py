@@ -25,11 +25,9 @@ from __future__ import annotations
 import random
 import time
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from ddb_lake.aws.landing import Landing
@@ -46,13 +44,14 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core import checkpoints, shards
 from ddb_lake.core.checkpoints import Checkpoint, StreamPlace
 from ddb_lake.core.gaps import Gap
-from ddb_lake.core.paths import arrival_hour, firehose_key
+from ddb_lake.core.linebatch import LineBatch
+from ddb_lake.core.paths import firehose_key
 from ddb_lake.core.shards import RETENTION_US, Stream
 from ddb_lake.core.streamlines import changed_us, sequence_of, stream_line
 from ddb_lake.errors import CommitConflict, ConfigError
-from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.gaps import open_gaps, record_gap
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.stream_gaps import before_the_stream, check_view, forgotten
 
 CHECKPOINT: Final = ".streams/checkpoint.json"
 """The checkpoint below the landing folder; listings leave out names that begin with a dot."""
@@ -75,11 +74,11 @@ T = TypeVar("T")
 class Budget:
     """How long and how much to read. `follow`: go on until the time is up, instead of until nothing is left.
 
-    `bytes`: of lines, before compression.
+    `most_bytes`: of lines, before compression.
     """
 
     seconds: float = 60.0
-    bytes: int = 2 * 1024 * 1024 * 1024
+    most_bytes: int = 2 * 1024 * 1024 * 1024
     follow: bool = False
 
 
@@ -87,14 +86,14 @@ class Budget:
 class StreamsResult:
     """What reading a table's streams did.
 
-    `uris`: the objects that landed. `bytes`: of their lines. `caught_up`: nothing was left to read at the end.
+    `uris`: the objects that landed. `line_bytes`: of their lines. `caught_up`: nothing was left to read at the end.
     `gaps`: those of the table that are open now, whatever found them. `throttled`: calls that were put off;
     `conflicts`: how often another reader was first.
     """
 
     table: str
     records: int = 0
-    bytes: int = 0
+    line_bytes: int = 0
     uris: tuple[str, ...] = ()
     caught_up: bool = False
     gaps: tuple[Gap, ...] = ()
@@ -132,19 +131,6 @@ def read_streams(
     return reader.run()
 
 
-def gap_text(table: str, gap: Gap) -> str:
-    """A gap in words, with what mends it."""
-    since = "from the beginning" if gap.from_us <= 0 else f"from {_moment(gap.from_us)}"
-    mend = f"a full export taken after {_moment(gap.to_us)} mends it: `ddb-lake export {table}`"
-    if gap.from_us > 0:
-        mend += f" (or an incremental export of that time: `ddb-lake repair {table}`)"
-    return f"Changes of {table} {since} to {_moment(gap.to_us)} may be missing: {gap.reason}; {mend}."
-
-
-def _moment(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def stream_checkpoint(lake: Lake, table: TableSettings) -> Checkpoint | None:
     """How far the table's streams were read; None if they never were, or are not to be."""
     uri = lake.settings.stream_landing(table)
@@ -152,27 +138,6 @@ def stream_checkpoint(lake: Lake, table: TableSettings) -> Checkpoint | None:
         return None
     data, _ = Landing(lake.objects, uri).load(CHECKPOINT)
     return None if data is None else checkpoints.load(data, uri + CHECKPOINT)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Lines on their way into one object."""
-
-    records: int = 0
-    bytes: int = 0
-    since: float = 0.0
-    _parts: list[bytes] = field(default_factory=list)
-    _packer: zlib._Compress = field(default_factory=lambda: zlib.compressobj(6, zlib.DEFLATED, 31))
-
-    def add(self, line: bytes, at: float) -> None:
-        self.since = self.since if self.records else at
-        self.records += 1
-        self.bytes += len(line)
-        self._parts.append(self._packer.compress(line))
-
-    def packed(self) -> bytes:
-        """The object's content (gzip). The batch is used up."""
-        return b"".join([*self._parts, self._packer.flush()])
 
 
 @dataclass(slots=True)
@@ -188,7 +153,7 @@ class _Reader:
     clock: Callable[[], float]
     _places: Checkpoint | None = None
     _version: str | None = None
-    _batch: _Batch = field(default_factory=_Batch)
+    _batch: LineBatch = field(default_factory=LineBatch)
     _iterators: dict[tuple[str, str], str] = field(default_factory=dict)
     _closed: set[tuple[str, str]] = field(default_factory=set)
     _empty: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -241,11 +206,11 @@ class _Reader:
         streams = [stream for stream in listed if stream is not None]
         table_id = self._patiently(self.source.table_id)
         now_us = self._now_us()
+        check_view(self.table, streams, begun=self._places is not None)
         if self._places is None:
-            self._check(streams)
-            self._record(self._forgotten(now_us))
+            self._record(forgotten(self.lake, self.landing.uri, now_us))
         self._places, gaps = checkpoints.look(self._places, streams, table_id, now_us)
-        self._record([*gaps, *self._before_the_stream()])
+        self._record([*gaps, *before_the_stream(self.lake, self.table, self._places.began_us, now_us)])
         self._closed = {
             (stream.arn, shard.shard_id) for stream in streams for shard in stream.shards if shard.last is not None
         }
@@ -257,40 +222,6 @@ class _Reader:
         except StreamGoneError:
             return None  # it went between the two calls
 
-    def _check(self, streams: Sequence[Stream]) -> None:
-        """Whether reading can begin at all."""
-        name = self.table.source_name
-        if not streams:
-            raise ConfigError(
-                f"{name} has no DynamoDB stream: aws dynamodb update-table --table-name {name}"
-                " --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
-            )
-        newest = max(streams, key=lambda stream: stream.created_us)
-        if newest.view in ("KEYS_ONLY", "OLD_IMAGE"):
-            raise ConfigError(
-                f"the stream of {name} has StreamViewType {newest.view}, which does not say what an item became:"
-                " switch the stream off, and on again with NEW_AND_OLD_IMAGES"
-            )
-
-    def _forgotten(self, now_us: int) -> list[Gap]:
-        """The gap left by a checkpoint that is gone, if objects tell that there was one more than 24 hours ago."""
-        if not self.lake.objects.reachable(self.landing.uri):
-            return []
-        hours = [hour for ref in self.lake.objects.list(self.landing.uri) if (hour := arrival_hour(ref.uri))]
-        last_us = int(max(hours).timestamp() * 1_000_000) if hours else now_us
-        return checkpoints.trimmed(last_us, now_us, "the reader's checkpoint is gone, and it was not read for a day")
-
-    def _before_the_stream(self) -> list[Gap]:
-        """The gap between the export that the lake rests on and a stream whose records begin later."""
-        current = self.lake.current(self.table.name)
-        base = CurrentState.from_properties(current.properties).base if current is not None else None
-        began_us = self._state.began_us
-        changes = self.table.changes
-        if base is None or base.export_us >= began_us or (changes is not None and changes.uri is not None):
-            return []
-        said = "the export that the lake rests on is older than what the stream still had when reading began"
-        return [Gap("lost", base.export_us, began_us, said, self._now_us())]
-
     # --- reading
 
     def _pass(self) -> bool:
@@ -301,7 +232,7 @@ class _Reader:
                 moved = self._turn(stream.arn, shard_id) or moved
                 if self.clock() >= self._deadline:
                     return True
-                if self._batch.bytes >= LAND_BYTES:
+                if self._batch.line_bytes >= LAND_BYTES:
                     self._commit()
                     if self._look_again:  # the places are another reader's now
                         return True
@@ -362,7 +293,9 @@ class _Reader:
         self._places = self._state.with_lineage(arn, lineage)
 
     def _is_used_up(self) -> bool:
-        return self.clock() >= self._deadline or self._done.bytes + self._batch.bytes >= self.budget.bytes
+        return (
+            self.clock() >= self._deadline or self._done.line_bytes + self._batch.line_bytes >= self.budget.most_bytes
+        )
 
     def _is_caught_up(self) -> bool:
         left = [
@@ -375,7 +308,7 @@ class _Reader:
     def _is_due(self) -> bool:
         if not self._batch.records:
             return False
-        return self._batch.bytes >= LAND_BYTES or self.clock() - self._batch.since >= LAND_EVERY_S
+        return self._batch.line_bytes >= LAND_BYTES or self.clock() - self._batch.since >= LAND_EVERY_S
 
     def _commit(self) -> None:
         """Land what was read, then move the checkpoint. Another reader's checkpoint is taken over instead."""
@@ -398,11 +331,11 @@ class _Reader:
         folder = now.strftime("%Y/%m/%d/%H/")
         name = firehose_key(folder, f"{self.table.name}-streams", 1, now, str(uuid.uuid4()), ".gz")
         uri = self.landing.put(name, batch.packed())
-        self._batch = _Batch()
+        self._batch = LineBatch()
         self._done = replace(
             self._done,
             records=self._done.records + batch.records,
-            bytes=self._done.bytes + batch.bytes,
+            line_bytes=self._done.line_bytes + batch.line_bytes,
             uris=(*self._done.uris, uri),
         )
         self.lake.progress(f"{self.table.name}: stream records landed", self._done.records)
@@ -412,7 +345,6 @@ class _Reader:
     def _record(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
             record_gap(self.lake, self.table.name, gap)
-            self.lake.warn(f"{self.table.name}: change records may be missing: {gap.reason}")
 
     def _back_off(self) -> None:
         """Wait a while, longer each time in a row, at random, so that readers do not come back together."""

@@ -45,7 +45,10 @@ class Replicated:
     @property
     def settings(self) -> dict[str, Any]:
         table = {"name": "orders", "key": ["customer", "order_id"], **self.orders}
-        return {"warehouse": str(self.folder / "lake"), "tables": [table | {"aurora": aurora(self.server, **self.aurora)}]}
+        return {
+            "warehouse": str(self.folder / "lake"),
+            "tables": [table | {"aurora": aurora(self.server, **self.aurora)}],
+        }
 
     @contextmanager
     def lake(self) -> Iterator[Lake]:

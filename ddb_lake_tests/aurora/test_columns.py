@@ -55,7 +55,10 @@ def test_wanted_columns_come_with_the_key_and_the_metadata() -> None:
     assert [one.name for one in columns] == ["pk", "sk", "n", "_changed_at", "_source", "_rescued"]
     assert columns[2].sql.type == "int"
     assert key_index(SCHEMA, columns) == ["`pk`(191)", "`sk`(191)"]
-    assert key_index(SCHEMA, replicated(SCHEMA, False, types={"pk": "varchar(20)", "sk": "int"})) == ["`pk`(20)", "`sk`"]
+    assert key_index(SCHEMA, replicated(SCHEMA, False, types={"pk": "varchar(20)", "sk": "int"})) == [
+        "`pk`(20)",
+        "`sk`",
+    ]
 
 
 @pytest.mark.parametrize("named", [{"wanted": ["x"]}, {"types": {"x": "int"}}])
@@ -78,7 +81,14 @@ def test_position_is_read_as_it_was_written() -> None:
     assert Position.load(position.dump()) == position
 
 
-@given(st.lists(st.tuples(st.none() | st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.text("N\"U,L\n\\", max_size=6)), max_size=5))
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.text('N"U,L\n\\', max_size=6)
+        ),
+        max_size=5,
+    )
+)
 def test_file_that_duckdb_writes_is_the_one_that_csvrows_describes(rows: list[tuple[str | None, str | None]]) -> None:
     with connect(threads=1) as session:
         session.con.execute("SET preserve_insertion_order = true")

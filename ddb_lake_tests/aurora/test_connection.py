@@ -91,7 +91,7 @@ def test_tls_is_refused_by_a_server_without_it_and_never_skipped(pages: Pages) -
 
 
 def test_certificates_that_cannot_be_read_are_named() -> None:
-    with pytest.raises(ConfigError, match="tls_ca nowhere.pem"):
+    with pytest.raises(ConfigError, match=r"tls_ca nowhere\.pem"):
         open_database(Server("10.255.255.1", "d", "u", tls_ca="nowhere.pem"), "p")
 
 
@@ -105,7 +105,7 @@ class Clients:
         self.service = service
         return self
 
-    def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803  # boto3's name
+    def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # boto3's name
         return {"SecretString": self._secret} if self._secret is not None else {"SecretBinary": b""}
 
     def generate_db_auth_token(self, **arguments: Any) -> str:
@@ -123,7 +123,9 @@ def test_password_comes_from_the_environment() -> None:
         Login(password_env="PW").password(SERVER, {}, Clients(None))
 
 
-@pytest.mark.parametrize(("secret", "expected"), [('{"username":"u","password":"s"}', "s"), ("plain", "plain"), ("{x", "{x")])
+@pytest.mark.parametrize(
+    ("secret", "expected"), [('{"username":"u","password":"s"}', "s"), ("plain", "plain"), ("{x", "{x")]
+)
 def test_password_comes_from_a_secret(secret: str, expected: str) -> None:
     assert Login(secret_arn="arn").password(SERVER, {}, Clients(secret)).text == expected
 
@@ -138,7 +140,9 @@ def test_password_is_a_token_of_iam() -> None:
     assert Login(iam_auth=True).password(SERVER, {}, Clients(None)).text == "h:3306/?user=u"
 
 
-@pytest.mark.parametrize("given", [{}, {"password_env": "A", "iam_auth": True}, {"password_env": "A", "secret_arn": "B"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"password_env": "A", "iam_auth": True}, {"password_env": "A", "secret_arn": "B"}]
+)
 def test_login_is_one_of_three(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="exactly one"):
         Login(**given)

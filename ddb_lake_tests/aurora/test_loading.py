@@ -27,9 +27,7 @@ def clear(pages: Pages) -> None:
 
 @EXECUTED
 @given(page=TEXT, at=TEXT, body=st.none() | st.binary(max_size=40), hits=st.none() | st.integers(-(2**31), 2**31 - 1))
-def test_values_arrive_as_they_are(
-    pages: Pages, page: str, at: str, body: bytes | None, hits: int | None
-) -> None:
+def test_values_arrive_as_they_are(pages: Pages, page: str, at: str, body: bytes | None, hits: int | None) -> None:
     loader = pages.loader()
     clear(pages)
     text = None if body is None else base64.b64encode(body).decode()
@@ -184,7 +182,11 @@ def test_connection_lost_at_any_statement_leaves_all_or_nothing(pages: Pages, ma
 
 def test_loaders_at_once_converge(pages: Pages, mariadb: MariaDb) -> None:
     pages.loader()
-    rows = [put(10 * n + k, f"k{k}", hits=str(n)) if (n + k) % 3 else remove(10 * n + k, f"k{k}") for n in range(12) for k in range(4)]
+    rows = [
+        put(10 * n + k, f"k{k}", hits=str(n)) if (n + k) % 3 else remove(10 * n + k, f"k{k}")
+        for n in range(12)
+        for k in range(4)
+    ]
     files = [pages.file(*rows[start::6]) for start in range(6)]
     failures: list[BaseException] = []
 
@@ -199,7 +201,10 @@ def test_loaders_at_once_converge(pages: Pages, mariadb: MariaDb) -> None:
         finally:
             database.close()
 
-    threads = [threading.Thread(target=work, args=(order,)) for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 4, 1, 5, 2])]
+    threads = [
+        threading.Thread(target=work, args=(order,))
+        for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 4, 1, 5, 2])
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

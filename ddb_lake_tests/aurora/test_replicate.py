@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -117,7 +118,10 @@ def test_state_that_the_lake_forgot_makes_it_go_over_all_rows(
 
     result = run(replicated)
 
-    assert (result.scope, result.reason) == ("all", "the state that the database has is no longer in the lake's history")
+    assert (result.scope, result.reason) == (
+        "all",
+        "the state that the database has is no longer in the lake's history",
+    )
 
 
 def test_wanted_columns_alone_are_replicated_in_the_wanted_types(replicated: Replicated) -> None:
@@ -128,9 +132,9 @@ def test_wanted_columns_alone_are_replicated_in_the_wanted_types(replicated: Rep
     result = run(replicated)
 
     assert result.scope == "all"
-    assert {name for (name, *_) in replicated.rows("column_name", "information_schema.columns WHERE table_name='orders' AND table_schema=DATABASE()")} == {
-        "_key", "customer", "order_id", "total", "_changed_at", "_source", "_rescued"
-    }  # fmt: skip
+    mine = "information_schema.columns WHERE table_name = 'orders' AND table_schema = DATABASE()"
+    held = {name for (name,) in replicated.rows("column_name", mine)}
+    assert held == {"_key", "customer", "order_id", "total", "_changed_at", "_source", "_rescued"}
     assert replicated.rows("total") == {(Decimal("10.50"),), (Decimal("1.00"),)}
 
 
@@ -147,9 +151,13 @@ def test_value_that_a_wanted_type_does_not_hold_is_refused_and_nothing_is_applie
     assert replicated.rows("customer") == {("ann",)}
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
-def test_items_of_all_shapes_are_replicated_exactly(mariadb: MariaDb, replicated: Replicated, data: st.DataObject) -> None:
+def test_items_of_all_shapes_are_replicated_exactly(
+    mariadb: MariaDb, replicated: Replicated, data: st.DataObject
+) -> None:
     drawn: list[dict[str, Any]] = data.draw(st.lists(items(), min_size=1, max_size=6))
     keyed = [{**item, "customer": {"S": f"c{n}"}, "order_id": {"N": str(n)}} for n, item in enumerate(drawn)]
     half = len(keyed) // 2
@@ -239,7 +247,11 @@ def test_differences_are_found_named_by_hash_and_mended(replicated: Replicated) 
 
     assert (found.compared, found.missing, found.extra, found.different) == (4, 1, 1, 1)
     assert (found.lake_rows, found.target_rows, found.equal) == (3, 3, False)
-    assert sorted(what for _, what in found.examples) == ["not in the database", "not in the lake", "other values of total"]
+    assert sorted(what for _, what in found.examples) == [
+        "not in the database",
+        "not in the lake",
+        "other values of total",
+    ]
     assert "4711" not in str(found) and all(len(key) == 64 for key, _ in found.examples)
     assert run(replicated, full=True).upserted == 3
 
@@ -270,7 +282,9 @@ def test_replica_that_fell_behind_is_compared_with_what_it_has_and_tells_its_lag
 
 
 def test_table_that_a_user_made_is_taken_if_its_key_is_ours(replicated: Replicated) -> None:
-    replicated.execute("CREATE TABLE orders (_key BINARY(32) PRIMARY KEY, customer VARCHAR(9) CHARSET utf8mb4, mine INT)")
+    replicated.execute(
+        "CREATE TABLE orders (_key BINARY(32) PRIMARY KEY, customer VARCHAR(9) CHARSET utf8mb4, mine INT)"
+    )
     replicated.change((ANN, None))
 
     run(replicated)
@@ -302,3 +316,13 @@ def test_two_sources_of_a_password_are_refused(replicated: Replicated) -> None:
 
     with pytest.raises(ConfigError, match="exactly one of"), replicated.lake():
         pass
+
+
+def test_missing_driver_is_told_only_where_it_is_wanted(
+    replicated: Replicated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replicated.change((ANN, None))
+    monkeypatch.setitem(sys.modules, "ddb_lake.aurora.connection", None)
+
+    with replicated.lake() as lake, pytest.raises(ConfigError, match=r"install ddb-lake\[aurora\]"):
+        replicate(lake, "orders")

@@ -29,7 +29,9 @@ def test_table_is_replicated_compared_and_part_of_sync(
 
     replicated = run("aurora", "orders")
     assert replicated.exit_code == 0
-    assert replicated.stdout.startswith(f"orders: 2 rows put into {server.database}.orders and 1 removed, it has 3 rows now")
+    assert replicated.stdout.startswith(
+        f"orders: 2 rows put into {server.database}.orders and 1 removed, it has 3 rows now"
+    )
     checked = run("aurora", "orders", "--check", "all", "--json")
     document = json.loads(checked.stdout)
     assert (checked.exit_code, document["scope"], document["comparison"]["equal"]) == (0, "nothing", True)
@@ -41,9 +43,7 @@ def test_table_is_replicated_compared_and_part_of_sync(
     assert run("aurora", "orders", "--full", "--check", "all").exit_code == 0
 
 
-def test_password_that_is_not_set_is_wrong_use(
-    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_password_that_is_not_set_is_wrong_use(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PASSWORD_ENV, raising=False)
     settings = {"host": "h", "database": "d", "user": "u", "password_env": PASSWORD_ENV}
     tables = [{"name": "orders", "key": ["id"], "aurora": settings}]

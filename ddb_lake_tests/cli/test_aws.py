@@ -162,3 +162,16 @@ def _checks(run: Run, status: int = 0) -> dict[str, dict[str, Any]]:
     result = run("doctor", "--json")
     assert result.exit_code == status, result.stdout
     return {check["check"]: check for check in json.loads(result.stdout)["checks"]}
+
+
+def test_incremental_export_of_a_window_and_of_what_is_due(run: Run, account: Sandbox, project: Path) -> None:
+    wanted = CONFIGURATION.replace("changes:", "changes: {incremental_exports: {every: 15m}}\n    #")
+    (project / "ddb_lake.yaml").write_text(wanted)
+    early = run("export", "orders", "--incremental")
+    assert (early.exit_code, "run `ddb-lake export orders` first" in early.stderr) == (1, True)
+    assert run("export", "orders").exit_code == 0
+    assert "no window is due" in run("export", "orders", "--incremental").stdout
+    late = run("export", "orders", "--incremental", "--from", "2099-01-01")
+    assert (late.exit_code, "ends at least 60 s ago" in late.stderr) == (2, True)
+    assert run("export", "orders", "--from", "2024-01-01").exit_code == 2
+    assert run("export", "orders", "--incremental", "--to", "2024-01-01").exit_code == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,7 +76,7 @@ def test_gap_survives_json() -> None:
 @given(st.lists(some_gaps(), max_size=6), st.integers(0, 3))
 def test_stretches_are_apart_and_cover_the_open_gaps(found: list[Gap], margin: int) -> None:
     united = stretches(found, margin)
-    assert all(left[1] < right[0] for left, right in zip(united, united[1:], strict=False))
+    assert all(left[1] < right[0] for left, right in pairwise(united))
     wanted = {us for g in found for us in range(g.from_us - margin, g.to_us + margin)}
     assert {us for low, high in united for us in range(low, high)} == wanted
 

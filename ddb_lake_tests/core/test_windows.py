@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,13 +101,15 @@ def test_planners_that_crash_and_meet_start_each_window_once(every: int, moments
                     break  # refused: DynamoDB has the token with another end, and the planner looks again
                 started[name] = window
     windows = sorted(started.values())
-    assert all(one.to_s == other.from_s for one, other in zip(windows, windows[1:], strict=False))
+    assert all(one.to_s == other.from_s for one, other in pairwise(windows))
     rest = due(T0, now, every, windows)
     assert now - chain_end(T0, [*windows, *rest]) < every
 
 
 writes = st.lists(
-    st.tuples(st.integers(0, 3 * LONGEST_S), st.sampled_from("ab"), st.booleans()), max_size=12, unique_by=lambda w: w[0]
+    st.tuples(st.integers(0, 3 * LONGEST_S), st.sampled_from("ab"), st.booleans()),
+    max_size=12,
+    unique_by=lambda w: w[0],
 )
 
 
@@ -151,7 +155,7 @@ def test_lake_is_its_source_at_the_end_of_the_chain(
 @given(windows=some_windows)
 def test_merged_windows_are_the_same_time_and_do_not_touch(windows: list[Window]) -> None:
     found = merged(windows)
-    assert all(one.to_s < other.from_s for one, other in zip(found, found[1:], strict=False))
+    assert all(one.to_s < other.from_s for one, other in pairwise(found))
     for window in windows:
         assert sum(one.from_s <= window.from_s and window.to_s <= one.to_s for one in found) == 1
     assert merged(found) == found
@@ -185,7 +189,7 @@ def test_stretch_is_split_into_windows_that_dynamodb_takes(start: int, length: i
     wanted = Window(start, start + length)
     found = split(wanted)
     assert all(SHORTEST_S <= window.seconds <= LONGEST_S for window in found)
-    assert all(one.to_s == other.from_s for one, other in zip(found, found[1:], strict=False))
+    assert all(one.to_s == other.from_s for one, other in pairwise(found))
     assert (found[0].from_s, found[-1].to_s) == (wanted.from_s, max(wanted.to_s, wanted.from_s + SHORTEST_S))
 
 

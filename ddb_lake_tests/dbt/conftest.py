@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,16 @@ def dbt(folder: Path, *arguments: str) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The models after two builds, between which records landed: late ones among them."""
     folder = tmp_path_factory.mktemp("dbt")
+    found, second = prepare(folder)
+    dbt(folder, "run", "--select", "+orders_history", "orders_daily_changes")
+    with opened(folder) as lake:
+        apply_objects(lake, "orders", second)
+    dbt(folder, "build")
+    return found
+
+
+def prepare(folder: Path) -> tuple[Built, list[str]]:
+    """Make the lake with some of what lands, and give the objects that are to come."""
     (folder / "lake.json").write_text(json.dumps(lake_settings(folder)))
     source = Source()
     source.live()
@@ -91,16 +101,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     with opened(folder) as lake:
         first, second = _landed(folder, found)
         load_export(lake, "orders", str(_export(folder, source)))
-        load_export(lake, "web_analytics", str(full(found.activities, at_us=EXPORT_US, table="web_analytics").write(folder / "web")))
+        web = full(found.activities, at_us=EXPORT_US, table="web_analytics").write(folder / "web")
+        load_export(lake, "web_analytics", str(web))
         apply_objects(lake, "orders", first)
-    dbt(folder, "build")
-    with opened(folder) as lake:
-        apply_objects(lake, "orders", second)
-    dbt(folder, "build")
-    return found
+    return found, second
 
 
-def opened(folder: Path) -> Any:
+def opened(folder: Path) -> AbstractContextManager[Lake]:
     """The lake in a folder, open for a `with` block."""
     return open_lake(parse_settings(lake_settings(folder), "test"))
 

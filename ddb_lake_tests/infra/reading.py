@@ -81,4 +81,6 @@ def text(value: Any) -> str:
 
 
 def actions(statements: list[dict[str, Any]]) -> set[str]:
-    return {action for statement in statements if statement["Effect"] == "Allow" for action in as_list(statement["Action"])}
+    return {
+        action for statement in statements if statement["Effect"] == "Allow" for action in as_list(statement["Action"])
+    }

@@ -24,6 +24,7 @@ DEFAULTED = {
     "DDB_LAKE_PARTITION_KEYS": "the delivery streams partition by date only",
     "DDB_LAKE_SCHEMAS": "set where the deployment has a `json_schema`; the example has none",
     "DDB_LAKE_AURORA_TLS_CA": "set where the deployment has `certificates`; the example has none",
+    "DDB_LAKE_TARGET_REGION": "the table is in the function's Region",
     "DDB_LAKE_AURORA_TLS": "TLS stays on",
     "DDB_LAKE_AURORA_PASSWORD": "IAM authentication is used",
     "DDB_LAKE_AURORA_SECRET_ARN": "IAM authentication is used",
@@ -35,9 +36,10 @@ DEFAULTED = {
 def test_objects_that_firehose_delivers_lie_where_the_lake_looks_for_them(
     name: str, templates: dict[str, Template], plan: Plan
 ) -> None:
-    destination = templates[name].only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
+    found = templates[name].only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
+    destination = found.get("S3BackupConfiguration", found)  # beside files for Aurora, records land as they came in
     folder = expand_prefix(destination["Prefix"], AT)
-    key = firehose_key(folder, "stream", 1, AT, UNIQUE, destination["FileExtension"])
+    key = firehose_key(folder, "stream", 1, AT, UNIQUE, ".json.gz")
     assert arrival_hour(key) == AT.replace(minute=0, second=0)
     (looked_for,) = hour_prefixes(plan.tables[0].landing.prefix, AT, AT)
     assert key.startswith(looked_for)
@@ -50,6 +52,16 @@ def test_error_objects_lie_below_the_lakes_error_prefix(name: str, templates: di
     folder = expand_prefix(destination["ErrorOutputPrefix"], AT, error_output_type="processing-failed")
     assert folder == f"{plan.tables[0].errors.prefix}processing-failed/2026/03/29/01/"
     assert arrival_hour(firehose_key(folder, "stream", 1, AT, UNIQUE)) == AT.replace(minute=0, second=0)
+
+
+def test_files_for_aurora_lie_where_the_loader_takes_them_and_not_in_the_lakes_landing(
+    templates: dict[str, Template], plan: Plan
+) -> None:
+    template = templates["streams-to-aurora"]
+    destination = template.only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
+    taken = _functions(template)["load_aurora"]["DDB_LAKE_AURORA_PREFIX"]
+    assert expand_prefix(destination["Prefix"], AT).startswith(taken)
+    assert not taken.startswith(plan.tables[0].landing.prefix)
 
 
 def test_records_too_large_for_firehose_lie_below_the_landing_prefix(
@@ -107,7 +119,9 @@ def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template
     printed = statements("dagster-task", lake_estate(settings, "444455556666", "eu-west-1", "aws", key, queue))
     attached = templates["orchestration"].policy_of("TaskPolicy")
     assert actions(attached) == policy_actions(printed)
-    resources = {text(r) for s in attached for r in (s["Resource"] if isinstance(s["Resource"], list) else [s["Resource"]])}
+    resources = {
+        text(r) for s in attached for r in (s["Resource"] if isinstance(s["Resource"], list) else [s["Resource"]])
+    }
     plain = {r for r in resources if r.startswith("arn:${AWS::Partition}:s3")}
     wanted = {r for s in printed for r in s.resources if r.startswith("arn:aws:s3")}
     assert {r.replace("${AWS::Partition}", "aws") for r in plain} == wanted

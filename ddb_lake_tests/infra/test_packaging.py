@@ -85,13 +85,13 @@ def test_unknown_handler_names_those_there_are(tmp_path: Path) -> None:
         build_package("nothing", tmp_path)
 
 
-def test_imports_are_followed_into_functions_and_not_into_type_checking(tmp_path: Path) -> None:
+def test_own_imports_are_followed_at_the_top_and_those_of_others_in_functions_too(tmp_path: Path) -> None:
     package = tmp_path / "pack"
     package.mkdir()
     sources = {
         "__init__": "",
         "a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pack import c\nelse:\n    import json\n"
-        "def f():\n    from pack import b\n    import boto3.session\n",
+        "from pack import b\ndef f():\n    from pack import c\n    import boto3.session\n",
         "b": "import os\n",
         "c": "",
     }

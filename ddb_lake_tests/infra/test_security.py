@@ -128,7 +128,7 @@ def test_point_06_groups_reach_endpoints_on_443_and_each_other_only(templates: T
             assert rule["DestinationPrefixListId"]["Ref"] in ("S3PrefixListId", "DynamoDbPrefixListId")
     for _, _, group in every(templates, "AWS::EC2::SecurityGroup"):
         assert "SecurityGroupIngress" not in group
-        assert all("255.255.255.255/32" == rule.get("CidrIp") for rule in group.get("SecurityGroupEgress", ()))
+        assert all(rule.get("CidrIp") == "255.255.255.255/32" for rule in group.get("SecurityGroupEgress", ()))
 
 
 def test_point_06_endpoints_serve_the_own_accounts_only(templates: Templates) -> None:
@@ -213,7 +213,9 @@ ALARMED = {
 
 def test_point_10_alarms_watch_everything_that_shows_life(templates: Templates) -> None:
     for name, expected in ALARMED.items():
-        assert {alarm["MetricName"] for alarm in templates[name].resources("AWS::CloudWatch::Alarm").values()} == expected
+        assert {
+            alarm["MetricName"] for alarm in templates[name].resources("AWS::CloudWatch::Alarm").values()
+        } == expected
 
 
 def test_point_10_every_alarm_goes_to_an_encrypted_topic_and_is_on_the_dashboard(templates: Templates) -> None:

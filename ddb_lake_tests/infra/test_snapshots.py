@@ -23,7 +23,9 @@ _INTRINSICS = {"Ref", "Fn::Join", "Fn::GetAtt"}
 
 def lines_of(template: Template) -> str:
     """The template without what says nothing to a reviewer: metadata, CDK's own rules, hashes of packages."""
-    found = [f"parameter {name}" for name in sorted(template.document.get("Parameters", {})) if name != "BootstrapVersion"]
+    found = [
+        f"parameter {name}" for name in sorted(template.document.get("Parameters", {})) if name != "BootstrapVersion"
+    ]
     for id, resource in sorted(template.document["Resources"].items()):
         policies = [f"{m}={resource[m]}" for m in ("DeletionPolicy", "UpdateReplacePolicy") if m in resource]
         found += ["", " ".join([id, resource["Type"], *policies])]

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from ddb_lake.core.attributes import key_text
 from ddb_lake.core.keys import key_hash
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import project
 from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
 from ddb_lake.stages.current import ROW_COLUMNS
-from ddb_lake.engine.projection import Projection
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.replay import view
-
-__all__ = ["lose_row", "double_row", "put_row", "project"]
 
 
 def lose_row(lake: Lake, name: str, key: Item) -> None:
@@ -62,6 +58,3 @@ def _rewrite(lake: Lake, name: str, key: Item, item: Item | None, retire: bool) 
             added = writer.write(projection.select(source, ROW_COLUMNS), table.metadata)
         commit.snapshot(Delta(added=added, deletes=deletes))
         commit.run()
-
-
-Spoil = Callable[[Lake, str, Item], None]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def windows_of(lake: Lake) -> list[Window]:
 
 def assert_chained(windows: list[Window]) -> None:
     assert windows
-    assert all(one.to_s == other.from_s for one, other in zip(windows, windows[1:], strict=False))
+    assert all(one.to_s == other.from_s for one, other in pairwise(windows))
 
 
 def caught_up(lake: Lake, sandbox: Sandbox) -> None:
@@ -177,9 +178,7 @@ def test_daemon_that_saw_less_is_refused_by_the_token_and_looks_again(
     assert len(windows_of(lake)) == 2
 
 
-def test_failed_export_is_tried_again_under_another_token(
-    lake: Lake, sandbox: Sandbox, traffic: Traffic
-) -> None:
+def test_failed_export_is_tried_again_under_another_token(lake: Lake, sandbox: Sandbox, traffic: Traffic) -> None:
     traffic.run(3)
     sandbox.clock.advance(timedelta(minutes=16))
     sandbox.client("s3").put_object(Bucket="exports", Key="keep", Body=b"")
@@ -275,7 +274,9 @@ def test_window_without_changes_is_loaded_all_the_same(lake: Lake, sandbox: Sand
     sandbox.clock.advance(timedelta(minutes=20))
     (empty,) = export_increments(lake, "orders")
     assert (empty.items, empty.already_loaded) == (0, False)
-    assert load_export(lake, "orders", f"s3://exports/AWSDynamoDB/{empty.export_id}/manifest-summary.json").already_loaded
+    assert load_export(
+        lake, "orders", f"s3://exports/AWSDynamoDB/{empty.export_id}/manifest-summary.json"
+    ).already_loaded
     assert plan_due(lake) == []
 
 

@@ -36,13 +36,15 @@ class Throttled:
     def __init__(self, client: Any, pick: random.Random) -> None:
         self._client, self._pick = client, pick
 
-    def put_record_batch(self, DeliveryStreamName: str, Records: Sequence[dict[str, bytes]]) -> dict[str, Any]:  # noqa: N803
+    def put_record_batch(self, DeliveryStreamName: str, Records: Sequence[dict[str, bytes]]) -> dict[str, Any]:
         refused = {number for number in range(len(Records)) if self._pick.random() < 0.3}
         taken = [record for number, record in enumerate(Records) if number not in refused]
         if taken:
             self._client.put_record_batch(DeliveryStreamName=DeliveryStreamName, Records=taken)
         answers = [
-            {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."} if n in refused else {"RecordId": "r"}
+            {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
+            if n in refused
+            else {"RecordId": "r"}
             for n in range(len(Records))
         ]
         return {"FailedPutCount": len(refused), "RequestResponses": answers}
@@ -62,9 +64,13 @@ class System:
         self.crashes = 0
         sandbox.delivery_stream(
             Delivery(
-                name=AURORA, bucket=BUCKET, prefix="processed/", error_prefix="failed/!{firehose:error-output-type}/",
-                transform=self._validate, transform_bytes=2_000,
-            )  # fmt: skip
+                name=AURORA,
+                bucket=BUCKET,
+                prefix="processed/",
+                error_prefix="failed/!{firehose:error-output-type}/",
+                transform=self._validate,
+                transform_bytes=2_000,
+            )
         )
         sandbox.delivery_stream(Delivery(name=LAKE, bucket=BUCKET, prefix="changes/"))
         firehose = Throttled(sandbox.client("firehose"), self.pick)

@@ -108,7 +108,7 @@ def test_consumer_has_every_item_of_the_producer_without_a_way_to_the_tables(san
         consumer("dynamodb").describe_table(TableName=EXAMPLE)
     places = [f"s3://{BUCKET}/{EXAMPLE}/", f"s3://{BUCKET}/errors/"]
     assert apply_with_crashes(lambda: lake_at(tmp_path), EXAMPLE, places) > 4
-    assert apply_with_crashes(lambda: lake_at(tmp_path), OTHER, [f"s3://{BUCKET}/{OTHER}/"]) >= 0
+    apply_with_crashes(lambda: lake_at(tmp_path), OTHER, [f"s3://{BUCKET}/{OTHER}/"])
     captured = {r["eventID"]: r["tableName"] for r in _captured(sandbox, arn)}
     with lake_at(tmp_path) as lake:
         assert quarantined(lake, EXAMPLE) == {"Firehose error Lambda.ProcessingFailedStatus: no JSON object": 1}

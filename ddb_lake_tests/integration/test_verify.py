@@ -11,6 +11,7 @@ import pytest
 
 from ddb_lake.aws.exports import describe_export, start_export
 from ddb_lake.core.records import Item
+from ddb_lake.orchestration.trust import sample_matches_source
 from ddb_lake.sandbox import Delivery, Sandbox, Traffic
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.lake import Lake
@@ -104,10 +105,16 @@ def spoil(stand: Stand) -> dict[str, str]:
     stand.deliver()
     lake = stand.lake
     lose_row(lake, "orders", stand.put("o02", total="2.25", count="2"))
-    double_row(lake, "orders", {"customer": {"S": "ann"}, "order_id": {"S": "o03"}, "total": {"N": "3.25"}, "count": {"N": "3"}})
+    double_row(
+        lake,
+        "orders",
+        {"customer": {"S": "ann"}, "order_id": {"S": "o03"}, "total": {"N": "3.25"}, "count": {"N": "3"}},
+    )
     put_row(lake, "orders", old)
     put_row(lake, "orders", gone)
-    put_row(lake, "orders", {"customer": {"S": "ann"}, "order_id": {"S": "o04"}, "total": {"N": "4.2"}, "count": {"N": "4"}})
+    put_row(
+        lake, "orders", {"customer": {"S": "ann"}, "order_id": {"S": "o04"}, "total": {"N": "4.2"}, "count": {"N": "4"}}
+    )
     assert newer["count"] != old["count"]
     stand.wait()
     stand.put("o11", total="11.5")
@@ -156,6 +163,8 @@ def test_source_names_the_keys_and_mends_them_while_writes_go_on(stand: Stand) -
     assert at_fault(report) == expected
     sample = verify_sample(stand.lake, "orders", ALL, read_rate=None)
     assert at_fault(sample) == expected
+    passed, said, figures = sample_matches_source(sample)
+    assert (passed, figures["differences"], "ann" in f"{said} {figures}") == (False, 8, False)
     stand.put("o06", total="6.5")
     stand.delete("o04")
     result = repair_from_source(stand.lake, "orders", [found.key for found in report.differences], read_rate=None)

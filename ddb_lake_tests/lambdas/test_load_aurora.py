@@ -48,7 +48,8 @@ class Landing:
         bodies = [event if isinstance(event, str) else json.dumps(event) for event in events]
         return {
             "Records": [
-                {"messageId": f"m{number}", "eventSource": "aws:sqs", "body": body} for number, body in enumerate(bodies)
+                {"messageId": f"m{number}", "eventSource": "aws:sqs", "body": body}
+                for number, body in enumerate(bodies)
             ]
         }
 
@@ -191,9 +192,7 @@ class Aurora(Database):
         return super().load(sql.replace(found[0], f"LOAD DATA LOCAL INFILE '{path}' "), what)
 
 
-def test_aurora_reads_the_object_itself(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_aurora_reads_the_object_itself(landing: Landing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     really = load_aurora.open_database
 
     def opened(server: Server, password: str) -> Database:
@@ -227,7 +226,12 @@ def test_environment_gives_the_settings(tmp_path: Path) -> None:
     from_file = Settings.from_environment(COMPLETE | {"DDB_LAKE_COLUMNS": str(tmp_path / "columns.json")})
 
     assert inline == from_file
-    assert (inline.columns, inline.key, inline.server.port, inline.login.iam_auth) == (("a", "b", "c"), ("a", "b"), 3306, True)
+    assert (inline.columns, inline.key, inline.server.port, inline.login.iam_auth) == (
+        ("a", "b", "c"),
+        ("a", "b"),
+        3306,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def run(table: Table, records: Records, key_names: tuple[str, ...] = ()) -> list
 
 def test_item_has_the_keys_of_the_pattern_and_every_digit_of_its_numbers() -> None:
     sequence = "49545115243490985018280067714973144582180062593244200961"
-    data = b'{"event":"page view","n":12345678901234567890.123456789,"none":null,"empty":"","l":[1,"x"],"shardId":"own"}'
+    data = (
+        b'{"event":"page view","n":12345678901234567890.123456789,"none":null,"empty":"","l":[1,"x"],"shardId":"own"}'
+    )
     replica = replica_of(record(int(sequence), data))
     assert replica.key == {
         PARTITION_KEY: {"S": "96_shardId-000000000006"},
@@ -142,7 +144,9 @@ _POISON = st.one_of(
 _GOOD = st.builds(click, st.integers(1, 60), v=st.integers(0, 3))
 _FAULTS = st.one_of(
     st.integers(0, 1),
-    st.sampled_from(("ProvisionedThroughputExceededException", "ThrottlingException", "InternalServerError")).map(error),
+    st.sampled_from(("ProvisionedThroughputExceededException", "ThrottlingException", "InternalServerError")).map(
+        error
+    ),
 )
 
 
@@ -244,7 +248,7 @@ def test_handler_without_a_table_says_what_to_set(monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     stream = io.StringIO()
-    monkeypatch.setattr(replicate, "_log", Logger(service="test", stream=stream))
+    monkeypatch.setattr(replicate, "_log", Logger(service="test.replicate", stream=stream))
     yield stream
 
 

@@ -39,7 +39,11 @@ def test_query_as_of_shows_the_table_and_its_changes_as_they_were(tmp_path: Path
         assert past(lake, sql, T0_US + 2 * HOUR_US) == [("a", 10.0), ("c", 3.0)]
         ids = past(lake, "SELECT id FROM ORDERS ORDER BY 1", T0_US + 9 * HOUR_US)
         assert ids == [("a",), ("c",), ("d",)]
-        assert sorted(json.loads(line)["id"]["S"] for line in dumped(lake, "orders", T0_US + 9 * HOUR_US)) == ["a", "c", "d"]
+        assert sorted(json.loads(line)["id"]["S"] for line in dumped(lake, "orders", T0_US + 9 * HOUR_US)) == [
+            "a",
+            "c",
+            "d",
+        ]
         assert past(lake, "SELECT note FROM orders WHERE id = 'a'", T0_US + HOUR_US) == [("new",)]
         assert past(lake, "SELECT count(*) FROM orders_changes", T0_US + 2 * HOUR_US) == [(2,)]
         with pytest.raises(UsageError, match="first snapshot"):

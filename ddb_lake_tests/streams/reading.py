@@ -38,7 +38,7 @@ class Reading:
 
     def read(self, budget: Budget | None = None, kill_at: str | None = None, after: int = 0) -> StreamsResult | None:
         """Read once; killed at the step `kill_at` after passing it `after` times (then None)."""
-        with _killed(kill_at, after):
+        with killed(kill_at, after):
             try:
                 return read_streams(
                     self.lake,
@@ -96,7 +96,7 @@ def reading(folder: Path, service: SimulatedStreams, **table: Any) -> Iterator[R
 
 
 @contextmanager
-def _killed(kill_at: str | None, after: int) -> Iterator[None]:
+def killed(kill_at: str | None, after: int) -> Iterator[None]:
     passed = 0
 
     def pass_by(step: str) -> None:

@@ -40,7 +40,7 @@ def _play(read: Reading, steps: list[tuple[str, Any, Any]]) -> None:
         "split": lambda pick, _: service.split(pick),
         "roll": lambda pick, _: service.roll(pick),
         "wait": lambda seconds, _: service.advance(seconds),
-        "read": lambda size, _: read.read(Budget(seconds=600, bytes=size)),
+        "read": lambda size, _: read.read(Budget(seconds=600, most_bytes=size)),
         "kill": lambda step, after: read.read(Budget(seconds=600), step, after),
         "throttle": lambda count, _: setattr(service, "throttles", count),
         "empty": lambda count, _: setattr(service, "empty_pages", count),
@@ -146,7 +146,7 @@ def test_children_wait_for_their_parent(tmp_path: Path, service: SimulatedStream
         _write(service, *range(10, 16))
         service.split()
         _write(service, *range(20, 26))
-        read.read(Budget(seconds=600, bytes=1))  # one page: of the root
+        read.read(Budget(seconds=600, most_bytes=1))  # one page: of the root
         assert {record["dynamodb"]["NewImage"]["v"]["N"] for record in read.landed()} == {"0", "1", "2"}
         _read_all(read)
         assert (read.missing(), read.out_of_order()) == ([], [])

@@ -32,7 +32,9 @@ class Cluster:
     arn: str
 
 
-def cluster(scope: Construct, plan: Plan, key: kms.IKey, network: Network, objects: Sequence[str], bucket_arn: str) -> Cluster:
+def cluster(
+    scope: Construct, plan: Plan, key: kms.IKey, network: Network, objects: Sequence[str], bucket_arn: str
+) -> Cluster:
     """The cluster, which may read `objects` (ARN patterns) of the bucket by `LOAD DATA FROM S3`."""
     group = network.client_group(scope, "AuroraGroup", "Aurora: entered by the loader, reaches S3 only", ("s3",))
     reader = _import_role(scope, key, objects, bucket_arn)

@@ -61,7 +61,9 @@ def bucket(scope: Construct, plan: Plan, id: str, name: str, key: kms.IKey, logs
     return made
 
 
-def allow_writers(bucket: s3.IBucket, stack: cdk.Stack, account: str, writers: dict[str, tuple[str, list[str]]]) -> None:
+def allow_writers(
+    bucket: s3.IBucket, stack: cdk.Stack, account: str, writers: dict[str, tuple[str, list[str]]]
+) -> None:
     """Let roles of another account write below prefixes: `{sid: (role name, prefixes)}`.
 
     `s3:PutObjectAcl` is among the actions because Firehose and exports hand the object over to the bucket's owner.

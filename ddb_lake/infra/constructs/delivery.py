@@ -21,7 +21,7 @@ from ddb_lake.core.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account, role
-from ddb_lake.infra.plan import Location, Plan
+from ddb_lake.infra.plan import DATED, Location, Plan
 
 _TRANSFORM_MEBIBYTES = "1"
 _TRANSFORM_SECONDS = "60"
@@ -99,7 +99,9 @@ def delivery_stream(
     )
     built.node.add_dependency(policy)
     if stream is not None:
-        acknowledge(built, "AwsSolutions-KDF1", "Its source is an encrypted Kinesis stream, which Firehose does not store")
+        acknowledge(
+            built, "AwsSolutions-KDF1", "Its source is an encrypted Kinesis stream, which Firehose does not store"
+        )
     return built
 
 
@@ -123,7 +125,7 @@ def _destination(
         kinds.S3DestinationConfigurationProperty(
             bucket_arn=made.bucket_arn,
             role_arn=role_arn,
-            prefix=f"{made.backup.prefix}!{{timestamp:yyyy/MM/dd/HH/}}",
+            prefix=f"{made.backup.prefix}{DATED}",
             error_output_prefix=made.error_prefix,
             compression_format="GZIP",
             buffering_hints=buffering,

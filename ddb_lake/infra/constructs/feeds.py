@@ -26,7 +26,7 @@ def transform_function(scope: Construct, plan: Plan, key: kms.IKey, vpc: Network
         concurrency=20,
         no_dead_letters="Firehose invokes it synchronously, retries, and puts failures below the error prefix",
     )
-    return function(scope, "Transform", plan, made, key, vpc, code)
+    return function(scope, "Transform", made, key, vpc, code)
 
 
 def firehose_role(plan: Plan, table: TablePlan) -> str:

@@ -20,7 +20,7 @@ from ddb_lake.infra.constructs.functions import FunctionPlan, StreamMapping, fee
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.watching import Watched, of_delivery, of_function
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Location, Plan, TablePlan
+from ddb_lake.infra.plan import DATED, Location, Plan, TablePlan
 
 _DELIVERIES_MEBIBYTES = 256
 
@@ -48,10 +48,14 @@ def forwarded(
     source: dynamodb.ITable,
     transform: lambda_.IFunction,
     around: Around,
+    files: Location | None = None,
     extension: str = ".json.gz",
-    backup: Location | None = None,
 ) -> list[Watched]:
-    """Forward a table's stream to S3 through `transform`."""
+    """Forward a table's stream to S3 through `transform`.
+
+    `files`: where what the function makes of the records goes, if that is not for the lake; the records as they came in
+    then land beside it, where the lake looks for them.
+    """
     stack = cdk.Stack.of(scope)
     name = f"{plan.name}-{table.name}-delivery"
     delivery_stream(
@@ -61,13 +65,13 @@ def forwarded(
         DeliveryPlan(
             name=name,
             role_name=firehose_role(plan, table),
-            landing=table.landing,
+            landing=files or table.landing,
             errors=table.errors,
-            prefix=table.delivery_prefix,
+            prefix=f"{files.prefix}{DATED}" if files else table.delivery_prefix,
             error_prefix=table.error_prefix,
             bucket_arn=around.bucket.bucket_arn,
             bucket_key_arn=around.key.key_arn,
-            backup=backup,
+            backup=table.landing if files else None,
             extension=extension,
         ),
         around.key,
@@ -87,7 +91,7 @@ def forwarded(
         timeout_s=120,
         memory_mb=_DELIVERIES_MEBIBYTES,
     )
-    built = function(scope, f"{table.id}Forward", plan, made, around.key, around.vpc, around.code)
+    built = function(scope, f"{table.id}Forward", made, around.key, around.vpc, around.code)
     acknowledge(built.policy, finding(stack, objects), "One object for each record too large for Firehose")
     mapping = StreamMapping(arn=str(source.table_stream_arn), starting_position="TRIM_HORIZON", batch_size=500)
     feed(scope, f"{table.id}Stream", built, mapping, around.failures)
@@ -105,7 +109,9 @@ def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -
     return [
         Statement("PutRecords", ("firehose:PutRecordBatch",), (arn,)),
         Statement("KeepOversize", ("s3:PutObject",), (objects,)),
-        Statement("Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), (key_arn,), {"StringEquals": {"kms:ViaService": via}}),
+        Statement(
+            "Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), (key_arn,), {"StringEquals": {"kms:ViaService": via}}
+        ),
     ]
 
 

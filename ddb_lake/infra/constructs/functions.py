@@ -22,9 +22,8 @@ from ddb_lake.core.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge, skip_checkov
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.network import Network
-from ddb_lake.infra.constructs.roles import attach, own_account, role
+from ddb_lake.infra.constructs.roles import attach, role
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Plan
 
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 _INTERFACES = (
@@ -66,7 +65,7 @@ class BuiltFunction:
 
 
 def function(
-    scope: Construct, id: str, plan: Plan, made: FunctionPlan, key: kms.IKey, network: Network, code: CodeSource
+    scope: Construct, id: str, made: FunctionPlan, key: kms.IKey, network: Network, code: CodeSource
 ) -> BuiltFunction:
     """A function in the private subnets of `network`, its environment and logs under `key`."""
     stack = cdk.Stack.of(scope)

@@ -158,11 +158,15 @@ def _prefix_list(stack: cdk.Stack, service: str) -> cdk.CfnParameter:
     """The Region's prefix list of a gateway endpoint, which CloudFormation cannot look up: a parameter."""
     id = f"{'S3' if service == 's3' else 'DynamoDb'}PrefixListId"
     found = stack.node.try_find_child(id)
-    return found if isinstance(found, cdk.CfnParameter) else cdk.CfnParameter(
-        stack,
-        id,
-        type="String",
-        allowed_pattern="^pl-[0-9a-f]{8,17}$",
-        description=f"aws ec2 describe-managed-prefix-lists --filters Name=prefix-list-name,"
-        f"Values=com.amazonaws.REGION.{service} --query PrefixLists[0].PrefixListId --output text",
+    return (
+        found
+        if isinstance(found, cdk.CfnParameter)
+        else cdk.CfnParameter(
+            stack,
+            id,
+            type="String",
+            allowed_pattern="^pl-[0-9a-f]{8,17}$",
+            description=f"aws ec2 describe-managed-prefix-lists --filters Name=prefix-list-name,"
+            f"Values=com.amazonaws.REGION.{service} --query PrefixLists[0].PrefixListId --output text",
+        )
     )

@@ -31,7 +31,9 @@ def dead_letters(scope: Construct, id: str, name: str, key: kms.IKey, of_a_queue
         enforce_ssl=True,
         retention_period=cdk.Duration.days(14),
     )
-    if not of_a_queue:  # cdk-nag sees by itself that it is a queue's dead-letter queue, but not a rule's or a function's
+    if (
+        not of_a_queue
+    ):  # cdk-nag sees by itself that it is a queue's dead-letter queue, but not a rule's or a function's
         acknowledge(queue, "AwsSolutions-SQS3", f"{id}: this is the dead-letter queue itself")
     acknowledge(queue, "Serverless-SQSRedrivePolicy", f"{id}: this is the dead-letter queue itself")
     return queue

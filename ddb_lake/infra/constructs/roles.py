@@ -11,9 +11,7 @@ from constructs import Construct
 from ddb_lake.core.policies import Statement
 
 
-def role(
-    scope: Construct, id: str, name: str, principal: iam.IPrincipal, description: str
-) -> iam.Role:
+def role(scope: Construct, id: str, name: str, principal: iam.IPrincipal, description: str) -> iam.Role:
     """A role of a fixed name: other accounts' policies refer to it before it exists."""
     return iam.Role(scope, id, role_name=name, assumed_by=principal, description=description)
 
@@ -24,7 +22,9 @@ def attach(holder: iam.Role, statements: Iterable[Statement], id: str = "Policy"
         holder,
         id,
         roles=[holder],
-        statements=[iam.PolicyStatement.from_json(statement.document()) for statement in statements if statement.resources],
+        statements=[
+            iam.PolicyStatement.from_json(statement.document()) for statement in statements if statement.resources
+        ],
     )
 
 

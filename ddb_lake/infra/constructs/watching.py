@@ -13,8 +13,6 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from ddb_lake.infra.plan import Plan
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
@@ -31,7 +29,7 @@ class Watched:
     periods: int = 3
 
 
-def alarm_topic(scope: Construct, plan: Plan, key: kms.IKey, name: str) -> sns.Topic:
+def alarm_topic(scope: Construct, key: kms.IKey, name: str) -> sns.Topic:
     """The topic that alarms go to; whoever wants to be told subscribes to it."""
     topic = sns.Topic(scope, "Alarms", topic_name=name, master_key=key, enforce_ssl=True)
     topic.add_to_resource_policy(

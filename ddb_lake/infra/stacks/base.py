@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import aws_cdk as cdk
 from constructs import Construct
-
-from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a topology is built with. `keys`: of the buckets in the same account that other stacks made, by ARN."""
-
-    plan: Plan
-    code: CodeSource
-    key_arns: Mapping[str, str]
 
 
 class ZonedStack(cdk.Stack):  # type: ignore[misc]  # CDK's types are not followed: jsii checks arguments at run time
@@ -34,9 +19,13 @@ class ZonedStack(cdk.Stack):  # type: ignore[misc]  # CDK's types are not follow
 
 
 def new_stack(
-    scope: Construct, id: str, description: str, environment: cdk.Environment | None, synthesizer: cdk.IStackSynthesizer | None = None
+    scope: Construct,
+    id: str,
+    description: str,
+    environment: cdk.Environment | None,
+    synthesizer: cdk.IStackSynthesizer | None = None,
 ) -> cdk.Stack:
-    """A stack, protected from deletion by accident where CloudFormation can."""
+    """An empty stack. `environment` None: it can be deployed to any account and Region."""
     return ZonedStack(
         scope,
         id,

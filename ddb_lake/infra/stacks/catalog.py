@@ -43,7 +43,9 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG00
     _workgroup(stack, plan, key, results)
     if plan.settings.catalog.lake_formation:
         _register(stack, plan, warehouse, key)
-    cdk.CfnOutput(stack, "DatabaseName", value=database.ref, description="`catalog.namespace` of the lake's configuration")
+    cdk.CfnOutput(
+        stack, "DatabaseName", value=database.ref, description="`catalog.namespace` of the lake's configuration"
+    )
     cdk.CfnOutput(stack, "KeyArn", value=key.key_arn)
     return str(key.key_arn)
 
@@ -120,7 +122,9 @@ def _replicate(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKe
     copied = f"{target}/{plan.warehouse.prefix}*"
     read = f"{warehouse.bucket_arn}/{plan.warehouse.prefix}*"
     for arn in (copied, read, f"arn:{stack.partition}:kms:{region}:{stack.account}:key/*"):
-        acknowledge(policy, finding(stack, arn), "S3 copies every object below the prefix; the copy's key is found by alias")
+        acknowledge(
+            policy, finding(stack, arn), "S3 copies every object below the prefix; the copy's key is found by alias"
+        )
     warehouse.node.default_child.replication_configuration = s3.CfnBucket.ReplicationConfigurationProperty(
         role=role.role_arn,
         rules=[
@@ -168,7 +172,10 @@ def _replication_calls(
         ),
         Statement("DecryptObjects", ("kms:Decrypt",), (key.key_arn,), via(stack.region)),
         Statement(
-            "EncryptCopies", ("kms:Encrypt", "kms:GenerateDataKey"), (f"arn:{stack.partition}:kms:{region}:{stack.account}:key/*",), by_alias
+            "EncryptCopies",
+            ("kms:Encrypt", "kms:GenerateDataKey"),
+            (f"arn:{stack.partition}:kms:{region}:{stack.account}:key/*",),
+            by_alias,
         ),
     ]
 

@@ -17,7 +17,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG00
     """Fill the stack. Gives the ARN of the key its buckets are under."""
     key = data_key(stack, plan, "consumer")
     logs = access_logs(stack)
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-landing-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-landing-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-landing-undelivered", key)
     watched = of_queue("Undelivered", f"{plan.name}-landing-undelivered", dead_letters=True)
     for number, name in enumerate(plan.landing_buckets):
@@ -45,6 +45,9 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG00
         watched += of_error_prefix(table.id, rule)
     watch(stack, topic, f"{plan.name}-consumer", watched)
     cdk.CfnOutput(
-        stack, "KeyArn", value=key.key_arn, description="`export.kms_key_id`, and `adopt.key_account_arn` of the producer"
+        stack,
+        "KeyArn",
+        value=key.key_arn,
+        description="`export.kms_key_id`, and `adopt.key_account_arn` of the producer",
     )
     return str(key.key_arn)

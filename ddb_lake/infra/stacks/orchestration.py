@@ -29,7 +29,7 @@ _SENSOR_SECONDS = 300
 def build(stack: cdk.Stack, plan: Plan, code: CodeSource, key_arns: Mapping[str, str]) -> str:  # noqa: ARG001
     """Fill the stack. `key_arns`: the keys of the buckets, as `landing` and `warehouse`. Gives the ARN of its own key."""
     key = data_key(stack, plan, "orchestration")
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-orchestration-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-orchestration-alarms")
     failures = dead_letters(stack, "Unread", f"{plan.name}-unread", key, of_a_queue=True)
     queue = work_queue(stack, "Arrivals", f"{plan.name}-arrivals", key, failures, _SENSOR_SECONDS)
     watched = [
@@ -83,7 +83,11 @@ def _task_role(stack: cdk.Stack, plan: Plan, found: Estate) -> None:
     """The role of Dagster's code: exactly what `ddb-lake iam dagster-task` prints."""
     principal = own_account(plan.settings.orchestration.task_principal, stack)
     role = iam.Role(
-        stack, "Task", role_name=plan.task_role, assumed_by=principal, description="Dagster's code: exports, applies, verifies"
+        stack,
+        "Task",
+        role_name=plan.task_role,
+        assumed_by=principal,
+        description="Dagster's code: exports, applies, verifies",
     )
     _attach(stack, role, "dagster-task", found)
 

@@ -27,7 +27,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of its key."""
     key = data_key(stack, plan, "producer")
     vpc = network(stack, plan, key, ENDPOINTS, ("s3", "dynamodb"))
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-alarms")
     transform = transform_function(stack, plan, key, vpc, code)
     watched = of_function("Transform", f"{plan.name}-transform")
     for table in plan.tables:
@@ -40,9 +40,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     return str(key.key_arn)
 
 
-def _source_role(
-    stack: cdk.Stack, plan: Plan, id: str, name: str, tables: list[TablePlan], key_arn: str
-) -> None:
+def _source_role(stack: cdk.Stack, plan: Plan, id: str, name: str, tables: list[TablePlan], key_arn: str) -> None:
     """The role of the full load: assumed by the lake's task, with the external id of the lake's configuration."""
     task = f"arn:{stack.partition}:iam::{plan.consumer_account}:role/{plan.task_role}"
     principal = iam.AccountPrincipal(plan.consumer_account).with_conditions(
@@ -64,6 +62,7 @@ def _source_role(
         acknowledge(policy, finding(stack, f"{arn}/export/*"), "An export's ARN ends in an id that DynamoDB chooses")
         exported = f"arn:{stack.partition}:s3:::{table.exports.bucket}/{table.exports.prefix}AWSDynamoDB/*"
         acknowledge(policy, finding(stack, exported), "DynamoDB chooses the names of an export's objects")
+    acknowledge(policy, finding(stack, "*"), "CloudWatch has no resource-level permissions for reading metrics")
     if plan.settings.adopt.key_account_arn is None:
         other = other_keys(stack, plan.consumer_account)
         acknowledge(policy, finding(stack, other), "The other account's key policy decides; its key may not exist yet")

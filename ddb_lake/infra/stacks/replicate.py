@@ -44,7 +44,7 @@ def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     """Fill the stack of the account with the Kinesis stream. Gives the ARN of its key."""
     key = data_key(stack, plan, "replicate-source")
     vpc = network(stack, plan, key, SOURCE_ENDPOINTS, ("dynamodb",))
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-replicate-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-replicate-alarms")
     failures = dead_letters(stack, "Unreplicated", f"{plan.name}-unreplicated", key)
     watched = of_queue("Unreplicated", f"{plan.name}-unreplicated", dead_letters=True)
     for table in plan.tables:
@@ -60,9 +60,11 @@ def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
             encryption_key=key,
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
-        acknowledge(stream, "AwsSolutions-KDS3", "A customer-managed key is meant: its policy and its rotation are ours")
+        acknowledge(
+            stream, "AwsSolutions-KDS3", "A customer-managed key is meant: its policy and its rotation are ours"
+        )
         made = _replicate(stack, plan, table, stream.stream_arn, failures.queue_arn, key.key_arn)
-        built = function(stack, f"{table.id}Replicate", plan, made, key, vpc, code)
+        built = function(stack, f"{table.id}Replicate", made, key, vpc, code)
         mapping = StreamMapping(arn=stream.stream_arn, starting_position="TRIM_HORIZON", batch_size=300)
         feed(stack, f"{table.id}Mapping", built, mapping, failures)
         watched += of_function(f"{table.id}Replicate", made.name, plan.settings.alarms.behind_minutes)
@@ -74,7 +76,7 @@ def build_target(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     """Fill the stack of the account with the table. Gives the ARN of the key its bucket is under."""
     key = data_key(stack, plan, "replicate-target")
     vpc = network(stack, plan, key, TARGET_ENDPOINTS, ("s3",))
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-target-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-target-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-target-undelivered", key)
     logs = access_logs(stack)
     buckets = {
@@ -112,6 +114,7 @@ def _replicate(
             "DDB_LAKE_TARGET_TABLE": table.name,
             "DDB_LAKE_TARGET_ROLE_ARN": assumed,
             "DDB_LAKE_EXTERNAL_ID": table.external_id,
+            **({} if table.keyed_by_sequence else {"DDB_LAKE_TARGET_KEY": table.key_names}),
         },
         calls=[Statement("BecomeTarget", ("sts:AssumeRole",), (assumed,))],
         service_calls=[
@@ -151,13 +154,14 @@ def _target_role(stack: cdk.Stack, plan: Plan, table: TablePlan, table_arn: str,
         ),
         description="Writes the table for the other account's function",
     )
-    attach(role, target_calls(stack, table_arn, key_arn))
+    attach(role, _target_calls(stack, table, table_arn, key_arn))
 
 
-def target_calls(stack: cdk.Stack, table_arn: str, key_arn: str) -> list[Statement]:
-    """What the replicate handler calls with the target role."""
+def _target_calls(stack: cdk.Stack, table: TablePlan, table_arn: str, key_arn: str) -> list[Statement]:
+    """What the replicate handler calls with the target role: conditional puts where the newest record of a key stays."""
+    batches = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem")
     return [
-        Statement("PutItems", ("dynamodb:PutItem",), (table_arn,)),
+        Statement("WriteItems", batches if table.keyed_by_sequence else ("dynamodb:PutItem",), (table_arn,)),
         Statement(
             "UseTableKey",
             ("kms:Decrypt",),

@@ -26,7 +26,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         name: bucket(stack, plan, f"Landing{number or ''}", name, key, logs)
         for number, name in enumerate(plan.landing_buckets)
     }
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-undelivered", key)
     transform = transform_function(stack, plan, key, vpc, code)
     watched = [
@@ -34,7 +34,9 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         *of_queue("Undelivered", f"{plan.name}-undelivered", dead_letters=True),
     ]
     for table in plan.tables:
-        watched += watched_feed(stack, plan, table, key, transform, buckets[table.landing.bucket].bucket_arn, key.key_arn)
+        watched += watched_feed(
+            stack, plan, table, key, transform, buckets[table.landing.bucket].bucket_arn, key.key_arn
+        )
         rule = f"{plan.name}-{table.name}-failed"
         arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
         watched += of_error_prefix(table.id, rule)

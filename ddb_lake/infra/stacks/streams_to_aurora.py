@@ -30,7 +30,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of the key its bucket is under."""
     key = data_key(stack, plan, "streams-to-aurora")
     vpc = network(stack, plan, key, ENDPOINTS, ("s3",))
-    topic = alarm_topic(stack, plan, key, f"{plan.name}-aurora-alarms")
+    topic = alarm_topic(stack, key, f"{plan.name}-aurora-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-aurora-undelivered", key, of_a_queue=True)
     logs = access_logs(stack)
     buckets = {
@@ -38,7 +38,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         for number, name in enumerate(plan.landing_buckets)
     }
     first = plan.tables[0].landing
-    arns = [f"{buckets[t.landing.bucket].bucket_arn}/{t.landing.prefix}*" for t in plan.tables]
+    arns = [f"{buckets[t.landing.bucket].bucket_arn}/{files_of(t).prefix}*" for t in plan.tables]
     database = cluster(stack, plan, key, vpc, arns, buckets[first.bucket].bucket_arn)
     watched = of_queue("Undelivered", f"{plan.name}-aurora-undelivered", dead_letters=True)
     for table in plan.tables:
@@ -53,22 +53,22 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     return str(key.key_arn)
 
 
-def backup_of(table: TablePlan) -> Location:
-    """Where the records are kept as they came in, before validation."""
-    return Location(table.landing.bucket, f"{table.landing.prefix.rstrip('/')}-received/")
+def files_of(table: TablePlan) -> Location:
+    """Where the CSV files for Aurora go. The records as they came in land where the lake looks for them."""
+    return Location(table.landing.bucket, f"{table.landing.prefix.rstrip('/')}-csv/")
 
 
 def _pipeline(stack: cdk.Stack, plan: Plan, table: TablePlan, around: Around, database: Cluster) -> list[Watched]:
     source = source_table(stack, table, around.key, stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)
     validate = _validate(stack, plan, table, around)
     watched = [
-        *forwarded(stack, plan, table, source, validate.function, around, ".csv", backup_of(table)),
+        *forwarded(stack, plan, table, source, validate.function, around, files_of(table), ".csv"),
         *of_function(f"{table.id}Validate", f"{plan.name}-{table.name}-validate"),
     ]
     name = f"{plan.name}-{table.name}-load"
     queue = work_queue(stack, f"{table.id}Files", name, around.key, around.failures, 6 * _LOAD_TIMEOUT_S)
     rule = f"{plan.name}-{table.name}-files"
-    arrivals_to_queue(stack, f"{table.id}Arrived", rule, [table.landing], queue, around.failures)
+    arrivals_to_queue(stack, f"{table.id}Arrived", rule, [files_of(table)], queue, around.failures)
     load = _load(stack, plan, table, around, database, queue.queue_arn)
     mapping = lambda_.CfnEventSourceMapping(
         stack,
@@ -81,7 +81,9 @@ def _pipeline(stack: cdk.Stack, plan: Plan, table: TablePlan, around: Around, da
     )
     mapping.node.add_dependency(load.policy)
     rule_name = "Serverless-LambdaEventSourceMappingDestination"
-    acknowledge(mapping, rule_name, "A queue's mapping has no destination: failures go to the queue's dead-letter queue")
+    acknowledge(
+        mapping, rule_name, "A queue's mapping has no destination: failures go to the queue's dead-letter queue"
+    )
     return [*watched, *of_function(f"{table.id}Load", name), *of_queue(f"{table.id}Files", name, dead_letters=False)]
 
 
@@ -95,7 +97,7 @@ def _validate(stack: cdk.Stack, plan: Plan, table: TablePlan, around: Around) ->
         timeout_s=300,
         no_dead_letters="Firehose invokes it synchronously, retries, and puts failures below the error prefix",
     )
-    return function(stack, f"{table.id}Validate", plan, made, around.key, around.vpc, around.code)
+    return function(stack, f"{table.id}Validate", made, around.key, around.vpc, around.code)
 
 
 def _validate_environment(table: TablePlan) -> dict[str, str]:
@@ -107,7 +109,8 @@ def _load(
     stack: cdk.Stack, plan: Plan, table: TablePlan, around: Around, database: Cluster, queue_arn: str
 ) -> BuiltFunction:
     settings = plan.settings.aurora
-    objects = f"{around.bucket.bucket_arn}/{table.landing.prefix}*"
+    files = files_of(table).prefix
+    objects = f"{around.bucket.bucket_arn}/{files}*"
     made = FunctionPlan(
         handler="load_aurora",
         name=f"{plan.name}-{table.name}-load",
@@ -119,10 +122,10 @@ def _load(
             "DDB_LAKE_AURORA_USER": settings.user,
             "DDB_LAKE_AURORA_TABLE": table.name,
             "DDB_LAKE_AURORA_IAM_AUTH": "true",
-            "DDB_LAKE_AURORA_COLUMNS": table.column_names,
+            "DDB_LAKE_COLUMNS": table.columns_json,
             "DDB_LAKE_AURORA_KEY": table.key_names,
             "DDB_LAKE_AURORA_LOAD": "s3",
-            "DDB_LAKE_AURORA_PREFIX": table.landing.prefix,
+            "DDB_LAKE_AURORA_PREFIX": files,
             **({"DDB_LAKE_AURORA_TLS_CA": f"/var/task/{CERTIFICATES}"} if settings.certificates else {}),
         },
         calls=_load_calls(stack, plan, around, database, objects),
@@ -144,7 +147,7 @@ def _load(
         concurrency=5,
         no_dead_letters="fed from a queue, which has a dead-letter queue",
     )
-    built = function(stack, f"{table.id}Load", plan, made, around.key, around.vpc, around.code)
+    built = function(stack, f"{table.id}Load", made, around.key, around.vpc, around.code)
     acknowledge(built.policy, finding(stack, objects), "Firehose chooses the names of the files below the prefix")
     port = ec2.Port.tcp(settings.port)
     built.group.add_egress_rule(database.group, port, "Aurora")
@@ -155,7 +158,9 @@ def _load(
 def _load_calls(stack: cdk.Stack, plan: Plan, around: Around, database: Cluster, objects: str) -> list[Statement]:
     user = f"dbuser:{database.resource.attr_db_cluster_resource_id}/{plan.settings.aurora.user}"
     return [
-        Statement("LogIn", ("rds-db:connect",), (f"arn:{stack.partition}:rds-db:{stack.region}:{stack.account}:{user}",)),
+        Statement(
+            "LogIn", ("rds-db:connect",), (f"arn:{stack.partition}:rds-db:{stack.region}:{stack.account}:{user}",)
+        ),
         Statement("ReadFileVersion", ("s3:GetObject",), (objects,)),
         Statement(
             "DecryptFileVersion",

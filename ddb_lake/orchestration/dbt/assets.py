@@ -52,7 +52,11 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
         )
         with _pointed_at(settings):
             built = dbt.cli(["build", *flags(settings.dbt)], context=context)
-            yield from built.stream().fetch_row_counts().fetch_column_metadata()
+            try:
+                yield from built.stream().fetch_row_counts().fetch_column_metadata()
+            finally:
+                if built.adapter is not None:
+                    built.adapter.cleanup_connections()  # an open DuckDB file would keep the next dbt from writing
 
     definition: dg.AssetsDefinition = models
     return definition

@@ -156,8 +156,16 @@
     (epoch_us({{ last }}) - epoch_us({{ first }})) / 1000000.0
 {%- endmacro %}
 
+{#- to_unixtime gives a double, which has no room for microseconds. -#}
 {% macro athena__seconds_between(first, last) -%}
-    (to_unixtime({{ last }}) - to_unixtime({{ first }}))
+    (
+        date_diff('second', date_trunc('second', {{ first }}), date_trunc('second', {{ last }})) * 1000000
+        + {{ microseconds_of(last) }} - {{ microseconds_of(first) }}
+    ) / 1e6
+{%- endmacro %}
+
+{% macro microseconds_of(timestamp) -%}
+    cast(rpad(substr(cast({{ timestamp }} as varchar), 21, 6), 6, '0') as bigint)
 {%- endmacro %}
 
 

@@ -1,0 +1,82 @@
+"""Two relations of items compared by hashes: only keys whose items may differ are found, and all that do."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from ddb_lake.core.attributes import key_text
+from ddb_lake.core.keys import key_hash
+from ddb_lake.core.records import Item
+from ddb_lake.core.schema import SchemaOptions, TableSchema
+from ddb_lake.engine import comparison
+from ddb_lake.engine.comparison import document_key_sql, find_differing, reduce_rows
+from ddb_lake.engine.connection import Session, connect
+from ddb_lake.engine.fitting import guess
+from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import literal
+
+KEY = ("id", 'sort"key')
+
+
+def item(number: int, **more: Item) -> Item:
+    return {"id": {"S": f"k{number}"}, 'sort"key': {"N": str(number)}, **more}
+
+
+def reduce(session: Session, schema: TableSchema, items: list[Item], target: Path) -> None:
+    projection = Projection(schema)
+    projection.register(session.con)
+    lines = " UNION ALL ".join(f"SELECT {literal(orjson.dumps(i).decode())} AS item" for i in items)
+    rows = f"(SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(f'({lines})')}))"
+    reduce_rows(session, f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {rows})", schema, target)
+
+
+@pytest.mark.parametrize("joined_rows", [1, 20_000_000])
+def test_differing_keys_are_found_and_equal_ones_in_other_order_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joined_rows: int
+) -> None:
+    monkeypatch.setattr(comparison, "JOINED_ROWS", joined_rows)
+    same = [item(n, tags={"SS": ["a", "b"]}, note={"NULL": True}, other={"NULL": True}) for n in range(40)]
+    left = [*same, item(100), item(101, n={"N": "1.10"}), item(102, n={"N": "2"}), item(103), item(103)]
+    right = [
+        *({**one, "other": one["other"], "tags": {"SS": ["b", "a"]}} for one in same),
+        item(101, n={"N": "1.1"}),
+        item(102, n={"N": "2.01"}),
+        item(103),
+        item(104),
+    ]
+    random.Random(1).shuffle(right)
+    schema, _ = guess(same + left, TableSchema(KEY), SchemaOptions())
+    with connect() as session:
+        reduce(session, schema, left, tmp_path / "left.parquet")
+        reduce(session, schema, right, tmp_path / "right.parquet")
+        count = find_differing(session, tmp_path / "left.parquet", tmp_path / "right.parquet")
+        found = {h for (h,) in session.rows("SELECT _key_hash FROM differing")}
+    hashes = {n: key_hash(key_text(item(n), KEY)) for n in (100, 101, 102, 103, 104)}
+    assert count == len(found)
+    assert found - {hashes[101]} == {hashes[n] for n in (100, 102, 103, 104)}  # 1.10 may be looked at, as an item
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"S": "x:y"},
+        {"S": "Zürich 😀"},
+        {"N": "1.0"},
+        {"N": "-12"},
+        {"N": "1E+3"},
+        {"N": "007"},
+        {"B": "aGk="},
+        {"S": ""},
+    ],
+)
+def test_key_of_a_document_is_the_key_text_of_its_item(value: Item) -> None:
+    whole: Item = {"a/b~c": value, "z": {"N": "5"}, "rest": {"S": "a/b~c"}}
+    with connect() as session:
+        document = literal(orjson.dumps({"Item": whole}).decode())
+        found = session.value(f"SELECT {document_key_sql(['a/b~c', 'z'], 'Item', document)}")
+    assert found == key_text(whole, ["a/b~c", "z"])

@@ -1,0 +1,92 @@
+"""Names are decided once, from the lake's own configuration; what does not fit is an error that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddb_lake.config import parse_settings
+from ddb_lake.errors import ConfigError
+from ddb_lake.infra.config import InfraSettings, load_infra
+from ddb_lake.infra.plan import Location, Plan, make_plan
+from ddb_lake_tests.infra.conftest import EXAMPLE
+
+LAKE: dict[str, Any] = {
+    "warehouse": "s3://lake/warehouse",
+    "tables": [
+        {
+            "name": "orders",
+            "key": ["id"],
+            "export": {"bucket": "landing", "prefix": "exports"},
+            "changes": {"uri": "s3://landing/orders"},
+        }
+    ],
+}
+DEPLOYMENT: dict[str, Any] = {
+    "lake": "lake.yaml",
+    "producer_account": "111122223333",
+    "consumer_account": "444455556666",
+}
+
+
+def planned(table: dict[str, Any] | None = None, **deployment: Any) -> Plan:
+    lake = {**LAKE, "tables": [{**LAKE["tables"][0], **(table or {})}]}
+    return make_plan(InfraSettings.model_validate({**DEPLOYMENT, **deployment}), parse_settings(lake, "test"))
+
+
+def test_names_are_those_of_the_lakes_configuration() -> None:
+    plan = planned({"source": {"table": "Orders", "role_arn": "arn:aws:iam::111122223333:role/path/reader"}})
+    (table,) = plan.tables
+    assert (table.name, table.key, table.source_role) == ("Orders", (("id", "S"),), "reader")
+    assert (table.landing, table.errors) == (Location("landing", "orders/"), Location("landing", "orders-failed/"))
+    assert (table.exports, plan.warehouse) == (Location("landing", "exports/"), Location("lake", "warehouse/"))
+    assert plan.landing_buckets == ("landing",)
+
+
+@pytest.mark.parametrize(
+    ("table", "deployment", "message"),
+    [
+        ({"key": []}, {}, "its `key` is needed"),
+        ({"changes": None}, {}, "`changes.uri` and `export.bucket`"),
+        ({"changes": {"uri": "landing/orders"}}, {}, "give an s3:// URI"),
+        ({}, {"tables": {"others": {}}}, "'others'"),
+        ({}, {"tables": {"orders": {"key_types": {"price": "N"}}}}, "not in its key"),
+        ({}, {"tables": {"orders": {"columns": {"price": "/price"}}}}, "lacks the key's"),
+        ({"name": "o" * 60}, {}, "IAM takes 64"),
+    ],
+)
+def test_what_cannot_be_deployed_is_told(table: dict[str, Any], deployment: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(table, **deployment)
+
+
+def test_schema_is_packed_into_the_environment_and_a_large_one_refused(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    feed = {"json_schema": str(schema), "schema_attribute": "payload"}
+    (table,) = planned(tables={"orders": feed}).tables
+    assert table.schemas_json == '{"orders":{"schema":{"type":"object"},"attribute":"payload"}}'
+    schema.write_text('{"description": "' + "x" * 4000 + '"}')
+    with pytest.raises(ConfigError, match="holds 3000"):
+        planned(tables={"orders": feed})
+    schema.write_text("{")
+    with pytest.raises(ConfigError, match=r"schema\.json"):
+        planned(tables={"orders": feed})
+
+
+def test_example_is_read_and_its_lake_found_beside_it() -> None:
+    settings = load_infra(EXAMPLE)
+    assert settings.lake == EXAMPLE.parent / "example_lake.yaml"
+
+
+def test_unknown_setting_and_half_an_adopted_vpc_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "infra.yaml"
+    for extra, message in (({"shard": 1}, "shard"), ({"adopt": {"vpc_id": "vpc-1"}}, "private_subnet_ids")):
+        path.write_text(yaml.safe_dump({**DEPLOYMENT, **extra}))
+        with pytest.raises(ConfigError, match=message):
+            load_infra(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load_infra(tmp_path / "none.yaml")

@@ -1,0 +1,67 @@
+"""Memory is bounded by the `memory` setting and not by the data: each stage in a process of its own, and its peak."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
+
+ITEMS = 500_000
+CHANGES = 40_000
+MEMORY_MB = 320
+BESIDE_DUCKDB_MB = 420
+"""Python, pyarrow, pyiceberg, boto3, and the buffers of DuckDB's readers and writers that its limit does not count."""
+
+_STAGE = """
+import json, resource, sys
+from ddb_lake.config import parse_settings
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.compact import compact_table
+from ddb_lake.stages.dump import dump_items
+from ddb_lake.stages.lake import open_lake
+from ddb_lake.stages.load import load_export
+from ddb_lake.stages.status import table_status
+
+stage, table, uri, settings = sys.argv[1:]
+with open_lake(parse_settings(json.loads(settings), "test")) as lake:
+    if stage == "load":
+        print(load_export(lake, table, uri).rows)
+    elif stage == "apply":
+        print(apply_objects(lake, table, [uri]).current[table].rows)
+    elif stage == "compact":
+        print(table_status(lake, table).rows if not compact_table(lake, table, force=True).skipped else None)
+    else:
+        print(sum(1 for _ in dump_items(lake, table)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_mb(stage: str, uri: Path, warehouse: Path) -> tuple[int, int]:
+    """Rows afterwards, and the process's peak of resident memory."""
+    settings = {
+        "warehouse": str(warehouse),
+        "memory": f"{MEMORY_MB}MB",
+        "tables": [{"name": TABLE, "key": list(KEY)}],
+    }
+    command = [sys.executable, "-c", _STAGE, stage, TABLE, str(uri), json.dumps(settings)]
+    rows, peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return int(rows), int(peak)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("memory")
+
+
+def test_each_stage_keeps_to_the_memory_it_is_given(folder: Path) -> None:
+    export, landed = make_export(folder, ITEMS), make_changes(folder, ITEMS, CHANGES, 1)
+    peaks = {}
+    for stage, uri in (("load", export), ("apply", landed), ("compact", folder), ("dump", folder)):
+        rows, peaks[stage] = peak_mb(stage, uri, folder / "lake")
+        assert rows == ITEMS
+    assert {stage: peak for stage, peak in peaks.items() if peak > MEMORY_MB + BESIDE_DUCKDB_MB} == {}, peaks
