@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,8 @@ GROUP_OBJECTS = 2_000
 """Objects are committed in groups of at most this size, so that a long run keeps what it has done."""
 
 READ_AHEAD = 16
+_CHANGES = ".changes.parquet"
+_QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,37 +49,43 @@ class IngestedObject:
     records: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class StagedTable:
-    """Rows for one lake table, on disk."""
+    """Rows for one lake table, on disk; `records`: how many came of each object, by its number."""
 
-    changes: Stage | StagedRows
-    quarantine: Stage | StagedRows
-    records: Counter[int] = field(default_factory=Counter)
-
-    @classmethod
-    def create(cls, stem: Path) -> StagedTable:
-        """Open the two stages at `stem`."""
-        return cls(
-            Stage(stem.with_suffix(".changes.parquet"), STAGED_CHANGES),
-            Stage(stem.with_suffix(".quarantine.parquet"), STAGED_QUARANTINE),
-        )
+    changes: StagedRows
+    quarantine: StagedRows
+    records: Counter[int]
 
     @classmethod
-    def at(cls, stem: Path, changes: int, quarantined: int) -> StagedTable:
-        """The rows that other processes staged; `stem` may be a pattern."""
+    def at(cls, stem: Path, changes: int, quarantined: int, records: Counter[int]) -> StagedTable:
+        """So many rows at `stem`, which may be a pattern."""
         return cls(
-            StagedRows(stem.with_suffix(".changes.parquet"), changes),
-            StagedRows(stem.with_suffix(".quarantine.parquet"), quarantined),
+            StagedRows(stem.with_suffix(_CHANGES), changes),
+            StagedRows(stem.with_suffix(_QUARANTINE), quarantined),
+            records,
         )
 
     @classmethod
     def empty(cls, folder: Path) -> StagedTable:
-        """Two stages without rows."""
-        staged = cls.create(folder / "empty")
-        staged.changes.close()
-        staged.quarantine.close()
-        return staged
+        """No rows."""
+        return _Staging(folder / "empty").close()
+
+
+class _Staging:
+    """Rows for one lake table while they come in."""
+
+    def __init__(self, stem: Path) -> None:
+        self._stem = stem
+        self.changes = Stage(stem.with_suffix(_CHANGES), STAGED_CHANGES)
+        self.quarantine = Stage(stem.with_suffix(_QUARANTINE), STAGED_QUARANTINE)
+        self.records: Counter[int] = Counter()
+
+    def close(self) -> StagedTable:
+        """Write what is left."""
+        self.changes.close()
+        self.quarantine.close()
+        return StagedTable.at(self._stem, self.changes.rows, self.quarantine.rows, self.records)
 
 
 @dataclass(slots=True)
@@ -141,6 +149,7 @@ class GroupReader:
         self._find_validator = validators
         self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
+        self._staging: dict[str, _Staging] = {}
         self._group = StagedGroup([], {}, Counter())
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
@@ -152,9 +161,7 @@ class GroupReader:
         with _without_cycle_detection():
             for number, (ref, data) in objects:
                 self._read_one(number, ref, data)
-        for staged in self._group.tables.values():
-            staged.changes.close()
-            staged.quarantine.close()
+        self._group.tables = {table: staging.close() for table, staging in self._staging.items()}
         return self._group
 
     def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
@@ -229,11 +236,11 @@ class GroupReader:
             self.keys[table] = self._find_key(table)
         return self.keys[table]
 
-    def _staged(self, table: str) -> StagedTable:
-        staged = self._group.tables.get(table)
-        if staged is None:
-            staged = self._group.tables[table] = StagedTable.create(self._folder / f"{len(self._group.tables)}")
-        return staged
+    def _staged(self, table: str) -> _Staging:
+        staging = self._staging.get(table)
+        if staging is None:
+            staging = self._staging[table] = _Staging(self._folder / f"{len(self._staging)}")
+        return staging
 
 
 @contextmanager

@@ -96,10 +96,9 @@ def _together(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     group = StagedGroup([entry for _, entry in numbered], {}, sum((s.other_tables for s in shares), Counter()))
     staged = [share for share in shares if share.staged]
     if staged:
-        rows = StagedTable.at(
-            plan.folder / "reader-*" / "0", sum(s.changes for s in staged), sum(s.quarantined for s in staged)
-        )
-        rows.records = sum((s.records for s in staged), Counter())
+        stem = plan.folder / "reader-*" / "0"
+        records = sum((s.records for s in staged), Counter[int]())
+        rows = StagedTable.at(stem, sum(s.changes for s in staged), sum(s.quarantined for s in staged), records)
         group.tables[plan.table] = rows
     return group
 

@@ -176,7 +176,10 @@ class _Reader:
             caught_up = not self._look_again and self._is_caught_up()
             if self._is_used_up() or (caught_up and not self.budget.follow):
                 break
-            if self._look_again or self.clock() - self._looked >= LOOK_EVERY_S:
+            if self.clock() - self._looked >= LOOK_EVERY_S:
+                self._commit()  # also without records: that it was read is known then
+                self._look()
+            elif self._look_again:
                 self._look()
             if not moved:
                 self.pause(POLL_S if caught_up else POLL_S / 4)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ddb_lake_tests.infra.reading import Template, read_templates
 
 _PACKAGE = Path(ddb_lake.__file__).parent
 EXAMPLE = _PACKAGE / "infra" / "example.yaml"
+_KEPT_S = 3600
 _SOURCES = ("infra/**/*.py", "infra/*.yaml", "infra/*.json", "core/*.py", "lambdas/*.py", "aurora/*.py", "*.py")
 
 
@@ -42,7 +44,8 @@ def _made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             for old in root.glob(f"{name}-*"):
-                shutil.rmtree(old)
+                if time.time() - old.stat().st_mtime > _KEPT_S:  # a younger one may be in use by another run
+                    shutil.rmtree(old)
             unfinished = Path(tempfile.mkdtemp(dir=root, prefix="unfinished-"))
             command = [sys.executable, "-m", "ddb_lake.infra", *arguments, "--out", str(unfinished)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -87,9 +87,9 @@ def test_checkov_failures_and_vain_skips_are_told(tmp_path: Path) -> None:
     assert found == (("s.template.json: One: CKV_3",), ("s.template.json: One: CKV_2",), 1)
 
 
-def test_cfn_lint_is_silent(agnostic: Path, plain: Path) -> None:
+def test_cfn_lint_is_silent(agnostic: Path) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
-    paths = [str(path) for folder in (agnostic, plain) for path in folder.glob("*.template.json")]
+    paths = [str(path) for path in agnostic.glob("*.template.json")]  # plain templates are linted as they are written
     done = subprocess.run([linter, "-i", "W3005", "--", *paths], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 

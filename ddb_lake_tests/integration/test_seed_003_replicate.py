@@ -274,11 +274,10 @@ def _forwarded(sandbox: Sandbox, lake: LakeSettings, pick: random.Random, monkey
     return len(records)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_every_event_gets_from_the_stream_in_one_account_into_the_lake_of_another(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pick = random.Random(seed)
+    pick = random.Random(1)
     _make_target(sandbox)
     good, poison = _events(80, pick)
     put = [*good, *poison]
@@ -325,8 +324,7 @@ def test_every_event_gets_from_the_stream_in_one_account_into_the_lake_of_anothe
     assert written == len(good) + 1  # a write that changes nothing is none
     assert sandbox.flush()
     uris = settings.change_uris(settings.table("clicks"))
-    if seed == 1:
-        assert apply_with_crashes(lambda: open_lake(settings), "clicks", uris) > 0
+    assert apply_with_crashes(lambda: open_lake(settings), "clicks", uris) > 0
     with open_lake(settings) as lake:
         apply_objects(lake, "clicks", uris)
         assert changelog_rows(lake, "clicks") == written

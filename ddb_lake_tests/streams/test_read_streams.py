@@ -78,7 +78,7 @@ def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(steps: 
         assert read.out_of_order() == []
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _LONG, _READ, _KILL, _FAULTS, _SWITCH), max_size=40))
 def test_every_change_lands_or_lies_in_a_recorded_gap(steps: list[tuple[str, Any, Any]]) -> None:
     service = SimulatedStreams()
