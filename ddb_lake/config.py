@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ddb_lake.core.configured import DEFAULT_FILES
 from ddb_lake.core.ordering import DEFAULT_MARGIN_US
 from ddb_lake.core.schema import SchemaOptions
 from ddb_lake.core.validation import Rule, Validator
@@ -24,9 +25,6 @@ from ddb_lake.core.windows import LONGEST_S, SHORTEST_S
 from ddb_lake.errors import ConfigError
 
 COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
-DEFAULT_FILES = ("ddb_lake/defs/lake/defs.yaml", "ddb_lake.yaml", "defs.yaml")
-"""Where the project's own configuration is looked for, below the working folder."""
-
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -118,12 +116,14 @@ class AuroraSettings(Settings):
     """A table of a MySQL-compatible database (Aurora, MariaDB) that is kept equal to the lake's current items."""
 
     host: str = Field(description="The database's host; for Aurora the cluster's (writer) endpoint.")
-    port: int = Field(3306, ge=1, le=65535)
+    port: int = Field(3306, ge=1, le=65535, description="The database's port.")
     database: str = Field(description="The database (schema), which must exist.")
     table: str | None = Field(None, description="The table's name there; default: the lake table's.")
-    user: str
+    user: str = Field(description="The user to log in as.")
     password_env: str | None = Field(None, description="Name of the environment variable that holds the password.")
-    secret_arn: str | None = Field(None, description="Secret of Secrets Manager: the password, or JSON with `password`.")
+    secret_arn: str | None = Field(
+        None, description="Secret of Secrets Manager: the password, or JSON with `password`."
+    )
     iam_auth: bool = Field(False, description="Log in with a token that IAM signs (Aurora, RDS).")
     region: str | None = Field(None, description="AWS Region of the secret and of IAM; default: the AWS variables.")
     tls: bool | None = Field(None, description="Encrypt the connection; default: yes, but not to this machine.")
@@ -187,11 +187,15 @@ class TableSettings(Settings):
     export: ExportSettings | None = None
     changes: ChangesSettings | None = None
     columns: dict[str, str] = Field(default_factory=dict, description="Column types by attribute (`a.b` for members).")
-    nested: Literal["flatten", "json"] = "flatten"
-    flatten_depth: int = Field(5, ge=1, le=32)
-    schema_evolution: Literal["add_columns", "rescue", "fail"] = "add_columns"
-    ttl_deletes: Literal["apply", "keep"] = "apply"
-    snapshot_margin: str = "5m"
+    nested: Literal["flatten", "json"] = Field("flatten", description="Maps: flattened to columns, or one JSON column.")
+    flatten_depth: int = Field(5, ge=1, le=32, description="How deep maps are flattened, 1 to 32; below that JSON.")
+    schema_evolution: Literal["add_columns", "rescue", "fail"] = Field(
+        "add_columns", description="New attributes: become columns, stay in `_rescued`, or fail the run."
+    )
+    ttl_deletes: Literal["apply", "keep"] = Field(
+        "apply", description="Items that Time to Live removed: delete the row, or keep it with `_expired_at`."
+    )
+    snapshot_margin: str = Field("5m", description="How long before an export's time change records still win over it.")
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
     aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
     validation: ValidateSettings | None = Field(
@@ -260,9 +264,11 @@ class TableSettings(Settings):
 class CatalogSettings(Settings):
     """The Iceberg catalog; default: SQLite beside a local warehouse, AWS Glue for one on S3."""
 
-    type: Literal["sql", "glue", "rest"] | None = None
-    uri: str | None = None
-    namespace: str = "ddb_lake"
+    type: Literal["sql", "glue", "rest"] | None = Field(
+        None, description="Kind of catalog; default: SQLite beside a local warehouse, Glue for one on S3."
+    )
+    uri: str | None = Field(None, description="Of a REST catalog, or of another SQL database than the one beside it.")
+    namespace: str = Field("ddb_lake", description="The Iceberg namespace; in Glue the database.")
     properties: dict[str, str] = Field(default_factory=dict, description="Passed on to pyiceberg.")
 
 
@@ -281,10 +287,12 @@ class DbtSettings(Settings):
 class LakeSettings(Settings):
     """A lake: a warehouse, its catalog, and its tables."""
 
-    warehouse: str
+    warehouse: str = Field(description="Where the lake is: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
-    memory: str = Field("1GB", description="What DuckDB may take of memory; a process takes about 500 MB more.")
+    memory: str = Field(
+        "1GB", description="What DuckDB may take of memory, at least 320MB; a process takes about 500 MB more."
+    )
     tables: tuple[TableSettings, ...] = ()
 
     @field_validator("memory")

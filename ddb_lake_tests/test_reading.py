@@ -30,14 +30,19 @@ GUIDE = Path(__file__).parents[1] / "ddb_lake" / "docs" / "guides" / "engines.md
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a lake of two orders, one of which changed an hour after the export, and a broken record."""
     folder = tmp_path_factory.mktemp("reading")
-    settings = {"warehouse": str(folder / "lake"), "tables": [{"name": "orders", "key": ["id"]}, {"name": "none", "key": ["id"]}]}
+    settings = {
+        "warehouse": str(folder / "lake"),
+        "tables": [{"name": "orders", "key": ["id"]}, {"name": "none", "key": ["id"]}],
+    }
     (folder / "ddb_lake.yaml").write_text(json.dumps(settings))
     one, two = item("1", total=DIGITS, count=9007199254740993), item("2", count=1, tags={"SS": ["a", "b"]})
     one["total"] = {"N": DIGITS}
     changed = {**two, "count": {"N": "2"}}
     with lake_of(folder / "lake", {"name": "orders"}) as lake:
         load_export(lake, "orders", str(full([one, two]).write(folder / "exports")))
-        apply_objects(lake, "orders", [land(folder / "landing" / "x", change(T0_US + HOUR_US, changed, two), "garbage")])
+        apply_objects(
+            lake, "orders", [land(folder / "landing" / "x", change(T0_US + HOUR_US, changed, two), "garbage")]
+        )
     return folder
 
 

@@ -36,21 +36,23 @@ def receive_messages(url: str, most: int) -> list[Message]:
 
 
 def _received(url: str, most: int) -> Iterator[Message]:
-    remaining = most
-    while remaining > 0:
+    seen: set[str] = set()
+    while len(seen) < most:
         try:
             answer = _client(url).receive_message(
-                QueueUrl=url, MaxNumberOfMessages=min(BATCH, remaining), WaitTimeSeconds=0
+                QueueUrl=url, MaxNumberOfMessages=min(BATCH, most - len(seen)), WaitTimeSeconds=0
             )
         except (BotoCoreError, ClientError) as error:
             raise TransientError(
                 f"the queue {url} cannot be read: {' '.join(str(error).split())}; objects are found all the same, later;"
                 " check `changes.notifications`, and allow sqs:ReceiveMessage and sqs:DeleteMessage"
             ) from error
-        found = answer.get("Messages", [])
-        yield from (Message(message["Body"], message["ReceiptHandle"]) for message in found)
-        remaining -= len(found)
-        if not found:
+        # With a short visibility timeout the same messages come again, while others may wait: stop there.
+        found = {message["MessageId"]: message for message in answer.get("Messages", [])}
+        fresh = found.keys() - seen
+        yield from (Message(found[name]["Body"], found[name]["ReceiptHandle"]) for name in found if name in fresh)
+        seen |= fresh
+        if not fresh:
             return
 
 

@@ -1,4 +1,7 @@
-"""AWS clients by the standard AWS variables (`AWS_ENDPOINT_URL` included), with a role assumed where one is given."""
+"""AWS clients by the standard AWS variables (`AWS_ENDPOINT_URL` included), with a role assumed where one is given.
+
+boto3 is imported when a session is made: many a command of a local lake asks AWS nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,27 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.session import get_session
-
 if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+
     from ddb_lake.engine.connection import S3Access
 
-_CONFIG = Config(
-    retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32
-)
+
+@lru_cache(maxsize=1)
+def _config() -> Config:
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32
+    )
 
 
 @lru_cache(maxsize=32)
 def session(region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> boto3.Session:
     """A boto3 session; with `role_arn`, one whose credentials are the role's and renew themselves."""
+    import boto3
+
     base = boto3.Session(region_name=region)
     if role_arn is None:
         return base
@@ -30,13 +38,16 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
         arguments = {"RoleArn": role_arn, "RoleSessionName": "ddb-lake"}
         if external_id:
             arguments["ExternalId"] = external_id
-        found = base.client("sts", config=_CONFIG).assume_role(**arguments)["Credentials"]  # type: ignore[arg-type]
+        found = base.client("sts", config=_config()).assume_role(**arguments)["Credentials"]  # type: ignore[arg-type]
         return {
             "access_key": found["AccessKeyId"],
             "secret_key": found["SecretAccessKey"],
             "token": found["SessionToken"],
             "expiry_time": found["Expiration"].isoformat(),
         }
+
+    from botocore.credentials import RefreshableCredentials
+    from botocore.session import get_session
 
     inner = get_session()
     inner._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]
@@ -47,7 +58,7 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
 
 def client(service: str, region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> Any:
     """A client of an AWS service."""
-    return session(region, role_arn, external_id).client(service, config=_CONFIG)  # type: ignore[call-overload]
+    return session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
 
 
 def s3_access() -> S3Access | None:

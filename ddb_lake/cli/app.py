@@ -18,6 +18,7 @@ import click
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, report, status
 from ddb_lake.cli.invocation import Invocation
+from ddb_lake.cli.light import spare_pandas
 
 COMMANDS = {
     "demo": "ddb_lake.cli.embedded:demo",
@@ -136,6 +137,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `ddb-lake`."""
+    spare_pandas()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # notices between libraries are nothing a user can act on
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,7 @@ from collections import Counter
 
 import click
 
+from ddb_lake.cli.colour import styled
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.diagnosis import Finding
 from ddb_lake.cli.invocation import Invocation, pass_invocation
@@ -53,7 +54,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
 
 
 def _show(finding: Finding) -> None:
-    state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+    state = styled(f"{finding.state:<4}", fg=_COLOURS[finding.state])
     click.echo(f"{state}  {finding.check}: {printable(finding.found)}")
     if finding.next_step:
         click.echo(f"      next: {finding.next_step}")

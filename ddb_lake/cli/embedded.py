@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command
+from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.output import write_document
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _demo_folder(folder: Path | None, keep: bool) -> Iterator[Path]:
     "--port", type=click.IntRange(0, 65535), default=4566, show_default=True, help="Port on 127.0.0.1; 0: any."
 )
 @click.option("--region", default="eu-west-1", show_default=True, help="The Region of the printed environment.")
-@click.option("--json", "as_json", is_flag=True, help="Print the environment as one JSON document.")
+@json_option
 def sandbox(port: int, region: str, as_json: bool) -> None:
     """Serve the embedded AWS stand-in until interrupted, and print the environment that points clients at it.
 

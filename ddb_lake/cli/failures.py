@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 import click
 
+from ddb_lake.cli.colour import styled
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
 WRONG_USE_STATUS = 2
@@ -46,7 +47,7 @@ def report(error: BaseException, debug: bool, where: str = "") -> None:
     """Say on stderr what went wrong and `where`, after the traceback if that is wanted."""
     if debug:
         traceback.print_exception(error)
-    click.echo(f"{click.style('Error:', fg='red')} {where}{explain(error)}", err=True)
+    click.echo(f"{styled('Error:', fg='red')} {where}{explain(error)}", err=True)
 
 
 def _message(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Instants on the command line: reading `--as-of`, writing the results' microseconds."""
+"""Instants and lengths of time on the command line: reading `--as-of`, writing the results' microseconds."""
 
 from __future__ import annotations
 
@@ -47,6 +47,23 @@ class Moment(click.ParamType[int]):
         try:
             return parse_moment(value)
         except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """An option's value such as `90s`, `5m`, `2h`; gives seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the duration. Fails with exit status 2."""
+        if isinstance(value, int | float):
+            return float(value)
+        from ddb_lake.config import seconds
+
+        try:
+            return float(seconds(value))
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ddb_lake.cli.colour import styled
 from ddb_lake.cli.command import LakeGroup, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.moments import moment_text
@@ -117,7 +118,7 @@ def replay(invocation: Invocation, table: str, file: Path | None, as_json: bool)
 
 
 def _show_entry(entry: QuarantineEntry) -> None:
-    click.echo(click.style(f"{entry.object} at byte {entry.offset:,}", bold=True))
+    click.echo(styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
     click.echo(f"  reason       {printable(entry.reason)}")
     click.echo(f"  quarantined  {moment_text(entry.quarantined_us)}, {counted(len(entry.raw), 'byte')}")
     click.echo(f"  {printable(entry.raw.decode('utf-8', 'backslashreplace'))}\n")

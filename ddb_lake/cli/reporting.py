@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ddb_lake.cli.colour import styled
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -40,7 +42,7 @@ class Reporter:
 
     def warn(self, message: str) -> None:
         """Say something that the user should know and that is no error."""
-        line = f"{click.style('Warning:', fg='yellow')} {message}"
+        line = f"{styled('Warning:', fg='yellow')} {message}"
         if self._drawn is not None:
             self._drawn.console.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True)
             return

@@ -54,7 +54,11 @@ def _cards(tables: Sequence[TableOverview]) -> str:
         ("Quarantined", f"{quarantined:,}"),
         ("Verified equal", f"{verified} of {len(tables)}"),
     )
-    return '<div class="cards">' + "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in cards) + "</div>"
+    return (
+        '<div class="cards">'
+        + "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in cards)
+        + "</div>"
+    )
 
 
 def _table_of_tables(tables: Sequence[TableOverview]) -> str:
@@ -94,9 +98,13 @@ def _section(one: TableOverview, number: int) -> Iterator[str]:
         ("Last commit", moment_text(_seconds_only(status.last_commit_us))),
         ("Waiting to be applied", f"{status.pending_batches:,} commits"),
     )
-    yield "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts) + "</dl>"
+    yield (
+        "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts) + "</dl>"
+    )
     if one.quarantine:
-        rows = [[escape(g.reason), f"{g.count:,}", escape(moment_text(_seconds_only(g.last_us)))] for g in one.quarantine]
+        rows = [
+            [escape(g.reason), f"{g.count:,}", escape(moment_text(_seconds_only(g.last_us)))] for g in one.quarantine
+        ]
         yield "<h3>Quarantine</h3>" + _table(("Reason", "Entries", "Last"), rows, figures=(1,))
     if one.verification is not None:
         yield f"<h3>Last verification</h3><p>{escape(_verified(one.verification))}</p>"
@@ -115,7 +123,9 @@ def _freshness(one: TableOverview) -> tuple[Level, str]:
 
 
 def _quarantine(one: TableOverview) -> tuple[Level, str]:
-    return ("note", f"{one.status.quarantined:,} quarantined") if one.status.quarantined else ("good", "none quarantined")
+    return (
+        ("note", f"{one.status.quarantined:,} quarantined") if one.status.quarantined else ("good", "none quarantined")
+    )
 
 
 def _verification(one: TableOverview) -> tuple[Level, str]:
@@ -129,7 +139,9 @@ def _verification(one: TableOverview) -> tuple[Level, str]:
 def _verified(document: dict[str, Any]) -> str:
     at = moment_text(_seconds_only(document.get("read_to_us")))
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in document["kinds"].items() if count) or "no differences"
-    compared = f"{document['compared']:,} keys compared" if document["compared"] else f"{document['rows']:,} rows counted"
+    compared = (
+        f"{document['compared']:,} keys compared" if document["compared"] else f"{document['rows']:,} rows counted"
+    )
     return f"{document['outcome']}: {compared} with {document['source']}, {kinds}; read at {at}"
 
 

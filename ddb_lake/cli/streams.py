@@ -9,6 +9,7 @@ import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.moments import Duration
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
 from ddb_lake.cli.reporting import note, warn
@@ -24,22 +25,18 @@ if TYPE_CHECKING:
     "ddb-lake streams orders --for 10m",
 )
 @table_argument
-@click.option("--for", "span", metavar="TIME", help="Go on reading for so long (90s, 10m), instead of to its end.")
+@click.option("--for", "span_s", type=Duration(), help="Go on reading for so long (90s, 10m), instead of to its end.")
 @json_option
 @pass_invocation
-def streams(invocation: Invocation, table: str, span: str | None, as_json: bool) -> None:
+def streams(invocation: Invocation, table: str, span_s: float | None, as_json: bool) -> None:
     """Read the DynamoDB stream of TABLE and land its records; `ddb-lake sync` does this too, and applies them.
 
     Needs `changes: {streams: true}`. What was read is remembered beside what landed: the next reading goes on from
     there, whoever does it. Exit status 1 if change records may be missing, with what mends that.
     """
-    from ddb_lake.config import seconds
     from ddb_lake.stages.streams import Budget, read_streams
 
-    try:
-        budget = Budget() if span is None else Budget(float(seconds(span)), follow=True)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--for") from error
+    budget = Budget() if span_s is None else Budget(span_s, follow=True)
     with invocation.lake(table) as lake:
         result = read_streams(lake, table, budget)
     if as_json:

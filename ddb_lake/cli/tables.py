@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ddb_lake.cli.colour import styled
 from ddb_lake.cli.exactjson import text
 
 GAP = "  "
@@ -33,7 +34,7 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     layout = _Layout(headers, sample, limit)
     heading = layout.line(headers)
     write = sys.stdout.write  # not click.echo, which flushes every line
-    write((heading if limit is None else click.style(heading, bold=True)) + "\n")
+    write((heading if limit is None else styled(heading, bold=True)) + "\n")
     write(GAP.join("-" * room for room in layout.widths) + "\n")
     count = 0
     for line in layout.lines(chain(sample, remaining)):

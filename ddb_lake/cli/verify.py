@@ -8,12 +8,11 @@ import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.moments import iso_text, moment_text
+from ddb_lake.cli.moments import Duration, iso_text, moment_text
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
 from ddb_lake.cli.reporting import note
 from ddb_lake.cli.tables import show
-from ddb_lake.config import seconds
 
 if TYPE_CHECKING:
     from ddb_lake.stages.lake import Lake
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Differences shown as a table; `--json` has them all."""
-
-
-class Duration(click.ParamType[float]):
-    """An option's value such as `90s`, `5m`, `2h`; gives seconds."""
-
-    name = "DURATION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the duration. Fails with exit status 2."""
-        if isinstance(value, int | float):
-            return float(value)
-        try:
-            return float(seconds(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 read_rate_option = click.option(

@@ -40,7 +40,10 @@ _CHANGE_COLUMNS = (
 _RENAMED = {"event_name": "_event", "ttl": "_is_ttl"}
 _HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
     "_version_id": ("varchar", "Names the version: the id of the change record that began it, or says what else did."),
-    "_valid_from": ("timestamp(6)", "When the version began (UTC, inclusive); null if before the first record of the item."),
+    "_valid_from": (
+        "timestamp(6)",
+        "When the version began (UTC, inclusive); null if before the first record of the item.",
+    ),
     "_valid_to": ("timestamp(6)", "When the version ended (UTC, exclusive); null while it holds."),
     "_is_current": ("boolean", "Whether the version holds."),
     "_started_by": ("varchar", "insert, update, export (an export has it and no change record says why) or unknown."),
@@ -114,10 +117,15 @@ class TableModels:
         return f"-- {MARK}\nselect\n    {_list(columns)}\nfrom {{{{ source('{SOURCE}', '{self.name}') }}}}{where}\n"
 
     def _staging_changes(self) -> str:
-        columns = [f"{name} as {_change_name(name)}" if _change_name(name) != name else name for name in _CHANGE_COLUMNS]
+        columns = [
+            f"{name} as {_change_name(name)}" if _change_name(name) != name else name for name in _CHANGE_COLUMNS
+        ]
         return (
             f"-- {MARK}\nselect\n    {_list(columns)},"
-            + "".join(f"\n    {{{{ item_column({_reference(self.name, c, self.schema)}, 'keys') }}}} as {_quote(c.name)}," for c in self.keys)
+            + "".join(
+                f"\n    {{{{ item_column({_reference(self.name, c, self.schema)}, 'keys') }}}} as {_quote(c.name)},"
+                for c in self.keys
+            )
             + f"\n    {{{{- item_columns({self.name}_columns()[{len(self.keys)}:], 'new_image') }}}}"
             f"\nfrom {{{{ source('{SOURCE}', '{self.name}_changes') }}}}\n"
         )
@@ -134,7 +142,9 @@ class TableModels:
     def _daily_changes(self) -> str:
         changes = f"ref('stg_{self.name}_changes')"
         return (
-            f"-- {MARK}\n" + _incremental(f"forget_touched_days({changes})") + f"{{{{ item_daily_changes({changes}) }}}}\n"
+            f"-- {MARK}\n"
+            + _incremental(f"forget_touched_days({changes})")
+            + f"{{{{ item_daily_changes({changes}) }}}}\n"
         )
 
     # --- properties
@@ -296,7 +306,13 @@ def _quote(name: str) -> str:
 
 def _text(text: str) -> str:
     """A Jinja string. Braces are spelled so that Jinja does not end there."""
-    return json.dumps(text, ensure_ascii=False).replace("{", "\\x7b").replace("}", "\\x7d").replace("%", "\\x25").replace("#", "\\x23")
+    return (
+        json.dumps(text, ensure_ascii=False)
+        .replace("{", "\\x7b")
+        .replace("}", "\\x7d")
+        .replace("%", "\\x25")
+        .replace("#", "\\x23")
+    )
 
 
 def _plain(text: str) -> str:

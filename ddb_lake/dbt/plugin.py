@@ -47,7 +47,9 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         if s3 is not None:
             use_s3(conn, s3)
         conn.create_function("ddb_canonical_image", canonical_image, ["VARCHAR"], "VARCHAR", null_handling="special")
-        conn.create_function("ddb_canonical_document", canonical_document, ["VARCHAR"], "VARCHAR", null_handling="special")
+        conn.create_function(
+            "ddb_canonical_document", canonical_document, ["VARCHAR"], "VARCHAR", null_handling="special"
+        )
         # written to explicitly: Dagster opens the models' database for reading only
         conn.execute(f"ATTACH ':memory:' AS {identifier(DATABASE)} (READ_WRITE)")
         schema = f"{identifier(DATABASE)}.{identifier(namespace)}"

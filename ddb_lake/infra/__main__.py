@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -56,11 +57,13 @@ def check(config: Path, out: Path | None) -> None:
         folder = out or Path(scratch)
         agnostic, explicit = folder / "agnostic", folder / "explicit"
         command = [sys.executable, "-m", "ddb_lake.infra", "synth", "--config", str(config), "--out"]
+        began = time.monotonic()
         plain = subprocess.Popen([*command, str(agnostic)])
         recorded = subprocess.Popen([*command, str(explicit), "--explicit", "--record"], stderr=subprocess.DEVNULL)
         recorded.wait()
         if plain.wait() != 0:
             raise CheckFailed("synthesis without an environment failed, see above")
+        click.echo(f"synthesised with and without an explicit environment in {time.monotonic() - began:.0f} s")
         outcome = compare(explicit)
         for line in outcome.unacknowledged:
             click.echo(f"not acknowledged: {line}", err=True)

@@ -40,17 +40,17 @@ class FeedSettings(Settings):
 class DeliverySettings(Settings):
     """Amazon Data Firehose's buffers and the transformation's mode."""
 
-    buffer_seconds: int = Field(120, ge=0, le=900)
-    buffer_mebibytes: int = Field(1, ge=1, le=128)
+    buffer_seconds: int = Field(120, ge=0, le=900, description="Firehose delivers at the latest after so long.")
+    buffer_mebibytes: int = Field(1, ge=1, le=128, description="Firehose delivers once it holds so much.")
     mode: Literal["envelope", "flatten"] = Field("envelope", description="What the transform function writes.")
 
 
 class AdoptSettings(Settings):
     """What exists already. What is adopted is used, and never changed or removed."""
 
-    vpc_id: str | None = None
-    private_subnet_ids: tuple[str, ...] = ()
-    availability_zones: tuple[str, ...] = ()
+    vpc_id: str | None = Field(None, description="VPC to use in place of a new one, with its endpoints.")
+    private_subnet_ids: tuple[str, ...] = Field((), description="The VPC's private subnets, one a zone.")
+    availability_zones: tuple[str, ...] = Field((), description="The zones of these subnets, in their order.")
     buckets: tuple[str, ...] = Field((), description="Buckets of the lake's configuration that exist already.")
     key_arn: str | None = Field(None, description="KMS key to use in place of a new one.")
     key_account_arn: str | None = Field(
@@ -61,8 +61,8 @@ class AdoptSettings(Settings):
 class NetworkSettings(Settings):
     """The VPC without a way to the internet."""
 
-    cidr: str = "10.80.0.0/20"
-    zones: int = Field(2, ge=2, le=3)
+    cidr: str = Field("10.80.0.0/20", description="Addresses of the VPC.")
+    zones: int = Field(2, ge=2, le=3, description="In how many availability zones it is.")
     endpoints: tuple[str, ...] | None = Field(
         None, description="Interface endpoints, about 0.01 USD per zone and hour each; default: what the stack needs."
     )
@@ -71,14 +71,14 @@ class NetworkSettings(Settings):
 class AuroraSettings(Settings):
     """The Aurora MySQL cluster of `streams_to_aurora`."""
 
-    database: str = Field("ddb_lake", pattern=r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+    database: str = Field("ddb_lake", pattern=r"[A-Za-z_][A-Za-z0-9_]{0,63}", description="The database that is made.")
     user: str = Field("ddb_lake_loader", description="Database user of the loader, authenticated by IAM.")
     certificates: Path | None = Field(
         None, description="AWS's bundle of RDS certificates (global-bundle.pem), packaged with the load function."
     )
-    port: int = Field(13306, ge=1150, le=65535)
-    min_capacity: float = Field(0.5, ge=0.5)
-    max_capacity: float = Field(4, ge=1)
+    port: int = Field(13306, ge=1150, le=65535, description="The cluster's port.")
+    min_capacity: float = Field(0.5, ge=0.5, description="Capacity units that each instance has at least.")
+    max_capacity: float = Field(4, ge=1, description="Capacity units that each instance has at most.")
 
 
 class AlarmSettings(Settings):
@@ -101,8 +101,8 @@ class OrchestrationSettings(Settings):
 
     task_principal: str = Field("ecs-tasks.amazonaws.com", description="The service that runs Dagster's code.")
     emr: bool = Field(True, description="An EMR Serverless application for tables beyond one machine.")
-    emr_release: str = "emr-7.9.0"
-    emr_max_vcpu: int = Field(64, ge=4)
+    emr_release: str = Field("emr-7.9.0", description="Release of EMR Serverless.")
+    emr_max_vcpu: int = Field(64, ge=4, description="What the Spark application may take at most.")
 
 
 class InfraSettings(Settings):
@@ -110,7 +110,7 @@ class InfraSettings(Settings):
 
     lake: Path = Field(description="The lake's configuration; relative to this file.")
     name: str = Field("ddb-lake", pattern=r"[a-z][a-z0-9-]{1,20}", description="First part of every name given.")
-    region: str = "eu-west-1"
+    region: str = Field("eu-west-1", description="AWS Region of everything.")
     producer_account: str = Field(pattern=_ACCOUNT, description="Account of the source tables.")
     consumer_account: str = Field(pattern=_ACCOUNT, description="Account of the lake; the same in `same_account`.")
     explicit_environment: bool = Field(False, description="Bind the stacks to account and Region at synthesis.")

@@ -33,7 +33,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, name in enumerate(("orders", "a-table-with-quite-a-long-name")):
             items = [item(str(key), n=key) for key in range(20)]
             load_export(lake, name, str(full(items, table=name).write(folder / f"exports-{number}")))
-            records = [change(T0_US + n * HOUR_US // 7, item(str(n), n=-n), item(str(n), n=n), table=name) for n in range(20)]
+            records = [
+                change(T0_US + n * HOUR_US // 7, item(str(n), n=-n), item(str(n), n=n), table=name) for n in range(20)
+            ]
             apply_objects(lake, name, [land(folder / "landing" / name, *records, "garbage")])
         path = folder / "report.html"
         path.write_text(report_page(lake.settings.warehouse, lake.now(), lake_overview(lake)), encoding="utf-8")

@@ -64,11 +64,18 @@ def test_page_is_well_formed_and_escapes_what_it_is_given() -> None:
 def test_states_are_told() -> None:
     document = {"outcome": "different", "strength": "full", "kinds": {"missing": 2, "extra": 0}, "compared": 5}
     document |= {"source": "an export", "rows": 3, "read_to_us": 1_772_357_400_000_000}
-    worst = replace(overview(gaps=(Gap(1, 2, "lost", "x"),), quarantined=1), verification=document)
+    worst = replace(overview(gaps=(Gap("ledger", 1, 2, "lost", 3),), quarantined=1), verification=document)
 
     text = page("lake", NOW, [worst, overview("late", pending_batches=2), TableOverview(TableStatus("new"))])
 
-    for said in ("1 gaps in the changes", "different (full)", "2 missing", "changes wait", "nothing yet", "not verified"):
+    for said in (
+        "1 gaps in the changes",
+        "different (full)",
+        "2 missing",
+        "changes wait",
+        "nothing yet",
+        "not verified",
+    ):
         assert said in text
     assert "0 extra" not in text
     assert 'id="lags"' in text

@@ -38,7 +38,11 @@ def main() -> int:
         prepare(folder)
         dbt(folder, "run")
         different = list(differing(folder, compiled))
-    print("differing: " + ", ".join(different) if different else "executed over a lake they give what DuckDB's models give")
+    print(
+        "differing: " + ", ".join(different)
+        if different
+        else "executed over a lake they give what DuckDB's models give"
+    )
     return 1 if different else 0
 
 
@@ -53,7 +57,9 @@ def compile_models(folder: Path, sandbox: Sandbox) -> dict[str, str]:
             table = {"Name": name, "TableType": "EXTERNAL_TABLE", "Parameters": {"table_type": "ICEBERG"}}
             glue.create_table(DatabaseName="marts", TableInput={**table, "StorageDescriptor": {"Columns": []}})
     again = _compiled(folder, sandbox, "again")
-    assert all("_through_batch), -1)" in sql for name, sql in again.items() if name.endswith(("_history", "_daily_changes")))
+    assert all(
+        "_through_batch), -1)" in sql for name, sql in again.items() if name.endswith(("_history", "_daily_changes"))
+    )
     return first
 
 

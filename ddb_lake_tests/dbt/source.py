@@ -178,7 +178,9 @@ class Source:
             "status": {"S": STATUSES[number % len(STATUSES)]},
             "placed_at": {"S": f"2026-03-01T09:{number % 60:02d}:00.{number % 1000:03d}+00:00"},
             "total": {"N": f"{number}.25"},
-            "weight": {"N": "12345678901234567890123456789012345678" if number % 2 else "-0.000000000000000000000000001"},
+            "weight": {
+                "N": "12345678901234567890123456789012345678" if number % 2 else "-0.000000000000000000000000001"
+            },
             "address": {
                 "M": {
                     "street": {"S": f"{number} High Street"},

@@ -12,8 +12,10 @@ from ddb_lake_tests.dbt.source import Image, Source, Version
 
 
 def moment(time_us: int | None) -> datetime | None:
-    return None if time_us is None else datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(
-        microsecond=time_us % 1_000_000, tzinfo=None
+    return (
+        None
+        if time_us is None
+        else datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000, tzinfo=None)
     )
 
 
@@ -37,7 +39,9 @@ def test_history_has_every_version_with_its_interval(built: Built) -> None:
 
 
 def test_history_has_the_items_themselves(built: Built) -> None:
-    found = built.rows("SELECT _item, _valid_from, customer, order_id FROM marts.orders_history WHERE _item IS NOT NULL")
+    found = built.rows(
+        "SELECT _item, _valid_from, customer, order_id FROM marts.orders_history WHERE _item IS NOT NULL"
+    )
 
     wanted = {(*v.key, moment(v.since_us)): v.image for v in built.source.history()}
     assert all(same(json.loads(item), wanted[customer, order, since]) for item, since, customer, order in found)

@@ -27,7 +27,9 @@ def utc(text: str | None) -> datetime | None:
 
 
 def test_fct_orders_has_the_living_orders(built: Built) -> None:
-    found = built.rows("SELECT customer, order_id, status, placed_at, total, city, lines, expires_at FROM marts.fct_orders")
+    found = built.rows(
+        "SELECT customer, order_id, status, placed_at, total, city, lines, expires_at FROM marts.fct_orders"
+    )
 
     wanted = [
         (
@@ -107,7 +109,9 @@ def test_clicks_by_country_and_page(built: Built) -> None:
 
 
 def test_sessions(built: Built) -> None:
-    found = built.rows("SELECT session_id, started_at, stopped_at, seconds, country, make, pages, hits FROM marts.sessions")
+    found = built.rows(
+        "SELECT session_id, started_at, stopped_at, seconds, country, make, pages, hits FROM marts.sessions"
+    )
 
     groups: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     for page, payload in payloads(built):

@@ -23,9 +23,19 @@ from ddb_lake_tests.dbt.conftest import PROJECT, Built, lake_settings, opened
 
 NAMES = st.one_of(
     st.text(min_size=1, max_size=8),
-    st.sampled_from(("{{ 1 }}", "{% raw %}", "{# x #}", 'quo"ted', "it's", "back\\slash", "a.b", "a/b~c", "ümläut", "select")),
+    st.sampled_from(
+        ("{{ 1 }}", "{% raw %}", "{# x #}", 'quo"ted', "it's", "back\\slash", "a.b", "a/b~c", "ümläut", "select")
+    ),
 )
-TYPES = {"S": "string", "N": "decimal(38,4)", "B": "binary", "BOOL": "boolean", "SS": "list<string>", "NS": "list<long>", "L": "json"}
+TYPES = {
+    "S": "string",
+    "N": "decimal(38,4)",
+    "B": "binary",
+    "BOOL": "boolean",
+    "SS": "list<string>",
+    "NS": "list<long>",
+    "L": "json",
+}
 
 
 @st.composite
@@ -43,7 +53,7 @@ def rendered(text: str, duckdb: bool = True) -> str:
     return jinja2.Environment().from_string(text).render(target=target, var=lambda _, default: default)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(schemas())
 def test_macro_says_what_the_schema_says(schema: TableSchema) -> None:
     found: list[Any] = []
@@ -56,7 +66,7 @@ def test_macro_says_what_the_schema_says(schema: TableSchema) -> None:
     assert found == [[{"name": c.name, "tag": c.tag, "type": c.type, "path": list(c.path)} for c in schema.columns]]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(schemas())
 def test_every_column_is_documented_and_typed(schema: TableSchema) -> None:
     files = TableModels("t", schema).files()
@@ -113,7 +123,13 @@ def test_init_dbt_begins_a_project_and_keeps_it_up_to_date(built: Built, tmp_pat
 
     assert first.exit_code == second.exit_code == 0, first.output + second.output
     assert "Nothing to write" in second.output
-    assert {path.name for path in project.iterdir()} == {"dbt_project.yml", "profiles.yml", ".gitignore", "macros", "models"}
+    assert {path.name for path in project.iterdir()} == {
+        "dbt_project.yml",
+        "profiles.yml",
+        ".gitignore",
+        "macros",
+        "models",
+    }
     assert (project / "macros/ddb_lake/history.sql").read_text() == (
         PROJECT.parent / "ddb_lake/dbt/project/macros/history.sql"
     ).read_text()

@@ -37,7 +37,7 @@ def test_volumes_rows_quarantine_and_verification(tmp_path: Path) -> None:
         *(Volume(ten, kind, 1) for kind in ("inserted", "modified")),
         *(Volume(eleven, kind, 1) for kind in ("deleted", "expired")),
     )
-    assert [point.rows for point in found.rows][0] == 2
+    assert found.rows[0].rows == 2
     assert found.rows[-1].rows == found.status.rows == 1
     assert [group.count for group in found.quarantine] == [1]
     assert found.verification is not None

@@ -23,7 +23,9 @@ def project_folder(settings: DbtSettings) -> Path:
     """The project's folder. Raises ConfigError if it has no dbt_project.yml."""
     folder = Path(settings.project).expanduser().resolve()
     if not (folder / "dbt_project.yml").is_file():
-        raise ConfigError(f"dbt.project: {folder} has no dbt_project.yml; `ddb-lake init-dbt --project` begins one there")
+        raise ConfigError(
+            f"dbt.project: {folder} has no dbt_project.yml; `ddb-lake init-dbt --project` begins one there"
+        )
     return folder
 
 
@@ -59,7 +61,7 @@ def fresh_manifest(settings: DbtSettings) -> Path:
     manifest.parent.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=manifest.parent) as work:
         _parse(folder, settings, Path(work))
-        os.replace(Path(work) / "manifest.json", manifest)  # whole at once: others may be reading it
+        (Path(work) / "manifest.json").replace(manifest)  # whole at once: others may be reading it
     flagged.write_text(wanted, encoding="utf-8")
     return manifest
 
@@ -73,7 +75,9 @@ def _parse(folder: Path, settings: DbtSettings, target: Path) -> None:
         command, cwd=folder, env={**os.environ, **quiet, **paths}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise ConfigError(f"dbt.project: dbt cannot parse {folder}: {(done.stdout + done.stderr)[-_LAST_WORDS:].strip()}")
+        raise ConfigError(
+            f"dbt.project: dbt cannot parse {folder}: {(done.stdout + done.stderr)[-_LAST_WORDS:].strip()}"
+        )
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -25,10 +25,7 @@ with records as (
         end as _stands_at,
         _event not in ('REMOVE', 'DELETE') as _living,
         trim(leading '0' from _sequence_number) as _sequence
-    from {{ changes }}
-    {%- if is_incremental() %}
-    where {{ touched_items(changes, current) }}
-    {%- endif %}
+    from {{ told(changes, changes, current) }} r
 ),
 
 timed as (
@@ -143,9 +140,10 @@ closed_candidates as (
     select
         c.*,
         s._state,
-        {{- item_columns(columns[keys | length:], 'c._new_image') }}
+        {{ prefixed(names[keys | length:], 'r') }}
     from candidates c
     inner join closed_states s on s._held_from = c._held_from and {{ same(key, 's', 'c') }}
+    inner join {{ told(changes, changes, current) }} r on r._record_id = c._record_id
     where c._closed
 ),
 
@@ -237,8 +235,9 @@ horizon as (
 
 {#- The last of each item's changes, where the newest export has a say on it. #}
 last_changes as (
-    select s.*, {{ item_columns(columns, 's._new_image') }}
+    select {{ prefixed(['_key_hash', '_living'], 's') }}, {{ prefixed(names, 'r') }}
     from sequenced s
+    inner join {{ told(changes, changes, current) }} r on r._record_id = s._record_id
     cross join horizon h
     where s._next_at is null
         and h._taken_at is not null
@@ -246,10 +245,7 @@ last_changes as (
 ),
 
 items as (
-    select * from {{ current }}
-    {%- if is_incremental() %}
-    where {{ touched_items(changes, current) }}
-    {%- endif %}
+    select * from {{ told(current, changes, current) }} c
 ),
 
 {#- Whether the newest export has an item as its last change left it. #}
@@ -267,7 +263,7 @@ confirmations as (
 
 versions as (
     select
-        {{ prefixed(key, 's') }},
+        {{ prefixed(names, 'r') }},
         s._record_id as _version_id,
         s._held_from as _valid_from,
         coalesce(s._next_at, case when not o._confirmed then h._taken_at end) as _valid_to,
@@ -276,32 +272,27 @@ versions as (
         case when s._next_at is null then case when not o._confirmed then 'export' end
             when s._lives_on then 'update' when s._next_is_ttl then 'ttl' else 'delete' end as _ended_by,
         s._in_instant as _changes,
-        s._new_image as _image
+        s._new_image as _item,
+        s._key_hash
     from sequenced s
+    inner join {{ told(changes, changes, current) }} r on r._record_id = s._record_id
     cross join horizon h
     left join confirmations o on s._next_at is null and {{ same(key, 'o', 's') }}
     left join beginnings f on f._held_from = s._held_from and {{ same(key, 'f', 's') }}
     where s._living
     union all
     select
-        {{ prefixed(key, 'b') }},
+        {{- item_columns(columns, 'b._image') }},
         b._record_id || '-before' as _version_id,
         cast(null as timestamp(6)) as _valid_from,
         b._held_from as _valid_to,
         'unknown' as _started_by,
         case when b._living then 'update' when b._is_ttl then 'ttl' else 'delete' end as _ended_by,
         0 as _changes,
-        b._image
+        b._image as _item,
+        b._key_hash
     from beginnings b
     where b._image is not null
-),
-
-typed as (
-    select
-        {{- item_columns(columns, '_image') }},
-        _version_id, _valid_from, _valid_to, _started_by, _ended_by, _changes, _image as _item, _key_hash
-    from versions
-    where _valid_from is null or _valid_to is null or _valid_from < _valid_to
     union all
     select
         {{ prefixed(names, 'c') }},
@@ -333,8 +324,19 @@ select
     _key_hash,
     (select max(_batch) from {{ changes }}) as _through_batch,
     (select _taken_at from base) as _base_at
-from typed
+from versions
+where _valid_from is null or _valid_to is null or _valid_from < _valid_to
 {%- endmacro %}
+
+{#- The rows of a relation that a build has to look at. -#}
+{% macro told(relation, changes, current) -%}
+{%- if is_incremental() -%}
+(select * from {{ relation }} where {{ touched_items(changes, current) }})
+{%- else -%}
+{{ relation }}
+{%- endif -%}
+{%- endmacro %}
+
 
 
 {#- Which items have to be told anew: those with new records, and all of them once there is a newer export. -#}

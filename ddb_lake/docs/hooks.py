@@ -1,0 +1,30 @@
+"""What MkDocs calls while it builds the site: pages that are made from the code, and pages that stand elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from ddb_lake.docs.reference import PAGES
+
+HERE = Path(__file__).parent
+ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
+DECISIONS = HERE.parent / "decisions"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Take this folder for the sources: so links between pages work on the disk as they do in the site."""
+    config.docs_dir = str(HERE)
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the reference, the architecture and the decisions."""
+    for name, page in PAGES.items():
+        files.append(File.generated(config, name, content=page()))
+    elsewhere = {f"decisions/{path.name}": path for path in sorted(DECISIONS.glob("*.md"))}
+    for name, path in {"explanation/architecture.md": ARCHITECTURE, **elsewhere}.items():
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files
