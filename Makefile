@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test check format bench clean
+.PHONY: help setup setup-all demo dev test check format infra templates bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -49,7 +49,17 @@ format: setup  ## mend what ruff can
 	$(RUN) ruff check --fix --quiet ddb_lake ddb_lake_tests || true
 	$(RUN) ruff format ddb_lake ddb_lake_tests
 
-bench: setup  ## benchmarks against peers; SIZE=small for a quick pass
+infra: setup-all  ## synthesise every stack; cdk-nag, cfn-lint, checkov
+	rm -rf build/infra
+	$(RUN) python -m ddb_lake.infra check --out build/infra
+	$(UV) tool run --quiet --from 'checkov==3.3.30' checkov --framework cloudformation --skip-download --compact \
+	  --soft-fail -o json -d build/infra/agnostic > build/infra/checkov.json
+	$(RUN) python -m ddb_lake.infra checkov build/infra/checkov.json build/infra/agnostic
+
+templates: setup-all  ## plain CloudFormation templates and Lambda packages in dist/templates
+	$(RUN) python -m ddb_lake.infra templates --out dist/templates
+
+bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))
 
 clean:  ## remove what make made

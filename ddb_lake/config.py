@@ -25,12 +25,14 @@ from ddb_lake.core.windows import LONGEST_S, SHORTEST_S
 from ddb_lake.errors import ConfigError
 
 COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
+
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEAST_MEMORY_MB = 320  # below, DuckDB's buffers for reading JSON do not fit
 _MEMORY = re.compile(r"([1-9]\d*) ?(MB|GB)")
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
+_OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")
 
 
@@ -110,6 +112,16 @@ class CheckSettings(Settings):
     count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
     sample: int = Field(0, ge=0, description="Keys of each side that a check reads from the source; 0: it reads none.")
     read_rate: float = Field(100, ge=1, description="Read units a second that the check of a sample takes at most.")
+    freshness: str | None = Field(
+        None, description="Dagster's freshness policy of `current`: it changes at least so often; not for idle tables."
+    )
+
+    @field_validator("freshness")
+    @classmethod
+    def _valid_freshness(cls, text: str | None) -> str | None:
+        if text is not None and seconds(text) < 60:
+            raise ValueError("Dagster looks at freshness once a minute: 1m or more")
+        return text
 
 
 class AuroraSettings(Settings):
@@ -192,15 +204,38 @@ class TableSettings(Settings):
     schema_evolution: Literal["add_columns", "rescue", "fail"] = Field(
         "add_columns", description="New attributes: become columns, stay in `_rescued`, or fail the run."
     )
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="What does the work: DuckDB on this machine, or Spark (`spark`) on many."
+    )
     ttl_deletes: Literal["apply", "keep"] = Field(
         "apply", description="Items that Time to Live removed: delete the row, or keep it with `_expired_at`."
     )
     snapshot_margin: str = Field("5m", description="How long before an export's time change records still win over it.")
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
+    owners: tuple[str, ...] = Field((), description="Who owns the assets in Dagster: email addresses or `team:name`.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster, beside our own.")
+    mask: bool | tuple[str, ...] = Field(
+        False, description="Attributes whose values no sample in Dagster shows (`a.b` for members); true: of all."
+    )
     aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
     validation: ValidateSettings | None = Field(
         None, alias="validate", description="A JSON Schema for changes; offenders go to quarantine."
     )
+
+    @field_validator("owners")
+    @classmethod
+    def _valid_owners(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in owners:
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither an email address nor team:name")
+        return owners
+
+    def masks(self, path: Sequence[str]) -> bool:
+        """Whether the values of an attribute path are not to be shown: it, or a map that it is in, is masked."""
+        if isinstance(self.mask, bool):
+            return self.mask
+        masked = set(self.mask)
+        return any(".".join(path[: end + 1]) in masked for end in range(len(path)))
 
     @field_validator("name")
     @classmethod
@@ -282,6 +317,40 @@ class DbtSettings(Settings):
     exclude: str = Field("", description="Which models not, as dbt's --exclude says it.")
     vars: dict[str, Any] = Field(default_factory=dict, description="dbt's --vars.")
     schedule: str | None = Field(None, description="Cron expression (UTC) for building all models.")
+    column_lineage: bool = Field(True, description="Tell what each column is made of, which takes seconds a run.")
+
+
+class SparkSettings(Settings):
+    """The Spark that does the work of tables with `engine: spark`."""
+
+    master: str | None = Field(
+        None, description="Spark's master, `spark://host:7077` or `local[4]`; default: what spark-submit says, or local."
+    )
+    settings: dict[str, str] = Field(default_factory=dict, description="Spark's own settings (`spark.…`).")
+    memory: str = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")
+
+    @field_validator("memory")
+    @classmethod
+    def _valid_memory(cls, text: str) -> str:
+        return _checked_memory(text)
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return _bytes(self.memory)
+
+
+def _checked_memory(text: str) -> str:
+    match = _MEMORY.fullmatch(text)
+    if not match or (match[2] == "MB" and int(match[1]) < _LEAST_MEMORY_MB):
+        raise ValueError(f"{text!r} is no size such as 512MB or 4GB, of at least {_LEAST_MEMORY_MB}MB")
+    return text
+
+
+def _bytes(memory: str) -> int:
+    match = _MEMORY.fullmatch(memory)
+    assert match is not None, "checked when the settings were made"
+    return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]
 
 
 class LakeSettings(Settings):
@@ -293,22 +362,18 @@ class LakeSettings(Settings):
     memory: str = Field(
         "1GB", description="What DuckDB may take of memory, at least 320MB; a process takes about 500 MB more."
     )
+    spark: SparkSettings = Field(default_factory=lambda: SparkSettings())
     tables: tuple[TableSettings, ...] = ()
 
     @field_validator("memory")
     @classmethod
     def _valid_memory(cls, text: str) -> str:
-        match = _MEMORY.fullmatch(text)
-        if not match or (match[2] == "MB" and int(match[1]) < _LEAST_MEMORY_MB):
-            raise ValueError(f"{text!r} is no size such as 512MB or 4GB, of at least {_LEAST_MEMORY_MB}MB")
-        return text
+        return _checked_memory(text)
 
     @property
     def memory_bytes(self) -> int:
         """`memory` in bytes."""
-        match = _MEMORY.fullmatch(self.memory)
-        assert match is not None, "checked when the settings were made"
-        return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]
+        return _bytes(self.memory)
 
     @field_validator("tables")
     @classmethod
@@ -317,6 +382,10 @@ class LakeSettings(Settings):
         if len(set(names)) != len(names):
             raise ValueError("two tables have the same name (compared without case)")
         return tables
+
+    def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
+        """The same lake, with one engine for all tables: for one run."""
+        return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
 
     def stream_landing(self, table: TableSettings) -> str | None:
         """Where the records land that are read from the table's DynamoDB stream; None if they are not."""
@@ -341,7 +410,7 @@ class LakeSettings(Settings):
         raise ConfigError(f"table {name!r} is not configured; configured tables: {known}. Add it below `tables:`.")
 
 
-__all__ = ["DEFAULT_MARGIN_US", "LakeSettings", "TableSettings", "load_settings", "seconds"]
+__all__ = ["DEFAULT_FILES", "DEFAULT_MARGIN_US", "LakeSettings", "TableSettings", "load_settings", "seconds"]
 
 
 def seconds(text: str) -> int:

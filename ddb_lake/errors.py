@@ -9,7 +9,8 @@
     │   ├── DatabaseError       a database refuses a statement or a row; nothing of the file or step was applied
     │   └── CheckFailed         an invariant does not hold; nothing was committed
     ├── TransientError          trying again may help (network, throttling)
-    │   └── CommitConflict      another writer committed first; plan again from the new state
+    │   ├── CommitConflict      another writer committed first; plan again from the new state
+    │   └── UnreachableError    a service, or the disk, failed after all that was tried; later it may not
     └── CommitStateUnknown      the catalog did not say whether the commit landed; never clean up after it
 
 A message says what happened, where (table, object, offset), what was expected against what was found,
@@ -57,6 +58,10 @@ class TransientError(DdbLakeError):
 
 class CommitConflict(TransientError):
     """Another writer committed first: the plan is stale and must be made again."""
+
+
+class UnreachableError(TransientError):
+    """A service or the disk failed, after the attempts that its client makes: the stage is not tried again at once."""
 
 
 class CommitStateUnknown(DdbLakeError):

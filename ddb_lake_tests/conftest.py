@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from ddb_lake_tests.mariadb import MariaDb, running
+from ddb_lake_tests.trust.marks import LINE
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", LINE)
 
 
 @pytest.fixture(scope="session")

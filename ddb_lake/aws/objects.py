@@ -1,4 +1,8 @@
-"""Objects in S3 and in local folders, behind the same few calls: list, read, download, exists."""
+"""Objects in S3 and in local folders, behind the same few calls: list, fetch, read, download, exists.
+
+What S3 or the way there does wrong (failing, throttling, a connection that ends half-way through an object) is an
+`UnreachableError` after a few attempts: nothing that was read in part is ever given to a caller.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from botocore.exceptions import ClientError
+
+from ddb_lake.aws.failing import asked, is_gone, whole
 from ddb_lake.aws.session import client
-from ddb_lake.errors import UsageError
+from ddb_lake.errors import UnreachableError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,36 @@ class ObjectStore:
     def read(self, uri: str) -> bytes:
         """The bytes of an object."""
         if uri.startswith("s3://"):
-            bucket, key = split_s3(uri)
-            body: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            return body
+            return whole(uri, lambda: self._get(uri)["Body"].read())
         return local_path(uri).read_bytes()
+
+    def fetch(self, ref: ObjectRef) -> bytes:
+        """The bytes of an object, all of them, exactly as it was when listed.
+
+        Raises UnreachableError if it was rewritten or removed since, or if fewer bytes come than it has.
+        """
+        try:
+            data = self._fetched(ref)
+        except (FileNotFoundError, ClientError) as error:
+            if isinstance(error, ClientError) and not is_gone(error):
+                raise
+            raise UnreachableError(f"{ref.uri}: it was removed after it was listed") from error
+        if len(data) != ref.size_bytes:
+            raise UnreachableError(f"{ref.uri}: {len(data)} bytes came of {ref.size_bytes}: half an object is none")
+        return data
+
+    def _fetched(self, ref: ObjectRef) -> bytes:
+        if ref.uri.startswith("s3://"):
+            return whole(ref.uri, lambda: self._get(ref.uri, IfMatch=f'"{ref.version}"')["Body"].read())
+        path = local_path(ref.uri)
+        data = path.read_bytes()
+        if _file_ref(path).version != ref.version:
+            raise UnreachableError(f"{ref.uri}: it was rewritten after it was listed")
+        return data
+
+    def _get(self, uri: str, **conditions: str) -> Any:
+        bucket, key = split_s3(uri)
+        return self.s3.get_object(Bucket=bucket, Key=key, **conditions)
 
     def exists(self, uri: str) -> bool:
         """Whether there is an object of exactly this name."""
@@ -80,9 +113,12 @@ class ObjectStore:
         """The object as a local file: itself if it is one, else a copy at `target`."""
         if not uri.startswith("s3://"):
             return local_path(uri)
-        bucket, key = split_s3(uri)
-        with target.open("wb") as file:
-            shutil.copyfileobj(self.s3.get_object(Bucket=bucket, Key=key)["Body"], file, 1 << 20)
+
+        def copy() -> None:
+            with target.open("wb") as file:
+                shutil.copyfileobj(self._get(uri)["Body"], file, 1 << 20)
+
+        whole(uri, copy)
         return target
 
     def _list_s3(self, uri: str) -> Iterator[ObjectRef]:
@@ -106,17 +142,21 @@ class ObjectStore:
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig=settings
         )
-        for page in pages:
-            for found in page.get("Contents", ()):
-                modified_us = int(found["LastModified"].timestamp() * 1_000_000)
-                ref = ObjectRef(f"s3://{bucket}/{found['Key']}", found["ETag"].strip('"'), found["Size"], modified_us)
-                yield _Entry(found["Key"], ref)
+        with asked(f"s3://{bucket}/{prefix}"):
+            for page in pages:
+                yield from (_entry(bucket, found) for found in page.get("Contents", ()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     key: str
     ref: ObjectRef
+
+
+def _entry(bucket: str, found: dict[str, Any]) -> _Entry:
+    modified_us = int(found["LastModified"].timestamp() * 1_000_000)
+    ref = ObjectRef(f"s3://{bucket}/{found['Key']}", found["ETag"].strip('"'), found["Size"], modified_us)
+    return _Entry(found["Key"], ref)
 
 
 def local_path(uri: str) -> Path:

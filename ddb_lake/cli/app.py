@@ -43,6 +43,8 @@ COMMANDS = {
     "report": "ddb_lake.cli.report:report",
     "doctor": "ddb_lake.cli.doctor:doctor",
     "iam": "ddb_lake.cli.iam:iam",
+    "open": "ddb_lake.cli.open:open_",
+    "completion": "ddb_lake.cli.completion:completion",
 }
 """Name of each command, in the order of `--help`, and where it is defined."""
 
@@ -128,7 +130,8 @@ def _silence_stdout() -> None:
     cls=RootGroup,
     params=list(SHARED_OPTIONS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `ddb-lake demo`, or with `ddb-lake init` and `ddb-lake doctor`.",
+    epilog="Start with `ddb-lake demo`, or with `ddb-lake init` and `ddb-lake doctor`. Exit status: 0 done, 1 a check"
+    " failed or data is in doubt, 2 wrong use. NO_COLOR switches colours off.",
 )
 @click.version_option(package_name="ddb-lake", prog_name="ddb-lake")
 def cli() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ddb_lake.cli.completing import table_names
 from ddb_lake.cli.invocation import Invocation
 
 
@@ -74,5 +75,7 @@ def command(name: str, about: str, *examples: str) -> Callable[[Callable[..., An
     return click.command(name, cls=LakeCommand, short_help=about, examples=examples)
 
 
-table_argument = click.argument("table", metavar="TABLE")
+table_argument = click.argument("table", metavar="TABLE", shell_complete=table_names)
+optional_table_argument = click.argument("table", required=False, metavar="[TABLE]", shell_complete=table_names)
+tables_argument = click.argument("tables", nargs=-1, metavar="[TABLE]...", shell_complete=table_names)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -11,6 +11,7 @@ from pathlib import PurePath
 import click
 
 from ddb_lake.cli.colour import styled
+from ddb_lake.core.machine import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
 WRONG_USE_STATUS = 2
@@ -53,6 +54,8 @@ def report(error: BaseException, debug: bool, where: str = "") -> None:
 def _message(error: BaseException) -> str:
     if isinstance(error, CommitStateUnknown):
         return f"{error} Look at `ddb-lake status` before running it again."
+    if is_disk_full(error) and not isinstance(error, DdbLakeError):
+        return f"{_first_line(error)}; {DISK_FULL}." if isinstance(error, OSError) else f"{DISK_FULL}."
     if isinstance(error, TransientError):
         return f"{error} Run the command again: nothing is applied twice."
     if isinstance(error, DdbLakeError):

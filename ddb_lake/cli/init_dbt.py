@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ddb_lake.cli.command import command
+from ddb_lake.cli.command import command, tables_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 
 
@@ -16,7 +16,7 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
     "ddb-lake init-dbt orders",
     "ddb-lake init-dbt --project analytics/dbt",
 )
-@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@tables_argument
 @click.option(
     "--project",
     type=click.Path(file_okay=False, path_type=Path),

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 @table_argument
 @click.argument("uri", required=False, metavar="[URI]")
 @click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
+@click.option("--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items.")
 @json_option
 @pass_invocation
-def load(invocation: Invocation, table: str, uri: str | None, export_uri: str | None, as_json: bool) -> None:
+def load(
+    invocation: Invocation, table: str, uri: str | None, export_uri: str | None, recreated: bool, as_json: bool
+) -> None:
     """Load a finished export of TABLE, full or incremental.
 
     The export is named by its manifest-summary.json, or by a folder with exactly one below it. Loading it twice
@@ -40,7 +43,7 @@ def load(invocation: Invocation, table: str, uri: str | None, export_uri: str | 
     from ddb_lake.stages.load import load_export
 
     with invocation.lake(table) as lake:
-        result = load_export(lake, table, uri or export_uri or "")
+        result = load_export(lake, table, uri or export_uri or "", recreated)
     report_load(result, as_json)
 
 

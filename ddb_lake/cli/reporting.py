@@ -37,8 +37,10 @@ class Reporter:
             return
         drawn = self._drawn or self._draw()
         if what not in self._tasks:
-            self._tasks[what] = drawn.add_task(what, total=total)
-        drawn.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = drawn.add_task(what, total=total, rate="")
+        task = self._tasks[what]
+        drawn.update(task, completed=done, total=total)
+        drawn.update(task, rate=rate_text(drawn.tasks[drawn.task_ids.index(task)].speed))
 
     def warn(self, message: str) -> None:
         """Say something that the user should know and that is no error."""
@@ -50,12 +52,28 @@ class Reporter:
 
     def _draw(self) -> Progress:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        rate = TextColumn("{task.fields[rate]}")
+        left = TimeRemainingColumn(elapsed_when_finished=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn(), left)
         self._drawn = Progress(*columns, console=Console(stderr=True), transient=True)
         self._drawn.start()
         return self._drawn
+
+
+def rate_text(per_second: float | None) -> str:
+    """A speed as people read it: by the second, or by the minute where that would be less than one."""
+    if not per_second:
+        return ""
+    return f"{per_second:,.0f}/s" if per_second >= 1 else f"{per_second * 60:,.0f}/min"
 
 
 def warn(message: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.command import command, json_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.moments import moment_text
 from ddb_lake.cli.output import write_document
@@ -15,26 +15,63 @@ from ddb_lake.cli.quantities import size_text, span_text
 from ddb_lake.cli.tables import show, show_facts
 
 if TYPE_CHECKING:
+    from ddb_lake.stages.lake import Lake
     from ddb_lake.stages.status import TableStatus
 
 
 @command(
-    "status", "Show what the lake holds and how far behind it is.", "ddb-lake status", "ddb-lake status orders --json"
+    "status",
+    "Show what the lake holds and how far behind it is.",
+    "ddb-lake status",
+    "ddb-lake status orders --json",
+    "ddb-lake status --watch 5",
 )
-@click.argument("table", required=False, metavar="[TABLE]")
+@optional_table_argument
+@click.option(
+    "--watch",
+    "every_s",
+    type=click.FloatRange(min=0.5),
+    is_flag=False,
+    flag_value=5.0,
+    metavar="[SECONDS]",
+    help="Show it again and again until Ctrl-C; every 5 seconds if no number is given.",
+)
 @json_option
 @pass_invocation
-def status(invocation: Invocation, table: str | None, as_json: bool) -> None:
+def status(invocation: Invocation, table: str | None, every_s: float | None, as_json: bool) -> None:
     """Show rows, lag, watermark, files, bytes, exports and quarantine of TABLE, or of all tables.
 
     With --json: an object for TABLE; for all tables {"tables": [...]}.
     """
-    from ddb_lake.stages.status import table_status
-
+    if every_s is not None and as_json:
+        raise click.UsageError("--watch and --json exclude each other")
     named = [table] if table else []
     with invocation.lake(*named) as lake:
         names = named or [known.name for known in lake.settings.tables]
-        found = [table_status(lake, name) for name in names]
+        if every_s is None:
+            _show(lake, names, table, as_json)
+        else:
+            _watch(lake, names, table, every_s)
+
+
+def _watch(lake: Lake, names: list[str], table: str | None, every_s: float) -> None:
+    """Show the status over and over, at the top of a terminal, until Ctrl-C."""
+    import time
+
+    try:
+        while True:
+            click.clear()  # nothing where there is no terminal
+            click.echo(f"{lake.now():%Y-%m-%d %H:%M:%S} UTC, every {every_s:g} s; Ctrl-C ends it\n")
+            _show(lake, names, table, as_json=False)
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        click.echo()
+
+
+def _show(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:
+    from ddb_lake.stages.status import table_status
+
+    found = [table_status(lake, name) for name in names]
     if as_json:
         documents = [status_document(one) for one in found]
         write_document(documents[0] if table else {"tables": documents})

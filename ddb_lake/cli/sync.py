@@ -10,7 +10,7 @@ import click
 
 from ddb_lake.cli.apply import applied_lines, remark_apply
 from ddb_lake.cli.aurora import replicated_text
-from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.command import command, json_option, tables_argument
 from ddb_lake.cli.compact import compacted_text
 from ddb_lake.cli.failures import explain, report, status
 from ddb_lake.cli.invocation import Invocation, pass_invocation
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
-@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@tables_argument
 @click.option("--dry-run", is_flag=True, help="Say what is due, and do nothing.")
 @json_option
 @pass_invocation

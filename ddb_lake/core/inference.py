@@ -126,6 +126,15 @@ class Inference:
                 stats.set_numbers.observe(number)
         stats.counts[tag] = stats.counts.get(tag, 0) + count
 
+    def merge(self, other: Inference) -> None:
+        """Take all that `other` has seen in: the same as if its items had come here."""
+        for path, theirs in other.paths.items():
+            stats = self.paths.setdefault(path, PathStats())
+            for tag, count in theirs.counts.items():
+                stats.counts[tag] = stats.counts.get(tag, 0) + count
+            stats.numbers.merge(theirs.numbers)
+            stats.set_numbers.merge(theirs.set_numbers)
+
     def observe_column(self, column: Column, count: int) -> None:
         """Take in that an existing column holds `count` values."""
         stats = self.paths.setdefault(column.path, PathStats())

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from ddb_lake.docs.reference import PAGES
 
 HERE = Path(__file__).parent
 ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
 DECISIONS = HERE.parent / "decisions"
+
+_FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="((?:https?:)?//[^"]+)"')
+_log = logging.getLogger("mkdocs.hooks")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -28,3 +34,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, path in {"explanation/architecture.md": ARCHITECTURE, **elsewhere}.items():
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001  # MkDocs's signature
+    """Warn of what a browser would fetch from elsewhere to show a page."""
+    for address in _FETCHED.findall(output):
+        _log.warning("%s fetches %s", page.file.src_uri, address)
+    return output

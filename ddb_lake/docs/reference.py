@@ -15,26 +15,23 @@ from ddb_lake import errors as tree
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, status
-from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings
+from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings, TableSettings
 from ddb_lake.docs.tables import command_section, option_row, prose, settings_sections, table
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake.orchestration.component import DynamoDBLakeComponent
 from ddb_lake.reading import LakeTable, OpenLake
 from ddb_lake.reading import open as open_lake
 
-EVERYTHING: dict[str, Any] = {
-    "warehouse": "lake",
-    "tables": [
-        {
-            "name": "orders",
-            "key": ["customer", "order_id"],
-            "export": {"bucket": "exports", "schedule": "0 3 * * 0"},
-            "changes": {"uri": "s3://landing/orders/", "streams": True, "incremental_exports": {}},
-            "checks": {"sample": 100},
-            "aurora": {"host": "db", "database": "shop", "user": "lake", "password_env": "PASSWORD"},
-        }
-    ],
-}
+EVERYTHING = TableSettings.model_validate(
+    {
+        "name": "orders",
+        "key": ["customer", "order_id"],
+        "export": {"bucket": "exports", "schedule": "0 3 * * 0"},
+        "changes": {"uri": "s3://landing/orders/", "streams": True, "incremental_exports": {}},
+        "checks": {"sample": 100},
+        "aurora": {"host": "db", "database": "shop", "user": "lake", "password_env": "PASSWORD"},
+    }
+)
 """A table with everything that brings assets and checks."""
 
 
@@ -80,7 +77,7 @@ def command_line() -> str:
 @cache
 def definitions() -> dg.Definitions:
     """What Dagster is told of a table with everything."""
-    return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(EVERYTHING))
+    return dg.build_defs_for_component(DynamoDBLakeComponent(warehouse="lake", tables=(EVERYTHING,)))
 
 
 def assets() -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import duckdb
 
 from ddb_lake.core.attributes import canonical_number
+from ddb_lake.core.machine import DISK_FULL, is_disk_full
 from ddb_lake.engine.sql import literal
-from ddb_lake.errors import UndecodableError
+from ddb_lake.errors import UndecodableError, UnreachableError
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
@@ -34,7 +35,8 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
 
     `memory`: what DuckDB may take; what does not fit is spilled to the work folder.
 
-    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files.
+    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. Files that DuckDB cannot read or
+    write leave the block as UnreachableError.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
@@ -50,6 +52,8 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
             if s3:
                 use_s3(con, s3)
             yield Session(con, Path(folder))
+        except duckdb.IOException as error:  # names files, never values; HTTPException is one
+            raise UnreachableError(_said(error)) from error
         finally:
             con.close()
 
@@ -70,6 +74,11 @@ class Session:
         """The first column of the first row of a query."""
         row = self.con.execute(sql, parameters or []).fetchone()
         return row[0] if row else None
+
+
+def _said(error: duckdb.IOException) -> str:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"{first}; {DISK_FULL}" if is_disk_full(error) else first
 
 
 def _has_icu(con: Any) -> bool:

@@ -6,7 +6,7 @@ know what all rows need; if that changes the schema, the rows are projected agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import orjson
@@ -26,17 +26,26 @@ MAX_PASSES = 12
 Project: TypeAlias = Callable[[Projection], str]
 """Carries a projection out; gives the relation (with the columns and `_rescued`) that holds its rows."""
 
+Carry: TypeAlias = Callable[[TableSchema, set[Path]], Callable[[], Inference]]
+"""Projects all rows onto a schema, wherever they are (the paths: where NULLs are expected); what it gives tells, if
+asked, what the columns did not hold (`leftovers`)."""
+
 
 def guess(items: Iterable[Item], known: TableSchema, options: SchemaOptions) -> tuple[TableSchema, set[Path]]:
     """A first schema from some items and the columns already known, and the paths of the items' NULLs."""
-    inference = Inference(options)
-    for column in known.columns:
-        inference.observe_column(column, 0)
-        for length in range(1, len(column.path)):
-            inference.observe_maps(column.path[:length], 0)
+    seen = Inference(options)
     for item in items:
-        inference.observe(item)
-    return inference.schema(known.key), _null_paths(inference)
+        seen.observe(item)
+    return guess_seen(seen, known)
+
+
+def guess_seen(seen: Inference, known: TableSchema) -> tuple[TableSchema, set[Path]]:
+    """`guess` from what was seen of some items; `seen` takes the known columns in."""
+    for column in known.columns:
+        seen.observe_column(column, 0)
+        for length in range(1, len(column.path)):
+            seen.observe_maps(column.path[:length], 0)
+    return seen.schema(known.key), _null_paths(seen)
 
 
 def fit(
@@ -48,20 +57,24 @@ def fit(
     member: str | None = None,
 ) -> tuple[TableSchema, str]:
     """The schema that fits all rows, and the relation that `project` made of them with it."""
+    carrying = _Here(session, options, project, member)
+    schema = fitted(first, nulls, carrying)
+    return schema, carrying.relation
+
+
+def fitted(first: TableSchema, nulls: set[Path], carry: Carry) -> TableSchema:
+    """The schema that fits all rows; `carry` projected them onto it last."""
     schema = first
     for _ in range(MAX_PASSES):
-        projection = Projection(schema, nulls, member)
-        projection.register(session.con)
-        relation = project(projection)
-        left = leftovers(session, relation, schema, options)
+        left = carry(schema, nulls)()
         if not decisive(left):
-            return schema, relation
+            return schema
         nulls = nulls | _null_paths(left)
         wanted = left.schema(schema.key)
         if wanted == schema:
-            return schema, relation
+            return schema
         schema = wanted
-    return schema, relation
+    return schema
 
 
 def extend(
@@ -76,14 +89,19 @@ def extend(
 
     Raises CheckFailed, naming the attributes, if the policy is `fail` and there are new ones.
     """
+    carrying = _Here(session, options, project, member)
+    schema = extended(schema, policy, carrying)
+    return schema, carrying.relation
+
+
+def extended(schema: TableSchema, policy: Policy, carry: Carry) -> TableSchema:
+    """As `extend`; `carry` projected the rows onto the schema last."""
     nulls: set[Path] = set()
     for _ in range(MAX_PASSES):
-        projection = Projection(schema, nulls, member)
-        projection.register(session.con)
-        relation = project(projection)
+        leftover = carry(schema, nulls)
         if policy == "rescue":
             break
-        left = leftovers(session, relation, schema, options)
+        left = leftover()
         wider = evolve(schema, left.schema(schema.key)) if decisive(left) else schema
         if wider == schema:
             break
@@ -95,11 +113,33 @@ def extend(
                 " Allow them with `schema_evolution: add_columns` or `rescue`"
             )
         schema, nulls = wider, nulls | _null_paths(left)
-    return schema, relation
+    return schema
+
+
+class _Here:
+    """Carries projections out in one session. `relation`: the rows of the last one."""
+
+    def __init__(self, session: Session, options: SchemaOptions, project: Project, member: str | None) -> None:
+        self._session, self._options, self._project, self._member = session, options, project, member
+        self.relation = ""
+
+    def __call__(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+        projection = Projection(schema, nulls, self._member)
+        projection.register(self._session.con)
+        self.relation = self._project(projection)
+        return lambda: leftovers(self._session, self.relation, schema, self._options)
 
 
 def leftovers(session: Session, relation: str, schema: TableSchema, options: SchemaOptions) -> Inference:
     """What the columns of `relation` do not hold, and how many values they and the maps above them do."""
+    inference = rescued_values(session, relation, schema, options)
+    if decisive(inference):
+        observe_held(inference, schema, held_values(session, relation, schema))
+    return inference
+
+
+def rescued_values(session: Session, relation: str, schema: TableSchema, options: SchemaOptions) -> Inference:
+    """What the columns of `relation` do not hold. Those of parts of the rows can be merged."""
     inference = Inference(options)
     if session.value(f"SELECT count(_rescued) FROM {relation}") == 0:
         return inference
@@ -112,8 +152,6 @@ def leftovers(session: Session, relation: str, schema: TableSchema, options: Sch
         for count, text, *held in rows:
             counted = {path for path, has in zip(maps, held, strict=True) if has}
             inference.observe_rescued(orjson.loads(text), count, counted, columns)
-    if decisive(inference):
-        _observe_columns(session, relation, schema, inference)
     return inference
 
 
@@ -135,15 +173,16 @@ def _null_paths(inference: Inference) -> set[Path]:
     return {path for path, stats in inference.paths.items() if "NULL" in stats.counts}
 
 
-def _observe_columns(session: Session, relation: str, schema: TableSchema, into: Inference) -> None:
-    """Add how many values each column holds, and how many rows have columns of each flattened map."""
-    maps = _maps(schema)
+def held_values(session: Session, relation: str, schema: TableSchema) -> list[int]:
+    """How many values each column holds, then how many rows have columns of each flattened map."""
     counts = [f"count({identifier(c.name)})" for c in schema.columns]
-    rows = [f"count(*) FILTER (WHERE {condition})" for condition in maps.values()]
-    if not counts:
-        return
-    found = session.rows(f"SELECT {', '.join([*counts, *rows])} FROM {relation}")[0]
-    for column, count in zip(schema.columns, found, strict=False):
+    rows = [f"count(*) FILTER (WHERE {condition})" for condition in _maps(schema).values()]
+    return list(session.rows(f"SELECT {', '.join([*counts, *rows])} FROM {relation}")[0]) if counts else []
+
+
+def observe_held(into: Inference, schema: TableSchema, held: Sequence[int]) -> None:
+    """Take in what `held_values` counted."""
+    for column, count in zip(schema.columns, held, strict=False):
         into.observe_column(column, count)
-    for path, count in zip(maps, found[len(counts) :], strict=True):
+    for path, count in zip(_maps(schema), held[len(schema.columns) :], strict=True):
         into.observe_maps(path, count)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from ddb_lake.errors import CheckFailed
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.arrivals import landed_in, roots
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
@@ -72,7 +73,8 @@ class Applying:
         self._current = assets.key("current")
         self._selected = context.selected_asset_keys
         self._checks = {check.name for check in context.selected_asset_check_keys if check.asset_key == self._current}
-        self._before = self._last_columns() if SCHEMA in self._checks else None
+        told = SCHEMA in self._checks or self._current in self._selected
+        self._before = self._last_columns() if told else None
 
     def run(self, config: ApplyConfig) -> Iterator[Event]:
         """Do what is selected. A failed check is told, and then raised: nothing was committed."""
@@ -90,6 +92,7 @@ class Applying:
             raise
         if self._current in self._selected:
             metadata = current_metadata(self._lake, self._name, result)
+            metadata |= self._schema_changes(metadata.get("dagster/column_schema"))
             yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
         if UNIQUE_KEYS in self._checks:
             yield self._unique(result)
@@ -142,7 +145,8 @@ class Applying:
             passed=passed,
             severity=severity,
             description=said,
-            metadata={label.replace("_", " "): value for label, value in figures.items()},
+            metadata={label.replace("_", " "): value for label, value in figures.items()}
+            | advised(name, self._assets.table, passed),
         )
 
     def _unique(self, result: CurrentResult | None) -> dg.AssetCheckResult:
@@ -162,6 +166,11 @@ class Applying:
         drift = _drift(self._before, now)
         said = f"{len(now)} columns; since the last materialization: {'; '.join(drift) or 'no difference'}."
         return self._check(SCHEMA, not drift, said, columns=len(now), rescued_share=share)
+
+    def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
+        """What became of the columns since the last materialization, if anything."""
+        drift = _drift(self._before, column_types(now)) if self._before is not None and now is not None else []
+        return {"schema changes": "; ".join(drift)} if drift else {}
 
     def _last_columns(self) -> dict[str, str] | None:
         event = self._context.instance.get_latest_materialization_event(self._current)

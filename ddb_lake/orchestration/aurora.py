@@ -8,6 +8,7 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.errors import TransientError
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.aurora import ReplicateResult, replicate
@@ -66,7 +67,7 @@ def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.A
         passed=passed,
         severity=severity,
         description=said,
-        metadata=figures,
+        metadata=figures | advised(spec.name, table, passed),
     )
 
 

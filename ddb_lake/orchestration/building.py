@@ -10,6 +10,7 @@ from ddb_lake.orchestration.applying import ApplyConfig, current_checks
 from ddb_lake.orchestration.aurora import ReplicateConfig, aurora_checks
 from ddb_lake.orchestration.checks import lake_checks
 from ddb_lake.orchestration.compacting import compact_job
+from ddb_lake.orchestration.freshness import freshness_asset
 from ddb_lake.orchestration.increments import IncrementsConfig
 from ddb_lake.orchestration.loading import LoadConfig, snapshot_checks
 from ddb_lake.orchestration.outcomes import RETRIES, failures
@@ -59,6 +60,7 @@ def lake_definitions(
         *stream_checks(lake, tables, open_lake),
         *trust_checks(lake, tables, open_lake),
     ]
+    overview = freshness_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
     if sync := _sync_job(lake, tables):
@@ -66,13 +68,13 @@ def lake_definitions(
     if streams := streams_job(lake, tables):
         jobs.append(streams)
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, overview],
         asset_checks=[checks, *others],
         jobs=jobs,
         sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
         schedules=[
             *export_schedules(lake, tables.values()),
-            checks_schedule(lake, checks, *others),
+            checks_schedule(lake, overview, checks, *others),
             compaction_schedule(lake, compact),
         ],
     )

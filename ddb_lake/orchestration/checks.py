@@ -5,13 +5,15 @@ They run with every run of a table and on a schedule of their own, so that they 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
-from ddb_lake.orchestration.arrivals import Scope, landed, roots, unapplied
+from ddb_lake.orchestration.advice import advised
+from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
 from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.increments import covered_until_s, wanted_increments
@@ -22,6 +24,8 @@ from ddb_lake.stages.status import table_status
 UP_TO_DATE = "up_to_date"
 SOURCE_ROWS = "rows_match_source"
 QUARANTINE = "quarantine_empty"
+SHOWN = 10
+"""Objects or reasons that an evaluation lists."""
 
 _DESCRIPTIONS = {
     UP_TO_DATE: "No object that landed longer ago than `max_lag` waits, and all of the changelog is in `current`.",
@@ -86,7 +90,7 @@ def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec, scope: 
         passed=passed,
         severity=severity,
         description=said,
-        metadata=figures,
+        metadata=figures | advised(spec.name, table, passed),
     )
 
 
@@ -110,11 +114,30 @@ def up_to_date(lake: Lake, table: TableSettings, scope: Scope) -> tuple[bool, st
         passed, said = False, f"{said} {behind}"
     if pending:
         said += f" {pending} commits of the changelog are not in current: materialize it."
-    return (
-        passed,
-        said,
-        {"lag seconds": round(age_s, 3), "objects waiting": len(waiting.refs), "pending batches": pending},
-    )
+    figures: dict[str, Any] = {
+        "lag seconds": round(age_s, 3),
+        "objects waiting": len(waiting.refs),
+        "pending batches": pending,
+    }
+    if waiting.refs:
+        figures["first objects waiting"] = dg.TableMetadataValue(_waiting_rows(waiting), _WAITING_SCHEMA)
+    return passed, said, figures
+
+
+_WAITING_SCHEMA = dg.TableSchema([dg.TableColumn("landed"), dg.TableColumn("bytes", "int"), dg.TableColumn("object")])
+
+
+def _waiting_rows(waiting: Arrivals) -> list[dg.TableRecord]:
+    """The objects that have waited longest."""
+    first = sorted(waiting.refs, key=lambda ref: ref.modified_us)[:SHOWN]
+    return [
+        dg.TableRecord({"landed": moment(ref.modified_us), "bytes": ref.size_bytes, "object": ref.uri}) for ref in first
+    ]
+
+
+def moment(time_us: int) -> str:
+    """An instant as the UI's tables have it: UTC, to the second."""
+    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _windows_behind(lake: Lake, table: TableSettings) -> str | None:
@@ -154,7 +177,16 @@ def quarantine_empty(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[
         return True, "Everything that landed could be read.", {"quarantined": 0}
     reasons = "; ".join(f"{group.count} × {group.reason}" for group in groups[:5])
     said = f"{count} entries: {reasons}. See `ddb-lake quarantine show {table.name}`."
-    return False, said, {"quarantined": count}
+    rows = [
+        dg.TableRecord({"entries": g.count, "first": moment(g.first_us), "last": moment(g.last_us), "reason": g.reason})
+        for g in groups[:SHOWN]
+    ]
+    return False, said, {"quarantined": count, "reasons": dg.TableMetadataValue(rows, _REASON_SCHEMA)}
+
+
+_REASON_SCHEMA = dg.TableSchema(
+    [dg.TableColumn("entries", "int"), dg.TableColumn("first"), dg.TableColumn("last"), dg.TableColumn("reason")]
+)
 
 
 def _span(span_s: float) -> str:

@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddb_lake.errors import UsageError
+from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
+from ddb_lake.orchestration.serving import serve_ui
 from ddb_lake.sandbox import ExportOptions, Sandbox
 from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.lake import open_lake
@@ -31,8 +29,6 @@ MODELS = Path("dbt_project")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
-_DAGSTERS_OWN = "ignore:Function `dev_command`,ignore:Parameter `execution_type`"
-"""Notices about Dagster's own code, which nobody here can act on."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         home = DemoHome(options.folder)
         with living(home, writing=not options.quiet_table):
             return _dagster(home, options.port)
-    except UsageError as error:
+    except (UsageError, TerminalError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
 
@@ -104,19 +100,8 @@ def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
 
 def _dagster(home: DemoHome, port: int) -> int:
     """Dagster's webserver and daemon, until they end or we are told to."""
-    if importlib.util.find_spec("dagster_webserver") is None:
-        raise UsageError("Dagster's UI is not installed here: pip install dagster-webserver")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit deafness
-    command = [sys.executable, "-m", "dagster", "dev", "--port", str(port)]
-    command += ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-f", str(home.write_definitions())]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": _DAGSTERS_OWN})
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # Dagster was interrupted from the keyboard as well
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    code = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-f", str(home.write_definitions())]
+    return serve_ui(code, port, {}, ready=lambda url: print(f"Dagster's UI: {url}", file=sys.stderr))
 
 
 if __name__ == "__main__":

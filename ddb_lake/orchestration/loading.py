@@ -9,6 +9,7 @@ import dagster as dg
 
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.metadata import snapshot_metadata
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
@@ -23,6 +24,8 @@ class LoadConfig(dg.Config):
     """Which export to load; without `uri`, every finished one that is not loaded, the oldest first."""
 
     uri: str | None = None
+    recreated: bool = False
+    """The source was deleted and created again: the export replaces the items of the old table."""
 
 
 def snapshot_checks(assets: TableAssets) -> list[dg.AssetCheckSpec]:
@@ -53,11 +56,17 @@ def load_snapshot(
     result = None
     try:
         for uri in [config.uri] if config.uri else _due(lake, assets):
-            result = load_export(lake, name, uri)
+            result = load_export(lake, name, uri, config.recreated)
     except (CheckFailed, ExportError) as error:
         broken = UNIQUE_KEYS if isinstance(error, CheckFailed) else MATCHES_MANIFEST
         if broken in wanted:
-            yield dg.AssetCheckResult(asset_key=key, check_name=broken, passed=False, description=str(error))
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=broken,
+                passed=False,
+                description=str(error),
+                metadata=advised(broken, assets.table, passed=False),
+            )
         raise
     if key in context.selected_asset_keys:
         yield dg.MaterializeResult(asset_key=key, metadata=_metadata(lake, assets, result))

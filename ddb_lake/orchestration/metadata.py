@@ -11,9 +11,12 @@ from typing import Any
 import dagster as dg
 from pyiceberg.table import Table
 
-from ddb_lake.engine.sql import identifier
+from ddb_lake.config import TableSettings
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
 from ddb_lake.lake.schemas import duckdb_type
+from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.apply import ApplyResult
 from ddb_lake.stages.current import CurrentResult
 from ddb_lake.stages.ingest import IngestResult
@@ -27,6 +30,8 @@ PREVIEW_CHARACTERS = 32
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HIDDEN = ("_key_hash", "_rescued")
+_EVENTS = {"INSERT": "inserted", "MODIFY": "modified", "REMOVE": "deleted"}
+MASKED = "•••"
 
 
 def place(lake: Lake, name: str, table: Table) -> dict[str, Any]:
@@ -67,8 +72,11 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
     }
     if result.other_tables:
         metadata["records of tables not configured"] = dg.MetadataValue.json(result.other_tables)
-    if found.by_event:
-        metadata["by event"] = dg.MetadataValue.json(found.by_event)
+    for event, label in _EVENTS.items():
+        metadata[label] = found.by_event.get(event, 0)
+    current = result.current.get(table)
+    if current is not None:
+        metadata["late"] = current.late
     changes = lake.changes(table)
     if changes is not None:
         metadata |= place(lake, f"{table}_changes", changes)
@@ -90,8 +98,10 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
     metadata: dict[str, Any] = {
         "dagster/row_count": found.rows,
         "tombstones": found.tombstones,
+        "columns": found.columns,
         "files": found.files,
         "delete files": found.delete_files,
+        "retired rows": found.deleted_rows,
         "delete share": _share(found.deleted_rows, found.rows + found.deleted_rows),
         "bytes": found.bytes,
         "pending batches": found.pending_batches,
@@ -114,7 +124,7 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
         metadata |= place(lake, name, table)
         metadata["snapshot"] = str(found.snapshot_id)  # as a number it would lose digits in the browser
         metadata["rescued share"] = rescued_share(table)
-        metadata["preview"] = dg.MetadataValue.md(preview(lake, table))
+        metadata["preview"] = dg.MetadataValue.md(preview(lake, lake.table(name), table))
     return metadata
 
 
@@ -155,11 +165,12 @@ class _Cells:
     left_out: int
 
 
-def preview(lake: Lake, table: Table) -> str:
-    """A Markdown table of a few living rows."""
+def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
+    """A Markdown table of a few living rows. Values of masked attributes are not read to be shown."""
     live = live_files(table)
     cells = _shown(table)
-    names = ", ".join(identifier(name) for name in cells.columns)
+    masked = masked_columns(settings, CurrentState.from_properties(table.properties).schema)
+    names = ", ".join(_selected(name, name in masked) for name in cells.columns)
     with lake.session() as session:
         rows = [
             row
@@ -168,6 +179,16 @@ def preview(lake: Lake, table: Table) -> str:
         ]
     text = markdown_table(cells.columns, rows[:PREVIEW_ROWS])
     return f"{text}\n\nand {cells.left_out} more columns" if cells.left_out else text
+
+
+def masked_columns(settings: TableSettings, schema: TableSchema) -> set[str]:
+    """The columns whose values no sample shows."""
+    return {column.name for column in schema.columns if settings.masks(column.path)}
+
+
+def _selected(column: str, masked: bool) -> str:
+    name = identifier(column)
+    return f"CASE WHEN {name} IS NOT NULL THEN {literal(MASKED)} END AS {name}" if masked else name
 
 
 def _some_files(table: Table, live: LiveFiles) -> Iterator[str]:
@@ -185,22 +206,24 @@ def _shown(table: Table) -> _Cells:
     return _Cells(tuple(shown), len(names) - len(shown))
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; long values are cut."""
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: int | None = PREVIEW_CHARACTERS
+) -> str:
+    """A Markdown table; values longer than `cut` characters are cut."""
     lines = [_line(columns), _line(["---"] * len(columns))]
-    return "\n".join([*lines, *(_line([_cell(value) for value in row]) for row in rows)])
+    return "\n".join([*lines, *(_line([_cell(value, cut) for value in row]) for row in rows)])
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, cut: int | None) -> str:
     if value is None:
         return ""
     text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
     text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
-    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
+    return text if cut is None or len(text) <= cut else text[: cut - 1] + "…"
 
 
 def _share(part: int, whole: int) -> float:

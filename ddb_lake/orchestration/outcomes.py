@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from ddb_lake.core.machine import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -50,6 +51,8 @@ def is_unreachable(error: BaseException) -> bool:
 
 def said_of(error: BaseException) -> str:
     """An error's message in one line; its type alone where the message may quote an item's values."""
+    if is_disk_full(error) and not isinstance(error, DdbLakeError):
+        return DISK_FULL
     speaks = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SPEAKING)
     said = " ".join(str(error).split()) if speaks else ""
     return said or f"unexpected {type(error).__name__}"

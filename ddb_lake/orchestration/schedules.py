@@ -36,14 +36,16 @@ def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.Sc
         )
 
 
-def checks_schedule(lake: str, *checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
-    """Evaluates the checks that must go red when no run comes."""
+def checks_schedule(
+    lake: str, overview: dg.AssetsDefinition, *checks: dg.AssetChecksDefinition
+) -> dg.ScheduleDefinition:
+    """Evaluates the checks that must go red when no run comes, and brings the overview up to date."""
     name = f"{lake}_checks"
     return dg.ScheduleDefinition(
         name=name,
         job=dg.define_asset_job(
             f"{name}_job",
-            selection=dg.AssetSelection.checks(*checks),
+            selection=dg.AssetSelection.checks(*checks) | dg.AssetSelection.assets(overview.key),
             executor_def=dg.in_process_executor,
             tags={LAKE_TAG: lake},
         ),

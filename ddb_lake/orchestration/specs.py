@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 import dagster as dg
 
-from ddb_lake.config import TableSettings
+from ddb_lake.config import TableSettings, seconds
 
 Stage: TypeAlias = Literal["dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "aurora"]
 
@@ -120,11 +120,20 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
         description=_DESCRIPTIONS[stage].format(source=table.source_name, table=table.name),
         group_name=stage,
         kinds=_KINDS[stage],
-        tags={"ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
+        owners=list(table.owners),
+        tags={**table.tags, "ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
         metadata=dict(_metadata(asset, namespace)),
         partitions_def=ARRIVAL_HOURS if stage == "changes" else None,
         skippable=stage in ("changes", "current"),
+        freshness_policy=_freshness(table) if stage == "current" else None,
     )
+
+
+def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:
+    """Dagster looks at materializations alone: an idle table has none, so that it must be asked for."""
+    if table.checks.freshness is None:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=seconds(table.checks.freshness)))
 
 
 def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:

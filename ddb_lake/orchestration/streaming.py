@@ -8,6 +8,7 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.shards import RETENTION_US
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.requests import LAKE_TAG, streams_job_name
 from ddb_lake.orchestration.specs import TableAssets
@@ -99,7 +100,7 @@ def _evaluate(lake: Lake, table: TableSettings, key: dg.AssetKey) -> dg.AssetChe
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR,
         description=said,
-        metadata=figures,
+        metadata=figures | advised(STREAM_COMPLETE, table, passed),
     )
 
 

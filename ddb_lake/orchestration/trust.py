@@ -10,6 +10,7 @@ import dagster as dg
 from ddb_lake.config import TableSettings
 from ddb_lake.core.gaps import Gap
 from ddb_lake.errors import TerminalError, TransientError, UsageError
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.gaps import open_gaps
@@ -76,7 +77,7 @@ def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.A
         passed=passed,
         severity=severity,
         description=said,
-        metadata=figures,
+        metadata=figures | advised(spec.name, table, passed),
     )
 
 

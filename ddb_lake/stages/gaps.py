@@ -50,9 +50,10 @@ def close_gap(lake: Lake, table: str, from_us: int, to_us: int, repaired_by: str
 def heal_gaps(lake: Lake, settings: TableSettings, summary: ExportSummary) -> None:
     """Close what a loaded export mends: a full one all before it, an incremental one its window.
 
-    An export's times may be off by up to the snapshot margin, so the ends of what it mends are that far inside.
+    An export's end may be off by up to the snapshot margin, so what it mends ends that far before it. Its beginning is
+    taken for exact (`core.gaps.stretches` says why); `verify` finds what that misses.
     """
-    begin = ALWAYS_US if summary.from_us is None else summary.from_us + settings.margin_us
+    begin = ALWAYS_US if summary.from_us is None else summary.from_us
     end = summary.as_of_us - settings.margin_us
     if begin < end:
         close_gap(lake, settings.name, begin, end, summary.export_id)

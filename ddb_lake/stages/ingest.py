@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.windows import Window, remembered
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
-from ddb_lake.errors import TransientError
+from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, column_bounds, live_files, scan_sql
 from ddb_lake.lake.schemas import (
@@ -69,6 +69,8 @@ def until_committed(attempt: Callable[[], T]) -> T:
     for tries in range(1, MAX_ATTEMPTS + 1):
         try:
             return attempt()
+        except UnreachableError:
+            raise
         except TransientError:
             if tries == MAX_ATTEMPTS:
                 raise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
-from duckdb import OutOfMemoryException
+from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
@@ -17,38 +17,26 @@ from ddb_lake.core.ordering import horizon_us
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.fitting import Project, extend, fit, guess
-from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.fitting import extended, fitted, guess_seen
 from ddb_lake.engine.merge import MergeInput, plan_merge
-from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import identifier
-from ddb_lake.errors import CheckFailed, CommitConflict, ConfigError, DdbLakeError, ExportError
+from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.stages.base import Base, LocalBase, Target
 from ddb_lake.stages.current import collect_outcome, create_current, fit_rows, update_current
-from ddb_lake.stages.exports import (
-    MEMBER,
-    FoundExport,
-    LocalFile,
-    find_damage,
-    find_export,
-    lines_sql,
-    sample_items,
-    verified,
-)
+from ddb_lake.stages.exports import FoundExport, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
 from ddb_lake.stages.ingest import ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.origin import check_origin
 from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
 from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
 
 HOUR_US = 3_600_000_000
-RUN_SHARE = 0.6
-"""Size of the JSON, as a share of the memory, that is sorted together. Much more outgrows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +56,17 @@ class LoadResult:
     notes: tuple[str, ...] = ()
 
 
-def load_export(lake: Lake, table: str, uri: str) -> LoadResult:
+def load_export(lake: Lake, table: str, uri: str, recreated: bool = False) -> LoadResult:
     """Load a finished export. One that is loaded already changes nothing.
 
-    Raises UsageError or ExportError before anything is committed: see `stages.exports`.
+    `recreated`: the source was deleted and created again, and a full export of the new table becomes the base.
+    Raises UsageError or ExportError before anything is committed: see `stages.exports`, `stages.origin`.
     """
     started = time.monotonic()
     settings = lake.table(table)
     export = find_export(lake.objects, uri)
     notes = _notes(settings, export)
+    check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = until_committed(lambda: load(lake, settings, export))
     heal_gaps(lake, settings, export.summary)
@@ -103,10 +93,14 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport) -> Load
     if not key:
         raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
     with lake.session() as session:
-        lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
-        files = verified(lake.objects, export, session.folder)
         loading = _Loading(lake, session, settings, export, table, state, key)
-        return loading.run(files)
+        lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
+        if settings.engine == "spark":
+            from ddb_lake.stages.spark_load import SparkBase
+
+            return loading.run(SparkBase(lake, loading.target, export))
+        files = verified(lake.objects, export, session.folder)
+        return loading.run(LocalBase(session, loading.target, export, files))
 
 
 def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, horizon: int | None) -> LoadResult:
@@ -146,58 +140,37 @@ class _Loading:
             export.summary.as_of_us,
             export.summary.export_id,
         )
+        self.target = Target(
+            settings.name,
+            cast(FileIO, table.io) if table is not None else lake.catalog.file_io(),
+            table.location() if table is not None else lake.catalog.location(settings.name),
+            self._iceberg_schema,
+            settings.schema_options,
+            lake.settings.memory_bytes,
+            lake.progress,
+        )
         self._written: list[str] = []
 
-    def run(self, files: Sequence[LocalFile]) -> LoadResult:
+    def run(self, base: Base) -> LoadResult:
         try:
-            schema = self._write_base(files)
-        except Exception as error:
-            self._discard()
-            damage = None if isinstance(error, DdbLakeError) else find_damage(files)
-            if damage is None:
-                raise
-            raise ExportError(damage) from error
-        self._check_rows(files, schema)
-        table, commit = self._open_commit(schema)
+            schema = self._write(base)
+            base.check(schema)
+            self._written = base.written
+            table, commit = self._open_commit(schema)
+        except Exception:
+            base.discard()
+            raise
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, table, metadata)
-        base = writer.entries(self._written, metadata)
-        return self._commit(table, commit, schema, base)
+        return self._commit(table, commit, schema, writer.entries(self._written, metadata))
 
-    # --- the export's rows
-
-    def _write_base(self, files: Sequence[LocalFile]) -> TableSchema:
-        """Write the export's rows in runs sorted by key; gives the columns they were written with."""
-        options = self.settings.schema_options
+    def _write(self, base: Base) -> TableSchema:
+        """Write the export's rows; gives the columns they were written with."""
         known, policy = self.state.schema, self.settings.schema_evolution
         if self.becomes_base and (policy == "add_columns" or not known.columns):
-            first, nulls = guess(sample_items(files), known, options)
-            schema, _ = fit(self.session, first, nulls, options, self._projector(files), MEMBER)
-        else:
-            schema, _ = extend(self.session, known, options, policy, self._projector(files), MEMBER)
-        return schema
-
-    def _projector(self, files: Sequence[LocalFile]) -> Project:
-        instant = f"make_timestamp({self.export.summary.as_of_us})"
-        runs = list(_runs(files, int(RUN_SHARE * self.lake.settings.memory_bytes)))
-
-        def project(projection: Projection) -> str:
-            self._discard()
-            schema = projection.schema
-            iceberg = self._iceberg_schema(schema)
-            writer = FileWriter(self.session.con, self._io(), self._location(), iceberg)
-            key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-            for number, run in enumerate(runs):
-                self.lake.progress(f"{self.settings.name}: runs of data files written", number, len(runs))
-                keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(lines_sql(run))})"
-                rows = (
-                    f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, {instant} AS _changed_at,"
-                    f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed})"
-                )
-                self._written += _write_run(writer, rows, key)
-            return scan_sql(iceberg, self._written)
-
-        return project
+            first, nulls = guess_seen(base.sample(), known)
+            return fitted(first, nulls, base.carry)
+        return extended(known, policy, base.carry)
 
     def _iceberg_schema(self, schema: TableSchema) -> Schema:
         """The Iceberg schema, with the field ids that creating or evolving the table gives."""
@@ -207,61 +180,12 @@ class _Loading:
         evolve_table(commit, self.table.schema(), self.state.schema, schema, self.keep_expired)
         return commit.transaction.table_metadata.schema()
 
-    def _io(self) -> object:
-        return self.table.io if self.table is not None else self.lake.catalog.file_io()
-
-    def _location(self) -> str:
-        return self.table.location() if self.table is not None else self.lake.catalog.location(self.settings.name)
-
-    def _discard(self) -> None:
-        io = self._io()
-        for path in self._written:
-            io.delete(path)  # type: ignore[attr-defined]
-        self._written = []
-
-    def _check_rows(self, files: Sequence[LocalFile], schema: TableSchema) -> None:
-        """As many rows as the manifest says, each with a key, and no key twice; else nothing is committed."""
-        rows = scan_sql(self._iceberg_schema(schema), self._written)
-        total, keyed, distinct = self.session.rows(
-            f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
-        )[0]
-        wanted = self.export.summary.item_count
-        if total != wanted:
-            self._discard()
-            raise ExportError(
-                f"{self._miscounted(files) or self.export.uri}: {total} items read, the manifest says {wanted}"
-            )
-        if keyed != total:
-            self._discard()
-            names = list(schema.key)
-            raise CheckFailed(f"{total - keyed} of {total} items lack a key attribute of {names}; is `key` right?")
-        if distinct != total:
-            self._check_collisions(rows, schema)
-
-    def _miscounted(self, files: Sequence[LocalFile]) -> str | None:
-        counts = dict(self.session.rows(f"SELECT filename, count(*) FROM {lines_sql(files)} GROUP BY 1"))
-        wrong = (f"{f.uri} ({counts.get(str(f.path), 0)} lines, expected {f.items})" for f in files)
-        return next((w for w, f in zip(wrong, files, strict=True) if counts.get(str(f.path), 0) != f.items), None)
-
-    def _check_collisions(self, rows: str, schema: TableSchema) -> None:
-        keys = f"SELECT {key_text_sql(schema)} AS _key, _key_hash FROM {rows}"
-        twice = self.session.value(
-            f"SELECT count(*) FROM (SELECT _key FROM ({keys}) WHERE _key_hash IN (SELECT _key_hash FROM {rows}"
-            " GROUP BY 1 HAVING count(*) > 1) GROUP BY 1 HAVING count(*) > 1)"
-        )
-        if twice:
-            self._discard()
-            raise CheckFailed(
-                f"{self.export.uri}: {twice} keys stand more than once for key {list(schema.key)}; is `key` right?"
-            )
-
     # --- the commit
 
     def _open_commit(self, schema: TableSchema) -> tuple[Table, Commit]:
         if self.table is None:
             table = create_current(self.lake, self.settings, schema)
             if table.current_snapshot() is not None or table.schema() != self._iceberg_schema(schema):
-                self._discard()
                 raise CommitConflict("another writer made the table meanwhile")
             return table, Commit(table)
         commit = Commit(self.table)
@@ -335,29 +259,6 @@ class _Loading:
             state, schema=schema, tombstones=tombstones, applied_snapshot=snapshot.snapshot_id if snapshot else None
         )
         return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
-
-
-def _runs(files: Sequence[LocalFile], limit_bytes: int) -> Iterator[list[LocalFile]]:
-    """The data files in groups of at most so many bytes of JSON, or of one file that has more."""
-    run: list[LocalFile] = []
-    size = 0
-    for file in files:
-        grown = size + file.content_bytes
-        if run and grown > limit_bytes:
-            yield run
-            run, grown = [], grown - size
-        run.append(file)
-        size = grown
-    if run:
-        yield run
-
-
-def _write_run(writer: FileWriter, rows: str, key: str) -> list[str]:
-    """Write a run sorted by key; as it comes if its sort outgrows the memory, for order only helps those who read."""
-    try:
-        return writer.write_paths(f"{rows} ORDER BY {key}", split=True)
-    except OutOfMemoryException:
-        return writer.write_paths(rows, split=True)
 
 
 # --- incremental exports

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ddb_lake.aws.exports import start_export
 from ddb_lake.aws.source import restorable_since_s
 from ddb_lake.core.gaps import Gap, stretches
+from ddb_lake.core.windows import SHORTEST_S
 from ddb_lake.stages.exporting import export_window, wait_for_export
 from ddb_lake.stages.gaps import open_gaps
 from ddb_lake.stages.increments import SETTLE_S
@@ -27,7 +28,7 @@ class GapsResult:
 
 
 def repair_gaps(lake: Lake, name: str) -> GapsResult:
-    """Mend every open gap, as far as exports reach: by incremental exports of the stretch with the margin on both sides.
+    """Mend every open gap, as far as exports reach: by incremental exports of the stretch and the margin after it.
 
     Where point-in-time recovery no longer reaches back to a gap, a new full export takes the place of all before it.
     Exports end a minute ago at the latest, and are trusted to within the margin of their ends: what a gap has beyond
@@ -43,11 +44,13 @@ def repair_gaps(lake: Lake, name: str) -> GapsResult:
         )
         loaded.append(load_export(lake, name, state.manifest_uri).export_id)
         waiting = stretches(open_gaps(lake, name), table.margin_us)
+    latest = (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US
     for low, high in waiting:
-        until = min(high, (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US)
+        until = min(high, latest)
         low = max(low, (earliest_s or 0) * SECOND_US)
-        if low < until:
+        if low < until and low + SHORTEST_S * SECOND_US <= latest:
             loaded += [found.export_id for found in export_window(lake, name, low, until)]
     left = open_gaps(lake, name)
-    again_us = max(gap.to_us for gap in left) + table.margin_us + SETTLE_S * SECOND_US if left else None
+    reached = [max(gap.to_us + table.margin_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
+    again_us = max(reached) + SETTLE_S * SECOND_US if left else None
     return GapsResult(name, tuple(loaded), left, again_us)

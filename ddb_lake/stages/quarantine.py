@@ -225,7 +225,7 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
     folder.mkdir()
     routes = {table.source_name: table.name for table in lake.settings.tables}
     reader = GroupReader(folder, name, routes, lake.key, validators=lake.validator)
-    staged = reader.read([(ref, lake.objects.read(ref.uri))])
+    staged = reader.read([(ref, lake.objects.fetch(ref))])
     rows = staged.tables.get(name)
     if rows is None:
         return set()

@@ -14,12 +14,16 @@ from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.sql import identifier
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.stages.current import fit_rows
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.relations import records_sql
 from ddb_lake.stages.replay import replay
 
 SUFFIXES = ("", "_changes", "_quarantine")
+_FIXED = {"_changes": CHANGES_COLUMNS, "_quarantine": QUARANTINE_COLUMNS}
+"""Tables that have the same columns in every lake, by suffix."""
+
 FETCH_ROWS = 2_000
 
 
@@ -40,6 +44,18 @@ class QueryResult:
 def table_names(lake: Lake) -> list[str]:
     """The names that can be queried, in order."""
     return sorted(name for name, _ in _tables(lake))
+
+
+def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
+    """Name, type and origin (the attribute's path, as the column's doc has it) of each column of a table.
+
+    Raises UsageError if there is no table of that name.
+    """
+    for known, table in _tables(lake):
+        if known.lower() == name.lower():
+            fields = table.schema().fields
+            return [(field.name, duckdb_type(field.field_type).lower(), field.doc or "") for field in fields]
+    raise UsageError(f"there is no table {name!r}; there are: {', '.join(table_names(lake)) or 'none'}")
 
 
 @contextmanager
@@ -65,8 +81,15 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
 
 
 def add_views(lake: Lake, session: Session) -> None:
-    """A view for each Iceberg table of the lake. It shows the snapshot of this moment."""
-    for name, rows in table_relations(lake):
+    """A view for each Iceberg table of the lake. It shows the snapshot of this moment.
+
+    Changelogs and quarantines that are made only once they hold something are empty views until then.
+    """
+    found = dict(table_relations(lake))
+    for settings in lake.settings.tables:
+        for suffix, columns in _FIXED.items():
+            found.setdefault(settings.name + suffix, scan_sql(fixed_schema(columns), []))
+    for name, rows in found.items():
         session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
 
 

@@ -116,7 +116,7 @@ def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[Objec
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="fetch") as pool:
         waiting = []
         for ref in refs:
-            waiting.append((ref, pool.submit(store.read, ref.uri)))
+            waiting.append((ref, pool.submit(store.fetch, ref)))
             if len(waiting) >= READ_AHEAD:
                 first, future = waiting.pop(0)
                 yield first, future.result()

@@ -77,7 +77,7 @@ def test_gap_survives_json() -> None:
 def test_stretches_are_apart_and_cover_the_open_gaps(found: list[Gap], margin: int) -> None:
     united = stretches(found, margin)
     assert all(left[1] < right[0] for left, right in pairwise(united))
-    wanted = {us for g in found for us in range(g.from_us - margin, g.to_us + margin)}
+    wanted = {us for g in found for us in range(g.from_us, g.to_us + margin)}
     assert {us for low, high in united for us in range(low, high)} == wanted
 
 

@@ -31,12 +31,13 @@ _KEPT_S = 3600
 _SOURCES = ("infra/**/*.py", "infra/*.yaml", "infra/*.json", "core/*.py", "lambdas/*.py", "aurora/*.py", "*.py")
 
 
-def _made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
+def made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
     """The folder that `python -m ddb_lake.infra …  --out FOLDER` fills."""
     files = sorted({path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)})
     digest = hashlib.sha256(metadata.version("aws-cdk-lib").encode() + metadata.version("cdk-nag").encode())
+    files += sorted(Path(__file__).parent.glob("*/*.yaml"))
     for path in files:
-        digest.update(str(path.relative_to(_PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     root = Path(tempfile.gettempdir(), f"ddb-lake-infra-{os.getuid()}")
     root.mkdir(mode=0o700, exist_ok=True)
     folder = root / f"{name}-{digest.hexdigest()[:20]}"
@@ -57,19 +58,19 @@ def _made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
 @pytest.fixture(scope="session")
 def agnostic() -> Path:
     """The assembly without an explicit environment; cdk-nag had nothing to say, else there would be none."""
-    return _made_once("agnostic", "synth")
+    return made_once("agnostic", "synth")
 
 
 @pytest.fixture(scope="session")
 def recorded() -> Path:
     """The assembly bound to accounts and Region, in which acknowledgements are recorded and findings reported."""
-    return _made_once("recorded", "synth", "--explicit", "--record", may_fail=True)
+    return made_once("recorded", "synth", "--explicit", "--record", may_fail=True)
 
 
 @pytest.fixture(scope="session")
 def plain() -> Path:
     """The plain templates and packages."""
-    return _made_once("plain", "templates")
+    return made_once("plain", "templates")
 
 
 @pytest.fixture(scope="session")

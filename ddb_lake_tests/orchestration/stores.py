@@ -47,6 +47,9 @@ class MemoryStore(ObjectStore):
     def read(self, uri: str) -> bytes:
         return self.objects[uri][0]
 
+    def fetch(self, ref: ObjectRef) -> bytes:
+        return self.read(ref.uri)
+
     def exists(self, uri: str) -> bool:
         return uri in self.objects
 

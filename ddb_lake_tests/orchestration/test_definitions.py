@@ -77,8 +77,11 @@ def test_demo_has_its_definitions_where_the_deployment_is_another(
 
     made = home.demo_definitions()
 
-    keys = made.resolve_asset_graph().get_all_asset_keys()
-    assert keys == defs.resolve_asset_graph().get_all_asset_keys()
+    def keys(found: dg.Definitions) -> set[dg.AssetKey]:
+        """But for the overview's, which has the name of the component's folder."""
+        return {key for key in found.resolve_asset_graph().get_all_asset_keys() if key.path[0] != "lake"}
+
+    assert keys(made) == keys(defs)
 
 
 def test_importing_the_package_does_not_import_dagster() -> None:

@@ -61,6 +61,13 @@ def bucket(scope: Construct, plan: Plan, id: str, name: str, key: kms.IKey, logs
     return made
 
 
+def landing_buckets(scope: Construct, plan: Plan, key: kms.IKey) -> dict[str, s3.IBucket]:
+    """The buckets that Firehose and exports write into, by name, with one for their access logs if any is made here."""
+    names = plan.landing_buckets
+    logs = None if set(names) <= set(plan.settings.adopt.buckets) else access_logs(scope)
+    return {name: bucket(scope, plan, f"Landing{number or ''}", name, key, logs) for number, name in enumerate(names)}
+
+
 def allow_writers(
     bucket: s3.IBucket, stack: cdk.Stack, account: str, writers: dict[str, tuple[str, list[str]]]
 ) -> None:

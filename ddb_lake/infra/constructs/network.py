@@ -14,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from ddb_lake.core.policies import Statement
+from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account
 from ddb_lake.infra.plan import Plan
@@ -58,6 +59,9 @@ def network(scope: Construct, plan: Plan, key: kms.IKey, endpoints: Sequence[str
             vpc_id=adopted.vpc_id,
             availability_zones=list(adopted.availability_zones),
             isolated_subnet_ids=list(adopted.private_subnet_ids),
+        )
+        acknowledge(
+            vpc, "Annotation::@aws-cdk/aws-ec2:noSubnetRouteTableId", "The routes of an adopted VPC are not ours"
         )
         group = ec2.SecurityGroup(
             scope,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 
-from ddb_lake.infra.constructs.buckets import access_logs, allow_writers, bucket
+from ddb_lake.infra.constructs.buckets import allow_writers, landing_buckets
 from ddb_lake.infra.constructs.feeds import firehose_role
 from ddb_lake.infra.constructs.keys import allow_other_account, data_key
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
@@ -16,12 +16,10 @@ from ddb_lake.infra.plan import Plan
 def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key its buckets are under."""
     key = data_key(stack, plan, "consumer")
-    logs = access_logs(stack)
     topic = alarm_topic(stack, key, f"{plan.name}-landing-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-landing-undelivered", key)
     watched = of_queue("Undelivered", f"{plan.name}-landing-undelivered", dead_letters=True)
-    for number, name in enumerate(plan.landing_buckets):
-        made = bucket(stack, plan, f"Landing{number or ''}", name, key, logs)
+    for name, made in landing_buckets(stack, plan, key).items():
         writers = {}
         for table in plan.tables:
             if name == table.landing.bucket:

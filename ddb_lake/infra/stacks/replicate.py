@@ -13,7 +13,7 @@ from aws_cdk import aws_kinesis as kinesis
 
 from ddb_lake.core.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.constructs.buckets import access_logs, bucket
+from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function
 from ddb_lake.infra.constructs.forwarding import Around, forwarded
 from ddb_lake.infra.constructs.functions import FunctionPlan, StreamMapping, feed, function
@@ -78,11 +78,7 @@ def build_target(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     vpc = network(stack, plan, key, TARGET_ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{plan.name}-target-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-target-undelivered", key)
-    logs = access_logs(stack)
-    buckets = {
-        name: bucket(stack, plan, f"Landing{number or ''}", name, key, logs)
-        for number, name in enumerate(plan.landing_buckets)
-    }
+    buckets = landing_buckets(stack, plan, key)
     transform = transform_function(stack, plan, key, vpc, code)
     watched = [
         *of_function("Transform", f"{plan.name}-transform"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 
-from ddb_lake.infra.constructs.buckets import access_logs, bucket
+from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function, watched_feed
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
@@ -21,11 +21,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of the key its buckets are under."""
     key = data_key(stack, plan, "same-account")
     vpc = network(stack, plan, key, ENDPOINTS, ("s3", "dynamodb"))
-    logs = access_logs(stack)
-    buckets = {
-        name: bucket(stack, plan, f"Landing{number or ''}", name, key, logs)
-        for number, name in enumerate(plan.landing_buckets)
-    }
+    buckets = landing_buckets(stack, plan, key)
     topic = alarm_topic(stack, key, f"{plan.name}-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-undelivered", key)
     transform = transform_function(stack, plan, key, vpc, code)

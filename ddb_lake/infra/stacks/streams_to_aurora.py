@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from ddb_lake.core.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.aurora import Cluster, cluster
-from ddb_lake.infra.constructs.buckets import access_logs, bucket
+from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.forwarding import Around, forwarded
 from ddb_lake.infra.constructs.functions import BuiltFunction, FunctionPlan, function
@@ -32,11 +32,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     vpc = network(stack, plan, key, ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{plan.name}-aurora-alarms")
     failures = dead_letters(stack, "Undelivered", f"{plan.name}-aurora-undelivered", key, of_a_queue=True)
-    logs = access_logs(stack)
-    buckets = {
-        name: bucket(stack, plan, f"Landing{number or ''}", name, key, logs)
-        for number, name in enumerate(plan.landing_buckets)
-    }
+    buckets = landing_buckets(stack, plan, key)
     first = plan.tables[0].landing
     arns = [f"{buckets[t.landing.bucket].bucket_arn}/{files_of(t).prefix}*" for t in plan.tables]
     database = cluster(stack, plan, key, vpc, arns, buckets[first.bucket].bucket_arn)

@@ -9,7 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtCliResource,
+    dbt_assets,
+)
+from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.orchestration.dbt.manifest import executable, flags, fresh_manifest, profiles_folder, project_folder
@@ -53,13 +60,41 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
         with _pointed_at(settings):
             built = dbt.cli(["build", *flags(settings.dbt)], context=context)
             try:
-                yield from built.stream().fetch_row_counts().fetch_column_metadata()
+                yield from _told(built, settings.dbt.column_lineage)
             finally:
-                if built.adapter is not None:
-                    built.adapter.cleanup_connections()  # an open DuckDB file would keep the next dbt from writing
+                _let_go(built.adapter)
 
     definition: dg.AssetsDefinition = models
     return definition
+
+
+def _told(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
+    """What dbt built and tested, with counts and columns, once dbt is done; then its failure, if it failed.
+
+    dagster-dbt would look for the figures of models while dbt is building others, and for that it polls without a
+    pause: two threads that spin as long as dbt runs. DuckDB's file cannot be read in that time anyway.
+    """
+    events: list[Any] = []
+    failure: Exception | None = None
+    try:
+        events.extend(built.stream())
+    except Exception as error:
+        failure = error
+    told = DbtEventIterator(iter(events), dbt_cli_invocation=built)
+    yield from told.fetch_row_counts().fetch_column_metadata(with_column_lineage=lineage)
+    if failure is not None:
+        raise failure
+
+
+def _let_go(adapter: Any) -> None:
+    """Close what was opened for looking at the models: DuckDB's file open here would keep the next dbt from writing."""
+    if adapter is None:
+        return
+    adapter.cleanup_connections()
+    environment = getattr(adapter.connections, "_ENV", None)  # dbt-duckdb's own way forgets it and leaves it open
+    if environment is not None:
+        environment.close()
+        type(adapter.connections).close_all_connections()
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""What errors of the machine under us mean, told by their codes and texts: a full disk, a quota, a file size limit."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_TEXTS: Final = (
+    "no space left on device",
+    "disk quota exceeded",
+    "file too large",
+    "database or disk is full",
+    "could not write all bytes",
+    "max_temp_directory_size",
+)
+
+DISK_FULL: Final = (
+    "the disk is full: free space in the warehouse and in the folder of temporary files (TMPDIR), then run it again;"
+    " what was not committed is written anew"
+)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the error, or one that it came of, says that nothing more can be written."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in _FULL:
+            return True
+        said = str(current).lower()
+        if any(text in said for text in _FULL_TEXTS):
+            return True
+        current = current.__cause__ or current.__context__
+    return False

@@ -1,0 +1,206 @@
+"""The rows of a full export: written as Parquet files of `current`, checked, and not committed.
+
+What is done with them is `stages.load`'s; here is how, by one process. `stages.spark_load` does the same by many with
+the kernels below. Nothing is visible to readers until the files are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from duckdb import OutOfMemoryException
+from pyiceberg.io import FileIO
+from pyiceberg.schema import Schema
+
+from ddb_lake.core.inference import Inference
+from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.fitting import leftovers
+from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import identifier
+from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError
+from ddb_lake.lake.files import FileWriter, scan_sql
+from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_damage, lines_sql, sample_items
+from ddb_lake.stages.lake import Progress
+
+RUN_SHARE = 0.6
+"""Size of the JSON, as a share of the memory, that is sorted together. Much more outgrows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an export's rows go. `iceberg`: the Iceberg schema, with field ids, that columns lead to."""
+
+    name: str
+    io: FileIO
+    location: str
+    iceberg: Callable[[TableSchema], Schema]
+    options: SchemaOptions
+    memory_bytes: int
+    progress: Progress
+
+
+class Base(Protocol):
+    """An export's rows while they are written. `written`: the files of the last pass."""
+
+    written: list[str]
+
+    def sample(self) -> Inference:
+        """What some items, spread over all data files, need."""
+
+    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+        """Write all rows with these columns, in place of what was written before (`engine.fitting.Carry`)."""
+
+    def check(self, schema: TableSchema) -> None:
+        """As many rows as the manifest says, each with a key, and no key twice. Raises ExportError or CheckFailed."""
+
+    def discard(self) -> None:
+        """Delete what was written."""
+
+
+class LocalBase:
+    """The rows of verified data files, written by this process: runs sorted by key, in bounded memory."""
+
+    def __init__(self, session: Session, target: Target, export: FoundExport, files: Sequence[LocalFile]) -> None:
+        self._session, self._target, self._export, self._files = session, target, export, files
+        self._runs = list(runs_of(files, int(RUN_SHARE * target.memory_bytes)))
+        self.written: list[str] = []
+
+    def sample(self) -> Inference:
+        """What some items, spread over all data files, need."""
+        with damage_told(self._files):
+            return observed(self._files, self._target.options)
+
+    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+        """Write all rows with these columns; the files before them are deleted."""
+        self.discard()
+        target, session = self._target, self._session
+        iceberg = target.iceberg(schema)
+        writer = FileWriter(session.con, target.io, target.location, iceberg)
+        projection = Projection(schema, nulls, MEMBER)
+        projection.register(session.con)
+        with damage_told(self._files):
+            for number, run in enumerate(self._runs):
+                target.progress(f"{target.name}: runs of data files written", number, len(self._runs))
+                self.written += write_run(writer, projection, run, self._export.summary.as_of_us)
+        rows = scan_sql(iceberg, self.written)
+        return lambda: leftovers(session, rows, schema, target.options)
+
+    def check(self, schema: TableSchema) -> None:
+        """As many rows as the manifest says, each with a key, and no key twice."""
+        rows = scan_sql(self._target.iceberg(schema), self.written)
+        total, keyed, distinct = self._session.rows(
+            f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
+        )[0]
+        if total != self._export.summary.item_count:
+            raise miscounted(self._export, total, self._miscounted())
+        check_keyed(schema, total, keyed)
+        if distinct != total:
+            check_unique(self._export, schema, self._repeated(rows, schema))
+
+    def discard(self) -> None:
+        """Delete what was written."""
+        for path in self.written:
+            self._target.io.delete(path)
+        self.written = []
+
+    def _miscounted(self) -> str | None:
+        counts = dict(self._session.rows(f"SELECT filename, count(*) FROM {lines_sql(self._files)} GROUP BY 1"))
+        return next(wrong_counts(self._files, counts), None)
+
+    def _repeated(self, rows: str, schema: TableSchema) -> int:
+        keys = f"SELECT {key_text_sql(schema)} AS _key, _key_hash FROM {rows}"
+        found: int = self._session.value(
+            f"SELECT count(*) FROM (SELECT _key FROM ({keys}) WHERE _key_hash IN (SELECT _key_hash FROM {rows}"
+            " GROUP BY 1 HAVING count(*) > 1) GROUP BY 1 HAVING count(*) > 1)"
+        )
+        return found
+
+
+# --- what both ways of writing share
+
+
+def observed(files: Sequence[LocalFile], options: SchemaOptions) -> Inference:
+    """What some items of some files need."""
+    seen = Inference(options)
+    for item in sample_items(files):
+        seen.observe(item)
+    return seen
+
+
+def runs_of(files: Sequence[LocalFile], limit_bytes: int) -> Iterator[list[LocalFile]]:
+    """The data files in groups of at most so many bytes of JSON, or of one file that has more."""
+    run: list[LocalFile] = []
+    size = 0
+    for file in files:
+        grown = size + file.content_bytes
+        if run and grown > limit_bytes:
+            yield run
+            run, grown = [], grown - size
+        run.append(file)
+        size = grown
+    if run:
+        yield run
+
+
+def write_run(writer: FileWriter, projection: Projection, files: Sequence[LocalFile], as_of_us: int) -> list[str]:
+    """Write the rows of some data files sorted by key; as they come if the sort outgrows the memory.
+
+    The order only helps those who read. `projection` must be registered with the writer's connection.
+    """
+    schema = projection.schema
+    key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+    keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(lines_sql(files))})"
+    rows = (
+        f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, make_timestamp({as_of_us}) AS _changed_at,"
+        f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed})"
+    )
+    try:
+        return writer.write_paths(f"{rows} ORDER BY {key}", split=True)
+    except OutOfMemoryException:
+        return writer.write_paths(rows, split=True)
+
+
+@contextmanager
+def damage_told(files: Sequence[LocalFile]) -> Iterator[None]:
+    """Raise ExportError for whatever goes wrong inside, if one of these data files is damaged."""
+    try:
+        yield
+    except Exception as error:
+        damage = None if isinstance(error, DdbLakeError) else find_damage(files)
+        if damage is None:
+            raise
+        raise ExportError(damage) from error
+
+
+def wrong_counts(files: Sequence[LocalFile], counts: dict[str, int]) -> Iterator[str]:
+    """Which files have not the lines their manifest says. `counts`: lines by local path."""
+    for file in files:
+        found = counts.get(str(file.path), 0)
+        if found != file.items:
+            yield f"{file.uri} ({found} lines, expected {file.items})"
+
+
+def miscounted(export: FoundExport, total: int, where: str | None) -> ExportError:
+    """The error for another number of rows than the manifest's."""
+    wanted = export.summary.item_count
+    return ExportError(f"{where or export.uri}: {total} items read, the manifest says {wanted}")
+
+
+def check_keyed(schema: TableSchema, total: int, keyed: int) -> None:
+    """Raise CheckFailed unless every row has a key."""
+    if keyed != total:
+        names = list(schema.key)
+        raise CheckFailed(f"{total - keyed} of {total} items lack a key attribute of {names}; is `key` right?")
+
+
+def check_unique(export: FoundExport, schema: TableSchema, twice: int) -> None:
+    """Raise CheckFailed if keys stand more than once. Equal hashes of different keys are no fault."""
+    if twice:
+        raise CheckFailed(
+            f"{export.uri}: {twice} keys stand more than once for key {list(schema.key)}; is `key` right?"
+        )

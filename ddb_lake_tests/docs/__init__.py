@@ -1,0 +1,1 @@
+"""The documentation: its blocks, its reference, its site."""

@@ -1,0 +1,51 @@
+"""The fenced blocks of the documentation's pages, those that are generated included."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddb_lake.docs.reference import PAGES
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "ddb_lake" / "docs"
+DECISIONS = ROOT / "ddb_lake" / "decisions"
+
+_PARTS = re.compile(r"^(?P<rank>#+) (?P<title>[^\n]+)$|^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: page, nearest heading above, language, text, and which one it is of its page."""
+
+    page: str
+    heading: str
+    language: str
+    text: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in a test's name."""
+        return f"{self.page}:{self.number}"
+
+
+def pages() -> dict[str, str]:
+    """Every page's text by its place in the site."""
+    written = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    return {**written, **{name: page() for name, page in PAGES.items()}}
+
+
+def blocks(text: str, page: str) -> list[Block]:
+    """The blocks of a page in their order."""
+    found: list[Block] = []
+    above = ""
+    for match in _PARTS.finditer(text):
+        if match["title"]:
+            above = match["title"]
+        else:
+            body = textwrap.dedent(match["text"])
+            found.append(Block(page, above, match["language"], body, len(found) + 1))
+    return found

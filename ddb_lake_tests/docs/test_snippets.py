@@ -1,0 +1,198 @@
+"""Every fenced block of the documentation is run, or parsed by what it is for; a block of no class fails.
+
+| language | what is done |
+| --- | --- |
+| `sh` | taken apart by bash; each command is parsed by the program it calls, or by what knows its options |
+| `sh`, `ddb-lake` commands that need nothing but the lake | run as well, page by page, in one lake |
+| `python` | run in that lake |
+| `yaml` | validated by the settings models |
+| `json` | parsed |
+| `sql` | parsed in its engine's dialect |
+| `text`, `usage`, `signature`, `tree`, `properties` | output, drawings, other people's files: looked at by nobody |
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shlex
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import dagster as dg
+import pytest
+from botocore.stub import Stubber
+
+from ddb_lake.errors import UsageError
+from ddb_lake_tests.docs import documents
+from ddb_lake_tests.docs.blocks import Block, blocks, pages
+from ddb_lake_tests.docs.commands import calls, check
+from ddb_lake_tests.integration.test_readme import place, run
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a notice of sqlglot about its own parts
+    import sqlglot
+
+__all__ = ["place"]
+
+BLOCKS = [block for page, text in pages().items() for block in blocks(text, page)]
+
+SHOWN = {"text", "usage", "signature", "tree", "properties"}
+
+DIALECTS = {
+    ("guides/aurora.md", "What the user needs"): "mysql",
+    ("guides/dbt.md", "History"): "duckdb",
+    ("guides/engines.md", "Athena"): "athena",
+    ("guides/engines.md", "Trino"): "trino",
+    ("guides/engines.md", "Spark"): "spark",
+    ("guides/engines.md", "Snowflake"): "snowflake",
+    ("guides/engines.md", "DuckDB without ddb_lake"): "duckdb",
+}
+"""Page and heading of each SQL block: the dialect it is in."""
+
+LOCAL = {
+    "init",
+    "load",
+    "apply",
+    "status",
+    "query",
+    "sync",
+    "dump",
+    "quarantine",
+    "compact",
+    "cost",
+    "report",
+    "init-dbt",
+}
+"""Commands that need nothing but the lake."""
+
+ELSEWHERE = {
+    "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
+    "ddb-lake quarantine replay orders --from mended.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+}
+"""Commands of `LOCAL` that are not run here, and why."""
+
+
+def of(*languages: str) -> list[Any]:
+    return [pytest.param(block, id=block.name) for block in BLOCKS if block.language in languages]
+
+
+def test_every_block_is_of_a_class() -> None:
+    classes = {"sh", "python", "yaml", "json", "sql", *SHOWN}
+    assert [f"{block.name} {block.language!r}" for block in BLOCKS if block.language not in classes] == []
+
+
+@pytest.mark.parametrize("block", of("sh"))
+def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("report.json", "mended.json", "infra.yaml"):
+        Path(name).touch()  # what commands ask to exist
+    above = "\n".join(b.text for b in BLOCKS if b.page == block.page and b.number < block.number and b.language == "sh")
+    functions = "".join(re.findall(r"^\w+\(\) \{.*\}\n", above, re.MULTILINE))
+    found = calls(functions + block.text, tmp_path)
+    assert found
+    for call in found:
+        check(call)
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_yaml_is_of_the_settings(block: Block) -> None:
+    documents.check(block.text, block.name)
+
+
+@pytest.mark.parametrize("block", of("json"))
+def test_json_is_json(block: Block) -> None:
+    for line in block.text.splitlines():
+        json.loads(line)
+
+
+@pytest.mark.parametrize("block", of("sql"))
+def test_sql_is_of_its_dialect(block: Block) -> None:
+    text = re.sub(r"\{\{ ref\('(\w+)'\) \}\}", r"\1", block.text)
+    text = re.sub(r"\{\{ .*? \}\}", "true", text)
+    assert sqlglot.parse(text, dialect=DIALECTS[block.page, block.heading])
+
+
+# --- what is run
+
+
+def local_commands(page: str) -> list[str]:
+    """The commands of a page that need nothing but the lake, one a line."""
+    found = []
+    for block in BLOCKS:
+        if block.page == page and block.language == "sh":
+            for line in block.text.replace("\\\n", " ").splitlines():
+                plain = line.partition(" #")[0].strip()
+                words = shlex.split(plain) if plain.startswith("ddb-lake ") else ["", ""]
+                if words[1] in LOCAL and "aws.yaml" not in words and plain not in ELSEWHERE:
+                    found.append(plain)
+    return found
+
+
+@pytest.fixture
+def lake(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the README's lake, as far as the tutorial has brought it."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return place
+
+
+def test_pages_run_in_one_lake(lake: Path) -> None:
+    written = [page for page in dict.fromkeys(block.page for block in BLOCKS) if not page.startswith("reference/")]
+    tutorial = local_commands("tutorial.md")
+    guides = [command for page in written if page != "tutorial.md" for command in local_commands(page)]
+    assert {"ddb-lake report", "ddb-lake init-dbt orders"} <= set(guides)
+    verify = "ddb-lake verify orders --full --export exports/orders"
+
+    commands = [*tutorial, verify, *guides]
+    printed, _ = run(commands, lake)
+
+    outputs = dict(zip(commands, printed, strict=True))
+    assert "all" in outputs[verify]
+    (told,) = (b.text for b in BLOCKS if b.page == "guides/ways-in.md" and b.language == "text")
+    assert outputs["ddb-lake cost --items 10000000 --item-bytes 800 --changes-per-second 50"].strip() == told.strip()
+    for block in (block for block in BLOCKS if block.language == "python"):
+        run_python(block)
+
+
+def run_python(block: Block) -> None:
+    """Run a block, with what its page says is there; what it defines for Dagster is materialized."""
+    with prepared() as names, without_polars(block):
+        exec(compile(block.text, block.name, "exec"), names)
+    assets = [value for value in names.values() if isinstance(value, dg.AssetsDefinition)]
+    if assets:
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert dg.materialize(assets, instance=instance).success
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[dict[str, Any]]:
+    """`line`, one of a Firehose error object, and `firehose`, a client that takes one record."""
+    client = boto3.client("firehose", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stub:
+        stub.add_response("put_record", {"RecordId": "1"})
+        line = json.dumps({"rawData": base64.b64encode(b"{}").decode()})
+        import ddb_lake
+
+        yield {"base64": base64, "json": json, "ddb_lake": ddb_lake, "firehose": client, "line": line}
+
+
+@contextlib.contextmanager
+def without_polars(block: Block) -> Iterator[None]:
+    """polars is the user's to install: without it, `.pl()` says so."""
+    try:
+        yield
+    except (ModuleNotFoundError, UsageError) as error:
+        assert "polars" in str(error) and ".pl()" in block.text
+
+
+def test_nothing_is_kept_from_running_in_vain() -> None:
+    everything = "\n".join(block.text for block in BLOCKS if block.language == "sh")
+    assert [command for command in ELSEWHERE if command not in everything] == []
+    assert os.environ.get("DDB_LAKE_CONFIG") is None

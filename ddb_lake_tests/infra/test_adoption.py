@@ -1,0 +1,55 @@
+"""What exists already is used and left alone: the same checks pass, and nothing of it is in the templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.infra.checking import compare
+from ddb_lake_tests.infra.conftest import made_once
+from ddb_lake_tests.infra.reading import Template, read_templates, text
+
+CONFIG = Path(__file__).parent / "adopting" / "infra.yaml"
+
+
+@pytest.fixture(scope="session")
+def assembly() -> Path:
+    return made_once("adopting", "synth", "--config", str(CONFIG), "--record", may_fail=True)
+
+
+@pytest.fixture(scope="session")
+def adopting(assembly: Path) -> dict[str, Template]:
+    return read_templates(assembly, "ddb-lake-")
+
+
+def test_checks_pass_with_everything_adopted(assembly: Path) -> None:
+    outcome = compare(assembly)
+    assert (outcome.unacknowledged, outcome.unused) == ((), ())
+
+
+def test_adopted_things_are_not_made(adopting: dict[str, Template]) -> None:
+    template = adopting["same-account"]
+    for kind in ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::EC2::VPC", "AWS::EC2::VPCEndpoint"):
+        assert template.resources(kind) == {}
+    assert [table["TableName"] for table in template.resources("AWS::DynamoDB::Table").values()] == ["events"]
+
+
+def test_adopted_tables_streaming_is_turned_on_by_the_command_in_the_output(adopting: dict[str, Template]) -> None:
+    outputs = adopting["same-account"].document["Outputs"]
+    command = text(outputs["OrdersEnableStreaming"]["Value"])
+    assert command.startswith("aws dynamodb enable-kinesis-streaming-destination --table-name orders --stream-arn ")
+    assert command.endswith("ApproximateCreationDateTimePrecision=MICROSECOND")
+
+
+def test_each_table_has_a_way_of_its_own(adopting: dict[str, Template]) -> None:
+    streams = adopting["same-account"].resources("AWS::Kinesis::Stream")
+    modes = {stream["Name"]: stream["StreamModeDetails"]["StreamMode"] for stream in streams.values()}
+    assert modes == {"ddb-lake-orders-changes": "ON_DEMAND", "ddb-lake-events-changes": "PROVISIONED"}
+    assert len(adopting["same-account"].resources("AWS::KinesisFirehose::DeliveryStream")) == 2
+
+
+def test_task_in_the_tables_account_exports_without_another_role(adopting: dict[str, Template]) -> None:
+    attached = adopting["orchestration"].policy_of("TaskPolicy")
+    assert not [s for s in attached if "sts:AssumeRole" in s["Action"]]
+    assert [s for s in attached if "dynamodb:ExportTableToPointInTime" in s["Action"]]

@@ -1,0 +1,128 @@
+"""S3 on bad days: every stage, with landing, exports and warehouse in S3, through a way there that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+from ddb_lake.aws.session import session
+from ddb_lake.config import parse_settings
+from ddb_lake.sandbox import Sandbox
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.compact import compact_table
+from ddb_lake.stages.lake import Lake, open_lake
+from ddb_lake.stages.load import load_export
+from ddb_lake_tests.integration.contents import small_scenario
+from ddb_lake_tests.trust.bad_days import through, wrong
+from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.trust.way import Fault, Way
+
+SCENARIO = small_scenario(seed=6, keys=6, writes=24, objects=4)
+EXPORTS = {export.kind: number for number, export in enumerate(SCENARIO.exports)}
+IMPATIENT = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=1, read_timeout=1)
+ALL = ("load", "increment", "apply", "compact", "dump")
+
+
+@pytest.fixture(scope="module")
+def way() -> Iterator[Way]:
+    """A sandbox behind a way that may fail; landing has the scenario's objects and exports."""
+    with pytest.MonkeyPatch.context() as patch, Sandbox() as sandbox:
+        client = sandbox.client("s3")
+        for bucket in ("lake", "landing"):
+            where = {"LocationConstraint": sandbox.environment()["AWS_REGION"]}
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+        for key, content in SCENARIO.objects.items():
+            client.put_object(Bucket="landing", Key=f"changes/{key}", Body=content)
+        for number, export in enumerate(SCENARIO.exports):
+            for path, content in export.files.items():
+                client.put_object(Bucket="landing", Key=f"exports/{number}/{path}", Body=content)
+        found = Way(sandbox.environment()["AWS_ENDPOINT_URL"])
+        with found.served() as url:
+            for name, value in {**sandbox.environment(), "AWS_ENDPOINT_URL": url}.items():
+                patch.setenv(name, value)
+            patch.setattr("ddb_lake.aws.session._config", lambda: IMPATIENT)
+            session.cache_clear()
+            yield found
+    session.cache_clear()
+
+
+def opened(folder: Path, warehouse: str) -> Any:
+    table = {"name": SCENARIO.table, "key": list(SCENARIO.key_names)}
+    catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
+    settings = {"warehouse": f"s3://lake/{warehouse}", "catalog": catalog, "tables": [table]}
+    return open_lake(parse_settings(settings, "test"))
+
+
+def run_all(lake: Lake, way: Way, *faults: Fault) -> int:
+    """Every stage under the faults, each until it has ended; gives how often one refused."""
+    name = SCENARIO.table
+    stages = (
+        lambda: load_export(lake, name, f"s3://landing/exports/{EXPORTS['full']}/"),
+        lambda: apply_objects(lake, name, ["s3://landing/changes/"]),
+        lambda: load_export(lake, name, f"s3://landing/exports/{EXPORTS['incremental']}/"),
+        lambda: compact_table(lake, name, force=True),
+        lambda: wrong(lake, SCENARIO),
+    )
+    refusals = 0
+    for stage in stages:
+        way.faults = list(faults)
+        refusals += len(through(stage, way.faults.clear))
+    return refusals
+
+
+def assert_exact_through(way: Way, folder: Path, *faults: Fault) -> int:
+    before = way.injected.total()
+    with opened(folder, faults[0].kind) as lake:
+        refusals = run_all(lake, way, *faults)
+        assert wrong(lake, SCENARIO) == []
+    assert way.injected.total() > before, "no fault was met"
+    return refusals
+
+
+@fault("S3 fails (500)", *ALL)
+def test_s3_that_fails_in_bursts_costs_nothing(way: Way, tmp_path: Path) -> None:
+    assert assert_exact_through(way, tmp_path, Fault("fail", ("get", "list", "put"))) > 0
+
+
+@fault("S3 throttles (503)", *ALL)
+def test_s3_that_throttles_costs_nothing(way: Way, tmp_path: Path) -> None:
+    assert_exact_through(way, tmp_path, Fault("throttle", ("get", "list", "put"), burst=1, period=3))
+
+
+@fault("S3 does not answer in time", *ALL)
+def test_s3_that_does_not_answer_costs_nothing(way: Way, tmp_path: Path) -> None:
+    assert_exact_through(way, tmp_path, Fault("hang", ("get", "list", "put"), burst=1, period=25))
+
+
+@fault("the connection ends half-way through an object", *ALL)
+def test_transfer_that_breaks_off_costs_nothing(way: Way, tmp_path: Path) -> None:
+    assert_exact_through(way, tmp_path, Fault("half", ("get",), burst=1, period=3))
+
+
+@fault("half an object that calls itself whole", "load", "increment", "apply")
+def test_half_an_object_is_never_taken_for_a_whole_one(way: Way, tmp_path: Path) -> None:
+    refusals = assert_exact_through(way, tmp_path, Fault("short", ("get",), burst=1, period=2, below="/landing/"))
+    assert refusals > 0
+
+
+@fault("S3 takes an object and its answer is lost", "load", "increment", "apply", "compact")
+def test_lost_answers_to_writes_cost_nothing(way: Way, tmp_path: Path) -> None:
+    assert_exact_through(way, tmp_path, Fault("lose", ("put",), burst=1, period=3))
+
+
+@fault("S3 lists late", "apply")
+def test_objects_that_are_listed_late_are_taken_in_later(way: Way, tmp_path: Path) -> None:
+    late = Fault("late", ("list",), burst=1, period=1, below="/landing")
+    with opened(tmp_path, "late") as lake:
+        load_export(lake, SCENARIO.table, f"s3://landing/exports/{EXPORTS['full']}/")
+        load_export(lake, SCENARIO.table, f"s3://landing/exports/{EXPORTS['incremental']}/")
+        way.faults = [late]
+        seen = apply_objects(lake, SCENARIO.table, ["s3://landing/changes/"]).objects
+        assert seen < len(SCENARIO.objects)
+        way.faults.clear()
+        assert apply_objects(lake, SCENARIO.table, ["s3://landing/changes/"]).objects == len(SCENARIO.objects)
+        assert wrong(lake, SCENARIO) == []
