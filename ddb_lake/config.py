@@ -86,6 +86,9 @@ class ChangesSettings(Settings):
         "auto", description="`hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything."
     )
     lookback: str = Field("48h", description="How far back the sensor looks for late objects.")
+    delivery_stream: str | None = Field(
+        None, description="Name of the Firehose stream that delivers to `uri`: a check looks at its data freshness."
+    )
     streams: bool = Field(False, description="Changes are read from DynamoDB Streams directly.")
     landing: str | None = Field(
         None, description="Where what is read from the stream lands; default: `landing/<table>/` below the warehouse."
@@ -105,6 +108,21 @@ class ChangesSettings(Settings):
         return url
 
 
+class CanarySettings(Settings):
+    """An item that is written to the source again and again, to see that changes still arrive in the lake."""
+
+    key: dict[str, dict[str, str]] = Field(
+        description="The item's key in DynamoDB JSON, `{id: {S: canary}}`; one that no other item has."
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _valid_key(cls, key: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        if not 1 <= len(key) <= 2 or not all(len(v) == 1 and set(v) <= {"S", "N", "B"} for v in key.values()):
+            raise ValueError("a key has one or two attributes in DynamoDB JSON, such as {id: {S: canary}}")
+        return key
+
+
 class CheckSettings(Settings):
     """Bounds of the checks."""
 
@@ -112,6 +130,7 @@ class CheckSettings(Settings):
     count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
     sample: int = Field(0, ge=0, description="Keys of each side that a check reads from the source; 0: it reads none.")
     read_rate: float = Field(100, ge=1, description="Read units a second that the check of a sample takes at most.")
+    canary: CanarySettings | None = Field(None, description="Write an item to the source and see that it arrives.")
     freshness: str | None = Field(
         None, description="Dagster's freshness policy of `current`: it changes at least so often; not for idle tables."
     )
@@ -320,6 +339,28 @@ class DbtSettings(Settings):
     column_lineage: bool = Field(True, description="Tell what each column is made of, which takes seconds a run.")
 
 
+class SparkLaunchSettings(Settings):
+    """A job of its own for the work that Dagster asks Spark for, and where it runs."""
+
+    type: Literal["process", "emr-serverless", "glue"] = Field(
+        description="spark-submit on this machine, or a job of EMR Serverless or Glue."
+    )
+    application_id: str | None = Field(None, description="EMR Serverless: the application.")
+    role_arn: str | None = Field(None, description="EMR Serverless: the role the job has.")
+    entry_point: str | None = Field(None, description="EMR Serverless: where the job's script lies (s3://…/job.py).")
+    log_group: str | None = Field(None, description="EMR Serverless: the CloudWatch log group; default: EMR's own.")
+    job: str | None = Field(None, description="Glue: the job's name.")
+    timeout_minutes: int | None = Field(None, ge=1, description="EMR Serverless, Glue: when the job is ended.")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = {"process": (), "emr-serverless": ("application_id", "role_arn", "entry_point"), "glue": ("job",)}
+        missing = [name for name in needed[self.type] if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"launch: {self.type} needs {', '.join(missing)}")
+        return self
+
+
 class SparkSettings(Settings):
     """The Spark that does the work of tables with `engine: spark`."""
 
@@ -328,6 +369,9 @@ class SparkSettings(Settings):
     )
     settings: dict[str, str] = Field(default_factory=dict, description="Spark's own settings (`spark.…`).")
     memory: str = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")
+    launch: SparkLaunchSettings | None = Field(
+        None, description="Dagster runs the work as a job of its own there; default: in its own process."
+    )
 
     @field_validator("memory")
     @classmethod

@@ -64,6 +64,19 @@ class ObjectStore:
         else:
             raise UsageError(f"{uri}: no such file or folder")
 
+    def list_span(self, uri: str, first: str, last: str) -> Iterator[ObjectRef]:
+        """The objects below `uri` from those below `first` to those below `last`, in key order.
+
+        All three are S3 prefixes that end with `/`. One request for 1,000 objects, however many prefixes lie between.
+        """
+        bucket, root = split_s3(uri)
+        begin, end = split_s3(first)[1], split_s3(last)[1]
+        for entry in self._keys(bucket, root, after=begin):
+            if entry.key > end and not entry.key.startswith(end):
+                return
+            if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(root))):
+                yield entry.ref
+
     def reachable(self, uri: str) -> bool:
         """Whether there is anything to list: a local folder may not have been made yet."""
         return uri.startswith("s3://") or local_path(uri).exists()
@@ -123,8 +136,8 @@ class ObjectStore:
 
     def _list_s3(self, uri: str) -> Iterator[ObjectRef]:
         bucket, key = split_s3(uri)
-        found = False
-        if key and not key.endswith("/"):
+        found, whole_folder = False, key.endswith("/")
+        if key and not whole_folder:
             for entry in self._keys(bucket, key, limit=1):
                 if entry.key == key:
                     yield entry.ref
@@ -134,13 +147,14 @@ class ObjectStore:
             found = True
             if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(key))):
                 yield entry.ref
-        if not found and key.endswith("/"):
+        if not found and key.endswith("/") and not whole_folder:  # `prefix/2024/…`, or `prefix2024/…`
             yield from (entry.ref for entry in self._keys(bucket, key[:-1]) if not entry.key.endswith("/"))
 
-    def _keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[_Entry]:
+    def _keys(self, bucket: str, prefix: str, limit: int | None = None, after: str | None = None) -> Iterator[_Entry]:
         settings = {"MaxItems": limit, "PageSize": limit} if limit else {}
+        start = {"StartAfter": after} if after else {}
         pages = self.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=prefix, PaginationConfig=settings
+            Bucket=bucket, Prefix=prefix, PaginationConfig=settings, **start
         )
         with asked(f"s3://{bucket}/{prefix}"):
             for page in pages:

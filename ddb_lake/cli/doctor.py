@@ -28,6 +28,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     configured needs it. Exit status 1 if a check fails.
     """
     from ddb_lake.cli.doctor_aws import examine_aws
+    from ddb_lake.cli.doctor_liveness import examine_sensors
     from ddb_lake.cli.doctor_local import examine_configuration, examine_installation, examine_lake
 
     findings: list[Finding] = []
@@ -42,6 +43,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     if settings is not None:
         examine_lake(report, settings)
         examine_aws(report, settings)
+        examine_sensors(report)
     counts = Counter(finding.state for finding in findings)
     if as_json:
         write_document({"ok": not counts["fail"], "checks": findings})

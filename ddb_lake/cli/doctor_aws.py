@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ddb_lake.cli.diagnosis import Finding, Report, State, failing
 from ddb_lake.cli.doctor_exports import examine_exports, examine_queue, explained_step
+from ddb_lake.cli.doctor_liveness import examine_capture
 from ddb_lake.cli.doctor_streams import examine_stream
 from ddb_lake.errors import DdbLakeError
 
@@ -36,6 +37,7 @@ def examine_aws(report: Report, settings: LakeSettings) -> None:
             _examine_locations(report, settings)
             for table in settings.tables:
                 _examine_table(report, table)
+            examine_capture(report, settings)
 
 
 def _needs(settings: LakeSettings) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -37,12 +37,15 @@ class Invocation:
         return load_settings(self.file())
 
     @contextmanager
-    def lake(self, *tables: str, bars: bool = True) -> Iterator[Lake]:
+    def lake(
+        self, *tables: str, bars: bool = True, engine: Literal["duckdb", "spark"] | None = None
+    ) -> Iterator[Lake]:
         """The open lake, with progress and warnings on stderr.
 
         Args:
             tables: names that must be configured.
             bars: whether progress bars may be shown (on a terminal only).
+            engine: does the work of this run, whatever the configuration says.
 
         Raises:
             ConfigError: the configuration is wrong, or a table is not in it.
@@ -50,6 +53,8 @@ class Invocation:
         settings = self.settings()
         for table in tables:
             settings.table(table)
+        if engine is not None:
+            settings = settings.with_engine(engine)
         from ddb_lake.stages.lake import open_lake
 
         with Reporter(bars) as reporter, open_lake(settings, reporter.progress, reporter.warn) as lake:

@@ -270,6 +270,14 @@ def _liveness(estate: Estate) -> list[Statement]:
     ]
 
 
+def _canary(estate: Estate) -> list[Statement]:
+    """Writes one item to each source table now and then, for `checks.canary`; nothing else writes to a source."""
+    return [
+        Statement("WriteCanary", ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"), _tables(estate)),
+        *_decrypt_tables(estate),
+    ]
+
+
 def _source(estate: Estate) -> list[Statement]:
     """Is assumed by the lake's account: exports, describes and reads this account's tables."""
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
@@ -299,6 +307,7 @@ _ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
     "notified": _notified,
     "doctor": _doctor,
     "liveness": _liveness,
+    "canary": _canary,
 }
 _OF_THE_TASK = ("exporter", "applier", "verifier", "repairer", "notified", "doctor", "liveness")
 

@@ -80,7 +80,8 @@ def _values(field: FieldInfo, inner: type[BaseModel] | None) -> str:
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     if inner is not None:
-        return {tuple: "list", dict: "map by name"}.get(typing.get_origin(field.annotation) or object, "map")
+        origin = typing.get_origin(field.annotation)
+        return "list" if origin is tuple else "map by name" if origin is dict else "map"
     return _kind(field.annotation)
 
 

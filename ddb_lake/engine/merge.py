@@ -78,13 +78,22 @@ def plan_merge(
     session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
 ) -> MergeCounts:
     """Fill `winners` and `standing`. `base_images` gives the snapshot's canonical images of some keys (by `_key`)."""
-    _find_touched(session, given)
-    _find_standing(session, given)
-    _decide_simple(session, given)
-    late = session.value("SELECT count(*) FROM undecided")
+    late = find_undecided(session, given)
     ties = _decide_over_changelog(session, given, base_images) if late else 0
     touched = session.value("SELECT count(*) FROM touched")
     return MergeCounts(touched, late, ties)
+
+
+def find_undecided(session: Session, given: MergeInput) -> int:
+    """Fill `standing`, and `winners` with what new records alone decide; gives how many keys are in `undecided`.
+
+    The changelog is not looked at.
+    """
+    _find_touched(session, given)
+    _find_standing(session, given)
+    _decide_simple(session, given)
+    found: int = session.value("SELECT count(*) FROM undecided")
+    return found
 
 
 def _find_touched(session: Session, given: MergeInput) -> None:

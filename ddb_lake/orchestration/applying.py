@@ -22,9 +22,10 @@ from ddb_lake.orchestration.metadata import (
     rescued_share,
     rows_by_hour,
 )
+from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import HOUR_FORMAT, TableAssets, has_partition, hour_key
-from ddb_lake.stages.apply import ApplyResult, apply_objects
-from ddb_lake.stages.current import CurrentResult, update_current
+from ddb_lake.stages.apply import ApplyResult
+from ddb_lake.stages.current import CurrentResult
 from ddb_lake.stages.lake import Lake
 
 UNIQUE_KEYS = "unique_keys"
@@ -85,7 +86,7 @@ class Applying:
                 yield from self._changes(applied)
                 result = applied.current.get(self._name)
             elif self._current in self._selected:
-                result = update_current(self._lake, self._name)
+                result = launching.update(self._context, self._lake, self._assets.table)
         except CheckFailed as error:
             if UNIQUE_KEYS in self._checks:
                 yield self._check(UNIQUE_KEYS, False, str(error))
@@ -107,7 +108,7 @@ class Applying:
         else:
             hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
             uris = landed_in(self._lake, self._assets.table, hours)
-        return apply_objects(self._lake, self._name, uris)
+        return launching.apply(self._context, self._lake, self._assets.table, uris)
 
     def _changes(self, applied: ApplyResult) -> Iterator[Event]:
         """The changelog's materialization, with the rows of each hour, and what other tables got of the objects."""

@@ -91,8 +91,8 @@ def landed(lake: Lake, table: TableSettings, places: Sequence[Root], scope: Scop
         if scope == "all" or not root.hourly:
             yield from _listed(lake, root.uri)
         else:
-            for hour in _hours(lake, table, scope):
-                yield from _listed(lake, root.prefix(hour))
+            hours = _hours(lake, table, scope)  # keys sort as the hours do: one listing has all of them
+            yield from lake.objects.list_span(root.uri, root.prefix(hours[0]), root.prefix(hours[-1]))
 
 
 def hinted(lake: Lake, places: Sequence[Root], uris: Sequence[str]) -> Iterator[ObjectRef]:

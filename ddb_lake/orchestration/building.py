@@ -12,6 +12,7 @@ from ddb_lake.orchestration.checks import lake_checks
 from ddb_lake.orchestration.compacting import compact_job
 from ddb_lake.orchestration.freshness import freshness_asset
 from ddb_lake.orchestration.increments import IncrementsConfig
+from ddb_lake.orchestration.liveness import liveness_checks
 from ddb_lake.orchestration.loading import LoadConfig, snapshot_checks
 from ddb_lake.orchestration.outcomes import RETRIES, failures
 from ddb_lake.orchestration.requests import (
@@ -59,6 +60,7 @@ def lake_definitions(
         *aurora_checks(lake, tables, open_lake),
         *stream_checks(lake, tables, open_lake),
         *trust_checks(lake, tables, open_lake),
+        *liveness_checks(lake, tables, open_lake),
     ]
     overview = freshness_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)

@@ -14,14 +14,14 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, TableSettings
+from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
 from ddb_lake.orchestration.applying import ApplyConfig, Applying
 from ddb_lake.orchestration.attributes import settings_resolver, text_resolver, yaml_component, yaml_model
 from ddb_lake.orchestration.aurora import ReplicateConfig, replicate_table
 from ddb_lake.orchestration.building import lake_definitions
+from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.exporting import export_table
 from ddb_lake.orchestration.increments import IncrementsConfig, start_increments
-from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.loading import LoadConfig, load_snapshot
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
@@ -33,6 +33,7 @@ _LOG = logging.getLogger(__name__)
 # Aliases, because Dagster would look into the settings for templates of its own; `attributes` does that.
 _Catalog = TypeAliasType("_Catalog", CatalogSettings)
 _Dbt = TypeAliasType("_Dbt", DbtSettings)
+_Spark = TypeAliasType("_Spark", SparkSettings)
 _Tables = TypeAliasType("_Tables", tuple[TableSettings, ...])
 
 _TRANSLATION: TranslationFnResolver[LakeAsset] = TranslationFnResolver(
@@ -55,6 +56,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
     dbt: Annotated[_Dbt, settings_resolver(DbtSettings)] = DbtSettings()
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
+    spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -63,6 +65,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         """The model of the YAML attributes."""
         tables: Any = yaml_model(TableSettings)
         settings: Any = {"catalog": yaml_model(CatalogSettings), "dbt": yaml_model(DbtSettings)}
+        settings |= {"spark": yaml_model(SparkSettings)}
         return yaml_component(super().model(), **settings, tables=tuple[tables, ...])
 
     @model_validator(mode="after")
@@ -74,7 +77,12 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def settings(self) -> LakeSettings:
         """The lake's settings, as the command line reads them."""
         return LakeSettings(
-            warehouse=self.warehouse, catalog=self.catalog, dbt=self.dbt, memory=self.memory, tables=self.tables
+            warehouse=self.warehouse,
+            catalog=self.catalog,
+            dbt=self.dbt,
+            memory=self.memory,
+            spark=self.spark,
+            tables=self.tables,
         )
 
     def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:

@@ -11,9 +11,10 @@ from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.metadata import snapshot_metadata
+from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import LoadResult, load_export
+from ddb_lake.stages.load import LoadResult
 from ddb_lake.stages.sync import plan_loads
 
 UNIQUE_KEYS = "unique_keys"
@@ -51,12 +52,12 @@ def load_snapshot(
     context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: LoadConfig
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Load what `config` says. A failed check is told, and then raised: nothing was committed."""
-    key, name = assets.key("snapshot"), assets.table.name
+    key = assets.key("snapshot")
     wanted = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
     result = None
     try:
         for uri in [config.uri] if config.uri else _due(lake, assets):
-            result = load_export(lake, name, uri, config.recreated)
+            result = launching.load(context, lake, assets.table, uri, config.recreated)
     except (CheckFailed, ExportError) as error:
         broken = UNIQUE_KEYS if isinstance(error, CheckFailed) else MATCHES_MANIFEST
         if broken in wanted:

@@ -17,6 +17,11 @@ from ddb_lake.stages.lake import Lake
 INTERVAL_S = 30
 
 
+def sensor_name(lake: str) -> str:
+    """The name of a lake's sensor."""
+    return f"{lake}_arrivals"
+
+
 def planning_sensor(
     lake: str,
     tables: Mapping[str, TableAssets],
@@ -28,7 +33,7 @@ def planning_sensor(
     requests = Requests(lake, tables)
 
     @dg.sensor(
-        name=f"{lake}_arrivals",
+        name=sensor_name(lake),
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,

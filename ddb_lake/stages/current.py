@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import orjson
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
-from pyiceberg.schema import assign_fresh_schema_ids
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
@@ -22,13 +24,14 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
-from ddb_lake.lake.files import FileWriter, live_files
+from ddb_lake.lake.files import FileWriter, live_files, scan_sql
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.ingest import until_committed
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.relations import base_images, export_files, keyed_rows_sql, records_sql
+from ddb_lake.stages.merging import Merge, Relation, Sources, evolved_schema
+from ddb_lake.stages.relations import base_images, export_rows, living_rows, record_files, records_sql
 
 ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
 
@@ -139,36 +142,37 @@ def _apply(
     again: Sequence[tuple[str, int]],
 ) -> CurrentResult:
     held = state or CurrentState(TableSchema(log.key))
-    moved = held.horizon_us != horizon
-    fresh = _fresh(changes, held, horizon, settings.margin_us)
-    if again:
-        fresh = _with_records_of(session, changes, fresh, again)
-    given = MergeInput(
-        fresh=fresh,
-        changelog=records_sql(changes, after_us=horizon),
+    keep = settings.ttl_deletes == "keep"
+    sources = Sources(
+        fresh=_fresh(changes, held, horizon, settings.margin_us),
+        changelog=Relation(tuple(record_files(changes, after_us=horizon)), partial(scan_sql, changes.schema())),
         current=_living_rows(table, held.schema),
-        tombstones=held.tombstones.sql(TOMBSTONE_COLUMNS),
+        tombstones=held.tombstones,
+        base=export_rows(table, held.base) if table is not None and held.base is not None else None,
         horizon_us=horizon,
         base_us=held.base.export_us if held.base else None,
         margin_us=settings.margin_us,
         simple=set(log.sources) <= {"time"},
-        recheck=moved or bool(again),
+        recheck=held.horizon_us != horizon or bool(again),
     )
-    counts = plan_merge(session, given, lambda keys: _base_images(session, table, held, keys))
-    collect_outcome(session, given, settings)
-    schema, rows = fit_rows(session, settings, held.schema)
+    if again:
+        sources = replace(sources, fresh=_with_records_of(session, changes, sources.fresh, again))
+    merge = merge_of(lake, session, settings, table, here=bool(again))
+    counts = merge.plan(sources)
+
+    def iceberg(schema: TableSchema) -> Schema:
+        return iceberg_schema(table, [held.schema, schema], keep)
+
+    schema = merge.fit(held.schema, iceberg)
     if table is None:
+        wanted = iceberg(schema)
         table = create_current(lake, settings, schema)
-        wanted = assign_fresh_schema_ids(current_schema(schema, settings.ttl_deletes == "keep"))
         if table.current_snapshot() is not None or table.schema() != wanted:
             raise CommitConflict("another writer made the table meanwhile")
     commit = Commit(table)
-    evolve_table(commit, table.schema(), held.schema if state else schema, schema, settings.ttl_deletes == "keep")
-    metadata = commit.transaction.table_metadata
-    writer = FileWriter.for_table(session.con, table, metadata)
-    added = writer.write(rows, metadata, split=True)
-    deletes = writer.write_deletes("SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key")
-    tombstones = _bury(session, table, held.tombstones)
+    evolve_table(commit, table.schema(), held.schema if state else schema, schema, keep)
+    added, deletes = merge.write(table, commit.transaction.table_metadata)
+    tombstones = merge.bury(table, held.tombstones)
     snapshot = changes.current_snapshot()
     fresh_state = replace(
         held,
@@ -178,21 +182,79 @@ def _apply(
         horizon_us=horizon,
         tombstones=tombstones,
     )
-    return commit_current(session, settings.name, commit, added, deletes, fresh_state, counts)
+    return commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
 
 
-def _living_rows(table: Table | None, schema: TableSchema) -> str:
+def merge_of(lake: Lake, session: Session, settings: TableSettings, table: Table | None, here: bool = False) -> Merge:
+    """A merge on the table's engine; `here`: in this session, whatever the engine."""
+    if settings.engine == "spark" and not here:
+        from ddb_lake.stages.spark_merge import SparkMerge
+
+        return SparkMerge(lake, session, settings, table)
+    return LocalMerge(session, settings)
+
+
+class LocalMerge:
+    """A merge (`stages.merging.Merge`) by this process, in one session."""
+
+    def __init__(self, session: Session, settings: TableSettings) -> None:
+        self._session, self._settings = session, settings
+        self._rows = ""
+        self.changed = 0
+
+    def plan(self, sources: Sources) -> MergeCounts:
+        """Decide what each key becomes."""
+        session, base, given = self._session, sources.base, sources.given()
+        counts = plan_merge(
+            session, given, lambda keys: base_images(session, base.rows.sql, base.schema, keys) if base else {}
+        )
+        collect_outcome(session, given, self._settings)
+        self.changed = session.value("SELECT count(*) FROM outcome")
+        return counts
+
+    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:  # noqa: ARG002
+        """The columns for the rows; they need no field ids before they are written."""
+        schema, self._rows = fit_rows(self._session, self._settings, schema)
+        return schema
+
+    def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
+        """The files of the new rows, and those that retire the rows they replace."""
+        writer = FileWriter.for_table(self._session.con, table, metadata)
+        return writer.write(self._rows, metadata, split=True), writer.write_deletes(RETIRED)
+
+    def bury(self, table: Table, tombstones: Sidecar) -> Sidecar:
+        """Tombstones for removed keys; those of keys that live again are taken back."""
+        query = numbered_graves(table, GRAVES)
+        return tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
+
+
+RETIRED = "SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key"
+"""The rows of `current` that a planned merge replaces."""
+
+GRAVES = (
+    "SELECT o._key, o._key_hash, epoch_us(o._changed_at) AS changed_us, o.item IS NULL AS removed FROM outcome o"
+    " WHERE o.item IS NULL OR EXISTS (SELECT 1 FROM buried b WHERE b._key = o._key AND b.removed)"
+)
+"""What changes among the tombstones."""
+
+
+def numbered_graves(table: Table, graves: str) -> str:
+    """Rows of `TOMBSTONE_COLUMNS`: the newest row of a key is the one that counts."""
+    return f"SELECT *, {table.metadata.last_sequence_number + 1} AS batch FROM ({graves})"
+
+
+def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
+    """The Iceberg schema, with its field ids, of a table whose columns go through `steps`; a new one has the last."""
     if table is None:
-        return NO_ROWS
+        return assign_fresh_schema_ids(current_schema(steps[-1], keep_expired))
+    return evolved_schema(table, steps, keep_expired)
+
+
+def _living_rows(table: Table | None, schema: TableSchema) -> Relation:
+    if table is None:
+        return Relation((), lambda _files: NO_ROWS)
     live = live_files(table)
-    return keyed_rows_sql(table.schema(), schema, live.paths, [f.file_path for f in live.deletes])
-
-
-def _base_images(session: Session, table: Table | None, state: CurrentState, keys: list[str]) -> dict[str, bytes]:
-    if table is None or state.base is None:
-        return {}
-    rows, schema = export_files(table, state.base)
-    return base_images(session, rows, schema, keys)
+    return living_rows(table.schema(), schema, live.paths, [f.file_path for f in live.deletes])
 
 
 NO_ROWS = (
@@ -201,22 +263,26 @@ NO_ROWS = (
 )
 
 
-def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: int) -> str:
+def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: int) -> Relation:
     """Records that `current` has not seen; those between the old horizon and the new too, if it moved back."""
+    unseen = f"_batch > {held.applied_batch}"
     if held.horizon_us is None or horizon is None or horizon >= held.horizon_us:
-        return f"(SELECT * FROM {records_sql(changes, after_batch=held.applied_batch)} WHERE _batch > {held.applied_batch})"
-    return (
-        f"(SELECT * FROM {records_sql(changes)} WHERE _batch > {held.applied_batch}"
-        f" OR {version_us(margin_us)} BETWEEN {horizon + 1} AND {held.horizon_us})"
-    )
+        files = record_files(changes, after_batch=held.applied_batch)
+    else:
+        files = record_files(changes)
+        unseen += f" OR {version_us(margin_us)} BETWEEN {horizon + 1} AND {held.horizon_us}"
+    schema = changes.schema()
+    return Relation(tuple(files), lambda some: f"(SELECT * FROM {scan_sql(schema, some)} WHERE {unseen})")
 
 
-def _with_records_of(session: Session, changes: Table, fresh: str, keys: Sequence[tuple[str, int]]) -> str:
+def _with_records_of(
+    session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]
+) -> Relation:
     """`fresh`, and every record of some keys; the merge takes a record that is in both for one."""
     columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
     session.con.register("keys_again", pa.table(columns))
     theirs = f"SELECT r.* FROM {records_sql(changes)} r SEMI JOIN keys_again k ON k._key_hash = r._key_hash AND k._key = r._key"
-    return f"(SELECT * FROM {fresh} UNION ALL {theirs})"
+    return Relation(fresh.files, lambda some: f"(SELECT * FROM {fresh.read(some)} UNION ALL {theirs})")
 
 
 def collect_outcome(session: Session, given: MergeInput, settings: TableSettings) -> None:
@@ -268,18 +334,8 @@ def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> 
     return lake.catalog.create(settings.name, current_schema(schema, keep), properties=properties)
 
 
-def _bury(session: Session, table: Table, tombstones: Sidecar) -> Sidecar:
-    """Tombstones for removed keys; those of keys that live again are taken back."""
-    batch = table.metadata.last_sequence_number + 1
-    query = (
-        f"SELECT o._key, o._key_hash, epoch_us(o._changed_at) AS changed_us, o.item IS NULL AS removed, {batch} AS batch"
-        " FROM outcome o WHERE o.item IS NULL OR EXISTS (SELECT 1 FROM buried b WHERE b._key = o._key AND b.removed)"
-    )
-    return tombstones.append(session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
-
-
 def commit_current(
-    session: Session,
+    changed: int,
     name: str,
     commit: Commit,
     added: Sequence[DataFile],
@@ -289,7 +345,6 @@ def commit_current(
 ) -> CurrentResult:
     """Commit one step of `current`."""
     upserted = sum(f.record_count for f in added)
-    changed: int = session.value("SELECT count(*) FROM outcome")
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
     commit.set_properties(state.properties())
     table = commit.run()

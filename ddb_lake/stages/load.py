@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
-from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
@@ -18,23 +19,22 @@ from ddb_lake.core.schema import TableSchema
 from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extended, fitted, guess_seen
-from ddb_lake.engine.merge import MergeInput, plan_merge
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
-from ddb_lake.lake.schemas import current_schema
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.base import Base, LocalBase, Target
-from ddb_lake.stages.current import collect_outcome, create_current, fit_rows, update_current
+from ddb_lake.stages.current import create_current, iceberg_schema, merge_of, update_current
 from ddb_lake.stages.exports import FoundExport, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
 from ddb_lake.stages.ingest import ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.merging import BaseRows, Relation, Sources
 from ddb_lake.stages.origin import check_origin
 from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
-from ddb_lake.stages.relations import base_images, keyed_rows_sql, records_sql
+from ddb_lake.stages.relations import living_rows, record_files
 
 HOUR_US = 3_600_000_000
 
@@ -174,11 +174,7 @@ class _Loading:
 
     def _iceberg_schema(self, schema: TableSchema) -> Schema:
         """The Iceberg schema, with the field ids that creating or evolving the table gives."""
-        if self.table is None:
-            return assign_fresh_schema_ids(current_schema(schema, self.keep_expired))
-        commit = Commit(self.table)
-        evolve_table(commit, self.table.schema(), self.state.schema, schema, self.keep_expired)
-        return commit.transaction.table_metadata.schema()
+        return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
 
     # --- the commit
 
@@ -226,34 +222,27 @@ class _Loading:
         state = replace(state, horizon_us=horizon, tombstones=Sidecar(), applied_batch=log.batch)
         if changes is None or log.records == 0:
             return Delta(added=base, replace_all=True), state
-        metadata = commit.transaction.table_metadata
-        rows = scan_sql(metadata.schema(), self._written)
-        given = MergeInput(
-            fresh=records_sql(changes, after_us=horizon),
-            changelog=records_sql(changes, after_us=horizon),
-            current=keyed_rows_sql(metadata.schema(), state.schema, self._written),
-            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
+        before = commit.transaction.table_metadata
+        records = Relation(tuple(record_files(changes, after_us=horizon)), partial(scan_sql, changes.schema()))
+        sources = Sources(
+            fresh=records,
+            changelog=records,
+            current=living_rows(before.schema(), state.schema, self._written),
+            tombstones=Sidecar(),
+            base=BaseRows(before.schema(), state.schema, tuple(self._written)),
             horizon_us=horizon,
             base_us=self.export.summary.as_of_us,
             margin_us=self.settings.margin_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,
         )
-        plan_merge(self.session, given, lambda keys: base_images(self.session, rows, state.schema, keys))
-        collect_outcome(self.session, given, self.settings)
-        schema, living = fit_rows(self.session, self.settings, state.schema)
-        evolve_table(commit, metadata.schema(), state.schema, schema, self.keep_expired)
-        metadata = commit.transaction.table_metadata
-        writer = FileWriter.for_table(self.session.con, table, metadata)
-        added = writer.write(living, metadata, split=True)
-        deletes = writer.write_deletes(
-            "SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key"
-        )
-        graves = (
-            "SELECT _key, _key_hash, epoch_us(_changed_at) AS changed_us, true AS removed,"
-            f" {table.metadata.last_sequence_number + 1} AS batch FROM outcome WHERE item IS NULL"
-        )
-        tombstones = Sidecar().append(self.session.con, table, graves, TOMBSTONE_COLUMNS)
+        merge = merge_of(self.lake, self.session, self.settings, table)
+        merge.plan(sources)
+        steps = [state.schema] if self.table is None else [self.state.schema, state.schema]
+        schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], self.keep_expired))
+        evolve_table(commit, before.schema(), state.schema, schema, self.keep_expired)
+        added, deletes = merge.write(table, commit.transaction.table_metadata)
+        tombstones = merge.bury(table, Sidecar())
         snapshot = changes.current_snapshot()
         state = replace(
             state, schema=schema, tombstones=tombstones, applied_snapshot=snapshot.snapshot_id if snapshot else None

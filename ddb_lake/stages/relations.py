@@ -17,6 +17,7 @@ from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.lake.files import column_bounds, live_files, scan_sql
 from ddb_lake.lake.state import LoadedExport
+from ddb_lake.stages.merging import BaseRows, Relation
 
 
 def records_sql(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> str:
@@ -24,9 +25,12 @@ def records_sql(changes: Table, after_us: int | None = None, after_batch: int | 
 
     Files that cannot hold such records are left out; the caller filters rows.
     """
-    schema = changes.schema()
-    files = [f for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
-    return scan_sql(schema, [f.file_path for f in files])
+    return scan_sql(changes.schema(), record_files(changes, after_us, after_batch))
+
+
+def record_files(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> list[str]:
+    """The files of `records_sql`."""
+    return [f.file_path for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
 
 
 def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: int | None) -> bool:
@@ -52,23 +56,42 @@ def keyed_rows_sql(iceberg: Schema, schema: TableSchema, data: Sequence[str], de
     return f"(SELECT {shown}, {key_text_sql(schema)} AS _key FROM {found})"
 
 
+def living_rows(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> Relation:
+    """`keyed_rows_sql` as a relation that can be taken apart."""
+    return Relation(tuple(data), lambda files: keyed_rows_sql(iceberg, schema, files, deletes))
+
+
 def export_files(current: Table, export: LoadedExport) -> tuple[str, TableSchema]:
     """A query of an export's rows alone, and the columns they have."""
+    found = export_rows(current, export)
+    return found.rows.sql, found.schema
+
+
+def export_rows(current: Table, export: LoadedExport) -> BaseRows:
+    """An export's rows alone."""
     snapshot = current.snapshot_by_name(export.branch)
     assert snapshot is not None, f"the branch {export.branch} belongs to the export"
     iceberg = current.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else current.schema()
     live = live_files(current, snapshot.snapshot_id)
-    return scan_sql(iceberg, live.paths, [f.file_path for f in live.deletes]), export.schema
+    return BaseRows(iceberg, export.schema, tuple(live.paths), tuple(f.file_path for f in live.deletes))
 
 
 def base_images(session: Session, rows: str, schema: TableSchema, keys: Iterable[str]) -> dict[str, bytes]:
     """Canonical images that a snapshot's `rows` have of some keys; those it has not are missing."""
+    return images_among(session, images_sql(rows, schema), keys)
+
+
+def images_sql(rows: str, schema: TableSchema) -> str:
+    """A snapshot's rows as (_key, _key_hash, item, _rescued)."""
+    columns = f"{key_text_sql(schema)} AS _key, _key_hash, {item_sql(schema)} AS item, _rescued"
+    return f"(SELECT {columns} FROM {rows})"
+
+
+def images_among(session: Session, images: str, keys: Iterable[str]) -> dict[str, bytes]:
+    """Canonical images of some keys, of those that `images_sql` gives."""
     session.con.register("asked_keys", pa.table({"k": list(keys)}))
     try:
-        found = session.rows(
-            f"SELECT _key, item, _rescued FROM (SELECT {key_text_sql(schema)} AS _key, {item_sql(schema)} AS item, _rescued"
-            f" FROM {rows}) SEMI JOIN asked_keys ON k = _key"
-        )
+        found = session.rows(f"SELECT _key, item, _rescued FROM {images} SEMI JOIN asked_keys ON k = _key")
     finally:
         session.con.unregister("asked_keys")
     return {key: canonical_json(orjson.loads(complete(item, rescued))) for key, item, rescued in found}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from typing import Any
 
 from ddb_lake.core.inference import Inference
-from ddb_lake.core.schema import Path, TableSchema
+from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
 from ddb_lake.engine.fitting import decisive, observe_held
 from ddb_lake.engine.spark.session import open_spark
 from ddb_lake.engine.spark.tasks import run_tasks, scan_rows
@@ -23,8 +24,8 @@ from ddb_lake.stages.spark_tasks import (
     HashedKeys,
     Place,
     Share,
-    Written,
     WriteShare,
+    Written,
     WrittenFiles,
     count_held,
     key_hashes,
@@ -77,21 +78,16 @@ class SparkBase:
     def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
         """Write all rows with these columns; the files before them are deleted."""
         self.discard()
-        target = self._target
-        iceberg = target.iceberg(schema)
+        iceberg = self._target.iceberg(schema)
         tasks = [WriteShare(share, schema, frozenset(nulls), iceberg) for share in self._shares]
-        what = f"{target.name}: shares of data files written"
-        self._parts = run_tasks(self._spark, write_share, tasks, lambda done, all_: target.progress(what, done, all_))
+        what = f"{self._target.name}: shares of data files written"
+        self._parts = run_tasks(
+            self._spark, write_share, tasks, lambda done, all_: self._target.progress(what, done, all_)
+        )
         self.written = [path for part in self._parts for path in part.paths]
-
-        def leftovers() -> Inference:
-            left = merged([part.left for part in self._parts], target.options)
-            if decisive(left):
-                held = run_tasks(self._spark, count_held, self._files(schema))
-                observe_held(left, schema, [sum(counts) for counts in zip(*held, strict=True)])
-            return left
-
-        return leftovers
+        return partial(
+            leftovers_of, self._spark, self._parts, self._files(schema), schema, self._target.options
+        )
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""
@@ -127,6 +123,17 @@ class SparkBase:
         keys = scan_rows(self._spark, keys_of_hashes, tasks, "_key string")
         found: int = keys.groupBy("_key").count().where("count > 1").count()
         return found
+
+
+def leftovers_of(
+    spark: Any, parts: Sequence[Written], files: Sequence[WrittenFiles], schema: TableSchema, options: SchemaOptions
+) -> Inference:
+    """`engine.fitting.leftovers` of what tasks wrote into `files`."""
+    left = merged([part.left for part in parts], options)
+    if decisive(left):
+        held = run_tasks(spark, count_held, files)
+        observe_held(left, schema, [sum(counts) for counts in zip(*held, strict=True)])
+    return left
 
 
 def shares_of(export: FoundExport, cores: int) -> list[FoundExport]:

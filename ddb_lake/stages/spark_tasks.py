@@ -5,11 +5,10 @@ Tasks write files and say which; they open no catalog and commit nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
 
 import pyarrow as pa
 from pyiceberg.io import FileIO

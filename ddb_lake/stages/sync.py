@@ -80,6 +80,8 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
 
 def _not_loaded(lake: Lake, table: TableSettings, summaries: Sequence[ObjectRef]) -> list[ObjectRef]:
     """Those that are no incremental export which the ledger names: there may be many, and none of them is read."""
+    if not summaries:
+        return []
     markers = {export_ref(_export_id(ref)): ref for ref in summaries}
     with lake.session() as session:
         return [markers[marker] for marker in unseen(lake, session, table.name, list(markers))]

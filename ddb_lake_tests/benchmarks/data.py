@@ -49,9 +49,13 @@ def make_export(folder: Path, items: int) -> Path:
     return root.parent.parent
 
 
-def make_changes(folder: Path, items: int, changes: int, batch: int) -> Path:
-    """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder."""
-    target = folder / f"changes-{items}-{changes}-{batch}" / "2023/11/15/00"
+def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: bool = False, objects: int = 10) -> Path:
+    """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder.
+
+    `local`: only of the last fiftieth of the orders.
+    """
+    kind = ("-local" if local else "") + (f"-{objects}" if objects != 10 else "")
+    target = folder / f"changes-{items}-{changes}-{batch}{kind}" / "2023/11/15/00"
     if not target.exists():
         target.mkdir(parents=True)
         old, new = _item(items // 10, "(1 + h % 19)"), _item(items // 10, f"(100 + {batch})")
@@ -63,10 +67,11 @@ def make_changes(folder: Path, items: int, changes: int, batch: int) -> Path:
             '\',"SizeBytes":900,"ApproximateCreationDateTimePrecision":"MICROSECOND"},"eventSource":"aws:dynamodb"}\''
         )
         with duckdb.connect() as con:
-            per_object = max(1, changes // 10)
+            per_object = max(1, changes // objects)
+            spread = max(1, items // 50) if local else items
             for first in range(0, changes, per_object):
                 rows = (
-                    f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, (hash(n + {batch * 10**7}) % {items})::BIGINT"
+                    f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, ({items - spread} + hash(n + {batch * 10**7}) % {spread})::BIGINT"
                     f" AS i FROM range({first}, {min(first + per_object, changes)}) t(n))"
                 )
                 images = f"SELECT n, {old} AS o, {new} AS w FROM ({rows})"

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +43,12 @@ ROWS = "count(*), count(DISTINCT order_id), sum(total::DECIMAL(38,1)), sum(quant
 
 def export_files(export: str) -> list[str]:
     """The data files of an export."""
-    return sorted(glob(f"{export}/AWSDynamoDB/*/data/*.gz"))
+    return sorted(map(str, Path(export).glob("AWSDynamoDB/*/data/*.gz")))
 
 
 def change_files(landed: str) -> list[str]:
     """Landed change objects."""
-    return sorted(glob(f"{landed}/**/*.gz", recursive=True))
+    return sorted(map(str, Path(landed).rglob("*.gz")))
 
 
 def _timed(started: float, rows: Any, size: int) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def _timed(started: float, rows: Any, size: int) -> dict[str, Any]:
 
 def _parquet(path: str, seconds: float) -> dict[str, Any]:
     rows = duckdb.execute(f"SELECT {ROWS} FROM '{path}'").fetchone() or ()
-    size = sum(Path(file).stat().st_size for file in glob(path))
+    size = sum(file.stat().st_size for file in Path(path).parent.glob(Path(path).name))
     return {"seconds": seconds, "rows": [str(value) for value in rows], "bytes": size}
 
 
@@ -80,7 +79,9 @@ def load_duckdb(export: str, target: str) -> dict[str, Any]:
         con.execute("SET preserve_insertion_order = false; SET memory_limit = '1GB'")
         read = f"read_json({export_files(export)}, format = 'newline_delimited', columns = {{'Item': '{TYPED}'}})"
         started = time.monotonic()
-        con.execute(f"COPY (SELECT {columns('Item')} FROM {read}) TO '{target}.parquet' (FORMAT parquet, COMPRESSION zstd)")
+        con.execute(
+            f"COPY (SELECT {columns('Item')} FROM {read}) TO '{target}.parquet' (FORMAT parquet, COMPRESSION zstd)"
+        )
         seconds = time.monotonic() - started
     return _parquet(f"{target}.parquet", seconds)
 
@@ -140,7 +141,9 @@ def load_spark(export: str, target: str) -> dict[str, Any]:
     from pyspark.sql import SparkSession
 
     session: Any = SparkSession.builder
-    spark = session.master("local[2]").config("spark.driver.memory", "2g").config("spark.ui.enabled", "false").getOrCreate()
+    spark = (
+        session.master("local[2]").config("spark.driver.memory", "2g").config("spark.ui.enabled", "false").getOrCreate()
+    )
     spark.sparkContext.setLogLevel("ERROR")
     shape = _spark_type(TYPED)
     started = time.monotonic()
@@ -154,8 +157,7 @@ def load_spark(export: str, target: str) -> dict[str, Any]:
 
 def _spark_type(shape: str) -> str:
     text = shape.replace("VARCHAR[]", "ARRAY<STRING>").replace("VARCHAR", "STRING").replace("JSON", "STRING")
-    named = [part for part in text.split("STRUCT(")]
-    return "STRUCT<".join(named).replace(")", ">")
+    return text.replace("STRUCT(", "STRUCT<").replace(")", ">")
 
 
 # --- applying changes

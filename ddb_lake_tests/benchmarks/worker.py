@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
 from ddb_lake.config import parse_settings
 from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.compact import compact_table, needs_compaction
 from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
+from ddb_lake.stages.sync import sync
 from ddb_lake_tests.benchmarks.data import KEY, TABLE
-
-_TYPED = (
-    "STRUCT(customer STRUCT(S VARCHAR), order_id STRUCT(S VARCHAR), status STRUCT(S VARCHAR), total STRUCT(N VARCHAR),"
-    " quantity STRUCT(N VARCHAR), created_at STRUCT(S VARCHAR), address STRUCT(M STRUCT(street STRUCT(S VARCHAR), city"
-    " STRUCT(S VARCHAR), zip STRUCT(S VARCHAR), geo STRUCT(M STRUCT(lat STRUCT(N VARCHAR), lon STRUCT(N VARCHAR))))),"
-    " tags STRUCT(SS VARCHAR[]), lines STRUCT(L JSON), gift STRUCT(BOOL BOOLEAN), ttl STRUCT(N VARCHAR), note STRUCT(S VARCHAR))"
-)
-_COLUMNS = (
-    "Item.customer.S customer, Item.order_id.S order_id, Item.status.S status, Item.total.N total, Item.quantity.N quantity,"
-    " Item.created_at.S created_at, Item.address.M.street.S street, Item.address.M.city.S city, Item.address.M.zip.S zip,"
-    " Item.address.M.geo.M.lat.N lat, Item.address.M.geo.M.lon.N lon, Item.tags.SS tags, Item.lines.L lines,"
-    " Item.gift.BOOL gift, Item.ttl.N ttl, Item.note.S note"
-)
-
-
-def bare(export: str, target: str) -> dict[str, Any]:
-    """DuckDB's typed read_json straight into zstd Parquet: no checks, no discovery, no order."""
-    files = f"{export}/AWSDynamoDB/*/data/*.gz"
-    read = f"read_json('{files}', format = 'newline_delimited', columns = {{'Item': '{_TYPED}'}})"
-    con = duckdb.connect()
-    con.execute("SET preserve_insertion_order = false; SET memory_limit = '1GB'")
-    started = time.monotonic()
-    con.execute(f"COPY (SELECT {_COLUMNS} FROM {read}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
-    seconds = time.monotonic() - started
-    rows = con.execute(
-        f"SELECT count(*), count(DISTINCT order_id), sum(total::DECIMAL(38,1)) FROM '{target}'"
-    ).fetchone()
-    return {"seconds": seconds, "rows": [str(value) for value in rows or ()], "bytes": Path(target).stat().st_size}
+from ddb_lake_tests.benchmarks.peers import APPLIES, LOADS, ROWS
 
 
 def load(export: str, warehouse: str) -> dict[str, Any]:
@@ -73,23 +48,85 @@ def apply(changes: str, warehouse: str) -> dict[str, Any]:
         }
 
 
-def _lake(warehouse: str) -> Any:
-    return open_lake(
-        parse_settings({"warehouse": warehouse, "tables": [{"name": TABLE, "key": list(KEY)}]}, "benchmark")
-    )
+def _lake(warehouse: str, table: dict[str, Any] | None = None) -> Any:
+    tables = [{"name": TABLE, "key": list(KEY), **(table or {})}]
+    return open_lake(parse_settings({"warehouse": warehouse, "tables": tables}, "benchmark"))
 
 
 def _contents(lake: Lake) -> dict[str, Any]:
     from ddb_lake.stages.query import run_query
     from ddb_lake.stages.status import table_status
 
-    with run_query(lake, f"SELECT count(*), count(DISTINCT order_id), sum(total) FROM {TABLE}") as result:
+    with run_query(lake, f"SELECT {ROWS} FROM {TABLE}") as result:
         rows = [str(value) for batch in result.batches() for row in batch for value in row]
     return {"rows": rows, "bytes": table_status(lake, TABLE).bytes}
 
 
+def peer(name: str, source: str, target: str) -> dict[str, Any]:
+    """A peer's load of an export, or its apply of landed objects to what it prepared in a folder."""
+    return LOADS[name](source, target) if name in LOADS else APPLIES[name][1](source, target)
+
+
+def prepare(name: str, export: str, folder: str) -> dict[str, Any]:
+    """What a peer applies changes to."""
+    APPLIES[name][0](export, folder)
+    return {}
+
+
+def read(warehouse: str, compacted: str) -> dict[str, Any]:
+    """Reading all of `current`: seconds, best of five; `compacted`: "compacted" to fold its deletes in before."""
+    with _lake(warehouse) as lake:
+        if compacted == "compacted":
+            compact_table(lake, TABLE, force=True)
+        times = []
+        for _ in range(5):
+            started = time.monotonic()
+            rows = _contents(lake)["rows"]
+            times.append(time.monotonic() - started)
+        return {"seconds": min(times), "rows": rows, "bytes": 0}
+
+
+def freshness(landed: str, warehouse: str) -> dict[str, Any]:
+    """From an object landed to its rows visible to a query, by `sync` in one process: seconds of each round."""
+    times = []
+    folder = Path(warehouse).parent / "fresh"
+    with _lake(warehouse, {"changes": {"uri": str(folder)}}) as lake:
+        for number, file in enumerate(sorted(Path(landed).rglob("*.gz"))):
+            hour = folder / "2023/11/15/00"
+            hour.mkdir(parents=True, exist_ok=True)
+            started = time.monotonic()
+            (hour / f"{number:06d}.gz").write_bytes(file.read_bytes())
+            for _ in sync(lake):
+                pass
+            _contents(lake)
+            times.append(time.monotonic() - started)
+    return {"seconds": statistics.median(times), "p99": max(times), "rows": [], "bytes": 0}
+
+
+def day(landed: str, warehouse: str) -> dict[str, Any]:
+    """A day of micro-batches, one object each, compacting when the policy says so: bytes written for bytes added."""
+    with _lake(warehouse) as lake:
+        files = sorted(Path(landed).rglob("*.gz"))
+        started, written, known = time.monotonic(), 0, _sizes(warehouse)
+        for file in files:
+            apply_objects(lake, TABLE, [str(file)])
+            if needs_compaction(lake, TABLE):
+                compact_table(lake, TABLE)
+            found = _sizes(warehouse)
+            written += sum(size for path, size in found.items() if path not in known)
+            known |= found
+        seconds = time.monotonic() - started
+        amplification = written / sum(file.stat().st_size for file in files)
+        return {"seconds": seconds, **_contents(lake), "bytes": written, "amplification": amplification}
+
+
+def _sizes(warehouse: str) -> dict[Path, int]:
+    """Every data and delete file, whether it is still live or not."""
+    return {path: path.stat().st_size for path in Path(warehouse).rglob("*.parquet")}
+
+
 if __name__ == "__main__":
-    figures = {"bare": bare, "load": load, "apply": apply}[sys.argv[1]](*sys.argv[2:])
+    figures = globals()[sys.argv[1]](*sys.argv[2:])
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     figures |= {"peak_mb": max(u.ru_maxrss for u in used) / 1024, "cpu": sum(u.ru_utime + u.ru_stime for u in used)}
     print(json.dumps(figures))

@@ -119,6 +119,9 @@ def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProc
             for column, deps in found.value.deps_by_column.items()
         }
 
+    mart = next(e for e in run.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["marts", "statuses"]))
+    shown = mart.materialization.metadata["columns made of"]
+    assert "| status | `history/orders_history`.status |" in str(shown.value)
     assert lineage["marts/statuses"]["status"] == {("history/orders_history", "status")}
     status = lineage["history/orders_history"]["status"]
     assert {("staging/stg_orders", "status"), ("staging/stg_orders_changes", "_new_image")} <= status

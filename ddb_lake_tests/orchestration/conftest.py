@@ -17,6 +17,7 @@ from ddb_lake_tests.orchestration.stores import Steps
 DAGSTERS_OWN = (
     "ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20",
     "ignore::dagster_shared.utils.warnings.BetaWarning",
+    "ignore:sqlglotrs is deprecated:DeprecationWarning",  # imported by dagster-dbt, where that is installed
 )
 """What Dagster itself does when it loads components' YAML."""
 

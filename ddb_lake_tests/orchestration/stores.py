@@ -34,6 +34,16 @@ class MemoryStore(ObjectStore):
         self.objects[uri] = (data, version, at)
         return uri
 
+    def list_span(self, uri: str, first: str, last: str) -> Iterator[ObjectRef]:
+        if any(uri.startswith(prefix) for prefix in self.broken):
+            raise PermissionError(f"{uri}: access denied")
+        found = sorted(key for key in self.objects if key.startswith(uri) and key > first)
+        inside = [key for key in found if key < last or key.startswith(last)]
+        self.requests += max(1, -(-len(inside) // 1000))
+        for key in inside:
+            data, version, at = self.objects[key]
+            yield ObjectRef(key, version, len(data), int(at.timestamp() * 1e6))
+
     def list(self, uri: str) -> Iterator[ObjectRef]:
         if any(uri.startswith(prefix) for prefix in self.broken):
             raise PermissionError(f"{uri}: access denied")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from ddb_lake.errors import DdbLakeError, TransientError
+from ddb_lake.errors import DdbLakeError, TerminalError, TransientError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ def unwatched(_done: int, _total: int) -> None:
 def run_tasks(spark: Any, work: Callable[[T], R], tasks: Sequence[T], progress: Progress = unwatched) -> list[R]:
     """What `work` gives for each of `tasks`, in their order. `work` must be importable where Spark runs it.
 
-    Raises the DdbLakeError that a task raised, or TransientError if Spark gave up on one.
+    Raises the DdbLakeError that a task raised, or TerminalError if Spark gave up on one.
     """
     if not tasks:
         return []
@@ -117,7 +117,8 @@ def _spoken(spark: Any, progress: Progress) -> Iterator[None]:
         try:
             yield
         except PySparkException as error:
-            raise TransientError(f"Spark gave a task up: {_last_line(str(error))}; see its logs, and run it again") from error
+            fault = f"Spark gave a task up, which it had tried again: {_last_line(str(error))}"
+            raise TerminalError(f"{fault}; see Spark's logs, and run it again when that is mended") from error
 
 
 def _last_line(text: str) -> str:

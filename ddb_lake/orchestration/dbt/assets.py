@@ -24,6 +24,7 @@ from ddb_lake.orchestration.requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets
 
 DATABASE_VARIABLE = "DDB_LAKE_DBT_DATABASE"
+ORIGINS = "columns made of"
 DATABASE = "lake_marts.duckdb"
 """The models' DuckDB file, in the working folder unless the variable names another."""
 
@@ -77,13 +78,32 @@ def _told(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
     events: list[Any] = []
     failure: Exception | None = None
     try:
-        events.extend(built.stream())
+        for event in built.stream():
+            events.append(event)
     except Exception as error:
         failure = error
     told = DbtEventIterator(iter(events), dbt_cli_invocation=built)
-    yield from told.fetch_row_counts().fetch_column_metadata(with_column_lineage=lineage)
+    for event in told.fetch_row_counts().fetch_column_metadata(with_column_lineage=lineage):
+        yield _with_origins(event)
     if failure is not None:
         raise failure
+
+
+def _with_origins(event: Any) -> Any:
+    """An event with its columns' lineage as a table as well: Dagster's open-source UI draws no graph of it."""
+    lineage = event.metadata.get("dagster/column_lineage") if hasattr(event, "with_metadata") else None
+    if not isinstance(lineage, dg.TableColumnLineageMetadataValue):
+        return event
+    return event.with_metadata({**event.metadata, ORIGINS: dg.MetadataValue.md(origins(lineage.value))})
+
+
+def origins(lineage: dg.TableColumnLineage) -> str:
+    """A Markdown table: each column, and the columns of other assets that it is made of."""
+    rows = [["column", "made of"], ["---", "---"]]
+    for column, deps in sorted(lineage.deps_by_column.items()):
+        found = sorted(f"`{dep.asset_key.to_user_string()}`.{dep.column_name}" for dep in deps)
+        rows.append([column, ", ".join(found) or "no column"])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _let_go(adapter: Any) -> None:

@@ -1,0 +1,100 @@
+"""Checks that catch what runs and is dead: capture, deliveries, the sensor, and a canary. On `current/<table>`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.liveness import Sign, State, merged, ticking
+from ddb_lake.orchestration.outcomes import failures, said_of
+from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.canary import canary_sign
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.liveness import capture_signs, error_sign
+
+CAPTURE = "capture_alive"
+DELIVERIES = "no_failed_deliveries"
+SENSOR = "sensor_ticks"
+CANARY = "canary_arrives"
+
+_DESCRIPTIONS = {
+    CAPTURE: "The source is the same table as ever, feeds the same stream, and neither Kinesis nor Firehose holds back.",
+    DELIVERIES: "Firehose put nothing below its error prefix in the last 24 hours.",
+    SENSOR: "The sensor that plans all work ticks.",
+    CANARY: "An item that is written to the source arrives in current within `max_lag`.",
+}
+
+
+def liveness_checks(
+    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
+) -> list[dg.AssetChecksDefinition]:
+    """The checks of all tables, in an op of their own."""
+    specs = [spec for assets in tables.values() for spec in _check_specs(assets)]
+    if not specs:
+        return []
+
+    @dg.multi_asset_check(name=f"{lake}_liveness_checks", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        selected = context.selected_asset_check_keys
+        with failures(), open_lake(context.log) as opened:
+            for assets in tables.values():
+                for spec in _check_specs(assets):
+                    if spec.key in selected:
+                        yield _evaluate(opened, assets.table, spec, context.instance, sensor_name(lake))
+
+    return [checks]
+
+
+def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
+    changes = assets.table.changes
+    names = [SENSOR] if changes is not None else []
+    names += [CAPTURE] if changes is not None and (changes.uri or "").startswith("s3://") else []
+    names += [DELIVERIES] if changes is not None and changes.errors_uri is not None else []
+    names += [CANARY] if assets.table.checks.canary is not None else []
+    return [dg.AssetCheckSpec(name, asset=assets.key("current"), description=_DESCRIPTIONS[name]) for name in names]
+
+
+def _evaluate(
+    lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec, instance: dg.DagsterInstance, sensor: str
+) -> dg.AssetCheckResult:
+    """Evaluate one check. What keeps it from being evaluated fails it alone; what is not known passes, and says so."""
+    state: State
+    try:
+        state, said, figures = merged(_signs(lake, table, spec.name, instance, sensor))
+    except Exception as error:  # whatever it is, it is this table's
+        state, said, figures = "dead", f"Not evaluated: {said_of(error)}", {}
+    severity = dg.AssetCheckSeverity.WARN if spec.name == DELIVERIES else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=state != "dead",
+        severity=severity,
+        description=said,
+        metadata={"state": state, **figures},
+    )
+
+
+def _signs(
+    lake: Lake, table: TableSettings, name: str, instance: dg.DagsterInstance, sensor: str
+) -> tuple[Sign, ...]:
+    if name == CAPTURE:
+        return capture_signs(lake, table)
+    if name == DELIVERIES:
+        return (error_sign(lake, table),)
+    if name == CANARY:
+        return (canary_sign(lake, table),)
+    return (sensor_sign(instance, sensor, int(lake.now().timestamp() * 1_000_000)),)
+
+
+def sensor_sign(instance: dg.DagsterInstance, sensor: str, now_us: int) -> Sign:
+    """Whether a sensor of that name ticks, as the instance knows it; unknown if it never did."""
+    states = [state for state in instance.all_instigator_state() if state.instigator_name == sensor]
+    last_us: list[int] = []
+    for state in states:
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        last_us += [int(tick.timestamp * 1_000_000) for tick in ticks]
+    off = bool(states) and all(state.status.value == "STOPPED" for state in states)
+    return ticking(max(last_us, default=None), now_us, INTERVAL_S, off, sensor)

@@ -1,0 +1,60 @@
+"""The job itself, run by spark-submit, EMR Serverless or Glue: one stage of one table, told through Dagster Pipes.
+
+It says how far it is in the run's log, and in the end what it did, as a custom message; a failure is raised there too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from dagster_pipes import PipesCliArgsParamsLoader, PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+
+from ddb_lake.config import parse_settings
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.current import update_current
+from ddb_lake.stages.lake import Lake, open_lake
+from ddb_lake.stages.load import load_export
+
+SAY_EVERY_S = 5.0
+
+
+def main() -> None:
+    """Do what Pipes says."""
+    told = any(argument.startswith("--dagster-pipes") for argument in sys.argv)  # Glue has no environment to set
+    loader = PipesCliArgsParamsLoader() if told else PipesEnvVarParamsLoader()
+    with open_dagster_pipes(params_loader=loader) as pipes:
+        extras = pipes.extras
+        settings = parse_settings(extras["lake"], "the lake that Dagster told").with_engine("spark")
+        with open_lake(settings, _Said(pipes), pipes.log.warning) as lake:
+            result = work(lake, extras["table"], extras["action"], extras["uris"], extras["options"])
+        pipes.report_custom_message({"result": result})
+
+
+def work(lake: Lake, table: str, action: str, uris: list[str], options: dict[str, bool]) -> Any:
+    """One stage; its result as JSON values."""
+    if action == "load":
+        return asdict(load_export(lake, table, uris[0], **options))
+    if action == "apply":
+        return asdict(apply_objects(lake, table, uris))
+    return asdict(update_current(lake, table))
+
+
+class _Said:
+    """Progress in the run's log, a line every few seconds at most."""
+
+    def __init__(self, pipes: PipesContext) -> None:
+        self._pipes = pipes
+        self._last_s = float("-inf")
+
+    def __call__(self, what: str, done: int, total: int | None = None) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s >= SAY_EVERY_S:
+            self._last_s = now_s
+            self._pipes.log.info(f"{what}: {done:,}" + (f" of {total:,}" if total is not None else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Stages of a table with `engine: spark`: in this process, or as a job that Pipes launches, by `spark.launch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from dagster import PipesEnvContextInjector
+from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
+
+from ddb_lake.aws.session import client as aws_client
+from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.errors import TerminalError
+from ddb_lake.orchestration.spark.parameters import (
+    Action,
+    emr_parameters,
+    glue_parameters,
+    job_extras,
+    process_command,
+)
+from ddb_lake.stages.apply import ApplyResult, apply_objects
+from ddb_lake.stages.current import CurrentResult, update_current
+from ddb_lake.stages.ingest import IngestResult
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.load import LoadResult, load_export
+
+
+def load(
+    context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uri: str, recreated: bool = False
+) -> LoadResult:
+    """`stages.load.load_export` where the table's engine is."""
+    if not launches(lake.settings, table):
+        return load_export(lake, table.name, uri, recreated)
+    found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated)
+    return LoadResult(**{**found, "notes": tuple(found["notes"])})
+
+
+def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uris: Sequence[str]) -> ApplyResult:
+    """`stages.apply.apply_objects` where the table's engine is."""
+    if not launches(lake.settings, table):
+        return apply_objects(lake, table.name, uris)
+    found = launch(context, lake.settings, table.name, "apply", uris)
+    tables = {name: IngestResult(**one) for name, one in found["tables"].items()}
+    current = {name: _current(one) for name, one in found["current"].items()}
+    return ApplyResult(**{**found, "tables": tables, "current": current})
+
+
+def update(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings) -> CurrentResult:
+    """`stages.current.update_current` where the table's engine is."""
+    if not launches(lake.settings, table):
+        return update_current(lake, table.name)
+    return _current(launch(context, lake.settings, table.name, "update", ()))
+
+
+def launches(settings: LakeSettings, table: TableSettings) -> bool:
+    """Whether the table's work is done by a job of its own."""
+    return table.engine == "spark" and settings.spark.launch is not None
+
+
+def launch(
+    context: dg.AssetExecutionContext,
+    settings: LakeSettings,
+    table: str,
+    action: Action,
+    uris: Sequence[str],
+    **options: bool,
+) -> dict[str, Any]:
+    """Run the job; what it said in the end. Raises TerminalError if it ended without a word."""
+    extras = job_extras(settings, table, action, uris, options)
+    spark = settings.spark
+    assert spark.launch is not None, "asked before"
+    invocation: Any
+    if spark.launch.type == "process":
+        client = dg.PipesSubprocessClient()
+        invocation = client.run(context=context, command=process_command(spark), extras=extras)
+    elif spark.launch.type == "emr-serverless":
+        emr = PipesEMRServerlessClient(client=aws_client("emr-serverless"))
+        parameters: Any = emr_parameters(spark, table, action)
+        invocation = emr.run(context=context, start_job_run_params=parameters, extras=extras)
+    else:
+        glue = PipesGlueClient(PipesEnvContextInjector(), client=aws_client("glue"))
+        parameters = glue_parameters(spark, table, action)
+        invocation = glue.run(context=context, start_job_run_params=parameters, extras=extras)
+    messages = invocation.get_custom_messages()
+    if not messages:
+        raise TerminalError(f"{table}: the job on Spark ended without saying what it did; see its log")
+    result: dict[str, Any] = messages[-1]["result"]
+    return result
+
+
+def _current(found: dict[str, Any]) -> CurrentResult:
+    return CurrentResult(**{**found, "notes": tuple(found["notes"])})

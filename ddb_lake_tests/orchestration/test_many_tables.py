@@ -1,0 +1,20 @@
+"""Hundreds of tables cost a bounded number of requests, whatever hour it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from ddb_lake.config import parse_settings
+from ddb_lake_tests.benchmarks.tables import configuration, ticks
+
+TABLES = 500
+
+
+def test_tick_over_quiet_tables_makes_one_request_a_table(tmp_path: Path) -> None:
+    settings = parse_settings(yaml.safe_load(configuration(TABLES, tmp_path / "lake")), "test")
+
+    found = {name: lists for name, _, lists in ticks(settings)}
+
+    assert found == {"first tick": 2 * TABLES, "usual tick": TABLES, "tick every ten minutes": 2 * TABLES}

@@ -1,0 +1,110 @@
+"""What runs and is dead is noticed: each way to die, on the stand-in, through the checks and the doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ddb_lake.core.liveness import Sign
+from ddb_lake.errors import ConfigError
+from ddb_lake.orchestration.liveness import sensor_sign
+from ddb_lake.stages.canary import canary_sign
+from ddb_lake.stages.liveness import capture_signs, error_sign
+from ddb_lake.stages.load import load_export
+from ddb_lake_tests.integration.stands import BUCKET, orders_lake, orders_source
+from ddb_lake_tests.integration.test_verify import LANDING, Stand
+
+KEY = {"customer": {"S": "ddb-lake"}, "order_id": {"S": "canary"}}
+CHANGES = {
+    "uri": f"s3://{BUCKET}/{LANDING}",
+    "errors_uri": f"s3://{BUCKET}/failed/",
+    "delivery_stream": "hose",
+}
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stand]:
+    settings = {"changes": CHANGES, "checks": {"canary": {"key": KEY}}}
+    with orders_source(monkeypatch) as sandbox, orders_lake(sandbox, tmp_path, **settings) as lake:
+        stand = Stand(sandbox, lake)
+        stand.put("o1", total="1")
+        stand.deliver()
+        stand.wait()
+        load_export(lake, "orders", stand.export())
+        yield stand
+
+
+def signs(stand: Stand) -> dict[str, Sign]:
+    found = capture_signs(stand.lake, stand.lake.table("orders"))
+    return {sign.name: sign for sign in found}
+
+
+def measure(stand: Stand, namespace: str, metric: str, dimension: tuple[str, str], value: float) -> None:
+    data: dict[str, Any] = {"MetricName": metric, "Value": value, "Timestamp": stand.sandbox.clock.now()}
+    data["Dimensions"] = [{"Name": dimension[0], "Value": dimension[1]}]
+    stand.sandbox.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[data])
+    stand.wait(2)
+
+
+def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand) -> None:
+    first = {name: sign.state for name, sign in signs(stand).items()}
+    assert first == {
+        "the source table": "alive",
+        "the Kinesis destination": "alive",
+        "replication to Kinesis": "unknown",
+        "delivery to S3": "unknown",
+    }
+    measure(stand, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", ("TableName", "orders"), 5_000)
+    measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 60)
+    assert {sign.state for sign in signs(stand).values()} == {"alive"}
+    measure(stand, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", ("TableName", "orders"), 7_200_000)
+    measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
+    found = signs(stand)
+    assert {name for name, sign in found.items() if sign.state == "dead"} == {"replication to Kinesis", "delivery to S3"}
+    assert "7200 s" in found["delivery to S3"].said
+    arn = stand.sandbox.client("kinesis").describe_stream(StreamName="changes")["StreamDescription"]["StreamARN"]
+    stand.client.disable_kinesis_streaming_destination(TableName="orders", StreamArn=arn)
+    assert signs(stand)["the Kinesis destination"].state == "dead"
+
+
+def test_source_that_was_created_again_is_noticed(stand: Stand) -> None:
+    from ddb_lake.sandbox import create_orders_table
+
+    stand.client.delete_table(TableName="orders")
+    create_orders_table(stand.client)
+    sign = signs(stand)["the source table"]
+    assert sign.state == "dead" and "created again" in sign.said
+
+
+def test_objects_below_the_error_prefix_are_noticed(stand: Stand) -> None:
+    table = stand.lake.table("orders")
+    assert error_sign(stand.lake, table).state == "alive"
+    stand.sandbox.client("s3").put_object(Bucket=BUCKET, Key="failed/processing-failed/x", Body=b"{}")
+    assert error_sign(stand.lake, table).state == "dead"
+    stand.sandbox.clock.advance(timedelta(days=2))
+    assert error_sign(stand.lake, table).state == "alive"
+
+
+def test_canary_goes_round_and_is_missed_when_it_does_not_come_back(stand: Stand) -> None:
+    table = stand.lake.table("orders")
+    assert canary_sign(stand.lake, table).state == "unknown"
+    assert "on its way" in canary_sign(stand.lake, table).said
+    stand.deliver()
+    assert "is in current" in canary_sign(stand.lake, table).said
+    stand.wait(60)
+    assert canary_sign(stand.lake, table).state == "dead"
+    stand.deliver()
+    assert canary_sign(stand.lake, table).state == "alive"
+    stand.client.put_item(TableName="orders", Item=KEY)
+    with pytest.raises(ConfigError, match="no canary"):
+        canary_sign(stand.lake, table)
+
+
+def test_sensor_that_never_ticked_is_neither_alive_nor_dead() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert sensor_sign(instance, "lake_arrivals", 0).state == "unknown"

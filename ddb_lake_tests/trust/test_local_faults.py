@@ -1,0 +1,226 @@
+"""Catalog, disk, clock and landing on bad days: every stage ends exact, or says what to do and has lost nothing."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitStateUnknownException
+from sqlalchemy.exc import OperationalError
+
+from ddb_lake.aws.objects import ObjectStore
+from ddb_lake.core.machine import DISK_FULL, is_disk_full
+from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError, UsageError
+from ddb_lake.lake.files import FileWriter
+from ddb_lake.stages.apply import apply_refs
+from ddb_lake.stages.load import load_export
+from ddb_lake_tests.integration.contents import missing_files
+from ddb_lake_tests.integration.faults import PROCESSES, ended
+from ddb_lake_tests.integration.lakes import lake
+from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
+from ddb_lake_tests.stages.lakes import dumped
+from ddb_lake_tests.trust.bad_days import explained, through
+from ddb_lake_tests.trust.ground import Ground
+from ddb_lake_tests.trust.marks import fault
+
+STAGES = ("load", "apply", "increment", "compact")
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+# --- the catalog
+
+
+def away(*_: Any, **__: Any) -> Any:
+    raise OperationalError("SELECT", {}, sqlite3.OperationalError("unable to open database file"))
+
+
+@fault("the catalog cannot be reached", *STAGES, ending="refused")
+def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddb_lake.stages.ingest.MAX_ATTEMPTS", 2)
+    with ground.lake() as opened:
+        for name, stage in ground.stages(opened).items():
+            with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:
+                stage()
+            assert "catalog" in explained(raised.value), name
+            stage()
+        assert ground.wrong(opened) == []
+
+
+@contextmanager
+def answers_lost(landed: bool) -> Iterator[list[str]]:
+    """The first commit to each table is served (if `landed`), and its answer does not come."""
+    original, lost = SqlCatalog.commit_table, []
+
+    def commit(self: SqlCatalog, table: Any, *arguments: Any, **named: Any) -> Any:
+        name = table.name()[-1]
+        if name in lost:
+            return original(self, table, *arguments, **named)
+        lost.append(name)
+        if landed:
+            original(self, table, *arguments, **named)
+        raise CommitStateUnknownException("the connection was lost")
+
+    with mock.patch.object(SqlCatalog, "commit_table", commit):
+        yield lost
+
+
+@fault("the answer to a commit is lost", *STAGES)
+@pytest.mark.parametrize("landed", (True, False), ids=("it landed", "it did not"))
+def test_lost_answer_to_a_commit_is_said_and_running_again_is_exact(ground: Ground, landed: bool) -> None:
+    with ground.lake() as opened:
+        for name, stage in ground.stages(opened).items():
+            with answers_lost(landed) as lost:
+                for _ in range(6):
+                    try:
+                        stage()
+                    except CommitStateUnknown as error:
+                        assert "Look at `ddb-lake status`" in explained(error)
+                        assert missing_files(opened, [ground.scenario.table]) == set(), name
+                    else:
+                        break
+                else:
+                    pytest.fail(f"{name} does not end")
+            assert lost, name
+        assert ground.wrong(opened) == []
+
+
+# --- the disk
+
+
+def full_disk(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device", "part-0.parquet")
+
+
+@fault("the disk is full", *STAGES, ending="refused")
+def test_full_disk_is_said_and_nothing_is_lost(ground: Ground) -> None:
+    with ground.lake() as opened:
+        for name, stage in ground.stages(opened).items():
+            with mock.patch.object(FileWriter, "write_paths", full_disk), pytest.raises(OSError) as raised:
+                stage()
+            assert DISK_FULL in explained(raised.value), name
+            stage()
+        assert ground.wrong(opened) == []
+
+
+def limited(ground: Ground, stage: str, most_bytes: int) -> None:
+    """Run a stage in this process, which may write no file beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    with ground.lake() as opened:
+        try:
+            ground.stages(opened)[stage]()
+        except Exception as error:
+            explained(error)
+            raise SystemExit(3 if is_disk_full(error) else 4) from None
+
+
+@fault("the file system takes no more bytes", "load", "apply")
+@pytest.mark.parametrize(("stage", "most_bytes"), [("load", 1), ("apply", 6_000), ("apply", 12_000)])
+def test_write_that_the_file_system_refuses_leaves_a_lake_that_goes_on(
+    ground: Ground, stage: str, most_bytes: int
+) -> None:
+    with ground.lake() as opened:
+        if stage != "load":
+            ground.stages(opened)["load"]()
+    process = PROCESSES.Process(target=limited, args=(ground, stage, most_bytes))
+    process.start()
+    assert ended(process) != 0
+    with ground.lake() as opened:
+        for again in ground.stages(opened).values():
+            again()
+        assert ground.wrong(opened) == []
+        assert missing_files(opened, [ground.scenario.table]) == set()
+
+
+# --- the clock
+
+
+@fault("the clock is wrong by a day", *STAGES, "dump")
+@pytest.mark.parametrize("days", (-1, 1))
+def test_clock_that_is_wrong_by_a_day_changes_no_item(ground: Ground, days: int) -> None:
+    with ground.lake() as opened:
+        opened.now = lambda: datetime.now(UTC) + timedelta(days=days)
+        for stage in ground.stages(opened).values():
+            stage()
+        assert ground.wrong(opened) == []
+        opened.now = lambda: datetime.now(UTC) - timedelta(days=days)
+        for stage in ground.stages(opened).values():
+            stage()
+        assert ground.wrong(opened) == []
+
+
+# --- landing changes under us
+
+
+@fault("an object is rewritten after it was listed", "apply")
+def test_object_rewritten_after_listing_is_taken_in_as_it_is_then(ground: Ground) -> None:
+    with ground.lake() as opened:
+        first = land(ground.landing / "a", change(T0_US, item("a")))
+        (listed,) = opened.objects.list(first)
+        land(ground.landing / "a", change(T0_US, item("a")), change(T0_US + 1, item("b")))
+        with pytest.raises(UnreachableError, match="rewritten after it was listed"):
+            apply_refs(opened, ground.scenario.table, [listed])
+        assert opened.changes(ground.scenario.table) is None
+
+
+@fault("an object is removed after it was listed", "apply")
+def test_object_removed_after_listing_is_said_and_the_others_are_taken_in(ground: Ground) -> None:
+    with ground.lake() as opened:
+        spare = ground.landing / "spare"
+        land(spare, "\n")
+        original, gone = ObjectStore.fetch, []
+
+        def fetch(store: ObjectStore, ref: Any) -> bytes:
+            if ref.uri == str(spare) and not gone:
+                gone.append(spare.unlink())
+            return original(store, ref)
+
+        stages = ground.stages(opened)
+        stages["load"]()
+        with mock.patch.object(ObjectStore, "fetch", fetch):
+            refused = through(stages["apply"], lambda: None)
+        assert [said for said in refused if "removed after it was listed" in said] and gone
+        stages["increment"]()
+        assert ground.wrong(opened) == []
+
+
+# --- another table under the same name
+
+OLD, NEW = "11991185-e7ab-4da5-8bab-03f0db0b7bfd", "99991185-e7ab-4da5-8bab-03f0db0b7bfd"
+
+
+@fault("the source is deleted and created again", "load", "increment", ending="refused")
+def test_export_of_a_table_created_again_is_refused_until_it_is_said_to_replace_the_old(tmp_path: Path) -> None:
+    with lake(tmp_path / "lake", "orders", ["id"]) as opened:
+        before = full([item("a", v=1), item("b", v=1)]).write(tmp_path / "old")
+        load_export(opened, "orders", str(before))
+        day_us = T0_US + 24 * HOUR_US
+        again = full([item("b", v=9)], at_us=day_us, summary={"tableId": NEW}).write(tmp_path / "new")
+        window = {"at_us": day_us + HOUR_US, "window": day_us, "summary": {"tableId": NEW}}
+        changed = increment((day_us + 5, item("c", v=1), item("c")), **window).write(tmp_path / "increment")
+        for uri in (again, changed):
+            with pytest.raises(UsageError, match=f"id {NEW}.*id {OLD}.*created again.*--recreated"):
+                load_export(opened, "orders", str(uri))
+        with pytest.raises(UsageError, match="Take a full export of the new table"):
+            load_export(opened, "orders", str(changed), recreated=True)
+        assert dumped(opened) == sorted_items([item("a", v=1), item("b", v=1)])
+        load_export(opened, "orders", str(again), recreated=True)
+        assert dumped(opened) == sorted_items([item("b", v=9)])
+        load_export(opened, "orders", str(changed))
+        assert dumped(opened) == sorted_items([item("b", v=9), item("c", v=1)])
+        assert load_export(opened, "orders", str(before)).already_loaded
+        assert dumped(opened, as_of_us=T0_US + HOUR_US) == sorted_items([item("a", v=1), item("b", v=1)])
