@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test check format infra templates bench clean
+.PHONY: help setup setup-all demo dev test check format infra templates docs trust bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ infra: setup-all  ## synthesise every stack; cdk-nag, cfn-lint, checkov
 
 templates: setup-all  ## plain CloudFormation templates and Lambda packages in dist/templates
 	$(RUN) python -m ddb_lake.infra templates --out dist/templates
+
+docs: setup-all  ## the documentation in site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet --config-file ddb_lake/docs/mkdocs.yml
+
+trust: setup-all  ## histories, faults and fuzzed inputs, with what they lost, doubled or resurrected
+	$(RUN) python -m ddb_lake_tests.trust
 
 bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, json_option, table_argument
-from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.command import command, engine_option, json_option, table_argument
+from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
 from ddb_lake.cli.reporting import note, warn
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 )
 @table_argument
 @click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@engine_option
 @json_option
 @pass_invocation
-def apply(invocation: Invocation, table: str, uris: tuple[str, ...], as_json: bool) -> None:
+def apply(
+    invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, as_json: bool
+) -> None:
     """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
 
     Records that name another configured table go there; records of tables that are not configured are counted.
@@ -35,7 +38,7 @@ def apply(invocation: Invocation, table: str, uris: tuple[str, ...], as_json: bo
     """
     from ddb_lake.stages.apply import apply_objects
 
-    with invocation.lake(table) as lake:
+    with invocation.lake(table, engine=engine) as lake:
         result = apply_objects(lake, table, uris)
     report_apply(result, as_json)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
@@ -15,6 +15,9 @@ from ddb_lake.cli.reporting import Reporter
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings
     from ddb_lake.stages.lake import Lake
+
+
+Engine: TypeAlias = Literal["duckdb", "spark"]
 
 
 @dataclass(slots=True)
@@ -38,7 +41,7 @@ class Invocation:
 
     @contextmanager
     def lake(
-        self, *tables: str, bars: bool = True, engine: Literal["duckdb", "spark"] | None = None
+        self, *tables: str, bars: bool = True, engine: Engine | None = None
     ) -> Iterator[Lake]:
         """The open lake, with progress and warnings on stderr.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, json_option, table_argument
-from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.command import command, engine_option, json_option, table_argument
+from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.moments import moment_text
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
@@ -28,10 +28,17 @@ if TYPE_CHECKING:
 @click.argument("uri", required=False, metavar="[URI]")
 @click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
 @click.option("--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items.")
+@engine_option
 @json_option
 @pass_invocation
 def load(
-    invocation: Invocation, table: str, uri: str | None, export_uri: str | None, recreated: bool, as_json: bool
+    invocation: Invocation,
+    table: str,
+    uri: str | None,
+    export_uri: str | None,
+    recreated: bool,
+    engine: Engine | None,
+    as_json: bool,
 ) -> None:
     """Load a finished export of TABLE, full or incremental.
 
@@ -42,7 +49,7 @@ def load(
         raise click.UsageError("name one export: `--export URI`")
     from ddb_lake.stages.load import load_export
 
-    with invocation.lake(table) as lake:
+    with invocation.lake(table, engine=engine) as lake:
         result = load_export(lake, table, uri or export_uri or "", recreated)
     report_load(result, as_json)
 

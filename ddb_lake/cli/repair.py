@@ -101,7 +101,7 @@ def _mend_keys(
 def _document(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: no JSON document ({error}); expected what `ddb-lake verify --json` printed"
         ) from error

@@ -190,7 +190,7 @@ def load(data: bytes, where: str) -> Checkpoint:
             for one in document["streams"]
         )
         return Checkpoint(document["table_id"], streams, document["began_us"], document["read_us"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TerminalError(
             f"{where}: no checkpoint of a stream reader ({type(error).__name__}); restore an earlier version of the"
             " object, or remove it: reading then begins anew with what the stream still has"

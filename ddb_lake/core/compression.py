@@ -20,8 +20,8 @@ import cramjam
 from ddb_lake.core.splitting import ION_PROBLEM
 from ddb_lake.errors import UndecodableError
 
-DEFAULT_LIMIT_BYTES: Final = 1 << 30
-"""What one object may grow to: eight times the largest buffer of Firehose."""
+DEFAULT_LIMIT_BYTES: Final = 1 << 29
+"""What one compressed object may grow to: four times the largest buffer of Firehose. It is held in memory."""
 
 _STEP_BYTES: Final = 1 << 16
 _MOST_SEARCHES: Final = 64  # for a further gzip member behind damage: each may cost the whole object

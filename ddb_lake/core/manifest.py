@@ -320,7 +320,7 @@ def _iso(at_us: int) -> str:
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ExportError(f"{where}: no JSON; the file is damaged or incomplete, export again") from error
     if not isinstance(value, dict):
         raise ExportError(f"{where}: expected a JSON object, found {type(value).__name__}; this is no export manifest")

@@ -40,7 +40,7 @@ def _entries(data: bytes, where: str) -> list[Any]:
         raise UsageError(f"{where}: no UTF-8 text; expected what `quarantine show --json` prints") from None
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [_line(line, number, where) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     listed = document.get("entries", [document]) if isinstance(document, dict) else document
     if not isinstance(listed, list):
@@ -51,7 +51,7 @@ def _entries(data: bytes, where: str) -> list[Any]:
 def _line(line: str, number: int, where: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(
             f"{where}, line {number}: no JSON; expected what `quarantine show --json` prints, or one entry a line"
         ) from None

@@ -14,6 +14,9 @@ from ddb_lake.errors import UndecodableError
 
 MAX_POINT_SHIFT: Final = 1000  # digits before or after the point: far beyond DynamoDB's 130, and no memory bomb
 
+MAX_CHARACTERS: Final = 2_100
+"""Of any spelling: beyond what a number within that magnitude takes, and below what CPython converts to an integer."""
+
 CANONICAL_NUMBER: Final = r"0|-?(?:[1-9][0-9]*+(?:\.[0-9]*[1-9])?|0\.[0-9]*[1-9])"
 """Pattern of the text that `canonical_number` gives back unchanged."""
 
@@ -36,6 +39,8 @@ def canonical_number(text: object) -> str:
     """
     if not isinstance(text, str):
         raise UndecodableError(f"a number is written as text, found {type(text).__name__}")
+    if len(text) > MAX_CHARACTERS:
+        raise UndecodableError(f"a number of {len(text)} characters")
     if is_canonical_number(text):
         return str(text)
     match = _SPELLING(text)

@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 _KEPT_OF_DAMAGED_BYTES: Final = 1 << 20
+_LARGEST_PIECE_BYTES: Final = 16 << 20
+"""No record is larger: Kinesis takes 10 MiB. Of what is, as of a bomb of zeros, the beginning is kept."""
 
 
 class Located(NamedTuple):
@@ -59,9 +61,16 @@ def read_object(
     reading = Reading(key_names, asserted_us)
     for piece in split_objects(content):
         if piece.value is None:
-            yield Located(piece.offset, Rejected(piece.problem, piece.raw))
+            yield Located(piece.offset, _garbage(piece))
             continue
         for outcome in read_within(piece.value, piece.raw, reading):
             yield Located(piece.offset, outcome)
     if damage is not None:
         yield Located(len(content), damage)
+
+
+def _garbage(piece: Piece) -> Rejected:
+    if len(piece.raw) <= _LARGEST_PIECE_BYTES:
+        return Rejected(piece.problem, piece.raw)
+    kept = piece.raw[:_KEPT_OF_DAMAGED_BYTES]
+    return Rejected(f"{piece.problem}; of its {len(piece.raw)} bytes the first {len(kept)} are kept here", kept)

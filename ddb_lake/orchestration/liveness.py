@@ -91,7 +91,8 @@ def _signs(
 
 def sensor_sign(instance: dg.DagsterInstance, sensor: str, now_us: int) -> Sign:
     """Whether a sensor of that name ticks, as the instance knows it; unknown if it never did."""
-    states = [state for state in instance.all_instigator_state() if state.instigator_name == sensor]
+    known = instance.all_instigator_state() if instance.schedule_storage is not None else []
+    states = [state for state in known if state.instigator_name == sensor]
     last_us: list[int] = []
     for state in states:
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)

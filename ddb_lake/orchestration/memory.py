@@ -87,7 +87,7 @@ class SensorMemory:
             if document.get("v") != 1:
                 return cls()
             return cls(document["next"], {name: _unpacked(one) for name, one in document["t"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
 

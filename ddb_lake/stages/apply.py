@@ -97,7 +97,12 @@ def _read(
     """The rows of a group of objects, and the keys of the tables they are of."""
     routes = {settings.source_name: settings.name for settings in lake.settings.tables}
     plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
-    shared = read_shared(plan, lambda: fetch(lake.objects, refs), refs)
+    if lake.table(table).engine == "spark":
+        from ddb_lake.stages.spark_read import read_on_spark
+
+        shared = read_on_spark(lake, session, plan, refs)
+    else:
+        shared = read_shared(plan, lambda: fetch(lake.objects, refs), refs)
     if shared is not None:
         return shared[0], {table: shared[1]}
     reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from ddb_lake.cli.demo import run_demo
 from ddb_lake.orchestration.demo.home import DemoHome
+from ddb_lake_tests.browser.stage import prepare
 from ddb_lake_tests.browser.ui import chromium, serving
 
 
@@ -18,12 +20,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of Dagster's webserver on the lake of a demo."""
+    """The URL of Dagster's webserver on the lake of a demo.
+
+    The demo takes a minute, and test processes take each other's tests as they come: the first that needs it makes it,
+    the others wait for it. Each has a webserver of its own on it.
+    """
     if chromium() is None and "CI" not in os.environ:
         pytest.skip("no Chromium on this machine")
-    home = DemoHome(tmp_path_factory.mktemp("ui") / "demo")
-    home.folder.mkdir()
-    told: list[str] = []
-    assert run_demo(home.folder, keep=True, emit=told.append, seed=1) == 0, "\n".join(told)
-    with serving(home) as url:
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with serving(_made_once(shared)) as url:
         yield url
+
+
+def _made_once(folder: Path) -> DemoHome:
+    home, made = DemoHome(folder / "browser-demo"), folder / "browser-demo.made"
+    with (folder / "browser-demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            prepare(home)
+            made.touch()
+    return home

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from ddb_lake_tests.cli.conftest import Run
 
 HEAVY = (
     "boto3",
@@ -19,7 +23,19 @@ HEAVY = (
     "rich",
     "yaml",
 )
-LIMIT_S = 0.3
+MOST_MODULES = 300
+"""That `--help` may import, Python's own start included; a heavy package alone has more."""
+
+
+def imported(*arguments: str, folder: Path | None = None) -> set[str]:
+    """The modules that a run of the command line has imported in the end."""
+    script = (
+        "import atexit, sys; from ddb_lake.cli.app import main;"
+        " atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return set(found.stderr.splitlines()[-1].split())
 
 
 def test_import_of_the_command_line_brings_nothing_heavy() -> None:
@@ -32,12 +48,28 @@ def test_import_of_the_command_line_brings_nothing_heavy() -> None:
     assert found.stdout.split() == []
 
 
-def test_help_starts_fast() -> None:
-    def seconds() -> float:
-        """Processor time, which other work on the machine does not lengthen."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "ddb_lake.cli", "--help"], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+@pytest.mark.parametrize("arguments", [("--help",), ("query", "--help"), ("--version",)], ids=" ".join)
+def test_help_imports_few_modules(arguments: tuple[str, ...]) -> None:
+    modules = imported(*arguments)
 
-    assert min(seconds() for _ in range(3)) < LIMIT_S
+    assert sorted(modules & set(HEAVY)) == []
+    assert len(modules) < MOST_MODULES
+
+
+def test_local_lake_needs_neither_pandas_nor_boto3(project: Path, landing: Path, run: Run) -> None:
+    assert run("load", "orders", "--export", landing / "export").exit_code == 0
+
+    for command in (("status",), ("query", "FROM orders")):
+        modules = imported(*command, folder=project)
+        assert "pyiceberg.io.pyarrow" in modules
+        assert sorted(modules & {"pandas", "boto3", "dagster", "moto"}) == []
+
+
+def test_pandas_is_there_for_whoever_asks_for_it() -> None:
+    script = (
+        "from ddb_lake.cli.light import spare_pandas; spare_pandas(); import sys, pyarrow.dataset, pyarrow;"
+        " assert 'pandas' not in sys.modules;"
+        " frame = pyarrow.table({'a': [1]}).to_pandas(); print(type(frame).__name__, pyarrow.table(frame).num_rows)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["DataFrame", "1"]

@@ -10,7 +10,7 @@ import pytest
 from ddb_lake.errors import UsageError
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.load import load_export
-from ddb_lake.stages.query import FETCH_ROWS, run_query, table_names
+from ddb_lake.stages.query import FETCH_ROWS, run_query, table_columns, table_names
 from ddb_lake_tests.integration.landings import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.stages.lakes import lake_of, queried
 
@@ -72,3 +72,14 @@ def test_wrong_query_is_wrong_use(tmp_path: Path, sql: str) -> None:
         apply_objects(lake, "orders", [landed])
         with pytest.raises(UsageError):
             queried(lake, sql)
+
+
+def test_tables_without_anything_yet_are_empty_views(tmp_path: Path) -> None:
+    landed = land(tmp_path / "object", change(T0_US, item("a", v=1)))
+    with lake_of(tmp_path / "lake", {"name": "orders"}, {"name": "later"}) as lake:
+        apply_objects(lake, "orders", [landed])
+        assert queried(lake, "SELECT reason, raw FROM orders_quarantine") == []
+        assert queried(lake, "SELECT count(*) FROM later_changes WHERE event_name = 'INSERT'") == [(0,)]
+        assert [name for name, _, _ in table_columns(lake, "ORDERS")][:2] == ["id", "v"]
+        with pytest.raises(UsageError, match="there is no table 'nowhere'; there are: orders, orders_changes"):
+            table_columns(lake, "nowhere")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -86,7 +87,7 @@ def test_objects_below_the_error_prefix_are_noticed(stand: Stand) -> None:
     assert error_sign(stand.lake, table).state == "alive"
     stand.sandbox.client("s3").put_object(Bucket=BUCKET, Key="failed/processing-failed/x", Body=b"{}")
     assert error_sign(stand.lake, table).state == "dead"
-    stand.sandbox.clock.advance(timedelta(days=2))
+    stand.lake.now = lambda: datetime.now(UTC) + timedelta(days=2)
     assert error_sign(stand.lake, table).state == "alive"
 
 
@@ -105,6 +106,26 @@ def test_canary_goes_round_and_is_missed_when_it_does_not_come_back(stand: Stand
         canary_sign(stand.lake, table)
 
 
-def test_sensor_that_never_ticked_is_neither_alive_nor_dead() -> None:
+@pytest.mark.parametrize(
+    ("status", "age_s", "state"), [("RUNNING", 20, "alive"), ("RUNNING", 3600, "dead"), ("STOPPED", 20, "dead")]
+)
+def test_sensor_that_does_not_tick_is_dead(status: str, age_s: int, state: str) -> None:
+    known = SimpleNamespace(
+        instigator_name="lake_arrivals",
+        instigator_origin_id="origin",
+        selector_id="selector",
+        status=SimpleNamespace(value=status),
+    )
+    instance: Any = SimpleNamespace(
+        schedule_storage=True,
+        all_instigator_state=lambda: [known, SimpleNamespace(instigator_name="another")],
+        get_ticks=lambda origin, selector, limit: [SimpleNamespace(timestamp=1000.0)][:limit],
+    )
+    assert sensor_sign(instance, "lake_arrivals", (1000 + age_s) * 10**6).state == state
+
+
+def test_sensor_that_never_ticked_is_neither_alive_nor_dead(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
+        assert sensor_sign(instance, "lake_arrivals", 0).state == "unknown"
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         assert sensor_sign(instance, "lake_arrivals", 0).state == "unknown"

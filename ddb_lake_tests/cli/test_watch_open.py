@@ -1,0 +1,83 @@
+"""`status --watch` and `open`, without waiting for a whole Dagster."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.cli.reporting import rate_text
+from ddb_lake.errors import TerminalError, UsageError
+from ddb_lake.orchestration import serving
+from ddb_lake.orchestration.opening import configured_definitions, dagster_home, write_code
+from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.cli.test_prompt import PATIENCE_S, on_terminal
+from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN
+
+
+def test_watch_goes_on_until_it_is_interrupted(project: Path) -> None:
+    with on_terminal(project, "status", "--watch", "0.5") as (terminal, process):
+        for _ in range(2):
+            terminal.until("UTC, every 0.5 s; Ctrl-C ends it")
+            terminal.until("customers")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "5", "--json"]], ids=" ".join)
+def test_wrong_watching_is_wrong_use(run: Run, project: Path, arguments: list[str]) -> None:
+    assert run("status", *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"), [(None, ""), (0.0, ""), (0.5, "30/min"), (1.0, "1/s"), (12345.6, "12,346/s")]
+)
+def test_rate_is_told_in_the_unit_that_suits_it(per_second: float | None, text: str) -> None:
+    assert rate_text(per_second) == text
+
+
+# --- open
+
+
+@pytest.mark.filterwarnings(*DAGSTERS_OWN)
+def test_definitions_are_those_of_the_configured_lake(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = dagster_home(project)
+    code = write_code(home, project / "ddb_lake.yaml")
+
+    assert home == project / ".dagster" and (home / "dagster.yaml").exists()
+    namespace: dict[str, object] = {}
+    exec(compile(code.read_text(), str(code), "exec"), namespace)
+    keys = configured_definitions(project / "ddb_lake.yaml").resolve_asset_graph().get_all_asset_keys()
+    assert {key.to_user_string() for key in keys} >= {"current/orders", "current/customers"}
+    assert "defs" in namespace
+
+
+def test_home_of_the_environment_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "mine"))
+
+    assert dagster_home(tmp_path) == tmp_path / "mine"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_port_that_is_taken_is_wrong_use() -> None:
+    with socket.create_server((serving.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} cannot be had .*--port 0 takes any"):
+            serving.free_port(port)
+    assert serving.free_port(0) > 0
+
+
+def test_dagster_that_ends_at_once_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TerminalError, match="Dagster ended with status 2 before its UI answered"):
+        serving.serve_ui(["--no-such-option"], 0, {})
+    assert "no-such-option" in capfd.readouterr().err
+
+
+def test_open_tells_a_fault_of_the_file_before_it_starts_anything(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("type: x\nattributes: {warehouse: lake, tables: [{nam: orders}]}\n")
+    result = run("open")
+
+    assert result.exit_code == 2 and "tables.0.nam" in result.stderr

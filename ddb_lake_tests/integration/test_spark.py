@@ -1,0 +1,30 @@
+"""`engine: spark` on a real standalone cluster: the same lakes as by DuckDB here, and a killed worker changes nothing.
+
+One test, so that one process of a parallel run has the cluster. More histories: DDB_LAKE_SPARK_HISTORIES=20.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ddb_lake_tests.integration.spark_cluster import cluster
+
+HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", "1")
+ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", "8000")
+
+
+def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> None:
+    with cluster(tmp_path) as master:
+        work = tmp_path / "work"
+        work.mkdir()
+        module = "ddb_lake_tests.integration.spark_driver"
+        command = [sys.executable, "-m", module, master, str(work), HISTORIES, ITEMS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [problem for problems in found.values() for problem in problems] == []
+    assert {"circuit_above_a_snapshot", "repeated keys", "killed worker"} <= set(found)
