@@ -17,8 +17,8 @@ MAX_POINT_SHIFT: Final = 1000  # digits before or after the point: far beyond Dy
 MAX_CHARACTERS: Final = 2_100
 """Of any spelling: beyond what a number within that magnitude takes, and below what CPython converts to an integer."""
 
-CANONICAL_NUMBER: Final = r"0|-?(?:[1-9][0-9]*+(?:\.[0-9]*[1-9])?|0\.[0-9]*[1-9])"
-"""Pattern of the text that `canonical_number` gives back unchanged."""
+CANONICAL_NUMBER: Final = r"0|-?(?:[1-9][0-9]{0,1000}+(?:\.[0-9]{0,1000}[1-9])?|0\.[0-9]{0,1000}[1-9])"
+"""Pattern of text that `canonical_number` gives back unchanged; a longer one is looked at more closely."""
 
 is_canonical_number: Final = re.compile(CANONICAL_NUMBER, re.ASCII).fullmatch
 
@@ -39,10 +39,10 @@ def canonical_number(text: object) -> str:
     """
     if not isinstance(text, str):
         raise UndecodableError(f"a number is written as text, found {type(text).__name__}")
-    if len(text) > MAX_CHARACTERS:
-        raise UndecodableError(f"a number of {len(text)} characters")
     if is_canonical_number(text):
         return str(text)
+    if len(text) > MAX_CHARACTERS:
+        raise UndecodableError(f"a number of {len(text)} characters")
     match = _SPELLING(text)
     if match is None or not (match[2] or match[3]):
         raise UndecodableError("not the text of a finite number")

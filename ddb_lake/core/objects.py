@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ddb_lake.core.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
 from ddb_lake.core.envelopes import Outcome, Reading, read_within
 from ddb_lake.core.records import Rejected
-from ddb_lake.core.splitting import Piece, split_objects
+from ddb_lake.core.splitting import LARGEST_RECORD_BYTES, Piece, split_objects
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -21,8 +21,6 @@ __all__ = [
 ]
 
 _KEPT_OF_DAMAGED_BYTES: Final = 1 << 20
-_LARGEST_PIECE_BYTES: Final = 16 << 20
-"""No record is larger: Kinesis takes 10 MiB. Of what is, as of a bomb of zeros, the beginning is kept."""
 
 
 class Located(NamedTuple):
@@ -70,7 +68,8 @@ def read_object(
 
 
 def _garbage(piece: Piece) -> Rejected:
-    if len(piece.raw) <= _LARGEST_PIECE_BYTES:
+    """Of what is larger than any record, as of a bomb of zeros, the beginning is kept."""
+    if len(piece.raw) <= LARGEST_RECORD_BYTES:
         return Rejected(piece.problem, piece.raw)
     kept = piece.raw[:_KEPT_OF_DAMAGED_BYTES]
     return Rejected(f"{piece.problem}; of its {len(piece.raw)} bytes the first {len(kept)} are kept here", kept)

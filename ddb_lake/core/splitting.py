@@ -32,6 +32,9 @@ ION_PROBLEM: Final = "an export in Amazon Ion; export again with ExportFormat=DY
 _BLANK: Final = b" \t\r\n"
 _NEWLINE: Final = 0x0A
 _OPENING: Final = b"{["
+LARGEST_RECORD_BYTES: Final = 16 << 20
+"""No record is larger: Kinesis takes 10 MiB. Decoding takes ten times the memory of what is decoded."""
+
 _LONG_LINE_BYTES: Final = 1 << 16
 _FREE_GUESSES_BYTES: Final = 1 << 20
 _SMALLEST_ENVELOPE_BYTES: Final = 10  # {"Item":{}} is 11 bytes: what is shorter is not worth decoding
@@ -91,7 +94,9 @@ class _Splitter:
                 position = yield from self._line_of_many(start, end)
 
     def _may_be_one_object(self, start: int, end: int) -> bool:
-        """False for a long line with a joint in it: decoding it would be in vain, and dear."""
+        """False for a long line with a joint in it, or a huge one: decoding it would be in vain, and dear."""
+        if end - start > LARGEST_RECORD_BYTES:
+            return False
         return end - start <= _LONG_LINE_BYTES or self._next_cut(start, end) == end
 
     def _next_cut(self, position: int, end: int) -> int:
@@ -201,6 +206,8 @@ def _problem(raw: bytes) -> str:
         return ION_PROBLEM
     if raw.startswith(b"{"):
         return "a damaged or truncated JSON object"
+    if len(raw) > LARGEST_RECORD_BYTES:
+        return "no JSON object"
     if jsontext.loads(raw) is not None or raw == b"null":
         return "a JSON value that is no object"
     return "no JSON object"

@@ -33,6 +33,19 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
         "`ddb-lake repair {table} --gaps` exports exactly those stretches and applies them; point-in-time recovery must"
         " have been on. Beyond its 35 days: a new full export, `ddb-lake export {table}`.",
     ),
+    "capture_alive": (
+        "The description says what is off. `ddb-lake doctor` has the command that switches it on again.",
+        "Changes from the time it was off are a gap: see the check `no_gaps`, and `ddb-lake repair {table} --gaps`.",
+    ),
+    "no_failed_deliveries": (
+        "Records that Firehose could not deliver lie below its error prefix; with `changes.errors_uri` they are taken in.",
+        "Mend the cause that the objects name: the transformation's error, a right to the bucket or to its key.",
+        "`ddb-lake sync {table}` applies what is there now; `ddb-lake quarantine list {table}` has what cannot be read.",
+    ),
+    "sensor_ticks": (
+        "Deployment, Daemons: is the sensor daemon running? Automation: is the lake's sensor on, and how did it tick last?",
+        "Until it does, `ddb-lake sync` from a cron job keeps the tables up to date.",
+    ),
     "sample_matches_source": (
         "`ddb-lake verify {table}` names the keys (here they are hashes), `ddb-lake repair {table}` mends exactly those.",
         "Differences of `records` mean that changes never landed: look for gaps. Those of `current` mean that the rows are"
@@ -66,6 +79,7 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
         " attribute a type below `columns`.",
     ),
 }
+_TABLE = dg.TableSchema([dg.TableColumn("step", "int"), dg.TableColumn("do")])
 _OTHERWISE = ("`ddb-lake status {table}` shows how the table is, `ddb-lake doctor` what is misconfigured.",)
 
 
@@ -74,7 +88,8 @@ def advised(check: str, table: TableSettings, passed: bool) -> dict[str, Any]:
     if passed:
         return {}
     steps = [step.format(table=table.name) for step in _STEPS.get(check, _OTHERWISE)]
-    return {TODO: dg.MetadataValue.md("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))}
+    rows = [dg.TableRecord({"step": number, "do": step}) for number, step in enumerate(steps, start=1)]
+    return {TODO: dg.TableMetadataValue(rows, _TABLE)}  # the UI hides Markdown behind a click, and shows tables
 
 
 def known_checks() -> set[str]:

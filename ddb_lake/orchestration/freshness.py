@@ -22,7 +22,7 @@ from ddb_lake.stages.reports import last_report
 from ddb_lake.stages.status import TableStatus, table_status
 
 GROUP = "overview"
-HEADERS = ("table", "state", "newest landed", "newest applied", "lag", "open gaps", "quarantined", "last verify")
+HEADERS = ("table", "state", "lag", "landed", "applied", "gaps", "quarantined", "verified")
 SHOWN = 200
 """Tables on the page, the worst first: a page of thousands of rows helps nobody."""
 
@@ -127,7 +127,7 @@ def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
     head = (
         f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**"
     ) + f" Seen {_moment(now.timestamp() * 1e6)}. *lag*: age of the newest change that is applied; an idle table's grows."
-    rows = markdown_table(HEADERS, [_row(one) for one in worst[:SHOWN]], cut=None)
+    rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
     rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
     return f"{head}\n\n{rows}{rest}"
 
@@ -139,29 +139,33 @@ def _severity(one: TableFreshness) -> int:
     return 1 if one.is_behind or one.status.pending_batches else 0
 
 
-def _row(one: TableFreshness) -> list[str]:
+def _row(one: TableFreshness, now: datetime) -> list[str]:
     state = "; ".join(one.problems) or _GOOD
     status = one.status or TableStatus(one.table)
     return [
         one.table,
         state if state == _GOOD else f"**{state}**",
-        _moment(one.landed_us) if one.landed_us is not None else "none lately",
-        _moment(status.watermark_us),
         _span(status.lag_s),
+        _moment(one.landed_us, now) if one.landed_us is not None else "none lately",
+        _moment(status.watermark_us, now),
         str(len(status.gaps)),
         str(status.quarantined),
-        _verified(one.verified),
+        _verified(one.verified, now),
     ]
 
 
-def _verified(document: Mapping[str, Any] | None) -> str:
+def _verified(document: Mapping[str, Any] | None, now: datetime) -> str:
     if document is None:
         return "never"
-    return f"{document.get('outcome')} {_moment(document.get('read_to_us'))}"
+    return f"{document.get('outcome')} {_moment(document.get('read_to_us'), now)}"
 
 
-def _moment(time_us: float | None) -> str:
-    return "-" if time_us is None else f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M}Z"
+def _moment(time_us: float | None, now: datetime | None = None) -> str:
+    """An instant in UTC; of the day of `now` the time alone."""
+    if time_us is None:
+        return "-"
+    at = datetime.fromtimestamp(time_us / 1e6, UTC)
+    return f"{at:%H:%M}Z" if now is not None and at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}Z"
 
 
 def _span(span_s: float | None) -> str:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.liveness import Sign, State, merged, ticking
+from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
 from ddb_lake.orchestration.specs import TableAssets
@@ -73,7 +74,7 @@ def _evaluate(
         passed=state != "dead",
         severity=severity,
         description=said,
-        metadata={"state": state, **figures},
+        metadata={"state": state, **figures, **advised(spec.name, table, state != "dead")},
     )
 
 

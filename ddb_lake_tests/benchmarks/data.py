@@ -70,10 +70,9 @@ def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: b
             per_object = max(1, changes // objects)
             spread = max(1, items // 50) if local else items
             for first in range(0, changes, per_object):
-                rows = (
-                    f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, ({items - spread} + hash(n + {batch * 10**7}) % {spread})::BIGINT"
-                    f" AS i FROM range({first}, {min(first + per_object, changes)}) t(n))"
-                )
+                order = f"({items - spread} + hash(n + {batch * 10**7}) % {spread})::BIGINT"
+                numbers = f"range({first}, {min(first + per_object, changes)}) t(n)"
+                rows = f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, {order} AS i FROM {numbers})"
                 images = f"SELECT n, {old} AS o, {new} AS w FROM ({rows})"
                 name = f"stream-1-2023-11-15-00-00-00-{first:08d}.gz"
                 _write_lines(con, f"SELECT {record} FROM ({images})", target / name)

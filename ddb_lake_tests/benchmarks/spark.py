@@ -64,7 +64,7 @@ def theirs(master: str, export: str, target: str, _changes: str) -> dict[str, An
     rows = lines.select(f.from_json("value", _SHAPE).alias("d")).select("d.*").selectExpr(*_COLUMNS)
     rows.write.mode("overwrite").option("compression", "zstd").parquet(target)
     seconds = time.monotonic() - started
-    query = f"SELECT count(*), count(DISTINCT order_id), sum(total) FROM '{target}/*.parquet'"
+    query = f"SELECT count(*), count(DISTINCT order_id), sum(total), sum(quantity) FROM '{target}/*.parquet'"
     return {"start": start_s, "load": seconds, "rows": [str(v) for v in duckdb.execute(query).fetchone() or ()]}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_export
+from ddb_lake_tests.peaks import peak_mb
 
 
 def work(what: str, export: str, warehouse: str) -> dict[str, float]:
@@ -40,7 +40,7 @@ def work(what: str, export: str, warehouse: str) -> dict[str, float]:
             report = verify_export(lake, TABLE, export)
             assert (report.outcome, report.compared) == ("equal", report.rows)
         seconds, cpu_s = time.monotonic() - started, time.process_time() - cpu
-    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb()}
 
 
 def measure(what: str, export: Path, warehouse: Path) -> dict[str, float]:

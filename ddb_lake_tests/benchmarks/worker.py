@@ -20,6 +20,7 @@ from ddb_lake.stages.load import load_export
 from ddb_lake.stages.sync import sync
 from ddb_lake_tests.benchmarks.data import KEY, TABLE
 from ddb_lake_tests.benchmarks.peers import APPLIES, LOADS, ROWS
+from ddb_lake_tests.peaks import peak_mb
 
 
 def load(export: str, warehouse: str) -> dict[str, Any]:
@@ -128,5 +129,5 @@ def _sizes(warehouse: str) -> dict[Path, int]:
 if __name__ == "__main__":
     figures = globals()[sys.argv[1]](*sys.argv[2:])
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    figures |= {"peak_mb": max(u.ru_maxrss for u in used) / 1024, "cpu": sum(u.ru_utime + u.ru_stime for u in used)}
+    figures |= {"peak_mb": peak_mb(), "cpu": sum(u.ru_utime + u.ru_stime for u in used)}
     print(json.dumps(figures))

@@ -16,7 +16,7 @@ from ddb_lake.stages.lake import open_lake
 
 WITHOUT_A_QUEUE = """
 run_coordinator:          # the webserver starts runs itself: there is no daemon to take them from a queue
-  module: dagster
+  module: dagster.core.run_coordinator
   class: DefaultRunCoordinator
 """
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
 WAIT_MS = 60_000
+RUN_MS = 180_000
+"""A run is a process of its own, which imports all of Dagster first."""
+
 STAGES = ("dynamodb", "export", "snapshot", "changes", "current")
 ARGUMENTS = (
     "--no-sandbox",
@@ -97,3 +100,9 @@ def open_asset(page: Page, url: str, asset: str, view: str = "overview") -> None
     """A view of an asset's page: overview, events, checks or lineage."""
     page.goto(f"{url}/assets/{asset}?view={view}")
     page.get_by_role("tab", name="Overview").first.wait_for()
+
+
+def open_check(page: Page, url: str, asset: str, check: str) -> None:
+    """The last evaluation of a check."""
+    page.goto(f"{url}/assets/{asset}?{urllib.parse.urlencode({'view': 'checks', 'checkDetail': check})}")
+    page.get_by_text("Latest execution").first.wait_for()

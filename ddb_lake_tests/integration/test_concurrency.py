@@ -37,6 +37,7 @@ from ddb_lake_tests.integration.faults import Job, Step, cleaning_at_once, ended
 from ddb_lake_tests.integration.landings import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.integration.readers import assert_readers_agree
 from ddb_lake_tests.simulator import write
+from ddb_lake_tests.trust.marks import fault
 
 LONGEST_WAIT_S = 30
 
@@ -128,6 +129,7 @@ def commits_to(table: str) -> Any:
     return held(Commit, "run", lambda commit: commit._table.name()[-1] == table)
 
 
+@fault("another writer commits first", "apply")
 @pytest.mark.parametrize("table", ("orders_quarantine", "orders_changes", "orders"))
 def test_two_applies_of_the_same_objects_at_once_count_them_once(ground: Ground, table: str) -> None:
     ground.half()
@@ -173,6 +175,7 @@ def test_load_during_compaction_loses_neither(ground: Ground) -> None:
     ground.assert_exact()
 
 
+@fault("another writer commits first", "load", "increment")
 def test_increment_during_load_loses_neither(ground: Ground) -> None:
     ground.half()
     with commits_to("orders") as conflicts:
@@ -181,6 +184,7 @@ def test_increment_during_load_loses_neither(ground: Ground) -> None:
     ground.assert_exact()
 
 
+@fault("another writer commits first", "load")
 def test_two_loads_of_one_export_at_once_load_it_once(ground: Ground) -> None:
     ground.half()
     with commits_to("orders") as conflicts:
@@ -191,6 +195,7 @@ def test_two_loads_of_one_export_at_once_load_it_once(ground: Ground) -> None:
     ground.assert_exact()
 
 
+@fault("another writer commits first", "compact")
 def test_two_compactions_at_once_leave_the_same_rows(ground: Ground) -> None:
     ground.half()
     with commits_to("orders") as conflicts:
@@ -323,6 +328,7 @@ def run_half(job: Job, step: Step) -> None:
         replace(job, steps=(step,)).run()
 
 
+@fault("several processes make the lake at once", "load", "apply")
 def test_lake_opened_first_by_several_processes_at_once_is_made_once(ground: Ground) -> None:
     ground.empty()
     jobs = [replace(ground.job, steps=(step,)) for step in (ground.first, ground.second, ground.load)]
@@ -345,6 +351,7 @@ def test_processes_that_do_everything_at_once_again_and_again_end_exact(ground: 
 # --- the catalog is locked
 
 
+@fault("the catalog is locked for a while", "apply")
 def test_catalog_locked_for_a_while_is_waited_for(ground: Ground) -> None:
     ground.half()
     with sqlite_lock(ground.job.warehouse / "catalog.db") as release:

@@ -20,6 +20,7 @@ from ddb_lake_tests.integration.faults import UNTOLD, Job, Step, ended
 from ddb_lake_tests.integration.landings import land
 from ddb_lake_tests.integration.readers import assert_readers_agree
 from ddb_lake_tests.simulator import write
+from ddb_lake_tests.trust.marks import fault
 
 OTHER = "orders-other"
 NAMES = ("orders", OTHER)
@@ -95,6 +96,7 @@ def test_stages_without_a_crash_give_the_true_items(course: Course) -> None:
     assert len(course.after[2][OTHER]["changes"]) > 0, "no crash between two tables would be tried"
 
 
+@fault("SIGKILL after any step", "load", "increment", "apply", "compact")
 @pytest.mark.parametrize("number", range(len(STAGES)), ids=STAGES)
 def test_stage_killed_after_any_step_and_run_again_leaves_what_it_always_leaves(course: Course, number: int) -> None:
     job = course.stage(number)
@@ -142,6 +144,7 @@ def test_orphans_of_a_killed_stage_are_removed_and_no_live_file_is(course: Cours
         assert_readers_agree(lake, "orders")
 
 
+@fault("SIGKILL after any step", "replay")
 def test_replay_killed_after_any_step_and_run_again_brings_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +169,7 @@ def test_replay_killed_after_any_step_and_run_again_brings_each_record_once(
             assert contents(lake, ["orders"]) == undisturbed, f"killed after {names[point - 1]}"
 
 
+@fault("SIGKILL at any moment", "load", "increment", "apply", "compact")
 def test_process_killed_at_random_times_leaves_a_lake_that_ends_exact(course: Course) -> None:
     rnd = random.Random(2)
     shutil.rmtree(course.job.warehouse)

@@ -33,6 +33,7 @@ from ddb_lake_tests.integration.landings import (
 )
 from ddb_lake_tests.integration.readers import assert_readers_agree, count_rows
 from ddb_lake_tests.stages.lakes import dumped
+from ddb_lake_tests.trust.marks import fault
 
 ITEMS = [[item("a", v=1), item("b", v=2)], [item("c", v=3)], []]
 
@@ -103,6 +104,7 @@ DAMAGES = (
 )
 
 
+@fault("an export is incomplete or damaged", "load", "increment", ending="refused")
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ("full", "incremental"))
 def test_damaged_export_is_refused_by_name_and_leaves_nothing(
@@ -248,6 +250,7 @@ def test_export_of_which_only_its_folder_was_copied_loads(opened: Lake, tmp_path
     assert len(dumped(opened)) == 3
 
 
+@fault("a manifest leads out of its folder", "load", ending="refused")
 def test_manifest_that_leads_out_of_its_folder_is_refused(opened: Lake, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("not for the lake")

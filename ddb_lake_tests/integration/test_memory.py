@@ -18,7 +18,7 @@ BESIDE_DUCKDB_MB = 420
 """Python, pyarrow, pyiceberg, boto3, and the buffers of DuckDB's readers and writers that its limit does not count."""
 
 _STAGE = """
-import json, resource, sys
+import json, sys
 from ddb_lake.config import parse_settings
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.compact import compact_table
@@ -26,6 +26,7 @@ from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.lake import open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake.stages.status import table_status
+from ddb_lake_tests.peaks import peak_mb
 
 stage, table, uri, settings = sys.argv[1:]
 with open_lake(parse_settings(json.loads(settings), "test")) as lake:
@@ -37,11 +38,11 @@ with open_lake(parse_settings(json.loads(settings), "test")) as lake:
         print(table_status(lake, table).rows if not compact_table(lake, table, force=True).skipped else None)
     else:
         print(sum(1 for _ in dump_items(lake, table)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(int(peak_mb()))
 """
 
 
-def peak_mb(stage: str, uri: Path, warehouse: Path) -> tuple[int, int]:
+def measured(stage: str, uri: Path, warehouse: Path) -> tuple[int, int]:
     """Rows afterwards, and the process's peak of resident memory."""
     settings = {
         "warehouse": str(warehouse),
@@ -62,6 +63,6 @@ def test_each_stage_keeps_to_the_memory_it_is_given(folder: Path) -> None:
     export, landed = make_export(folder, ITEMS), make_changes(folder, ITEMS, CHANGES, 1)
     peaks = {}
     for stage, uri in (("load", export), ("apply", landed), ("compact", folder), ("dump", folder)):
-        rows, peaks[stage] = peak_mb(stage, uri, folder / "lake")
+        rows, peaks[stage] = measured(stage, uri, folder / "lake")
         assert rows == ITEMS
     assert {stage: peak for stage, peak in peaks.items() if peak > MEMORY_MB + BESIDE_DUCKDB_MB} == {}, peaks

@@ -17,6 +17,7 @@ from ddb_lake.stages.restore import RestoreResult, open_restore
 from ddb_lake_tests.integration.stands import orders_lake, orders_source
 from ddb_lake_tests.integration.test_verify import Stand
 from ddb_lake_tests.sandbox.steps import scan
+from ddb_lake_tests.trust.marks import fault
 
 ITEMS = 120
 
@@ -38,6 +39,7 @@ def restore(stand: Stand, at_us: int, **options: bool) -> RestoreResult:
         return open_restore(stand.lake, session, "orders", "copy", at_us, None).run(create=True, **options)
 
 
+@fault("SIGKILL at any moment", "restore")
 def test_restore_that_is_broken_off_goes_on_and_gives_the_items_of_that_time(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ddb_lake_tests.integration.spark_cluster import cluster
 
@@ -17,14 +18,22 @@ HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", "1")
 ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", "8000")
 
 
+def said_by(module: str, *arguments: str) -> Any:
+    command = [sys.executable, "-m", f"ddb_lake_tests.integration.{module}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> None:
     with cluster(tmp_path) as master:
         work = tmp_path / "work"
         work.mkdir()
-        module = "ddb_lake_tests.integration.spark_driver"
-        command = [sys.executable, "-m", module, master, str(work), HISTORIES, ITEMS]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert [problem for problems in found.values() for problem in problems] == []
+        launched = said_by("spark_launch", master, str(work / "launched"))
+        found = said_by("spark_driver", master, str(work), HISTORIES, ITEMS)
     assert {"circuit_above_a_snapshot", "repeated keys", "killed worker"} <= set(found)
+    assert [problem for problems in found.values() for problem in problems] == []
+    assert launched["success"] == [True, True], launched["logs"]
+    figures = {name: launched[name] for name in ("items", "snapshot", "new", "upserted")}
+    assert figures == {"items": 5, "snapshot": 3, "new": 2, "upserted": 2}
+    assert "orders" in launched["progress"], "the progress of the jobs is in the logs of the runs"

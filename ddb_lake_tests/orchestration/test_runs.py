@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from ddb_lake.errors import CheckFailed, CommitConflict
-from ddb_lake.orchestration import applying, building, checks, loading
+from ddb_lake.orchestration import building, checks
+from ddb_lake.orchestration.spark import launching
 from ddb_lake_tests.cli.landed import EXPORT_US, change, order
 from ddb_lake_tests.orchestration.folders import HOUR_US, FolderLake, check, inserted
 
@@ -172,7 +173,7 @@ def test_merge_without_one_winner_fails_the_blocking_check(folder_lake: Make, mo
     def two_winners(*_: object) -> None:
         raise CheckFailed("orders: 1 keys have 2 winners, 1 distinct; nothing was committed")
 
-    monkeypatch.setattr(applying, "apply_objects", two_winners)
+    monkeypatch.setattr(launching, "apply_objects", two_winners)
     run = lake.run("changes/orders", "current/orders", hours=HOURS)
 
     found = check(run, "current/orders", "unique_keys")
@@ -318,14 +319,14 @@ def test_what_may_pass_is_tried_again(folder_lake: Make, monkeypatch: pytest.Mon
     monkeypatch.setattr(building, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
     lake = folder_lake()
     lake.export(order("ann", 1))
-    real, calls = loading.load_export, iter([CommitConflict("another writer was first"), None])
+    real, calls = launching.load_export, iter([CommitConflict("another writer was first"), None])
 
     def once_in_conflict(*arguments: Any) -> Any:
         if error := next(calls):
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(loading, "load_export", once_in_conflict)
+    monkeypatch.setattr(launching, "load_export", once_in_conflict)
     run = lake.run("snapshot/orders")
 
     assert run.success and retries(lake) == 1

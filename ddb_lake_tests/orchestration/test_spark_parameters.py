@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -11,7 +12,10 @@ import pytest
 from botocore.validate import ParamValidator
 
 from ddb_lake.config import LakeSettings, parse_settings
-from ddb_lake.errors import ConfigError
+from ddb_lake.errors import CheckFailed, ConfigError, TransientError
+from ddb_lake.orchestration.spark import job
+from ddb_lake.orchestration.spark.job import answer
+from ddb_lake.orchestration.spark.launching import result_of
 from ddb_lake.orchestration.spark.parameters import (
     SCRIPT,
     emr_parameters,
@@ -19,6 +23,7 @@ from ddb_lake.orchestration.spark.parameters import (
     job_extras,
     process_command,
 )
+from ddb_lake.stages.lake import open_lake
 
 EMR = {
     "type": "emr-serverless",
@@ -88,5 +93,20 @@ def test_job_extras_give_the_same_lake_back_without_the_launch() -> None:
 
 @pytest.mark.parametrize("launch", [{"type": "glue"}, {"type": "emr-serverless", "application_id": "a"}])
 def test_launch_that_lacks_what_it_needs_is_refused(launch: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="launch: .* needs"):
+    with pytest.raises(ConfigError, match=r"launch: .* needs"):
         lake(launch)
+
+
+@pytest.mark.parametrize("error", [CheckFailed, TransientError])
+def test_what_a_job_refuses_is_raised_where_it_was_launched(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error("orders: not like this")
+
+    monkeypatch.setattr(job, "load_export", refuse)
+    told = {"table": "orders", "action": "load", "uris": ["x"], "options": {}}
+    with open_lake(parse_settings({"warehouse": str(tmp_path)}, "test")) as opened:
+        message = json.loads(json.dumps(answer(opened, told)))
+    with pytest.raises(error, match="not like this"):
+        result_of(message)

@@ -20,6 +20,7 @@ from ddb_lake.stages.streams import CHECKPOINT, PATIENCE, Budget
 from ddb_lake_tests.simulator import same_items
 from ddb_lake_tests.streams.reading import STEPS, Reading, reading
 from ddb_lake_tests.streams.service import DAY_US, HOUR_US, SimulatedStreams
+from ddb_lake_tests.trust.marks import fault
 
 _DAY_S, _HOUR_S = 24 * 3600, 3600
 
@@ -126,6 +127,7 @@ def _base64(value: int) -> str:
     return base64.b64encode(bytes([value % 256])).decode()
 
 
+@fault("SIGKILL after any step", "streams")
 def test_reader_killed_before_the_checkpoint_reads_again_and_nothing_is_lost(
     tmp_path: Path, service: SimulatedStreams
 ) -> None:
@@ -180,6 +182,7 @@ def test_empty_pages_before_records_do_not_end_the_reading_of_a_closed_shard(
         assert len(read.landed()) == 2
 
 
+@fault("DynamoDB throttles", "streams")
 def test_throttled_calls_are_put_off_and_made_again(tmp_path: Path, service: SimulatedStreams) -> None:
     with reading(tmp_path, service) as read:
         _write(service, *range(5))
@@ -266,6 +269,7 @@ def test_stream_that_stays_off_is_a_growing_gap(tmp_path: Path, service: Simulat
         assert read.missing() == []
 
 
+@fault("the source is deleted and created again", "streams", ending="refused")
 def test_table_made_again_asks_for_a_full_export(tmp_path: Path, service: SimulatedStreams) -> None:
     with reading(tmp_path, service) as read:
         _write(service, 1, 2)
@@ -278,6 +282,7 @@ def test_table_made_again_asks_for_a_full_export(tmp_path: Path, service: Simula
         assert read.missing() == []
 
 
+@fault("another writer commits first", "streams")
 def test_two_readers_lose_nothing_and_one_gives_way(tmp_path: Path, service: SimulatedStreams) -> None:
     with reading(tmp_path, service) as read, reading(tmp_path, service) as other:
         read.read()
@@ -315,6 +320,7 @@ def test_missing_checkpoint_is_a_gap_if_the_stream_may_have_lost_records_since(
         assert read.missing() == []
 
 
+@fault("a checkpoint is damaged", "streams", ending="refused")
 def test_damaged_checkpoint_says_what_to_do(tmp_path: Path, service: SimulatedStreams) -> None:
     with reading(tmp_path, service) as read:
         read.read()

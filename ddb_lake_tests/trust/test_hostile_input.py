@@ -30,7 +30,7 @@ from ddb_lake_tests.stages.lakes import dumped
 from ddb_lake_tests.trust.mutating import TOKENS, mutants
 from ddb_lake_tests.trust.parsing import feed
 
-MUTANTS = int(os.environ.get("DDB_LAKE_MUTANTS", "800"))
+MUTANTS = int(os.environ.get("DDB_LAKE_MUTANTS", "500"))
 GIVEN_UP_S = 120
 """Processor time after which a batch of small inputs hangs: it takes a few seconds."""
 
@@ -79,16 +79,17 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def test_gzip_bomb_is_bounded_in_memory_and_said() -> None:
+    limit_bytes = 24 << 20
     bomb = gzip.compress(b"{" + bytes(64 << 20), 9)
     tracemalloc.start()
     try:
-        found = outcomes(bomb, limit_bytes=4 << 20)
+        found = outcomes(bomb, limit_bytes=limit_bytes)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak_bytes < 6 * (4 << 20)
+    assert peak_bytes < 5 * limit_bytes
     assert [one.reason for one in found if "larger than the limit" in one.reason] != []
-    assert sum(len(one.raw) for one in found) < 8 << 20
+    assert sum(len(one.raw) for one in found) < 4 << 20
 
 
 def test_garbage_without_an_end_is_kept_in_part() -> None:
@@ -106,8 +107,15 @@ def test_nesting_of_any_depth_is_read_or_rejected(levels: int) -> None:
     assert isinstance(found, ChangeRecord if levels <= 32 else ChangeRecord | Rejected)
 
 
-@pytest.mark.parametrize("digits", (39, 5_000, 1_000_000))
-def test_number_of_too_many_digits_is_rejected(digits: int) -> None:
+def test_number_of_more_digits_than_dynamodb_has_is_kept_as_it_is(tmp_path: Path) -> None:
+    many = [item("a", n={"N": "7" * 39}), item("b", n={"N": "1" + "0" * 1_000}), item("c", n={"N": f"0.{'3' * 900}"})]
+    with lake(tmp_path / "lake", "orders", ["id"]) as opened:
+        apply_objects(opened, "orders", [land(tmp_path / "x", *(change(T0_US, one) for one in many))])
+        assert dumped(opened) == sorted_items(many)
+
+
+@pytest.mark.parametrize("digits", (5_000, 1_000_000))
+def test_number_of_thousands_of_digits_is_rejected(digits: int) -> None:
     record = json.dumps(change(T0_US, item("a", n={"N": "7" * digits}))).encode()
     plain = b'{"Event":"INSERT","ingestion_timestamp":"2026-03-01T09:30:00","id":"a","n":' + b"7" * digits + b"}"
     for data in (record, plain):

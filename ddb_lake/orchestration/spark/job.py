@@ -1,18 +1,21 @@
 """The job itself, run by spark-submit, EMR Serverless or Glue: one stage of one table, told through Dagster Pipes.
 
-It says how far it is in the run's log, and in the end what it did, as a custom message; a failure is raised there too.
+It says how far it is in the run's log, and in the end what it did, or why it refuses, as a custom message: so a refusal
+reaches Dagster as the error that it is, and fails the check that it would fail there.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from dagster_pipes import PipesCliArgsParamsLoader, PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
 
 from ddb_lake.config import parse_settings
+from ddb_lake.errors import DdbLakeError
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.lake import Lake, open_lake
@@ -24,13 +27,20 @@ SAY_EVERY_S = 5.0
 def main() -> None:
     """Do what Pipes says."""
     told = any(argument.startswith("--dagster-pipes") for argument in sys.argv)  # Glue has no environment to set
-    loader = PipesCliArgsParamsLoader() if told else PipesEnvVarParamsLoader()
-    with open_dagster_pipes(params_loader=loader) as pipes:
+    loader: Any = PipesCliArgsParamsLoader if told else PipesEnvVarParamsLoader
+    with open_dagster_pipes(params_loader=loader()) as pipes:
         extras = pipes.extras
         settings = parse_settings(extras["lake"], "the lake that Dagster told").with_engine("spark")
         with open_lake(settings, _Said(pipes), pipes.log.warning) as lake:
-            result = work(lake, extras["table"], extras["action"], extras["uris"], extras["options"])
-        pipes.report_custom_message({"result": result})
+            pipes.report_custom_message(answer(lake, extras))
+
+
+def answer(lake: Lake, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job did, or the error of ours that it ended with."""
+    try:
+        return {"result": work(lake, told["table"], told["action"], told["uris"], told["options"])}
+    except DdbLakeError as error:
+        return {"error": type(error).__name__, "said": str(error)}
 
 
 def work(lake: Lake, table: str, action: str, uris: list[str], options: dict[str, bool]) -> Any:

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster import PipesEnvContextInjector
 from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
 
+from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.errors import TerminalError
@@ -66,7 +67,7 @@ def launch(
     uris: Sequence[str],
     **options: bool,
 ) -> dict[str, Any]:
-    """Run the job; what it said in the end. Raises TerminalError if it ended without a word."""
+    """Run the job; what it said in the end. Raises what it refused with, TerminalError if it ended without a word."""
     extras = job_extras(settings, table, action, uris, options)
     spark = settings.spark
     assert spark.launch is not None, "asked before"
@@ -85,7 +86,15 @@ def launch(
     messages = invocation.get_custom_messages()
     if not messages:
         raise TerminalError(f"{table}: the job on Spark ended without saying what it did; see its log")
-    result: dict[str, Any] = messages[-1]["result"]
+    return result_of(messages[-1])
+
+
+def result_of(message: dict[str, Any]) -> dict[str, Any]:
+    """What a job did. Raises the error that it ended with."""
+    if "error" in message:
+        known = getattr(errors, message["error"], TerminalError)
+        raise known(message["said"])
+    result: dict[str, Any] = message["result"]
     return result
 
 

@@ -1,0 +1,85 @@
+"""Runs what the lake's trustworthiness rests on and prints the figures. See the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ddb_lake_tests.trust import recording
+from ddb_lake_tests.trust.mutating import SAMPLES, mutants
+from ddb_lake_tests.trust.parsing import feed
+from ddb_lake_tests.trust.soaking import Soak, soak
+
+HERE = Path(__file__).parent
+HISTORIES = "ddb_lake_tests/integration/test_histories.py"
+
+
+def run_tests(recorder: recording.Recorder) -> int:
+    """Every test that injects faults, and those of hostile input, names and secrets; pytest's exit status."""
+    modules = [name.replace(".", "/") + ".py" for name in recording.MODULES]
+    return int(pytest.main(["-q", "-p", "no:randomly", *modules, str(HERE)], plugins=[recorder]))
+
+
+def run_histories(examples: int) -> int:
+    """Histories of Hypothesis in any order and grouping; pytest's exit status."""
+    os.environ["DDB_LAKE_HISTORIES"] = str(examples)
+    return int(pytest.main(["-q", HISTORIES]))
+
+
+def figures(done: Soak) -> str:
+    """A soak in one line."""
+    hours = done.seconds_of_history / 3600
+    return (
+        f"{done.histories} histories of {hours:.0f} hours and {done.changes} changes, {done.stages} stages in bad times,"
+        f" {done.faults.total()} faults met, {done.refused} refusals, {len(done.differences)} differences"
+    )
+
+
+def told(done: Soak) -> None:
+    """One line a history, as it ends."""
+    print(figures(done), flush=True)
+    for difference in done.differences[:10]:
+        print(f"  {difference}", flush=True)
+
+
+def main() -> int:
+    """Run everything, or a soak alone; 1 if anything was lost, doubled, resurrected, or failed."""
+    parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("all", "soak"), default="all")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of soak")
+    parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
+    parser.add_argument("--histories", type=int, default=60, help="of Hypothesis")
+    parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
+    parser.add_argument("--write", action="store_true", help="write the table of faults into the documentation")
+    chosen = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # handlers log each record that they refuse
+    if chosen.what == "soak":
+        done = soak(chosen.minutes * 60, chosen.seed, told)
+        return int(bool(done.differences))
+    started, recorder = time.monotonic(), recording.Recorder()
+    failed = run_tests(recorder) | run_histories(chosen.histories)
+    fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
+    done = soak(chosen.minutes * 60, chosen.seed)
+    found = list(recording.covered())
+    if chosen.write:
+        recording.PAGE.parent.mkdir(parents=True, exist_ok=True)
+        recording.PAGE.write_text(recording.page(found, recorder.passed), encoding="utf-8")
+    kinds = len({one.fault for one in found})
+    corpus = "AWS's samples and the simulator's objects" if SAMPLES.is_dir() else "the simulator's objects"
+    print(f"\nfaults      {kinds} kinds, {recorder.runs} tests, {sum(not ok for ok in recorder.passed.values())} failed")
+    print(f"histories   {chosen.histories + max(chosen.histories // 4, 1)} of Hypothesis, and the corners")
+    print(f"soak        {figures(done)}")
+    print(f"fuzzed      {fuzzed} inputs spoiled from {corpus}, no crash, no hang")
+    verdict = "0 lost, 0 doubled, 0 resurrected" if not failed and not done.differences else "NOT EXACT: see above"
+    print(f"result      {verdict}; {time.monotonic() - started:.0f} s", flush=True)
+    return int(bool(failed or done.differences))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
