@@ -84,7 +84,7 @@ class ObjectStore:
     def read(self, uri: str) -> bytes:
         """The bytes of an object."""
         if uri.startswith("s3://"):
-            return whole(uri, lambda: self._get(uri)["Body"].read())
+            return whole(uri, lambda: self._body(uri))
         return local_path(uri).read_bytes()
 
     def fetch(self, ref: ObjectRef) -> bytes:
@@ -104,12 +104,16 @@ class ObjectStore:
 
     def _fetched(self, ref: ObjectRef) -> bytes:
         if ref.uri.startswith("s3://"):
-            return whole(ref.uri, lambda: self._get(ref.uri, IfMatch=f'"{ref.version}"')["Body"].read())
+            return whole(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"'))
         path = local_path(ref.uri)
         data = path.read_bytes()
         if _file_ref(path).version != ref.version:
             raise UnreachableError(f"{ref.uri}: it was rewritten after it was listed")
         return data
+
+    def _body(self, uri: str, **conditions: str) -> bytes:
+        body: bytes = self._get(uri, **conditions)["Body"].read()
+        return body
 
     def _get(self, uri: str, **conditions: str) -> Any:
         bucket, key = split_s3(uri)

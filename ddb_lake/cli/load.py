@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @table_argument
 @click.argument("uri", required=False, metavar="[URI]")
 @click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
-@click.option("--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items.")
+@click.option(
+    "--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items."
+)
 @engine_option
 @json_option
 @pass_invocation

@@ -37,7 +37,9 @@ def replication(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign:
     """DynamoDB to Kinesis: `AgeOfOldestUnreplicatedRecord` (ms), None where CloudWatch has no value: an idle table."""
     name = "replication to Kinesis"
     if age_ms is None:
-        return Sign(name, "unknown", "CloudWatch has no AgeOfOldestUnreplicatedRecord: nothing waits, or nothing is said.")
+        return Sign(
+            name, "unknown", "CloudWatch has no AgeOfOldestUnreplicatedRecord: nothing waits, or nothing is said."
+        )
     age_s = age_ms.value / 1000
     figures = {"replication age seconds": round(age_s, 3)}
     if age_s <= max_lag_s:
@@ -53,7 +55,9 @@ def delivery(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
     """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: nothing was delivered."""
     name = "delivery to S3"
     if freshness_s is None:
-        return Sign(name, "unknown", f"CloudWatch has no DeliveryToS3.DataFreshness of {stream}: nothing flows, or not here.")
+        return Sign(
+            name, "unknown", f"CloudWatch has no DeliveryToS3.DataFreshness of {stream}: nothing flows, or not here."
+        )
     figures = {"data freshness seconds": freshness_s.value}
     if freshness_s.value <= max_lag_s:
         return Sign(name, "alive", f"Firehose's oldest record is {freshness_s.value:.0f} s old.", figures)
@@ -139,7 +143,9 @@ def canary(written: tuple[str, int] | None, arrived: str | None, now_us: int, ma
     age_s = max(0.0, (now_us - at_us) / 1e6)
     figures = {"seconds since it was written": round(age_s, 1)}
     if arrived == nonce:
-        return CanaryStep(Sign(name, "alive", "The last canary is in current; the next one is on its way.", figures), True)
+        return CanaryStep(
+            Sign(name, "alive", "The last canary is in current; the next one is on its way.", figures), True
+        )
     if age_s <= max_lag_s:
         return CanaryStep(Sign(name, "alive", f"A canary is on its way for {age_s:.0f} s.", figures), False)
     said = (

@@ -266,7 +266,11 @@ def _liveness(estate: Estate) -> list[Statement]:
     """Reads the metrics that tell a living stream from a dead one."""
     return [
         Statement("ReadMetrics", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ("*",)),
-        Statement("DescribeDestination", ("dynamodb:DescribeKinesisStreamingDestination",), _tables(estate)),
+        Statement(
+            "DescribeDestination",
+            ("dynamodb:DescribeTable", "dynamodb:DescribeKinesisStreamingDestination"),
+            _tables(estate),
+        ),
     ]
 
 

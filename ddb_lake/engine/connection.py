@@ -18,6 +18,7 @@ from ddb_lake.core.machine import DISK_FULL, is_disk_full
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UndecodableError, UnreachableError
 
+
 @dataclass(frozen=True, slots=True)
 class S3Access:
     """Credentials and endpoint for DuckDB's httpfs, resolved by `aws.session`."""

@@ -78,9 +78,7 @@ def _evaluate(
     )
 
 
-def _signs(
-    lake: Lake, table: TableSettings, name: str, instance: dg.DagsterInstance, sensor: str
-) -> tuple[Sign, ...]:
+def _signs(lake: Lake, table: TableSettings, name: str, instance: dg.DagsterInstance, sensor: str) -> tuple[Sign, ...]:
     if name == CAPTURE:
         return capture_signs(lake, table)
     if name == DELIVERIES:

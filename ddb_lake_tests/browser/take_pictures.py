@@ -1,17 +1,19 @@
 """Takes the pictures of `ddb_lake/docs/images` from Dagster's real UI: `python -m ddb_lake_tests.browser.take_pictures`.
 
-Run `make demo` first.
+The lake is that of a demo with a gap in its changes, made anew; `--folder` takes one that `browser.stage` has made.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.browser.ui import ROOT, browsing, open_asset, open_lineage, serving
+from ddb_lake_tests.browser.stage import prepare
+from ddb_lake_tests.browser.ui import ROOT, RUN_MS, browsing, open_asset, open_check, open_lineage, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,26 +26,45 @@ SETTLE_MS = 4_000
 def main(arguments: list[str] | None = None) -> int:
     """Take all pictures; 1 if one is too large to keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="the demo's folder (default: .demo)")
+    parser.add_argument("--folder", type=Path, help="a folder that was prepared before (default: a temporary one)")
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
     options = parser.parse_args(arguments)
     options.images.mkdir(parents=True, exist_ok=True)
-    with serving(DemoHome(options.folder)) as url:
-        with browsing(width=1800, height=760) as page:
-            open_lineage(page, url)
-            _hide_panels(page)
-            open_lineage(page, url)
-            _take(page, options.images / "lineage.png")
-        with browsing(width=1440, height=940) as page:
-            open_asset(page, url, "current/orders")
-            _take(page, options.images / "current-orders.png")
-            open_asset(page, url, "current/orders", "checks")
-            page.get_by_text("unique_keys").first.wait_for()
-            _take(page, options.images / "checks.png")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        home = DemoHome(options.folder or Path(scratch) / "demo")
+        if options.folder is None:
+            prepare(home)
+        _take_all(home, options.images)
     too_large = [path.name for path in options.images.glob("*.png") if path.stat().st_size > MOST_BYTES]
     if too_large:
         print(f"larger than {MOST_BYTES:,} bytes: {', '.join(too_large)}", file=sys.stderr)
     return 1 if too_large else 0
+
+
+def _take_all(home: DemoHome, images: Path) -> None:
+    with serving(home) as url:
+        with browsing(width=1800, height=760) as page:
+            open_lineage(page, url)
+            _hide_panels(page)
+            open_lineage(page, url)
+            _take(page, images / "lineage.png")
+        with browsing(width=1440, height=940) as page:
+            open_asset(page, url, "current/orders")
+            _take(page, images / "current-orders.png")
+            open_asset(page, url, "current/orders", "checks")
+            page.get_by_text("unique_keys").first.wait_for()
+            _take(page, images / "checks.png")
+            open_check(page, url, "current/orders", "no_gaps")
+            page.get_by_text("what to do").first.wait_for()
+            _take(page, images / "red-check.png")
+            open_asset(page, url, "lake/lake")
+            page.get_by_text("need a look").first.wait_for()
+            _take(page, images / "overview.png")
+            page.get_by_role("button", name="Materialize").click()
+            page.get_by_text("Launched run").wait_for()
+            page.get_by_text("View", exact=True).click()
+            page.get_by_text("Success", exact=True).first.wait_for(timeout=RUN_MS)
+            _take(page, images / "run.png")
 
 
 def _hide_panels(page: Page) -> None:

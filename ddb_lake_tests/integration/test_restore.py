@@ -39,7 +39,7 @@ def restore(stand: Stand, at_us: int, **options: bool) -> RestoreResult:
         return open_restore(stand.lake, session, "orders", "copy", at_us, None).run(create=True, **options)
 
 
-@fault("SIGKILL at any moment", "restore")
+@fault("it is broken off while it writes", "restore")
 def test_restore_that_is_broken_off_goes_on_and_gives_the_items_of_that_time(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,6 @@ def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> No
         found = said_by("spark_driver", master, str(work), HISTORIES, ITEMS)
     assert {"circuit_above_a_snapshot", "repeated keys", "killed worker"} <= set(found)
     assert [problem for problems in found.values() for problem in problems] == []
-    assert launched["success"] == [True, True], launched["logs"]
-    figures = {name: launched[name] for name in ("items", "snapshot", "new", "upserted")}
-    assert figures == {"items": 5, "snapshot": 3, "new": 2, "upserted": 2}
-    assert "orders" in launched["progress"], "the progress of the jobs is in the logs of the runs"
+    assert launched["success"], launched["logs"]
+    assert (launched["items"], launched["rows"]) == (3, 3)
+    assert "orders" in launched["progress"], "the progress of the job is in the log of the run"

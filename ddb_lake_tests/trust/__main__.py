@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-
-import pytest
 
 from ddb_lake_tests.trust import recording
 from ddb_lake_tests.trust.mutating import SAMPLES, mutants
@@ -20,16 +21,30 @@ HERE = Path(__file__).parent
 HISTORIES = "ddb_lake_tests/integration/test_histories.py"
 
 
-def run_tests(recorder: recording.Recorder) -> int:
-    """Every test that injects faults, and those of hostile input, names and secrets; pytest's exit status."""
+def run_tests() -> tuple[int, dict[str, bool], int]:
+    """Every test that injects faults, and those of hostile input, names and secrets.
+
+    Gives pytest's exit status, which marked tests passed, and how many times such a test was run.
+    """
     modules = [name.replace(".", "/") + ".py" for name in recording.MODULES]
-    return int(pytest.main(["-q", "-p", "no:randomly", *modules, str(HERE)], plugins=[recorder]))
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "record"
+        others = sorted(str(p.relative_to(recording.ROOT)) for p in HERE.glob("test_*.py") if p.name != "test_page.py")
+        chosen = dict.fromkeys([*modules, *others])
+        status = run_pytest(*chosen, "-p", recording.__name__, environment={recording.RECORD: str(record)})
+        found = json.loads(record.read_text())
+    return status, found["passed"], found["runs"]
 
 
 def run_histories(examples: int) -> int:
     """Histories of Hypothesis in any order and grouping; pytest's exit status."""
-    os.environ["DDB_LAKE_HISTORIES"] = str(examples)
-    return int(pytest.main(["-q", HISTORIES]))
+    return run_pytest(HISTORIES, environment={"DDB_LAKE_HISTORIES": str(examples)})
+
+
+def run_pytest(*arguments: str, environment: dict[str, str]) -> int:
+    """Pytest in a process of its own, at the root."""
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    return subprocess.run(command, cwd=recording.ROOT, env={**os.environ, **environment}, check=False).returncode
 
 
 def figures(done: Soak) -> str:
@@ -62,17 +77,18 @@ def main() -> int:
     if chosen.what == "soak":
         done = soak(chosen.minutes * 60, chosen.seed, told)
         return int(bool(done.differences))
-    started, recorder = time.monotonic(), recording.Recorder()
-    failed = run_tests(recorder) | run_histories(chosen.histories)
+    started = time.monotonic()
+    failed, passed, runs = run_tests()
+    failed |= run_histories(chosen.histories)
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
     done = soak(chosen.minutes * 60, chosen.seed)
     found = list(recording.covered())
     if chosen.write:
         recording.PAGE.parent.mkdir(parents=True, exist_ok=True)
-        recording.PAGE.write_text(recording.page(found, recorder.passed), encoding="utf-8")
+        recording.PAGE.write_text(recording.page(found, passed), encoding="utf-8")
     kinds = len({one.fault for one in found})
     corpus = "AWS's samples and the simulator's objects" if SAMPLES.is_dir() else "the simulator's objects"
-    print(f"\nfaults      {kinds} kinds, {recorder.runs} tests, {sum(not ok for ok in recorder.passed.values())} failed")
+    print(f"\nfaults      {kinds} kinds, {runs} tests, {sum(not ok for ok in passed.values())} failed")
     print(f"histories   {chosen.histories + max(chosen.histories // 4, 1)} of Hypothesis, and the corners")
     print(f"soak        {figures(done)}")
     print(f"fuzzed      {fuzzed} inputs spoiled from {corpus}, no crash, no hang")

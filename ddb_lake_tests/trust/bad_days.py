@@ -45,5 +45,3 @@ def wrong(lake: Lake, scenario: Scenario) -> list[str]:
     )
     expected = (scenario.expected_records, scenario.expected_garbage)
     return found if counts == expected else [*found, f"changelog and quarantine have {counts}, not {expected}"]
-
-

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +27,17 @@ MODULES = (
     "ddb_lake_tests.integration.test_restore",
     "ddb_lake_tests.streams.test_read_streams",
 )
-_CELLS = {"exact": "exact", "refused": "refused, then exact", None: "**failed**"}
+RECORD = "DDB_LAKE_FAULTS_FILE"
+_CELLS = {"exact": "exact", "refused": "refused", None: "**failed**"}
 
 INTRODUCTION = """\
 # Faults, and how each stage ends
 
 This page is written by `make trust` from the results of the tests that it names.
 
-*exact*: the stage ends as if nothing had happened, at once or when it is run again. *refused, then exact*: it ends with
-an error that says what to do, has committed nothing, and ends exact once that is done. A dash: no test injects that
-fault there, most often because the stage does not touch what fails.
+*exact*: the stage ends as if nothing had happened, at once or when it is run again. *refused*: it ends with an error that
+says what to do, and nothing is committed or lost; it ends exact once that is done. A dash: no test injects that fault
+there, most often because the stage does not touch what fails.
 
 "Exact" is compared item by item with the true history: no record is lost or doubled, and no removed key comes back.
 """
@@ -62,7 +65,10 @@ def covered() -> Iterator[Covered]:
 
 @dataclass
 class Recorder:
-    """A pytest plugin: which marked tests passed, by path and name; and how many runs of tests there were."""
+    """A pytest plugin: which marked tests passed, by path and name; and how many runs of tests there were.
+
+    `-p ddb_lake_tests.trust.recording` registers one where `RECORD` names the file that it writes in the end.
+    """
 
     passed: dict[str, bool] = field(default_factory=dict)
     runs: int = 0
@@ -77,6 +83,16 @@ class Recorder:
             self.runs += report.when == "call"
         return report
 
+    def pytest_sessionfinish(self) -> None:
+        """Write what was noted."""
+        Path(os.environ[RECORD]).write_text(json.dumps({"passed": self.passed, "runs": self.runs}))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pytest's hook: record, if that is wanted."""
+    if os.environ.get(RECORD):
+        config.pluginmanager.register(Recorder(), "faults")
+
 
 def page(found: list[Covered], passed: Mapping[str, bool]) -> str:
     """The page. A test that did not run counts as failed."""
@@ -89,8 +105,12 @@ def page(found: list[Covered], passed: Mapping[str, bool]) -> str:
             row[stage] = None if row.get(stage, ended) is None else _worse(row.get(stage), ended)
         tests.setdefault(one.fault, []).append(one.test)
     head = f"| fault | {' | '.join(STAGES)} |\n|{' --- |' * (len(STAGES) + 1)}\n"
-    rows = "".join(f"| {fault} | {' | '.join(_cell(row, stage) for stage in STAGES)} |\n" for fault, row in cells.items())
-    listed = "".join(f"- {fault}: {', '.join(f'`{t}`' for t in dict.fromkeys(names))}\n" for fault, names in tests.items())
+    rows = "".join(
+        f"| {fault} | {' | '.join(_cell(row, stage) for stage in STAGES)} |\n" for fault, row in cells.items()
+    )
+    listed = "".join(
+        f"- {fault}: {', '.join(f'`{t}`' for t in dict.fromkeys(names))}\n" for fault, names in tests.items()
+    )
     return f"{INTRODUCTION}\n{head}{rows}\n## The tests\n\n{listed}"
 
 

@@ -190,7 +190,7 @@ def test_manifest_cannot_lead_out_of_its_folder_or_bucket(tmp_path: Path, key: s
     (
         "warehouse: !!python/object/apply:os.system ['touch {folder}/owned']",
         "warehouse: !include /etc/passwd",
-        "warehouse: '{{{{ __import__(\"os\").system(\"touch {folder}/owned\") }}}}'",
+        'warehouse: \'{{{{ __import__("os").system("touch {folder}/owned") }}}}\'',
         "warehouse: \"{{{{ env.HOME.__class__ }}}}{{{{ open('/etc/passwd').read() }}}}\"",
         "warehouse: x\ntables: [{{name: 'a; DROP TABLE b'}}]",
         "warehouse: x\ntables: [{{name: '../../etc'}}]",
@@ -215,5 +215,3 @@ def test_file_named_as_a_schema_that_is_none_is_not_quoted(tmp_path: Path) -> No
         with pytest.raises(ConfigError) as raised:
             parse_settings({"warehouse": "x", "tables": [{"name": "a", "validate": validate}]}, "test")
         assert "MARKER" not in str(raised.value), content
-
-

@@ -28,14 +28,14 @@ from ddb_lake_tests.integration.stands import orders_source
 from ddb_lake_tests.sandbox.steps import scan
 from ddb_lake_tests.stages.lakes import queried
 
-KEY = 'id"; DROP TABLE hostile;--\n\''
+KEY = "id\"; DROP TABLE hostile;--\n'"
 NAMES = ("a'b", 'a"b', "a;b", "a\nb", "a--b", "/*", "a') FROM x; SELECT ('", "$$", "{{x}}", "a\\'b", "_key_hash", "*")
 TABLE = "Robert.DROP-TABLE_x"
 
 
 def hostile(number: int) -> Item:
     """An item whose names and values are all SQL, in every type and nested."""
-    said = f"{number}'); DROP TABLE \"{TABLE}\"; --\n\"';"
+    said = f'{number}\'); DROP TABLE "{TABLE}"; --\n"\';'
     attributes: Item = {name: {"S": said + name} for name in NAMES}
     nested = {"M": {name: {"L": [{"S": said}, {"M": {name: {"N": str(number)}}}]} for name in NAMES}}
     return {KEY: {"S": said}, **attributes, "map'; --": nested, 'set"': {"SS": sorted(NAMES)}, "n'": {"N": str(number)}}

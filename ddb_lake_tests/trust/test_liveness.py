@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ddb_lake.cli.diagnosis import Finding
+from ddb_lake.cli.doctor_liveness import examine_capture, examine_sensors
 from ddb_lake.core.liveness import Sign
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.liveness import sensor_sign
@@ -66,11 +69,27 @@ def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand)
     measure(stand, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", ("TableName", "orders"), 7_200_000)
     measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
     found = signs(stand)
-    assert {name for name, sign in found.items() if sign.state == "dead"} == {"replication to Kinesis", "delivery to S3"}
+    assert {name for name, sign in found.items() if sign.state == "dead"} == {
+        "replication to Kinesis",
+        "delivery to S3",
+    }
     assert "7200 s" in found["delivery to S3"].said
     arn = stand.sandbox.client("kinesis").describe_stream(StreamName="changes")["StreamDescription"]["StreamARN"]
     stand.client.disable_kinesis_streaming_destination(TableName="orders", StreamArn=arn)
     assert signs(stand)["the Kinesis destination"].state == "dead"
+
+
+def test_doctor_says_what_is_dead_and_what_to_do(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
+    monkeypatch.setattr("ddb_lake.stages.lake.open_lake", lambda settings: nullcontext(stand.lake))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    findings: list[Finding] = []
+    examine_capture(findings.append, stand.lake.settings)
+    examine_sensors(findings.append)
+    states = {finding.check: finding.state for finding in findings}
+    assert states["orders: delivery to S3"] == "fail" and states["orders: failed deliveries"] == "ok"
+    assert states["orders: replication to Kinesis"] == "skip"
+    assert all(finding.next_step for finding in findings if finding.state == "fail")
 
 
 def test_source_that_was_created_again_is_noticed(stand: Stand) -> None:

@@ -28,6 +28,7 @@ from ddb_lake_tests.integration.contents import missing_files
 from ddb_lake_tests.integration.faults import PROCESSES, ended
 from ddb_lake_tests.integration.lakes import lake
 from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
+from ddb_lake_tests.integration.readers import count_rows
 from ddb_lake_tests.stages.lakes import dumped
 from ddb_lake_tests.trust.bad_days import explained, through
 from ddb_lake_tests.trust.ground import Ground
@@ -169,12 +170,16 @@ def test_clock_that_is_wrong_by_a_day_changes_no_item(ground: Ground, days: int)
 @fault("an object is rewritten after it was listed", "apply")
 def test_object_rewritten_after_listing_is_taken_in_as_it_is_then(ground: Ground) -> None:
     with ground.lake() as opened:
-        first = land(ground.landing / "a", change(T0_US, item("a")))
-        (listed,) = opened.objects.list(first)
-        land(ground.landing / "a", change(T0_US, item("a")), change(T0_US + 1, item("b")))
+        name = ground.scenario.table
+        first, second = change(T0_US, item("a"), table=name), change(T0_US + 1, item("b"), table=name)
+        (listed,) = opened.objects.list(land(ground.landing / "a", first))
+        land(ground.landing / "a", first, second)
         with pytest.raises(UnreachableError, match="rewritten after it was listed"):
             apply_refs(opened, ground.scenario.table, [listed])
         assert opened.changes(ground.scenario.table) is None
+        stages = ground.stages(opened)
+        stages["apply"]()
+        assert count_rows(opened, f"{ground.scenario.table}_changes") == ground.scenario.expected_records + 2
 
 
 @fault("an object is removed after it was listed", "apply")

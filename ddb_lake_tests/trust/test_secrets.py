@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ddb_lake.aws.session import session
 from ddb_lake_tests.cli.conftest import Run, landing, no_aws, project, run
 from ddb_lake_tests.cli.landed import EXPORT_US, change, order, write_changes, write_export
 from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, quiet_runs
@@ -30,6 +31,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, no_aws: None) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    session.cache_clear()
 
 
 AURORA = """\
@@ -45,6 +47,7 @@ def test_no_command_prints_or_logs_a_secret_or_a_value(
     project: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO, "botocore")  # at DEBUG it logs the headers that it signs: nobody's default
     (project / "ddb_lake.yaml").write_text(AURORA)
     kept = order("ann", 1, note={"S": VALUE}, total={"N": "1"})
     write_export(project / "export", "orders", [kept])

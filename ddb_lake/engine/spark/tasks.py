@@ -66,7 +66,8 @@ def scan_rows(spark: Any, work: Callable[[T], Iterable[pa.RecordBatch]], tasks: 
             for task in batch.column("task").to_pylist():
                 yield from work(pickle.loads(task))
 
-    return task_rows(spark, tasks).mapInArrow(scan, ddl)
+    with _quietly():
+        return task_rows(spark, tasks).mapInArrow(scan, ddl)
 
 
 def task_rows(spark: Any, tasks: Sequence[Any]) -> Any:
