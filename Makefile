@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test check format infra templates docs trust bench clean
+.PHONY: help setup setup-all demo dev test check format infra templates docs trust soak bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -62,8 +62,11 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 docs: setup-all  ## the documentation in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet --config-file ddb_lake/docs/mkdocs.yml
 
-trust: setup-all  ## histories, faults and fuzzed inputs, with what they lost, doubled or resurrected
-	$(RUN) python -m ddb_lake_tests.trust
+trust: setup-all  ## faults, histories, fuzzing and a soak, with figures; writes the table of faults
+	$(RUN) python -m ddb_lake_tests.trust --write
+
+soak: setup-all  ## histories with faults at random; MINUTES=60
+	$(RUN) python -m ddb_lake_tests.trust soak --minutes $(or $(MINUTES),60)
 
 bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))

@@ -365,7 +365,8 @@ class SparkSettings(Settings):
     """The Spark that does the work of tables with `engine: spark`."""
 
     master: str | None = Field(
-        None, description="Spark's master, `spark://host:7077` or `local[4]`; default: what spark-submit says, or local."
+        None,
+        description="Spark's master, `spark://host:7077` or `local[4]`; default: what spark-submit says, or local.",
     )
     settings: dict[str, str] = Field(default_factory=dict, description="Spark's own settings (`spark.…`).")
     memory: str = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")

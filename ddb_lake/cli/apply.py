@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @engine_option
 @json_option
 @pass_invocation
-def apply(
-    invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, as_json: bool
-) -> None:
+def apply(invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, as_json: bool) -> None:
     """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
 
     Records that name another configured table go there; records of tables that are not configured are counted.

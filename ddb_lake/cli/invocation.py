@@ -40,9 +40,7 @@ class Invocation:
         return load_settings(self.file())
 
     @contextmanager
-    def lake(
-        self, *tables: str, bars: bool = True, engine: Engine | None = None
-    ) -> Iterator[Lake]:
+    def lake(self, *tables: str, bars: bool = True, engine: Engine | None = None) -> Iterator[Lake]:
         """The open lake, with progress and warnings on stderr.
 
         Args:

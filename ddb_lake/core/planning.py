@@ -13,7 +13,8 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One piece of work for one table. `read`: land what its DynamoDB stream has. `export`: start the windows of incremental exports that are due. `replicate`: bring
+    """One piece of work for one table. `read`: land what its DynamoDB stream has. `export`: start the windows of
+    incremental exports that are due. `replicate`: bring
     the table's counterpart in a database up to date.
 
     `uris`: the objects to apply, or the export to load. `hours`: their arrival hours (ISO 8601, UTC), in order;

@@ -46,7 +46,10 @@ CHANGES_COLUMNS = {
     "record_id": ("string", "What makes the record distinct: a hash of its eventID and content"),
     "kind": ("string", "The envelope: kds, streams, flattened, incremental or repair"),
     "event_id": ("string", "The service's eventID"),
-    "event_name": ("string", "INSERT, MODIFY or REMOVE; UPSERT or DELETE for an incremental export's or a repair's line"),
+    "event_name": (
+        "string",
+        "INSERT, MODIFY or REMOVE; UPSERT or DELETE for an incremental export's or a repair's line",
+    ),
     "changed_at": ("timestamp", "When the item changed (UTC, microseconds, by the record's declared precision)"),
     "keys": ("string", "Primary key, DynamoDB JSON"),
     "new_image": ("string", "Item after the change, DynamoDB JSON; null when removed"),

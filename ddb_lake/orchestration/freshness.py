@@ -125,8 +125,9 @@ def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
     worst = sorted(found, key=lambda one: (not one.problems, -_severity(one), one.table))
     bad = sum(bool(one.problems) for one in found)
     head = (
-        f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**"
-    ) + f" Seen {_moment(now.timestamp() * 1e6)}. *lag*: age of the newest change that is applied; an idle table's grows."
+        (f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
+        + f" Seen {_moment(now.timestamp() * 1e6)}. *lag*: age of the newest change that is applied; an idle table's grows."
+    )
     rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
     rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
     return f"{head}\n\n{rows}{rest}"

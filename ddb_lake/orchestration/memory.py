@@ -28,7 +28,8 @@ class TableMemory:
     """What is remembered of one table. Times are seconds since the epoch.
 
     `window_at_s`, `all_at_s`: when its landed objects were last listed that far; `rest_at_s`: when exports to load
-    and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest of the listing of the hours that still fill, when all of it was applied.
+    and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest
+    of the listing of the hours that still fill, when all of it was applied.
     """
 
     window_at_s: int = 0

@@ -206,9 +206,7 @@ def _shown(table: Table) -> _Cells:
     return _Cells(tuple(shown), len(names) - len(shown))
 
 
-def markdown_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: int | None = PREVIEW_CHARACTERS
-) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: int | None = PREVIEW_CHARACTERS) -> str:
     """A Markdown table; values longer than `cut` characters are cut."""
     lines = [_line(columns), _line(["---"] * len(columns))]
     return "\n".join([*lines, *(_line([_cell(value, cut) for value in row]) for row in rows)])

@@ -130,4 +130,3 @@ class _Current:
         """Raise the first failure, if there was one."""
         if self._failure is not None:
             raise self._failure
-

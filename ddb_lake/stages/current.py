@@ -275,9 +275,7 @@ def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: i
     return Relation(tuple(files), lambda some: f"(SELECT * FROM {scan_sql(schema, some)} WHERE {unseen})")
 
 
-def _with_records_of(
-    session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]
-) -> Relation:
+def _with_records_of(session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]) -> Relation:
     """`fresh`, and every record of some keys; the merge takes a record that is in both for one."""
     columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
     session.con.register("keys_again", pa.table(columns))

@@ -70,9 +70,7 @@ class Sources:
 
     def given(self) -> MergeInput:
         """All of it at once."""
-        return self.over(
-            self.fresh.sql, self.changelog.sql, self.current.sql, self.tombstones.sql(TOMBSTONE_COLUMNS)
-        )
+        return self.over(self.fresh.sql, self.changelog.sql, self.current.sql, self.tombstones.sql(TOMBSTONE_COLUMNS))
 
     def over(self, fresh: str, changelog: str, current: str, tombstones: str) -> MergeInput:
         """The same over other relations."""

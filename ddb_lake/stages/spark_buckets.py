@@ -220,4 +220,3 @@ def _sample(session: Session, settings: TableSettings) -> Inference:
     for (item,) in session.con.execute(query).fetchall():
         seen.observe(orjson.loads(item))
     return seen
-

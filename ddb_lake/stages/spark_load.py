@@ -85,9 +85,7 @@ class SparkBase:
             self._spark, write_share, tasks, lambda done, all_: self._target.progress(what, done, all_)
         )
         self.written = [path for part in self._parts for path in part.paths]
-        return partial(
-            leftovers_of, self._spark, self._parts, self._files(schema), schema, self._target.options
-        )
+        return partial(leftovers_of, self._spark, self._parts, self._files(schema), schema, self._target.options)
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""

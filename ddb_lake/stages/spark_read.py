@@ -93,7 +93,9 @@ def read_objects(task: ReadTask) -> ReadAnswer | None:
         key = reader.keys.get(plan.table, ())
         if staged is None:
             return ReadAnswer(objects, group.other_tables, key, Counter())
-        files = [_hand_over(session, part.path, part.rows, task.scratch) for part in (staged.changes, staged.quarantine)]
+        files = [
+            _hand_over(session, part.path, part.rows, task.scratch) for part in (staged.changes, staged.quarantine)
+        ]
         rows = (staged.changes.rows, staged.quarantine.rows)
         return ReadAnswer(objects, group.other_tables, key, staged.records, files[0], files[1], rows)
 
@@ -119,7 +121,9 @@ def _together(session: Session, plan: ReadPlan, answers: Sequence[ReadAnswer]) -
         (staged.quarantine.path, [a.quarantine for a in answers if a.quarantine is not None]),
     ):
         if files:
-            session.con.execute(f"COPY (FROM read_parquet({literals(files)})) TO {literal(str(target))} (FORMAT parquet)")
+            session.con.execute(
+                f"COPY (FROM read_parquet({literals(files)})) TO {literal(str(target))} (FORMAT parquet)"
+            )
     changes, quarantined = (sum(answer.rows[part] for answer in answers) for part in (0, 1))
     records = sum((answer.records for answer in answers), Counter[int]())
     group.tables[plan.table] = StagedTable.at(session.folder / "empty", changes, quarantined, records)

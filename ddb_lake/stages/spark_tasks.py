@@ -170,5 +170,3 @@ def merged(inferences: list[Inference], options: SchemaOptions) -> Inference:
         return whole
 
     return reduce(taken_in, inferences, Inference(options))
-
-

@@ -15,7 +15,8 @@ from ddb_lake.stages.lake import Lake
 class TableStatus:
     """A table's figures. Times are UTC microseconds since the epoch, None where there is nothing yet.
 
-    `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now less the watermark. `pending_batches`:
+    `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now
+    less the watermark. `pending_batches`:
     commits of the changelog that `current` has not applied. `deleted_rows`: rows retired and not yet compacted away.
     `gaps`: stretches of which change records may be missing, and that nothing has mended.
     """

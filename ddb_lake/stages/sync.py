@@ -141,7 +141,9 @@ _MOST_FOREIGN = 100_000
 _FOREIGN: set[tuple[str, str, str]] = set()
 
 
-def run_due(lake: Lake, due: Due) -> LoadResult | ApplyResult | CompactResult | Increments | ReplicateResult | StreamsResult:
+def run_due(
+    lake: Lake, due: Due
+) -> LoadResult | ApplyResult | CompactResult | Increments | ReplicateResult | StreamsResult:
     """Do one piece of work."""
     if due.kind == "load":
         return load_export(lake, due.table, due.uris[0])

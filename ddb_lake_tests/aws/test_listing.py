@@ -26,7 +26,11 @@ KEYS = (
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     session.cache_clear()
     with mock_aws():
@@ -55,7 +59,9 @@ def test_span_has_the_objects_of_its_hours(
 
 def test_folder_without_objects_is_asked_for_once(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    store.s3.meta.events.register("before-call.s3.ListObjectsV2", lambda **call: asked.append(call["params"]["url_path"]))
+    store.s3.meta.events.register(
+        "before-call.s3.ListObjectsV2", lambda **call: asked.append(call["params"]["url_path"])
+    )
 
     assert list(store.list("s3://landing/nothing/")) == []
     assert len(asked) == 1

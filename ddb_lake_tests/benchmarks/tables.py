@@ -47,7 +47,7 @@ class EmptyS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str, **_: Any) -> Iterator[dict[str, Any]]:  # noqa: N803  # boto3's
+    def paginate(self, *, Bucket: str, Prefix: str, **_: Any) -> Iterator[dict[str, Any]]:  # names of boto3
         self.lists += 1
         self.prefixes.append(f"s3://{Bucket}/{Prefix}")
         yield {}
@@ -145,7 +145,9 @@ def main() -> None:
         few, more = (event_rows(count, Path(scratch) / f"rows{count}") for count in (2, 4))
         a_table = (more - few) / 2
         rows = CHECKS_A_DAY * (few + a_table * (chosen.tables - 2))
-        print(f"  event log: {rows:,.0f} rows a day by the hourly checks ({a_table:.0f} a table and hour); none by ticks")
+        print(
+            f"  event log: {rows:,.0f} rows a day by the hourly checks ({a_table:.0f} a table and hour); none by ticks"
+        )
 
 
 if __name__ == "__main__":

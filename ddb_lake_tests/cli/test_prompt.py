@@ -118,7 +118,9 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+def on_terminal(
+    folder: Path, *arguments: str, **environment: str
+) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ddb_lake.cli", *arguments]
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", **environment}

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from ddb_lake.cli.statements import split_statements
 
-PIECES = st.sampled_from(["SELECT 1", "'a;b'", "'it''s;'", '"x;y"', "-- no;\n", "/* ;\n; */", "$$ ; $$", "$t$;$$;$t$", " ", "\n"])
+PIECES = st.sampled_from(
+    ["SELECT 1", "'a;b'", "'it''s;'", '"x;y"', "-- no;\n", "/* ;\n; */", "$$ ; $$", "$t$;$$;$t$", " ", "\n"]
+)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ LOCAL = {
 ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
     "ddb-lake quarantine replay orders --from mended.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+    "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/test_watch_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""
 

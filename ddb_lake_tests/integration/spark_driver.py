@@ -107,7 +107,9 @@ def killed_worker(opener: _Opener, folder: Path, items: int, marker: Path) -> li
             assert table is not None
             live = live_files(table).paths
             with lake.session() as session:
-                query = f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM {scan_sql(table.schema(), live)} r"
+                query = (
+                    f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM {scan_sql(table.schema(), live)} r"
+                )
                 rows[engine] = session.rows(query)
     orphans = set(marker.read_text().split()) if marker.exists() else set()
     problems = [] if rows["duckdb"] == rows["spark"] else [f"rows differ: {rows}"]

@@ -239,7 +239,7 @@ def test_checks_can_be_evaluated_alone(folder_lake: Make) -> None:
     result = job.execute_in_process(instance=lake.instance)
 
     found = {c.check_name: c for c in result.get_asset_check_evaluations()}
-    assert set(found) == {"up_to_date", "rows_match_source", "quarantine_empty", "no_gaps"}
+    assert set(found) == {"up_to_date", "rows_match_source", "quarantine_empty", "no_gaps", "sensor_ticks"}
     late = found["up_to_date"]
     assert late.passed and "1 landed objects are not applied" in (late.description or "")
 

@@ -97,7 +97,9 @@ def _answer(number: int, work: Callable[[], Any]) -> pa.RecordBatch:
     except DdbLakeError as refusal:
         answer = refusal
     pickled = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-    return pa.RecordBatch.from_arrays([pa.array([number], pa.int64()), pa.array([pickled], pa.binary())], schema=ANSWERS)
+    return pa.RecordBatch.from_arrays(
+        [pa.array([number], pa.int64()), pa.array([pickled], pa.binary())], schema=ANSWERS
+    )
 
 
 def _heard(rows: pa.Table) -> list[Any]:
