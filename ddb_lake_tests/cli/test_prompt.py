@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -125,7 +126,14 @@ def on_terminal(
     command = [sys.executable, "-m", "ddb_lake.cli", *arguments]
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", **environment}
     process = subprocess.Popen(
-        command, cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        cwd=folder,
+        env=variables,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
     )
     os.close(theirs)
     try:
