@@ -75,6 +75,7 @@ LOCAL = {
 
 ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
+    "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
     "ddb-lake quarantine replay orders --from mended.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
     "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/test_watch_open.py does",
 }
@@ -132,7 +133,8 @@ def local_commands(page: str) -> list[str]:
             for line in block.text.replace("\\\n", " ").splitlines():
                 plain = line.partition(" #")[0].strip()
                 words = shlex.split(plain) if plain.startswith("ddb-lake ") else ["", ""]
-                if words[1] in LOCAL and "aws.yaml" not in words and plain not in ELSEWHERE:
+                remote = "aws.yaml" in words or any(word.startswith("s3://") for word in words)
+                if words[1] in LOCAL and not remote and plain not in ELSEWHERE:
                     found.append(plain)
     return found
 
