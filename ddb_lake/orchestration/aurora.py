@@ -1,7 +1,6 @@
 """`aurora/<table>`: the current items in a MySQL-compatible database, and the checks that compare the two."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,7 +8,8 @@ import dagster as dg
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.errors import TransientError
 from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.outcomes import failures, said_of
+from ddb_lake.orchestration.checking import OpenLake, check_op
+from ddb_lake.orchestration.outcomes import said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.aurora import ReplicateResult, replicate
 from ddb_lake.stages.aurora_comparison import ComparisonResult, compare
@@ -26,25 +26,10 @@ DESCRIPTIONS = {
 }
 
 
-def aurora_checks(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
-) -> list[dg.AssetChecksDefinition]:
+def aurora_checks(lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake) -> list[dg.AssetChecksDefinition]:
     """The checks of all replicated tables, in an op of their own: a database that is away keeps no other check waiting."""
-    replicated = [assets for assets in tables.values() if "aurora" in assets.specs]
-    if not replicated:
-        return []
-    specs = [spec for assets in replicated for spec in _check_specs(assets)]
-
-    @dg.multi_asset_check(name=f"{lake}_aurora_checks", specs=specs, can_subset=True)
-    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        selected = context.selected_asset_check_keys
-        with failures(), open_lake(context.log) as opened:
-            for assets in replicated:
-                for spec in _check_specs(assets):
-                    if spec.key in selected:
-                        yield _evaluate(opened, assets.table, spec)
-
-    return [checks]
+    replicated = {name: assets for name, assets in tables.items() if "aurora" in assets.specs}
+    return check_op(f"{lake}_aurora_checks", replicated, open_lake, _check_specs, _evaluate)
 
 
 def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
@@ -52,7 +37,9 @@ def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=key, description=said) for name, said in DESCRIPTIONS.items()]
 
 
-def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
+def _evaluate(
+    _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
+) -> dg.AssetCheckResult:
     """Evaluate one check. What keeps it from being evaluated fails it alone, not those of other tables."""
     severity = dg.AssetCheckSeverity.ERROR
     try:

@@ -3,8 +3,7 @@
 They run with every run of a table and on a schedule of their own, so that they go red when runs fail or never come.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,8 @@ from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
-from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
+from ddb_lake.orchestration.checking import OpenLake, check_op
+from ddb_lake.orchestration.outcomes import is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.increments import covered_until_s, wanted_increments
 from ddb_lake.stages.lake import Lake
@@ -47,21 +47,9 @@ def check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def lake_checks(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
-) -> dg.AssetChecksDefinition:
+def lake_checks(lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake) -> dg.AssetChecksDefinition:
     """The checks of all tables of a lake, in one op: any of them can be asked for alone."""
-    specs = [spec for assets in tables.values() for spec in check_specs(assets)]
-
-    @dg.multi_asset_check(name=f"{lake}_checks", specs=specs, can_subset=True)
-    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        selected = context.selected_asset_check_keys
-        with failures(), open_lake(context.log) as opened:
-            for assets in tables.values():
-                for spec in check_specs(assets):
-                    if spec.key in selected:
-                        yield _evaluate(opened, assets.table, spec, _scope(context.run, spec))
-
+    (checks,) = check_op(f"{lake}_checks", tables, open_lake, check_specs, _evaluate)
     return checks
 
 
@@ -70,8 +58,11 @@ def _scope(run: dg.DagsterRun, spec: dg.AssetCheckSpec) -> Scope:
     return "near" if spec.asset_key in (run.asset_selection or ()) else "window"
 
 
-def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec, scope: Scope) -> dg.AssetCheckResult:
+def _evaluate(
+    context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
+) -> dg.AssetCheckResult:
     """Evaluate one check. What keeps it from being evaluated fails it alone, not those of other tables."""
+    scope = _scope(context.run, spec)
     severity = dg.AssetCheckSeverity.ERROR if spec.name == UP_TO_DATE else dg.AssetCheckSeverity.WARN
     try:
         if spec.name == UP_TO_DATE:

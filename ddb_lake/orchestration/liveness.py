@@ -1,15 +1,14 @@
 """Checks that catch what runs and is dead: capture, deliveries, the sensor, and a canary. On `current/<table>`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Mapping
 
 import dagster as dg
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.liveness import Sign, State, merged, ticking
 from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.outcomes import failures, said_of
+from ddb_lake.orchestration.checking import OpenLake, check_op
+from ddb_lake.orchestration.outcomes import said_of
 from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.canary import canary_sign
@@ -30,23 +29,16 @@ _DESCRIPTIONS = {
 
 
 def liveness_checks(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
+    lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake
 ) -> list[dg.AssetChecksDefinition]:
     """The checks of all tables, in an op of their own."""
-    specs = [spec for assets in tables.values() for spec in _check_specs(assets)]
-    if not specs:
-        return []
 
-    @dg.multi_asset_check(name=f"{lake}_liveness_checks", specs=specs, can_subset=True)
-    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        selected = context.selected_asset_check_keys
-        with failures(), open_lake(context.log) as opened:
-            for assets in tables.values():
-                for spec in _check_specs(assets):
-                    if spec.key in selected:
-                        yield _evaluate(opened, assets.table, spec, context.instance, sensor_name(lake))
+    def evaluate(
+        context: dg.AssetCheckExecutionContext, opened: Lake, table: TableSettings, spec: dg.AssetCheckSpec
+    ) -> dg.AssetCheckResult:
+        return _evaluate(opened, table, spec, context.instance, sensor_name(lake))
 
-    return [checks]
+    return check_op(f"{lake}_liveness_checks", tables, open_lake, _check_specs, evaluate)
 
 
 def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:

@@ -1,7 +1,6 @@
 """Checks that the lake equals its source, and that no change records are missing. On `current/<table>`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,8 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.gaps import Gap
 from ddb_lake.errors import TerminalError, TransientError, UsageError
 from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
+from ddb_lake.orchestration.checking import OpenLake, check_op
+from ddb_lake.orchestration.outcomes import is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.gaps import open_gaps
 from ddb_lake.stages.lake import Lake
@@ -29,24 +29,9 @@ _DESCRIPTIONS = {
 }
 
 
-def trust_checks(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
-) -> list[dg.AssetChecksDefinition]:
+def trust_checks(lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake) -> list[dg.AssetChecksDefinition]:
     """The checks of all tables, in an op of their own: they ask AWS and may take their time."""
-    specs = [spec for assets in tables.values() for spec in _check_specs(assets)]
-    if not specs:
-        return []
-
-    @dg.multi_asset_check(name=f"{lake}_trust_checks", specs=specs, can_subset=True)
-    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        selected = context.selected_asset_check_keys
-        with failures(), open_lake(context.log) as opened:
-            for assets in tables.values():
-                for spec in _check_specs(assets):
-                    if spec.key in selected:
-                        yield _evaluate(opened, assets.table, spec)
-
-    return [checks]
+    return check_op(f"{lake}_trust_checks", tables, open_lake, _check_specs, _evaluate)
 
 
 def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
@@ -56,7 +41,9 @@ def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=assets.key("current"), description=_DESCRIPTIONS[name]) for name in names]
 
 
-def _evaluate(lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
+def _evaluate(
+    _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
+) -> dg.AssetCheckResult:
     """Evaluate one check. What keeps it from being evaluated fails it alone, not those of other tables."""
     severity = dg.AssetCheckSeverity.ERROR
     try:

@@ -1,0 +1,38 @@
+"""An op that evaluates checks of many tables. What is checked, and how, is said by the modules that call it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from ddb_lake.config import TableSettings
+from ddb_lake.orchestration.outcomes import failures
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.lake import Lake
+
+OpenLake: TypeAlias = Callable[[Any], AbstractContextManager[Lake]]
+SpecsOf: TypeAlias = Callable[[TableAssets], list[dg.AssetCheckSpec]]
+Evaluate: TypeAlias = Callable[
+    [dg.AssetCheckExecutionContext, Lake, TableSettings, dg.AssetCheckSpec], dg.AssetCheckResult
+]
+
+
+def check_op(
+    name: str, tables: Mapping[str, TableAssets], open_lake: OpenLake, specs_of: SpecsOf, evaluate: Evaluate
+) -> list[dg.AssetChecksDefinition]:
+    """One op for the checks of all tables, any of which can be asked for alone; none if there are no checks."""
+    specs = [spec for assets in tables.values() for spec in specs_of(assets)]
+    if not specs:
+        return []
+
+    @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        selected = context.selected_asset_check_keys
+        with failures(), open_lake(context.log) as opened:
+            for assets in tables.values():
+                for spec in specs_of(assets):
+                    if spec.key in selected:
+                        yield evaluate(context, opened, assets.table, spec)
+
+    return [checks]
