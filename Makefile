@@ -35,8 +35,8 @@ demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
-test: setup-all  ## every test
-	$(RUN) pytest -n auto --dist worksteal ddb_lake_tests
+test: setup-all  ## every test, with the same examples each time
+	$(RUN) pytest -n auto --dist worksteal --hypothesis-profile=same ddb_lake_tests
 
 check: setup-all  ## format, lint, types, import rules, definitions
 	$(RUN) ruff format --check ddb_lake ddb_lake_tests

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from ddb_lake_tests.mariadb import MariaDb, running
 from ddb_lake_tests.trust.marks import LINE
+
+
+settings.register_profile("same", derandomize=True)
+"""The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -83,16 +83,18 @@ class Target:
 
 def identifier(name: str) -> str:
     """A quoted name. Raises ConfigError for one that MySQL does not take."""
-    if not name or len(name) > MAX_NAME or "\0" in name or name.endswith(" ") or not _in_bmp(name):
+    if not is_identifier(name):
         raise ConfigError(
             f"{name!r} is no name for MySQL: 1 to {MAX_NAME} characters of the Basic Multilingual Plane, without NUL and"
-            " without a space at the end"
+            " without white space at the end"
         )
     return "`" + name.replace("`", "``") + "`"
 
 
-def _in_bmp(name: str) -> bool:
-    return all(ord(c) <= 0xFFFF and not 0xD800 <= ord(c) <= 0xDFFF for c in name)
+def is_identifier(name: str) -> bool:
+    """Whether MySQL takes the name, quoted: it refuses white space of ASCII at the end, and NUL anywhere."""
+    in_plane = all(ord(c) <= 0xFFFF and not 0xD800 <= ord(c) <= 0xDFFF for c in name)
+    return 0 < len(name) <= MAX_NAME and "\0" not in name and name[-1] not in " \t\n\v\f\r" and in_plane
 
 
 def qualified(database: str, table: str) -> str:

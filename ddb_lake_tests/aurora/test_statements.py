@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.aurora import statements as sql
@@ -13,7 +13,7 @@ from ddb_lake_tests.aurora.conftest import Pages
 
 NAMES = st.text(
     st.characters(min_codepoint=1, max_codepoint=0xFFFF, exclude_categories=["Cs"]), min_size=1, max_size=64
-).filter(lambda name: not name.endswith(" "))
+).filter(sql.is_identifier)
 TEXTS = st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=80)
 EXECUTED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -36,7 +36,7 @@ def test_literal_is_quoted_so_that_nothing_of_it_is_sql(text: str) -> None:
     assert quoted[1:-1].replace("''", "'") == text
 
 
-@pytest.mark.parametrize("name", ["", "a" * 65, "a\0b", "a ", "\U0001f600", "\ud800"])
+@pytest.mark.parametrize("name", ["", "a" * 65, "a\0b", "a ", "\r", "a\t", "a\n", "\U0001f600", "\ud800"])
 def test_identifier_that_mysql_does_not_take_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="no name for MySQL"):
         sql.identifier(name)
@@ -44,6 +44,8 @@ def test_identifier_that_mysql_does_not_take_is_refused(name: str) -> None:
 
 @EXECUTED
 @given(name=NAMES, text=TEXTS)
+@example(name="\u00a0", text="\\'\r\n")
+@example(name="\r`\x01", text="")
 def test_server_reads_names_and_texts_as_they_are(pages: Pages, name: str, text: str) -> None:
     with pages.database.driver.cursor() as cursor:
         cursor.execute(f"CREATE OR REPLACE TEMPORARY TABLE named ({sql.identifier(name)} TEXT CHARACTER SET utf8mb4)")
