@@ -10,7 +10,6 @@ from hypothesis import settings
 from ddb_lake_tests.mariadb import MariaDb, running
 from ddb_lake_tests.trust.marks import LINE
 
-
 settings.register_profile("same", derandomize=True)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
 
