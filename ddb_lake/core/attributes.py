@@ -33,14 +33,20 @@ __all__ = [
     "is_utf8",
     "key_text",
     "undouble_binary",
+    "with_sorted_sets",
 ]
 
 MAX_DEPTH: Final = 100
 """Levels of M and L tolerated below an attribute. DynamoDB holds 32; orjson writes up to 126."""
 
 _SHOWN_NAME_CHARS: Final = 60
-_PLAIN_SET: Final = re.compile(rb'"([SN])S":\["([^"\\]*+(?:","[^"\\]*+)*+)"\]')
-_is_canonical_bytes: Final = re.compile(CANONICAL_NUMBER.encode()).fullmatch
+_BINARY: Final = ord("B")
+_is_plain: Final = {
+    ord("S"): re.compile(rb'[^"\\]*+').fullmatch,
+    ord("N"): re.compile(CANONICAL_NUMBER.encode()).fullmatch,
+}
+"""What members of a set are as they are in its canonical form, by the tag's first letter."""
+
 _find_odd_number: Final = re.compile(rb'"N":"(?!(?:' + CANONICAL_NUMBER.encode() + rb')")').search
 
 
@@ -241,22 +247,35 @@ def canonical_text(text: bytes) -> bytes | None:
     Only a binary, a set, a false NULL or an oddly spelled number can be out of its canonical form. What is searched
     for cannot occur within a string, where a quotation mark has a backslash before it.
     """
-    if b'S":[' in text:
-        marked = _PLAIN_SET.sub(_sorted_set, text)
-        if b'S":[' in marked:
-            return None
-        text = marked.replace(b'S" :[', b'S":[')
+    sorted_text = with_sorted_sets(text)
+    if sorted_text is None:
+        return None
+    text = sorted_text
     if b'"B":"' in text or b'"NULL":f' in text or _find_odd_number(text) is not None:
         return None
     return text
 
 
-def _sorted_set(match: re.Match[bytes]) -> bytes:
-    """The set in its canonical form, with a space before the colon, which orjson never writes, to say so."""
-    members = set(match[2].split(b'","'))
-    if match[1] == b"N" and not all(map(_is_canonical_bytes, members)):
-        return match[0]
-    return b'"' + match[1] + b'S" :["' + b'","'.join(sorted(members)) + b'"]'
+def with_sorted_sets(text: bytes) -> bytes | None:
+    """orjson's text of checked items with sets in their canonical form; None if one takes more than sorting.
+
+    What is searched for ends a set's tag, or its last member: within a string, a quotation mark has a backslash before it.
+    """
+    done, start = 0, text.find(b'S":[')
+    parts = []
+    while start >= 0:
+        first, end = start + 5, text.find(b'"]', start + 4)
+        if end < first:  # an empty set: its end is that of another
+            return None
+        members = text[first:end].split(b'","')
+        ordered = sorted(set(members))
+        if text[start - 1] == _BINARY or not all(map(_is_plain[text[start - 1]], members)):
+            return None
+        if ordered != members:
+            parts += [text[done:first], b'","'.join(ordered)]
+            done = end
+        start = text.find(b'S":[', end)
+    return b"".join([*parts, text[done:]]) if parts else text
 
 
 def check_keys(keys: object) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+import orjson
 
 from ddb_lake.core.attributes import (
     canonical_value,
@@ -19,8 +21,8 @@ from ddb_lake.core.attributes import (
     is_utf8,
     undouble_binary,
 )
-from ddb_lake.core.records import ChangeRecord, Item
-from ddb_lake.core.shapes import EVENT_NAMES
+from ddb_lake.core.records import ChangeRecord, Item, Texts
+from ddb_lake.core.shapes import EVENT_NAMES, is_flattened
 from ddb_lake.core.times import UNIT_US, time_us, time_us_or_none
 from ddb_lake.errors import UndecodableError
 
@@ -52,6 +54,9 @@ class Arrival:
 
 NOWHERE: Final = Arrival()
 
+_ReadKeys: TypeAlias = Callable[[Any, bool], Item]
+_ReadImage: TypeAlias = Callable[[dict[str, Any], str, Item, bool], Item | None]
+
 
 def digits_or_none(value: Any) -> str | None:
     """A Kinesis sequence number, or None for what is none: a damaged stamp does not cost the record."""
@@ -76,6 +81,31 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
     precision, else seconds for Streams and milliseconds for Kinesis. A Streams record without a time has
     `changed_us` 0: its sequence number still orders it.
     """
+    return _captured(obj, arrival, _checked_keys, _checked_image)
+
+
+def read_on_trust(obj: dict[str, Any]) -> ChangeRecord | None:
+    """As `read_capture` of decoded JSON, without a look at what the keys and images hold: see `ChangeRecord.texts`.
+
+    None for what is no such record, or may not be one.
+    """
+    if "dynamodb" not in obj or is_flattened(obj):
+        return None
+    try:
+        record = _captured(obj, NOWHERE, _trusted_keys, _trusted_image)
+        new, old = record.new_image, record.old_image
+        return record.on_trust(
+            Texts(
+                orjson.dumps(record.keys, option=orjson.OPT_SORT_KEYS),
+                None if new is None else orjson.dumps(new, option=orjson.OPT_SORT_KEYS),
+                None if old is None else orjson.dumps(old, option=orjson.OPT_SORT_KEYS),
+            )
+        )
+    except (UndecodableError, orjson.JSONEncodeError):
+        return None
+
+
+def _captured(obj: dict[str, Any], arrival: Arrival, read_keys: _ReadKeys, read_image: _ReadImage) -> ChangeRecord:
     body = obj["dynamodb"]
     if not isinstance(body, dict):
         raise UndecodableError("dynamodb: no object")
@@ -85,10 +115,10 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
     removed = event_name == "REMOVE"
     sequence = _sequence_number(body)
     streams = _is_streams(obj, sequence)
-    keys = _checked_keys(body.get("Keys"), doubled=not streams)
+    keys = read_keys(body.get("Keys"), not streams)
     if removed and body.get("NewImage"):
         raise UndecodableError("NewImage: a REMOVE has none")
-    new_image = None if removed else _checked_image(body, "NewImage", keys, doubled=not streams)
+    new_image = None if removed else read_image(body, "NewImage", keys, not streams)
     if new_image is None and not removed:
         raise UndecodableError(_NO_NEW_IMAGE)
     stamp = obj.get("kinesisRecordMetadata")
@@ -101,7 +131,7 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
         _changed_us(body, streams, sequence),
         keys,
         new_image,
-        _checked_image(body, "OldImage", keys, doubled=not streams),
+        read_image(body, "OldImage", keys, not streams),
         table,
         _optional_text(obj, "eventID"),
         sequence,
@@ -197,6 +227,24 @@ def _checked_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -
         if found != value and (found is None or canonical_value(found) != canonical_value(value)):
             raise UndecodableError(f"{name}: its key attributes are not those of Keys")
     return checked
+
+
+def _trusted_keys(keys: Any, doubled: bool) -> Item:  # noqa: ARG001
+    if type(keys) is not dict:
+        raise UndecodableError("Keys: missing")
+    return keys
+
+
+def _trusted_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -> Item | None:  # noqa: ARG001
+    image = body.get(name)
+    if image is None:
+        return None
+    if type(image) is not dict:
+        raise UndecodableError(f"{name}: no object")
+    for attribute, value in keys.items():
+        if image.get(attribute) != value:
+            raise UndecodableError(f"{name}: its key attributes may not be those of Keys")
+    return image
 
 
 def _checked(item: Any, check: Callable[[object], bool]) -> tuple[Item, bool]:

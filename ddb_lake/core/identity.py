@@ -6,8 +6,8 @@ from hashlib import blake2b
 
 import orjson
 
-from ddb_lake.core.attributes import canonical_item, canonical_text
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.attributes import canonical_item, canonical_text, with_sorted_sets
+from ddb_lake.core.records import ChangeRecord, Item, Texts
 
 
 def canonical_json(item: Item) -> bytes:
@@ -29,7 +29,10 @@ def record_id(record: ChangeRecord) -> bytes:
     does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
     unknown whether they are one change.
     """
-    text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
+    if record.texts is not None:
+        text = with_sorted_sets(_joined(record, record.texts))
+    else:
+        text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
     if text is None:
         text = _text(
             record, *(item and canonical_item(item) for item in (record.keys, record.new_image, record.old_image))
@@ -39,15 +42,21 @@ def record_id(record: ChangeRecord) -> bytes:
 
 def _text(record: ChangeRecord, keys: Item | None, new_image: Item | None, old_image: Item | None) -> bytes:
     """JSON of all that counts, with sorted names: no two lists of fields read alike, and absent is not empty."""
-    fields = (
+    return orjson.dumps((*_fields(record), keys, new_image, old_image), option=orjson.OPT_SORT_KEYS)
+
+
+def _joined(record: ChangeRecord, texts: Texts) -> bytes:
+    """As `_text`, of what is written already."""
+    fields = orjson.dumps(_fields(record))[:-1]
+    return b"%b,%b,%b,%b]" % (fields, texts.keys, texts.new_image or b"null", texts.old_image or b"null")
+
+
+def _fields(record: ChangeRecord) -> tuple[str | int | None, ...]:
+    return (
         record.event_id,
         record.event_name,
         record.changed_us,
         record.sequence_number,
         record.asserted_us,
         record.kinesis_sequence if record.event_id is None else None,
-        keys,
-        new_image,
-        old_image,
     )
-    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 AttributeValue: TypeAlias = dict[str, Any]
 """One DynamoDB JSON value, `{"S": "x"}`; B and BS hold base64 text, encoded once."""
@@ -15,6 +15,14 @@ Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental", "repair"
 EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
 
 
+class Texts(NamedTuple):
+    """Keys and images of a record as JSON with sorted names, as orjson writes it."""
+
+    keys: bytes
+    new_image: bytes | None
+    old_image: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeRecord:
     """What one landed record says, in one shape for all envelopes of `formats.md`.
@@ -22,6 +30,9 @@ class ChangeRecord:
     `changed_us` is UTC microseconds since the epoch, normalised by the record's declared precision.
     INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
     incremental export or of a repair: the state, as of `asserted_us`, of this key).
+
+    `texts`: of a record that was read on trust, whose keys and images nobody has looked at: `usual` says whether trust
+    was due. `dataclasses.replace` drops them.
     """
 
     kind: Kind
@@ -39,6 +50,12 @@ class ChangeRecord:
     arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
     asserted_us: int | None = None  # assertions only: the (exclusive) end of what was seen
     ttl: bool = False  # removed by DynamoDB's Time to Live
+    texts: Texts | None = field(default=None, init=False, compare=False, repr=False)
+
+    def on_trust(self, texts: Texts) -> ChangeRecord:
+        """This record, which nobody else has yet, with its `texts`."""
+        object.__setattr__(self, "texts", texts)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ddb_lake.core.attributes import key_text
 from ddb_lake.core.identity import record_id
 from ddb_lake.core.keys import key_hash
 from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.usual import USUAL_ITEM, USUAL_KEY
 
 _TIMESTAMP = pa.timestamp("us")
 
@@ -57,6 +59,7 @@ STAGED_QUARANTINE = pa.schema(
     ]
 )
 
+_REPEATED = ["kind", "event_name", "stream", "shard", "object", "reason"]
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
 
@@ -65,9 +68,13 @@ MAX_US = 253_402_300_799_999_999
 """Times from year 1 to 9999, the range that every engine holds."""
 
 
-def image_text(image: Item | None) -> str | None:
-    """An image as compact JSON text."""
-    return None if image is None else orjson.dumps(image).decode()
+def _text(image: Item | None) -> bytes | None:
+    return None if image is None else orjson.dumps(image, option=orjson.OPT_SORT_KEYS)
+
+
+def _texts(record: ChangeRecord) -> tuple[bytes | None, ...]:
+    """Keys, new and old image as compact JSON (UTF-8), with sorted names."""
+    return record.texts or (_text(record.keys), _text(record.new_image), _text(record.old_image))
 
 
 def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int) -> tuple[Any, ...]:
@@ -79,9 +86,7 @@ def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset:
         record.event_id,
         record.event_name,
         record.changed_us,
-        image_text(record.keys),
-        image_text(record.new_image),
-        image_text(record.old_image),
+        *_texts(record),
         record.ttl,
         record.sequence_number,
         record.stream,
@@ -95,6 +100,14 @@ def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset:
         key_hash(key),
         number,
     )
+
+
+def usual(rows: pa.RecordBatch) -> pa.Array:
+    """Of which rows of `STAGED_CHANGES` keys and images are beyond doubt what they should be (`core.usual`)."""
+    found = pc.match_substring_regex(rows.column("keys"), USUAL_KEY)
+    for name in ("new_image", "old_image"):
+        found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), USUAL_ITEM), True))
+    return found
 
 
 def quarantine_row(
@@ -118,7 +131,10 @@ def quarantine_row(
 
 @dataclass(slots=True)
 class _Buffer:
-    rows: list[tuple[Any, ...]]
+    """Rows, and of each that is on trust what to do if trust was not due."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    doubts: list[Callable[[], None] | None] = field(default_factory=list)
     size: int = 0
 
 
@@ -137,30 +153,48 @@ class Stage:
         self.path = path
         self.rows = 0
         self._schema = schema
-        self._buffer = _Buffer([])
-        self._writer = pq.ParquetWriter(path, schema, compression="lz4")
+        self._buffer = _Buffer()
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_REPEATED)
 
-    def add(self, row: tuple[Any, ...], size_bytes: int = 0) -> None:
-        """Add one row; `size_bytes` is about what it takes."""
+    def add(self, row: tuple[Any, ...], size_bytes: int = 0, doubt: Callable[[], None] | None = None) -> None:
+        """Add one row; `size_bytes` is about what it takes.
+
+        `doubt`: of a row of `STAGED_CHANGES` that is left out, and this called, unless it turns out to be `usual`.
+        """
         self._buffer.rows.append(row)
+        self._buffer.doubts.append(doubt)
         self._buffer.size += size_bytes
         if len(self._buffer.rows) >= BATCH_ROWS or self._buffer.size >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is in memory."""
-        rows = self._buffer.rows
-        if rows:
+        while self._buffer.rows:  # a doubt may add another row
+            rows, doubts = self._buffer.rows, self._buffer.doubts
+            self._buffer = _Buffer()
             columns = [
                 pa.array(column, type=field.type)
                 for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
             ]
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
-            self.rows += len(rows)
-            self._buffer = _Buffer([])
+            batch = pa.record_batch(columns, schema=self._schema)
+            if any(doubts):
+                batch = _without_doubtful(batch, doubts)
+            self._writer.write_batch(batch)
+            self.rows += batch.num_rows
 
     def close(self) -> Path:
         """Write the rest; gives the file."""
         self.flush()
         self._writer.close()
         return self.path
+
+
+def _without_doubtful(batch: pa.RecordBatch, doubts: Sequence[Callable[[], None] | None]) -> pa.RecordBatch:
+    found = usual(batch)
+    if pc.all(found).as_py():
+        return batch
+    kept = [doubt is None or seen for doubt, seen in zip(doubts, found.to_pylist(), strict=True)]
+    for doubt, keep in zip(doubts, kept, strict=True):
+        if doubt is not None and not keep:
+            doubt()
+    return batch.filter(pa.array(kept))

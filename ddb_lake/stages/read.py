@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.envelopes import Outcome, read_envelope
+from ddb_lake.core.jsontext import loads
 from ddb_lake.core.objects import DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
@@ -38,6 +42,7 @@ READ_AHEAD = 16
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER_US = MAX_US + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,44 @@ class IngestedObject:
     ref: ObjectRef
     hour_us: int
     records: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    """An object while it is read. `hour`: of its path. `times`: of its records by ordinal, where the path has none."""
+
+    ref: ObjectRef
+    hour: datetime | None
+    records: int = 0
+    times: array[int] = field(default_factory=lambda: array("q"))
+
+    def came(self, place: _Place, record: ChangeRecord) -> None:
+        """Note when a record came."""
+        if self.hour is None:
+            self.times.extend([_NEVER_US] * (place.ordinal + 1 - len(self.times)))
+            self.times[place.ordinal] = _clamp(record.arrived_us or record.changed_us)
+
+    def forget(self, place: _Place) -> None:
+        """What came there may be none."""
+        if self.hour is None:
+            self.times[place.ordinal] = _NEVER_US
+
+    def object(self) -> IngestedObject:
+        """What was read. Its hour: the path's, else that of its first record, else that in which it was modified."""
+        first_us = min(self.times, default=_NEVER_US)
+        unknown = first_us in (0, _NEVER_US)
+        since = timedelta(microseconds=_clamp(self.ref.modified_us) if unknown else first_us)
+        hour = (self.hour or _EPOCH + since).replace(minute=0, second=0, microsecond=0)
+        return IngestedObject(self.ref, (hour - _EPOCH) // timedelta(microseconds=1), self.records)
+
+
+class _Place(NamedTuple):
+    """Where a record comes from: its object, there the offset and the ordinal, and the object's number in the group."""
+
+    tally: _Tally
+    offset: int
+    ordinal: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +194,7 @@ class GroupReader:
         self.keys: dict[str, tuple[str, ...]] = {}
         self._staging: dict[str, _Staging] = {}
         self._group = StagedGroup([], {}, Counter())
+        self._tallies: list[_Tally] = []
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
         """Stage every record of the objects."""
@@ -162,33 +206,34 @@ class GroupReader:
             for number, (ref, data) in objects:
                 self._read_one(number, ref, data)
         self._group.tables = {table: staging.close() for table, staging in self._staging.items()}
+        self._group.objects = [tally.object() for tally in self._tallies]
         return self._group
 
     def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
-        landed = arrival_hour(ref.uri)
+        tally = _Tally(ref, arrival_hour(ref.uri))
+        self._tallies.append(tally)
         content = _Content(data)
-        first_us: int | None = None
-        count = 0
         key_names = self._key(self._table) or None
-        for ordinal, located in enumerate(read_object(data, key_names=key_names, asserted_us=self._asserted_us)):
-            outcome, count = located.outcome, count + 1
-            if isinstance(outcome, Rejected):
-                self._reject(self._table, outcome.reason, outcome.raw, ref, located.offset, ordinal, number)
-            else:
-                self._accept(outcome, ref, content, located.offset, ordinal, number)
-                at_us = outcome.arrived_us or outcome.changed_us
-                first_us = at_us if first_us is None else min(first_us, at_us)
-        hour = landed or _EPOCH + timedelta(microseconds=_clamp(first_us or ref.modified_us))
-        hour_us = int((hour.replace(minute=0, second=0, microsecond=0) - _EPOCH) / timedelta(microseconds=1))
-        self._group.objects.append(IngestedObject(ref, hour_us, count))
+        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=True)
+        for offset, outcome, raw in outcomes:
+            self._take(outcome, _Place(tally, offset, tally.records, number), content, raw)
+            tally.records += 1
 
-    def _accept(
-        self, record: ChangeRecord, ref: ObjectRef, content: _Content, offset: int, ordinal: int, number: int
-    ) -> None:
-        table = self._routes.get(record.table) if record.table is not None else self._table
-        if table is None:
-            self._group.other_tables[record.table or ""] += 1
+    def _take(self, outcome: Outcome, place: _Place, content: _Content, raw: bytes = b"") -> None:
+        """Stage an outcome. `raw`: the bytes of a record that was read on trust."""
+        if isinstance(outcome, Rejected):
+            self._reject(self._table, outcome.reason, outcome.raw, place)
             return
+        place.tally.came(place, outcome)
+        table = self._routes.get(outcome.table) if outcome.table is not None else self._table
+        if table is None:
+            self._group.other_tables[outcome.table or ""] += 1
+        elif outcome.texts is None:
+            self._accept(table, outcome, place, content)
+        elif not self._trust(table, outcome, place, content, raw):
+            self._take_again(raw, place, content)
+
+    def _accept(self, table: str, record: ChangeRecord, place: _Place, content: _Content) -> None:
         try:
             if not MIN_US <= record.changed_us <= MAX_US:
                 raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
@@ -197,39 +242,60 @@ class GroupReader:
             key_names = self._key(table)
             if not key_names:
                 key_names = self.keys[table] = tuple(sorted(record.keys))
-            row = change_row(record, key_names, ref.uri, offset, number)
+            row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
         except UndecodableError as error:
-            self._reject(table, str(error), content.object_at(offset), ref, offset, ordinal, number)
+            self._reject(table, str(error), content.object_at(place.offset), place)
             return
         fault = self._fault(table, record)
         if fault is not None:
-            self._reject(table, fault, content.object_at(offset), ref, offset, ordinal, number, row[0])
+            self._reject(table, fault, content.object_at(place.offset), place, row[0])
             return
-        staged = self._staged(table)
-        staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""))
-        staged.records[number] += 1
+        self._stage(table, row, place)
 
-    def _reject(
-        self,
-        table: str,
-        reason: str,
-        raw: bytes,
-        ref: ObjectRef,
-        offset: int,
-        ordinal: int,
-        number: int,
-        record_id: str | None = None,
-    ) -> None:
+    def _trust(self, table: str, record: ChangeRecord, place: _Place, content: _Content, raw: bytes) -> bool:
+        """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""
+        key_names = self._key(table)
+        times = (record.changed_us, record.changed_us if record.arrived_us is None else record.arrived_us)
+        if not key_names or self._validator(table) is not None or min(times) < MIN_US or max(times) > MAX_US:
+            return False
+        try:
+            row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
+        except UndecodableError:
+            return False
+
+        def doubt() -> None:
+            self._staged(table).records[place.number] -= 1
+            place.tally.forget(place)
+            self._take_again(raw, place, content)
+
+        self._stage(table, row, place, doubt)
+        return True
+
+    def _take_again(self, raw: bytes, place: _Place, content: _Content) -> None:
+        key_names = self._key(self._table) or None
+        for outcome in read_envelope(loads(raw), key_names=key_names, asserted_us=self._asserted_us, raw=raw):
+            self._take(outcome, place, content)
+
+    def _stage(self, table: str, row: tuple[Any, ...], place: _Place, doubt: Callable[[], None] | None = None) -> None:
         staged = self._staged(table)
-        row = quarantine_row(reason, raw, ref.uri, offset, ordinal, number, record_id, self._asserted_us)
+        staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), doubt)
+        staged.records[place.number] += 1
+
+    def _reject(self, table: str, reason: str, raw: bytes, place: _Place, record_id: str | None = None) -> None:
+        staged = self._staged(table)
+        tally, offset, ordinal, number = place
+        row = quarantine_row(reason, raw, tally.ref.uri, offset, ordinal, number, record_id, self._asserted_us)
         staged.quarantine.add(row, len(raw))
         staged.records[number] += 1
 
     def _fault(self, table: str, record: ChangeRecord) -> str | None:
+        validator = self._validator(table)
+        return None if validator is None else validator.fault(record)
+
+    def _validator(self, table: str) -> Validator | None:
         if table not in self._validators:
             self._validators[table] = self._find_validator(table)
-        validator = self._validators[table]
-        return None if validator is None else validator.fault(record)
+        return self._validators[table]
 
     def _key(self, table: str) -> tuple[str, ...]:
         if not self.keys.get(table):
