@@ -23,6 +23,9 @@ from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
+ROWS_A_FILE = 1_000_000
+"""What DuckDB is told to expect. Read by field id it expects next to none, and would hash a table to find a few keys."""
+
 FOOTERS_AT_ONCE = 8
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 """Level 1 makes files no larger than level 3 of our data, and takes less time."""
@@ -90,7 +93,7 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
         columns = [f"NULL::{duckdb_type(f.field_type)} AS {identifier(f.name)}" for f in schema.fields]
         places = ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
         return f"(SELECT {shown} FROM (SELECT {', '.join(columns + places)}) WHERE false)"
-    options = f"schema = {read_schema(schema)}"
+    options = f"schema = {read_schema(schema)}, explicit_cardinality = {len(data) * ROWS_A_FILE}"
     if not positions and not deletes:
         return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
     options += ", filename = '_file_path', file_row_number = true"
