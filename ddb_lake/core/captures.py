@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from ddb_lake.core.attributes import (
     canonical_value,
     check_item,
@@ -21,8 +19,8 @@ from ddb_lake.core.attributes import (
     is_utf8,
     undouble_binary,
 )
-from ddb_lake.core.records import ChangeRecord, Item, Texts
-from ddb_lake.core.shapes import EVENT_NAMES, is_flattened
+from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.shapes import EVENT_NAMES
 from ddb_lake.core.times import UNIT_US, time_us, time_us_or_none
 from ddb_lake.errors import UndecodableError
 
@@ -54,8 +52,11 @@ class Arrival:
 
 NOWHERE: Final = Arrival()
 
-_ReadKeys: TypeAlias = Callable[[Any, bool], Item]
-_ReadImage: TypeAlias = Callable[[dict[str, Any], str, Item, bool], Item | None]
+ReadKeys: TypeAlias = Callable[[Any, bool], Item]
+"""Of what `Keys` holds, and whether its binary is encoded twice."""
+
+ReadImage: TypeAlias = Callable[[dict[str, Any], str, Item, bool], Item | None]
+"""Of the record's `dynamodb`, the image's name, the keys, and whether its binary is encoded twice."""
 
 
 def digits_or_none(value: Any) -> str | None:
@@ -81,31 +82,11 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecor
     precision, else seconds for Streams and milliseconds for Kinesis. A Streams record without a time has
     `changed_us` 0: its sequence number still orders it.
     """
-    return _captured(obj, arrival, _checked_keys, _checked_image)
+    return read_capture_by(obj, arrival, _checked_keys, _checked_image)
 
 
-def read_on_trust(obj: dict[str, Any]) -> ChangeRecord | None:
-    """As `read_capture` of decoded JSON, without a look at what the keys and images hold: see `ChangeRecord.texts`.
-
-    None for what is no such record, or may not be one.
-    """
-    if "dynamodb" not in obj or is_flattened(obj):
-        return None
-    try:
-        record = _captured(obj, NOWHERE, _trusted_keys, _trusted_image)
-        new, old = record.new_image, record.old_image
-        return record.on_trust(
-            Texts(
-                orjson.dumps(record.keys, option=orjson.OPT_SORT_KEYS),
-                None if new is None else orjson.dumps(new, option=orjson.OPT_SORT_KEYS),
-                None if old is None else orjson.dumps(old, option=orjson.OPT_SORT_KEYS),
-            )
-        )
-    except (UndecodableError, orjson.JSONEncodeError):
-        return None
-
-
-def _captured(obj: dict[str, Any], arrival: Arrival, read_keys: _ReadKeys, read_image: _ReadImage) -> ChangeRecord:
+def read_capture_by(obj: dict[str, Any], arrival: Arrival, read_keys: ReadKeys, read_image: ReadImage) -> ChangeRecord:
+    """As `read_capture`, with other readers of the keys and of an image, which may raise UndecodableError."""
     body = obj["dynamodb"]
     if not isinstance(body, dict):
         raise UndecodableError("dynamodb: no object")
@@ -227,24 +208,6 @@ def _checked_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -
         if found != value and (found is None or canonical_value(found) != canonical_value(value)):
             raise UndecodableError(f"{name}: its key attributes are not those of Keys")
     return checked
-
-
-def _trusted_keys(keys: Any, doubled: bool) -> Item:  # noqa: ARG001
-    if type(keys) is not dict:
-        raise UndecodableError("Keys: missing")
-    return keys
-
-
-def _trusted_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -> Item | None:  # noqa: ARG001
-    image = body.get(name)
-    if image is None:
-        return None
-    if type(image) is not dict:
-        raise UndecodableError(f"{name}: no object")
-    for attribute, value in keys.items():
-        if image.get(attribute) != value:
-            raise UndecodableError(f"{name}: its key attributes may not be those of Keys")
-    return image
 
 
 def _checked(item: Any, check: Callable[[object], bool]) -> tuple[Item, bool]:

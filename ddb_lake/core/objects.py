@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ddb_lake.core.captures import read_on_trust
 from ddb_lake.core.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
 from ddb_lake.core.envelopes import Outcome, Reading, read_within
 from ddb_lake.core.records import Rejected
 from ddb_lake.core.splitting import LARGEST_RECORD_BYTES, Piece, split_objects
+from ddb_lake.core.usual import read_on_trust
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",

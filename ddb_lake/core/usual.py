@@ -1,13 +1,21 @@
-"""What items and keys nearly always look like, as patterns that a regular expression engine without backtracking takes.
+"""Change records read on trust, and what their items and keys nearly always look like.
 
-An item's JSON, as orjson writes it with sorted names, that matches is an item beyond doubt (`attributes.check_item`), has
-no binary, and is canonical but for the order within sets (`attributes.with_sorted_sets`). What does not match may be one
-all the same. One look at many texts takes a tenth of the time of checking each.
+The patterns are for a regular expression engine without backtracking. An item's JSON, as orjson writes it with sorted
+names, that matches is an item beyond doubt (`attributes.check_item`), has no binary, and is canonical but for the order
+within sets (`attributes.with_sorted_sets`). What does not match may be one all the same. One look at many texts takes a
+tenth of the time of checking each.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import orjson
+
+from ddb_lake.core.captures import NOWHERE, read_capture_by
+from ddb_lake.core.records import ChangeRecord, Item, Texts
+from ddb_lake.core.shapes import is_flattened
+from ddb_lake.errors import UndecodableError
 
 _LEVELS: Final = 8
 """Maps and lists within maps and lists."""
@@ -29,3 +37,42 @@ USUAL_ITEM: Final = rf"^\{{(?:{_TEXT}:{_value(_LEVELS)},?)*\}}$"
 USUAL_KEY: Final = (
     rf'^\{{{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}}(?:,{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}})?\}}$'
 )
+
+
+def read_on_trust(obj: dict[str, Any]) -> ChangeRecord | None:
+    """As `captures.read_capture` of decoded JSON, without a look at what the keys and images hold (`Texts`).
+
+    None for what is no such record, or may not be one.
+    """
+    if "dynamodb" not in obj or is_flattened(obj):
+        return None
+    try:
+        record = read_capture_by(obj, NOWHERE, _trusted_keys, _trusted_image)
+        new, old = record.new_image, record.old_image
+        return record.on_trust(
+            Texts(_text(record.keys), None if new is None else _text(new), None if old is None else _text(old))
+        )
+    except (UndecodableError, orjson.JSONEncodeError):
+        return None
+
+
+def _text(item: Item) -> bytes:
+    return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+
+
+def _trusted_keys(keys: Any, _doubled: bool) -> Item:
+    if type(keys) is not dict:
+        raise UndecodableError("Keys: missing")
+    return keys
+
+
+def _trusted_image(body: dict[str, Any], name: str, keys: Item, _doubled: bool) -> Item | None:
+    image = body.get(name)
+    if image is None:
+        return None
+    if type(image) is not dict:
+        raise UndecodableError(f"{name}: no object")
+    for attribute, value in keys.items():
+        if image.get(attribute) != value:
+            raise UndecodableError(f"{name}: its key attributes may not be those of Keys")
+    return image

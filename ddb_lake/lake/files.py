@@ -23,6 +23,7 @@ from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
+_POS_BITS = 40
 ROWS_A_FILE = 1_000_000
 """What DuckDB is told to expect. Read by field id it expects next to none, and would hash a table to find a few keys."""
 
@@ -97,11 +98,15 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
     if not positions and not deletes:
         return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
     options += ", filename = '_file_path', file_row_number = true"
-    source = f"(SELECT {names}, _file_path, file_row_number AS _pos FROM read_parquet({literals(data)}, {options}))"
+    place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"  # one number joins faster than a path
+    source = (
+        f"(SELECT {names}, _file_path, file_row_number AS _pos, {place} FROM read_parquet({literals(data)}, {options}))"
+    )
     if not deletes:
         return f"(SELECT {shown} FROM {source})"
-    retired = f"(SELECT file_path AS f, pos AS p FROM read_parquet({literals(deletes)}))"
-    return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r.f = d._file_path AND r.p = d._pos)"
+    number = f"list_position({literals(data)}::VARCHAR[], file_path) - 1"
+    retired = f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(deletes)}))"
+    return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r._place = d._place)"
 
 
 class FileWriter:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -30,9 +31,13 @@ from ddb_lake.stages.lake import Lake
 
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
 MAX_SMALL_FILES = 24
+"""Of about one size: a byte is rewritten each time that its file outgrows its like, not each time that files come."""
+
 MAX_DELETE_FILES = 16
-MAX_DELETED_SHARE = 0.10
-MAX_FILES_PER_HOUR = 4
+MAX_DELETED_SHARE = 0.20
+MAX_FILES_PER_HOUR = 8
+MAX_FILES_OF_LATEST_HOUR = 64
+"""Of the changelog. More files come for the latest hour: each byte is rewritten once, when the hour has passed."""
 
 KEEP_SNAPSHOTS_FOR = timedelta(days=7)
 ORPHAN_GRACE = timedelta(days=1)
@@ -85,15 +90,25 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
 
 
 def _why(live: LiveFiles) -> str | None:
-    small = sum(1 for f in live.data if f.file_size_in_bytes < SMALL_FILE_BYTES)
+    small = _crowd(live.data)
     total = live.rows + live.deleted_rows
-    if small > MAX_SMALL_FILES:
-        return f"{small} small files"
+    if small:
+        return f"{len(small)} small files"
     if len(live.deletes) > MAX_DELETE_FILES:
         return f"{len(live.deletes)} delete files"
     if total and live.deleted_rows / total > MAX_DELETED_SHARE:
         return f"{live.deleted_rows / total:.0%} of the rows are retired"
     return None
+
+
+def _crowd(files: Sequence[DataFile]) -> list[DataFile]:
+    """Small files of which there are too many of about one size, and all that are smaller."""
+    sizes: dict[int, list[DataFile]] = defaultdict(list)
+    for file in files:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            sizes[file.file_size_in_bytes.bit_length() // 4].append(file)
+    crowded = [size for size, found in sizes.items() if len(found) > MAX_SMALL_FILES]
+    return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
 
 
 # --- current
@@ -139,17 +154,17 @@ class _Compaction:
         return self._commit(chosen, f"SELECT * FROM {query}", schema)
 
     def _worth_rewriting(self) -> tuple[DataFile, ...]:
-        """Small files, and those of which a good part is retired."""
+        """Crowded small files, and those of which a good part is retired; none if only delete files are too many."""
         if not self.deletes:
             retired: dict[str, int] = {}
         else:
             source = f"read_parquet({literals(self.deletes)})"
             retired = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
+        crowd = {f.file_path for f in _crowd(self.live.data)}
         return tuple(
             f
             for f in self.live.data
-            if f.file_size_in_bytes < SMALL_FILE_BYTES
-            or retired.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
+            if f.file_path in crowd or retired.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
         )
 
     def _fitted(self) -> tuple[TableSchema, str]:
@@ -214,13 +229,15 @@ def _complete(item: str, rescued: str) -> str:
 
 
 def _crowded_hours(changes: Table) -> list[DataFile]:
-    """Small files of the changelog that share their hour with several others."""
-    hours: dict[object, list[DataFile]] = defaultdict(list)
+    """Small files of the changelog that share their hour with many others."""
+    hours: dict[Any, list[DataFile]] = defaultdict(list)
     for file in live_files(changes).data:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
             bounds = column_bounds(file, changes.schema(), "arrival_hour")
             hours[bounds[0] if bounds else None].append(file)
-    return [file for files in hours.values() if len(files) > MAX_FILES_PER_HOUR for file in files]
+    latest = max((hour for hour in hours if hour is not None), default=None)
+    most = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
+    return [file for hour, files in hours.items() if len(files) > most[hour] for file in files]
 
 
 def _compact_changes(lake: Lake, name: str) -> None:

@@ -58,7 +58,7 @@ def test_nothing_is_due_without_tables_or_changes(lake: Lake) -> None:
         ("MAX_SMALL_FILES", 2, "3 small files"),
         ("MAX_DELETE_FILES", 1, "2 delete files"),
         ("MAX_DELETED_SHARE", 0.01, "5% of the rows are retired"),
-        ("MAX_FILES_PER_HOUR", 1, "2 small files in hours of the changelog"),
+        ("MAX_FILES_OF_LATEST_HOUR", 1, "2 small files in hours of the changelog"),
     ),
 )
 def test_compaction_is_due_for_each_reason_and_settles_it(
@@ -84,13 +84,13 @@ def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
     monkeypatch.setattr(compact, "SMALL_FILE_BYTES", 0)
     load(lake, ITEMS)
     apply(lake, 1, *(put(f"new {number:02d}", 1) for number in range(20)))
-    apply(lake, 2, put("key 00", 2), *(put(f"new {number:02d}", 2) for number in range(10)))
+    apply(lake, 2, put("key 00", 2), *(put(f"new {number:02d}", 2) for number in range(16)))
     table = lake.current("orders")
     assert table is not None
     before, expected = live_files(table), dumped(lake)
     base = max(before.data, key=lambda file: file.record_count)
     result = compact_table(lake, "orders")
-    assert result.retired_rows == 10
+    assert result.retired_rows == 16
     table = lake.current("orders")
     assert table is not None
     after = live_files(table)
@@ -102,6 +102,44 @@ def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
     apply(lake, 3, put("key 00", 3), put("new 00", 3), change(T0_US + HOUR_US, None, item("new 19")))
     assert len(dumped(lake)) == 59
     assert_readers_agree(lake, "orders")
+
+
+def test_what_outgrew_small_files_is_not_rewritten_with_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "MAX_SMALL_FILES", 2)
+    monkeypatch.setattr(compact, "MAX_DELETED_SHARE", 1)
+    load(lake, [item(f"key {number:04d}", text=f"{number * number}" * 20) for number in range(1000)])
+    (base,) = paths(lake)
+    for number in range(3):
+        apply(lake, number, put(f"new {number}", number))
+    assert needs_compaction(lake, "orders") == "3 small files"
+    assert compact_table(lake, "orders").files_after == 2
+    assert base in paths(lake)
+
+
+def test_delete_files_alone_are_rewritten_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "MAX_DELETE_FILES", 1)
+    load(lake, ITEMS)
+    for number in range(2):
+        apply(lake, number, put(f"key {number:02d}", number))
+    before, expected = paths(lake), dumped(lake)
+    assert compact_table(lake, "orders").retired_rows == 0
+    assert paths(lake) == before
+    assert needs_compaction(lake, "orders") is None
+    assert dumped(lake) == expected
+    assert_readers_agree(lake, "orders")
+
+
+def sizes(lake: Lake) -> list[int]:
+    """How many records each file of the changelog has."""
+    changes = lake.changes("orders")
+    assert changes is not None
+    return sorted(file.record_count for file in live_files(changes).data)
+
+
+def paths(lake: Lake) -> set[str]:
+    table = lake.current("orders")
+    assert table is not None
+    return set(live_files(table).paths)
 
 
 def test_table_of_which_all_rows_are_retired_becomes_empty(lake: Lake) -> None:
@@ -123,10 +161,13 @@ def test_changelog_is_compacted_within_its_hours(lake: Lake) -> None:
     before = queried(lake, everything)
     with mock.patch.object(compact, "MAX_FILES_PER_HOUR", 1):
         compact_table(lake, "orders")
+        assert sizes(lake) == [1, 1, 1, 3], "more may come in the latest hour"
+        with mock.patch.object(compact, "MAX_FILES_OF_LATEST_HOUR", 1):
+            compact_table(lake, "orders")
+    assert sizes(lake) == [3, 3]
     changes = lake.changes("orders")
     assert changes is not None
     files = live_files(changes).data
-    assert sorted(file.record_count for file in files) == [3, 3]
     for file in files:
         low, high = column_bounds(file, changes.schema(), "arrival_hour") or (0, 1)
         assert low == high, "a file spans two partitions"
