@@ -61,7 +61,7 @@ class Source:
     """A source table. `role_arn`: the role through which it is reached, None where it is reached directly.
 
     `export`: where its exports go; they are written with the permissions of whoever starts them. `streams`: its
-    DynamoDB Streams are read directly.
+    DynamoDB Streams are read directly, and what is read lands at `stream_landing`; None: anywhere in the landing.
     """
 
     table_arn: str
@@ -69,6 +69,7 @@ class Source:
     kms_key_arn: str | None = None
     export: Place | None = None
     streams: bool = False
+    stream_landing: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ class Estate:
     def exports(self) -> tuple[Place, ...]:
         """Where the exports of all tables go."""
         return tuple(dict.fromkeys(source.export for source in self.sources if source.export))
+
+
+def key_use(sid: str, wanted: tuple[str, ...], key_arn: str, service: str, region: str) -> Statement:
+    """What a service may do with a key in the caller's name, and the caller without the service may not."""
+    return Statement(sid, wanted, (key_arn,), _via(service, region))
 
 
 def role_names() -> tuple[str, ...]:
@@ -178,21 +184,30 @@ def _reader(estate: Estate) -> list[Statement]:
 
 def _stream_reader(estate: Estate) -> list[Statement]:
     """Reads the tables' DynamoDB Streams and lands what it reads."""
-    direct = [source for source in estate.sources if source.role_arn is None]
-    read = [source for source in direct if source.streams] or direct
+    known = tuple(source.stream_landing for source in _streamed(estate) if source.stream_landing)
+    landing = tuple(dict.fromkeys(known)) or estate.landing
+    return [
+        *_reading_streams(estate),
+        Statement("Land", ("s3:GetObject", "s3:PutObject"), _objects(landing)),
+        # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
+        *_listing("ListLanding", landing),
+        *_kms("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), landing, estate.region),
+    ]
+
+
+def _reading_streams(estate: Estate) -> list[Statement]:
+    """What is called of the tables: theirs is the account that it is called in."""
+    read = [source for source in _streamed(estate) if source.role_arn is None]
     tables = _distinct(source.table_arn for source in read)
-    streams = tuple(f"{arn}/stream/*" for arn in tables)
     return [
         Statement("DescribeTable", ("dynamodb:DescribeTable",), tables),
         Statement(
-            "ReadStream", ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"), streams
+            "ReadStream",
+            ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"),
+            tuple(f"{arn}/stream/*" for arn in tables),
         ),
         Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if tables else ()),
-        Statement("Land", ("s3:GetObject", "s3:PutObject"), _objects(estate.landing)),
-        *_decrypt_tables(estate),
-        # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
-        *_listing("ListLanding", estate.landing),
-        *_kms("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), estate.landing, estate.region),
+        *_decrypt(read, estate.region),
     ]
 
 
@@ -244,7 +259,27 @@ def _notified(estate: Estate) -> list[Statement]:
 
 
 def _doctor(estate: Estate) -> list[Statement]:
-    """Looks at the sources' settings, changes nothing."""
+    """Looks at the sources' settings, changes nothing; `reader` and `liveness` read the lake and the metrics for it."""
+    written = (*estate.exports, *_places(estate.warehouse))
+    ours = {(p.bucket_arn, p.prefix) for s in estate.sources if (p := s.stream_landing) is not None}
+    delivered = [place for place in estate.landing if (place.bucket_arn, place.prefix) not in ours]
+    return [
+        *_describing(estate),
+        *_listing("ListLanding", delivered),
+        # Asking whether a bucket is there names no prefix, and a condition on the prefix would refuse it.
+        Statement(
+            "FindBuckets",
+            ("s3:ListBucket",),
+            _distinct(place.bucket_arn for place in written),
+            {"Null": {"s3:prefix": "true"}},
+        ),
+        Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
+    ]
+
+
+def _describing(estate: Estate) -> list[Statement]:
+    """What the doctor asks of the tables, and of what their account may use."""
+    tables, streamed = _tables(estate), [source for source in estate.sources if source.streams and not source.role_arn]
     keys = _distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
     return [
         Statement(
@@ -253,12 +288,14 @@ def _doctor(estate: Estate) -> list[Statement]:
                 "dynamodb:DescribeTable",
                 "dynamodb:DescribeContinuousBackups",
                 "dynamodb:DescribeKinesisStreamingDestination",
+                "dynamodb:ListExports",
             ),
-            _tables(estate),
+            tables,
         ),
-        *_listing("ListLanding", (*estate.landing, *estate.exports, *_places(estate.warehouse))),
+        Statement("DescribeExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
+        Statement("DescribeStream", ("dynamodb:DescribeStream",), tuple(f"{s.table_arn}/stream/*" for s in streamed)),
+        Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if streamed else ()),
         Statement("DescribeKey", ("kms:DescribeKey",), keys),
-        Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
     ]
 
 
@@ -275,10 +312,14 @@ def _liveness(estate: Estate) -> list[Statement]:
 
 
 def _canary(estate: Estate) -> list[Statement]:
-    """Writes one item to each source table now and then, for `checks.canary`; nothing else writes to a source."""
+    """Writes one item to each source table now and then, for `checks.canary`; nothing else writes to a source.
+
+    To attach to whoever reaches the table: the task's role, or the source's.
+    """
+    tables = _distinct(source.table_arn for source in estate.sources)
     return [
-        Statement("WriteCanary", ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"), _tables(estate)),
-        *_decrypt_tables(estate),
+        Statement("WriteCanary", ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"), tables),
+        *_decrypt(estate.sources, estate.region),
     ]
 
 
@@ -286,8 +327,9 @@ def _source(estate: Estate) -> list[Statement]:
     """Is assumed by the lake's account: exports, describes and reads this account's tables."""
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
     inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind))
-    described = [s for s in _doctor(inside) if s.sid in ("DescribeSource", "DescribeKey")]
-    return _merged((*_exporter(inside), *_verifier(inside), *_repairer(inside), *described, *_liveness(inside)))
+    streams = _reading_streams(inside) if any(source.streams for source in inside.sources) else ()
+    reading = (*_verifier(inside), *_repairer(inside), *streams)
+    return _merged((*_exporter(inside), *reading, *_describing(inside), *_liveness(inside)))
 
 
 def _dagster_task(estate: Estate) -> list[Statement]:
@@ -321,6 +363,11 @@ def _tables(estate: Estate) -> tuple[str, ...]:
     return _distinct(source.table_arn for source in estate.sources if source.role_arn is None)
 
 
+def _streamed(estate: Estate) -> list[Source]:
+    """The tables whose streams are read; all of them where none is said to be, for who asks for the policy before."""
+    return [source for source in estate.sources if source.streams] or list(estate.sources)
+
+
 def _places(place: Place | None) -> tuple[Place, ...]:
     return () if place is None else (place,)
 
@@ -333,7 +380,8 @@ def _listing(sid: str, places: Iterable[Place]) -> list[Statement]:
     """Listing below the places' prefixes: one statement a bucket, as the condition belongs to it."""
     by_bucket: dict[str, list[str]] = {}
     for place in places:
-        by_bucket.setdefault(place.bucket_arn, []).append(f"{place.prefix}*")
+        named = [place.prefix.rstrip("/")] if place.prefix else []  # whether it is an object is asked first
+        by_bucket.setdefault(place.bucket_arn, []).extend([*named, f"{place.prefix}*"])
     return [
         Statement(
             sid if number == 0 else f"{sid}{number + 1}",
@@ -351,9 +399,13 @@ def _kms(sid: str, wanted: tuple[str, ...], places: Iterable[Place], region: str
 
 
 def _decrypt_tables(estate: Estate) -> list[Statement]:
+    return _decrypt([source for source in estate.sources if source.role_arn is None], estate.region)
+
+
+def _decrypt(sources: Iterable[Source], region: str) -> list[Statement]:
     """DynamoDB decrypts a table under a customer's key with the permissions of whoever reads it."""
-    keys = _distinct(s.kms_key_arn for s in estate.sources if s.role_arn is None)
-    return [Statement("DecryptTable", ("kms:Decrypt",), keys, _via("dynamodb", estate.region))] if keys else []
+    keys = _distinct(source.kms_key_arn for source in sources)
+    return [Statement("DecryptTable", ("kms:Decrypt",), keys, _via("dynamodb", region))] if keys else []
 
 
 def _via(service: str, region: str) -> dict[str, dict[str, str]]:

@@ -32,12 +32,18 @@ from botocore.config import Config
 
 from ddb_lake.core.putbatches import MAX_RECORD_BYTES, batches, line_of, oversize_key
 from ddb_lake.errors import ConfigError
+from ddb_lake.lambdas.environment import Variable, expected, given
 from ddb_lake.lambdas.retries import pauses, transient
 
 MAX_ATTEMPTS: Final = 10
 LONGEST_PAUSE_S: Final = 5.0
 RESERVED_S: Final = 2.0
 """Time that is kept for answering."""
+
+VARIABLES: Final = (
+    Variable("DDB_LAKE_DELIVERY_STREAM", "<name>", required=True),
+    Variable("DDB_LAKE_OVERSIZE_URI", "s3://<bucket>/<prefix>/", required=True),
+)
 
 _CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
 _log: Final = Logger(service="ddb_lake.forward")
@@ -51,23 +57,40 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
         botocore.exceptions.ClientError: trying again does not help.
     """
     found = event.get("Records") if isinstance(event, dict) else None
-    forwarder = _forwarder(*(os.environ.get(name, "") for name in _NAMES))
+    forwarder = _forwarder(Settings.from_environment(os.environ), os.environ.get("AWS_ENDPOINT_URL", ""))
     return forwarder.forward(found if isinstance(found, list) else [], _remaining(context))
 
 
-_NAMES: Final = ("DDB_LAKE_DELIVERY_STREAM", "DDB_LAKE_OVERSIZE_URI", "AWS_ENDPOINT_URL")
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment asks for: the delivery stream, and where records go that are too large for it.
+
+    `prefix` is empty or ends with a slash.
+    """
+
+    stream: str
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings. Raises ConfigError that says what is expected."""
+        found = given(VARIABLES, environment)
+        uri = found["DDB_LAKE_OVERSIZE_URI"]
+        scheme, _, place = uri.partition("://")
+        bucket, _, prefix = place.partition("/")
+        if scheme != "s3" or not bucket:
+            raise ConfigError(f"DDB_LAKE_OVERSIZE_URI is {uri!r}: {expected(VARIABLES)}")
+        prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
+        return cls(found["DDB_LAKE_DELIVERY_STREAM"], bucket, prefix)
 
 
 @lru_cache(maxsize=4)
-def _forwarder(stream: str, oversize_uri: str, _endpoint: str) -> Forwarder:
+def _forwarder(settings: Settings, _endpoint: str) -> Forwarder:
     """One for the life of the process; clients are dear to make."""
-    scheme, _, place = oversize_uri.partition("://")
-    bucket, _, prefix = place.partition("/")
-    if not stream or scheme != "s3" or not bucket:
-        raise ConfigError("expected DDB_LAKE_DELIVERY_STREAM=<name> and DDB_LAKE_OVERSIZE_URI=s3://<bucket>/<prefix>/")
     session = boto3.session.Session()
     firehose, s3 = session.client("firehose", config=_CONFIG), session.client("s3", config=_CONFIG)
-    return Forwarder(firehose, s3, stream, bucket, prefix if prefix.endswith("/") or not prefix else f"{prefix}/")
+    return Forwarder(firehose, s3, settings.stream, settings.bucket, settings.prefix)
 
 
 def _remaining(context: Any) -> Callable[[], float]:

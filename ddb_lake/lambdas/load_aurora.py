@@ -41,10 +41,16 @@ from ddb_lake.aurora.login import Login
 from ddb_lake.aurora.statements import from_client, from_s3
 from ddb_lake.core.notifications import parse_message
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
+from ddb_lake.lambdas.environment import Variable, given
 
 PREFIX: Final = "DDB_LAKE_AURORA_"
 COLUMNS: Final = "DDB_LAKE_COLUMNS"
-_READ: Final = (PREFIX, COLUMNS, "AWS_ENDPOINT_URL")
+VARIABLES: Final = (
+    *(Variable(PREFIX + name, required=True) for name in ("HOST", "DATABASE", "USER", "TABLE", "KEY")),
+    Variable(COLUMNS, '{"<table>": …}', required=True),
+    *(Variable(PREFIX + name) for name in ("PORT", "TLS", "TLS_CA", "LOAD", "PREFIX")),
+    *(Variable(PREFIX + name) for name in ("PASSWORD", "SECRET_ARN", "IAM_AUTH")),
+)
 _CONFIG: Final = Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=60)
 _log: Final = Logger(service="ddb_lake.load_aurora")
 
@@ -55,7 +61,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: 
     Raises:
         DdbLakeError: a file of an event that did not come through SQS failed.
     """
-    loader = _loader(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(_READ))))
+    loader = _loader(tuple(given(VARIABLES, os.environ).items()), os.environ.get("AWS_ENDPOINT_URL", ""))
     messages = [record for record in event.get("Records", ()) if record.get("eventSource") == "aws:sqs"]
     if messages:
         failed = [message for message in messages if not _processed(loader, message)]
@@ -102,27 +108,26 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """The settings. Raises ConfigError that names what is missing or wrong."""
-        given = {name.removeprefix(PREFIX): value for name, value in environment.items() if name.startswith(PREFIX)}
-        missing = [PREFIX + name for name in ("HOST", "DATABASE", "USER", "TABLE", "KEY") if not given.get(name)]
-        missing += [COLUMNS] if not environment.get(COLUMNS) else []
-        if missing:
-            raise ConfigError(f"the environment lacks {', '.join(missing)}")
-        load = given.get("LOAD", "auto").lower()
+        found = given(VARIABLES, environment)
+
+        def of(name: str, otherwise: str = "") -> str:
+            return found.get(PREFIX + name, otherwise)
+
+        load = of("LOAD", "auto").lower()
         if load not in ("auto", "s3", "client"):
             raise ConfigError(f"{PREFIX}LOAD is {load!r}: expected s3, client or auto")
-        port = given.get("PORT", "3306")
+        port = of("PORT", "3306")
         if not port.isdecimal():
             raise ConfigError(f"{PREFIX}PORT is {port!r}: expected a number")
-        tls = False if given.get("TLS", "").lower() == "off" else None
-        server = Server(given["HOST"], given["DATABASE"], given["USER"], int(port), tls, given.get("TLS_CA"))
+        tls = False if of("TLS").lower() == "off" else None
+        server = Server(of("HOST"), of("DATABASE"), of("USER"), int(port), tls, of("TLS_CA") or None)
         login = Login(
-            password_env=PREFIX + "PASSWORD" if "PASSWORD" in given else None,
-            secret_arn=given.get("SECRET_ARN"),
-            iam_auth=given.get("IAM_AUTH", "").lower() == "true",
+            password_env=PREFIX + "PASSWORD" if of("PASSWORD") else None,
+            secret_arn=of("SECRET_ARN") or None,
+            iam_auth=of("IAM_AUTH").lower() == "true",
         )
-        key = tuple(name.strip() for name in given["KEY"].split(","))
-        columns = _columns(environment[COLUMNS])
-        return cls(server, login, given["TABLE"], columns, key, load, given.get("PREFIX", ""))
+        key = tuple(name.strip() for name in of("KEY").split(","))
+        return cls(server, login, of("TABLE"), _columns(found[COLUMNS]), key, load, of("PREFIX"))
 
 
 def _columns(text: str) -> tuple[str, ...]:
@@ -251,7 +256,7 @@ def _unreadable(uri: str, error: ClientError) -> TerminalError:
 
 
 @lru_cache(maxsize=1)
-def _loader(environment: tuple[tuple[str, str], ...]) -> Loader:
+def _loader(environment: tuple[tuple[str, str], ...], _endpoint: str) -> Loader:
     """One for the life of the function."""
-    given = dict(environment)
-    return Loader(Settings.from_environment(given), given)
+    found = dict(environment)
+    return Loader(Settings.from_environment(found), found)

@@ -44,7 +44,8 @@ from botocore.exceptions import ClientError
 from ddb_lake.aws.session import session
 from ddb_lake.core.records import Item
 from ddb_lake.core.replication import ORDER, Replica, replica_of, sequence_of
-from ddb_lake.errors import ConfigError, UndecodableError
+from ddb_lake.errors import UndecodableError
+from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake.lambdas.retries import pauses, transient
 
 MOST_READ: Final = 100
@@ -56,15 +57,15 @@ LONGEST_PAUSE_S: Final = 5.0
 RESERVED_S: Final = 2.0
 """Time that is kept for answering."""
 
-_CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
-_NAMES: Final = (
-    "DDB_LAKE_TARGET_TABLE",
-    "DDB_LAKE_TARGET_REGION",
-    "DDB_LAKE_TARGET_ROLE_ARN",
-    "DDB_LAKE_EXTERNAL_ID",
-    "DDB_LAKE_TARGET_KEY",
-    "AWS_ENDPOINT_URL",
+VARIABLES: Final = (
+    Variable("DDB_LAKE_TARGET_TABLE", "<name of the table to write to>", required=True),
+    Variable("DDB_LAKE_TARGET_REGION"),
+    Variable("DDB_LAKE_TARGET_ROLE_ARN"),
+    Variable("DDB_LAKE_EXTERNAL_ID"),
+    Variable("DDB_LAKE_TARGET_KEY"),
 )
+
+_CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
 _log: Final = Logger(service="ddb_lake.replicate")
 T = TypeVar("T")
 
@@ -80,18 +81,40 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
     if not isinstance(found, list):
         _log.error("no Kinesis event: it has no list of Records")
         return {"batchItemFailures": [{"itemIdentifier": ""}]}  # the whole batch is in doubt
-    replicator = _replicator(*(os.environ.get(name, "") for name in _NAMES))
+    replicator = _replicator(Settings.from_environment(os.environ), os.environ.get("AWS_ENDPOINT_URL", ""))
     left_ms = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
     return replicator.replicate(found, lambda: left_ms() / 1000 - RESERVED_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment asks for. `key_names`: empty for keys from the sequence number."""
+
+    table: str
+    region: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    key_names: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings. Raises ConfigError that says what is expected."""
+        found = given(VARIABLES, environment)
+        key = found.get("DDB_LAKE_TARGET_KEY", "")
+        return cls(
+            found["DDB_LAKE_TARGET_TABLE"],
+            found.get("DDB_LAKE_TARGET_REGION"),
+            found.get("DDB_LAKE_TARGET_ROLE_ARN"),
+            found.get("DDB_LAKE_EXTERNAL_ID"),
+            tuple(name.strip() for name in key.split(",") if name.strip()),
+        )
+
+
 @lru_cache(maxsize=4)
-def _replicator(table: str, region: str, role: str, external_id: str, key: str, _endpoint: str) -> Replicator:
+def _replicator(settings: Settings, _endpoint: str) -> Replicator:
     """One for the life of the process: the role is assumed once, and its credentials renew themselves."""
-    if not table:
-        raise ConfigError("expected DDB_LAKE_TARGET_TABLE=<name of the table to write to>")
-    client = session(region or None, role or None, external_id or None).client("dynamodb", config=_CONFIG)
-    return Replicator(client, table, tuple(name.strip() for name in key.split(",") if name.strip()))
+    reached = session(settings.region, settings.role_arn, settings.external_id)
+    return Replicator(reached.client("dynamodb", config=_CONFIG), settings.table, settings.key_names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ddb_lake.core.captures import NOWHERE, Arrival, read_capture
 from ddb_lake.core.flattening import flatten
@@ -26,8 +26,10 @@ from ddb_lake.core.plain import loads_strict
 from ddb_lake.core.records import ChangeRecord
 from ddb_lake.core.stamping import STAMP, stamped_line
 from ddb_lake.errors import ConfigError, UndecodableError
+from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch
 
+VARIABLES: Final = (Variable("DDB_LAKE_MODE"), Variable("DDB_LAKE_PARTITION_KEYS"))
 _MODES = ("envelope", "flatten")
 
 
@@ -46,10 +48,11 @@ class Transform:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Transform:
         """What the environment asks for. Raises ConfigError."""
-        mode = environment.get("DDB_LAKE_MODE") or "envelope"
+        found = given(VARIABLES, environment)
+        mode = found.get("DDB_LAKE_MODE", "envelope")
         if mode not in _MODES:
             raise ConfigError(f"DDB_LAKE_MODE is {mode!r}: expected one of {', '.join(_MODES)}")
-        return cls(mode, parse_names(environment.get("DDB_LAKE_PARTITION_KEYS", "")))  # type: ignore[arg-type]
+        return cls(mode, parse_names(found.get("DDB_LAKE_PARTITION_KEYS", "")))  # type: ignore[arg-type]
 
     def process(self, data: bytes, arrival: Arrival) -> Kept | None:
         """One record to what is delivered of it; None for white space. Raises UndecodableError for no change record."""

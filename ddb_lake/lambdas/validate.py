@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from ddb_lake.core.captures import Arrival
 from ddb_lake.core.csvrows import Column, csv_row
@@ -34,22 +34,28 @@ from ddb_lake.core.partitions import parse_names, partition_keys
 from ddb_lake.core.records import ChangeRecord
 from ddb_lake.core.validation import Rule, Validator
 from ddb_lake.errors import ConfigError, UndecodableError
+from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch
 from ddb_lake.lambdas.transform import Captured
 
+VARIABLES: Final = (
+    Variable("DDB_LAKE_SCHEMAS"),
+    Variable("DDB_LAKE_OUTPUT"),
+    Variable("DDB_LAKE_COLUMNS"),
+    Variable("DDB_LAKE_PARTITION_KEYS"),
+)
 _OUTPUTS = ("csv", "envelope", "json")
-_NAMES = ("DDB_LAKE_SCHEMAS", "DDB_LAKE_OUTPUT", "DDB_LAKE_COLUMNS", "DDB_LAKE_PARTITION_KEYS")
 T = TypeVar("T")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, list[dict[str, Any]]]:  # noqa: ARG001  # Lambda's
     """Lambda's entry point. Raises ConfigError for a wrong environment, and nothing for any event."""
-    return process_batch(event, _validation(*(os.environ.get(name, "") for name in _NAMES)).process)
+    return process_batch(event, _validation(tuple(given(VARIABLES, os.environ).items())).process)
 
 
 @lru_cache(maxsize=4)
-def _validation(*values: str) -> Validation:
-    return Validation.from_environment(dict(zip(_NAMES, values, strict=True)))
+def _validation(environment: tuple[tuple[str, str], ...]) -> Validation:
+    return Validation.from_environment(dict(environment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +74,24 @@ class Validation:
         Raises:
             ConfigError: which variable is wrong, and how.
         """
-        output = environment.get("DDB_LAKE_OUTPUT") or "envelope"
+        found = given(VARIABLES, environment)
+        output = found.get("DDB_LAKE_OUTPUT", "envelope")
         if output not in _OUTPUTS:
             raise ConfigError(f"DDB_LAKE_OUTPUT is {output!r}: expected one of {', '.join(_OUTPUTS)}")
         root = Path() if folder is None else folder
-        columns = _by_table(environment.get("DDB_LAKE_COLUMNS") or "{}", "DDB_LAKE_COLUMNS", root, _columns)
+        columns = _by_table(found.get("DDB_LAKE_COLUMNS", "{}"), "DDB_LAKE_COLUMNS", root, _columns)
         if output == "csv" and not columns:
             raise ConfigError(
                 'DDB_LAKE_OUTPUT is csv: name the columns in DDB_LAKE_COLUMNS, {"<table>": ["<attribute>"]}'
             )
-        schemas = environment.get("DDB_LAKE_SCHEMAS")
+        schemas = found.get("DDB_LAKE_SCHEMAS")
         return cls(
             output,  # type: ignore[arg-type]  # one of _OUTPUTS
-            _by_table(schemas, "DDB_LAKE_SCHEMAS", root, lambda found: Validator(_rules(found, root)))
+            _by_table(schemas, "DDB_LAKE_SCHEMAS", root, lambda rules: Validator(_rules(rules, root)))
             if schemas
             else None,
             columns,
-            parse_names(environment.get("DDB_LAKE_PARTITION_KEYS", "")),
+            parse_names(found.get("DDB_LAKE_PARTITION_KEYS", "")),
         )
 
     def process(self, data: bytes, arrival: Arrival) -> Kept | None:

@@ -35,7 +35,7 @@ def made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
     """The folder that `python -m ddb_lake.infra …  --out FOLDER` fills."""
     files = sorted({path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)})
     digest = hashlib.sha256(metadata.version("aws-cdk-lib").encode() + metadata.version("cdk-nag").encode())
-    files += sorted(Path(__file__).parent.glob("*/*.yaml"))
+    files += sorted(path for kind in ("yaml", "json") for path in Path(__file__).parent.glob(f"*/*.{kind}"))
     for path in files:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     root = Path(tempfile.gettempdir(), f"ddb-lake-infra-{os.getuid()}")
@@ -77,6 +77,19 @@ def plain() -> Path:
 def templates(agnostic: Path) -> dict[str, Template]:
     """The stacks' templates by the topology's name."""
     return read_templates(agnostic, "ddb-lake-")
+
+
+@pytest.fixture(scope="session")
+def adopting_assembly() -> Path:
+    """The assembly of a deployment that adopts whatever can be adopted; its table `events` is keyed by sequence."""
+    config = Path(__file__).parent / "adopting" / "infra.yaml"
+    return made_once("adopting", "synth", "--config", str(config), "--record", may_fail=True)
+
+
+@pytest.fixture(scope="session")
+def adopting(adopting_assembly: Path) -> dict[str, Template]:
+    """Its templates by the topology's name."""
+    return read_templates(adopting_assembly, "ddb-lake-")
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,16 @@ def read_templates(folder: Path, prefix: str = "") -> dict[str, Template]:
     return found
 
 
+def environments(template: Template) -> dict[str, list[dict[str, str]]]:
+    """The environments of the functions of each handler, references written out."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for function in template.resources("AWS::Lambda::Function").values():
+        variables = function.get("Environment", {}).get("Variables", {})
+        handler = function["Handler"].split(".")[-2]
+        found.setdefault(handler, []).append({name: text(value) for name, value in variables.items()})
+    return found
+
+
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 

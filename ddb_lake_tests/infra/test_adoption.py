@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ddb_lake.infra.checking import compare
-from ddb_lake_tests.infra.conftest import made_once
-from ddb_lake_tests.infra.reading import Template, read_templates, text
-
-CONFIG = Path(__file__).parent / "adopting" / "infra.yaml"
+from ddb_lake_tests.infra.reading import Template, text
 
 
-@pytest.fixture(scope="session")
-def assembly() -> Path:
-    return made_once("adopting", "synth", "--config", str(CONFIG), "--record", may_fail=True)
-
-
-@pytest.fixture(scope="session")
-def adopting(assembly: Path) -> dict[str, Template]:
-    return read_templates(assembly, "ddb-lake-")
-
-
-def test_checks_pass_with_everything_adopted(assembly: Path) -> None:
-    outcome = compare(assembly)
+def test_checks_pass_with_everything_adopted(adopting_assembly: Path) -> None:
+    outcome = compare(adopting_assembly)
     assert (outcome.unacknowledged, outcome.unused) == ((), ())
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +13,11 @@ import pytest
 from ddb_lake.core.paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, hour_prefixes
 from ddb_lake.core.policies import actions as policy_actions
 from ddb_lake.core.policies import statements
+from ddb_lake.errors import ConfigError
 from ddb_lake.infra.plan import Plan
-from ddb_lake_tests.infra.reading import Template, actions, text
+from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
+from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake_tests.infra.reading import Template, actions, environments, text
 
 AT = datetime(2026, 3, 29, 1, 59, 59, tzinfo=UTC)
 UNIQUE = "0d4f6a2c-1b2e-4a53-9a77-0123456789ab"
@@ -22,8 +25,6 @@ DELIVERING = ("same-account", "producer", "replicate-target", "streams-to-aurora
 
 DEFAULTED = {
     "DDB_LAKE_PARTITION_KEYS": "the delivery streams partition by date only",
-    "DDB_LAKE_SCHEMAS": "set where the deployment has a `json_schema`; the example has none",
-    "DDB_LAKE_AURORA_TLS_CA": "set where the deployment has `certificates`; the example has none",
     "DDB_LAKE_TARGET_REGION": "the table is in the function's Region",
     "DDB_LAKE_AURORA_TLS": "TLS stays on",
     "DDB_LAKE_AURORA_PASSWORD": "IAM authentication is used",
@@ -59,7 +60,7 @@ def test_files_for_aurora_lie_where_the_loader_takes_them_and_not_in_the_lakes_l
 ) -> None:
     template = templates["streams-to-aurora"]
     destination = template.only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
-    taken = _functions(template)["load_aurora"]["DDB_LAKE_AURORA_PREFIX"]
+    taken = environments(template)["load_aurora"][0]["DDB_LAKE_AURORA_PREFIX"]
     assert expand_prefix(destination["Prefix"], AT).startswith(taken)
     assert not taken.startswith(plan.tables[0].landing.prefix)
 
@@ -69,33 +70,124 @@ def test_records_too_large_for_firehose_lie_below_the_landing_prefix(
 ) -> None:
     landing = plan.tables[0].landing
     for name in ("replicate-target", "streams-to-aurora"):
-        uri = _functions(templates[name])["forward"]["DDB_LAKE_OVERSIZE_URI"]
+        uri = environments(templates[name])["forward"][0]["DDB_LAKE_OVERSIZE_URI"]
         assert uri.startswith(f"s3://{landing.bucket}/{landing.prefix}")
 
 
-def test_every_function_has_exactly_the_environment_that_its_handler_reads(templates: dict[str, Template]) -> None:
-    deployed: dict[str, set[str]] = {}
-    for template in templates.values():
-        for handler, environment in _functions(template).items():
-            deployed.setdefault(handler, set()).update(environment)
-    assert set(deployed) == {"transform", "validate", "forward", "load_aurora", "replicate"}
-    left_out = set()
-    for handler, names in deployed.items():
-        read = _documented(handler)
-        assert names <= read, f"{handler} does not read {names - read}"
-        left_out |= read - names
-    assert left_out == set(DEFAULTED), "neither set nor listed as defaulted"
+HANDLERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
+    "forward": forward.Settings.from_environment,
+    "load_aurora": load_aurora.Settings.from_environment,
+    "replicate": replicate.Settings.from_environment,
+    "transform": transform.Transform.from_environment,
+    "validate": validate.Validation.from_environment,
+}
+"""What each handler makes of its environment."""
 
 
-def test_functions_accept_their_environment(templates: dict[str, Template]) -> None:
-    from ddb_lake.lambdas.load_aurora import Settings
-    from ddb_lake.lambdas.transform import Transform
-    from ddb_lake.lambdas.validate import Validation
+def variables(handler: str) -> dict[str, Variable]:
+    """What a handler declares to read, by name."""
+    module = importlib.import_module(f"ddb_lake.lambdas.{handler}")
+    return {variable.name: variable for variable in module.VARIABLES}
 
-    assert Transform.from_environment(_functions(templates["same-account"])["transform"]).mode == "envelope"
-    streams = _functions(templates["streams-to-aurora"])
-    assert Validation.from_environment(streams["validate"]).output == "csv"
-    settings = Settings.from_environment(streams["load_aurora"])
+
+@pytest.fixture(scope="session")
+def deployed(templates: dict[str, Template], adopting: dict[str, Template]) -> list[tuple[str, dict[str, str]]]:
+    """Handler and environment of each function of both deployments."""
+    stacks = [*templates.values(), *adopting.values()]
+    return [(h, one) for stack in stacks for h, found in environments(stack).items() for one in found]
+
+
+def test_functions_have_only_variables_that_their_handlers_read(deployed: list[tuple[str, dict[str, str]]]) -> None:
+    assert {handler for handler, _ in deployed} == set(HANDLERS)
+    for handler, environment in deployed:
+        assert environment.keys() <= variables(handler).keys(), handler
+
+
+def test_functions_have_every_variable_that_their_handlers_require(
+    deployed: list[tuple[str, dict[str, str]]],
+) -> None:
+    for handler, environment in deployed:
+        required = {name for name, variable in variables(handler).items() if variable.required}
+        assert {name for name in required if not environment.get(name)} == set(), handler
+
+
+def test_what_handlers_read_and_no_function_has_is_listed(deployed: list[tuple[str, dict[str, str]]]) -> None:
+    having: dict[str, set[str]] = {}
+    for handler, environment in deployed:
+        having.setdefault(handler, set()).update(environment)
+    assert {name for handler in HANDLERS for name in variables(handler).keys() - having[handler]} == set(DEFAULTED)
+
+
+def test_handlers_take_the_environments_of_their_functions(deployed: list[tuple[str, dict[str, str]]]) -> None:
+    for handler, environment in deployed:
+        assert HANDLERS[handler](environment)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_handler_reads_what_it_declares_and_says_what_it_requires(
+    handler: str, deployed: list[tuple[str, dict[str, str]]]
+) -> None:
+    environment = Watched(next(one for name, one in deployed if name == handler))
+    HANDLERS[handler](environment)
+    assert environment.read == variables(handler).keys()
+    for name in [name for name, variable in variables(handler).items() if variable.required]:
+        with pytest.raises(ConfigError, match=name):
+            HANDLERS[handler]({known: value for known, value in environment.items() if known != name})
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_handler_uses_what_it_declares(
+    handler: str, deployed: list[tuple[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Watched] = []
+
+    def watching(declared: Sequence[Variable], environment: Mapping[str, str]) -> Watched:
+        kept.append(Watched(given(declared, environment)))
+        return kept[-1]
+
+    monkeypatch.setattr(importlib.import_module(f"ddb_lake.lambdas.{handler}"), "given", watching)
+    HANDLERS[handler](next(one for name, one in deployed if name == handler))
+    assert [found.read for found in kept] == [variables(handler).keys()]
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_handler_in_its_function_reads_no_variable_of_ours_besides(
+    handler: str, deployed: list[tuple[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    module = importlib.import_module(f"ddb_lake.lambdas.{handler}")
+    environment = next(one for name, one in deployed if name == handler)
+    # No role is assumed: there is nobody here to assume it from.
+    watched = Watched({name: value for name, value in environment.items() if name != "DDB_LAKE_TARGET_ROLE_ARN"})
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, "os", SimpleNamespace(environ=watched))
+    module.handler({"records": [], "Records": []}, None)
+    assert {name for name in watched.read if name.startswith("DDB_LAKE")} == variables(handler).keys()
+
+
+class Watched(dict[str, str]):
+    """An environment that knows what was read of it."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+def test_example_functions_do_what_the_guides_say(templates: dict[str, Template]) -> None:
+    (mode,) = environments(templates["same-account"])["transform"]
+    assert transform.Transform.from_environment(mode).mode == "envelope"
+    streams = environments(templates["streams-to-aurora"])
+    assert validate.Validation.from_environment(streams["validate"][0]).output == "csv"
+    settings = load_aurora.Settings.from_environment(streams["load_aurora"][0])
     assert (settings.table, settings.key, settings.load) == ("orders", ("customer", "order_id"), "s3")
     assert settings.login.iam_auth
 
@@ -125,23 +217,3 @@ def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template
     plain = {r for r in resources if r.startswith("arn:${AWS::Partition}:s3")}
     wanted = {r for s in printed for r in s.resources if r.startswith("arn:aws:s3")}
     assert {r.replace("${AWS::Partition}", "aws") for r in plain} == wanted
-
-
-def _functions(template: Template) -> dict[str, dict[str, str]]:
-    """The environment of each function, references written out, by its handler's name."""
-    return {
-        function["Handler"].split(".")[-2]: {
-            name: text(value) for name, value in function.get("Environment", {}).get("Variables", {}).items()
-        }
-        for function in template.resources("AWS::Lambda::Function").values()
-    }
-
-
-def _documented(handler: str) -> set[str]:
-    """The variables that a handler's docstring says it reads, which its own tests hold it to."""
-    module: Any = importlib.import_module(f"ddb_lake.lambdas.{handler}")
-    documented = re.findall(r"`((?:DDB_LAKE)?_[A-Z_]+)(?:=[a-z]+)?`", module.__doc__)
-    prefix = getattr(module, "PREFIX", "DDB_LAKE_")
-    found = {name if name.startswith("DDB_LAKE") else prefix.rstrip("_") + name for name in documented}
-    code = Path(str(module.__file__)).read_text()
-    return {name for name in found if name in code or name.removeprefix(prefix) in code}

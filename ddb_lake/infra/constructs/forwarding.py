@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import DeliveryPlan, delivery_stream, finding
 from ddb_lake.infra.constructs.feeds import firehose_role
@@ -104,20 +104,18 @@ def forwarded(
 
 def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -> list[Statement]:
     """What the forward handler calls. Putting to an encrypted delivery stream needs its key as well."""
-    via = [f"{service}.{stack.region}.amazonaws.com" for service in ("firehose", "s3")]
     arn = stack.format_arn(service="firehose", resource="deliverystream", resource_name=delivery)
     return [
         Statement("PutRecords", ("firehose:PutRecordBatch",), (arn,)),
         Statement("KeepOversize", ("s3:PutObject",), (objects,)),
-        Statement(
-            "Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), (key_arn,), {"StringEquals": {"kms:ViaService": via}}
-        ),
+        key_use("Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), key_arn, "firehose", stack.region),
+        key_use("EncryptOversize", ("kms:GenerateDataKey",), key_arn, "s3", stack.region),
     ]
 
 
 def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> list[Statement]:
     """What the Lambda service calls to read a table's stream and to report failed batches."""
-    via = [f"{service}.{stack.region}.amazonaws.com" for service in ("dynamodb", "sqs")]
+    key_arn = str(around.key.key_arn)
     return [
         Statement(
             "ReadStream",
@@ -127,10 +125,6 @@ def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> l
         # AWS grants the listing of streams on no single one.
         Statement("ListStreams", ("dynamodb:ListStreams",), ("*",)),
         Statement("ReportFailures", ("sqs:SendMessage",), (around.failures.queue_arn,)),
-        Statement(
-            "UseKey",
-            ("kms:Decrypt", "kms:GenerateDataKey"),
-            (around.key.key_arn,),
-            {"StringEquals": {"kms:ViaService": via}},
-        ),
+        key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
+        key_use("UseQueueKey", ("kms:Decrypt", "kms:GenerateDataKey"), key_arn, "sqs", stack.region),
     ]

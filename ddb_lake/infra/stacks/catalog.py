@@ -10,7 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lakeformation as lakeformation
 from aws_cdk import aws_s3 as s3
 
-from ddb_lake.core.policies import Place, Statement
+from ddb_lake.core.policies import Place, Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.buckets import access_logs, bucket
 from ddb_lake.infra.constructs.delivery import finding
@@ -90,7 +90,7 @@ def _register(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey
         [
             Statement("ReadWarehouse", ("s3:GetObject",), (place.objects,)),
             Statement("ListWarehouse", ("s3:ListBucket",), (place.bucket_arn,)),
-            Statement("DecryptWarehouse", ("kms:Decrypt",), (key.key_arn,)),
+            key_use("DecryptWarehouse", ("kms:Decrypt",), str(key.key_arn), "s3", stack.region),
         ],
     )
     acknowledge(policy, finding(stack, place.objects), "Every file below the warehouse belongs to a table")

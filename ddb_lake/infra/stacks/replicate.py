@@ -11,7 +11,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function
@@ -100,7 +100,6 @@ def _replicate(
     stack: cdk.Stack, plan: Plan, table: TablePlan, stream_arn: str, failures_arn: str, key_arn: str
 ) -> FunctionPlan:
     assumed = f"arn:{stack.partition}:iam::{plan.consumer_account}:role/{target_role(plan, table)}"
-    via = [f"{service}.{stack.region}.amazonaws.com" for service in ("kinesis", "sqs")]
     return FunctionPlan(
         handler="replicate",
         name=f"{plan.name}-{table.name}-replicate",
@@ -126,12 +125,8 @@ def _replicate(
                 (stream_arn,),
             ),
             Statement("ReportFailures", ("sqs:SendMessage",), (failures_arn,)),
-            Statement(
-                "UseKey",
-                ("kms:Decrypt", "kms:GenerateDataKey"),
-                (key_arn,),
-                {"StringEquals": {"kms:ViaService": via}},
-            ),
+            key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "kinesis", stack.region),
+            key_use("UseQueueKey", ("kms:Decrypt", "kms:GenerateDataKey"), key_arn, "sqs", stack.region),
         ],
         gateways=("dynamodb",),
         timeout_s=120,
@@ -154,14 +149,12 @@ def _target_role(stack: cdk.Stack, plan: Plan, table: TablePlan, table_arn: str,
 
 
 def _target_calls(stack: cdk.Stack, table: TablePlan, table_arn: str, key_arn: str) -> list[Statement]:
-    """What the replicate handler calls with the target role: conditional puts where the newest record of a key stays."""
-    batches = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem")
+    """What the replicate handler calls with the target role: conditional puts where the newest record of a key stays.
+
+    A batch in which DynamoDB refuses an item is put one by one as well.
+    """
+    batches = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem") if table.keyed_by_sequence else ()
     return [
-        Statement("WriteItems", batches if table.keyed_by_sequence else ("dynamodb:PutItem",), (table_arn,)),
-        Statement(
-            "UseTableKey",
-            ("kms:Decrypt",),
-            (key_arn,),
-            {"StringEquals": {"kms:ViaService": f"dynamodb.{stack.region}.amazonaws.com"}},
-        ),
+        Statement("WriteItems", (*batches, "dynamodb:PutItem"), (table_arn,)),
+        key_use("UseTableKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
     ]

@@ -7,7 +7,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_lambda as lambda_
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.aurora import Cluster, cluster
 from ddb_lake.infra.constructs.buckets import landing_buckets
@@ -131,12 +131,7 @@ def _load(
                 ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
                 (queue_arn,),
             ),
-            Statement(
-                "DecryptFiles",
-                ("kms:Decrypt",),
-                (around.key.key_arn,),
-                {"StringEquals": {"kms:ViaService": f"sqs.{stack.region}.amazonaws.com"}},
-            ),
+            key_use("DecryptMessages", ("kms:Decrypt",), str(around.key.key_arn), "sqs", stack.region),
         ],
         gateways=("s3",),
         timeout_s=_LOAD_TIMEOUT_S,
@@ -158,10 +153,5 @@ def _load_calls(stack: cdk.Stack, plan: Plan, around: Around, database: Cluster,
             "LogIn", ("rds-db:connect",), (f"arn:{stack.partition}:rds-db:{stack.region}:{stack.account}:{user}",)
         ),
         Statement("ReadFileVersion", ("s3:GetObject",), (objects,)),
-        Statement(
-            "DecryptFileVersion",
-            ("kms:Decrypt",),
-            (around.key.key_arn,),
-            {"StringEquals": {"kms:ViaService": f"s3.{stack.region}.amazonaws.com"}},
-        ),
+        key_use("DecryptFileVersion", ("kms:Decrypt",), str(around.key.key_arn), "s3", stack.region),
     ]
