@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 @click.option("--region", help="Region; default: the tables' own, else the standard AWS variables, else us-east-1.")
 @click.option("--partition", default="aws", help="aws, aws-cn or aws-us-gov.")
 @click.option("--kms-key-arn", help="Key of the landing bucket, the warehouse and the queue, if it is a customer's.")
+@click.option(
+    "--table-key",
+    "table_keys",
+    multiple=True,
+    metavar="TABLE=ARN",
+    help="Key of a source table, if it is a customer's.",
+)
 @click.option("--queue-arn", "queue_arns", multiple=True, help="Queue with notifications of landed objects.")
 @click.option("--restore-to", "restored", multiple=True, metavar="TABLE", help="Table that `restorer` may create.")
 @json_option
@@ -38,6 +47,7 @@ def iam(
     region: str | None,
     partition: str,
     kms_key_arn: str | None,
+    table_keys: tuple[str, ...],
     queue_arns: tuple[str, ...],
     restored: tuple[str, ...],
     as_json: bool,
@@ -52,7 +62,9 @@ def iam(
     if role is None and not as_json:
         show(("role", "what it does"), [(name, describe(name)) for name in role_names()])
         return
-    estate = lake_estate(invocation.settings(), account, region, partition, kms_key_arn, queue_arns, restored)
+    settings = invocation.settings()
+    keys = _table_keys(settings, table_keys)
+    estate = lake_estate(settings, account, region, partition, kms_key_arn, queue_arns, restored, keys)
     if role is not None:
         write_document(document(statements(role, estate)))
     else:
@@ -67,6 +79,7 @@ def lake_estate(
     kms_key_arn: str | None = None,
     queue_arns: tuple[str, ...] = (),
     restored: tuple[str, ...] = (),
+    table_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> Estate:
     """All that a configured lake touches. A table reached through a role lies in that role's account."""
     import os
@@ -92,7 +105,9 @@ def lake_estate(
             uri = f"s3://{table.export.bucket}/{table.export.prefix}"
             export = place(uri, _key_arn(table.export.kms_key_id) or kms_key_arn)
         streams = bool(table.changes and table.changes.streams)
-        sources.append(Source(arn, table.source.role_arn, export=export, streams=streams))
+        landed = settings.stream_landing(table)
+        read = place(landed, kms_key_arn) if landed and landed.startswith("s3://") else None
+        sources.append(Source(arn, table.source.role_arn, table_keys.get(table.name), export, streams, read))
         landing += [place(uri, kms_key_arn) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{fallback}:{account}", settings.catalog.namespace
@@ -107,6 +122,18 @@ def lake_estate(
         queue_key_arn=kms_key_arn if queue_arns else None,
         restored_table_arns=tuple(table_arn(table, None, account) for table in restored),
     )
+
+
+def _table_keys(settings: LakeSettings, given: tuple[str, ...]) -> dict[str, str]:
+    keys = {}
+    for pair in given:
+        name, _, arn = pair.partition("=")
+        if name not in {table.name for table in settings.tables} or _key_arn(arn) is None:
+            raise click.BadParameter(
+                f"{pair!r} is not a configured table and the ARN of a key, as in orders=arn:aws:kms:…:key/…"
+            )
+        keys[name] = arn
+    return keys
 
 
 def _key_arn(key_id: str | None) -> str | None:

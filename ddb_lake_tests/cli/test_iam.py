@@ -57,3 +57,27 @@ def test_unknown_role_is_wrong_use(run: Run, lake: Path) -> None:
     result = run("iam", "owner", "--config", lake)
     assert result.exit_code == 2
     assert "the roles are dagster-task" in result.stderr
+
+
+KEY = "arn:aws:kms:eu-west-1:444455556666:key/11111111-2222-3333-4444-555555555555"
+
+
+def test_a_tables_own_key_is_what_reading_the_table_uses(run: Run, lake: Path) -> None:
+    printed = run("iam", "verifier", "--config", lake, "--table-key", f"orders={KEY}").output
+    assert KEY in printed
+    assert KEY not in run("iam", "verifier", "--config", lake).output
+
+
+@pytest.mark.parametrize("pair", ["orders=alias/x", f"others={KEY}", KEY])
+def test_a_key_of_no_table_or_without_its_arn_is_wrong_use(run: Run, lake: Path, pair: str) -> None:
+    result = run("iam", "verifier", "--config", lake, "--table-key", pair)
+    assert result.exit_code == 2
+    assert "the ARN of a key" in result.stderr
+
+
+def test_stream_reader_writes_only_where_what_it_reads_lands(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text(LAKE.replace("{uri: s3://landing/orders/}", "{uri: s3://landing/orders/, streams: true}"))
+    found = json.loads(run("iam", "stream-reader", "--config", path).output)["Statement"]
+    written = [s["Resource"] for s in found if "s3:PutObject" in s["Action"]]
+    assert written == [["arn:aws:s3:::lake/warehouse/landing/orders/*"]]
