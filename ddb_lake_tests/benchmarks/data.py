@@ -30,17 +30,37 @@ _ITEM = """'{"customer":{"S":"cust-' || lpad((i % {customers})::VARCHAR, 8, '0')
  || CASE WHEN h % 5 = 0 THEN ',"note":{"S":"please deliver to the back door, parcel ' || i || '"}' ELSE '' END || '}'"""
 
 
-def _item(customers: int, quantity: str) -> str:
-    return _ITEM.replace("{customers}", str(customers)).replace("{quantity}", quantity)
+_PLAIN = """'{"customer":{"S":"cust-' || lpad((i % {customers})::VARCHAR, 8, '0') || '"},'
+ || '"order_id":{"S":"ord-' || lpad(i::VARCHAR, 12, '0') || '"},"total":{"N":"' || (1 + h % 9999) || '.' || (1 + h % 9) || '"},'
+ || '"quantity":{"N":"' || {quantity} || '"}'"""
+
+_SPARSE = "".join(
+    f""" || CASE WHEN (h + {7 * n}) % 5 = 0 THEN ',"a{n}":{{"{"SN"[n % 2]}":"' || (h % {97 + n}) || '"}}' ELSE '' END"""
+    for n in range(60)
+)
+_DOCUMENT = """ || ',"document":{"M":{"title":{"S":"Document ' || i || '"},"body":{"S":"'
+ || repeat(md5(i::VARCHAR) || ' ' || md5(h::VARCHAR) || ' ', 300) || '"}}}'"""
+
+SHAPES = {
+    "orders": _ITEM,
+    "sparse": f"{_PLAIN}{_SPARSE} || '}}'",
+    "documents": f"{_PLAIN}{_DOCUMENT} || '}}'",
+}
+"""Items of an export. orders: 600 bytes, nested. sparse: a fifth of 60 attributes. documents: 20 KB."""
 
 
-def make_export(folder: Path, items: int) -> Path:
-    """A full export of `items` orders in eight gz files; gives the folder to load. Made once."""
-    root = folder / f"export-{items}" / "AWSDynamoDB" / EXPORT_ID
+def _item(customers: int, quantity: str, shape: str = "orders") -> str:
+    return SHAPES[shape].replace("{customers}", str(customers)).replace("{quantity}", quantity)
+
+
+def make_export(folder: Path, items: int, shape: str = "orders") -> Path:
+    """A full export of so many items of a shape in eight gz files; gives the folder to load. Made once."""
+    kind = "" if shape == "orders" else f"{shape}-"
+    root = folder / f"export-{kind}{items}" / "AWSDynamoDB" / EXPORT_ID
     if not (root / "manifest-summary.json").exists():
         (root / "data").mkdir(parents=True, exist_ok=True)
         share = items // FILES
-        line = f"'{{\"Item\":' || {_item(items // 10, '(1 + h % 19)')} || '}}'"
+        line = f"'{{\"Item\":' || {_item(items // 10, '(1 + h % 19)', shape)} || '}}'"
         with duckdb.connect() as con:
             for number in range(FILES):
                 rows = f"SELECT i, (hash(i) % 1000000)::BIGINT AS h FROM range({number * share}, {(number + 1) * share}) t(i)"

@@ -25,6 +25,23 @@ TYPED = (
 )
 
 
+_PLAIN = "customer STRUCT(S VARCHAR), order_id STRUCT(S VARCHAR), total STRUCT(N VARCHAR), quantity STRUCT(N VARCHAR)"
+_SPARSE = [f"a{n} STRUCT({'SN'[n % 2]} VARCHAR)" for n in range(60)]
+_OTHERS = {
+    "sparse": (
+        f"STRUCT({', '.join([_PLAIN, *_SPARSE])})",
+        "Item.customer.S AS customer, Item.order_id.S AS order_id, Item.total.N AS total, Item.quantity.N AS quantity, "
+        + ", ".join(f"Item.a{n}.{'SN'[n % 2]} AS a{n}" for n in range(60)),
+    ),
+    "documents": (
+        f"STRUCT({_PLAIN}, document STRUCT(M STRUCT(title STRUCT(S VARCHAR), body STRUCT(S VARCHAR))))",
+        "Item.customer.S AS customer, Item.order_id.S AS order_id, Item.total.N AS total, Item.quantity.N AS quantity,"
+        " Item.document.M.title.S AS title, Item.document.M.body.S AS body",
+    ),
+}
+"""Type and columns of the other shapes' items."""
+
+
 def columns(item: str) -> str:
     """The orders' columns, out of a struct of type `TYPED`."""
     paths = {
@@ -77,11 +94,11 @@ def load_duckdb(export: str, target: str) -> dict[str, Any]:
     """DuckDB's typed read_json straight into zstd Parquet: no checks, no discovery, no order."""
     with duckdb.connect() as con:
         con.execute("SET preserve_insertion_order = false; SET memory_limit = '1GB'")
-        read = f"read_json({export_files(export)}, format = 'newline_delimited', columns = {{'Item': '{TYPED}'}})"
+        shape = Path(export).name.split("-")[1]
+        item, shown = _OTHERS.get(shape, (TYPED, columns("Item")))
+        read = f"read_json({export_files(export)}, format = 'newline_delimited', columns = {{'Item': '{item}'}})"
         started = time.monotonic()
-        con.execute(
-            f"COPY (SELECT {columns('Item')} FROM {read}) TO '{target}.parquet' (FORMAT parquet, COMPRESSION zstd)"
-        )
+        con.execute(f"COPY (SELECT {shown} FROM {read}) TO '{target}.parquet' (FORMAT parquet, COMPRESSION zstd)")
         seconds = time.monotonic() - started
     return _parquet(f"{target}.parquet", seconds)
 

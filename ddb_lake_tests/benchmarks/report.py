@@ -77,7 +77,7 @@ class Report:
         return self.tables[-1]
 
     def write(self, docs: Path) -> None:
-        """`reference/benchmarks.md` and the plots it shows, into the documentation's folder."""
+        """`explanation/benchmarks.md` and the plots it shows, into the documentation's folder."""
         plots = self._plot(docs / "images")
         page = [
             "# Benchmarks\n",
@@ -100,8 +100,7 @@ class Report:
                     f" {line.megabytes:.1f} | {line.peak_mb:.0f} | {line.cpu:.1f} |"
                 )
             page.append("")
-        target = docs / "reference" / "benchmarks.md"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = docs / "explanation" / "benchmarks.md"
         target.write_text("\n".join(page), encoding="utf-8")
 
     def _plot(self, images: Path) -> list[str]:
