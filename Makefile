@@ -2,14 +2,16 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
 DEMO := .demo
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test check format infra templates docs trust soak bench clean
+.PHONY: help setup setup-all demo dev test check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -67,6 +69,11 @@ trust: setup-all  ## faults, histories, fuzzing and a soak, with figures; writes
 
 soak: setup-all  ## histories with faults at random; MINUTES=60
 	$(RUN) python -m ddb_lake_tests.trust soak --minutes $(or $(MINUTES),60)
+
+audit: setup  ## known vulnerabilities of what is locked; needs the registry's advisories
+	@mkdir -p build
+	$(UV) export --locked --quiet --all-groups --all-extras --no-emit-project --output-file build/audit.txt > /dev/null
+	$(UV) tool run --quiet --from 'pip-audit==$(PIP_AUDIT_VERSION)' pip-audit --strict --disable-pip --require-hashes -r build/audit.txt
 
 bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))

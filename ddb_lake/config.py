@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -123,13 +124,32 @@ class CanarySettings(Settings):
         return key
 
 
+class FullCheckSettings(Settings):
+    """A check that compares every key with the source: the check `content`."""
+
+    against: Literal["export", "new_export", "scan"] = Field(
+        "export",
+        description="The newest finished full export, an export taken for the check, or a scan of the source (small"
+        " tables).",
+    )
+    schedule: str | None = Field(None, description="Cron expression (UTC); without it the check runs when asked for.")
+    settle: str = Field("0s", description="How long to wait for changes under way before what differs is a fault.")
+
+    @field_validator("settle")
+    @classmethod
+    def _valid_settle(cls, text: str) -> str:
+        seconds(text)
+        return text
+
+
 class CheckSettings(Settings):
     """Bounds of the checks."""
 
     max_lag: str = Field("30m", description="Newest landed object not yet applied: how old it may be.")
     count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
     sample: int = Field(0, ge=0, description="Keys of each side that a check reads from the source; 0: it reads none.")
-    read_rate: float = Field(100, ge=1, description="Read units a second that the check of a sample takes at most.")
+    read_rate: float = Field(100, ge=1, description="Read units a second that a check takes at most.")
+    full: FullCheckSettings | None = Field(None, description="Compare every key with the source.")
     canary: CanarySettings | None = Field(None, description="Write an item to the source and see that it arrives.")
     freshness: str | None = Field(
         None, description="Dagster's freshness policy of `current`: it changes at least so often; not for idle tables."
@@ -141,6 +161,15 @@ class CheckSettings(Settings):
         if text is not None and seconds(text) < 60:
             raise ValueError("Dagster looks at freshness once a minute: 1m or more")
         return text
+
+
+class DailyStatesSettings(Settings):
+    """The items as of the end of each day (UTC), one Parquet file a day: the asset `daily/<table>`."""
+
+    start: date = Field(description="The first day, `2026-01-01`; not before the first full export.")
+    schedule: str | None = Field(
+        None, description="Cron expression (UTC) for the day before; without it days are made when asked for."
+    )
 
 
 class AuroraSettings(Settings):
@@ -236,6 +265,9 @@ class TableSettings(Settings):
     mask: bool | tuple[str, ...] = Field(
         False, description="Attributes whose values no sample in Dagster shows (`a.b` for members); true: of all."
     )
+    daily_states: DailyStatesSettings | None = Field(
+        None, description="Keep the items as of the end of each day; needs `changes`."
+    )
     aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
     validation: ValidateSettings | None = Field(
         None, alias="validate", description="A JSON Schema for changes; offenders go to quarantine."
@@ -292,6 +324,19 @@ class TableSettings(Settings):
     def _exports_have_a_place(self) -> Self:
         if self.changes is not None and self.changes.incremental_exports is not None and self.export is None:
             raise ValueError("changes.incremental_exports needs `export: {bucket: ...}`: windows are exported there")
+        return self
+
+    @model_validator(mode="after")
+    def _days_have_changes(self) -> Self:
+        if self.daily_states is not None and self.changes is None:
+            raise ValueError("daily_states needs `changes`: exports alone do not tell how a day ended")
+        return self
+
+    @model_validator(mode="after")
+    def _full_check_has_an_export(self) -> Self:
+        full = self.checks.full
+        if full is not None and full.against != "scan" and self.export is None:
+            raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
 
     @property
@@ -426,6 +471,9 @@ class LakeSettings(Settings):
         names = [table.name.lower() for table in tables]
         if len(set(names)) != len(names):
             raise ValueError("two tables have the same name (compared without case)")
+        for table in tables:
+            if table.daily_states is not None and f"{table.name}_daily".lower() in names:
+                raise ValueError(f"{table.name}_daily: queries show the daily states of {table.name} by that name")
         return tables
 
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:

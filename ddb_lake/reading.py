@@ -105,7 +105,7 @@ class OpenLake:
 
     def sql(self, query: str) -> LakeTable:
         """A query over the lake as it is now, each table by its name, as `ddb-lake query` has them."""
-        add_views(self._lake, self._session)
+        add_views(self._lake, self._session, query)
         return LakeTable("query", self._session, f"({query})")
 
     def _iceberg(self, name: str, full_name: str) -> LakeTable:

@@ -59,7 +59,8 @@ def remark_apply(result: ApplyResult) -> None:
         warn_quarantined(name, ingested.quarantined)
     if result.other_tables:
         counts = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.other_tables.items()))
-        warn(f"records of tables that are not configured were left in landing: {counts}")
+        step = "add them below `tables:`, or name theirs by `source: {table: ...}`"
+        warn(f"records of tables that are not configured were left in landing: {counts}; {step}")
     for current in result.current.values():
         for remark in current.notes:
             note(remark)

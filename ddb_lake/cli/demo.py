@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -229,9 +230,10 @@ class _Demo:
             self._emit(f"Done in {seconds:.0f} s: the lake is what the table is.")
         if keep:
             config = self._home.config
-            self._emit(f"  ddb-lake query --config {config} 'SELECT * FROM {TABLE} LIMIT 5'")
-            self._emit(f"  ddb-lake status --config {config}")
-            self._emit(f"  ddb-lake quarantine show {TABLE} --config {config}")
+            program = called_as(Path(sys.executable), Path.cwd())
+            self._emit(f"  {program} query --config {config} 'SELECT * FROM {TABLE} LIMIT 5'")
+            self._emit(f"  {program} status --config {config}")
+            self._emit(f"  {program} quarantine show {TABLE} --config {config}")
             dev = "make dev" if self._home.folder == Path(".demo") else f"python -m {_DEV} --folder {self._home.folder}"
             self._emit(f"  {dev}   # Dagster's UI on this lake, with the table still alive")
 
@@ -245,6 +247,12 @@ class _Demo:
     def _fail(self, what: str) -> None:
         self._failed.append(what)
         self._say(f"✗ {what}")
+
+
+def called_as(python: Path, folder: Path) -> str:
+    """How `ddb-lake` is called from a folder: by its path if its environment is below, which need not be activated."""
+    program = python.with_name("ddb-lake")
+    return str(program.relative_to(folder)) if program.is_relative_to(folder) else program.name
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

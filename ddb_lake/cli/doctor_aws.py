@@ -8,6 +8,7 @@ from ddb_lake.cli.diagnosis import Finding, Report, State, failing
 from ddb_lake.cli.doctor_exports import examine_exports, examine_queue, explained_step
 from ddb_lake.cli.doctor_liveness import examine_capture
 from ddb_lake.cli.doctor_streams import examine_stream
+from ddb_lake.cli.failures import GET_CREDENTIALS
 from ddb_lake.errors import DdbLakeError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 CLOCK_WARN_S = 30.0
 CLOCK_FAIL_S = 240.0  # AWS refuses signatures that are 5 minutes off
 _LIVE = ("ACTIVE", "UPDATING")
-_GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
 
 
 def examine_aws(report: Report, settings: LakeSettings) -> None:
@@ -27,7 +27,7 @@ def examine_aws(report: Report, settings: LakeSettings) -> None:
     if not wanted:
         report(Finding("aws", "skip", "nothing configured needs AWS: no source, export, or s3:// location"))
         return
-    with failing(report, "aws credentials", _GET_CREDENTIALS):
+    with failing(report, "aws credentials", GET_CREDENTIALS):
         source = credentials_source()
         if source is None:
             _report_no_credentials(report, settings, wanted)
@@ -58,9 +58,9 @@ def _on_s3(settings: LakeSettings) -> bool:
 
 def _report_no_credentials(report: Report, settings: LakeSettings, wanted: list[str]) -> None:
     if _on_s3(settings):
-        report(Finding("aws credentials", "fail", "none found, and the lake itself is in AWS", _GET_CREDENTIALS))
+        report(Finding("aws credentials", "fail", "none found, and the lake itself is in AWS", GET_CREDENTIALS))
     else:
-        report(Finding("aws credentials", "warn", "none found", _GET_CREDENTIALS))
+        report(Finding("aws credentials", "warn", "none found", GET_CREDENTIALS))
     report(Finding("aws", "skip", f"without credentials not looked at: {', '.join(wanted)}"))
 
 
@@ -74,7 +74,7 @@ def _examine_identity(report: Report, settings: LakeSettings) -> bool:
     except DdbLakeError as error:
         report(
             Finding(
-                "aws identity", "fail", str(error), f"renew the credentials, check the network; else {_GET_CREDENTIALS}"
+                "aws identity", "fail", str(error), f"renew the credentials, check the network; else {GET_CREDENTIALS}"
             )
         )
         return False

@@ -31,10 +31,10 @@ _PIN = re.compile(r"^([A-Za-z0-9_.\-]+)(?:\[[^\]]*\])?==([0-9][^;,\s]*)")
 def examine_installation(report: Report) -> None:
     """Python, the packages, DuckDB's extensions, the clock, the work folder."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if (3, 11) <= sys.version_info < (3, 14):
+    if (3, 11) <= sys.version_info < (3, 15):
         report(Finding("python", "ok", version))
     else:
-        report(Finding("python", "fail", version, "install ddb-lake with Python 3.11, 3.12 or 3.13"))
+        report(Finding("python", "fail", version, "install ddb-lake with Python 3.11 to 3.14"))
     pins = _pins()
     for package in PACKAGES:
         report(_package(package, pins.get(package)))
@@ -73,6 +73,8 @@ def examine_lake(report: Report, settings: LakeSettings) -> None:
     else:
         _examine_catalog(report, settings)
     for table in settings.tables:
+        if not table.key:
+            _examine_key(report, settings, table)
         _examine_landing(report, table)
 
 
@@ -165,6 +167,22 @@ def _has_credentials() -> bool:
     from ddb_lake.aws.inspect import credentials_source
 
     return credentials_source() is not None
+
+
+def _examine_key(report: Report, settings: LakeSettings, table: TableSettings) -> None:
+    """Whether anybody knows the key that the configuration leaves out: the lake, or DynamoDB."""
+    from ddb_lake.stages.lake import open_lake
+
+    step = "add `key: [...]` to the table: partition key, then sort key"
+    with failing(report, f"{table.name}: key", step), open_lake(settings) as lake:
+        if (lake.catalog.kind == "glue" or table.source.role_arn) and not _has_credentials():
+            return
+        key = lake.key(table.name)
+        if key:
+            report(Finding(f"{table.name}: key", "ok", ", ".join(key)))
+        else:
+            found = "not configured, and DynamoDB cannot be asked; a full export does not say it"
+            report(Finding(f"{table.name}: key", "warn", found, step))
 
 
 def _examine_landing(report: Report, table: TableSettings) -> None:

@@ -18,6 +18,8 @@ WRONG_USE_STATUS = 2
 INTERRUPT_STATUS = 130
 BROKEN_PIPE_STATUS = 141
 
+GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
+
 _SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
 """Libraries whose messages name services, tables and files, never an item's values."""
 
@@ -63,6 +65,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return f"{error}; the installation is incomplete: see `ddb-lake doctor`."
     origin = type(error).__module__.partition(".")[0]
+    if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound"):  # botocore's: it is imported late
+        return f"AWS: {_first_line(error)}; {GET_CREDENTIALS}."
     if origin == "botocore":
         return f"AWS: {_first_line(error)}; `ddb-lake doctor` shows what is missing."
     if isinstance(error, OSError) or origin in _SPEAKING:

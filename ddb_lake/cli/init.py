@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
 
-from ddb_lake.cli.command import command
+from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.output import write_document
 from ddb_lake.errors import DdbLakeError, UsageError
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:\-]*")
@@ -45,12 +47,15 @@ _TAIL = """\
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="ddb_lake.yaml", metavar="[PATH]")
 @click.option("--table", help="The DynamoDB table's name.")
 @click.option(
-    "--key", multiple=True, help="A key attribute: partition key first, then sort key. Default: ask DynamoDB."
+    "--key",
+    multiple=True,
+    help="A key attribute: partition key first, then sort key (or both, a comma between). Default: ask DynamoDB.",
 )
 @click.option("--warehouse", default="lake", show_default=True, help="Where the lake is: a folder, file:// or s3://.")
 @click.option("--export-bucket", help="The bucket for DynamoDB's exports.")
 @click.option("--changes-uri", help="Where Firehose delivers the change records: a folder or s3:// prefix.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
 def init(
     path: Path,
     table: str | None,
@@ -59,20 +64,28 @@ def init(
     export_bucket: str | None,
     changes_uri: str | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write a starter configuration to PATH (default: ddb_lake.yaml) and say what to do next."""
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; --force replaces it")
     name = "orders" if table is None else table
+    key = tuple(name for given in key for name in _names(given))
     if not key:
         key = ("customer", "order_id") if table is None else _key_of(table)
     text = starter(name, key, warehouse, export_bucket, changes_uri)
     _check(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    steps = _next_steps(path, name, export_bucket is not None, changes_uri)
+    if as_json:
+        write_document({"path": str(path), "table": name, "key": key, "next": [step for step, _ in steps]})
+        return
     click.echo(f"Wrote {path}.")
-    for line in _next_steps(path, name, bool(key), named=table is not None, exports=export_bucket is not None):
-        click.echo(line)
+    click.echo(_first_step(name, bool(key), named=table is not None))
+    room = max(len(step) for step, _ in steps)
+    for step, what in steps:
+        click.echo(f"  {step:<{room}}   # {what}")
 
 
 def starter(table: str, key: tuple[str, ...], warehouse: str, bucket: str | None, changes_uri: str | None) -> str:
@@ -116,21 +129,31 @@ def _check(text: str, path: Path) -> None:
     parse_settings(yaml.safe_load(text)["attributes"], str(path))
 
 
-def _next_steps(path: Path, table: str, key: bool, named: bool, exports: bool) -> list[str]:
-    option = "" if path == Path("ddb_lake.yaml") else f" --config {path}"
-    first = []
+def _names(given: str) -> list[str]:
+    """The attributes of one `--key`. Raises UsageError if one has no name."""
+    names = [name.strip() for name in given.split(",")]
+    if not all(names):
+        raise UsageError(f"--key {given!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
+    return names
+
+
+def _first_step(table: str, key: bool, named: bool) -> str:
     if not named:
-        first.append(f"Put your table's name and key in the place of `{table}`, then:")
-    elif not key:
-        first.append("Fill in `key`, unless every run can ask DynamoDB for it, then:")
+        return f"Put your table's name and key in the place of `{table}`, then:"
+    return "Next:" if key else "Fill in `key`, unless every run can ask DynamoDB for it, then:"
+
+
+def _next_steps(path: Path, table: str, exports: bool, changes_uri: str | None) -> list[tuple[str, str]]:
+    """Commands, and what each is for."""
+    option = "" if path == Path("ddb_lake.yaml") else f" --config {shlex.quote(str(path))}"
     steps = [(f"ddb-lake doctor{option}", "what is missing, and how to mend it")]
     if exports:
         steps.append((f"ddb-lake export {table}{option}", "a full export from DynamoDB into the lake"))
     else:
         steps.append((f"ddb-lake load {table} --export URI{option}", "an export that you have"))
-    steps.append((f"ddb-lake apply {table} URI{option}", "change records that have landed"))
-    room = max(len(step) for step, _ in steps)
-    return [*(first or ["Next:"]), *(f"  {step:<{room}}   # {what}" for step, what in steps)]
+    changes = shlex.quote(changes_uri) if changes_uri else "URI"
+    steps.append((f"ddb-lake apply {table} {changes}{option}", "change records that have landed"))
+    return steps
 
 
 def _scalar(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from ddb_lake.cli.command import command, tables_argument
+from ddb_lake.cli.command import command, json_option, tables_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output import write_document
 
 
 @command(
@@ -25,8 +27,9 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
     help="The dbt project's folder; a new one is begun if it has no dbt_project.yml.",
 )
 @click.option("--force", is_flag=True, help="Replace files that this command did not write.")
+@json_option
 @pass_invocation
-def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, force: bool) -> None:
+def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, force: bool, as_json: bool) -> None:
     """Write staging models, history and daily changes of TABLEs (default: all) with documentation and tests.
 
     The columns are those the lake has now. Running it again brings the files up to date; files that were written by
@@ -40,8 +43,18 @@ def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, for
     written = write_frame(project)
     for models in found:
         written += write_models(project, models, force)
+    step = f"dbt build --project-dir {shlex.quote(str(project))} --profiles-dir {shlex.quote(str(project))}"
+    if as_json:
+        document = {
+            "project": str(project),
+            "tables": names,
+            "written": [str(path) for path in written],
+            "next": [step],
+        }
+        write_document(document)
+        return
     for path in written:
         click.echo(f"Wrote {path}.")
     if not written:
         click.echo("Nothing to write: the models are what the lake's tables are.")
-    click.echo(f"Next: dbt build --project-dir {project} --profiles-dir {project}")
+    click.echo(f"Next: {step}")

@@ -36,8 +36,14 @@ class Invocation:
     def settings(self) -> LakeSettings:
         """The configuration, read now. Raises ConfigError."""
         from ddb_lake.config import load_settings
+        from ddb_lake.errors import ConfigError
 
-        return load_settings(self.file())
+        file = self.file()
+        if not file.exists():
+            raise ConfigError(
+                f"{file}: no such file; name another by --config, or write it with `ddb-lake init {file}`"
+            )
+        return load_settings(file)
 
     @contextmanager
     def lake(self, *tables: str, bars: bool = True, engine: Engine | None = None) -> Iterator[Lake]:

@@ -24,12 +24,23 @@ def open_(invocation: Invocation, port: int) -> None:
     file = invocation.file()
     invocation.settings()  # a fault in it is told here, in one line, and not by Dagster
     from ddb_lake.orchestration.opening import dagster_home, write_code
-    from ddb_lake.orchestration.serving import serve_ui
+    from ddb_lake.orchestration.serving import require_ui, serve_ui
+
+    require_ui()
 
     home = dagster_home(Path.cwd())
     click.echo(f"Dagster starts on {file}, with its records in {home}; this takes some seconds.", err=True)
     code = ["--python-file", str(write_code(home, file)), "--log-level", "warning"]
     environment = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    status = serve_ui(code, port, environment, ready=click.echo)
+    status = serve_ui(code, port, environment, ready=_ready)
     if status:
         click.get_current_context().exit(1)
+
+
+def _ready(url: str) -> None:
+    click.echo(url)
+    click.echo(
+        "Assets show what runs of Dagster did: materialize the one of the group `overview` to see what the lake holds"
+        " already. Ctrl-C ends this.",
+        err=True,
+    )

@@ -47,6 +47,7 @@ def list_(invocation: Invocation, table: str, as_json: bool) -> None:
     elif groups:
         rows = [(g.count, moment_text(g.first_us), moment_text(g.last_us), g.reason) for g in groups]
         show(("count", "first", "last", "reason"), rows)
+        note(f"`ddb-lake quarantine show {table}` shows them; once mended, `ddb-lake quarantine replay {table}`.")
     else:
         click.echo(f"{table}: nothing is quarantined.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ddb_lake.stages.lake import Lake
 
 Form: TypeAlias = Literal["table", "json", "csv"]
+
+_MISSING = re.compile(r"Table with name (\S+) does not exist")
 
 
 @command(
@@ -61,7 +64,7 @@ def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, 
 def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
     from ddb_lake.stages.query import run_query
 
-    with _sql_errors(), run_query(lake, sql, as_of_us) as result:
+    with _sql_errors(lake), run_query(lake, sql, as_of_us) as result:
         rows = chain.from_iterable(result.batches())
         if form == "json":
             write_lines(json_array(result.columns, rows))
@@ -104,7 +107,7 @@ class _Answers:
 
 
 @contextmanager
-def _sql_errors() -> Iterator[None]:
+def _sql_errors(lake: Lake) -> Iterator[None]:
     """DuckDB's complaints about the statement are wrong use; what it cannot read or hold is a failure."""
     import duckdb
 
@@ -113,16 +116,31 @@ def _sql_errors() -> Iterator[None]:
     except UsageError as error:
         if not isinstance(error.__cause__, duckdb.Error):
             raise
-        _reclassify(error.__cause__)
+        _reclassify(error.__cause__, lake)
     except duckdb.Error as error:
-        _reclassify(error)
+        _reclassify(error, lake)
 
 
-def _reclassify(error: Exception) -> NoReturn:
+def _reclassify(error: Exception, lake: Lake) -> NoReturn:
     import duckdb
 
     said = str(error).partition("\n\nLINE ")[0].strip()
+    if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(said)):
+        raise UsageError(_missing_table(lake, missing[1])) from error
+    if isinstance(error, duckdb.CatalogException) and " is of type View" in said:
+        raise UsageError(f"{said}; `ddb-lake query` only reads the lake") from error
     if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
-        hint = '; `ddb-lake query "SHOW TABLES"` lists the tables' if isinstance(error, duckdb.CatalogException) else ""
-        raise UsageError(said + hint) from error
+        raise UsageError(said) from error
     raise TerminalError(said) from error
+
+
+def _missing_table(lake: Lake, name: str) -> str:
+    """What is said of a name that is no table: it is not there yet, or which ones were probably meant."""
+    from ddb_lake.stages.query import near_names
+
+    configured = next((table.name for table in lake.settings.tables if table.name.lower() == name.lower()), None)
+    if configured is not None:
+        steps = f"`ddb-lake load {configured} --export URI`, `ddb-lake apply {configured} URI` or `ddb-lake sync`"
+        return f"the lake has no rows of {configured} yet; {steps} brings them"
+    near = " or ".join(near_names(lake, name))
+    return f'there is no table {name!r}.{f" Did you mean {near}?" if near else ""} `ddb-lake query "SHOW TABLES"` lists them'

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from ddb_lake.cli.command import command
+from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import size_text
 
 
@@ -24,8 +25,9 @@ from ddb_lake.cli.quantities import size_text
     show_default=True,
     help="The file to write.",
 )
+@json_option
 @pass_invocation
-def report(invocation: Invocation, output: Path) -> None:
+def report(invocation: Invocation, output: Path, as_json: bool) -> None:
     """Write one self-contained HTML page: tables, freshness, volumes over time, quarantine and verification.
 
     It has no items of the tables in it, and needs no network to be looked at.
@@ -34,7 +36,12 @@ def report(invocation: Invocation, output: Path) -> None:
     from ddb_lake.stages.overview import lake_overview
 
     with invocation.lake() as lake:
-        text = page(lake.settings.warehouse, lake.now(), lake_overview(lake))
+        tables = lake_overview(lake)
+        text = page(lake.settings.warehouse, lake.now(), tables)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
+    if as_json:
+        names = [one.status.table for one in tables]
+        write_document({"path": str(output), "bytes": output.stat().st_size, "tables": names})
+        return
     click.echo(f"Wrote {output} ({size_text(output.stat().st_size)}).")

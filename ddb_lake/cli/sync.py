@@ -69,6 +69,7 @@ class _Run:
                 self.due.append(asdict(one))
                 self._do(one)
             step = "plan"
+            self._look_for_landing(name)
             planned = plan_due(self.lake, [name])
             for one in planned:
                 self.due.append(asdict(one))
@@ -76,6 +77,13 @@ class _Run:
                 self._do(one)
         except Exception as error:  # whatever it is, the other tables are not to wait for it
             self._failed(name, step, error)
+
+    def _look_for_landing(self, name: str) -> None:
+        """Say that a landing folder is not there: nothing would ever be due of it, and nobody would know why."""
+        changes = self.lake.table(name).changes
+        if changes is not None and changes.uri is not None and not self.lake.objects.reachable(changes.uri):
+            step = "mend `changes.uri`, or wait for the first delivery"
+            self.lake.warn(f"{name}: {changes.uri} is not there; {step}")
 
     def _do(self, due: Due) -> None:
         from ddb_lake.stages.streams import StreamsResult

@@ -25,7 +25,7 @@ ColumnType: TypeAlias = str
 """'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
 
 RESERVED = (
-    *("_changed_at", "_source", "_rescued", "_expired_at", "_key_hash"),
+    *("_changed_at", "_source", "_rescued", "_expired_at", "_key_hash", "_day"),
     *("_key", "_file_path", "_pos", "file_row_number"),
 )
 """Metadata columns, and names that our queries give beside the columns; an attribute of such a name gets a suffix."""

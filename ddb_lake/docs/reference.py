@@ -28,7 +28,8 @@ EVERYTHING = TableSettings.model_validate(
         "key": ["customer", "order_id"],
         "export": {"bucket": "exports", "schedule": "0 3 * * 0"},
         "changes": {"uri": "s3://landing/orders/", "streams": True, "incremental_exports": {}},
-        "checks": {"sample": 100},
+        "checks": {"sample": 100, "full": {"schedule": "0 6 * * 0"}},
+        "daily_states": {"start": "2026-01-01", "schedule": "30 1 * * *"},
         "aurora": {"host": "db", "database": "shop", "user": "lake", "password_env": "PASSWORD"},
     }
 )

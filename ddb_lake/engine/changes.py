@@ -18,6 +18,7 @@ from ddb_lake.core.identity import record_id
 from ddb_lake.core.keys import key_hash
 from ddb_lake.core.records import ChangeRecord, Item
 from ddb_lake.core.usual import USUAL_ITEM, USUAL_KEY
+from ddb_lake.errors import UndecodableError
 
 _TIMESTAMP = pa.timestamp("us")
 
@@ -60,6 +61,7 @@ STAGED_QUARANTINE = pa.schema(
 )
 
 _REPEATED = ["kind", "event_name", "stream", "shard", "object", "reason"]
+_OTHER_KEY = "Keys: the record's key is {}, that of the table {}: mend `key` in the configuration, then replay the quarantine"
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
 
@@ -78,8 +80,10 @@ def _texts(record: ChangeRecord) -> tuple[bytes | None, ...]:
 
 
 def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int) -> tuple[Any, ...]:
-    """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has not the table's key."""
+    """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has another key than the table."""
     key = key_text(record.keys, key_names)
+    if len(record.keys) != len(key_names):
+        raise UndecodableError(_OTHER_KEY.format(", ".join(sorted(record.keys)), ", ".join(key_names)))
     return (
         record_id(record).hex(),
         record.kind,

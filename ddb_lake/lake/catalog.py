@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
@@ -91,13 +96,28 @@ class LakeCatalog:
 
     def table(self, name: str) -> Table | None:
         """The Iceberg table of that name as it is now, or None. Makes nothing."""
-        if self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists():
+        if self._unmade:
             return None
         try:
             with _reached():
                 return self.catalog.load_table(self.identifier(name))
         except NoSuchTableError:
             return None
+
+    def names(self) -> set[str]:
+        """The tables of the namespace, as `identifier` spells them. Makes nothing, and reads no table's metadata."""
+        if self._unmade:
+            return set()
+        try:
+            with _reached():
+                return {name for *_, name in self.catalog.list_tables(self.settings.catalog.namespace)}
+        except NoSuchNamespaceError:
+            return set()
+
+    @property
+    def _unmade(self) -> bool:
+        """Whether this is a catalog of our own beside the warehouse that nobody has written to yet."""
+        return self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists()
 
     def create(
         self,

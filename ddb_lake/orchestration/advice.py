@@ -52,6 +52,14 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
         " not what the records give: please report that.",
         "`in doubt`: they may be changes under way. Verify again with `--settle 10m`.",
     ),
+    "content": (
+        "`ddb-lake repair {table}` mends exactly these keys, and tells if any is left; then evaluate this check again.",
+        "Which items: the row is found by `SELECT … FROM {table} WHERE _key_hash = …`; `ddb-lake verify {table} --full"
+        " --export URI` names the keys.",
+        "Differences of `records` mean that changes never landed: look for gaps. Those of `current` mean that the rows are"
+        " not what the records give: please report that.",
+        "`in doubt`: they may be changes under way. Set `checks.full.settle`, or evaluate again.",
+    ),
     "stream_complete": (
         "Is the sensor running? It asks for readings; `ddb-lake streams {table}` reads now. Records are kept for 24 hours.",
         "A gap is mended by `ddb-lake repair {table} --gaps`, or by a new export.",

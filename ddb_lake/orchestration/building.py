@@ -10,6 +10,7 @@ from ddb_lake.orchestration.applying import ApplyConfig, current_checks
 from ddb_lake.orchestration.aurora import ReplicateConfig, aurora_checks
 from ddb_lake.orchestration.checks import lake_checks
 from ddb_lake.orchestration.compacting import compact_job
+from ddb_lake.orchestration.content import content_checks
 from ddb_lake.orchestration.freshness import freshness_asset
 from ddb_lake.orchestration.increments import IncrementsConfig
 from ddb_lake.orchestration.liveness import liveness_checks
@@ -19,13 +20,20 @@ from ddb_lake.orchestration.requests import (
     LAKE_TAG,
     apply_op_name,
     aurora_op_name,
+    daily_op_name,
     export_op_name,
     increments_op_name,
     load_op_name,
     streams_op_name,
     sync_job_name,
 )
-from ddb_lake.orchestration.schedules import checks_schedule, compaction_schedule, export_schedules
+from ddb_lake.orchestration.schedules import (
+    checks_schedule,
+    compaction_schedule,
+    content_schedules,
+    day_schedules,
+    export_schedules,
+)
 from ddb_lake.orchestration.sensor import planning_sensor
 from ddb_lake.orchestration.specs import Stage, TableAssets
 from ddb_lake.orchestration.streaming import StreamsConfig, stream_checks, streams_job
@@ -62,6 +70,7 @@ def lake_definitions(
         *trust_checks(lake, tables, open_lake),
         *liveness_checks(lake, tables, open_lake),
     ]
+    full = content_checks(lake, tables, open_lake)
     overview = freshness_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
@@ -71,11 +80,13 @@ def lake_definitions(
         jobs.append(streams)
     return dg.Definitions(
         assets=[*assets, overview],
-        asset_checks=[checks, *others],
+        asset_checks=[checks, *others, *full],
         jobs=jobs,
         sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
         schedules=[
             *export_schedules(lake, tables.values()),
+            *content_schedules(lake, tables.values()),
+            *day_schedules(lake, tables.values()),
             checks_schedule(lake, overview, checks, *others),
             compaction_schedule(lake, compact),
         ],
@@ -106,6 +117,8 @@ def _writers(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
     if "streams" in assets.specs:
         yield _streams(lake, assets, open_lake, execute)
     yield _current(lake, assets, open_lake, execute)
+    if "daily" in assets.specs:
+        yield _daily(lake, assets, open_lake, execute)
     if "aurora" in assets.specs:
         yield _aurora(lake, assets, open_lake, execute)
 
@@ -189,6 +202,23 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
             yield from execute(context, opened, assets, config)
 
     return current
+
+
+def _daily(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Reads the lake and writes files of its own, so that no writer of the table waits for it."""
+
+    @dg.multi_asset(
+        name=daily_op_name(lake, assets.table.name),
+        specs=[assets.specs["daily"]],
+        pool=f"ddb_lake_daily_{assets.table.name}",
+        retry_policy=RETRIES,
+        backfill_policy=dg.BackfillPolicy.multi_run(),
+    )
+    def daily(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        with failures(), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, None)
+
+    return daily
 
 
 def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:

@@ -19,6 +19,7 @@ from ddb_lake.orchestration.applying import ApplyConfig, Applying
 from ddb_lake.orchestration.attributes import settings_resolver, text_resolver, yaml_component, yaml_model
 from ddb_lake.orchestration.aurora import ReplicateConfig, replicate_table
 from ddb_lake.orchestration.building import lake_definitions
+from ddb_lake.orchestration.days import keep_days
 from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.exporting import export_table
 from ddb_lake.orchestration.increments import IncrementsConfig, start_increments
@@ -93,7 +94,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def execute(
         self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Do the work of one op: take an export, start incremental ones, load exports, or bring changelog and current items up to date."""
+        """Do the work of one op: take an export, start incremental ones, load exports, bring changelog and current items
+        up to date, or keep a day.
+        """
         if isinstance(config, LoadConfig):
             yield from load_snapshot(context, lake, assets, config)
         elif isinstance(config, StreamsConfig):
@@ -104,8 +107,10 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             yield from replicate_table(context, lake, assets, config)
         elif isinstance(config, ApplyConfig):
             yield from Applying(context, lake, assets, self._assets_by_table).run(config)
-        else:
+        elif context.selected_asset_keys.isdisjoint(assets.keys("daily")):
             yield from export_table(context, lake, assets)
+        else:
+            yield from keep_days(context, lake, assets)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions. Nothing is read and nothing is reached to make them."""

@@ -195,6 +195,11 @@ def streams_op_name(lake: str, table: str) -> str:
     return f"{lake}__streams__{python_name(table)}"
 
 
+def daily_op_name(lake: str, table: str) -> str:
+    """The op that keeps the days of a table; with its schedule the job is called the same."""
+    return f"{lake}__daily__{python_name(table)}"
+
+
 def aurora_op_name(lake: str, table: str) -> str:
     """The op that replicates a table into a database."""
     return f"{lake}__aurora__{python_name(table)}"

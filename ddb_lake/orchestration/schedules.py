@@ -1,12 +1,14 @@
-"""Schedules: exports where a table asks for them, checks every hour, compaction at night. Times are UTC."""
+"""Schedules: exports, full checks and days where a table asks for them, checks every hour, compaction at night; UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
 
+from ddb_lake.orchestration.content import CONTENT
 from ddb_lake.orchestration.requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
 
@@ -34,6 +36,63 @@ def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.Sc
             execution_timezone="UTC",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
+
+
+def content_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+    """For each table with `checks.full.schedule`: compare every key with the source."""
+    for one in tables:
+        full = one.table.checks.full
+        if full is None or full.schedule is None:
+            continue
+        name = f"{lake}_content_{python_name(one.table.name)}"
+        yield dg.ScheduleDefinition(
+            name=name,
+            job=dg.define_asset_job(
+                name,
+                selection=dg.AssetSelection.checks(dg.AssetCheckKey(one.key("current"), CONTENT)),
+                executor_def=dg.in_process_executor,
+                tags={LAKE_TAG: lake},
+                description=f"Compares every key of {one.table.name} with its source.",
+            ),
+            cron_schedule=full.schedule,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )
+
+
+def day_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+    """For each table with `daily_states.schedule`: keep the day before."""
+    for one in tables:
+        days = one.table.daily_states
+        if days is not None and days.schedule is not None:
+            yield _day_schedule(lake, one, days.schedule)
+
+
+def _day_schedule(lake: str, one: TableAssets, cron: str) -> dg.ScheduleDefinition:
+    name = f"{lake}_daily_{python_name(one.table.name)}"
+    job = dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(one.key("daily")),
+        executor_def=dg.in_process_executor,
+        tags={LAKE_TAG: lake},
+        description=f"Keeps the items of {one.table.name} as of the end of a day.",
+    )
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        before = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date()
+        days = one.table.daily_states
+        if days is None or before < days.start:
+            return dg.SkipReason(f"{before} is before the first day to keep")
+        return dg.RunRequest(run_key=f"{name}/{before}", partition_key=f"{before:%Y-%m-%d}")
+
+    return yesterday
 
 
 def checks_schedule(

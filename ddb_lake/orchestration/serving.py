@@ -12,14 +12,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from types import FrameType
 
 from ddb_lake.errors import TerminalError, UsageError
 
 HOST = "127.0.0.1"
 START_S = 300.0
 END_S = 60.0
+GROUP_END_S = 10.0
 _ASK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.05
 _DAGSTERS_OWN = "ignore:Function `dev_command`,ignore:Parameter `execution_type`"
 """Notices about Dagster's own code, which nobody here can act on."""
 
@@ -42,15 +45,15 @@ def serve_ui(
         UsageError: Dagster's UI is not installed, or the port is taken.
         TerminalError: it ended before it answered.
     """
-    if importlib.util.find_spec("dagster_webserver") is None:
-        raise UsageError("Dagster's UI is not installed here: pip install dagster-webserver")
+    require_ui()
     port = free_port(port)
     command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port), *code]
     variables = {**os.environ, **environment, "PYTHONWARNINGS": _DAGSTERS_OWN}
-    with _interruptible():
+    with _interrupts() as interrupts:
         # a session of its own: Ctrl-C comes to us alone, and Dagster hears of it once
         process = subprocess.Popen(command, env=variables, start_new_session=True)
         try:
+            interrupts.release()
             url = f"http://{HOST}:{port}"
             if _answers(url, process):
                 ready(url)
@@ -58,32 +61,81 @@ def serve_ui(
         except KeyboardInterrupt:
             return 0
         finally:
-            _end(process)
+            interrupts.hold()
+            end_group(process, interrupts)
+
+
+def require_ui() -> None:
+    """Raise UsageError if Dagster's UI is not installed."""
+    if importlib.util.find_spec("dagster_webserver") is None:
+        raise UsageError("Dagster's UI is not installed here: pip install dagster-webserver")
+
+
+class Interrupts:
+    """Signals that ask us to end: noted, and raised as KeyboardInterrupt once they are not held back any more."""
+
+    def __init__(self) -> None:
+        self._held, self.count = True, 0
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """Take a signal, as its handler."""
+        self.count += 1
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """Only count from now on: what has been started is being ended, and that is not to be cut short."""
+        self._held = True
+
+    def release(self) -> None:
+        """Raise from now on, and at once if one has come while they were held: what is started can be ended now."""
+        self._held = False
+        if self.count:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interrupts() -> Iterator[Interrupts]:
     """SIGTERM and a terminal that closes end us as Ctrl-C does; so does SIGINT to a shell's background job."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {one: signal.signal(one, signal.default_int_handler) for one in signals}
+    interrupts = Interrupts()
+    before = {one: signal.signal(one, interrupts) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield interrupts
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Dagster ends its webserver, daemon and code servers when it is interrupted; it is given time for that."""
+def end_group(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
+    """End a process that leads a group, and whoever is left of the group then; another interrupt makes it quick.
+
+    Dagster ends its webserver, daemon and code servers when it is interrupted, and is given time for that. Interrupted
+    while it starts, it ends without them: a code server that is still loading knows of nobody who would end it.
+    """
+    asked = interrupts.count
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
+    _wait(lambda: process.poll() is not None or interrupts.count > asked, END_S)
+    for last in (signal.SIGTERM, signal.SIGKILL):
+        if not _signal_group(process.pid, last):  # usual: nobody of its group is left
+            break
+        _wait(lambda: process.poll() is not None and not _signal_group(process.pid, 0), GROUP_END_S)
+    process.wait()
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Send a signal to a group; whether there is anybody in it."""
     try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with suppress(ProcessLookupError):  # usual: nobody of its group is left
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _wait(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
 
 
 def free_port(port: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
@@ -13,7 +13,9 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
 
-Stage: TypeAlias = Literal["dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "aurora"]
+Stage: TypeAlias = Literal[
+    "dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "daily", "aurora"
+]
 
 FIRST_HOUR = datetime(2025, 1, 1, tzinfo=UTC)
 """The first arrival hour that has a partition of its own. What landed earlier is applied all the same."""
@@ -30,6 +32,7 @@ _UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
     "streams": ("dynamodb",),
     "changes": ("dynamodb", "streams"),
     "current": ("snapshot", "changes"),
+    "daily": ("current",),
     "aurora": ("current",),
 }
 _KINDS: Mapping[Stage, set[str]] = {
@@ -40,6 +43,7 @@ _KINDS: Mapping[Stage, set[str]] = {
     "snapshot": {"iceberg", "duckdb"},
     "changes": {"iceberg", "duckdb"},
     "current": {"iceberg", "duckdb"},
+    "daily": {"parquet", "duckdb"},
     "aurora": {"mysql"},
 }
 _DESCRIPTIONS: Mapping[Stage, str] = {
@@ -56,6 +60,8 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     " the hours in which objects landed; an hour may be run again at any time, nothing is applied twice.",
     "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
     " A function of the set of landed records: order, duplicates and lateness do not show.",
+    "daily": "Days: the items of `{source}` as of the end of each day (UTC), exactly, one Parquet file a day. Making a day"
+    " again replaces it, with what came late.",
     "aurora": "Replica: the current items of `{source}` in a MySQL-compatible database, with deletes and new columns. Each"
     " run is one transaction there, which also keeps the state that was reached.",
 }
@@ -103,6 +109,8 @@ def stages_of(table: TableSettings) -> Iterator[Stage]:
             yield "streams"
         yield "changes"
     yield "current"
+    if table.daily_states is not None:
+        yield "daily"
     if table.aurora is not None:
         yield "aurora"
 
@@ -123,10 +131,22 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
         owners=list(table.owners),
         tags={**table.tags, "ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
         metadata=dict(_metadata(asset, namespace)),
-        partitions_def=ARRIVAL_HOURS if stage == "changes" else None,
+        partitions_def=_partitions(asset),
         skippable=stage in ("changes", "current"),
         freshness_policy=_freshness(table) if stage == "current" else None,
     )
+
+
+def _partitions(asset: LakeAsset) -> dg.TimeWindowPartitionsDefinition | None:
+    if asset.stage == "changes":
+        return ARRIVAL_HOURS
+    days = asset.table.daily_states
+    return days_from(days.start) if asset.stage == "daily" and days is not None else None
+
+
+def days_from(start: date) -> dg.DailyPartitionsDefinition:
+    """The days (UTC) that have ended, from `start` on."""
+    return dg.DailyPartitionsDefinition(start_date=f"{start:%Y-%m-%d}", timezone="UTC")
 
 
 def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:

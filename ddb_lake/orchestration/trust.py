@@ -113,14 +113,19 @@ def sample_matches_source(report: Report) -> tuple[bool, str, dict[str, Any]]:
     }
     if report.outcome == "equal":
         return True, f"{report.compared} keys are equal.", figures
+    figures["keys at fault"] = differing_keys(report)
+    said = f"{report.total} of {report.compared} keys differ"
+    said += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
+    return False, f"{said}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` mends them.", figures
+
+
+def differing_keys(report: Report) -> dg.TableMetadataValue:
+    """The first keys that differ, by their hash: the UI shows no values of items."""
     rows = [
         dg.TableRecord({"_key_hash": str(d.key_hash), "difference": d.kind, "certain": d.certain, "of": d.cause})
         for d in report.differences[:SHOWN]
     ]
-    figures["keys at fault"] = dg.TableMetadataValue(rows, _KEY_SCHEMA)
-    said = f"{report.total} of {report.compared} keys differ"
-    said += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
-    return False, f"{said}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` mends them.", figures
+    return dg.TableMetadataValue(rows, _KEY_SCHEMA)
 
 
 _KEY_SCHEMA = dg.TableSchema(

@@ -20,6 +20,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files
 from ddb_lake.stages.examine import Findings, Reading, examine
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.origin import check_source
 from ddb_lake.stages.replay import View, view
 from ddb_lake.stages.reports import Cost, Outcome, Report, Strength
 
@@ -37,6 +38,13 @@ def reached(table: TableSettings) -> SourceTable:
             f"table {table.name}: the source {table.source_name} cannot be reached ({source.unreachable});"
             " mend `source`, or compare with an export: `--export URI`"
         )
+    return source
+
+
+def reached_source(lake: Lake, name: str) -> SourceTable:
+    """`reached`, of the table that the lake's items are of. Raises UsageError for one that was created again."""
+    source = reached(lake.table(name))
+    check_source(lake, name, source.table_id)
     return source
 
 

@@ -165,8 +165,9 @@ def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalF
                 digest.update(chunk)
     except Exception as error:
         if isinstance(error, (OSError, UsageError)) or _is_missing(error):
+            reason = error.strerror if isinstance(error, OSError) else None
             raise ExportError(
-                f"{uri}: named by the manifest, but not there ({error}); copy the export again"
+                f"{uri}: named by the manifest, but not there ({reason or error}); copy the export again"
             ) from error
         raise
     found = base64.b64encode(digest.digest()).decode()

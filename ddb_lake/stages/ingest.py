@@ -269,7 +269,7 @@ def _grown(session: Session, state: ChangesState, batch: int, new: int, key: tup
     )
     return replace(
         state,
-        key=state.key or key,
+        key=state.key if state.records else key or state.key,
         batch=batch,
         records=state.records + new,
         first_change_us=_least(state.first_change_us, low),

@@ -92,7 +92,8 @@ class Lake:
         if current is not None:
             return CurrentState.from_properties(current.properties).schema.key
         changes = self.changes(name)
-        return ChangesState.from_properties(changes.properties).key if changes is not None else ()
+        state = ChangesState.from_properties(changes.properties) if changes is not None else None
+        return state.key if state is not None and state.records else ()  # nothing has been said with it yet
 
 
 @contextmanager

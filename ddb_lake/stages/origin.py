@@ -1,4 +1,4 @@
-"""Is an export of the table that the lake's items are of? A table that is deleted and created again has another id.
+"""Is an export, or the source itself, the table that the lake's items are of? A table that is deleted and created again has another id.
 
 Its old items are gone and its new changes say nothing of them: laid over the old table's rows they would make a mixture
 of both. So an export with an unknown id is refused, and a full one is taken if somebody says that it is to replace them.
@@ -19,6 +19,18 @@ def source_id(lake: Lake, table: str) -> str | None:
         return None
     base = CurrentState.from_properties(current.properties).base
     return base.table_id if base is not None else None
+
+
+def check_source(lake: Lake, table: str, found: str | None) -> None:
+    """Raise UsageError if the source's id is not that of the table that the lake's items are of; unknown ids pass."""
+    known = source_id(lake, table)
+    if found is None or known is None or found == known:
+        return
+    raise UsageError(
+        f"table {table}: the source has the id {found}, the lake's items are of the table with the id {known}:"
+        f" {lake.table(table).source_name} was deleted and created again, so that its items say nothing of the lake's."
+        f" Take a full export of the new table and load that with `ddb-lake load {table} URI --recreated`"
+    )
 
 
 def check_origin(lake: Lake, table: str, summary: ExportSummary, recreated: bool = False) -> None:

@@ -1,8 +1,14 @@
-"""SQL over the lake: each table by its name, with its changelog and quarantine."""
+"""SQL over the lake: each table by its name, with its changelog and quarantine.
+
+A statement is shown the tables that it may read, and no others: making a view reads the table's metadata, and a lake may
+have hundreds of tables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+import re
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +16,14 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.sql import identifier
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
-from ddb_lake.stages.current import fit_rows
+from ddb_lake.stages.days import DAILY, days_sql
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.relations import records_sql
-from ddb_lake.stages.replay import replay
 
 SUFFIXES = ("", "_changes", "_quarantine")
 _FIXED = {"_changes": CHANGES_COLUMNS, "_quarantine": QUARANTINE_COLUMNS}
@@ -41,9 +46,45 @@ class QueryResult:
             yield rows
 
 
+_CATALOG_WORDS = re.compile(
+    r"\b(show|describe|pragma)\b|\b(information_schema|query|query_table)\b|\b(duckdb|sqlite|pg)_", re.IGNORECASE
+)
+"""What reads the list of tables, or names a table otherwise than by its name; after the first three, a name tells which."""
+
+_WORD = re.compile(r"[a-z0-9_]+")
+
+
 def table_names(lake: Lake) -> list[str]:
-    """The names that can be queried, in order."""
-    return sorted(name for name, _ in _tables(lake))
+    """The names that hold something and can be queried, in order. Reads no table's metadata."""
+    known = lake.catalog.names()
+    return sorted(name for name in _all_names(lake) if lake.catalog.identifier(name)[1] in known)
+
+
+def needed_names(lake: Lake, sql: str) -> set[str]:
+    """The names that a statement may read: those that stand in its text, or all if it looks at the list of tables.
+
+    Rather one too many than one too few: a name in a literal or in a comment counts.
+    """
+    told = sql.lower()
+    words = set(_WORD.findall(told))
+    found = {name for name in _all_names(lake) if _stands_in(name.lower(), told, words)}
+    listing = [match[1] for match in _CATALOG_WORDS.finditer(sql)]
+    return set(_all_names(lake)) if listing and not (found and all(listing)) else found
+
+
+def near_names(lake: Lake, name: str) -> list[str]:
+    """The names that were probably meant by one that is not there, the likeliest first."""
+    lower = {known.lower(): known for known in _all_names(lake)}
+    return [lower[known] for known in difflib.get_close_matches(name.lower(), lower, n=3)]
+
+
+def _all_names(lake: Lake) -> Iterator[str]:
+    return (settings.name + suffix for settings in lake.settings.tables for suffix in SUFFIXES)
+
+
+def _stands_in(name: str, told: str, words: Container[str]) -> bool:
+    """Whether a name is in a text. One of letters, digits and _ would stand there as a word of its own."""
+    return name in words if _WORD.fullmatch(name) else name in told
 
 
 def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
@@ -51,8 +92,9 @@ def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
 
     Raises UsageError if there is no table of that name.
     """
-    for known, table in _tables(lake):
-        if known.lower() == name.lower():
+    for known in _all_names(lake):
+        table = lake.catalog.table(known) if known.lower() == name.lower() else None
+        if table is not None:
             fields = table.schema().fields
             return [(field.name, duckdb_type(field.field_type).lower(), field.doc or "") for field in fields]
     raise UsageError(f"there is no table {name!r}; there are: {', '.join(table_names(lake)) or 'none'}")
@@ -65,7 +107,8 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
     Raises UsageError with DuckDB's message if it is wrong, or if the lake knows nothing of a named table then.
     """
     with lake.session() as session:
-        add_views(lake, session)
+        add_views(lake, session, sql)
+        add_day_views(lake, session, sql)
         if as_of_us is not None:
             add_past_views(lake, session, sql, as_of_us)
         try:
@@ -80,22 +123,34 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
         yield QueryResult(tuple(d[0] for d in described), tuple(str(d[1]) for d in described), session.con)
 
 
-def add_views(lake: Lake, session: Session) -> None:
-    """A view for each Iceberg table of the lake. It shows the snapshot of this moment.
+def add_views(lake: Lake, session: Session, sql: str) -> None:
+    """A view for each Iceberg table that `sql` may read. It shows the snapshot of this moment.
 
     Changelogs and quarantines that are made only once they hold something are empty views until then.
     """
-    found = dict(table_relations(lake))
+    needed = needed_names(lake, sql)
+    found = dict(table_relations(lake, needed))
     for settings in lake.settings.tables:
         for suffix, columns in _FIXED.items():
-            found.setdefault(settings.name + suffix, scan_sql(fixed_schema(columns), []))
+            if settings.name + suffix in needed:
+                found.setdefault(settings.name + suffix, scan_sql(fixed_schema(columns), []))
     for name, rows in found.items():
         session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
 
 
-def table_relations(lake: Lake) -> Iterator[tuple[str, str]]:
-    """Each Iceberg table of the lake: its name, and a relation of its living rows at this moment."""
-    for name, table in _tables(lake):
+def add_day_views(lake: Lake, session: Session, sql: str) -> None:
+    """A view `<table>_daily` of the kept days, with the day as `_day`, of those tables that `sql` may name."""
+    for settings in lake.settings.tables:
+        name = settings.name + DAILY
+        if settings.daily_states is not None and name.lower() in sql.lower():
+            session.con.execute(
+                f"CREATE OR REPLACE VIEW {identifier(name)} AS {days_sql(lake, session, settings.name)}"
+            )
+
+
+def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Iceberg tables of the lake (default: all): the name, and a relation of the living rows at this moment."""
+    for name, table in _tables(lake, names):
         live = live_files(table)
         yield name, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
 
@@ -116,23 +171,12 @@ def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> Non
 
 
 def _add_past_view(lake: Lake, session: Session, name: str, number: int, as_of_us: int) -> None:
-    """Only what changed since the base is worked out now; the base's rows are read when they are asked for."""
-    found = replay(lake, session, name, as_of_us)
-    fit_rows(session, lake.table(name), found.schema)
-    outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
-    session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")
-    session.con.execute(f"CREATE OR REPLACE TABLE {projected} AS SELECT * FROM projected")
-    rows = f"SELECT * FROM {projected}"
-    if found.base_rows is not None:
-        keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
-        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {outcome} o ON o._key = b._past_key"
-        rows = f"{unchanged} UNION ALL BY NAME {rows}"
+    _, rows = past_rows(lake, session, name, as_of_us, number)
     session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {rows}")
 
 
-def _tables(lake: Lake) -> Iterator[tuple[str, Table]]:
-    for settings in lake.settings.tables:
-        for suffix in SUFFIXES:
-            table = lake.catalog.table(settings.name + suffix)
-            if table is not None:
-                yield settings.name + suffix, table
+def _tables(lake: Lake, names: Container[str] | None) -> Iterator[tuple[str, Table]]:
+    for name in _all_names(lake):
+        table = lake.catalog.table(name) if names is None or name in names else None
+        if table is not None:
+            yield name, table

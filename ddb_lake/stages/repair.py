@@ -27,7 +27,7 @@ from ddb_lake.core.verification import Difference
 from ddb_lake.engine.comparison import document_key_sql
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.comparing import DEFAULT_READ_RATE, living_view, open_items, put_source_items, reached
+from ddb_lake.stages.comparing import DEFAULT_READ_RATE, living_view, open_items, put_source_items, reached_source
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.examine import Reading, examine
 from ddb_lake.stages.exports import MEMBER, find_export, lines_sql, verified
@@ -77,7 +77,7 @@ def repair_from_source(
     Raises UsageError for keys that are none of this table, or if the source cannot be reached.
     """
     started = time.monotonic()
-    reached(lake.table(name))
+    reached_source(lake, name)
     wanted = _keyed(lake, name, keys)
     _apply_pending(lake, name)
     items = open_items(lake, name, read_rate)
@@ -108,7 +108,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     started = time.monotonic()
     table = lake.table(name)
     export = find_export(lake.objects, uri)
-    check_full(table, export)
+    check_full(lake, name, export)
     at_us = export.summary.as_of_us
     base = living_view(lake, name).state.base
     if base is not None and at_us < base.export_us:

@@ -25,7 +25,7 @@ from ddb_lake.stages.comparing import (
     make_report,
     open_items,
     put_source_items,
-    reached,
+    reached_source,
     settled,
 )
 from ddb_lake.stages.examine import Reading
@@ -57,7 +57,7 @@ def verify_sample(
         seed: of the choice of keys.
     """
     started = time.monotonic()
-    source = reached(lake.table(name))
+    source = reached_source(lake, name)
     items = open_items(lake, name, read_rate)
     seen = living_view(lake, name)
     chance = random.Random(seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from ddb_lake.aws.objects import ObjectRef, join
-from ddb_lake.config import TableSettings, seconds
+from ddb_lake.config import ExportSettings, TableSettings, seconds
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import Due, digest, hours_back
 from ddb_lake.errors import DatabaseError, ExportError, TransientError
@@ -64,10 +64,7 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
         return
     current = lake.current(table.name)
     loaded = {e.export_id for e in CurrentState.from_properties(current.properties).exports} if current else set()
-    root = f"{table.export.bucket}/{table.export.prefix}".rstrip("/")
-    uri = root if "://" in root or root.startswith("/") else f"s3://{root}"
-    finished = [ref for ref in _listed(lake, join(uri, "AWSDynamoDB/")) if ref.uri.endswith(f"/{SUMMARY}")]
-    for ref in _not_loaded(lake, table, finished):
+    for ref in _not_loaded(lake, table, _finished(lake, table.export)):
         export_id = _export_id(ref)
         try:
             ours = export_id not in loaded and _is_of(lake, table, ref)
@@ -76,6 +73,22 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
             continue
         if ours:
             yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
+
+
+def newest_export(lake: Lake, table: TableSettings) -> str | None:
+    """The newest finished full export of the table below `export`, loaded or not; None if there is none."""
+    finished = _finished(lake, table.export) if table.export is not None else []
+    for ref in sorted(finished, key=_export_id, reverse=True):  # an export's id begins with its time
+        if _is_of(lake, table, ref) and find_export(lake.objects, ref.uri).summary.export_type == "FULL":
+            return ref.uri
+    return None
+
+
+def _finished(lake: Lake, place: ExportSettings) -> list[ObjectRef]:
+    """The manifests of the exports that have ended, of whatever table."""
+    root = f"{place.bucket}/{place.prefix}".rstrip("/")
+    uri = root if "://" in root or root.startswith("/") else f"s3://{root}"
+    return [ref for ref in _listed(lake, join(uri, "AWSDynamoDB/")) if ref.uri.endswith(f"/{SUMMARY}")]
 
 
 def _not_loaded(lake: Lake, table: TableSettings, summaries: Sequence[ObjectRef]) -> list[ObjectRef]:

@@ -30,11 +30,13 @@ from ddb_lake.stages.comparing import (
     make_report,
     open_items,
     reached,
+    reached_source,
     settled,
 )
 from ddb_lake.stages.examine import Findings, Reading, living_rows_sql
 from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.origin import check_origin
 from ddb_lake.stages.reports import Cost, Outcome, Report, Strength
 
 EXPORT_USD_PER_GB = 0.10
@@ -69,7 +71,7 @@ def verify_counts(lake: Lake, name: str) -> Report:
     table = lake.table(name)
     seen = living_view(lake, name)
     rows = live_files(seen.table).rows if seen.table is not None else 0
-    items = reached(table).items or 0
+    items = reached_source(lake, name).items or 0
     apart = abs(rows - items) / max(items, 1)
     outcome: Outcome = "equal" if apart <= table.checks.count_tolerance else "in doubt"
     note = f"{apart:.2%} apart, {table.checks.count_tolerance:.2%} allowed; DynamoDB counts about every six hours"
@@ -94,7 +96,7 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
     started = time.monotonic()
     export = find_export(lake.objects, uri)
     table = lake.table(name)
-    check_full(table, export)
+    check_full(lake, name, export)
     margin = table.margin_us
     reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
     with lake.session() as session:
@@ -110,7 +112,7 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
 def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ_RATE, settle_s: float = 0.0) -> Report:
     """The lake against a strongly consistent scan of the whole source, key by key: for small tables."""
     started = time.monotonic()
-    reached(lake.table(name))
+    reached_source(lake, name)
     items = open_items(lake, name, read_rate)
     with lake.session() as session:
         from_us = items.served_us()
@@ -120,12 +122,14 @@ def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ
     return make_report(lake, name, "full", f"scan of {items.name}", findings, reading, started, compared, items)
 
 
-def check_full(table: TableSettings, export: FoundExport) -> None:
-    """Raise UsageError unless the export is a full one of the table's source."""
+def check_full(lake: Lake, name: str, export: FoundExport) -> None:
+    """Raise UsageError unless the export is a full one of the table's source, and of the same as the lake's items."""
+    table = lake.table(name)
     if export.summary.export_type != "FULL":
         raise UsageError(f"{export.uri}: an incremental export does not say what is absent; compare with a full one")
     if export.summary.table_name != table.source_name:
         raise UsageError(f"{export.uri}: is of table {export.summary.table_name}, not of {table.source_name}")
+    check_origin(lake, name, export.summary)
 
 
 def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) -> list[LocalFile]:

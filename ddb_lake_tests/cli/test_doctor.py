@@ -42,6 +42,20 @@ def test_doctor_of_a_used_lake_sees_its_catalog(run: Run, project: Path, landing
     assert checks["warehouse"]["found"].endswith("is writable")
 
 
+def test_key_that_nobody_knows_is_told(run: Run, project: Path, landing: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables: [{name: orders}]\n")
+    found = _checks(run)["orders: key"]
+    assert (found["state"], found["next_step"]) == (
+        "warn",
+        "add `key: [...]` to the table: partition key, then sort key",
+    )
+
+    run("apply", "orders", landing / "changes")
+    (project / "named.yaml").write_text("warehouse: warehouse\ntables: [{name: orders, key: [customer, order_id]}]\n")
+    run("load", "orders", landing / "export", "--config", "named.yaml")
+    assert _checks(run)["orders: key"]["found"] == "customer, order_id"
+
+
 def test_missing_configuration_fails_with_the_next_step(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

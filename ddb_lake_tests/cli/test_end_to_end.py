@@ -188,7 +188,9 @@ def test_configuration_errors_name_the_place(run: Run, project: Path) -> None:
     assert "ddb_lake.yaml: tables.0.key: " in result.stderr
     missing = run("status", "--config", "missing.yaml")
     assert missing.exit_code == 2
-    assert "missing.yaml" in missing.stderr
+    assert "missing.yaml: no such file; name another by --config, or write it with `ddb-lake init missing.yaml`" in (
+        missing.stderr
+    )
 
 
 def test_quarantined_and_foreign_records_are_warnings(run: Run, project: Path) -> None:
@@ -197,7 +199,7 @@ def test_quarantined_and_foreign_records_are_warnings(run: Run, project: Path) -
     result = run("apply", "orders", "object")
     assert result.exit_code == 0
     assert "Warning: orders: 1 record went to quarantine; see `ddb-lake quarantine list orders`" in result.stderr
-    assert "not configured were left in landing: others (1)" in result.stderr
+    assert "not configured were left in landing: others (1); add them below `tables:`" in result.stderr
     assert "orders: 1 new of 2 records" in result.stdout
 
 
@@ -209,7 +211,9 @@ def test_quarantine_is_listed_shown_and_replayed(run: Run, project: Path) -> Non
     assert listed["count"] == sum(group["count"] for group in listed["groups"]) == len(shown["entries"])
     assert shown["entries"][0]["text"].startswith('{"no": "envelope"}')
     assert '{"no": "envelope"}' in run("quarantine", "show", "orders", "--limit", "1").stdout
-    assert "count" in run("quarantine", "list", "orders").stdout
+    told = run("quarantine", "list", "orders")
+    assert "count" in told.stdout
+    assert told.stderr.startswith("Note: `ddb-lake quarantine show orders` shows them;")
     replayed = run("quarantine", "replay", "orders", "--json")
     assert json.loads(replayed.stdout)["still_quarantined"] == listed["count"]
     assert "still quarantined" in replayed.stderr
@@ -235,6 +239,32 @@ def test_sync_does_what_is_due_once(run: Run, project: Path, landing: Path) -> N
     assert done["results"][0]["result"]["new"] == 3
     assert run("sync").stdout == "Nothing is due.\n"
     assert json.loads(run("sync", "--json").stdout) == {"due": [], "results": []}
+
+
+def test_sync_says_that_a_landing_folder_is_not_there(run: Run, project: Path) -> None:
+    tables = "[{name: orders, key: [customer, order_id], changes: {uri: landing/ordres}}]"
+    (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: {tables}\n")
+    result = run("sync")
+    assert result.stdout == "Nothing is due.\n"
+    assert result.stderr.startswith("Warning: orders: landing/ordres is not there; mend `changes.uri`")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("FROM customers", "the lake has no rows of customers yet; `ddb-lake load customers --export URI`"),
+        ("FROM ordres", "there is no table 'ordres'. Did you mean orders"),
+        ("FROM elsewhere_entirely", "there is no table 'elsewhere_entirely'. `ddb-lake query \"SHOW TABLES\"` lists"),
+        ("DROP TABLE orders", "`ddb-lake query` only reads the lake"),
+    ],
+)
+def test_query_of_what_is_not_there_tells_the_next_step(
+    run: Run, project: Path, landing: Path, sql: str, said: str
+) -> None:
+    run("load", "orders", landing / "export")
+    result = run("query", sql)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 def test_sync_goes_on_after_a_table_that_fails(run: Run, project: Path, landing: Path) -> None:

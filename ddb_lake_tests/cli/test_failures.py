@@ -92,12 +92,21 @@ def test_interrupt_ends_with_status_130(failing: Callable[..., Any]) -> None:
     assert result.stderr.strip() == "Interrupted."
 
 
-def test_aws_error_names_the_doctor(failing: Callable[..., Any]) -> None:
+def test_missing_credentials_are_told_with_the_variables(failing: Callable[..., Any]) -> None:
     from botocore.exceptions import NoCredentialsError
 
     result = failing(NoCredentialsError())
     assert result.exit_code == 1
-    assert result.stderr == "Error: AWS: Unable to locate credentials; `ddb-lake doctor` shows what is missing.\n"
+    assert result.stderr.startswith(
+        "Error: AWS: Unable to locate credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
+    )
+
+
+def test_aws_error_names_the_doctor(failing: Callable[..., Any]) -> None:
+    from botocore.exceptions import NoRegionError
+
+    result = failing(NoRegionError())
+    assert result.stderr == "Error: AWS: You must specify a region; `ddb-lake doctor` shows what is missing.\n"
 
 
 _ENDLESS = """

@@ -32,6 +32,21 @@ def test_help_has_an_example_of_the_command(run: Run, path: list[str]) -> None:
     assert "--config FILE" in result.stdout
 
 
+WITHOUT_JSON = {
+    "demo": "a story, told while it happens",
+    "dump": "its lines are JSON",
+    "open": "it serves until somebody ends it",
+    "completion": "a script for a shell",
+    "quarantine": "its members have it",
+}
+"""Commands without `--json`, and why."""
+
+
+@pytest.mark.parametrize("path", _all_commands(), ids=" ".join)
+def test_command_that_reports_has_json(run: Run, path: list[str]) -> None:
+    assert ("--json" in run(*path, "--help").stdout) is (" ".join(path) not in WITHOUT_JSON)
+
+
 def test_every_command_shares_the_options() -> None:
     context = click.Context(cli)
     for name in COMMANDS:

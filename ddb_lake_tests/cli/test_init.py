@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,32 @@ def test_init_refuses_to_overwrite_unless_forced(run: Run) -> None:
     assert Path("ddb_lake.yaml").read_text() == "mine"
     assert run("init", "--force").exit_code == 0
     assert Path("ddb_lake.yaml").read_text() != "mine"
+
+
+def test_init_takes_both_keys_with_a_comma_between(run: Run) -> None:
+    assert run("init", "--table", "orders", "--key", "customer, order_id").exit_code == 0
+    assert load_settings(Path("ddb_lake.yaml")).tables[0].key == ("customer", "order_id")
+
+    result = run("init", "--force", "--table", "orders", "--key", "customer,")
+    assert result.exit_code == 2
+    assert "an attribute without a name; expected PARTITION or PARTITION,SORT" in result.stderr
+
+
+def test_init_json_tells_what_was_written_and_what_is_next(run: Run) -> None:
+    arguments = ("conf/lake.yaml", "--table", "orders", "--key", "id", "--changes-uri", "landing/my orders")
+    result = run("init", *arguments, "--json")
+
+    assert json.loads(result.stdout) == {
+        "path": "conf/lake.yaml",
+        "table": "orders",
+        "key": ["id"],
+        "next": [
+            "ddb-lake doctor --config conf/lake.yaml",
+            "ddb-lake load orders --export URI --config conf/lake.yaml",
+            "ddb-lake apply orders 'landing/my orders' --config conf/lake.yaml",
+        ],
+    }
+    assert Path("conf/lake.yaml").exists()
 
 
 def test_init_writes_to_a_named_path(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -100,6 +101,13 @@ def test_command_writes_the_page(run: Run, project: Path, landing: Path) -> None
     text = (project / "pages" / "lake.html").read_text(encoding="utf-8")
     assert "Plotly.newPlot" in text
     assert "12345678901234567890" not in text  # no item's values
+
+
+def test_json_tells_what_was_written(run: Run, project: Path, landing: Path) -> None:
+    done = run("report", "--json")
+
+    size = (project / "report.html").stat().st_size
+    assert json.loads(done.stdout) == {"path": "report.html", "bytes": size, "tables": ["orders", "customers"]}
 
 
 def test_missing_plotly_is_named(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

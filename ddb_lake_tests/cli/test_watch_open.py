@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,8 +82,92 @@ def test_dagster_that_ends_at_once_is_told(capfd: pytest.CaptureFixture[str]) ->
     assert "no-such-option" in capfd.readouterr().err
 
 
+DAGSTER = """\
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.{on_term}); print(1, flush=True); time.sleep(600)"
+started = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
+started.stdout.readline()
+pathlib.Path({folder!r}, "group").write_text(str(started.pid))
+time.sleep(600)
+"""
+"""Stands for a Dagster that is interrupted before it serves: it ends at once, and its code server knows nothing of it."""
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Where the stand-in of Dagster notes the process that it starts, which takes SIGTERM as the parameter says."""
+    (tmp_path / "dagster.py").write_text(DAGSTER.format(folder=str(tmp_path), on_term=request.param))
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "dagster.py"}"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(serving.sys, "executable", str(program))
+    monkeypatch.setattr(serving, "GROUP_END_S", 0.5)
+    yield tmp_path / "group"
+    if (tmp_path / "group").exists() and lives(int((tmp_path / "group").read_text())):
+        os.kill(int((tmp_path / "group").read_text()), signal.SIGKILL)
+
+
+def lives(process: int) -> bool:
+    """Whether a process is there and is more than an entry that nobody has asked for yet."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("interpreter", ["SIG_DFL", "SIG_IGN"], indirect=True)
+def test_interrupt_at_the_start_leaves_nobody_behind(interpreter: Path) -> None:
+    def interrupt() -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (interpreter.exists() and interpreter.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert serving.serve_ui([], 0, {}) == 0
+    thread.join()
+
+    assert not lives(int(interpreter.read_text()))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("interpreter", ["SIG_DFL"], indirect=True)
+def test_interrupt_while_the_process_is_made_ends_it(interpreter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def interrupted(*args: object, **settings: object) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = real(*args, **settings)  # type: ignore[call-overload]
+        made.append(process)
+        signal.raise_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(serving.subprocess, "Popen", interrupted)
+
+    assert serving.serve_ui([], 0, {}) == 0
+    assert made[0].returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.killpg(made[0].pid, 0)
+
+
 def test_open_tells_a_fault_of_the_file_before_it_starts_anything(run: Run, project: Path) -> None:
     (project / "ddb_lake.yaml").write_text("type: x\nattributes: {warehouse: lake, tables: [{nam: orders}]}\n")
     result = run("open")
 
     assert result.exit_code == 2 and "tables.0.nam" in result.stderr
+
+
+def test_open_without_the_ui_says_what_to_install_first(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda _name: None)
+    result = run("open")
+
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: Dagster's UI is not installed here: pip install dagster-webserver\n",
+    )
+    assert not (project / ".dagster").exists()

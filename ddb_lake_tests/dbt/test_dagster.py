@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,40 @@ def test_run_builds_the_models_and_tells_their_tests(run: dg.ExecuteInProcessRes
     assert all(evaluation.passed for evaluation in evaluations)
     with duckdb.connect(str(small.folder / "lake_marts.duckdb"), read_only=True) as con:
         assert con.execute("FROM marts.statuses ORDER BY ALL").fetchall() == [("new", 2), ("old", 1)]
+
+
+@pytest.fixture(scope="module")
+def red(run: dg.ExecuteInProcessResult, defs: dg.Definitions, small: Small) -> Iterator[dg.ExecuteInProcessResult]:
+    """A run on models that were built, in which somebody has put a version of an item a second time."""
+    assert run.success
+    database = small.folder / "broken" / "lake_marts.duckdb"
+    database.parent.mkdir()
+    shutil.copyfile(small.folder / "lake_marts.duckdb", database)
+    with duckdb.connect(str(database)) as con:
+        con.execute("INSERT INTO marts.orders_history FROM marts.orders_history WHERE id = '2'")
+    name = next(job.name for job in defs.jobs or () if job.name.endswith("_dbt"))
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("DDB_LAKE_DBT_DATABASE", str(database))
+        yield defs.resolve_job_def(name).execute_in_process(instance=instance, raise_on_error=False)
+
+
+def test_test_that_fails_is_a_red_check_of_its_model(red: dg.ExecuteInProcessResult) -> None:
+    told = {(e.asset_key.to_user_string(), e.check_name): e for e in red.get_asset_check_evaluations()}
+    failed = {place for place, evaluation in told.items() if not evaluation.passed}
+
+    broken = ("history/orders_history", "unique_orders_history__version_id")
+    assert failed == {broken, ("history/orders_history", "intervals_disjoint_orders_history_id")}
+    assert told[broken].severity is dg.AssetCheckSeverity.ERROR
+    assert told[broken].metadata["dagster_dbt/failed_row_count"].value == 1
+    assert len(told) > 8
+
+
+def test_run_with_a_red_check_fails_and_builds_nothing_on_that_model(red: dg.ExecuteInProcessResult) -> None:
+    built = {event.asset_key.to_user_string() for event in red.get_asset_materialization_events() if event.asset_key}
+
+    assert not red.success
+    assert "marts/statuses" not in built
+    assert {"staging/stg_orders", "history/orders_history", "history/orders_daily_changes"} <= built
 
 
 def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProcessResult) -> None:

@@ -77,6 +77,9 @@ ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
     "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
     "ddb-lake quarantine replay orders --from mended.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+    'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
+        "of days that Dagster keeps: ddb_lake_tests/orchestration/test_days.py"
+    ),
     "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/test_watch_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""

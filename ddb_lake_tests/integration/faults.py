@@ -24,6 +24,7 @@ from unittest import mock
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
+from ddb_lake.aws.landing import Landing
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
@@ -36,6 +37,7 @@ from ddb_lake.stages.compact import compact_table
 from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake.stages.quarantine import replay_quarantine
+from ddb_lake.stages.repair import repair_from_export
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
@@ -49,7 +51,10 @@ WITHIN_S = 120
 
 @dataclass(frozen=True)
 class Step:
-    """One stage to run: load, apply, compact, clean (compaction where it is due) or replay, with the URIs that it takes."""
+    """One stage to run: load, apply, compact, clean (compaction where it is due), replay or repair, with what it takes.
+
+    `uris`: what is loaded or applied; of a repair an export, and the keys to mend as JSON.
+    """
 
     kind: str
     table: str
@@ -65,6 +70,8 @@ class Step:
             compact_table(lake, self.table, force=True)
         elif self.kind == "clean":
             compact_table(lake, self.table)
+        elif self.kind == "repair":
+            repair_from_export(lake, self.table, [json.loads(key) for key in self.uris[1:]], self.uris[0])
         else:
             replay_quarantine(lake, self.table)
 
@@ -170,7 +177,10 @@ def _instrumented(passed: Callable[[str], None]) -> Iterator[None]:
 
 _Describe = Callable[..., str]
 
+LANDED = "object landed"
+
 _STEPS: Sequence[tuple[Any, str, _Describe]] = (
+    (Landing, "put", lambda *_: LANDED),
     (LakeCatalog, "create", lambda catalog, name, *_, **__: f"{name} created"),
     (FileWriter, "write_paths", lambda *_, **__: "data files written"),
     (FileWriter, "write_deletes", lambda *_: "position deletes written"),

@@ -42,10 +42,11 @@ def orders_source(monkeypatch: pytest.MonkeyPatch, exports: ExportOptions | None
 
 
 @contextmanager
-def orders_lake(sandbox: Sandbox, folder: Path, **table: Any) -> Iterator[Lake]:
-    """A lake of `orders` in `folder`, whose clock is the sandbox's."""
+def orders_lake(sandbox: Sandbox, folder: Path, warehouse: str | None = None, **table: Any) -> Iterator[Lake]:
+    """A lake of `orders` in `folder`, or in S3 with its catalog there, whose clock is the sandbox's."""
     orders = {"name": "orders", "export": {"bucket": BUCKET}, **table}
-    settings = parse_settings({"warehouse": str(folder), "tables": [orders]}, "test")
+    catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"} if warehouse else {}
+    settings = parse_settings({"warehouse": warehouse or str(folder), "catalog": catalog, "tables": [orders]}, "test")
     with open_lake(settings) as lake:
         lake.now = sandbox.clock.now
         yield lake

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.cli import demo
-from ddb_lake.cli.demo import run_demo
+from ddb_lake.cli.demo import called_as, run_demo
 from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
@@ -37,6 +37,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert status == 0, "\n".join(lines)
     assert time.monotonic() - started < 120
     return folder, "\n".join(lines)
+
+
+def test_program_is_named_as_it_can_be_called_from_the_folder() -> None:
+    clone = Path("/home/me/clone")
+
+    assert called_as(clone / ".venv/bin/python", clone) == ".venv/bin/ddb-lake"
+    assert called_as(Path("/usr/local/bin/python3"), clone) == "ddb-lake"
 
 
 def test_demo_ends_with_a_lake_equal_to_the_table(told: tuple[Path, str]) -> None:

@@ -225,6 +225,16 @@ def test_folder_with_several_exports_asks_for_one(opened: Lake, tmp_path: Path) 
     assert load(opened, second.parent).items == 3
 
 
+def test_missing_data_file_is_named_once(opened: Lake, tmp_path: Path) -> None:
+    summary = full(*ITEMS).write(tmp_path / "exports")
+    missing = next((summary.parent / "data").iterdir())
+    missing.unlink()
+    with pytest.raises(ExportError) as raised:
+        load(opened, tmp_path / "exports")
+    said = f"{missing}: named by the manifest, but not there (No such file or directory); copy the export again"
+    assert str(raised.value) == said
+
+
 def test_folder_without_an_export_is_wrong_use(opened: Lake, tmp_path: Path) -> None:
     full(*ITEMS).write(tmp_path / "exports").unlink()
     with pytest.raises(UsageError, match=r"no manifest-summary\.json"):

@@ -1,22 +1,38 @@
-"""Landing and warehouse in S3, behind the SQL catalog and behind Glue: the same stages, the same exact items."""
+"""Landing and warehouse in S3, behind the SQL catalog and behind Glue: the same stages, the same exact items.
+
+Verifying, repairing, restoring and keeping days write below the warehouse too, and are tried there as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ddb_lake.aws.items import TableItems
 from ddb_lake.config import parse_settings
+from ddb_lake.core.records import Item
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.compact import compact_table
+from ddb_lake.stages.days import keep_day
 from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.lake import open_lake
 from ddb_lake.stages.load import load_export
+from ddb_lake.stages.repair import repair_from_export, repair_from_source
+from ddb_lake.stages.reports import keep_report, keys_of, last_report
+from ddb_lake.stages.restore import open_restore
+from ddb_lake.stages.verify import verify_export, verify_scan
+from ddb_lake_tests.integration.corruptions import lose_row, put_row
+from ddb_lake_tests.integration.stands import BUCKET, START, assert_lake_is_source, orders_lake, orders_source
+from ddb_lake_tests.integration.test_verify import LANDING, Stand, at_fault
+from ddb_lake_tests.sandbox.steps import make_bucket, scan
 from ddb_lake_tests.simulator import big_scenario
+from ddb_lake_tests.stages.lakes import queried
 
+WAREHOUSE = "s3://lake/warehouse"
 SCENARIO = big_scenario(seed=3, keys=20, changes=200)
 
 
@@ -52,3 +68,98 @@ def test_landing_and_warehouse_in_s3_give_the_true_items(s3: Any, tmp_path: Path
         apply_objects(lake, SCENARIO.table, ["s3://landing/changes/"])
         compact_table(lake, SCENARIO.table, force=True)
         assert SCENARIO.differences(line.decode() for line in dump_items(lake, SCENARIO.table)) == []
+
+
+# --- what rests on a source: the sandbox's table, its lake in S3
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stand]:
+    """Orders delivered, an export of them loaded, and changes after it; the warehouse is in S3."""
+    with orders_source(monkeypatch) as sandbox:
+        make_bucket(sandbox, "lake")
+        changes = {"uri": f"s3://{BUCKET}/{LANDING}", "layout": "flat"}
+        days = {"start": f"{START:%Y-%m-%d}"}
+        with orders_lake(sandbox, tmp_path, WAREHOUSE, changes=changes, daily_states=days) as lake:
+            stand = Stand(sandbox, lake)
+            for number in range(8):
+                stand.put(f"o{number}", total=f"{number}.25")
+            stand.deliver()
+            stand.wait()
+            load_export(lake, "orders", stand.export())
+            stand.wait()
+            stand.delete("o7")
+            stand.put("o6", total="6.5")
+            stand.deliver()
+            stand.wait()
+            yield stand
+
+
+def objects_below(stand: Stand, prefix: str) -> list[str]:
+    found = stand.sandbox.client("s3").list_objects_v2(Bucket="lake", Prefix=f"warehouse/{prefix}")
+    return [entry["Key"] for entry in found.get("Contents", ())]
+
+
+def key(order: str) -> dict[str, dict[str, str]]:
+    return {"customer": {"S": "ann"}, "order_id": {"S": order}}
+
+
+def test_lake_in_s3_is_verified_and_repaired_from_its_source_and_from_an_export(stand: Stand) -> None:
+    lake = stand.lake
+    lose_row(lake, "orders", key("o1"))
+    put_row(lake, "orders", key("o7"))
+    put_row(lake, "orders", {**key("o2"), "total": {"N": "2.2"}})
+    expected = {"o1": "missing", "o2": "wrong", "o7": "extra"}
+    uri = stand.export()
+    for report in (verify_scan(lake, "orders", read_rate=None), verify_export(lake, "orders", uri)):
+        assert at_fault(report) == expected
+    keep_report(lake, report)
+    document = last_report(lake, "orders")
+    assert document is not None and objects_below(stand, "reports/")
+    mended, *others = keys_of(document, "orders")
+    result = repair_from_export(lake, "orders", [mended], uri)
+    assert (result.keys, result.left) == (1, ())
+    assert len(verify_export(lake, "orders", uri).differences) == 2
+    result = repair_from_source(lake, "orders", others, read_rate=None)
+    assert (result.keys, result.left) == (2, ())
+    assert len(objects_below(stand, "repairs/orders/")) == 2
+    assert_lake_is_source(lake, stand.sandbox)
+    assert verify_scan(lake, "orders", read_rate=None).outcome == "equal"
+
+
+def test_lake_in_s3_is_restored_as_of_a_time_and_goes_on_where_it_was_broken_off(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddb_lake.stages.restore.MARK_EVERY_S", 0.0)
+    monkeypatch.setattr("ddb_lake.core.restoring.BATCH_ITEMS", 2)
+    at_us, then = stand.sandbox.clock.now_us(), scan(stand.sandbox, "orders")
+    stand.wait()
+    stand.delete("o1")
+    stand.deliver()
+    put, calls = TableItems.put, iter(range(100))
+
+    def breaking(self: TableItems, items: Sequence[Item]) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        put(self, items)
+
+    monkeypatch.setattr(TableItems, "put", breaking)
+    with pytest.raises(KeyboardInterrupt), stand.lake.session() as session:
+        open_restore(stand.lake, session, "orders", "copy", at_us, None).run(create=True)
+    assert len(objects_below(stand, "restores/orders/")) == 1
+    with stand.lake.session() as session:
+        result = open_restore(stand.lake, session, "orders", "copy", at_us, None).run(create=True)
+    assert (result.items, result.verified) == (7, 7) and result.resumed > 0
+    assert scan(stand.sandbox, "copy") == then
+
+
+def test_day_of_a_lake_in_s3_is_replaced_when_it_is_made_again(stand: Stand) -> None:
+    stand.wait(24 * 60)
+    stand.put("later", total="1")
+    stand.deliver()
+    first = keep_day(stand.lake, "orders", START.date())
+    assert (first.rows, first.uri) == (7, f"{WAREHOUSE}/daily/orders/2026-03-01.parquet")
+    assert queried(stand.lake, "SELECT count(*), min(_day)::VARCHAR FROM orders_daily") == [(7, "2026-03-01")]
+    again = keep_day(stand.lake, "orders", START.date())
+    assert (again.rows, again.bytes) == (7, first.bytes)
+    assert len(objects_below(stand, "daily/")) == 1

@@ -98,6 +98,7 @@ def test_shipped_settings_are_ones_that_dagster_takes(tmp_path: Path) -> None:
         assert instance.run_retries_enabled and not instance.telemetry_enabled
         assert instance.global_op_concurrency_default_limit == 1
         assert instance.get_sensor_settings()["use_threads"] is True
+        assert instance.python_log_level == "INFO"
 
 
 @pytest.mark.parametrize("name", ["definitions.py", "defs/__init__.py"])

@@ -104,7 +104,7 @@ def test_overview_is_materialized_with_the_checks(folder_lake: Make) -> None:
 
 
 def test_every_check_has_steps_of_its_own(folder_lake: Make) -> None:
-    settings = {"checks": {"sample": 3}, "changes": {"uri": "s3://landing/", "streams": True}}
+    settings = {"checks": {"sample": 3, "full": {}}, "changes": {"uri": "s3://landing/", "streams": True}}
     aurora = {"aurora": {"host": "db", "database": "d", "user": "u", "password_env": "P"}}
     graph = folder_lake(orders={**settings, **aurora}).defs.resolve_asset_graph()
 

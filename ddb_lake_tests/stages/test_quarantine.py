@@ -241,3 +241,22 @@ def test_quarantine_of_an_earlier_release_gets_the_column_it_lacks(tmp_path: Pat
         apply_objects(opened, "orders", [land(tmp_path / "two", "{two")])
         assert len(show_quarantine(opened, "orders")) == 2
         assert_readers_agree(opened, "orders")
+
+
+def test_records_of_a_longer_key_than_configured_wait_until_it_is_mended(tmp_path: Path) -> None:
+    def put(serial: str) -> dict[str, object]:
+        keys = {"tenant": {"S": "t"}, "serial": {"S": serial}}
+        body = {"ApproximateCreationDateTime": 1_700_000_000_000, "Keys": keys, "NewImage": keys}
+        return {"eventID": serial, "eventName": "INSERT", "tableName": "orders", "dynamodb": body}
+
+    uri = land(tmp_path / "object", put("1"), "\n", put("2"))
+    with lake(tmp_path / "lake", "orders", ["tenant"]) as opened:
+        apply_objects(opened, "orders", [uri])
+        (group,) = list_quarantine(opened, "orders")
+        assert group.count == 2
+        assert "the record's key is serial, tenant, that of the table tenant" in group.reason
+        assert dumped(opened) == []
+    with lake(tmp_path / "lake", "orders", ["tenant", "serial"]) as opened:
+        assert replay_quarantine(opened, "orders").new == 2
+        assert len(dumped(opened)) == 2
+        assert_readers_agree(opened, "orders")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from ddb_lake.errors import UsageError
+from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.load import load_export
-from ddb_lake.stages.query import FETCH_ROWS, run_query, table_columns, table_names
+from ddb_lake.stages.query import FETCH_ROWS, near_names, run_query, table_columns, table_names
 from ddb_lake_tests.integration.landings import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.stages.lakes import lake_of, queried
 
@@ -83,3 +86,72 @@ def test_tables_without_anything_yet_are_empty_views(tmp_path: Path) -> None:
         assert [name for name, _, _ in table_columns(lake, "ORDERS")][:2] == ["id", "v"]
         with pytest.raises(UsageError, match="there is no table 'nowhere'; there are: orders, orders_changes"):
             table_columns(lake, "nowhere")
+
+
+# --- which tables a statement reads
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    """A lake of three tables with rows, one of them with a name that needs quotes, and of many without."""
+    folder = tmp_path_factory.mktemp("wide")
+    tables = [{"name": name} for name in ("orders", "customers", "a.b-c", *(f"t{number}" for number in range(500)))]
+    landed = {
+        name: land(folder / name, change(T0_US, item("a", v=1), table=name))
+        for name in ("orders", "customers", "a.b-c")
+    }
+    with lake_of(folder / "lake", *tables) as lake:
+        for name, uri in landed.items():
+            apply_objects(lake, name, [uri])
+        yield lake
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT id FROM orders", {"orders"}),
+        ("SELECT id FROM Orders JOIN orders_changes ON true", {"orders", "orders_changes"}),
+        ('SELECT id FROM "A.B-C"', {"a.b-c"}),
+        ("SELECT 'customers' AS told, id FROM orders -- t7", {"orders", "customers", "t7"}),
+        ("DESCRIBE orders", {"orders"}),
+        ("WITH mine AS (FROM t12_quarantine) FROM mine", {"t12_quarantine"}),
+        ("SELECT 1", set()),
+    ],
+)
+def test_statement_reads_the_metadata_of_what_it_names(
+    wide: Lake, monkeypatch: pytest.MonkeyPatch, sql: str, names: set[str]
+) -> None:
+    read: list[str] = []
+    real = LakeCatalog.table
+    monkeypatch.setattr(LakeCatalog, "table", lambda self, name: (read.append(name), real(self, name))[1])
+
+    queried(wide, sql)
+
+    assert set(read) == names
+    assert len(read) == len(names)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SHOW TABLES",
+        "PRAGMA show_tables",
+        "SELECT view_name FROM duckdb_views() WHERE NOT internal",
+        "SELECT table_name FROM information_schema.tables WHERE table_name <> 'orders'",
+    ],
+)
+def test_lists_of_tables_are_complete(wide: Lake, sql: str) -> None:
+    assert {"customers", "a.b-c", "t499_changes"} <= {str(row[0]) for row in queried(wide, sql)}
+
+
+def test_table_named_otherwise_than_by_its_name_is_found(wide: Lake) -> None:
+    assert queried(wide, "SELECT id FROM query_table('ord' || 'ers')") == [("a",)]
+
+
+def test_names_are_told_without_reading_any_table(wide: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(LakeCatalog, "table")
+
+    found = ["a.b-c", "a.b-c_changes", "customers", "customers_changes", "orders", "orders_changes"]
+    assert table_names(wide) == found
+    assert near_names(wide, "costumers") == ["customers"]
+    assert near_names(wide, "orders_chnages")[0] == "orders_changes"

@@ -10,7 +10,19 @@ Ending: TypeAlias = Literal["exact", "refused"]
 """exact: the stage ends, then or when it is run again, as if nothing had happened. refused: it says what to do, and
 nothing is committed."""
 
-STAGES: Final = ("load", "increment", "apply", "compact", "replay", "streams", "dump", "restore", "run")
+STAGES: Final = (
+    "load",
+    "increment",
+    "apply",
+    "compact",
+    "replay",
+    "streams",
+    "dump",
+    "verify",
+    "repair",
+    "restore",
+    "run",
+)
 """The table's columns. increment: loading an incremental export. replay: of quarantine. run: Dagster's, of all stages."""
 
 LINE: Final = "fault(name, stages, ending): the fault that a test injects, for the table in the documentation"

@@ -20,6 +20,8 @@ PAGE = ROOT / "ddb_lake" / "docs" / "explanation" / "faults.md"
 MODULES = (
     "ddb_lake_tests.trust.test_s3_faults",
     "ddb_lake_tests.trust.test_local_faults",
+    "ddb_lake_tests.trust.test_verify_s3_faults",
+    "ddb_lake_tests.trust.test_repair_faults",
     "ddb_lake_tests.trust.test_daemons",
     "ddb_lake_tests.integration.test_crash",
     "ddb_lake_tests.integration.test_concurrency",
@@ -39,7 +41,9 @@ This page is written by `make trust` from the results of the tests that it names
 says what to do, and nothing is committed or lost; it ends exact once that is done. A dash: no test injects that fault
 there, most often because the stage does not touch what fails.
 
-"Exact" is compared item by item with the true history: no record is lost or doubled, and no removed key comes back.
+"Exact" is compared item by item with the true history: no record is lost or doubled, and no removed key comes back. A
+verification is exact if it names the keys at fault and no others: one that could not read everything says so, and never that
+all is equal.
 """
 
 

@@ -59,7 +59,9 @@ def test_names_and_values_that_are_sql_go_through_every_stage(tmp_path: Path, mo
         make_table(client, TABLE, [(KEY, "S")], lambda _: None)
         for one in truth:
             client.put_item(TableName=TABLE, Item=one)
-        export = Export([[{"Item": one} for one in items[:3]]], table=TABLE).write(tmp_path / "export")
+        source = {"tableId": client.describe_table(TableName=TABLE)["Table"]["TableId"]}
+        lines = [{"Item": one} for one in items[:3]]
+        export = Export([lines], table=TABLE, summary=source).write(tmp_path / "export")
         load_export(opened, TABLE, str(export))
         records = [changed(T0_US + HOUR_US, items[3]), changed(T0_US + HOUR_US, newer, items[1])]
         records.append(changed(T0_US + HOUR_US, None, items[2]))

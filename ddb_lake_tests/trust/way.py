@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-Kind: TypeAlias = Literal["fail", "throttle", "hang", "half", "short", "lose", "late"]
-"""fail: 500. throttle: 503 SlowDown. hang: no answer for a while, then none. half: the connection ends in the middle of
-the body. short: half a body that calls itself whole. lose: the request is served, its answer lost. late: the newest
-objects are missing from a listing."""
+Kind: TypeAlias = Literal["fail", "throttle", "refuse", "hang", "half", "short", "lose", "late"]
+"""fail: 500. throttle: 503 SlowDown, of S3. refuse: 400 ThrottlingException, of DynamoDB. hang: no answer for a while,
+then none. half: the connection ends in the middle of the body. short: half a body that calls itself whole. lose: the
+request is served, its answer lost. late: the newest objects are missing from a listing."""
 
 Request: TypeAlias = Literal["get", "list", "put", "other"]
 
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self._body()
         kind = self.way.met(request_kind(self.command, self.path), self.path)
-        if kind in ("fail", "throttle"):
+        if kind in ("fail", "throttle", "refuse"):
             self._answer(*_refusal(kind))
             return
         if kind == "hang":
@@ -160,6 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _refusal(kind: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    if kind == "refuse":
+        said = b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"on request"}'
+        return 400, [("Content-Type", "application/x-amz-json-1.0")], said
     status, code = _CODES[kind]
     text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>on request</Message></Error>"
     return status, [("Content-Type", "application/xml")], text.encode()

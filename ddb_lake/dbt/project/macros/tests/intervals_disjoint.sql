@@ -6,10 +6,11 @@ from (
         {{ quoted(key) | join(', ') }},
         _valid_from,
         _valid_to,
-        lead(_valid_from) over (
-            partition by {{ quoted(key) | join(', ') }} order by coalesce(_valid_from, timestamp '0001-01-01 00:00:00')
-        ) as _next_from
-    from {{ model }}
+        lead(_begin) over (partition by {{ quoted(key) | join(', ') }} order by _begin) as _next_begin
+    from (
+        select *, coalesce(_valid_from, timestamp '0001-01-01 00:00:00') as _begin
+        from {{ model }}
+    ) begun
 ) versions
-where _valid_from >= _valid_to or (_next_from is not null and (_valid_to is null or _valid_to > _next_from))
+where _valid_from >= _valid_to or (_next_begin is not null and (_valid_to is null or _valid_to > _next_begin))
 {% endtest %}

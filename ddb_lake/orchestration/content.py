@@ -1,0 +1,123 @@
+"""The check `content` on `current/<table>`: every key of the lake against the source. Only where `checks.full` asks for it.
+
+It takes long and may cost money, so that it is no part of the hourly checks: it runs when somebody asks for it, or by a
+schedule of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.aws.exports import start_export
+from ddb_lake.config import FullCheckSettings, TableSettings, seconds
+from ddb_lake.errors import TransientError, UsageError
+from ddb_lake.orchestration.advice import advised
+from ddb_lake.orchestration.checking import OpenLake, check_op
+from ddb_lake.orchestration.outcomes import is_unreachable, said_of
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.orchestration.trust import differing_keys
+from ddb_lake.stages.exporting import wait_for_export
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.reports import Report, keep_report
+from ddb_lake.stages.sync import newest_export
+from ddb_lake.stages.verify import verify_export, verify_scan
+
+CONTENT = "content"
+
+_DESCRIPTION = (
+    "Every key of the lake and of the source, or of an export of it, is equal attribute by attribute. Runs when it is"
+    " asked for, or by its own schedule."
+)
+_MEANING = {
+    "missing": "the source has the item, the lake has not",
+    "extra": "the lake has an item that the source has not",
+    "stale": "the lake has an older image",
+    "wrong": "the lake has an image that nothing ever said",
+    "doubled": "the lake has several rows of one key",
+}
+_KIND_SCHEMA = dg.TableSchema([dg.TableColumn("difference"), dg.TableColumn("keys", "int"), dg.TableColumn("meaning")])
+
+
+def content_checks(lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake) -> list[dg.AssetChecksDefinition]:
+    """The checks of all tables that ask for one, in an op of their own."""
+    return check_op(f"{lake}_content_checks", tables, open_lake, _check_specs, _evaluate)
+
+
+def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
+    if assets.table.checks.full is None:
+        return []
+    return [dg.AssetCheckSpec(CONTENT, asset=assets.key("current"), description=_DESCRIPTION)]
+
+
+def _evaluate(
+    _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
+) -> dg.AssetCheckResult:
+    """Compare every key. What keeps it from being compared fails the check: nothing is known to be equal then."""
+    severity = dg.AssetCheckSeverity.ERROR
+    try:
+        report = _compared(lake, table)
+        passed, said, figures = content_is_equal(report)
+        if report.outcome == "in doubt":
+            severity = dg.AssetCheckSeverity.WARN
+    except Exception as error:  # whatever it is, it is this table's
+        passed, said, figures = False, f"Not evaluated: {said_of(error)}", {}
+        if is_unreachable(error) or isinstance(error, TransientError | UsageError):
+            severity = dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=passed,
+        severity=severity,
+        description=said,
+        metadata=figures | advised(spec.name, table, passed),
+    )
+
+
+def _compared(lake: Lake, table: TableSettings) -> Report:
+    wanted = table.checks.full or FullCheckSettings()
+    settle_s = seconds(wanted.settle)
+    if wanted.against == "scan":
+        report = verify_scan(lake, table.name, read_rate=table.checks.read_rate, settle_s=settle_s)
+    else:
+        report = verify_export(lake, table.name, _export(lake, table, wanted), settle_s)
+    keep_report(lake, report)
+    return report
+
+
+def _export(lake: Lake, table: TableSettings, wanted: FullCheckSettings) -> str:
+    if wanted.against == "new_export":
+        told = f"{table.name}: seconds waited for DynamoDB"
+        return wait_for_export(table, start_export(table), lambda waited: lake.progress(told, waited)).manifest_uri
+    found = newest_export(lake, table)
+    if found is None:
+        place = table.export.bucket if table.export is not None else "nowhere"
+        raise UsageError(
+            f"no finished full export of {table.source_name} in {place}: take one (`ddb-lake export {table.name}`), or set"
+            " `checks.full.against` to new_export or scan"
+        )
+    return found
+
+
+def content_is_equal(report: Report) -> tuple[bool, str, dict[str, Any]]:
+    """Whether every key is equal; else how many differ and how, and the first of them by the key's hash."""
+    figures: dict[str, Any] = {
+        "compared with": report.source,
+        "keys compared": report.compared,
+        "differences": report.total,
+        "in doubt": report.doubtful,
+        "changed meanwhile": report.explained,
+        "read units": report.cost.read_units,
+        "seconds": round(report.seconds, 3),
+    }
+    if report.outcome == "equal":
+        return True, f"All {report.compared} keys of {report.source} are equal.", figures
+    kinds = [
+        dg.TableRecord({"difference": kind, "keys": count, "meaning": _MEANING[kind]})
+        for kind, count in sorted(report.kinds.items(), key=lambda kind: -kind[1])
+    ]
+    figures |= {"kinds": dg.TableMetadataValue(kinds, _KIND_SCHEMA), "first keys at fault": differing_keys(report)}
+    counted = ", ".join(f"{record.data['keys']} {record.data['difference']}" for record in kinds)
+    said = f"{report.total} keys differ from {report.source}: {counted}."
+    said += f" {report.doubtful} of them may be changing." if report.doubtful else ""
+    return False, f"{said} `ddb-lake repair {report.table}` mends them.", figures

@@ -1,0 +1,29 @@
+"""A table's rows as of a time, in typed columns: what queries as of a time and the states of days show."""
+
+from __future__ import annotations
+
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.engine.connection import Session
+from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.stages.current import fit_rows
+from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.replay import replay
+
+
+def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
+    """The typed columns of a table's rows as of an instant (inclusive), and a query of them, valid in the session.
+
+    Only what changed since the base is worked out now; the base's rows are read when they are asked for. `number`:
+    another one for each of several tables in one session.
+    """
+    found = replay(lake, session, name, as_of_us)
+    schema, _ = fit_rows(session, lake.table(name), found.schema)
+    outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
+    session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")
+    session.con.execute(f"CREATE OR REPLACE TABLE {projected} AS SELECT * FROM projected")
+    rows = f"SELECT * FROM {projected}"
+    if found.base_rows is not None:
+        keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
+        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {outcome} o ON o._key = b._past_key"
+        rows = f"{unchanged} UNION ALL BY NAME {rows}"
+    return schema, rows
