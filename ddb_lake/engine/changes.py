@@ -61,7 +61,9 @@ STAGED_QUARANTINE = pa.schema(
 )
 
 _REPEATED = ["kind", "event_name", "stream", "shard", "object", "reason"]
-_OTHER_KEY = "Keys: the record's key is {}, that of the table {}: mend `key` in the configuration, then replay the quarantine"
+_OTHER_KEY = (
+    "Keys: the record's key is {}, that of the table {}: mend `key` in the configuration, then replay the quarantine"
+)
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
 
