@@ -17,6 +17,7 @@ from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
+    ValidationError,
 )
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
@@ -26,7 +27,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.errors import ConfigError, TransientError
+from ddb_lake.errors import ConfigError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -103,6 +104,11 @@ class LakeCatalog:
                 return self.catalog.load_table(self.identifier(name))
         except NoSuchTableError:
             return None
+        except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
+            raise UnreachableError(
+                f"{name}: its Iceberg metadata did not come whole ({type(error).__name__}); if it stays so, the file that"
+                f" the catalog names is damaged: put its earlier version back below {self.location(name)}/metadata"
+            ) from error
 
     def names(self) -> set[str]:
         """The tables of the namespace, as `identifier` spells them. Makes nothing, and reads no table's metadata."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.errors import TransientError
+from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake_tests.lake.tables import SCHEMA, catalog, commit, data_files, rows
@@ -39,6 +40,22 @@ def test_table_made_twice_is_made_once(tmp_path: Path) -> None:
         made = first.create("t", SCHEMA, properties={"by": "first"})
         assert second.create("t", SCHEMA, properties={"by": "second"}).properties["by"] == "first"
         assert made.properties["commit.retry.num-retries"] == "0"
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text[: len(text) // 2], lambda text: b"\xff" + text, lambda _text: b"{}"]
+)
+def test_metadata_that_came_in_half_is_told_with_the_way_on(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    with catalog(tmp_path / "lake") as opened:
+        path = Path(opened.create("t", SCHEMA).metadata_location.removeprefix("file://"))
+        whole = path.read_bytes()
+        path.write_bytes(spoil(whole))
+        with pytest.raises(
+            UnreachableError, match=r"t: its Iceberg metadata did not come whole .* put its earlier version"
+        ):
+            opened.table("t")
+        path.write_bytes(whole)
+        assert opened.table("t") is not None
 
 
 def test_catalog_opened_first_by_several_at_once_is_made_once(tmp_path: Path) -> None:
