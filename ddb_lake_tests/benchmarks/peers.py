@@ -93,7 +93,9 @@ def load_zcat(export: str, _target: str) -> dict[str, Any]:
 def load_duckdb(export: str, target: str) -> dict[str, Any]:
     """DuckDB's typed read_json straight into zstd Parquet: no checks, no discovery, no order."""
     with duckdb.connect() as con:
-        con.execute("SET preserve_insertion_order = false; SET memory_limit = '1GB'")
+        con.execute(
+            "SET preserve_insertion_order = false; SET memory_limit = '4GB'"
+        )  # of documents, 1 GB is too little
         shape = Path(export).name.split("-")[1]
         item, shown = _OTHERS.get(shape, (TYPED, columns("Item")))
         read = f"read_json({export_files(export)}, format = 'newline_delimited', columns = {{'Item': '{item}'}})"

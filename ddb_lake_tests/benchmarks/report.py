@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results.json"
+"""What was measured, for the documentation's page."""
+
+ORDER = ("load", "apply", "read", "small", "freshness", "day")
 _HEADER = f"  {'':28}{'median s':>10}{'range':>15}{'ratio':>8}{'MB':>9}{'peak MB':>9}{'CPU s':>8}"
 
 
@@ -32,6 +38,7 @@ class Table:
     series: str
     items: int
     goal: str
+    run: str
     lines: list[Line] = field(default_factory=list)
 
     def fill(self, runs: dict[str, list[dict[str, Any]]], base: str | None = None) -> None:
@@ -73,23 +80,27 @@ class Report:
 
     def table(self, title: str, series: str, items: int, goal: str) -> Table:
         """A new, empty table."""
-        self.tables.append(Table(title, series, items, goal))
+        self.tables.append(Table(title, series, items, goal, f"{self.command}; {self.machine}"))
         return self.tables[-1]
 
     def write(self, docs: Path) -> None:
         """`explanation/benchmarks.md` and the plots it shows, into the documentation's folder."""
-        plots = self._plot(docs / "images")
+        tables = self._with_earlier()
+        plots = self._plot(tables, docs / "images")
         page = [
             "# Benchmarks\n",
-            f"Made by `{self.command} --docs …` on this machine: {self.machine}.",
+            "Written by `make bench`, whose programs run us and the peers in turn and check that both end with the same rows.",
             "Ratios carry over to other machines, seconds do not. `MB` is what was written, `peak MB` the process's",
-            "greatest resident memory, `CPU s` its processor time with imports.\n",
+            "greatest resident memory, `CPU s` its processor time with imports. What misses its goal, and why, is in",
+            "[decision 39](../decisions/0039-speed-of-load-and-apply.md) and",
+            "[decision 40](../decisions/0040-reading-on-trust.md).\n",
         ]
         page += [f"![{name}](../images/{name}.png)\n" for name in plots]
-        for table in self.tables:
+        for table in tables:
             page.append(f"## {table.title}\n")
-            if table.goal:
-                page.append(f"Goal: {table.goal}.\n")
+            page.append(
+                f"{f'Goal: {table.goal}. ' if table.goal else ''}By `{table.run.partition('; ')[0]}`; {table.run.partition('; ')[2]}.\n"
+            )
             page.append(
                 "| | seconds | range | ratio | MB | peak MB | CPU s |\n| --- | --- | --- | --- | --- | --- | --- |"
             )
@@ -103,7 +114,18 @@ class Report:
         target = docs / "explanation" / "benchmarks.md"
         target.write_text("\n".join(page), encoding="utf-8")
 
-    def _plot(self, images: Path) -> list[str]:
+    def _with_earlier(self) -> list[Table]:
+        """The tables of this run, and those of earlier runs that this one has not measured again."""
+        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+        earlier = [Table(**{**table, "lines": [Line(**line) for line in table["lines"]]}) for table in known]
+        measured = {(table.series, table.items) for table in self.tables}
+        tables = [*self.tables, *(table for table in earlier if (table.series, table.items) not in measured)]
+        tables.sort(key=lambda table: (ORDER.index(table.series.partition("-")[0]), table.series, table.items))
+        RESULTS.write_text(json.dumps([asdict(table) for table in tables], indent=1) + "\n", encoding="utf-8")
+        return tables
+
+    @staticmethod
+    def _plot(tables: Sequence[Table], images: Path) -> list[str]:
         """Log-log growth curves of the series that have figures for several sizes."""
         import matplotlib as mpl
 
@@ -111,7 +133,7 @@ class Report:
         from matplotlib import pyplot
 
         series: dict[str, dict[str, list[tuple[int, float]]]] = {}
-        for table in self.tables:
+        for table in tables:
             for line in table.lines:
                 series.setdefault(table.series, {}).setdefault(line.name, []).append((table.items, line.seconds))
         written = []
