@@ -206,8 +206,8 @@ def main() -> None:
         bench = Bench(work, SIZES[chosen.size], report)
         for part in chosen.only.split(","):
             PARTS[part](bench)
-    if chosen.docs:
-        report.write(chosen.docs)
+            if chosen.docs:
+                report.write(chosen.docs)
 
 
 if __name__ == "__main__":

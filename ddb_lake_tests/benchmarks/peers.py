@@ -196,6 +196,7 @@ def _newest_sql(landed: str) -> str:
 
 def prepare_native(export: str, folder: str) -> None:
     """A DuckDB table of the export's orders."""
+    Path(f"{folder}/native.duckdb").unlink(missing_ok=True)
     with duckdb.connect(f"{folder}/native.duckdb") as con:
         con.execute("SET preserve_insertion_order = false; SET memory_limit = '4GB'")
         read = f"read_json({export_files(export)}, format = 'newline_delimited', columns = {{'Item': '{TYPED}'}})"
