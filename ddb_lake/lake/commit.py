@@ -12,7 +12,8 @@ table's properties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,9 @@ from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
 
 FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
+MAX_SMALL_MANIFESTS = 24
+LARGE_MANIFEST_FILES = 500
+"""A manifest of as many files is not written again with smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
                 self._split(manifest)
             else:
                 self._kept.append(manifest)
+        self._kept = [*self._merged(self._kept)]
         missing = self._delta.removed - {entry.data_file.file_path for entry in self._gone}
         if missing:
             raise CommitConflict(f"{len(missing)} data files to remove are no longer in the table; plan again")
@@ -117,10 +122,31 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._gone += gone
         stay = [entry for entry in entries if entry.data_file.file_path not in self._delta.removed]
         if stay:
-            with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
-                for entry in stay:
-                    writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
-            self._kept.append(writer.to_manifest_file())
+            self._kept.append(self._written(manifest.partition_spec_id, stay))
+
+    def _written(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
+        """A new manifest of files that the table has already."""
+        with self.new_manifest_writer(self.spec(spec)) as writer:
+            for entry in entries:
+                writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
+        return writer.to_manifest_file()
+
+    def _merged(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
+        """The manifests, small ones of data files in one if there are too many: whoever reads opens each of them."""
+        small: dict[int, list[ManifestFile]] = defaultdict(list)
+        for manifest in manifests:
+            files = (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
+            if manifest.content == ManifestContent.DATA and files < LARGE_MANIFEST_FILES:
+                small[manifest.partition_spec_id].append(manifest)
+            else:
+                yield manifest
+        for spec, alike in small.items():
+            if len(alike) <= MAX_SMALL_MANIFESTS:
+                yield from alike
+                continue
+            entries = [entry for manifest in alike for entry in self._live(manifest)]
+            if entries:
+                yield self._written(spec, entries)
 
     def _existing_manifests(self) -> list[ManifestFile]:
         return self._kept

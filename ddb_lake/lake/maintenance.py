@@ -45,6 +45,8 @@ def referenced(table: Table) -> set[str]:
     for snapshot in metadata.snapshots:
         files.add(snapshot.manifest_list)
         for manifest in snapshot.manifests(table.io):
+            if manifest.manifest_path in files:  # most are of many snapshots, and never change
+                continue
             files.add(manifest.manifest_path)
             files.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
     for properties in (table.properties, *_logged_properties(table)):
@@ -58,8 +60,9 @@ def unreferenced(table: Table, found: Iterable[tuple[str, int]], before_us: int)
 
     `table` must have been loaded after `found` was listed: what was committed in between is then referenced.
     """
-    live = referenced(table)
-    return [uri for uri, modified_us in found if modified_us < before_us and _plain(uri) not in live]
+    old = [uri for uri, modified_us in found if modified_us < before_us]
+    live = referenced(table) if old else set()
+    return [uri for uri in old if _plain(uri) not in live]
 
 
 def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:

@@ -10,11 +10,13 @@ from unittest import mock
 
 import pytest
 from pyiceberg.exceptions import CommitStateUnknownException
+from pyiceberg.manifest import ManifestContent
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
+from ddb_lake.lake import commit as commits
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import live_files
@@ -138,6 +140,22 @@ def test_branch_holds_its_own_rows_whatever_becomes_of_main(table: Table) -> Non
     assert head is not None
     assert rows(table, head.snapshot_id) == [D]
     assert rows(table) == [A]
+
+
+def test_many_commits_leave_few_manifests_and_every_row(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "MAX_SMALL_MANIFESTS", 3)
+    expected = [A, B, C]
+    earlier = {}
+    for number in range(10, 20):
+        (added,) = data_files(table, [(number, "a"), (number, "b")])
+        table = commit(table, Delta(added=[added], deletes=delete_files(table, (added.file_path, 1))))
+        expected = [*expected, (number, "a")]
+        assert rows(table) == expected
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        earlier[snapshot.snapshot_id] = expected
+        assert sum(m.content == ManifestContent.DATA for m in snapshot.manifests(table.io)) <= 4
+    assert {number: rows(table, number) for number in earlier} == earlier
 
 
 def test_every_older_snapshot_stays_readable(table: Table) -> None:
