@@ -77,8 +77,13 @@ class System:
         monkeypatch.setattr(
             forward,
             "_forwarder",
-            lambda stream, *_: forward.Forwarder(
-                firehose, sandbox.client("s3"), stream, BUCKET, "oversize/", pause=lambda seconds: None
+            lambda settings, *_: forward.Forwarder(
+                firehose,
+                sandbox.client("s3"),
+                settings.stream,
+                settings.bucket,
+                settings.prefix,
+                pause=lambda seconds: None,
             ),
         )
         really = load_aurora.open_database
