@@ -205,6 +205,8 @@ class GroupReader:
         with _without_cycle_detection():
             for number, (ref, data) in objects:
                 self._read_one(number, ref, data)
+        for staging in [*self._staging.values()]:  # a doubt about one table's record may quarantine it with another's
+            staging.changes.flush()
         self._group.tables = {table: staging.close() for table, staging in self._staging.items()}
         self._group.objects = [tally.object() for tally in self._tallies]
         return self._group

@@ -73,6 +73,23 @@ def test_spoiled_objects_are_staged_alike() -> None:
     assert staged(data, ("id",), True) == staged(data, ("id",), False)
 
 
+def test_a_doubt_at_the_end_reaches_a_table_that_is_done() -> None:
+    def put(table: str, value: Any) -> bytes:
+        keys = {"id": {"S": "a"}}
+        body = {"ApproximateCreationDateTime": 1_700_000_000_000, "Keys": keys, "NewImage": {**keys, "x": value}}
+        return forms.compact({"eventID": "1", "eventName": "INSERT", "tableName": table, "dynamodb": body})
+
+    for first in ([put("orders", {"S": "x"})], []):
+        data = [b"\n".join([*first, put("other", {"N": "1"}), put("other", {"S": 1})])]
+        found, _ = staged(data, ("id",), True)
+        assert [(table, count) for table, count, _, _ in found if count] == [
+            *(("orders", 1) for _ in first),
+            ("orders", 1),
+            ("others", 1),
+        ]
+        assert staged(data, ("id",), True) == staged(data, ("id",), False)
+
+
 def test_a_doubt_that_comes_late_costs_neither_the_record_nor_those_around_it(monkeypatch: Any) -> None:
     monkeypatch.setattr(staging, "BATCH_ROWS", 2)
     values = [{"N": "1.0"}, {"N": "1"}, {"B": "AA=="}, {"S": 1}, {"N": "x"}, {"N": "1"}, {"NULL": False}]
