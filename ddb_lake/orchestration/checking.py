@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from ddb_lake.config import TableSettings
-from ddb_lake.orchestration.outcomes import failures
+from ddb_lake.errors import TransientError, UsageError
+from ddb_lake.orchestration.advice import advised
+from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
 
@@ -16,6 +18,9 @@ SpecsOf: TypeAlias = Callable[[TableAssets], list[dg.AssetCheckSpec]]
 Evaluate: TypeAlias = Callable[
     [dg.AssetCheckExecutionContext, Lake, TableSettings, dg.AssetCheckSpec], dg.AssetCheckResult
 ]
+
+Judge: TypeAlias = Callable[[], tuple[bool, str, dict[str, Any], bool]]
+"""Whether a check passes, what there is to say, figures, and whether what speaks against it is in doubt."""
 
 
 def check_op(
@@ -36,3 +41,20 @@ def check_op(
                         yield evaluate(context, opened, assets.table, spec)
 
     return [checks]
+
+
+def judged(spec: dg.AssetCheckSpec, table: TableSettings, judge: Judge) -> dg.AssetCheckResult:
+    """What a check of a table found. What keeps it from being evaluated fails it alone, not those of other tables."""
+    try:
+        passed, said, figures, doubtful = judge()
+    except Exception as error:  # whatever it is, it is this table's
+        passed, said, figures = False, f"Not evaluated: {said_of(error)}", {}
+        doubtful = is_unreachable(error) or isinstance(error, TransientError | UsageError)
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN if doubtful else dg.AssetCheckSeverity.ERROR,
+        description=said,
+        metadata=figures | advised(spec.name, table, passed),
+    )

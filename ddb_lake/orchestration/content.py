@@ -11,10 +11,8 @@ import dagster as dg
 
 from ddb_lake.aws.exports import start_export
 from ddb_lake.config import FullCheckSettings, TableSettings, seconds
-from ddb_lake.errors import TransientError, UsageError
-from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.checking import OpenLake, check_op
-from ddb_lake.orchestration.outcomes import is_unreachable, said_of
+from ddb_lake.errors import UsageError
+from ddb_lake.orchestration.checking import OpenLake, check_op, judged
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.orchestration.trust import differing_keys
 from ddb_lake.stages.exporting import wait_for_export
@@ -54,24 +52,12 @@ def _evaluate(
     _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
 ) -> dg.AssetCheckResult:
     """Compare every key. What keeps it from being compared fails the check: nothing is known to be equal then."""
-    severity = dg.AssetCheckSeverity.ERROR
-    try:
+
+    def judge() -> tuple[bool, str, dict[str, Any], bool]:
         report = _compared(lake, table)
-        passed, said, figures = content_is_equal(report)
-        if report.outcome == "in doubt":
-            severity = dg.AssetCheckSeverity.WARN
-    except Exception as error:  # whatever it is, it is this table's
-        passed, said, figures = False, f"Not evaluated: {said_of(error)}", {}
-        if is_unreachable(error) or isinstance(error, TransientError | UsageError):
-            severity = dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        asset_key=spec.asset_key,
-        check_name=spec.name,
-        passed=passed,
-        severity=severity,
-        description=said,
-        metadata=figures | advised(spec.name, table, passed),
-    )
+        return *content_is_equal(report), report.outcome == "in doubt"
+
+    return judged(spec, table, judge)
 
 
 def _compared(lake: Lake, table: TableSettings) -> Report:

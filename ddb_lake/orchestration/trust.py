@@ -8,10 +8,8 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.gaps import Gap
-from ddb_lake.errors import TerminalError, TransientError, UsageError
-from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.checking import OpenLake, check_op
-from ddb_lake.orchestration.outcomes import is_unreachable, said_of
+from ddb_lake.errors import TerminalError, UsageError
+from ddb_lake.orchestration.checking import OpenLake, check_op, judged
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.gaps import open_gaps
 from ddb_lake.stages.lake import Lake
@@ -44,28 +42,15 @@ def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
 def _evaluate(
     _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
 ) -> dg.AssetCheckResult:
-    """Evaluate one check. What keeps it from being evaluated fails it alone, not those of other tables."""
-    severity = dg.AssetCheckSeverity.ERROR
-    try:
+    """Evaluate one check."""
+
+    def judge() -> tuple[bool, str, dict[str, Any], bool]:
         if spec.name == NO_GAPS:
-            passed, said, figures = no_gaps(lake, table)
-        else:
-            report = _sampled(lake, table)
-            passed, said, figures = sample_matches_source(report)
-            if report.outcome == "in doubt":
-                severity = dg.AssetCheckSeverity.WARN
-    except Exception as error:  # whatever it is, it is this table's
-        passed, said, figures = False, f"Not evaluated: {said_of(error)}", {}
-        if is_unreachable(error) or isinstance(error, TransientError | UsageError):
-            severity = dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        asset_key=spec.asset_key,
-        check_name=spec.name,
-        passed=passed,
-        severity=severity,
-        description=said,
-        metadata=figures | advised(spec.name, table, passed),
-    )
+            return *no_gaps(lake, table), False
+        report = _sampled(lake, table)
+        return *sample_matches_source(report), report.outcome == "in doubt"
+
+    return judged(spec, table, judge)
 
 
 def no_gaps(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
