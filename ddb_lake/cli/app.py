@@ -18,7 +18,7 @@ import click
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, report, status
 from ddb_lake.cli.invocation import Invocation
-from ddb_lake.cli.light import spare_pandas
+from ddb_lake.engine.light import spare_pandas
 
 COMMANDS = {
     "demo": "ddb_lake.cli.embedded:demo",

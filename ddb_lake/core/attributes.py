@@ -41,11 +41,8 @@ MAX_DEPTH: Final = 100
 
 _SHOWN_NAME_CHARS: Final = 60
 _BINARY: Final = ord("B")
-_is_plain: Final = {
-    ord("S"): re.compile(rb'[^"\\]*+').fullmatch,
-    ord("N"): re.compile(CANONICAL_NUMBER.encode()).fullmatch,
-}
-"""What members of a set are as they are in its canonical form, by the tag's first letter."""
+_NUMBER: Final = ord("N")
+_is_canonical_number: Final = re.compile(CANONICAL_NUMBER.encode()).fullmatch
 
 _find_odd_number: Final = re.compile(rb'"N":"(?!(?:' + CANONICAL_NUMBER.encode() + rb')")').search
 
@@ -267,10 +264,13 @@ def with_sorted_sets(text: bytes) -> bytes | None:
         first, end = start + 5, text.find(b'"]', start + 4)
         if end < first:  # an empty set: its end is that of another
             return None
-        members = text[first:end].split(b'","')
-        ordered = sorted(set(members))
-        if text[start - 1] == _BINARY or not all(map(_is_plain[text[start - 1]], members)):
+        inside = text[first:end]
+        if text[start - 1] == _BINARY or b"\\" in inside:
             return None
+        members = inside.split(b'","')
+        if text[start - 1] == _NUMBER and not all(map(_is_canonical_number, members)):
+            return None
+        ordered = sorted(set(members))
         if ordered != members:
             parts += [text[done:first], b'","'.join(ordered)]
             done = end

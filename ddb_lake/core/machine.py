@@ -1,8 +1,9 @@
-"""What errors of the machine under us mean, told by their codes and texts: a full disk, a quota, a file size limit."""
+"""The machine under us: its processors, and what its errors mean (a full disk, a quota, a file size limit)."""
 
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,3 +35,7 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         current = current.__cause__ or current.__context__
     return False
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,8 +119,3 @@ def use_s3(con: Any, s3: S3Access) -> None:
         extra = f", URL_STYLE 'path', USE_SSL {'true' if scheme == 'https' else 'false'}"
     options = ", ".join(f"{name} {literal(value)}" for name, value in parts.items())
     con.execute(f"CREATE SECRET lake_s3 (TYPE s3, {options}{extra})")
-
-
-def cpu_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Imports that a command does not need, left out of its start."""
+"""Imports that a process does not need, left out of its start."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-SPARED, WHILE = "pandas", "pyarrow.dataset"
 
+class _Refusal(MetaPathFinder):
+    """Says that a module is not there: always, or as long as another is being imported."""
 
-class _NotNow(MetaPathFinder):
-    """Says that pandas is not there as long as pyarrow.dataset is being imported."""
+    def __init__(self, refused: str, importer: str | None) -> None:
+        self.refused, self._importer = refused, importer
 
     def find_spec(
         self,
@@ -20,18 +21,21 @@ class _NotNow(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002  # the protocol's
         target: ModuleType | None = None,  # noqa: ARG002  # the protocol's
     ) -> ModuleSpec | None:
-        """Raises ModuleNotFoundError for pandas then; leaves everything else to other finders."""
-        spec = getattr(sys.modules.get(WHILE), "__spec__", None)
-        if fullname == SPARED and getattr(spec, "_initializing", False):
-            raise ModuleNotFoundError(f"{SPARED} is not imported for {WHILE}", name=fullname)
+        """Raises ModuleNotFoundError for the refused module; leaves everything else to other finders."""
+        if fullname == self.refused and (self._importer is None or _is_importing(self._importer)):
+            raise ModuleNotFoundError(f"{self.refused} is not imported for {self._importer or 'this process'}", name=fullname)
         return None
 
 
-def spare_pandas() -> None:
+def _is_importing(module: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(module), "__spec__", None), "_initializing", False))
+
+
+def spare_pandas(importer: str | None = "pyarrow.dataset") -> None:
     """Keep pyarrow from importing pandas, a third of what opening a lake imports (decision 0033).
 
-    `pyarrow.dataset` looks for it only to recognise its objects. Whoever imports pandas for its own sake gets it, and
-    pyarrow's `to_pandas` then finds it.
+    pyarrow looks for it only to recognise its objects. Whoever imports pandas for its own sake gets it, and pyarrow's
+    `to_pandas` then finds it; with None for `importer`, nobody in this process gets it.
     """
-    if not any(isinstance(finder, _NotNow) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _NotNow())
+    if not any(isinstance(finder, _Refusal) and finder.refused == "pandas" for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Refusal("pandas", importer))

@@ -23,8 +23,9 @@ from queue import Queue
 from typing import IO, Any
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.machine import cpu_count
 from ddb_lake.core.validation import Validator
-from ddb_lake.engine.connection import cpu_count
+from ddb_lake.engine.light import spare_pandas
 from ddb_lake.errors import TransientError
 from ddb_lake.stages.read import GroupReader, IngestedObject, StagedGroup, StagedTable
 
@@ -160,6 +161,7 @@ def _read(source: IO[bytes]) -> ReadShare:
 def main() -> None:
     """A reading process, from standard input to standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked ends us by closing the pipe
+    spare_pandas(None)
     try:
         answer: Any = _read(sys.stdin.buffer)
     except Exception as error:  # told to the process that asked, which raises it
