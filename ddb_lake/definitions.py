@@ -24,5 +24,10 @@ warnings.filterwarnings("ignore", message="Parameter `execution_type` of functio
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load the definitions. Reaches nothing: neither AWS nor a warehouse."""
-    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    """Load the definitions. Reaches nothing: neither AWS nor a warehouse.
+
+    What is materialized by hand runs in one process, as what the sensors and schedules ask for does: starting one for
+    each step takes longer than most steps.
+    """
+    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))

@@ -35,7 +35,7 @@ from ddb_lake.engine.changes import (
 from ddb_lake.errors import UndecodableError
 
 GROUP_BYTES = 64 * 1024 * 1024
-GROUP_OBJECTS = 2_000
+GROUP_OBJECTS = 10_000
 """Objects are committed in groups of at most this size, so that a long run keeps what it has done."""
 
 READ_AHEAD = 16

@@ -104,3 +104,7 @@ def test_shipped_settings_are_ones_that_dagster_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["definitions.py", "defs/__init__.py"])
 def test_deployment_has_a_docstring(name: str) -> None:
     assert (ROOT / "ddb_lake" / name).read_text().startswith('"""')
+
+
+def test_what_is_materialized_by_hand_runs_in_one_process(defs: dg.Definitions) -> None:
+    assert defs.resolve_implicit_global_asset_job_def().executor_def is dg.in_process_executor
