@@ -155,7 +155,14 @@ def groups(refs: Iterable[ObjectRef]) -> Iterator[list[ObjectRef]]:
 
 
 def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[ObjectRef, bytes]]:
-    """The bytes of each object, in order, read ahead of their use."""
+    """The bytes of each object, in order; those in S3 are fetched ahead of their use.
+
+    Files are not: they are there at once, and a thread that asks for the interpreter at every call to the system waits for
+    it longer, beside one that parses, than the file takes.
+    """
+    if not any(ref.uri.startswith("s3://") for ref in refs):
+        yield from ((ref, store.fetch(ref)) for ref in refs)
+        return
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="fetch") as pool:
         waiting = []
         for ref in refs:

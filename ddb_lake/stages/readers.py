@@ -1,8 +1,8 @@
 """A group of landed objects read by several processes, because Python parses JSON on one processor at a time.
 
-The processes are started for one group and end with it. They are given objects over a pipe, stage rows into folders of
-their own, and say in the end what they did; nothing is committed by them. A group that holds records of a second
-configured table is read again by this process alone: only it can ask the lake for that table's key.
+The processes are started for one group and end with it. Each is given a share of the objects, fetches them itself, stages
+rows into a folder of its own, and says in the end what it did; nothing is committed by them. A group that holds records
+of a second configured table is read again by this process alone: only it can ask the lake for that table's key.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from queue import Queue
-from typing import IO, Any
+from threading import Thread
+from typing import Any
 
-from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.machine import cpu_count
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.light import spare_pandas
 from ddb_lake.errors import TransientError
-from ddb_lake.stages.read import GroupReader, IngestedObject, StagedGroup, StagedTable
+from ddb_lake.stages.read import GroupReader, IngestedObject, StagedGroup, StagedTable, fetch
 
 SHARED_BYTES = 3 * 1024 * 1024
 """Compressed size from which starting processes takes less time than they save."""
@@ -35,7 +32,11 @@ SHARED_BYTES = 3 * 1024 * 1024
 MAX_READERS = 4
 """Each takes about 150 MB."""
 
-Objects = Iterable[tuple[ObjectRef, bytes]]
+_TASK = "task.pickle"
+_ANSWER = "answer.pickle"
+
+Numbered = tuple[int, ObjectRef]
+"""An object and its number in the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +67,37 @@ class ElsewhereError(Exception):
     """A record belongs to another configured table than the group's."""
 
 
-def read_shared(
-    plan: ReadPlan, fetch: Callable[[], Objects], refs: Sequence[ObjectRef]
-) -> tuple[StagedGroup, tuple[str, ...]] | None:
+def read_shared(plan: ReadPlan, refs: Sequence[ObjectRef]) -> tuple[StagedGroup, tuple[str, ...]] | None:
     """The group's rows, and the key of `plan.table`; None if one process had better read it.
 
-    Raises TransientError if a reader dies.
+    Raises TransientError if a reader dies, and what fetching an object raises.
     """
-    readers = min(cpu_count(), MAX_READERS, len(refs))
-    if readers < 2 or sum(ref.size_bytes for ref in refs) < SHARED_BYTES:
+    count = min(cpu_count(), MAX_READERS, len(refs))
+    if count < 2 or sum(ref.size_bytes for ref in refs) < SHARED_BYTES:
         return None
-    waiting: Queue[tuple[int, ObjectRef, bytes] | None] = Queue(2 * readers)
-    with ThreadPoolExecutor(readers, thread_name_prefix="reader") as pool:
-        shares = [pool.submit(_share, plan, number, waiting) for number in range(readers)]
-        try:
-            for number, (ref, data) in enumerate(fetch()):
-                waiting.put((number, ref, data))
-        finally:
-            for _ in shares:
-                waiting.put(None)
-        try:
-            done = [share.result() for share in shares]
-        except ElsewhereError:
-            return None
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, objects in enumerate(_shares(refs, count)):
+            processes.append(_start(replace(plan, folder=_folder(plan, number)), objects))
+        done = [_answer(plan, number, process) for number, process in enumerate(processes)]
+    except ElsewhereError:
+        return None
+    finally:
+        for process in processes:
+            with process:
+                process.kill()
     return _together(plan, done), next((share.key for share in done if share.key), ())
+
+
+def _shares(refs: Sequence[ObjectRef], count: int) -> list[list[Numbered]]:
+    """The objects in `count` shares of about equal size, each in the group's order."""
+    shares: list[list[Numbered]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for entry in sorted(enumerate(refs), key=lambda entry: entry[1].size_bytes, reverse=True):
+        least = sizes.index(min(sizes))
+        shares[least].append(entry)
+        sizes[least] += entry[1].size_bytes
+    return [sorted(share, key=lambda entry: entry[0]) for share in shares]
 
 
 def _together(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
@@ -104,48 +112,42 @@ def _together(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     return group
 
 
-def _share(plan: ReadPlan, number: int, waiting: Queue[Any]) -> ReadShare:
-    """Run one reader, feed it with what waits, and take its answer. Takes its share to the end even if it fails."""
-    folder = plan.folder / f"reader-{number}"
-    folder.mkdir()
-    command = [sys.executable, "-c", f"from {__name__} import main; main()"]
+def _folder(plan: ReadPlan, number: int) -> Path:
+    return plan.folder / f"reader-{number}"
+
+
+def _start(plan: ReadPlan, objects: list[Numbered]) -> subprocess.Popen[bytes]:
+    """A process that reads some objects into `plan.folder`, and leaves its answer there."""
+    plan.folder.mkdir()
+    (plan.folder / _TASK).write_bytes(pickle.dumps((plan, objects)))
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", str(plan.folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdin is not None and process.stdout is not None
-        share = iter(waiting.get, None)
-        with suppress(BrokenPipeError), process.stdin as pipe:
-            for message in chain([replace(plan, folder=folder)], share, [None]):
-                pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
-        for _ in share:  # of a reader that gave up: else whoever fills the queue would wait for it
-            pass
-        answer = process.stdout.read()
-    if not answer:
-        raise TransientError(f"{plan.table}: a reading process ended with status {process.returncode}; run it again")
-    share = pickle.loads(answer)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+
+
+def _answer(plan: ReadPlan, number: int, process: subprocess.Popen[bytes]) -> ReadShare:
+    status = process.wait()
+    answer = _folder(plan, number) / _ANSWER
+    if status or not answer.exists():
+        raise TransientError(f"{plan.table}: a reading process ended with status {status}; run it again")
+    share = pickle.loads(answer.read_bytes())
     if isinstance(share, BaseException):
         raise share
     return share  # type: ignore[no-any-return]
 
 
-def _read(source: IO[bytes]) -> ReadShare:
-    """A reader's work: the plan, then objects until there are no more."""
-    plan: ReadPlan = pickle.load(source)
+def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
+    """A reader's work."""
 
     def key_of(table: str) -> tuple[str, ...]:
         if table != plan.table:
             raise ElsewhereError(table)
         return plan.key
 
-    numbers: list[int] = []
-
-    def objects() -> Iterable[tuple[int, tuple[ObjectRef, bytes]]]:
-        while (message := pickle.load(source)) is not None:
-            number, ref, data = message
-            numbers.append(number)
-            yield number, (ref, data)
-
     reader = GroupReader(plan.folder, plan.table, plan.routes, key_of, validators=lambda _table: plan.validator)
-    group = reader.read_numbered(objects())
+    numbers = [number for number, _ in objects]
+    fetched = fetch(ObjectStore(), [ref for _, ref in objects])
+    group = reader.read_numbered(zip(numbers, fetched, strict=True))
     staged = group.tables.get(plan.table)
     return ReadShare(
         list(zip(numbers, group.objects, strict=True)),
@@ -159,11 +161,13 @@ def _read(source: IO[bytes]) -> ReadShare:
 
 
 def main() -> None:
-    """A reading process, from standard input to standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked ends us by closing the pipe
+    """A reading process. It ends with the process that asked, which holds the other end of its standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked is told of it too, and ends us
+    Thread(target=lambda: (os.read(sys.stdin.fileno(), 1), os._exit(1)), daemon=True).start()
     spare_pandas(None)
+    folder = Path(sys.argv[1])
     try:
-        answer: Any = _read(sys.stdin.buffer)
+        answer: Any = _read(*pickle.loads((folder / _TASK).read_bytes()))
     except Exception as error:  # told to the process that asked, which raises it
         answer = error
-    pickle.dump(answer, sys.stdout.buffer)
+    (folder / _ANSWER).write_bytes(pickle.dumps(answer))

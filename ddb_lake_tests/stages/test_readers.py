@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.validation import Rule, Validator
-from ddb_lake.errors import DdbLakeError
+from ddb_lake.errors import DdbLakeError, UnreachableError
 from ddb_lake.stages import readers
 from ddb_lake.stages.read import GroupReader, StagedGroup, fetch
 from ddb_lake.stages.readers import ReadPlan, read_shared
@@ -59,7 +60,7 @@ def contents(group: StagedGroup) -> list[Any]:
 
 
 def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: Path) -> None:
-    shared = read_shared(plan(tmp_path / "several"), lambda: fetch(ObjectStore(), landed), landed)
+    shared = read_shared(plan(tmp_path / "several"), landed)
     one = plan(tmp_path / "one")
     reader = GroupReader(one.folder, "orders", one.routes, lambda _: (), validators=lambda _: NARROW)
     alone = reader.read(fetch(ObjectStore(), landed))
@@ -71,7 +72,7 @@ def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: 
 
 def test_records_of_a_second_table_are_left_to_one_reader(landed: list[ObjectRef], tmp_path: Path) -> None:
     routes = {"orders": "orders", "other": "others"}
-    assert read_shared(plan(tmp_path / "two", routes), lambda: fetch(ObjectStore(), landed), landed) is None
+    assert read_shared(plan(tmp_path / "two", routes), landed) is None
 
 
 def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
@@ -79,20 +80,23 @@ def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
 ) -> None:
     monkeypatch.setattr(readers, "__name__", "ddb_lake.no_such_module")
     with pytest.raises(DdbLakeError, match="run it again"):
-        read_shared(plan(tmp_path / "dead"), lambda: fetch(ObjectStore(), landed), landed)
+        read_shared(plan(tmp_path / "dead"), landed)
 
 
-def test_an_object_that_cannot_be_fetched_ends_the_readers(landed: list[ObjectRef], tmp_path: Path) -> None:
-    def broken() -> Any:
-        yield landed[0], ObjectStore().read(landed[0].uri)
-        raise OSError("connection lost")
+def test_an_object_that_is_gone_is_an_error_that_names_it(landed: list[ObjectRef], tmp_path: Path) -> None:
+    Path(landed[7].uri).unlink()
+    with pytest.raises(UnreachableError, match=r"7\.gz: it was removed after it was listed"):
+        read_shared(plan(tmp_path / "lost"), landed)
 
-    with pytest.raises(OSError, match="connection lost"):
-        read_shared(plan(tmp_path / "lost"), broken, landed)
+
+def test_shares_are_of_about_equal_size(landed: list[ObjectRef]) -> None:
+    refs = [replace(ref, size_bytes=size) for ref, size in zip(landed, [9, 1, 1, 1, 1, 1, 1, 1, 1, 1], strict=True)]
+    shares = readers._shares(refs, 2)
+    assert [[number for number, _ in share] for share in shares] == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 
 def test_a_small_group_is_read_by_one_process(
     landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "SHARED_BYTES", 1 << 30)
-    assert read_shared(plan(tmp_path / "small"), lambda: fetch(ObjectStore(), landed), landed) is None
+    assert read_shared(plan(tmp_path / "small"), landed) is None
