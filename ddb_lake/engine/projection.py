@@ -1,8 +1,9 @@
 """`core.schema.project` for many items at once: DynamoDB JSON text to typed columns, in SQL.
 
-`json_transform` reads the known attributes in one pass; a row whose attributes it did not all account for (an
-unknown attribute, another type than the column's) is handed to `core.schema.project` itself, so that nothing is
-dropped. `TRY_CAST` rounds and is never trusted: a number is taken only if its text comes back.
+The known attributes are read in one pass: `json_extract_string` looks few of them up one by one, `json_transform` many by
+a hash. A row whose attributes they did not all account for (an unknown attribute, another type than the column's) is
+handed to `core.schema.project` itself, so that nothing is dropped. `TRY_CAST` rounds and is never trusted: a number is
+taken only if its text comes back.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def sql_type(column_type: str) -> str:
     return _SQL_TYPES.get(column_type) or column_type.upper()
 
 
+LOOKED_UP = 50
+"""Most attributes that are looked up one by one: then `json_transform`, which hashes names, becomes the faster."""
+
 _NUMBERS = itertools.count()
 """Each projection's fallback has a name of its own: DuckDB keeps a function until its connection closes."""
 
@@ -72,6 +76,9 @@ class Projection:
             if not any(self._holds_column(path[:length]) for length in range(1, len(path))):
                 self._node(path).nullable = True
         self._mark(self._root)
+        self._looked_up: list[str] | None = (
+            [] if 0 < len(schema.columns) + self._nullable(self._root) <= LOOKED_UP else None
+        )
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
         self._maps = [self._at or "$"]
@@ -100,8 +107,6 @@ class Projection:
         `passthrough`: columns of `source` to hand on, as SQL identifiers.
         """
         handed = ["item", *passthrough]
-        fields = self._shape(self._root)
-        shape = literal(json.dumps({self._member_name: fields} if self._member_name else fields, ensure_ascii=True))
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = _named(self._raw)
         quick = _named(self._quick)
@@ -116,8 +121,16 @@ class Projection:
             f"SELECT {', '.join(['*', *_named(self._counts)])} FROM ("
             f"SELECT {', '.join(['*', *quick, keys])} FROM ("
             f"SELECT {', '.join([*handed, *raws])} FROM ("
-            f"SELECT {', '.join(handed)}, json_transform(item, {shape}) AS s FROM {source}))))"
+            f"SELECT {', '.join(handed)}, {self._parsed()} AS s FROM {source}))))"
         )
+
+    def _parsed(self) -> str:
+        """The known attributes of a document: a list of their texts, or a struct."""
+        if self._looked_up is not None:
+            return f"json_extract_string(item, {literals(self._looked_up)})"
+        fields = self._shape(self._root)
+        shape = json.dumps({self._member_name: fields} if self._member_name else fields, ensure_ascii=True)
+        return f"json_transform(item, {literal(shape)})"
 
     # --- the tree of paths
 
@@ -135,6 +148,9 @@ class Projection:
                 return False
             node = found
         return node.column is not None
+
+    def _nullable(self, node: _Node) -> int:
+        return node.nullable + sum(self._nullable(member) for member in node.members.values())
 
     def _mark(self, node: _Node) -> None:
         """A struct ignores case: of members that differ by case only, the first is read through it."""
@@ -208,6 +224,8 @@ class Projection:
         return name
 
     def _add_raw(self, node: _Node, tag: str, struct: str, where: str) -> str:
+        if self._looked_up is not None:
+            return self._add_looked_up(self._looked_up, tag, f"{where}/{tag}")
         if node.in_struct:
             return self._add(f"{struct}.{identifier(tag)}")
         found = f"json_extract(item, {literal(where + '/' + tag)})"
@@ -216,6 +234,21 @@ class Projection:
         if tag in ("BOOL", "NULL"):
             return self._add(f"{found}::BOOLEAN")
         return self._add(f"{found}::VARCHAR[]" if tag in _SET_SHAPES else found)
+
+    def _add_looked_up(self, paths: list[str], tag: str, path: str) -> str:
+        """A list or a map comes as JSON, a string as it is: what does not begin like the one is the other."""
+        paths.append(path)
+        text = f"s[{len(paths)}]"
+        if tag in ("S", "N", "B"):
+            return self._add(text)
+        if tag in ("BOOL", "NULL"):
+            return self._add(f"CASE WHEN {text} = 'true' THEN true WHEN {text} = 'false' THEN false END")
+        begun = f"CASE WHEN starts_with({text}, '{'{' if tag == 'M' else '['}') THEN {text} END"
+        if tag in _SET_SHAPES:
+            return self._add(f"from_json({begun}, '[\"VARCHAR\"]')")
+        raw = self._add(begun)
+        self._dirty.append(f"NOT coalesce(json_valid({raw}), true)")
+        return raw
 
     def _add_length(self, node: _Node, tag: str, raw: str) -> None:
         """Add the bytes that a value takes at least, with its name, type and the comma after it.

@@ -27,9 +27,17 @@ _POS_BITS = 40
 ROWS_A_FILE = 1_000_000
 """What DuckDB is told to expect. Read by field id it expects next to none, and would hash a table to find a few keys."""
 
+ROW_GROUP_BYTES = 96 * 1024 * 1024
+"""Rows of more than 800 bytes are written in groups of fewer, which take this much memory."""
+
+_VECTOR_ROWS = 2048
 FOOTERS_AT_ONCE = 8
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 """Level 1 makes files no larger than level 3 of our data, and takes less time."""
+
+_DICTIONARIES = "DICTIONARY_SIZE_LIMIT 10000"
+"""A column of more values than this in a row group has no dictionary: one of a fifth of the rows takes longer, and as
+many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,12 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
     return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r._place = d._place)"
 
 
+def group_rows(row_bytes: int) -> int:
+    """How many rows of about this size make a row group: whole vectors of DuckDB's."""
+    fitting = ROW_GROUP_BYTES // max(1, row_bytes) // _VECTOR_ROWS * _VECTOR_ROWS
+    return max(_VECTOR_ROWS, min(ROW_GROUP_ROWS, fitting))
+
+
 class FileWriter:
     """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry."""
 
@@ -126,10 +140,17 @@ class FileWriter:
         metadata = metadata or table.metadata
         return cls(con, table.io, metadata.location, metadata.schema())
 
-    def write_paths(self, query: str, *, split: bool = False) -> list[str]:
-        """Write the rows of a query; gives the files' paths, none for no rows. `split`: several of the target size."""
+    def write_paths(self, query: str, *, split: bool = False, row_bytes: int = 0) -> list[str]:
+        """Write the rows of a query; gives the files' paths, none for no rows.
+
+        Args:
+            split: into several files of the target size.
+            row_bytes: about how many a row takes in memory. Each thread holds a row group until it is written.
+        """
         name = f"{self._folder}/{uuid.uuid4().hex}"
-        options = f"{PARQUET}, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {field_ids(self.schema)}"
+        options = (
+            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, FIELD_IDS {field_ids(self.schema)}"
+        )
         if split:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
         else:

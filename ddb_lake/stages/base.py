@@ -154,15 +154,21 @@ def write_run(writer: FileWriter, projection: Projection, files: Sequence[LocalF
     """
     schema = projection.schema
     key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-    keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({projection.select(lines_sql(files))})"
-    rows = (
-        f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, make_timestamp({as_of_us}) AS _changed_at,"
-        f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed})"
-    )
+    items = projection.select(lines_sql(files))
+    row_bytes = sum(file.content_bytes for file in files) // max(1, sum(file.items for file in files))
+
+    def write(ordered: str) -> list[str]:
+        keyed = f"SELECT *, {key_text_sql(schema)} AS _key FROM ({items}{ordered})"  # sorted without what is added here
+        rows = (
+            f"SELECT * EXCLUDE (_key), {key_hash_sql()} AS _key_hash, make_timestamp({as_of_us}) AS _changed_at,"
+            f" 'snapshot' AS _source, NULL::TIMESTAMP AS _expired_at FROM ({keyed})"
+        )
+        return writer.write_paths(rows, split=True, row_bytes=row_bytes)
+
     try:
-        return writer.write_paths(f"{rows} ORDER BY {key}", split=True)
+        return write(f" ORDER BY {key}")
     except OutOfMemoryException:
-        return writer.write_paths(rows, split=True)
+        return write("")
 
 
 @contextmanager

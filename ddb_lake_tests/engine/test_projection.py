@@ -20,7 +20,7 @@ from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Column, SchemaOptions, TableSchema, project, restore
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.fitting import extend, fit, guess
-from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.projection import LOOKED_UP, Projection
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.engine.sql import identifier
 from ddb_lake_tests.strategies import items
@@ -82,13 +82,21 @@ depths = st.integers(1, 4)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=many_items, known=many_items, depth=depths, spell=st.sampled_from([spell_compactly, json.dumps]))
+@given(
+    rows=many_items,
+    known=many_items,
+    depth=depths,
+    spell=st.sampled_from([spell_compactly, json.dumps]),
+    looked_up=st.sampled_from([0, LOOKED_UP]),
+)
 def test_project_in_sql_equals_project_in_python(
-    session: Session, rows: list[Item], known: list[Item], depth: int, spell: Callable[[Item], str]
+    session: Session, rows: list[Item], known: list[Item], depth: int, spell: Callable[[Item], str], looked_up: int
 ) -> None:
-    """`known` decides the schema, so that it fits `rows` only in part."""
+    """`known` decides the schema, so that it fits `rows` only in part; attributes are looked up, or hashed."""
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
-    projection = Projection(schema)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddb_lake.engine.projection.LOOKED_UP", looked_up)
+        projection = Projection(schema)
     projection.register(session.con)
     names = ", ".join(identifier(c.name) for c in schema.columns)
     query = projection.select(source(session, keyed(rows), spell), ["_source"])
