@@ -75,8 +75,8 @@ audit: setup  ## known vulnerabilities of what is locked; needs the registry's a
 	$(UV) export --locked --quiet --all-groups --all-extras --no-emit-project --output-file build/audit.txt > /dev/null
 	$(UV) tool run --quiet --from 'pip-audit==$(PIP_AUDIT_VERSION)' pip-audit --strict --disable-pip --require-hashes -r build/audit.txt
 
-bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass
-	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE))
+bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass, ARGS='--only apply' for a part
+	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE)) $(ARGS)
 
 clean:  ## remove what make made
 	rm -rf .venv .uv $(DEMO)

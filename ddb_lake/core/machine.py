@@ -36,6 +36,7 @@ def is_disk_full(error: BaseException) -> bool:
         current = current.__cause__ or current.__context__
     return False
 
+
 def cpu_count() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

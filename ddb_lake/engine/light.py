@@ -23,7 +23,9 @@ class _Refusal(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Raises ModuleNotFoundError for the refused module; leaves everything else to other finders."""
         if fullname == self.refused and (self._importer is None or _is_importing(self._importer)):
-            raise ModuleNotFoundError(f"{self.refused} is not imported for {self._importer or 'this process'}", name=fullname)
+            raise ModuleNotFoundError(
+                f"{self.refused} is not imported for {self._importer or 'this process'}", name=fullname
+            )
         return None
 
 

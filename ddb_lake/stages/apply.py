@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ddb_lake.aws.objects import ObjectRef
@@ -12,8 +12,9 @@ from ddb_lake.engine.connection import Session
 from ddb_lake.errors import CheckFailed
 from ddb_lake.stages.current import CurrentResult, update_current
 from ddb_lake.stages.ingest import IngestResult, ingest, unseen
+from ddb_lake.stages.intake import Intake
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.read import GroupReader, StagedGroup, StagedTable, fetch, groups
+from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable, fetch, groups
 from ddb_lake.stages.readers import ReadPlan, read_shared
 
 
@@ -57,18 +58,18 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
     current = _Current(lake)
     others: Counter[str] = Counter()
     done = fresh_objects = 0
-    for group in groups(refs):
+    for group in _groups(lake, table, refs):
         with lake.session() as session:
             fresh = unseen(lake, session, table, group)
             fresh_objects += len(fresh)
             if fresh:
-                staged, keys = _read(lake, session, table, fresh)
-                others += staged.other_tables
-                if table not in staged.tables:  # the ledger must name an object even if nothing of it was ours
-                    staged.tables[table] = StagedTable.empty(session.folder)
+                read = _read(lake, session, table, fresh)
+                others += read.other_tables
+                if table not in read.tables:  # the ledger must name an object even if nothing of it was ours
+                    read.tables[table] = StagedTable.empty(session.folder)
                 # `table` last: once its ledger names an object, every other table has its share of it, in `current` too
-                for name, rows in sorted(staged.tables.items(), key=lambda entry: entry[0] == table):
-                    found = ingest(lake, session, name, rows, staged.objects, keys.get(name, ()))
+                for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):
+                    found = ingest(lake, session, name, rows, read.objects, read.keys.get(name, ()))
                     results[name] = results[name] + found if name in results else found
                     if name != table:
                         current.update(name)
@@ -91,22 +92,48 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
     )
 
 
-def _read(
-    lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]
-) -> tuple[StagedGroup, dict[str, tuple[str, ...]]]:
-    """The rows of a group of objects, and the keys of the tables they are of."""
-    routes = {settings.source_name: settings.name for settings in lake.settings.tables}
-    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
-    if lake.table(table).engine == "spark":
-        from ddb_lake.stages.spark_read import read_on_spark
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A group of objects that was read, its rows by table, and the tables' keys."""
 
-        shared = read_on_spark(lake, session, plan, refs)
-    else:
-        shared = read_shared(plan, lambda: fetch(lake.objects, refs), refs)
+    objects: list[IngestedObject]
+    tables: dict[str, StagedTable | Intake]
+    other_tables: Counter[str]
+    keys: dict[str, tuple[str, ...]]
+
+
+def _groups(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
+    if lake.table(table).engine == "spark":
+        from ddb_lake.stages.spark_read import portions
+
+        return portions(lake, table, refs)
+    return groups(refs)
+
+
+def _read(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> _Read:
+    """The rows of a group of objects."""
+    routes = {settings.source_name: settings.name for settings in lake.settings.tables}
+    if lake.table(table).engine == "spark":
+        return _read_on_spark(lake, session, table, routes, refs)
+    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
+    shared = read_shared(plan, refs)
     if shared is not None:
-        return shared[0], {table: shared[1]}
-    reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)
-    return reader.read(fetch(lake.objects, refs)), reader.keys
+        staged, keys = shared[0], {table: shared[1]}
+    else:
+        reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)
+        staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
+    return _Read(staged.objects, {**staged.tables}, staged.other_tables, keys)
+
+
+def _read_on_spark(
+    lake: Lake, session: Session, table: str, routes: dict[str, str], refs: Sequence[ObjectRef]
+) -> _Read:
+    from ddb_lake.stages.spark_ingest import SparkIntake
+    from ddb_lake.stages.spark_read import read_on_spark
+
+    group = read_on_spark(lake, table, routes, refs)
+    tables: dict[str, StagedTable | Intake] = {name: SparkIntake(lake, session, name, group) for name in group.tables}
+    return _Read(group.objects, tables, group.other_tables, group.keys)
 
 
 class _Current:

@@ -1,4 +1,7 @@
-"""Staged rows into the changelog and the quarantine: each distinct record once, with the ledger in the same commit."""
+"""Staged rows into the changelog and the quarantine: each distinct record once, with the ledger in the same commit.
+
+Which rows are new, and their files, is an `Intake`'s; here is what is committed.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.core.windows import Window, remembered
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.sql import literal
 from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, column_bounds, live_files, scan_sql
 from ddb_lake.lake.schemas import (
     CHANGES_COLUMNS,
     QUARANTINE_COLUMNS,
@@ -29,6 +29,7 @@ from ddb_lake.lake.schemas import (
 )
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState
+from ddb_lake.stages.intake import Figures, Intake, LocalIntake, Numbered, extreme
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.read import IngestedObject, StagedTable
 
@@ -91,7 +92,7 @@ def ingest(
     lake: Lake,
     session: Session,
     table: str,
-    staged: StagedTable,
+    staged: StagedTable | Intake,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
     window: Window | None = None,
@@ -103,9 +104,13 @@ def ingest(
     Exactly-once effect: records that are there already are left out, and so is all of an object that the ledger
     names. A crash between the two commits leaves quarantined bytes that the next run finds there.
     """
-    quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, staged, objects))
-    result = until_committed(lambda: _commit_changes(lake, session, table, staged, objects, key, window))
-    return replace(result, quarantined=quarantined, records=sum(staged.records.values()))
+    intake = LocalIntake(session, staged) if isinstance(staged, StagedTable) else staged
+    try:
+        quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, intake, objects))
+        result = until_committed(lambda: _commit_changes(lake, session, table, intake, objects, key, window))
+    finally:
+        intake.close()
+    return replace(result, quarantined=quarantined, records=intake.records)
 
 
 def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
@@ -148,38 +153,20 @@ def _ledger(session: Session, changes: Table, wanted: Sequence[tuple[str, str]])
     return {(uri, version) for uri, version in rows}
 
 
-def _number_objects(session: Session, changes: Table | None, objects: Sequence[IngestedObject]) -> list[IngestedObject]:
-    """Make `staged_objects` (number, hour) of the objects that the ledger does not name; gives them."""
+def _unknown(session: Session, changes: Table | None, objects: Sequence[IngestedObject]) -> Numbered:
+    """The objects that the ledger does not name."""
     known = _ledger(session, changes, [(o.ref.uri, o.ref.version) for o in objects]) if changes is not None else set()
-    fresh = [(n, o) for n, o in enumerate(objects) if (o.ref.uri, o.ref.version) not in known]
-    session.con.execute("CREATE OR REPLACE TABLE staged_objects (number BIGINT, arrival_hour TIMESTAMP)")
-    if fresh:
-        numbers = pa.table(
-            {"n": [n for n, _ in fresh], "h": pa.array([o.hour_us for _, o in fresh], type=pa.timestamp("us"))}
-        )
-        session.con.register("fresh_objects", numbers)
-        session.con.execute("INSERT INTO staged_objects SELECT n, h FROM fresh_objects")
-        session.con.unregister("fresh_objects")
-    return [o for _, o in fresh]
+    return [(number, o) for number, o in enumerate(objects) if (o.ref.uri, o.ref.version) not in known]
 
 
 def _commit_quarantine(
-    lake: Lake, session: Session, name: str, staged: StagedTable, objects: Sequence[IngestedObject]
+    lake: Lake, session: Session, name: str, intake: Intake, objects: Sequence[IngestedObject]
 ) -> int:
-    if staged.quarantine.rows == 0:
+    if intake.rejected == 0:
         return 0
-    _number_objects(session, lake.changes(name), objects)
+    fresh = _unknown(session, lake.changes(name), objects)
     table = quarantine_table(lake, name)
-    live = live_files(table)
-    known = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
-    now = lake.now().replace(tzinfo=None).isoformat()
-    query = (
-        f"SELECT q.* EXCLUDE (_object), o.arrival_hour, TIMESTAMP '{now}' AS quarantined_at"
-        f" FROM read_parquet({literal(str(staged.quarantine.path))}) q JOIN staged_objects o ON o.number = q._object"
-        f" ANTI JOIN {known} k ON k.quarantine_id = q.quarantine_id"
-        ' QUALIFY row_number() OVER (PARTITION BY quarantine_id ORDER BY q._object, "offset") = 1'
-    )
-    files = FileWriter.for_table(session.con, table).write(query, table.metadata)
+    files = intake.write_rejected(table, fresh, lake.now().replace(tzinfo=None).isoformat())
     if files:
         _commit(table, files, {})
     return sum(f.record_count for f in files)
@@ -189,100 +176,39 @@ def _commit_changes(
     lake: Lake,
     session: Session,
     name: str,
-    staged: StagedTable,
+    intake: Intake,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
     window: Window | None,
 ) -> IngestResult:
     table = changes_table(lake, name, key)
     state = ChangesState.from_properties(table.properties)
-    fresh = _number_objects(session, table, objects)
+    fresh = _unknown(session, table, objects)
     if not fresh:
         return IngestResult(name)
-    staged_rows = _select_new(session, table, staged)
     batch = state.batch + 1
-    writer = FileWriter.for_table(session.con, table)
-    files: list[DataFile] = []
-    hours: dict[str, int] = {}
-    for (hour,) in session.rows("SELECT DISTINCT arrival_hour FROM fresh_changes ORDER BY 1"):
-        part = f"SELECT *, {batch} AS _batch FROM fresh_changes WHERE arrival_hour = TIMESTAMP '{hour.isoformat()}'"
-        written = writer.write(part, table.metadata)
-        files += written
-        hours[hour.isoformat()] = sum(f.record_count for f in written)
-    new = sum(hours.values())
-    grown = _grown(session, state, batch, new, key)
+    files, found = intake.write_changes(table, fresh, batch)
+    grown = _grown(state, batch, found, key)
     if window is not None:
         grown = replace(grown, windows=remembered((*grown.windows, window)))
-    ledger = state.ledger.append(session.con, table, _ledger_rows(session, fresh), LEDGER_COLUMNS)
-    by_event = dict(session.rows("SELECT event_name, count(*) FROM fresh_changes GROUP BY 1"))
+    ledger = state.ledger.append(session.con, table, _ledger_rows(session, [o for _, o in fresh]), LEDGER_COLUMNS)
     _commit(table, files, replace(grown, ledger=ledger).properties())
-    session.con.execute("DROP TABLE fresh_changes")
-    return IngestResult(name, 0, new, staged_rows - new, 0, by_event, hours)
-
-
-def _select_new(session: Session, table: Table, staged: StagedTable) -> int:
-    """Make `fresh_changes`: the staged rows that are not in the changelog, each once. Gives the number staged."""
-    source = f"read_parquet({literal(str(staged.changes.path))})"
-    session.con.execute(
-        "CREATE OR REPLACE TABLE fresh_changes AS SELECT c.* EXCLUDE (_object), o.arrival_hour"
-        f" FROM {source} c JOIN staged_objects o ON o.number = c._object"
-        ' QUALIFY row_number() OVER (PARTITION BY record_id ORDER BY _object, c."offset") = 1'
+    return IngestResult(
+        name, 0, found.new, found.staged - found.new, 0, dict(found.by_event), dict(sorted(found.hours.items()))
     )
-    staged_rows: int = session.value(f"SELECT count(*) FROM {source} c JOIN staged_objects o ON o.number = c._object")
-    near = _files_near(session, table)
-    if near:
-        known = f"(SELECT record_id, changed_at FROM {scan_sql(table.schema(), near)})"
-        session.con.execute(
-            f"DELETE FROM fresh_changes WHERE record_id IN (SELECT k.record_id FROM {known} k SEMI JOIN fresh_changes f"
-            " ON f.record_id = k.record_id AND f.changed_at = k.changed_at)"
-        )
-    return staged_rows
 
 
-def _files_near(session: Session, table: Table) -> list[str]:
-    """Files of the changelog that may hold one of the fresh records: a duplicate has the same time."""
-    live = live_files(table)
-    if not live.data:
-        return []
-    column = session.con.execute("SELECT DISTINCT epoch_us(changed_at) AS t FROM fresh_changes").fetchnumpy()["t"]
-    times = np.sort(np.asarray(column, dtype=np.int64))
-    near = []
-    for file in live.data:
-        bounds = column_bounds(file, table.schema(), "changed_at")
-        if bounds is None:
-            near.append(file.file_path)
-            continue
-        first = int(np.searchsorted(times, bounds[0]))
-        if first < len(times) and times[first] <= bounds[1]:
-            near.append(file.file_path)
-    return near
-
-
-def _grown(session: Session, state: ChangesState, batch: int, new: int, key: tuple[str, ...]) -> ChangesState:
-    """The changelog's state with `fresh_changes` added."""
-    low, high = session.rows(
-        "SELECT min(epoch_us(changed_at)), max(epoch_us(changed_at)) FROM fresh_changes WHERE asserted_at IS NULL"
-    )[0]
-    sources = session.rows(
-        "SELECT DISTINCT CASE WHEN asserted_at IS NOT NULL THEN 'assertion'"
-        " WHEN sequence_number IS NOT NULL THEN coalesce(stream, 'stream') ELSE 'time' END FROM fresh_changes"
-    )
+def _grown(state: ChangesState, batch: int, found: Figures, key: tuple[str, ...]) -> ChangesState:
+    """The changelog's state with new records."""
     return replace(
         state,
         key=state.key if state.records else key or state.key,
         batch=batch,
-        records=state.records + new,
-        first_change_us=_least(state.first_change_us, low),
-        last_change_us=high
-        if state.last_change_us is None
-        else max(state.last_change_us, high or state.last_change_us),
-        sources=tuple(sorted({*state.sources, *(source for (source,) in sources)})),
+        records=state.records + found.new,
+        first_change_us=extreme(min, state.first_change_us, found.first_us),
+        last_change_us=extreme(max, state.last_change_us, found.last_us),
+        sources=tuple(sorted({*state.sources, *found.sources})),
     )
-
-
-def _least(held: int | None, found: int | None) -> int | None:
-    known = [value for value in (held, found) if value is not None]
-    return min(known) if known else None
 
 
 def _ledger_rows(session: Session, objects: Sequence[IngestedObject]) -> str:

@@ -5,10 +5,8 @@ A bucket is `_key_hash` modulo the number of buckets: all there is of a key is i
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 
 import orjson
 import pyarrow as pa
@@ -27,7 +25,7 @@ from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.stages.current import GRAVES, RETIRED, ROW_COLUMNS, collect_outcome
 from ddb_lake.stages.relations import images_among
-from ddb_lake.stages.spark_tasks import Place, Written, look_at
+from ddb_lake.stages.spark_tasks import Place, Written, look_at, scratch_file
 
 CURRENT = {
     "file_path": "VARCHAR",
@@ -133,7 +131,7 @@ def write_hashes(task: Hashes) -> tuple[str | None, int]:
     with task.place.session() as session:
         session.con.execute(f"CREATE TABLE found AS SELECT _key_hash FROM {task.query}")
         rows: int = session.value("SELECT count(*) FROM found")
-        return _scratch_file(session, "SELECT DISTINCT _key_hash FROM found", task.scratch), rows
+        return scratch_file(session, "SELECT DISTINCT _key_hash FROM found", task.scratch), rows
 
 
 def scan_part(task: Part) -> Iterator[pa.RecordBatch]:
@@ -166,7 +164,7 @@ def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
             " SELECT f.* FROM part_fresh f ANTI JOIN part_changelog c ON c._key_hash = f._key_hash"
         )
         if not task.whole and find_undecided(session, task.given):
-            undecided = _scratch_file(session, "SELECT DISTINCT _key_hash FROM undecided", task.scratch)
+            undecided = scratch_file(session, "SELECT DISTINCT _key_hash FROM undecided", task.scratch)
             return Decided(bucket, undecided)
         counts = plan_merge(session, task.given, lambda keys: images_among(session, "part_base", keys))
         collect_outcome(session, task.given, task.settings)
@@ -175,8 +173,8 @@ def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
             None,
             counts,
             session.value("SELECT count(*) FROM outcome"),
-            _scratch_file(session, "SELECT * FROM outcome", task.scratch),
-            _scratch_file(session, GRAVES, task.scratch),
+            scratch_file(session, "SELECT * FROM outcome", task.scratch),
+            scratch_file(session, GRAVES, task.scratch),
             _retire(session, task.place),
             _sample(session, task.settings) if task.sample else None,
         )
@@ -192,17 +190,6 @@ def write_outcome(task: WriteOutcome) -> Written:
         writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
         paths = writer.write_paths("SELECT * FROM projected", split=True)
         return look_at(session, paths, task.schema, task.iceberg, task.settings.schema_options)
-
-
-def _scratch_file(session: Session, query: str, folder: str) -> str | None:
-    """The rows of a query in a file for other tasks to read; None for no rows."""
-    if session.value(f"SELECT count(*) FROM ({query})") == 0:
-        return None
-    if "://" not in folder:
-        FilePath(folder).mkdir(parents=True, exist_ok=True)
-    path = f"{folder}/{uuid.uuid4().hex}.parquet"
-    session.con.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
-    return path
 
 
 def _retire(session: Session, place: Place) -> Retired | None:

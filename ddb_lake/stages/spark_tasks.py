@@ -5,10 +5,12 @@ Tasks write files and say which; they open no catalog and commit nothing.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path as FilePath
 
 import pyarrow as pa
 from pyiceberg.io import FileIO
@@ -22,7 +24,7 @@ from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.fitting import held_values, rescued_values
 from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import literals
+from ddb_lake.engine.sql import literal
 from ddb_lake.lake.files import FileWriter, scan_sql
 from ddb_lake.stages.base import RUN_SHARE, damage_told, observed, runs_of, write_run, wrong_counts
 from ddb_lake.stages.exports import MEMBER, FoundExport, lines_sql, verified
@@ -152,9 +154,15 @@ def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
     yield from _batches(files.place, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")
 
 
-def parquet_batches(place: Place, paths: list[str]) -> Iterator[pa.RecordBatch]:
-    """All rows of some Parquet files."""
-    yield from _batches(place, f"SELECT * FROM read_parquet({literals(paths)})")
+def scratch_file(session: Session, query: str, folder: str) -> str | None:
+    """The rows of a query in a file for other tasks to read; None for no rows."""
+    if session.value(f"SELECT count(*) FROM ({query})") == 0:
+        return None
+    if "://" not in folder:
+        FilePath(folder).mkdir(parents=True, exist_ok=True)
+    path = f"{folder}/{uuid.uuid4().hex}.parquet"
+    session.con.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
+    return path
 
 
 def _batches(place: Place, query: str) -> Iterator[pa.RecordBatch]:

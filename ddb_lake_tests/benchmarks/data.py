@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -13,7 +16,13 @@ EXPORT_US = 1_700_000_000_000_000
 EXPORT_ID = "01700000000000-abcd1234"
 TABLE = "orders"
 KEY = ("customer", "order_id")
-FILES = 8
+LEAST_FILES = 8
+MOST_ITEMS = 1_250_000
+"""In a file: DynamoDB's exports have many files too."""
+
+OBJECTS = 10
+MOST_CHANGES = 10_000
+"""In an object, so that a million of them are a hundred objects."""
 
 _ITEM = """'{"customer":{"S":"cust-' || lpad((i % {customers})::VARCHAR, 8, '0') || '"},'
  || '"order_id":{"S":"ord-' || lpad(i::VARCHAR, 12, '0') || '"},'
@@ -54,30 +63,36 @@ def _item(customers: int, quantity: str, shape: str = "orders") -> str:
 
 
 def make_export(folder: Path, items: int, shape: str = "orders") -> Path:
-    """A full export of so many items of a shape in eight gz files; gives the folder to load. Made once."""
+    """A full export of so many items of a shape in eight gz files or more; gives the folder to load. Made once."""
     kind = "" if shape == "orders" else f"{shape}-"
     root = folder / f"export-{kind}{items}" / "AWSDynamoDB" / EXPORT_ID
     if not (root / "manifest-summary.json").exists():
         (root / "data").mkdir(parents=True, exist_ok=True)
-        share = items // FILES
+        files = max(LEAST_FILES, items // MOST_ITEMS)
+        share = items // files
         line = f"'{{\"Item\":' || {_item(items // 10, '(1 + h % 19)', shape)} || '}}'"
-        with duckdb.connect() as con:
-            for number in range(FILES):
-                rows = f"SELECT i, (hash(i) % 1000000)::BIGINT AS h FROM range({number * share}, {(number + 1) * share}) t(i)"
-                _write_lines(con, f"SELECT {line} FROM ({rows})", root / "data" / f"{number}.json.gz")
-        _write_manifests(root, share)
+        writes = []
+        for number in range(files):
+            rows = (
+                f"SELECT i, (hash(i) % 1000000)::BIGINT AS h FROM range({number * share}, {(number + 1) * share}) t(i)"
+            )
+            writes.append((f"SELECT {line} FROM ({rows})", root / "data" / f"{number:03d}.json.gz"))
+        _write_all(writes)
+        _write_manifests(root, share, files)
     return root.parent.parent
 
 
-def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: bool = False, objects: int = 10) -> Path:
+def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: bool = False, objects: int = 0) -> Path:
     """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder.
 
-    `local`: only of the last fiftieth of the orders.
+    `local`: only of the last fiftieth of the orders. `objects`: how many; ten by default, and more for many changes.
     """
-    kind = ("-local" if local else "") + (f"-{objects}" if objects != 10 else "")
+    kind = ("-local" if local else "") + (f"-{objects}" if objects else "")
+    objects = objects or max(OBJECTS, changes // MOST_CHANGES)
     target = folder / f"changes-{items}-{changes}-{batch}{kind}" / "2023/11/15/00"
     if not target.exists():
-        target.mkdir(parents=True)
+        made = target.with_name("making")
+        made.mkdir(parents=True, exist_ok=True)
         old, new = _item(items // 10, "(1 + h % 19)"), _item(items // 10, f"(100 + {batch})")
         keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),"status"\', 1)'
         record = (
@@ -86,17 +101,24 @@ def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: b
             f"({EXPORT_US + batch * 10**9} + n) || ',\"Keys\":{{' || {keys} || '}},\"NewImage\":' || w || ',\"OldImage\":' || o ||"
             '\',"SizeBytes":900,"ApproximateCreationDateTimePrecision":"MICROSECOND"},"eventSource":"aws:dynamodb"}\''
         )
-        with duckdb.connect() as con:
-            per_object = max(1, changes // objects)
-            spread = max(1, items // 50) if local else items
-            for first in range(0, changes, per_object):
-                order = f"({items - spread} + hash(n + {batch * 10**7}) % {spread})::BIGINT"
-                numbers = f"range({first}, {min(first + per_object, changes)}) t(n)"
-                rows = f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, {order} AS i FROM {numbers})"
-                images = f"SELECT n, {old} AS o, {new} AS w FROM ({rows})"
-                name = f"stream-1-2023-11-15-00-00-00-{first:08d}.gz"
-                _write_lines(con, f"SELECT {record} FROM ({images})", target / name)
+        per_object = max(1, changes // objects)
+        spread = max(1, items // 50) if local else items
+        writes = []
+        for first in range(0, changes, per_object):
+            order = f"({items - spread} + hash(n + {batch * 10**7}) % {spread})::BIGINT"
+            numbers = f"range({first}, {min(first + per_object, changes)}) t(n)"
+            rows = f"SELECT n, i, (hash(i) % 1000000)::BIGINT AS h FROM (SELECT n, {order} AS i FROM {numbers})"
+            images = f"SELECT n, {old} AS o, {new} AS w FROM ({rows})"
+            writes.append((f"SELECT {record} FROM ({images})", made / f"stream-1-2023-11-15-00-00-00-{first:08d}.gz"))
+        _write_all(writes)
+        made.rename(target)
     return target.parents[3]
+
+
+def _write_all(writes: Sequence[tuple[str, Path]]) -> None:
+    """Queries into gz files of lines, one a processor at a time: gzip takes most of the time, and one thread."""
+    with duckdb.connect(config={"threads": 1}) as con, ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda write: _write_lines(con.cursor(), *write), writes))
 
 
 def _write_lines(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
@@ -105,7 +127,7 @@ def _write_lines(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None
     )
 
 
-def _write_manifests(root: Path, share: int) -> None:
+def _write_manifests(root: Path, share: int, files: int) -> None:
     entries = []
     for path in sorted((root / "data").iterdir()):
         checksum = base64.b64encode(hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()).decode()
@@ -127,7 +149,7 @@ def _write_manifests(root: Path, share: int) -> None:
         "s3SseKmsKeyId": None,
         "manifestFilesS3Key": f"AWSDynamoDB/{EXPORT_ID}/manifest-files.json",
         "billedSizeBytes": 1,
-        "itemCount": share * FILES,
+        "itemCount": share * files,
         "outputFormat": "DYNAMODB_JSON",
     }
     (root / "manifest-summary.json").write_text(json.dumps(summary))

@@ -1,4 +1,4 @@
-"""The tables of a run, printed as they come and written as a page with plots."""
+"""The tables of a run, printed as they come, and kept in results.json with those of earlier runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ RESULTS = Path(__file__).parent / "results.json"
 """What was measured, for the documentation's page."""
 
 ORDER = ("load", "apply", "read", "small", "freshness", "day")
-_HEADER = f"  {'':28}{'median s':>10}{'range':>15}{'ratio':>8}{'MB':>9}{'peak MB':>9}{'CPU s':>8}"
 
 
 @dataclass(slots=True)
 class Line:
-    """One competitor's figures: medians of its runs, `ratio` to the one that all are compared with."""
+    """One competitor's figures: medians of its runs, `ratio` to the one that all are compared with.
+
+    `p99`: of the seconds, where there were many runs.
+    """
 
     name: str
     seconds: float
@@ -28,11 +30,27 @@ class Line:
     megabytes: float
     peak_mb: float
     cpu: float
+    p99: float | None = None
+
+    def cells(self) -> list[str]:
+        """As text: seconds, range, p99, ratio, MB, peak MB, CPU s; empty where nothing was measured."""
+        several = f"{self.low:.2f}–{self.high:.2f}" if self.high > self.low else ""
+        p99, ratio = (f"{value:.2f}" if value is not None else "" for value in (self.p99, self.ratio))
+        megabytes = f"{self.megabytes:.1f}" if self.megabytes else ""
+        peak, cpu = (f"{self.peak_mb:.0f}", f"{self.cpu:.1f}") if self.peak_mb else ("", "")
+        return [f"{self.seconds:.2f}", several, p99, ratio, megabytes, peak, cpu]
+
+
+HEADER = ("median s", "range", "p99", "ratio", "MB", "peak MB", "CPU s")
+_WIDTHS = (10, 15, 8, 8, 9, 9, 8)
 
 
 @dataclass(slots=True)
 class Table:
-    """Figures of one piece of work. `series` and `items` say where they belong in a plot."""
+    """Figures of one piece of work. `series` and `items` say where they belong in a plot.
+
+    `figure`: what the goal is about, where that is not a line's seconds. `notes`: what a reader must know of the lines.
+    """
 
     title: str
     series: str
@@ -40,35 +58,52 @@ class Table:
     goal: str
     run: str
     lines: list[Line] = field(default_factory=list)
+    figure: float | None = None
+    notes: list[str] = field(default_factory=list)
 
-    def fill(self, runs: dict[str, list[dict[str, Any]]], base: str | None = None) -> None:
+    def line(self, name: str) -> Line | None:
+        """One competitor's figures."""
+        return next((line for line in self.lines if line.name == name), None)
+
+    def fill(self, runs: dict[str, list[dict[str, Any]]], base: str | None = None, p99: bool = False) -> None:
         """Take the figures of all runs in, and print them."""
         against = median(runs[base], "seconds") if base else None
-        print(f"\n{self.title}" + (f" (goal: {self.goal})" if self.goal else ""), _HEADER, sep="\n", flush=True)
         for name, of_name in runs.items():
             times = [run["seconds"] for run in of_name]
-            line = Line(
-                name,
-                median(of_name, "seconds"),
-                min(times),
-                max(times),
-                median(of_name, "seconds") / against if against else None,
-                median(of_name, "bytes") / 1e6,
-                max(run["peak_mb"] for run in of_name),
-                median(of_name, "cpu"),
+            self.lines.append(
+                Line(
+                    name,
+                    median(of_name, "seconds"),
+                    min(times),
+                    max(times),
+                    median(of_name, "seconds") / against if against else None,
+                    median(of_name, "bytes") / 1e6,
+                    max(run.get("peak_mb", 0.0) for run in of_name),
+                    median(of_name, "cpu"),
+                    percentile(times, 99) if p99 else None,
+                )
             )
-            self.lines.append(line)
-            spread, ratio = f"{line.low:.2f}–{line.high:.2f}", f"{line.ratio:.2f}" if line.ratio else ""
-            print(
-                f"  {name:28}{line.seconds:10.2f}{spread:>15}{ratio:>8}{line.megabytes:9.1f}{line.peak_mb:9.0f}"
-                f"{line.cpu:8.1f}",
-                flush=True,
-            )
+        self._print()
+
+    def _print(self) -> None:
+        print(f"\n{self.title}" + (f" (goal: {self.goal})" if self.goal else ""))
+        for name, cells in [("", list(HEADER)), *((line.name, line.cells()) for line in self.lines)]:
+            print(f"  {name:46}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        for note in self.notes:
+            print(f"  {note}")
+        print(end="", flush=True)
 
 
-def median(runs: list[dict[str, Any]], figure: str) -> float:
-    """The median of one figure over some runs."""
-    return float(statistics.median(run[figure] for run in runs))
+def median(runs: Sequence[dict[str, Any]], figure: str) -> float:
+    """The median of one figure over some runs; 0 if it was not measured."""
+    return float(statistics.median(run.get(figure, 0.0) for run in runs))
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """A percentile, between the two values beside it."""
+    if len(values) < 2:
+        return values[0]
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 class Report:
@@ -78,76 +113,27 @@ class Report:
         self.command, self.machine = command, machine
         self.tables: list[Table] = []
 
-    def table(self, title: str, series: str, items: int, goal: str) -> Table:
+    def table(self, title: str, series: str, items: int, goal: str, figure: float | None = None) -> Table:
         """A new, empty table."""
-        self.tables.append(Table(title, series, items, goal, f"{self.command}; {self.machine}"))
-        return self.tables[-1]
+        table = Table(title, series, items, goal, f"{self.command}; {self.machine}", figure=figure)
+        self.tables.append(table)
+        return table
 
-    def write(self, docs: Path) -> None:
-        """`explanation/benchmarks.md` and the plots it shows, into the documentation's folder."""
-        tables = self._with_earlier()
-        plots = self._plot(tables, docs / "images")
-        page = [
-            "# Benchmarks\n",
-            "Written by `make bench`, whose programs run us and the peers in turn and check that both end with the same rows.",
-            "Ratios carry over to other machines, seconds do not. `MB` is what was written, `peak MB` the process's",
-            "greatest resident memory, `CPU s` its processor time with imports. What misses its goal, and why, is in",
-            "[decision 39](../decisions/0039-speed-of-load-and-apply.md) and",
-            "[decision 40](../decisions/0040-reading-on-trust.md).\n",
-        ]
-        page += [f"![{name}](../images/{name}.png)\n" for name in plots]
-        for table in tables:
-            page.append(f"## {table.title}\n")
-            page.append(
-                f"{f'Goal: {table.goal}. ' if table.goal else ''}By `{table.run.partition('; ')[0]}`; {table.run.partition('; ')[2]}.\n"
-            )
-            page.append(
-                "| | seconds | range | ratio | MB | peak MB | CPU s |\n| --- | --- | --- | --- | --- | --- | --- |"
-            )
-            for line in table.lines:
-                ratio = f"{line.ratio:.2f}" if line.ratio else ""
-                page.append(
-                    f"| {line.name} | {line.seconds:.2f} | {line.low:.2f}–{line.high:.2f} | {ratio} |"
-                    f" {line.megabytes:.1f} | {line.peak_mb:.0f} | {line.cpu:.1f} |"
-                )
-            page.append("")
-        target = docs / "explanation" / "benchmarks.md"
-        target.write_text("\n".join(page), encoding="utf-8")
-
-    def _with_earlier(self) -> list[Table]:
-        """The tables of this run, and those of earlier runs that this one has not measured again."""
+    def keep(self) -> list[Table]:
+        """Write results.json anew: the tables of this run, and the earlier ones that it has not measured again."""
         known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
         earlier = [Table(**{**table, "lines": [Line(**line) for line in table["lines"]]}) for table in known]
         measured = {(table.series, table.items) for table in self.tables}
         tables = [*self.tables, *(table for table in earlier if (table.series, table.items) not in measured)]
-        tables.sort(key=lambda table: (ORDER.index(table.series.partition("-")[0]), table.series, table.items))
-        RESULTS.write_text(json.dumps([asdict(table) for table in tables], indent=1) + "\n", encoding="utf-8")
+        tables.sort(key=_place)
+        RESULTS.write_text(
+            json.dumps([asdict(table) for table in tables], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         return tables
 
-    @staticmethod
-    def _plot(tables: Sequence[Table], images: Path) -> list[str]:
-        """Log-log growth curves of the series that have figures for several sizes."""
-        import matplotlib as mpl
 
-        mpl.use("Agg")
-        from matplotlib import pyplot
-
-        series: dict[str, dict[str, list[tuple[int, float]]]] = {}
-        for table in tables:
-            for line in table.lines:
-                series.setdefault(table.series, {}).setdefault(line.name, []).append((table.items, line.seconds))
-        written = []
-        for name, curves in series.items():
-            if max(len(points) for points in curves.values()) < 2:
-                continue
-            figure, axes = pyplot.subplots(figsize=(6, 4))
-            for curve, points in sorted(curves.items()):
-                axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=curve)
-            axes.set(xlabel="rows", ylabel="seconds", title=name)
-            axes.grid(True, which="both", alpha=0.3)
-            axes.legend(fontsize=8)
-            figure.tight_layout()
-            figure.savefig(images / f"bench-{name}.png", dpi=110)
-            pyplot.close(figure)
-            written.append(f"bench-{name}")
-        return written
+def _place(table: Table) -> tuple[int, int, list[str], int]:
+    """Where a table stands: by kind, size, and what was done (fewer changes first)."""
+    kind, *rest = table.series.split("-")
+    changes = int(rest.pop()) if rest and rest[-1].isdigit() else 0
+    return ORDER.index(kind), changes, rest, table.items

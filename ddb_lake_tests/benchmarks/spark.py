@@ -2,6 +2,8 @@
 
     python -m ddb_lake_tests.benchmarks.spark                 20,000 items, to keep the program working
     python -m ddb_lake_tests.benchmarks.spark 1000000         the figures of the guide
+    python -m ddb_lake_tests.benchmarks.spark 10000000 --changes 100000 --cluster
+                                                              ours alone, on a standalone cluster, row by row
 
 Seconds are of the work, without imports and the start of Spark's JVM, which is printed apart. All end with the same rows.
 """
@@ -9,8 +11,10 @@ Seconds are of the work, without imports and the start of Spark's JVM, which is 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from pyiceberg.table import Table
 
 from ddb_lake.config import parse_settings
 from ddb_lake.engine.spark.session import open_spark
+from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import open_lake
+from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 from ddb_lake_tests.benchmarks.worker import _contents
+from ddb_lake_tests.integration.spark_cluster import cluster
+from ddb_lake_tests.peaks import peak_mb
 
 SETTINGS = {
     "spark.driver.memory": "1g",
@@ -37,6 +45,14 @@ SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
+CLUSTER = {
+    "spark.executor.memory": "1g",
+    "spark.executor.cores": "1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+TASK_MEMORY = "1GB"
+WORKER_MEMORY = "2g"
 _SHAPE = (
     "Item STRUCT<customer STRUCT<S STRING>, order_id STRUCT<S STRING>, status STRUCT<S STRING>, total STRUCT<N STRING>,"
     " quantity STRUCT<N STRING>, created_at STRUCT<S STRING>, address STRUCT<M STRUCT<street STRUCT<S STRING>,"
@@ -85,9 +101,52 @@ def ours(engine: str, master: str, export: str, target: str, changes: str) -> di
         return {**figures, "rows after": _contents(lake)["rows"]}
 
 
-def _started(master: str) -> tuple[Any, float]:
+def on_cluster(engine: str, master: str, export: str, target: str, changes: str) -> dict[str, Any]:
+    """As `ours`, with the peaks of memory of this process and of its JVM, and all rows for comparison."""
+    settings = {**CLUSTER, **SETTINGS}
+    session, start_s = _started(master, settings) if engine == "spark" else (None, 0.0)
+    tables = [{"name": TABLE, "key": list(KEY), "engine": engine}]
+    spark = {"master": master, "settings": settings, "memory": TASK_MEMORY}
+    figures: dict[str, Any] = {"start": start_s}
+    with open_lake(parse_settings({"warehouse": target, "spark": spark, "tables": tables}, "benchmark")) as lake:
+        started = time.monotonic()
+        load_export(lake, TABLE, export)
+        figures |= {"load": time.monotonic() - started, "load MB": peak_mb()}
+        started = time.monotonic()
+        applied = apply_objects(lake, TABLE, [changes])
+        took_s = time.monotonic() - started
+        current_s = applied.current[TABLE].seconds
+        figures |= {"apply": took_s, "of it current": current_s, "apply MB": peak_mb()}
+        figures |= {"JVM MB": _jvm_peak_mb(session)}
+        figures |= {
+            "rows": _hashed(lake.current(TABLE), lake),
+            "records": _hashed(lake.changes(TABLE), lake, "EXCLUDE (_batch)"),
+        }
+    return figures
+
+
+def _jvm_peak_mb(session: Any) -> float:
+    """Greatest resident memory of the driver's JVM; 0 without one, or where /proc does not tell."""
+    status = Path(f"/proc/{session.sparkContext._gateway.proc.pid}/status") if session is not None else Path()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii")) if status.is_file() else None
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _hashed(table: Table | None, lake: Lake, but: str = "") -> list[str]:
+    """All living rows of a table as counts and a sum of hashes, whatever files they are in."""
+    assert table is not None
+    live = live_files(table)
+    rows = scan_sql(table.schema(), live.paths, [file.file_path for file in live.deletes])
+    with lake.session() as session:
+        found = session.rows(
+            f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM (SELECT * {but} FROM {rows}) r"
+        )[0]
+        return [str(value) for value in found]
+
+
+def _started(master: str, settings: dict[str, str] | None = None) -> tuple[Any, float]:
     started = time.monotonic()
-    spark = open_spark(master, SETTINGS)
+    spark = open_spark(master, settings or SETTINGS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         spark.range(2).mapInArrow(lambda batches: batches, "id long").count()  # the Python workers too
@@ -99,6 +158,10 @@ WORK: dict[str, Callable[..., dict[str, Any]]] = {
     "ddb-lake on Spark": lambda *a: ours("spark", *a),
     "ddb-lake on DuckDB": lambda *a: ours("duckdb", *a),
 }
+CLUSTERED: dict[str, Callable[..., dict[str, Any]]] = {
+    "on the cluster": lambda *a: on_cluster("spark", *a),
+    "DuckDB": lambda *a: on_cluster("duckdb", *a),
+}
 
 
 def main() -> None:
@@ -108,21 +171,38 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=0, help="change records; default: a tenth of the items")
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("--folder", type=Path, help="keep the inputs here")
+    parser.add_argument("--cluster", action="store_true", help="ours alone, on a master and two workers of one core")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        work = chosen.folder or Path(scratch)
+    with contextlib.ExitStack() as stack:
+        work = chosen.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
         export = make_export(work, chosen.items)
         changes = make_changes(work, chosen.items, chosen.changes or chosen.items // 10, 1)
+        master = stack.enter_context(cluster(work, memory=WORKER_MEMORY)) if chosen.cluster else chosen.master
         found: dict[str, dict[str, Any]] = {}
-        for name in WORK:
+        for name in CLUSTERED if chosen.cluster else WORK:
             target = work / "out"
             shutil.rmtree(target, ignore_errors=True)
-            command = [sys.executable, "-m", __spec__.name, "--run", name, chosen.master]
+            command = [sys.executable, "-m", __spec__.name, "--run", name, master]
             command += [str(export), str(target), str(changes)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             found[name] = json.loads(done.stdout.splitlines()[-1])
-    _print(chosen.items, found)
+    if chosen.cluster:
+        _print_clustered(chosen.items, found)
+    else:
+        _print(chosen.items, found)
+
+
+def _print_clustered(items: int, found: dict[str, dict[str, Any]]) -> None:
+    print(f"{items:,} items; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    columns = ("start", "load", "apply", "of it current", "load MB", "apply MB", "JVM MB")
+    print(f"  {'':16}" + "".join(f"{name:>15}" for name in columns))
+    for name, run in found.items():
+        print(f"  {name:16}" + "".join(f"{run[column]:15.1f}" for column in columns))
+    first, second = found.values()
+    assert first["rows"] == second["rows"], (first["rows"], second["rows"])
+    assert first["records"] == second["records"], (first["records"], second["records"])
+    print(f"  equal: {first['rows'][0]} rows of current, {first['records'][0]} records of the changelog")
 
 
 def _print(items: int, found: dict[str, dict[str, Any]]) -> None:
@@ -138,7 +218,7 @@ def _print(items: int, found: dict[str, dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
-        figures = WORK[sys.argv[2]](*sys.argv[3:])
+        figures = {**WORK, **CLUSTERED}[sys.argv[2]](*sys.argv[3:])
         print(json.dumps(figures), flush=True)
         os._exit(0)
     main()

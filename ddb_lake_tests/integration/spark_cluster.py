@@ -36,7 +36,7 @@ _WORKER = "org.apache.spark.deploy.worker.Worker"
 
 
 @contextmanager
-def cluster(folder: Path, workers: int = 2) -> Iterator[str]:
+def cluster(folder: Path, workers: int = 2, memory: str = WORKER_MEMORY) -> Iterator[str]:
     """A running cluster's master URL; its logs are in `folder`. Whatever it started is ended with it."""
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -45,7 +45,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[str]:
         url = _said(log, r"Starting Spark master at (spark://\S+)", started[0])
         for number in range(workers):
             own = folder / f"worker-{number}"
-            arguments = ["--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", WORKER_MEMORY]
+            arguments = ["--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", memory]
             started.append(_start([_WORKER, *arguments, "--work-dir", str(own), url], own.with_suffix(".log")))
         for number in range(workers):
             _said(folder / f"worker-{number}.log", r"(Successfully registered) with master", started[1 + number])

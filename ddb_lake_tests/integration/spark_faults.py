@@ -1,15 +1,20 @@
-"""A task on Spark that takes its worker with it: run by the cluster's executors, so this module must import little."""
+"""Tasks on Spark that take their executor with them: run by the cluster's executors, so this module must import little."""
 
 from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+
+from ddb_lake.stages.intake import Figures
+from ddb_lake.stages.spark_records import Repeats, WriteNew, find_repeated, write_new
 from ddb_lake.stages.spark_tasks import WriteShare, Written, write_share
 
-MARKER = "DDB_LAKE_TEST_MARKER"
-"""Environment variable of the executors: the file that says that a worker has died."""
+MARKERS = "DDB_LAKE_TEST_MARKERS"
+"""Environment variable of the executors: the folder of files that say who has died, and what was written before."""
 
 _WORKER = b"org.apache.spark.deploy.worker.Worker"
 
@@ -17,13 +22,31 @@ _WORKER = b"org.apache.spark.deploy.worker.Worker"
 def write_then_die(task: WriteShare) -> Written:
     """Write as ever; whoever is first to have written kills its executor and worker before it can say so."""
     written = write_share(task)
-    marker = Path(os.environ[MARKER])
+    _die("load", written.paths, _executor_and_worker)
+    return written
+
+
+def write_new_then_die(task: WriteNew) -> tuple[list[str], Figures]:
+    """As `write_then_die`, of changes; the worker lives, and starts another executor."""
+    written = write_new(task)
+    _die("apply", written[0], lambda: _executor_and_worker()[1:])
+    return written
+
+
+def find_then_die(task: Repeats, bucket: int, rows: pa.Table) -> str | None:
+    """The executor dies in the middle of a shuffle, with what it held of the rows."""
+    _die("shuffle", [], lambda: _executor_and_worker()[1:])
+    return find_repeated(task, bucket, rows)
+
+
+def _die(what: str, paths: list[str], processes: Any) -> None:
+    marker = Path(os.environ[MARKERS]) / what
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
-        return written
-    marker.write_text("\n".join(written.paths))
-    for process in _executor_and_worker():
+        return
+    marker.write_text("\n".join(paths))
+    for process in processes():
         os.kill(process, signal.SIGKILL)
     os._exit(1)  # nobody is left to end this process
 

@@ -1,6 +1,6 @@
 """`engine: spark` on a real standalone cluster: the same lakes as by DuckDB here, and a killed worker changes nothing.
 
-One test, so that one process of a parallel run has the cluster. More histories: DDB_LAKE_SPARK_HISTORIES=20.
+One test, so that one process of a parallel run has the cluster. More histories: DDB_LAKE_SPARK_HISTORIES=200.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake_tests.integration.spark_cluster import cluster
+from ddb_lake_tests.simulator import CORNERS
 
-HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", "1")
+HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", "4")
 ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", "8000")
 
 
@@ -31,7 +32,7 @@ def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> No
         work.mkdir()
         launched = said_by("spark_launch", master, str(work / "launched"))
         found = said_by("spark_driver", master, str(work), HISTORIES, ITEMS)
-    assert {"circuit_above_a_snapshot", "repeated keys", "killed worker"} <= set(found)
+    assert {*CORNERS, "history 0", "spread 0", "several tables", "killed executors", "killed worker"} <= set(found)
     assert [problem for problems in found.values() for problem in problems] == []
     assert launched["success"], launched["logs"]
     assert (launched["items"], launched["rows"]) == (3, 3)

@@ -1,0 +1,46 @@
+"""The summary judges what the tables hold, and says what is not measured."""
+
+from __future__ import annotations
+
+from ddb_lake_tests.benchmarks.goals import OURS, goals, short
+from ddb_lake_tests.benchmarks.peers import BARE, BOTO3
+from ddb_lake_tests.benchmarks.report import Line, Table, percentile
+
+
+def table(series: str, items: int, seconds: dict[str, float], figure: float | None = None) -> Table:
+    lines = [Line(name, value, value, value, None, 0.0, 0.0, 0.0) for name, value in seconds.items()]
+    return Table("", series, items, "", "", lines, figure)
+
+
+def verdicts(*tables: Table) -> dict[str, list[str]]:
+    return {goal.what: goal.cells()[2:] for goal in goals(tables)}
+
+
+def test_goals_of_loads_are_judged_by_each_size() -> None:
+    found = verdicts(
+        table("load", 1_000_000, {BARE: 2.0, OURS: 2.5, BOTO3: 30.0}),
+        table("load", 10_000_000, {BARE: 20.0, OURS: 30.0}),
+    )
+    assert found["Full load, by DuckDB's bare parse"] == ["1.25 (1 M orders), 1.50 (10 M orders)", "in part"]
+    assert found["Full load: faster than boto3 and pandas"] == ["12.00 (1 M orders)", "yes"]
+    assert found["Full load: faster than Spark"] == ["not measured", "–"]
+
+
+def test_growth_compares_the_same_changes() -> None:
+    tables = [
+        table(f"apply-random-{n}", items, {OURS: items / 10**7}) for n in (1000, 100_000) for items in (10**6, 10**8)
+    ]
+    found = verdicts(*tables)["100 k changes into 100 M rows, by the same into 1 M"]
+    assert found == ["100.00 (random)", "no"]
+
+
+def test_figures_stand_for_what_is_no_time() -> None:
+    assert verdicts(table("small", 1_000_000, {OURS: 4.0}, 35_000.0))["Small objects: records a second"] == [
+        "35,000 (1 M rows)",
+        "yes",
+    ]
+
+
+def test_sizes_and_percentiles() -> None:
+    assert [short(size) for size in (500, 20_000, 1_250_000)] == ["500", "20 k", "1.25 M"]
+    assert (percentile([3.0], 99), percentile([0.0, 1.0], 50)) == (3.0, 0.5)
