@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,16 +93,23 @@ class LocalIntake:
         """Write the records that the changelog does not have, an arrival hour a file."""
         session = self._session
         number_objects(session, [(number, o.hour_us) for number, o in objects])
-        source = f"read_parquet({literal(str(self._staged.changes.path))})"
-        count: int = session.value(f"SELECT count(*) FROM {source} c JOIN staged_objects o ON o.number = c._object")
-        choose_first(session, CHANGES, with_hours(source))
+        rows = with_hours(placed(self._staged.changes.path))
+        count: int = session.value(f"SELECT count(*) FROM {rows}")
+        choose_first(session, CHANGES, f"(SELECT {_NARROW} FROM {rows})")  # images are read where they are written
         near = files_near(table, _times(session))
         if near:
             leave_out(session, CHANGES, scan_sql(table.schema(), near))
+        if session.value("SELECT count(*) FROM chosen") < count:
+            rows = f"(SELECT c.* FROM {rows} c SEMI JOIN chosen k ON k.place = c.place)"
         writer = FileWriter.for_table(session.con, table)
-        paths, figures = write_chosen(session, writer, batch)
+        paths, figures = write_chosen(session, writer, batch, rows, self._row_bytes())
         forget_chosen(session)
         return writer.entries(paths, table.metadata), replace(figures, staged=count)
+
+    def _row_bytes(self) -> int:
+        """About how much a staged record takes in memory."""
+        sizes = f"SELECT sum(total_uncompressed_size) FROM parquet_metadata({literal(str(self._staged.changes.path))})"
+        return int(self._session.value(sizes) or 0) // max(1, self._staged.changes.rows)
 
     def write_rejected(self, table: Table, objects: Numbered, at: str) -> list[DataFile]:
         """Write what the quarantine does not have."""
@@ -125,6 +133,11 @@ CHANGES = ("record_id", "changed_at")
 QUARANTINE = ("quarantine_id",)
 """Of rows that are one and the same, the columns that agree; the first of them is the id, and suffices."""
 
+_NARROW = (
+    'record_id, changed_at, _object, "offset", place, arrival_hour, event_name, asserted_at, sequence_number, stream'
+)
+"""What choosing records, and saying what was chosen, asks of them."""
+
 
 def number_objects(session: Session, hours: Sequence[tuple[int, int]]) -> None:
     """Make `staged_objects`: number and arrival hour (microseconds) of the objects that count."""
@@ -140,6 +153,12 @@ def number_objects(session: Session, hours: Sequence[tuple[int, int]]) -> None:
 def with_hours(rows: str) -> str:
     """The staged rows of the objects that count, with the objects' hours."""
     return f"(SELECT c.*, o.arrival_hour FROM {rows} c JOIN staged_objects o ON o.number = c._object)"
+
+
+def placed(path: Path) -> str:
+    """Staged rows, each with a number of its own in `place`."""
+    place = "(file_index::BIGINT << 40) + file_row_number"
+    return f"(SELECT *, {place} AS place FROM read_parquet({literal(str(path))}, file_row_number = true))"
 
 
 def choose_first(session: Session, same: tuple[str, ...], rows: str) -> None:
@@ -159,13 +178,18 @@ def leave_out(session: Session, same: tuple[str, ...], known: str) -> None:
     )
 
 
-def write_chosen(session: Session, writer: FileWriter, batch: int) -> tuple[list[str], Figures]:
-    """Write the records of `chosen` as files of the changelog, an arrival hour a file, and say what they are."""
+def write_chosen(
+    session: Session, writer: FileWriter, batch: int, rows: str = "chosen", row_bytes: int = 0
+) -> tuple[list[str], Figures]:
+    """Write the records of `chosen` as files of the changelog, an arrival hour a file, and say what they are.
+
+    `rows`: the same records, whole, where `chosen` has not all of their columns. `row_bytes`: about what one takes.
+    """
     paths: list[str] = []
-    hours = session.rows("SELECT arrival_hour, count(*) FROM chosen GROUP BY 1 ORDER BY 1")
-    for hour, _ in hours:
-        part = f"SELECT *, {batch} AS _batch FROM chosen WHERE arrival_hour = TIMESTAMP '{hour.isoformat()}'"
-        paths += writer.write_paths(part)
+    hours = session.rows("SELECT arrival_hour, count(*), min(_object), max(_object) FROM chosen GROUP BY 1 ORDER BY 1")
+    for hour, _, first, last in hours:
+        theirs = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
+        paths += writer.write_paths(f"SELECT *, {batch} AS _batch FROM {rows} WHERE {theirs}", row_bytes=row_bytes)
     low, high = session.rows(
         "SELECT min(epoch_us(changed_at)), max(epoch_us(changed_at)) FROM chosen WHERE asserted_at IS NULL"
     )[0]
@@ -174,7 +198,7 @@ def write_chosen(session: Session, writer: FileWriter, batch: int) -> tuple[list
         " WHEN sequence_number IS NOT NULL THEN coalesce(stream, 'stream') ELSE 'time' END FROM chosen"
     )
     by_event = Counter(dict(session.rows("SELECT event_name, count(*) FROM chosen GROUP BY 1")))
-    by_hour = Counter({hour.isoformat(): rows for hour, rows in hours})
+    by_hour = Counter({hour.isoformat(): count for hour, count, _, _ in hours})
     return paths, Figures(0, by_hour, by_event, low, high, frozenset(source for (source,) in sources))
 
 

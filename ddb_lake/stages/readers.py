@@ -32,6 +32,9 @@ SHARED_BYTES = 3 * 1024 * 1024
 MAX_READERS = 4
 """Each takes about 150 MB."""
 
+_SWITCH_S = 0.0002
+"""How long a thread that fetches waits for the one that parses: it needs the interpreter several times an object."""
+
 _TASK = "task.pickle"
 _ANSWER = "answer.pickle"
 
@@ -165,6 +168,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked is told of it too, and ends us
     Thread(target=lambda: (os.read(sys.stdin.fileno(), 1), os._exit(1)), daemon=True).start()
     spare_pandas(None)
+    sys.setswitchinterval(_SWITCH_S)
     folder = Path(sys.argv[1])
     try:
         answer: Any = _read(*pickle.loads((folder / _TASK).read_bytes()))
