@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import yaml
 
 from ddb_lake.cli.demo import run_demo
 from ddb_lake.core.gaps import Gap
@@ -14,11 +15,8 @@ from ddb_lake.orchestration.ticking import run_job
 from ddb_lake.stages.gaps import record_gap
 from ddb_lake.stages.lake import open_lake
 
-WITHOUT_A_QUEUE = """
-run_coordinator:          # the webserver starts runs itself: there is no daemon to take them from a queue
-  module: dagster.core.run_coordinator
-  class: DefaultRunCoordinator
-"""
+WITHOUT_A_QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}}
+"""The webserver starts runs itself: there is no daemon to take them from a queue."""
 
 
 def prepare(home: DemoHome) -> None:
@@ -27,8 +25,8 @@ def prepare(home: DemoHome) -> None:
     told: list[str] = []
     assert run_demo(home.folder, keep=True, emit=told.append, seed=1) == 0, "\n".join(told)
     break_stream(home)
-    with (home.dagster / "dagster.yaml").open("a") as settings:
-        settings.write(WITHOUT_A_QUEUE)
+    settings = home.dagster / "dagster.yaml"
+    settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | WITHOUT_A_QUEUE))
 
 
 def break_stream(home: DemoHome) -> None:
