@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.failing import asked, is_gone, whole
+from ddb_lake.aws.fetching import Fetcher
 from ddb_lake.aws.session import client
 from ddb_lake.errors import UnreachableError, UsageError
 
@@ -39,13 +41,16 @@ class ObjectStore:
 
     def __init__(self) -> None:
         self._s3: Any = None
+        self._making = Lock()
+        self._fetcher = Fetcher()
 
     @property
     def s3(self) -> Any:
-        """The S3 client, made on first use."""
-        if self._s3 is None:
-            self._s3 = client("s3")
-        return self._s3
+        """The S3 client, made on first use, which several threads may come to at once."""
+        with self._making:
+            if self._s3 is None:
+                self._s3 = client("s3")
+            return self._s3
 
     def list(self, uri: str) -> Iterator[ObjectRef]:
         """The objects at or below `uri`, in key order. Files and folders whose name begins with '.' are left out.
@@ -104,7 +109,8 @@ class ObjectStore:
 
     def _fetched(self, ref: ObjectRef) -> bytes:
         if ref.uri.startswith("s3://"):
-            return whole(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"'))
+            data = self._fetcher.get(*split_s3(ref.uri), ref.version)
+            return whole(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"')) if data is None else data
         path = local_path(ref.uri)
         data = path.read_bytes()
         if _file_ref(path).version != ref.version:

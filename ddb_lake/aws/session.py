@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
     from ddb_lake.engine.connection import S3Access
+
+_MAKING = Lock()
+"""Held while a client is made: a session makes one at a time, and threads share it."""
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +62,8 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
 
 def client(service: str, region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> Any:
     """A client of an AWS service."""
-    return session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
+    with _MAKING:
+        return session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
 
 
 def s3_access() -> S3Access | None:
