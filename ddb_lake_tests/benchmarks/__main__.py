@@ -22,7 +22,7 @@ SIZES = {
     "small": Size((20_000,), 2_000, 500, 20_000, (20_000,), (2_000,), 1, 50, 3, 1, 6),
     "medium": Size((MILLION,), 250_000, 25_000, MILLION, (MILLION,), (10_000, 100_000), 3, 2_000, 40, 3, 80),
     "full": Size(
-        (MILLION, 10 * MILLION), 500_000, 50_000, MILLION, (MILLION, 10 * MILLION), CHANGES, 3, 10_000, 200, 30, 160
+        (MILLION, 10 * MILLION), 500_000, 50_000, MILLION, (MILLION, 10 * MILLION), CHANGES, 3, 10_000, 200, 20, 160
     ),
     "huge": Size((50 * MILLION,), 0, 0, 0, (100 * MILLION,), CHANGES, 1, 10_000, 40, 10, 160),
 }
