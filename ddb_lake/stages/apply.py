@@ -118,7 +118,7 @@ def _read(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -
     plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
     shared = read_shared(plan, refs)
     if shared is not None:
-        staged, keys = shared[0], {table: shared[1]}
+        staged, keys = shared, {table: plan.key}
     else:
         reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)
         staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys

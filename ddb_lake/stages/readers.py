@@ -44,7 +44,7 @@ Numbered = tuple[int, ObjectRef]
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What a reader must know. `key`: of `table`, empty if the lake does not know it yet."""
+    """What a reader must know. `key`: of `table`, empty while nobody knows it."""
 
     folder: Path
     table: str
@@ -59,7 +59,6 @@ class ReadShare:
 
     objects: list[tuple[int, IngestedObject]]
     other_tables: Counter[str]
-    key: tuple[str, ...]
     staged: bool
     changes: int
     quarantined: int
@@ -70,13 +69,14 @@ class ElsewhereError(Exception):
     """A record belongs to another configured table than the group's."""
 
 
-def read_shared(plan: ReadPlan, refs: Sequence[ObjectRef]) -> tuple[StagedGroup, tuple[str, ...]] | None:
-    """The group's rows, and the key of `plan.table`; None if one process had better read it.
+def read_shared(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | None:
+    """The group's rows; None if one process had better read it.
 
+    It had if the key is not known: the first record of all says what it is, and several readers could disagree.
     Raises TransientError if a reader dies, and what fetching an object raises.
     """
     count = min(cpu_count(), MAX_READERS, len(refs))
-    if count < 2 or sum(ref.size_bytes for ref in refs) < SHARED_BYTES:
+    if not plan.key or count < 2 or sum(ref.size_bytes for ref in refs) < SHARED_BYTES:
         return None
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -89,7 +89,7 @@ def read_shared(plan: ReadPlan, refs: Sequence[ObjectRef]) -> tuple[StagedGroup,
         for process in processes:
             with process:
                 process.kill()
-    return _together(plan, done), next((share.key for share in done if share.key), ())
+    return _together(plan, done)
 
 
 def _shares(refs: Sequence[ObjectRef], count: int) -> list[list[Numbered]]:
@@ -155,7 +155,6 @@ def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
     return ReadShare(
         list(zip(numbers, group.objects, strict=True)),
         group.other_tables,
-        reader.keys.get(plan.table, ()),
         staged is not None,
         staged.changes.rows if staged else 0,
         staged.quarantine.rows if staged else 0,

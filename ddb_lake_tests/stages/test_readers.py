@@ -44,9 +44,9 @@ def small_groups_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "cpu_count", lambda: 3)
 
 
-def plan(folder: Path, routes: dict[str, str] | None = None) -> ReadPlan:
+def plan(folder: Path, routes: dict[str, str] | None = None, key: tuple[str, ...] = ("id",)) -> ReadPlan:
     folder.mkdir()
-    return ReadPlan(folder, "orders", routes or {"orders": "orders"}, (), NARROW)
+    return ReadPlan(folder, "orders", routes or {"orders": "orders"}, key, NARROW)
 
 
 def contents(group: StagedGroup) -> list[Any]:
@@ -62,11 +62,10 @@ def contents(group: StagedGroup) -> list[Any]:
 def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: Path) -> None:
     shared = read_shared(plan(tmp_path / "several"), landed)
     one = plan(tmp_path / "one")
-    reader = GroupReader(one.folder, "orders", one.routes, lambda _: (), validators=lambda _: NARROW)
+    reader = GroupReader(one.folder, "orders", one.routes, lambda _: one.key, validators=lambda _: NARROW)
     alone = reader.read(fetch(ObjectStore(), landed))
     assert shared is not None
-    assert contents(shared[0]) == contents(alone)
-    assert shared[1] == reader.keys["orders"] == ("id",)
+    assert contents(shared) == contents(alone)
     assert alone.tables["orders"].quarantine.rows > 10, "the schema's offenders are among them"
 
 
@@ -100,3 +99,7 @@ def test_a_small_group_is_read_by_one_process(
 ) -> None:
     monkeypatch.setattr(readers, "SHARED_BYTES", 1 << 30)
     assert read_shared(plan(tmp_path / "small"), landed) is None
+
+
+def test_while_the_key_is_not_known_one_process_finds_it(landed: list[ObjectRef], tmp_path: Path) -> None:
+    assert read_shared(plan(tmp_path / "unknown", key=()), landed) is None
