@@ -35,7 +35,7 @@ from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
-from ddb_lake_tests.benchmarks.worker import _contents
+from ddb_lake_tests.benchmarks.worker import values
 from ddb_lake_tests.integration.spark_cluster import cluster
 from ddb_lake_tests.peaks import peak_mb
 
@@ -70,6 +70,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+_COUNTED = "count(*), count(DISTINCT order_id), sum(total::DECIMAL(38,1)), sum(quantity::BIGINT)"
+"""What is compared of all three."""
+
+
 def theirs(master: str, export: str, target: str, _changes: str) -> dict[str, Any]:
     """Spark's text reader, from_json and Parquet writer: no checks, no discovery, no order, nothing rescued."""
     spark, start_s = _started(master)
@@ -80,7 +84,7 @@ def theirs(master: str, export: str, target: str, _changes: str) -> dict[str, An
     rows = lines.select(f.from_json("value", _SHAPE).alias("d")).select("d.*").selectExpr(*_COLUMNS)
     rows.write.mode("overwrite").option("compression", "zstd").parquet(target)
     seconds = time.monotonic() - started
-    query = f"SELECT count(*), count(DISTINCT order_id), sum(total), sum(quantity) FROM '{target}/*.parquet'"
+    query = f"SELECT {_COUNTED} FROM '{target}/*.parquet'"
     return {"start": start_s, "load": seconds, "rows": [str(v) for v in duckdb.execute(query).fetchone() or ()]}
 
 
@@ -93,12 +97,12 @@ def ours(engine: str, master: str, export: str, target: str, changes: str) -> di
         started = time.monotonic()
         load_export(lake, TABLE, export)
         loaded = time.monotonic()
-        rows = _contents(lake)["rows"]
+        rows = values(lake, _COUNTED)
         before = time.monotonic()
         apply_objects(lake, TABLE, [changes])
         applied = time.monotonic() - before
         figures = {"start": start_s, "load": loaded - started, "rows": rows, "apply": applied}
-        return {**figures, "rows after": _contents(lake)["rows"]}
+        return {**figures, "rows after": values(lake, _COUNTED)}
 
 
 def on_cluster(engine: str, master: str, export: str, target: str, changes: str) -> dict[str, Any]:

@@ -65,12 +65,6 @@ def values(lake: Lake, columns: str) -> list[str]:
         return [str(value) for batch in result.batches() for row in batch for value in row]
 
 
-def _contents(lake: Lake) -> dict[str, Any]:
-    """Figures of the table that `.spark` compares."""
-    counted = "count(*), count(DISTINCT order_id), sum(total::DECIMAL(38,1)), sum(quantity::BIGINT)"
-    return {"rows": values(lake, counted), "bytes": table_status(lake, TABLE).bytes}
-
-
 def read(warehouse: str, compacted: str) -> list[dict[str, Any]]:
     """A scan of `current` some times, after a first; `compacted`: "compacted" to fold its deletes in before."""
     with _lake(warehouse) as lake:
