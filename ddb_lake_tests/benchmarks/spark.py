@@ -35,6 +35,8 @@ from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
+from ddb_lake_tests.benchmarks.peers.shapes import ORDER
+from ddb_lake_tests.benchmarks.peers.spark import spark_type
 from ddb_lake_tests.benchmarks.worker import values
 from ddb_lake_tests.integration.spark_cluster import cluster
 from ddb_lake_tests.peaks import peak_mb
@@ -53,13 +55,6 @@ CLUSTER = {
 }
 TASK_MEMORY = "1GB"
 WORKER_MEMORY = "2g"
-_SHAPE = (
-    "Item STRUCT<customer STRUCT<S STRING>, order_id STRUCT<S STRING>, status STRUCT<S STRING>, total STRUCT<N STRING>,"
-    " quantity STRUCT<N STRING>, created_at STRUCT<S STRING>, address STRUCT<M STRUCT<street STRUCT<S STRING>,"
-    " city STRUCT<S STRING>, zip STRUCT<S STRING>, geo STRUCT<M STRUCT<lat STRUCT<N STRING>, lon STRUCT<N STRING>>>>>,"
-    " tags STRUCT<SS ARRAY<STRING>>, lines STRUCT<L STRING>, gift STRUCT<BOOL BOOLEAN>, ttl STRUCT<N STRING>,"
-    " note STRUCT<S STRING>>"
-)
 _COLUMNS = (
     "Item.customer.S customer", "Item.order_id.S order_id", "Item.status.S status",
     "CAST(Item.total.N AS DECIMAL(38,1)) total", "CAST(Item.quantity.N AS BIGINT) quantity",
@@ -81,7 +76,9 @@ def theirs(master: str, export: str, target: str, _changes: str) -> dict[str, An
 
     started = time.monotonic()
     lines = spark.read.text(f"{export}/AWSDynamoDB/*/data/*.gz")
-    rows = lines.select(f.from_json("value", _SHAPE).alias("d")).select("d.*").selectExpr(*_COLUMNS)
+    rows = (
+        lines.select(f.from_json("value", f"Item {spark_type(ORDER)}").alias("d")).select("d.*").selectExpr(*_COLUMNS)
+    )
     rows.write.mode("overwrite").option("compression", "zstd").parquet(target)
     seconds = time.monotonic() - started
     query = f"SELECT {_COUNTED} FROM '{target}/*.parquet'"
