@@ -263,10 +263,10 @@ def test_reading_processes_fetch_by_obstore(stand: Stand, monkeypatch: pytest.Mo
     monkeypatch.setattr(readers, "cpu_count", lambda: 2)
     refs = [stand.listed(f"{n}.gz", gzip.compress(json.dumps(record(n)).encode())) for n in range(6)]
 
-    shared = readers.read_shared(readers.ReadPlan(tmp_path, "orders", {"orders": "orders"}, (), None), refs)
+    shared = readers.read_shared(readers.ReadPlan(tmp_path, "orders", {"orders": "orders"}, ("id",), None), refs)
 
     assert shared is not None
-    assert shared[0].tables["orders"].changes.rows == 6
+    assert shared.tables["orders"].changes.rows == 6
     assert stand.by_botocore == [False] * 6
 
 
