@@ -6,6 +6,7 @@ What S3 or the way there does wrong (failing, throttling, a connection that ends
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,9 +112,11 @@ class ObjectStore:
         if ref.uri.startswith("s3://"):
             data = self._fetcher.get(*split_s3(ref.uri), ref.version)
             return whole(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"')) if data is None else data
-        path = local_path(ref.uri)
-        data = path.read_bytes()
-        if _file_ref(path).version != ref.version:
+        path = Path(ref.uri) if ref.uri.startswith("/") else local_path(ref.uri)
+        with path.open("rb") as file:
+            data = file.read()
+            status = os.fstat(file.fileno())
+        if _file_version(status) != ref.version:
             raise UnreachableError(f"{ref.uri}: it was rewritten after it was listed")
         return data
 
@@ -211,7 +214,11 @@ def modified(ref: ObjectRef) -> datetime:
 
 def _file_ref(path: Path) -> ObjectRef:
     status = path.stat()
-    return ObjectRef(str(path), f"{status.st_size}-{status.st_mtime_ns}", status.st_size, status.st_mtime_ns // 1000)
+    return ObjectRef(str(path), _file_version(status), status.st_size, status.st_mtime_ns // 1000)
+
+
+def _file_version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _hidden(path: Path) -> bool:

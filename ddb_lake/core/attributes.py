@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from ddb_lake.core.conversions import from_boto, from_plain, undouble_binary
@@ -42,6 +43,7 @@ MAX_DEPTH: Final = 100
 _SHOWN_NAME_CHARS: Final = 60
 _BINARY: Final = ord("B")
 _NUMBER: Final = ord("N")
+_QUOTE: Final = ord('"')
 _is_canonical_number: Final = re.compile(CANONICAL_NUMBER.encode()).fullmatch
 
 _find_odd_number: Final = re.compile(rb'"N":"(?!(?:' + CANONICAL_NUMBER.encode() + rb')")').search
@@ -262,20 +264,32 @@ def with_sorted_sets(text: bytes) -> bytes | None:
     parts = []
     while start >= 0:
         first, end = start + 5, text.find(b'"]', start + 4)
-        if end < first:  # an empty set: its end is that of another
+        if text[start + 4] != _QUOTE or text[start - 1] == _BINARY:  # the first: an empty set
             return None
         inside = text[first:end]
-        if text[start - 1] == _BINARY or b"\\" in inside:
+        sort = _known_sorted_members if end - first <= _SMALL_SET_BYTES else _sorted_members
+        ordered = sort(inside, text[start - 1] == _NUMBER)
+        if ordered is None:
             return None
-        members = inside.split(b'","')
-        if text[start - 1] == _NUMBER and not all(map(_is_canonical_number, members)):
-            return None
-        ordered = sorted(set(members))
-        if ordered != members:
-            parts += [text[done:first], b'","'.join(ordered)]
+        if ordered != inside:
+            parts += [text[done:first], ordered]
             done = end
         start = text.find(b'S":[', end)
     return b"".join([*parts, text[done:]]) if parts else text
+
+
+def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
+    """What is between the first and the last quotation mark of a set, in order; None if it takes more than sorting."""
+    if b"\\" in inside:
+        return None
+    members = inside.split(b'","')
+    if numbers and not all(map(_is_canonical_number, members)):
+        return None
+    return b'","'.join(sorted(set(members)))
+
+
+_SMALL_SET_BYTES: Final = 128
+_known_sorted_members = lru_cache(maxsize=4096)(_sorted_members)  # both images of a change mostly have the same sets
 
 
 def check_keys(keys: object) -> bool:

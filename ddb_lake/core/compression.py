@@ -147,15 +147,22 @@ def _inflate(data: bytes, start: int, wbits: int, output: _Output) -> tuple[int,
         block = data[position : position + _STEP_BYTES]
         if not block:
             return position, "it is truncated"
-        before = engine.copy()
         try:
             part = engine.decompress(block, output.room_bytes + 1)
         except zlib.error:
-            _inflate_bytewise(before, block, output)
+            _inflate_bytewise(_inflated_to(data[start:position], wbits), block, output)
             return position, "its content or its checksum is wrong"
         output.add(part)
         position += len(block) - len(engine.unused_data)
     return position, ""
+
+
+def _inflated_to(data: bytes, wbits: int) -> zlib._Decompress:
+    """An engine that has taken these bytes, which are sound."""
+    engine = zlib.decompressobj(wbits)
+    for position in range(0, len(data), _STEP_BYTES):
+        engine.decompress(data[position : position + _STEP_BYTES])
+    return engine
 
 
 def _inflate_bytewise(engine: zlib._Decompress, block: bytes, output: _Output) -> None:

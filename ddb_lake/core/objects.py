@@ -28,12 +28,13 @@ class Located(NamedTuple):
     """One outcome and where it comes from: the byte offset of its JSON object in the decompressed data.
 
     The records of one wrapper share its offset. That of a damaged object's Rejected is where its content ends.
-    `raw`: the bytes of a record that was read on trust, to read it again by `read_envelope` where trust was not due.
+    `trusted_bytes`: of a record that was read on trust, how many of the decompressed bytes are to be read again, by
+    `read_envelope`, where trust was not due; else 0.
     """
 
     offset: int
     outcome: Outcome
-    raw: bytes = b""
+    trusted_bytes: int = 0
 
 
 def read_object(
@@ -68,7 +69,7 @@ def read_object(
             continue
         trusted = read_on_trust(piece.value) if on_trust else None
         if trusted is not None:
-            yield Located(piece.offset, trusted, piece.raw)
+            yield Located(piece.offset, trusted, len(piece.raw))
             continue
         for outcome in read_within(piece.value, piece.raw, reading):
             yield Located(piece.offset, outcome)

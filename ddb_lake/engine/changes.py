@@ -137,10 +137,10 @@ def quarantine_row(
 
 @dataclass(slots=True)
 class _Buffer:
-    """Rows, and of each that is on trust what to do if trust was not due."""
+    """Rows, and of each that is on trust where it comes from (else None)."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    doubts: list[Callable[[], None] | None] = field(default_factory=list)
+    origins: list[Any] = field(default_factory=list)
     size: int = 0
 
 
@@ -153,38 +153,40 @@ class StagedRows:
 
 
 class Stage:
-    """Collects rows of one schema in a Parquet file; never more than a batch of them in memory."""
+    """Collects rows of one schema in a Parquet file; never more than a batch of them in memory.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    `doubt`: told where a row on trust comes from, if it turns out not to be `usual` and is left out. It may add others.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, doubt: Callable[[Any], None] | None = None) -> None:
         self.path = path
+        self._doubt = doubt
         self.rows = 0
         self._schema = schema
         self._buffer = _Buffer()
         self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_REPEATED)
 
-    def add(self, row: tuple[Any, ...], size_bytes: int = 0, doubt: Callable[[], None] | None = None) -> None:
-        """Add one row; `size_bytes` is about what it takes.
-
-        `doubt`: of a row of `STAGED_CHANGES` that is left out, and this called, unless it turns out to be `usual`.
-        """
-        self._buffer.rows.append(row)
-        self._buffer.doubts.append(doubt)
-        self._buffer.size += size_bytes
-        if len(self._buffer.rows) >= BATCH_ROWS or self._buffer.size >= BATCH_BYTES:
+    def add(self, row: tuple[Any, ...], size_bytes: int = 0, origin: Any = None) -> None:
+        """Add one row; `size_bytes` is about what it takes. `origin`: of a row on trust, where it comes from."""
+        buffer = self._buffer
+        buffer.rows.append(row)
+        buffer.origins.append(origin)
+        buffer.size += size_bytes
+        if len(buffer.rows) >= BATCH_ROWS or buffer.size >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is in memory."""
         while self._buffer.rows:  # a doubt may add another row
-            rows, doubts = self._buffer.rows, self._buffer.doubts
+            rows, origins = self._buffer.rows, self._buffer.origins
             self._buffer = _Buffer()
             columns = [
                 pa.array(column, type=field.type)
                 for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
             ]
             batch = pa.record_batch(columns, schema=self._schema)
-            if any(doubts):
-                batch = _without_doubtful(batch, doubts)
+            if self._doubt is not None:
+                batch = _without_doubtful(batch, origins, self._doubt)
             self._writer.write_batch(batch)
             self.rows += batch.num_rows
 
@@ -195,12 +197,14 @@ class Stage:
         return self.path
 
 
-def _without_doubtful(batch: pa.RecordBatch, doubts: Sequence[Callable[[], None] | None]) -> pa.RecordBatch:
+def _without_doubtful(batch: pa.RecordBatch, origins: Sequence[Any], doubt: Callable[[Any], None]) -> pa.RecordBatch:
+    if not any(origins):
+        return batch
     found = usual(batch)
     if pc.all(found).as_py():
         return batch
-    kept = [doubt is None or seen for doubt, seen in zip(doubts, found.to_pylist(), strict=True)]
-    for doubt, keep in zip(doubts, kept, strict=True):
-        if doubt is not None and not keep:
-            doubt()
+    kept = [origin is None or seen for origin, seen in zip(origins, found.to_pylist(), strict=True)]
+    for origin, keep in zip(origins, kept, strict=True):
+        if not keep:
+            doubt(origin)
     return batch.filter(pa.array(kept))

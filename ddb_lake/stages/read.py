@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +92,14 @@ class _Place(NamedTuple):
     number: int
 
 
+class _Origin(NamedTuple):
+    """Where a record on trust comes from: its place, its object's content, and how many bytes of it are the record's."""
+
+    place: _Place
+    content: _Content
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class StagedTable:
     """Rows for one lake table, on disk; `records`: how many came of each object, by its number."""
@@ -116,11 +124,11 @@ class StagedTable:
 
 
 class _Staging:
-    """Rows for one lake table while they come in."""
+    """Rows for one lake table while they come in. `doubt`: as in `Stage`."""
 
-    def __init__(self, stem: Path) -> None:
+    def __init__(self, stem: Path, doubt: Callable[[_Origin], None] | None = None) -> None:
         self._stem = stem
-        self.changes = Stage(stem.with_suffix(_CHANGES), STAGED_CHANGES)
+        self.changes = Stage(stem.with_suffix(_CHANGES), STAGED_CHANGES, doubt)
         self.quarantine = Stage(stem.with_suffix(_QUARANTINE), STAGED_QUARANTINE)
         self.records: Counter[int] = Counter()
 
@@ -200,6 +208,7 @@ class GroupReader:
         self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
         self._staging: dict[str, _Staging] = {}
+        self._trusting: set[str] = set()
         self._group = StagedGroup([], {}, Counter())
         self._tallies: list[_Tally] = []
 
@@ -223,13 +232,18 @@ class GroupReader:
         self._tallies.append(tally)
         content = _Content(data)
         key_names = self._key(self._table) or None
-        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=True)
-        for offset, outcome, raw in outcomes:
-            self._take(outcome, _Place(tally, offset, tally.records, number), content, raw)
+        on_trust = self._trusts(self._table)
+        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=on_trust)
+        for offset, outcome, trusted_bytes in outcomes:
+            place = _Place(tally, offset, tally.records, number)
+            if not trusted_bytes:
+                self._take(outcome, place, content)
+            elif not self._trust(outcome, _Origin(place, content, trusted_bytes)):  # type: ignore[arg-type]
+                self._take_again(_Origin(place, content, trusted_bytes))
             tally.records += 1
 
-    def _take(self, outcome: Outcome, place: _Place, content: _Content, raw: bytes = b"") -> None:
-        """Stage an outcome. `raw`: the bytes of a record that was read on trust."""
+    def _take(self, outcome: Outcome, place: _Place, content: _Content) -> None:
+        """Stage an outcome at which somebody has looked."""
         if isinstance(outcome, Rejected):
             self._reject(self._table, outcome.reason, outcome.raw, place)
             return
@@ -237,10 +251,8 @@ class GroupReader:
         table = self._routes.get(outcome.table) if outcome.table is not None else self._table
         if table is None:
             self._group.other_tables[outcome.table or ""] += 1
-        elif outcome.texts is None:
+        else:
             self._accept(table, outcome, place, content)
-        elif not self._trust(table, outcome, place, content, raw):
-            self._take_again(raw, place, content)
 
     def _accept(self, table: str, record: ChangeRecord, place: _Place, content: _Content) -> None:
         try:
@@ -261,33 +273,48 @@ class GroupReader:
             return
         self._stage(table, row, place)
 
-    def _trust(self, table: str, record: ChangeRecord, place: _Place, content: _Content, raw: bytes) -> bool:
-        """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""
-        key_names = self._key(table)
-        times = (record.changed_us, record.changed_us if record.arrived_us is None else record.arrived_us)
-        if not key_names or self._validator(table) is not None or min(times) < MIN_US or max(times) > MAX_US:
+    def _trusts(self, table: str) -> bool:
+        """Whether records of a lake table are read on trust."""
+        if table in self._trusting:
+            return True
+        if not self._key(table) or self._validator(table) is not None:
             return False
-        try:
-            row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
-        except UndecodableError:
-            return False
-
-        def doubt() -> None:
-            self._staged(table).records[place.number] -= 1
-            place.tally.forget(place)
-            self._take_again(raw, place, content)
-
-        self._stage(table, row, place, doubt)
+        self._trusting.add(table)
         return True
 
-    def _take_again(self, raw: bytes, place: _Place, content: _Content) -> None:
+    def _trust(self, record: ChangeRecord, origin: _Origin) -> bool:
+        """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""
+        table = self._table if record.table is None else self._routes.get(record.table)
+        place = origin.place
+        if table is not None:
+            if not self._trusts(table):
+                return False
+            try:
+                row = change_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
+            except UndecodableError:
+                return False
+            self._stage(table, row, place, origin)
+        else:
+            self._group.other_tables[record.table or ""] += 1
+        place.tally.came(place, record)
+        return True
+
+    def _doubt(self, table: str, origin: _Origin) -> None:
+        """Read a staged record again, which was left out."""
+        self._staged(table).records[origin.place.number] -= 1
+        origin.place.tally.forget(origin.place)
+        self._take_again(origin)
+
+    def _take_again(self, origin: _Origin) -> None:
+        place, content, size = origin
+        raw = content.part(place.offset, size)
         key_names = self._key(self._table) or None
         for outcome in read_envelope(loads(raw), key_names=key_names, asserted_us=self._asserted_us, raw=raw):
             self._take(outcome, place, content)
 
-    def _stage(self, table: str, row: tuple[Any, ...], place: _Place, doubt: Callable[[], None] | None = None) -> None:
+    def _stage(self, table: str, row: tuple[Any, ...], place: _Place, origin: _Origin | None = None) -> None:
         staged = self._staged(table)
-        staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), doubt)
+        staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), origin)
         staged.records[place.number] += 1
 
     def _reject(self, table: str, reason: str, raw: bytes, place: _Place, record_id: str | None = None) -> None:
@@ -314,7 +341,8 @@ class GroupReader:
     def _staged(self, table: str) -> _Staging:
         staging = self._staging.get(table)
         if staging is None:
-            staging = self._staging[table] = _Staging(self._folder / f"{len(self._staging)}")
+            stem = self._folder / f"{len(self._staging)}"
+            staging = self._staging[table] = _Staging(stem, partial(self._doubt, table))
         return staging
 
 
@@ -342,6 +370,10 @@ class _Content:
             return decompress(self._data)
         except DamagedObjectError as error:
             return error.salvaged
+
+    def part(self, offset: int, size_bytes: int) -> bytes:
+        """So many bytes of the decompressed data from `offset` on."""
+        return self._decompressed[offset : offset + size_bytes]
 
     def object_at(self, offset: int) -> bytes:
         """The bytes of the JSON object that begins at `offset` of the decompressed data."""

@@ -141,3 +141,8 @@ def test_record_id_of_lone_surrogates_in_a_python_object_is_never_asked_for() ->
             name: "\ud800",
         }
         assert not any(isinstance(outcome, ChangeRecord) for outcome in read_envelope(obj))
+
+
+def test_number_behind_an_empty_set_is_spelled_canonically() -> None:
+    spelled = [replace(RECORD, new_image={"a": {"L": [{"SS": []}, {"NS": [number]}]}}) for number in ("1", "1.0")]
+    assert record_id(spelled[0]) == record_id(spelled[1])
