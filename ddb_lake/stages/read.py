@@ -286,17 +286,18 @@ class GroupReader:
         """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""
         table = self._table if record.table is None else self._routes.get(record.table)
         place = origin.place
-        if table is not None:
-            if not self._trusts(table):
-                return False
-            try:
-                row = change_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
-            except UndecodableError:
-                return False
-            self._stage(table, row, place, origin)
-        else:
+        if table is None:
             self._group.other_tables[record.table or ""] += 1
-        place.tally.came(place, record)
+            place.tally.came(place, record)
+            return True
+        if not self._trusts(table):
+            return False
+        try:
+            row = change_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
+        except UndecodableError:
+            return False
+        place.tally.came(place, record)  # before it is staged, which may raise a doubt about it
+        self._stage(table, row, place, origin)
         return True
 
     def _doubt(self, table: str, origin: _Origin) -> None:
