@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,10 +93,10 @@ class _Place(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """Where a record on trust comes from: its place, its object's content, and how many bytes of it are the record's."""
+    """Where a record on trust comes from: its place, its object's bytes, and how many it has when decompressed."""
 
     place: _Place
-    content: _Content
+    data: bytes
     size_bytes: int
 
 
@@ -209,6 +209,7 @@ class GroupReader:
         self.keys: dict[str, tuple[str, ...]] = {}
         self._staging: dict[str, _Staging] = {}
         self._trusting: set[str] = set()
+        self._content = _Content()
         self._group = StagedGroup([], {}, Counter())
         self._tallies: list[_Tally] = []
 
@@ -230,20 +231,19 @@ class GroupReader:
     def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
         tally = _Tally(ref, arrival_hour(ref.uri))
         self._tallies.append(tally)
-        content = _Content(data)
         key_names = self._key(self._table) or None
         on_trust = self._trusts(self._table)
         outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=on_trust)
         for offset, outcome, trusted_bytes in outcomes:
             place = _Place(tally, offset, tally.records, number)
             if not trusted_bytes:
-                self._take(outcome, place, content)
-            elif not self._trust(outcome, _Origin(place, content, trusted_bytes)):  # type: ignore[arg-type]
-                self._take_again(_Origin(place, content, trusted_bytes))
+                self._take(outcome, place, data)
+            elif not self._trust(outcome, _Origin(place, data, trusted_bytes)):  # type: ignore[arg-type]
+                self._take_again(_Origin(place, data, trusted_bytes))
             tally.records += 1
 
-    def _take(self, outcome: Outcome, place: _Place, content: _Content) -> None:
-        """Stage an outcome at which somebody has looked."""
+    def _take(self, outcome: Outcome, place: _Place, data: bytes) -> None:
+        """Stage an outcome at which somebody has looked. `data`: its object's bytes."""
         if isinstance(outcome, Rejected):
             self._reject(self._table, outcome.reason, outcome.raw, place)
             return
@@ -252,9 +252,9 @@ class GroupReader:
         if table is None:
             self._group.other_tables[outcome.table or ""] += 1
         else:
-            self._accept(table, outcome, place, content)
+            self._accept(table, outcome, place, data)
 
-    def _accept(self, table: str, record: ChangeRecord, place: _Place, content: _Content) -> None:
+    def _accept(self, table: str, record: ChangeRecord, place: _Place, data: bytes) -> None:
         try:
             if not MIN_US <= record.changed_us <= MAX_US:
                 raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
@@ -265,11 +265,11 @@ class GroupReader:
                 key_names = self.keys[table] = tuple(sorted(record.keys))
             row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
         except UndecodableError as error:
-            self._reject(table, str(error), content.object_at(place.offset), place)
+            self._reject(table, str(error), self._content.object_at(data, place.offset), place)
             return
         fault = self._fault(table, record)
         if fault is not None:
-            self._reject(table, fault, content.object_at(place.offset), place, row[0])
+            self._reject(table, fault, self._content.object_at(data, place.offset), place, row[0])
             return
         self._stage(table, row, place)
 
@@ -307,11 +307,11 @@ class GroupReader:
         self._take_again(origin)
 
     def _take_again(self, origin: _Origin) -> None:
-        place, content, size = origin
-        raw = content.part(place.offset, size)
+        place, data, size = origin
+        raw = self._content.of(data)[place.offset : place.offset + size]
         key_names = self._key(self._table) or None
         for outcome in read_envelope(loads(raw), key_names=key_names, asserted_us=self._asserted_us, raw=raw):
-            self._take(outcome, place, content)
+            self._take(outcome, place, data)
 
     def _stage(self, table: str, row: tuple[Any, ...], place: _Place, origin: _Origin | None = None) -> None:
         staged = self._staged(table)
@@ -360,25 +360,25 @@ def _without_cycle_detection() -> Iterator[None]:
 
 
 class _Content:
-    """A landed object's bytes, decompressed once they are asked for."""
+    """Landed objects' bytes, decompressed again where somebody has to look; only the last one's are kept."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self) -> None:
+        self._data, self._decompressed = b"", b""
 
-    @cached_property
-    def _decompressed(self) -> bytes:
-        try:
-            return decompress(self._data)
-        except DamagedObjectError as error:
-            return error.salvaged
+    def of(self, data: bytes) -> bytes:
+        """What can be read of an object's bytes."""
+        if data is not self._data:
+            try:
+                self._decompressed = decompress(data)
+            except DamagedObjectError as error:
+                self._decompressed = error.salvaged
+            self._data = data
+        return self._decompressed
 
-    def part(self, offset: int, size_bytes: int) -> bytes:
-        """So many bytes of the decompressed data from `offset` on."""
-        return self._decompressed[offset : offset + size_bytes]
-
-    def object_at(self, offset: int) -> bytes:
+    def object_at(self, data: bytes, offset: int) -> bytes:
         """The bytes of the JSON object that begins at `offset` of the decompressed data."""
-        return self._decompressed[offset : scan(self._decompressed, offset).resume]
+        content = self.of(data)
+        return content[offset : scan(content, offset).resume]
 
 
 def _clamp(time_us: int) -> int:

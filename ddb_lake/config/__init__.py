@@ -1,0 +1,63 @@
+"""The configuration of a lake: typed, checked, and the same for the Dagster component and the command line.
+
+The file is a Dagster component's YAML (`type:` and `attributes:`); a file of the attributes alone is read as well.
+Credentials never stand in it: `{{ env.NAME }}` takes a value from the environment, and AWS clients follow the
+standard AWS variables.
+"""
+
+from __future__ import annotations
+
+from ddb_lake.config.base import Settings, seconds
+from ddb_lake.config.files import fill_in, find_file, load_settings, parse_settings
+from ddb_lake.config.lake import (
+    CatalogSettings,
+    DbtSettings,
+    LakeSettings,
+    SparkLaunchSettings,
+    SparkSettings,
+)
+from ddb_lake.config.parts import (
+    AuroraSettings,
+    CanarySettings,
+    ChangesSettings,
+    CheckSettings,
+    DailyStatesSettings,
+    ExportSettings,
+    FullCheckSettings,
+    IncrementalExportSettings,
+    SourceSettings,
+    ValidateSettings,
+)
+from ddb_lake.config.tables import TableSettings
+from ddb_lake.core.configured import DEFAULT_FILES
+from ddb_lake.core.ordering import DEFAULT_MARGIN_US
+
+COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
+
+__all__ = [
+    "COMPONENT_TYPE",
+    "DEFAULT_FILES",
+    "DEFAULT_MARGIN_US",
+    "AuroraSettings",
+    "CanarySettings",
+    "CatalogSettings",
+    "ChangesSettings",
+    "CheckSettings",
+    "DailyStatesSettings",
+    "DbtSettings",
+    "ExportSettings",
+    "FullCheckSettings",
+    "IncrementalExportSettings",
+    "LakeSettings",
+    "Settings",
+    "SourceSettings",
+    "SparkLaunchSettings",
+    "SparkSettings",
+    "TableSettings",
+    "ValidateSettings",
+    "fill_in",
+    "find_file",
+    "load_settings",
+    "parse_settings",
+    "seconds",
+]

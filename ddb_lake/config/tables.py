@@ -1,0 +1,150 @@
+"""The settings of one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ddb_lake.config.base import Settings, seconds
+from ddb_lake.config.parts import (
+    AuroraSettings,
+    ChangesSettings,
+    CheckSettings,
+    DailyStatesSettings,
+    ExportSettings,
+    SourceSettings,
+    ValidateSettings,
+)
+from ddb_lake.core.schema import SchemaOptions
+from ddb_lake.core.validation import Validator
+
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
+_COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
+_OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
+
+
+class TableSettings(Settings):
+    """One table of the lake."""
+
+    name: str = Field(
+        description="The lake table's name; the DynamoDB table's too unless `source.table` says otherwise."
+    )
+    key: tuple[str, ...] = Field((), description="Key attributes: partition key, then sort key.")
+    source: SourceSettings = Field(default_factory=lambda: SourceSettings())
+    export: ExportSettings | None = None
+    changes: ChangesSettings | None = None
+    columns: dict[str, str] = Field(default_factory=dict, description="Column types by attribute (`a.b` for members).")
+    nested: Literal["flatten", "json"] = Field("flatten", description="Maps: flattened to columns, or one JSON column.")
+    flatten_depth: int = Field(5, ge=1, le=32, description="How deep maps are flattened, 1 to 32; below that JSON.")
+    schema_evolution: Literal["add_columns", "rescue", "fail"] = Field(
+        "add_columns", description="New attributes: become columns, stay in `_rescued`, or fail the run."
+    )
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="What does the work: DuckDB on this machine, or Spark (`spark`) on many."
+    )
+    ttl_deletes: Literal["apply", "keep"] = Field(
+        "apply", description="Items that Time to Live removed: delete the row, or keep it with `_expired_at`."
+    )
+    snapshot_margin: str = Field("5m", description="How long before an export's time change records still win over it.")
+    checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
+    owners: tuple[str, ...] = Field((), description="Who owns the assets in Dagster: email addresses or `team:name`.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster, beside our own.")
+    mask: bool | tuple[str, ...] = Field(
+        False, description="Attributes whose values no sample in Dagster shows (`a.b` for members); true: of all."
+    )
+    daily_states: DailyStatesSettings | None = Field(
+        None, description="Keep the items as of the end of each day; needs `changes`."
+    )
+    aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
+    validation: ValidateSettings | None = Field(
+        None, alias="validate", description="A JSON Schema for changes; offenders go to quarantine."
+    )
+
+    @field_validator("owners")
+    @classmethod
+    def _valid_owners(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in owners:
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither an email address nor team:name")
+        return owners
+
+    def masks(self, path: Sequence[str]) -> bool:
+        """Whether the values of an attribute path are not to be shown: it, or a map that it is in, is masked."""
+        if isinstance(self.mask, bool):
+            return self.mask
+        masked = set(self.mask)
+        return any(".".join(path[: end + 1]) in masked for end in range(len(path)))
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if not _TABLE_NAME.fullmatch(name):
+            raise ValueError("a table's name has 1 to 255 letters, digits, '_', '-' and '.'")
+        if re.search(r"_(changes|quarantine)$", name):
+            raise ValueError("a table's name may not end in _changes or _quarantine: the lake uses those")
+        return name
+
+    @field_validator("key")
+    @classmethod
+    def _valid_key(cls, key: tuple[str, ...]) -> tuple[str, ...]:
+        if len(key) > 2 or len(set(key)) != len(key) or not all(key):
+            raise ValueError("a key is one or two different attribute names")
+        return key
+
+    @field_validator("columns")
+    @classmethod
+    def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        for path, column_type in columns.items():
+            if not _COLUMN_TYPE.fullmatch(column_type):
+                raise ValueError(
+                    f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
+                )
+        return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
+
+    @field_validator("snapshot_margin")
+    @classmethod
+    def _valid_margin(cls, text: str) -> str:
+        seconds(text)
+        return text
+
+    @model_validator(mode="after")
+    def _exports_have_a_place(self) -> Self:
+        if self.changes is not None and self.changes.incremental_exports is not None and self.export is None:
+            raise ValueError("changes.incremental_exports needs `export: {bucket: ...}`: windows are exported there")
+        return self
+
+    @model_validator(mode="after")
+    def _days_have_changes(self) -> Self:
+        if self.daily_states is not None and self.changes is None:
+            raise ValueError("daily_states needs `changes`: exports alone do not tell how a day ended")
+        return self
+
+    @model_validator(mode="after")
+    def _full_check_has_an_export(self) -> Self:
+        full = self.checks.full
+        if full is not None and full.against != "scan" and self.export is None:
+            raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
+        return self
+
+    @property
+    def source_name(self) -> str:
+        """The DynamoDB table's name."""
+        return self.source.table or self.name
+
+    @property
+    def margin_us(self) -> int:
+        """The snapshot margin in microseconds."""
+        return seconds(self.snapshot_margin) * 1_000_000
+
+    @property
+    def validator(self) -> Validator | None:
+        """What landed changes must satisfy, if anything."""
+        return None if self.validation is None else self.validation.validator
+
+    @property
+    def schema_options(self) -> SchemaOptions:
+        """How items become columns."""
+        return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=self.columns)

@@ -1,0 +1,79 @@
+"""What policies speak of: statements, places, sources, and all that a lake touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One Allow statement. `conditions`: operator, then key, then value, as IAM writes them."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The statement as JSON has it."""
+        found: dict[str, Any] = {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": sorted(self.actions),
+            "Resource": list(self.resources),
+        }
+        return {**found, "Condition": {k: dict(v) for k, v in self.conditions.items()}} if self.conditions else found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and the prefix in it (empty, or with a final slash). `kms_key_arn`: None where S3's own key is used."""
+
+    bucket_arn: str
+    prefix: str = ""
+    kms_key_arn: str | None = None
+
+    @property
+    def objects(self) -> str:
+        """The ARN pattern of the objects below it."""
+        return f"{self.bucket_arn}/{self.prefix}*"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source table. `role_arn`: the role through which it is reached, None where it is reached directly.
+
+    `export`: where its exports go; they are written with the permissions of whoever starts them. `streams`: its
+    DynamoDB Streams are read directly, and what is read lands at `stream_landing`; None: anywhere in the landing.
+    """
+
+    table_arn: str
+    role_arn: str | None = None
+    kms_key_arn: str | None = None
+    export: Place | None = None
+    streams: bool = False
+    stream_landing: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """All that a lake touches, as ARNs.
+
+    `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue.
+    """
+
+    region: str
+    sources: tuple[Source, ...] = ()
+    landing: tuple[Place, ...] = ()
+    warehouse: Place | None = None
+    glue: tuple[str, ...] = ()
+    queue_arns: tuple[str, ...] = ()
+    queue_key_arn: str | None = None
+    restored_table_arns: tuple[str, ...] = ()
+
+    @property
+    def exports(self) -> tuple[Place, ...]:
+        """Where the exports of all tables go."""
+        return tuple(dict.fromkeys(source.export for source in self.sources if source.export))
