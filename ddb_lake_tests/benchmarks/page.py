@@ -15,7 +15,8 @@ _INTRODUCTION = """# Benchmarks
 Written by `make bench`, whose programs run us and the peers in turn and check that all end with the same rows.
 Ratios carry over to other machines, seconds do not. What misses its goal, and why, is in
 decisions [39](../decisions/0039-speed-of-load-and-apply.md), [40](../decisions/0040-reading-on-trust.md),
-[43](../decisions/0043-cheaper-loads.md) and [44](../decisions/0044-readers-fetch-their-share.md).
+[43](../decisions/0043-cheaper-loads.md), [44](../decisions/0044-readers-fetch-their-share.md) and
+[45](../decisions/0045-decoding-in-python.md).
 """
 _READING = """
 `MB` is what was written (of DuckDB's own table: by how much its file grew), `peak MB` the greatest resident memory of
