@@ -23,7 +23,7 @@ def streamed_sources(estate: Estate) -> list[Source]:
     return [source for source in estate.sources if source.streams] or list(estate.sources)
 
 
-def places(place: Place | None) -> tuple[Place, ...]:
+def as_places(place: Place | None) -> tuple[Place, ...]:
     """The place, if there is one."""
     return () if place is None else (place,)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ddb_lake.core.policies.estate import Estate, Statement
 from ddb_lake.core.policies.parts import (
+    as_places,
     decrypt,
     decrypt_tables,
     direct_tables,
@@ -15,7 +16,6 @@ from ddb_lake.core.policies.parts import (
     listing,
     merged,
     objects,
-    places,
     streamed_sources,
     via,
 )
@@ -65,7 +65,7 @@ def _exporter(estate: Estate) -> list[Statement]:
 def _applier(estate: Estate) -> list[Statement]:
     """Reads landed objects and exports, and writes the lake's tables."""
     landed = (*estate.landing, *estate.exports)
-    warehouse = places(estate.warehouse)
+    warehouse = as_places(estate.warehouse)
     return [
         *listing("ListLanding", landed),
         Statement("ReadLanding", ("s3:GetObject",), objects(landed)),
@@ -87,7 +87,7 @@ def _applier(estate: Estate) -> list[Statement]:
 
 def _reader(estate: Estate) -> list[Statement]:
     """Reads the lake's tables and nothing else: dump, query, status."""
-    warehouse = places(estate.warehouse)
+    warehouse = as_places(estate.warehouse)
     return [
         Statement("ReadWarehouse", ("s3:GetObject",), objects(warehouse)),
         *key_in_s3("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.region),
@@ -143,7 +143,7 @@ def _repairer(estate: Estate) -> list[Statement]:
 
 def _restorer(estate: Estate) -> list[Statement]:
     """Writes the items of an earlier time into a new DynamoDB table."""
-    warehouse = places(estate.warehouse)
+    warehouse = as_places(estate.warehouse)
     return [
         *_reader(estate),
         Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in warehouse)),
@@ -173,7 +173,7 @@ def _notified(estate: Estate) -> list[Statement]:
 
 def _doctor(estate: Estate) -> list[Statement]:
     """Looks at the sources' settings, changes nothing; `reader` and `liveness` read the lake and the metrics for it."""
-    written = (*estate.exports, *places(estate.warehouse))
+    written = (*estate.exports, *as_places(estate.warehouse))
     ours = {(p.bucket_arn, p.prefix) for s in estate.sources if (p := s.stream_landing) is not None}
     delivered = [place for place in estate.landing if (place.bucket_arn, place.prefix) not in ours]
     return [
