@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,18 @@ from typing import Any
 
 import duckdb
 
+from ddb_lake.config import memory_bytes
 from ddb_lake.core.attributes import canonical_number
-from ddb_lake.core.machine import DISK_FULL, is_disk_full
+from ddb_lake.core.machine import DISK_FULL, cpu_count, is_disk_full
 from ddb_lake.engine.sql import literal
-from ddb_lake.errors import UndecodableError, UnreachableError
+from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
+
+THREAD_BYTES = 125_000_000
+"""DuckDB's own advice: the least memory for each of its threads."""
+
+
+_KEPT_ROWS = 20_480
+_KEPT_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +42,11 @@ class S3Access:
 def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
     """A DuckDB connection with a work folder of its own, which lives no longer than the block.
 
-    `memory`: what DuckDB may take; what does not fit is spilled to the work folder.
+    `memory`: what DuckDB may take; what does not fit is spilled to the work folder. `threads`: one a processor by default,
+    but no more than have memory to work in.
 
     Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. Files that DuckDB cannot read or
-    write leave the block as UnreachableError.
+    write leave the block as UnreachableError, work that the memory does not suffice for as UsageError.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
@@ -44,8 +54,8 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
             con.execute("SET preserve_insertion_order = false")
             con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
             con.execute("SET enable_progress_bar = false")
-            if threads:
-                con.execute(f"SET threads = {int(threads)}")
+            con.execute("SET enable_caching_operators = false")  # they gather 2,048 rows, whatever a row takes
+            con.execute(f"SET threads = {threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES))}")
             con.create_function(
                 "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
             )
@@ -54,6 +64,8 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
             yield Session(con, Path(folder))
         except duckdb.IOException as error:  # names files, never values; HTTPException is one
             raise UnreachableError(_said(error)) from error
+        except duckdb.OutOfMemoryException as error:
+            raise UsageError(f"{memory} of memory do not suffice for this; set `memory` to more of it") from error
         finally:
             con.close()
 
@@ -74,6 +86,25 @@ class Session:
         """The first column of the first row of a query."""
         row = self.con.execute(sql, parameters or []).fetchone()
         return row[0] if row else None
+
+    def keep(self, name: str, query: str) -> None:
+        """Make a view of a query's rows, which are worked out now and lie in the work folder.
+
+        A table in memory is read 2,048 rows at a time, whatever they take, and up to 122,880 of them by one thread.
+        """
+        path = literal(str(self.folder / f"{name}-{uuid.uuid4().hex}.parquet"))
+        options = f"FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {_KEPT_ROWS}, ROW_GROUP_SIZE_BYTES {_KEPT_BYTES}"
+        self.con.execute(f"COPY ({query}) TO {path} ({options})")
+        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({path})")
+
+
+def spare_memory(con: Any) -> bool:
+    """Go on with a quarter of the threads, for each holds memory of its own; False if there is but one."""
+    (threads,) = con.execute("SELECT current_setting('threads')").fetchone()
+    if threads == 1:
+        return False
+    con.execute(f"SET threads = {max(1, threads // 4)}")
+    return True
 
 
 def _said(error: duckdb.IOException) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from duckdb import OutOfMemoryException
 from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
@@ -17,9 +18,12 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
+from ddb_lake.engine.connection import Session, spare_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
+
+Written = TypeVar("Written")
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
@@ -28,7 +32,8 @@ ROWS_A_FILE = 1_000_000
 """What DuckDB is told to expect. Read by field id it expects next to none, and would hash a table to find a few keys."""
 
 ROW_GROUP_BYTES = 96 * 1024 * 1024
-"""Rows of more than 800 bytes are written in groups of fewer, which take this much memory."""
+"""Rows of more than 800 bytes are written in groups of fewer, which take this much memory. Those of more than 48 KB are
+only if they are not sorted: sorted rows come by the vector."""
 
 _VECTOR_ROWS = 2048
 FOOTERS_AT_ONCE = 8
@@ -117,10 +122,33 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
     return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r._place = d._place)"
 
 
+def fits_a_vector(row_bytes: int) -> bool:
+    """Whether as many rows of about this size as DuckDB handles at once are no more than a row group."""
+    return row_bytes * _VECTOR_ROWS <= ROW_GROUP_BYTES
+
+
 def group_rows(row_bytes: int) -> int:
     """How many rows of about this size make a row group: whole vectors of DuckDB's."""
     fitting = ROW_GROUP_BYTES // max(1, row_bytes) // _VECTOR_ROWS * _VECTOR_ROWS
     return max(_VECTOR_ROWS, min(ROW_GROUP_ROWS, fitting))
+
+
+def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Written], row_bytes: int = 0) -> Written:
+    """`write` rows in the order it is given: of `key`, or none if sorting outgrows the memory.
+
+    The order only helps those who read. The session may have fewer threads afterwards. `row_bytes`: about what a row
+    takes, if known.
+    """
+    order = f" ORDER BY {key}" if fits_a_vector(row_bytes) else ""
+    while True:
+        try:
+            return write(order)
+        except OutOfMemoryException:
+            if spare_memory(session.con):
+                continue
+            if not order:
+                raise
+            order = ""
 
 
 class FileWriter:
@@ -149,7 +177,8 @@ class FileWriter:
         """
         name = f"{self._folder}/{uuid.uuid4().hex}"
         options = (
-            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, FIELD_IDS {field_ids(self.schema)}"
+            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {ROW_GROUP_BYTES},"
+            f" FIELD_IDS {field_ids(self.schema)}"
         )
         if split:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"

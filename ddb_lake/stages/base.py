@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from duckdb import OutOfMemoryException
 from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
@@ -23,7 +22,7 @@ from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import identifier
 from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError
-from ddb_lake.lake.files import FileWriter, scan_sql
+from ddb_lake.lake.files import FileWriter, scan_sql, sorted_if_it_fits
 from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_damage, lines_sql, sample_items
 from ddb_lake.stages.lake import Progress
 
@@ -86,7 +85,7 @@ class LocalBase:
         with damage_told(self._files):
             for number, run in enumerate(self._runs):
                 target.progress(f"{target.name}: runs of data files written", number, len(self._runs))
-                self.written += write_run(writer, projection, run, self._export.summary.as_of_us)
+                self.written += write_run(session, writer, projection, run, self._export.summary.as_of_us)
         rows = scan_sql(iceberg, self.written)
         return lambda: leftovers(session, rows, schema, target.options)
 
@@ -147,11 +146,10 @@ def runs_of(files: Sequence[LocalFile], limit_bytes: int) -> Iterator[list[Local
         yield run
 
 
-def write_run(writer: FileWriter, projection: Projection, files: Sequence[LocalFile], as_of_us: int) -> list[str]:
-    """Write the rows of some data files sorted by key; as they come if the sort outgrows the memory.
-
-    The order only helps those who read. `projection` must be registered with the writer's connection.
-    """
+def write_run(
+    session: Session, writer: FileWriter, projection: Projection, files: Sequence[LocalFile], as_of_us: int
+) -> list[str]:
+    """Write the rows of some data files sorted by key, if they can be. `projection` is registered with the session."""
     schema = projection.schema
     key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
     items = projection.select(lines_sql(files))
@@ -165,10 +163,7 @@ def write_run(writer: FileWriter, projection: Projection, files: Sequence[LocalF
         )
         return writer.write_paths(rows, split=True, row_bytes=row_bytes)
 
-    try:
-        return write(f" ORDER BY {key}")
-    except OutOfMemoryException:
-        return write("")
+    return sorted_if_it_fits(session, key, write, row_bytes)
 
 
 @contextmanager

@@ -23,7 +23,15 @@ from ddb_lake.engine.sql import identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
-from ddb_lake.lake.files import TARGET_FILE_BYTES, FileWriter, LiveFiles, column_bounds, live_files, scan_sql
+from ddb_lake.lake.files import (
+    TARGET_FILE_BYTES,
+    FileWriter,
+    LiveFiles,
+    column_bounds,
+    live_files,
+    scan_sql,
+    sorted_if_it_fits,
+)
 from ddb_lake.lake.maintenance import expire_snapshots, unreferenced
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.ingest import until_committed
@@ -182,7 +190,7 @@ class _Compaction:
 
         def project(projection: Projection) -> str:
             passed = [name.strip() for name in held.split(",")]
-            self.session.con.execute(f"CREATE OR REPLACE TABLE refitted AS {projection.select('whole', passed)}")
+            self.session.keep("refitted", projection.select("whole", passed))
             return "refitted"
 
         first, nulls = guess((), schema, self.settings.schema_options)
@@ -198,7 +206,7 @@ class _Compaction:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
         key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-        added = writer.write(f"{rows} ORDER BY {key}", metadata, split=True)
+        added = sorted_if_it_fits(self.session, key, lambda order: writer.write(rows + order, metadata, split=True))
         gone = frozenset(f.file_path for f in chosen)
         deletes = writer.write_deletes(self._remaining(gone)) if self.deletes else []
         kept = sum(f.record_count for f in self.live.data if f.file_path not in gone)

@@ -288,12 +288,13 @@ def collect_outcome(session: Session, given: MergeInput, settings: TableSettings
     undecided = session.value("SELECT count(*) FROM undecided")
     source = given.changelog if undecided else given.fresh
     keep = "c.ttl AND c.old_image IS NOT NULL" if settings.ttl_deletes == "keep" else "false"
-    session.con.execute(
-        "CREATE OR REPLACE TABLE outcome AS SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
+    session.keep(
+        "outcome",
+        "SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
         f" CASE WHEN c.event_name NOT IN ('REMOVE', 'DELETE') THEN c.new_image WHEN {keep} THEN c.old_image END AS item,"
         f" CASE WHEN c.event_name IN ('REMOVE', 'DELETE') AND {keep} THEN c.changed_at END AS _expired_at,"
         " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
-        f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key"
+        f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
     )
     found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
     unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
@@ -308,7 +309,7 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
     session.con.execute("CREATE OR REPLACE VIEW living AS SELECT * FROM outcome WHERE item IS NOT NULL")
 
     def project(projection: Projection) -> str:
-        session.con.execute(f"CREATE OR REPLACE TABLE projected AS {projection.select('living', ROW_COLUMNS)}")
+        session.keep("projected", projection.select("living", ROW_COLUMNS))
         return "projected"
 
     options = settings.schema_options

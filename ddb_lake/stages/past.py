@@ -20,7 +20,7 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
     schema, _ = fit_rows(session, lake.table(name), found.schema)
     outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
     session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")
-    session.con.execute(f"CREATE OR REPLACE TABLE {projected} AS SELECT * FROM projected")
+    session.keep(projected, "SELECT * FROM projected")
     rows = f"SELECT * FROM {projected}"
     if found.base_rows is not None:
         keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"

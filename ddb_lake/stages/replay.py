@@ -25,7 +25,7 @@ from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.relations import base_images, export_files, records_sql
 
 NO_OUTCOME = (
-    "CREATE OR REPLACE TABLE outcome AS SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
+    "CREATE OR REPLACE VIEW outcome AS SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
     " NULL::VARCHAR AS item, NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source,"
     " NULL::TIMESTAMP AS _expired_at WHERE false"
 )

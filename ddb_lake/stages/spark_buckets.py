@@ -186,7 +186,7 @@ def write_outcome(task: WriteOutcome) -> Written:
         living = f"(SELECT * FROM read_parquet({literals(task.outcomes)}) WHERE item IS NOT NULL)"
         projection = Projection(task.schema, task.nulls)
         projection.register(session.con)
-        session.con.execute(f"CREATE TABLE projected AS {projection.select(living, ROW_COLUMNS)}")
+        session.keep("projected", projection.select(living, ROW_COLUMNS))
         writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
         paths = writer.write_paths("SELECT * FROM projected", split=True)
         return look_at(session, paths, task.schema, task.iceberg, task.settings.schema_options)

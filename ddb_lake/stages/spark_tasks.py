@@ -117,7 +117,7 @@ def write_share(task: WriteShare) -> Written:
         as_of_us = share.export.summary.as_of_us
         with damage_told(files):
             runs = runs_of(files, int(RUN_SHARE * place.memory_bytes))
-            paths = [path for run in runs for path in write_run(writer, projection, run, as_of_us)]
+            paths = [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
         written = look_at(session, paths, task.schema, task.iceberg, share.options)
         if written.rows != sum(file.items for file in files):
             counts = dict(session.rows(f"SELECT filename, count(*) FROM {lines_sql(files)} GROUP BY 1"))
