@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -18,6 +18,8 @@ from ddb_lake.core.attributes import canonical_number
 from ddb_lake.core.machine import DISK_FULL, cpu_count, is_disk_full
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
+
+Done = TypeVar("Done")
 
 THREAD_BYTES = 125_000_000
 """DuckDB's own advice: the least memory for each of its threads."""
@@ -98,13 +100,19 @@ class Session:
         self.con.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({path})")
 
 
-def spare_memory(con: Any) -> bool:
-    """Go on with a quarter of the threads, for each holds memory of its own; False if there is but one."""
-    (threads,) = con.execute("SELECT current_setting('threads')").fetchone()
-    if threads == 1:
-        return False
-    con.execute(f"SET threads = {max(1, threads // 4)}")
-    return True
+def with_memory(session: Session, work: Callable[[], Done]) -> Done:
+    """What the work gives, done again with a quarter of the threads as long as it runs out of memory: each holds its own.
+
+    The session keeps to the threads it has then. Raises OutOfMemoryException if one takes too much.
+    """
+    while True:
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            threads = session.value("SELECT current_setting('threads')")
+            if threads == 1:
+                raise
+            session.con.execute(f"SET threads = {max(1, threads // 4)}")
 
 
 def _said(error: duckdb.IOException) -> str:

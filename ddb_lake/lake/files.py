@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from duckdb import OutOfMemoryException
 from pyiceberg.conversions import from_bytes
@@ -18,12 +19,10 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
-from ddb_lake.engine.connection import Session, spare_memory
+from ddb_lake.engine.connection import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
-
-Written = TypeVar("Written")
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
@@ -34,6 +33,9 @@ ROWS_A_FILE = 1_000_000
 ROW_GROUP_BYTES = 96 * 1024 * 1024
 """Rows of more than 800 bytes are written in groups of fewer, which take this much memory. Those of more than 48 KB are
 only if they are not sorted: sorted rows come by the vector."""
+
+LARGE_ROWS_BYTES = 24 * 1024 * 1024
+"""The groups of such rows: a group is read at once, and what is made of it takes several times as much."""
 
 _VECTOR_ROWS = 2048
 FOOTERS_AT_ONCE = 8
@@ -133,26 +135,31 @@ def group_rows(row_bytes: int) -> int:
     return max(_VECTOR_ROWS, min(ROW_GROUP_ROWS, fitting))
 
 
-def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Written], row_bytes: int = 0) -> Written:
+def row_bytes(session: Session, paths: str | Sequence[str]) -> int:
+    """About how much a row of some Parquet files takes in memory, by their footers. `paths`: of files, or a pattern."""
+    named = literal(paths) if isinstance(paths, str) else literals(paths)
+    counted = f"SELECT sum(total_uncompressed_size) AS size, any_value(row_group_num_rows) AS rows FROM parquet_metadata({named})"
+    size, rows = session.rows(f"SELECT sum(size), sum(rows) FROM ({counted} GROUP BY file_name, row_group_id)")[0]
+    return int(size or 0) // max(1, int(rows or 0))
+
+
+def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], row_bytes: int = 0) -> Done:
     """`write` rows in the order it is given: of `key`, or none if sorting outgrows the memory.
 
     The order only helps those who read. The session may have fewer threads afterwards. `row_bytes`: about what a row
     takes, if known.
     """
-    order = f" ORDER BY {key}" if fits_a_vector(row_bytes) else ""
-    while True:
-        try:
-            return write(order)
-        except OutOfMemoryException:
-            if spare_memory(session.con):
-                continue
-            if not order:
-                raise
-            order = ""
+    if fits_a_vector(row_bytes):
+        with suppress(OutOfMemoryException):
+            return with_memory(session, lambda: write(f" ORDER BY {key}"))
+    return with_memory(session, lambda: write(""))
 
 
 class FileWriter:
-    """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry."""
+    """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry.
+
+    `con`: as `engine.connection` makes them: one that does not preserve the order of insertion.
+    """
 
     def __init__(self, con: Any, io: FileIO, location: str, schema: Schema) -> None:
         self._con = con
@@ -176,8 +183,9 @@ class FileWriter:
             row_bytes: about how many a row takes in memory. Each thread holds a row group until it is written.
         """
         name = f"{self._folder}/{uuid.uuid4().hex}"
+        limit = ROW_GROUP_BYTES if fits_a_vector(row_bytes) else LARGE_ROWS_BYTES
         options = (
-            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {ROW_GROUP_BYTES},"
+            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {limit},"
             f" FIELD_IDS {field_ids(self.schema)}"
         )
         if split:
@@ -193,9 +201,9 @@ class FileWriter:
             return []
         return sorted(paths)
 
-    def write(self, query: str, metadata: TableMetadata, *, split: bool = False) -> list[DataFile]:
+    def write(self, query: str, metadata: TableMetadata, *, split: bool = False, row_bytes: int = 0) -> list[DataFile]:
         """`write_paths`, with the manifest entries of the files."""
-        return self.entries(self.write_paths(query, split=split), metadata)
+        return self.entries(self.write_paths(query, split=split, row_bytes=row_bytes), metadata)
 
     def entries(self, paths: Sequence[str], metadata: TableMetadata) -> list[DataFile]:
         """The manifest entries of written files, from their footers: several at once, for S3 answers slowly."""

@@ -29,6 +29,7 @@ from ddb_lake.lake.files import (
     LiveFiles,
     column_bounds,
     live_files,
+    row_bytes,
     scan_sql,
     sorted_if_it_fits,
 )
@@ -130,7 +131,6 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
     if not live.data or (not force and _why(live) is None):
         return result
     with lake.session() as session:
-        session.con.execute("SET preserve_insertion_order = true")
         compaction = _Compaction(session, settings, table, live)
         after = compaction.run(force)
     return replace(
@@ -206,7 +206,12 @@ class _Compaction:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
         key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-        added = sorted_if_it_fits(self.session, key, lambda order: writer.write(rows + order, metadata, split=True))
+        size = row_bytes(self.session, [f.file_path for f in chosen])
+
+        def write(order: str) -> list[DataFile]:
+            return writer.write(rows + order, metadata, split=True, row_bytes=size)
+
+        added = sorted_if_it_fits(self.session, key, write, size)
         gone = frozenset(f.file_path for f in chosen)
         deletes = writer.write_deletes(self._remaining(gone)) if self.deletes else []
         kept = sum(f.record_count for f in self.live.data if f.file_path not in gone)

@@ -220,7 +220,8 @@ class LocalMerge:
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
         """The files of the new rows, and those that retire the rows they replace."""
         writer = FileWriter.for_table(self._session.con, table, metadata)
-        return writer.write(self._rows, metadata, split=True), writer.write_deletes(RETIRED)
+        size = self._session.value("SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM living LIMIT 1000)") or 0
+        return writer.write(self._rows, metadata, split=True, row_bytes=size), writer.write_deletes(RETIRED)
 
     def bury(self, table: Table, tombstones: Sidecar) -> Sidecar:
         """Tombstones for removed keys; those of keys that live again are taken back."""

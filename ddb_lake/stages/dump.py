@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddb_lake.engine.connection import Session
+from ddb_lake.engine.connection import Session, with_memory
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.replay import replay
 
-FETCH_ROWS = 5_000
+FETCH_ROWS = 100
 
 
 def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[bytes]:
@@ -38,7 +38,8 @@ def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[b
 
 
 def _lines(session: Session, query: str) -> Iterator[bytes]:
-    session.con.execute(query)
-    while rows := session.con.fetchmany(FETCH_ROWS):
+    rows = with_memory(session, lambda: session.con.execute(query).fetchmany(FETCH_ROWS))
+    while rows:
         for item, rescued in rows:
             yield b'{"Item":' + complete(item, rescued) + b"}"
+        rows = session.con.fetchmany(FETCH_ROWS)

@@ -19,7 +19,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
-from ddb_lake.lake.files import FileWriter, column_bounds, live_files, scan_sql
+from ddb_lake.lake.files import FileWriter, column_bounds, live_files, row_bytes, scan_sql
 from ddb_lake.stages.read import IngestedObject, StagedTable
 
 
@@ -102,14 +102,10 @@ class LocalIntake:
         if session.value("SELECT count(*) FROM chosen") < count:
             rows = f"(SELECT c.* FROM {rows} c SEMI JOIN chosen k ON k.place = c.place)"
         writer = FileWriter.for_table(session.con, table)
-        paths, figures = write_chosen(session, writer, batch, rows, self._row_bytes())
+        size = row_bytes(session, str(self._staged.changes.path))
+        paths, figures = write_chosen(session, writer, batch, rows, size)
         forget_chosen(session)
         return writer.entries(paths, table.metadata), replace(figures, staged=count)
-
-    def _row_bytes(self) -> int:
-        """About how much a staged record takes in memory."""
-        sizes = f"SELECT sum(total_uncompressed_size) FROM parquet_metadata({literal(str(self._staged.changes.path))})"
-        return int(self._session.value(sizes) or 0) // max(1, self._staged.changes.rows)
 
     def write_rejected(self, table: Table, objects: Numbered, at: str) -> list[DataFile]:
         """Write what the quarantine does not have."""

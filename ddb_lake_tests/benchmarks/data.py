@@ -48,14 +48,15 @@ _SPARSE = "".join(
     for n in range(60)
 )
 _DOCUMENT = """ || ',"document":{"M":{"title":{"S":"Document ' || i || '"},"body":{"S":"'
- || repeat(md5(i::VARCHAR) || ' ' || md5(h::VARCHAR) || ' ', 300) || '"}}}'"""
+ || repeat(md5(i::VARCHAR) || ' ' || md5(h::VARCHAR) || ' ', {times}) || '"}}}'"""
 
 SHAPES = {
     "orders": _ITEM,
     "sparse": f"{_PLAIN}{_SPARSE} || '}}'",
-    "documents": f"{_PLAIN}{_DOCUMENT} || '}}'",
+    "documents": f"{_PLAIN}{_DOCUMENT} || '}}'".replace("{times}", "300"),
+    "large": f"{_PLAIN}{_DOCUMENT} || '}}'".replace("{times}", "6000"),
 }
-"""Items of an export. orders: 600 bytes, nested. sparse: a fifth of 60 attributes. documents: 20 KB."""
+"""Items of an export. orders: 600 bytes, nested. sparse: a fifth of 60 attributes. documents: 20 KB. large: nearly 400 KB."""
 
 
 def _item(customers: int, quantity: str, shape: str = "orders") -> str:
@@ -82,19 +83,21 @@ def make_export(folder: Path, items: int, shape: str = "orders") -> Path:
     return root.parent.parent
 
 
-def make_changes(folder: Path, items: int, changes: int, batch: int, *, local: bool = False, objects: int = 0) -> Path:
+def make_changes(
+    folder: Path, items: int, changes: int, batch: int, *, local: bool = False, objects: int = 0, shape: str = "orders"
+) -> Path:
     """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder.
 
     `local`: only of the last fiftieth of the orders. `objects`: how many; ten by default, and more for many changes.
     """
-    kind = ("-local" if local else "") + (f"-{objects}" if objects else "")
+    kind = ("-local" if local else "") + (f"-{objects}" if objects else "") + ("" if shape == "orders" else f"-{shape}")
     objects = objects or max(OBJECTS, changes // MOST_CHANGES)
     target = folder / f"changes-{items}-{changes}-{batch}{kind}" / "2023/11/15/00"
     if not target.exists():
         made = target.with_name("making")
         made.mkdir(parents=True, exist_ok=True)
-        old, new = _item(items // 10, "(1 + h % 19)"), _item(items // 10, f"(100 + {batch})")
-        keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),"status"\', 1)'
+        old, new = _item(items // 10, "(1 + h % 19)", shape), _item(items // 10, f"(100 + {batch})", shape)
+        keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),\', 1)'
         record = (
             '\'{"awsRegion":"eu-west-1","eventID":"\' || uuid() || \'","eventName":"MODIFY","userIdentity":null,'
             '"recordFormat":"application/json","tableName":"orders","dynamodb":{"ApproximateCreationDateTime":\' || '

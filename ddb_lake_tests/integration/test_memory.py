@@ -13,6 +13,10 @@ from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 
 ITEMS = 500_000
 CHANGES = 40_000
+LARGE = 1_200
+"""Items of nearly 400 KB, half a gigabyte of JSON."""
+
+DEFAULT_MB = 1000
 MEMORY_MB = 320
 BESIDE_DUCKDB_MB = 420
 """Python, pyarrow, pyiceberg, boto3, and the buffers of DuckDB's readers and writers that its limit does not count."""
@@ -42,11 +46,11 @@ print(int(peak_mb()))
 """
 
 
-def measured(stage: str, uri: Path, warehouse: Path) -> tuple[int, int]:
+def measured(stage: str, uri: Path, warehouse: Path, memory_mb: int = MEMORY_MB) -> tuple[int, int]:
     """Rows afterwards, and the process's peak of resident memory."""
     settings = {
         "warehouse": str(warehouse),
-        "memory": f"{MEMORY_MB}MB",
+        "memory": f"{memory_mb}MB",
         "tables": [{"name": TABLE, "key": list(KEY)}],
     }
     command = [sys.executable, "-c", _STAGE, stage, TABLE, str(uri), json.dumps(settings)]
@@ -66,3 +70,12 @@ def test_each_stage_keeps_to_the_memory_it_is_given(folder: Path) -> None:
         rows, peaks[stage] = measured(stage, uri, folder / "lake")
         assert rows == ITEMS
     assert {stage: peak for stage, peak in peaks.items() if peak > MEMORY_MB + BESIDE_DUCKDB_MB} == {}, peaks
+
+
+def test_items_as_large_as_they_can_be_need_no_more_than_the_default(folder: Path) -> None:
+    export, landed = make_export(folder, LARGE, "large"), make_changes(folder, LARGE, LARGE // 2, 1, shape="large")
+    peaks = {}
+    for stage, uri in (("load", export), ("apply", landed), ("compact", folder), ("dump", folder)):
+        rows, peaks[stage] = measured(stage, uri, folder / "large", DEFAULT_MB)
+        assert rows == LARGE
+    assert {stage: peak for stage, peak in peaks.items() if peak > DEFAULT_MB + BESIDE_DUCKDB_MB} == {}, peaks

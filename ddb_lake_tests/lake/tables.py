@@ -36,6 +36,7 @@ def catalog(folder: Path) -> Iterator[LakeCatalog]:
 def connection() -> Any:
     """One DuckDB connection with the iceberg extension, for all tests of a process: loading it takes long."""
     con = duckdb.connect()
+    con.execute("SET preserve_insertion_order = false")
     load_extension(con, "avro")
     load_extension(con, "iceberg")
     return con
