@@ -17,6 +17,8 @@ LARGE = 1_200
 """Items of nearly 400 KB, half a gigabyte of JSON."""
 
 DEFAULT_MB = 1000
+BESIDE_LARGE_MB = 600
+"""What comes out of DuckDB is held by Python as well: a hundred items are 40 MB, several times."""
 MEMORY_MB = 320
 BESIDE_DUCKDB_MB = 420
 """Python, pyarrow, pyiceberg, boto3, and the buffers of DuckDB's readers and writers that its limit does not count."""
@@ -78,4 +80,4 @@ def test_items_as_large_as_they_can_be_need_no_more_than_the_default(folder: Pat
     for stage, uri in (("load", export), ("apply", landed), ("compact", folder), ("dump", folder)):
         rows, peaks[stage] = measured(stage, uri, folder / "large", DEFAULT_MB)
         assert rows == LARGE
-    assert {stage: peak for stage, peak in peaks.items() if peak > DEFAULT_MB + BESIDE_DUCKDB_MB} == {}, peaks
+    assert {stage: peak for stage, peak in peaks.items() if peak > DEFAULT_MB + BESIDE_LARGE_MB} == {}, peaks
