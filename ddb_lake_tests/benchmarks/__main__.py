@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ddb_lake_tests.benchmarks.page import write_page
 from ddb_lake_tests.benchmarks.parts import PARTS, Bench, Size
+from ddb_lake_tests.benchmarks.peers import APPLIES
 from ddb_lake_tests.benchmarks.report import Report
 
 MILLION = 1_000_000
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--loads", type=numbers, help="items of the loads, with commas, instead of the size's")
     parser.add_argument("--tables", type=numbers, help="rows of the tables, with commas, instead of the size's")
     parser.add_argument("--changes", type=numbers, help="change records, with commas, instead of the size's")
+    parser.add_argument("--peers", help="who else applies changes, with commas, instead of all: " + ", ".join(APPLIES))
     parser.add_argument("--repeats", type=int, help="runs of what is run several times, instead of the size's")
     parser.add_argument("--folder", type=Path, help="keep the inputs here, to use them again")
     parser.add_argument("--docs", type=Path, help="also keep the results, and write a page and plots into this folder")
@@ -55,11 +57,15 @@ def main() -> int:
     given = {name: getattr(chosen, name) for name in ("loads", "tables", "changes", "repeats") if getattr(chosen, name)}
     told = [f"--{name} {','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in given.items()]
     only = [f"--only {shlex.quote(chosen.only)}"] if chosen.only != parser.get_default("only") else []
+    peers = tuple(chosen.peers.split(",")) if chosen.peers else tuple(APPLIES)
+    if unknown := set(peers) - set(APPLIES):
+        parser.error(f"--peers: {', '.join(unknown)}: none of {', '.join(APPLIES)}")
+    told += [f"--peers {shlex.quote(chosen.peers)}"] if chosen.peers else []
     report = Report(" ".join([f"{parser.prog} --size {chosen.size}", *only, *told]), machine())
     with tempfile.TemporaryDirectory() as scratch:
         work = (chosen.folder or Path(scratch)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        bench = Bench(work, replace(SIZES[chosen.size], **given), report)
+        bench = Bench(work, replace(SIZES[chosen.size], **given), report, peers)
         for part in chosen.only.split(","):
             PARTS[part](bench)
             if chosen.docs:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ddb_lake_tests.benchmarks.data import make_changes, make_export
 from ddb_lake_tests.benchmarks.goals import OURS
-from ddb_lake_tests.benchmarks.peers import APPLIES, BARE, LOADS, NATIVE
+from ddb_lake_tests.benchmarks.peers import APPLIES, BARE, LOADS, NATIVE, ApplyPeer
 from ddb_lake_tests.benchmarks.report import Report, median
 
 Runs = dict[str, list[dict[str, Any]]]
@@ -47,10 +47,13 @@ class Size:
 
 
 class Bench:
-    """One run: its folder of inputs and results, its size and its report. `failed`: what peers could not do."""
+    """One run: its folder of inputs and results, its size and its report. `failed`: what peers could not do.
 
-    def __init__(self, work: Path, size: Size, report: Report) -> None:
-        self.work, self.size, self.report = work, size, report
+    `peers`: the only ones that changes are applied by; NATIVE, which all are compared with, always is.
+    """
+
+    def __init__(self, work: Path, size: Size, report: Report, peers: Sequence[str] = tuple(APPLIES)) -> None:
+        self.work, self.size, self.report, self.peers = work, size, report, {NATIVE, *peers}
         self.failed: list[str] = []
 
     def program(self, module: str, *arguments: str | Path) -> Any:
@@ -96,7 +99,7 @@ class Bench:
         folder = self.work / f"peers-{items}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        taking_part = [name for name, peer in APPLIES.items() if peer.most_rows is None or items <= peer.most_rows]
+        taking_part = [name for name, peer in APPLIES.items() if name in self.peers and _is_able(peer, items)]
         for name in taking_part:
             self.program("peers", "prepare", name, export, folder)
         steps = [(changes, local) for local in (True, False) for changes in self.size.changes]
@@ -132,10 +135,11 @@ class Bench:
         once = [name for name, of_name in runs.items() if len(of_name) < self.size.repeats]
         if once:
             table.notes.append(f"{self.size.repeats} runs, of {', '.join(once)} one.")
-        for name in (name for name in APPLIES if name not in runs):
-            most = APPLIES[name].most_rows
-            tried = most is None or items <= most
-            table.notes.append(f"{name} failed." if tried else f"{name} is not tried on more than {most:,} rows.")
+        for name, peer in APPLIES.items():
+            if not _is_able(peer, items):
+                table.notes.append(f"{name} is not tried on more than {peer.most_rows:,} rows.")
+            elif name not in runs:
+                table.notes.append(f"{name} failed." if name in self.peers else f"{name} was left out of this run.")
         table.fill(runs, NATIVE)
 
     def read(self) -> None:
@@ -198,6 +202,10 @@ class Bench:
         shutil.rmtree(lake, ignore_errors=True)
         self.program("worker", "load", make_export(self.work, items), lake)
         return lake
+
+
+def _is_able(peer: ApplyPeer, items: int) -> bool:
+    return peer.most_rows is None or items <= peer.most_rows
 
 
 def _same_rows(runs: Runs) -> None:
