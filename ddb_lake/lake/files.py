@@ -136,7 +136,9 @@ def group_rows(row_bytes: int) -> int:
 
 
 def row_bytes(session: Session, paths: str | Sequence[str]) -> int:
-    """About how much a row of some Parquet files takes in memory, by their footers. `paths`: of files, or a pattern."""
+    """About how much a row of some Parquet files takes in memory, by their footers. `paths`: of files, or a pattern; 0 for none."""
+    if not paths:
+        return 0
     named = literal(paths) if isinstance(paths, str) else literals(paths)
     counted = f"SELECT sum(total_uncompressed_size) AS size, any_value(row_group_num_rows) AS rows FROM parquet_metadata({named})"
     size, rows = session.rows(f"SELECT sum(size), sum(rows) FROM ({counted} GROUP BY file_name, row_group_id)")[0]
