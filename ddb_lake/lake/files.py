@@ -135,7 +135,7 @@ def group_rows(row_bytes: int) -> int:
     return max(_VECTOR_ROWS, min(ROW_GROUP_ROWS, fitting))
 
 
-def row_bytes(session: Session, paths: str | Sequence[str]) -> int:
+def mean_row_bytes(session: Session, paths: str | Sequence[str]) -> int:
     """About how much a row of some Parquet files takes in memory, by their footers. `paths`: of files, or a pattern; 0 for none."""
     if not paths:
         return 0

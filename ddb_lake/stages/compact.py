@@ -29,7 +29,7 @@ from ddb_lake.lake.files import (
     LiveFiles,
     column_bounds,
     live_files,
-    row_bytes,
+    mean_row_bytes,
     scan_sql,
     sorted_if_it_fits,
 )
@@ -206,7 +206,7 @@ class _Compaction:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
         key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-        size = row_bytes(self.session, [f.file_path for f in chosen])
+        size = mean_row_bytes(self.session, [f.file_path for f in chosen])
 
         def write(order: str) -> list[DataFile]:
             return writer.write(rows + order, metadata, split=True, row_bytes=size)

@@ -19,7 +19,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import literal
-from ddb_lake.lake.files import FileWriter, column_bounds, live_files, row_bytes, scan_sql
+from ddb_lake.lake.files import FileWriter, column_bounds, live_files, mean_row_bytes, scan_sql
 from ddb_lake.stages.read import IngestedObject, StagedTable
 
 
@@ -102,7 +102,7 @@ class LocalIntake:
         if session.value("SELECT count(*) FROM chosen") < count:
             rows = f"(SELECT c.* FROM {rows} c SEMI JOIN chosen k ON k.place = c.place)"
         writer = FileWriter.for_table(session.con, table)
-        size = row_bytes(session, str(self._staged.changes.path))
+        size = mean_row_bytes(session, str(self._staged.changes.path))
         paths, figures = write_chosen(session, writer, batch, rows, size)
         forget_chosen(session)
         return writer.entries(paths, table.metadata), replace(figures, staged=count)
