@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -26,16 +27,19 @@ def seconds(text: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def checked_memory(text: str) -> str:
-    """The text, if it is a size of memory that suffices. Raises ValueError."""
+def _checked_memory(text: str) -> str:
     match = _MEMORY.fullmatch(text)
     if not match or (match[2] == "MB" and int(match[1]) < _LEAST_MEMORY_MB):
         raise ValueError(f"{text!r} is no size such as 512MB or 4GB, of at least {_LEAST_MEMORY_MB}MB")
     return text
 
 
-def memory_bytes(memory: str) -> int:
-    """Bytes of a checked size of memory."""
+Memory = Annotated[str, AfterValidator(_checked_memory)]
+"""How much memory may be taken: `512MB`, `4GB`."""
+
+
+def memory_bytes(memory: Memory) -> int:
+    """Bytes of a `Memory`."""
     match = _MEMORY.fullmatch(memory)
     assert match is not None, "checked when the settings were made"
     return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]

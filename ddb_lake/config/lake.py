@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Settings, checked_memory, memory_bytes
+from ddb_lake.config.base import Memory, Settings, memory_bytes
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.errors import ConfigError
 
@@ -65,15 +65,10 @@ class SparkSettings(Settings):
         description="Spark's master, `spark://host:7077` or `local[4]`; default: what spark-submit says, or local.",
     )
     settings: dict[str, str] = Field(default_factory=dict, description="Spark's own settings (`spark.…`).")
-    memory: str = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")
+    memory: Memory = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")
     launch: SparkLaunchSettings | None = Field(
         None, description="Dagster runs the work as a job of its own there; default: in its own process."
     )
-
-    @field_validator("memory")
-    @classmethod
-    def _valid_memory(cls, text: str) -> str:
-        return checked_memory(text)
 
     @property
     def memory_bytes(self) -> int:
@@ -87,16 +82,11 @@ class LakeSettings(Settings):
     warehouse: str = Field(description="Where the lake is: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
-    memory: str = Field(
+    memory: Memory = Field(
         "1GB", description="What DuckDB may take of memory, at least 320MB; a process takes about 500 MB more."
     )
     spark: SparkSettings = Field(default_factory=lambda: SparkSettings())
     tables: tuple[TableSettings, ...] = ()
-
-    @field_validator("memory")
-    @classmethod
-    def _valid_memory(cls, text: str) -> str:
-        return checked_memory(text)
 
     @property
     def memory_bytes(self) -> int:
