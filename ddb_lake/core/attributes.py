@@ -43,7 +43,7 @@ MAX_DEPTH: Final = 100
 _SHOWN_NAME_CHARS: Final = 60
 _BINARY: Final = ord("B")
 _NUMBER: Final = ord("N")
-_QUOTE: Final = ord('"')
+_plain_members: Final = re.compile(rb'"[^"\\]*+"(?:,"[^"\\]*+")*+\]').match
 _is_canonical_number: Final = re.compile(CANONICAL_NUMBER.encode()).fullmatch
 
 _find_odd_number: Final = re.compile(rb'"N":"(?!(?:' + CANONICAL_NUMBER.encode() + rb')")').search
@@ -258,14 +258,15 @@ def canonical_text(text: bytes) -> bytes | None:
 def with_sorted_sets(text: bytes) -> bytes | None:
     """orjson's text of checked items with sets in their canonical form; None if one takes more than sorting.
 
-    What is searched for ends a set's tag, or its last member: within a string, a quotation mark has a backslash before it.
+    What is searched for ends a set's tag: within a string, a quotation mark has a backslash before it.
     """
     done, start = 0, text.find(b'S":[')
     parts = []
     while start >= 0:
-        first, end = start + 5, text.find(b'"]', start + 4)
-        if text[start + 4] != _QUOTE or text[start - 1] == _BINARY:  # the first: an empty set
+        found = _plain_members(text, start + 4)
+        if found is None or text[start - 1] == _BINARY:  # the first: an empty set, or a member with an escape
             return None
+        first, end = found.start() + 1, found.end() - 2
         inside = text[first:end]
         sort = _known_sorted_members if end - first <= _SMALL_SET_BYTES else _sorted_members
         ordered = sort(inside, text[start - 1] == _NUMBER)
@@ -280,8 +281,6 @@ def with_sorted_sets(text: bytes) -> bytes | None:
 
 def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
     """What is between the first and the last quotation mark of a set, in order; None if it takes more than sorting."""
-    if b"\\" in inside:
-        return None
     members = inside.split(b'","')
     if numbers and not all(map(_is_canonical_number, members)):
         return None

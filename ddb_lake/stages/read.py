@@ -236,10 +236,10 @@ class GroupReader:
         outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=on_trust)
         for offset, outcome, trusted_bytes in outcomes:
             place = _Place(tally, offset, tally.records, number)
-            if not trusted_bytes:
+            if trusted_bytes:
+                self._take_on_trust(outcome, _Origin(place, data, trusted_bytes))  # type: ignore[arg-type]
+            else:
                 self._take(outcome, place, data)
-            elif not self._trust(outcome, _Origin(place, data, trusted_bytes)):  # type: ignore[arg-type]
-                self._take_again(_Origin(place, data, trusted_bytes))
             tally.records += 1
 
     def _take(self, outcome: Outcome, place: _Place, data: bytes) -> None:
@@ -281,6 +281,10 @@ class GroupReader:
             return False
         self._trusting.add(table)
         return True
+
+    def _take_on_trust(self, record: ChangeRecord, origin: _Origin) -> None:
+        if not self._trust(record, origin):
+            self._take_again(origin)
 
     def _trust(self, record: ChangeRecord, origin: _Origin) -> bool:
         """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""

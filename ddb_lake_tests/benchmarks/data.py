@@ -89,6 +89,7 @@ def make_changes(
     """Landed KDS objects with `changes` MODIFY records of random orders of the export; gives their folder.
 
     `local`: only of the last fiftieth of the orders. `objects`: how many; ten by default, and more for many changes.
+    `shape`: of the export's items.
     """
     kind = ("-local" if local else "") + (f"-{objects}" if objects else "") + ("" if shape == "orders" else f"-{shape}")
     objects = objects or max(OBJECTS, changes // MOST_CHANGES)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.envelopes import read_envelope
-from ddb_lake.core.identity import record_id
+from ddb_lake.core.identity import canonical_json, record_id
 from ddb_lake.core.objects import read_object
 from ddb_lake.core.records import ChangeRecord
 from ddb_lake_tests import forms
@@ -146,3 +146,10 @@ def test_record_id_of_lone_surrogates_in_a_python_object_is_never_asked_for() ->
 def test_number_behind_an_empty_set_is_spelled_canonically() -> None:
     spelled = [replace(RECORD, new_image={"a": {"L": [{"SS": []}, {"NS": [number]}]}}) for number in ("1", "1.0")]
     assert record_id(spelled[0]) == record_id(spelled[1])
+
+
+@pytest.mark.parametrize("member", ["]", "]x", "", "[", "x]", '"]', "]]"])
+def test_set_is_the_same_in_any_order_whatever_its_members_begin_with(member: str) -> None:
+    sets = [{"SS": [member, "a"]}, {"SS": ["a", member]}]
+    assert len({canonical_json({"id": {"S": "a"}, "s": found}) for found in sets}) == 1
+    assert len({record_id(replace(RECORD, new_image={"s": found})) for found in sets}) == 1
