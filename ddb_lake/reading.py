@@ -23,7 +23,7 @@ from ddb_lake.cli.moments import parse_moment
 from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settings
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.files import live_files, scan_sql
@@ -113,7 +113,7 @@ class OpenLake:
         if table is None:
             raise UsageError(f"the lake has no {full_name} yet; `ddb-lake status {name}` shows what it has")
         live = live_files(table)
-        rows = scan_sql(table.schema(), live.paths, [file.file_path for file in live.deletes])
+        rows = shown(scan_sql(table.schema(), live.paths, [file.file_path for file in live.deletes]))
         return LakeTable(full_name, self._session, rows)
 
     def _items_as_of(self, name: str, as_of_us: int) -> str:
@@ -126,11 +126,11 @@ class OpenLake:
         _stage(dump_items(self._lake, name, as_of_us), staged)
         projection = Projection(CurrentState.from_properties(table.properties).schema)
         projection.register(self._session.con)
-        shown = f"as_of_{self._made}"
+        made = f"as_of_{self._made}"
         query = projection.select(f"read_parquet({literal(str(staged))})")
-        self._session.con.execute(f"CREATE TABLE {identifier(shown)} AS {query}")
+        self._session.con.execute(f"CREATE TABLE {made} AS {query}")
         staged.unlink()
-        return identifier(shown)
+        return shown(made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from typing import Final
 from ddb_lake.aurora.statements import MAX_NAME, SqlColumn
 from ddb_lake.core.schema import Column, TableSchema
 from ddb_lake.engine.projection import number_text
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import carried, identifier
 from ddb_lake.errors import ConfigError
 
 KEY_BYTES: Final = (2048, 1024)
@@ -67,7 +67,7 @@ class Replicated:
     @property
     def text(self) -> str:
         """DuckDB's SQL of the text that stands in a file for the value; NULL for NULL."""
-        return value_text(self.column.type, identifier(self.column.name))
+        return value_text(self.column.type, carried(self.name) if self.column.path else identifier(self.name))
 
 
 def replicated(

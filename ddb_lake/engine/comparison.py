@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ddb_lake.core.schema import Column, TableSchema
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import carried, literal
 
 BUCKET_BITS = 12
 JOINED_ROWS = 20_000_000
@@ -34,7 +34,7 @@ def row_hash_sql(schema: TableSchema) -> str:
 
 def _ordered(column: Column) -> str:
     """A set's order means nothing."""
-    name = identifier(column.name)
+    name = carried(column.name)
     return f"list_sort({name})" if column.type.startswith("list<") else name
 
 

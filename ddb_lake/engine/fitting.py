@@ -16,7 +16,7 @@ from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Path, SchemaOptions, TableSchema, evolve
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import carried
 from ddb_lake.errors import CheckFailed
 
 Policy: TypeAlias = Literal["add_columns", "rescue", "fail"]
@@ -160,7 +160,7 @@ def _maps(schema: TableSchema) -> dict[Path, str]:
     below: dict[Path, list[str]] = {}
     for column in schema.columns:
         for length in range(1, len(column.path)):
-            below.setdefault(column.path[:length], []).append(f"{identifier(column.name)} IS NOT NULL")
+            below.setdefault(column.path[:length], []).append(f"{carried(column.name)} IS NOT NULL")
     return {path: f"({' OR '.join(conditions)})" for path, conditions in below.items()}
 
 
@@ -175,7 +175,7 @@ def _null_paths(inference: Inference) -> set[Path]:
 
 def held_values(session: Session, relation: str, schema: TableSchema) -> list[int]:
     """How many values each column holds, then how many rows have columns of each flattened map."""
-    counts = [f"count({identifier(c.name)})" for c in schema.columns]
+    counts = [f"count({carried(c.name)})" for c in schema.columns]
     rows = [f"count(*) FILTER (WHERE {condition})" for condition in _maps(schema).values()]
     return list(session.rows(f"SELECT {', '.join([*counts, *rows])} FROM {relation}")[0]) if counts else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.projection import number_text
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import carried, literal
 
 
 def key_text_sql(schema: TableSchema, rescued: str = "_rescued") -> str:
@@ -18,7 +18,7 @@ def key_text_sql(schema: TableSchema, rescued: str = "_rescued") -> str:
 def _part(schema: TableSchema, name: str, rescued: str) -> str:
     column = schema.column((name,))
     assert column is not None, "the key's attributes always have columns"
-    held = identifier(column.name)
+    held = carried(column.name)
     if column.tag == "N":
         held = f"ddb_canonical_number({held})" if column.type == "string" else number_text(column.type, held)
     elif column.tag == "B":

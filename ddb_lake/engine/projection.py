@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.schema import Column, Path, TableSchema, pointer, project
-from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SQL_TYPES = {
@@ -102,15 +102,16 @@ class Projection:
         con.create_function(self._fallback, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
 
     def select(self, source: str, passthrough: Iterable[str] = ()) -> str:
-        """A query of the schema's columns and `_rescued` over `source`, which has a column `item`: a document's text.
+        """A query of the schema's columns, as `engine.sql.carried` names them, and `_rescued`.
 
+        `source`: a relation with a column `item`, a document's text.
         `passthrough`: columns of `source` to hand on, as SQL identifiers.
         """
         handed = ["item", *passthrough]
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = _named(self._raw)
         quick = _named(self._quick)
-        columns = [f"{self._values[c.path]} AS {identifier(c.name)}" for c in self.schema.columns]
+        columns = [f"{self._values[c.path]} AS {carried(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = f"k IS NOT NULL AND ({' OR '.join(self._dirty)})"

@@ -10,7 +10,7 @@ import orjson
 from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Column, TableSchema, parse_pointer, place
 from ddb_lake.engine.projection import number_text
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import carried, literal
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ _OPEN_MAP = '{"M":{'
 
 
 def _leaf(name: str, column: Column) -> str:
-    value = identifier(column.name)
+    value = carried(column.name)
     head = literal(json.dumps(name) + ':{"' + column.tag + '":')
     return f"{head} || {_content(column, value)} || '}}'"
 

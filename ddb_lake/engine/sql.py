@@ -1,4 +1,4 @@
-"""SQL text: quoting. Names and values from data go into SQL through these functions only."""
+"""SQL text: quoting, and the names of users' columns. Names and values from data go into SQL through these functions only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from collections.abc import Iterable
 def identifier(name: str) -> str:
     """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+CARRIED = "u:"
+"""Begins the name under which our SQL carries a column of items.
+
+No identifier that is written without quotes has a colon: none of ours, no keyword, no virtual column of DuckDB's in any
+version. So an attribute's name can be none of them. Users see the column's own name: see `shown`.
+"""
+
+
+def carried(name: str) -> str:
+    """The identifier of a column of items in our SQL. `name`: the column's own name."""
+    return identifier(CARRIED + name)
+
+
+def shown(rows: str) -> str:
+    """A relation in which columns of items have their own names, for users; other columns keep theirs.
+
+    `rows`: a relation of our SQL. Nothing of ours is computed from the result.
+    """
+    return f"(SELECT COLUMNS('^(?:{CARRIED})?(.*)$') AS '\\1' FROM {rows})"
 
 
 def literal(text: str) -> str:

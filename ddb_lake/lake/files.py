@@ -22,7 +22,7 @@ from pyiceberg.table.metadata import TableMetadata
 from ddb_lake.engine.connection import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.commit import position_delete_file
-from ddb_lake.lake.schemas import duckdb_type, field_ids, read_schema
+from ddb_lake.lake.schemas import carried_names, duckdb_type, field_ids, read_schema
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
@@ -101,12 +101,16 @@ def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any
 def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:
     """A query of the living rows of some data files, read by field id.
 
-    With `positions`, also `_file_path` and `_pos`, by which a row can be retired.
+    Columns of items have the names of `engine.sql.carried`. With `positions`, also `_file_path` and `_pos`, by which a
+    row can be retired.
     """
-    names = ", ".join(identifier(f.name) for f in schema.fields)
+    carried = [identifier(name) for name in carried_names(schema)]
+    names = ", ".join(carried)
     shown = f"{names}, _file_path, _pos" if positions else names
     if not data:
-        columns = [f"NULL::{duckdb_type(f.field_type)} AS {identifier(f.name)}" for f in schema.fields]
+        columns = [
+            f"NULL::{duckdb_type(f.field_type)} AS {name}" for name, f in zip(carried, schema.fields, strict=True)
+        ]
         places = ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
         return f"(SELECT {shown} FROM (SELECT {', '.join(columns + places)}) WHERE false)"
     options = f"schema = {read_schema(schema)}, explicit_cardinality = {len(data) * ROWS_A_FILE}"
@@ -178,7 +182,7 @@ class FileWriter:
         return cls(con, table.io, metadata.location, metadata.schema())
 
     def write_paths(self, query: str, *, split: bool = False, row_bytes: int = 0) -> list[str]:
-        """Write the rows of a query; gives the files' paths, none for no rows.
+        """Write the rows of a query, which has the columns of `scan_sql`; gives the files' paths, none for no rows.
 
         Args:
             split: into several files of the target size.
@@ -194,7 +198,8 @@ class FileWriter:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
         else:
             name += ".parquet"
-        names = ", ".join(identifier(f.name) for f in self.schema.fields)
+        columns = zip(carried_names(self.schema), self.schema.fields, strict=True)
+        names = ", ".join(f"{identifier(name)} AS {identifier(field.name)}" for name, field in columns)
         rows, paths = self._con.execute(
             f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
         ).fetchone()

@@ -22,7 +22,7 @@ from pyiceberg.types import (
 )
 
 from ddb_lake.core.schema import Column, TableSchema
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import CARRIED, identifier, literal
 
 _SIMPLE: dict[str, IcebergType] = {
     "string": StringType(),
@@ -165,10 +165,21 @@ def field_ids(schema: Schema) -> str:
     return "{" + ", ".join(one(f) for f in schema.fields) + "}"
 
 
+def carried_names(schema: Schema) -> list[str]:
+    """The names that the columns of a table have in our SQL: those of items as `engine.sql.carried` has them.
+
+    Only `current` has columns of items, and `_rescued`, which no attribute can be called.
+    """
+    if all(field.name != "_rescued" for field in schema.fields):
+        return [field.name for field in schema.fields]
+    metadata = metadata_columns(keep_expired=True)
+    return [field.name if field.name in metadata else CARRIED + field.name for field in schema.fields]
+
+
 def read_schema(schema: Schema) -> str:
-    """The `schema` parameter of DuckDB's read_parquet: columns by field id, whatever a file calls them."""
+    """The `schema` parameter of DuckDB's read_parquet: columns by field id, by their `carried_names`."""
     entries = (
-        f"{f.field_id}: {{name: {literal(f.name)}, type: {literal(duckdb_type(f.field_type))}, default_value: NULL}}"
-        for f in schema.fields
+        f"{f.field_id}: {{name: {literal(name)}, type: {literal(duckdb_type(f.field_type))}, default_value: NULL}}"
+        for name, f in zip(carried_names(schema), schema.fields, strict=True)
     )
     return "MAP {" + ", ".join(entries) + "}"

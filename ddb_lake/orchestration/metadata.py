@@ -13,9 +13,9 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.schema import TableSchema
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
-from ddb_lake.lake.schemas import duckdb_type
+from ddb_lake.lake.schemas import duckdb_type, metadata_columns
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.apply import ApplyResult
 from ddb_lake.stages.current import CurrentResult
@@ -29,6 +29,7 @@ PREVIEW_COLUMNS = 12
 PREVIEW_CHARACTERS = 32
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_METADATA = metadata_columns(keep_expired=True)
 _HIDDEN = ("_key_hash", "_rescued")
 _EVENTS = {"INSERT": "inserted", "MODIFY": "modified", "REMOVE": "deleted"}
 MASKED = "•••"
@@ -170,7 +171,7 @@ def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
     live = live_files(table)
     cells = _shown(table)
     masked = masked_columns(settings, CurrentState.from_properties(table.properties).schema)
-    names = ", ".join(_selected(name, name in masked) for name in cells.columns)
+    names = ", ".join(_selected(field, field in masked) for field in cells.columns)
     with lake.session() as session:
         rows = [
             row
@@ -187,8 +188,8 @@ def masked_columns(settings: TableSettings, schema: TableSchema) -> set[str]:
 
 
 def _selected(column: str, masked: bool) -> str:
-    name = identifier(column)
-    return f"CASE WHEN {name} IS NOT NULL THEN {literal(MASKED)} END AS {name}" if masked else name
+    name = identifier(column) if column in _METADATA else carried(column)
+    return f"CASE WHEN {name} IS NOT NULL THEN {literal(MASKED)} END" if masked else name
 
 
 def _some_files(table: Table, live: LiveFiles) -> Iterator[str]:
@@ -200,8 +201,8 @@ def _some_files(table: Table, live: LiveFiles) -> Iterator[str]:
 
 def _shown(table: Table) -> _Cells:
     names = [field.name for field in table.schema().fields if field.name not in _HIDDEN]
-    own = [name for name in names if not name.startswith("_")]
-    marks = [name for name in names if name.startswith("_")]
+    own = [name for name in names if name not in _METADATA]
+    marks = [name for name in names if name in _METADATA]
     shown = own[: PREVIEW_COLUMNS - len(marks)] + marks
     return _Cells(tuple(shown), len(names) - len(shown))
 

@@ -20,7 +20,7 @@ from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import leftovers
 from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import carried
 from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError
 from ddb_lake.lake.files import FileWriter, scan_sql, sorted_if_it_fits
 from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_damage, lines_sql, sample_items
@@ -151,7 +151,7 @@ def write_run(
 ) -> list[str]:
     """Write the rows of some data files sorted by key, if they can be. `projection` is registered with the session."""
     schema = projection.schema
-    key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+    key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
     items = projection.select(lines_sql(files))
     row_bytes = sum(file.content_bytes for file in files) // max(1, sum(file.items for file in files))
 

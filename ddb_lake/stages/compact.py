@@ -19,7 +19,7 @@ from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import decisive, fit, guess, leftovers
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.restoration import complete, item_sql
-from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
@@ -205,7 +205,7 @@ class _Compaction:
         evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
-        key = ", ".join(identifier(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+        key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
         size = mean_row_bytes(self.session, [f.file_path for f in chosen])
 
         def write(order: str) -> list[DataFile]:

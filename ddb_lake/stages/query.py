@@ -16,7 +16,7 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
@@ -152,7 +152,7 @@ def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator
     """Iceberg tables of the lake (default: all): the name, and a relation of the living rows at this moment."""
     for name, table in _tables(lake, names):
         live = live_files(table)
-        yield name, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+        yield name, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]))
 
 
 def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> None:
@@ -172,7 +172,7 @@ def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> Non
 
 def _add_past_view(lake: Lake, session: Session, name: str, number: int, as_of_us: int) -> None:
     _, rows = past_rows(lake, session, name, as_of_us, number)
-    session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {rows}")
+    session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {shown(f'({rows})')}")
 
 
 def _tables(lake: Lake, names: Container[str] | None) -> Iterator[tuple[str, Table]]:

@@ -22,7 +22,7 @@ from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.fitting import extend, fit, guess
 from ddb_lake.engine.projection import LOOKED_UP, Projection
 from ddb_lake.engine.restoration import complete, item_sql
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import carried, shown
 from ddb_lake_tests.strategies import items
 
 KEY = ("pk",)
@@ -98,7 +98,7 @@ def test_project_in_sql_equals_project_in_python(
         patch.setattr("ddb_lake.engine.projection.LOOKED_UP", looked_up)
         projection = Projection(schema)
     projection.register(session.con)
-    names = ", ".join(identifier(c.name) for c in schema.columns)
+    names = ", ".join(carried(c.name) for c in schema.columns)
     query = projection.select(source(session, keyed(rows), spell), ["_source"])
     found = session.rows(f"SELECT {names}, _rescued FROM ({query}) ORDER BY _source")
     for row, item in zip(found, keyed(rows), strict=True):
@@ -177,7 +177,7 @@ def test_number_that_a_column_would_round_is_exact_or_rescued(session: Session, 
     projection = Projection(schema)
     projection.register(session.con)
     query = projection.select(source(session, [{"n": {"N": text}, "d": {"N": text}}]))
-    ((whole, places, rescued),) = session.rows(f"SELECT n, d, _rescued FROM ({query})")
+    ((whole, places, rescued),) = session.rows(f"SELECT n, d, _rescued FROM {shown(f'({query})')}")
     assert whole is None or Decimal(whole) == Decimal(text)
     assert places is None or places == Decimal(text)
     held = orjson.loads(rescued) if rescued else {}
@@ -193,7 +193,9 @@ def test_empty_set_stands_in_its_column_or_is_rescued(session: Session, tag: str
     projection = Projection(schema)
     projection.register(session.con)
     session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select(source(session, keyed(rows)))}")
-    assert session.rows("SELECT a, m__b, x, _rescued FROM p") == [([], [], None, f'{{"/x":{{"{tag}":[]}}}}')]
+    assert session.rows(f"SELECT a, m__b, x, _rescued FROM {shown('p')}") == [
+        ([], [], None, f'{{"/x":{{"{tag}":[]}}}}')
+    ]
     ((text, rescued),) = session.rows(f"SELECT {item_sql(schema)}, _rescued FROM p")
     assert orjson.loads(complete(text, rescued)) == keyed(rows)[0]
 

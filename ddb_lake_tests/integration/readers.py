@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from ddb_lake.engine.connection import load_extension
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.lake import Lake
 
@@ -22,7 +22,7 @@ def count_rows(lake: Lake, table: str, where: str = "true") -> int:
         return 0
     live = live_files(found)
     with lake.session() as session:
-        rows = scan_sql(found.schema(), live.paths, [f.file_path for f in live.deletes])
+        rows = shown(scan_sql(found.schema(), live.paths, [f.file_path for f in live.deletes]))
         count: int = session.value(f"SELECT count(*) FROM {rows} WHERE {where}")
     return count
 
@@ -37,7 +37,7 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         live = live_files(table)
         with lake.session() as session:
             ours = _rows(
-                session.con, scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]), columns
+                session.con, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])), columns
             )
         scanned = _plain(table.scan().to_arrow(), columns)
         independent = _rows(_independent(), f"iceberg_scan({literal(table.metadata_location)})", columns)

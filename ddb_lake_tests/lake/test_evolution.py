@@ -8,11 +8,11 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ddb_lake.core.schema import Column, TableSchema
-from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
-from ddb_lake.lake.schemas import current_schema, duckdb_type
+from ddb_lake.lake.schemas import carried_names, current_schema, duckdb_type
 from ddb_lake_tests.lake.tables import catalog, connection
 
 ID = Column(("id",), "S", "id", "string")
@@ -30,8 +30,8 @@ def put(commit: Commit, table: Table, **values: str) -> Table:
     """Write one row with the columns as the commit makes them, and commit."""
     metadata = commit.transaction.table_metadata
     columns = (
-        f"{values.get(f.name, 'NULL')}::{duckdb_type(f.field_type)} AS {identifier(f.name)}"
-        for f in metadata.schema().fields
+        f"{values.get(f.name, 'NULL')}::{duckdb_type(f.field_type)} AS {identifier(carried)}"
+        for carried, f in zip(carried_names(metadata.schema()), metadata.schema().fields, strict=True)
     )
     query = "SELECT " + ", ".join(columns)
     added = FileWriter.for_table(connection(), table, metadata).write(query, metadata)
@@ -49,7 +49,7 @@ def values(table: Table, *names: str) -> list[tuple[Any, ...]]:
     """Columns of all rows through three readers, which must agree."""
     con, live = connection(), live_files(table)
     wanted = ", ".join(identifier(name) for name in names)
-    ours = con.execute(f"SELECT {wanted} FROM {scan_sql(table.schema(), live.paths)} ORDER BY id").fetchall()
+    ours = con.execute(f"SELECT {wanted} FROM {shown(scan_sql(table.schema(), live.paths))} ORDER BY id").fetchall()
     scanned = table.scan().to_arrow().sort_by("id")
     assert ours == list(zip(*(scanned[name].to_pylist() for name in names), strict=True))
     source = f"iceberg_scan({literal(table.metadata_location)})"
