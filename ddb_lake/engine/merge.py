@@ -2,7 +2,8 @@
 
 Works on relations (SQL text) of change records and of `current`, and leaves its answer in temporary tables:
 
-- `winners` (_key, _key_hash, record_id, changed_at, tie): what each key that changes becomes
+- `winners` (_key, _key_hash, record_id, changed_at, tie, gone): what each key that changes becomes; `gone`: an export
+  says that the item is absent, whatever the record says
 - `standing` (file_path, pos, _key, …): the rows of `current` those keys have now
 
 Only keys with new records are looked at. A key whose one newest record is later than all that was known is decided by
@@ -12,9 +13,9 @@ of the key in the changelog, and records of one instant go to `core.ordering.win
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -22,6 +23,13 @@ import pyarrow as pa
 from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.ordering import ABSENT, Version, winner
 from ddb_lake.engine.connection import Session
+
+REMOVAL = "event_name IN ('REMOVE', 'DELETE')"
+ABSENCE = f"(asserted_at IS NOT NULL AND {REMOVAL})"
+"""SQL of whether a record is an export's or a repair's assertion that the item is absent."""
+
+EXPIRY = f"(ttl AND old_image IS NOT NULL AND {REMOVAL})"
+"""SQL of whether a record is a removal by Time to Live whose row can be kept."""
 
 SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
 
@@ -34,6 +42,13 @@ def version_us(margin_us: int) -> str:
     )
 
 
+BaseImages: TypeAlias = Callable[[list[str]], dict[str, bytes]]
+"""Gives the snapshot's canonical images of some keys (by `_key`)."""
+
+ShownKeys: TypeAlias = Callable[[int], Sequence[str]]
+"""Gives, for each full export of an instant or later, a relation (_key, shown_us) of its items with keys in `touched`."""
+
+
 @dataclass(frozen=True, slots=True)
 class MergeInput:
     """What the merge works on, as SQL relations.
@@ -43,6 +58,8 @@ class MergeInput:
     `lake.sidecar.TOMBSTONE_COLUMNS`. `horizon_us`: change records at or before it never win. `base_us`: the base's own
     time; an assertion replaces the base's rows only if it speaks of a later one. Both None without a base. `simple`:
     the records' times alone order them (no Streams, no assertions). `recheck`: decide every key over all its records.
+    `keep_expired`: items that Time to Live removed stay as rows. `shown`: for this, the items of all full exports, as
+    pairs of the latest export time in a relation, and the relation (_key, shown_us) of the keys in `touched`.
     """
 
     fresh: str
@@ -54,6 +71,7 @@ class MergeInput:
     margin_us: int
     simple: bool
     recheck: bool = False
+    keep_expired: bool = False
 
     @property
     def standing_over_base(self) -> str:
@@ -74,12 +92,12 @@ class MergeCounts:
     ties: int
 
 
-def plan_merge(
-    session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
-) -> MergeCounts:
-    """Fill `winners` and `standing`. `base_images` gives the snapshot's canonical images of some keys (by `_key`)."""
+def plan_merge(session: Session, given: MergeInput, base_images: BaseImages, shown: ShownKeys) -> MergeCounts:
+    """Fill `winners` and `standing`, and `expired` if expired items are kept."""
     late = find_undecided(session, given)
     ties = _decide_over_changelog(session, given, base_images) if late else 0
+    if late and given.keep_expired:
+        _keep_expired(session, given, shown)
     touched = session.value("SELECT count(*) FROM touched")
     return MergeCounts(touched, late, ties)
 
@@ -97,16 +115,24 @@ def find_undecided(session: Session, given: MergeInput) -> int:
 
 
 def _find_touched(session: Session, given: MergeInput) -> None:
+    """Fill `fresh_ids` and `touched`.
+
+    A record that cannot win over the base decides nothing, unless expired items are kept: then it may be the last one
+    that is known of an absent item.
+    """
+    over, keep = given.standing_over_base, given.keep_expired
+    only = " FILTER (WHERE over_base)" if keep else ""
     session.con.execute(
         "CREATE OR REPLACE TABLE fresh_ids AS"
-        f" SELECT record_id, changed_at, _key, _key_hash, version_us FROM"
-        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) WHERE {given.standing_over_base}"
+        f" SELECT record_id, changed_at, _key, _key_hash, version_us, {over} AS over_base FROM"
+        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) WHERE {'true' if keep else over}"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE touched AS"
-        " SELECT _key, any_value(_key_hash) AS _key_hash, max(version_us) AS top_us, min(version_us) AS low_us,"
-        " arg_max(record_id, version_us) AS top_id, arg_max(changed_at, version_us) AS top_at,"
-        " len(max(version_us, 2)) = 2 AND max(version_us, 2)[1] = max(version_us, 2)[2] AS tied"
+        f" SELECT _key, any_value(_key_hash) AS _key_hash, max(version_us){only} AS top_us,"
+        f" arg_max(record_id, version_us){only} AS top_id, arg_max(changed_at, version_us){only} AS top_at,"
+        f" len(max(version_us, 2){only}) = 2 AND (max(version_us, 2){only})[1] = (max(version_us, 2){only})[2] AS tied,"
+        f" {'bool_or(NOT over_base)' if keep else 'false'} AS late"
         " FROM fresh_ids GROUP BY _key"
     )
 
@@ -130,7 +156,11 @@ def _decide_simple(session: Session, given: MergeInput) -> None:
     held = (
         "greatest(CASE WHEN s._source <> 'snapshot' THEN s.changed_us END, CASE WHEN b.removed THEN b.changed_us END)"
     )
-    simple = "false" if given.recheck or not given.simple else f"NOT t.tied AND coalesce(t.top_us > {held}, true)"
+    simple = (
+        "false"
+        if given.recheck or not given.simple
+        else f"NOT t.late AND NOT t.tied AND coalesce(t.top_us > {held}, true)"
+    )
     session.con.execute(
         "CREATE OR REPLACE TABLE decided AS"
         f" SELECT t._key, t._key_hash, t.top_id AS record_id, t.top_at AS changed_at, {simple} AS simple"
@@ -138,15 +168,29 @@ def _decide_simple(session: Session, given: MergeInput) -> None:
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE winners AS"
-        " SELECT _key, _key_hash, record_id, changed_at, false AS tie FROM decided WHERE simple"
+        " SELECT _key, _key_hash, record_id, changed_at, false AS tie, false AS gone FROM decided WHERE simple"
     )
     session.con.execute("CREATE OR REPLACE TABLE undecided AS SELECT _key, _key_hash FROM decided WHERE NOT simple")
 
 
-def _decide_over_changelog(
-    session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]
-) -> int:
+def _decide_over_changelog(session: Session, given: MergeInput, base_images: BaseImages) -> int:
     """Decide `undecided` keys over all their records; gives how many needed the image chain."""
+    ties = _decide_all(session, given, "undecided", given.changelog, given.standing_over_base, base_images, "best")
+    fresh = "" if given.recheck else " SEMI JOIN fresh_ids f ON f.record_id = b.record_id AND f._key = b._key"
+    session.con.execute(
+        f"INSERT INTO winners SELECT b.*, false FROM best b{fresh} WHERE NOT b.tie"
+        " UNION ALL SELECT b.*, false FROM best b WHERE b.tie"
+    )
+    return ties
+
+
+def _decide_all(
+    session: Session, given: MergeInput, keys: str, records: str, among: str, base_images: BaseImages, into: str
+) -> int:
+    """Put the winner of all of `records` that satisfy `among` into a table, for each of `keys` that has one.
+
+    Gives how many keys needed the image chain.
+    """
     session.con.execute(
         "CREATE OR REPLACE TABLE candidates AS"
         " SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number, c.asserted_at,"
@@ -154,8 +198,8 @@ def _decide_over_changelog(
         f" (PARTITION BY c._key, c.stream, c.sequence_number IS NULL ORDER BY {SEQUENCE_ORDER}, c.version_us, c.record_id"
         " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
         " ELSE c.version_us END AS effective_us"
-        f" FROM (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.changelog}) c"
-        f" SEMI JOIN undecided u ON c._key_hash = u._key_hash AND c._key = u._key WHERE {given.standing_over_base}"
+        f" FROM (SELECT *, {version_us(given.margin_us)} AS version_us FROM {records}) c"
+        f" SEMI JOIN {keys} u ON c._key_hash = u._key_hash AND c._key = u._key WHERE {among}"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE top AS SELECT * FROM"
@@ -171,25 +215,70 @@ def _decide_over_changelog(
         "   ltrim(sequence_number, '0') DESC, version_us DESC, record_id DESC) = 1)"
     )
     session.con.execute(
-        "INSERT INTO winners SELECT s._key, s._key_hash, s.record_id, s.changed_at, false FROM settled s"
-        + ("" if given.recheck else " SEMI JOIN fresh_ids f ON f.record_id = s.record_id AND f._key = s._key")
+        f"CREATE OR REPLACE TABLE {into} AS SELECT _key, _key_hash, record_id, changed_at, false AS tie FROM settled"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE tied_keys AS SELECT DISTINCT _key FROM top ANTI JOIN settled USING (_key)"
     )
     ties: int = session.value("SELECT count(*) FROM tied_keys")
     if ties:
-        _decide_ties(session, given, base_images)
+        _decide_ties(session, records, base_images, into)
     return ties
 
 
-def _decide_ties(session: Session, given: MergeInput, base_images: Callable[[list[str]], dict[str, bytes]]) -> None:
+def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None:
+    """Keep rows of items that exports say are absent, where the last that is known of them is that they expired.
+
+    Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. It is
+    kept if all its other records, the base's horizon notwithstanding, end with a removal by Time to Live, and no full
+    export shows it more than the margin later (`docs/explanation/ordering.md`).
+    """
+    con = session.con
+    con.execute(
+        "CREATE OR REPLACE TABLE absent AS"
+        f" SELECT b._key, b._key_hash FROM best b SEMI JOIN (SELECT * FROM {given.changelog} WHERE {ABSENCE}) a"
+        " ON a.record_id = b.record_id AND a.changed_at = b.changed_at AND a._key = b._key"
+        " UNION ALL SELECT u._key, u._key_hash FROM undecided u ANTI JOIN best b ON b._key = u._key"
+        " ANTI JOIN (SELECT _key FROM standing WHERE _source = 'snapshot') s ON s._key = u._key"
+    )
+    known = f"(SELECT * FROM {given.changelog} WHERE NOT {ABSENCE})"
+    _decide_all(session, given, "absent", known, "true", lambda _keys: {}, "last_known")
+    con.execute(
+        "CREATE OR REPLACE TABLE expired AS SELECT l.* FROM last_known l"
+        f" SEMI JOIN (SELECT * FROM {given.changelog} WHERE {EXPIRY}) c"
+        " ON c.record_id = l.record_id AND c.changed_at = l.changed_at AND c._key = l._key"
+    )
+    first_us = first_expired_us(session)
+    for keys in shown(first_us + given.margin_us) if first_us is not None else ():
+        con.execute(
+            "CREATE OR REPLACE TABLE expired AS SELECT e.* FROM expired e"
+            f" LEFT JOIN (SELECT _key, max(shown_us) AS shown_us FROM {keys} GROUP BY _key) s ON s._key = e._key"
+            f" WHERE s._key IS NULL OR epoch_us(e.changed_at) > s.shown_us - {given.margin_us}"
+        )
+    con.execute("DELETE FROM winners WHERE _key IN (SELECT _key FROM expired)")
+    con.execute("INSERT INTO winners SELECT *, false FROM expired")
+    # what was kept and is no longer: its row goes
+    con.execute(
+        "INSERT INTO winners SELECT a._key, a._key_hash, coalesce(b.record_id, l.record_id),"
+        " coalesce(b.changed_at, l.changed_at), false, true FROM absent a"
+        " SEMI JOIN standing s ON s._key = a._key ANTI JOIN winners w ON w._key = a._key"
+        " LEFT JOIN best b ON b._key = a._key LEFT JOIN last_known l ON l._key = a._key"
+    )
+
+
+def first_expired_us(session: Session) -> int | None:
+    """The earliest time in `expired`; None without one."""
+    found: int | None = session.value("SELECT epoch_us(min(changed_at)) FROM expired")
+    return found
+
+
+def _decide_ties(session: Session, records: str, base_images: BaseImages, into: str) -> None:
     """Records of one instant: the image chain, in Python, a bounded number of keys at a time."""
     cursor = session.con.cursor()
     cursor.execute(
         "SELECT c._key, c._key_hash, c.record_id, k.changed_at, k.version_us, k.stream, c.sequence_number,"
         " c.kinesis_sequence, epoch_us(c.asserted_at), c.event_name, c.old_image, c.new_image"
-        f" FROM {given.changelog} c JOIN candidates k ON k.record_id = c.record_id AND k._key = c._key"
+        f" FROM {records} c JOIN candidates k ON k.record_id = c.record_id AND k._key = c._key"
         " AND k.changed_at = c.changed_at SEMI JOIN tied_keys t ON t._key = c._key ORDER BY c._key_hash, c._key"
     )
     pending: list[list[tuple[Any, ...]]] = []
@@ -202,15 +291,13 @@ def _decide_ties(session: Session, given: MergeInput, base_images: Callable[[lis
                 pending.append([row])
         if not rows or len(pending) > 1000:
             held_back = [] if not rows else [pending.pop()]
-            _settle(session, pending, base_images)
+            _settle(session, pending, base_images, into)
             pending = held_back
         if not rows:
             return
 
 
-def _settle(
-    session: Session, keys: list[list[tuple[Any, ...]]], base_images: Callable[[list[str]], dict[str, bytes]]
-) -> None:
+def _settle(session: Session, keys: list[list[tuple[Any, ...]]], base_images: BaseImages, into: str) -> None:
     asked: list[str] = []
     chosen: dict[str, tuple[Any, ...]] = {}
 
@@ -247,7 +334,7 @@ def _settle(
                 }
             ),
         )
-        session.con.execute("INSERT INTO winners SELECT k, h, r, c, true FROM chosen")
+        session.con.execute(f"INSERT INTO {into} SELECT k, h, r, c, true FROM chosen")
         session.con.unregister("chosen")
 
 

@@ -191,6 +191,8 @@ def _unexplained(table: Table, since: int) -> str | None:
         compacted = marks.get("ddb_lake.operation") == "compact"
         if compacted and parent is not None and parent.schema_id != at.schema_id:
             return "rows were rewritten to other columns"
+        if "ddb_lake.older-export" in marks:
+            return f"export {marks['ddb_lake.older-export']} has items that were kept as expired"
         if not compacted and not {"ddb_lake.applied-batch", "ddb_lake.export"} & set(marks):
             return "rows were changed by something other than the changelog"
         at = parent

@@ -17,8 +17,7 @@ from ddb_lake.core.pacing import Pace
 from ddb_lake.core.records import Item
 from ddb_lake.engine.connection import Session
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.files import live_files
-from ddb_lake.stages.examine import Findings, Reading, examine
+from ddb_lake.stages.examine import Findings, Reading, count_living, examine
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.origin import check_source
 from ddb_lake.stages.replay import View, view
@@ -119,7 +118,7 @@ def make_report(
         reading.from_us,
         reading.to_us,
         seen.watermark_us,
-        live_files(seen.table).rows if seen.table is not None else 0,
+        count_living(lake, seen),
         None,
         compared,
         findings.explained,

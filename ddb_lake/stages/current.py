@@ -19,7 +19,7 @@ from ddb_lake.core.ordering import horizon_us
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extend, fit, guess
-from ddb_lake.engine.merge import MergeCounts, MergeInput, plan_merge, version_us
+from ddb_lake.engine.merge import EXPIRY, REMOVAL, MergeCounts, MergeInput, plan_merge, version_us
 from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
@@ -31,7 +31,15 @@ from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.ingest import until_committed
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.merging import Merge, Relation, Sources, evolved_schema
-from ddb_lake.stages.relations import base_images, export_rows, living_rows, record_files, records_sql
+from ddb_lake.stages.relations import (
+    base_images,
+    export_rows,
+    known_records,
+    living_rows,
+    record_files,
+    records_sql,
+    shown_keys,
+)
 
 ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
 
@@ -145,8 +153,8 @@ def _apply(
     keep = settings.ttl_deletes == "keep"
     sources = Sources(
         fresh=_fresh(changes, held, horizon, settings.margin_us),
-        changelog=Relation(tuple(record_files(changes, after_us=horizon)), partial(scan_sql, changes.schema())),
-        current=_living_rows(table, held.schema),
+        changelog=known_records(changes, horizon, keep),
+        current=all_rows(table, held.schema),
         tombstones=held.tombstones,
         base=export_rows(table, held.base) if table is not None and held.base is not None else None,
         horizon_us=horizon,
@@ -154,6 +162,8 @@ def _apply(
         margin_us=settings.margin_us,
         simple=set(log.sources) <= {"time"},
         recheck=held.horizon_us != horizon or bool(again),
+        keep_expired=keep,
+        shown=partial(shown_keys, table, held.exports),
     )
     if again:
         sources = replace(sources, fresh=_with_records_of(session, changes, sources.fresh, again))
@@ -206,9 +216,12 @@ class LocalMerge:
         """Decide what each key becomes."""
         session, base, given = self._session, sources.base, sources.given()
         counts = plan_merge(
-            session, given, lambda keys: base_images(session, base.rows.sql, base.schema, keys) if base else {}
+            session,
+            given,
+            lambda keys: base_images(session, base.rows.sql, base.schema, keys) if base else {},
+            lambda from_us: [keys.sql for keys in sources.shown(from_us)],
         )
-        collect_outcome(session, given, self._settings)
+        collect_outcome(session, given, self._settings.name)
         self.changed = session.value("SELECT count(*) FROM outcome")
         return counts
 
@@ -251,7 +264,8 @@ def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expir
     return evolved_schema(table, steps, keep_expired)
 
 
-def _living_rows(table: Table | None, schema: TableSchema) -> Relation:
+def all_rows(table: Table | None, schema: TableSchema) -> Relation:
+    """The rows of the table, as the merge reads them (`engine.merge.MergeInput.current`)."""
     if table is None:
         return Relation((), lambda _files: NO_ROWS)
     live = live_files(table)
@@ -284,25 +298,23 @@ def _with_records_of(session: Session, changes: Table, fresh: Relation, keys: Se
     return Relation(fresh.files, lambda some: f"(SELECT * FROM {fresh.read(some)} UNION ALL {theirs})")
 
 
-def collect_outcome(session: Session, given: MergeInput, settings: TableSettings) -> None:
+def collect_outcome(session: Session, given: MergeInput, name: str) -> None:
     """Make `outcome`: what each key of `winners` becomes; `item` is NULL where it is removed."""
     undecided = session.value("SELECT count(*) FROM undecided")
     source = given.changelog if undecided else given.fresh
-    keep = "c.ttl AND c.old_image IS NOT NULL" if settings.ttl_deletes == "keep" else "false"
+    expired = f"{'true' if given.keep_expired else 'false'} AND {EXPIRY}"
     session.keep(
         "outcome",
         "SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
-        f" CASE WHEN c.event_name NOT IN ('REMOVE', 'DELETE') THEN c.new_image WHEN {keep} THEN c.old_image END AS item,"
-        f" CASE WHEN c.event_name IN ('REMOVE', 'DELETE') AND {keep} THEN c.changed_at END AS _expired_at,"
+        f" CASE WHEN w.gone THEN NULL WHEN NOT {REMOVAL} THEN c.new_image WHEN {expired} THEN c.old_image END AS item,"
+        f" CASE WHEN NOT w.gone AND {expired} THEN c.changed_at END AS _expired_at,"
         " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
         f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
     )
     found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
     unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
     if not found == expected == unique:
-        raise CheckFailed(
-            f"{settings.name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed"
-        )
+        raise CheckFailed(f"{name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed")
 
 
 def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> tuple[TableSchema, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.ordering import ABSENT
@@ -22,7 +23,6 @@ from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.merge import version_us
 from ddb_lake.engine.restoration import complete, item_sql
-from ddb_lake.engine.sql import identifier
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.relations import records_sql
@@ -83,13 +83,30 @@ def examine(lake: Lake, session: Session, name: str, seen: View, reading: Readin
     return findings
 
 
+def keeps_expired(table: Table) -> bool:
+    """Whether the table may have rows of items that Time to Live removed."""
+    return any(field.name == "_expired_at" for field in table.schema().fields)
+
+
 def living_rows_sql(seen: View) -> str:
     """The view's living rows, without those that Time to Live removed and `ttl_deletes: keep` shows."""
     assert seen.table is not None, "the caller has looked"
     live = live_files(seen.table)
     rows = scan_sql(seen.table.schema(), live.paths, [f.file_path for f in live.deletes])
-    keeps = any(f.name == "_expired_at" for f in seen.table.schema().fields)
-    return f"(SELECT * FROM {rows} WHERE {identifier('_expired_at')} IS NULL)" if keeps else rows
+    if not keeps_expired(seen.table):
+        return rows
+    return f"(SELECT * FROM {rows} WHERE _expired_at IS NULL)"
+
+
+def count_living(lake: Lake, seen: View) -> int:
+    """How many items the view's rows have."""
+    if seen.table is None:
+        return 0
+    if not keeps_expired(seen.table):
+        return live_files(seen.table).rows
+    with lake.session() as session:
+        count: int = session.value(f"SELECT count(*) FROM {living_rows_sql(seen)}")
+    return count
 
 
 def _hold_rows(session: Session, seen: View) -> None:

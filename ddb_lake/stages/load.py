@@ -19,14 +19,15 @@ from ddb_lake.core.schema import TableSchema
 from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extended, fitted, guess_seen
+from ddb_lake.engine.merge import EXPIRY
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.files import FileWriter, live_files
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.base import Base, LocalBase, Target
-from ddb_lake.stages.current import create_current, iceberg_schema, merge_of, update_current
+from ddb_lake.stages.current import all_rows, create_current, iceberg_schema, merge_of, update_current
 from ddb_lake.stages.exports import FoundExport, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
 from ddb_lake.stages.ingest import ingest, unseen, until_committed
@@ -34,7 +35,14 @@ from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.merging import BaseRows, Relation, Sources
 from ddb_lake.stages.origin import check_origin
 from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
-from ddb_lake.stages.relations import living_rows, record_files
+from ddb_lake.stages.relations import (
+    export_rows,
+    known_records,
+    living_rows,
+    naming_records,
+    shown_by,
+    shown_keys,
+)
 
 HOUR_US = 3_600_000_000
 
@@ -196,6 +204,10 @@ class _Loading:
         delta = Delta()
         if self.becomes_base:
             delta, state = self._rebuild(table, commit, state, base)
+        elif self.keep_expired:
+            delta, state = self._recheck_expired(table, commit, state)
+            if delta.added or delta.deletes:
+                marks = {"ddb_lake.older-export": summary.export_id}
         loaded = LoadedExport(
             summary.export_id,
             summary.export_arn,
@@ -215,39 +227,74 @@ class _Loading:
     def _rebuild(
         self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
     ) -> tuple[Delta, CurrentState]:
-        """The base's files and, over them, what the changelog has after the horizon."""
+        """The base's files and, over them, what the changelog says that the base does not."""
         changes = self.lake.changes(self.settings.name)
         log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
         horizon = horizon_us(self.export.summary.as_of_us, log.first_change_us, self.settings.margin_us)
         state = replace(state, horizon_us=horizon, tombstones=Sidecar(), applied_batch=log.batch)
         if changes is None or log.records == 0:
             return Delta(added=base, replace_all=True), state
-        before = commit.transaction.table_metadata
-        records = Relation(tuple(record_files(changes, after_us=horizon)), partial(scan_sql, changes.schema()))
+        iceberg = commit.transaction.table_metadata.schema()
+        known = known_records(changes, horizon, self.keep_expired)
         sources = Sources(
-            fresh=records,
-            changelog=records,
-            current=living_rows(before.schema(), state.schema, self._written),
+            fresh=naming_records(known, horizon, self.settings.margin_us, self.keep_expired),
+            changelog=known,
+            current=living_rows(iceberg, state.schema, self._written),
             tombstones=Sidecar(),
-            base=BaseRows(before.schema(), state.schema, tuple(self._written)),
+            base=BaseRows(iceberg, state.schema, tuple(self._written)),
             horizon_us=horizon,
             base_us=self.export.summary.as_of_us,
             margin_us=self.settings.margin_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,
+            keep_expired=self.keep_expired,
+            shown=partial(self._shown, iceberg, state.schema),
         )
+        delta, state = self._merge(table, commit, state, sources)
+        snapshot = changes.current_snapshot()
+        state = replace(state, applied_snapshot=snapshot.snapshot_id if snapshot else None)
+        return replace(delta, added=[*base, *delta.added], replace_all=True), state
+
+    def _recheck_expired(self, table: Table, commit: Commit, state: CurrentState) -> tuple[Delta, CurrentState]:
+        """What an export that is older than the base says of the expired rows: an item that it has did not expire before."""
+        changes, base = self.lake.changes(self.settings.name), state.base
+        assert base is not None, "an export without a newer one becomes the base"
+        if changes is None:
+            return Delta(), state
+        iceberg = commit.transaction.table_metadata.schema()
+        known = known_records(changes, None, keep_expired=True)
+        sources = Sources(
+            fresh=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE {EXPIRY})"),
+            changelog=known,
+            current=all_rows(table, self.state.schema),
+            tombstones=state.tombstones,
+            base=export_rows(table, base),
+            horizon_us=state.horizon_us,
+            base_us=base.export_us,
+            margin_us=self.settings.margin_us,
+            simple=False,
+            recheck=True,
+            keep_expired=True,
+            shown=partial(self._shown, iceberg, state.schema),
+        )
+        return self._merge(table, commit, state, sources)
+
+    def _shown(self, iceberg: Schema, schema: TableSchema, from_us: int) -> list[Relation]:
+        found = shown_keys(self.table, self.state.exports, from_us)
+        if self.export.summary.as_of_us >= from_us:
+            found.append(shown_by(self.export.summary.as_of_us, BaseRows(iceberg, schema, tuple(self._written))))
+        return found
+
+    def _merge(self, table: Table, commit: Commit, state: CurrentState, sources: Sources) -> tuple[Delta, CurrentState]:
+        before = commit.transaction.table_metadata
         merge = merge_of(self.lake, self.session, self.settings, table)
         merge.plan(sources)
         steps = [state.schema] if self.table is None else [self.state.schema, state.schema]
         schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], self.keep_expired))
         evolve_table(commit, before.schema(), state.schema, schema, self.keep_expired)
         added, deletes = merge.write(table, commit.transaction.table_metadata)
-        tombstones = merge.bury(table, Sidecar())
-        snapshot = changes.current_snapshot()
-        state = replace(
-            state, schema=schema, tombstones=tombstones, applied_snapshot=snapshot.snapshot_id if snapshot else None
-        )
-        return Delta(added=[*base, *added], deletes=deletes, replace_all=True), state
+        tombstones = merge.bury(table, state.tombstones)
+        return Delta(added=added, deletes=deletes), replace(state, schema=schema, tombstones=tombstones)
 
 
 # --- incremental exports

@@ -55,7 +55,10 @@ class BaseRows:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a merge works on: `engine.merge.MergeInput`, with relations that can be taken apart."""
+    """What a merge works on: `engine.merge.MergeInput`, with relations that can be taken apart.
+
+    `shown`: `engine.merge.ShownKeys`, as relations of columns _key, _key_hash and shown_us.
+    """
 
     fresh: Relation
     changelog: Relation
@@ -67,6 +70,8 @@ class Sources:
     margin_us: int
     simple: bool
     recheck: bool
+    keep_expired: bool = False
+    shown: Callable[[int], Sequence[Relation]] = lambda _from_us: ()
 
     def given(self) -> MergeInput:
         """All of it at once."""
@@ -84,6 +89,7 @@ class Sources:
             self.margin_us,
             self.simple,
             self.recheck,
+            self.keep_expired,
         )
 
 

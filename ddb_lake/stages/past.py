@@ -13,10 +13,11 @@ from ddb_lake.stages.replay import replay
 def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
     """The typed columns of a table's rows as of an instant (inclusive), and a query of them, valid in the session.
 
+    With `ttl_deletes: keep` the rows of items that Time to Live had removed by then are among them, as in `current`.
     Only what changed since the base is worked out now; the base's rows are read when they are asked for. `number`:
     another one for each of several tables in one session.
     """
-    found = replay(lake, session, name, as_of_us)
+    found = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
     schema, _ = fit_rows(session, lake.table(name), found.schema)
     outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
     session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import orjson
 import pyarrow as pa
@@ -14,6 +15,7 @@ from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.engine.merge import EXPIRY, version_us
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.lake.files import column_bounds, live_files, scan_sql
 from ddb_lake.lake.state import LoadedExport
@@ -31,6 +33,23 @@ def records_sql(changes: Table, after_us: int | None = None, after_batch: int | 
 def record_files(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> list[str]:
     """The files of `records_sql`."""
     return [f.file_path for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
+
+
+def known_records(changes: Table, horizon_us: int | None, keep_expired: bool) -> Relation:
+    """The records by which keys are decided: those after the horizon; all where expired items are kept."""
+    files = record_files(changes, after_us=None if keep_expired else horizon_us)
+    return Relation(tuple(files), partial(scan_sql, changes.schema()))
+
+
+def naming_records(known: Relation, horizon_us: int | None, margin_us: int, keep_expired: bool) -> Relation:
+    """Those of `known_records` that name a key whose row may be another than the base's.
+
+    Where expired items are kept, a key that Time to Live removed at any time is such a key.
+    """
+    if not keep_expired or horizon_us is None:
+        return known
+    wanted = f"{version_us(margin_us)} > {horizon_us} OR {EXPIRY}"
+    return Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE {wanted})")
 
 
 def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: int | None) -> bool:
@@ -74,6 +93,24 @@ def export_rows(current: Table, export: LoadedExport) -> BaseRows:
     iceberg = current.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else current.schema()
     live = live_files(current, snapshot.snapshot_id)
     return BaseRows(iceberg, export.schema, tuple(live.paths), tuple(f.file_path for f in live.deletes))
+
+
+def shown_keys(current: Table | None, exports: Iterable[LoadedExport], from_us: int) -> list[Relation]:
+    """Which keys the items of exports have that are of an instant or later (`engine.merge.ShownKeys`)."""
+    if current is None:
+        return []
+    return [shown_by(one.export_us, export_rows(current, one)) for one in exports if one.export_us >= from_us]
+
+
+def shown_by(export_us: int, rows: BaseRows) -> Relation:
+    """Which keys an export's items have: (_key, _key_hash, shown_us) of those in the table `touched`."""
+
+    def read(files: Sequence[str]) -> str:
+        scanned = scan_sql(rows.iceberg, files, rows.deletes)
+        found = f"(SELECT r.* FROM {scanned} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
+        return f"(SELECT {key_text_sql(rows.schema)} AS _key, _key_hash, {export_us}::BIGINT AS shown_us FROM {found})"
+
+    return Relation(rows.data, read)
 
 
 def base_images(session: Session, rows: str, schema: TableSchema, keys: Iterable[str]) -> dict[str, bytes]:

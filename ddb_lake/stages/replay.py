@@ -22,7 +22,16 @@ from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.current import NO_ROWS, collect_outcome
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.relations import base_images, export_files, records_sql
+from ddb_lake.stages.merging import Relation
+from ddb_lake.stages.relations import (
+    base_images,
+    export_files,
+    export_rows,
+    known_records,
+    living_rows,
+    naming_records,
+    shown_keys,
+)
 
 NO_OUTCOME = (
     "CREATE OR REPLACE VIEW outcome AS SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
@@ -86,6 +95,7 @@ def replay(
     as_of_us: int | None = None,
     keys: str | None = None,
     seen: View | None = None,
+    keep_expired: bool = False,
 ) -> Replay:
     """Replay the newest export before `as_of_us` (inclusive) and the changelog over it.
 
@@ -93,6 +103,8 @@ def replay(
         as_of_us: an instant; None for all that is known.
         keys: a relation (_key, _key_hash) of the keys that matter; None for all.
         seen: a view whose rows are to be compared: the changelog up to what they have applied. None for all of it.
+        keep_expired: items that Time to Live removed are rows of `outcome` too, with `_expired_at`, as in `current`
+            with `ttl_deletes: keep`. `items` has no use for this.
 
     Raises UsageError for an instant before the lake's first knowledge of the table.
     """
@@ -110,23 +122,37 @@ def replay(
     if changes is None:
         session.con.execute(NO_OUTCOME)
     else:
-        records = _chosen(_until(records_sql(changes, after_us=horizon), as_of_us), keys)
-        if seen is not None:
-            records = f"(SELECT * FROM {records} WHERE _batch <= {seen.applied})"
+        known = known_records(changes, horizon, keep_expired)
+        naming = naming_records(known, horizon, settings.margin_us, keep_expired)
+
+        def told(records: Relation) -> str:
+            chosen = _chosen(_until(records.sql, as_of_us), keys)
+            return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
+
+        current = NO_ROWS  # every key is decided over all its records, and nothing is retired
+        if keep_expired and base and table:
+            its = export_rows(table, base)
+            current = living_rows(its.iceberg, its.schema, its.data, its.deletes).sql
         given = MergeInput(
-            fresh=records,
-            changelog=records,
-            current=NO_ROWS,
+            fresh=told(naming),
+            changelog=told(known),
+            current=current,
             tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
             horizon_us=horizon,
             base_us=base.export_us if base else None,
             margin_us=settings.margin_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,
+            keep_expired=keep_expired,
         )
-        plan_merge(session, given, lambda asked: base_images(session, rows, schema, asked) if rows else {})
-        # an item that Time to Live removed is gone, whatever `ttl_deletes` keeps
-        collect_outcome(session, given, settings.model_copy(update={"ttl_deletes": "apply"}))
+        exports = [one for one in state.exports if as_of_us is None or one.export_us <= as_of_us]
+        plan_merge(
+            session,
+            given,
+            lambda asked: base_images(session, rows, schema, asked) if rows else {},
+            lambda from_us: [shown.sql for shown in shown_keys(table, exports, from_us)],
+        )
+        collect_outcome(session, given, name)
     changed = "SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM outcome WHERE item IS NOT NULL"
     if rows is None:
         return Replay(f"({changed})", None, None, schema, None, horizon)

@@ -17,7 +17,7 @@ from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import SAMPLE_ROWS
-from ddb_lake.engine.merge import MergeCounts, MergeInput, find_undecided, plan_merge
+from ddb_lake.engine.merge import MergeCounts, MergeInput, find_undecided, first_expired_us, plan_merge
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.files import FileWriter
@@ -35,6 +35,7 @@ CURRENT = {
     "_source": "VARCHAR",
 }
 BASE = {"_key": "VARCHAR", "item": "VARCHAR", "_rescued": "VARCHAR"}
+SHOWN = {"_key": "VARCHAR", "_key_hash": "BIGINT", "shown_us": "BIGINT"}
 CHANGES = {name: duckdb_type(metadata_type(kind)) for name, (kind, _) in CHANGES_COLUMNS.items()}
 PARTS: dict[str, dict[str, str]] = {
     "fresh": CHANGES,
@@ -42,6 +43,7 @@ PARTS: dict[str, dict[str, str]] = {
     "current": CURRENT,
     "tombstones": TOMBSTONE_COLUMNS,
     "base": BASE,
+    "shown": SHOWN,
 }
 """The relations of a merge and their columns. They go through one shuffle, a row of each with the columns of all."""
 
@@ -101,7 +103,7 @@ class Decided:
     """What became of a bucket. `undecided`: a file of the hashes of keys that need the changelog; nothing else then.
 
     `outcome`, `graves`: files of what the keys become, and of changes among the tombstones. `seen`: what some of the
-    items need, if it was asked for.
+    items need, if it was asked for. `expired_us`: the earliest time of an item that is kept as expired.
     """
 
     bucket: int
@@ -112,6 +114,7 @@ class Decided:
     graves: str | None = None
     retired: Retired | None = None
     seen: Inference | None = None
+    expired_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,10 @@ def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
         if not task.whole and find_undecided(session, task.given):
             undecided = scratch_file(session, "SELECT DISTINCT _key_hash FROM undecided", task.scratch)
             return Decided(bucket, undecided)
-        counts = plan_merge(session, task.given, lambda keys: images_among(session, "part_base", keys))
-        collect_outcome(session, task.given, task.settings)
+        counts = plan_merge(
+            session, task.given, lambda keys: images_among(session, "part_base", keys), lambda _from_us: ["part_shown"]
+        )
+        collect_outcome(session, task.given, task.settings.name)
         return Decided(
             bucket,
             None,
@@ -177,6 +182,7 @@ def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
             scratch_file(session, GRAVES, task.scratch),
             _retire(session, task.place),
             _sample(session, task.settings) if task.sample else None,
+            first_expired_us(session) if task.given.keep_expired and counts.late else None,
         )
 
 

@@ -3,6 +3,7 @@
 1. The key hashes of the fresh records, from the changelog's new files: they go into scratch files.
 2. Those records, the rows of `current` and the tombstones of those keys go to their buckets; each bucket is decided.
 3. A bucket with keys that need all their records is decided again with the changelog's, and the base's, of those keys.
+   One that keeps expired items that a later export may show is decided once more, with the keys of those exports.
 4. Winners are projected and written; if their items need other columns, they are projected again.
 
 The driver holds names of files and counts. Scratch files lie below the table, where `compact` removes what a broken
@@ -38,7 +39,7 @@ from ddb_lake.lake.files import FileWriter
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.stages.current import numbered_graves
 from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.merging import Sources
+from ddb_lake.stages.merging import Relation, Sources
 from ddb_lake.stages.relations import images_sql
 from ddb_lake.stages.spark_buckets import (
     DDL,
@@ -94,15 +95,23 @@ class SparkMerge:
         all_at_once = sources.recheck or not sources.simple
         narrow = self._scans(sources, buckets, touched, None if not all_at_once else touched)
         decided = self._decide(sources, scan_rows(self._spark, scan_part, narrow, DDL), all_at_once)
+        wanted = touched
         unclear = [one for one in decided if one.undecided is not None]
         if unclear:
-            hashes = tuple(one.undecided for one in unclear if one.undecided is not None)
-            self._left_over += hashes
-            rows = scan_rows(self._spark, scan_part, self._scans(sources, buckets, touched, hashes), DDL)
-            again = rows.where(rows.bucket.isin([one.bucket for one in unclear]))
-            decided = [one for one in decided if one.undecided is None] + self._decide(sources, again, True)
+            wanted = tuple(one.undecided for one in unclear if one.undecided is not None)
+            self._left_over += wanted
+            scans = self._scans(sources, buckets, touched, wanted)
+            decided = self._decide_again(sources, scans, decided, unclear)
+        expired = [one for one in decided if one.expired_us is not None]
+        since_us = min((one.expired_us for one in expired if one.expired_us is not None), default=None)
+        shown = sources.shown(since_us + sources.margin_us) if since_us is not None else ()
+        if shown:
+            self._left_over += [path for one in expired for path in _scratch_files(one)]
+            self._left_over += [one.retired.path for one in expired if one.retired is not None]
+            scans = self._scans(sources, buckets, touched, wanted, shown)
+            decided = self._decide_again(sources, scans, decided, expired)
         self._decided = decided
-        self._left_over += [path for one in decided for path in (one.outcome, one.graves) if path is not None]
+        self._left_over += [path for one in decided for path in _scratch_files(one)]
         self.changed = sum(one.changed for one in decided)
         counts = [one.counts for one in decided]
         return MergeCounts(sum(c.touched for c in counts), sum(c.late for c in counts), sum(c.ties for c in counts))
@@ -115,10 +124,24 @@ class SparkMerge:
         self._left_over += paths
         return paths, sum(rows for _, rows in found)
 
+    def _decide_again(
+        self, sources: Sources, scans: list[Part], decided: list[Decided], buckets: list[Decided]
+    ) -> list[Decided]:
+        """`decided`, with some buckets decided again over all records."""
+        rows = scan_rows(self._spark, scan_part, scans, DDL)
+        again = rows.where(rows.bucket.isin([one.bucket for one in buckets]))
+        numbers = {one.bucket for one in buckets}
+        return [one for one in decided if one.bucket not in numbers] + self._decide(sources, again, True)
+
     def _scans(
-        self, sources: Sources, buckets: int, touched: tuple[str, ...], undecided: tuple[str, ...] | None
+        self,
+        sources: Sources,
+        buckets: int,
+        touched: tuple[str, ...],
+        undecided: tuple[str, ...] | None,
+        shown: Sequence[Relation] = (),
     ) -> list[Part]:
-        """What to read; of the changelog and the base only the `undecided` keys', None for nothing of them."""
+        """What to read; of the changelog and the exports only the `undecided` keys', None for nothing of them."""
         most = self._cores * WAVES
 
         def parts(name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[Part]:
@@ -134,6 +157,8 @@ class SparkMerge:
             if base is not None:
                 images = [images_sql(_only_touched(q), base.schema) for q in base.rows.parts(most)]
                 found += parts("base", images, undecided)
+            for keys in shown:
+                found += parts("shown", keys.parts(most), undecided)
         return found
 
     def _decide(self, sources: Sources, rows: Any, whole: bool) -> list[Decided]:
@@ -194,6 +219,10 @@ class SparkMerge:
             with suppress(FileNotFoundError):
                 self._place.io.delete(path)
         self._left_over = []
+
+
+def _scratch_files(decided: Decided) -> list[str]:
+    return [path for path in (decided.outcome, decided.graves) if path is not None]
 
 
 def _only_touched(rows: str) -> str:

@@ -23,7 +23,6 @@ from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import ExportError, UsageError
-from ddb_lake.lake.files import live_files
 from ddb_lake.stages.comparing import (
     DEFAULT_READ_RATE,
     living_view,
@@ -33,7 +32,7 @@ from ddb_lake.stages.comparing import (
     reached_source,
     settled,
 )
-from ddb_lake.stages.examine import Findings, Reading, living_rows_sql
+from ddb_lake.stages.examine import Findings, Reading, count_living, living_rows_sql
 from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.origin import check_origin
@@ -70,7 +69,7 @@ def verify_counts(lake: Lake, name: str) -> Report:
     started = time.monotonic()
     table = lake.table(name)
     seen = living_view(lake, name)
-    rows = live_files(seen.table).rows if seen.table is not None else 0
+    rows = count_living(lake, seen)
     items = reached_source(lake, name).items or 0
     apart = abs(rows - items) / max(items, 1)
     outcome: Outcome = "equal" if apart <= table.checks.count_tolerance else "in doubt"

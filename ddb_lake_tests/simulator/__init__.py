@@ -33,7 +33,7 @@ from ddb_lake_tests.simulator.corners import CORNERS
 from ddb_lake_tests.simulator.histories import big_scenario, deliveries, histories, plans, scenarios
 from ddb_lake_tests.simulator.landing import Delivery
 from ddb_lake_tests.simulator.reading import read_export, read_landing
-from ddb_lake_tests.simulator.reference import ReadExport, reference_current
+from ddb_lake_tests.simulator.reference import ReadExport, reference_current, reference_expired
 from ddb_lake_tests.simulator.scenario import Mark, Plan, Probe, Scenario, write
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "read_export",
     "read_landing",
     "reference_current",
+    "reference_expired",
     "same_items",
     "scenarios",
     "write",

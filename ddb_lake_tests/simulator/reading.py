@@ -169,7 +169,9 @@ def read_export(export: Export) -> ReadExport:
     if "exportType" not in summary:
         return ReadExport(_micros(summary["exportTime"]), True, items=tuple(line["Item"] for line in lines))
     keyed = tuple((line["Keys"], line.get("NewImage")) for line in lines)
-    return ReadExport(_micros(summary["exportToTime"]) - 1, False, lines=keyed)
+    written = (line["Metadata"]["WriteTimestampMicros"] for line in lines)
+    written_us = tuple(int(us["N"] if isinstance(us, dict) else us) for us in written)
+    return ReadExport(_micros(summary["exportToTime"]) - 1, False, lines=keyed, written_us=written_us)
 
 
 def _local(key: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ddb_lake.core.records import ChangeRecord, Item
 from ddb_lake_tests.simulator.model import Items, item_text, key_of, key_text
@@ -19,13 +20,15 @@ from ddb_lake_tests.simulator.model import Items, item_text, key_of, key_text
 class ReadExport:
     """An export as read back. `items` of a full one; of an incremental one, `lines`: (key, new image or None).
 
-    `instant_us` is the last microsecond it contains: exportTime, or exportToTime less one.
+    `instant_us` is the last microsecond it contains: exportTime, or exportToTime less one. `written_us`: of each line,
+    when the key was last written.
     """
 
     instant_us: int
     full: bool
     items: tuple[Item, ...] = ()
     lines: tuple[tuple[Item, Item | None], ...] = ()
+    written_us: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Assertion:
 
     instant_us: int
     image: Item | None
+
+
+Expired: TypeAlias = dict[str, set[tuple[str, int] | None]]
+"""Key text to what may be kept of an expired item: its image (`item_text`) and when it expired; None is nothing.
+
+More than one only if several removals of one instant were the last, and nothing tells which of them was.
+"""
 
 
 def reference_current(
@@ -47,6 +57,52 @@ def reference_current(
 
     The order and the repetitions of `exports` and `records` mean nothing.
     """
+    items: Items = {}
+    for text, (newer, base, _) in _known(exports, records, margin_us, key_names, as_of_us).items():
+        image = _last_image(newer, base.image if base else None)
+        if image is not None:
+            items[text] = image
+    return items
+
+
+def reference_expired(
+    exports: Iterable[ReadExport],
+    records: Iterable[ChangeRecord],
+    margin_us: int,
+    key_names: Sequence[str],
+    as_of_us: int | None = None,
+) -> Expired:
+    """What `ttl_deletes: keep` keeps in addition to `reference_current`: absent items whose last change is an expiry.
+
+    Where no record is later than the exports, they say only that the item is absent; then the last of all its records
+    counts, unless an export shows the item later.
+    """
+    exports = list(exports)
+    found: Expired = {}
+    for text, (newer, base, told) in _known(exports, records, margin_us, key_names, as_of_us).items():
+        if _last_image(newer, base.image if base else None) is not None:
+            continue
+        last = _last_removals(newer or told)
+        kept: set[tuple[str, int] | None] = set()
+        for record, effective_us in last:
+            image = item_text(record.old_image)
+            shown = not newer and _is_shown_later(
+                exports, text, record.changed_us, effective_us, margin_us, key_names, as_of_us
+            )
+            kept.add((image, record.changed_us) if record.ttl and image is not None and not shown else None)
+        if kept - {None}:
+            found[text] = kept
+    return found
+
+
+def _known(
+    exports: Iterable[ReadExport],
+    records: Iterable[ChangeRecord],
+    margin_us: int,
+    key_names: Sequence[str],
+    as_of_us: int | None,
+) -> dict[str, tuple[list[ChangeRecord], Assertion | None, list[ChangeRecord]]]:
+    """Of each key: the records that count against the last assertion, that assertion, and all records."""
     distinct = _distinct(records)
     earliest_us = min((record.changed_us for record in distinct), default=None)
     known = [export for export in exports if as_of_us is None or export.instant_us <= as_of_us]
@@ -56,7 +112,7 @@ def reference_current(
         by_key.setdefault(key_text(record.keys), []).append(record)
     assertions = _assertions(known, key_names)
     snapshot_us = max((export.instant_us for export in known if export.full), default=None)
-    items: Items = {}
+    found = {}
     for text in by_key.keys() | assertions.keys():
         base = assertions.get(text)
         if base is None and snapshot_us is not None:
@@ -66,10 +122,46 @@ def reference_current(
             covered = earliest_us is not None and earliest_us <= base.instant_us - margin_us
             horizon_us = base.instant_us - margin_us if covered else base.instant_us
             newer = [record for record in newer if record.changed_us > horizon_us]
-        image = _last_image(newer, base.image if base else None)
-        if image is not None:
-            items[text] = image
-    return items
+        found[text] = (newer, base, by_key.get(text, []))
+    return found
+
+
+def _last_removals(records: Sequence[ChangeRecord]) -> list[tuple[ChangeRecord, int]]:
+    """The records that may be the last one of a key, if the item is gone after it, and the time each counts with."""
+    ranked = _ranked(records)
+    if not ranked or _last_image(records, None) is not None:
+        return []
+    last_us = ranked[-1].changed_us
+    group = [record for record in ranked if record.changed_us == last_us]
+    by_id = {record.event_id: record for record in records}
+    streams = {record.stream for record in group}
+    if len(streams) == 1 and all(record.sequence_number for record in group):
+        group = [max(group, key=lambda record: int(record.sequence_number or 0))]
+    return [(by_id[record.event_id], last_us) for record in group if record.new_image is None]
+
+
+def _is_shown_later(
+    exports: Sequence[ReadExport],
+    text: str,
+    expired_us: int,
+    effective_us: int,
+    margin_us: int,
+    key_names: Sequence[str],
+    as_of_us: int | None,
+) -> bool:
+    """Whether an export has the item, and so late that it was written again after it expired."""
+    for export in exports:
+        if as_of_us is not None and export.instant_us > as_of_us:
+            continue
+        if any(key_text(key_of(item, key_names)) == text for item in export.items) and (
+            expired_us <= export.instant_us - margin_us
+        ):
+            return True
+        for (key, image), written_us in zip(export.lines, export.written_us, strict=True):
+            stands_us = max(written_us, export.instant_us + 1 - margin_us)
+            if image is not None and key_text(key) == text and stands_us >= effective_us:
+                return True
+    return False
 
 
 def _distinct(records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
