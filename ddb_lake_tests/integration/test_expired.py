@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.records import Item
 from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.compact import compact_table
 from ddb_lake.stages.lake import Lake
@@ -41,19 +42,21 @@ EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
 
 
 def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[tuple[Item, int]]:
-    """Item and time of each row with `_expired_at`, as `query` shows them."""
-    if as_of_us is None:
-        current = opened.current(table)
-        if current is None:
-            return []
-        schema = CurrentState.from_properties(current.properties).schema
-    else:
-        with opened.session() as session:
-            schema, _ = past_rows(opened, session, table, as_of_us)
-    sql = f'SELECT {item_sql(schema)}, _rescued, epoch_us(_expired_at) FROM "{table}" WHERE _expired_at IS NOT NULL'
-    with run_query(opened, sql, as_of_us) as result:
-        rows = [row for batch in result.batches() for row in batch]
-    return [(orjson.loads(complete(item, rescued)), us) for item, rescued, us in rows]
+    """Item and time of each row with `_expired_at`, as `query` has them."""
+    current = opened.current(table)
+    if current is None:
+        return []
+    with opened.session() as session:
+        if as_of_us is None:
+            schema, live = CurrentState.from_properties(current.properties).schema, live_files(current)
+            rows = scan_sql(current.schema(), live.paths, [f.file_path for f in live.deletes])
+        else:
+            schema, query = past_rows(opened, session, table, as_of_us)
+            rows = f"({query})"
+        found = session.rows(
+            f"SELECT {item_sql(schema)}, _rescued, epoch_us(_expired_at) FROM {rows} WHERE _expired_at IS NOT NULL"
+        )
+    return [(orjson.loads(complete(image, rescued)), us) for image, rescued, us in found]
 
 
 def expired_differences(opened: Lake, scenario: Scenario, as_of_us: int | None = None) -> list[str]:
