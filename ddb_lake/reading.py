@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ddb_lake.cli.moments import parse_moment
 from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settings
+from ddb_lake.core.naming import CHANGES, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal, shown
@@ -30,7 +31,7 @@ from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.query import SUFFIXES, add_views
+from ddb_lake.stages.query import add_views
 
 if TYPE_CHECKING:
     import pandas
@@ -96,12 +97,12 @@ class OpenLake:
     def changes(self, name: str) -> LakeTable:
         """Every distinct change record of a table. Raises UsageError if there are none yet."""
         self._lake.table(name)
-        return self._iceberg(name, f"{name}_changes")
+        return self._iceberg(name, name + CHANGES)
 
     def quarantine(self, name: str) -> LakeTable:
         """What could not be taken in of a table's objects. Raises UsageError if nothing ever was put there."""
         self._lake.table(name)
-        return self._iceberg(name, f"{name}_quarantine")
+        return self._iceberg(name, name + QUARANTINE)
 
     def sql(self, query: str) -> LakeTable:
         """A query over the lake as it is now, each table by its name, as `ddb-lake query` has them."""
@@ -185,7 +186,7 @@ def _discovered(warehouse: str) -> LakeSettings:
     bare = LakeSettings(warehouse=warehouse)
     with LakeCatalog(bare) as catalog:
         names = {name for _, name in catalog.catalog.list_tables(bare.catalog.namespace)}
-    own = [name for name in sorted(names) if not name.endswith(SUFFIXES[1:])]
+    own = [name for name in sorted(names) if not name.endswith(ICEBERG_SUFFIXES[1:])]
     if not own:
         raise UsageError(f"{warehouse}: no table of a lake in the namespace {bare.catalog.namespace}")
     return parse_settings({"warehouse": warehouse, "tables": [{"name": name} for name in own]}, warehouse)

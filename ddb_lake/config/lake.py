@@ -7,7 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Memory, Settings, memory_bytes
+from ddb_lake.config.locations import is_within
 from ddb_lake.config.tables import TableSettings
+from ddb_lake.core.naming import LANDING_FOLDER, derived_names, name_collision, namespace_fault
 from ddb_lake.errors import ConfigError
 
 
@@ -20,6 +22,14 @@ class CatalogSettings(Settings):
     uri: str | None = Field(None, description="Of a REST catalog, or of another SQL database than the one beside it.")
     namespace: str = Field("ddb_lake", description="The Iceberg namespace; in Glue the database.")
     properties: dict[str, str] = Field(default_factory=dict, description="Passed on to pyiceberg.")
+
+    @field_validator("namespace")
+    @classmethod
+    def _valid_namespace(cls, namespace: str) -> str:
+        fault = namespace_fault(namespace)
+        if fault:
+            raise ValueError(fault)
+        return namespace
 
 
 class DbtSettings(Settings):
@@ -96,24 +106,44 @@ class LakeSettings(Settings):
     @field_validator("tables")
     @classmethod
     def _unique_names(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
-        names = [table.name.lower() for table in tables]
-        if len(set(names)) != len(names):
-            raise ValueError("two tables have the same name (compared without case)")
-        for table in tables:
-            if table.daily_states is not None and f"{table.name}_daily".lower() in names:
-                raise ValueError(f"{table.name}_daily: queries show the daily states of {table.name} by that name")
+        collision = name_collision((table.name, table.daily_states is not None) for table in tables)
+        if collision:
+            raise ValueError(collision)
         return tables
+
+    @model_validator(mode="after")
+    def _landing_is_apart(self) -> Self:
+        """Compaction removes files below a table's location that the table does not name: nothing else may be there."""
+        for table in self.tables:
+            for uri in self.landed_uris(table):
+                for owner in self.tables:
+                    for location in map(self.location, derived_names(owner.name, daily=False)):
+                        if is_within(uri, location):
+                            raise ValueError(
+                                f"table {table.name!r}: {uri} is within {location}, where the lake stores {owner.name!r};"
+                                " let changes and exports land outside it"
+                            )
+        return self
 
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
         """The same lake, with one engine for all tables: for one run."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
+
+    def location(self, name: str) -> str:
+        """Where the Iceberg table of a name is, or will be."""
+        return f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}/{name}"
+
+    def landed_uris(self, table: TableSettings) -> list[str]:
+        """The folders and prefixes that a table's changes and exports are read from."""
+        export = table.export
+        return self.change_uris(table) + ([f"s3://{export.bucket}/{export.prefix}"] if export else [])
 
     def stream_landing(self, table: TableSettings) -> str | None:
         """Where the records land that are read from the table's DynamoDB stream; None if they are not."""
         changes = table.changes
         if changes is None or not changes.streams:
             return None
-        root = changes.landing or f"{self.warehouse.rstrip('/')}/landing/{table.name}"
+        root = changes.landing or f"{self.warehouse.rstrip('/')}/{LANDING_FOLDER}/{table.name}"
         return root.rstrip("/") + "/"
 
     def change_uris(self, table: TableSettings) -> list[str]:

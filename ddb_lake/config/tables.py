@@ -18,10 +18,12 @@ from ddb_lake.config.parts import (
     SourceSettings,
     ValidateSettings,
 )
+from ddb_lake.core.naming import ICEBERG_SUFFIXES, LONGEST_NAME
 from ddb_lake.core.schema import SchemaOptions
 from ddb_lake.core.validation import Validator
 
-_TABLE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
+_TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
+_ELSEWHERE = "`source.table` can name a DynamoDB table that is called otherwise"
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 
@@ -82,9 +84,15 @@ class TableSettings(Settings):
     @classmethod
     def _valid_name(cls, name: str) -> str:
         if not _TABLE_NAME.fullmatch(name):
-            raise ValueError("a table's name has 1 to 255 letters, digits, '_', '-' and '.'")
-        if re.search(r"_(changes|quarantine)$", name):
-            raise ValueError("a table's name may not end in _changes or _quarantine: the lake uses those")
+            raise ValueError(f"a table's name has 1 to {LONGEST_NAME} letters, digits, '_', '-' and '.'; {_ELSEWHERE}")
+        if name.strip(".") != name:
+            raise ValueError(
+                f"{name!r}: a table's name is also a folder's; it may not begin or end with '.'; {_ELSEWHERE}"
+            )
+        if name.lower().endswith(ICEBERG_SUFFIXES[1:]):
+            raise ValueError(
+                f"a table's name may not end in {' or '.join(ICEBERG_SUFFIXES[1:])}: the lake uses those; {_ELSEWHERE}"
+            )
         return name
 
     @field_validator("key")

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from ddb_lake.core.naming import glue_name
 from ddb_lake.core.schema import Column, TableSchema
-from ddb_lake.lake.catalog import glue_name
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, CURRENT_METADATA, EXPIRED_AT, column_doc
 
 MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."

@@ -20,9 +20,9 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import DEFAULT_FILES, LakeSettings, find_file, load_settings
 from ddb_lake.core.identity import canonical_json
+from ddb_lake.core.naming import CHANGES, ICEBERG_SUFFIXES, glue_name
 from ddb_lake.engine.connection import S3Access, use_s3
 from ddb_lake.engine.sql import identifier
-from ddb_lake.lake.catalog import glue_name
 from ddb_lake.lake.files import scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.stages.lake import Lake, open_lake
@@ -80,7 +80,7 @@ def _relations(lake: Lake) -> dict[str, str]:
     """The lake's tables as relations; a table without change records has an empty changelog."""
     found = dict(table_relations(lake))
     nothing = scan_sql(fixed_schema(CHANGES_COLUMNS), [])
-    return {f"{name}_changes": nothing for name in found if not name.endswith(("_changes", "_quarantine"))} | found
+    return {name + CHANGES: nothing for name in found if not name.endswith(ICEBERG_SUFFIXES[1:])} | found
 
 
 def canonical_image(image: str | None) -> str | None:

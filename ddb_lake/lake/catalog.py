@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
+    ForbiddenError,
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
@@ -23,11 +23,13 @@ from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.typedef import Identifier
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.errors import ConfigError, TransientError, UnreachableError
+from ddb_lake.core.naming import glue_name
+from ddb_lake.errors import ConfigError, TerminalError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,7 +48,6 @@ SQLITE_WAIT_S = 20
 """How long SQLite waits for the lock of another process before it says `database is locked`."""
 
 MAKING_ATTEMPTS = 5
-_GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
 
 
 class LakeCatalog:
@@ -57,6 +58,7 @@ class LakeCatalog:
         self.warehouse = _warehouse(settings.warehouse)
         self.is_local = "://" not in self.warehouse
         self._catalog: Catalog | None = None
+        self._locations: dict[Identifier, str] = {}
 
     def __enter__(self) -> LakeCatalog:
         return self
@@ -100,10 +102,16 @@ class LakeCatalog:
         if self._unmade:
             return None
         try:
-            with _reached():
-                return self.catalog.load_table(self.identifier(name))
+            return self._load(self.identifier(name), name)
         except NoSuchTableError:
             return None
+
+    def _load(self, identifier: Identifier, name: str) -> Table:
+        try:
+            with _reached():
+                return self.catalog.load_table(identifier)
+        except FileNotFoundError as error:
+            raise TerminalError(f"{name}: the metadata file that the catalog names is not there ({error})") from error
         except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
             raise UnreachableError(
                 f"{name}: its Iceberg metadata did not come whole ({type(error).__name__}); if it stays so, the file that"
@@ -119,6 +127,51 @@ class LakeCatalog:
                 return {name for *_, name in self.catalog.list_tables(self.settings.catalog.namespace)}
         except NoSuchNamespaceError:
             return set()
+
+    def locations(self) -> Iterator[tuple[Identifier, str]]:
+        """Identifier and location of every table of the catalog, in all namespaces that this identity may list.
+
+        A location is read once in the life of this object: tables do not move. Glue returns those of tables of other
+        formats too.
+        """
+        if self._unmade:
+            return
+        for namespace in self._namespaces():
+            if self.kind == "glue":
+                glue: Any = self.catalog
+                pages = glue.glue.get_paginator("get_tables").paginate(DatabaseName=namespace[-1])
+                for found in (table for page in pages for table in page["TableList"]):
+                    location = found.get("StorageDescriptor", {}).get("Location")
+                    if location:
+                        yield (namespace[-1], found["Name"]), location
+                continue
+            with _reached():
+                identifiers = self.catalog.list_tables(namespace)
+            for identifier in identifiers:
+                if identifier not in self._locations:
+                    try:
+                        self._locations[identifier] = self._load(identifier, ".".join(identifier)).location()
+                    except NoSuchTableError:  # it was dropped after it was listed
+                        continue
+                yield identifier, self._locations[identifier]
+
+    def _namespaces(self) -> list[Identifier]:
+        """The lake's namespace and all others; the lake's alone where this identity may not list others."""
+        own: Identifier = (self.settings.catalog.namespace,)
+        found = [own]
+        try:
+            with _reached():
+                parents: list[Identifier] = [()]
+                while parents:
+                    inner = self.catalog.list_namespaces(parents.pop())
+                    found += inner
+                    parents += [] if self.kind == "glue" else inner
+        except Exception as error:  # of the catalog's client: Glue's has classes of its own
+            answer = getattr(error, "response", {}).get("Error", {})
+            if isinstance(error, ForbiddenError) or answer.get("Code") == "AccessDeniedException":
+                return [own]
+            raise
+        return list(dict.fromkeys(found))
 
     @property
     def _unmade(self) -> bool:
@@ -173,11 +226,6 @@ class LakeCatalog:
         with warnings.catch_warnings(), _reached():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
             return _made(lambda: load_catalog("ddb_lake", **properties))
-
-
-def glue_name(name: str) -> str:
-    """A table's name in Glue and Athena."""
-    return _GLUE_UNSAFE.sub("_", name.lower())
 
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.config.locations import spelled
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
 
@@ -20,7 +21,7 @@ KEEP_SNAPSHOTS = 10
 def expire_snapshots(table: Table, before: datetime) -> int:
     """Expire snapshots older than `before`, but the newest ten and the heads of branches; gives how many.
 
-    Their files stay until `unreferenced` finds them. A concurrent commit or expiry wins: nothing is expired then.
+    Their files stay until compaction removes them as `unnamed`. A concurrent commit or expiry wins: nothing is expired then.
     """
     heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
     newest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[-KEEP_SNAPSHOTS:]
@@ -36,7 +37,7 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names.
+    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names, as `spelled` has them.
 
     The sidecars of the versions in the log count too: another writer may still plan on one of them.
     """
@@ -52,17 +53,15 @@ def referenced(table: Table) -> set[str]:
     for properties in (table.properties, *_logged_properties(table)):
         for sidecar in _sidecars(properties):
             files.update(sidecar.paths)
-    return {_plain(path) for path in files}
+    return {spelled(path) for path in files}
 
 
-def unreferenced(table: Table, found: Iterable[tuple[str, int]], before_us: int) -> list[str]:
-    """Of the `found` files (URI, last written) those that nothing names and that were last written before `before_us`.
+def unnamed(found: Iterable[tuple[str, int]], named: Container[str], before_us: int) -> list[str]:
+    """Of the `found` files (URI, last written) those not in `named` (see `referenced`) that are older than `before_us`.
 
-    `table` must have been loaded after `found` was listed: what was committed in between is then referenced.
+    What names them must have been loaded after they were listed: what was committed in between is then named.
     """
-    old = [uri for uri, modified_us in found if modified_us < before_us]
-    live = referenced(table) if old else set()
-    return [uri for uri in old if _plain(uri) not in live]
+    return [uri for uri, modified_us in found if modified_us < before_us and spelled(uri) not in named]
 
 
 def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
@@ -73,7 +72,3 @@ def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
 
 def _sidecars(properties: Mapping[str, str]) -> list[Sidecar]:
     return [CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger]
-
-
-def _plain(path: str) -> str:
-    return path.removeprefix("file://")

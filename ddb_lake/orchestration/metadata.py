@@ -12,6 +12,7 @@ import dagster as dg
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.naming import CHANGES
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
@@ -80,7 +81,7 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
         metadata["late"] = current.late
     changes = lake.changes(table)
     if changes is not None:
-        metadata |= place(lake, f"{table}_changes", changes)
+        metadata |= place(lake, table + CHANGES, changes)
         metadata["dagster/row_count"] = live_files(changes).rows
     return metadata
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.naming import CHANGES
 
 Stage: TypeAlias = Literal[
     "dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "daily", "aurora"
@@ -161,7 +162,7 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
     if stage in ("snapshot", "current"):
         yield "dagster/table_name", f"{namespace}.{table.name}"
     elif stage == "changes":
-        yield "dagster/table_name", f"{namespace}.{table.name}_changes"
+        yield "dagster/table_name", f"{namespace}.{table.name}{CHANGES}"
         if table.changes is not None and table.changes.uri is not None:
             yield "landing", table.changes.uri
     elif stage == "dynamodb":

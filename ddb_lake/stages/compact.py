@@ -14,6 +14,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.naming import derived_names
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import decisive, fit, guess, leftovers
@@ -33,7 +34,8 @@ from ddb_lake.lake.files import (
     scan_sql,
     sorted_if_it_fits,
 )
-from ddb_lake.lake.maintenance import expire_snapshots, unreferenced
+from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
+from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_tables
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.ingest import until_committed
 from ddb_lake.stages.lake import Lake
@@ -55,7 +57,10 @@ ORPHAN_GRACE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class CompactResult:
-    """What compaction did. `reason`: why it ran, or why not (`skipped`)."""
+    """What compaction did. `reason`: why it ran, or why not (`skipped`).
+
+    `orphans_left`: for each Iceberg table whose unnamed files were not removed, why it is not certain that they are its own.
+    """
 
     table: str
     skipped: bool
@@ -68,6 +73,7 @@ class CompactResult:
     retyped: tuple[str, ...] = ()
     snapshots_expired: int = 0
     orphans_removed: int = 0
+    orphans_left: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -94,8 +100,14 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     if reason is not None:
         result = until_committed(lambda: _compact_current(lake, settings, force, result))
         until_committed(lambda: _compact_changes(lake, name))
-    expired, removed = _clean_up(lake, name)
-    return replace(result, snapshots_expired=expired, orphans_removed=removed, seconds=time.monotonic() - started)
+    expired, removed, doubts = _clean_up(lake, name)
+    return replace(
+        result,
+        snapshots_expired=expired,
+        orphans_removed=removed,
+        orphans_left=doubts,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _why(live: LiveFiles) -> str | None:
@@ -280,24 +292,50 @@ def _compact_changes(lake: Lake, name: str) -> None:
 # --- cleaning up
 
 
-def _clean_up(lake: Lake, name: str) -> tuple[int, int]:
-    """Expire old snapshots and remove old orphans of all of a table's Iceberg tables."""
+def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
+    """Expire old snapshots and remove old orphans of all of a table's Iceberg tables.
+
+    Returns the number of snapshots expired and of files removed, and why files that no snapshot names were left.
+    """
     expired = removed = 0
-    for full_name in (name, f"{name}_changes", f"{name}_quarantine"):
+    doubts = []
+    for full_name in derived_names(name, daily=False):
         table = lake.catalog.table(full_name)
         if table is None:
             continue
         expired += expire_snapshots(table, lake.now() - KEEP_SNAPSHOTS_FOR)
-        before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
-        try:
-            found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(table.location())]
-        except (
-            FileNotFoundError
-        ):  # a file of another writer went while they were listed: the next compaction sees to it
+        orphans, doubt = _orphans(lake, full_name)
+        if doubt is not None:
+            doubts.append(f"{full_name}: {doubt}")
+            lake.warn(f"{full_name}: files that no snapshot names were not removed: {doubt}")
             continue
-        fresh = lake.catalog.table(full_name)
-        for uri in unreferenced(fresh, found, before_us) if fresh else ():
+        for uri in orphans:
             with suppress(FileNotFoundError):  # another compaction has removed it
-                fresh.io.delete(uri)  # type: ignore[union-attr]
+                table.io.delete(uri)
                 removed += 1
-    return expired, removed
+    return expired, removed, tuple(doubts)
+
+
+def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
+    """The files of a table that nothing names and that may be removed, or why none may."""
+    listed = lake.catalog.table(full_name)
+    if listed is None:
+        return [], None
+    location = listed.location()
+    landed = [uri for settings in lake.settings.tables for uri in lake.settings.landed_uris(settings)]
+    fault = location_fault(lake.catalog, location, landed)
+    if fault is not None:
+        return [], fault
+    try:
+        found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(f"{location}/")]
+    except FileNotFoundError:  # another writer removed a file during the listing: the next compaction looks again
+        return [], None
+    table = lake.catalog.table(full_name)
+    if table is None or table.metadata_location != listed.metadata_location:
+        return [], None  # a commit came in between: what it names cannot be compared with the listing
+    before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
+    named = referenced(table)
+    orphans = [uri for uri in unnamed(found, named, before_us) if written_by_tables(uri, location)]
+    if not orphans:
+        return [], None
+    return orphans, foreign_claim(lake.catalog, table, [uri for uri, _ in found], named)

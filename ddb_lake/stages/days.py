@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ddb_lake.aws.objects import join
 from ddb_lake.config import seconds
+from ddb_lake.core.naming import DAILY, DAYS_FOLDER
 from ddb_lake.core.windows import chain_end
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import identifier, literal, literals, shown
@@ -26,10 +27,6 @@ from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.replay import View, view
 from ddb_lake.stages.sync import plan_apply
-
-DAILY = "_daily"
-"""A query names the kept days of a table by its name and this."""
-
 
 _MEANT = "ddb_lake_columns"
 """Of a day's file: for each column the attribute's path and type."""
@@ -95,7 +92,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
 
 def place(lake: Lake, name: str) -> str:
     """The folder or prefix of a table's days."""
-    return f"{lake.catalog.warehouse}/daily/{name}/"
+    return f"{lake.catalog.warehouse}/{DAYS_FOLDER}/{name}/"
 
 
 def days_sql(lake: Lake, session: Session, name: str) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from ddb_lake.core.naming import CHANGES, QUARANTINE
 from ddb_lake.core.windows import Window, remembered
 from ddb_lake.engine.connection import Session
 from ddb_lake.errors import TransientError, UnreachableError
@@ -120,7 +121,7 @@ def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
         return found
     schema = fixed_schema(CHANGES_COLUMNS)
     properties = {"comment": f"Every distinct change record of {table}, once", **ChangesState(key=key).properties()}
-    return lake.catalog.create(f"{table}_changes", schema, changes_partitioning(schema), properties)
+    return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)
 
 
 def quarantine_table(lake: Lake, table: str) -> Table:
@@ -134,7 +135,7 @@ def quarantine_table(lake: Lake, table: str) -> Table:
                     update.add_column(column[0], column[1], column[2])
         return found
     properties = {"comment": f"What could not be taken into {table}, with the reason"}
-    return lake.catalog.create(f"{table}_quarantine", fixed_schema(QUARANTINE_COLUMNS), properties=properties)
+    return lake.catalog.create(table + QUARANTINE, fixed_schema(QUARANTINE_COLUMNS), properties=properties)
 
 
 def _ledger(session: Session, changes: Table, wanted: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

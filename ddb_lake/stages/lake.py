@@ -14,6 +14,7 @@ from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import s3_access
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.naming import CHANGES, QUARANTINE
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.errors import ConfigError
@@ -63,11 +64,11 @@ class Lake:
 
     def changes(self, name: str) -> Table | None:
         """The Iceberg table of change records, if it exists."""
-        return self.catalog.table(f"{name}_changes")
+        return self.catalog.table(name + CHANGES)
 
     def quarantine(self, name: str) -> Table | None:
         """The Iceberg table of undecodable bytes, if it exists."""
-        return self.catalog.table(f"{name}_quarantine")
+        return self.catalog.table(name + QUARANTINE)
 
     def key(self, name: str) -> tuple[str, ...]:
         """A table's key attributes: as the lake has them, else as configured, else as the source says.

@@ -15,18 +15,18 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from ddb_lake.core.naming import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
-from ddb_lake.stages.days import DAILY, days_sql
+from ddb_lake.stages.days import days_sql
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.relations import records_sql
 
-SUFFIXES = ("", "_changes", "_quarantine")
-_FIXED = {"_changes": CHANGES_COLUMNS, "_quarantine": QUARANTINE_COLUMNS}
+_FIXED = {CHANGES: CHANGES_COLUMNS, QUARANTINE: QUARANTINE_COLUMNS}
 """Tables that have the same columns in every lake, by suffix."""
 
 FETCH_ROWS = 2_000
@@ -79,7 +79,7 @@ def near_names(lake: Lake, name: str) -> list[str]:
 
 
 def _all_names(lake: Lake) -> Iterator[str]:
-    return (settings.name + suffix for settings in lake.settings.tables for suffix in SUFFIXES)
+    return (settings.name + suffix for settings in lake.settings.tables for suffix in ICEBERG_SUFFIXES)
 
 
 def _stands_in(name: str, told: str, words: Container[str]) -> bool:
@@ -167,7 +167,7 @@ def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> Non
         changes = lake.changes(name)
         if changes is not None:
             rows = f"{records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us})"
-            session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name + '_changes')} AS SELECT * FROM {rows}")
+            session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name + CHANGES)} AS SELECT * FROM {rows}")
 
 
 def _add_past_view(lake: Lake, session: Session, name: str, number: int, as_of_us: int) -> None:

@@ -21,6 +21,7 @@ from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.landing import Landing
 from ddb_lake.core.attributes import check_keys, key_text
 from ddb_lake.core.keys import key_hash
+from ddb_lake.core.naming import REPAIRS_FOLDER
 from ddb_lake.core.records import Item
 from ddb_lake.core.repairs import Assertion, write_repair
 from ddb_lake.core.verification import Difference
@@ -155,7 +156,7 @@ def _key(lake: Lake, name: str) -> tuple[str, ...]:
 
 
 def _place(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/repairs/{name}")
+    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPAIRS_FOLDER}/{name}")
 
 
 def _apply_pending(lake: Lake, name: str) -> None:

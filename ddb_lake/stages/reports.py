@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from ddb_lake.aws.landing import Landing
+from ddb_lake.core.naming import REPORTS_FOLDER
 from ddb_lake.core.records import Item
 from ddb_lake.core.verification import Difference
 from ddb_lake.errors import UsageError
@@ -109,4 +110,4 @@ def keys_of(document: Mapping[str, Any], name: str) -> list[Item]:
 
 
 def _place(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/reports/{name}")
+    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPORTS_FOLDER}/{name}")

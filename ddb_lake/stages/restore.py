@@ -20,6 +20,7 @@ from ddb_lake.config import SourceSettings, TableSettings
 from ddb_lake.core.attributes import key_text
 from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.keys import key_hash
+from ddb_lake.core.naming import RESTORES_FOLDER
 from ddb_lake.core.pacing import WRITE_UNIT_BYTES, Pace
 from ddb_lake.core.records import Item
 from ddb_lake.core.restoring import Mark, batches
@@ -230,7 +231,7 @@ def _target_settings(table: TableSettings, target: str) -> TableSettings:
 
 
 def _place(lake: Lake) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/restores")
+    return Landing(lake.objects, f"{lake.catalog.warehouse}/{RESTORES_FOLDER}")
 
 
 def _name(mark: Mark) -> str:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.naming import CHANGES
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.spark.tasks import run_tasks
 from ddb_lake.stages.lake import Lake
@@ -108,7 +109,7 @@ def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list
 def read_on_spark(lake: Lake, table: str, routes: dict[str, str], refs: Sequence[ObjectRef]) -> SparkGroup:
     """Stage every record of the objects, of whatever configured table (`routes`: by the source's name)."""
     spark = spark_of(lake)
-    location = lake.catalog.location(f"{table}_changes")
+    location = lake.catalog.location(table + CHANGES)
     place = place_of(lake, lake.catalog.file_io(), location)
     scratch = f"{location}/scratch/{uuid.uuid4().hex}"
     known = {table: _known(lake, table)}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -192,7 +193,8 @@ def _load(on: Stand) -> None:
 
 
 def _change(on: Stand) -> None:
-    from ddb_lake.stages.compact import compact_table
+    from ddb_lake.aws.objects import split_s3
+    from ddb_lake.stages import compact
     from ddb_lake.stages.exporting import export_increments
     from ddb_lake.stages.increments import start_due
     from ddb_lake.stages.streams import read_streams
@@ -207,7 +209,11 @@ def _change(on: Stand) -> None:
     on.wait(180)
     on.run("start increments", lambda: start_due(on.lake, NAME))
     on.run("export increments", lambda: export_increments(on.lake, NAME))
-    on.run("compact", lambda: compact_table(on.lake, NAME, force=True))
+    bucket, key = split_s3(f"{on.lake.catalog.location(NAME)}/data/orphan.parquet")
+    on.sandbox.client("s3").put_object(Bucket=bucket, Key=key, Body=b"")
+    with mock.patch.object(compact, "ORPHAN_GRACE", timedelta(days=-36_500)):  # objects have the time of this machine
+        result = on.run("compact", lambda: compact.compact_table(on.lake, NAME, force=True))
+    assert result.orphans_removed > 0, result
 
 
 def _watch(on: Stand) -> None:

@@ -206,10 +206,12 @@ def test_two_compactions_at_once_leave_the_same_rows(ground: Ground) -> None:
 
 def test_two_cleanups_at_once_remove_each_orphan_once(ground: Ground) -> None:
     ground.half()
-    orphans = [ground.job.warehouse / "ddb_lake" / "orders" / "data" / f"orphan-{number}" for number in range(3)]
+    orphans = [
+        ground.job.warehouse / "ddb_lake" / "orders" / "data" / f"orphan-{number}.parquet" for number in range(3)
+    ]
     for orphan in orphans:
         orphan.touch()
-    with cleaning_at_once(), held(compact, "unreferenced", lambda *_: True):
+    with cleaning_at_once(), held(compact, "unnamed", lambda *_: True):
         ground.at_once(ground.clean, ground.clean)
     assert [orphan for orphan in orphans if orphan.exists()] == []
     ground.assert_exact()
@@ -217,7 +219,7 @@ def test_two_cleanups_at_once_remove_each_orphan_once(ground: Ground) -> None:
 
 def test_cleanup_while_another_writer_removes_files_of_its_own_leaves_the_rest_for_later(ground: Ground) -> None:
     ground.half()
-    orphan = ground.job.warehouse / "ddb_lake" / "orders" / "data" / "orphan"
+    orphan = ground.job.warehouse / "ddb_lake" / "orders" / "data" / "orphan.parquet"
     orphan.touch()
     original = objects._file_ref
 

@@ -23,7 +23,7 @@ from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.files import live_files
-from ddb_lake.lake.maintenance import expire_snapshots, referenced, unreferenced
+from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake_tests.lake.tables import SCHEMA, Rows, catalog, commit, connection, data_files, delete_files, rows
@@ -129,7 +129,7 @@ class Series:
         there = files_of(self.table)
         fresh = self.lake_catalog.table("t")
         assert fresh is not None
-        for path in unreferenced(fresh, [(str(path), 0) for path in there], LATER_US):
+        for path in unnamed([(path, 0) for path in there], referenced(fresh), LATER_US):
             Path(path).unlink()
         self.table = fresh
         assert files_of(fresh) == referenced(fresh), "what is left is what is named, and all of it"
@@ -216,8 +216,8 @@ def test_young_orphans_and_sidecars_are_left_alone(tmp_path: Path) -> None:
         }
         table = commit(table, Delta(), properties=properties)
         found = [(f"file://{path}", 1_000) for path in files_of(table)]
-        assert unreferenced(table, found, 1_000) == []
-        assert unreferenced(table, found, 1_001) == [f"file://{path}" for path in dropped.paths]
+        assert unnamed(found, referenced(table), 1_000) == []
+        assert unnamed(found, referenced(table), 1_001) == [f"file://{path}" for path in dropped.paths]
 
 
 def test_replaced_sidecar_is_named_as_long_as_the_log_knows_it(tmp_path: Path) -> None:

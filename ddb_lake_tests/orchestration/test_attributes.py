@@ -112,7 +112,7 @@ def test_unset_variable_is_told_by_name() -> None:
 
 
 def test_two_tables_of_one_name_are_refused() -> None:
-    assert "two tables have the same name" in fault("warehouse: w\ntables: [{name: a}, {name: A}]")
+    assert "tables 'a' and 'A' collide" in fault("warehouse: w\ntables: [{name: a}, {name: A}]")
 
 
 def test_component_can_be_made_in_python() -> None:

@@ -79,7 +79,14 @@ def _applier(estate: Estate) -> list[Statement]:
         *key_in_s3("EncryptWarehouse", ("kms:Decrypt", "kms:GenerateDataKey"), warehouse, estate.region),
         Statement(
             "WriteCatalog",
-            ("glue:GetDatabase", "glue:CreateDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable"),
+            (
+                "glue:GetDatabase",
+                "glue:CreateDatabase",
+                "glue:GetTable",
+                "glue:GetTables",
+                "glue:CreateTable",
+                "glue:UpdateTable",
+            ),
             estate.glue,
         ),
     ]

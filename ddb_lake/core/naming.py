@@ -1,0 +1,71 @@
+"""The names that a table's name gives rise to: Iceberg tables, relations of queries, folders of the warehouse. Pure.
+
+Each of them has its only definition here, so that the configuration can reject names that would meet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+CHANGES = "_changes"
+QUARANTINE = "_quarantine"
+DAILY = "_daily"
+
+ICEBERG_SUFFIXES = ("", CHANGES, QUARANTINE)
+"""Of a table's Iceberg tables: current, changelog, quarantine."""
+
+LONGEST_NAME = 255 - max(map(len, ICEBERG_SUFFIXES))
+"""Glue, and file systems for the folder of a table, take names of 255 bytes."""
+
+DAYS_FOLDER = "daily"
+REPAIRS_FOLDER = "repairs"
+REPORTS_FOLDER = "reports"
+RESTORES_FOLDER = "restores"
+LANDING_FOLDER = "landing"
+
+WAREHOUSE_FOLDERS = (DAYS_FOLDER, REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER, LANDING_FOLDER)
+"""Folders of the warehouse beside the one of the Iceberg namespace; each has a folder per table."""
+
+_GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
+
+
+def glue_name(name: str) -> str:
+    """A table's name in Glue, Athena and dbt."""
+    return _GLUE_UNSAFE.sub("_", name.lower())
+
+
+def derived_names(name: str, daily: bool) -> tuple[str, ...]:
+    """The names by which a table's rows are read: of its Iceberg tables and, with `daily`, of its kept days."""
+    return tuple(name + suffix for suffix in (*ICEBERG_SUFFIXES, *((DAILY,) if daily else ())))
+
+
+def name_collision(tables: Iterable[tuple[str, bool]]) -> str | None:
+    """Why two of these tables (name, whether its days are kept) cannot be in one lake, naming both; None if all can.
+
+    Names are compared as Glue spells them. Case-insensitive file systems, SQL and dbt see no more differences than Glue.
+    """
+    tables = tuple(tables)
+    names = [name for name, _ in tables]
+    owners: dict[str, tuple[str, str]] = {}
+    for name, daily in tables:
+        for derived in derived_names(name, daily):
+            first, meant = owners.setdefault(glue_name(derived), (name, derived))
+            if (first, meant) != (name, derived):
+                return (
+                    f"tables {first!r} and {name!r} collide: {meant!r} of the first and {derived!r} of the second have one"
+                    f" name, {glue_name(derived)!r}, in catalogs and queries; give one of them another `name`, and set its"
+                    " `source.table` to the DynamoDB table's name"
+                )
+        if names.count(name) > 1:
+            return f"two tables have the same name, {name!r}"
+    return None
+
+
+def namespace_fault(namespace: str) -> str | None:
+    """Why a namespace cannot be the folder of the Iceberg tables; None if it can."""
+    if not namespace.strip(". ") or re.search(r"[/\\\x00-\x1f]", namespace) or namespace != namespace.strip(". "):
+        return "a namespace is the name of a folder: no '/', no dots or spaces at its ends"
+    if namespace.lower() in WAREHOUSE_FOLDERS:
+        return f"the lake keeps other files in the folder {namespace.lower()!r} of the warehouse; take another name"
+    return None

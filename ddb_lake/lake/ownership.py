@@ -1,0 +1,98 @@
+"""Proof that the files below a table's location are the table's own. Without it none of them may be removed.
+
+A table may be registered with a location that is not its own: another table's, the warehouse, or a folder above or
+below another table. Catalogs accept that, and a symbolic link gives the same result. Files that this table does not name
+are then another table's rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable
+
+from pyiceberg.table import Table
+
+from ddb_lake.config.locations import is_within, resolved, spelled
+from ddb_lake.core.naming import WAREHOUSE_FOLDERS
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.lake.catalog import LakeCatalog
+
+_FOLDERS = ("data", "metadata", "sidecar", "scratch")
+_WRITTEN = re.compile(r".*\.(parquet|avro|metadata\.json)")
+_METADATA = re.compile(r".*\.metadata\.json")
+
+
+def written_by_tables(uri: str, location: str) -> bool:
+    """Whether a file below a table's location is where, and is called as, writers of Iceberg tables put theirs."""
+    inner = spelled(uri).removeprefix(resolved(location).rstrip("/") + "/")
+    return inner.split("/", 1)[0] in _FOLDERS and _WRITTEN.fullmatch(inner) is not None
+
+
+def location_fault(catalog: LakeCatalog, location: str, landed: Iterable[str]) -> str | None:
+    """What else is kept at, above or below a location, by the configuration alone; None if nothing is.
+
+    Args:
+        catalog: the lake's.
+        location: of one of its tables.
+        landed: the folders and prefixes that changes and exports of the lake's tables are read from.
+    """
+    warehouse = catalog.warehouse
+    if is_within(warehouse, location):
+        return f"its location {location} is the warehouse, or contains it"
+    for folder in WAREHOUSE_FOLDERS:
+        kept = f"{warehouse}/{folder}"
+        if is_within(location, kept) or is_within(kept, location):
+            return f"its location {location} overlaps {kept}, where the lake keeps other files"
+    for uri in landed:
+        if is_within(uri, location):
+            return f"{uri}, where changes or exports land, is within its location {location}"
+    return None
+
+
+def foreign_claim(catalog: LakeCatalog, table: Table, found: Collection[str], named: Collection[str]) -> str | None:
+    """Why files below the table's location may be another table's; None if it is proved that they are not.
+
+    Args:
+        catalog: the lake's.
+        table: as it is after `found` was listed.
+        found: every file below its location.
+        named: the files that the table names, as `spelled` has them.
+    """
+    there = {spelled(uri) for uri in found}
+    if spelled(table.metadata_location) not in there:
+        return f"its metadata {table.metadata_location} is not among the files at its location {table.location()}"
+    lost = [
+        path
+        for path in named
+        if is_below(path, table.location()) and path not in there and not _METADATA.fullmatch(path)
+    ]
+    if lost:
+        return f"{lost[0]}, which it names, is not there"
+    for uri in found:
+        if _METADATA.fullmatch(uri) and spelled(uri) not in named and _is_of_another(table, uri):
+            return f"{uri} is the metadata of another table"
+    try:
+        for name, location in catalog.locations():
+            if name == tuple(table.name()):
+                continue
+            if is_within(location, table.location()) or is_within(table.location(), location):
+                return f"table {'.'.join(name)} has its files at {location}, which overlaps {table.location()}"
+    except DdbLakeError as error:
+        return f"the locations of the catalog's other tables cannot be compared with its own: {error}"
+    return None
+
+
+def is_below(path: str, location: str) -> bool:
+    """Whether a `spelled` path is below a location."""
+    return path.startswith(resolved(location).rstrip("/") + "/")
+
+
+def _is_of_another(table: Table, uri: str) -> bool:
+    """Whether a metadata file has another table's identity. One that a crash cut short has none."""
+    try:
+        with table.io.new_input(uri).open() as stream:
+            document = json.loads(stream.read())
+    except (FileNotFoundError, ValueError):
+        return False
+    return str(document.get("table-uuid")) != str(table.metadata.table_uuid)
