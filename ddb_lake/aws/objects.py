@@ -37,6 +37,14 @@ class ObjectRef:
     modified_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The objects directly below a prefix, and the prefixes of the folders there, each with its final slash."""
+
+    objects: tuple[ObjectRef, ...]
+    folders: tuple[str, ...]
+
+
 class ObjectStore:
     """Reads landed objects; writes nothing. URIs are `s3://bucket/key`, `file://…` or local paths."""
 
@@ -82,6 +90,24 @@ class ObjectStore:
                 return
             if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(root))):
                 yield entry.ref
+
+    def level(self, uri: str) -> Level | None:
+        """What lies directly below an S3 prefix that ends with `/`, in one request; None if one does not return all of it.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+        """
+        bucket, root = split_s3(uri)
+        with asked(uri):
+            page = self.s3.list_objects_v2(Bucket=bucket, Prefix=root, Delimiter="/")
+        if page.get("IsTruncated"):
+            return None
+        entries = (_entry(bucket, found) for found in page.get("Contents", ()))
+        inside = (entry for entry in entries if not entry.key.endswith("/"))
+        folders = (found["Prefix"] for found in page.get("CommonPrefixes", ()))
+        return Level(
+            tuple(entry.ref for entry in inside if not _hidden(Path(entry.key.removeprefix(root)))),
+            tuple(f"s3://{bucket}/{key}" for key in folders if not _hidden(Path(key.removeprefix(root)))),
+        )
 
     def reachable(self, uri: str) -> bool:
         """Whether there is anything to list: a local folder may not have been made yet."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ddb_lake.cli.diagnosis import Finding, Report, State, failing
 from ddb_lake.cli.doctor_exports import examine_exports, examine_queue, explained_step
 from ddb_lake.cli.doctor_liveness import examine_capture
+from ddb_lake.cli.doctor_local import continued_keys
 from ddb_lake.cli.doctor_streams import examine_stream
 from ddb_lake.cli.failures import GET_CREDENTIALS
 from ddb_lake.errors import DdbLakeError
@@ -200,8 +201,10 @@ def _examine_changes(report: Report, table: TableSettings) -> None:
     if uri is None or not uri.startswith("s3://"):
         return
     check = f"{table.name}: changes"
-    with failing(report, check, "mend `changes.uri`, or give this identity s3:ListBucket and s3:GetObject there"):
-        if has_objects(uri):
+    with failing(report, check, "correct `changes.uri`, or give this identity s3:ListBucket and s3:GetObject there"):
+        if continued := continued_keys(uri):
+            report(Finding(check, "warn", *continued))
+        elif has_objects(uri):
             report(Finding(check, "ok", f"{uri} has objects"))
         else:
             report(

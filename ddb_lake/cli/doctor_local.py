@@ -192,11 +192,29 @@ def _examine_landing(report: Report, table: TableSettings) -> None:
     if uri is None or uri.startswith("s3://"):
         return
     check = f"{table.name}: changes"
-    with failing(report, check, "mend `changes.uri`"):
+    with failing(report, check, "correct `changes.uri`"):
         folder = local_path(uri)
-        if folder.is_dir():
+        if continued := continued_keys(uri):
+            report(Finding(check, "warn", *continued))
+        elif folder.is_dir():
             report(Finding(check, "ok", f"{folder}"))
         else:
             report(
-                Finding(check, "warn", f"{folder} is not there", "mend `changes.uri`, or wait for the first delivery")
+                Finding(
+                    check, "warn", f"{folder} does not exist", "correct `changes.uri`, or wait for the first delivery"
+                )
             )
+
+
+def continued_keys(uri: str) -> tuple[str, str] | None:
+    """A fault and its next step, if keys continue `changes.uri` as if it had no final slash."""
+    from ddb_lake.aws.objects import ObjectStore
+    from ddb_lake.stages.arrivals import continued_example
+
+    example = continued_example(ObjectStore(), uri)
+    if example is None:
+        return None
+    return (
+        f"keys continue {uri} without its slash, such as {example}; they are not read",
+        f"write `uri: {uri.rstrip('/')}` if they are this table's: Firehose appends yyyy/MM/dd/HH/ to a prefix as it stands",
+    )

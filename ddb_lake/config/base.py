@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from ddb_lake.core.paths import static_part
+
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEAST_MEMORY_MB = 320  # below, DuckDB's buffers for reading JSON do not fit
@@ -36,6 +38,41 @@ def _checked_memory(text: str) -> str:
 
 Memory = Annotated[str, AfterValidator(_checked_memory)]
 """How much memory may be taken: `512MB`, `4GB`."""
+
+
+_SCHEME = re.compile(r"[sS]3[anAN]?(?=:)|[A-Za-z][A-Za-z0-9+.\-]*(?=:/|:[^/\\\\]*:)")
+
+
+def _checked_location(text: str) -> str:
+    """Raise ValueError for what is no folder and no S3 prefix, with what to write in its place."""
+    if text != text.strip() or not text or any(ord(char) < 32 for char in text):
+        raise ValueError(f"{text!r} is empty, or has spaces around it or control characters")
+    if "!{" in text:
+        raise ValueError(
+            f"{text!r}: expressions of Firehose (`!{{...}}`) are not part of it; write the prefix that all keys begin with,"
+            f" {static_part(text) or './'!r}"
+        )
+    scheme = _SCHEME.match(text)
+    if scheme is not None and not re.match(r"(s3|file)://", text):
+        raise ValueError(f"{text!r}: a location is a folder, file:///folder or s3://bucket/prefix{_meant(text)}")
+    if text.startswith("s3://") and not re.match(r"s3://[A-Za-z0-9][A-Za-z0-9._\-]*(/|$)", text):
+        raise ValueError(f"{text!r}: no bucket's name follows s3://")
+    if re.search(r"/\*+$", text):
+        raise ValueError(f"{text!r} ends with a wildcard; write the prefix alone, {text.rstrip('*')!r}")
+    return text
+
+
+def _meant(text: str) -> str:
+    """The S3 prefix that was probably meant, as the end of a message."""
+    arn = re.match(r"arn:aws[a-z\-]*:s3:::(.+)", text)
+    host = re.match(r"https?://([a-z0-9.\-]+)\.s3[.\-][a-z0-9.\-]*amazonaws\.com/?(.*)", text)
+    other = re.match(r"(?:s3[an]?|S3[AN]?):/*(.+)", text)
+    found = arn[1] if arn else f"{host[1]}/{host[2]}" if host else other[1] if other else None
+    return "" if found is None else f"; write s3://{found}"
+
+
+Location = Annotated[str, AfterValidator(_checked_location)]
+"""Where objects lie: a folder, `file://` or `s3://bucket/prefix`, without expressions and wildcards."""
 
 
 def memory_bytes(memory: Memory) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Settings, seconds
+from ddb_lake.config.base import Location, Settings, seconds
 from ddb_lake.core.validation import Rule, Validator
 from ddb_lake.core.windows import LONGEST_S, SHORTEST_S
 from ddb_lake.errors import ConfigError
@@ -37,6 +37,23 @@ class ExportSettings(Settings):
     bucket_owner: str | None = Field(None, description="Account that owns the bucket, if it is another one.")
     kms_key_id: str | None = Field(None, description="KMS key for the exported objects.")
 
+    @field_validator("bucket")
+    @classmethod
+    def _valid_bucket(cls, bucket: str) -> str:
+        if "!{" in bucket or re.match(r"arn:|https?://|s3:/", bucket):
+            name = re.sub(r"^(arn:aws[a-z\-]*:s3:::|s3:/+|https?://)", "", bucket).partition("/")[0]
+            raise ValueError(f"{bucket!r} is no bucket's name; write `bucket: {name}`, and what follows it as `prefix`")
+        return bucket
+
+    @field_validator("prefix")
+    @classmethod
+    def _valid_prefix(cls, prefix: str) -> str:
+        if "!{" in prefix or "://" in prefix:
+            raise ValueError(
+                f"{prefix!r}: the part of the keys before `AWSDynamoDB/`, without `!{{...}}` and without the bucket"
+            )
+        return prefix
+
 
 class IncrementalExportSettings(Settings):
     """Incremental exports as the way in of changes: no stream is needed. They go where `export` says."""
@@ -57,17 +74,22 @@ class IncrementalExportSettings(Settings):
 class ChangesSettings(Settings):
     """Where landed change objects are found."""
 
-    uri: str | None = Field(None, description="Firehose's destination: a folder, file:// or s3:// prefix.")
-    errors_uri: str | None = Field(None, description="Firehose's error prefix, where it lies outside `uri`.")
+    uri: Location | None = Field(
+        None,
+        description="Firehose's prefix as it stands, without `!{...}`: a folder, file:// or s3:// prefix. Without a final"
+        " slash, keys that continue it with yyyy/MM/dd/HH/ are read too.",
+    )
+    errors_uri: Location | None = Field(None, description="Firehose's error prefix, where it lies outside `uri`.")
     layout: Literal["auto", "hourly", "flat"] = Field(
-        "auto", description="`hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything."
+        "auto",
+        description="`auto`: each listing looks; `hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything.",
     )
     lookback: str = Field("48h", description="How far back the sensor looks for late objects.")
     delivery_stream: str | None = Field(
         None, description="Name of the Firehose stream that delivers to `uri`: a check looks at its data freshness."
     )
     streams: bool = Field(False, description="Changes are read from DynamoDB Streams directly.")
-    landing: str | None = Field(
+    landing: Location | None = Field(
         None, description="Where what is read from the stream lands; default: `landing/<table>/` below the warehouse."
     )
     incremental_exports: IncrementalExportSettings | None = Field(

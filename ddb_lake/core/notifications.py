@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote_plus
 
+from ddb_lake.core.paths import continues, is_below
+
 MessageKind: TypeAlias = Literal["created", "test", "other"]
 """created: names objects that were written. test: S3 tries its configuration. other: anything else."""
 
@@ -77,11 +79,12 @@ def _uri(described: Any, encoded: bool) -> Iterator[str]:
 def by_place(uris: Iterable[str], places: Sequence[str]) -> dict[str, list[str]]:
     """The URIs at or below each of some `s3://` places, each once; what lies below none of them is in no list.
 
-    A place is a prefix of whole names: `s3://b/orders` has `s3://b/orders/x` and not `s3://b/orders-old/x`.
+    A place is a prefix of whole names, or one that Firehose continues: `s3://b/orders` has `s3://b/orders/x` and
+    `s3://b/orders2026/03/01/09/x`, and not `s3://b/orders-old/x`.
     """
     found: dict[str, list[str]] = {place: [] for place in places}
     for uri in dict.fromkeys(uris):
         for place in found:
-            if uri == place or uri.startswith(place if place.endswith("/") else f"{place}/"):
+            if is_below(place, uri) or continues(place, uri):
                 found[place].append(uri)
     return found

@@ -32,6 +32,7 @@ _HOUR_FOLDERS = (
     re.compile(r"(?:^|/)year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})/hour=(\d{1,2})(?=/)"),
     re.compile(r"(?:^|/)dt=(\d{4})-?(\d\d)-?(\d\d)/(?:hr|hour)=(\d{1,2})(?=/)"),
 )
+_CONTINUED = re.compile(r"\d{4}/\d\d/\d\d/\d\d/")
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
@@ -119,6 +120,30 @@ def arrival_hour(key: str) -> datetime | None:
         except ValueError:
             continue  # digits that are no date are part of some other name
     return None
+
+
+def is_below(root: str, uri: str) -> bool:
+    """Whether `uri` is `root` or lies below it: `s3://b/orders` has `s3://b/orders/x` and not `s3://b/orders-old/x`."""
+    return uri == root or uri.startswith(root if root.endswith("/") else f"{root}/")
+
+
+def continues(root: str, uri: str) -> bool:
+    """Whether `uri` continues `root`, which has no final slash, as Firehose continues such a prefix: yyyy/MM/dd/HH/.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+    """
+    return uri.startswith(root) and _CONTINUED.match(uri, len(root)) is not None
+
+
+def static_part(prefix: str) -> str:
+    """The longest prefix without expressions below which all keys of a Firehose prefix lie.
+
+    It ends with a slash unless the first expression is yyyy/MM/dd/HH/, which Firehose appends to a prefix by itself.
+    """
+    static, _, rest = prefix.partition("!{")
+    if static.endswith("/") or rest.startswith(f"timestamp:{DEFAULT_LAYOUT.rstrip('/')}"):
+        return static
+    return static[: static.rfind("/") + 1]
 
 
 def hour_prefixes(prefix: str, start: datetime, end: datetime) -> list[str]:

@@ -13,7 +13,6 @@ import dagster as dg
 
 from ddb_lake.errors import CheckFailed
 from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.arrivals import landed_in, roots
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
     column_schema,
@@ -25,6 +24,7 @@ from ddb_lake.orchestration.metadata import (
 from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import HOUR_FORMAT, TableAssets, has_partition, hour_key
 from ddb_lake.stages.apply import ApplyResult
+from ddb_lake.stages.arrivals import everywhere, landed_in
 from ddb_lake.stages.current import CurrentResult
 from ddb_lake.stages.lake import Lake
 
@@ -104,7 +104,7 @@ class Applying:
 
     def _apply(self, config: ApplyConfig) -> ApplyResult:
         if config.everything:
-            uris = [root.uri for root in roots(self._lake, self._assets.table)]
+            uris = everywhere(self._lake, self._assets.table)
         else:
             hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
             uris = landed_in(self._lake, self._assets.table, hours)

@@ -12,10 +12,11 @@ import dagster as dg
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.orchestration.advice import advised
-from ddb_lake.orchestration.arrivals import Arrivals, Scope, landed, roots, unapplied
 from ddb_lake.orchestration.checking import OpenLake, check_op
 from ddb_lake.orchestration.outcomes import is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.arrivals import Arrivals, Scope
+from ddb_lake.stages.arrivals import waiting as waiting_objects
 from ddb_lake.stages.increments import covered_until_s, wanted_increments
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.quarantine import list_quarantine
@@ -87,8 +88,7 @@ def _evaluate(
 
 def up_to_date(lake: Lake, table: TableSettings, scope: Scope) -> tuple[bool, str, dict[str, Any]]:
     """Whether nothing landed waits for longer than `max_lag`, and `current` has all of the changelog."""
-    places = roots(lake, table)
-    waiting = unapplied(lake, table, list(landed(lake, table, places, scope)), places)
+    waiting = waiting_objects(lake, table, scope)
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
     pending = table_status(lake, table.name).pending_batches
     passed = age_s <= seconds(table.checks.max_lag) and pending == 0

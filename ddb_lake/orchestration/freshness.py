@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
-from ddb_lake.orchestration.arrivals import landed, roots, unapplied
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.stages.arrivals import landed, unapplied
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.reports import last_report
 from ddb_lake.stages.status import TableStatus, table_status
@@ -94,9 +94,8 @@ def look(lake: Lake, table: TableSettings) -> TableFreshness:
     found = TableFreshness(table.name, seconds(table.checks.max_lag))
     try:
         found = replace(found, status=table_status(lake, table.name), verified=last_report(lake, table.name))
-        places = roots(lake, table)
-        refs = list(landed(lake, table, places, "near"))
-        oldest_us = unapplied(lake, table, refs, places).oldest_us
+        refs = list(landed(lake, table, "near"))
+        oldest_us = unapplied(lake, table, refs).oldest_us
     except Exception as error:  # whatever it is, it is this table's
         return replace(found, fault=said_of(error))
     waiting_s = 0.0 if oldest_us is None else max(0.0, lake.now().timestamp() - oldest_us / 1e6)

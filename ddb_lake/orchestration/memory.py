@@ -29,7 +29,8 @@ class TableMemory:
 
     `window_at_s`, `all_at_s`: when its landed objects were last listed that far; `rest_at_s`: when exports to load
     and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest
-    of the listing of the hours that still fill, when all of it was applied.
+    of the listing of the hours that still fill, when all of it was applied. `behind_h`: by how many hours the local time of
+    its folders is behind UTC.
     """
 
     window_at_s: int = 0
@@ -37,6 +38,7 @@ class TableMemory:
     rest_at_s: int = 0
     increments_at_s: int = 0
     quiet: str = ""
+    behind_h: int = 0
     asked: dict[str, Asked] = field(default_factory=dict)
 
     def may_ask(self, what: str, state: str, now_s: int) -> bool:
@@ -94,10 +96,18 @@ class SensorMemory:
 
 def _packed(table: TableMemory) -> list[Any]:
     asked = {what: [one.state, one.tries, one.at_s] for what, one in table.asked.items()}
-    return [table.window_at_s, table.all_at_s, table.rest_at_s, table.quiet, asked, table.increments_at_s]
+    return [
+        table.window_at_s,
+        table.all_at_s,
+        table.rest_at_s,
+        table.quiet,
+        asked,
+        table.increments_at_s,
+        table.behind_h,
+    ]
 
 
 def _unpacked(packed: list[Any]) -> TableMemory:
-    window_at_s, all_at_s, rest_at_s, quiet, asked, increments_at_s = packed
+    window_at_s, all_at_s, rest_at_s, quiet, asked, increments_at_s, behind_h = packed
     known = {what: Asked(*one) for what, one in asked.items()}
-    return TableMemory(window_at_s, all_at_s, rest_at_s, increments_at_s, quiet, known)
+    return TableMemory(window_at_s, all_at_s, rest_at_s, increments_at_s, quiet, behind_h, known)

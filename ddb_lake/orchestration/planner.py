@@ -12,8 +12,9 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.planning import digest
 from ddb_lake.lake.state import ChangesState
-from ddb_lake.orchestration.arrivals import Arrivals, Scope, hinted, landed, roots, unapplied
 from ddb_lake.orchestration.memory import SensorMemory, TableMemory
+from ddb_lake.orchestration.specs import FIRST_HOUR
+from ddb_lake.stages.arrivals import Arrivals, Scope, hinted, hours_behind, landed, roots, unapplied
 from ddb_lake.stages.aurora import replication_due
 from ddb_lake.stages.compact import needs_compaction
 from ddb_lake.stages.current import is_behind
@@ -226,20 +227,22 @@ class Planner:
             if scope != "near" and is_behind(self._lake, table.name):
                 yield from self._merge(table, memory)
             return
-        places, hints = roots(self._lake, table), self._hints.get(table.name, ())
+        hints = self._hints.get(table.name, ())
         try:
-            listed = self._in_time(landed(self._lake, table, places, scope), scope)
-            refs = list(dict.fromkeys([*listed, *hinted(self._lake, places, hints)]))
+            listed = list(self._in_time(landed(self._lake, table, scope, memory.behind_h), scope))
+            refs = list(dict.fromkeys([*listed, *hinted(self._lake, roots(self._lake, table), hints)]))
         except OutOfTimeError:
             if self._plan.looked_at:
                 raise  # the next tick begins with this table and has all its time
             yield from self._ask(table, memory, Arrivals(strays=1), "too much has landed to list in a tick")
             return
         self._plan.listed += len(refs)
+        if scope != "near":
+            memory.behind_h = hours_behind(refs, self._now)
         seen = digest(_marks(refs))
         if scope == "near" and seen == memory.quiet:
             return
-        arrivals = unapplied(self._lake, table, refs, places)
+        arrivals = unapplied(self._lake, table, refs, FIRST_HOUR)
         if arrivals.refs:
             reason = f"{len(arrivals.refs)} landed objects are not applied"
             yield from self._ask(table, memory, arrivals, reason)

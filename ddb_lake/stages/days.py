@@ -16,17 +16,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ddb_lake.aws.objects import join
-from ddb_lake.config import seconds
+from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.naming import DAILY, DAYS_FOLDER
 from ddb_lake.core.windows import chain_end
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import identifier, literal, literals, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import PARQUET
+from ddb_lake.stages.arrivals import earliest_us, waiting
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.replay import View, view
-from ddb_lake.stages.sync import plan_apply
 
 _MEANT = "ddb_lake_columns"
 """Of a day's file: for each column the attribute's path and type."""
@@ -164,6 +164,7 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
             f"{name}: changes from {_moment(gaps[0].from_us)} to {_moment(gaps[0].to_us)} may be missing, so that it is not"
             f" certain how {day} ended; `ddb-lake repair {name} --gaps`, then make the day again"
         )
+    _check_applied(lake, table, day)
     covered_us = _covered_us(lake, name, day, seen)
     if covered_us is not None and covered_us >= end:
         return
@@ -174,8 +175,17 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     ready = end + seconds(table.checks.max_lag) * 1_000_000
     if now.timestamp() * 1e6 < ready:
         raise UsageError(f"{missing}; make it after {_moment(ready)}, when everything must have landed (`max_lag`)")
-    if waiting := plan_apply(lake, table, full=False):
-        raise UsageError(f"{missing}, and {waiting.reason}: `ddb-lake sync {name}`, then make the day again")
+
+
+def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
+    """Raise UsageError while anything that landed, and is not applied, may hold changes of the day."""
+    latest_us = end_us(day) + seconds(table.checks.max_lag) * 1_000_000
+    objects = [ref for ref in waiting(lake, table).refs if (earliest_us(ref) or 0) < latest_us]
+    if objects:
+        raise UsageError(
+            f"{table.name}: {len(objects)} landed objects that may hold changes of {day} are not applied, the first is"
+            f" {objects[0].uri}: `ddb-lake sync {table.name}`, then make the day again"
+        )
 
 
 def _covered_us(lake: Lake, name: str, day: date, seen: View) -> int | None:

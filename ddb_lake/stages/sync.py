@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from ddb_lake.aws.objects import ObjectRef, join
-from ddb_lake.config import ExportSettings, TableSettings, seconds
+from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.paths import arrival_hour
-from ddb_lake.core.planning import Due, digest, hours_back
+from ddb_lake.core.planning import Due, digest
 from ddb_lake.errors import DatabaseError, ExportError, TransientError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.stages.apply import ApplyResult, apply_objects
+from ddb_lake.stages.arrivals import waiting
 from ddb_lake.stages.aurora import ReplicateResult, replicate, replication_due
 from ddb_lake.stages.compact import CompactResult, compact_table, needs_compaction
 from ddb_lake.stages.current import is_behind
@@ -21,8 +21,6 @@ from ddb_lake.stages.ingest import unseen
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.load import LoadResult, export_ref, load_export
 from ddb_lake.stages.streams import StreamsResult, read_streams
-
-HOURLY = "%Y/%m/%d/%H/"
 
 
 def plan_due(lake: Lake, tables: Sequence[str] | None = None) -> list[Due]:
@@ -38,9 +36,9 @@ def plan_reads(lake: Lake, tables: Sequence[str] | None = None) -> list[Due]:
     return [Due(table.name, "read", reason) for table in chosen if lake.settings.stream_landing(table)]
 
 
-def plan_table(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[Due]:
-    """What is due for one table. `full`: look at all landed objects, not only at those of the look-back window."""
-    first = [*plan_loads(lake, table), *filter(None, [plan_apply(lake, table, full)])]
+def plan_table(lake: Lake, table: TableSettings) -> Iterator[Due]:
+    """What is due for one table; all landed objects are looked at."""
+    first = [*plan_loads(lake, table), *filter(None, [plan_apply(lake, table)])]
     yield from first
     if table.aurora is not None and (reason := "it follows what is applied" if first else _unreplicated(lake, table)):
         yield Due(table.name, "replicate", reason)
@@ -104,11 +102,9 @@ def _export_id(summary: ObjectRef) -> str:
     return summary.uri.split("/")[-2]
 
 
-def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | None:
+def plan_apply(lake: Lake, table: TableSettings) -> Due | None:
     """Landed objects that the changelog has not ingested, or none but what `current` has not applied of it."""
-    refs = list(landed(lake, table, full)) if table.changes is not None else []
-    with lake.session() as session:
-        fresh: list[ObjectRef] = unseen(lake, session, table.name, refs)
+    fresh = waiting(lake, table).refs
     if not fresh and is_behind(lake, table.name):
         return Due(table.name, "apply", "current is behind its changelog")
     if not fresh:
@@ -119,24 +115,8 @@ def plan_apply(lake: Lake, table: TableSettings, full: bool = True) -> Due | Non
     return Due(table.name, "apply", reason, tuple(ref.uri for ref in fresh), tuple(hours), digest(marks))
 
 
-def landed(lake: Lake, table: TableSettings, full: bool = True) -> Iterator[ObjectRef]:
-    """Landed change objects: of the look-back window where keys are laid out by hour, else all of them."""
-    assert table.changes is not None, "the caller has looked"
-    for uri in lake.settings.change_uris(table):
-        if full or table.changes.layout == "flat":
-            yield from _listed(lake, uri)
-        else:
-            for hour in _window(lake.now(), table):
-                yield from _listed(lake, join(uri, hour.strftime(HOURLY)))
-
-
 def _listed(lake: Lake, uri: str) -> Iterator[ObjectRef]:
     return lake.objects.list(uri) if lake.objects.reachable(uri) else iter(())
-
-
-def _window(now: datetime, table: TableSettings) -> list[datetime]:
-    assert table.changes is not None, "the caller has looked"
-    return hours_back(now, seconds(table.changes.lookback))
 
 
 def _is_of(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:

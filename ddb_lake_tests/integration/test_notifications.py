@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.orchestration.arrivals import landed_in
 from ddb_lake.orchestration.listening import Heard, listen
 from ddb_lake.orchestration.memory import SensorMemory
 from ddb_lake.orchestration.planner import ALL_EVERY_S, Busy, Plan, Planner
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.arrivals import landed_in
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.status import table_status
 from ddb_lake_tests.cli.landed import change, order

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.aws.objects import Level, ObjectRef, ObjectStore
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.orchestration.memory import SensorMemory
@@ -54,6 +54,20 @@ class MemoryStore(ObjectStore):
             yield ObjectRef(key, version, len(data), int(at.timestamp() * 1e6))
         self.requests += not found
 
+    def level(self, uri: str) -> Level | None:
+        inside = {key.removeprefix(uri).partition("/")[:2] for key in self.objects if key.startswith(uri)}
+        self.requests += 1
+        if any(uri.startswith(prefix) for prefix in self.broken):
+            raise PermissionError(f"{uri}: access denied")
+        if len(inside) > 1000:
+            return None
+        objects = (uri + name for name, slash in sorted(inside) if not slash)
+        refs = (
+            ObjectRef(key, self.objects[key][1], len(self.objects[key][0]), int(self.objects[key][2].timestamp() * 1e6))
+            for key in objects
+        )
+        return Level(tuple(refs), tuple(f"{uri}{name}/" for name, slash in sorted(inside) if slash))
+
     def read(self, uri: str) -> bytes:
         return self.objects[uri][0]
 
@@ -84,9 +98,9 @@ class Steps:
 
     def apply(self, plan: Plan) -> None:
         """Do what was planned, as a run would."""
-        from ddb_lake.orchestration.arrivals import landed_in, roots
+        from ddb_lake.stages.arrivals import everywhere, landed_in
 
         for work in plan.work:
             table = self.lake.table(work.table)
-            uris = [root.uri for root in roots(self.lake, table)] if work.everything else None
-            apply_objects(self.lake, work.table, uris if uris is not None else landed_in(self.lake, table, work.hours))
+            uris = everywhere(self.lake, table) if work.everything else landed_in(self.lake, table, work.hours)
+            apply_objects(self.lake, work.table, uris)

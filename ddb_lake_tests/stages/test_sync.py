@@ -52,7 +52,7 @@ def test_nothing_is_due_before_anything_has_landed(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
         assert plan_due(lake) == []
         lake.now = lambda: NOW
-        assert list(plan_table(lake, lake.table("orders"), full=False)) == []
+        assert list(plan_table(lake, lake.table("orders"))) == []
         assert sync(lake) == []
 
 
@@ -82,19 +82,6 @@ def test_late_and_rewritten_objects_are_due(tmp_path: Path) -> None:
         sync(lake)
         assert due_but_compactions(lake) == []
         assert len(dumped(lake)) == 3
-
-
-def test_window_leaves_older_hours_alone(tmp_path: Path) -> None:
-    firehose(tmp_path, 9, "a", change(T0_US, item("a")))
-    inside = firehose(tmp_path, 11, "b", change(T0_US, item("b")))
-    settings = orders(tmp_path)
-    settings["changes"] |= {"layout": "hourly", "lookback": "2h"}
-    with lake_of(tmp_path / "lake", settings) as lake:
-        lake.now = lambda: NOW
-        (due,) = plan_table(lake, lake.table("orders"), full=False)
-        assert due.uris == (inside,)
-        (due,) = plan_table(lake, lake.table("orders"))
-        assert len(due.uris) == 2
 
 
 def test_failed_deliveries_are_due_where_they_lie(tmp_path: Path) -> None:
