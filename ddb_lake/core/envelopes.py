@@ -27,7 +27,6 @@ from ddb_lake.core.repairs import read_repair
 from ddb_lake.core.shapes import ERROR_CODE_NAMES, shape_of
 from ddb_lake.core.splitting import split_objects
 from ddb_lake.core.times import UNIT_US, time_us_or_none
-from ddb_lake.errors import UndecodableError
 
 __all__ = ["MAX_WRAPPERS", "Outcome", "Reading", "Rejected", "read_envelope", "read_within"]
 
@@ -67,7 +66,7 @@ def read_envelope(
     asserted_us: int | None = None,
     raw: bytes | None = None,
 ) -> Iterator[Outcome]:
-    """The records of one decoded JSON object, in its order; never raises.
+    """The records of one decoded JSON object, in its order; raises MemoryError alone.
 
     Args:
         key_names: the table's key attributes, partition key first; only flattened records need them.
@@ -78,7 +77,19 @@ def read_envelope(
 
 
 def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """As `read_envelope`, of an object whose surroundings are known; `raw` are the bytes it was decoded from."""
+    """As `read_envelope`, of an object whose surroundings are known; `raw` are the bytes it was decoded from.
+
+    An exception that nothing expected rejects the object, and the objects around it are read.
+    """
+    try:
+        yield from _read_shape(obj, raw, reading)
+    except MemoryError:
+        raise
+    except Exception as error:
+        yield Rejected.unexpected(error, jsontext.dump_raw(obj) if raw is None else raw, reading.prefix)
+
+
+def _read_shape(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
     shape = shape_of(obj) if isinstance(obj, dict) else None
     if shape in ("records", "error", "kinesis", "firehose_record"):
         if reading.wrappers >= MAX_WRAPPERS:
@@ -90,19 +101,16 @@ def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outco
         else:
             yield from _read_element_data(obj, raw, reading)
         return
-    try:
-        if shape == "capture":
-            yield read_capture(obj, reading.arrival)
-        elif shape == "flattened":
-            yield read_flattened(obj, reading.key_names, reading.arrival)
-        elif shape == "incremental":
-            yield read_export_line(obj, reading.asserted_us)
-        elif shape == "repair":
-            yield read_repair(obj)
-        else:
-            yield reading.rejected(_FULL_EXPORT if shape == "full" else "no known envelope", obj, raw)
-    except UndecodableError as error:
-        yield reading.rejected(str(error), obj, raw)
+    if shape == "capture":
+        yield read_capture(obj, reading.arrival)
+    elif shape == "flattened":
+        yield read_flattened(obj, reading.key_names, reading.arrival)
+    elif shape == "incremental":
+        yield read_export_line(obj, reading.asserted_us)
+    elif shape == "repair":
+        yield read_repair(obj)
+    else:
+        yield reading.rejected(_FULL_EXPORT if shape == "full" else "no known envelope", obj, raw)
 
 
 def _read_elements(obj: dict[str, Any], reading: Reading) -> Iterator[Outcome]:
@@ -156,7 +164,9 @@ def _read_bytes(content: bytes, reading: Reading) -> Iterator[Outcome]:
     empty = True
     for piece in split_objects(content):
         empty = False
-        if piece.value is None:
+        if piece.error is not None:
+            yield Rejected.unexpected(piece.error, piece.raw, reading.prefix)
+        elif piece.value is None:
             yield reading.rejected(piece.problem, None, piece.raw)
         else:
             yield from read_within(piece.value, piece.raw, reading)

@@ -29,9 +29,6 @@ def record_id(record: ChangeRecord) -> bytes:
     does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
     unknown whether they are one change.
     """
-    digest = None if record.texts is None else _digest_of_texts(record, record.texts)
-    if digest is not None:
-        return digest
     text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
     if text is None:
         text = _text(
@@ -40,8 +37,11 @@ def record_id(record: ChangeRecord) -> bytes:
     return blake2b(text, digest_size=16).digest()
 
 
-def _digest_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
-    """The digest of what `_text` gives, whose parts are written already; None if a set takes more than sorting."""
+def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
+    """The `record_id` of an unchecked record whose texts turn out to be usual (`core.usual`); None if they cannot be.
+
+    It is made of the texts alone, so that it does not depend on what the keys and images hold.
+    """
     digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
     for part in texts:
         written = b"null" if part is None else with_sorted_sets(part)

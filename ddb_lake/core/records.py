@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ddb_lake.errors import UndecodableError
+
 AttributeValue: TypeAlias = dict[str, Any]
 """One DynamoDB JSON value, `{"S": "x"}`; B and BS hold base64 text, encoded once."""
 
@@ -33,8 +35,8 @@ class ChangeRecord:
     INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
     incremental export or of a repair: the state, as of `asserted_us`, of this key).
 
-    `texts`: of a record that was read on trust, whose keys and images nobody has looked at: `usual` says whether trust
-    was due. `dataclasses.replace` drops them.
+    `texts`: of a record of the fast path, whose keys and images are unchecked until `usual` finds that they are items.
+    `dataclasses.replace` drops them.
     """
 
     kind: Kind
@@ -54,8 +56,8 @@ class ChangeRecord:
     ttl: bool = False  # removed by DynamoDB's Time to Live
     texts: Texts | None = field(default=None, init=False, compare=False, repr=False)
 
-    def on_trust(self, texts: Texts) -> ChangeRecord:
-        """This record, which nobody else has yet, with its `texts`."""
+    def unchecked(self, texts: Texts) -> ChangeRecord:
+        """This record, to which there is no other reference yet, with its `texts`."""
         self.texts = texts
         return self
 
@@ -70,3 +72,19 @@ class Rejected:
 
     reason: str
     raw: bytes
+    record_id: str | None = None
+    """Of bytes that are a record, though one that offends against the table's JSON Schema."""
+    error: Exception | None = field(default=None, compare=False, repr=False)
+    """An exception that reading raised and that nothing expected; its traceback belongs into the log."""
+
+    @classmethod
+    def unexpected(cls, error: Exception, raw: bytes, prefix: str = "") -> Rejected:
+        """Bytes whose reading raised an exception that nothing expected. Its text may hold values, so it is left out."""
+        if isinstance(error, UndecodableError):
+            return cls(f"{prefix}{error}", raw)
+        return cls(
+            f"{prefix}reading it raised {type(error).__name__}, a fault of ddb_lake: the log has the traceback; replay"
+            " the quarantine with a release that reads it",
+            raw,
+            error=error,
+        )

@@ -23,6 +23,9 @@ from ddb_lake.errors import UndecodableError
 
 _SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*+")
 _JOINT: Final = re.compile(rb'\}(?=[ \t\r]*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)')
+_BOUNDARY: Final = re.compile(
+    rb'(?<=\})(?=[ \t\r]*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)|\n(?=(?:\xef\xbb\xbf)?[ ,\[]?\{)'
+)
 _CANDIDATE: Final = re.compile(rb'\n|\{(?=[ \t\r\n]*+")')
 _LINE_START: Final = re.compile(rb"\n[ \t\r]*+(?=\{)")
 _HOLDS_NOTHING: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf)*+").fullmatch
@@ -44,13 +47,15 @@ class Piece(NamedTuple):
     """One JSON object of a landed object, or a run of bytes that is none.
 
     `offset` counts bytes in the decompressed data. `value` is the decoded object, or None for garbage: then
-    `problem` says what is wrong. Numbers in it are orjson's, except in flattened records: `NumberText`.
+    `problem` says what is wrong, or `error` is an exception that nothing expected. Numbers in it are orjson's, except in
+    flattened records: `NumberText`.
     """
 
     offset: int
     raw: bytes
     value: dict[str, Any] | None
     problem: str = ""
+    error: Exception | None = None
 
 
 Pieces: TypeAlias = Generator[Piece, None, int]
@@ -61,23 +66,47 @@ def split_objects(data: bytes) -> Iterator[Piece]:
     """Every JSON object in `data` in order, and every run of bytes that is none, one piece per line of it.
 
     A top-level array is unwrapped element by element. An object with two members of one name is garbage: which of
-    the two is meant cannot be known. Never raises.
+    the two is meant cannot be known. Raises MemoryError alone: what raises anything else while one piece is read is a
+    piece of its own, and reading continues behind it.
     """
-    return _Splitter(data).pieces()
+    position = 0
+    while True:
+        try:
+            for piece in _Splitter(data, position).pieces():
+                yield piece
+                position = piece.offset + len(piece.raw)
+            return
+        except MemoryError:
+            raise
+        except Exception as error:
+            piece = _unreadable(data, position, error)
+        if not piece.raw:  # every byte is in a piece already
+            return
+        yield piece
+        position = piece.offset + len(piece.raw)
+
+
+def _unreadable(data: bytes, position: int, error: Exception) -> Piece:
+    """The bytes from `position` to where the next object most likely begins, without a call to what may have failed."""
+    start = len(data) - len(data[position:].lstrip(_BLANK))
+    boundary = _BOUNDARY.search(data, start + 1)
+    raw = data[start : boundary.start() if boundary else len(data)].rstrip(_BLANK)
+    return Piece(start, raw, None, "", error)
 
 
 class _Splitter:
     """The state of one pass: what failed guesses have cost, and the last boundary that was looked up."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, position: int = 0) -> None:
         self._data = data
+        self._start = position
         self._wasted_bytes = 0
         self._cut = 0
         self._cut_line_end = -1
 
     def pieces(self) -> Iterator[Piece]:
         data, size = self._data, len(self._data)
-        position = 0
+        position = self._start
         while True:
             start = _skip_space(data, position)
             if start >= size:

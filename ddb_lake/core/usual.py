@@ -1,4 +1,4 @@
-"""Change records read on trust, and what their items and keys nearly always look like.
+"""The fast path of change records: read without a check of their items, and what items and keys nearly always look like.
 
 The patterns are for a regular expression engine without backtracking. An item's JSON, as orjson writes it with sorted
 names, that matches is an item beyond doubt (`attributes.check_item`), has no binary, and is canonical but for the order
@@ -14,7 +14,7 @@ import orjson
 
 from ddb_lake.core.captures import NOWHERE, read_capture_by
 from ddb_lake.core.records import ChangeRecord, Item, Texts
-from ddb_lake.core.shapes import is_flattened
+from ddb_lake.core.shapes import shape_of
 from ddb_lake.errors import UndecodableError
 
 _LEVELS: Final = 8
@@ -39,20 +39,22 @@ USUAL_KEY: Final = (
 )
 
 
-def read_on_trust(obj: dict[str, Any]) -> ChangeRecord | None:
-    """As `captures.read_capture` of decoded JSON, without a look at what the keys and images hold (`Texts`).
+def read_unchecked(obj: dict[str, Any]) -> ChangeRecord | None:
+    """As `captures.read_capture` of decoded JSON, without a check of what the keys and images hold (`Texts`).
 
-    None for what is no such record, or may not be one.
+    None for what is no such record, or may be none: reading it with all checks decides, whatever was raised here.
     """
-    if "dynamodb" not in obj or is_flattened(obj):
-        return None
     try:
-        record = read_capture_by(obj, NOWHERE, _trusted_keys, _trusted_image)
+        if shape_of(obj) != "capture":
+            return None
+        record = read_capture_by(obj, NOWHERE, _unchecked_keys, _unchecked_image)
         new, old = record.new_image, record.old_image
-        return record.on_trust(
+        return record.unchecked(
             Texts(_text(record.keys), None if new is None else _text(new), None if old is None else _text(old))
         )
-    except (UndecodableError, orjson.JSONEncodeError):
+    except MemoryError:
+        raise
+    except Exception:
         return None
 
 
@@ -60,13 +62,13 @@ def _text(item: Item) -> bytes:
     return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
 
 
-def _trusted_keys(keys: Any, _doubled: bool) -> Item:
+def _unchecked_keys(keys: Any, _doubled: bool) -> Item:
     if type(keys) is not dict:
         raise UndecodableError("Keys: missing")
     return keys
 
 
-def _trusted_image(body: dict[str, Any], name: str, keys: Item, _doubled: bool) -> Item | None:
+def _unchecked_image(body: dict[str, Any], name: str, keys: Item, _doubled: bool) -> Item | None:
     image = body.get(name)
     if image is None:
         return None

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ddb_lake.core.attributes import key_text
-from ddb_lake.core.identity import record_id
+from ddb_lake.core.identity import record_id, record_id_of_texts
 from ddb_lake.core.keys import key_hash
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.records import ChangeRecord, Item, Texts
 from ddb_lake.core.usual import USUAL_ITEM, USUAL_KEY
 from ddb_lake.errors import UndecodableError
 
@@ -76,23 +76,48 @@ def _text(image: Item | None) -> bytes | None:
     return None if image is None else orjson.dumps(image, option=orjson.OPT_SORT_KEYS)
 
 
-def _texts(record: ChangeRecord) -> tuple[bytes | None, ...]:
-    """Keys, new and old image as compact JSON (UTF-8), with sorted names."""
-    return record.texts or (_text(record.keys), _text(record.new_image), _text(record.old_image))
-
-
 def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int) -> tuple[Any, ...]:
     """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has another key than the table."""
     key = key_text(record.keys, key_names)
     if len(record.keys) != len(key_names):
         raise UndecodableError(_OTHER_KEY.format(", ".join(sorted(record.keys)), ", ".join(key_names)))
+    texts = (_text(record.keys), _text(record.new_image), _text(record.old_image))
+    return _row(record, record_id(record), texts, key, uri, offset, number)
+
+
+def unchecked_row(
+    record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int
+) -> tuple[Any, ...] | None:
+    """As `change_row`, of an unchecked record; None if reading it with all checks is to decide, whatever was raised."""
+    try:
+        texts = record.texts
+        identity = None if texts is None else record_id_of_texts(record, texts)
+        if texts is None or identity is None or len(record.keys) != len(key_names):
+            return None
+        return _row(record, identity, texts, key_text(record.keys, key_names), uri, offset, number)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+def _row(
+    record: ChangeRecord,
+    identity: bytes,
+    texts: Sequence[bytes | None],
+    key: str,
+    uri: str,
+    offset: int,
+    number: int,
+) -> tuple[Any, ...]:
+    """`texts`: keys, new and old image as compact JSON (UTF-8), with sorted names."""
     return (
-        record_id(record).hex(),
+        identity.hex(),
         record.kind,
         record.event_id,
         record.event_name,
         record.changed_us,
-        *_texts(record),
+        *texts,
         record.ttl,
         record.sequence_number,
         record.stream,
@@ -109,7 +134,7 @@ def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset:
 
 
 def usual(rows: pa.RecordBatch) -> pa.Array:
-    """Of which rows of `STAGED_CHANGES` keys and images are beyond doubt what they should be (`core.usual`)."""
+    """Of which rows of `STAGED_CHANGES` keys and images are certainly items in their usual form (`core.usual`)."""
     found = pc.match_substring_regex(rows.column("keys"), USUAL_KEY)
     for name in ("new_image", "old_image"):
         found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), USUAL_ITEM), True))
@@ -137,7 +162,7 @@ def quarantine_row(
 
 @dataclass(slots=True)
 class _Buffer:
-    """Rows, and of each that is on trust where it comes from (else None)."""
+    """Rows, and of each unchecked one where it comes from (else None)."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     origins: list[Any] = field(default_factory=list)
@@ -155,7 +180,7 @@ class StagedRows:
 class Stage:
     """Collects rows of one schema in a Parquet file; never more than a batch of them in memory.
 
-    `doubt`: told where a row on trust comes from, if it turns out not to be `usual` and is left out. It may add others.
+    `doubt`: is called with the origin of an unchecked row that is not `usual` and is left out. It may add other rows.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, doubt: Callable[[Any], None] | None = None) -> None:
@@ -167,7 +192,7 @@ class Stage:
         self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_REPEATED)
 
     def add(self, row: tuple[Any, ...], size_bytes: int = 0, origin: Any = None) -> None:
-        """Add one row; `size_bytes` is about what it takes. `origin`: of a row on trust, where it comes from."""
+        """Add one row; `size_bytes` is about what it takes. `origin`: of an unchecked row, where it comes from."""
         buffer = self._buffer
         buffer.rows.append(row)
         buffer.origins.append(origin)
@@ -208,3 +233,30 @@ def _without_doubtful(batch: pa.RecordBatch, origins: Sequence[Any], doubt: Call
         if not keep:
             doubt(origin)
     return batch.filter(pa.array(kept))
+
+
+class Checks:
+    """Unchecked records that are not staged, checked in batches. `doubt`: as in `Stage`."""
+
+    def __init__(self, doubt: Callable[[Any], None]) -> None:
+        self._doubt = doubt
+        self._texts: list[Texts] = []
+        self._origins: list[Any] = []
+        self._size_bytes = 0
+
+    def add(self, texts: Texts, origin: Any) -> None:
+        """Add one record, which comes from `origin`."""
+        self._texts.append(texts)
+        self._origins.append(origin)
+        self._size_bytes += sum(len(text or b"") for text in texts)
+        if len(self._texts) >= BATCH_ROWS or self._size_bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Check what is in memory."""
+        texts, origins = self._texts, self._origins
+        self._texts, self._origins, self._size_bytes = [], [], 0
+        if texts:
+            columns = [pa.array(column, type=pa.string()) for column in zip(*texts, strict=True)]
+            batch = pa.record_batch(columns, names=list(Texts._fields))
+            _without_doubtful(batch, origins, self._doubt)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import traceback
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,20 +19,21 @@ from typing import Any, NamedTuple
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.envelopes import Outcome, read_envelope
 from ddb_lake.core.jsontext import loads
-from ddb_lake.core.objects import DamagedObjectError, decompress, read_object
+from ddb_lake.core.objects import KEPT_OF_DAMAGED_BYTES, DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
-from ddb_lake.core.scanning import scan
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.changes import (
     MAX_US,
     MIN_US,
     STAGED_CHANGES,
     STAGED_QUARANTINE,
+    Checks,
     Stage,
     StagedRows,
     change_row,
     quarantine_row,
+    unchecked_row,
 )
 from ddb_lake.errors import UndecodableError
 
@@ -43,6 +46,7 @@ _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER_US = MAX_US + 1
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,15 @@ class _Place(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """Where a record on trust comes from: its place, its object's bytes, and how many it has when decompressed."""
+    """Where an unchecked record comes from: its place, its object's bytes, how many it has when decompressed; its table.
+
+    `table`: the source table that it names, if that is not configured.
+    """
 
     place: _Place
     data: bytes
     size_bytes: int
+    table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +216,8 @@ class GroupReader:
         self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
         self._staging: dict[str, _Staging] = {}
-        self._trusting: set[str] = set()
+        self._fast: set[str] = set()
+        self._others = Checks(self._doubt_other)
         self._content = _Content()
         self._group = StagedGroup([], {}, Counter())
         self._tallies: list[_Tally] = []
@@ -222,87 +231,100 @@ class GroupReader:
         with _without_cycle_detection():
             for number, (ref, data) in objects:
                 self._read_one(number, ref, data)
+        self._others.flush()
         for staging in [*self._staging.values()]:  # a doubt about one table's record may quarantine it with another's
             staging.changes.flush()
-        self._group.tables = {table: staging.close() for table, staging in self._staging.items()}
+        closed = {table: staging.close() for table, staging in self._staging.items()}
+        self._group.tables = {
+            table: staged for table, staged in closed.items() if staged.changes.rows or staged.quarantine.rows
+        }  # of a table, all rows may have been left out
+        self._group.other_tables = +self._group.other_tables  # without those of which no record is left
         self._group.objects = [tally.object() for tally in self._tallies]
         return self._group
 
     def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
-        tally = _Tally(ref, arrival_hour(ref.uri))
+        tally = _Tally(ref, _hour(ref.uri))
         self._tallies.append(tally)
         key_names = self._key(self._table) or None
-        on_trust = self._trusts(self._table)
-        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, on_trust=on_trust)
-        for offset, outcome, trusted_bytes in outcomes:
+        fast = self._is_fast(self._table)
+        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, fast=fast)
+        for offset, outcome, raw, unchecked in outcomes:
             place = _Place(tally, offset, tally.records, number)
-            if trusted_bytes:
-                self._take_on_trust(outcome, _Origin(place, data, trusted_bytes))  # type: ignore[arg-type]
+            if unchecked:
+                self._take_unchecked(outcome, _Origin(place, data, len(raw)))  # type: ignore[arg-type]
             else:
-                self._take(outcome, place, data)
+                self._take(outcome, place, raw)
             tally.records += 1
 
-    def _take(self, outcome: Outcome, place: _Place, data: bytes) -> None:
-        """Stage an outcome at which somebody has looked. `data`: its object's bytes."""
+    def _take(self, outcome: Outcome, place: _Place, raw: bytes) -> None:
+        """Stage a checked outcome. `raw`: the bytes of its JSON object."""
         if isinstance(outcome, Rejected):
-            self._reject(self._table, outcome.reason, outcome.raw, place)
+            self._reject(self._table, outcome, place)
             return
-        place.tally.came(place, outcome)
         table = self._routes.get(outcome.table) if outcome.table is not None else self._table
         if table is None:
+            place.tally.came(place, outcome)
             self._group.other_tables[outcome.table or ""] += 1
+            return
+        key_names, validator = self._key(table), self._validator(table)  # what asking the lake raises goes through
+        place.tally.came(place, outcome)
+        found = self._row(table, outcome, key_names, validator, place, raw)
+        if isinstance(found, Rejected):
+            self._reject(table, found, place)
         else:
-            self._accept(table, outcome, place, data)
+            self._stage(table, found, place)
 
-    def _accept(self, table: str, record: ChangeRecord, place: _Place, data: bytes) -> None:
+    def _row(
+        self,
+        table: str,
+        record: ChangeRecord,
+        key_names: tuple[str, ...],
+        validator: Validator | None,
+        place: _Place,
+        raw: bytes,
+    ) -> tuple[Any, ...] | Rejected:
+        """The row of a checked record, or why there is none."""
         try:
             if not MIN_US <= record.changed_us <= MAX_US:
                 raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
             if record.arrived_us is not None and not MIN_US <= record.arrived_us <= MAX_US:
                 record = replace(record, arrived_us=None)
-            key_names = self._key(table)
             if not key_names:
                 key_names = self.keys[table] = tuple(sorted(record.keys))
             row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
-        except UndecodableError as error:
-            self._reject(table, str(error), self._content.object_at(data, place.offset), place)
-            return
-        fault = self._fault(table, record)
-        if fault is not None:
-            self._reject(table, fault, self._content.object_at(data, place.offset), place, row[0])
-            return
-        self._stage(table, row, place)
+            fault = None if validator is None else validator.fault(record)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return Rejected.unexpected(error, raw)
+        return row if fault is None else Rejected(fault, raw, record_id=row[0])
 
-    def _trusts(self, table: str) -> bool:
-        """Whether records of a lake table are read on trust."""
-        if table in self._trusting:
+    def _is_fast(self, table: str) -> bool:
+        """Whether records of a lake table are read on the fast path."""
+        if table in self._fast:
             return True
         if not self._key(table) or self._validator(table) is not None:
             return False
-        self._trusting.add(table)
+        self._fast.add(table)
         return True
 
-    def _take_on_trust(self, record: ChangeRecord, origin: _Origin) -> None:
-        if not self._trust(record, origin):
-            self._take_again(origin)
-
-    def _trust(self, record: ChangeRecord, origin: _Origin) -> bool:
-        """Stage a record at whose keys and images nobody has looked; False if somebody must before that."""
+    def _take_unchecked(self, record: ChangeRecord, origin: _Origin) -> None:
+        """Stage a record whose keys and images are checked with its batch, or read it again with all checks."""
         table = self._table if record.table is None else self._routes.get(record.table)
         place = origin.place
         if table is None:
             self._group.other_tables[record.table or ""] += 1
             place.tally.came(place, record)
-            return True
-        if not self._trusts(table):
-            return False
-        try:
-            row = change_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
-        except UndecodableError:
-            return False
+            self._others.add(record.texts, origin._replace(table=record.table or ""))  # type: ignore[arg-type]
+            return
+        row = None
+        if self._is_fast(table):
+            row = unchecked_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
+        if row is None:
+            self._take_again(origin)
+            return
         place.tally.came(place, record)  # before it is staged, which may raise a doubt about it
         self._stage(table, row, place, origin)
-        return True
 
     def _doubt(self, table: str, origin: _Origin) -> None:
         """Read a staged record again, which was left out."""
@@ -310,28 +332,40 @@ class GroupReader:
         origin.place.tally.forget(origin.place)
         self._take_again(origin)
 
+    def _doubt_other(self, origin: _Origin) -> None:
+        """Read a record again that was counted as one of a table that is not configured."""
+        self._group.other_tables.subtract([origin.table or ""])
+        origin.place.tally.forget(origin.place)
+        self._take_again(origin)
+
     def _take_again(self, origin: _Origin) -> None:
-        place, data, size = origin
-        raw = self._content.of(data)[place.offset : place.offset + size]
+        place, data, size, _ = origin
         key_names = self._key(self._table) or None
-        for outcome in read_envelope(loads(raw), key_names=key_names, asserted_us=self._asserted_us, raw=raw):
-            self._take(outcome, place, data)
+        try:
+            raw = self._content.of(data)[place.offset : place.offset + size]
+            value = loads(raw)
+        except MemoryError:
+            raise
+        except Exception as error:
+            self._reject(self._table, Rejected.unexpected(error, data[:KEPT_OF_DAMAGED_BYTES]), place)
+            return
+        for outcome in read_envelope(value, key_names=key_names, asserted_us=self._asserted_us, raw=raw):
+            self._take(outcome, place, raw)
 
     def _stage(self, table: str, row: tuple[Any, ...], place: _Place, origin: _Origin | None = None) -> None:
         staged = self._staged(table)
         staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), origin)
         staged.records[place.number] += 1
 
-    def _reject(self, table: str, reason: str, raw: bytes, place: _Place, record_id: str | None = None) -> None:
-        staged = self._staged(table)
+    def _reject(self, table: str, found: Rejected, place: _Place) -> None:
         tally, offset, ordinal, number = place
-        row = quarantine_row(reason, raw, tally.ref.uri, offset, ordinal, number, record_id, self._asserted_us)
+        uri, raw = tally.ref.uri, found.raw
+        if found.error is not None:
+            log_unexpected(found.error, f"{table}: {uri}, byte {offset} went to quarantine")
+        staged = self._staged(table)
+        row = quarantine_row(found.reason, raw, uri, offset, ordinal, number, found.record_id, self._asserted_us)
         staged.quarantine.add(row, len(raw))
         staged.records[number] += 1
-
-    def _fault(self, table: str, record: ChangeRecord) -> str | None:
-        validator = self._validator(table)
-        return None if validator is None else validator.fault(record)
 
     def _validator(self, table: str) -> Validator | None:
         if table not in self._validators:
@@ -364,7 +398,7 @@ def _without_cycle_detection() -> Iterator[None]:
 
 
 class _Content:
-    """Landed objects' bytes, decompressed again where somebody has to look; only the last one's are kept."""
+    """Landed objects' bytes, decompressed again for records that are read again; only the last object's are kept."""
 
     def __init__(self) -> None:
         self._data, self._decompressed = b"", b""
@@ -379,10 +413,20 @@ class _Content:
             self._data = data
         return self._decompressed
 
-    def object_at(self, data: bytes, offset: int) -> bytes:
-        """The bytes of the JSON object that begins at `offset` of the decompressed data."""
-        content = self.of(data)
-        return content[offset : scan(content, offset).resume]
+
+def _hour(uri: str) -> datetime | None:
+    """The arrival hour that an object's path names."""
+    try:
+        return arrival_hour(uri)
+    except Exception as error:  # the hours of its records serve
+        log_unexpected(error, f"the hour in the path of {uri} is not used")
+        return None
+
+
+def log_unexpected(error: Exception, where: str) -> None:
+    """Log where an exception was raised that nothing expected. Its text may hold an item's values, so it is left out."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("%s: reading it raised %s\n%s", where, type(error).__name__, frames)
 
 
 def _clamp(time_us: int) -> int:

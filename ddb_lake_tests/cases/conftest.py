@@ -40,7 +40,7 @@ class Case:
 
     def items(self, table: str = "t") -> list[dict[str, Any]]:
         """The items that `dump` returns."""
-        return [json.loads(line)["Item"] for line in self.ok("dump", table).stdout.splitlines()]
+        return [json.loads(line)["Item"] for line in self.ok("dump", table).stdout.split("\n") if line]
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from ddb_lake_tests.trust import recording
+from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
 from ddb_lake_tests.trust.mutating import SAMPLES, mutants
 from ddb_lake_tests.trust.parsing import feed
 from ddb_lake_tests.trust.soaking import Soak, soak
@@ -31,7 +32,9 @@ def run_tests() -> tuple[int, dict[str, bool], int]:
         record = Path(folder) / "record"
         others = sorted(str(p.relative_to(recording.ROOT)) for p in HERE.glob("test_*.py") if p.name != "test_page.py")
         chosen = dict.fromkeys([*modules, *others])
-        status = run_pytest(*chosen, "-p", recording.__name__, environment={recording.RECORD: str(record)})
+        status = run_pytest(
+            *chosen, "-p", recording.__name__, environment={recording.RECORD: str(record), "DDB_LAKE_RAISE_EVERY": "1"}
+        )
         found = json.loads(record.read_text())
     return status, found["passed"], found["runs"]
 
@@ -63,11 +66,28 @@ def told(done: Soak) -> None:
         print(f"  {difference}", flush=True)
 
 
+def compare_paths(seed: int, *, count: int | None = None, minutes: float | None = None) -> Fuzzed:
+    """The fast path against reading with all checks; says how far it is each minute, and prints what differs."""
+    said, shown = time.monotonic(), 0
+
+    def say(found: Fuzzed) -> None:
+        nonlocal said, shown
+        if time.monotonic() - said > 60:
+            said = time.monotonic()
+            print(found.line(), flush=True)
+        faults = [*found.differences, *found.unexpected]
+        for key, data in faults[shown:]:
+            print(f"  key {', '.join(key) or 'not configured'}: {data[:4000]!r}", flush=True)
+        shown = len(faults)
+
+    return fuzz(seed, count=count, seconds=None if minutes is None else minutes * 60, progress=say)
+
+
 def main() -> int:
-    """Run everything, or a soak alone; 1 if anything was lost, doubled, resurrected, or failed."""
+    """Run everything, or a soak or the fuzzer alone; 1 if anything was lost, doubled, resurrected, or failed."""
     parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "soak"), default="all")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of soak")
+    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz"), default="all")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of soak or fuzz")
     parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
     parser.add_argument("--histories", type=int, default=60, help="of Hypothesis")
     parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
@@ -77,10 +97,16 @@ def main() -> int:
     if chosen.what == "soak":
         done = soak(chosen.minutes * 60, chosen.seed, told)
         return int(bool(done.differences))
+    if chosen.what == "fuzz":
+        compared = compare_paths(chosen.seed, minutes=chosen.minutes)
+        print(compared.line())
+        return int(bool(compared.differences or compared.unexpected))
     started = time.monotonic()
     failed, passed, runs = run_tests()
     failed |= run_histories(chosen.histories)
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
+    compared = compare_paths(chosen.seed, count=chosen.mutants)
+    failed |= bool(compared.differences or compared.unexpected)
     done = soak(chosen.minutes * 60, chosen.seed)
     found = list(recording.covered())
     if chosen.write:
@@ -92,6 +118,7 @@ def main() -> int:
     print(f"histories   {chosen.histories + max(chosen.histories // 4, 1)} of Hypothesis, and the corners")
     print(f"soak        {figures(done)}")
     print(f"fuzzed      {fuzzed} inputs spoiled from {corpus}, no crash, no hang")
+    print(f"fast path   {compared.line()}")
     verdict = "0 lost, 0 doubled, 0 resurrected" if not failed and not done.differences else "NOT EXACT: see above"
     print(f"result      {verdict}; {time.monotonic() - started:.0f} s", flush=True)
     return int(bool(failed or done.differences))

@@ -40,10 +40,10 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
     for _ in range(count):
         data = chance.choice(plain if chance.random() < 0.7 else corpus)
         for _ in range(chance.choice((1, 1, 2, 3, 8))):
-            data = chance.choice(_WAYS)(data, chance, chance.choice(plain))[:MOST_BYTES]
+            data = chance.choice(WAYS)(data, chance, chance.choice(plain))[:MOST_BYTES]
         if chance.random() < 0.25:
             data = gzip.compress(data, 1)
-            data = _WAYS[chance.randrange(4)](data, chance, b"") if chance.random() < 0.7 else data
+            data = WAYS[chance.randrange(4)](data, chance, b"") if chance.random() < 0.7 else data
         yield data
 
 
@@ -84,7 +84,7 @@ def _splice(data: bytes, chance: random.Random, other: bytes) -> bytes:
     return data[: chance.randint(0, len(data))] + other[chance.randint(0, len(other)) :]
 
 
-_WAYS: Final[tuple[Callable[[bytes, random.Random, bytes], bytes], ...]] = (
+WAYS: Final[tuple[Callable[[bytes, random.Random, bytes], bytes], ...]] = (
     _flip,
     _cut,
     _remove,

@@ -1,0 +1,193 @@
+"""Whatever raises while one record is read costs that record alone: it goes to quarantine, and the rest is read."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import ddb_lake.core
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.validation import Validator
+from ddb_lake.engine.changes import Stage
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.stages.apply import apply_objects
+from ddb_lake.stages.read import GroupReader
+from ddb_lake_tests import forms
+from ddb_lake_tests.integration.lakes import lake
+from ddb_lake_tests.integration.landings import land
+
+CORE = str(Path(ddb_lake.core.__file__).parent)
+OF_THE_OBJECT = ("compression.py", "paths.py")
+"""Modules that look at an object as a whole: what raises there concerns all of its records."""
+
+EVERY = int(os.environ.get("DDB_LAKE_RAISE_EVERY", "5"))
+"""Of the calls, every so many raise; `make trust` raises at each."""
+
+GUARDS = ("read_object", "read_within", "read_envelope", "split_objects", "unexpected", "<genexpr>")
+"""Functions that guard what they call, and generators, which are also called in order to be closed."""
+
+
+SECRET = "an item's value"
+
+
+class FaultError(Exception):
+    """What no code expects."""
+
+
+def change(marker: str, **image: Any) -> dict[str, Any]:
+    keys = {"id": {"S": marker}}
+    return forms.kds(forms.Change("MODIFY", keys, {**keys, **image}, {**keys, **image}, 1_700_000_000_000_000, marker))
+
+
+PIECES = [
+    forms.compact(change("m1", plain={"S": "x"}, list={"L": [{"N": "1.5"}, {"M": {"a": {"SS": ["b", "a"]}}}]})),
+    forms.compact(change("m2", binary={"B": "QUE9PQ=="}, numbers={"NS": ["1.0", "1e2"]}, no={"NULL": False})),
+    forms.compact(forms.streams(forms.Change("REMOVE", {"id": {"S": "m3"}}, None, {"id": {"S": "m3"}}, 10**15, "m3"))),
+    forms.compact({"Event": "INSERT", "ingestion_timestamp": "2024-01-01 00:00:00", "id": "m4", "tags": ["a", 1.50]}),
+    forms.compact(forms.error_object(forms.compact(change("m5", a={"N": "7"})))),
+    forms.compact(forms.kinesis_event(forms.compact(change("m6")), forms.compact(change("m7", q={"S": '"'})))),
+    forms.compact({**change("m8"), "tableName": "third"}),
+    forms.compact(change("m9", bad={"S": 1}, odd={"SS": ['"']})),
+    b'{"a":1,"a":2}',
+    b"no JSON",
+    forms.compact(change("m10")),
+]
+GOOD = {f"m{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10)}
+
+
+class Fault:
+    """Raises at one call of a function of `ddb_lake.core`, and only counts the calls if `at` is 0."""
+
+    def __init__(self, at: int, error: type[BaseException] = FaultError) -> None:
+        self.at, self.error = at, error
+        self.calls = 0
+        self.name = ""
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        path = frame.f_code.co_filename
+        if event != "call" or not path.startswith(CORE) or path.endswith(OF_THE_OBJECT):
+            return
+        if frame.f_code.co_name in GUARDS:
+            return
+        self.calls += 1
+        if self.calls == self.at:
+            self.name = f"{Path(path).name}: {frame.f_code.co_name}"
+            sys.settrace(None)
+            raise self.error
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+
+def read(data: bytes, fast: bool, fault: Fault) -> tuple[set[str], list[tuple[str, bytes]], dict[str, int]]:
+    """Markers of the records that were staged, what was quarantined with its reason, and records of other tables."""
+    refs = [ObjectRef("s3://bucket/landing/0", "1", len(data), 0)]
+    with TemporaryDirectory() as folder:
+        reader = GroupReader(
+            Path(folder), "orders", {"orders": "orders"}, lambda _: ("id",), validators=_validator(fast)
+        )
+        with fault.on():
+            group = reader.read(zip(refs, [data], strict=True))
+        staged = group.tables["orders"]
+        ids = {key.partition(":")[2] for key in pq.read_table(staged.changes.path)["_key"].to_pylist()}
+        rejected = pq.read_table(staged.quarantine.path, columns=["reason", "raw"]).to_pylist()
+        return ids, [(row["reason"], row["raw"]) for row in rejected], dict(group.other_tables)
+
+
+def _validator(fast: bool) -> Any:
+    validator = None if fast else Validator([])
+    return lambda _: validator
+
+
+def opened(raw: bytes) -> bytes:
+    """The bytes with what they hold in base64."""
+    content = [raw]
+    for part in raw.replace(b'"', b" ").split():
+        try:
+            content.append(base64.b64decode(part, validate=True))
+        except ValueError:
+            continue
+    return b" ".join(content)
+
+
+@pytest.mark.parametrize("fast", (True, False))
+@pytest.mark.parametrize("joint", (b"\n", b""))
+def test_exception_at_any_call_costs_the_record_that_is_read(fast: bool, joint: bytes) -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        data = joint.join(PIECES)
+        counting = Fault(0)
+        ids, rejected, others = read(data, fast, counting)
+        assert (ids, len(rejected), others) == (GOOD, 3, {"third": 1})
+        assert counting.calls > 100
+        for at in range(1, counting.calls + 1, EVERY):
+            fault = Fault(at)
+            found, kept, others = read(data, fast, fault)
+            missing = GOOD - found
+            assert len(missing) <= 1 or missing == {"m6", "m7"}, (at, fault.name, missing)
+            unexpected = [raw for reason, raw in kept if FaultError.__name__ in reason]
+            for marker in missing:
+                assert any(f'"{marker}"'.encode() in opened(raw) for raw in unexpected), (at, fault.name, marker)
+            for marker in (b'"m9"', b'"a":2', b"no JSON"):
+                assert any(marker in raw for _, raw in kept), (at, fault.name, marker)
+            assert others == {"third": 1} or any(b'"m8"' in raw for raw in unexpected), (at, fault.name)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_unexpected_exception_is_logged_with_its_frames_and_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr("ddb_lake.core.captures._source", broken)
+    _, kept, _ = read(PIECES[0], False, Fault(0))
+    ((reason, raw),) = kept
+    assert "ValueError" in reason and SECRET not in reason and raw == PIECES[0]
+    assert "in broken" in caplog.text and "s3://bucket/landing/0, byte 0" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("fast", (True, False))
+def test_lack_of_memory_ends_reading_at_any_call(fast: bool) -> None:
+    data = b"\n".join(PIECES[:5])
+    counting = Fault(0)
+    read(data, fast, counting)
+    for at in range(1, counting.calls + 1, 3 * EVERY):
+        with pytest.raises(MemoryError):
+            read(data, fast, Fault(at, MemoryError))
+
+
+@pytest.mark.parametrize("error", (OSError(28, "No space left on device"), MemoryError(), KeyboardInterrupt()))
+def test_machine_that_fails_ends_the_run_and_nothing_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(self: Stage) -> None:
+        raise error
+
+    path = land(tmp_path / "object", b"\n".join([PIECES[0], PIECES[9]]).decode())
+    with lake(tmp_path / "lake", "orders", ["id"]) as opened:
+        with monkeypatch.context() as patched, pytest.raises((OSError, MemoryError, KeyboardInterrupt, DdbLakeError)):
+            patched.setattr(Stage, "flush", failing)
+            apply_objects(opened, "orders", [path])
+        assert opened.changes("orders") is None and opened.quarantine("orders") is None
+        result = apply_objects(opened, "orders", [path])
+        assert (result.new, result.quarantined) == (1, 1)
