@@ -146,48 +146,58 @@ def evolve(current: TableSchema, wanted: TableSchema) -> TableSchema:
     A path below or above an existing column's is not added (its values are rescued as well).
     """
     held = {c.path for c in current.columns}
-    fresh = [c for c in wanted.columns if not _overlaps(c.path, held)][: max(0, MAX_COLUMNS - len(held))]
+    above = {path[:length] for path in held for length in range(len(path))}
+    fresh = [c for c in wanted.columns if c.path not in above and not _is_at_or_below(c.path, held)]
+    fresh = fresh[: max(0, MAX_COLUMNS - len(held))]
     names = column_names([*held, *(c.path for c in fresh)])
     return TableSchema(
         current.key, tuple(Column(c.path, c.tag, names[c.path], c.type) for c in (*current.columns, *fresh))
     )
 
 
-def _overlaps(path: Path, held: set[Path]) -> bool:
-    if any(path[:length] in held for length in range(1, len(path) + 1)):
-        return True
-    return any(other[: len(path)] == path for other in held)
+def _is_at_or_below(path: Path, held: set[Path]) -> bool:
+    return any(path[:length] in held for length in range(1, len(path) + 1))
 
 
 # --- projection and its inverse ----------------------------------------------------------------------------------
 
 
-def project(item: Item, schema: TableSchema) -> tuple[list[Any], dict[str, AttributeValue]]:
-    """The column values of an item, in the schema's order, and what they do not hold, by JSON Pointer.
+class Projector:
+    """Projects items onto one schema: what it needs to know of the schema is worked out once."""
 
-    A number or binary that fits its column but whose spelling is not canonical stands in both.
-    """
-    by_path = {c.path: index for index, c in enumerate(schema.columns)}
-    parents = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
-    values: list[Any] = [None] * len(schema.columns)
-    rescued: dict[str, AttributeValue] = {}
+    def __init__(self, schema: TableSchema) -> None:
+        self._columns = schema.columns
+        self._index = {c.path: index for index, c in enumerate(schema.columns)}
+        self._maps = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
 
-    def visit(path: Path, value: AttributeValue) -> None:
+    def project(self, item: Item) -> tuple[list[Any], dict[str, AttributeValue]]:
+        """The column values of an item, in the schema's order, and what they do not hold, by JSON Pointer.
+
+        A number or binary that fits its column but whose spelling is not canonical is in both.
+        """
+        values: list[Any] = [None] * len(self._columns)
+        rescued: dict[str, AttributeValue] = {}
+        for name, value in item.items():
+            self._visit((name,), value, values, rescued)
+        return values, rescued
+
+    def _visit(self, path: Path, value: AttributeValue, values: list[Any], rescued: dict[str, AttributeValue]) -> None:
         ((tag, content),) = value.items()
-        index = by_path.get(path)
-        if index is not None and schema.columns[index].tag == tag:
-            values[index], exact = to_column(schema.columns[index], content)
+        index = self._index.get(path)
+        if index is not None and self._columns[index].tag == tag:
+            values[index], exact = to_column(self._columns[index], content)
             if not exact:
                 rescued[pointer(path)] = value
-        elif tag == "M" and content and path in parents:
+        elif tag == "M" and content and path in self._maps:
             for name, member in content.items():
-                visit((*path, name), member)
+                self._visit((*path, name), member, values, rescued)
         else:
             rescued[pointer(path)] = value
 
-    for name, value in item.items():
-        visit((name,), value)
-    return values, rescued
+
+def project(item: Item, schema: TableSchema) -> tuple[list[Any], dict[str, AttributeValue]]:
+    """`Projector.project` of one item."""
+    return Projector(schema).project(item)
 
 
 def to_column(column: Column, content: Any) -> tuple[Any, bool]:

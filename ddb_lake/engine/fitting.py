@@ -161,7 +161,7 @@ def _maps(schema: TableSchema) -> dict[Path, str]:
     for column in schema.columns:
         for length in range(1, len(column.path)):
             below.setdefault(column.path[:length], []).append(f"{carried(column.name)} IS NOT NULL")
-    return {path: f"({' OR '.join(conditions)})" for path, conditions in below.items()}
+    return {path: f"greatest({', '.join(conditions)})" for path, conditions in below.items()}
 
 
 def decisive(left: Inference) -> bool:

@@ -4,6 +4,8 @@ The known attributes are read in one pass: `json_extract_string` looks few of th
 a hash. A row whose attributes they did not all account for (an unknown attribute, another type than the column's) is
 handed to `core.schema.project` itself, so that nothing is dropped. `TRY_CAST` rounds and is never trusted: a number is
 taken only if its text comes back.
+
+Schemas of more than `MOST_IN_SQL` columns are projected by `engine.columns`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from ddb_lake.core.schema import Column, Path, TableSchema, pointer, project
+from ddb_lake.core.schema import Column, Path, Projector, TableSchema, pointer
+from ddb_lake.engine.columns import ColumnProjector
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -42,8 +45,11 @@ def sql_type(column_type: str) -> str:
 LOOKED_UP = 50
 """Most attributes that are looked up one by one: then `json_transform`, which hashes names, becomes the faster."""
 
+MOST_IN_SQL = 200
+"""Most columns that are projected in SQL: of more, DuckDB's planning and vectors cost more than Python's loop."""
+
 _NUMBERS = itertools.count()
-"""Each projection's fallback has a name of its own: DuckDB keeps a function until its connection closes."""
+"""Each projection's function has a name of its own: DuckDB keeps a function until its connection closes."""
 
 
 @dataclass(slots=True)
@@ -68,7 +74,10 @@ class Projection:
         self.schema = schema
         self._member_name = member
         self._at = f"/{member}" if member else ""
-        self._fallback = f"ddb_rescue_{next(_NUMBERS)}"
+        self._function = f"ddb_project_{next(_NUMBERS)}"
+        self._wide = len(schema.columns) > MOST_IN_SQL
+        if self._wide:
+            return
         self._root = _Node(())
         for column in schema.columns:
             self._node(column.path).column = column
@@ -90,16 +99,22 @@ class Projection:
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
-        """Give the connection the fallback for rows that the SQL does not account for."""
-        schema = self.schema
+        """Give the connection the function that projects wide rows, or the rows that the SQL does not account for."""
+        if self._wide:
+            kinds = [*(sql_type(c.type) for c in self.schema.columns), "VARCHAR"]
+            struct = f"STRUCT({', '.join(f'{_field(index)} {kind}' for index, kind in enumerate(kinds))})"
+            project = ColumnProjector(self.schema, self._member_name).project_texts
+            con.create_function(self._function, project, ["VARCHAR"], struct, type="arrow", null_handling="special")
+            return
+        projector = Projector(self.schema)
 
         def rescue(text: str | None) -> str | None:
             if text is None:
                 return None
-            _, rescued = project(orjson.loads(text), schema)
+            _, rescued = projector.project(orjson.loads(text))
             return orjson.dumps(rescued).decode() if rescued else None
 
-        con.create_function(self._fallback, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
+        con.create_function(self._function, rescue, ["VARCHAR"], "VARCHAR", null_handling="special")
 
     def select(self, source: str, passthrough: Iterable[str] = ()) -> str:
         """A query of the schema's columns, as `engine.sql.carried` names them, and `_rescued`.
@@ -107,6 +122,8 @@ class Projection:
         `source`: a relation with a column `item`, a document's text.
         `passthrough`: columns of `source` to hand on, as SQL identifiers.
         """
+        if self._wide:
+            return self._select_wide(source, list(passthrough))
         handed = ["item", *passthrough]
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = _named(self._raw)
@@ -115,7 +132,7 @@ class Projection:
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = f"k IS NOT NULL AND ({' OR '.join(self._dirty)})"
-        rescued = f"CASE WHEN {dirty} THEN {self._fallback}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
+        rescued = f"CASE WHEN {dirty} THEN {self._function}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
         keys = f"CASE WHEN strlen(item) <> {' + '.join(self._length)} THEN json_keys(item, {literals(self._maps)}) END AS k"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
@@ -124,6 +141,12 @@ class Projection:
             f"SELECT {', '.join([*handed, *raws])} FROM ("
             f"SELECT {', '.join(handed)}, {self._parsed()} AS s FROM {source}))))"
         )
+
+    def _select_wide(self, source: str, passed: list[str]) -> str:
+        names = [*(carried(c.name) for c in self.schema.columns), "_rescued"]
+        columns = [f"s.{_field(index)} AS {name}" for index, name in enumerate(names)]
+        projected = f"SELECT {', '.join([f'{self._function}(item) AS s', *passed])} FROM {source}"
+        return f"SELECT {', '.join([*columns, *passed])} FROM ({projected})"
 
     def _parsed(self) -> str:
         """The known attributes of a document: a list of their texts, or a struct."""
@@ -313,6 +336,11 @@ class Projection:
             return
         entry = _entry(column.path, content, column.tag)
         self._pieces.append(f"CASE WHEN {raw} IS NOT NULL AND ({exact}) IS NOT TRUE THEN {entry} END")
+
+
+def _field(index: int) -> str:
+    """The name of a field of what `engine.columns` gives: the columns by number, and then what they do not hold."""
+    return f'"{index}"'
 
 
 def _named(expressions: dict[str, str]) -> list[str]:

@@ -42,9 +42,18 @@ FOOTERS_AT_ONCE = 8
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 """Level 1 makes files no larger than level 3 of our data, and takes less time."""
 
-_DICTIONARIES = "DICTIONARY_SIZE_LIMIT 10000"
+_DICTIONARY_VALUES = 10_000
 """A column of more values than this in a row group has no dictionary: one of a fifth of the rows takes longer, and as
 many bytes."""
+
+_DICTIONARY_BYTES = 1024 * 1024
+"""And none if its texts take more."""
+
+_COLUMNS_OF_FULL_SIZE = 100
+"""DuckDB takes the memory of all dictionaries at once, before they hold anything: in a wider table each is smaller."""
+
+_CELL_BYTES = 16
+"""What DuckDB takes in memory for each column of a row, also where it is NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +198,16 @@ class FileWriter:
             row_bytes: about how many a row takes in memory. Each thread holds a row group until it is written.
         """
         name = f"{self._folder}/{uuid.uuid4().hex}"
+        width = len(self.schema.fields)
+        row_bytes = max(row_bytes, _CELL_BYTES * width)
         limit = ROW_GROUP_BYTES if fits_a_vector(row_bytes) else LARGE_ROWS_BYTES
+        share = max(1.0, width / _COLUMNS_OF_FULL_SIZE)
+        dictionaries = (
+            f"DICTIONARY_SIZE_LIMIT {int(_DICTIONARY_VALUES / share)},"
+            f" STRING_DICTIONARY_PAGE_SIZE_LIMIT {int(_DICTIONARY_BYTES / share)}"
+        )
         options = (
-            f"{PARQUET}, {_DICTIONARIES}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {limit},"
+            f"{PARQUET}, {dictionaries}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {limit},"
             f" FIELD_IDS {field_ids(self.schema)}"
         )
         if split:

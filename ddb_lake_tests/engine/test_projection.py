@@ -20,7 +20,7 @@ from ddb_lake.core.records import Item
 from ddb_lake.core.schema import Column, SchemaOptions, TableSchema, project, restore
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.fitting import extend, fit, guess
-from ddb_lake.engine.projection import LOOKED_UP, Projection
+from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.engine.sql import carried, shown
 from ddb_lake_tests.strategies import items
@@ -87,15 +87,22 @@ depths = st.integers(1, 4)
     known=many_items,
     depth=depths,
     spell=st.sampled_from([spell_compactly, json.dumps]),
-    looked_up=st.sampled_from([0, LOOKED_UP]),
+    most=st.sampled_from([{"LOOKED_UP": 0}, {}, {"MOST_IN_SQL": 0}]),
 )
-def test_project_in_sql_equals_project_in_python(
-    session: Session, rows: list[Item], known: list[Item], depth: int, spell: Callable[[Item], str], looked_up: int
+def test_project_of_many_items_equals_project_of_each(
+    session: Session,
+    rows: list[Item],
+    known: list[Item],
+    depth: int,
+    spell: Callable[[Item], str],
+    most: dict[str, int],
 ) -> None:
-    """`known` decides the schema, so that it fits `rows` only in part; attributes are looked up, or hashed."""
+    """`known` decides the schema, so that it fits `rows` only in part; attributes are looked up, hashed, or read in
+    Python."""
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ddb_lake.engine.projection.LOOKED_UP", looked_up)
+        for name, number in most.items():
+            patch.setattr(f"ddb_lake.engine.projection.{name}", number)
         projection = Projection(schema)
     projection.register(session.con)
     names = ", ".join(carried(c.name) for c in schema.columns)
