@@ -16,6 +16,7 @@ from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted
 from ddb_lake.cli.reporting import note, warn
 from ddb_lake.cli.tables import printable, show
+from ddb_lake.core.times import UNIT_NAMES
 
 if TYPE_CHECKING:
     from ddb_lake.stages.quarantine import QuarantineEntry
@@ -77,7 +78,11 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
 
 @quarantine.command(
     "replay",
-    examples=("ddb-lake quarantine replay orders", "ddb-lake quarantine replay orders --from mended.json"),
+    examples=(
+        "ddb-lake quarantine replay orders",
+        "ddb-lake quarantine replay orders --from mended.json",
+        "ddb-lake quarantine replay orders --time-unit seconds",
+    ),
 )
 @table_argument
 @click.option(
@@ -87,9 +92,14 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
     metavar="FILE",
     help="Entries with their bytes mended, as `quarantine show --json` prints them; only these are tried.",
 )
+@click.option(
+    "--time-unit",
+    type=click.Choice(tuple(UNIT_NAMES)),
+    help="Unit of the times that are impossible in their declared unit.",
+)
 @json_option
 @pass_invocation
-def replay(invocation: Invocation, table: str, file: Path | None, as_json: bool) -> None:
+def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str | None, as_json: bool) -> None:
     """Try again to take in what is quarantined of TABLE; what succeeds leaves quarantine.
 
     Mend the configuration first (a key, a schema), or the objects, or the entries themselves:
@@ -104,7 +114,7 @@ def replay(invocation: Invocation, table: str, file: Path | None, as_json: bool)
 
     mended = None if file is None else parse_mended(file.read_bytes(), str(file))
     with invocation.lake(table) as lake:
-        result = replay_quarantine(lake, table, mended)
+        result = replay_quarantine(lake, table, mended, UNIT_NAMES[time_unit] if time_unit else None)
     if as_json:
         write_document({"table": table, **asdict(result)})
     else:

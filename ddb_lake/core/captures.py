@@ -19,9 +19,8 @@ from ddb_lake.core.attributes import (
     is_utf8,
     undouble_binary,
 )
-from ddb_lake.core.records import ChangeRecord, Item
-from ddb_lake.core.shapes import EVENT_NAMES
-from ddb_lake.core.times import UNIT_US, time_us, time_us_or_none
+from ddb_lake.core.records import EVENT_NAMES, ChangeRecord, Item
+from ddb_lake.core.times import UNIT_US, arrival_us_or_none, change_time_us, check_not_after
 from ddb_lake.errors import UndecodableError
 
 _TIME: Final = "ApproximateCreationDateTime"
@@ -70,22 +69,31 @@ def arrival_of(metadata: dict[str, Any]) -> Arrival:
     return Arrival(
         digits_or_none(metadata.get("sequenceNumber")),
         shard if isinstance(shard, str) else None,
-        time_us_or_none(metadata.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"]),
+        arrival_us_or_none(metadata.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"]),
     )
 
 
-def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE) -> ChangeRecord:
+def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str | None = None) -> ChangeRecord:
     """A record of DynamoDB Streams (Lambda's or boto3's form) or of Kinesis Data Streams for DynamoDB.
 
     A SequenceNumber makes it a Streams record, else `recordFormat` or `tableName` a Kinesis one; of records
     that have none of them, `eventVersion` or `eventSourceARN` marks Streams. The unit of time is the declared
-    precision, else seconds for Streams and milliseconds for Kinesis. A Streams record without a time has
-    `changed_us` 0: its sequence number still orders it.
+    precision, else seconds for Streams and milliseconds for Kinesis. A Streams record without a time (as in the examples
+    of Lambda's documentation) has `changed_us` 0: its sequence number still orders it.
+
+    Args:
+        time_unit: the unit of a time that is impossible in its own (`times.change_time_us`).
     """
-    return read_capture_by(obj, arrival, _checked_keys, _checked_image)
+    return read_capture_by(obj, arrival, _checked_keys, _checked_image, time_unit)
 
 
-def read_capture_by(obj: dict[str, Any], arrival: Arrival, read_keys: ReadKeys, read_image: ReadImage) -> ChangeRecord:
+def read_capture_by(
+    obj: dict[str, Any],
+    arrival: Arrival,
+    read_keys: ReadKeys,
+    read_image: ReadImage,
+    time_unit: str | None = None,
+) -> ChangeRecord:
     """As `read_capture`, with other readers of the keys and of an image, which may raise UndecodableError."""
     body = obj["dynamodb"]
     if not isinstance(body, dict):
@@ -109,7 +117,7 @@ def read_capture_by(obj: dict[str, Any], arrival: Arrival, read_keys: ReadKeys, 
     return ChangeRecord(  # by position, which takes half the time of keywords
         "streams" if streams else "kds",
         event_name,  # type: ignore[arg-type]  # one of EVENT_NAMES
-        _changed_us(body, streams, sequence),
+        _changed_us(body, streams, sequence, time_unit),
         keys,
         new_image,
         read_image(body, "OldImage", keys, not streams),
@@ -123,6 +131,27 @@ def read_capture_by(obj: dict[str, Any], arrival: Arrival, read_keys: ReadKeys, 
         None,
         removed and _is_ttl(obj.get("userIdentity")),
     )
+
+
+def read_body(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str | None = None) -> ChangeRecord:
+    """A record that is the `dynamodb` object of a stream record, perhaps with its `eventName` beside the members.
+
+    awslabs/lambda-streams-to-firehose writes such records. Without an `eventName` the images say what happened; a new
+    image without an old one is an INSERT, though it may be a MODIFY if the stream has new images alone.
+    """
+    event_name = obj.get("eventName", obj.get("EventName"))
+    if event_name is None:
+        event_name = _event_by_images(obj)
+    members = {name: obj[name] for name in ("eventID", "eventSourceARN", "tableName", "userIdentity") if name in obj}
+    return read_capture({**members, "eventName": event_name, "dynamodb": obj}, arrival, time_unit)
+
+
+def _event_by_images(body: dict[str, Any]) -> str:
+    if body.get("NewImage") is not None:
+        return "INSERT" if body.get("OldImage") is None else "MODIFY"
+    if body.get("OldImage") is not None or body.get("StreamViewType") == "NEW_IMAGE":
+        return "REMOVE"
+    raise UndecodableError("eventName: missing, and there is no image that says what happened to the item")
 
 
 def _is_streams(obj: dict[str, Any], sequence: str | None) -> bool:
@@ -142,19 +171,19 @@ def _sequence_number(body: dict[str, Any]) -> str | None:
     return sequence
 
 
-def _changed_us(body: dict[str, Any], streams: bool, sequence: str | None) -> int:
+def _changed_us(body: dict[str, Any], streams: bool, sequence: str | None, time_unit: str | None) -> int:
     precision = body.get(_PRECISION)
     if precision is None:
         precision = "SECOND" if streams else "MILLISECOND"
-    if not isinstance(precision, str) or precision not in UNIT_US:
+    elif not isinstance(precision, str) or (precision := precision.upper()) not in UNIT_US:
         raise UndecodableError(f"dynamodb.{_PRECISION}: none of {', '.join(UNIT_US)}")
     time = body.get(_TIME)
     if time is None and sequence is not None:
         return 0
     try:
-        return time_us(time, UNIT_US[precision])
+        return change_time_us(time, precision, time_unit)
     except UndecodableError as error:
-        raise UndecodableError(f"dynamodb.{_TIME}: {error} ({precision})") from None
+        raise UndecodableError(f"dynamodb.{_TIME}: {error}") from None
 
 
 def _source(obj: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -221,11 +250,12 @@ def _checked(item: Any, check: Callable[[object], bool]) -> tuple[Item, bool]:
         return converted, check(converted)
 
 
-def read_export_line(obj: dict[str, Any], asserted_us: int | None) -> ChangeRecord:
+def read_export_line(obj: dict[str, Any], asserted_us: int | None, time_unit: str | None = None) -> ChangeRecord:
     """A line of an incremental export: UPSERT, or DELETE when it has no NewImage.
 
     Args:
         asserted_us: the export's exclusive end, also the time of a line that carries none.
+        time_unit: as in `read_capture`.
     """
     keys = _checked_keys(obj.get("Keys"), doubled=False)
     metadata = obj.get("Metadata")
@@ -235,7 +265,8 @@ def read_export_line(obj: dict[str, Any], asserted_us: int | None) -> ChangeReco
     if written is None and asserted_us is None:
         raise UndecodableError("Metadata.WriteTimestampMicros: missing, and the export's end is not known")
     try:
-        changed_us = asserted_us if written is None else time_us(written, 1)
+        changed_us = asserted_us if written is None else change_time_us(written, "MICROSECOND", time_unit)
+        check_not_after(changed_us or 0, asserted_us)
     except UndecodableError as error:
         raise UndecodableError(f"Metadata.WriteTimestampMicros: {error}") from None
     new_image = _checked_image(obj, "NewImage", keys, doubled=False)

@@ -1,12 +1,15 @@
-"""The bytes of a landed object without their compression, recognised by content, never by name.
+"""The bytes of a landed object without the containers around them, recognised by content, never by name.
 
-Firehose compresses with GZIP, ZIP, Snappy (the stream of snappy-java) or HADOOP_SNAPPY; Snappy's own framing is
-read as well. Output is bounded, checksums are verified where the format has them, and a damaged object is never
-passed off as whole: the error carries what could be read before (and, where its end can be told, after) the damage.
+Firehose compresses with GZIP, ZIP, Snappy (the stream of snappy-java) or HADOOP_SNAPPY. Snappy's own framing, zstd, UTF-16
+with a byte order mark and base64 are read too, and containers within containers up to MAX_CONTAINERS. Output is bounded,
+checksums are verified where the format has them, and a damaged object is never passed off as whole: the error carries
+what could be read before (and, where its end is known, after) the damage.
 """
 
 from __future__ import annotations
 
+import binascii
+import codecs
 import io
 import lzma
 import re
@@ -17,11 +20,15 @@ from typing import Final
 
 import cramjam
 
+from ddb_lake.core.kpl import MAGIC as KPL_MAGIC
 from ddb_lake.core.splitting import ION_PROBLEM
 from ddb_lake.errors import UndecodableError
 
 DEFAULT_LIMIT_BYTES: Final = 1 << 29
 """What one compressed object may grow to: four times the largest buffer of Firehose. It is held in memory."""
+
+MAX_CONTAINERS: Final = 5
+"""A file that is compressed three times, in UTF-16, and sent as base64, needs five."""
 
 _STEP_BYTES: Final = 1 << 16
 _MOST_SEARCHES: Final = 64  # for a further gzip member behind damage: each may cost the whole object
@@ -40,11 +47,26 @@ _RAW_SNAPPY_LITERAL: Final = re.compile(
 ).match
 _OBJECT_START: Final = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*+[{\[]").match
 
+_ZSTD_START: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18").match  # a frame, or one that is skipped
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_BASE64_START: Final = re.compile(rb"[ \t\r\n]*+(?:[A-Za-z0-9+/][\r\n]*+){15}").match
+_BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_BASE64_SEGMENT: Final = re.compile(rb"[^=]++=*+").findall
+_CONVERTED: Final = (
+    "{} file: Firehose's record format conversion is on. Switch it off (DataFormatConversionConfiguration, Enabled: false),"
+    " so that JSON is delivered. DynamoDB's types are lost in this object, so the changes in it cannot be read: load an"
+    " export that covers its time"
+)
+
 _FOREIGN: Final = (
-    (re.compile(rb"PAR1.*PAR1\Z", re.DOTALL), "a Parquet file; deliver JSON: turn record format conversion off"),
-    (re.compile(rb"ORC.*ORC.\Z", re.DOTALL), "an ORC file; deliver JSON: turn record format conversion off"),
+    (re.compile(rb"PAR[1E]"), _CONVERTED.format("a Parquet")),
+    (re.compile(rb"ORC(?=.{0,63}[\x00-\x08\x0e-\x1f]|.*ORC.\Z)", re.DOTALL), _CONVERTED.format("an ORC")),
     (re.compile(rb"\xe0\x01\x00\xea"), ION_PROBLEM),
-    (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd-compressed, which Firehose does not write"),
     (re.compile(rb"BZh[1-9]1AY&SY"), "bzip2-compressed, which Firehose does not write"),
     (re.compile(rb"\xfd7zXZ\x00"), "xz-compressed, which Firehose does not write"),
 )
@@ -91,33 +113,113 @@ class _Fault(Exception):
 
 
 def decompress(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:
-    """The content of a landed object: gzip (all members), zip (all files), Snappy (any of its four forms), or none.
+    """The content of a landed object: gzip (all members), zip (all files), Snappy (any of its four forms), zstd, UTF-16 or
+    UTF-32 with a byte order mark, base64 (of the whole or of each line), any of these within each other, or none.
 
-    Hadoop and raw Snappy have no magic: they are tried when the bytes do not begin like JSON, and believed when
-    they decode to what does.
+    Hadoop and raw Snappy have no magic, and base64 has none: they are tried when the bytes do not begin like JSON, and
+    believed when they decode to what does (base64 also to another container).
 
     Raises:
         DamagedObjectError: damaged, truncated, larger than `limit_bytes` when decompressed, or of a format
             that holds no JSON. Its `salvaged` is what could be read, at most `limit_bytes` and a newline per gap.
     """
-    output = _Output(limit_bytes)
+    damage = ""
+    for level in range(MAX_CONTAINERS + 1):
+        if _JSON_START(data):
+            break
+        output = _Output(limit_bytes)
+        try:
+            if not _open(data, output):
+                break
+        except _Fault as fault:
+            damage = damage or str(fault)
+        if level == MAX_CONTAINERS:
+            raise DamagedObjectError(damage or f"containers within each other, more than {MAX_CONTAINERS} deep")
+        data = output.joined()
+    if damage:
+        raise DamagedObjectError(damage, data)
+    return data
+
+
+def is_known_start(data: bytes) -> bool:
+    """Whether bytes begin like JSON or like a container that has a magic."""
+    magics = (_GZIP_MAGIC, *_ZIP_MAGICS, _SNAPPY_STREAM, _SNAPPY_JAVA_MAGIC, *(mark for mark, _ in _BYTE_ORDER_MARKS))
+    return bool(_JSON_START(data) or data.startswith((*magics, KPL_MAGIC)) or _ZSTD_START(data))
+
+
+def _open(data: bytes, output: _Output) -> bool:
+    """Whether the bytes are a container; if so its content is in the output. Raises _Fault, DamagedObjectError."""
     for begins, reason in _FOREIGN:
         if begins.match(data):
             raise DamagedObjectError(reason)
+    if data.startswith(_GZIP_MAGIC):
+        _read_gzip(data, output)
+    elif data.startswith(_ZIP_MAGICS):
+        _read_zip(data, output)
+    elif data.startswith(_SNAPPY_STREAM):
+        _read_framed_snappy(data, output)
+    elif data.startswith(_SNAPPY_JAVA_MAGIC):
+        _read_java_snappy(data, output)
+    elif _ZSTD_START(data):
+        _read_zstd(data, output)
+    else:
+        return _read_text(data, output) or _read_unmarked_snappy(data, output) or _read_base64(data, output)
+    return True
+
+
+def _read_text(data: bytes, output: _Output) -> bool:
+    """Whether the bytes begin with a byte order mark of UTF-16 or UTF-32; if so they are in the output as UTF-8."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            decoder = codecs.getincrementaldecoder(encoding)()
+            for start in range(len(mark), len(data), _STEP_BYTES):
+                step = data[start : start + _STEP_BYTES]
+                try:
+                    output.add(decoder.decode(step, start + len(step) == len(data)).encode())
+                except UnicodeError:
+                    raise _Fault(f"{encoding} text damaged or truncated near byte {start}") from None
+            return True
+    return False
+
+
+def _read_base64(data: bytes, output: _Output) -> bool:
+    """Whether the bytes are base64, in one or several pieces, of JSON or of a container; if so they are in the output."""
+    if not _BASE64_START(data):
+        return False
+    compact = data.translate(None, b" \t\r\n")
+    if compact.translate(None, _BASE64_ALPHABET):
+        return False
     try:
-        if data.startswith(_GZIP_MAGIC):
-            _read_gzip(data, output)
-        elif data.startswith(_ZIP_MAGICS):
-            _read_zip(data, output)
-        elif data.startswith(_SNAPPY_STREAM):
-            _read_framed_snappy(data, output)
-        elif data.startswith(_SNAPPY_JAVA_MAGIC):
-            _read_java_snappy(data, output)
-        elif _JSON_START(data) or not _read_unmarked_snappy(data, output):
-            return data
-    except _Fault as fault:
-        raise DamagedObjectError(str(fault), output.joined()) from None
-    return output.joined()
+        parts = [binascii.a2b_base64(segment, strict_mode=True) for segment in _BASE64_SEGMENT(compact)]
+    except ValueError:
+        return False
+    if not is_known_start(parts[0]):
+        return False
+    for part in parts:
+        output.add(part)
+        if _OBJECT_START(part):
+            output.end_line()
+    return True
+
+
+def _read_zstd(data: bytes, output: _Output) -> None:
+    """All frames. The size is not always written, so the buffer grows until it holds them; it never exceeds the limit."""
+    size = min(max(_STEP_BYTES, 8 * len(data)), output.room_bytes)
+    while True:
+        buffer = bytearray(size)
+        try:
+            written = cramjam.zstd.decompress_into(data, buffer)
+        except cramjam.DecompressionError as error:
+            too_small = "whole buffer" in str(error)
+            if too_small and size < output.room_bytes:
+                size = min(8 * size, output.room_bytes)
+                continue
+            output.add(bytes(buffer.rstrip(b"\0")))  # what was written: JSON has no zero bytes
+            raise _Fault(
+                "larger than the limit when decompressed" if too_small else "zstd damaged or truncated"
+            ) from None
+        output.add(bytes(memoryview(buffer)[:written]))
+        return
 
 
 def _read_gzip(data: bytes, output: _Output) -> None:

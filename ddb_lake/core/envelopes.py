@@ -1,41 +1,52 @@
-"""Decoded JSON objects into change records, whatever envelope they come in (`formats.md` sections 1 to 3).
+"""Decoded JSON objects into change records, whatever envelope they come in.
 
-Promises: nothing is lost (each record of a wrapper gives a ChangeRecord or a Rejected of its own), nothing raises
-(whatever the object holds), and what a record says does not depend on the wrapper it came in. Wrappers within
-wrappers are opened MAX_WRAPPERS deep.
+The grammar is recursive: a record of one of the forms of `shapes`, a wrapper of `wrappers.WRAPPERS` around payloads, or a
+text or bytes (JSON, base64, a container, a KPL aggregate) that hold more of these. Nothing is lost (each record of a
+wrapper gives a ChangeRecord or a Rejected of its own), nothing raises (whatever the object holds), and what a record says
+does not depend on the wrapper it came in. Wrappers within wrappers are opened MAX_WRAPPERS deep.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from ddb_lake.core import jsontext
-from ddb_lake.core.captures import (
-    NOWHERE,
-    Arrival,
-    arrival_of,
-    digits_or_none,
-    read_capture,
-    read_export_line,
-)
+from ddb_lake.core.captures import NOWHERE, Arrival, read_body, read_capture, read_export_line
+from ddb_lake.core.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
 from ddb_lake.core.flattening import read_flattened
+from ddb_lake.core.payloads import bytes_of, hidden_in
 from ddb_lake.core.records import ChangeRecord, Rejected
 from ddb_lake.core.repairs import read_repair
-from ddb_lake.core.shapes import ERROR_CODE_NAMES, shape_of
-from ddb_lake.core.splitting import split_objects
-from ddb_lake.core.times import UNIT_US, time_us_or_none
+from ddb_lake.core.shapes import shape_of
+from ddb_lake.core.spellings import respelled
+from ddb_lake.core.splitting import Piece, split_objects
+from ddb_lake.core.wrappers import Payload, notice_of, wrapper_of
+from ddb_lake.errors import UndecodableError
 
-__all__ = ["MAX_WRAPPERS", "Outcome", "Reading", "Rejected", "read_envelope", "read_within"]
+__all__ = ["MAX_WRAPPERS", "Outcome", "Reading", "Rejected", "read_envelope", "read_hidden", "read_within"]
 
-MAX_WRAPPERS: Final = 5
+MAX_WRAPPERS: Final = 16
+"""Each wrapper, and each list or text within it, counts."""
+
+KEPT_OF_DAMAGED_BYTES: Final = 1 << 20
+
+PAGE: Final = "ddb_lake/docs/guides/ways-in.md"
+"""Where the documentation lists what is read."""
 
 Outcome: TypeAlias = ChangeRecord | Rejected
 
-_ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII).fullmatch
+_MOST_NAMES: Final = 8
+_LONGEST_NAME: Final = 40
 _FULL_EXPORT: Final = "a line of a full export, which is no change record: load the export with `ddb-lake load`"
+
+
+@dataclass(slots=True)
+class _Room:
+    """What the containers within one object may still grow to, together."""
+
+    size_bytes: int = DEFAULT_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,11 @@ class Reading:
 
     key_names: Sequence[str] | None
     asserted_us: int | None
+    time_unit: str | None = None
     arrival: Arrival = NOWHERE
     wrappers: int = 0
     prefix: str = ""  # of reasons: what wrapped the record
+    room: _Room = field(default_factory=_Room)
 
     def rejected(self, reason: str, obj: Any, raw: bytes | None) -> Rejected:
         """What could not be read, with its own bytes where they are known."""
@@ -65,6 +78,7 @@ def read_envelope(
     key_names: Sequence[str] | None = None,
     asserted_us: int | None = None,
     raw: bytes | None = None,
+    time_unit: str | None = None,
 ) -> Iterator[Outcome]:
     """The records of one decoded JSON object, in its order; raises MemoryError alone.
 
@@ -72,8 +86,9 @@ def read_envelope(
         key_names: the table's key attributes, partition key first; only flattened records need them.
         asserted_us: the exclusive end of the incremental export that the object is a line of.
         raw: the bytes that `obj` was decoded from, for Rejected; encoded anew if not given.
+        time_unit: the unit of times that are impossible in their declared one (`times.change_time_us`).
     """
-    return read_within(obj, raw, Reading(key_names, asserted_us))
+    return read_within(obj, raw, Reading(key_names, asserted_us, time_unit))
 
 
 def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
@@ -91,84 +106,130 @@ def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outco
 
 def _read_shape(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
     shape = shape_of(obj) if isinstance(obj, dict) else None
-    if shape in ("records", "error", "kinesis", "firehose_record"):
-        if reading.wrappers >= MAX_WRAPPERS:
-            yield reading.rejected("wrappers within wrappers, nested too deeply", obj, raw)
-        elif shape == "records":
-            yield from _read_elements(obj, reading)
-        elif shape == "error":
-            yield from _read_error(obj, raw, reading)
-        else:
-            yield from _read_element_data(obj, raw, reading)
+    if shape == "wrapper":
+        yield from _read_wrapper(obj, raw, reading)
         return
     if shape == "capture":
-        yield read_capture(obj, reading.arrival)
+        yield _read_spelled(obj, reading)
+    elif shape == "body":
+        yield read_body(obj, reading.arrival, reading.time_unit)
     elif shape == "flattened":
         yield read_flattened(obj, reading.key_names, reading.arrival)
     elif shape == "incremental":
-        yield read_export_line(obj, reading.asserted_us)
+        yield read_export_line(obj, reading.asserted_us, reading.time_unit)
     elif shape == "repair":
         yield read_repair(obj)
+    elif shape == "full":
+        yield reading.rejected(_FULL_EXPORT, obj, raw)
     else:
-        yield reading.rejected(_FULL_EXPORT if shape == "full" else "no known envelope", obj, raw)
+        yield _read_unknown(obj, raw, reading)
 
 
-def _read_elements(obj: dict[str, Any], reading: Reading) -> Iterator[Outcome]:
-    """The elements of a Lambda event, a GetRecords answer or a Firehose transform event, each on its own."""
-    elements = obj["Records"] if isinstance(obj.get("Records"), list) else obj["records"]
-    inside = reading.inside(NOWHERE)
-    for element in elements:
-        yield from read_within(element, None, inside)
+def _read_spelled(obj: dict[str, Any], reading: Reading) -> ChangeRecord:
+    """A stream record; what is none as it is may be one in the spelling of an SDK, else the first error counts."""
+    try:
+        return read_capture(obj, reading.arrival, reading.time_unit)
+    except UndecodableError:
+        spelled = respelled(obj)
+        if spelled is None or spelled == obj:
+            raise
+        try:
+            return read_capture(spelled, reading.arrival, reading.time_unit)
+        except UndecodableError:
+            pass
+        raise
 
 
-def _read_element_data(obj: dict[str, Any], raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """The data of one Kinesis record of a Lambda event, or of one record of a Firehose transform event."""
-    kinesis = obj.get("kinesis")
-    if isinstance(kinesis, dict):
-        shard, _, _ = str(obj.get("eventID", "")).rpartition(":")
-        arrival = Arrival(
-            digits_or_none(kinesis.get("sequenceNumber")),
-            shard or None,
-            time_us_or_none(kinesis.get("approximateArrivalTimestamp"), UNIT_US["SECOND"]),
-        )
-        data = kinesis.get("data")
+def _read_unknown(obj: Any, raw: bytes | None, reading: Reading) -> Outcome:
+    """A record in the spelling of an SDK, or the reason why there is none."""
+    if not isinstance(obj, dict):
+        return reading.rejected("no known envelope: it is no JSON object", obj, raw)
+    spelled = respelled(obj)
+    if spelled is not None:
+        read = read_capture if isinstance(spelled.get("dynamodb"), dict) else read_body
+        return read(spelled, reading.arrival, reading.time_unit)
+    notice = notice_of(obj)
+    return reading.rejected(_unknown(obj) if notice is None else notice.reason, obj, raw)
+
+
+def _unknown(obj: dict[str, Any]) -> str:
+    """The reason for an object of no known envelope: some of its members' names, without their values."""
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in obj][:_MOST_NAMES]
+    more = f" and {len(obj) - len(names)} more" if len(obj) > len(names) else ""
+    members = f"its members are {', '.join(names)}{more}" if names else "it has no members"
+    return f"no known envelope: {members}; {PAGE} lists what is read"
+
+
+def _read_wrapper(obj: dict[str, Any], raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
+    """What a wrapper holds, each payload by itself."""
+    wrapper = wrapper_of(obj)
+    assert wrapper is not None, "its shape is a wrapper"
+    if reading.wrappers >= MAX_WRAPPERS:
+        yield reading.rejected("wrappers within wrappers, nested too deeply", obj, raw)
+        return
+    for payload in wrapper.open(obj):
+        inside = reading.inside(payload.arrival, payload.prefix)
+        if payload.encoded or (payload.member and payload.content in (None, "")):
+            content = bytes_of(payload.content, encoded=True)
+            if not content:
+                yield inside.rejected(f"{payload.member}: missing, empty or no base64", obj, raw)
+            else:
+                yield from _read_bytes(content, inside)
+        else:
+            yield from _read_content(payload, inside)
+
+
+def _read_content(payload: Payload, reading: Reading) -> Iterator[Outcome]:
+    """The records in a decoded JSON value: an object, a list of values, or a text that holds some."""
+    content = payload.content
+    if isinstance(content, list):
+        if reading.wrappers >= MAX_WRAPPERS:
+            yield reading.rejected("wrappers within wrappers, nested too deeply", content, None)
+            return
+        for element in content:
+            yield from _read_content(Payload(payload.member, element), reading.inside(NOWHERE))
+    elif isinstance(content, str | bytes) and content:
+        yield from _read_bytes(bytes_of(content, encoded=False) or b"", reading)
     else:
-        metadata = obj.get("kinesisRecordMetadata")
-        arrival = arrival_of(metadata) if isinstance(metadata, dict) else NOWHERE
-        arrived_us = time_us_or_none(obj.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])
-        arrival = arrival.or_else(Arrival(arrived_us=arrived_us))
-        data = obj.get("data")
-    content = data if isinstance(data, bytes) else jsontext.decode_base64(data)
-    if not content:
-        yield reading.rejected("data: empty or no base64", obj, raw)
-    else:
-        yield from _read_bytes(content, reading.inside(arrival))
-
-
-def _read_error(obj: dict[str, Any], raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """The original records in what Firehose could not process or convert."""
-    codes = [obj[name] for name in ERROR_CODE_NAMES if name in obj]
-    code = next((code for code in codes if isinstance(code, str) and _ERROR_CODE(code)), "without an error code")
-    prefix = f"Firehose error {code}: "
-    arrived_us = time_us_or_none(obj.get("arrivalTimestamp"), UNIT_US["MILLISECOND"])
-    arrival = Arrival(digits_or_none(obj.get("sequenceNumber")), None, arrived_us)
-    content = jsontext.decode_base64(obj.get("rawData"))
-    if not content:
-        yield reading.rejected(f"{prefix}rawData: missing, empty or no base64", obj, raw)
-    else:
-        yield from _read_bytes(content, reading.inside(arrival, prefix))
+        yield from read_within(content, None, reading)
 
 
 def _read_bytes(content: bytes, reading: Reading) -> Iterator[Outcome]:
     """The records in a payload; at least one outcome, so that no delivery goes uncounted."""
+    if reading.wrappers > MAX_WRAPPERS:
+        yield reading.rejected("wrappers within wrappers, nested too deeply", None, content)
+        return
+    damage: Rejected | None = None
+    try:
+        opened = decompress(content, reading.room.size_bytes)
+    except DamagedObjectError as error:
+        opened = error.salvaged
+        damage = reading.rejected(str(error), None, content[:KEPT_OF_DAMAGED_BYTES])
+    if opened is not content:
+        reading.room.size_bytes = max(0, reading.room.size_bytes - len(opened))
     empty = True
-    for piece in split_objects(content):
+    for piece in split_objects(opened):
         empty = False
+        if piece.value is not None:
+            yield from read_within(piece.value, piece.raw, reading)
+            continue
         if piece.error is not None:
             yield Rejected.unexpected(piece.error, piece.raw, reading.prefix)
-        elif piece.value is None:
+            continue
+        hidden = read_hidden(piece, reading)
+        if hidden is None:
             yield reading.rejected(piece.problem, None, piece.raw)
         else:
-            yield from read_within(piece.value, piece.raw, reading)
-    if empty:
+            yield from hidden
+    if damage is not None:
+        yield damage
+    elif empty:
         yield reading.rejected("a payload that holds nothing", None, content)
+
+
+def read_hidden(piece: Piece, reading: Reading) -> Iterator[Outcome] | None:
+    """The records in bytes that are no JSON object, if they are base64, JSON strings or a KPL aggregate; else None."""
+    hidden = hidden_in(piece.raw)
+    if hidden is None:
+        return None
+    return (outcome for content in hidden for outcome in _read_bytes(content, reading.inside(NOWHERE)))

@@ -23,10 +23,9 @@ from typing import Any, Final
 from ddb_lake.core.attributes import check_item, check_keys, from_plain
 from ddb_lake.core.captures import NOWHERE, Arrival, arrival_of, digits_or_none
 from ddb_lake.core.plain import plain_members, quoted
-from ddb_lake.core.records import AttributeValue, ChangeRecord, EventName, Item
-from ddb_lake.core.shapes import EVENT_NAMES
+from ddb_lake.core.records import EVENT_NAMES, AttributeValue, ChangeRecord, EventName, Item
 from ddb_lake.core.stamping import STAMP, stamp_text
-from ddb_lake.core.times import utc_text_us
+from ddb_lake.core.times import check_not_before, utc_text_us
 from ddb_lake.errors import UndecodableError
 
 DETAILS: Final = "_ddb_lake"
@@ -119,6 +118,8 @@ def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival
     keys = _keys(item, details["keys"] if details else key_names)
     try:
         changed_us = utc_text_us(obj["ingestion_timestamp"])
+        if changed_us or "SequenceNumber" not in details:  # a stream record without a time has the time 0
+            check_not_before(changed_us)
     except UndecodableError as error:
         raise UndecodableError(f"ingestion_timestamp: {error}") from None
     stamp = details.get(STAMP)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from ddb_lake.core import jsontext
 from ddb_lake.core.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
-from ddb_lake.core.envelopes import Outcome, Reading, read_within
+from ddb_lake.core.envelopes import KEPT_OF_DAMAGED_BYTES, Outcome, Reading, read_hidden, read_within
+from ddb_lake.core.payloads import hidden_in
 from ddb_lake.core.records import Rejected
 from ddb_lake.core.splitting import LARGEST_RECORD_BYTES, Piece, split_objects
 from ddb_lake.core.usual import read_unchecked
@@ -22,8 +24,6 @@ __all__ = [
     "read_object",
     "split_objects",
 ]
-
-KEPT_OF_DAMAGED_BYTES: Final = 1 << 20
 
 
 class Located(NamedTuple):
@@ -47,17 +47,20 @@ def read_object(
     asserted_us: int | None = None,
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
     fast: bool = False,
+    time_unit: str | None = None,
 ) -> Iterator[Located]:
     """Every record of a landed object and everything in it that is none, in order; raises MemoryError alone.
 
     Nothing is yielded for an empty object. A damaged or too large one yields what could be read of it, then one
-    Rejected that says so, whose `raw` is the (compressed) object's first MiB: the object itself stays in landing.
+    Rejected that says so, whose `raw` is the (compressed) object's first MiB: the object itself stays in landing. An
+    object in which there is no JSON object at all yields one Rejected with its bytes as they landed, the first 16 MiB.
 
     Args:
         key_names: the table's key attributes, partition key first; only flattened records need them.
         asserted_us: the exclusive end of the incremental export that the object belongs to.
         limit_bytes: what the object may grow to when decompressed.
         fast: leave it to the caller to check keys and images, where `Located.unchecked` says so.
+        time_unit: the unit of times that are impossible in their declared one (`times.change_time_us`).
     """
     damage: Rejected | None = None
     try:
@@ -70,11 +73,23 @@ def read_object(
     except Exception as error:
         content = b""
         damage = Rejected.unexpected(error, data[:KEPT_OF_DAMAGED_BYTES])
-    reading = Reading(key_names, asserted_us)
+    reading = Reading(key_names, asserted_us, time_unit)
+    first = True
     for piece in split_objects(content):
         try:
+            is_first, first = first, False
             if piece.value is None:
-                yield Located(piece.offset, _garbage(piece), piece.raw)
+                problem = _problem_of_all(content) if is_first and piece.error is None else None
+                if problem is not None:
+                    if damage is None:
+                        yield Located(0, _unreadable(problem, data), data)
+                    break
+                hidden = read_hidden(piece, reading) if piece.error is None else None
+                if hidden is None:
+                    yield Located(piece.offset, _garbage(piece), piece.raw)
+                else:
+                    for outcome in hidden:
+                        yield Located(piece.offset, outcome, piece.raw)
                 continue
             unchecked = read_unchecked(piece.value) if fast else None
             if unchecked is not None:
@@ -88,6 +103,29 @@ def read_object(
             yield Located(piece.offset, Rejected.unexpected(error, piece.raw), piece.raw)
     if damage is not None:
         yield Located(len(content), damage)
+
+
+def _problem_of_all(content: bytes) -> str | None:
+    """Why an object that begins with garbage holds nothing but it; None if there is a JSON value, or a single line.
+
+    It is split a second time for this, so that garbage of any size is never held in memory.
+    """
+    problem, lines = "", 0
+    for piece in split_objects(content):
+        if piece.value is not None or hidden_in(piece.raw) is not None or jsontext.loads(piece.raw) is not None:
+            return None
+        problem = problem or piece.problem
+        lines += 1
+    return problem if lines > 1 else None
+
+
+def _unreadable(problem: str, data: bytes) -> Rejected:
+    """The one entry of an object in which nothing can be read: its bytes as they landed, up to the largest record."""
+    reason = f"nothing in this object can be read; it begins with: {problem}"
+    if len(data) <= LARGEST_RECORD_BYTES:
+        return Rejected(reason, data)
+    kept = data[:LARGEST_RECORD_BYTES]
+    return Rejected(f"{reason}; of its {len(data)} bytes the first {len(kept)} are kept here", kept)
 
 
 def _garbage(piece: Piece) -> Rejected:

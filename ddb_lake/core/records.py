@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ddb_lake.errors import UndecodableError
 
@@ -15,6 +15,9 @@ Item: TypeAlias = dict[str, AttributeValue]
 
 Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental", "repair"]
 EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
+
+EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
+"""What DynamoDB captures."""
 
 
 class Texts(NamedTuple):

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Any, Final, Literal, TypeAlias
 
 from ddb_lake.core.attributes import check_item
+from ddb_lake.core.records import EVENT_NAMES
+from ddb_lake.core.wrappers import wrapper_of
 from ddb_lake.errors import UndecodableError
 
-Shape: TypeAlias = Literal[
-    "capture", "records", "kinesis", "firehose_record", "error", "flattened", "incremental", "repair", "full"
-]
+Shape: TypeAlias = Literal["capture", "wrapper", "body", "flattened", "incremental", "repair", "full"]
 
-EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
-ERROR_CODE_NAMES: Final = ("errorCode", "ErrorCode", "lastErrorCode")
 _LINE_MEMBERS: Final = frozenset({"Metadata", "Keys", "NewImage", "OldImage"})
 
 
@@ -29,22 +27,17 @@ def is_flattened(obj: dict[str, Any]) -> bool:
 def shape_of(obj: dict[str, Any]) -> Shape | None:
     """The envelope this object is, or None for an object of no known envelope.
 
-    capture: a change record of DynamoDB (Streams or Kinesis). records: a Lambda or Firehose event. kinesis,
-    firehose_record: one element of such an event. error: what Firehose could not deliver. incremental, full:
-    a line of an export. repair: a line that mending a key has landed.
+    capture: a change record of DynamoDB (Streams or Kinesis). wrapper: one of `wrappers.WRAPPERS`. body: the `dynamodb`
+    object of a stream record by itself. incremental, full: a line of an export. repair: a line of a repaired key.
     """
     if is_flattened(obj):  # first: its other members are an item's, of any name
         return "flattened"
     if "dynamodb" in obj:
         return "capture"
-    if isinstance(obj.get("Records"), list) or isinstance(obj.get("records"), list):
-        return "records"
-    if "rawData" in obj or ("attemptsMade" in obj and any(name in obj for name in ERROR_CODE_NAMES)):
-        return "error"
-    if isinstance(obj.get("kinesis"), dict):
-        return "kinesis"
-    if "recordId" in obj and "data" in obj:
-        return "firehose_record"
+    if wrapper_of(obj) is not None:
+        return "wrapper"
+    if "Keys" in obj and "ApproximateCreationDateTime" in obj and ("eventName" in obj or "SequenceNumber" in obj):
+        return "body"
     if "Keys" in obj and isinstance(obj.get("Repair"), dict):
         return "repair"
     if "Keys" in obj and ("Metadata" in obj or obj.keys() <= _LINE_MEMBERS):
@@ -62,17 +55,11 @@ def is_envelope(obj: dict[str, Any]) -> bool:
         case "capture":
             body = obj["dynamodb"]
             return isinstance(obj.get("eventName"), str) and isinstance(body, dict) and "Keys" in body
-        case "records":
-            elements = obj["Records"] if isinstance(obj.get("Records"), list) else obj["records"]
-            return bool(elements) and all(isinstance(element, dict) for element in elements)
-        case "error":
-            return isinstance(obj.get("rawData", ""), str) and any(
-                isinstance(obj.get(name), str) for name in (*ERROR_CODE_NAMES, "rawData")
-            )
-        case "kinesis":
-            return isinstance(obj["kinesis"].get("data"), str)
-        case "firehose_record":
-            return isinstance(obj["recordId"], str) and isinstance(obj["data"], str)
+        case "wrapper":
+            wrapper = wrapper_of(obj)
+            return wrapper is not None and wrapper.is_certain(obj)
+        case "body":  # without its event's name it may be a part of a damaged record
+            return isinstance(obj["Keys"], dict) and isinstance(obj.get("eventName"), str)
         case "repair":
             return "AssertedMicros" in obj["Repair"]
         case "incremental":

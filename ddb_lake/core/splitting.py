@@ -17,22 +17,25 @@ from collections.abc import Generator, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lake.core import jsontext
+from ddb_lake.core.kpl import MAGIC as KPL_MAGIC
+from ddb_lake.core.kpl import Aggregate, find_aggregates
 from ddb_lake.core.scanning import Scan, scan
 from ddb_lake.core.shapes import is_envelope, is_flattened, shape_of
 from ddb_lake.errors import UndecodableError
 
-_SPACE: Final = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*+")
-_JOINT: Final = re.compile(rb'\}(?=[ \t\r]*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)')
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+(?:(?:\xef\xbb\xbf|\\[nrt])[ \t\r\n]*+)*+")
+_JOINT: Final = re.compile(rb'\}(?=(?:[ \t\r]|\\[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)')
 _BOUNDARY: Final = re.compile(
-    rb'(?<=\})(?=[ \t\r]*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)|\n(?=(?:\xef\xbb\xbf)?[ ,\[]?\{)'
+    rb'(?<=\})(?=(?:[ \t\r]|\\[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)|\n(?=(?:\xef\xbb\xbf)?[ ,\[]?\{)'
 )
 _CANDIDATE: Final = re.compile(rb'\n|\{(?=[ \t\r\n]*+")')
 _LINE_START: Final = re.compile(rb"\n[ \t\r]*+(?=\{)")
-_HOLDS_NOTHING: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf)*+").fullmatch
+_HOLDS_NOTHING: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf|\\[nrt])*+").fullmatch
 
 ION_PROBLEM: Final = "an export in Amazon Ion; export again with ExportFormat=DYNAMODB_JSON"
 
 _BLANK: Final = b" \t\r\n"
+_BLANK_OF_A_LINE: Final = b" \t\r"
 _NEWLINE: Final = 0x0A
 _OPENING: Final = b"{["
 LARGEST_RECORD_BYTES: Final = 16 << 20
@@ -69,6 +72,34 @@ def split_objects(data: bytes) -> Iterator[Piece]:
     the two is meant cannot be known. Raises MemoryError alone: what raises anything else while one piece is read is a
     piece of its own, and reading continues behind it.
     """
+    if KPL_MAGIC not in data:
+        yield from _split(data)
+        return
+    position = 0
+    for found in _aggregates(data):
+        yield from _shifted(data[position : found.start], position)
+        yield Piece(found.start, data[found.start : found.end], None, "an aggregate of the Kinesis Producer Library")
+        position = found.end
+    yield from _shifted(data[position:], position)
+
+
+def _aggregates(data: bytes) -> Iterator[Aggregate]:
+    """The KPL aggregates, as far as looking for them raises nothing; what is not found is read like other bytes."""
+    try:
+        yield from find_aggregates(data)
+    except MemoryError:
+        raise
+    except Exception:
+        return
+
+
+def _shifted(data: bytes, offset: int) -> Iterator[Piece]:
+    for piece in _split(data):
+        yield piece._replace(offset=piece.offset + offset)
+
+
+def _split(data: bytes) -> Iterator[Piece]:
+    """As `split_objects`, of bytes without an aggregate."""
     position = 0
     while True:
         try:
@@ -192,7 +223,7 @@ class _Splitter:
             raw = self._data[start:end]
             value = jsontext.loads(raw) if trusted or len(raw) > _SMALLEST_ENVELOPE_BYTES else None
             known = shape_of(value) if type(value) is dict and is_envelope(value) else None
-            inside = [] if known == "records" else list(self._records_inside(start, end))
+            inside = [] if known == "wrapper" else list(self._records_inside(start, end))
             yield from inside
             if not inside and type(value) is dict and (known or trusted):
                 yield _piece(start, raw, value)
@@ -207,14 +238,16 @@ class _Splitter:
                 yield _piece(opening.end(), raw, value)
 
     def _garbage(self, start: int, end: int) -> Iterator[Piece]:
-        """One piece for each line of the bytes between two objects that holds anything."""
+        """One piece for each line of the bytes between two objects that holds anything; its bytes are not stripped."""
+        while 0 < start < end and self._data[start - 1] in _BLANK_OF_A_LINE:
+            start -= 1
         while start < end:
             line_end = self._data.find(b"\n", start, end)
             if line_end < 0:
                 line_end = end
-            raw = self._data[_skip_space(self._data, start) : line_end].rstrip(_BLANK)
+            raw = self._data[start:line_end]
             if not _HOLDS_NOTHING(raw):
-                yield Piece(_skip_space(self._data, start), raw, None, _problem(raw))
+                yield Piece(start, raw, None, _problem(raw[_skip_space(raw, 0) :].rstrip(_BLANK)))
             start = line_end + 1
 
 

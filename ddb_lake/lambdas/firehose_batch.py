@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from ddb_lake.core.captures import NOWHERE, Arrival, arrival_of
-from ddb_lake.core.times import UNIT_US, time_us_or_none
+from ddb_lake.core.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 
 MAX_RESPONSE_BYTES: Final = 6 * 1024 * 1024
@@ -105,7 +105,7 @@ def _arrival(record: Mapping[str, Any]) -> Arrival:
     arrival = arrival_of(metadata) if isinstance(metadata, dict) else NOWHERE
     if arrival.arrived_us is not None:
         return arrival
-    arrived_us = time_us_or_none(record.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])
+    arrived_us = arrival_us_or_none(record.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])
     return arrival.or_else(Arrival(arrived_us=arrived_us))
 
 

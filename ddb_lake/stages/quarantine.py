@@ -85,12 +85,15 @@ def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[Quara
         return _entries(lake, session, name, "" if limit is None else f"LIMIT {int(limit)}")
 
 
-def replay_quarantine(lake: Lake, name: str, mended: Mapping[str, bytes] | None = None) -> ReplayResult:
+def replay_quarantine(
+    lake: Lake, name: str, mended: Mapping[str, bytes] | None = None, time_unit: str | None = None
+) -> ReplayResult:
     """Read every entry again; what is a record now goes into the changelog and then leaves the quarantine.
 
     Entries leave in two ways: their bytes can be read now (the configuration was mended), or the object they stand in
     was rewritten, and is taken in as it is now. With `mended`, bytes by quarantine id, only the entries it names are
-    read, and those bytes in place of their own.
+    read, and those bytes in place of their own. `time_unit` (a name of `times.UNIT_US`) is the unit of times that are
+    impossible in their declared one; times that are possible keep their unit.
 
     Exactly-once effect: the changelog's ledger names each entry that was taken in, whatever its bytes were. After a
     crash between the two commits the entry is found there, and only leaves the quarantine.
@@ -102,7 +105,7 @@ def replay_quarantine(lake: Lake, name: str, mended: Mapping[str, bytes] | None 
         if mended is not None:
             absent = len(mended.keys() - {entry.quarantine_id for entry in entries})
             entries = [replace(e, raw=mended[e.quarantine_id]) for e in entries if e.quarantine_id in mended]
-        readable, new, duplicates = _replay(lake, session, name, entries)
+        readable, new, duplicates = _replay(lake, session, name, entries, time_unit)
         rest = [entry for entry in entries if entry not in readable]
         overtaken = _overtaken(lake, session, name, rest) if mended is None else []
         if leaving := [entry.quarantine_id for entry in (*readable, *overtaken)]:
@@ -115,7 +118,7 @@ def replay_quarantine(lake: Lake, name: str, mended: Mapping[str, bytes] | None 
 
 
 def _replay(
-    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry], time_unit: str | None
 ) -> tuple[list[QuarantineEntry], int, int]:
     """Take in what can be read; gives those entries, and how many of their records are new and how many duplicates."""
     readable: list[QuarantineEntry] = []
@@ -123,21 +126,26 @@ def _replay(
     by_window = sorted(entries, key=lambda entry: (entry.asserted_us or 0, entry.quarantine_id))
     for asserted_us, group in groupby(by_window, key=lambda entry: entry.asserted_us):
         together = list(group)
-        tried = _read(lake, session.folder / f"tried-{asserted_us}", name, together, asserted_us)[1]
+        tried = _read(lake, session.folder / f"tried-{asserted_us}", name, together, asserted_us, time_unit)[1]
         found = [together[number] for number in sorted(_readable(session, tried))]
         if found:
-            brought, known = _take_in(lake, session, name, found, asserted_us)
+            brought, known = _take_in(lake, session, name, found, asserted_us, time_unit)
             new, duplicates = new + brought, duplicates + known
             readable += found
     return readable, new, duplicates
 
 
 def _read(
-    lake: Lake, folder: Path, name: str, entries: Sequence[QuarantineEntry], asserted_us: int | None
+    lake: Lake,
+    folder: Path,
+    name: str,
+    entries: Sequence[QuarantineEntry],
+    asserted_us: int | None,
+    time_unit: str | None,
 ) -> tuple[GroupReader, StagedGroup]:
     folder.mkdir()
     routes = {table.source_name: table.name for table in lake.settings.tables}
-    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator)
+    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator, time_unit)
     return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
 
 
@@ -153,13 +161,18 @@ def _readable(session: Session, staged: StagedGroup) -> set[int]:
 
 
 def _take_in(
-    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry], asserted_us: int | None
+    lake: Lake,
+    session: Session,
+    name: str,
+    entries: Sequence[QuarantineEntry],
+    asserted_us: int | None,
+    time_unit: str | None,
 ) -> tuple[int, int]:
     """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
 
     Only of entries that are readable: the changelog's ledger names what it has taken in, and never looks at it again.
     """
-    reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us)
+    reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us, time_unit)
     new = duplicates = 0
     for table, rows in staged.tables.items():
         found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
@@ -172,9 +185,10 @@ def _take_in(
 def _ref(entry: QuarantineEntry) -> ObjectRef:
     """The entry as an object of its own, one and the same however its bytes were mended.
 
-    The hour of the object it was found in stays readable in the name.
+    The hour of the object it was found in stays readable in the name; if it has none, it arrived before it was quarantined.
     """
-    return ObjectRef(f"{entry.object}#quarantine/{entry.quarantine_id}", "replayed", len(entry.raw), 0)
+    uri = f"{entry.object}#quarantine/{entry.quarantine_id}"
+    return ObjectRef(uri, "replayed", len(entry.raw), entry.quarantined_us)
 
 
 # --- entries whose object was rewritten

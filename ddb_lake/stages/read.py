@@ -22,6 +22,7 @@ from ddb_lake.core.jsontext import loads
 from ddb_lake.core.objects import KEPT_OF_DAMAGED_BYTES, DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
+from ddb_lake.core.times import LATEST_AFTER_ARRIVAL_US, check_not_after
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.changes import (
     MAX_US,
@@ -45,6 +46,7 @@ READ_AHEAD = 16
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
 _NEVER_US = MAX_US + 1
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +67,26 @@ class _Tally:
     ref: ObjectRef
     hour: datetime | None
     records: int = 0
+    latest_us: int = -1
     times: array[int] = field(default_factory=lambda: array("q"))
+
+    def arrived_us(self, record: ChangeRecord) -> int | None:
+        """When a record arrived: as its envelope says, else the end of the hour of its object's key, else when the object
+        was modified; None if that is not known either."""
+        if record.arrived_us is not None:
+            return record.arrived_us
+        if self.hour is not None:
+            return (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1)
+        return self.ref.modified_us or None
+
+    def is_possible(self, record: ChangeRecord) -> bool:
+        """Whether a record is not more than a day later than its arrival."""
+        if record.arrived_us is not None:
+            return record.changed_us <= record.arrived_us + LATEST_AFTER_ARRIVAL_US
+        if self.latest_us < 0:
+            arrived_us = self.arrived_us(record)
+            self.latest_us = MAX_US if arrived_us is None else arrived_us + LATEST_AFTER_ARRIVAL_US
+        return record.changed_us <= self.latest_us
 
     def came(self, place: _Place, record: ChangeRecord) -> None:
         """Note when a record came."""
@@ -196,6 +217,7 @@ class GroupReader:
     `table`: the lake table for records that name none. `routes`: source table name to lake table.
     `keys`: a lake table's key attributes, empty if not known yet (then the first record's own, sorted).
     `validators`: what a lake table's records must satisfy; offenders are rejected.
+    `time_unit`: the unit of times that are impossible in their declared one (`times.change_time_us`).
     """
 
     def __init__(
@@ -206,6 +228,7 @@ class GroupReader:
         keys: Callable[[str], tuple[str, ...]],
         asserted_us: int | None = None,
         validators: Callable[[str], Validator | None] = lambda _table: None,
+        time_unit: str | None = None,
     ) -> None:
         self._folder = folder
         self._table = table
@@ -213,6 +236,7 @@ class GroupReader:
         self._find_key = keys
         self._asserted_us = asserted_us
         self._find_validator = validators
+        self._time_unit = time_unit
         self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
         self._staging: dict[str, _Staging] = {}
@@ -247,7 +271,9 @@ class GroupReader:
         self._tallies.append(tally)
         key_names = self._key(self._table) or None
         fast = self._is_fast(self._table)
-        outcomes = read_object(data, key_names=key_names, asserted_us=self._asserted_us, fast=fast)
+        outcomes = read_object(
+            data, key_names=key_names, asserted_us=self._asserted_us, fast=fast, time_unit=self._time_unit
+        )
         for offset, outcome, raw, unchecked in outcomes:
             place = _Place(tally, offset, tally.records, number)
             if unchecked:
@@ -287,6 +313,7 @@ class GroupReader:
         try:
             if not MIN_US <= record.changed_us <= MAX_US:
                 raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
+            check_not_after(record.changed_us, place.tally.arrived_us(record))
             if record.arrived_us is not None and not MIN_US <= record.arrived_us <= MAX_US:
                 record = replace(record, arrived_us=None)
             if not key_names:
@@ -318,7 +345,7 @@ class GroupReader:
             self._others.add(record.texts, origin._replace(table=record.table or ""))  # type: ignore[arg-type]
             return
         row = None
-        if self._is_fast(table):
+        if self._is_fast(table) and place.tally.is_possible(record):
             row = unchecked_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
         if row is None:
             self._take_again(origin)
@@ -349,7 +376,10 @@ class GroupReader:
         except Exception as error:
             self._reject(self._table, Rejected.unexpected(error, data[:KEPT_OF_DAMAGED_BYTES]), place)
             return
-        for outcome in read_envelope(value, key_names=key_names, asserted_us=self._asserted_us, raw=raw):
+        outcomes = read_envelope(
+            value, key_names=key_names, asserted_us=self._asserted_us, raw=raw, time_unit=self._time_unit
+        )
+        for outcome in outcomes:
             self._take(outcome, place, raw)
 
     def _stage(self, table: str, row: tuple[Any, ...], place: _Place, origin: _Origin | None = None) -> None:

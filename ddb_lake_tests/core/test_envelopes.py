@@ -4,6 +4,7 @@ import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.envelopes import MAX_WRAPPERS
+import ddb_lake
+from ddb_lake.core.envelopes import MAX_WRAPPERS, PAGE
 from ddb_lake.core.records import ChangeRecord, Rejected
 from ddb_lake_tests import forms
 from ddb_lake_tests import strategies as ddb
@@ -136,7 +138,7 @@ def test_read_envelope_deeply_nested_python_object_is_rejected() -> None:
     for _ in range(5000):
         deep = {"M": {"a": deep}}
     assert reason(changed(forms.kds(CHANGE), NewImage={"id": {"S": "a"}, "deep": deep})).startswith("NewImage: nested")
-    assert reason(deep) == "no known envelope"
+    assert reason(deep).startswith("no known envelope: its members are M; ")
 
 
 # wrappers
@@ -180,8 +182,8 @@ def test_error_object_that_cannot_be_unwrapped_is_rejected_naming_the_code() -> 
             "Firehose error Lambda.FunctionError: rawData"
         )
     assert reason(forms.error_object(b"x")) == "Firehose error Lambda.FunctionError: no JSON object"
-    assert reason(forms.conversion_error(b"{}")) == (
-        "Firehose error DataFormatConversion.MalformedData: no known envelope"
+    assert reason(forms.conversion_error(b"{}")).startswith(
+        "Firehose error DataFormatConversion.MalformedData: no known envelope: it has no members"
     )
     assert reason({"rawData": "eA==", "errorCode": "x\ny"}) == "Firehose error without an error code: no JSON object"
 
@@ -208,7 +210,17 @@ def test_empty_event_gives_nothing() -> None:
 
 @pytest.mark.parametrize("obj", [None, 5, "x", [], {}, {"Item": {}, "x": 1}, {"Hello": "World"}])
 def test_what_is_no_envelope_is_rejected(obj: Any) -> None:
-    assert reason(obj) == "no known envelope"
+    assert reason(obj).startswith("no known envelope: ")
+
+
+def test_unknown_object_is_rejected_naming_some_members_and_no_values() -> None:
+    found = reason({**{f"member{number}": f"secret{number}" for number in range(20)}})
+    assert "its members are member0, member1" in found
+    assert "and 12 more" in found
+    assert "secret" not in found
+    assert (Path(ddb_lake.__file__).parents[1] / PAGE).is_file()
+    assert PAGE in found
+    assert len(reason({"n" * 70_000: 1})) < 200
 
 
 # real files

@@ -13,6 +13,7 @@ from ddb_lake.core.ordering import ABSENT, Version, assertion_us, winner
 from ddb_lake.core.records import ChangeRecord, Item, Rejected
 from ddb_lake.core.repairs import Assertion, write_repair
 
+WRITTEN_US, ASSERTED_US = 1_700_000_000_001_000, 1_700_000_000_002_000
 KEY: Item = {"id": {"S": "k"}}
 IMAGE: Item = {"id": {"S": "k"}, "n": {"N": "1"}, "b": {"B": "aGk="}}
 
@@ -24,23 +25,28 @@ def read(line: bytes) -> ChangeRecord | Rejected:
 
 @pytest.mark.parametrize("image", [IMAGE, None])
 def test_line_reads_back_as_the_assertion_it_was(image: Item | None) -> None:
-    record = read(write_repair(Assertion(KEY, image, 1_000, 2_000)))
+    record = read(write_repair(Assertion(KEY, image, WRITTEN_US, ASSERTED_US)))
     assert isinstance(record, ChangeRecord)
     assert (record.kind, record.event_name) == ("repair", "DELETE" if image is None else "UPSERT")
-    assert (record.keys, record.new_image, record.changed_us, record.asserted_us) == (KEY, image, 1_000, 2_000)
+    assert (record.keys, record.new_image, record.changed_us, record.asserted_us) == (
+        KEY,
+        image,
+        WRITTEN_US,
+        ASSERTED_US,
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"Repair": {}}, "Repair.AssertedMicros: missing"),
-        ({"Repair": {"AssertedMicros": {"N": "x"}}}, "Repair.AssertedMicros: no time"),
-        ({"Metadata": {"WriteTimestampMicros": {"N": "-1"}}}, "Metadata.WriteTimestampMicros: no time"),
+        ({"Repair": {"AssertedMicros": {"N": "x"}}}, "Repair.AssertedMicros: neither a number"),
+        ({"Metadata": {"WriteTimestampMicros": {"N": "-1"}}}, "Metadata.WriteTimestampMicros: neither a number"),
         ({"NewImage": {"id": {"S": "other"}}}, "NewImage: its key attributes"),
     ],
 )
 def test_damaged_line_is_rejected_with_the_field_at_fault(change: Item, reason: str) -> None:
-    line = json.loads(write_repair(Assertion(KEY, IMAGE, 1_000, 2_000))) | change
+    line = json.loads(write_repair(Assertion(KEY, IMAGE, WRITTEN_US, ASSERTED_US))) | change
     found = read(json.dumps(line).encode())
     assert isinstance(found, Rejected) and found.reason.startswith(reason)
 

@@ -111,11 +111,11 @@ def test_record_over_several_lines_becomes_one_line() -> None:
 
 @both
 def test_first_stamp_stays(mode: str) -> None:
-    first = {"sequenceNumber": "123", "shardId": "shardId-9", "approximateArrivalTimestamp": 1}
+    first = {"sequenceNumber": "123", "shardId": "shardId-9", "approximateArrivalTimestamp": 1_664_028_000_001}
     ((_, line),) = transformed(in_mode(mode), forms.compact({**forms.kds(CHANGE), "kinesisRecordMetadata": first}))
     (record,) = records_of(line)
     assert isinstance(record, ChangeRecord)
-    assert (record.kinesis_sequence, record.shard, record.arrived_us) == ("123", "shardId-9", 1000)
+    assert (record.kinesis_sequence, record.shard, record.arrived_us) == ("123", "shardId-9", 1_664_028_000_001_000)
 
 
 def test_direct_put_is_stamped_with_its_arrival_alone() -> None:

@@ -34,7 +34,7 @@ OF_THE_OBJECT = ("compression.py", "paths.py")
 EVERY = int(os.environ.get("DDB_LAKE_RAISE_EVERY", "5"))
 """Of the calls, every so many raise; `make trust` raises at each."""
 
-GUARDS = ("read_object", "read_within", "read_envelope", "split_objects", "unexpected", "<genexpr>")
+GUARDS = ("read_object", "read_within", "read_envelope", "split_objects", "_split", "unexpected", "<genexpr>")
 """Functions that guard what they call, and generators, which are also called in order to be closed."""
 
 
@@ -47,13 +47,17 @@ class FaultError(Exception):
 
 def change(marker: str, **image: Any) -> dict[str, Any]:
     keys = {"id": {"S": marker}}
-    return forms.kds(forms.Change("MODIFY", keys, {**keys, **image}, {**keys, **image}, 1_700_000_000_000_000, marker))
+    return forms.kds(forms.Change("MODIFY", keys, {**keys, **image}, {**keys, **image}, 1_664_000_000_000_000, marker))
 
 
 PIECES = [
     forms.compact(change("m1", plain={"S": "x"}, list={"L": [{"N": "1.5"}, {"M": {"a": {"SS": ["b", "a"]}}}]})),
     forms.compact(change("m2", binary={"B": "QUE9PQ=="}, numbers={"NS": ["1.0", "1e2"]}, no={"NULL": False})),
-    forms.compact(forms.streams(forms.Change("REMOVE", {"id": {"S": "m3"}}, None, {"id": {"S": "m3"}}, 10**15, "m3"))),
+    forms.compact(
+        forms.streams(
+            forms.Change("REMOVE", {"id": {"S": "m3"}}, None, {"id": {"S": "m3"}}, 1_664_000_000_000_000, "m3")
+        )
+    ),
     forms.compact({"Event": "INSERT", "ingestion_timestamp": "2024-01-01 00:00:00", "id": "m4", "tags": ["a", 1.50]}),
     forms.compact(forms.error_object(forms.compact(change("m5", a={"N": "7"})))),
     forms.compact(forms.kinesis_event(forms.compact(change("m6")), forms.compact(change("m7", q={"S": '"'})))),
