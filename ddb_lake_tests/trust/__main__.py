@@ -44,6 +44,12 @@ def run_histories(examples: int) -> int:
     return run_pytest(HISTORIES, environment={"DDB_LAKE_HISTORIES": str(examples)})
 
 
+def run_features() -> int:
+    """Every ordered pair of the features that act on the same data, each with its return; the exit status."""
+    command = [sys.executable, "-m", "ddb_lake_tests.integration.features", "--pairs"]
+    return subprocess.run(command, cwd=recording.ROOT, check=False).returncode
+
+
 def run_pytest(*arguments: str, environment: dict[str, str]) -> int:
     """Pytest in a process of its own, at the root."""
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
@@ -104,6 +110,7 @@ def main() -> int:
     started = time.monotonic()
     failed, passed, runs = run_tests()
     failed |= run_histories(chosen.histories)
+    failed |= run_features()
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
     compared = compare_paths(chosen.seed, count=chosen.mutants)
     failed |= bool(compared.differences or compared.unexpected)
