@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, engine_option, json_option, table_argument
+from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
+from ddb_lake.cli.failures import doubt_status
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
@@ -26,19 +27,25 @@ if TYPE_CHECKING:
 @table_argument
 @click.argument("uris", nargs=-1, required=True, metavar="URI...")
 @engine_option
+@strict_option
 @json_option
 @pass_invocation
-def apply(invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, as_json: bool) -> None:
+def apply(
+    invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, strict: bool, as_json: bool
+) -> None:
     """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
 
     Records that name another configured table go there; records of tables that are not configured are counted.
-    Applying an object again changes nothing.
+    Applying an object again changes nothing. The exit status is 1 if there is nothing at a URI, or if all records went
+    to quarantine.
     """
     from ddb_lake.stages.apply import apply_objects
 
     with invocation.lake(table, engine=engine) as lake:
         result = apply_objects(lake, table, uris)
     report_apply(result, as_json)
+    if found := doubt_status(result.doubts, result.quarantined, strict):
+        click.get_current_context().exit(found)
 
 
 def report_apply(result: ApplyResult, as_json: bool) -> None:
@@ -53,7 +60,7 @@ def report_apply(result: ApplyResult, as_json: bool) -> None:
 
 def remark_apply(result: ApplyResult) -> None:
     """What a user should know beyond the result, on stderr."""
-    if result.objects == 0:
+    if result.objects == 0 and not result.doubts:
         warn(f"{result.table}: no objects found there")
     for name, ingested in result.tables.items():
         warn_quarantined(name, ingested.quarantined)

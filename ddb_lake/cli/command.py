@@ -79,6 +79,7 @@ table_argument = click.argument("table", metavar="TABLE", shell_complete=table_n
 optional_table_argument = click.argument("table", required=False, metavar="[TABLE]", shell_complete=table_names)
 tables_argument = click.argument("tables", nargs=-1, metavar="[TABLE]...", shell_complete=table_names)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+strict_option = click.option("--strict", is_flag=True, help="Exit status 1 if any record went to quarantine.")
 engine_option = click.option(
     "--engine", type=click.Choice(["duckdb", "spark"]), help="What does the work of this run; default: as configured."
 )

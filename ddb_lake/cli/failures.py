@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import click
@@ -44,6 +45,13 @@ def explain(error: BaseException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         said += f"{'' if said.endswith(('.', '?')) else '.'} Try `{error.ctx.command_path} --help`."
     return " ".join(said.split())
+
+
+def doubt_status(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
+    """Say what is in doubt although the command ended; gives its exit status."""
+    for doubt in doubts:
+        click.echo(f"{styled('Error:', fg='red')} {doubt}.", err=True)
+    return int(bool(doubts) or (strict and quarantined > 0))
 
 
 def report(error: BaseException, debug: bool, where: str = "") -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, engine_option, json_option, table_argument
+from ddb_lake.cli.apply import warn_quarantined
+from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
+from ddb_lake.cli.failures import doubt_status
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.moments import moment_text
 from ddb_lake.cli.output import write_document
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     "--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items."
 )
 @engine_option
+@strict_option
 @json_option
 @pass_invocation
 def load(
@@ -40,12 +43,13 @@ def load(
     export_uri: str | None,
     recreated: bool,
     engine: Engine | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Load a finished export of TABLE, full or incremental.
 
     The export is named by its manifest-summary.json, or by a folder with exactly one below it. Loading it twice
-    changes nothing.
+    changes nothing. The exit status is 1 if there is no export, or if all of its lines went to quarantine.
     """
     if (uri is None) == (export_uri is None):
         raise click.UsageError("name one export: `--export URI`")
@@ -54,6 +58,8 @@ def load(
     with invocation.lake(table, engine=engine) as lake:
         result = load_export(lake, table, uri or export_uri or "", recreated)
     report_load(result, as_json)
+    if found := doubt_status(result.doubts, result.quarantined, strict):
+        click.get_current_context().exit(found)
 
 
 def report_load(result: LoadResult, as_json: bool) -> None:
@@ -69,6 +75,7 @@ def remark_load(result: LoadResult) -> None:
     """What a user should know beyond the result, on stderr."""
     for remark in result.notes:
         note(remark)
+    warn_quarantined(result.table, result.quarantined)
 
 
 def loaded_text(result: LoadResult) -> str:

@@ -10,9 +10,9 @@ import click
 
 from ddb_lake.cli.apply import applied_lines, remark_apply
 from ddb_lake.cli.aurora import replicated_text
-from ddb_lake.cli.command import command, json_option, tables_argument
+from ddb_lake.cli.command import command, json_option, strict_option, tables_argument
 from ddb_lake.cli.compact import compacted_text
-from ddb_lake.cli.failures import explain, report, status
+from ddb_lake.cli.failures import doubt_status, explain, report, status
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.load import loaded_text, remark_load
 from ddb_lake.cli.output import write_document
@@ -27,20 +27,24 @@ if TYPE_CHECKING:
 @command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
 @tables_argument
 @click.option("--dry-run", is_flag=True, help="Say what is due, and do nothing.")
+@strict_option
 @json_option
 @pass_invocation
-def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool) -> None:
     """Do whatever is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
 
     It is what the Dagster sensor would ask for. A table that fails does not keep the others from being brought up
-    to date; the exit status tells.
+    to date; the exit status tells. It is also 1 if all records went to quarantine, and if nothing is due of a table
+    because there is nothing where its configuration says that data lands.
     """
     with invocation.lake(*tables) as lake:
-        run = _Run(lake, invocation.debug, dry_run, say=not as_json)
+        run = _Run(lake, invocation.debug, dry_run, strict, say=not as_json)
         for name in tables or [table.name for table in lake.settings.tables]:
             run.table(name)
+        if not lake.settings.tables:
+            run.doubt(["no table is configured: add one below `tables:`"])
     if as_json:
-        write_document({"due": run.due, "results": run.outcomes})
+        write_document({"due": run.due, "results": run.outcomes, "doubts": run.doubts})
     elif not run.due and not run.worst:
         click.echo("Nothing is due.")
     if run.worst:
@@ -54,14 +58,16 @@ class _Run:
     lake: Lake
     debug: bool
     dry: bool
+    strict: bool
     say: bool
     due: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     worst: int = 0
 
     def table(self, name: str) -> None:
         """Plan and do what is due for one table; after a failure, nothing more of it."""
-        from ddb_lake.stages.sync import plan_due, plan_reads
+        from ddb_lake.stages.sync import plan_due, plan_reads, unfound
 
         step = "read"
         try:
@@ -69,8 +75,13 @@ class _Run:
                 self.due.append(asdict(one))
                 self._do(one)
             step = "plan"
-            self._look_for_landing(name)
             planned = plan_due(self.lake, [name])
+            missing = [f"{name}: {place}" for place in unfound(self.lake, self.lake.table(name))]
+            if planned:
+                for place in missing:
+                    self.lake.warn(place)
+            else:
+                self.doubt(missing)
             for one in planned:
                 self.due.append(asdict(one))
                 step = one.kind
@@ -78,14 +89,14 @@ class _Run:
         except Exception as error:  # whatever it is, the other tables are not to wait for it
             self._failed(name, step, error)
 
-    def _look_for_landing(self, name: str) -> None:
-        """Say that a landing folder is not there: nothing would ever be due of it, and nobody would know why."""
-        changes = self.lake.table(name).changes
-        if changes is not None and changes.uri is not None and not self.lake.objects.reachable(changes.uri):
-            step = "mend `changes.uri`, or wait for the first delivery"
-            self.lake.warn(f"{name}: {changes.uri} is not there; {step}")
+    def doubt(self, doubts: Sequence[str], quarantined: int = 0) -> None:
+        """Say what is in doubt; it decides the exit status."""
+        self.doubts += doubts
+        self.worst = max(self.worst, doubt_status(doubts, quarantined, self.strict))
 
     def _do(self, due: Due) -> None:
+        from ddb_lake.stages.apply import ApplyResult
+        from ddb_lake.stages.load import LoadResult
         from ddb_lake.stages.streams import StreamsResult
         from ddb_lake.stages.sync import run_due
 
@@ -97,6 +108,8 @@ class _Run:
         if isinstance(result, StreamsResult) and result.gaps:
             self.worst = max(self.worst, 1)  # data is in doubt; what has landed is applied all the same
         self._echo(_remarked_lines(result))
+        if isinstance(result, LoadResult | ApplyResult):
+            self.doubt(result.doubts, result.quarantined)
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
         self.worst = max(self.worst, status(error))

@@ -108,7 +108,10 @@ class Applying:
         else:
             hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
             uris = landed_in(self._lake, self._assets.table, hours)
-        return launching.apply(self._context, self._lake, self._assets.table, uris)
+        applied = launching.apply(self._context, self._lake, self._assets.table, uris)
+        for doubt in applied.doubts if applied.objects else ():  # an hour's folder may be empty
+            self._context.log.error(doubt)
+        return applied
 
     def _changes(self, applied: ApplyResult) -> Iterator[Event]:
         """The changelog's materialization, with the rows of each hour, and what other tables got of the objects."""

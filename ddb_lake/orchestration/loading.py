@@ -58,6 +58,8 @@ def load_snapshot(
     try:
         for uri in [config.uri] if config.uri else _due(lake, assets):
             result = launching.load(context, lake, assets.table, uri, config.recreated)
+            for doubt in result.doubts:
+                context.log.error(doubt)
     except (CheckFailed, ExportError) as error:
         broken = UNIQUE_KEYS if isinstance(error, CheckFailed) else MATCHES_MANIFEST
         if broken in wanted:

@@ -72,6 +72,8 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
         "quarantined": found.quarantined,
         "seconds": round(result.seconds, 3),
     }
+    if result.doubts and result.objects:  # the folder of an hour may be empty
+        metadata["in doubt"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in result.doubts))
     if result.other_tables:
         metadata["records of tables not configured"] = dg.MetadataValue.json(result.other_tables)
     for event, label in _EVENTS.items():
@@ -144,6 +146,8 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
     }
     if result.horizon_us is not None:
         metadata["horizon"] = dg.MetadataValue.timestamp(result.horizon_us / 1e6)
+    if result.doubts:
+        metadata["in doubt"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in result.doubts))
     if result.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
     table = lake.current(name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.connection import Session
 from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.state import ChangesState
 from ddb_lake.stages.current import CurrentResult, update_current
 from ddb_lake.stages.ingest import IngestResult, ingest, unseen
 from ddb_lake.stages.intake import Intake
@@ -23,7 +24,8 @@ class ApplyResult:
     """What applying some objects did.
 
     `objects`: found below the URIs, of which `already_ingested` were known. `other_tables`: records of tables that
-    are not configured, by their source's name; they stay in landing.
+    are not configured, by their source's name; they stay in landing. `doubts`: what is probably a mistake, although the
+    command did what it could: a place where nothing is, objects of which nothing could be taken in.
     """
 
     table: str
@@ -37,18 +39,27 @@ class ApplyResult:
     tables: dict[str, IngestResult] = field(default_factory=dict)
     current: dict[str, CurrentResult] = field(default_factory=dict)
     seconds: float = 0.0
+    doubts: tuple[str, ...] = ()
 
 
 def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
     """Take the objects at and below `uris` into the changelog, then bring `current` up to it.
 
     Records that name another configured table go to that table; those that name none go to `table`. Objects named
-    twice or ingested before change nothing. Raises UsageError for a local path that does not exist, CheckFailed if
-    `current` of a table cannot take its records; all others are up to date then, and the changelogs have everything.
+    twice or ingested before change nothing. A place where nothing is becomes a doubt of the result, and the others are
+    applied. Raises CheckFailed if `current` of a table cannot take its records; all others are up to date then, and the
+    changelogs have everything.
     """
     lake.table(table)
-    refs = list({ref.uri: ref for uri in uris for ref in lake.objects.list(uri)}.values())
-    return apply_refs(lake, table, refs)
+    refs: dict[str, ObjectRef] = {}
+    doubts = []
+    for uri in uris:
+        found = list(lake.objects.list(uri)) if lake.objects.reachable(uri) else []
+        if not found and (uri.startswith("s3://") or not lake.objects.reachable(uri)):
+            doubts.append(f"{table}: {uri}: nothing is there; expected an object, or a folder or prefix of objects")
+        refs |= {ref.uri: ref for ref in found}
+    result = apply_refs(lake, table, list(refs.values()))
+    return replace(result, doubts=(*doubts, *result.doubts))
 
 
 def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult:
@@ -77,7 +88,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         lake.progress(f"{table}: objects ingested", done, len(refs))
     current.update(table)
     current.raise_failure()
-    return ApplyResult(
+    result = ApplyResult(
         table,
         objects=len(refs),
         already_ingested=len(refs) - fresh_objects,
@@ -90,6 +101,40 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         current=current.results,
         seconds=time.monotonic() - started,
     )
+    return replace(result, doubts=_doubts(lake, result))
+
+
+def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
+    """Why nothing of the objects was taken in, where that is probably a mistake of the configuration or the command."""
+    table = result.table
+    if result.new or result.duplicates:
+        return ()
+    if result.records:
+        return (everything_quarantined(table, result.records),)
+    if result.other_tables and is_empty(lake, table):
+        names = ", ".join(sorted(result.other_tables))
+        expected = lake.table(table).source_name
+        return (
+            f"{table}: all records are of other tables ({names}), and the lake has nothing of {expected} yet: check the"
+            " table's name and `source: {table: ...}`, and where its changes land",
+        )
+    return ()
+
+
+def everything_quarantined(table: str, records: int) -> str:
+    """Why a command that could take in none of its records has not done what was wanted."""
+    return (
+        f"{table}: nothing could be taken in: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
+        f" {table}`: the `key` of another table, or another table's data, is a likely cause. Correct it, then `ddb-lake"
+        f" quarantine replay {table}`"
+    )
+
+
+def is_empty(lake: Lake, table: str) -> bool:
+    """Whether the lake has nothing of a table: no export is loaded, and no change was taken in."""
+    changes = lake.changes(table)
+    records = ChangesState.from_properties(changes.properties).records if changes is not None else 0
+    return lake.current(table) is None and not records
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,11 @@ def landed(lake: Lake, table: TableSettings, scope: Scope, behind_h: int = 0) ->
         _warn_of_continued(lake, table)
 
 
+def has_landed(lake: Lake, table: TableSettings) -> bool:
+    """Whether there is any object where a table's change objects land."""
+    return any(next(iter(_everything(lake, root)), None) is not None for root in roots(lake, table))
+
+
 def hinted(lake: Lake, places: Sequence[Root], uris: Sequence[str]) -> Iterator[ObjectRef]:
     """The objects where notifications say that something landed: whole hours, where keys lie by the hour."""
     prefixes: dict[str, None] = {}

@@ -67,7 +67,7 @@ class LocalFile:
 def find_export(store: ObjectStore, uri: str) -> FoundExport:
     """The export at `uri`: its manifest-summary.json, or a folder with exactly one of those below it.
 
-    Raises UsageError for none or several, ExportError for manifests that contradict each other or their checksums.
+    Raises UsageError for several, ExportError for none, and for manifests that contradict each other or their checksums.
     """
     manifest = uri if uri.endswith(SUMMARY) else _only_manifest(store, uri)
     absolute = manifest if manifest.startswith("s3://") else str(local_path(manifest))
@@ -182,11 +182,11 @@ def _chunks(stream: object) -> Iterable[bytes]:
 
 
 def _only_manifest(store: ObjectStore, uri: str) -> str:
-    found = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)]
+    found = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)] if store.reachable(uri) else []
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"{uri}: no {SUMMARY} at or below it; name the folder of a finished export")
+        raise ExportError(f"{uri}: no {SUMMARY} at or below it; name the folder of a finished export")
     listed = ", ".join(found[:5])
     raise UsageError(f"{uri}: {len(found)} exports below it ({listed}); name one of them")
 

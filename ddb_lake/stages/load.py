@@ -26,11 +26,12 @@ from ddb_lake.lake.evolution import evolve_table
 from ddb_lake.lake.files import FileWriter, live_files
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.stages.apply import everything_quarantined
 from ddb_lake.stages.base import Base, LocalBase, Target
 from ddb_lake.stages.current import all_rows, create_current, iceberg_schema, merge_of, update_current
 from ddb_lake.stages.exports import FoundExport, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
-from ddb_lake.stages.ingest import ingest, unseen, until_committed
+from ddb_lake.stages.ingest import IngestResult, ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.merging import BaseRows, Relation, Sources
 from ddb_lake.stages.origin import check_origin
@@ -49,7 +50,10 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards."""
+    """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards.
+
+    `quarantined`: of an incremental export, lines that went to quarantine. `doubts`: as in `stages.apply.ApplyResult`.
+    """
 
     table: str
     export_id: str
@@ -62,6 +66,8 @@ class LoadResult:
     horizon_us: int | None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    quarantined: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False) -> LoadResult:
@@ -306,18 +312,23 @@ def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) ->
     The ledger names its data files and the export itself, and the changelog's state its window, in one commit.
     """
     name, marker = settings.name, export_ref(export.summary.export_id)
+    found = None
     with lake.session() as session:
-        known = not unseen(lake, session, name, [marker])
-        if not known:
-            known = _take_in_increment(lake, session, settings, export, marker)
+        if unseen(lake, session, name, [marker]):
+            found = _take_in_increment(lake, session, settings, export, marker)
     current = update_current(lake, name)
-    return _result(name, export, known, current.rows, current.horizon_us)
+    result = _result(name, export, found is None, current.rows, current.horizon_us)
+    if found is None:
+        return result
+    nothing = found.records and not found.new and not found.duplicates
+    doubts = (everything_quarantined(name, found.records),) if nothing else ()
+    return replace(result, quarantined=found.quarantined, doubts=doubts)
 
 
 def _take_in_increment(
     lake: Lake, session: Session, settings: TableSettings, export: FoundExport, marker: ObjectRef
-) -> bool:
-    """Ingest the lines of an export that the ledger does not name; gives whether all its files were there already."""
+) -> IngestResult | None:
+    """Ingest the lines of an export that the ledger does not name; None if all its files were there already."""
     name, as_of_us = settings.name, export.summary.as_of_us
     files = verified(lake.objects, export, session.folder)
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
@@ -329,8 +340,8 @@ def _take_in_increment(
             raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
     rows = staged.tables.get(name) or StagedTable.empty(session.folder)
     objects = [*staged.objects, IngestedObject(marker, as_of_us // HOUR_US * HOUR_US, 0)]
-    ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
-    return bool(files) and not fresh
+    result = ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
+    return None if files and not fresh else result
 
 
 def export_ref(export_id: str) -> ObjectRef:

@@ -9,9 +9,9 @@ from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import Due, digest
 from ddb_lake.errors import DatabaseError, ExportError, TransientError
-from ddb_lake.lake.state import CurrentState
-from ddb_lake.stages.apply import ApplyResult, apply_objects
-from ddb_lake.stages.arrivals import waiting
+from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.stages.apply import ApplyResult, apply_objects, is_empty
+from ddb_lake.stages.arrivals import has_landed, waiting
 from ddb_lake.stages.aurora import ReplicateResult, replicate, replication_due
 from ddb_lake.stages.compact import CompactResult, compact_table, needs_compaction
 from ddb_lake.stages.current import is_behind
@@ -71,6 +71,40 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
             continue
         if ours:
             yield Due(table.name, "load", f"export {export_id} is not loaded", (ref.uri,), (), digest([ref.uri]))
+
+
+def unfound(lake: Lake, table: TableSettings) -> list[str]:
+    """Why nothing can be due of a table: places that its configuration names, and from which nothing has ever come.
+
+    A place that is empty now, and was not before, is none of them: landed objects expire.
+    """
+    found = []
+    if table.changes is None and table.export is None and is_empty(lake, table.name):
+        found.append(
+            "neither `changes` nor `export` is configured, so that nothing can be due; add where its data lands"
+        )
+    changes = lake.changes(table.name)
+    log = ChangesState.from_properties(changes.properties) if changes is not None else ChangesState()
+    uri = table.changes.uri if table.changes is not None else None
+    if uri is not None and not log.ledger.rows and not has_landed(lake, table):
+        found.append(f"no object has landed at {uri}: correct `changes.uri`, or wait for the first delivery")
+    if table.export is not None and lake.current(table.name) is None and not log.windows:
+        found += _no_export(lake, table, table.export)
+    return found
+
+
+def _no_export(lake: Lake, table: TableSettings, place: ExportSettings) -> list[str]:
+    finished = _finished(lake, place)
+    where = f"`export`: {place.bucket}/{place.prefix}".rstrip("/")
+    if not finished:
+        return [f"no finished export at {where}: correct the place, or start one with `ddb-lake export {table.name}`"]
+    if any(_is_of(lake, table, ref) for ref in finished):
+        return []
+    names = sorted({find_export(lake.objects, ref.uri).summary.table_name for ref in finished[-20:]})
+    return [
+        f"the finished exports at {where} are of {', '.join(names)}, none is of {table.source_name}: correct the table's"
+        " name, or name its source by `source: {table: ...}`"
+    ]
 
 
 def newest_export(lake: Lake, table: TableSettings) -> str | None:

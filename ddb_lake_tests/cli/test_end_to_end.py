@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from ddb_lake.cli.app import cli
 from ddb_lake_tests.cli.conftest import CONFIGURATION, Run
 from ddb_lake_tests.cli.landed import EXPORT_US, change, order, write_changes, write_export
+from ddb_lake_tests.integration.landings import HOUR_US, T0_US, increment, item
 
 DIGITS = "12345678901234567890123456789012345678"
 SOURCE = [
@@ -162,10 +163,49 @@ def test_apply_reports_one_document_and_repeats_without_effect(run: Run, project
     assert (again["already_ingested"], again["new"]) == (2, 0)
 
 
-def test_apply_of_what_is_not_there_is_wrong_use(run: Run, project: Path) -> None:
+def test_apply_of_what_is_not_there_says_so_and_applies_the_rest(run: Run, project: Path) -> None:
     result = run("apply", "orders", "nowhere")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "nowhere: no such file or folder" in result.stderr
+    assert result.exit_code == 1
+    assert "Error: orders: nowhere: nothing is there; expected an object, or a folder" in result.stderr
+    write_changes(project / "object", change(1, EXPORT_US, order("ann", 1)))
+    result = run("apply", "orders", "nowhere", "object")
+    assert result.exit_code == 1 and "orders: 1 new of 1 record" in result.stdout
+    assert run("apply", "orders", "object").exit_code == 0
+    (project / "empty").mkdir()
+    result = run("apply", "orders", "empty")
+    assert result.exit_code == 0 and "orders: no objects found there" in result.stderr
+
+
+def test_command_that_could_take_in_nothing_ends_with_status_1(run: Run, project: Path) -> None:
+    config = project / "ddb_lake.yaml"
+    tables = "[{{name: orders, key: [{key}], changes: {{uri: landing}}}}]"
+    config.write_text(f"warehouse: warehouse\ntables: {tables.format(key='wrong')}\n")
+    write_changes(project / "landing" / "object", change(1, EXPORT_US, order("ann", 1)))
+    write_changes(project / "object", change(2, EXPORT_US, order("ben", 1)))
+    manifest = increment((T0_US - 1, item("c"), item("c")), at_us=T0_US, window=T0_US - HOUR_US).write(
+        project / "increment"
+    )
+    for command in (("sync",), ("load", "orders", manifest), ("apply", "orders", "object")):
+        result = run(*command)
+        assert result.exit_code == 1, command
+        assert "Error: orders: nothing could be taken in: all 1 records went to quarantine" in result.stderr, command
+    config.write_text(f"warehouse: warehouse\ntables: {tables.format(key='customer, order_id')}\n")
+    replayed = run("quarantine", "replay", "orders")
+    assert replayed.exit_code == 0 and len(_items(run("dump", "orders"))) == 2, "the increment has another key"
+
+
+def test_strict_ends_with_status_1_if_a_record_went_to_quarantine(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: warehouse\ntables: [{name: orders, key: [customer, order_id], changes: {uri: landing}}]\n"
+    )
+    bad, good = '{"no": "envelope"}', change(1, EXPORT_US, order("ann", 1))
+    write_changes(project / "landing" / "1", good, bad)
+    assert run("apply", "orders", "landing", "--strict").exit_code == 1
+    assert run("apply", "orders", "landing", "--strict").exit_code == 0, "nothing went there this time"
+    write_changes(project / "landing" / "2", good, bad)
+    assert run("sync", "--strict").exit_code == 1
+    write_changes(project / "landing" / "3", good, bad)
+    assert run("sync").exit_code == 0
 
 
 def test_damaged_export_ends_with_status_1(run: Run, project: Path) -> None:
@@ -177,8 +217,11 @@ def test_damaged_export_ends_with_status_1(run: Run, project: Path) -> None:
     assert result.stderr.startswith("Error: ") and "MD5" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_folder_without_an_export_is_wrong_use(run: Run, project: Path) -> None:
-    assert run("load", "orders", project).exit_code == 2
+def test_load_of_what_is_not_there_ends_with_status_1(run: Run, project: Path) -> None:
+    for place in (project, project / "nowhere", project / "nowhere" / "manifest-summary.json"):
+        result = run("load", "orders", place)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert str(place) in result.stderr
 
 
 def test_configuration_errors_name_the_place(run: Run, project: Path) -> None:
@@ -238,15 +281,54 @@ def test_sync_does_what_is_due_once(run: Run, project: Path, landing: Path) -> N
     assert [(one["table"], one["kind"]) for one in done["due"]] == [("orders", "apply")]
     assert done["results"][0]["result"]["new"] == 3
     assert run("sync").stdout == "Nothing is due.\n"
-    assert json.loads(run("sync", "--json").stdout) == {"due": [], "results": []}
+    assert json.loads(run("sync", "--json").stdout) == {"due": [], "results": [], "doubts": []}
 
 
 def test_sync_says_that_a_landing_folder_is_not_there(run: Run, project: Path) -> None:
     tables = "[{name: orders, key: [customer, order_id], changes: {uri: landing/ordres}}]"
     (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: {tables}\n")
     result = run("sync")
-    assert result.stdout == "Nothing is due.\n"
-    assert result.stderr.startswith("Warning: orders: landing/ordres is not there; mend `changes.uri`")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: orders: no object has landed at landing/ordres: correct `changes.uri`, or wait for the first delivery.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("{name: orders, key: [customer, order_id]}", "neither `changes` nor `export` is configured"),
+        ("{name: ordres, key: [customer, order_id], export: {bucket: EXPORTS}}", "are of orders, none is of ordres"),
+        ("{name: orders, key: [customer, order_id], export: {bucket: NOWHERE}}", "no finished export at `export`: "),
+        (
+            "{name: ordres, key: [customer, order_id], changes: {uri: LANDING}}",
+            "of other tables (orders), and the lake has",
+        ),
+    ],
+)
+def test_sync_says_why_nothing_can_be_due(run: Run, project: Path, landing: Path, table: str, said: str) -> None:
+    write_changes(project / "changes" / "object", change(1, EXPORT_US, order("ann", 1)))
+    places = {"EXPORTS": landing / "export", "NOWHERE": project / "nowhere", "LANDING": project / "changes"}
+    for name, place in places.items():
+        table = table.replace(name, str(place))
+    (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: [{table}]\n")
+    result = run("sync")
+    assert result.exit_code == 1
+    assert "Nothing is due" not in result.stdout and said in result.stderr
+    again = json.loads(run("sync", "--json").stdout) if "LANDING" not in said else {}
+    assert again.get("doubts", []) or "other tables" in said
+
+
+def test_sync_of_a_place_that_was_emptied_says_that_nothing_is_due(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: warehouse\ntables: [{name: orders, key: [customer, order_id], changes: {uri: landing}}]\n"
+    )
+    write_changes(project / "landing" / "object", change(1, EXPORT_US, order("ann", 1)))
+    assert run("sync").exit_code == 0
+    (project / "landing" / "object").unlink()
+    (project / "landing").rmdir()
+    result = run("sync")
+    assert (result.exit_code, result.stdout) == (0, "Nothing is due.\n")
 
 
 @pytest.mark.parametrize(
@@ -269,13 +351,13 @@ def test_query_of_what_is_not_there_tells_the_next_step(
 
 def test_sync_goes_on_after_a_table_that_fails(run: Run, project: Path, landing: Path) -> None:
     tables = [
-        "{name: customers, changes: {uri: 'ftp://nowhere/'}}",
+        "{name: customers, changes: {uri: 's3://nowhere/'}}",
         f"{{name: orders, key: [customer, order_id], changes: {{uri: {landing / 'changes'}}}}}",
     ]
     (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: [{', '.join(tables)}]\n")
     result = run("sync")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: customers, plan: ftp://nowhere/: only s3://")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: customers, plan: ")
     assert "orders: 3 new" in result.stdout
 
 

@@ -235,12 +235,11 @@ def test_missing_data_file_is_named_once(opened: Lake, tmp_path: Path) -> None:
     assert str(raised.value) == said
 
 
-def test_folder_without_an_export_is_wrong_use(opened: Lake, tmp_path: Path) -> None:
+def test_folder_without_an_export_is_refused(opened: Lake, tmp_path: Path) -> None:
     full(*ITEMS).write(tmp_path / "exports").unlink()
-    with pytest.raises(UsageError, match=r"no manifest-summary\.json"):
-        load(opened, tmp_path / "exports")
-    with pytest.raises(UsageError, match="no such file or folder"):
-        load(opened, tmp_path / "nowhere")
+    for place in ("exports", "nowhere"):
+        with pytest.raises(ExportError, match=r"no manifest-summary\.json"):
+            load(opened, tmp_path / place)
     with pytest.raises(ExportError, match="not there"):
         load(opened, tmp_path / "exports" / "manifest-summary.json")
 

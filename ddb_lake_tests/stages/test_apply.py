@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.errors import ConfigError, UsageError
+from ddb_lake.errors import ConfigError
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.compact import compact_table
 from ddb_lake.stages.load import load_export
@@ -83,10 +83,10 @@ def test_object_rewritten_under_its_name_brings_what_is_new_in_it(tmp_path: Path
         assert dumped(lake) == sorted_items([item("a", v=1), item("b", v=2)])
 
 
-def test_folder_that_does_not_exist_is_wrong_use(tmp_path: Path) -> None:
+def test_folder_that_does_not_exist_is_a_doubt_of_the_result(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", ORDERS) as lake:
-        with pytest.raises(UsageError, match="no such file or folder"):
-            apply_objects(lake, "orders", [str(tmp_path / "nowhere")])
+        result = apply_objects(lake, "orders", [str(tmp_path / "nowhere")])
+        assert result.objects == 0 and "nowhere: nothing is there" in result.doubts[0]
         with pytest.raises(ConfigError, match="not configured"):
             apply_objects(lake, "nothing", [str(tmp_path)])
 

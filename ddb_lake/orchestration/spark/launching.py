@@ -34,7 +34,7 @@ def load(
     if not launches(lake.settings, table):
         return load_export(lake, table.name, uri, recreated)
     found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated)
-    return LoadResult(**{**found, "notes": tuple(found["notes"])})
+    return LoadResult(**{**found, "notes": tuple(found["notes"]), "doubts": tuple(found["doubts"])})
 
 
 def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uris: Sequence[str]) -> ApplyResult:
@@ -44,7 +44,7 @@ def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, u
     found = launch(context, lake.settings, table.name, "apply", uris)
     tables = {name: IngestResult(**one) for name, one in found["tables"].items()}
     current = {name: _current(one) for name, one in found["current"].items()}
-    return ApplyResult(**{**found, "tables": tables, "current": current})
+    return ApplyResult(**{**found, "tables": tables, "current": current, "doubts": tuple(found["doubts"])})
 
 
 def update(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings) -> CurrentResult:
