@@ -135,7 +135,7 @@ class TableModels:
         keys = ", ".join(_text(c.name) for c in self.keys)
         return (
             f"-- {MARK}\n"
-            + _incremental(f"forget_touched_items({changes}, {current})")
+            + _incremental(f"forget_touched_items({changes}, {current}, margin_s={self.margin_s})")
             + f"{{{{ item_history({changes}, {current}, [{keys}], {self.name}_columns(), margin_s={self.margin_s}) }}}}\n"
         )
 

@@ -21,10 +21,14 @@ from ddb_lake.stages.lake import Lake, open_lake
 from ddb_lake.stages.load import load_export
 from ddb_lake_tests.dbt.activities import activities
 from ddb_lake_tests.dbt.source import EXPORT_US, Source
-from ddb_lake_tests.integration.landings import full, land
+from ddb_lake_tests.integration.landings import HOUR_US, full, increment, land
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "dbt_project"
+DAY_US = 24 * HOUR_US
+WINDOW_US = EXPORT_US + 13 * HOUR_US
+"""The last day's beginning; it ends an hour after the last write."""
+
 TABLES = {"tables": ["orders", "web_analytics"]}
 
 
@@ -82,12 +86,20 @@ def dbt(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The models after two builds, between which records landed: late ones among them."""
+    """The models after three builds, between which records landed: late ones among them.
+
+    After the second an incremental export was loaded, which says of the last day what the stream has said.
+    """
     folder = tmp_path_factory.mktemp("dbt")
     found, second = prepare(folder)
     dbt(folder, "run", "--select", "+orders_history", "orders_daily_changes")
+    window = increment(*found.source.window(WINDOW_US), at_us=WINDOW_US + DAY_US, window=WINDOW_US)
     with opened(folder) as lake:
-        apply_objects(lake, "orders", second)
+        apply_objects(lake, "orders", second[:-1])
+        load_export(lake, "orders", str(window.write(folder / "windows")))
+    dbt(folder, "run", "--select", "orders_history", "orders_daily_changes")
+    with opened(folder) as lake:
+        apply_objects(lake, "orders", second[-1:])
     dbt(folder, "build")
     return found
 

@@ -201,6 +201,16 @@ class Source:
             'quo"ted': {"BOOL": number % 2 == 0},
         }
 
+    def window(self, from_us: int) -> list[tuple[int, Image | None, Image]]:
+        """The lines of an incremental export of all since: time of the last write, the image now, the key."""
+        written = {write.key: write for write in self.writes if write.at_us >= from_us}
+        before = {write.key: write.old for write in reversed(self.writes) if write.at_us >= from_us}
+        return [
+            (write.at_us, self.living.get(key), {"customer": {"S": key[0]}, "order_id": {"S": key[1]}})
+            for key, write in written.items()
+            if key in self.living or before[key] is not None
+        ]
+
     # --- what is expected
 
     def landed(self) -> list[Write]:
@@ -208,7 +218,7 @@ class Source:
         return [write for write in self.writes if write.number not in self.lost]
 
     def history(self) -> list[Version]:
-        """Every image that an item had for at least a microsecond, as the landed records and the export tell it."""
+        """Every image that an item had for at least a microsecond until another one, as records and the export tell it."""
         by_key: dict[Key, list[Write]] = defaultdict(list)
         for write in self.landed():
             by_key[write.key].append(write)
@@ -227,6 +237,8 @@ class Source:
         inserted = {w.at_us for w in _last_of_instant(writes) if w.event == "INSERT"}
         image, since_us, started = self.before.get(key), None, "unknown"
         for step in steps:
+            if step.image == image:
+                continue  # there and back within an instant: nothing began
             if image is not None:
                 ended = "export" if step.why == "export" else "update" if step.image else step.why
                 yield Version(key, image, since_us, step.at_us, started, ended)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from ddb_lake_tests.dbt.conftest import Built
+from ddb_lake_tests.dbt.conftest import Built, dbt
 from ddb_lake_tests.dbt.source import Image, Source, Version
 
 
@@ -85,3 +85,16 @@ def daily(source: Source) -> list[tuple[Any, ...]]:
         items.setdefault(day, set()).add(write.key)
     kinds = ("INSERT", "MODIFY", "REMOVE", "REMOVE by ttl")
     return [(day, *(days[day][kind] for kind in kinds), len(items[day])) for day in sorted(days)]
+
+
+def test_build_from_nothing_gives_what_builds_step_by_step_gave(built: Built) -> None:
+    when = {"orders_history": "_through_batch, _base_at", "orders_daily_changes": "_through_batch"}
+    stepwise = {name: sorted(map(str, built.rows(rows_of(name, told)))) for name, told in when.items()}
+
+    dbt(built.folder, "run", "--full-refresh", "--select", *when)
+
+    assert {name: sorted(map(str, built.rows(rows_of(name, told)))) for name, told in when.items()} == stepwise
+
+
+def rows_of(name: str, excluded: str) -> str:
+    return f"SELECT * EXCLUDE ({excluded}) FROM marts.{name}"

@@ -11,25 +11,26 @@ select
 from {{ changes }}
 where _asserted_at is null
 {%- if is_incremental() %}
-    and {{ touched_days(changes) }}
+    and cast(_changed_at as date) not in (select change_day from {{ this }})
 {%- endif %}
 group by cast(_changed_at as date)
 {%- endmacro %}
 
 
-{#- Which days have new records; late ones may be of any day. -#}
-{% macro touched_days(changes, day='cast(_changed_at as date)') -%}
-{{ day }} in (
-        select cast(_changed_at as date)
-        from {{ changes }}
-        where _batch > (select coalesce(max(_through_batch), -1) from {{ this }})
-    )
-{%- endmacro %}
-
-
-{#- A hook before an incremental run: the days that are counted anew are forgotten first. -#}
+{#- A hook before an incremental run: days with records that are not counted, late ones among them, are removed, and
+    the run counts each day that is not there. -#}
 {% macro forget_touched_days(changes) -%}
     {%- if is_incremental() -%}
-    delete from {{ this }} where {{ touched_days(changes, 'change_day') }}
+    delete from {{ this }} where change_day in (
+        select t.change_day
+        from {{ this }} t
+        inner join (
+            select cast(_changed_at as date) as change_day, max(_batch) as _last_batch
+            from {{ changes }}
+            where _asserted_at is null
+            group by cast(_changed_at as date)
+        ) c on c.change_day = t.change_day
+        where c._last_batch > t._through_batch
+    )
     {%- endif -%}
 {%- endmacro %}

@@ -7,6 +7,7 @@
       Kinesis sequence number, then the record's id;
     - a line of an incremental export stands at its write's time, or at its window's end less the margin;
     - the newest full export says what the items are, wherever the change records say otherwise or nothing.
+    What leaves an item as it was begins no version.
 
     `changes`, `current`: the relations of the two staging models; `keys`: the key's columns; `columns`: the table's
     columns as in macros/tables; `margin_s`: the table's `snapshot_margin` in seconds. -#}
@@ -178,14 +179,33 @@ decided as (
     {%- endfor %}
 ),
 
+imaged as (
+    select *, case when _living then {{ canonical_image('_new_image') }} else '' end as _image
+    from decided
+),
+
+{#- A line of an export that says what was known, and a trail that ends where it began, change nothing. #}
+changing as (
+    select *
+    from (
+        select *, lag(_image) over (partition by {{ by_key }} order by _held_from) as _image_before
+        from imaged
+    ) compared
+    where _image_before is null or _image_before <> _image
+),
+
 sequenced as (
     select
         *,
         lag(_living) over (partition by {{ by_key }} order by _held_from) as _lived_before,
         lead(_held_from) over (partition by {{ by_key }} order by _held_from) as _next_at,
-        lead(_living) over (partition by {{ by_key }} order by _held_from) as _lives_on,
-        lead(_is_ttl) over (partition by {{ by_key }} order by _held_from) as _next_is_ttl
-    from decided
+        case
+            when lead(_asserted_at) over (partition by {{ by_key }} order by _held_from) is not null then 'export'
+            when lead(_living) over (partition by {{ by_key }} order by _held_from) then 'update'
+            when lead(_is_ttl) over (partition by {{ by_key }} order by _held_from) then 'ttl'
+            else 'delete'
+        end as _next_kind
+    from changing
 ),
 
 {#- What an item was before the first record of it, as that record's image before the change says: `_image`, or
@@ -209,6 +229,7 @@ beginnings as (
         s._record_id,
         s._living,
         s._is_ttl,
+        s._image as _then,
         case
             when s._asserted_at is not null then null
             when s._in_instant = 1 then case when s._event <> 'INSERT' then s._old_image end
@@ -221,6 +242,11 @@ beginnings as (
     where s._lived_before is null
 ),
 
+told_beginnings as (
+    select *, coalesce({{ canonical_image('_image') }} = _then, false) as _unchanged
+    from beginnings
+),
+
 base as (
     select max(_changed_at) as _taken_at from {{ current }} where _source = 'snapshot'
 ),
@@ -228,7 +254,7 @@ base as (
 horizon as (
     select
         b._taken_at,
-        case when f._first_at <= b._taken_at - {{ margin }} then b._taken_at - {{ margin }} else b._taken_at end as _settled_to
+        {{ settled_to('f._first_at', 'b._taken_at', margin) }} as _settled_to
     from base b
     cross join (select min(_changed_at) as _first_at from {{ changes }} where _asserted_at is null) f
 ),
@@ -265,12 +291,12 @@ versions as (
     select
         {{ prefixed(names, 'r') }},
         s._record_id as _version_id,
-        s._held_from as _valid_from,
+        case when not coalesce(f._unchanged, false) then s._held_from end as _valid_from,
         coalesce(s._next_at, case when not o._confirmed then h._taken_at end) as _valid_to,
-        case when s._event = 'INSERT' or not s._lived_before or f._absent then 'insert'
+        case when f._unchanged then 'unknown'
+            when s._event = 'INSERT' or not s._lived_before or f._absent then 'insert'
             when s._asserted_at is not null then 'export' else 'update' end as _started_by,
-        case when s._next_at is null then case when not o._confirmed then 'export' end
-            when s._lives_on then 'update' when s._next_is_ttl then 'ttl' else 'delete' end as _ended_by,
+        case when s._next_at is not null then s._next_kind when not o._confirmed then 'export' end as _ended_by,
         s._in_instant as _changes,
         s._new_image as _item,
         s._key_hash
@@ -278,7 +304,7 @@ versions as (
     inner join {{ told(changes, changes, current) }} r on r._record_id = s._record_id
     cross join horizon h
     left join confirmations o on s._next_at is null and {{ same(key, 'o', 's') }}
-    left join beginnings f on f._held_from = s._held_from and {{ same(key, 'f', 's') }}
+    left join told_beginnings f on f._held_from = s._held_from and {{ same(key, 'f', 's') }}
     where s._living
     union all
     select
@@ -291,8 +317,8 @@ versions as (
         0 as _changes,
         b._image as _item,
         b._key_hash
-    from beginnings b
-    where b._image is not null
+    from told_beginnings b
+    where b._image is not null and not b._unchanged
     union all
     select
         {{ prefixed(names, 'c') }},
@@ -328,33 +354,44 @@ from versions
 where _valid_from is null or _valid_to is null or _valid_from < _valid_to
 {%- endmacro %}
 
-{#- The rows of a relation that a build has to look at. -#}
+{#- The rows of a relation that a build has to look at: those of the items that the history does not have. A hook has
+    removed the items that are to be told anew, so what is missing is told once, however often a build was broken off. -#}
 {% macro told(relation, changes, current) -%}
 {%- if is_incremental() -%}
-(select * from {{ relation }} where {{ touched_items(changes, current) }})
+(select * from {{ relation }} where _key_hash not in (select _key_hash from {{ this }}))
 {%- else -%}
 {{ relation }}
 {%- endif -%}
 {%- endmacro %}
 
 
+{#- Up to when an export settles everything: the horizon of the lake's order. -#}
+{% macro settled_to(first_at, taken_at, margin) -%}
+case when {{ first_at }} <= {{ taken_at }} - {{ margin }} then {{ taken_at }} - {{ margin }} else {{ taken_at }} end
+{%- endmacro %}
 
-{#- Which items have to be told anew: those with new records, and all of them once there is a newer export. -#}
-{% macro touched_items(changes, current) -%}
+
+{#- Which items have to be told anew: those with new records, and all of them once there is a newer export, or if a late
+    record is the first of all and so moves the horizon of the export. -#}
+{% macro touched_items(changes, current, margin_s) -%}
+{%- set margin = "interval '" ~ margin_s ~ "' second" -%}
+{%- set told_to = '(select coalesce(max(_through_batch), -1) from ' ~ this ~ ')' -%}
+{%- set taken_at = '(select max(_changed_at) from ' ~ current ~ " where _source = 'snapshot')" -%}
+{%- set first_at = '(select min(_changed_at) from ' ~ changes ~ ' where _asserted_at is null' -%}
 (
-        _key_hash in (
-            select _key_hash from {{ changes }} where _batch > (select coalesce(max(_through_batch), -1) from {{ this }})
-        )
-        or coalesce((select max(_changed_at) from {{ current }} where _source = 'snapshot'), timestamp '0001-01-01 00:00:00')
+        _key_hash in (select _key_hash from {{ changes }} where _batch > {{ told_to }})
+        or coalesce({{ taken_at }}, timestamp '0001-01-01 00:00:00')
             > (select coalesce(max(_base_at), timestamp '0001-01-01 00:00:00') from {{ this }})
+        or {{ settled_to(first_at ~ ')', taken_at, margin) }}
+            <> {{ settled_to(first_at ~ ' and _batch <= ' ~ told_to ~ ')', taken_at, margin) }}
     )
 {%- endmacro %}
 
 
-{#- A hook before an incremental run: what is told anew is forgotten first. -#}
-{% macro forget_touched_items(changes, current) -%}
+{#- A hook before an incremental run: what is told anew is removed first. -#}
+{% macro forget_touched_items(changes, current, margin_s=300) -%}
     {%- if is_incremental() -%}
-    delete from {{ this }} where {{ touched_items(changes, current) }}
+    delete from {{ this }} where {{ touched_items(changes, current, margin_s) }}
     {%- endif -%}
 {%- endmacro %}
 
