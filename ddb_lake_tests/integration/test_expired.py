@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,10 +23,14 @@ from ddb_lake.core.records import Item
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.state import CurrentState
+from ddb_lake.stages import current as current_stage
+from ddb_lake.stages import load as load_stage
+from ddb_lake.stages import spark_load, spark_merge
 from ddb_lake.stages.compact import compact_table
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.query import run_query
+from ddb_lake.stages.spark_merge import SparkMerge
 from ddb_lake.stages.verify import verify_export
 from ddb_lake_tests.integration.lakes import lake
 from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
@@ -210,3 +220,58 @@ def test_expired_rows_are_no_items_for_verification(tmp_path: Path) -> None:
             run_step(opened, "orders", step)
         report = verify_export(opened, "orders", steps[-1][1][0])
         assert (report.outcome, report.rows, report.compared) == ("equal", 3, 3)
+
+
+# --- the tasks of a merge on Spark, run here without it
+
+
+@dataclass
+class Rows:
+    """What `scan_rows` gives: the rows of all tasks, as far as `SparkMerge` uses a DataFrame."""
+
+    table: pa.Table
+
+    @property
+    def bucket(self) -> SimpleNamespace:
+        return SimpleNamespace(isin=lambda numbers: pc.is_in(self.table["bucket"], pa.array(numbers, pa.int64())))
+
+    def where(self, chosen: Any) -> Rows:
+        return Rows(self.table.filter(chosen))
+
+
+def run_tasks(_spark: Any, work: Callable[[Any], Any], tasks: Sequence[Any], *_progress: Any) -> list[Any]:
+    return [work(pickle.loads(pickle.dumps(task))) for task in tasks]
+
+
+def scan_rows(_spark: Any, work: Callable[[Any], Any], tasks: Sequence[Any], _ddl: str) -> Rows:
+    return Rows(pa.Table.from_batches([batch for task in tasks for batch in work(pickle.loads(pickle.dumps(task)))]))
+
+
+def run_groups(rows: Rows, by: str, work: Callable[[int, pa.Table], Any], *_progress: Any) -> list[Any]:
+    numbers = sorted(set(rows.table[by].to_pylist()))
+    return [work(number, rows.table.filter(pc.equal(rows.table[by], number))) for number in numbers]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (spark_merge, spark_load):
+        monkeypatch.setattr(module, "run_tasks", run_tasks)
+        monkeypatch.setattr(
+            module, "spark_of", lambda _lake: SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=3))
+        )
+    monkeypatch.setattr(spark_merge, "scan_rows", scan_rows)
+    monkeypatch.setattr(spark_merge, "run_groups", run_groups)
+    monkeypatch.setattr(spark_merge, "LEAST_RECORDS", 2)
+    for module in (current_stage, load_stage):
+        monkeypatch.setattr(
+            module, "merge_of", lambda lake, session, settings, table, **_: SparkMerge(lake, session, settings, table)
+        )
+    order = [*exports_of(tmp_path), *records_of(tmp_path)]
+    if seed:
+        random.Random(seed).shuffle(order)
+    with lake(tmp_path / "lake", "orders", ["id"], ttl_deletes="keep") as opened:
+        for step in order:
+            run_step(opened, "orders", step)
+        assert shown(opened) == ALL_ROWS
