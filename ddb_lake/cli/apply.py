@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ddb_lake.cli.quantities import counted, span_text
 from ddb_lake.cli.reporting import note, warn
 
 if TYPE_CHECKING:
+    from ddb_lake.core.schema import NameCollision
     from ddb_lake.stages.apply import ApplyResult
 
 
@@ -68,9 +70,16 @@ def remark_apply(result: ApplyResult) -> None:
         counts = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.other_tables.items()))
         step = "add them below `tables:`, or name theirs by `source: {table: ...}`"
         warn(f"records of tables that are not configured were left in landing: {counts}; {step}")
-    for current in result.current.values():
+    for name, current in result.current.items():
         for remark in current.notes:
             note(remark)
+        warn_name_collisions(name, current.name_collisions)
+
+
+def warn_name_collisions(table: str, collisions: Sequence[NameCollision]) -> None:
+    """Report new columns whose names carry a suffix."""
+    for collision in collisions:
+        warn(f"{table}: {collision}")
 
 
 def warn_quarantined(table: str, count: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.apply import warn_quarantined
+from ddb_lake.cli.apply import warn_name_collisions, warn_quarantined
 from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
 from ddb_lake.cli.failures import doubt_status
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
@@ -76,6 +76,7 @@ def remark_load(result: LoadResult) -> None:
     for remark in result.notes:
         note(remark)
     warn_quarantined(result.table, result.quarantined)
+    warn_name_collisions(result.table, result.name_collisions)
 
 
 def loaded_text(result: LoadResult) -> str:

@@ -128,6 +128,7 @@ def _facts(found: TableStatus) -> list[tuple[str, Any]]:
         ("files", f"{found.files:,} and {found.delete_files:,} of deletes ({found.deleted_rows:,} rows)"),
         ("size", size_text(found.bytes)),
         ("gaps", f"{len(found.gaps)} open: `ddb-lake repair {found.table} --gaps`" if found.gaps else "-"),
+        *(("column name", str(collision)) for collision in found.name_collisions),
         ("snapshots", found.snapshots),
         ("snapshot", found.snapshot_id),
     ]

@@ -6,7 +6,7 @@ The outcome is a function of the set of items: it depends neither on their order
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ddb_lake.core.numbers import canonical_number
 from ddb_lake.core.records import AttributeValue, Item
@@ -20,6 +20,7 @@ from ddb_lake.core.schema import (
     SchemaOptions,
     TableSchema,
     column_names,
+    is_spelled_as_named,
     parse_pointer,
     stands_in,
 )
@@ -170,8 +171,12 @@ class Inference:
         for path in maps.difference(counted):
             self.observe_maps(path, count)
 
-    def schema(self, key: Sequence[str]) -> TableSchema:
-        """The columns for all that was seen: key attributes first, then by path."""
+    def columns(self, key: Sequence[str]) -> list[Column]:
+        """The columns for all that was seen, without names, in order of precedence, at most `MAX_COLUMNS`.
+
+        Key attributes come first, then those with more values; among equals those that a column can be called as they
+        are, then by path.
+        """
         leaves: dict[Path, tuple[str, ColumnType, int]] = {}
         children: dict[Path, list[Path]] = {}
         for path in self.paths:
@@ -181,11 +186,27 @@ class Inference:
             tag, column_type, count = leaves.setdefault((name,), ("S", "string", 0))
             if column_type == "double":  # rounds, and would take two keys for one
                 leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(), count)
-        ranked = sorted(leaves, key=lambda p: (p[0] not in key or len(p) > 1, -leaves[p][2], p))[:MAX_COLUMNS]
-        order = {name: i for i, name in enumerate(key)}
-        ranked.sort(key=lambda p: (order.get(p[0], len(order)) if len(p) == 1 else len(order), p))
-        names = column_names(ranked)
-        return TableSchema(tuple(key), tuple(Column(p, leaves[p][0], names[p], leaves[p][1]) for p in ranked))
+        order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
+
+        def precedence(path: Path) -> tuple[int, int, bool, Path]:
+            return order.get(path, len(order)), -leaves[path][2], not is_spelled_as_named(path), path
+
+        ranked = sorted(leaves, key=precedence)[:MAX_COLUMNS]
+        return [Column(path, leaves[path][0], "", leaves[path][1]) for path in ranked]
+
+    def schema(self, key: Sequence[str], known: TableSchema | None = None) -> TableSchema:
+        """The columns for all that was seen: key attributes first, then by path.
+
+        `known`: a schema whose names are kept.
+        """
+        known = known or TableSchema(tuple(key))
+        ranked = self.columns(key)
+        names = column_names([c.path for c in ranked], known.names)
+        order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
+        columns = sorted(
+            (replace(c, name=names[c.path]) for c in ranked), key=lambda c: (order.get(c.path, len(order)), c.path)
+        )
+        return known.with_columns(columns)
 
     def _collect(
         self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]

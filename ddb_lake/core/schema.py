@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from ddb_lake.core.attributes import canonical_number
@@ -24,14 +25,38 @@ Path: TypeAlias = tuple[str, ...]
 ColumnType: TypeAlias = str
 """'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
 
-RESERVED = (
-    *("_changed_at", "_source", "_rescued", "_expired_at", "_key_hash", "_day"),
-    *("_key", "_file_path", "_pos", "file_row_number"),
+CURRENT_METADATA = {
+    "_changed_at": ("timestamp", "When the item last changed (UTC, microseconds); the export's time for snapshot rows"),
+    "_source": ("string", "What the row comes from: snapshot, change or repair"),
+    "_rescued": ("string", "DynamoDB JSON of what the typed columns do not hold, by JSON Pointer"),
+    "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
+}
+"""The metadata columns of `current`: name, type and meaning."""
+
+EXPIRED_AT = {"_expired_at": ("timestamp", "When Time to Live removed the item (`ttl_deletes: keep`)")}
+"""The metadata column that `ttl_deletes: keep` adds."""
+
+DAY = "_day"
+"""The metadata column of daily states."""
+
+FIELD_ID = "__duckdb_field_id"
+"""A word of COPY's option FIELD_IDS; DuckDB writes no column of this name with a field id."""
+
+ICEBERG_METADATA = (
+    *("_file", "_pos", "_deleted", "_spec_id", "_partition", "_commit_snapshot_id", "_change_type", "_change_ordinal"),
+    *("_row_id", "_last_updated_sequence_number"),
 )
-"""Metadata columns, and names that our queries give beside the columns; an attribute of such a name gets a suffix."""
+"""Metadata columns of Iceberg; Spark refuses a table with columns of these names.
+https://iceberg.apache.org/spec/#reserved-field-ids
+"""
+
+RESERVED = frozenset({*CURRENT_METADATA, *EXPIRED_AT, DAY, FIELD_ID, *ICEBERG_METADATA})
+"""Names that no attribute's column has: those of columns that a reader sees beside the attributes' columns."""
 
 MAX_NAME_CHARS = 120
 MAX_COLUMNS = 1000
+MAX_RETIRED = 10_000
+"""Names that are kept for attributes without a column; beyond, the oldest are given up."""
 
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSAFE_CHAR = re.compile(r"[^A-Za-z0-9_]")
@@ -56,10 +81,33 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSchema:
-    """The columns of one table, in order; the key attributes first."""
+    """The columns of one table, in order; the key attributes first.
+
+    `retired`: path and name of attributes that had a column once and have none now, the oldest first. They get the
+    same name if they get a column again.
+    """
 
     key: tuple[str, ...]
     columns: tuple[Column, ...] = ()
+    retired: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def names(self) -> dict[Path, str]:
+        """The name of each attribute that has, or once had, a column."""
+        return {**dict(self.retired), **{c.path: c.name for c in self.columns}}
+
+    def with_columns(self, columns: Iterable[Column]) -> TableSchema:
+        """The schema with these columns; names of attributes that lose theirs are kept for them."""
+        found = tuple(columns)
+        held = {c.path for c in found}
+        retired = [(path, name) for path, name in self.names.items() if path not in held]
+        return TableSchema(self.key, found, tuple(retired[-MAX_RETIRED:]))
+
+    def knowing(self, other: TableSchema) -> TableSchema:
+        """The schema with the names that `other` has for attributes which have none here."""
+        known, taken = self.names, {name.lower() for name in self.names.values()}
+        added = [(p, n) for p, n in other.names.items() if p not in known and n.lower() not in taken]
+        return TableSchema(self.key, self.columns, (*self.retired, *added)[-MAX_RETIRED:])
 
     def column(self, path: Path) -> Column | None:
         """The column that holds `path`, if there is one."""
@@ -67,12 +115,18 @@ class TableSchema:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document from which `from_json` gives an equal schema."""
-        return {"key": list(self.key), "columns": [[list(c.path), c.tag, c.name, c.type] for c in self.columns]}
+        columns = [[list(c.path), c.tag, c.name, c.type] for c in self.columns]
+        retired = {"retired": [[list(path), name] for path, name in self.retired]} if self.retired else {}
+        return {"key": list(self.key), "columns": columns, **retired}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> TableSchema:
         """The inverse of `to_json`."""
-        return cls(tuple(document["key"]), tuple(Column(tuple(p), t, n, y) for p, t, n, y in document["columns"]))
+        return cls(
+            tuple(document["key"]),
+            tuple(Column(tuple(p), t, n, y) for p, t, n, y in document["columns"]),
+            tuple((tuple(path), name) for path, name in document.get("retired", ())),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +156,53 @@ def parse_pointer(text: str) -> Path:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
 
 
-def column_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """Safe names, unique for engines that ignore case, as a function of the set of paths alone.
+def dotted(path: Path) -> str:
+    """A path for people: its parts with dots between them, or a JSON list if a part has a dot itself."""
+    return ".".join(path) if all("." not in part for part in path) else json.dumps(list(path), ensure_ascii=False)
 
-    A path's plain name joins its parts with `__` and replaces what is no ASCII letter, digit or underscore. Among
-    paths that want the same name (compared without case) the first, unchanged ones before changed ones, then in
-    code-point order, has it; the others, and whatever wants a metadata column's name, get `_` and eight hex digits
-    of the path's SHA-256, or of that digest's, if some path's plain name is just that.
+
+# --- names
+
+
+def plain_name(path: Path) -> str:
+    """The name that a path's column wants: its parts joined with `__`, and `_` for what is no ASCII letter or digit."""
+    plain = _UNSAFE_CHAR.sub("_", "__".join(path))[:MAX_NAME_CHARS] or "_"
+    return plain if _SAFE.fullmatch(plain) else f"_{plain}"
+
+
+def is_spelled_as_named(path: Path) -> bool:
+    """Whether the column's name would be the attribute's own."""
+    return len(path) == 1 and plain_name(path) == path[0]
+
+
+def column_names(
+    paths: Iterable[Path], known: Mapping[Path, str] | None = None, reserved: Collection[str] = RESERVED
+) -> dict[Path, str]:
+    """Names of columns: safe, and unique for engines that ignore case.
+
+    A path in `known` keeps its name. Of the others that want one name (`plain_name`, compared without case) the first
+    has it, unless it is taken or reserved. The rest get `_` and eight hex digits of the path's SHA-256, or of that
+    digest's, if such a name is taken.
+
+    Args:
+        paths: in order of precedence.
+        known: names that are given, also those of paths that are not among `paths`.
+        reserved: names in lower case that are never given.
     """
-    wanted: dict[str, list[tuple[bool, Path, str]]] = {}
-    for path in paths:
-        raw = "__".join(path)
-        plain = _UNSAFE_CHAR.sub("_", raw)[:MAX_NAME_CHARS] or "_"
-        plain = plain if _SAFE.fullmatch(plain) else f"_{plain}"
-        wanted.setdefault(plain.lower(), []).append((plain != raw or len(path) > 1, path, plain))
+    known = known or {}
+    taken = {name.lower() for name in known.values()} | set(reserved)
     names: dict[Path, str] = {}
     second: list[tuple[Path, str]] = []
-    for folded, group in wanted.items():
-        (_, first, plain), *others = sorted(group)
-        if folded in RESERVED:
-            others = group
+    for path in paths:
+        plain = plain_name(path)
+        if path in known:
+            names[path] = known[path]
+        elif plain.lower() in taken:
+            second.append((path, plain))
         else:
-            names[first] = plain
-        second += [(path, plain) for _, path, plain in others]
-    taken = set(wanted)
-    for path, plain in sorted(second):
+            names[path] = plain
+            taken.add(plain.lower())
+    for path, plain in second:
         digest = _digest(pointer(path))
         while f"{plain}_{digest}".lower() in taken:
             digest = _digest(digest)
@@ -135,24 +211,77 @@ def column_names(paths: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
+def contested(schema: TableSchema, known: TableSchema) -> bool:
+    """Whether attributes that `known` has no name for want the same one, so that the more frequent must be found."""
+    given = known.names
+    key = {(name,) for name in schema.key}
+    taken = {name.lower() for name in given.values()} | {plain_name(path).lower() for path in key} | RESERVED
+    wanted = [plain_name(c.path).lower() for c in schema.columns if c.path not in given and c.path not in key]
+    wanted = [name for name in wanted if name not in taken]
+    return len(set(wanted)) < len(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class NameCollision:
+    """An attribute whose column has a suffix, because another one has the name.
+
+    `attribute`, `holder`: the attributes as `dotted` writes them; no holder where the name is reserved for a metadata
+    column. `column`, `holder_column`: their columns.
+    """
+
+    attribute: str
+    column: str
+    holder: str | None
+    holder_column: str
+
+    def __str__(self) -> str:
+        if self.holder is None:
+            return f"attribute {self.attribute!r} is column {self.column}: {self.holder_column} is a metadata column"
+        return (
+            f"attributes {self.holder!r} and {self.attribute!r} want one column name:"
+            f" {self.holder!r} has column {self.holder_column}, {self.attribute!r} has column {self.column}"
+        )
+
+
+def name_collisions(schema: TableSchema) -> tuple[NameCollision, ...]:
+    """The columns that have not the name they want, in order, and which attribute has it."""
+    holders = {name.lower(): (path, name) for path, name in schema.names.items()}
+    found: list[NameCollision] = []
+    for column in schema.columns:
+        plain = plain_name(column.path)
+        holder = holders.get(plain.lower())
+        if holder is not None and holder[0] != column.path:
+            found.append(NameCollision(dotted(column.path), column.name, dotted(holder[0]), holder[1]))
+        elif holder is None and plain.lower() in RESERVED:
+            found.append(NameCollision(dotted(column.path), column.name, None, plain.lower()))
+    return tuple(found)
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def evolve(current: TableSchema, wanted: TableSchema) -> TableSchema:
-    """`current` with the columns that only `wanted` has added at the end; names follow the whole set of paths.
+def new_collisions(before: TableSchema, after: TableSchema) -> tuple[NameCollision, ...]:
+    """The collisions of `after` that `before` has not."""
+    known = set(name_collisions(before))
+    return tuple(collision for collision in name_collisions(after) if collision not in known)
 
-    Existing columns keep their types: what no longer fits them is rescued until the files are next rewritten.
-    A path below or above an existing column's is not added (its values are rescued as well).
+
+def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
+    """`current` with columns added at the end for attributes that only `wanted` has, in the order of their paths.
+
+    Existing columns keep their types: what no longer fits them is rescued until the files are next rewritten. They keep
+    their names. A path below or above an existing column's is not added (its values are rescued).
+
+    `wanted`: columns in order of precedence; their names mean nothing.
     """
     held = {c.path for c in current.columns}
     above = {path[:length] for path in held for length in range(len(path))}
-    fresh = [c for c in wanted.columns if c.path not in above and not _is_at_or_below(c.path, held)]
+    fresh = [c for c in wanted if c.path not in above and not _is_at_or_below(c.path, held)]
     fresh = fresh[: max(0, MAX_COLUMNS - len(held))]
-    names = column_names([*held, *(c.path for c in fresh)])
-    return TableSchema(
-        current.key, tuple(Column(c.path, c.tag, names[c.path], c.type) for c in (*current.columns, *fresh))
-    )
+    names = column_names([c.path for c in fresh], current.names)
+    added = sorted((replace(c, name=names[c.path]) for c in fresh), key=lambda c: c.path)
+    return current.with_columns((*current.columns, *added))
 
 
 def _is_at_or_below(path: Path, held: set[Path]) -> bool:

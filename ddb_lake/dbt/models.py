@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from ddb_lake.core.naming import glue_name
-from ddb_lake.core.schema import Column, TableSchema
-from ddb_lake.lake.schemas import CHANGES_COLUMNS, CURRENT_METADATA, EXPIRED_AT, column_doc
+from ddb_lake.core.schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, column_doc
 
 MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."
 """Stands in the first line of each file that may be written again."""

@@ -13,7 +13,7 @@ import orjson
 
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Path, SchemaOptions, TableSchema, evolve
+from ddb_lake.core.schema import Path, SchemaOptions, TableSchema, contested, evolve
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import carried
@@ -26,9 +26,9 @@ MAX_PASSES = 12
 Project: TypeAlias = Callable[[Projection], str]
 """Carries a projection out; gives the relation (with the columns and `_rescued`) that holds its rows."""
 
-Carry: TypeAlias = Callable[[TableSchema, set[Path]], Callable[[], Inference]]
-"""Projects all rows onto a schema, wherever they are (the paths: where NULLs are expected); what it gives tells, if
-asked, what the columns did not hold (`leftovers`)."""
+Carry: TypeAlias = Callable[[TableSchema, set[Path]], Callable[[bool], Inference]]
+"""Projects all rows onto a schema, wherever they are (the paths: where NULLs are expected), and returns `leftovers` of
+them as a function of `counted`."""
 
 
 def guess(items: Iterable[Item], known: TableSchema, options: SchemaOptions) -> tuple[TableSchema, set[Path]]:
@@ -45,12 +45,13 @@ def guess_seen(seen: Inference, known: TableSchema) -> tuple[TableSchema, set[Pa
         seen.observe_column(column, 0)
         for length in range(1, len(column.path)):
             seen.observe_maps(column.path[:length], 0)
-    return seen.schema(known.key), _null_paths(seen)
+    return seen.schema(known.key, known), _null_paths(seen)
 
 
 def fit(
     session: Session,
     first: TableSchema,
+    known: TableSchema,
     nulls: set[Path],
     options: SchemaOptions,
     project: Project,
@@ -58,19 +59,23 @@ def fit(
 ) -> tuple[TableSchema, str]:
     """The schema that fits all rows, and the relation that `project` made of them with it."""
     carrying = _Here(session, options, project, member)
-    schema = fitted(first, nulls, carrying)
+    schema = fitted(first, known, nulls, carrying)
     return schema, carrying.relation
 
 
-def fitted(first: TableSchema, nulls: set[Path], carry: Carry) -> TableSchema:
-    """The schema that fits all rows; `carry` projected them onto it last."""
+def fitted(first: TableSchema, known: TableSchema, nulls: set[Path], carry: Carry) -> TableSchema:
+    """The schema that fits all rows; `carry` projected them onto it last.
+
+    `known`: the table's schema, whose names are kept. Names that several new attributes want are given by all rows.
+    """
     schema = first
     for _ in range(MAX_PASSES):
-        left = carry(schema, nulls)()
-        if not decisive(left):
+        counted = contested(schema, known)
+        left = carry(schema, nulls)(counted)
+        if not counted and not decisive(left):
             return schema
         nulls = nulls | _null_paths(left)
-        wanted = left.schema(schema.key)
+        wanted = left.schema(schema.key, known)
         if wanted == schema:
             return schema
         schema = wanted
@@ -101,8 +106,8 @@ def extended(schema: TableSchema, policy: Policy, carry: Carry) -> TableSchema:
         leftover = carry(schema, nulls)
         if policy == "rescue":
             break
-        left = leftover()
-        wider = evolve(schema, left.schema(schema.key)) if decisive(left) else schema
+        left = leftover(False)
+        wider = evolve(schema, left.columns(schema.key)) if decisive(left) else schema
         if wider == schema:
             break
         if policy == "fail":
@@ -123,17 +128,22 @@ class _Here:
         self._session, self._options, self._project, self._member = session, options, project, member
         self.relation = ""
 
-    def __call__(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+    def __call__(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         projection = Projection(schema, nulls, self._member)
         projection.register(self._session.con)
         self.relation = self._project(projection)
-        return lambda: leftovers(self._session, self.relation, schema, self._options)
+        return lambda counted: leftovers(self._session, self.relation, schema, self._options, counted)
 
 
-def leftovers(session: Session, relation: str, schema: TableSchema, options: SchemaOptions) -> Inference:
-    """What the columns of `relation` do not hold, and how many values they and the maps above them do."""
+def leftovers(
+    session: Session, relation: str, schema: TableSchema, options: SchemaOptions, counted: bool = False
+) -> Inference:
+    """What the columns of `relation` do not hold, and how many values they and the maps above them do.
+
+    The values are counted only if what is left over could change the schema, or `counted` says so.
+    """
     inference = rescued_values(session, relation, schema, options)
-    if decisive(inference):
+    if counted or decisive(inference):
         observe_held(inference, schema, held_values(session, relation, schema))
     return inference
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -21,7 +20,7 @@ from pyiceberg.types import (
     TimestampType,
 )
 
-from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.core.schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, dotted
 from ddb_lake.engine.sql import CARRIED, identifier, literal
 
 _SIMPLE: dict[str, IcebergType] = {
@@ -33,14 +32,6 @@ _SIMPLE: dict[str, IcebergType] = {
     "boolean": BooleanType(),
     "timestamp": TimestampType(),
 }
-
-CURRENT_METADATA = {
-    "_changed_at": ("timestamp", "When the item last changed (UTC, microseconds); the export's time for snapshot rows"),
-    "_source": ("string", "What the row comes from: snapshot, change or repair"),
-    "_rescued": ("string", "DynamoDB JSON of what the typed columns do not hold, by JSON Pointer"),
-    "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
-}
-EXPIRED_AT = {"_expired_at": ("timestamp", "When Time to Live removed the item (`ttl_deletes: keep`)")}
 
 CHANGES_COLUMNS = {
     "record_id": ("string", "What makes the record distinct: a hash of its eventID and content"),
@@ -117,8 +108,7 @@ def current_schema(schema: TableSchema, keep_expired: bool = False) -> Schema:
 
 def column_doc(column: Column) -> str:
     """A column's doc: the original path and DynamoDB type."""
-    path = ".".join(column.path) if all("." not in p for p in column.path) else json.dumps(list(column.path))
-    return f"{path} ({column.tag})"
+    return f"{dotted(column.path)} ({column.tag})"
 
 
 def metadata_type(kind: str) -> IcebergType:

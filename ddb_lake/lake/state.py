@@ -59,7 +59,7 @@ class CurrentState:
             PREFIX + "schema": _dump(self.schema.to_json()),
             PREFIX + "applied-batch": str(self.applied_batch),
             PREFIX + "applied-snapshot": _dump(self.applied_snapshot),
-            PREFIX + "exports": _dump([{**asdict(e), "schema": e.schema.to_json()} for e in self.exports]),
+            PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
             PREFIX + "horizon-us": _dump(self.horizon_us),
             PREFIX + "tombstones": _dump(self.tombstones.to_json()),
         }
@@ -71,8 +71,13 @@ class CurrentState:
             LoadedExport(**{**e, "schema": TableSchema.from_json(e["schema"])})
             for e in _load(properties, "exports", [])
         ]
+        document = _load(properties, "schema", {"key": [], "columns": []})
+        schema = TableSchema.from_json(document)
+        if "retired" not in document:  # of an earlier release: what is known of names are the exports' columns
+            for export in reversed(exports):
+                schema = schema.knowing(export.schema)
         return cls(
-            TableSchema.from_json(_load(properties, "schema", {"key": [], "columns": []})),
+            schema,
             _load(properties, "applied-batch", 0),
             _load(properties, "applied-snapshot", None),
             tuple(exports),
@@ -137,6 +142,11 @@ class ChangesState:
             Observation.from_json(observed) if observed else None,
             unpacked(_load(properties, "windows", [])),
         )
+
+
+def _export_json(export: LoadedExport) -> dict[str, Any]:
+    """An export's columns, without the names that the table's schema keeps."""
+    return {**asdict(export), "schema": replace(export.schema, retired=()).to_json()}
 
 
 def _dump(value: Any) -> str:

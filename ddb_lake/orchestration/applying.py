@@ -15,6 +15,7 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
+    collisions_of,
     column_schema,
     column_types,
     current_metadata,
@@ -164,11 +165,12 @@ class Applying:
         if table is None:
             return self._check(SCHEMA, True, "There is no table yet.")
         share, now = rescued_share(table), column_types(column_schema(table))
+        collisions = "".join(f" {collision}." for collision in collisions_of(table))
         if self._before is None:
-            said = f"{len(now)} columns; no earlier materialization to compare them with."
+            said = f"{len(now)} columns; no earlier materialization to compare them with.{collisions}"
             return self._check(SCHEMA, True, said, columns=len(now), rescued_share=share)
         drift = _drift(self._before, now)
-        said = f"{len(now)} columns; since the last materialization: {'; '.join(drift) or 'no difference'}."
+        said = f"{len(now)} columns; since the last materialization: {'; '.join(drift) or 'no difference'}.{collisions}"
         return self._check(SCHEMA, not drift, said, columns=len(now), rescued_share=share)
 
     def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.naming import CHANGES
-from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
 from ddb_lake.lake.schemas import duckdb_type, metadata_columns
@@ -118,6 +118,8 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
             "late": result.late,
             "seconds": round(result.seconds, 3),
         }
+    if found.name_collisions:
+        metadata["name collisions"] = _listed(found.name_collisions)
     if found.lag_s is not None:
         metadata["lag seconds"] = round(found.lag_s, 3)
     for label, at_us in (("watermark", found.watermark_us), ("horizon", found.horizon_us)):
@@ -130,6 +132,15 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
         metadata["rescued share"] = rescued_share(table)
         metadata["preview"] = dg.MetadataValue.md(preview(lake, lake.table(name), table))
     return metadata
+
+
+def collisions_of(table: Table) -> tuple[NameCollision, ...]:
+    """The columns of a table whose names carry a suffix."""
+    return name_collisions(CurrentState.from_properties(table.properties).schema)
+
+
+def _listed(lines: Iterable[object]) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
 
 
 def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, Any]:
@@ -149,7 +160,9 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
     if result.doubts:
         metadata["in doubt"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in result.doubts))
     if result.notes:
-        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
+        metadata["notes"] = _listed(result.notes)
+    if result.name_collisions:
+        metadata["name collisions"] = _listed(result.name_collisions)
     table = lake.current(name)
     if table is not None:
         metadata |= place(lake, name, table)

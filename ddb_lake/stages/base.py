@@ -51,7 +51,7 @@ class Base(Protocol):
     def sample(self) -> Inference:
         """What some items, spread over all data files, need."""
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         """Write all rows with these columns, in place of what was written before (`engine.fitting.Carry`)."""
 
     def check(self, schema: TableSchema) -> None:
@@ -74,7 +74,7 @@ class LocalBase:
         with damage_told(self._files):
             return observed(self._files, self._target.options)
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         """Write all rows with these columns; the files before them are deleted."""
         self.discard()
         target, session = self._target, self._session
@@ -87,7 +87,7 @@ class LocalBase:
                 target.progress(f"{target.name}: runs of data files written", number, len(self._runs))
                 self.written += write_run(session, writer, projection, run, self._export.summary.as_of_us)
         rows = scan_sql(iceberg, self.written)
-        return lambda: leftovers(session, rows, schema, target.options)
+        return lambda counted: leftovers(session, rows, schema, target.options, counted)
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""

@@ -206,7 +206,7 @@ class _Compaction:
             return "refitted"
 
         first, nulls = guess((), schema, self.settings.schema_options)
-        wanted, _ = fit(self.session, first, nulls, self.settings.schema_options, project)
+        wanted, _ = fit(self.session, first, schema, nulls, self.settings.schema_options, project)
         before = {(c.path, c.type, c.tag) for c in schema.columns}
         self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")

@@ -16,7 +16,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
-from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extend, fit, guess
 from ddb_lake.engine.merge import EXPIRY, REMOVAL, MergeCounts, MergeInput, plan_merge, version_us
@@ -49,7 +49,7 @@ class CurrentResult:
     """What bringing `current` up to the changelog did.
 
     `changed`: keys whose row was put, replaced or removed. `late`: keys whose new records were not simply the newest.
-    `rows`: living rows afterwards.
+    `rows`: living rows afterwards. `name_collisions`: new columns whose names carry a suffix.
     """
 
     table: str
@@ -63,6 +63,7 @@ class CurrentResult:
     horizon_us: int | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    name_collisions: tuple[NameCollision, ...] = ()
 
     def __add__(self, later: CurrentResult) -> CurrentResult:
         return replace(
@@ -74,6 +75,7 @@ class CurrentResult:
             ties=self.ties + later.ties,
             seconds=self.seconds + later.seconds,
             notes=(*self.notes, *later.notes),
+            name_collisions=(*self.name_collisions, *later.name_collisions),
         )
 
 
@@ -192,7 +194,8 @@ def _apply(
         horizon_us=horizon,
         tombstones=tombstones,
     )
-    return commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
+    result = commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
+    return replace(result, name_collisions=new_collisions(held.schema, schema))
 
 
 def merge_of(lake: Lake, session: Session, settings: TableSettings, table: Table | None, here: bool = False) -> Merge:
@@ -332,7 +335,7 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
         sample = session.con.execute("SELECT item FROM living USING SAMPLE 4000 ROWS (reservoir, 7)").fetchall()
         keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
         first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, options)
-        schema, _ = fit(session, first, nulls, options, project)
+        schema, _ = fit(session, first, schema, nulls, options, project)
     return schema, "SELECT * FROM projected"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from ddb_lake.aws.objects import join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.naming import DAILY, DAYS_FOLDER
+from ddb_lake.core.schema import DAY
 from ddb_lake.core.windows import chain_end
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import identifier, literal, literals, shown
@@ -72,7 +73,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
         meant = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
         options += f", KV_METADATA {{{_MEANT}: {literal(meant)}}}"
-        dated = f"SELECT DATE '{day:%Y-%m-%d}' AS _day, * FROM {shown(f'({rows})')}"
+        dated = f"SELECT DATE '{day:%Y-%m-%d}' AS {DAY}, * FROM {shown(f'({rows})')}"
         session.con.execute(f"COPY ({dated}) TO {literal(uri)} ({options})")
         count = session.value(f"SELECT count(*) FROM read_parquet({literal(uri)})")
     base = seen.state.base_at(as_of_us)

@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
-from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extended, fitted, guess_seen
@@ -53,6 +53,7 @@ class LoadResult:
     """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards.
 
     `quarantined`: of an incremental export, lines that went to quarantine. `doubts`: as in `stages.apply.ApplyResult`.
+    `name_collisions`: new columns whose names carry a suffix.
     """
 
     table: str
@@ -68,6 +69,7 @@ class LoadResult:
     notes: tuple[str, ...] = ()
     quarantined: int = 0
     doubts: tuple[str, ...] = ()
+    name_collisions: tuple[NameCollision, ...] = ()
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False) -> LoadResult:
@@ -183,7 +185,7 @@ class _Loading:
         known, policy = self.state.schema, self.settings.schema_evolution
         if self.becomes_base and (policy == "add_columns" or not known.columns):
             first, nulls = guess_seen(base.sample(), known)
-            return fitted(first, nulls, base.carry)
+            return fitted(first, known, nulls, base.carry)
         return extended(known, policy, base.carry)
 
     def _iceberg_schema(self, schema: TableSchema) -> Schema:
@@ -228,7 +230,8 @@ class _Loading:
         commit.snapshot(Delta(added=base, summary=marks), branch=branch)
         commit.set_properties(state.properties())
         table = commit.run()
-        return _result(self.settings.name, self.export, False, live_files(table).rows, state.horizon_us)
+        result = _result(self.settings.name, self.export, False, live_files(table).rows, state.horizon_us)
+        return replace(result, name_collisions=new_collisions(self.state.schema, state.schema))
 
     def _rebuild(
         self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
@@ -318,6 +321,7 @@ def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) ->
             found = _take_in_increment(lake, session, settings, export, marker)
     current = update_current(lake, name)
     result = _result(name, export, found is None, current.rows, current.horizon_us)
+    result = replace(result, name_collisions=current.name_collisions)
     if found is None:
         return result
     nothing = found.records and not found.new and not found.duplicates

@@ -119,6 +119,7 @@ def replay(
         )
     horizon = horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
     rows, schema = export_files(table, base) if base and table else (None, state.schema)
+    schema = schema.knowing(state.schema)
     if changes is None:
         session.con.execute(NO_OUTCOME)
     else:

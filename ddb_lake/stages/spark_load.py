@@ -75,7 +75,7 @@ class SparkBase:
         shares = [Share(self._place, replace(self._export, files=(one,)), self._target.options) for one in chosen]
         return merged(run_tasks(self._spark, sample_share, shares), self._target.options)
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[], Inference]:
+    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         """Write all rows with these columns; the files before them are deleted."""
         self.discard()
         iceberg = self._target.iceberg(schema)
@@ -124,11 +124,16 @@ class SparkBase:
 
 
 def leftovers_of(
-    spark: Any, parts: Sequence[Written], files: Sequence[WrittenFiles], schema: TableSchema, options: SchemaOptions
+    spark: Any,
+    parts: Sequence[Written],
+    files: Sequence[WrittenFiles],
+    schema: TableSchema,
+    options: SchemaOptions,
+    counted: bool,
 ) -> Inference:
     """`engine.fitting.leftovers` of what tasks wrote into `files`."""
     left = merged([part.left for part in parts], options)
-    if decisive(left):
+    if counted or decisive(left):
         held = run_tasks(spark, count_held, files)
         observe_held(left, schema, [sum(counts) for counts in zip(*held, strict=True)])
     return left

@@ -175,11 +175,11 @@ class SparkMerge:
         if schema.columns:
             return extended(schema, self._settings.schema_evolution, carry)
         first, nulls = guess_seen(merged([one.seen for one in self._decided if one.seen is not None], options), schema)
-        return fitted(first, nulls, carry)
+        return fitted(first, schema, nulls, carry)
 
     def _carry(
         self, iceberg_of: Callable[[TableSchema], Schema], schema: TableSchema, nulls: set[Path]
-    ) -> Callable[[], Inference]:
+    ) -> Callable[[bool], Inference]:
         self._discard()
         iceberg = iceberg_of(schema)
         tasks = [

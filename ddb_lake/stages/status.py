@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddb_lake.core.gaps import Gap
+from ddb_lake.core.schema import NameCollision, name_collisions
 from ddb_lake.core.windows import chain_end
 from ddb_lake.lake.files import live_files
 from ddb_lake.lake.state import ChangesState, CurrentState
@@ -18,7 +19,8 @@ class TableStatus:
     `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now
     less the watermark. `pending_batches`:
     commits of the changelog that `current` has not applied. `deleted_rows`: rows retired and not yet compacted away.
-    `gaps`: stretches of which change records may be missing, and that nothing has mended.
+    `gaps`: stretches of which change records may be missing, and that nothing has mended. `name_collisions`: columns
+    whose names carry a suffix, because another attribute has the name.
     """
 
     table: str
@@ -44,6 +46,7 @@ class TableStatus:
     snapshot_id: int | None = None
     last_commit_us: int | None = None
     gaps: tuple[Gap, ...] = ()
+    name_collisions: tuple[NameCollision, ...] = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -98,4 +101,5 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         last_commit_us=snapshot.timestamp_ms * 1000 if snapshot else None,
         gaps=gaps,
+        name_collisions=name_collisions(state.schema),
     )

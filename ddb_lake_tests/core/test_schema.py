@@ -18,7 +18,6 @@ from ddb_lake.core.schema import (
     Path,
     SchemaOptions,
     TableSchema,
-    column_names,
     evolve,
     pointer,
     project,
@@ -40,6 +39,10 @@ def inferred(items: Sequence[Item], options: SchemaOptions = MINIMAL) -> Inferen
 
 def schema_of(items: Sequence[Item], options: SchemaOptions = MINIMAL, key: Sequence[str] = KEY) -> TableSchema:
     return inferred(items, options).schema(key)
+
+
+def columns_of(items: Sequence[Item], options: SchemaOptions = MINIMAL) -> list[Column]:
+    return inferred(items, options).columns(KEY)
 
 
 def types_of(items: Sequence[Item], options: SchemaOptions = MINIMAL) -> dict[str, str]:
@@ -172,7 +175,7 @@ def test_map_used_as_a_dictionary_becomes_one_json_column(members: int, columns:
 def test_map_that_grows_into_a_dictionary_adds_no_more_columns() -> None:
     rows: list[Item] = [{"m": {"M": {f"k{number}": {"N": "1"}}}} for number in range(MAX_MAP_CHILDREN + 1)]
     known = schema_of(rows[:150])
-    assert evolve(known, schema_of(rows)) == known
+    assert evolve(known, columns_of(rows)) == known
     assert restore(*project(rows[-1], known), known) == rows[-1]
 
 
@@ -188,7 +191,7 @@ def test_columns_beyond_the_most_are_the_rarest_and_are_rescued() -> None:
     values, rescued = project(rows[0], schema)
     assert set(rescued) == {pointer(path) for path in lost}
     assert restore(values, rescued, schema) == rows[0]
-    assert evolve(schema, schema_of([{"new": {"S": "x"}}])) == schema
+    assert evolve(schema, columns_of([{"new": {"S": "x"}}])) == schema
 
 
 # overrides
@@ -301,15 +304,14 @@ def test_empty_set_stands_in_its_column_or_is_rescued(tag: str) -> None:
 @settings(max_examples=100, deadline=None)
 def test_evolve_only_adds(items: list[Item], later: list[Item], depth: int) -> None:
     opted = SchemaOptions(depth=depth)
-    current, wanted = schema_of(items, opted), schema_of(later, opted)
+    current, wanted = schema_of(items, opted), columns_of(later, opted)
     wider = evolve(current, wanted)
-    kept = wider.columns[: len(current.columns)]
-    assert [(c.path, c.tag, c.type) for c in kept] == [(c.path, c.tag, c.type) for c in current.columns]
-    assert {c.path: c.name for c in wider.columns} == column_names(paths_of(wider))
+    assert wider.columns[: len(current.columns)] == current.columns
+    assert len({c.name.lower() for c in wider.columns}) == len(wider.columns)
     assert all(later != earlier[: len(later)] for earlier, later in pairwise(sorted(paths_of(wider), reverse=True)))
     added = set(wider.columns[len(current.columns) :])
-    assert {(c.path, c.tag, c.type) for c in added} <= {(c.path, c.tag, c.type) for c in wanted.columns}
-    assert {c.path[0] for c in wanted.columns} <= {c.path[0] for c in wider.columns}
+    assert {(c.path, c.tag, c.type) for c in added} <= {(c.path, c.tag, c.type) for c in wanted}
+    assert {c.path[0] for c in wanted} <= {c.path[0] for c in wider.columns}
     assert evolve(wider, wanted) == wider
     for item in [*items, *later]:
         assert restore(*project(item, wider), wider) == item
@@ -317,12 +319,12 @@ def test_evolve_only_adds(items: list[Item], later: list[Item], depth: int) -> N
 
 def test_evolve_keeps_types_that_no_longer_fit() -> None:
     current = schema_of([{"n": {"N": "1"}, "x": {"S": "a"}, "m": {"M": {"a": {"N": "1"}}}}])
-    later = schema_of([{"n": {"N": "1.5"}, "x": {"N": "1"}, "m": {"S": "x"}}])
+    later = columns_of([{"n": {"N": "1.5"}, "x": {"N": "1"}, "m": {"S": "x"}}])
     assert evolve(current, later) == current
 
 
-def test_evolve_gives_names_by_all_paths_whatever_came_first() -> None:
-    changed, plain = schema_of([{"a b": {"S": ""}}]), schema_of([{"a_b": {"S": ""}}])
-    names = {c.path: c.name for c in evolve(changed, plain).columns}
-    assert names == {c.path: c.name for c in evolve(plain, changed).columns}
-    assert names[("a_b",)] == "a_b"
+def test_evolve_keeps_names_whatever_comes_later() -> None:
+    current = evolve(schema_of([{"a b": {"S": ""}}]), columns_of([{"a_b": {"S": ""}}]))
+    names = {c.path: c.name for c in current.columns}
+    assert names[("a b",)] == "a_b"
+    assert re.fullmatch("a_b_[0-9a-f]{8}", names[("a_b",)])

@@ -10,8 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.inference import NumberShape, shape_of
-from ddb_lake.core.schema import MAX_NAME_CHARS, RESERVED, Column, Path, column_names, parse_pointer, pointer, to_column
+from ddb_lake.core.inference import Inference, NumberShape, shape_of
+from ddb_lake.core.records import Item
+from ddb_lake.core.schema import (
+    MAX_NAME_CHARS,
+    MAX_RETIRED,
+    RESERVED,
+    Column,
+    NameCollision,
+    Path,
+    SchemaOptions,
+    TableSchema,
+    column_names,
+    evolve,
+    name_collisions,
+    new_collisions,
+    parse_pointer,
+    plain_name,
+    pointer,
+    to_column,
+)
 from ddb_lake_tests import strategies as ddb
 
 # names
@@ -21,40 +39,95 @@ paths = st.lists(ddb.names() | st.from_regex(r"[a-c_]{1,3}", fullmatch=True), mi
 path_sets = st.sets(paths, max_size=12)
 
 
-@given(path_sets)
+@given(path_sets, path_sets)
 @settings(max_examples=200, deadline=None)
-def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set[Path]) -> None:
-    names = column_names(found)
+def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set[Path], earlier: set[Path]) -> None:
+    known = column_names(sorted(earlier))
+    names = column_names(sorted(found), known)
     assert set(names) == found
-    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names.values())
-    assert all(len(name) <= MAX_NAME_CHARS + 10 for name in names.values())
-    folded = {name.lower() for name in names.values()}
-    assert len(folded) == len(names)
-    assert not folded & set(RESERVED)
+    together = {**known, **names}
+    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in together.values())
+    assert all(len(name) <= MAX_NAME_CHARS + 10 for name in together.values())
+    folded = {name.lower() for name in together.values()}
+    assert len(folded) == len(together)
+    assert not folded & RESERVED
+
+
+@given(st.lists(path_sets, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_column_names_are_kept_whatever_comes_later(batches: list[set[Path]]) -> None:
+    known: dict[Path, str] = {}
+    for batch in batches:
+        names = column_names(sorted(batch), known)
+        assert all(names[path] == known[path] for path in batch & set(known))
+        known |= names
 
 
 @given(path_sets, st.data())
-def test_column_names_ignore_the_order(found: set[Path], data: st.DataObject) -> None:
-    assert column_names(data.draw(st.permutations(sorted(found)))) == column_names(sorted(found))
+def test_column_names_give_a_plain_name_to_the_first_that_wants_it(found: set[Path], data: st.DataObject) -> None:
+    order = data.draw(st.permutations(sorted(found)))
+    names = column_names(order)
+    first: dict[str, Path] = {}
+    for path in order:
+        first.setdefault(plain_name(path).lower(), path)
+    for path in order:
+        plain = plain_name(path)
+        has_it = first[plain.lower()] == path and plain.lower() not in RESERVED
+        assert (names[path] == plain) == has_it
 
 
-@given(path_sets, st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True))
-def test_column_names_leave_a_plain_name_as_it_is(found: set[Path], name: str) -> None:
-    others = {path for path in found if path[0].lower() != name.lower()}
-    if name.lower() not in RESERVED:
-        assert column_names({*others, (name,)})[(name,)] == name
+def test_column_names_of_items_go_to_the_key_then_to_the_more_frequent_attribute() -> None:
+    rows: list[Item] = [{"id": {"S": "x"}, "ID": {"S": "x"}, "Status": {"S": "x"}, "status": {"S": "x"}}]
+    rows += [{"ID": {"S": "x"}, "Status": {"S": "x"}, "a-b": {"S": "x"}, "a_b": {"S": "x"}}]
+    seen = Inference(SchemaOptions())
+    for row in rows:
+        seen.observe(row)
+    names = seen.schema(("id",)).names
+    assert names[("id",)] == "id"
+    assert names[("Status",)] == "Status"
+    assert names[("a_b",)] == "a_b"  # equally often: the one that needs no change
+    assert {names[path][:-8] for path in (("ID",), ("status",), ("a-b",))} == {"ID_", "status_", "a_b_"}
 
 
-def test_column_names_give_a_name_wanted_twice_to_the_first_that_needs_no_change() -> None:
-    names = column_names([("a b",), ("a_b",), ("A_B",), ("a", "b"), ("a__b",)])
-    assert names[("A_B",)] == "A_B"
-    assert re.fullmatch(r"a_b_[0-9a-f]{8}", names[("a_b",)])
-    assert re.fullmatch(r"a_b_[0-9a-f]{8}", names[("a b",)])
-    assert names[("a__b",)] == "a__b"
-    assert names[("a", "b")] == "a__b_662b7b62"
+def test_attribute_that_is_absent_for_a_while_gets_its_name_back() -> None:
+    def seen(*names: str) -> Inference:
+        found = Inference(SchemaOptions())
+        found.observe({name: {"S": "x"} for name in ("id", *names)})
+        return found
+
+    first = seen("status").schema(("id",))
+    second = seen("Status").schema(("id",), first)
+    third = TableSchema.from_json(seen("status", "Status").schema(("id",), second).to_json())
+    assert first.names.items() <= second.names.items() <= third.names.items()
+    assert third.names[("status",)] == "status"
+    assert third.names[("Status",)].startswith("Status_")
+    assert second.retired == ((("status",), "status"),)
+    assert third.retired == ()
 
 
-@pytest.mark.parametrize("name", [*RESERVED, "_KEY", "_Rescued"])
+def test_retired_names_are_bounded_and_the_oldest_go_first() -> None:
+    schema = TableSchema(("id",), (), tuple(((f"a{n}",), f"a{n}") for n in range(MAX_RETIRED)))
+    fuller = schema.with_columns([Column(("new",), "S", "new", "string")]).with_columns([])
+    assert len(fuller.retired) == MAX_RETIRED
+    assert fuller.retired[-1] == (("new",), "new")
+    assert fuller.retired[0] == (("a1",), "a1")
+
+
+def test_name_collisions_name_both_attributes_and_their_columns() -> None:
+    schema = TableSchema(("id",), (Column(("id",), "S", "id", "string"),))
+    columns = [Column(path, "S", "", "string") for path in (("ID",), ("_source",), ("plain",))]
+    found = name_collisions(evolve(schema, columns))
+    names = evolve(schema, columns).names
+    assert found == (
+        NameCollision("ID", names[("ID",)], "id", "id"),
+        NameCollision("_source", names[("_source",)], None, "_source"),
+    )
+    for part in ("'ID'", "'id'", names[("ID",)]):
+        assert part in str(found[0])
+    assert new_collisions(evolve(schema, columns[:1]), evolve(schema, columns)) == found[1:]
+
+
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "_SOURCE", "_Rescued"])
 def test_column_names_never_give_a_reserved_name_away(name: str) -> None:
     assert re.fullmatch(re.escape(name) + r"_[0-9a-f]{8}", column_names([(name,)])[(name,)])
 
@@ -64,9 +137,10 @@ def test_column_names_of_names_that_end_like_a_suffixed_one_are_unique() -> None
     found: list[Path] = [("ID",), ("id",)]
     for _ in range(3):
         found.append((column_names(found)[("id",)],))
-    names = column_names(found)
-    assert len({name.lower() for name in names.values()}) == len(found)
-    assert [names[path] for path in found[2:]] == [path[0] for path in found[2:]]
+    for order in (found, found[::-1]):
+        names = column_names(order)
+        assert len({name.lower() for name in names.values()}) == len(found)
+        assert [names[path] for path in found[2:]] == [path[0] for path in found[2:]]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +153,7 @@ def test_column_names_replace_what_is_not_safe(path: Path, name: str) -> None:
 
 def test_column_names_of_huge_names_are_short_and_apart() -> None:
     first, second = ("n" * 60_000 + "a",), ("n" * 60_000 + "b",)
-    names = column_names([second, first])
+    names = column_names([first, second])
     assert names[first] == "n" * MAX_NAME_CHARS
     assert names[second].startswith("n" * MAX_NAME_CHARS + "_")
 

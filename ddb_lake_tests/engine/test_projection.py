@@ -156,7 +156,7 @@ def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item
             return "p"
 
         first, nulls = guess(ordered[:1], TableSchema(KEY), options)
-        fitted.append(fit(session, first, nulls, options, carry_out)[0])
+        fitted.append(fit(session, first, TableSchema(KEY), nulls, options, carry_out)[0])
     assert fitted[0] == fitted[1] == schema_of(keyed(rows), options)
 
 

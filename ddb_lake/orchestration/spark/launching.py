@@ -12,6 +12,7 @@ from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
 from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.schema import NameCollision
 from ddb_lake.errors import TerminalError
 from ddb_lake.orchestration.spark.parameters import (
     Action,
@@ -34,7 +35,7 @@ def load(
     if not launches(lake.settings, table):
         return load_export(lake, table.name, uri, recreated)
     found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated)
-    return LoadResult(**{**found, "notes": tuple(found["notes"]), "doubts": tuple(found["doubts"])})
+    return LoadResult(**{**_with_tuples(found), "doubts": tuple(found["doubts"])})
 
 
 def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uris: Sequence[str]) -> ApplyResult:
@@ -98,5 +99,11 @@ def result_of(message: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a result of which JSON made lists and objects."""
+    collisions = tuple(NameCollision(**one) for one in found["name_collisions"])
+    return {**found, "notes": tuple(found["notes"]), "name_collisions": collisions}
+
+
 def _current(found: dict[str, Any]) -> CurrentResult:
-    return CurrentResult(**{**found, "notes": tuple(found["notes"])})
+    return CurrentResult(**_with_tuples(found))
