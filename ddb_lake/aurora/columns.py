@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ddb_lake.aurora.statements import MAX_NAME, SqlColumn
-from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.aurora.statements import KEY, MAX_NAME, SqlColumn
+from ddb_lake.core.schema import Column, Path, TableSchema, column_names
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, identifier
 from ddb_lake.errors import ConfigError
@@ -95,10 +95,14 @@ def replicated(
         for column in held.values()
         if not wanted or column.name in wanted or not column.path or _key_place(schema, column) is not None
     ]
+    names = sql_names(schema)
     return [
         Replicated(
             column,
-            SqlColumn(sql_name(column.name), (types or {}).get(column.name) or sql_type(schema, column, native_json)),
+            SqlColumn(
+                names.get(column.path) or column.name,
+                (types or {}).get(column.name) or sql_type(schema, column, native_json),
+            ),
         )
         for column in chosen
     ]
@@ -106,6 +110,12 @@ def replicated(
 
 def _key_place(schema: TableSchema, column: Column) -> int | None:
     return schema.key.index(column.path[0]) if len(column.path) == 1 and column.path[0] in schema.key else None
+
+
+def sql_names(schema: TableSchema) -> dict[Path, str]:
+    """The names of a table's columns in the database: the lake's, with a suffix where it is `_key`."""
+    free = {c.path: c.name for c in schema.columns if c.name.lower() != KEY}
+    return {path: sql_name(name) for path, name in column_names([c.path for c in schema.columns], free, {KEY}).items()}
 
 
 def sql_name(name: str) -> str:

@@ -21,10 +21,13 @@ from ddb_lake.errors import ConfigError
 
 KEY: Final = "_key"
 SEQUENCE: Final = "_seq"
-EVENT: Final = "_event"
-GONE: Final = "_gone"
-RECORD: Final = "_record"
-MALFORMED: Final = "_malformed"
+EVENT: Final = "ddb_lake:event"
+GONE: Final = "ddb_lake:gone"
+RECORD: Final = "ddb_lake:record"
+MALFORMED: Final = "ddb_lake:malformed"
+"""Columns of the staging table beside those that are loaded. No column of a lake has a colon in its name."""
+
+WHY: Final = "ddb_lake:why"
 STAGING: Final = "ddb_lake_staging"
 LEDGER: Final = "ddb_lake_ledger"
 STATE: Final = "ddb_lake_state"
@@ -109,6 +112,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_EVENT, _GONE, _RECORD, _MALFORMED, _WHY = map(identifier, (EVENT, GONE, RECORD, MALFORMED, WHY))
+
+
 # --- tables of ours
 
 
@@ -161,10 +167,10 @@ def alter_target(
 
 
 def create_staging(target: Target, flags: Sequence[SqlColumn]) -> str:
-    """The staging table of this session: `_record` counts the file's records from 1, `flags` come before the columns."""
-    parts = [f"{RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", f"{KEY} BINARY(32) NULL"]
+    """The staging table of this session: `RECORD` counts the file's records from 1, `flags` come before the columns."""
+    parts = [f"{_RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", f"{KEY} BINARY(32) NULL"]
     parts += [f"{identifier(column.name)} {column.type} NULL" for column in (*flags, *target.columns)]
-    parts += [f"{MALFORMED} BOOLEAN NULL", f"KEY ({KEY})"]
+    parts += [f"{_MALFORMED} BOOLEAN NULL", f"KEY ({KEY})"]
     return f"CREATE TEMPORARY TABLE {qualified(target.database, STAGING)} ({', '.join(parts)}) {_TABLE}"
 
 
@@ -196,7 +202,7 @@ def load_changes(target: Target, source: str) -> str:
 
 
 def load_rows(target: Target, source: str) -> str:
-    """A file of whole rows into staging: `_key` in hexadecimal, `_gone`, then the columns."""
+    """A file of whole rows into staging: `_key` in hexadecimal, `GONE`, then the columns."""
     return _load(target, source, (SqlColumn(KEY, ""), *ROW_FLAGS), ())
 
 
@@ -219,7 +225,7 @@ def _load(target: Target, source: str, leading: Sequence[SqlColumn], key: Sequen
             sets.append(f"{name} = {place}")
     if key:
         sets.insert(0, f"{KEY} = {key_sql([places[name] for name in key])}")
-    sets.insert(0, f"{MALFORMED} = {' OR '.join(doubts) or 'FALSE'}")
+    sets.insert(0, f"{_MALFORMED} = {' OR '.join(doubts) or 'FALSE'}")
     staging = qualified(target.database, STAGING)
     return f"LOAD DATA {source} INTO TABLE {staging} {_CSV} ({', '.join(fields)}) SET {', '.join(sets)}"
 
@@ -242,11 +248,11 @@ def unusable_change(target: Target, events: Sequence[str]) -> str:
     """The first staged record that has no key, no version, an unknown event or malformed base64: its number, and why."""
     known = ", ".join(literal(event) for event in events)
     why = (
-        f"CASE WHEN {EVENT} IS NULL OR {EVENT} NOT IN ({known}) THEN 'event' WHEN {SEQUENCE} IS NULL THEN 'sequence'"
-        f" WHEN {KEY} IS NULL THEN 'key' WHEN {MALFORMED} THEN 'base64' END"
+        f"CASE WHEN {_EVENT} IS NULL OR {_EVENT} NOT IN ({known}) THEN 'event' WHEN {SEQUENCE} IS NULL THEN 'sequence'"
+        f" WHEN {KEY} IS NULL THEN 'key' WHEN {_MALFORMED} THEN 'base64' END"
     )
     staging = qualified(target.database, STAGING)
-    return f"SELECT {RECORD}, {why} AS why FROM {staging} HAVING why IS NOT NULL ORDER BY {RECORD} LIMIT 1"
+    return f"SELECT {_RECORD}, {why} AS {_WHY} FROM {staging} HAVING {_WHY} IS NOT NULL ORDER BY {_RECORD} LIMIT 1"
 
 
 def bury(target: Target, removals: Sequence[str]) -> str:
@@ -255,7 +261,7 @@ def bury(target: Target, removals: Sequence[str]) -> str:
     events = ", ".join(literal(event) for event in removals)
     return (
         f"INSERT INTO {target.tombstones} ({KEY}, {SEQUENCE}, removed_at) SELECT s.{KEY}, s.{SEQUENCE}, UTC_TIMESTAMP(6)"
-        f" FROM {staging} s WHERE s.{EVENT} IN ({events}) ORDER BY s.{KEY}"
+        f" FROM {staging} s WHERE s.{_EVENT} IN ({events}) ORDER BY s.{KEY}"
         f" ON DUPLICATE KEY UPDATE removed_at = IF(VALUES({SEQUENCE}) > {target.tombstones}.{SEQUENCE},"
         f" VALUES(removed_at), {target.tombstones}.removed_at),"
         f" {SEQUENCE} = GREATEST({target.tombstones}.{SEQUENCE}, VALUES({SEQUENCE}))"
@@ -274,8 +280,8 @@ def upsert_changes(target: Target, removals: Sequence[str]) -> str:
     sets.append(f"{SEQUENCE} = GREATEST({t}.{SEQUENCE}, VALUES({SEQUENCE}))")
     return (
         f"INSERT INTO {t} ({columns}) SELECT {picked} FROM {staging} s LEFT JOIN {target.tombstones} d"
-        f" ON d.{KEY} = s.{KEY} WHERE s.{EVENT} NOT IN ({events}) AND (d.{SEQUENCE} IS NULL"
-        f" OR s.{SEQUENCE} > d.{SEQUENCE}) ORDER BY s.{KEY}, s.{RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
+        f" ON d.{KEY} = s.{KEY} WHERE s.{_EVENT} NOT IN ({events}) AND (d.{SEQUENCE} IS NULL"
+        f" OR s.{SEQUENCE} > d.{SEQUENCE}) ORDER BY s.{KEY}, s.{_RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
     )
 
 
@@ -296,7 +302,7 @@ def upsert_rows(target: Target) -> str:
     picked = ", ".join(f"s.{name}" for name in (KEY, *names))
     sets = ", ".join(f"{name} = VALUES({name})" for name in (KEY, *names))
     return (
-        f"INSERT INTO {target.name} ({columns}) SELECT {picked} FROM {staging} s WHERE NOT s.{GONE} ORDER BY s.{KEY}"
+        f"INSERT INTO {target.name} ({columns}) SELECT {picked} FROM {staging} s WHERE NOT s.{_GONE} ORDER BY s.{KEY}"
         f" ON DUPLICATE KEY UPDATE {sets}"
     )
 
@@ -304,12 +310,12 @@ def upsert_rows(target: Target) -> str:
 def remove_gone(target: Target) -> str:
     """Rows whose staged key is gone."""
     staging = qualified(target.database, STAGING)
-    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{GONE}"
+    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{_GONE}"
 
 
 def count_gone(target: Target) -> str:
     """How many staged keys are gone."""
-    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {GONE}"
+    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {_GONE}"
 
 
 def remove_unstaged(target: Target) -> str:

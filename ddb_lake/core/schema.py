@@ -116,8 +116,8 @@ class TableSchema:
     def to_json(self) -> dict[str, Any]:
         """A JSON document from which `from_json` gives an equal schema."""
         columns = [[list(c.path), c.tag, c.name, c.type] for c in self.columns]
-        retired = {"retired": [[list(path), name] for path, name in self.retired]} if self.retired else {}
-        return {"key": list(self.key), "columns": columns, **retired}
+        retired = [[list(path), name] for path, name in self.retired]
+        return {"key": list(self.key), "columns": columns, "retired": retired}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> TableSchema:

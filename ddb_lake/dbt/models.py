@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ddb_lake.core.naming import glue_name
-from ddb_lake.core.schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema
+from ddb_lake.core.schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, column_names
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, column_doc
 
 MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."
@@ -35,7 +37,7 @@ _CHANGE_COLUMNS = (
     *("record_id", "kind", "event_name", "changed_at", "asserted_at", "new_image", "old_image", "ttl"),
     *("sequence_number", "stream", "kinesis_sequence", "arrival_hour", "_key_hash", "_batch"),
 )
-"""What the staging model of the changelog keeps of it; `_` goes before each, so that no attribute has its name."""
+"""What the staging model of the changelog keeps of it; `_` goes before each."""
 
 _RENAMED = {"event_name": "_event", "ttl": "_is_ttl"}
 _HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
@@ -65,6 +67,18 @@ _DAILY_COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 
+_MACROS = Path(__file__).parent / "project" / "macros"
+_OWN_NAME = re.compile(r"(?<!\w)_[a-z]\w*")
+
+
+@cache
+def own_names() -> frozenset[str]:
+    """The names that columns have in the models and macros beside the attributes' columns. All begin with `_`."""
+    used = (name for macro in _MACROS.rglob("*.sql") for name in _OWN_NAME.findall(macro.read_text(encoding="utf-8")))
+    shown = (*CURRENT_METADATA, *EXPIRED_AT, *map(_change_name, _CHANGE_COLUMNS), *_HISTORY_COLUMNS)
+    return frozenset({*shown, *used})
+
+
 @dataclass(frozen=True, slots=True)
 class TableModels:
     """What the models of a table are written from. `keep_expired`: the lake keeps what Time to Live removed."""
@@ -80,10 +94,18 @@ class TableModels:
         return glue_name(self.table)
 
     @property
+    def columns(self) -> list[Column]:
+        """The attributes' columns as the models call them: as the lake does, with a suffix where it is one of `own_names`."""
+        reserved = own_names()
+        free = {c.path: c.name for c in self.schema.columns if c.name.lower() not in reserved}
+        names = column_names([c.path for c in self.schema.columns], free, reserved)
+        return [replace(c, name=names[c.path]) for c in self.schema.columns]
+
+    @property
     def keys(self) -> list[Column]:
         """The columns of the key attributes."""
-        found = [self.schema.column((name,)) for name in self.schema.key]
-        return [column for column in found if column is not None]
+        by_path = {c.path: c for c in self.columns}
+        return [by_path[(name,)] for name in self.schema.key if (name,) in by_path]
 
     def files(self) -> dict[str, str]:
         """Path below the project to text, for each file."""
@@ -103,7 +125,7 @@ class TableModels:
     def _macro(self) -> str:
         rows = [
             f"    {{'name': {_text(c.name)}, 'tag': {_text(c.tag)}, 'type': {_text(c.type)}, 'path': [{', '.join(map(_text, c.path))}]}}"
-            for c in self.schema.columns
+            for c in self.columns
         ]
         return (
             f"{{#- {MARK}\n    The columns of `{_plain(self.table)}`: name, DynamoDB type, type, path of the attribute. -#}}\n"
@@ -111,7 +133,10 @@ class TableModels:
         )
 
     def _staging(self) -> str:
-        columns = [_quote(c.name) for c in self.schema.columns]
+        columns = [
+            _quote(held.name) if held.name == shown.name else f"{_quote(held.name)} as {_quote(shown.name)}"
+            for held, shown in zip(self.schema.columns, self.columns, strict=True)
+        ]
         columns += [name for name in CURRENT_METADATA if name != "_expired_at"]
         where = "\nwhere _expired_at is null" if self.keep_expired else ""
         return f"-- {MARK}\nselect\n    {_list(columns)}\nfrom {{{{ source('{SOURCE}', '{self.name}') }}}}{where}\n"
@@ -123,7 +148,7 @@ class TableModels:
         return (
             f"-- {MARK}\nselect\n    {_list(columns)},"
             + "".join(
-                f"\n    {{{{ item_column({_reference(self.name, c, self.schema)}, 'keys') }}}} as {_quote(c.name)},"
+                f"\n    {{{{ item_column({_reference(self.name, c, self.columns)}, 'keys') }}}} as {_quote(c.name)},"
                 for c in self.keys
             )
             + f"\n    {{{{- item_columns({self.name}_columns()[{len(self.keys)}:], 'new_image') }}}}"
@@ -151,7 +176,7 @@ class TableModels:
 
     def _staging_properties(self) -> str:
         shown = _plain(self.table)
-        own = [_property(c) for c in self.schema.columns]
+        own = [_property(c) for c in self.columns]
         kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
         change = [
             _column(_change_name(name), _SCALARS[CHANGES_COLUMNS[name][0]], CHANGES_COLUMNS[name][1])
@@ -160,7 +185,7 @@ class TableModels:
         _test(change, "_record_id", "unique", "not_null")
         for key in self.keys:
             _test(own, key.name, "not_null")
-        after = [_property(c, "After the change; null when removed. ") for c in self.schema.columns[len(self.keys) :]]
+        after = [_property(c, "After the change; null when removed. ") for c in self.columns[len(self.keys) :]]
         keys = [_property(c) for c in self.keys]
         for key in self.keys:
             _test(keys, key.name, "not_null")
@@ -209,7 +234,7 @@ class TableModels:
 
     def _history_properties(self) -> str:
         shown = _plain(self.table)
-        own = [_property(c) for c in self.schema.columns]
+        own = [_property(c) for c in self.columns]
         keys = [c.name for c in self.keys]
         for key in keys:
             _test(own, key, "not_null")
@@ -288,8 +313,8 @@ def _incremental(hook: str) -> str:
     )
 
 
-def _reference(table: str, column: Column, schema: TableSchema) -> str:
-    return f"{table}_columns()[{schema.columns.index(column)}]"
+def _reference(table: str, column: Column, columns: list[Column]) -> str:
+    return f"{table}_columns()[{columns.index(column)}]"
 
 
 def _change_name(name: str) -> str:

@@ -125,11 +125,10 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
     options = f"schema = {read_schema(schema)}, explicit_cardinality = {len(data) * ROWS_A_FILE}"
     if not positions and not deletes:
         return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
-    options += ", filename = '_file_path', file_row_number = true"
+    # DuckDB's virtual columns, without its options of their names: those refuse files that have such columns of their own
     place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"  # one number joins faster than a path
-    source = (
-        f"(SELECT {names}, _file_path, file_row_number AS _pos, {place} FROM read_parquet({literals(data)}, {options}))"
-    )
+    found = f"filename AS _file_path, file_row_number AS _pos, {place}"
+    source = f"(SELECT {names}, {found} FROM read_parquet({literals(data)}, {options}))"
     if not deletes:
         return f"(SELECT {shown} FROM {source})"
     number = f"list_position({literals(data)}::VARCHAR[], file_path) - 1"

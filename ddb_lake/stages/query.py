@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 from pyiceberg.table import Table
 
 from ddb_lake.core.naming import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
@@ -108,12 +109,16 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
     """
     with lake.session() as session:
         add_views(lake, session, sql)
-        add_day_views(lake, session, sql)
+        absent = add_day_views(lake, session, sql)
         if as_of_us is not None:
             add_past_views(lake, session, sql, as_of_us)
         try:
             result = session.con.execute(sql)
         except Exception as error:
+            if isinstance(error, duckdb.CatalogException):
+                for name, reason in absent.items():
+                    if f"Table with name {name} ".lower() in str(error).lower():
+                        raise reason from error
             if type(error).__module__.startswith(("duckdb", "_duckdb")):
                 raise UsageError(str(error)) from error
             raise
@@ -138,14 +143,23 @@ def add_views(lake: Lake, session: Session, sql: str) -> None:
         session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
 
 
-def add_day_views(lake: Lake, session: Session, sql: str) -> None:
-    """A view `<table>_daily` of the kept days, with the day as `_day`, of those tables that `sql` may name."""
+def add_day_views(lake: Lake, session: Session, sql: str) -> dict[str, UsageError]:
+    """A view `<table>_daily` of the kept days, with the day as `_day`, of those tables that `sql` may name.
+
+    Returns, by name, why there is no view: the name may also be that of a column.
+    """
+    absent: dict[str, UsageError] = {}
     for settings in lake.settings.tables:
         name = settings.name + DAILY
-        if settings.daily_states is not None and name.lower() in sql.lower():
-            session.con.execute(
-                f"CREATE OR REPLACE VIEW {identifier(name)} AS {days_sql(lake, session, settings.name)}"
-            )
+        if settings.daily_states is None or name.lower() not in sql.lower():
+            continue
+        try:
+            days = days_sql(lake, session, settings.name)
+        except UsageError as error:
+            absent[name] = error
+        else:
+            session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {days}")
+    return absent
 
 
 def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, str]]:

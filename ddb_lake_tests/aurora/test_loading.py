@@ -129,7 +129,7 @@ BAD: dict[str, tuple[Row | bytes, str]] = {
     "no sequence": (["MODIFY", None, "x", "1", None, None, None, None], "record 2: it has no _seq"),
     "sequence": (["MODIFY", SECRET, "x", "1", None, None, None, None], "record 2, column _seq"),
     "event": ([SECRET[:9], "1", "x", "1", None, None, None, None], "record 2: its first field is none of"),
-    "long event": ([SECRET * 3, "1", "x", "1", None, None, None, None], "record 2, column _event"),
+    "long event": ([SECRET * 3, "1", "x", "1", None, None, None, None], "record 2, column ddb_lake:event"),
     "too few": (b'"MODIFY","9","x","1","1"\n', "record 2: error 1261"),
     "too many": (b'"MODIFY","9","x","1","1",NULL,NULL,NULL,"4711-secret"\n', "record 2: error 1262"),
     "open quote": (b'"MODIFY","9","x","1","4711-secret\n', "record 2, column hits"),
