@@ -7,7 +7,7 @@ the loop below does not settle at once (a number in an odd spelling, binary, a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from ddb_lake.core.records import AttributeValue, Item
 from ddb_lake.core.schema import DECIMAL, Column, Path, TableSchema, pointer, to_column
+from ddb_lake.engine.connection import slices_of
 
 SLICE_BYTES = 16 * 1024 * 1024
 """JSON text of which the values are held as Python objects at once."""
@@ -62,7 +63,7 @@ class ColumnProjector:
     def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
         """The columns of many texts. Of a text that is null, or has no item, all of them are."""
         sizes = pc.fill_null(pc.binary_length(texts), 0).to_pylist()
-        parts = [self._project(texts[first:last]) for first, last in _slices(sizes)]
+        parts = [self._project(texts[first:last]) for first, last in slices_of(sizes, SLICE_BYTES)]
         return pa.concat_arrays(parts) if parts else pa.array([], self._type)
 
     def _project(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
@@ -178,15 +179,3 @@ def _plain_number(column_type: str) -> str:
     if fraction:
         kinds.append(f"-?0{fraction}")
     return f"^(?:{'|'.join(kinds)})$"
-
-
-def _slices(sizes: list[int]) -> Iterator[tuple[int, int]]:
-    """Bounds of consecutive rows of at most `SLICE_BYTES`, or of one that has more."""
-    first = held = 0
-    for row, size in enumerate(sizes):
-        if row > first and held + size > SLICE_BYTES:
-            yield first, row
-            first, held = row, 0
-        held += size
-    if sizes:
-        yield first, len(sizes)

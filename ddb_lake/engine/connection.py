@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from ddb_lake.config import memory_bytes
 from ddb_lake.core.attributes import canonical_number
@@ -27,6 +28,10 @@ THREAD_BYTES = 125_000_000
 
 _KEPT_ROWS = 20_480
 _KEPT_BYTES = 32 * 1024 * 1024
+_SMALL_BYTES = 4 * 1024 * 1024
+"""Texts that are worked on at once where rows are large: what is made of them takes 13 times as much, in each thread."""
+
+_SLICED_ROWS = 1024
 _KEPT_DICTIONARY_BYTES = 64 * 1024
 """DuckDB takes as much for each column of text before it has any."""
 
@@ -69,7 +74,10 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
         except duckdb.IOException as error:  # names files, never values; HTTPException is one
             raise UnreachableError(_said(error)) from error
         except duckdb.OutOfMemoryException as error:
-            raise UsageError(f"{memory} of memory do not suffice for this; set `memory` to more of it") from error
+            raise UsageError(
+                f"{memory} of memory do not suffice for this, although it spills to disk and one thread works;"
+                " set `memory` to more, or `spark.memory` for tasks on Spark"
+            ) from error
         finally:
             con.close()
 
@@ -91,18 +99,66 @@ class Session:
         row = self.con.execute(sql, parameters or []).fetchone()
         return row[0] if row else None
 
-    def keep(self, name: str, query: str) -> None:
+    def keep(self, name: str, query: str, text: str | None = None) -> None:
         """Make a view of a query's rows, which are worked out now and lie in the work folder.
 
         A table in memory is read 2,048 rows at a time, whatever they take, and up to 122,880 of them by one thread.
+
+        `text`: a column that may be large. Where it is, the rows are kept in groups so small that a thread can work on
+        one whatever it makes of it.
         """
-        path = literal(str(self.folder / f"{name}-{uuid.uuid4().hex}.parquet"))
+        try:
+            path = self._write_kept(name, query)
+        except duckdb.OutOfMemoryException:
+            if text is None:
+                raise
+            path = self._write_sliced(name, query, text)
+        if text is not None and self._largest_group(path) > 3 * _SMALL_BYTES:
+            whole = path
+            path = self._write_sliced(name, f"SELECT * FROM read_parquet({literal(str(whole))})", text)
+            whole.unlink()
+        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({literal(str(path))})")
+
+    def _write_kept(self, name: str, query: str, group_bytes: int = _KEPT_BYTES) -> Path:
+        path = self.folder / f"{name}-{uuid.uuid4().hex}.parquet"
         options = (
-            f"FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {_KEPT_ROWS}, ROW_GROUP_SIZE_BYTES {_KEPT_BYTES},"
+            f"FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {_KEPT_ROWS}, ROW_GROUP_SIZE_BYTES {group_bytes},"
             f" STRING_DICTIONARY_PAGE_SIZE_LIMIT {_KEPT_DICTIONARY_BYTES}"
         )
-        self.con.execute(f"COPY ({query}) TO {path} ({options})")
-        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({path})")
+        with_memory(self, lambda: self.con.execute(f"COPY ({query}) TO {literal(str(path))} ({options})"))
+        return path
+
+    def _write_sliced(self, name: str, query: str, text: str) -> Path:
+        """As `_write_kept`, in groups of a few MB: DuckDB passes on as many rows at once as it has read at once."""
+        rows = self.con.cursor().execute(query).to_arrow_reader(_SLICED_ROWS)
+        slices = (batch.slice(first, last - first) for batch in rows for first, last in _by_bytes(batch[text]))
+        self.con.register("slices", pa.RecordBatchReader.from_batches(rows.schema, slices))
+        try:
+            return self._write_kept(name, "SELECT * FROM slices", _SMALL_BYTES)
+        finally:
+            self.con.unregister("slices")
+
+    def _largest_group(self, path: Path) -> int:
+        sizes = f"SELECT sum(total_uncompressed_size) AS size FROM parquet_metadata({literal(str(path))})"
+        return int(self.value(f"SELECT max(size) FROM ({sizes} GROUP BY row_group_id)") or 0)
+
+
+def slices_of(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Bounds of consecutive values that take at most `limit` together, or of one that takes more."""
+    first = held = 0
+    for place, size in enumerate(sizes):
+        if place > first and held + size > limit:
+            yield first, place
+            first, held = place, 0
+        held += size
+    if sizes:
+        yield first, len(sizes)
+
+
+def _by_bytes(texts: pa.Array) -> Iterator[tuple[int, int]]:
+    import pyarrow.compute as pc  # takes as long to import as a small query
+
+    return slices_of(pc.fill_null(pc.binary_length(texts), 0).to_pylist(), _SMALL_BYTES)
 
 
 def with_memory(session: Session, work: Callable[[], Done]) -> Done:

@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.schema import Column, Path, Projector, TableSchema, pointer
-from ddb_lake.engine.columns import ColumnProjector
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -101,6 +100,8 @@ class Projection:
     def register(self, con: Any) -> None:
         """Give the connection the function that projects wide rows, or the rows that the SQL does not account for."""
         if self._wide:
+            from ddb_lake.engine.columns import ColumnProjector  # needs `pyarrow.compute`, slow to import
+
             kinds = [*(sql_type(c.type) for c in self.schema.columns), "VARCHAR"]
             struct = f"STRUCT({', '.join(f'{_field(index)} {kind}' for index, kind in enumerate(kinds))})"
             project = ColumnProjector(self.schema, self._member_name).project_texts

@@ -280,8 +280,14 @@ def _compact_changes(lake: Lake, name: str) -> None:
     with lake.session() as session:
         writer = FileWriter.for_table(session.con, changes)
         for files in by_hour.values():
-            rows = scan_sql(changes.schema(), [f.file_path for f in files])
-            added += writer.write(f"SELECT * FROM {rows} ORDER BY changed_at", changes.metadata)
+            paths = [f.file_path for f in files]
+            rows = scan_sql(changes.schema(), paths)
+            size = mean_row_bytes(session, paths)
+
+            def write(order: str, rows: str = rows, size: int = size) -> list[DataFile]:
+                return writer.write(f"SELECT * FROM {rows}{order}", changes.metadata, row_bytes=size)
+
+            added += sorted_if_it_fits(session, "changed_at", write, size)
     if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
         raise CheckFailed(f"{name}: compacting the changelog would change its rows; nothing was committed")
     commit = Commit(changes)

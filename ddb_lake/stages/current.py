@@ -17,8 +17,8 @@ from pyiceberg.table.metadata import TableMetadata
 from ddb_lake.config import TableSettings
 from ddb_lake.core.ordering import horizon_us
 from ddb_lake.core.schema import NameCollision, TableSchema, new_collisions
-from ddb_lake.engine.connection import Session
-from ddb_lake.engine.fitting import extend, fit, guess
+from ddb_lake.engine.connection import Session, with_memory
+from ddb_lake.engine.fitting import SAMPLE_ROWS, extend, fit, guess
 from ddb_lake.engine.merge import EXPIRY, REMOVAL, MergeCounts, MergeInput, plan_merge, version_us
 from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import CheckFailed, CommitConflict
@@ -40,6 +40,9 @@ from ddb_lake.stages.relations import (
     records_sql,
     shown_keys,
 )
+
+SAMPLE_BYTES = 32 * 1024 * 1024
+"""Of the items that a first guess at the columns comes from."""
 
 ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
 
@@ -236,8 +239,9 @@ class LocalMerge:
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
         """The files of the new rows, and those that retire the rows they replace."""
         writer = FileWriter.for_table(self._session.con, table, metadata)
-        size = self._session.value("SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM living LIMIT 1000)") or 0
-        return writer.write(self._rows, metadata, split=True, row_bytes=size), writer.write_deletes(RETIRED)
+        size = item_bytes(self._session)
+        added = with_memory(self._session, lambda: writer.write(self._rows, metadata, split=True, row_bytes=size))
+        return added, writer.write_deletes(RETIRED)
 
     def bury(self, table: Table, tombstones: Sidecar) -> Sidecar:
         """Tombstones for removed keys; those of keys that live again are taken back."""
@@ -313,6 +317,7 @@ def collect_outcome(session: Session, given: MergeInput, name: str) -> None:
         f" CASE WHEN NOT w.gone AND {expired} THEN c.changed_at END AS _expired_at,"
         " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
         f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
+        text="item",
     )
     found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
     unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
@@ -332,11 +337,23 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
     if schema.columns:
         schema, _ = extend(session, schema, options, settings.schema_evolution, project)
     else:
-        sample = session.con.execute("SELECT item FROM living USING SAMPLE 4000 ROWS (reservoir, 7)").fetchall()
+        rows = f"{sample_rows(session)} ROWS (reservoir, 7)"
+        sample = session.con.execute(f"SELECT item FROM living USING SAMPLE {rows}").fetchall()
         keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
         first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, options)
         schema, _ = fit(session, first, schema, nulls, options, project)
     return schema, "SELECT * FROM projected"
+
+
+def item_bytes(session: Session) -> int:
+    """About how long the text of an item of `outcome` is."""
+    some = "SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1000"
+    return int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM ({some})") or 0)
+
+
+def sample_rows(session: Session) -> int:
+    """Of how many items of `outcome` a first guess at the columns comes."""
+    return max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, item_bytes(session))))
 
 
 def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:

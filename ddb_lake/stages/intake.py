@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from ddb_lake.engine.connection import Session
+from ddb_lake.engine.connection import Session, with_memory
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.files import FileWriter, column_bounds, live_files, mean_row_bytes, scan_sql
 from ddb_lake.stages.read import IngestedObject, StagedTable
@@ -185,7 +186,8 @@ def write_chosen(
     hours = session.rows("SELECT arrival_hour, count(*), min(_object), max(_object) FROM chosen GROUP BY 1 ORDER BY 1")
     for hour, _, first, last in hours:
         theirs = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
-        paths += writer.write_paths(f"SELECT *, {batch} AS _batch FROM {rows} WHERE {theirs}", row_bytes=row_bytes)
+        query = f"SELECT *, {batch} AS _batch FROM {rows} WHERE {theirs}"
+        paths += with_memory(session, partial(writer.write_paths, query, row_bytes=row_bytes))
     low, high = session.rows(
         "SELECT min(epoch_us(changed_at)), max(epoch_us(changed_at)) FROM chosen WHERE asserted_at IS NULL"
     )[0]

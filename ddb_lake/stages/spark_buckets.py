@@ -15,15 +15,14 @@ from pyiceberg.schema import Schema
 from ddb_lake.config import TableSettings
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, TableSchema
-from ddb_lake.engine.connection import Session
-from ddb_lake.engine.fitting import SAMPLE_ROWS
+from ddb_lake.engine.connection import Session, with_memory
 from ddb_lake.engine.merge import MergeCounts, MergeInput, find_undecided, first_expired_us, plan_merge
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.files import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
-from ddb_lake.stages.current import GRAVES, RETIRED, ROW_COLUMNS, collect_outcome
+from ddb_lake.stages.current import GRAVES, RETIRED, ROW_COLUMNS, collect_outcome, sample_rows
 from ddb_lake.stages.relations import images_among
 from ddb_lake.stages.spark_tasks import Place, Written, look_at, scratch_file
 
@@ -66,13 +65,17 @@ class Hashes:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of one relation; `touched`: files of key hashes, for a query that asks for a table of that name."""
+    """Rows of one relation; `touched`: files of key hashes, for a query that asks for a table of that name.
+
+    `batch_rows`: how many rows are handed on at once.
+    """
 
     place: Place
     name: str
     query: str
     buckets: int
     touched: tuple[str, ...]
+    batch_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def scan_part(task: Part) -> Iterator[pa.RecordBatch]:
             session.con.execute(
                 f"CREATE TABLE touched AS SELECT DISTINCT _key_hash FROM read_parquet({literals(task.touched)})"
             )
-        yield from session.con.execute(f"SELECT {', '.join(shown)} FROM {task.query}").to_arrow_reader(10_000)
+        yield from session.con.execute(f"SELECT {', '.join(shown)} FROM {task.query}").to_arrow_reader(task.batch_rows)
 
 
 def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
@@ -194,7 +197,8 @@ def write_outcome(task: WriteOutcome) -> Written:
         projection.register(session.con)
         session.keep("projected", projection.select(living, ROW_COLUMNS))
         writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
-        paths = writer.write_paths("SELECT * FROM projected", split=True)
+        size = int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM {living} LIMIT 1000)") or 0)
+        paths = with_memory(session, lambda: writer.write_paths("SELECT * FROM projected", split=True, row_bytes=size))
         return look_at(session, paths, task.schema, task.iceberg, task.settings.schema_options)
 
 
@@ -209,7 +213,7 @@ def _retire(session: Session, place: Place) -> Retired | None:
 
 def _sample(session: Session, settings: TableSettings) -> Inference:
     seen = Inference(settings.schema_options)
-    query = f"SELECT item FROM outcome WHERE item IS NOT NULL LIMIT {SAMPLE_ROWS}"
+    query = f"SELECT item FROM outcome WHERE item IS NOT NULL LIMIT {sample_rows(session)}"
     for (item,) in session.con.execute(query).fetchall():
         seen.observe(orjson.loads(item))
     return seen

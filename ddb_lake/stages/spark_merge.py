@@ -35,7 +35,7 @@ from ddb_lake.engine.merge import MergeCounts
 from ddb_lake.engine.spark.tasks import run_groups, run_tasks, scan_rows
 from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.files import FileWriter, mean_row_bytes
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.stages.current import numbered_graves
 from ddb_lake.stages.lake import Lake
@@ -60,6 +60,16 @@ from ddb_lake.stages.spark_tasks import Written, WrittenFiles, merged
 BUCKET_RECORDS = 50_000
 """Fresh records that a bucket has about: with their images it is held in memory."""
 
+BUCKET_BYTES = 128 * 1024 * 1024
+"""What the records of a bucket take about: a bucket of large items has fewer."""
+
+BATCH_BYTES = 32 * 1024 * 1024
+BATCH_ROWS = 10_000
+"""What goes through the shuffle at once: the fewer of both."""
+
+MEASURED_FILES = 16
+"""Of the fresh records: their footers say about how large a record is."""
+
 LEAST_RECORDS = 5_000
 """And as few as this only if there is one bucket: a bucket makes a file."""
 
@@ -82,6 +92,7 @@ class SparkMerge:
         self._decided: list[Decided] = []
         self._parts: list[Written] = []
         self._left_over: list[str] = []
+        self._batch_rows = BATCH_ROWS
         self.changed = 0
 
     # --- deciding
@@ -91,7 +102,10 @@ class SparkMerge:
         touched, records = self._touched(sources)
         if not records:
             return NOTHING
-        buckets = max(ceil(records / BUCKET_RECORDS), min(self._cores, ceil(records / LEAST_RECORDS)))
+        size = max(1, mean_row_bytes(self._session, sources.fresh.files[:MEASURED_FILES]))
+        self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // size))
+        most = max(1, min(BUCKET_RECORDS, BUCKET_BYTES // size))
+        buckets = max(ceil(records / most), min(self._cores, ceil(records / LEAST_RECORDS)))
         all_at_once = sources.recheck or not sources.simple
         narrow = self._scans(sources, buckets, touched, None if not all_at_once else touched)
         decided = self._decide(sources, scan_rows(self._spark, scan_part, narrow, DDL), all_at_once)
@@ -145,7 +159,7 @@ class SparkMerge:
         most = self._cores * WAVES
 
         def parts(name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[Part]:
-            return [Part(self._place, name, query, buckets, hashes) for query in queries]
+            return [Part(self._place, name, query, buckets, hashes, self._batch_rows) for query in queries]
 
         found = parts("fresh", sources.fresh.parts(most), ())
         found += parts("current", [_with_hash(q) for q in sources.current.parts(most)], touched)

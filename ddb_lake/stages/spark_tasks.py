@@ -20,7 +20,7 @@ from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import s3_access
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
-from ddb_lake.engine.connection import Session, connect
+from ddb_lake.engine.connection import Session, connect, with_memory
 from ddb_lake.engine.fitting import held_values, rescued_values
 from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.projection import Projection
@@ -154,6 +154,10 @@ def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
     yield from _batches(files.place, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")
 
 
+_SCRATCH_BYTES = 8 * 1024 * 1024
+"""A group of rows is read at once, and what is made of it takes many times as much."""
+
+
 def scratch_file(session: Session, query: str, folder: str) -> str | None:
     """The rows of a query in a file for other tasks to read; None for no rows."""
     if session.value(f"SELECT count(*) FROM ({query})") == 0:
@@ -161,7 +165,8 @@ def scratch_file(session: Session, query: str, folder: str) -> str | None:
     if "://" not in folder:
         FilePath(folder).mkdir(parents=True, exist_ok=True)
     path = f"{folder}/{uuid.uuid4().hex}.parquet"
-    session.con.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES {_SCRATCH_BYTES}"
+    with_memory(session, lambda: session.con.execute(f"COPY ({query}) TO {literal(path)} ({options})"))
     return path
 
 

@@ -50,13 +50,18 @@ _SPARSE = "".join(
 _DOCUMENT = """ || ',"document":{"M":{"title":{"S":"Document ' || i || '"},"body":{"S":"'
  || repeat(md5(i::VARCHAR) || ' ' || md5(h::VARCHAR) || ' ', {times}) || '"}}}'"""
 
+_DENSE = """ || ',"body":{"S":"'
+ || array_to_string(list_transform(range(1875), lambda x: md5((h * 10000 + x)::VARCHAR)), '') || '"}'"""
+
 SHAPES = {
     "orders": _ITEM,
     "sparse": f"{_PLAIN}{_SPARSE} || '}}'",
     "documents": f"{_PLAIN}{_DOCUMENT} || '}}'".replace("{times}", "300"),
     "large": f"{_PLAIN}{_DOCUMENT} || '}}'".replace("{times}", "6000"),
+    "dense": f"{_PLAIN}{_DENSE} || '}}'",
 }
-"""Items of an export. orders: 600 bytes, nested. sparse: a fifth of 60 attributes. documents: 20 KB. large: nearly 400 KB."""
+"""Items of an export. orders: 600 bytes, nested. sparse: a fifth of 60 attributes. documents: 20 KB. large: nearly 400 KB.
+dense: 60 KB that hardly compress."""
 
 
 def _item(customers: int, quantity: str, shape: str = "orders") -> str:

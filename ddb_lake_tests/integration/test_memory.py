@@ -16,6 +16,11 @@ CHANGES = 40_000
 LARGE = 1_200
 """Items of nearly 400 KB, half a gigabyte of JSON."""
 
+DENSE = 1_500
+"""Changes of 60 KB each, in one group."""
+
+DENSE_MB = 500
+
 DEFAULT_MB = 1000
 BESIDE_LARGE_MB = 600
 """What comes out of DuckDB is held by Python as well: a hundred items are 40 MB, several times."""
@@ -81,3 +86,11 @@ def test_items_as_large_as_they_can_be_need_no_more_than_the_default(folder: Pat
         rows, peaks[stage] = measured(stage, uri, folder / "large", DEFAULT_MB)
         assert rows == LARGE
     assert {stage: peak for stage, peak in peaks.items() if peak > DEFAULT_MB + BESIDE_LARGE_MB} == {}, peaks
+
+
+def test_many_large_changes_are_merged_in_portions(folder: Path) -> None:
+    """Each thread holds what it makes of the rows that it reads at once: two of whole row groups need 800 MB."""
+    landed = make_changes(folder, DENSE, DENSE, 1, objects=3, shape="dense")
+    rows, peak = measured("apply", landed, folder / "dense", DENSE_MB)
+    assert 0 < rows <= DENSE
+    assert peak <= DENSE_MB + BESIDE_LARGE_MB, peak
