@@ -147,6 +147,11 @@ def is_known_start(data: bytes) -> bool:
     return bool(_JSON_START(data) or data.startswith((*magics, KPL_MAGIC)) or _ZSTD_START(data))
 
 
+def is_base64_start(data: bytes) -> bool:
+    """Whether bytes begin with characters of base64, so many that no other bytes do by chance."""
+    return _BASE64_START(data) is not None
+
+
 def _open(data: bytes, output: _Output) -> bool:
     """Whether the bytes are a container; if so its content is in the output. Raises _Fault, DamagedObjectError."""
     for begins, reason in _FOREIGN:
@@ -193,7 +198,7 @@ def _read_base64(data: bytes, output: _Output) -> bool:
         parts = [binascii.a2b_base64(segment, strict_mode=True) for segment in _BASE64_SEGMENT(compact)]
     except ValueError:
         return False
-    if not is_known_start(parts[0]):
+    if not is_known_start(parts[0]) and not is_base64_start(parts[0]):
         return False
     for part in parts:
         output.add(part)

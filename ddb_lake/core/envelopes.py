@@ -217,8 +217,9 @@ def _read_bytes(content: bytes, reading: Reading) -> Iterator[Outcome]:
             yield Rejected.unexpected(piece.error, piece.raw, reading.prefix)
             continue
         hidden = read_hidden(piece, reading)
-        if hidden is None:
-            yield reading.rejected(piece.problem, None, piece.raw)
+        if hidden is None:  # what grew out of a container is kept in it
+            packed = opened is not content and len(piece.raw) > max(len(content), KEPT_OF_DAMAGED_BYTES)
+            yield reading.rejected(piece.problem, None, content if packed else piece.raw)
         else:
             yield from hidden
     if damage is not None:

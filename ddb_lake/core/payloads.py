@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from ddb_lake.core import jsontext
-from ddb_lake.core.compression import is_known_start
+from ddb_lake.core.compression import is_base64_start, is_known_start
 from ddb_lake.core.kpl import MAGIC, find_aggregates
 from ddb_lake.core.splitting import LARGEST_RECORD_BYTES
 
@@ -75,4 +75,4 @@ def _strings(text: bytes) -> list[bytes] | None:
 
 
 def _may_hold_objects(content: bytes) -> bool:
-    return is_known_start(content) or _STRING_START(content) is not None
+    return is_known_start(content) or is_base64_start(content) or _STRING_START(content) is not None

@@ -23,14 +23,14 @@ from ddb_lake.core.scanning import Scan, scan
 from ddb_lake.core.shapes import is_envelope, is_flattened, shape_of
 from ddb_lake.errors import UndecodableError
 
-_SPACE: Final = re.compile(rb"[ \t\r\n]*+(?:(?:\xef\xbb\xbf|\\[nrt])[ \t\r\n]*+)*+")
-_JOINT: Final = re.compile(rb'\}(?=(?:[ \t\r]|\\[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)')
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+(?:(?:\xef\xbb\xbf|\\++[nrt])[ \t\r\n]*+)*+")
+_JOINT: Final = re.compile(rb'\}(?=(?:[ \t\r]|\\++[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)')
 _BOUNDARY: Final = re.compile(
-    rb'(?<=\})(?=(?:[ \t\r]|\\[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)|\n(?=(?:\xef\xbb\xbf)?[ ,\[]?\{)'
+    rb'(?<=\})(?=(?:[ \t\r]|\\++[nrt])*+\{[ \t\r]*+"[^"\\\n]*+"[ \t\r]*+:)|\n(?=(?:\xef\xbb\xbf)?[ ,\[]?\{)'
 )
 _CANDIDATE: Final = re.compile(rb'\n|\{(?=[ \t\r\n]*+")')
 _LINE_START: Final = re.compile(rb"\n[ \t\r]*+(?=\{)")
-_HOLDS_NOTHING: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf|\\[nrt])*+").fullmatch
+_HOLDS_NOTHING: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf|\\++[nrt])*+").fullmatch
 
 ION_PROBLEM: Final = "an export in Amazon Ion; export again with ExportFormat=DYNAMODB_JSON"
 

@@ -30,9 +30,12 @@ Text = Callable[[Any], str]
 SERVICE = {"WriteLogs", "DecryptEnvironment", "ManageInterfaces", "Trace"}
 """Statements of what the Lambda service does for every function."""
 
+FAILING = {"KeepFailedBatches", "ListFailedBatches", "UseBucketKey"}
+"""Statements of what the Lambda service does with a batch that the function cannot handle."""
+
 FEEDING = {
-    "forward": {"ReadStream", "ListStreams", "ReportFailures", "UseStreamKey", "UseQueueKey"},
-    "replicate": {"ReadStream", "ReportFailures", "UseStreamKey", "UseQueueKey"},
+    "forward": {"ReadStream", "ListStreams", "UseStreamKey", *FAILING},
+    "replicate": {"ReadStream", "UseStreamKey", *FAILING},
     "load_aurora": {"ReceiveFiles", "DecryptMessages"},
 }
 """Statements of what the Lambda service does to feed a function, and to say what failed."""

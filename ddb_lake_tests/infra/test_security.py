@@ -167,8 +167,9 @@ def test_point_08_stream_consumers_halve_report_give_up_and_keep_what_failed(tem
         assert mapping["BisectBatchOnFunctionError"] is True
         assert 0 < mapping["MaximumRetryAttempts"] < 100
         assert 0 < mapping["MaximumRecordAgeInSeconds"] <= 86_400
-        queue = text(mapping["DestinationConfig"]["OnFailure"]["Destination"]).strip("${}").partition(".")[0]
-        assert templates[name].whole(queue)["Properties"]["KmsMasterKeyId"]
+        bucket = text(mapping["DestinationConfig"]["OnFailure"]["Destination"]).strip("${}").partition(".")[0]
+        kept = templates[name].whole(bucket)  # to a queue or topic Lambda sends no records
+        assert kept["Type"] == "AWS::S3::Bucket" and kept["Properties"]["BucketEncryption"]
     for _, _, queue in every(templates, "AWS::SQS::Queue"):
         assert queue["KmsMasterKeyId"] and queue["MessageRetentionPeriod"] == 14 * 86_400
 

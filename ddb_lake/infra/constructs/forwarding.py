@@ -16,7 +16,14 @@ from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import DeliveryPlan, delivery_stream, finding
 from ddb_lake.infra.constructs.feeds import firehose_role
-from ddb_lake.infra.constructs.functions import FunctionPlan, StreamMapping, feed, function
+from ddb_lake.infra.constructs.functions import (
+    FAILED_BATCHES,
+    FunctionPlan,
+    StreamMapping,
+    failure_calls,
+    feed,
+    function,
+)
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.watching import Watched, of_delivery, of_function
 from ddb_lake.infra.packaging import CodeSource
@@ -39,6 +46,11 @@ class Around:
 def oversize(table: TablePlan) -> Location:
     """Where records go that Firehose would not take for their size. Below the landing prefix: the lake reads them."""
     return Location(table.landing.bucket, f"{table.landing.prefix}oversize/")
+
+
+def failed_batches(table: TablePlan) -> Location:
+    """Where Lambda puts batches of any table of this bucket that the function could not handle."""
+    return Location(table.landing.bucket, FAILED_BATCHES)
 
 
 def forwarded(
@@ -94,7 +106,7 @@ def forwarded(
     built = function(scope, f"{table.id}Forward", made, around.key, around.vpc, around.code)
     acknowledge(built.policy, finding(stack, objects), "One object for each record too large for Firehose")
     mapping = StreamMapping(arn=str(source.table_stream_arn), starting_position="TRIM_HORIZON", batch_size=500)
-    feed(scope, f"{table.id}Stream", built, mapping, around.failures)
+    feed(scope, f"{table.id}Stream", built, mapping, around.bucket.bucket_arn)
     alarms = plan.settings.alarms
     return [
         *of_function(f"{table.id}Forward", forwarder, alarms.behind_minutes),
@@ -114,7 +126,7 @@ def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -
 
 
 def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> list[Statement]:
-    """What the Lambda service calls to read a table's stream and to report failed batches."""
+    """What the Lambda service calls to read a table's stream and to keep failed batches."""
     key_arn = str(around.key.key_arn)
     return [
         Statement(
@@ -124,7 +136,6 @@ def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> l
         ),
         # AWS grants the listing of streams on no single one.
         Statement("ListStreams", ("dynamodb:ListStreams",), ("*",)),
-        Statement("ReportFailures", ("sqs:SendMessage",), (around.failures.queue_arn,)),
         key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
-        key_use("UseQueueKey", ("kms:Decrypt", "kms:GenerateDataKey"), key_arn, "sqs", stack.region),
+        *failure_calls(around.bucket.bucket_arn, key_arn, stack.region),
     ]

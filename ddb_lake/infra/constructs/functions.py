@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge, skip_checkov
+from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.roles import attach, role
@@ -125,8 +125,18 @@ class StreamMapping:
     parallel: int = 1
 
 
-def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping, failures: sqs.IQueue) -> None:
-    """Read a stream into a function: bad batches are halved, retried for a while, and reported to `failures`."""
+FAILED_BATCHES: Final = "aws/lambda/"
+"""Where Lambda puts failed batches in the bucket of a mapping's on-failure destination; the prefix cannot be chosen.
+
+https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+"""
+
+
+def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping, failures_arn: str) -> None:
+    """Read a stream into a function: bad batches are halved, retried for a while, and then put into a bucket.
+
+    The objects hold the records, so that `ddb-lake apply` reads them; to a queue or topic AWS sends no records.
+    """
     source = lambda_.CfnEventSourceMapping(
         scope,
         id,
@@ -141,10 +151,21 @@ def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping
         maximum_record_age_in_seconds=mapping.age_s,
         parallelization_factor=mapping.parallel,
         destination_config=lambda_.CfnEventSourceMapping.DestinationConfigProperty(
-            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=failures.queue_arn)
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=failures_arn)
         ),
     )
     source.node.add_dependency(built.policy)
+    objects = f"{failures_arn}/{FAILED_BATCHES}*"
+    acknowledge(built.policy, finding(cdk.Stack.of(scope), objects), "Lambda names the objects of failed batches")
+
+
+def failure_calls(bucket_arn: str, key_arn: str, region: str) -> list[Statement]:
+    """What the Lambda service calls to put failed batches into a bucket under a key."""
+    return [
+        Statement("KeepFailedBatches", ("s3:PutObject",), (f"{bucket_arn}/{FAILED_BATCHES}*",)),
+        Statement("ListFailedBatches", ("s3:ListBucket",), (bucket_arn,)),
+        key_use("UseBucketKey", ("kms:GenerateDataKey",), key_arn, "s3", region),
+    ]
 
 
 def _service(function_arn: str, logs_arn: str, key_arn: str) -> list[Statement]:

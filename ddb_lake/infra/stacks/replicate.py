@@ -13,10 +13,17 @@ from aws_cdk import aws_kinesis as kinesis
 
 from ddb_lake.core.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.constructs.buckets import landing_buckets
+from ddb_lake.infra.constructs.buckets import access_logs, bucket, landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function
-from ddb_lake.infra.constructs.forwarding import Around, forwarded
-from ddb_lake.infra.constructs.functions import FunctionPlan, StreamMapping, feed, function
+from ddb_lake.infra.constructs.forwarding import Around, failed_batches, forwarded
+from ddb_lake.infra.constructs.functions import (
+    FAILED_BATCHES,
+    FunctionPlan,
+    StreamMapping,
+    failure_calls,
+    feed,
+    function,
+)
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
@@ -24,7 +31,7 @@ from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.constructs.watching import alarm_topic, of_error_prefix, of_function, of_queue, watch
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Plan, TablePlan
+from ddb_lake.infra.plan import Location, Plan, TablePlan
 
 SOURCE_ENDPOINTS = ("sts",)
 TARGET_ENDPOINTS = ("kinesis-firehose",)
@@ -45,8 +52,15 @@ def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
     key = data_key(stack, plan, "replicate-source")
     vpc = network(stack, plan, key, SOURCE_ENDPOINTS, ("dynamodb",))
     topic = alarm_topic(stack, key, f"{plan.name}-replicate-alarms")
-    failures = dead_letters(stack, "Unreplicated", f"{plan.name}-unreplicated", key)
-    watched = of_queue("Unreplicated", f"{plan.name}-unreplicated", dead_letters=True)
+    failures = dead_letters(stack, "Undelivered", f"{plan.name}-replicate-undelivered", key)
+    name = f"{plan.name}-unreplicated-{plan.producer_account}-{stack.region}"
+    unreplicated = bucket(stack, plan, "Unreplicated", name, key, access_logs(stack))
+    rule = f"{plan.name}-unreplicated"
+    arrivals_to_topic(stack, "UnreplicatedArrived", rule, [Location(name, FAILED_BATCHES)], topic, failures)
+    watched = [
+        *of_queue("Undelivered", f"{plan.name}-replicate-undelivered", dead_letters=True),
+        *of_error_prefix("Unreplicated", rule),
+    ]
     for table in plan.tables:
         on_demand = table.feed.shards == 0
         stream = kinesis.Stream(
@@ -63,10 +77,10 @@ def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         acknowledge(
             stream, "AwsSolutions-KDS3", "A customer-managed key is meant: its policy and its rotation are ours"
         )
-        made = _replicate(stack, plan, table, stream.stream_arn, failures.queue_arn, key.key_arn)
+        made = _replicate(stack, plan, table, stream.stream_arn, unreplicated.bucket_arn, key.key_arn)
         built = function(stack, f"{table.id}Replicate", made, key, vpc, code)
         mapping = StreamMapping(arn=stream.stream_arn, starting_position="TRIM_HORIZON", batch_size=300)
-        feed(stack, f"{table.id}Mapping", built, mapping, failures)
+        feed(stack, f"{table.id}Mapping", built, mapping, unreplicated.bucket_arn)
         watched += of_function(f"{table.id}Replicate", made.name, plan.settings.alarms.behind_minutes)
     watch(stack, topic, f"{plan.name}-replicate-source", watched)
     return str(key.key_arn)
@@ -90,7 +104,7 @@ def build_target(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         around = Around(key, vpc, failures, buckets[table.landing.bucket], code)
         watched += forwarded(stack, plan, table, target, transform.function, around)
         rule = f"{plan.name}-{table.name}-target-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
+        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
         watched += of_error_prefix(table.id, rule)
     watch(stack, topic, f"{plan.name}-replicate-target", watched)
     return str(key.key_arn)
@@ -124,9 +138,8 @@ def _replicate(
                 ),
                 (stream_arn,),
             ),
-            Statement("ReportFailures", ("sqs:SendMessage",), (failures_arn,)),
             key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "kinesis", stack.region),
-            key_use("UseQueueKey", ("kms:Decrypt", "kms:GenerateDataKey"), key_arn, "sqs", stack.region),
+            *failure_calls(failures_arn, key_arn, stack.region),
         ],
         gateways=("dynamodb",),
         timeout_s=120,

@@ -12,7 +12,7 @@ from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.aurora import Cluster, cluster
 from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.delivery import finding
-from ddb_lake.infra.constructs.forwarding import Around, forwarded
+from ddb_lake.infra.constructs.forwarding import Around, failed_batches, forwarded
 from ddb_lake.infra.constructs.functions import BuiltFunction, FunctionPlan, function
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
@@ -41,7 +41,7 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         around = Around(key, vpc, failures, buckets[table.landing.bucket], code)
         watched += _pipeline(stack, plan, table, around, database)
         rule = f"{plan.name}-{table.name}-aurora-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
+        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
         watched += of_error_prefix(table.id, rule)
     watch(stack, topic, f"{plan.name}-streams-to-aurora", watched)
     cdk.CfnOutput(stack, "AuroraArn", value=database.arn, description="For `aws rds-data execute-statement`")
