@@ -45,7 +45,14 @@ class UndecodableError(TerminalError):
 
 
 class DatabaseError(TerminalError):
-    """A database refuses a statement or a row; what was begun was rolled back."""
+    """A database refuses a statement or a row; what was begun was rolled back.
+
+    `of_a_row`: the fault is in the data of some record, and other records may be applied.
+    """
+
+    def __init__(self, message: str, of_a_row: bool = False) -> None:
+        super().__init__(message)
+        self.of_a_row = of_a_row
 
 
 class CheckFailed(TerminalError):

@@ -51,6 +51,29 @@ _SPEAKING: Final = {
     *(ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.UNKNOWN_COLLATION, ER.TOO_LONG_IDENT, CR.CR_CONN_HOST_ERROR),
     *(ER.PARSE_ERROR, 3948, 1290, 1836, 63985, 63995),  # 3948: LOCAL is off; 63985 and on: Aurora's of LOAD FROM S3
 }
+_RECORD: Final = re.compile(r"record (\d+)(?:, |: )?")
+MOST_WARNINGS: Final = 65_535
+
+_OF_A_ROW: Final = {
+    *(ER.WARN_DATA_OUT_OF_RANGE, ER.WARN_DATA_TRUNCATED, ER.TRUNCATED_WRONG_VALUE, ER.TRUNCATED_WRONG_VALUE_FOR_FIELD),
+    *(ER.DATA_TOO_LONG, ER.BAD_NULL_ERROR, ER.NO_DEFAULT_FOR_FIELD, ER.WARN_NULL_TO_NOTNULL, ER.DUP_ENTRY),
+    *(ER.NO_REFERENCED_ROW, ER.NO_REFERENCED_ROW_2, ER.ROW_IS_REFERENCED, ER.ROW_IS_REFERENCED_2, 1644),
+    *(ER.WARN_TOO_FEW_RECORDS, ER.WARN_TOO_MANY_RECORDS, 1526, ER.INVALID_CHARACTER_STRING),
+    *(
+        1416,
+        1690,
+        1977,
+        3140,
+        3141,
+        3156,
+        3819,
+        3903,
+        4025,
+        4038,
+    ),  # geometry, BIGINT, JSON, CHECK constraints; 1526: no partition; 1644: SIGNAL
+}
+"""Errors that are about the values of a record. What is not in here stops the whole file."""
+
 _ADVICE: Final = {
     ER.ACCESS_DENIED_ERROR: "check `user` and the password, secret or IAM authentication",
     ER.NOT_ALLOWED_COMMAND: "set local_infile=1 in the server's (cluster) parameter group",
@@ -141,8 +164,28 @@ class Database:
             raise self._told(error, what) from None
         if found or warned:
             _, code, message = found[0] if found else ("", 0, "")
-            raise DatabaseError(f"{what}: {_place(int(code), str(message))}; nothing of it was applied")
+            raise DatabaseError(f"{what}: {_place(int(code), str(message))}; nothing of it was applied", of_a_row=True)
         return count
+
+    def load_leniently(self, sql: str, what: str) -> dict[int, str]:
+        """Run a LOAD DATA that ignores faults; gives the numbers of the records with one, and what it is."""
+        self.execute(f"SET SESSION max_error_count = {MOST_WARNINGS}")
+        with self._errors(), self.driver.cursor() as cursor:
+            cursor.execute(sql)
+            warned = cursor._result.warning_count if cursor._result else 0
+            cursor.execute("SHOW WARNINGS")
+            found = list(cursor.fetchall())
+        self.execute("SET SESSION max_error_count = 64")
+        faults: dict[int, str] = {}
+        for _, code, message in found:
+            place = _place(int(code), str(message))
+            number = _RECORD.match(place)
+            if number is None:
+                raise DatabaseError(f"{what}: {place}; nothing of it was applied")
+            faults.setdefault(int(number[1]), place[number.end() :])
+        if warned > len(found) or warned >= MOST_WARNINGS:
+            raise DatabaseError(f"{what}: {warned} records are malformed; nothing of it was applied")
+        return faults
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -239,7 +282,7 @@ def told(error: BaseException, what: str) -> DdbLakeError:
     advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
     said = f"{what}: {_place(code, message)}{advice}"
     lost = isinstance(error, pymysql.err.InterfaceError | OSError)
-    return TransientError(said) if code in _TRANSIENT or lost else DatabaseError(said)
+    return TransientError(said) if code in _TRANSIENT or lost else DatabaseError(said, code in _OF_A_ROW)
 
 
 def _place(code: int, message: str) -> str:

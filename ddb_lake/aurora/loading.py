@@ -2,16 +2,22 @@
 
 What a file does is a function of the set of rows loaded so far: of the rows of a key the one with the greatest `_seq`
 wins, a removal among those with equal ones; a removal leaves a tombstone, so that a row that comes late does not
-resurrect the key. Staging, upsert, tombstones and the ledger's row are one transaction. The ledger spares work; that
-nothing is applied wrongly does not rest on it.
+resurrect the key. Staging, upsert, tombstones and the ledger's row are one transaction. The ledger only saves work: without
+it, nothing would be applied wrongly.
+
+A record that the database rejects does not keep the others of its file from being applied: it goes to `<table>_rejected`
+with the reason, in the same transaction, and `replay` tries it again once the table was changed.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ddb_lake.aurora import statements as sql
 from ddb_lake.aurora.statements import KEY, LEDGER, SEQUENCE, STATE, SqlColumn, Target, qualified
@@ -23,22 +29,37 @@ if TYPE_CHECKING:
 REMOVALS: Final = ("REMOVE", "DELETE")
 EVENTS: Final = ("INSERT", "MODIFY", "UPSERT", *REMOVALS)
 
+REPLAY_ROWS: Final = 1_000
+SAVEPOINT: Final = "ddb_lake"
+
 _WHY: Final = {
     "event": f"its first field is none of {', '.join(EVENTS)}",
     "sequence": "it has no _seq",
     "key": "a column of the key is NULL",
-    "base64": "a binary column's text is not base64",
+    "base64": "a binary column's text is not base64, or a text is not UTF-8",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading a file did. `already_loaded`: this version of it was loaded before, so nothing was done."""
+    """What loading a file did. `already_loaded`: this version of it was loaded before, so nothing was done.
+
+    `rejected`: how many of its records the database rejected; they are in `<table>_rejected`.
+    """
 
     object: str
     version: str
     records: int = 0
     already_loaded: bool = False
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did: rejected records that were applied, and those that are still rejected."""
+
+    replayed: int = 0
+    still_rejected: int = 0
 
 
 class ChangeLoader:
@@ -56,11 +77,13 @@ class ChangeLoader:
             sql.create_ledger(self.target.database),
             sql.create_state(self.target.database),
             sql.create_tombstones(self.target),
+            sql.create_rejected(self.target),
         ):
             database.execute(statement)
         found = described(database, self.target)
         self._check(found, columns)
         self.target = self.target.with_columns([found[name] for name in columns])
+        self._one_by_one = has_other_unique_index(database, self.target)
         register(database, self.target)
 
     def _check(self, found: dict[str, SqlColumn], columns: Sequence[str]) -> None:
@@ -74,7 +97,7 @@ class ChangeLoader:
         _check_key(self.target, found)
 
     def load(self, object_name: str, version: str, source: str) -> Loaded:
-        """Load one version of a file, or do nothing if it was loaded before.
+        """Load one version of a file, or do nothing if it was loaded before. Records that do not fit are rejected.
 
         Args:
             object_name: the file's name for the ledger, `s3://bucket/key`.
@@ -82,11 +105,21 @@ class ChangeLoader:
             source: where the server gets it, by `statements.from_s3` or `from_client`.
 
         Raises:
-            DatabaseError: a row does not fit; the message names its number in the file, and nothing was applied.
+            DatabaseError: the database refuses a statement, and nothing was applied.
             TransientError: the connection was lost, or another writer was in the way.
         """
         if (before := self._in_ledger(object_name, version)) is not None:
             return Loaded(object_name, version, before, already_loaded=True)
+        if not self._one_by_one:  # an upsert would put one item's values into the row of another
+            try:
+                return self._load_at_once(object_name, version, source)
+            except DatabaseError as error:
+                if not error.of_a_row:
+                    raise
+        return self._load_apart(object_name, version, source)
+
+    def _load_at_once(self, object_name: str, version: str, source: str) -> Loaded:
+        """Load a file all of whose records fit. Raises DatabaseError for the first that does not."""
         self.database.execute(sql.drop_staging(self.target))
         self.database.execute(sql.create_staging(self.target, sql.CHANGE_FLAGS))
         with self.database.transaction():
@@ -101,6 +134,106 @@ class ChangeLoader:
             self._note(object_name, version, records)
         self.database.execute(sql.drop_staging(self.target))
         return Loaded(object_name, version, records)
+
+    def _load_apart(self, object_name: str, version: str, source: str) -> Loaded:
+        """Load those records of a file that fit, and put the others into the table of rejected ones."""
+        self._make_apart()
+        with self.database.transaction():
+            faults = self.database.load_leniently(sql.load_raw(self.target, source), object_name)
+            records = self._last_raw()
+            apart = _Apart(self.database, self.target, object_name, self._one_by_one, faults)
+            apart.stage(1, records)
+            locked_position(self.database, self.target)
+            if (before := self._in_ledger(object_name, version)) is not None:
+                return Loaded(object_name, version, before, already_loaded=True)
+            apart.apply(1, records)
+            for record, reason in sorted(apart.rejected.items()):
+                self._reject(object_name, version, record, reason)
+            self._note(object_name, version, records)
+        self._drop_apart()
+        return Loaded(object_name, version, records, rejected=len(apart.rejected))
+
+    def replay(self) -> Replayed:
+        """Try the rejected records again, as after a column was widened; their `_seq` guards them like any other.
+
+        A record that was replayed stays in the table of rejected ones, with the time of the replay.
+        """
+        found = Replayed()
+        after = 0
+        while True:
+            self._make_apart()
+            with self.database.transaction():
+                locked_position(self.database, self.target)
+                rows = self.database.rows(
+                    f"SELECT id, fields FROM {self.target.rejected} WHERE replayed_at IS NULL AND id > %s ORDER BY id"
+                    f" LIMIT {REPLAY_ROWS} FOR UPDATE",
+                    (after,),
+                )
+                if not rows:
+                    break
+                faults = self._insert_raw(rows)
+                first, after = rows[0][0], rows[-1][0]
+                apart = _Apart(self.database, self.target, self.target.rejected, self._one_by_one, faults)
+                apart.stage(first, after)
+                apart.apply(first, after)
+                for identifier, _ in rows:
+                    self._replayed(identifier, apart.rejected.get(identifier))
+            still = len(apart.rejected)
+            found = Replayed(found.replayed + len(rows) - still, found.still_rejected + still)
+        self._drop_apart()
+        return found
+
+    def _make_apart(self) -> None:
+        self._drop_apart()
+        self.database.execute(sql.create_staging(self.target, sql.CHANGE_FLAGS))
+        self.database.execute(sql.create_raw(self.target))
+
+    def _drop_apart(self) -> None:
+        self.database.execute(sql.drop_staging(self.target))
+        self.database.execute(sql.drop_raw(self.target))
+
+    def _last_raw(self) -> int:
+        raw = qualified(self.target.database, sql.RAW)
+        return int(self.database.value(f"SELECT MAX({sql.identifier(sql.RECORD)}) FROM {raw}") or 0)
+
+    def _insert_raw(self, rows: Sequence[tuple[Any, ...]]) -> dict[int, str]:
+        """Rejected records as raw ones; gives those that have another number of fields than the columns now."""
+        faults = {}
+        wanted = len(sql.CHANGE_FLAGS) + len(self.target.columns)
+        for identifier, text in rows:
+            fields = [_bytes(field) for field in json.loads(text)]
+            if len(fields) != wanted:
+                faults[identifier] = f"{len(fields)} fields, the configured columns make {wanted}"
+            padded = [*fields, *[None] * wanted][:wanted]
+            self.database.execute(sql.insert_raw(self.target), (identifier, *padded))
+        return faults
+
+    def _reject(self, object_name: str, version: str, record: int, reason: str) -> None:
+        (fields,) = self.database.rows(sql.raw_record(self.target), (record,))
+        self.database.execute(
+            f"INSERT INTO {self.target.rejected} (object_hash, version, record, object, {KEY}, fields, reason, rejected_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6))",
+            (
+                *(_digest(object_name), version.encode(), record, object_name, self._key_of(fields)),
+                *(json.dumps([_text(field) for field in fields], ensure_ascii=False), reason),
+            ),
+        )
+
+    def _key_of(self, fields: Sequence[bytes | None]) -> bytes | None:
+        """`_key` of a raw record; None if a part of the key is missing."""
+        names = [column.name for column in self.target.columns]
+        parts = [fields[len(sql.CHANGE_FLAGS) + names.index(name)] for name in self.target.key]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in known)).digest()
+
+    def _replayed(self, identifier: int, reason: str | None) -> None:
+        if reason is None:
+            change, arguments = "replayed_at = UTC_TIMESTAMP(6)", (identifier,)
+        else:
+            change, arguments = "reason = %s", (reason, identifier)  # type: ignore[assignment]
+        self.database.execute(f"UPDATE {self.target.rejected} SET {change} WHERE id = %s", arguments)
 
     def _in_ledger(self, object_name: str, version: str) -> int | None:
         found: int | None = self.database.value(
@@ -118,10 +251,113 @@ class ChangeLoader:
         )
 
     def _refuse_unusable(self, object_name: str) -> None:
-        found = self.database.rows(sql.unusable_change(self.target, EVENTS))
+        found = self.database.rows(sql.unusable_changes(self.target, EVENTS, limit=1))
         if found:
             record, why = found[0]
-            raise DatabaseError(f"{object_name}: record {record}: {_WHY[why]}; nothing of it was applied")
+            said = f"{object_name}: record {record}: {_WHY[why]}; nothing of it was applied"
+            raise DatabaseError(said, of_a_row=True)
+
+
+@dataclass
+class _Apart:
+    """Raw records into staging and the target, in halves where the database refuses some: each that it rejects is found.
+
+    Within the caller's transaction. `rejected`: their numbers, and why.
+    """
+
+    database: Database
+    target: Target
+    what: str
+    one_by_one: bool
+    rejected: dict[int, str]
+
+    def stage(self, first: int, last: int) -> None:
+        """Raw records by their numbers (inclusive) into staging; what cannot be used is taken out of it."""
+        malformed = list(self.rejected)
+        self._stage(first, last)
+        for record, why in self.database.rows(sql.unusable_changes(self.target, EVENTS)):
+            self.rejected.setdefault(record, _WHY[why])
+            self.database.execute(sql.unstage(self.target, record, record))
+        for record in malformed:
+            self.database.execute(sql.unstage(self.target, record, record))
+
+    def _stage(self, first: int, last: int) -> None:
+        if first > last:
+            return
+        try:
+            self.database.load(sql.stage_raw(self.target, first, last), self.what)
+        except DatabaseError as error:
+            if not error.of_a_row:
+                raise
+            self.database.execute(sql.unstage(self.target, first, last))
+            if first == last:
+                self.rejected.setdefault(first, _reason(error, self.what))
+            else:
+                middle = (first + last) // 2
+                self._stage(first, middle)
+                self._stage(middle + 1, last)
+
+    def apply(self, first: int, last: int) -> None:
+        """Staged records into the target; the guards of their versions make their order irrelevant."""
+        if first > last:
+            return
+        if first == last or not self.one_by_one:
+            self.database.execute(f"SAVEPOINT {SAVEPOINT}")
+            try:
+                self._apply(first, last)
+                return
+            except DatabaseError as error:
+                if not error.of_a_row:
+                    raise
+                self.database.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+                if first == last:
+                    self.rejected[first] = _reason(error, str(self.database.server))
+                    return
+        middle = (first + last) // 2
+        self.apply(first, middle)
+        self.apply(middle + 1, last)
+
+    def _apply(self, first: int, last: int) -> None:
+        self.database.execute(sql.bury(self.target, REMOVALS, (first, last)))
+        if self.one_by_one:
+            self.database.execute(sql.update_change(self.target, REMOVALS, first))
+            self.database.execute(sql.insert_change(self.target, REMOVALS, first))
+        else:
+            self.database.execute(sql.upsert_changes(self.target, REMOVALS, (first, last)))
+        self.database.execute(sql.remove_buried(self.target, (first, last)))
+
+
+def _reason(error: DatabaseError, what: str) -> str:
+    """Why one record was rejected, without the place, which its row names."""
+    said = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
+    return re.sub(r"^record \d+(, |: )", "", said)
+
+
+def _text(field: bytes | None) -> str | dict[str, str] | None:
+    """A field as JSON has it."""
+    if field is None:
+        return None
+    try:
+        return field.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(field).decode()}
+
+
+def _bytes(field: str | dict[str, str] | None) -> bytes | None:
+    """The inverse of `_text`."""
+    if isinstance(field, dict):
+        return base64.b64decode(field["base64"])
+    return None if field is None else field.encode()
+
+
+def has_other_unique_index(database: Database, target: Target) -> bool:
+    """Whether the table has a unique index besides its primary key."""
+    found = database.rows(
+        "SELECT 1 FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND non_unique = 0"
+        " AND index_name <> 'PRIMARY' LIMIT 1",
+        (target.database, target.table),
+    )
+    return bool(found)
 
 
 def described(database: Database, target: Target) -> dict[str, SqlColumn]:

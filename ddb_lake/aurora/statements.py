@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from ddb_lake.errors import ConfigError
 
@@ -32,6 +32,8 @@ STAGING: Final = "ddb_lake_staging"
 LEDGER: Final = "ddb_lake_ledger"
 STATE: Final = "ddb_lake_state"
 TOMBSTONES: Final = "_tombstones"
+REJECTED: Final = "_rejected"
+RAW: Final = "ddb_lake_raw"
 
 SEQUENCE_TYPE: Final = "DECIMAL(40,0)"
 MAX_NAME: Final = 64
@@ -75,6 +77,11 @@ class Target:
     def tombstones(self) -> str:
         """The quoted, qualified name of the table of removed keys."""
         return qualified(self.database, self.table + TOMBSTONES)
+
+    @property
+    def rejected(self) -> str:
+        """The quoted, qualified name of the table of records that the database rejected."""
+        return qualified(self.database, self.table + REJECTED)
 
     def with_columns(self, columns: Sequence[SqlColumn]) -> Target:
         """The same table with other columns."""
@@ -144,6 +151,16 @@ def create_tombstones(target: Target) -> str:
     )
 
 
+def create_rejected(target: Target) -> str:
+    """Records that the database rejected: their fields as a JSON array, why, and where they come from."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {target.rejected} (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+        f" object_hash BINARY(32) NOT NULL, version VARBINARY(255) NOT NULL, record BIGINT NOT NULL, object TEXT NOT NULL,"
+        f" {KEY} BINARY(32) NULL, fields LONGTEXT NOT NULL, reason TEXT NOT NULL, rejected_at DATETIME(6) NOT NULL,"
+        f" replayed_at DATETIME(6) NULL, UNIQUE KEY place (object_hash, version, record), KEY (replayed_at)) {_TABLE}"
+    )
+
+
 def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool = False) -> str:
     """The target itself. `indexed`: parts of an index for looking items up by their own key, as SQL."""
     parts = [f"{KEY} BINARY(32) NOT NULL PRIMARY KEY"]
@@ -201,6 +218,67 @@ def load_changes(target: Target, source: str) -> str:
     return _load(target, source, CHANGE_FLAGS, target.key)
 
 
+def create_raw(target: Target) -> str:
+    """A table of this session for the fields of a file's records as bytes: whatever they hold, it takes them."""
+    fields = ", ".join(f"f{number} LONGBLOB NULL" for number in range(_fields(target)))
+    parts = f"{_RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, {fields}"
+    return f"CREATE TEMPORARY TABLE {qualified(target.database, RAW)} ({parts}) {_TABLE}"
+
+
+def drop_raw(target: Target) -> str:
+    """Drop the table of raw fields."""
+    return f"DROP TEMPORARY TABLE IF EXISTS {qualified(target.database, RAW)}"
+
+
+def load_raw(target: Target, source: str) -> str:
+    """A file's records as they are into the table of raw fields; a record with another number of fields is warned of."""
+    fields = ", ".join(f"f{number}" for number in range(_fields(target)))
+    csv = _CSV.replace("utf8mb4", "binary", 1)
+    raw = qualified(target.database, RAW)
+    return f"LOAD DATA {source} IGNORE INTO TABLE {raw} {csv} ({fields})"
+
+
+def insert_raw(target: Target) -> str:
+    """One record into the table of raw fields; its arguments are its number and its fields."""
+    names = ", ".join([_RECORD, *(f"f{number}" for number in range(_fields(target)))])
+    places = ", ".join(["%s"] * (_fields(target) + 1))
+    return f"INSERT INTO {qualified(target.database, RAW)} ({names}) VALUES ({places})"
+
+
+def raw_record(target: Target) -> str:
+    """The fields of one raw record; its argument is its number."""
+    fields = ", ".join(f"f{number}" for number in range(_fields(target)))
+    return f"SELECT {fields} FROM {qualified(target.database, RAW)} WHERE {_RECORD} = %s"
+
+
+def stage_raw(target: Target, first: int, last: int) -> str:
+    """Raw records by their numbers (inclusive) into staging, as `load_changes` does with a file."""
+    names, values, doubts, texts = [_RECORD], [_RECORD], [], {}
+    for number, column in enumerate((*CHANGE_FLAGS, *target.columns)):
+        text = texts[column.name] = f"CONVERT(f{number} USING utf8mb4)"
+        doubts.append(f"(f{number} IS NOT NULL AND NOT (CAST({text} AS BINARY) <=> f{number}))")
+        if column.is_binary:
+            doubts.append(f"({text} IS NOT NULL AND NOT {_is_base64(text)})")
+            text = f"IF({_is_base64(text)}, FROM_BASE64({text}), NULL)"
+        names.append(identifier(column.name))
+        values.append(text)
+    names += [KEY, _MALFORMED]
+    values += [key_sql([texts[name] for name in target.key]), " OR ".join(doubts)]
+    return (
+        f"INSERT INTO {qualified(target.database, STAGING)} ({', '.join(names)}) SELECT {', '.join(values)}"
+        f" FROM {qualified(target.database, RAW)} WHERE {_RECORD} BETWEEN {first} AND {last}"
+    )
+
+
+def unstage(target: Target, first: int, last: int) -> str:
+    """Take records out of staging."""
+    return f"DELETE FROM {qualified(target.database, STAGING)} WHERE {_RECORD} BETWEEN {first} AND {last}"
+
+
+def _fields(target: Target) -> int:
+    return len(CHANGE_FLAGS) + len(target.columns)
+
+
 def load_rows(target: Target, source: str) -> str:
     """A file of whole rows into staging: `_key` in hexadecimal, `GONE`, then the columns."""
     return _load(target, source, (SqlColumn(KEY, ""), *ROW_FLAGS), ())
@@ -244,31 +322,41 @@ def key_sql(values: Sequence[str]) -> str:
 # --- staging into the target
 
 
-def unusable_change(target: Target, events: Sequence[str]) -> str:
-    """The first staged record that has no key, no version, an unknown event or malformed base64: its number, and why."""
+def unusable_changes(target: Target, events: Sequence[str], limit: int | None = None) -> str:
+    """Staged records that have no key, no version, an unknown event or malformed base64: their numbers, and why."""
     known = ", ".join(literal(event) for event in events)
     why = (
         f"CASE WHEN {_EVENT} IS NULL OR {_EVENT} NOT IN ({known}) THEN 'event' WHEN {SEQUENCE} IS NULL THEN 'sequence'"
         f" WHEN {KEY} IS NULL THEN 'key' WHEN {_MALFORMED} THEN 'base64' END"
     )
     staging = qualified(target.database, STAGING)
-    return f"SELECT {_RECORD}, {why} AS {_WHY} FROM {staging} HAVING {_WHY} IS NOT NULL ORDER BY {_RECORD} LIMIT 1"
+    return f"SELECT {_RECORD}, {why} AS {_WHY} FROM {staging} HAVING {_WHY} IS NOT NULL ORDER BY {_RECORD}" + (
+        f" LIMIT {limit}" if limit else ""
+    )
 
 
-def bury(target: Target, removals: Sequence[str]) -> str:
+Records: TypeAlias = tuple[int, int] | None
+"""Staged records by the first and the last number; None for all."""
+
+
+def _among(records: Records) -> str:
+    return "" if records is None else f" AND s.{_RECORD} BETWEEN {records[0]} AND {records[1]}"
+
+
+def bury(target: Target, removals: Sequence[str], records: Records = None) -> str:
     """Tombstones of the staged removals; of two of one key the later stays."""
     staging = qualified(target.database, STAGING)
     events = ", ".join(literal(event) for event in removals)
     return (
         f"INSERT INTO {target.tombstones} ({KEY}, {SEQUENCE}, removed_at) SELECT s.{KEY}, s.{SEQUENCE}, UTC_TIMESTAMP(6)"
-        f" FROM {staging} s WHERE s.{_EVENT} IN ({events}) ORDER BY s.{KEY}"
+        f" FROM {staging} s WHERE s.{_EVENT} IN ({events}){_among(records)} ORDER BY s.{KEY}"
         f" ON DUPLICATE KEY UPDATE removed_at = IF(VALUES({SEQUENCE}) > {target.tombstones}.{SEQUENCE},"
         f" VALUES(removed_at), {target.tombstones}.removed_at),"
         f" {SEQUENCE} = GREATEST({target.tombstones}.{SEQUENCE}, VALUES({SEQUENCE}))"
     )
 
 
-def upsert_changes(target: Target, removals: Sequence[str]) -> str:
+def upsert_changes(target: Target, removals: Sequence[str], records: Records = None) -> str:
     """Staged images that are later than their key's tombstone and row; the guard is assigned last, as it reads itself."""
     staging, t = qualified(target.database, STAGING), target.name
     events = ", ".join(literal(event) for event in removals)
@@ -281,16 +369,42 @@ def upsert_changes(target: Target, removals: Sequence[str]) -> str:
     return (
         f"INSERT INTO {t} ({columns}) SELECT {picked} FROM {staging} s LEFT JOIN {target.tombstones} d"
         f" ON d.{KEY} = s.{KEY} WHERE s.{_EVENT} NOT IN ({events}) AND (d.{SEQUENCE} IS NULL"
-        f" OR s.{SEQUENCE} > d.{SEQUENCE}) ORDER BY s.{KEY}, s.{_RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
+        f" OR s.{SEQUENCE} > d.{SEQUENCE}){_among(records)} ORDER BY s.{KEY}, s.{_RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
     )
 
 
-def remove_buried(target: Target) -> str:
+def update_change(target: Target, removals: Sequence[str], record: int) -> str:
+    """The row of one staged image that is later than it; no other row, whatever unique indexes the table has."""
+    t = target.name
+    sets = [f"t.{name} = s.{name}" for name in (SEQUENCE, *(identifier(column.name) for column in target.columns))]
+    return (
+        f"UPDATE {t} t JOIN {qualified(target.database, STAGING)} s ON s.{KEY} = t.{KEY}{_among((record, record))}"
+        f" SET {', '.join(sets)} WHERE {_is_image(removals)} AND s.{SEQUENCE} > t.{SEQUENCE}"
+    )
+
+
+def insert_change(target: Target, removals: Sequence[str], record: int) -> str:
+    """A row of one staged image whose key has none, unless the key was removed later."""
+    t, names = target.name, [identifier(column.name) for column in target.columns]
+    picked = ", ".join(f"s.{name}" for name in (KEY, SEQUENCE, *names))
+    return (
+        f"INSERT INTO {t} ({', '.join([KEY, SEQUENCE, *names])}) SELECT {picked}"
+        f" FROM {qualified(target.database, STAGING)} s LEFT JOIN {t} t ON t.{KEY} = s.{KEY}"
+        f" LEFT JOIN {target.tombstones} d ON d.{KEY} = s.{KEY} WHERE {_is_image(removals)} AND t.{KEY} IS NULL"
+        f" AND (d.{SEQUENCE} IS NULL OR s.{SEQUENCE} > d.{SEQUENCE}){_among((record, record))}"
+    )
+
+
+def _is_image(removals: Sequence[str]) -> str:
+    return f"s.{_EVENT} NOT IN ({', '.join(literal(event) for event in removals)})"
+
+
+def remove_buried(target: Target, records: Records = None) -> str:
     """Rows of staged keys that their tombstone is not older than."""
     staging, t = qualified(target.database, STAGING), target.name
     return (
         f"DELETE t FROM {t} t JOIN {target.tombstones} d ON d.{KEY} = t.{KEY} AND d.{SEQUENCE} >= t.{SEQUENCE}"
-        f" JOIN {staging} s ON s.{KEY} = t.{KEY}"
+        f" JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)}"
     )
 
 

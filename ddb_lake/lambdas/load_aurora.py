@@ -15,6 +15,9 @@ whole (`aurora.loading`); repeated, late and rewritten ones do no harm. From SQS
 `DDB_LAKE_AURORA_PREFIX`
     Only keys that begin with it are loaded (default: all): objects under an error prefix are not for this function.
 
+A record that the database rejects is written to `<table>_rejected` with the reason, and the others of its file are loaded. After
+the table was changed (a column widened), invoke the function with `{"replay": true}`: the rejected records are tried again.
+
 Nothing of a row is ever logged.
 """
 
@@ -36,7 +39,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.aurora.connection import Database, Server, open_database
-from ddb_lake.aurora.loading import ChangeLoader, Loaded, is_aurora
+from ddb_lake.aurora.loading import ChangeLoader, Loaded, Replayed, is_aurora
 from ddb_lake.aurora.login import Login
 from ddb_lake.aurora.statements import from_client, from_s3
 from ddb_lake.core.notifications import parse_message
@@ -56,12 +59,15 @@ _log: Final = Logger(service="ddb_lake.load_aurora")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda's signature
-    """Lambda's entry point: the messages that failed, or what was loaded.
+    """Lambda's entry point: the messages that failed, or what was loaded; of `{"replay": true}`, what was replayed.
 
     Raises:
         DdbLakeError: a file of an event that did not come through SQS failed.
     """
     loader = _loader(tuple(given(VARIABLES, os.environ).items()), os.environ.get("AWS_ENDPOINT_URL", ""))
+    if event.get("replay") is True:
+        replayed = loader.replay()
+        return {"replayed": replayed.replayed, "still_rejected": replayed.still_rejected}
     messages = [record for record in event.get("Records", ()) if record.get("eventSource") == "aws:sqs"]
     if messages:
         failed = [message for message in messages if not _processed(loader, message)]
@@ -90,7 +96,12 @@ def _uris(text: str) -> tuple[str, ...]:
 
 
 def _summary(loaded: Loaded) -> dict[str, Any]:
-    return {"object": loaded.object, "records": loaded.records, "already_loaded": loaded.already_loaded}
+    return {
+        "object": loaded.object,
+        "records": loaded.records,
+        "already_loaded": loaded.already_loaded,
+        "rejected": loaded.rejected,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +193,14 @@ class Loader:
             raise
         done = "was loaded before" if loaded.already_loaded else "loaded"
         _log.info("%s: %s, %d records", loaded.object, done, loaded.records)
+        if loaded.rejected:
+            rejected = f"{self.settings.table}_rejected"
+            _log.warning("%s: the database rejected %d records: see table %s", loaded.object, loaded.rejected, rejected)
         return loaded
+
+    def replay(self) -> Replayed:
+        """Try the rejected records again. Raises DdbLakeError."""
+        return self._connected().replay()
 
     def close(self) -> None:
         """Let go of the connection; the next object gets a new one."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import threading
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.aurora.loading import ChangeLoader
+from ddb_lake.aurora.loading import ChangeLoader, Replayed
 from ddb_lake.core.csvrows import write_row
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake_tests.aurora.conftest import COLUMNS, KEY, Pages, Row, put, remove
@@ -137,21 +138,115 @@ BAD: dict[str, tuple[Row | bytes, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_row_fails_with_its_place_and_nothing_of_the_file_is_applied(pages: Pages, fault: str) -> None:
+def test_bad_record_is_rejected_with_its_reason_and_the_others_are_applied(pages: Pages, fault: str) -> None:
     bad, place = BAD[fault]
-    pages.load(put(1, hits="1"))
-    before = pages.rows()
     good = b'"MODIFY","9","p","1","2",NULL,NULL,NULL\n'
+    other = b'"MODIFY","9","q","1","3",NULL,NULL,NULL\n'
     content = good + (bad if isinstance(bad, bytes) else write_row(bad).encode())
+    content = other + content if fault == "open quote" else content + other
 
-    with pytest.raises(DatabaseError) as raised:
-        pages.load(raw=content, name="s3://landing/bad")
+    loaded = pages.load(raw=content, name="s3://landing/bad")
 
-    assert str(raised.value).startswith(f"s3://landing/bad: {place}")
-    assert "nothing of it was applied" in str(raised.value)
-    assert SECRET not in str(raised.value) and raised.value.__cause__ is None
-    assert (pages.rows(), pages.count("ddb_lake_ledger"), pages.count("Pages_tombstones")) == (before, 1, 0)
-    assert not pages.load(GOOD, name="s3://landing/bad", version="mended").already_loaded
+    assert (loaded.records, loaded.rejected) == (3, 1)
+    assert {(page, hits) for page, _, hits, _ in pages.rows()} == {("p", 2), ("q", 3)}
+    ((name, record, fields, reason),) = pages.database.rows("SELECT object, record, fields, reason FROM Pages_rejected")
+    assert (name, record) == ("s3://landing/bad", 3 if fault == "open quote" else 2)
+    assert SECRET not in reason and isinstance(json.loads(fields), list)
+    if not isinstance(bad, bytes):
+        assert json.loads(fields) == bad
+    column = place.partition(", column ")[2]
+    assert not column or fault == "open quote" or f"column {column}" in reason, reason
+    again = pages.load(raw=content, name="s3://landing/bad")
+    assert again.already_loaded and pages.count("Pages_rejected") == 1
+
+
+def test_records_of_a_large_file_that_do_not_fit_are_found_and_replayed_after_a_change(pages: Pages) -> None:
+    rows = [put(5, f"k{number}", hits=str(number)) for number in range(305)]
+    rows[17] = put(5, "long" * 60, hits="17")
+    rows[200] = put(5, "k200", hits="99999999999")
+    rows.append(remove(6, "k3"))
+    assert pages.load(*rows).rejected == 2
+    assert len(pages.rows()) == 302
+    assert pages.load(put(9, "k200", hits="1")).rejected == 0, "later files are loaded"
+    assert pages.loader().replay() == Replayed(0, 2)
+
+    pages.database.execute("ALTER TABLE Pages MODIFY page VARCHAR(300), MODIFY hits BIGINT")
+
+    assert pages.loader().replay() == Replayed(2, 0)
+    assert pages.loader().replay() == Replayed(0, 0)
+    found = {page: (hits, seq) for page, _, hits, seq in pages.rows()}
+    assert len(found) == 304 and found["long" * 60] == (17, 5)
+    assert found["k200"] == (1, 9), "a later record of its key was loaded meanwhile"
+    assert pages.database.value("SELECT COUNT(*) FROM Pages_rejected WHERE replayed_at IS NOT NULL") == 2
+
+
+def test_rejected_image_does_not_resurrect_a_key_that_was_removed_meanwhile(pages: Pages) -> None:
+    pages.load(put(2, "p", hits="99999999999"))
+    pages.load(remove(3))
+    pages.database.execute("ALTER TABLE Pages MODIFY hits BIGINT")
+    assert pages.loader().replay() == Replayed(1, 0)
+    assert pages.rows() == []
+
+
+REFUSED: dict[str, tuple[str, str | None, str | None]] = {
+    "not null": ("INT NOT NULL", "1", None),
+    "unsigned": ("INT UNSIGNED", "1", "-1"),
+    "tiny": ("TINYINT", "1", "128"),
+    "bit": ("BIT(1)", None, "abc"),
+    "text": ("TINYTEXT", "x", "x" * 256),
+    "charset": ("VARCHAR(20) CHARACTER SET latin1", "é", "日本"),
+    "utf8mb3": ("VARCHAR(20) CHARACTER SET utf8mb3", "日", "🦆"),
+    "enum": ("ENUM('a','b')", "a", "c"),
+    "set": ("SET('a','b')", "a,b", "c"),
+    "year": ("YEAR", "2024", "1800"),
+    "date": ("DATE", "2024-02-29", "2023-02-29"),
+    "time": ("TIME", "10:00:00", "10:99:00"),
+    "json": ("JSON CHECK (JSON_VALID(v))", "[1]", "[1"),
+    "check": ("INT CHECK (v > 0)", "1", "0"),
+    "double": ("DOUBLE", "1.5", "1e999"),
+    "decimal": ("DECIMAL(5,2)", "123.45", "1234.5"),
+    "unique": ("INT UNIQUE", "1", "7"),
+    "foreign key": ("INT, FOREIGN KEY (v) REFERENCES Known (v)", "7", "8"),
+    "partial": ("INT, n INT GENERATED ALWAYS AS (v * 2147483647) STORED", "1", "2"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_every_kind_of_refusal_costs_the_record_alone(pages: Pages, kind: str) -> None:
+    definition, good, bad = REFUSED[kind]
+    pages.database.execute("CREATE TABLE Known (v INT PRIMARY KEY)")
+    pages.database.execute("INSERT INTO Known VALUES (7)")
+    key = "_key BINARY(32) NOT NULL PRIMARY KEY, _seq DECIMAL(40,0) NOT NULL, id VARCHAR(9)"
+    pages.database.execute(f"CREATE TABLE T ({key}, v {definition}) CHARACTER SET utf8mb4")
+    loader = ChangeLoader(pages.database, "T", ["id", "v"], ["id"])
+    loader.load("one", "v", pages.file(["INSERT", "1", "first", "7" if kind in ("unique", "foreign key") else good]))
+
+    loaded = loader.load(
+        "two", "v", pages.file(["INSERT", "2", "bad", bad], ["INSERT", "2", "a", good if kind != "unique" else "3"])
+    )
+
+    assert loaded.rejected == 1
+    assert {row[0] for row in pages.database.rows("SELECT id FROM T")} == {"first", "a"}
+    ((reason, found),) = pages.database.rows("SELECT reason, _key FROM T_rejected")
+    assert "error" in reason and found == hashlib.sha256(b"3:bad").digest()
+
+
+def test_unique_index_never_puts_one_items_values_into_anothers_row(pages: Pages) -> None:
+    pages.database.execute("ALTER TABLE Pages ADD UNIQUE (hits)")
+    pages.load(put(1, "a", hits="1"), put(1, "b", hits="2"))
+    assert pages.load(put(2, "b", hits="1"), put(3, "c", hits="3"), put(4, "c", hits="4")).rejected == 1
+    assert {(page, hits) for page, _, hits, _ in pages.rows()} == {("a", 1), ("b", 2), ("c", 4)}
+    pages.load(remove(5, "a"))
+    assert pages.loader().replay() == Replayed(1, 0)
+    assert {(page, hits) for page, _, hits, _ in pages.rows()} == {("b", 1), ("c", 4)}
+
+
+def test_error_that_is_not_about_a_record_stops_the_file(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = pages.loader()
+    monkeypatch.setattr("ddb_lake.aurora.statements.bury", lambda *_: "DELETE FROM nowhere")
+    with pytest.raises(DatabaseError):
+        loader.load("s3://landing/x", "v1", pages.file(put(1)))
+    assert pages.count("Pages_rejected") == 0 and pages.count("ddb_lake_ledger") == 0
 
 
 def test_connection_lost_at_any_statement_leaves_all_or_nothing(pages: Pages, mariadb: MariaDb) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ddb_lake.aurora.connection import Database, Server
 from ddb_lake.core.csvrows import write_row
-from ddb_lake.errors import ConfigError, DatabaseError, TerminalError, TransientError
+from ddb_lake.errors import ConfigError, TerminalError, TransientError
 from ddb_lake.lambdas import load_aurora
 from ddb_lake.lambdas.load_aurora import Settings, handler
 from ddb_lake.sandbox import Sandbox
@@ -95,8 +95,8 @@ def test_object_is_loaded_once_from_every_form_of_event(landing: Landing, form: 
     first, again = handler(event, None), handler(event, None)
 
     uri = f"s3://{landing.bucket}/{KEY}"
-    assert first == {"loaded": [{"object": uri, "records": 1, "already_loaded": False}]}
-    assert again == {"loaded": [{"object": uri, "records": 1, "already_loaded": True}]}
+    assert first == {"loaded": [{"object": uri, "records": 1, "already_loaded": False, "rejected": 0}]}
+    assert again == {"loaded": [{"object": uri, "records": 1, "already_loaded": True, "rejected": 0}]}
     assert handler(landing.queued(event), None) == {"batchItemFailures": []}
     wrapped = {"Type": "Notification", "Message": json.dumps(event)}
     assert handler(landing.queued(wrapped), None) == {"batchItemFailures": []}
@@ -121,23 +121,23 @@ def test_messages_that_failed_come_back_and_the_others_are_done(landing: Landing
 
     answer = handler(landing.queued(*events, "no event", {"Event": "s3:TestEvent"}), None)
 
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m3"}]}
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m3"}]}
     assert landing.rows() == [("p", 1, Decimal(5)), ("q", 1, Decimal(7))]
 
 
-def test_event_with_a_bad_object_fails_after_all_were_tried_and_logs_no_value(
+def test_rejected_record_is_counted_and_replayed_on_request_and_no_value_is_logged(
     landing: Landing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    landing.put(["MODIFY", "6", "p", "4711-secret"], key="processed/bad")
+    landing.put(["MODIFY", "6", "q", "47114711471147"], key="processed/bad")
     landing.put(PUT, key="processed/good")
 
-    with pytest.raises(DatabaseError, match="processed/bad: record 1, column hits") as raised:
-        handler(landing.direct("processed/bad", "processed/good"), None)
+    answer = handler(landing.direct("processed/bad", "processed/good"), None)
 
+    assert [one["rejected"] for one in answer["loaded"]] == [1, 0]
     assert landing.rows() == [("p", 1, Decimal(5))]
-    assert "processed/bad: record 1, column hits" in caplog.text
-    assert "4711" not in caplog.text + str(raised.value)
-    assert PASSWORD not in caplog.text
+    assert "processed/bad: the database rejected 1 records" in caplog.text
+    assert "4711" not in caplog.text and PASSWORD not in caplog.text
+    assert handler({"replay": True}, None) == {"replayed": 0, "still_rejected": 1}
 
 
 def test_objects_that_are_not_for_loading_are_left_alone(landing: Landing) -> None:
