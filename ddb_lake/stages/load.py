@@ -19,7 +19,6 @@ from ddb_lake.core.schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.windows import Window
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import extended, fitted, guess_seen
-from ddb_lake.engine.merge import EXPIRY
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
@@ -273,7 +272,7 @@ class _Loading:
         iceberg = commit.transaction.table_metadata.schema()
         known = known_records(changes, None, keep_expired=True)
         sources = Sources(
-            fresh=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE {EXPIRY})"),
+            fresh=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
             changelog=known,
             current=all_rows(table, self.state.schema),
             tombstones=state.tombstones,

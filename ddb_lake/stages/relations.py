@@ -15,7 +15,7 @@ from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_text_sql
-from ddb_lake.engine.merge import EXPIRY, version_us
+from ddb_lake.engine.merge import version_us
 from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.lake.files import column_bounds, live_files, scan_sql
 from ddb_lake.lake.state import LoadedExport
@@ -48,7 +48,7 @@ def naming_records(known: Relation, horizon_us: int | None, margin_us: int, keep
     """
     if not keep_expired or horizon_us is None:
         return known
-    wanted = f"{version_us(margin_us)} > {horizon_us} OR {EXPIRY}"
+    wanted = f"{version_us(margin_us)} > {horizon_us} OR ttl"
     return Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE {wanted})")
 
 

@@ -19,7 +19,7 @@ from ddb_lake_tests.trust.parsing import feed
 from ddb_lake_tests.trust.soaking import Soak, soak
 
 HERE = Path(__file__).parent
-HISTORIES = "ddb_lake_tests/integration/test_histories.py"
+HISTORIES = ("ddb_lake_tests/integration/test_histories.py", "ddb_lake_tests/integration/test_expired.py")
 
 
 def run_tests() -> tuple[int, dict[str, bool], int]:
@@ -41,7 +41,7 @@ def run_tests() -> tuple[int, dict[str, bool], int]:
 
 def run_histories(examples: int) -> int:
     """Histories of Hypothesis in any order and grouping; pytest's exit status."""
-    return run_pytest(HISTORIES, environment={"DDB_LAKE_HISTORIES": str(examples)})
+    return run_pytest(*HISTORIES, environment={"DDB_LAKE_HISTORIES": str(examples)})
 
 
 def run_features() -> int:
