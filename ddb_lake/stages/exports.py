@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import orjson
@@ -133,9 +133,31 @@ def sample_items(files: Sequence[LocalFile]) -> list[Item]:
 
 def _first_items(file: LocalFile) -> list[Item]:
     """The items of a data file's first lines."""
-    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
-        lines = [orjson.loads(line) for line in islice(stream, SAMPLE_PER_FILE) if line.strip()]
+    lines = [orjson.loads(line) for line in islice(bounded_lines(file), SAMPLE_PER_FILE) if line.strip()]
     return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
+
+
+def bounded_lines(file: LocalFile) -> Iterator[bytes]:
+    """The lines of a data file, of which no more than MAX_OBJECT_BYTES are ever in memory. Raises ExportError."""
+    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
+        for number in count(1):
+            line = stream.readline(MAX_OBJECT_BYTES + 1)
+            if not line:
+                return
+            if len(line) > MAX_OBJECT_BYTES:
+                raise ExportError(
+                    f"{file.uri}: line {number} is longer than {MAX_OBJECT_BYTES >> 20} MiB, so that it is no item of"
+                    " DynamoDB (400 KB at most), and nothing was loaded; copy the file again, or export again"
+                )
+            yield line
+
+
+def check_lines(files: Iterable[LocalFile]) -> None:
+    """Look for a line that is too long in those files that are large enough to have one. Raises ExportError."""
+    for file in files:
+        if file.content_bytes > MAX_OBJECT_BYTES:
+            for _ in bounded_lines(file):
+                pass
 
 
 def find_damage(files: Iterable[LocalFile]) -> str | None:
@@ -143,10 +165,11 @@ def find_damage(files: Iterable[LocalFile]) -> str | None:
     for file in files:
         number = 0
         try:
-            with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
-                for number, line in enumerate(stream, start=1):  # noqa: B007  (the handlers tell it)
-                    if line.strip():
-                        check_item(orjson.loads(line).get("Item", {}))
+            for number, line in enumerate(bounded_lines(file), start=1):  # noqa: B007  (the handlers tell it)
+                if line.strip():
+                    check_item(orjson.loads(line).get("Item", {}))
+        except ExportError as error:
+            return str(error)
         except (orjson.JSONDecodeError, AttributeError, UndecodableError):
             return f"{file.uri}: line {number} is no DynamoDB JSON, and its MD5 is the manifest's; export again"
         except (OSError, EOFError, zlib.error) as error:

@@ -28,7 +28,7 @@ from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.apply import everything_quarantined
 from ddb_lake.stages.base import Base, LocalBase, Target
 from ddb_lake.stages.current import all_rows, create_current, iceberg_schema, merge_of, update_current
-from ddb_lake.stages.exports import FoundExport, find_export, verified
+from ddb_lake.stages.exports import FoundExport, check_lines, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
 from ddb_lake.stages.ingest import IngestResult, ingest, unseen, until_committed
 from ddb_lake.stages.lake import Lake
@@ -336,6 +336,7 @@ def _take_in_increment(
     files = verified(lake.objects, export, session.folder)
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
     fresh = [file for file in files if file.ref in unknown]
+    check_lines(fresh)
     reader = GroupReader(session.folder, name, {}, lake.key, as_of_us, lake.validator)
     staged = reader.read((file.ref, file.path.read_bytes()) for file in fresh)
     for file, read in zip(fresh, staged.objects, strict=True):

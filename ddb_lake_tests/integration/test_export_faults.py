@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -376,3 +377,24 @@ def test_increment_copied_elsewhere_adds_nothing(opened: Lake, tmp_path: Path) -
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     load(opened, tmp_path / "copy")
     assert count_rows(opened, "orders_changes") == 2
+
+
+@pytest.mark.parametrize("before", (0, 300))
+@pytest.mark.parametrize("window", (None, T0_US - HOUR_US))
+def test_line_longer_than_any_item_is_named_and_never_in_memory_as_a_whole(
+    opened: Lake, tmp_path: Path, before: int, window: int | None
+) -> None:
+    name = "Item" if window is None else "Keys"
+    lines = [json.dumps({name: item(str(number))}) for number in range(before)]
+    long_bytes = 200 << 20
+    long = f'{{"{name}":{{"id":{{"S":"{"a" * long_bytes}"}}}}}}'
+    manifest = Export([[*lines, long]], at_us=T0_US, window=window).write(tmp_path / "exports")
+    del long
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExportError, match=rf"json\.gz: line {before + 1} is longer than 16 MiB"):
+            load(opened, manifest)
+        assert tracemalloc.get_traced_memory()[1] < long_bytes / 2
+    finally:
+        tracemalloc.stop()
+    assert opened.current("orders") is None and opened.changes("orders") is None
