@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 @click.option(
     "--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items."
 )
+@click.option(
+    "--reject-to-quarantine",
+    "reject",
+    is_flag=True,
+    help="Put lines that hold no valid item into the quarantine and load the rest; by default they are refused.",
+)
 @engine_option
 @strict_option
 @json_option
@@ -42,6 +48,7 @@ def load(
     uri: str | None,
     export_uri: str | None,
     recreated: bool,
+    reject: bool,
     engine: Engine | None,
     strict: bool,
     as_json: bool,
@@ -56,7 +63,7 @@ def load(
     from ddb_lake.stages.load import load_export
 
     with invocation.lake(table, engine=engine) as lake:
-        result = load_export(lake, table, uri or export_uri or "", recreated)
+        result = load_export(lake, table, uri or export_uri or "", recreated, reject)
     report_load(result, as_json)
     if found := doubt_status(result.doubts, result.quarantined, strict):
         click.get_current_context().exit(found)
@@ -84,5 +91,7 @@ def loaded_text(result: LoadResult) -> str:
     what = f"{result.export_type.lower()} export {result.export_id} of {moment_text(result.export_us)}"
     if result.already_loaded:
         return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
-    read = f"{counted(result.items, 'item')} in {counted(result.files, 'file')}"
+    read = f"{counted(result.items - result.quarantined, 'item')} in {counted(result.files, 'file')}"
+    if result.quarantined:
+        read += f" ({counted(result.items, 'line')}, {result.quarantined:,} without a valid item)"
     return f"{result.table}: loaded {what}: {read}, {span_text(result.seconds)}; now {counted(result.rows, 'row')}."

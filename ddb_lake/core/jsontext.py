@@ -30,6 +30,41 @@ def loads(raw: bytes) -> Any:
         return None
 
 
+def fault_of(raw: bytes) -> str:
+    """Why `loads` returns None for a text, as far as that can be known; never a part of the text."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start}"
+    if text.startswith("\ufeff"):
+        return "a byte order mark before the JSON text"
+    try:
+        value = json.loads(text, parse_constant=_not_json)
+    except UndecodableError as error:
+        return str(error)
+    except RecursionError:
+        return "a JSON text nested too deeply"
+    except ValueError:
+        return "a damaged or truncated JSON object" if text.lstrip().startswith("{") else "no JSON object"
+    if _has_lone_surrogate(value):
+        return "a lone surrogate, which is no character of Unicode, in a JSON string"
+    return "a JSON text nested too deeply"
+
+
+def _not_json(name: str) -> Any:
+    raise UndecodableError(f"{name}, which is no number of JSON")
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:
+        return False
+    return False
+
+
 def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
     """`value`, which is `loads(raw)`, made sure of: no member was dropped and, if `plain`, no number rounded.
 

@@ -266,10 +266,10 @@ def _piece(offset: int, raw: bytes, value: dict[str, Any]) -> Piece:
 def _problem(raw: bytes) -> str:
     if raw.startswith(b"$ion_1_0"):
         return ION_PROBLEM
-    if raw.startswith(b"{"):
-        return "a damaged or truncated JSON object"
     if len(raw) > LARGEST_RECORD_BYTES:
-        return "no JSON object"
+        return "a damaged or truncated JSON object" if raw.startswith(b"{") else "no JSON object"
+    if raw.startswith(b"{"):
+        return jsontext.fault_of(raw)
     if jsontext.loads(raw) is not None or raw == b"null":
         return "a JSON value that is no object"
     return "no JSON object"

@@ -24,16 +24,37 @@ _TEXT: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _NUMBER: Final = r'"(?:0|-?(?:[1-9][0-9]{0,37}(?:\.[0-9]{0,37}[1-9])?|0\.[0-9]{0,99}[1-9]))"'
 
 
-def _value(levels: int) -> str:
+_BINARY: Final = r'"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"'
+_CANONICAL: Final = (
+    '"NULL":true',
+    r'"SS":\[(?:"[^"\\]*",?)+\]',
+    rf'"NS":\[(?:{_NUMBER},?)+\]',
+)
+_ANY: Final = (
+    '"NULL":(?:true|false)',
+    rf'"SS":\[(?:{_TEXT},?)*\]',
+    rf'"NS":\[(?:{_NUMBER},?)*\]',
+    rf'"B":{_BINARY}',
+    rf'"BS":\[(?:{_BINARY},?)*\]',
+)
+
+
+def _value(levels: int, more: tuple[str, ...]) -> str:
     """Pattern of a value. What it is matched with is JSON, so that commas and brackets are where they belong."""
-    kinds = [f'"S":{_TEXT}', f'"N":{_NUMBER}', '"BOOL":(?:true|false)', '"NULL":true']
-    kinds += [r'"SS":\[(?:"[^"\\]*",?)+\]', rf'"NS":\[(?:{_NUMBER},?)+\]']
+    kinds = [f'"S":{_TEXT}', f'"N":{_NUMBER}', '"BOOL":(?:true|false)', *more]
     if levels:
-        kinds.append(rf'"(?:M":\{{|L":\[)(?:(?:{_TEXT}:)?{_value(levels - 1)},?)*[\]}}]')
+        kinds.append(rf'"(?:M":\{{|L":\[)(?:(?:{_TEXT}:)?{_value(levels - 1, more)},?)*[\]}}]')
     return rf"\{{(?:{'|'.join(kinds)})\}}"
 
 
-USUAL_ITEM: Final = rf"^\{{(?:{_TEXT}:{_value(_LEVELS)},?)*\}}$"
+def _item(more: tuple[str, ...]) -> str:
+    return rf"\{{(?:{_TEXT}:{_value(_LEVELS, more)},?)*\}}"
+
+
+USUAL_ITEM: Final = f"^{_item(_CANONICAL)}$"
+USUAL_LINE: Final = rf'^\{{"Item":{_item(_ANY)}\}}$'
+"""A line of a full export whose values are values of DynamoDB JSON. It does not say that all names are different."""
+
 USUAL_KEY: Final = (
     rf'^\{{{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}}(?:,{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}})?\}}$'
 )

@@ -19,6 +19,8 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.schema import Column, Path, Projector, TableSchema, pointer
+from ddb_lake.core.usual import USUAL_LINE
+from ddb_lake.engine.linecheck import LineCheck
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -67,10 +69,19 @@ class Projection:
 
     `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path. `member`: the
     name below which the document holds the item (`Item` in an export's lines); by default the document is the item.
+    `check`: of lines that may hold no valid item; it counts them, and their rows are of no use. Without it, the
+    documents are known to be valid.
     """
 
-    def __init__(self, schema: TableSchema, nulls: Iterable[Path] = (), member: str | None = None) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        nulls: Iterable[Path] = (),
+        member: str | None = None,
+        check: LineCheck | None = None,
+    ) -> None:
         self.schema = schema
+        self._check = check
         self._member_name = member
         self._at = f"/{member}" if member else ""
         self._function = f"ddb_project_{next(_NUMBERS)}"
@@ -93,12 +104,15 @@ class Projection:
         self._counts: dict[str, str] = {}
         self._pieces: list[str] = []
         self._dirty: list[str] = []
+        self._json: list[str] = []
         self._values: dict[Path, str] = {}
         self._length = [str(len(f'{{"{member}":{{}}}}' if member else "{}") - 1)]
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
-        """Give the connection the function that projects wide rows, or the rows that the SQL does not account for."""
+        """Give the connection what projects wide rows, or the rows that the SQL does not account for, and the check."""
+        if self._check is not None:
+            self._check.register(con)
         if self._wide:
             from ddb_lake.engine.columns import ColumnProjector  # needs `pyarrow.compute`, slow to import
 
@@ -133,7 +147,10 @@ class Projection:
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = f"k IS NOT NULL AND ({' OR '.join(self._dirty)})"
-        rescued = f"CASE WHEN {dirty} THEN {self._function}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
+        invalid = f"WHEN NOT {self._valid()} THEN NULL " if self._check is not None else ""
+        rescued = (
+            f"CASE {invalid}WHEN {dirty} THEN {self._function}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
+        )
         keys = f"CASE WHEN strlen(item) <> {' + '.join(self._length)} THEN json_keys(item, {literals(self._maps)}) END AS k"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
@@ -146,8 +163,17 @@ class Projection:
     def _select_wide(self, source: str, passed: list[str]) -> str:
         names = [*(carried(c.name) for c in self.schema.columns), "_rescued"]
         columns = [f"s.{_field(index)} AS {name}" for index, name in enumerate(names)]
-        projected = f"SELECT {', '.join([f'{self._function}(item) AS s', *passed])} FROM {source}"
+        item = f"CASE WHEN {self._check.valid}(item) THEN item END" if self._check is not None else "item"
+        projected = f"SELECT {', '.join([f'{self._function}({item}) AS s', *passed])} FROM {source}"
         return f"SELECT {', '.join([*columns, *passed])} FROM ({projected})"
+
+    def _valid(self) -> str:
+        """Whether a line holds a valid item: proven, or else checked."""
+        assert self._check is not None, "there is a check"
+        proven = ["k IS NULL", f"regexp_matches(item, {literal(USUAL_LINE)})"]  # k: of a line of another length
+        for raw in self._json:  # a map with two members has this between them
+            proven.append(f"CASE WHEN contains({raw}, '}},\"') THEN {self._check.distinct}({raw}) ELSE true END")
+        return f"CASE WHEN {' AND '.join(proven)} THEN true ELSE {self._check.valid}(item) END"
 
     def _parsed(self) -> str:
         """The known attributes of a document: a list of their texts, or a struct."""
@@ -220,13 +246,15 @@ class Projection:
             raw = self._add_raw(node, node.column.tag, f"{struct}.{identifier(name)}", where)
             self._values[node.path] = self._value(node.column, raw)
             self._add_pieces(node.column, raw)
+            if node.column.tag in ("L", "M"):
+                self._json.append(f"{raw}::VARCHAR")
             self._add_length(node, node.column.tag, raw)
             accounted.append(f"{raw} IS NOT NULL")
         if node.nullable:
             raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
-            self._pieces.append(f"CASE WHEN {raw} THEN {_entry(node.path, literal('true'), 'NULL')} END")
+            self._pieces.append(f"CASE WHEN {raw} IS NOT NULL THEN {_entry(node.path, f'{raw}::VARCHAR', 'NULL')} END")
             self._add_length(node, "NULL", raw)
-            accounted.append(f"coalesce({raw}, false)")
+            accounted.append(f"{raw} IS NOT NULL")
         return " OR ".join(accounted) or "false"
 
     def _map(self, node: _Node, struct: str, where: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duckdb import Error as DuckDBError
 from duckdb import OutOfMemoryException
 from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
@@ -215,9 +216,14 @@ class FileWriter:
             name += ".parquet"
         columns = zip(carried_names(self.schema), self.schema.fields, strict=True)
         names = ", ".join(f"{identifier(name)} AS {identifier(field.name)}" for name, field in columns)
-        rows, paths = self._con.execute(
-            f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
-        ).fetchone()
+        try:
+            rows, paths = self._con.execute(
+                f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
+            ).fetchone()
+        except DuckDBError:
+            with suppress(DuckDBError):  # what cannot be found now is an orphan, which `compact` removes
+                self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{name}/*')})").fetchall()])
+            raise
         if rows == 0:
             self.remove(paths)
             return []

@@ -17,7 +17,10 @@ PREFIX = "ddb_lake."
 
 @dataclass(frozen=True, slots=True)
 class LoadedExport:
-    """One full export in the lake. Its rows alone are the table's branch `branch`."""
+    """One full export in the lake. Its rows alone are the table's branch `branch`.
+
+    `rejected`: of its `items`, how many lines are in the quarantine because they hold no valid item.
+    """
 
     export_id: str
     export_arn: str
@@ -26,6 +29,7 @@ class LoadedExport:
     branch: str
     schema: TableSchema
     table_id: str | None = None
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class LoadConfig(dg.Config):
     uri: str | None = None
     recreated: bool = False
     """The source was deleted and created again: the export replaces the items of the old table."""
+    reject_to_quarantine: bool = False
+    """Put lines that hold no valid item into the quarantine and load the rest; by default they are refused."""
 
 
 def snapshot_checks(assets: TableAssets) -> list[dg.AssetCheckSpec]:
@@ -57,7 +59,7 @@ def load_snapshot(
     result = None
     try:
         for uri in [config.uri] if config.uri else _due(lake, assets):
-            result = launching.load(context, lake, assets.table, uri, config.recreated)
+            result = launching.load(context, lake, assets.table, uri, config.recreated, config.reject_to_quarantine)
             for doubt in result.doubts:
                 context.log.error(doubt)
     except (CheckFailed, ExportError) as error:
@@ -98,12 +100,18 @@ def _metadata(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
 def _passed(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Iterator[dg.AssetCheckResult]:
     key = assets.key("snapshot")
     loaded = _rows_of_branch(lake, assets, result)
-    if result is not None and result.export_type == "FULL" and loaded != result.items:
-        said = f"The branch of export {result.export_id} has {loaded} rows, its manifest says {result.items} items."
+    if result is not None and result.export_type == "FULL" and loaded != result.items - result.quarantined:
+        said = (
+            f"The branch of export {result.export_id} has {loaded} rows and the quarantine {result.quarantined} of its"
+            f" lines; its manifest says {result.items} items."
+        )
         yield dg.AssetCheckResult(asset_key=key, check_name=MATCHES_MANIFEST, passed=False, description=said)
     elif result is not None:
         said = f"{result.items} items in {result.files} data files, as the manifest of export {result.export_id} says."
         figures = {"manifest items": result.items, "data files": result.files}
+        if result.quarantined:
+            said += f" {result.quarantined} lines hold no valid item and are in the quarantine."
+            figures["lines in quarantine"] = result.quarantined
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=MATCHES_MANIFEST,
@@ -114,7 +122,8 @@ def _passed(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Itera
     else:
         said = "Every finished export was loaded before, and was compared with its manifest then."
         yield dg.AssetCheckResult(asset_key=key, check_name=MATCHES_MANIFEST, passed=True, description=said)
-    keyed = f"{result.items} items have {result.items} different keys." if result else "Checked when it was loaded."
+    items = result.items - result.quarantined if result else 0
+    keyed = f"{items} items have {items} different keys." if result else "Checked when it was loaded."
     yield dg.AssetCheckResult(asset_key=key, check_name=UNIQUE_KEYS, passed=True, description=keyed)
 
 

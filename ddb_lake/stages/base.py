@@ -7,24 +7,30 @@ the kernels below. Nothing is visible to readers until the files are committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path as FilePath
+from typing import Protocol, TypeVar
 
 from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
+from ddb_lake.core.values import ITEM_MEMBER
+from ddb_lake.engine.changes import StagedRows
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import leftovers
 from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
+from ddb_lake.engine.linecheck import LineCheck
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import carried
 from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError
 from ddb_lake.lake.files import FileWriter, scan_sql, sorted_if_it_fits
-from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_damage, lines_sql, sample_items
+from ddb_lake.stages.exports import FoundExport, LocalFile, lines_sql, sample_items
 from ddb_lake.stages.lake import Progress
+from ddb_lake.stages.screening import BadLines, Screen, find_bad_lines
+
+T = TypeVar("T")
 
 RUN_SHARE = 0.6
 """Size of the JSON, as a share of the memory, that is sorted together. Much more outgrows it."""
@@ -44,9 +50,20 @@ class Target:
 
 
 class Base(Protocol):
-    """An export's rows while they are written. `written`: the files of the last pass."""
+    """An export's rows while they are written. `written`: the files of the last pass.
+
+    `rejected`: lines that were left out because they hold no valid item; `set_aside`: them, for the quarantine.
+    """
 
     written: list[str]
+
+    @property
+    def rejected(self) -> int:
+        """How many lines were left out."""
+
+    @property
+    def set_aside(self) -> StagedRows | None:
+        """The lines that were left out, as rows of the quarantine."""
 
     def sample(self) -> Inference:
         """What some items, spread over all data files, need."""
@@ -62,30 +79,53 @@ class Base(Protocol):
 
 
 class LocalBase:
-    """The rows of verified data files, written by this process: runs sorted by key, in bounded memory."""
+    """The rows of verified data files, written by this process: runs sorted by key, in bounded memory.
 
-    def __init__(self, session: Session, target: Target, export: FoundExport, files: Sequence[LocalFile]) -> None:
-        self._session, self._target, self._export, self._files = session, target, export, files
-        self._runs = list(runs_of(files, int(RUN_SHARE * target.memory_bytes)))
+    `reject`: leave out lines that hold no valid item; otherwise they are refused.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        target: Target,
+        export: FoundExport,
+        files: Sequence[LocalFile],
+        reject: bool = False,
+    ) -> None:
+        self._session, self._target, self._export = session, target, export
+        self._lines = Lines(files, session.folder, reject)
         self.written: list[str] = []
+
+    @property
+    def rejected(self) -> int:
+        """How many lines were left out."""
+        return self._lines.bad.count
+
+    @property
+    def set_aside(self) -> StagedRows | None:
+        """The lines that were left out, as rows of the quarantine."""
+        return self._lines.set_aside
 
     def sample(self) -> Inference:
         """What some items, spread over all data files, need."""
-        with damage_told(self._files):
-            return observed(self._files, self._target.options)
+        return self._lines.read(lambda files, _check: observed(files, self._target.options))
 
     def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         """Write all rows with these columns; the files before them are deleted."""
-        self.discard()
         target, session = self._target, self._session
         iceberg = target.iceberg(schema)
         writer = FileWriter(session.con, target.io, target.location, iceberg)
-        projection = Projection(schema, nulls, MEMBER)
-        projection.register(session.con)
-        with damage_told(self._files):
-            for number, run in enumerate(self._runs):
-                target.progress(f"{target.name}: runs of data files written", number, len(self._runs))
+
+        def write(files: Sequence[LocalFile], check: LineCheck) -> None:
+            self.discard()
+            projection = Projection(schema, nulls, ITEM_MEMBER, check)
+            projection.register(session.con)
+            runs = list(runs_of(files, int(RUN_SHARE * target.memory_bytes)))
+            for number, run in enumerate(runs):
+                target.progress(f"{target.name}: runs of data files written", number, len(runs))
                 self.written += write_run(session, writer, projection, run, self._export.summary.as_of_us)
+
+        self._lines.read(write)
         rows = scan_sql(iceberg, self.written)
         return lambda counted: leftovers(session, rows, schema, target.options, counted)
 
@@ -95,8 +135,8 @@ class LocalBase:
         total, keyed, distinct = self._session.rows(
             f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
         )[0]
-        if total != self._export.summary.item_count:
-            raise miscounted(self._export, total, self._miscounted())
+        if total != self._export.summary.item_count - self.rejected:
+            raise miscounted(self._export, total + self.rejected, self._miscounted())
         check_keyed(schema, total, keyed)
         if distinct != total:
             check_unique(self._export, schema, self._repeated(rows, schema))
@@ -108,8 +148,9 @@ class LocalBase:
         self.written = []
 
     def _miscounted(self) -> str | None:
-        counts = dict(self._session.rows(f"SELECT filename, count(*) FROM {lines_sql(self._files)} GROUP BY 1"))
-        return next(wrong_counts(self._files, counts), None)
+        files = self._lines.files
+        counts = dict(self._session.rows(f"SELECT filename, count(*) FROM {lines_sql(files)} GROUP BY 1"))
+        return next(wrong_counts(files, counts), None)
 
     def _repeated(self, rows: str, schema: TableSchema) -> int:
         keys = f"SELECT {key_text_sql(schema)} AS _key, _key_hash FROM {rows}"
@@ -166,16 +207,62 @@ def write_run(
     return sorted_if_it_fits(session, key, write, row_bytes)
 
 
-@contextmanager
-def damage_told(files: Sequence[LocalFile]) -> Iterator[None]:
-    """Raise ExportError for whatever goes wrong inside, if one of these data files is damaged."""
-    try:
-        yield
-    except Exception as error:
-        damage = None if isinstance(error, DdbLakeError) else find_damage(files)
-        if damage is None:
+class Lines:
+    """The lines of data files while they are read: if some hold no valid item, refused or left out.
+
+    `files`: the data files; once lines were left out, without those lines.
+    """
+
+    def __init__(self, files: Sequence[LocalFile], folder: FilePath, reject: bool) -> None:
+        self.files = files
+        self._screen = Screen(folder) if reject else None
+
+    @property
+    def bad(self) -> BadLines:
+        """The lines that were left out."""
+        return self._screen.found if self._screen else BadLines()
+
+    @property
+    def set_aside(self) -> StagedRows | None:
+        """The lines that were left out, as rows of the quarantine."""
+        return self._screen.rows if self._screen else None
+
+    def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T]) -> T:
+        """What `work` returns, which reads all lines with a check; it is called again after lines were left out.
+
+        Raises ExportError for lines that hold no valid item, if they are not to be left out.
+        """
+        check = LineCheck()
+        try:
+            done = work(self.files, check)
+        except DdbLakeError:
             raise
-        raise ExportError(damage) from error
+        except Exception as error:  # DuckDB stops at a line that is not JSON
+            if not self._leave_out():
+                raise
+            cause: Exception | None = error
+        else:
+            if not check.faults:
+                return done
+            if not self._leave_out():
+                raise CheckFailed(f"{check.faults} lines were not proven valid, and none is invalid: report this fault")
+            cause = None
+        again = LineCheck()
+        done = work(self.files, again)
+        if again.faults:
+            raise CheckFailed(f"{again.faults} lines are invalid after all such lines were left out") from cause
+        return done
+
+    def _leave_out(self) -> bool:
+        """Leave out lines that hold no valid item; returns whether there were any. Raises ExportError instead."""
+        if self._screen is None:
+            found = find_bad_lines(self.files)
+            if found.count:
+                raise found.refusal()
+            return False
+        before = self._screen.found.count
+        self.files = self._screen.run(self.files)
+        return self._screen.found.count > before
 
 
 def wrong_counts(files: Sequence[LocalFile], counts: dict[str, int]) -> Iterator[str]:

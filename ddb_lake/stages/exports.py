@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,21 +13,16 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-import orjson
-
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
-from ddb_lake.core.attributes import check_item
 from ddb_lake.core.manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
 from ddb_lake.core.records import Item
+from ddb_lake.core.values import read_line
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import ExportError, UndecodableError, UsageError
 
 SUMMARY = "manifest-summary.json"
 DOWNLOADS = 8
 _LEAST_GZIP_BYTES = 18
-MEMBER = "Item"
-"""Name below which a line of a full export holds the item."""
-
 MAX_OBJECT_BYTES = 16 * 1024 * 1024
 SAMPLE_PER_FILE = 200
 SAMPLE_FILES = 8
@@ -133,8 +127,15 @@ def sample_items(files: Sequence[LocalFile]) -> list[Item]:
 
 def _first_items(file: LocalFile) -> list[Item]:
     """The items of a data file's first lines."""
-    lines = [orjson.loads(line) for line in islice(bounded_lines(file), SAMPLE_PER_FILE) if line.strip()]
-    return [line[MEMBER] for line in lines if isinstance(line.get(MEMBER), dict)]
+    return [item for line in islice(bounded_lines(file), SAMPLE_PER_FILE) for item in _item(line)]
+
+
+def _item(line: bytes) -> list[Item]:
+    """The item of a line; none if it holds no valid one: `stages.screening` reports it when the lines are loaded."""
+    try:
+        return [read_line(line)]
+    except UndecodableError:
+        return []
 
 
 def bounded_lines(file: LocalFile) -> Iterator[bytes]:
@@ -158,23 +159,6 @@ def check_lines(files: Iterable[LocalFile]) -> None:
         if file.content_bytes > MAX_OBJECT_BYTES:
             for _ in bounded_lines(file):
                 pass
-
-
-def find_damage(files: Iterable[LocalFile]) -> str | None:
-    """Which data file is no whole file of DynamoDB JSON although its MD5 is right, and where; None if all are."""
-    for file in files:
-        number = 0
-        try:
-            for number, line in enumerate(bounded_lines(file), start=1):  # noqa: B007  (the handlers tell it)
-                if line.strip():
-                    check_item(orjson.loads(line).get("Item", {}))
-        except ExportError as error:
-            return str(error)
-        except (orjson.JSONDecodeError, AttributeError, UndecodableError):
-            return f"{file.uri}: line {number} is no DynamoDB JSON, and its MD5 is the manifest's; export again"
-        except (OSError, EOFError, zlib.error) as error:
-            return f"{file.uri}: damaged after line {number} ({error}), and its MD5 is the manifest's; export again"
-    return None
 
 
 def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalFile:

@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.core.naming import CHANGES, QUARANTINE
 from ddb_lake.core.windows import Window, remembered
+from ddb_lake.engine.changes import StagedRows
 from ddb_lake.engine.connection import Session
 from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.commit import Commit, Delta
@@ -112,6 +113,12 @@ def ingest(
     finally:
         intake.close()
     return replace(result, quarantined=quarantined, records=intake.records)
+
+
+def set_aside(lake: Lake, session: Session, table: str, rows: StagedRows, objects: Sequence[IngestedObject]) -> int:
+    """Commit rows to the quarantine alone; returns how many it did not have before."""
+    intake = LocalIntake(session, StagedTable.rejected(session.folder, rows))
+    return until_committed(lambda: _commit_quarantine(lake, session, table, intake, objects))
 
 
 def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:

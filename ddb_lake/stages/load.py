@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -28,13 +29,13 @@ from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
 from ddb_lake.stages.apply import everything_quarantined
 from ddb_lake.stages.base import Base, LocalBase, Target
 from ddb_lake.stages.current import all_rows, create_current, iceberg_schema, merge_of, update_current
-from ddb_lake.stages.exports import FoundExport, check_lines, find_export, verified
+from ddb_lake.stages.exports import FoundExport, LocalFile, check_lines, find_export, verified
 from ddb_lake.stages.gaps import heal_gaps
-from ddb_lake.stages.ingest import IngestResult, ingest, unseen, until_committed
+from ddb_lake.stages.ingest import IngestResult, ingest, set_aside, unseen, until_committed
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.merging import BaseRows, Relation, Sources
 from ddb_lake.stages.origin import check_origin
-from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable
+from ddb_lake.stages.read import GroupReader, IngestedObject, StagedTable, Unreadable
 from ddb_lake.stages.relations import (
     export_rows,
     known_records,
@@ -43,6 +44,7 @@ from ddb_lake.stages.relations import (
     shown_by,
     shown_keys,
 )
+from ddb_lake.stages.screening import BadLine, BadLines, lines_of
 
 HOUR_US = 3_600_000_000
 
@@ -51,7 +53,7 @@ HOUR_US = 3_600_000_000
 class LoadResult:
     """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards.
 
-    `quarantined`: of an incremental export, lines that went to quarantine. `doubts`: as in `stages.apply.ApplyResult`.
+    `quarantined`: lines that went to quarantine. `doubts`: as in `stages.apply.ApplyResult`.
     `name_collisions`: new columns whose names carry a suffix.
     """
 
@@ -71,9 +73,10 @@ class LoadResult:
     name_collisions: tuple[NameCollision, ...] = ()
 
 
-def load_export(lake: Lake, table: str, uri: str, recreated: bool = False) -> LoadResult:
+def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
     """Load a finished export. One that is loaded already changes nothing.
 
+    `reject`: put lines that hold no valid item into the quarantine and load the rest. By default they are refused.
     `recreated`: the source was deleted and created again, and a full export of the new table becomes the base.
     Raises UsageError or ExportError before anything is committed: see `stages.exports`, `stages.origin`.
     """
@@ -83,7 +86,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False) -> Lo
     notes = _notes(settings, export)
     check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
-    result = until_committed(lambda: load(lake, settings, export))
+    result = until_committed(lambda: load(lake, settings, export, reject))
     heal_gaps(lake, settings, export.summary)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
@@ -97,13 +100,14 @@ def _notes(settings: TableSettings, export: FoundExport) -> list[str]:
 # --- full exports
 
 
-def _load_full(lake: Lake, settings: TableSettings, export: FoundExport) -> LoadResult:
+def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject: bool) -> LoadResult:
     name, summary = settings.name, export.summary
     table = lake.current(name)
     state = CurrentState.from_properties(table.properties) if table else None
-    if table and state and any(e.export_arn == summary.export_arn for e in state.exports):
-        rows = live_files(table).rows
-        return _result(name, export, already_loaded=True, rows=rows, horizon=state.horizon_us)
+    loaded = next((e for e in state.exports if e.export_arn == summary.export_arn), None) if state else None
+    if table and state and loaded:
+        result = _result(name, export, already_loaded=True, rows=live_files(table).rows, horizon=state.horizon_us)
+        return replace(result, quarantined=loaded.rejected)
     key = lake.key(name)
     if not key:
         raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
@@ -113,9 +117,9 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport) -> Load
         if settings.engine == "spark":
             from ddb_lake.stages.spark_load import SparkBase
 
-            return loading.run(SparkBase(lake, loading.target, export))
+            return loading.run(SparkBase(lake, loading.target, export, session.folder, reject))
         files = verified(lake.objects, export, session.folder)
-        return loading.run(LocalBase(session, loading.target, export, files))
+        return loading.run(LocalBase(session, loading.target, export, files, reject))
 
 
 def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, horizon: int | None) -> LoadResult:
@@ -165,12 +169,14 @@ class _Loading:
             lake.progress,
         )
         self._written: list[str] = []
+        self._rejected = 0
 
     def run(self, base: Base) -> LoadResult:
         try:
             schema = self._write(base)
             base.check(schema)
             self._written = base.written
+            self._rejected = self._set_aside(base)
             table, commit = self._open_commit(schema)
         except Exception:
             base.discard()
@@ -178,6 +184,16 @@ class _Loading:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, table, metadata)
         return self._commit(table, commit, schema, writer.entries(self._written, metadata))
+
+    def _set_aside(self, base: Base) -> int:
+        """Commit the lines that were left out to the quarantine, before the rest: another attempt finds them there."""
+        rows = base.set_aside
+        if rows is None:
+            return 0
+        hour_us = self.export.summary.as_of_us // HOUR_US * HOUR_US
+        files = [IngestedObject(ObjectRef(uri, one.md5 or "", 0, 0), hour_us, 0) for one, uri in self.export.files]
+        set_aside(self.lake, self.session, self.settings.name, rows, files)
+        return base.rejected
 
     def _write(self, base: Base) -> TableSchema:
         """Write the export's rows; gives the columns they were written with."""
@@ -223,6 +239,7 @@ class _Loading:
             branch,
             state.schema,
             summary.table_id,
+            self._rejected,
         )
         state = replace(state, exports=(*state.exports, loaded))
         commit.snapshot(replace(delta, summary=marks))
@@ -230,7 +247,9 @@ class _Loading:
         commit.set_properties(state.properties())
         table = commit.run()
         result = _result(self.settings.name, self.export, False, live_files(table).rows, state.horizon_us)
-        return replace(result, name_collisions=new_collisions(self.state.schema, state.schema))
+        return replace(
+            result, quarantined=self._rejected, name_collisions=new_collisions(self.state.schema, state.schema)
+        )
 
     def _rebuild(
         self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
@@ -308,7 +327,7 @@ class _Loading:
 # --- incremental exports
 
 
-def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) -> LoadResult:
+def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport, reject: bool) -> LoadResult:
     """Each line of an incremental export asserts a key's state as of the window's end.
 
     The ledger names its data files and the export itself, and the changelog's state its window, in one commit.
@@ -317,7 +336,7 @@ def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) ->
     found = None
     with lake.session() as session:
         if unseen(lake, session, name, [marker]):
-            found = _take_in_increment(lake, session, settings, export, marker)
+            found = _take_in_increment(lake, session, settings, export, marker, reject)
     current = update_current(lake, name)
     result = _result(name, export, found is None, current.rows, current.horizon_us)
     result = replace(result, name_collisions=current.name_collisions)
@@ -329,9 +348,12 @@ def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport) ->
 
 
 def _take_in_increment(
-    lake: Lake, session: Session, settings: TableSettings, export: FoundExport, marker: ObjectRef
+    lake: Lake, session: Session, settings: TableSettings, export: FoundExport, marker: ObjectRef, reject: bool
 ) -> IngestResult | None:
-    """Ingest the lines of an export that the ledger does not name; None if all its files were there already."""
+    """Ingest the lines of an export that the ledger does not name; None if all its files were there already.
+
+    Raises ExportError for lines that hold no valid record, unless `reject` sends them to the quarantine.
+    """
     name, as_of_us = settings.name, export.summary.as_of_us
     files = verified(lake.objects, export, session.folder)
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
@@ -342,10 +364,22 @@ def _take_in_increment(
     for file, read in zip(fresh, staged.objects, strict=True):
         if read.records != file.items:
             raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
+    bad = _bad_records(fresh, reader.unreadable)
+    if bad.count and not reject:
+        raise bad.refusal()
     rows = staged.tables.get(name) or StagedTable.empty(session.folder)
     objects = [*staged.objects, IngestedObject(marker, as_of_us // HOUR_US * HOUR_US, 0)]
     result = ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
     return None if files and not fresh else result
+
+
+def _bad_records(files: Sequence[LocalFile], unreadable: Unreadable) -> BadLines:
+    """The lines that were not read as records. `unreadable`: the first of them by file number and offset."""
+    bad = BadLines(unreadable.count)
+    for number, offset, reason in unreadable.first:
+        line = max((line for line, at, _ in lines_of(files[number]) if at <= offset), default=0)
+        bad.first.append(BadLine(files[number].uri, line, offset, reason))
+    return bad
 
 
 def export_ref(export_id: str) -> ObjectRef:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import traceback
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.envelopes import Outcome, read_envelope
 from ddb_lake.core.jsontext import loads
+from ddb_lake.core.machine import without_cycle_detection
 from ddb_lake.core.objects import KEPT_OF_DAMAGED_BYTES, DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
@@ -43,6 +42,9 @@ GROUP_OBJECTS = 10_000
 """Objects are committed in groups of at most this size, so that a long run keeps what it has done."""
 
 READ_AHEAD = 16
+MAX_UNREADABLE = 5
+"""Of what was no record, how much is listed."""
+
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -151,6 +153,11 @@ class StagedTable:
         """No rows."""
         return _Staging(folder / "empty").close()
 
+    @classmethod
+    def rejected(cls, folder: Path, rows: StagedRows) -> StagedTable:
+        """Rows of the quarantine alone."""
+        return replace(cls.empty(folder), quarantine=rows)
+
 
 class _Staging:
     """Rows for one lake table while they come in. `doubt`: as in `Stage`."""
@@ -166,6 +173,23 @@ class _Staging:
         self.changes.close()
         self.quarantine.close()
         return StagedTable.at(self._stem, self.changes.rows, self.quarantine.rows, self.records)
+
+
+@dataclass(slots=True)
+class Unreadable:
+    """What was no record: how often, and where it first was (object's number, offset) and why.
+
+    Records that were read and break the table's JSON Schema do not count.
+    """
+
+    count: int = 0
+    first: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def add(self, place: _Place, reason: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.first) < MAX_UNREADABLE:
+            self.first.append((place.number, place.offset, reason))
 
 
 @dataclass(slots=True)
@@ -239,6 +263,7 @@ class GroupReader:
         self._time_unit = time_unit
         self._validators: dict[str, Validator | None] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
+        self.unreadable = Unreadable()
         self._staging: dict[str, _Staging] = {}
         self._fast: set[str] = set()
         self._others = Checks(self._doubt_other)
@@ -252,7 +277,7 @@ class GroupReader:
 
     def read_numbered(self, objects: Iterable[tuple[int, tuple[ObjectRef, bytes]]]) -> StagedGroup:
         """As `read`, of objects that have a number in their group."""
-        with _without_cycle_detection():
+        with without_cycle_detection():
             for number, (ref, data) in objects:
                 self._read_one(number, ref, data)
         self._others.flush()
@@ -388,6 +413,8 @@ class GroupReader:
         staged.records[place.number] += 1
 
     def _reject(self, table: str, found: Rejected, place: _Place) -> None:
+        if found.record_id is None:
+            self.unreadable.add(place, found.reason)
         tally, offset, ordinal, number = place
         uri, raw = tally.ref.uri, found.raw
         if found.error is not None:
@@ -413,18 +440,6 @@ class GroupReader:
             stem = self._folder / f"{len(self._staging)}"
             staging = self._staging[table] = _Staging(stem, partial(self._doubt, table))
         return staging
-
-
-@contextmanager
-def _without_cycle_detection() -> Iterator[None]:
-    """Decoded JSON has no cycles; looking for some in it takes as long as decoding it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Content:

@@ -24,6 +24,7 @@ from ddb_lake.core.keys import key_hash
 from ddb_lake.core.naming import REPAIRS_FOLDER
 from ddb_lake.core.records import Item
 from ddb_lake.core.repairs import Assertion, write_repair
+from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.core.verification import Difference
 from ddb_lake.engine.comparison import document_key_sql
 from ddb_lake.errors import UndecodableError, UsageError
@@ -31,7 +32,7 @@ from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.comparing import DEFAULT_READ_RATE, living_view, open_items, put_source_items, reached_source
 from ddb_lake.stages.current import update_current
 from ddb_lake.stages.examine import Reading, examine
-from ddb_lake.stages.exports import MEMBER, find_export, lines_sql, verified
+from ddb_lake.stages.exports import find_export, lines_sql, verified
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.verify import check_full
 
@@ -124,8 +125,8 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
         files = verified(lake.objects, export, session.folder)
         put_source_items(session, images)
         session.con.execute(
-            f"SELECT _key, item FROM (SELECT {document_key_sql(_key(lake, name), MEMBER)} AS _key,"
-            f" json_extract(item, '/{MEMBER}')::VARCHAR AS item FROM {lines_sql(files)}) i"
+            f"SELECT _key, item FROM (SELECT {document_key_sql(_key(lake, name), ITEM_MEMBER)} AS _key,"
+            f" json_extract(item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {lines_sql(files)}) i"
             " SEMI JOIN asked_keys a ON a._key = i._key"
         )
         while rows := session.con.fetchmany(LINES_PER_OBJECT):

@@ -10,16 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from pathlib import Path as FilePath
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
+from ddb_lake.engine.changes import StagedRows
 from ddb_lake.engine.fitting import decisive, observe_held
 from ddb_lake.engine.spark.session import open_spark
 from ddb_lake.engine.spark.tasks import run_tasks, scan_rows
 from ddb_lake.stages.base import Target, check_keyed, check_unique, miscounted
 from ddb_lake.stages.exports import SAMPLE_FILES, FoundExport
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.screening import BadLines
 from ddb_lake.stages.spark_tasks import (
     HashedKeys,
     Place,
@@ -59,7 +65,9 @@ def place_of(lake: Lake, target_io: Any, location: str) -> Place:
 class SparkBase:
     """`stages.base.Base` on Spark."""
 
-    def __init__(self, lake: Lake, target: Target, export: FoundExport) -> None:
+    def __init__(self, lake: Lake, target: Target, export: FoundExport, folder: FilePath, reject: bool = False) -> None:
+        self._folder, self._reject = folder, reject
+        self.rejected = 0
         self._spark = spark_of(lake)
         self._target, self._export = target, export
         self._place = place_of(lake, target.io, target.location)
@@ -85,13 +93,35 @@ class SparkBase:
             self._spark, write_share, tasks, lambda done, all_: self._target.progress(what, done, all_)
         )
         self.written = [path for part in self._parts for path in part.paths]
+        bad = BadLines()
+        for part in self._parts:
+            bad.merge(part.bad)
+        if bad.count and not self._reject:
+            raise bad.refusal()
+        self.rejected = bad.count
         return partial(leftovers_of, self._spark, self._parts, self._files(schema), schema, self._target.options)
+
+    @property
+    def set_aside(self) -> StagedRows | None:
+        """The lines that were left out, as rows of the quarantine."""
+        parts = [part.set_aside for part in self._parts if part.set_aside is not None]
+        if not parts:
+            return None
+        numbers = {uri: number for number, (_, uri) in enumerate(self._export.files)}
+        rows = pa.concat_tables(parts)
+        objects = pa.array([numbers[uri] for uri in rows.column("object").to_pylist()], pa.int64())
+        rows = rows.set_column(rows.schema.get_field_index("_object"), "_object", objects)
+        path = self._folder / "rejected.parquet"
+        pq.write_table(rows, path)
+        return StagedRows(path, rows.num_rows)
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""
         total = sum(part.rows for part in self._parts)
-        if total != self._export.summary.item_count:
-            raise miscounted(self._export, total, next((part.wrong for part in self._parts if part.wrong), None))
+        if total != self._export.summary.item_count - self.rejected:
+            raise miscounted(
+                self._export, total + self.rejected, next((part.wrong for part in self._parts if part.wrong), None)
+            )
         check_keyed(schema, total, sum(part.keyed for part in self._parts))
         files = self._files(schema)
         hashes = self._repeated_hashes(files)

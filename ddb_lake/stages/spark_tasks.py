@@ -6,13 +6,14 @@ Tasks write files and say which; they open no catalog and commit nothing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path as FilePath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
@@ -20,14 +21,20 @@ from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import s3_access
 from ddb_lake.core.inference import Inference
 from ddb_lake.core.schema import Path, SchemaOptions, TableSchema
+from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.engine.connection import Session, connect, with_memory
 from ddb_lake.engine.fitting import held_values, rescued_values
 from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.engine.linecheck import LineCheck
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.files import FileWriter, scan_sql
-from ddb_lake.stages.base import RUN_SHARE, damage_told, observed, runs_of, write_run, wrong_counts
-from ddb_lake.stages.exports import MEMBER, FoundExport, lines_sql, verified
+from ddb_lake.stages.base import RUN_SHARE, Lines, observed, runs_of, write_run, wrong_counts
+from ddb_lake.stages.exports import FoundExport, LocalFile, lines_sql, verified
+from ddb_lake.stages.screening import BadLines
+
+MAX_SET_ASIDE_BYTES = 64 * 1024 * 1024
+"""Lines that one task may set aside (compressed): the driver collects them. An export with more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,8 @@ class WriteShare:
 class Written:
     """What a task wrote: files, how many rows, how many of them with a key, and what the columns did not hold.
 
-    `wrong`: a data file with another number of lines than its manifest says.
+    `wrong`: a data file with another number of lines than its manifest says. `bad`: lines that hold no valid item, and
+    `set_aside` the same lines as rows of the quarantine.
     """
 
     paths: list[str]
@@ -78,6 +86,8 @@ class Written:
     keyed: int
     left: Inference
     wrong: str | None = None
+    bad: BadLines = field(default_factory=BadLines)
+    set_aside: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +111,33 @@ class HashedKeys:
 def sample_share(share: Share) -> Inference:
     """What items at the beginning of the files need."""
     with share.place.session() as session:
-        files = verified(ObjectStore(), share.export, session.folder)
-        with damage_told(files):
-            return observed(files, share.options)
+        lines = Lines(verified(ObjectStore(), share.export, session.folder), session.folder, reject=True)
+        return lines.read(lambda files, _check: observed(files, share.options))
 
 
 def write_share(task: WriteShare) -> Written:
     """Verify the files, project their rows, and write them sorted by key."""
     share, place = task.share, task.share.place
     with place.session() as session:
-        files = verified(ObjectStore(), share.export, session.folder)
+        lines = Lines(verified(ObjectStore(), share.export, session.folder), session.folder, reject=True)
         writer = FileWriter(session.con, place.io, place.location, task.iceberg)
-        projection = Projection(task.schema, task.nulls, MEMBER)
-        projection.register(session.con)
-        as_of_us = share.export.summary.as_of_us
-        with damage_told(files):
+
+        def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:
+            projection = Projection(task.schema, task.nulls, ITEM_MEMBER, check)
+            projection.register(session.con)
             runs = runs_of(files, int(RUN_SHARE * place.memory_bytes))
-            paths = [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
+            as_of_us = share.export.summary.as_of_us
+            return [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
+
+        paths = lines.read(write)
         written = look_at(session, paths, task.schema, task.iceberg, share.options)
-        if written.rows != sum(file.items for file in files):
-            counts = dict(session.rows(f"SELECT filename, count(*) FROM {lines_sql(files)} GROUP BY 1"))
-            return replace(written, wrong=next(wrong_counts(files, counts), None))
+        if lines.set_aside is not None:
+            if lines.set_aside.path.stat().st_size > MAX_SET_ASIDE_BYTES:
+                raise lines.bad.refusal()
+            written = replace(written, bad=lines.bad, set_aside=pq.read_table(lines.set_aside.path))
+        if written.rows != sum(file.items for file in lines.files):
+            counts = dict(session.rows(f"SELECT filename, count(*) FROM {lines_sql(lines.files)} GROUP BY 1"))
+            return replace(written, wrong=next(wrong_counts(lines.files, counts), None))
         return written
 
 

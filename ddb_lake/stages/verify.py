@@ -16,6 +16,7 @@ from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.pacing import read_units
+from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.engine.comparison import document_key_sql, find_differing, reduce_rows
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.fitting import guess
@@ -33,7 +34,7 @@ from ddb_lake.stages.comparing import (
     settled,
 )
 from ddb_lake.stages.examine import Findings, Reading, count_living, living_rows_sql
-from ddb_lake.stages.exports import MEMBER, FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
+from ddb_lake.stages.exports import FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.origin import check_origin
 from ddb_lake.stages.reports import Cost, Outcome, Report, Strength
@@ -165,7 +166,7 @@ def _compare(
     reduce_rows(session, living_rows_sql(seen), schema, left)
     lake.progress(f"{name}: items of the source hashed", 0)
     _, nulls = guess(sample_items(files), schema, lake.table(name).schema_options)
-    projection = Projection(schema, nulls, MEMBER)
+    projection = Projection(schema, nulls, ITEM_MEMBER)
     projection.register(session.con)
     projected = f"({projection.select(lines_sql(files), ['filename'])})"
     keyed = f"(SELECT *, {key_hash_sql('_key')} AS _key_hash FROM (SELECT *, {key_text_sql(schema)} AS _key FROM {projected}))"
@@ -180,8 +181,8 @@ def _compare(
     lines = lines_sql([f for f in files if str(f.path) in holding])
     session.con.execute(
         "CREATE OR REPLACE TABLE source_items AS SELECT s.* FROM (SELECT _key,"
-        f" {key_hash_sql('_key')} AS _key_hash, item FROM (SELECT {document_key_sql(schema.key, MEMBER)} AS _key,"
-        f" json_extract(item, '/{MEMBER}')::VARCHAR AS item FROM {lines})) s"
+        f" {key_hash_sql('_key')} AS _key_hash, item FROM (SELECT {document_key_sql(schema.key, ITEM_MEMBER)} AS _key,"
+        f" json_extract(item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {lines})) s"
         " SEMI JOIN differing d ON d._key_hash = s._key_hash"
     )
     session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT _key_hash FROM differing")

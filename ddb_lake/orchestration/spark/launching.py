@@ -29,12 +29,17 @@ from ddb_lake.stages.load import LoadResult, load_export
 
 
 def load(
-    context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uri: str, recreated: bool = False
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    table: TableSettings,
+    uri: str,
+    recreated: bool = False,
+    reject: bool = False,
 ) -> LoadResult:
     """`stages.load.load_export` where the table's engine is."""
     if not launches(lake.settings, table):
-        return load_export(lake, table.name, uri, recreated)
-    found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated)
+        return load_export(lake, table.name, uri, recreated, reject)
+    found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated, reject=reject)
     return LoadResult(**{**_with_tuples(found), "doubts": tuple(found["doubts"])})
 
 
