@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ddb_lake.core.machine import without_cycle_detection
 from ddb_lake.core.usual import USUAL_LINE
@@ -39,6 +38,8 @@ class LineCheck:
 
     def _valid(self, lines: Any) -> pa.Array:
         """Of each line whether it holds a valid item."""
+        import pyarrow.compute as pc  # slow to import, and hardly ever needed
+
         column = _whole(lines)
         texts = column.to_pylist()
         usual = pc.match_substring_regex(column, USUAL_LINE).to_pylist()
