@@ -93,5 +93,5 @@ def loaded_text(result: LoadResult) -> str:
         return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
     read = f"{counted(result.items - result.quarantined, 'item')} in {counted(result.files, 'file')}"
     if result.quarantined:
-        read += f" ({counted(result.items, 'line')}, {result.quarantined:,} without a valid item)"
+        read += f" ({counted(result.items, 'line')}, {result.quarantined:,} in quarantine)"
     return f"{result.table}: loaded {what}: {read}, {span_text(result.seconds)}; now {counted(result.rows, 'row')}."

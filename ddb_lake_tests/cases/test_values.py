@@ -30,8 +30,8 @@ def test_export_with_an_invalid_line_is_refused_or_set_aside(
 
     loaded = copy.ok("load", "t", "--export", "exports/t", "--reject-to-quarantine", "--json")
     result = json.loads(loaded.stdout)
-    assert (result["items"], result["rejected"], result["rows"]) == (2, 1, 1)
-    assert "1 line of export" in loaded.stderr
+    assert (result["items"], result["quarantined"], result["rows"]) == (2, 1, 1)
+    assert "1 record went to quarantine" in loaded.stderr
     assert {item["id"]["S"] for item in copy.items()} == kept
     (entry,) = json.loads(copy.ok("quarantine", "show", "t", "--json").stdout)["entries"]
     assert (entry["reason"], entry["offset"]) == (reason, offset)
@@ -39,7 +39,7 @@ def test_export_with_an_invalid_line_is_refused_or_set_aside(
     assert (group["reason"], group["count"]) == (reason, 1)
 
     again = json.loads(copy.ok("load", "t", "--export", "exports/t", "--json").stdout)
-    assert (again["already_loaded"], again["rejected"]) == (True, 1)
+    assert (again["already_loaded"], again["quarantined"]) == (True, 1)
 
 
 def test_a_false_null_is_kept(case: CaseOf) -> None:
