@@ -6,7 +6,6 @@ reads the files line by line, with `core.values`. What it calls a line is what `
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from ddb_lake.core.values import read_line
 from ddb_lake.engine.changes import STAGED_QUARANTINE, Stage, StagedRows, quarantine_row
 from ddb_lake.errors import ExportError, UndecodableError
-from ddb_lake.stages.exports import LocalFile
+from ddb_lake.stages.exports import LocalFile, bounded_lines
 
 MAX_LISTED = 5
 
@@ -114,12 +113,11 @@ def lines_of(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
     """
     number = offset = 0
     try:
-        with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                text = line.strip(b" \t\r\n")
-                if text:
-                    yield number, offset, text
-                offset += len(line)
+        for number, line in enumerate(bounded_lines(file), start=1):
+            text = line.strip(b" \t\r\n")
+            if text:
+                yield number, offset, text
+            offset += len(line)
     except (OSError, EOFError, zlib.error) as error:
         raise ExportError(
             f"{file.uri}: damaged after line {number} ({error}), and its MD5 is the manifest's; export again"
