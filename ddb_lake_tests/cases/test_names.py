@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.integration.landings import full
 
 PAID = "SELECT count(*) AS n FROM t WHERE status = 'paid'"
 
@@ -50,3 +51,17 @@ def test_member_of_a_map_keeps_its_name(case: Callable[[str], Case]) -> None:
     assert given.query(counted) == wanted
     for pair in ("'address.city' and 'address__city'", "'order-no' and 'order_no'"):
         assert f"attributes {pair} want one column name" in applied.stderr
+
+
+def test_name_waits_for_an_attribute_that_is_absent_from_an_export(case: Callable[[str], Case]) -> None:
+    """`Status` is alone in the second export, and `status` returns in the third."""
+    given = case("case-only-export-renames-column")
+    given.ok("load", "t", "--export", "exports/t")
+    source = {"tableId": "00000000-0000-0000-0000-000000000001"}
+    for number, name in ((1, "Status"), (2, "status")):
+        one = {"id": {"S": "k"}, name: {"S": "paid"}}
+        export = full([one], at_us=1_715_785_260_608_000 + number * 3_600_000_000, table="t", summary=source)
+        given.ok("load", "t", "--export", export.write(given.folder / f"later-{number}"))
+        assert given.query(PAID) == [{"n": int(name == "status")}]
+        (collision,) = json.loads(given.ok("status", "t", "--json").stdout)["name_collisions"]
+        assert given.query(f"SELECT count({collision['column']}) AS n FROM t") == [{"n": int(name == "Status")}]

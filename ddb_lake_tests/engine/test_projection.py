@@ -226,6 +226,26 @@ def test_values_that_differ_by_case_or_quoting_keep_apart(session: Session) -> N
     assert orjson.loads(text) == keyed([item])[0]
 
 
+def test_name_that_several_new_attributes_want_goes_by_all_rows_not_the_sample(session: Session) -> None:
+    rare: Item = {"Status": {"S": "x"}, "status": {"S": "x"}}
+    rows = keyed([rare, *[{"status": {"S": "y"}}] * 5])
+    session.con.execute(f"CREATE OR REPLACE TABLE given AS SELECT * FROM {source(session, rows)}")
+
+    def carry_out(projection: Projection) -> str:
+        session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('given')}")
+        return "p"
+
+    options = SchemaOptions()
+    first, nulls = guess(keyed([rare]), TableSchema(KEY), options)
+    assert first.names[("Status",)] == "Status"  # the sample has both equally often
+    fitted, _ = fit(session, first, TableSchema(KEY), nulls, options, carry_out)
+    assert fitted.names[("status",)] == "status"
+    assert session.value(f"SELECT count(status) FROM {shown('p')}") == 6
+    known = TableSchema(KEY, (Column(("Status",), "S", "Status", "string"),))
+    kept, _ = fit(session, guess(rows, known, options)[0], known, nulls, options, carry_out)
+    assert kept.names[("Status",)] == "Status"
+
+
 def test_new_attributes_become_columns_or_stay_rescued(session: Session) -> None:
     schema = TableSchema(KEY, (Column(("pk",), "S", "pk", "string"),))
     rows: list[Item] = [{"pk": {"S": "1"}, "n": {"N": "1"}, "m": {"M": {"x": {"S": base64.b64encode(b"x").decode()}}}}]

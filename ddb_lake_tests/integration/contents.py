@@ -107,7 +107,7 @@ def _current_state(session: Session, state: CurrentState) -> dict[str, Any]:
         " QUALIFY row_number() OVER (PARTITION BY _key ORDER BY batch DESC) = 1"
     )
     return {
-        "columns": sorted(map(str, asdict(state.schema)["columns"])),
+        "columns": sorted(str((c.path, c.tag, c.type)) for c in state.schema.columns),  # who came first has the name
         "applied": state.applied_batch,
         "exports": sorted((e.export_id, e.items, e.branch) for e in state.exports),
         "horizon": state.horizon_us,

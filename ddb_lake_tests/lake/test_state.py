@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +76,19 @@ def test_base_is_the_newest_export_whatever_the_order_of_loading() -> None:
         assert state.base == same
         assert [state.base_at(us) for us in (9, 10, 19, 20, 99)] == [None, older, older, same, same]
     assert CurrentState(TableSchema(())).base is None
+
+
+def test_state_of_an_earlier_release_keeps_its_names_and_those_of_its_exports() -> None:
+    now = TableSchema(("id",), (Column(("id",), "S", "id_1a2b3c4d", "string"), Column(("ID",), "S", "ID", "string")))
+    then = TableSchema(("id",), (Column(("id",), "S", "ID", "string"), Column(("gone",), "S", "gone", "string")))
+    state = CurrentState(now, exports=(LoadedExport("e", "arn", 1, 1, "export-e", then),))
+    properties = state.properties()
+    for name in ("schema", "exports"):
+        document = json.loads(properties[PREFIX + name])
+        for schema in [document] if name == "schema" else [export["schema"] for export in document]:
+            del schema["retired"]
+        properties[PREFIX + name] = json.dumps(document)
+    found = CurrentState.from_properties(properties)
+    assert found.schema.columns == now.columns
+    assert found.schema.names == {("id",): "id_1a2b3c4d", ("ID",): "ID", ("gone",): "gone"}
+    assert found.exports == state.exports
