@@ -29,6 +29,7 @@ from ddb_lake.stages.load import load_export
 from ddb_lake.stages.query import run_query, table_columns
 from ddb_lake.stages.verify import verify_export
 from ddb_lake_tests.integration.landings import HOUR_US, T0_US, Export, change, land, sorted_items
+from ddb_lake_tests.stages.lakes import lake_of
 
 Values = dict[str, Any]
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -293,3 +294,18 @@ def go_through(named: Named) -> None:
     named.apply(later + HOUR_US, {5: named.item(5, 5), 1: None})
     named.check()
     named.check_past()
+
+
+def go(folder: Path, names: Sequence[str], key: str = "id") -> None:
+    """Every step with one table whose items have these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changes = {"uri": str(folder / "landing")}
+    with lake_of(
+        folder / "lake", {"name": "t", "key": [key], "changes": changes, "daily_states": {"start": "2026-03-01"}}
+    ) as lake:
+        go_through(Named(lake, folder, "t", names, key))
+
+
+def spelled(name: str, how: int) -> str:
+    """A name as it is, or so that it wants the same column."""
+    return (name, name.upper(), name.title(), name.replace("_", "-"), name.replace("_", "."))[how]

@@ -6,6 +6,7 @@ python -m ddb_lake_tests.trust soak --minutes 60   histories with faults at rand
 
 marks       which test covers which fault in which stages
 way         an HTTP proxy before S3 that fails as S3 and networks do
+naming      random attribute names through every step
 mutating    bytes spoiled at random, from a seed
 soaking     one history with faults at random, ended exact
 recording   the tests' results as a table

@@ -15,6 +15,7 @@ from pathlib import Path
 from ddb_lake_tests.trust import recording
 from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
 from ddb_lake_tests.trust.mutating import SAMPLES, mutants
+from ddb_lake_tests.trust.naming import try_names
 from ddb_lake_tests.trust.parsing import feed
 from ddb_lake_tests.trust.soaking import Soak, soak
 
@@ -92,8 +93,8 @@ def compare_paths(seed: int, *, count: int | None = None, minutes: float | None 
 def main() -> int:
     """Run everything, or a soak or the fuzzer alone; 1 if anything was lost, doubled, resurrected, or failed."""
     parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz"), default="all")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of soak or fuzz")
+    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz", "names"), default="all")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of soak, fuzz or names")
     parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
     parser.add_argument("--histories", type=int, default=60, help="of Hypothesis")
     parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
@@ -107,6 +108,13 @@ def main() -> int:
         compared = compare_paths(chosen.seed, minutes=chosen.minutes)
         print(compared.line())
         return int(bool(compared.differences or compared.unexpected))
+    if chosen.what == "names":
+        tried = try_names(
+            chosen.seed, seconds=chosen.minutes * 60, progress=lambda found: print(found.line(), flush=True)
+        )
+        for seed, difference in tried.differences:
+            print(f"  seed {seed}: {difference}")
+        return int(bool(tried.differences))
     started = time.monotonic()
     failed, passed, runs = run_tests()
     failed |= run_histories(chosen.histories)
@@ -114,6 +122,8 @@ def main() -> int:
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
     compared = compare_paths(chosen.seed, count=chosen.mutants)
     failed |= bool(compared.differences or compared.unexpected)
+    tried = try_names(chosen.seed, seconds=chosen.minutes * 60, progress=lambda _: None)
+    failed |= bool(tried.differences)
     done = soak(chosen.minutes * 60, chosen.seed)
     found = list(recording.covered())
     if chosen.write:
@@ -126,6 +136,7 @@ def main() -> int:
     print(f"soak        {figures(done)}")
     print(f"fuzzed      {fuzzed} inputs spoiled from {corpus}, no crash, no hang")
     print(f"fast path   {compared.line()}")
+    print(f"names       {tried.line()}")
     verdict = "0 lost, 0 doubled, 0 resurrected" if not failed and not done.differences else "NOT EXACT: see above"
     print(f"result      {verdict}; {time.monotonic() - started:.0f} s", flush=True)
     return int(bool(failed or done.differences))
