@@ -242,7 +242,7 @@ beginnings as (
     where s._lived_before is null
 ),
 
-told_beginnings as (
+compared_beginnings as (
     select *, coalesce({{ canonical_image('_image') }} = _then, false) as _unchanged
     from beginnings
 ),
@@ -304,7 +304,7 @@ versions as (
     inner join {{ told(changes, changes, current) }} r on r._record_id = s._record_id
     cross join horizon h
     left join confirmations o on s._next_at is null and {{ same(key, 'o', 's') }}
-    left join told_beginnings f on f._held_from = s._held_from and {{ same(key, 'f', 's') }}
+    left join compared_beginnings f on f._held_from = s._held_from and {{ same(key, 'f', 's') }}
     where s._living
     union all
     select
@@ -317,7 +317,7 @@ versions as (
         0 as _changes,
         b._image as _item,
         b._key_hash
-    from told_beginnings b
+    from compared_beginnings b
     where b._image is not null and not b._unchanged
     union all
     select
@@ -354,8 +354,8 @@ from versions
 where _valid_from is null or _valid_to is null or _valid_from < _valid_to
 {%- endmacro %}
 
-{#- The rows of a relation that a build has to look at: those of the items that the history does not have. A hook has
-    removed the items that are to be told anew, so what is missing is told once, however often a build was broken off. -#}
+{#- The rows of a relation that a build reads: those of the items that the history does not have. A hook has removed
+    the items with new records, so the build writes them once, also after a build that was interrupted. -#}
 {% macro told(relation, changes, current) -%}
 {%- if is_incremental() -%}
 (select * from {{ relation }} where _key_hash not in (select _key_hash from {{ this }}))
@@ -371,24 +371,24 @@ case when {{ first_at }} <= {{ taken_at }} - {{ margin }} then {{ taken_at }} - 
 {%- endmacro %}
 
 
-{#- Which items have to be told anew: those with new records, and all of them once there is a newer export, or if a late
+{#- Which items have to be written again: those with new records, and all of them after a newer export, or if a late
     record is the first of all and so moves the horizon of the export. -#}
 {% macro touched_items(changes, current, margin_s) -%}
 {%- set margin = "interval '" ~ margin_s ~ "' second" -%}
-{%- set told_to = '(select coalesce(max(_through_batch), -1) from ' ~ this ~ ')' -%}
+{%- set built_to = '(select coalesce(max(_through_batch), -1) from ' ~ this ~ ')' -%}
 {%- set taken_at = '(select max(_changed_at) from ' ~ current ~ " where _source = 'snapshot')" -%}
 {%- set first_at = '(select min(_changed_at) from ' ~ changes ~ ' where _asserted_at is null' -%}
 (
-        _key_hash in (select _key_hash from {{ changes }} where _batch > {{ told_to }})
+        _key_hash in (select _key_hash from {{ changes }} where _batch > {{ built_to }})
         or coalesce({{ taken_at }}, timestamp '0001-01-01 00:00:00')
             > (select coalesce(max(_base_at), timestamp '0001-01-01 00:00:00') from {{ this }})
         or {{ settled_to(first_at ~ ')', taken_at, margin) }}
-            <> {{ settled_to(first_at ~ ' and _batch <= ' ~ told_to ~ ')', taken_at, margin) }}
+            <> {{ settled_to(first_at ~ ' and _batch <= ' ~ built_to ~ ')', taken_at, margin) }}
     )
 {%- endmacro %}
 
 
-{#- A hook before an incremental run: what is told anew is removed first. -#}
+{#- A hook before an incremental run, which removes the items that the run writes again. -#}
 {% macro forget_touched_items(changes, current, margin_s=300) -%}
     {%- if is_incremental() -%}
     delete from {{ this }} where {{ touched_items(changes, current, margin_s) }}
