@@ -12,6 +12,7 @@ from ddb_lake.orchestration.checks import lake_checks
 from ddb_lake.orchestration.compacting import compact_job
 from ddb_lake.orchestration.content import content_checks
 from ddb_lake.orchestration.freshness import freshness_asset
+from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.increments import IncrementsConfig
 from ddb_lake.orchestration.liveness import liveness_checks
 from ddb_lake.orchestration.loading import LoadConfig, snapshot_checks
@@ -133,7 +134,7 @@ def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
         retry_policy=RETRIES,
     )
     def export(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, None)
 
     return export
@@ -149,7 +150,7 @@ def _increments(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Ex
         retry_policy=RETRIES,
     )
     def increments(context: dg.AssetExecutionContext, config: IncrementsConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, config)
 
     return increments
@@ -165,7 +166,7 @@ def _streams(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
         retry_policy=RETRIES,
     )
     def streams(context: dg.AssetExecutionContext, config: StreamsConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, config)
 
     return streams
@@ -181,7 +182,7 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
         retry_policy=RETRIES,
     )
     def snapshot(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, config)
 
     return snapshot
@@ -198,7 +199,7 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def current(context: dg.AssetExecutionContext, config: ApplyConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, config)
 
     return current
@@ -215,7 +216,7 @@ def _daily(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute
         backfill_policy=dg.BackfillPolicy.multi_run(),
     )
     def daily(context: dg.AssetExecutionContext) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, None)
 
     return daily
@@ -231,7 +232,7 @@ def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
         retry_policy=RETRIES,
     )
     def aurora(context: dg.AssetExecutionContext, config: ReplicateConfig) -> Iterator[Event]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             yield from execute(context, opened, assets, config)
 
     return aurora

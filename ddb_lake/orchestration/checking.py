@@ -9,6 +9,7 @@ import dagster as dg
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import TransientError, UsageError
 from ddb_lake.orchestration.advice import advised
+from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.outcomes import failures, is_unreachable, said_of
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
@@ -34,7 +35,7 @@ def check_op(
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = context.selected_asset_check_keys
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             for assets in tables.values():
                 for spec in specs_of(assets):
                     if spec.key in selected:

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from ddb_lake.errors import DdbLakeError
+from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import current_metadata
 from ddb_lake.orchestration.outcomes import RETRIES, failures
 from ddb_lake.orchestration.requests import LAKE_TAG, compact_job_name, compact_op_name
@@ -36,7 +37,7 @@ def compact_job(
     )
     def compact(context: dg.OpExecutionContext, config: CompactConfig) -> None:
         failed: dict[str, DdbLakeError] = {}
-        with failures():
+        with failures(), beating(context):
             with open_lake(context.log) as opened:
                 for name in config.tables or list(tables):
                     try:

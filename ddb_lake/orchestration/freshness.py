@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.specs import TableAssets
@@ -82,7 +83,7 @@ def freshness_asset(
         " with the hourly checks; materialize it to see it now.",
     )
     def overview(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             found = [look(opened, assets.table) for assets in tables.values()]
             return dg.MaterializeResult(metadata=overview_metadata(found, opened.now()))
 

@@ -61,12 +61,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The tables that a run which has not ended is loading, applying or compacting, or whose streams it is reading."""
+    """The tables that a run which has not ended is loading, applying or compacting, or whose streams it is reading.
+
+    `runs`: what is known of these runs, by table.
+    """
 
     loading: Collection[str] = ()
     applying: Collection[str] = ()
     compacting: bool = False
     reading: Collection[str] = ()
+    runs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

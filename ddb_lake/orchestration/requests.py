@@ -10,12 +10,16 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.core.planning import digest
+from ddb_lake.orchestration.heartbeats import end_dead_run, run_health
 from ddb_lake.orchestration.planner import Busy, Work
 from ddb_lake.orchestration.specs import TableAssets, hour_key, python_name
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 LAKE_TAG = "ddb_lake/lake"
+WAREHOUSE_TAG = "ddb_lake/warehouse"
+"""A digest of where the lake is: two code locations may have lakes of one name."""
+
 REASON_TAG = "ddb_lake/reason"
 
 TABLES_PER_RUN = 20
@@ -39,23 +43,55 @@ UNFINISHED = [
 class Requests:
     """Makes the run requests of one lake, and tells from its runs what is under way.
 
-    `lake`: the name that its jobs begin with; `tables`: its assets by table.
+    `lake`: the name that its jobs begin with; `tables`: its assets by table. `warehouse`: names where the lake is.
     """
 
-    def __init__(self, lake: str, tables: Mapping[str, TableAssets]) -> None:
+    def __init__(self, lake: str, tables: Mapping[str, TableAssets], warehouse: str = "") -> None:
         self._lake = lake
         self._tables = tables
+        self._warehouse = warehouse
 
-    def busy(self, instance: dg.DagsterInstance) -> Busy:
-        """What runs that have not ended are doing: asking for it again would only make them wait for each other."""
+    def busy(self, instance: dg.DagsterInstance, now_s: float, location: str | None = None) -> tuple[Busy, list[str]]:
+        """What runs that have not ended are doing, and what there is to say of those that are not relied upon.
+
+        Requesting the work of a run again would only make both wait for each other, so that its tables count as busy. A run
+        whose process is gone is marked as failed, and its pool slots are freed. Runs of a lake with
+        another warehouse do not count, whatever it is called.
+
+        Args:
+            location: the code location that asks.
+        """
         filters = dg.RunsFilter(tags={LAKE_TAG: self._lake}, statuses=UNFINISHED)
-        runs = instance.get_runs(filters)
-        selected = [set(run.asset_selection or ()) for run in runs]
+        at_work: list[tuple[dg.DagsterRun, str]] = []
+        said: list[str] = []
+        for record in instance.get_run_records(filters):
+            run = record.dagster_run
+            if run.tags.get(WAREHOUSE_TAG, self._warehouse) != self._warehouse:
+                continue
+            origin = run.remote_job_origin
+            is_own = location is None or origin is None or origin.location_name == location
+            health = run_health(instance, record, now_s, is_own)
+            if health.state == "working":
+                at_work.append((run, health.text))
+            elif health.state == "silent":
+                said.append(f"{health.text}: its work is requested again; terminate the run if it does nothing")
+            elif end_dead_run(instance, run, health.text):
+                said.append(f"{health.text}: it is marked as failed, and its work is requested again")
+        return self._busy(at_work), said
+
+    def _busy(self, at_work: Sequence[tuple[dg.DagsterRun, str]]) -> Busy:
+        selected = [set(run.asset_selection or ()) for run, _ in at_work]
         loading = {name for name, t in self._tables.items() if _selected(t.keys("snapshot"), selected)}
         applying = {name for name, t in self._tables.items() if _selected(t.keys("changes"), selected)}
         reading = {name for name, t in self._tables.items() if _selected(t.keys("streams"), selected)}
-        compacting = any(run.job_name == compact_job_name(self._lake) for run in runs)
-        return Busy(loading, applying, compacting, reading)
+        compacting = any(run.job_name == compact_job_name(self._lake) for run, _ in at_work)
+        runs = {
+            name: text
+            for name, t in self._tables.items()
+            for (_, text), keys in zip(at_work, selected, strict=True)
+            if not keys.isdisjoint(t.keys("snapshot", "changes", "streams"))
+        }
+        return Busy(loading, applying, compacting, reading, runs)
 
     def requests(self, work: Iterable[Work]) -> Iterator[dg.RunRequest]:
         """The run requests for some work."""
@@ -157,7 +193,7 @@ class Requests:
 
     def _tags(self, work: Sequence[Work]) -> dict[str, str]:
         named = f"{work[0].table}: {work[0].reason}" if len(work) == 1 else f"{len(work)} tables have landed objects"
-        return {LAKE_TAG: self._lake, REASON_TAG: named}
+        return {LAKE_TAG: self._lake, WAREHOUSE_TAG: self._warehouse, REASON_TAG: named}
 
 
 def sync_job_name(lake: str) -> str:

@@ -1,20 +1,24 @@
 """One sensor a lake: sees what is due for all its tables and asks for runs."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
 
+from ddb_lake.core.planning import digest
 from ddb_lake.orchestration.listening import listen
 from ddb_lake.orchestration.memory import SensorMemory
 from ddb_lake.orchestration.outcomes import is_unreachable, said_of
-from ddb_lake.orchestration.planner import BUDGET_S, Plan, Planner
+from ddb_lake.orchestration.planner import BUDGET_S, Busy, Plan, Planner
 from ddb_lake.orchestration.requests import Requests
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.stages.lake import Lake
 
 INTERVAL_S = 30
+SHOWN = 10
+"""Tables that the reason for no requests names."""
 
 
 def sensor_name(lake: str) -> str:
@@ -30,7 +34,6 @@ def planning_sensor(
     budget_s: float = BUDGET_S,
 ) -> dg.SensorDefinition:
     """The sensor. `jobs`: those of `requests`; `open_lake` opens the lake for a tick."""
-    requests = Requests(lake, tables)
 
     @dg.sensor(
         name=sensor_name(lake),
@@ -43,14 +46,17 @@ def planning_sensor(
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         memory = SensorMemory.load(context.cursor)
-        busy = requests.busy(context.instance)
+        origin = context.code_location_origin
         with open_lake() as opened:
+            requests = Requests(lake, tables, warehouse_digest(opened))
+            location = origin.location_name if origin is not None else None
+            busy, distrusted = requests.busy(context.instance, time.time(), location)
             heard = listen(opened)
             plan = Planner(opened, memory, busy, budget_s, hints=heard.hints).plan()
-        reason = _tell(context, plan)
+        reason = _tell(context, plan, busy)
         wanted = list(requests.requests(plan.work))
-        for error in (*heard.silent, *heard.forget(plan, busy)):
-            context.log.warning(str(error))
+        for warning in (*distrusted, *heard.silent, *heard.forget(plan, busy)):
+            context.log.warning(str(warning))
         return dg.SensorResult(
             run_requests=wanted,
             skip_reason=None if wanted else reason,
@@ -60,7 +66,12 @@ def planning_sensor(
     return arrivals
 
 
-def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
+def warehouse_digest(lake: Lake) -> str:
+    """Names where a lake is, without showing it."""
+    return digest([lake.catalog.warehouse, lake.settings.catalog.namespace])
+
+
+def _tell(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
     """Log the tables that could not be looked at; gives the reason to say when nothing is asked for.
 
     Raises the first fault if there is one in every table, nothing is to be asked for, and somebody must mend it.
@@ -72,4 +83,12 @@ def _tell(context: dg.SensorEvaluationContext, plan: Plan) -> str:
         context.log.error(f"{table}: {said_of(error)}")
     if in_vain:
         raise next(iter(plan.failed.values()))
+    if busy.runs:
+        waiting = "; ".join(f"{table}: {text}" for table, text in sorted(busy.runs.items())[:SHOWN])
+        more = f"; and {len(busy.runs) - SHOWN} more" if len(busy.runs) > SHOWN else ""
+        idle = plan.looked_at - len(busy.runs.keys() & plan.looked)
+        return (
+            f"{len(busy.runs)} tables wait for runs that are under way ({waiting}{more}). Nothing is due for the other"
+            f" {idle} tables looked at, {plan.listed} objects listed."
+        )
     return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."

@@ -9,6 +9,7 @@ import dagster as dg
 from ddb_lake.config import TableSettings
 from ddb_lake.core.shards import RETENTION_US
 from ddb_lake.orchestration.advice import advised
+from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.outcomes import failures, said_of
 from ddb_lake.orchestration.requests import LAKE_TAG, streams_job_name
 from ddb_lake.orchestration.specs import TableAssets
@@ -82,7 +83,7 @@ def stream_checks(
 
     @dg.multi_asset_check(name=f"{lake}_stream_checks", specs=specs, can_subset=True)
     def complete(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with failures(), open_lake(context.log) as opened:
+        with failures(), beating(context), open_lake(context.log) as opened:
             for check in context.selected_asset_check_keys:
                 yield _evaluate(opened, checked[check.asset_key], check.asset_key)
 

@@ -119,7 +119,7 @@ def test_runs_under_way_make_their_tables_busy() -> None:
             )
             instance.add_run(run)
 
-        busy = made.busy(instance)
+        busy, _ = made.busy(instance, datetime.now(UTC).timestamp())
 
     assert set(busy.applying) == {"a"}
     assert set(busy.loading) == {"b"}
