@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -93,12 +94,16 @@ def lake_estate(
         bucket, prefix = split_s3(uri)
         return Place(f"arn:{partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key)
 
+    def landed_at(uri: str) -> Place:
+        found = place(uri, kms_key_arn)  # Firehose continues a prefix without a final slash as it stands
+        return found if uri.endswith("/") else replace(found, prefix=found.prefix.rstrip("/"))
+
     def table_arn(name: str, where: str | None, owner: str) -> str:
         return f"arn:{partition}:dynamodb:{where or fallback}:{owner}:table/{name}"
 
     sources, landing = [], []
     for table in settings.tables:
-        owner = table.source.role_arn.split(":")[4] if table.source.role_arn else account
+        owner = table.identity.account or account
         arn = table_arn(table.source_name, region or table.source.region, owner)
         export = None
         if table.export:
@@ -108,7 +113,7 @@ def lake_estate(
         landed = settings.stream_landing(table)
         read = place(landed, kms_key_arn) if landed and landed.startswith("s3://") else None
         sources.append(Source(arn, table.source.role_arn, table_keys.get(table.name), export, streams, read))
-        landing += [place(uri, kms_key_arn) for uri in settings.change_uris(table) if uri.startswith("s3://")]
+        landing += [landed_at(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{fallback}:{account}", settings.catalog.namespace
     in_glue = settings.catalog.type == "glue" or (settings.catalog.type is None and on_s3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from ddb_lake.config.base import Memory, Settings, memory_bytes
 from ddb_lake.config.locations import is_within
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.naming import LANDING_FOLDER, derived_names, name_collision, namespace_fault
+from ddb_lake.core.routing import Source, arn_parts, matching
 from ddb_lake.errors import ConfigError
 
 
@@ -125,6 +127,20 @@ class LakeSettings(Settings):
                             )
         return self
 
+    @field_validator("tables")
+    @classmethod
+    def _different_sources(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
+        known: dict[Source, str] = {}
+        for table in tables:
+            source = replace(table.identity, table="")
+            if source in known:
+                raise ValueError(
+                    f"{known[source]} and {table.name} have the same source, the DynamoDB table {source.name}: remove one of"
+                    " them, or set `source.region` or `source.account` to tell two DynamoDB tables of one name apart"
+                )
+            known[source] = table.name
+        return tables
+
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
         """The same lake, with one engine for all tables: for one run."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
@@ -151,6 +167,12 @@ class LakeSettings(Settings):
         changes = table.changes
         known = [changes.uri, changes.errors_uri, self.stream_landing(table)] if changes else []
         return [uri for uri in known if uri is not None]
+
+    def is_source_of(self, table: TableSettings, arn: str) -> bool:
+        """Whether the DynamoDB table of an ARN is a table's source: its name, and Region and account as far as known."""
+        name = arn.rpartition(":table/")[2]
+        same = [one.identity for one in self.tables if one.source_name == name]
+        return table.identity in matching(same, *arn_parts(arn))
 
     def table(self, name: str) -> TableSettings:
         """The settings of one table. Raises ConfigError if there is none of that name."""

@@ -24,6 +24,9 @@ class SourceSettings(Settings):
 
     table: str | None = Field(None, description="The DynamoDB table's name, where it differs from the lake table's.")
     region: str | None = Field(None, description="AWS Region; default: the standard AWS variables.")
+    account: str | None = Field(
+        None, pattern=r"^\d{12}$", description="Account of the source table; default: that of `role_arn`, if given."
+    )
     role_arn: str | None = Field(None, description="Role to assume for reaching the table (another account, say).")
     external_id: str | None = Field(None, description="External id that the role's trust policy asks for.")
 

@@ -19,6 +19,7 @@ from ddb_lake.config.parts import (
     ValidateSettings,
 )
 from ddb_lake.core.naming import ICEBERG_SUFFIXES, LONGEST_NAME
+from ddb_lake.core.routing import Source, arn_parts
 from ddb_lake.core.schema import SchemaOptions
 from ddb_lake.core.validation import Validator
 
@@ -141,6 +142,12 @@ class TableSettings(Settings):
     def source_name(self) -> str:
         """The DynamoDB table's name."""
         return self.source.table or self.name
+
+    @property
+    def identity(self) -> Source:
+        """The DynamoDB table as far as the settings name it."""
+        account = self.source.account or arn_parts(self.source.role_arn)[1]
+        return Source(self.name, self.source_name, self.source.region, account)
 
     @property
     def margin_us(self) -> int:

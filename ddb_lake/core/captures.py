@@ -130,6 +130,7 @@ def read_capture_by(
         arrival.arrived_us,
         None,
         removed and _is_ttl(obj.get("userIdentity")),
+        obj.get("awsRegion"),
     )
 
 

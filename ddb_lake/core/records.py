@@ -57,6 +57,7 @@ class ChangeRecord:
     arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
     asserted_us: int | None = None  # assertions only: the (exclusive) end of what was seen
     ttl: bool = False  # removed by DynamoDB's Time to Live
+    region: str | None = field(default=None, compare=False)  # the source table's Region, where the envelope names it
     texts: Texts | None = field(default=None, init=False, compare=False, repr=False)
 
     def unchecked(self, texts: Texts) -> ChangeRecord:

@@ -157,26 +157,24 @@ def _groups(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[
 
 def _read(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> _Read:
     """The rows of a group of objects."""
-    routes = {settings.source_name: settings.name for settings in lake.settings.tables}
     if lake.table(table).engine == "spark":
-        return _read_on_spark(lake, session, table, routes, refs)
-    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table))
+        return _read_on_spark(lake, session, table, refs)
+    routes, names = lake.routes()
+    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table), names)
     shared = read_shared(plan, refs)
     if shared is not None:
         staged, keys = shared, {table: plan.key}
     else:
-        reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator)
+        reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator, shared=names)
         staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
     return _Read(staged.objects, {**staged.tables}, staged.other_tables, keys)
 
 
-def _read_on_spark(
-    lake: Lake, session: Session, table: str, routes: dict[str, str], refs: Sequence[ObjectRef]
-) -> _Read:
+def _read_on_spark(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> _Read:
     from ddb_lake.stages.spark_ingest import SparkIntake
     from ddb_lake.stages.spark_read import read_on_spark
 
-    group = read_on_spark(lake, table, routes, refs)
+    group = read_on_spark(lake, table, refs)
     tables: dict[str, StagedTable | Intake] = {name: SparkIntake(lake, session, name, group) for name in group.tables}
     return _Read(group.objects, tables, group.other_tables, group.keys)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from pyiceberg.table import Table
 
-from ddb_lake.aws.objects import ObjectStore
+from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.naming import CHANGES, QUARANTINE
+from ddb_lake.core.routing import SharedNames, shared_names
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.connection import Session, connect
 from ddb_lake.errors import ConfigError
@@ -57,6 +58,15 @@ class Lake:
     def table(self, name: str) -> TableSettings:
         """The settings of a table. Raises ConfigError if it is not configured."""
         return self.settings.table(name)
+
+    def routes(self) -> tuple[dict[str, str], SharedNames]:
+        """The lake tables by their source's name, and the names that several sources have."""
+        sources = []
+        for table in self.settings.tables:
+            uris = self.settings.change_uris(table)
+            places = tuple(uri if uri.startswith("s3://") else str(local_path(uri)) for uri in uris)
+            sources.append(replace(table.identity, places=places))
+        return shared_names(sources)
 
     def current(self, name: str) -> Table | None:
         """The Iceberg table of living items, if it exists."""

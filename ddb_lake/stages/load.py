@@ -83,7 +83,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     started = time.monotonic()
     settings = lake.table(table)
     export = find_export(lake.objects, uri)
-    notes = _notes(settings, export)
+    notes = _notes(lake, settings, export)
     check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = until_committed(lambda: load(lake, settings, export, reject))
@@ -91,9 +91,12 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 
-def _notes(settings: TableSettings, export: FoundExport) -> list[str]:
-    if export.summary.table_name != settings.source_name:
-        return [f"the export is of table {export.summary.table_name}, loaded as {settings.name}"]
+def _notes(lake: Lake, settings: TableSettings, export: FoundExport) -> list[str]:
+    summary = export.summary
+    if summary.table_name != settings.source_name:
+        return [f"the export is of table {summary.table_name}, loaded as {settings.name}"]
+    if not lake.settings.is_source_of(settings, summary.table_arn):
+        return [f"the export is of {summary.table_arn}, loaded as {settings.name} ({settings.identity.text()})"]
     return []
 
 

@@ -144,8 +144,8 @@ def _read(
     time_unit: str | None,
 ) -> tuple[GroupReader, StagedGroup]:
     folder.mkdir()
-    routes = {table.source_name: table.name for table in lake.settings.tables}
-    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator, time_unit)
+    routes, shared = lake.routes()
+    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator, time_unit, shared)
     return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
 
 
@@ -237,8 +237,8 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
     """The quarantine ids of what cannot be read of an object."""
     folder = session.folder / f"now-{len(list(session.folder.iterdir()))}"
     folder.mkdir()
-    routes = {table.source_name: table.name for table in lake.settings.tables}
-    reader = GroupReader(folder, name, routes, lake.key, validators=lake.validator)
+    routes, shared = lake.routes()
+    reader = GroupReader(folder, name, routes, lake.key, validators=lake.validator, shared=shared)
     staged = reader.read([(ref, lake.objects.fetch(ref))])
     rows = staged.tables.get(name)
     if rows is None:

@@ -21,6 +21,7 @@ from ddb_lake.core.machine import without_cycle_detection
 from ddb_lake.core.objects import KEPT_OF_DAMAGED_BYTES, DamagedObjectError, decompress, read_object
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.records import ChangeRecord, Rejected
+from ddb_lake.core.routing import SharedNames
 from ddb_lake.core.times import LATEST_AFTER_ARRIVAL_US, check_not_after
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.changes import (
@@ -42,6 +43,7 @@ GROUP_OBJECTS = 10_000
 """Objects are committed in groups of at most this size, so that a long run keeps what it has done."""
 
 READ_AHEAD = 16
+NO_SHARED_NAMES = SharedNames()
 MAX_UNREADABLE = 5
 """Of what was no record, how much is listed."""
 
@@ -238,7 +240,8 @@ def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[Objec
 class GroupReader:
     """Reads a group of objects into staged rows.
 
-    `table`: the lake table for records that name none. `routes`: source table name to lake table.
+    `table`: the lake table for records that name none. `routes`: source table name to lake table. `shared`: names that
+    several sources have.
     `keys`: a lake table's key attributes, empty if not known yet (then the first record's own, sorted).
     `validators`: what a lake table's records must satisfy; offenders are rejected.
     `time_unit`: the unit of times that are impossible in their declared one (`times.change_time_us`).
@@ -253,10 +256,12 @@ class GroupReader:
         asserted_us: int | None = None,
         validators: Callable[[str], Validator | None] = lambda _table: None,
         time_unit: str | None = None,
+        shared: SharedNames = NO_SHARED_NAMES,
     ) -> None:
         self._folder = folder
         self._table = table
         self._routes = routes
+        self._shared = shared
         self._find_key = keys
         self._asserted_us = asserted_us
         self._find_validator = validators
@@ -313,6 +318,11 @@ class GroupReader:
             self._reject(self._table, outcome, place)
             return
         table = self._routes.get(outcome.table) if outcome.table is not None else self._table
+        if table is None and outcome.table in self._shared.by_name:
+            table = self._shared.table_of(outcome, place.tally.ref.uri, self._table)
+            if table is None:
+                self._reject(self._table, Rejected(self._shared.reason(outcome), raw), place)
+                return
         if table is None:
             place.tally.came(place, outcome)
             self._group.other_tables[outcome.table or ""] += 1
@@ -364,6 +374,11 @@ class GroupReader:
         """Stage a record whose keys and images are checked with its batch, or read it again with all checks."""
         table = self._table if record.table is None else self._routes.get(record.table)
         place = origin.place
+        if table is None and record.table in self._shared.by_name:
+            table = self._shared.table_of(record, place.tally.ref.uri, self._table)
+            if table is None:
+                self._take_again(origin)
+                return
         if table is None:
             self._group.other_tables[record.table or ""] += 1
             place.tally.came(place, record)

@@ -21,10 +21,11 @@ from typing import Any
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.machine import cpu_count
+from ddb_lake.core.routing import SharedNames
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.light import spare_pandas
 from ddb_lake.errors import TransientError
-from ddb_lake.stages.read import GroupReader, IngestedObject, StagedGroup, StagedTable, fetch
+from ddb_lake.stages.read import NO_SHARED_NAMES, GroupReader, IngestedObject, StagedGroup, StagedTable, fetch
 
 SHARED_BYTES = 3 * 1024 * 1024
 """Compressed size from which starting processes takes less time than they save."""
@@ -51,6 +52,7 @@ class ReadPlan:
     routes: dict[str, str]
     key: tuple[str, ...]
     validator: Validator | None
+    shared: SharedNames = NO_SHARED_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
             raise ElsewhereError(table)
         return plan.key
 
-    reader = GroupReader(plan.folder, plan.table, plan.routes, key_of, validators=lambda _table: plan.validator)
+    reader = GroupReader(
+        plan.folder, plan.table, plan.routes, key_of, validators=lambda _table: plan.validator, shared=plan.shared
+    )
     numbers = [number for number, _ in objects]
     fetched = fetch(ObjectStore(), [ref for _, ref in objects])
     group = reader.read_numbered(zip(numbers, fetched, strict=True))

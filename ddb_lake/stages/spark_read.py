@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.naming import CHANGES
+from ddb_lake.core.routing import SharedNames
 from ddb_lake.core.validation import Validator
 from ddb_lake.engine.spark.tasks import run_tasks
 from ddb_lake.stages.lake import Lake
@@ -55,6 +56,7 @@ class ReadTask:
     known: dict[str, KnownTable]
     scratch: str
     objects: tuple[tuple[int, ObjectRef], ...]
+    shared: SharedNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,9 @@ def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list
         yield [ref for group in taken for ref in group]
 
 
-def read_on_spark(lake: Lake, table: str, routes: dict[str, str], refs: Sequence[ObjectRef]) -> SparkGroup:
-    """Stage every record of the objects, of whatever configured table (`routes`: by the source's name)."""
+def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
+    """Stage every record of the objects, of whatever configured table."""
+    routes, shared = lake.routes()
     spark = spark_of(lake)
     location = lake.catalog.location(table + CHANGES)
     place = place_of(lake, lake.catalog.file_io(), location)
@@ -120,7 +123,7 @@ def read_on_spark(lake: Lake, table: str, routes: dict[str, str], refs: Sequence
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
             _discard(place, done)  # what the key is, the first record of all says
             done, shares = [], _shares(refs, 0)
-        tasks = [ReadTask(place, table, routes, known, scratch, share) for share in shares]
+        tasks = [ReadTask(place, table, routes, known, scratch, share, shared) for share in shares]
         told = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
         done += [answer for answer in told if answer.asks is None]
         shares = [share for share, answer in zip(shares, told, strict=True) if answer.asks is not None]
@@ -177,7 +180,12 @@ def read_objects(task: ReadTask) -> ReadAnswer:
 
     with TemporaryDirectory(prefix="ddb-lake-read-") as folder:
         reader = GroupReader(
-            Path(folder), task.table, task.routes, key_of, validators=lambda name: task.known[name].validator
+            Path(folder),
+            task.table,
+            task.routes,
+            key_of,
+            validators=lambda name: task.known[name].validator,
+            shared=task.shared,
         )
         numbers = [number for number, _ in task.objects]
         fetched = fetch(ObjectStore(), [ref for _, ref in task.objects])

@@ -8,6 +8,7 @@ from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.paths import arrival_hour
 from ddb_lake.core.planning import Due, digest
+from ddb_lake.core.routing import Source
 from ddb_lake.errors import DatabaseError, ExportError, TransientError
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.apply import ApplyResult, apply_objects, is_empty
@@ -155,17 +156,17 @@ def _listed(lake: Lake, uri: str) -> Iterator[ObjectRef]:
 
 def _is_of(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:
     """Whether the manifest is of an export of this table. Of others it is read once in a process: manifests stay."""
-    manifest = (table.source_name, summary.uri, summary.version)
+    manifest = (table.identity, summary.uri, summary.version)
     if manifest in _FOREIGN:
         return False
-    ours = find_export(lake.objects, summary.uri).summary.table_name == table.source_name
+    ours = lake.settings.is_source_of(table, find_export(lake.objects, summary.uri).summary.table_arn)
     if not ours and len(_FOREIGN) < _MOST_FOREIGN:
         _FOREIGN.add(manifest)
     return ours
 
 
 _MOST_FOREIGN = 100_000
-_FOREIGN: set[tuple[str, str, str]] = set()
+_FOREIGN: set[tuple[Source, str, str]] = set()
 
 
 def run_due(

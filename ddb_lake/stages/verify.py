@@ -127,8 +127,11 @@ def check_full(lake: Lake, name: str, export: FoundExport) -> None:
     table = lake.table(name)
     if export.summary.export_type != "FULL":
         raise UsageError(f"{export.uri}: an incremental export does not say what is absent; compare with a full one")
-    if export.summary.table_name != table.source_name:
-        raise UsageError(f"{export.uri}: is of table {export.summary.table_name}, not of {table.source_name}")
+    if not lake.settings.is_source_of(table, export.summary.table_arn):
+        raise UsageError(
+            f"{export.uri}: is of {export.summary.table_arn}, the source of {name} is {table.source_name}"
+            f" of {table.identity.text()}"
+        )
     check_origin(lake, name, export.summary)
 
 

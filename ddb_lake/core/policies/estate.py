@@ -29,7 +29,10 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket and the prefix in it (empty, or with a final slash). `kms_key_arn`: None where S3's own key is used."""
+    """A bucket and the prefix in it: empty, with a final slash, or one that keys continue as it stands.
+
+    `kms_key_arn`: None where S3's own key is used.
+    """
 
     bucket_arn: str
     prefix: str = ""
