@@ -94,6 +94,12 @@ class LakeSettings(Settings):
     warehouse: str = Field(description="Where the lake is: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
+    key_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_]{0,50}$",
+        description="Begins the keys of all assets in Dagster, and the names of jobs, sensor and pools: for several lakes in"
+        " one code location.",
+    )
     memory: Memory = Field(
         "1GB", description="What DuckDB may take of memory, at least 320MB; a process takes about 500 MB more."
     )

@@ -130,7 +130,7 @@ def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
     @dg.multi_asset(
         name=export_op_name(lake, assets.table.name),
         specs=[assets.specs["export"]],
-        pool=f"ddb_lake_export_{assets.table.name}",
+        pool=assets.pool("export"),
         retry_policy=RETRIES,
     )
     def export(context: dg.AssetExecutionContext) -> Iterator[Event]:
@@ -146,7 +146,7 @@ def _increments(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Ex
     @dg.multi_asset(
         name=increments_op_name(lake, assets.table.name),
         specs=[assets.specs["increments"]],
-        pool=f"ddb_lake_export_{assets.table.name}",
+        pool=assets.pool("export"),
         retry_policy=RETRIES,
     )
     def increments(context: dg.AssetExecutionContext, config: IncrementsConfig) -> Iterator[Event]:
@@ -162,7 +162,7 @@ def _streams(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
     @dg.multi_asset(
         name=streams_op_name(lake, assets.table.name),
         specs=[assets.specs["streams"]],
-        pool=f"ddb_lake_streams_{assets.table.name}",
+        pool=assets.pool("streams"),
         retry_policy=RETRIES,
     )
     def streams(context: dg.AssetExecutionContext, config: StreamsConfig) -> Iterator[Event]:
@@ -178,7 +178,7 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
         specs=[assets.specs["snapshot"]],
         check_specs=snapshot_checks(assets),
         can_subset=True,
-        pool=writer_pool(assets.table.name),
+        pool=assets.pool(),
         retry_policy=RETRIES,
     )
     def snapshot(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Event]:
@@ -194,7 +194,7 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
         specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
         check_specs=current_checks(assets),
         can_subset=True,
-        pool=writer_pool(assets.table.name),
+        pool=assets.pool(),
         retry_policy=RETRIES,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -211,7 +211,7 @@ def _daily(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute
     @dg.multi_asset(
         name=daily_op_name(lake, assets.table.name),
         specs=[assets.specs["daily"]],
-        pool=f"ddb_lake_daily_{assets.table.name}",
+        pool=assets.pool("daily"),
         retry_policy=RETRIES,
         backfill_policy=dg.BackfillPolicy.multi_run(),
     )
@@ -228,7 +228,7 @@ def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
     @dg.multi_asset(
         name=aurora_op_name(lake, assets.table.name),
         specs=[assets.specs["aurora"]],
-        pool=f"ddb_lake_aurora_{assets.table.name}",
+        pool=assets.pool("aurora"),
         retry_policy=RETRIES,
     )
     def aurora(context: dg.AssetExecutionContext, config: ReplicateConfig) -> Iterator[Event]:
@@ -236,8 +236,3 @@ def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execut
             yield from execute(context, opened, assets, config)
 
     return aurora
-
-
-def writer_pool(table: str) -> str:
-    """The pool of a table's writers. It spares work in vain; that commits are whole does not rest on it."""
-    return f"ddb_lake_{table}"

@@ -56,6 +56,11 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     warehouse: Annotated[str, text_resolver(), Field(description="Where the lake is: a folder, file:// or s3://.")]
     catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
     dbt: Annotated[_Dbt, settings_resolver(DbtSettings)] = DbtSettings()
+    key_prefix: Annotated[
+        str,
+        text_resolver(),
+        Field(description="Begins the keys of all assets, and the names of jobs, sensor and pools: for several lakes."),
+    ] = ""
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
@@ -81,6 +86,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             warehouse=self.warehouse,
             catalog=self.catalog,
             dbt=self.dbt,
+            key_prefix=self.key_prefix,
             memory=self.memory,
             spark=self.spark,
             tables=self.tables,
@@ -121,7 +127,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     @cached_property
     def _assets_by_table(self) -> Mapping[str, TableAssets]:
-        return {table.name: table_assets(table, self.get_asset_spec) for table in self.settings.tables}
+        return {table.name: table_assets(table, self.get_asset_spec, self.key_prefix) for table in self.settings.tables}
 
     @contextmanager
     def _open(self, log: Any = None) -> Iterator[Lake]:
@@ -130,7 +136,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             yield lake
 
     def _lake_name(self, context: dg.ComponentLoadContext) -> str:
-        """What jobs and the sensor are called after: the component's folder below `defs`."""
+        """What jobs and the sensor are called after: `key_prefix`, else the component's folder below `defs`."""
+        if self.key_prefix:
+            return python_name(self.key_prefix)
         path = Path(context.path)
         root = context.defs_module_path
         parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts[-1:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ _STEP_ENDS = {
     dg.DagsterEventType.STEP_UP_FOR_RETRY,
 }
 _MOST_EVENTS = 500
+_LAUNCHED = re.compile(r"Started process for run \(pid: (\d+)\)")
+_GRPC_TAG = ".dagster/grpc_info"
+"""The default launcher gives it to the runs whose processes it starts."""
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,13 @@ def run_health(instance: dg.DagsterInstance, record: dg.RunRecord, now_s: float,
         return (
             RunHealth("dead", f"{text}, which has sent no heartbeat since") if is_silent else RunHealth("working", text)
         )
+    if (
+        run.status == dg.DagsterRunStatus.STARTED
+        and is_own
+        and _GRPC_TAG in run.tags
+        and _launched_process_ended(entries)
+    ):
+        return RunHealth("dead", f"{text}, and its process does not exist any more")
     if not is_silent or (run.status == dg.DagsterRunStatus.QUEUED and is_own):
         return RunHealth("working", text)
     return RunHealth("silent", text)
@@ -139,6 +152,25 @@ def _process_at_work(entries: list[dg.EventLogEntry]) -> Process | None:
         elif entry.step_key not in ended and entry.user_message.startswith(_NOTE):
             return Process(**json.loads(entry.user_message.removeprefix(_NOTE)))
     return None
+
+
+def _launched_process_ended(entries: list[dg.EventLogEntry]) -> bool:
+    """Whether the process that Dagster's default launcher started is gone, of a run that has no op at work: it waits for a pool.
+
+    The launcher starts it beside the code server, where a sensor of the same code location is evaluated.
+    """
+    for entry in entries:
+        launched = _LAUNCHED.match(entry.message)
+        if launched is not None:
+            ticks = _started(int(launched[1]))
+            return bool(_host()) and (ticks is None or _boot_s() + int(ticks) / _TICKS_PER_S > entry.timestamp + 1)
+    return False
+
+
+def _boot_s() -> float:
+    """When this machine was started, in seconds since the epoch."""
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("btime ")))
 
 
 def _host() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Literal, TypeAlias
@@ -70,23 +70,29 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LakeAsset:
-    """One stage of one table."""
+    """One stage of one table. `key_prefix`: tells lakes of one code location apart, empty for none."""
 
     stage: Stage
     table: TableSettings
+    key_prefix: str = ""
 
     @property
     def key(self) -> dg.AssetKey:
         """The asset's key before any translation."""
-        return dg.AssetKey([self.stage, self.table.name])
+        return dg.AssetKey([*filter(None, [self.key_prefix]), self.stage, self.table.name])
 
 
 @dataclass(frozen=True, slots=True)
 class TableAssets:
-    """A table and the specs of its assets, by stage, as they are in Dagster."""
+    """A table and the specs of its assets, by stage, as they are in Dagster. `key_prefix`: as in `LakeAsset`."""
 
     table: TableSettings
     specs: Mapping[Stage, dg.AssetSpec]
+    key_prefix: str = ""
+
+    def pool(self, work: str | None = None) -> str:
+        """The pool of the table's writers, or of another kind of work on it, which does not keep the writers waiting."""
+        return "_".join(filter(None, ["ddb_lake", self.key_prefix, work, self.table.name]))
 
     def key(self, stage: Stage) -> dg.AssetKey:
         """The key of the asset of a stage. Raises KeyError if the table has none."""
@@ -120,14 +126,14 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
     """The spec of an asset before any translation."""
     table, stage = asset.table, asset.stage
     here = set(stages_of(table))
-    upstream = [LakeAsset(one, table).key for one in _UPSTREAM[stage] if one in here]
+    upstream = [replace(asset, stage=one).key for one in _UPSTREAM[stage] if one in here]
     if stage == "current" and not upstream:
-        upstream = [LakeAsset("dynamodb", table).key]
+        upstream = [replace(asset, stage="dynamodb").key]
     return dg.AssetSpec(
         asset.key,
         deps=upstream,
         description=_DESCRIPTIONS[stage].format(source=table.source_name, table=table.name),
-        group_name=stage,
+        group_name="_".join(filter(None, [python_name(asset.key_prefix) if asset.key_prefix else "", stage])),
         kinds=_KINDS[stage],
         owners=list(table.owners),
         tags={**table.tags, "ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
@@ -176,17 +182,19 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
         yield "region", table.source.region
 
 
-def table_assets(table: TableSettings, get_asset_spec: Callable[[LakeAsset], dg.AssetSpec]) -> TableAssets:
+def table_assets(
+    table: TableSettings, get_asset_spec: Callable[[LakeAsset], dg.AssetSpec], key_prefix: str = ""
+) -> TableAssets:
     """The specs of a table's assets, with dependencies on the keys that `get_asset_spec` gives."""
     found: dict[Stage, dg.AssetSpec] = {}
     renamed: dict[dg.AssetKey, dg.AssetKey] = {}
     for stage in stages_of(table):
-        asset = LakeAsset(stage, table)
+        asset = LakeAsset(stage, table, key_prefix)
         spec = get_asset_spec(asset)
         renamed[asset.key] = spec.key
         deps = [renamed.get(dep.asset_key, dep.asset_key) for dep in spec.deps]
         found[stage] = spec.replace_attributes(deps=deps)
-    return TableAssets(table, found)
+    return TableAssets(table, found, key_prefix)
 
 
 def hour_key(hour: datetime) -> str:

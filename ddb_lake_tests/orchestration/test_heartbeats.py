@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 from ddb_lake.orchestration import heartbeats
 from ddb_lake.orchestration.heartbeats import SILENT_S, Process, beating
 from ddb_lake.orchestration.requests import LAKE_TAG, WAREHOUSE_TAG
+from ddb_lake_tests.orchestration.folders import FolderLake, inserted
 from ddb_lake_tests.orchestration.test_requests import requests
 
 STATUS = dg.DagsterRunStatus
@@ -36,14 +37,18 @@ def origin_in(location: str) -> Any:
 
 
 def add_run(
-    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, location: str = "ours", **tags: str
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus,
+    location: str = "ours",
+    selection: str = "changes/a",
+    **tags: str,
 ) -> dg.DagsterRun:
     run = dg.DagsterRun(
         job_name="lake_sync",
         run_id=dg.DagsterRun("x").run_id,
         status=status,
         tags={LAKE_TAG: "lake", **tags},
-        asset_selection=frozenset({dg.AssetKey(["changes", "a"])}),
+        asset_selection=frozenset({dg.AssetKey(selection.split("/"))}),
         remote_job_origin=origin_in(location),
     )
     return instance.add_run(run)
@@ -56,6 +61,7 @@ def note(
     ago_s: float = 0,
     step: str = "s",
     ends: bool = False,
+    text: str = "message",
 ) -> None:
     """An event of the run: a heartbeat of a process, the end of a step (skipped has no data of its own), or any other message."""
     data = {} if process is None else {name: getattr(process, name) for name in ("host", "pid", "started")}
@@ -64,7 +70,7 @@ def note(
         dg.EventLogEntry(
             error_info=None,
             level=20,
-            user_message="message" if process is None else f"at work: {json.dumps(data)}",
+            user_message=text if process is None else f"at work: {json.dumps(data)}",
             run_id=run.run_id,
             timestamp=time.time() - ago_s,
             step_key=step,
@@ -143,6 +149,31 @@ def test_silent_run_whose_process_is_unknown_is_not_waited_for_and_not_ended(
     assert found is not None and found.status == status
 
 
+@pytest.mark.parametrize(
+    ("pid", "ago_s", "location", "tagged", "state"),
+    [
+        ("gone", 1, "ours", True, STATUS.FAILURE),
+        ("this", 1, "ours", True, STATUS.STARTED),
+        ("this", 10**9, "ours", True, STATUS.FAILURE),
+        ("gone", 1, "theirs", True, STATUS.STARTED),
+        ("gone", 1, "ours", False, STATUS.STARTED),
+    ],
+    ids=["gone", "lives", "number passed on", "another code location", "another launcher"],
+)
+def test_run_that_waited_for_a_pool_when_it_was_killed_is_failed(
+    instance: dg.DagsterInstance, pid: str, ago_s: float, location: str, tagged: bool, state: dg.DagsterRunStatus
+) -> None:
+    """It has no op at work, and a slot that becomes free would be its own."""
+    run = add_run(instance, STATUS.STARTED, location, **({".dagster/grpc_info": "{}"} if tagged else {}))
+    number = os.getpid() if pid == "this" else ended_process().pid
+    note(instance, run, None, ago_s, text=f"Started process for run (pid: {number}).")
+
+    requests("a").busy(instance, time.time(), "ours")
+
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None and found.status == state
+
+
 def test_queued_run_of_a_code_location_that_is_gone_is_not_waited_for(instance: dg.DagsterInstance) -> None:
     add_run(instance, STATUS.QUEUED, "theirs")
     later = time.time() + SILENT_S + 1
@@ -179,3 +210,18 @@ def test_op_notes_its_process_at_once_and_again_until_it_ends(monkeypatch: pytes
     count = len(notes)
     time.sleep(0.05)
     assert len(notes) == count and f'"pid": {os.getpid()}' in notes[0]
+
+
+def test_skipped_tick_names_the_run_that_its_table_waits_for(folder_lake: Callable[..., FolderLake]) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/x", inserted(1))
+    run = add_run(lake.instance, STATUS.STARTED, selection="changes/orders", **{LAKE_TAG: lake.name})
+    note(lake.instance, run, Process.this())
+    skipped = lake.ticker.tick().skipped
+    assert skipped is not None
+    assert "1 tables wait for runs that are under way (orders: run" in skipped and run.run_id in skipped
+    assert "Nothing is due for the other 0 tables looked at" in skipped
+
+    note(lake.instance, run, ended_process())
+    (done,) = lake.ticker.tick().runs
+    assert done.success and ("changes/orders", "2025-02-03-04:00") in done.materialized
