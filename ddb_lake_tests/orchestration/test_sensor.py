@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.errors import UsageError
 from ddb_lake.orchestration import planner
 from ddb_lake_tests.orchestration.folders import FolderLake, inserted
 
@@ -70,14 +73,23 @@ def test_fault_of_the_only_table_makes_the_tick_fail(folder_lake: Make, monkeypa
 
 
 def test_fault_of_one_table_is_logged_and_the_others_are_served(
-    folder_lake: Make, capfd: pytest.CaptureFixture[str]
+    folder_lake: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    lake = folder_lake(others=[{"name": "broken", "key": ["k"], "changes": {"uri": "gs://elsewhere/"}}])
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    lake = folder_lake(others=[{"name": "broken", "key": ["k"], "changes": {"uri": str(broken)}}])
     lake.land("2025/02/03/04/a", inserted(1))
+    listed = ObjectStore.list
 
+    def fails_there(self: ObjectStore, uri: str) -> Iterator[ObjectRef]:
+        if uri == str(broken):
+            raise UsageError("the folder cannot be read")
+        return listed(self, uri)
+
+    monkeypatch.setattr(ObjectStore, "list", fails_there)
     requests, _ = lake.ticker.requests()
 
-    assert "broken: gs://elsewhere/: only s3://, file:// and local paths are read" in capfd.readouterr().err
+    assert "broken: the folder cannot be read" in capfd.readouterr().err
     assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed objects are not applied"]
 
 
