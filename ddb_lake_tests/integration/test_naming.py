@@ -154,11 +154,10 @@ def test_attributes_called_like_what_the_models_of_dbt_have(tmp_path: Path) -> N
     build(tmp_path, project)
     with open_lake(parse_settings(settings, "test")) as lake:
         named.lake = lake
-        named.apply(T0_US + 2 * HOUR_US, {1: None, 4: named.item(4, 2), 0: named.item(0, 2)})
+        named.apply(T0_US + 2 * HOUR_US, {1: None, 2: named.item(2, 2), 0: named.item(0, 2)})
         models = table_models(lake, "t")
         columns = {column.name: dotted(column.path) for column in models.columns}
         assert not {name.lower() for name in columns} & dbt_names()
-        assert CliRunner().invoke(cli, arguments).exit_code == 0
         build(tmp_path, project)
         with duckdb.connect(str(tmp_path / "lake_marts.duckdb"), read_only=True) as con:
             cursor = con.execute("SELECT * FROM marts.t_history WHERE _is_current")
