@@ -34,12 +34,16 @@ def quarantine() -> None:
 
 @quarantine.command("list", examples=("ddb-lake quarantine list orders",))
 @table_argument
+@click.option("--discarded", is_flag=True, help="What was discarded, by whom and why, instead of what is open.")
 @json_option
 @pass_invocation
-def list_(invocation: Invocation, table: str, as_json: bool) -> None:
+def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) -> None:
     """Count what is quarantined of TABLE, by reason."""
     from ddb_lake.stages.quarantine import list_quarantine
 
+    if discarded:
+        _list_discarded(invocation, table, as_json)
+        return
     with invocation.lake(table) as lake:
         groups = list_quarantine(lake, table)
     if as_json:
@@ -51,6 +55,21 @@ def list_(invocation: Invocation, table: str, as_json: bool) -> None:
         note(f"`ddb-lake quarantine show {table}` shows them; once mended, `ddb-lake quarantine replay {table}`.")
     else:
         click.echo(f"{table}: nothing is quarantined.")
+
+
+def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
+    from ddb_lake.stages.quarantine import list_discarded
+
+    with invocation.lake(table) as lake:
+        found = list_discarded(lake, table)
+    if as_json:
+        groups = [asdict(one) for one in found]
+        write_document({"table": table, "count": sum(one.count for one in found), "discarded": groups})
+    elif found:
+        rows = [(one.count, moment_text(one.discarded_us), one.discarded_by, one.why, one.reason) for one in found]
+        show(("count", "discarded", "by", "why", "reason"), rows)
+    else:
+        click.echo(f"{table}: nothing was discarded.")
 
 
 @quarantine.command("show", examples=("ddb-lake quarantine show orders --limit 5",))
@@ -126,6 +145,58 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
         note(f"{table}: {counted(result.absent, 'entry', 'entries')} of the file are not in quarantine (any more)")
     if result.still_quarantined:
         warn(f"{table}: {counted(result.still_quarantined, 'record')} still quarantined")
+
+
+@quarantine.command(
+    "discard",
+    examples=(
+        "ddb-lake quarantine discard orders --object s3://landing/test/1.gz --why 'a load test'",
+        "ddb-lake quarantine discard orders --id 1f3a0c… --by ann --why 'sent again by hand'",
+    ),
+)
+@table_argument
+@click.option("--id", "ids", multiple=True, metavar="ID", help="An entry, by the `quarantine_id` of `show --json`.")
+@click.option("--object", "objects", multiple=True, metavar="URI", help="All open entries of an object.")
+@click.option(
+    "--reason", "reasons", multiple=True, metavar="TEXT", help="All open entries of a reason that `list` has."
+)
+@click.option("--why", required=True, metavar="TEXT", help="Why they are discarded.")
+@click.option("--by", metavar="NAME", help="Who discards them; default: the user of the operating system.")
+@json_option
+@pass_invocation
+def discard(
+    invocation: Invocation,
+    table: str,
+    ids: tuple[str, ...],
+    objects: tuple[str, ...],
+    reasons: tuple[str, ...],
+    why: str,
+    by: str | None,
+    as_json: bool,
+) -> None:
+    """Discard quarantined entries of TABLE: they no longer count as open, and a replay leaves them alone.
+
+    Nothing is deleted: the entries stay in the quarantine with who discarded them, when and why. The exit status is 1 if
+    no open entry is named.
+    """
+    if not (ids or objects or reasons):
+        raise click.UsageError("name the entries: --id, --object or --reason")
+    if not why.strip():
+        raise click.UsageError("--why: say why they are discarded")
+    import getpass
+
+    from ddb_lake.stages.quarantine import Chosen, discard_quarantine
+
+    who = by or getpass.getuser()
+    with invocation.lake(table) as lake:
+        count = discard_quarantine(lake, table, Chosen(ids, objects, reasons), who, why)
+    if as_json:
+        write_document({"table": table, "discarded": count, "by": who, "why": why})
+    else:
+        click.echo(f"{table}: {counted(count, 'entry', 'entries')} discarded.")
+    if not count:
+        warn(f"{table}: no open entry is named so; `ddb-lake quarantine list {table}` has the reasons")
+        click.get_current_context().exit(1)
 
 
 def _show_entry(entry: QuarantineEntry) -> None:

@@ -69,6 +69,9 @@ QUARANTINE_COLUMNS = {
     "arrival_hour": ("timestamp", "Hour in which the object landed (UTC)"),
     "quarantined_at": ("timestamp", "When they were put here (UTC)"),
     "asserted_at": ("timestamp", "End of the window of the incremental export they are a line of (exclusive, UTC)"),
+    "discarded_at": ("timestamp", "When the entry was discarded (UTC); NULL while it is open"),
+    "discarded_by": ("string", "Who discarded it"),
+    "discarded_why": ("string", "Why it was discarded"),
 }
 
 

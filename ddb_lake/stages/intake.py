@@ -202,7 +202,8 @@ def write_chosen(
 
 def write_chosen_rejected(writer: FileWriter, at: str) -> list[str]:
     """Write the rows of `chosen` as a file of the quarantine."""
-    return writer.write_paths(f"SELECT *, TIMESTAMP '{at}' AS quarantined_at FROM chosen")
+    opened = "NULL::TIMESTAMP AS discarded_at, NULL::VARCHAR AS discarded_by, NULL::VARCHAR AS discarded_why"
+    return writer.write_paths(f"SELECT *, TIMESTAMP '{at}' AS quarantined_at, {opened} FROM chosen")
 
 
 def forget_chosen(session: Session) -> None:

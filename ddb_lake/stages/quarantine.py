@@ -8,20 +8,25 @@ from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.sql import literal
+from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState
 from ddb_lake.stages.apply import apply_refs
 from ddb_lake.stages.current import update_current
-from ddb_lake.stages.ingest import ingest, until_committed
+from ddb_lake.stages.ingest import ingest, quarantine_table, until_committed
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.read import GroupReader, StagedGroup
+
+DISCARDED = "ddb_lake.discarded"
+"""Property of a quarantine: how many of its entries were discarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,17 @@ class QuarantineEntry:
     offset: int
     quarantined_us: int
     asserted_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """Entries that were discarded together: how many of which reason, when (UTC microseconds), by whom, and why."""
+
+    reason: str
+    count: int
+    discarded_us: int
+    discarded_by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,77 @@ def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[Quara
     lake.table(name)
     with lake.session() as session:
         return _entries(lake, session, name, "" if limit is None else f"LIMIT {int(limit)}")
+
+
+def count_open(quarantine: Table | None) -> int:
+    """How many entries of a quarantine are neither replayed nor discarded, by the table's metadata alone."""
+    if quarantine is None:
+        return 0
+    return live_files(quarantine).rows - int(quarantine.properties.get(DISCARDED, "0"))
+
+
+def list_discarded(lake: Lake, name: str) -> list[Discarded]:
+    """What was discarded of a table's quarantine, the newest first."""
+    lake.table(name)
+    with lake.session() as session:
+        rows = session.rows(
+            "SELECT reason, count(*), epoch_us(discarded_at), discarded_by, discarded_why"
+            f" FROM {_entries_sql(lake, name, discarded=True)} GROUP BY ALL ORDER BY 3 DESC, 2 DESC, 1"
+        )
+    return [Discarded(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Entries, each named by its id, its object or its reason."""
+
+    ids: Sequence[str] = ()
+    objects: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+
+def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str) -> int:
+    """Discard the open entries that are chosen; gives how many.
+
+    They stay in the table with who discarded them, when and why, and no longer count as open; a replay leaves them alone.
+    An object that is read again brings none of them back.
+    """
+    lake.table(name)
+    if lake.quarantine(name) is None:
+        return 0
+    quarantine_table(lake, name)  # with the columns that an earlier release did not have
+    with lake.session() as session:
+        return until_committed(lambda: _discard(lake, session, name, chosen, by, why))
+
+
+def _discard(lake: Lake, session: Session, name: str, chosen: Chosen, by: str, why: str) -> int:
+    table = lake.quarantine(name)
+    assert table is not None, "the caller has looked"
+    live = live_files(table)
+    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
+    parts = {"quarantine_id": chosen.ids, "object": chosen.objects, "reason": chosen.reasons}
+    named = (
+        " OR ".join(f"list_contains({literals(values)}, {column})" for column, values in parts.items() if values)
+        or "false"
+    )
+    session.con.execute(
+        f"CREATE OR REPLACE TABLE leaving AS SELECT * FROM {rows} q WHERE discarded_at IS NULL AND ({named})"
+    )
+    count: int = session.value("SELECT count(*) FROM leaving")
+    if not count:
+        return 0
+    writer = FileWriter.for_table(session.con, table)
+    deletes = writer.write_deletes("SELECT _file_path AS file_path, _pos AS pos FROM leaving")
+    at = lake.now().replace(tzinfo=None).isoformat()
+    paths = writer.write_paths(
+        "SELECT * EXCLUDE (_file_path, _pos) REPLACE ("
+        f"TIMESTAMP '{at}' AS discarded_at, {literal(by)} AS discarded_by, {literal(why)} AS discarded_why) FROM leaving"
+    )
+    commit = Commit(table)
+    commit.snapshot(Delta(added=writer.entries(paths, table.metadata), deletes=deletes))
+    commit.set_properties({DISCARDED: str(int(table.properties.get(DISCARDED, "0")) + count)})
+    commit.run()
+    return count
 
 
 def replay_quarantine(
@@ -250,15 +337,20 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
 # --- the table
 
 
-def _entries_sql(lake: Lake, name: str) -> str:
+def _entries_sql(lake: Lake, name: str, discarded: bool = False) -> str:
+    """The open entries, or those that were discarded, in a table of whatever release."""
     table = lake.quarantine(name)
+    nulls = {
+        f.name: f'NULL::{duckdb_type(f.field_type)} AS "{f.name}"' for f in fixed_schema(QUARANTINE_COLUMNS).fields
+    }
     if table is None:
-        empty = "''::VARCHAR AS quarantine_id, '' AS reason, ''::BLOB AS raw, '' AS object, 0::BIGINT AS \"offset\""
-        return f"(SELECT {empty}, now()::TIMESTAMP AS quarantined_at, NULL::TIMESTAMP AS asserted_at WHERE false)"
+        return f"(SELECT {', '.join(nulls.values())} WHERE false)"
     live = live_files(table)
     rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
     known = {field.name for field in table.schema().fields}
-    return rows if "asserted_at" in known else f"(SELECT *, NULL::TIMESTAMP AS asserted_at FROM {rows})"
+    columns = ", ".join(["*", *(null for name, null in nulls.items() if name not in known)])
+    state = "NOT NULL" if discarded else "NULL"
+    return f"(SELECT * FROM (SELECT {columns} FROM {rows}) WHERE discarded_at IS {state})"
 
 
 def _entries(lake: Lake, session: Session, name: str, limit: str = "") -> list[QuarantineEntry]:

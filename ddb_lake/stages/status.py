@@ -10,6 +10,7 @@ from ddb_lake.core.windows import chain_end
 from ddb_lake.lake.files import live_files
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.lake import Lake
+from ddb_lake.stages.quarantine import count_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     changes = lake.changes(name)
     log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
-    quarantine = lake.quarantine(name)
-    quarantined = live_files(quarantine).rows if quarantine else 0
+    quarantined = count_open(lake.quarantine(name))
     table = lake.current(name)
     if table is None:
         return TableStatus(
