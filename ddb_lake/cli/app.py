@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ddb_lake.cli.command import SHARED_OPTIONS
-from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, report, status
+from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, UnexpectedEnd, report, status
 from ddb_lake.cli.invocation import Invocation
 from ddb_lake.engine.light import spare_pandas
 
@@ -76,12 +76,17 @@ class RootGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does, but a reader that left is told from errors, as click ends those with status 1."""
+        """As click does, but a reader that left and a file that ended early keep their meaning.
+
+        click ends the first with status 1, and the second as if the user had left a prompt.
+        """
         try:
             outcome = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError as error:
             raise ReaderLeft from error
+        except EOFError as error:
+            raise UnexpectedEnd from error
         return outcome
 
     def main(

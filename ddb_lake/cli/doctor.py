@@ -22,14 +22,16 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
 @json_option
 @pass_invocation
 def doctor(invocation: Invocation, as_json: bool) -> None:
-    """Check installation, configuration, warehouse, catalog, AWS and clock, and say how to mend what is wrong.
+    """Check installation, configuration, warehouse, catalog, files, AWS and clock, and state how to repair what is wrong.
+
+    Every file that a table of the lake names is looked for, and its size compared: one listing for each table.
 
     Reads only, but that opening a catalog may create its empty namespace. What needs AWS is skipped where nothing
     configured needs it. Exit status 1 if a check fails.
     """
     from ddb_lake.cli.doctor_aws import examine_aws
     from ddb_lake.cli.doctor_liveness import examine_sensors
-    from ddb_lake.cli.doctor_local import examine_configuration, examine_installation, examine_lake
+    from ddb_lake.cli.doctor_local import examine_configuration, examine_files, examine_installation, examine_lake
 
     findings: list[Finding] = []
 
@@ -42,6 +44,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     settings = examine_configuration(report, invocation)
     if settings is not None:
         examine_lake(report, settings)
+        examine_files(report, settings)
         examine_aws(report, settings)
         examine_sensors(report)
     counts = Counter(finding.state for finding in findings)

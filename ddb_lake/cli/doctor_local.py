@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddb_lake.cli.diagnosis import Finding, Report, failing
+from ddb_lake.cli.failures import explain
 from ddb_lake.cli.invocation import Invocation
 from ddb_lake.cli.quantities import counted, size_text
-from ddb_lake.errors import ConfigError
+from ddb_lake.errors import RECOVER, ConfigError, DamagedError
 
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings, TableSettings
@@ -76,6 +77,39 @@ def examine_lake(report: Report, settings: LakeSettings) -> None:
         if not table.key:
             _examine_key(report, settings, table)
         _examine_landing(report, table)
+
+
+def examine_files(report: Report, settings: LakeSettings) -> None:
+    """Whether every file that the lake's tables name is there, with the size that was written."""
+    from ddb_lake.core.naming import derived_names
+    from ddb_lake.lake.inventory import take_inventory
+    from ddb_lake.stages.lake import open_lake
+
+    with open_lake(settings) as lake:
+        if not lake.catalog.is_local and not _has_credentials():
+            report(Finding("files", "skip", "S3 needs AWS credentials"))
+            return
+        for name in (derived for table in settings.tables for derived in derived_names(table.name, daily=False)):
+            check = f"{name}: files"
+            try:
+                table = lake.catalog.table(name)
+                if table is None:
+                    continue
+                listed = ((ref.uri, ref.size_bytes) for ref in lake.objects.list(f"{table.location()}/"))
+                found = take_inventory(table, listed, lake.objects.exists)
+            except DamagedError as error:
+                report(Finding(check, "fail", f"{error.uri}: {error.what}", error.hint))
+                continue
+            except (
+                Exception
+            ) as error:  # each kind of catalog and store has errors of its own; the other tables are examined
+                report(Finding(check, "fail", explain(error), "see the message; `--debug` with `status` shows where"))
+                continue
+            if found.faults:
+                more = f", and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
+                report(Finding(check, "fail", f"{found.faults[0]}{more} of {counted(found.files, 'file')}", RECOVER))
+            else:
+                report(Finding(check, "ok", f"{counted(found.files, 'file')}, all there"))
 
 
 def _package(name: str, pinned: str | None) -> Finding:

@@ -12,6 +12,7 @@ from pathlib import PurePath
 import click
 
 from ddb_lake.cli.colour import styled
+from ddb_lake.core.faults import of_library
 from ddb_lake.core.machine import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
@@ -21,8 +22,14 @@ BROKEN_PIPE_STATUS = 141
 
 GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
 
+_DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
+
 _SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
 """Libraries whose messages name services, tables and files, never an item's values."""
+
+
+class UnexpectedEnd(Exception):
+    """Carries an EOFError past click, which takes every EOFError for a user who left a prompt."""
 
 
 class ReaderLeft(Exception):
@@ -33,7 +40,7 @@ def status(error: BaseException) -> int:
     """The exit status that an error stands for."""
     if isinstance(error, click.ClickException):
         return error.exit_code
-    return WRONG_USE_STATUS if isinstance(error, UsageError) else 1
+    return WRONG_USE_STATUS if isinstance(of_library(error) or error, UsageError) else 1
 
 
 def explain(error: BaseException) -> str:
@@ -62,6 +69,7 @@ def report(error: BaseException, debug: bool, where: str = "") -> None:
 
 
 def _message(error: BaseException) -> str:
+    error = of_library(error) or error
     if isinstance(error, CommitStateUnknown):
         return f"{error} Look at `ddb-lake status` before running it again."
     if is_disk_full(error) and not isinstance(error, DdbLakeError):
@@ -72,13 +80,15 @@ def _message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ImportError):
         return f"{error}; the installation is incomplete: see `ddb-lake doctor`."
+    if isinstance(error, UnexpectedEnd):
+        return f"a file ended where more was expected ({_place(error.__cause__ or error)}); {_DOCTOR}."
     origin = type(error).__module__.partition(".")[0]
     if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound"):  # botocore's: it is imported late
         return f"AWS: {_first_line(error)}; {GET_CREDENTIALS}."
     if origin == "botocore":
         return f"AWS: {_first_line(error)}; `ddb-lake doctor` shows what is missing."
     if isinstance(error, OSError) or origin in _SPEAKING:
-        return f"{_first_line(error)}; `ddb-lake doctor` may show why, --debug shows where."
+        return f"{_first_line(error)}; {_DOCTOR}."
     return f"unexpected {type(error).__name__} in {_place(error)}; run it again with --debug and report the traceback."
 
 

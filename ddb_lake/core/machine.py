@@ -40,6 +40,32 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+_NO_MEMORY: Final = (
+    "std::bad_alloc",
+    "bad allocation",
+    "cannot allocate memory",
+    "unable to allocate",
+    "failed to map segment",
+    "can't start new thread",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the operating system refused memory to this process: a limit of it (`ulimit -v`, a container), or the host's.
+
+    DuckDB raises one class for this and for its own limit; only the message of its own limit has the figures of it.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = str(error).lower()
+    if type(error).__name__ == "OutOfMemoryException":
+        return " used)" not in said
+    if isinstance(error, MemoryError):
+        return True
+    library = type(error).__module__.lstrip("_").startswith(("duckdb", "pyarrow"))
+    return (library or isinstance(error, ImportError | RuntimeError)) and any(text in said for text in _NO_MEMORY)
+
+
 def cpu_count() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

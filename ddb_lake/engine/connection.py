@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ddb_lake.config import memory_bytes
 from ddb_lake.core.attributes import canonical_number
+from ddb_lake.core.faults import translate
 from ddb_lake.core.machine import DISK_FULL, cpu_count, is_disk_full
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
@@ -51,11 +52,14 @@ class S3Access:
 def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
     """A DuckDB connection with a work folder of its own, which lives no longer than the block.
 
-    `memory`: what DuckDB may take; what does not fit is spilled to the work folder. `threads`: one a processor by default,
-    but no more than have memory to work in.
+    Args:
+        s3: credentials and endpoint, if files are in S3.
+        memory: what DuckDB may take; what does not fit is spilled to the work folder.
+        threads: one a processor by default, but no more than have memory to work in.
 
-    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. Files that DuckDB cannot read or
-    write leave the block as UnreachableError, work that the memory does not suffice for as UsageError.
+    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. DuckDB's errors leave the block as
+    what they mean (see `core.faults`): DamagedError, DeniedError, UnreachableError, MemoryLimitError; UsageError where
+    `memory` does not suffice.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
@@ -71,13 +75,8 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
             if s3:
                 use_s3(con, s3)
             yield Session(con, Path(folder))
-        except duckdb.IOException as error:  # names files, never values; HTTPException is one
-            raise UnreachableError(_said(error)) from error
-        except duckdb.OutOfMemoryException as error:
-            raise UsageError(
-                f"{memory} of memory do not suffice for this, although it spills to disk and one thread works;"
-                " set `memory` to more, or `spark.memory` for tasks on Spark"
-            ) from error
+        except duckdb.Error as error:
+            raise _meaning(error, memory) from error
         finally:
             con.close()
 
@@ -176,9 +175,17 @@ def with_memory(session: Session, work: Callable[[], Done]) -> Done:
             session.con.execute(f"SET threads = {max(1, threads // 4)}")
 
 
-def _said(error: duckdb.IOException) -> str:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"{first}; {DISK_FULL}" if is_disk_full(error) else first
+def _meaning(error: duckdb.Error, memory: str) -> Exception:
+    """The error of ours that DuckDB's stands for; the same error if it stands for none."""
+    if is_disk_full(error):
+        return UnreachableError(f"{next(iter(str(error).strip().splitlines()), 'DuckDB')}; {DISK_FULL}")
+    found = translate(error)
+    if found is None and isinstance(error, duckdb.OutOfMemoryException):
+        return UsageError(
+            f"{memory} of memory do not suffice for this, although it spills to disk and one thread works;"
+            " set `memory` to more, or `spark.memory` for tasks on Spark"
+        )
+    return found or error
 
 
 def _has_icu(con: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +25,14 @@ from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.core.naming import glue_name
-from ddb_lake.errors import ConfigError, TerminalError, TransientError, UnreachableError
+from ddb_lake.core.faults import translate
+from ddb_lake.core.naming import derived_names, glue_name
+from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,6 +51,7 @@ SQLITE_WAIT_S = 20
 """How long SQLite waits for the lock of another process before it says `database is locked`."""
 
 MAKING_ATTEMPTS = 5
+_CATALOG_RECOVER = "Put the catalog back from a backup, or register the tables again: the guide `on-call` says how, under `Damaged files`"
 
 
 class LakeCatalog:
@@ -98,32 +102,103 @@ class LakeCatalog:
         return self._catalog
 
     def table(self, name: str) -> Table | None:
-        """The Iceberg table of that name as it is now, or None. Makes nothing."""
-        if self._unmade:
-            return None
+        """The Iceberg table of that name as it is now, or None. Makes nothing.
+
+        Raises DamagedError if its metadata is missing, damaged or another table's, or if the catalog does not know a
+        table whose files are there.
+        """
         try:
-            return self._load(self.identifier(name), name)
+            table = None if self._unmade else self._load(self.identifier(name), name)
         except NoSuchTableError:
+            table = None
+        if table is None:
+            self._check_unknown(name)
             return None
+        self._check_own(name, table)
+        return table
 
     def _load(self, identifier: Identifier, name: str) -> Table:
-        try:
-            with _reached():
+        with self._asked():
+            try:
                 return self.catalog.load_table(identifier)
-        except FileNotFoundError as error:
-            raise TerminalError(f"{name}: the metadata file that the catalog names is not there ({error})") from error
-        except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
-            raise UnreachableError(
-                f"{name}: its Iceberg metadata did not come whole ({type(error).__name__}); if it stays so, the file that"
-                f" the catalog names is damaged: put its earlier version back below {self.location(name)}/metadata"
-            ) from error
+            except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
+                if self.kind == "rest":
+                    raise UnreachableError(
+                        f"{name}: the catalog at {self.place} does not answer as an Iceberg REST catalog does"
+                        f" ({type(error).__name__}); check `catalog.uri`"
+                    ) from error
+                uri = self._metadata_location(identifier)
+                raise DamagedError(
+                    f"it is damaged ({type(error).__name__}): the catalog names it as the table's newest metadata",
+                    uri=uri,
+                    table=name,
+                ) from error
+            except FileNotFoundError as error:
+                raise DamagedError(
+                    "it is not there: the catalog names it as the table's newest metadata",
+                    uri=self._metadata_location(identifier),
+                    table=name,
+                ) from error
+            except OSError as error:
+                found = translate(error, self._metadata_location(identifier), name)
+                if found is None or type(error).__module__.startswith("requests"):
+                    raise
+                raise found from error
+
+    def _metadata_location(self, identifier: Identifier) -> str | None:
+        """The metadata file that the catalog names, for a message; None if the catalog does not say it."""
+        catalog: Any = self.catalog
+        if self.kind == "sql":
+            from pyiceberg.catalog.sql import IcebergTables
+
+            row = IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == identifier[0]
+            wanted = select(IcebergTables.metadata_location).where(*row, IcebergTables.table_name == identifier[-1])
+            with catalog.engine.connect() as connection:
+                named: str | None = connection.execute(wanted).scalar()
+                return named
+        if self.kind == "glue":
+            found = catalog.glue.get_table(DatabaseName=identifier[0], Name=identifier[-1])
+            location: str | None = found["Table"].get("Parameters", {}).get("metadata_location")
+            return location
+        return None
+
+    def _check_unknown(self, name: str) -> None:
+        """A catalog that does not know a table whose files are there was lost, emptied or replaced.
+
+        A writer that is killed while it makes a table leaves its first metadata file, and that only. Folders alone are
+        looked at: what a SQL catalog elsewhere does not know of a warehouse in S3 would take a request each time.
+        """
+        if self.kind != "sql" or not self.is_local:
+            return
+        folder = Path(self.location(name)) / "metadata"
+        later = next((path for path in folder.glob("*.metadata.json") if not path.name.startswith("00000-")), None)
+        if later is None:
+            return
+        catalog = self.place
+        what = "it is not there" if self._unmade else "it does not have the table"
+        raise DamagedError(
+            f"{what}, and the files of {name} are in {folder.parent}",
+            uri=catalog,
+            hint=f"{_CATALOG_RECOVER}. If the table was dropped on purpose, move {folder.parent} elsewhere",
+        )
+
+    def _check_own(self, name: str, table: Table) -> None:
+        """A metadata file that was put in the place of this table's says where the other table is."""
+        location = table.location().rstrip("/")
+        if location == self.location(name):
+            return
+        for other in self.settings.tables:
+            for derived in derived_names(other.name, daily=False):
+                if derived != name and location == self.location(derived):
+                    what = f"its location is that of {derived}: it is the metadata of {derived}, or the location was changed"
+                    raise DamagedError(what, uri=table.metadata_location, table=name)
 
     def names(self) -> set[str]:
         """The tables of the namespace, as `identifier` spells them. Makes nothing, and reads no table's metadata."""
         if self._unmade:
             return set()
         try:
-            with _reached():
+            with self._asked():
                 return {name for *_, name in self.catalog.list_tables(self.settings.catalog.namespace)}
         except NoSuchNamespaceError:
             return set()
@@ -145,7 +220,7 @@ class LakeCatalog:
                     if location:
                         yield (namespace[-1], found["Name"]), location
                 continue
-            with _reached():
+            with self._asked():
                 identifiers = self.catalog.list_tables(namespace)
             for identifier in identifiers:
                 if identifier not in self._locations:
@@ -160,7 +235,7 @@ class LakeCatalog:
         own: Identifier = (self.settings.catalog.namespace,)
         found = [own]
         try:
-            with _reached():
+            with self._asked():
                 parents: list[Identifier] = [()]
                 while parents:
                     inner = self.catalog.list_namespaces(parents.pop())
@@ -186,7 +261,7 @@ class LakeCatalog:
         properties: Mapping[str, str] | None = None,
     ) -> Table:
         """Create a table, or open it if another writer just did."""
-        with _reached():
+        with self._asked():
             _made(lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace))
             try:
                 return self.catalog.create_table(
@@ -212,6 +287,49 @@ class LakeCatalog:
         namespace = self.settings.catalog.namespace
         return (namespace, glue_name(name)) if self.kind == "glue" else (namespace, name)
 
+    @property
+    def place(self) -> str:
+        """Where the catalog is, without credentials, for messages."""
+        uri = self.settings.catalog.uri
+        if uri is None:
+            return str(self._database) if self.kind == "sql" and self.is_local else f"the {self.kind} catalog"
+        return re.sub(r"//[^/@]*@", "//", uri)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Raise what a catalog fails with as what it means: locked, unreachable, damaged, or configured wrongly."""
+        try:
+            yield
+        except OperationalError as error:
+            if "locked" in str(error.orig):
+                raise TransientError(f"the catalog {self.place} is in use: {error.orig}") from error
+            if "unable to open database file" in str(error.orig):
+                self._explain_unopened(error)
+            raise UnreachableError(
+                f"the catalog {self.place} cannot be used now ({_one_line(error.orig)}); if it stays so, check `catalog.uri`"
+            ) from error
+        except DatabaseError as error:
+            what = f"it is no SQL catalog ({_one_line(error.orig)})"
+            raise DamagedError(what, uri=self.place, hint=_CATALOG_RECOVER) from error
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise ConfigError(f"catalog: `uri` {self.place} is no address of a SQL database ({error})") from error
+        except OSError as error:
+            if not type(error).__module__.startswith("requests"):
+                raise
+            raise UnreachableError(
+                f"the catalog {self.place} cannot be reached ({type(error).__name__}); if it stays so, check `catalog.uri`"
+            ) from error
+
+    def _explain_unopened(self, error: OperationalError) -> None:
+        """Why SQLite does not open its file: it says the same of every reason."""
+        path = Path(make_url(self.settings.catalog.uri or self._sqlite).database or "")
+        if path.is_dir():
+            raise DamagedError(
+                "it is a folder, where the SQL catalog was", uri=str(path), hint=_CATALOG_RECOVER
+            ) from error
+        what = f"the catalog {path} cannot be opened: it, or its folder, is not there or access is denied"
+        raise DeniedError(what, uri=str(path)) from error
+
     def _open(self) -> Catalog:
         settings = self.settings.catalog
         properties: dict[str, Any] = {"type": self.kind, "warehouse": self.warehouse, **_s3(), **settings.properties}
@@ -223,8 +341,8 @@ class LakeCatalog:
             properties["uri"] = settings.uri or self._sqlite
         elif settings.uri:
             properties["uri"] = settings.uri
-        with warnings.catch_warnings(), _reached():
-            warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports, not ours to mend
+        with warnings.catch_warnings(), self._asked():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of pyiceberg's own imports
             return _made(lambda: load_catalog("ddb_lake", **properties))
 
 
@@ -250,13 +368,8 @@ def _s3() -> dict[str, str]:
     return {name: value for name, value in (("s3.region", region), ("s3.endpoint", endpoint)) if value}
 
 
-@contextmanager
-def _reached() -> Iterator[None]:
-    """A SQL catalog that is locked or away is a matter of time."""
-    try:
-        yield
-    except OperationalError as error:
-        raise TransientError(f"the catalog cannot be used now: {error.orig}") from error
+def _one_line(error: object) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")[:300].rstrip(".;")
 
 
 def _warehouse(uri: str) -> str:

@@ -36,6 +36,7 @@ from pyiceberg.typedef import Record
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 
 FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
@@ -83,6 +84,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
     def __init__(self, transaction: Transaction, io: FileIO, delta: Delta, branch: str) -> None:
         super().__init__(delta.operation, transaction, io, None, dict(delta.summary), branch)
         self._delta = delta
+        self._name = transaction._table.name()[-1]
         self._added_data_files = list(delta.added)
         self._kept: list[ManifestFile] = []
         self._gone: list[ManifestEntry] = []
@@ -91,7 +93,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
 
     def _sort_out_parent(self) -> None:
         """Split the parent's files into what stays (whole manifests where possible) and what leaves."""
-        for manifest in super()._existing_manifests():
+        for manifest in self._parent_manifests():
             if manifest.content == ManifestContent.DELETES:
                 if self._delta.drop_deletes or self._delta.replace_all:
                     self._gone_deletes += self._live(manifest)
@@ -109,9 +111,16 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             raise CommitConflict(f"{len(missing)} data files to remove are no longer in the table; plan again")
         self._deleted_data_files = {entry.data_file for entry in (*self._gone, *self._gone_deletes)}
 
+    def _parent_manifests(self) -> list[ManifestFile]:
+        if self._parent_snapshot_id is None:
+            return []
+        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        assert parent is not None, "a branch has a snapshot"
+        manifests = snapshot_manifests(self._io, parent, self._name)
+        return [m for m in manifests if m.has_added_files() or m.has_existing_files()]
+
     def _live(self, manifest: ManifestFile) -> list[ManifestEntry]:
-        entries: list[ManifestEntry] = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
-        return entries
+        return live_entries(self._io, manifest, self._name)
 
     def _split(self, manifest: ManifestFile) -> None:
         entries = self._live(manifest)

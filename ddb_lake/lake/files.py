@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
+from ddb_lake.core.faults import reading
 from ddb_lake.engine.connection import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.commit import position_delete_file
+from ddb_lake.lake.manifests import check_totals, live_entries, snapshot_manifests
 from ddb_lake.lake.schemas import carried_names, duckdb_type, field_ids, read_schema
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
@@ -86,16 +89,54 @@ class LiveFiles:
 
 
 def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
-    """The live files of a snapshot; the newest on main by default."""
+    """The live files of a snapshot; the newest on main by default.
+
+    Raises DamagedError if a manifest, or a local data file, is missing or is not the one that was written; CommitConflict
+    if that is because another commit replaced it.
+    """
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None:
         return LiveFiles()
     data: list[DataFile] = []
     deletes: list[DataFile] = []
-    for manifest in snapshot.manifests(table.io):
-        target = deletes if manifest.content == ManifestContent.DELETES else data
-        target.extend(e.data_file for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
-    return LiveFiles(tuple(data), tuple(deletes))
+    name = table.name()[-1]
+    with current_or_conflict(table):
+        for manifest in snapshot_manifests(table.io, snapshot, name):
+            target = deletes if manifest.content == ManifestContent.DELETES else data
+            target.extend(e.data_file for e in live_entries(table.io, manifest, name))
+        check_totals(snapshot, name, len(data), len(deletes))
+        found = LiveFiles(tuple(data), tuple(deletes))
+        check_local_sizes(found, name)
+    return found
+
+
+@contextmanager
+def current_or_conflict(table: Table) -> Iterator[None]:
+    """Read files that a table names. If one is missing because a later commit removed it, that is a CommitConflict."""
+    try:
+        yield
+    except DamagedError as error:
+        try:
+            later = table.catalog.load_table(table.name())
+        except Exception:  # the damage found is what matters
+            raise error from error.__cause__
+        if later.metadata_location != table.metadata_location:
+            raise CommitConflict(f"{table.name()[-1]}: another commit replaced files that were being read") from error
+        raise
+
+
+def check_local_sizes(live: LiveFiles, table: str) -> None:
+    """Compare the sizes of local files with the manifests': a file is missing, cut short or another one's. Asks no store."""
+    for file in (*live.data, *live.deletes):
+        path = file.file_path.removeprefix("file://")
+        if "://" in path:
+            continue
+        with reading(path, table):
+            size = Path(path).stat().st_size
+        if size != file.file_size_in_bytes:
+            raise DamagedError(
+                f"it has {size} bytes, and {file.file_size_in_bytes} were written", uri=path, table=table
+            )
 
 
 def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:

@@ -12,6 +12,7 @@ from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.config.locations import spelled
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
 
@@ -45,11 +46,11 @@ def referenced(table: Table) -> set[str]:
     files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
         files.add(snapshot.manifest_list)
-        for manifest in snapshot.manifests(table.io):
+        for manifest in snapshot_manifests(table.io, snapshot, table.name()[-1]):
             if manifest.manifest_path in files:  # most are of many snapshots, and never change
                 continue
             files.add(manifest.manifest_path)
-            files.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
+            files.update(e.data_file.file_path for e in live_entries(table.io, manifest, table.name()[-1]))
     for properties in (table.properties, *_logged_properties(table)):
         for sidecar in _sidecars(properties):
             files.update(sidecar.paths)

@@ -16,6 +16,8 @@ from typing import Any
 import duckdb
 from pyiceberg.table import Table
 
+from ddb_lake.config.locations import is_within
+from ddb_lake.core.faults import translate
 from ddb_lake.core.naming import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.sql import identifier, shown
@@ -105,7 +107,8 @@ def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
 def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[QueryResult]:
     """Run one query against the lake as it is now, or as of an instant (inclusive).
 
-    Raises UsageError with DuckDB's message if it is wrong, or if the lake knows nothing of a named table then.
+    Raises UsageError with DuckDB's message if it is wrong, or if the lake knows nothing of a named table then; DamagedError
+    and others of `core.faults` if a file of the lake cannot be read.
     """
     with lake.session() as session:
         add_views(lake, session, sql)
@@ -114,14 +117,17 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
             add_past_views(lake, session, sql, as_of_us)
         try:
             result = session.con.execute(sql)
-        except Exception as error:
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
             if isinstance(error, duckdb.CatalogException):
                 for name, reason in absent.items():
                     if f"Table with name {name} ".lower() in str(error).lower():
                         raise reason from error
-            if type(error).__module__.startswith(("duckdb", "_duckdb")):
-                raise UsageError(str(error)) from error
-            raise
+            meant = translate(error)
+            if meant is not None and (meant.uri is None or is_within(meant.uri, lake.catalog.warehouse)):
+                raise meant from error
+            raise UsageError(str(error)) from error
         if result is None or not result.description:
             raise UsageError("no statement that gives rows; write a SELECT")
         described = result.description

@@ -1,7 +1,9 @@
 """The items of a time back into a DynamoDB table: at a chosen rate, resumable, and read back afterwards.
 
-Items are put in the order of their key's hash; a mark in the warehouse says up to where. A restart finds the mark and
-goes on; a put that is repeated changes nothing. Nothing is ever deleted from the target.
+Items are put in the order of their key's hash. A mark in the warehouse, one a target, records the restore and up to where
+it is. It is written before the first put, after the target was found empty: a restart that finds the mark of the same
+restore continues, and a put that is repeated changes nothing. The mark is replaced by compare and swap, so of two restores
+into one target one stops. Nothing is ever deleted from the target.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from ddb_lake.core.restoring import Mark, batches
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.restoration import complete
 from ddb_lake.engine.sql import literal
-from ddb_lake.errors import CheckFailed, UsageError
+from ddb_lake.errors import CheckFailed, CommitConflict, UsageError
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.replay import replay, view
 
@@ -70,12 +72,34 @@ class RestoreResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The target's mark as it was read or written last, and its version; None and None if there is none."""
+
+    mark: Mark | None
+    version: str | None
+
+    def mark_of(self, wanted: Mark) -> Mark | None:
+        """The mark, if it is of the wanted restore and that is not done."""
+        return self.mark if self.mark is not None and self.mark.is_of(wanted) and not self.mark.done else None
+
+
 class Restore:
     """One restore: prepare it with `open_restore`, look at its `plan`, then `run` it."""
 
-    def __init__(self, lake: Lake, session: Session, items: TableItems, key: tuple[str, ...], mark: Mark, plan: Plan):
+    def __init__(
+        self,
+        lake: Lake,
+        session: Session,
+        items: TableItems,
+        key: tuple[str, ...],
+        wanted: Mark,
+        held: _Held,
+        plan: Plan,
+    ):
         self._lake, self._session, self._items = lake, session, items
-        self._key, self._mark, self.plan = key, mark, plan
+        self._key, self._wanted, self._held, self.plan = key, wanted, held, plan
+        self._mark = held.mark_of(wanted) or wanted
 
     def run(
         self, *, create: bool = False, into_existing: bool = False, read_rate: float | None = None
@@ -87,10 +111,11 @@ class Restore:
             into_existing: write although the table has items; they stay unless a restored one has their key.
             read_rate: read units a second for reading back.
 
-        Raises UsageError if the table is not there or not empty, CheckFailed if what is read back is not what was put.
+        Raises UsageError if the table is not there or not empty, CommitConflict if another restore writes to it, CheckFailed
+        if what is read back is not what was put.
         """
         started = time.monotonic()
-        self._check_target(create, into_existing or self._mark.after_hash >= 0)
+        self._check_target(create, into_existing)
         resumed = self._mark.written
         self._keep(self._mark)
         self._write()
@@ -113,18 +138,30 @@ class Restore:
         )
 
     def _check_target(self, create: bool, into_existing: bool) -> None:
+        """Find the target there and empty. One that this restore has begun to write to may have items."""
         target = self.plan.target
+        begun = self._held.mark_of(self._wanted) is not None
         found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
         if found.arn is None:
             if not create:
                 raise UsageError(f"table {target}: {found.unreachable}; `--create` makes it")
             make_table(self._items.client, target, self._key_types(), self._items.sleep)
+            self._mark = self._wanted
         elif set(found.key) != set(self._key):
             raise UsageError(f"table {target}: its key is {list(found.key)}, that of the items is {list(self._key)}")
-        elif not into_existing and not self._items.is_empty():
+        elif self._items.is_empty():
+            self._mark = self._wanted
+        elif not begun and not into_existing:
             raise UsageError(
-                f"table {target}: has items already; restore into an empty table, or say `--into-existing`"
+                f"table {target}: has items already{self._other()}; restore into an empty table, or say `--into-existing`"
             )
+
+    def _other(self) -> str:
+        """An unfinished restore of other items that the target's mark records, for a message."""
+        other = self._held.mark
+        if other is None or other.done:
+            return ""
+        return f", of an unfinished restore as of {datetime.fromtimestamp(other.as_of_us / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def _key_types(self) -> list[tuple[str, str]]:
         found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
@@ -183,7 +220,18 @@ class Restore:
         return equal
 
     def _keep(self, mark: Mark) -> None:
-        _place(self._lake).put(_name(mark), mark.dump())
+        """Replace the target's mark. Raises CommitConflict if another restore has replaced it."""
+        place, data = _place(self._lake), mark.dump()
+        try:
+            version = place.replace(_name(mark), data, self._held.version)
+        except CommitConflict as error:
+            there, found = place.load(_name(mark))
+            if there != data or found is None:  # else the answer to an earlier attempt was lost
+                raise CommitConflict(
+                    f"table {mark.target}: another restore writes to it; wait until that ends"
+                ) from error
+            version = found
+        self._held = _Held(mark, version)
 
 
 def open_restore(
@@ -213,12 +261,12 @@ def open_restore(
     )[0]
     fingerprint = f"{items}/{digest}"
     wanted = Mark(name, target, as_of_us, fingerprint)
-    data, _ = _place(lake).load(_name(wanted))
-    held = Mark.load(data) if data else None
-    mark = held if held is not None and held.is_of(wanted) and not held.done else wanted
-    plan = Plan(name, target, as_of_us, items, int(units), write_rate, mark.written)
-    client = source_client(table)
-    return Restore(lake, session, TableItems(client, target, Pace(write_rate)), seen.state.schema.key, mark, plan)
+    data, version = _place(lake).load(_name(wanted))
+    held = _Held(Mark.load(data) if data else None, version)
+    begun = held.mark_of(wanted)
+    plan = Plan(name, target, as_of_us, items, int(units), write_rate, begun.written if begun else 0)
+    target_items = TableItems(source_client(table), target, Pace(write_rate))
+    return Restore(lake, session, target_items, seen.state.schema.key, wanted, held, plan)
 
 
 def _complete(item: str, rescued: str | None) -> str:
@@ -235,5 +283,4 @@ def _place(lake: Lake) -> Landing:
 
 
 def _name(mark: Mark) -> str:
-    moment = datetime.fromtimestamp(mark.as_of_us / 1e6, UTC)
-    return f"{mark.table}/{mark.target}-{moment:%Y%m%dT%H%M%S}-{mark.as_of_us}.json"
+    return f"{mark.table}/{mark.target}.json"

@@ -8,6 +8,7 @@ from ddb_lake.core.gaps import Gap
 from ddb_lake.core.schema import NameCollision, name_collisions
 from ddb_lake.core.windows import chain_end
 from ddb_lake.lake.files import live_files
+from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.quarantine import count_open
@@ -51,13 +52,22 @@ class TableStatus:
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
-    """The figures of one table, from the tables' metadata alone."""
+    """The figures of one table, from the tables' metadata alone.
+
+    Raises DamagedError if a manifest is missing or damaged or, in a local warehouse, if any file of the table's newest
+    snapshot is missing or has another size. Objects in S3 are not looked for: `ddb-lake doctor` does that.
+    """
     lake.table(name)
     changes = lake.changes(name)
     log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
     quarantined = count_open(lake.quarantine(name))
     table = lake.current(name)
+    for found in (table, changes):
+        if found is not None:
+            check_sidecars(found, local_only=True)
+    if changes is not None:
+        live_files(changes)
     if table is None:
         return TableStatus(
             name,

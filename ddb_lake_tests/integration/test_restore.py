@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from ddb_lake.aws.items import TableItems
+from ddb_lake.aws.landing import Landing
 from ddb_lake.core.records import Item
-from ddb_lake.errors import CheckFailed, UsageError
+from ddb_lake.errors import CheckFailed, CommitConflict, UsageError
 from ddb_lake.sandbox.items import canonical
+from ddb_lake.stages import restore as restoring
 from ddb_lake.stages.dump import dump_items
 from ddb_lake.stages.restore import RestoreResult, open_restore
 from ddb_lake_tests.integration.stands import orders_lake, orders_source
@@ -93,3 +99,109 @@ def test_restore_refuses_a_table_of_another_key_and_says_when_others_write(stand
         prepared._check_target = meddled  # type: ignore[method-assign]
         with pytest.raises(CheckFailed, match=f"{ITEMS} of {ITEMS} items are there as they were put, and 1 others"):
             prepared.run(create=True)
+
+
+class Killed(BaseException):
+    """The process ends here, with nothing cleaned up."""
+
+
+STEPS: tuple[tuple[Any, str], ...] = ((restoring, "make_table"), (Landing, "replace"), (TableItems, "put"))
+"""Everything that a restore leaves outside its process."""
+
+
+@contextmanager
+def killed(point: int) -> Iterator[list[str]]:
+    """Raise Killed after the `point`-th step. Gives the names of the steps passed."""
+    passed: list[str] = []
+    with ExitStack() as stack:
+        for owner, name in STEPS:
+            original = getattr(owner, name)
+
+            def step(*arguments: Any, _original: Any = original, _name: str = name, **named: Any) -> Any:
+                result = _original(*arguments, **named)
+                passed.append(_name)
+                if len(passed) == point:
+                    raise Killed
+                return result
+
+            stack.enter_context(mock.patch.object(owner, name, step))
+        yield passed
+
+
+@fault("it is killed after any step, before its first put too", "restore")
+def test_restore_killed_at_any_step_continues_with_the_same_command(stand: Stand) -> None:
+    at_us = stand.sandbox.clock.now_us()
+    then = sorted(canonical(json.loads(line)["Item"]) for line in dump_items(stand.lake, "orders"))
+    with killed(0) as steps:
+        restore(stand, at_us)
+    assert steps[:2] == ["make_table", "replace"]
+    assert "put" in steps
+    for point in (1, 2, 3, 4, len(steps) - 1):
+        stand.client.delete_table(TableName="copy")
+        with killed(point), pytest.raises(Killed):
+            restore(stand, at_us)
+        assert restore(stand, at_us).verified == ITEMS
+        assert scan(stand.sandbox, "copy") == then
+
+
+def test_restore_into_a_table_with_items_of_others_is_refused_also_after_an_attempt(stand: Stand) -> None:
+    at_us = stand.sandbox.clock.now_us()
+    restore(stand, at_us)
+    stand.client.delete_table(TableName="copy")
+    restore(stand, at_us)
+    stand.wait()
+    later_us = stand.sandbox.clock.now_us()
+    for _ in range(2):
+        with pytest.raises(UsageError, match="has items already; restore into an empty table"):
+            restore(stand, later_us)
+
+
+def test_unfinished_restore_of_another_time_is_named(stand: Stand) -> None:
+    at_us = stand.sandbox.clock.now_us()
+    stand.wait()
+    later_us = stand.sandbox.clock.now_us()
+    with killed(4), pytest.raises(Killed):
+        restore(stand, at_us)
+    with pytest.raises(UsageError, match="has items already, of an unfinished restore as of 2026-03-01T"):
+        restore(stand, later_us)
+    assert restore(stand, at_us).verified == ITEMS
+
+
+def test_of_two_restores_of_different_times_into_one_table_one_stops(stand: Stand) -> None:
+    """Both have found the table empty before either writes its mark."""
+    at_us = stand.sandbox.clock.now_us()
+    then = sorted(canonical(json.loads(line)["Item"]) for line in dump_items(stand.lake, "orders"))
+    stand.wait()
+    stand.put("o000", total="7")
+    stand.deliver()
+    stand.wait()
+    later_us = stand.sandbox.clock.now_us()
+    with stand.lake.session() as one, stand.lake.session() as two:
+        first = open_restore(stand.lake, one, "orders", "copy", at_us, None)
+        second = open_restore(stand.lake, two, "orders", "copy", later_us, None)
+        assert first.run(create=True).verified == ITEMS
+        stand.client.delete_table(TableName="copy")
+        with pytest.raises(CommitConflict, match="table copy: another restore writes to it"):
+            second.run(create=True)
+    assert stand.client.scan(TableName="copy")["Items"] == []
+    assert restore(stand, at_us).verified == ITEMS
+    assert scan(stand.sandbox, "copy") == then
+
+
+def test_two_runs_of_one_restore_at_once_write_the_same(stand: Stand) -> None:
+    at_us = stand.sandbox.clock.now_us()
+    then = sorted(canonical(json.loads(line)["Item"]) for line in dump_items(stand.lake, "orders"))
+    with killed(2), pytest.raises(Killed):
+        restore(stand, at_us)
+
+    def attempt(_: int) -> RestoreResult | CommitConflict:
+        try:
+            return restore(stand, at_us)
+        except CommitConflict as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = [result for result in pool.map(attempt, range(2)) if isinstance(result, RestoreResult)]
+    if not ended:
+        restore(stand, at_us)
+    assert scan(stand.sandbox, "copy") == then

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.errors import TransientError, UnreachableError
+from ddb_lake.errors import DamagedError, TransientError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake_tests.lake.tables import SCHEMA, catalog, commit, data_files, rows
@@ -51,7 +51,7 @@ def test_metadata_that_came_in_half_is_told_with_the_way_on(tmp_path: Path, spoi
         whole = path.read_bytes()
         path.write_bytes(spoil(whole))
         with pytest.raises(
-            UnreachableError, match=r"t: its Iceberg metadata did not come whole .* put its earlier version"
+            DamagedError, match=f"t: .*{path.name}: it is damaged .* Waiting does not help. Put the file back"
         ):
             opened.table("t")
         path.write_bytes(whole)

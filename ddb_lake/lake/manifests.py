@@ -1,0 +1,123 @@
+"""Manifest lists and manifests, read whole and compared with what names them.
+
+pyiceberg ends at the end of the bytes, wherever it comes: a file that is cut short has fewer entries, or none, and the
+table fewer rows. Every count and length that the table states about a file is compared here, without another request.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from pyiceberg.avro.file import AvroFile
+from pyiceberg.io import FileIO, InputFile
+from pyiceberg.manifest import ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
+from pyiceberg.table.snapshots import Snapshot
+
+from ddb_lake.core.faults import reading
+from ddb_lake.errors import DamagedError
+
+
+def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
+    """The manifests of a snapshot. Raises DamagedError if its manifest list is missing, or is another snapshot's."""
+    uri = snapshot.manifest_list
+    with reading(uri, table):
+        file = _Bytes(uri, _read(io, uri))
+        with AvroFile(file) as opened:
+            owner = opened.header.meta.get("snapshot-id")
+        if owner is not None and owner != str(snapshot.snapshot_id):
+            what = f"it is the manifest list of snapshot {owner}, where {snapshot.snapshot_id}'s was written"
+            raise DamagedError(what, uri=uri, table=table)
+        return list(read_manifest_list(file))
+
+
+def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:
+    """The entries of a manifest whose files are in the table.
+
+    Raises DamagedError if it has another length, or other numbers of files or rows, than the manifest list states. What a
+    list leaves out (format version 1) is not compared.
+    """
+    uri = manifest.manifest_path
+    with reading(uri, table):
+        data = _read(io, uri)
+        if manifest.manifest_length and len(data) != manifest.manifest_length:
+            raise DamagedError(
+                f"it has {len(data)} bytes, and {manifest.manifest_length} were written", uri=uri, table=table
+            )
+        entries = manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False)
+        live = [entry for entry in entries if entry.status != ManifestEntryStatus.DELETED]
+        added = [entry for entry in live if entry.status == ManifestEntryStatus.ADDED]
+        kept = [entry for entry in live if entry.status == ManifestEntryStatus.EXISTING]
+        for stated, what, found in (
+            (manifest.added_files_count, "added files", len(added)),
+            (manifest.existing_files_count, "existing files", len(kept)),
+            (manifest.added_rows_count, "added rows", sum(entry.data_file.record_count for entry in added)),
+            (manifest.existing_rows_count, "existing rows", sum(entry.data_file.record_count for entry in kept)),
+        ):
+            if stated is not None and stated != found:
+                raise DamagedError(
+                    f"it has {found} {what}, and its manifest list states {stated}", uri=uri, table=table
+                )
+        strange = next((e for e in added if e.snapshot_id not in (None, manifest.added_snapshot_id)), None)
+        if strange is not None:
+            what = f"it is of snapshot {strange.snapshot_id}, where one of {manifest.added_snapshot_id} was written"
+            raise DamagedError(what, uri=uri, table=table)
+        return live
+
+
+def check_totals(snapshot: Snapshot, table: str, data_files: int, delete_files: int) -> None:
+    """Compare the number of a snapshot's files with its summary: a manifest list that is cut short has fewer.
+
+    A summary without totals states nothing, and one that states fewer files than there are is another engine's mistake.
+    Rows are not compared: engines differ in how they count deletes whose rows are gone.
+    """
+    summary: Any = snapshot.summary
+    for what, found in (("total-data-files", data_files), ("total-delete-files", delete_files)):
+        stated = None if summary is None else summary[what]
+        if stated is not None and found < int(stated):
+            raise DamagedError(
+                f"it names manifests of {found} files, and the snapshot's {what} is {stated}",
+                uri=snapshot.manifest_list,
+                table=table,
+            )
+
+
+def _read(io: FileIO, uri: str) -> bytes:
+    with io.new_input(uri).open() as stream:
+        data: bytes = stream.read()
+    return data
+
+
+class _Bytes(InputFile):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
+    """A file whose bytes are here."""
+
+    def __init__(self, location: str, data: bytes) -> None:
+        super().__init__(location)
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def exists(self) -> bool:
+        return True
+
+    def open(self, seekable: bool = True) -> Any:  # noqa: ARG002  # pyiceberg's signature
+        return BytesIO(self._data)
+
+
+class _Memory(FileIO):  # type: ignore[misc]  # see above
+    """Access to one file that is read already."""
+
+    def __init__(self, location: str, data: bytes) -> None:
+        super().__init__()
+        self._file = _Bytes(location, data)
+
+    def new_input(self, location: str) -> InputFile:
+        assert location == self._file.location
+        return self._file
+
+    def new_output(self, location: str) -> Any:
+        raise NotImplementedError
+
+    def delete(self, location: Any) -> None:
+        raise NotImplementedError
