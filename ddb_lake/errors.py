@@ -54,12 +54,12 @@ class ConfigError(UsageError):
 class MemoryLimitError(UsageError):
     """The operating system refuses memory to this process; DuckDB's own limit was not reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "the operating system gives this process no more memory") -> None:
         hint = (
             "lower `memory`, or raise the limit of the process (`ulimit -v`, the container's or the host's memory);"
             " a larger `memory` makes it worse"
         )
-        super().__init__(f"the operating system gives this process no more memory: {hint}", hint=hint)
+        super().__init__(f"{message}: {hint}", hint=hint)
 
 
 class TerminalError(DdbLakeError):

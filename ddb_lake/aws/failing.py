@@ -15,10 +15,8 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from ddb_lake.core.attempts import TRANSFERS
 from ddb_lake.errors import UnreachableError
-
-ATTEMPTS = 3
-"""How often an object is read whose transfer breaks off: botocore tries requests again, and not what follows them."""
 
 _PASSING = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ThrottlingException", "Throttling"}
 _CHANGED = {"PreconditionFailed", "412"}
@@ -29,7 +27,7 @@ T = TypeVar("T")
 
 def whole(uri: str, read: Callable[[], T]) -> T:
     """What `read` gives; it is called again if the transfer breaks off. Raises as `asked`."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(TRANSFERS - 1):
         try:
             with asked(uri):
                 return read()

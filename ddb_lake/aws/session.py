@@ -10,6 +10,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ddb_lake.core.attempts import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
@@ -25,7 +27,10 @@ def _config() -> Config:
     from botocore.config import Config
 
     return Config(
-        retries={"mode": "adaptive", "max_attempts": 8}, connect_timeout=10, read_timeout=60, max_pool_connections=32
+        retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=32,
     )
 
 

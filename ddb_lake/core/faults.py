@@ -16,6 +16,9 @@ from ddb_lake.errors import DamagedError, DdbLakeError, DeniedError, MemoryLimit
 
 _AWS_ERROR = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))?")
 _PLACE = re.compile(r"key '(?P<key>[^']*)' in bucket '(?P<bucket>[^']*)'")
+_GONE = re.compile(r"Path does not exist '(?P<path>[^']+)'")
+"""pyarrow's, with bucket and key for an object."""
+
 _HTTP_STATUS = re.compile(r"\bHTTP (?:status )?(?:code )?(?P<a>[1-5]\d\d)\b|: (?P<b>[1-5]\d\d) \(")
 _PATH = re.compile(r"""["'](?P<path>(?:s3[an]?://|https?://|file://|/)[^"'\n]+)["']""")
 
@@ -147,6 +150,9 @@ def _named(text: str) -> str | None:
     place = _PLACE.search(text)
     if place:
         return f"s3://{place['bucket']}/{place['key']}"
+    gone = _GONE.search(text)
+    if gone:
+        return gone["path"] if gone["path"].startswith("/") else f"s3://{gone['path']}"
     path = _PATH.search(text)
     return path["path"] if path else None
 

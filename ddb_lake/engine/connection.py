@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ddb_lake.config import memory_bytes
+from ddb_lake.core.attempts import ATTEMPTS, FIRST_WAIT_MS, READ_TIMEOUT_S, WAIT_FACTOR
 from ddb_lake.core.attributes import canonical_number
 from ddb_lake.core.faults import translate
 from ddb_lake.core.machine import DISK_FULL, cpu_count, is_disk_full
@@ -216,6 +217,10 @@ def load_extension(con: Any, name: str) -> None:
 def use_s3(con: Any, s3: S3Access) -> None:
     """Let a connection read and write S3."""
     load_extension(con, "httpfs")
+    con.execute(f"SET http_timeout = {READ_TIMEOUT_S}")
+    con.execute(f"SET http_retries = {ATTEMPTS - 1}")
+    con.execute(f"SET http_retry_wait_ms = {FIRST_WAIT_MS}")
+    con.execute(f"SET http_retry_backoff = {WAIT_FACTOR}")
     parts = {"KEY_ID": s3.key_id, "SECRET": s3.secret, "REGION": s3.region}
     if s3.session_token:
         parts["SESSION_TOKEN"] = s3.session_token

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pyarrow.fs import AwsStandardS3RetryStrategy
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     ForbiddenError,
@@ -30,6 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.config import LakeSettings
+from ddb_lake.core.attempts import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.core.faults import translate
 from ddb_lake.core.naming import derived_names, glue_name
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
@@ -365,7 +367,21 @@ def _s3() -> dict[str, str]:
     """pyiceberg's S3 settings from the standard AWS variables, which its file access does not read itself."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {name: value for name, value in (("s3.region", region), ("s3.endpoint", endpoint)) if value}
+    found = {
+        "s3.region": region,
+        "s3.endpoint": endpoint,
+        "s3.connect-timeout": str(CONNECT_TIMEOUT_S),
+        "s3.request-timeout": str(READ_TIMEOUT_S),
+        "s3.retry-strategy-impl": f"{Retries.__module__}.{Retries.__name__}",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+class Retries(AwsStandardS3RetryStrategy):  # type: ignore[misc]  # pyarrow is untyped to mypy here
+    """pyarrow's retries with our number of attempts: pyiceberg makes it by its name, without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(max_attempts=ATTEMPTS)
 
 
 def _one_line(error: object) -> str:

@@ -25,7 +25,7 @@ from ddb_lake.engine.connection import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.commit import position_delete_file
-from ddb_lake.lake.manifests import check_totals, live_entries, snapshot_manifests
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.schemas import carried_names, duckdb_type, field_ids, read_schema
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
@@ -104,7 +104,6 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
         for manifest in snapshot_manifests(table.io, snapshot, name):
             target = deletes if manifest.content == ManifestContent.DELETES else data
             target.extend(e.data_file for e in live_entries(table.io, manifest, name))
-        check_totals(snapshot, name, len(data), len(deletes))
         found = LiveFiles(tuple(data), tuple(deletes))
         check_local_sizes(found, name)
     return found

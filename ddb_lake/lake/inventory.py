@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pyarrow.parquet import read_metadata
-from pyiceberg.manifest import ManifestContent
 from pyiceberg.table import Table
 
 from ddb_lake.config.locations import spelled
 from ddb_lake.core.faults import reading
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake.manifests import check_totals, live_entries, snapshot_manifests
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS
 from ddb_lake.lake.state import ChangesState, CurrentState
 
@@ -41,15 +40,12 @@ def named_files(table: Table) -> dict[str, int | None]:
     found: dict[str, int | None] = {table.metadata_location: None, **dict.fromkeys(sidecar_files(table))}
     for snapshot in table.metadata.snapshots:
         found[snapshot.manifest_list] = None
-        counts = dict.fromkeys(ManifestContent, 0)
         for manifest in snapshot_manifests(table.io, snapshot, name):
-            counts[manifest.content] += (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
             if manifest.manifest_path in found:  # most are of many snapshots
                 continue
             found[manifest.manifest_path] = manifest.manifest_length
             for entry in live_entries(table.io, manifest, name):
                 found[entry.data_file.file_path] = entry.data_file.file_size_in_bytes
-        check_totals(snapshot, name, counts[ManifestContent.DATA], counts[ManifestContent.DELETES])
     return found
 
 

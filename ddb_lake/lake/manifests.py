@@ -6,12 +6,13 @@ table fewer rows. Every count and length that the table states about a file is c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io import FileIO, InputFile
-from pyiceberg.manifest import ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
+from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
 from pyiceberg.table.snapshots import Snapshot
 
 from ddb_lake.core.faults import reading
@@ -19,7 +20,10 @@ from ddb_lake.errors import DamagedError
 
 
 def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
-    """The manifests of a snapshot. Raises DamagedError if its manifest list is missing, or is another snapshot's."""
+    """The manifests of a snapshot.
+
+    Raises DamagedError if its manifest list is missing, is another snapshot's, or names fewer files than the snapshot has.
+    """
     uri = snapshot.manifest_list
     with reading(uri, table):
         file = _Bytes(uri, _read(io, uri))
@@ -28,7 +32,9 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
         if owner is not None and owner != str(snapshot.snapshot_id):
             what = f"it is the manifest list of snapshot {owner}, where {snapshot.snapshot_id}'s was written"
             raise DamagedError(what, uri=uri, table=table)
-        return list(read_manifest_list(file))
+        manifests = list(read_manifest_list(file))
+        _check_totals(snapshot, manifests, table)
+        return manifests
 
 
 def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:
@@ -65,21 +71,22 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
         return live
 
 
-def check_totals(snapshot: Snapshot, table: str, data_files: int, delete_files: int) -> None:
-    """Compare the number of a snapshot's files with its summary: a manifest list that is cut short has fewer.
+def _check_totals(snapshot: Snapshot, manifests: Sequence[ManifestFile], table: str) -> None:
+    """Compare the numbers of files with the snapshot's summary: a manifest list that is cut short states fewer.
 
     A summary without totals states nothing, and one that states fewer files than there are is another engine's mistake.
     Rows are not compared: engines differ in how they count deletes whose rows are gone.
     """
     summary: Any = snapshot.summary
-    for what, found in (("total-data-files", data_files), ("total-delete-files", delete_files)):
-        stated = None if summary is None else summary[what]
-        if stated is not None and found < int(stated):
-            raise DamagedError(
-                f"it names manifests of {found} files, and the snapshot's {what} is {stated}",
-                uri=snapshot.manifest_list,
-                table=table,
-            )
+    for content, total in ((ManifestContent.DATA, "total-data-files"), (ManifestContent.DELETES, "total-delete-files")):
+        stated = None if summary is None else summary[total]
+        counts = [(m.added_files_count, m.existing_files_count) for m in manifests if m.content == content]
+        if stated is None or any(count is None for pair in counts for count in pair):
+            continue
+        found = sum(added + existing for added, existing in counts)
+        if found < int(stated):
+            what = f"it names manifests of {found} files, and the snapshot's {total} is {stated}"
+            raise DamagedError(what, uri=snapshot.manifest_list, table=table)
 
 
 def _read(io: FileIO, uri: str) -> bytes:

@@ -142,7 +142,7 @@ def _flip(path: Path, offset: int) -> None:
 def _replace(path: Path, other: Path) -> None:
     if other.suffix == ".db":  # of a lake that has other tables
         with closing(sqlite3.connect(other)) as connection:
-            connection.execute("CREATE TABLE notes (text VARCHAR)")
+            connection.execute("CREATE TABLE IF NOT EXISTS notes (text VARCHAR)")
     shutil.copyfile(other, path)
 
 
