@@ -193,7 +193,8 @@ class _Compaction:
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
         rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
-        if not decisive(leftovers(self.session, rows, schema, self.settings.schema_options)):
+        left = leftovers(self.session, rows, schema, self.settings.schema_options)
+        if not decisive(left) or left.schema(schema.key, schema) == schema:
             return schema, ""
         self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
         held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
