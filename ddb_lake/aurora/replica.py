@@ -15,7 +15,7 @@ from ddb_lake.aurora.loading import check_layout, described, is_aurora, locked_p
 from ddb_lake.aurora.position import Position, write_position
 from ddb_lake.aurora.statements import SqlColumn, Target
 from ddb_lake.core.schema import TableSchema
-from ddb_lake.errors import CommitConflict
+from ddb_lake.errors import CommitConflict, DatabaseError
 
 if TYPE_CHECKING:
     from ddb_lake.aurora.connection import Database
@@ -59,7 +59,14 @@ def ensure_table(
     changed = [column for column in changed if column not in added]
     dropped = [name for name in held if name not in {column.name for column in wanted} and name.lower() in found]
     if added or changed or dropped:
-        database.execute(sql.alter_target(target, added, changed, dropped))
+        try:
+            database.execute(sql.alter_target(target, added, changed, dropped))
+        except DatabaseError:
+            if not changed:
+                raise
+            # a value is not of its column's new type: the column is made anew, and all rows are sent after this
+            gone = [*dropped, *(column.name for column in changed)]
+            database.execute(sql.alter_target(target, [*added, *changed], [], gone))
         found = {name.lower(): column for name, column in described(database, target).items()}
     as_is = [SqlColumn(column.name, found[column.name.lower()].type) for column in wanted]
     return target.with_columns(as_is), tuple(column.name for column in added)

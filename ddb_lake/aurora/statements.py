@@ -173,10 +173,10 @@ def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool =
 def alter_target(
     target: Target, added: Sequence[SqlColumn], changed: Sequence[SqlColumn], dropped: Sequence[str] = ()
 ) -> str:
-    """Add columns, change the types of others, and drop some."""
-    parts = [f"ADD COLUMN {identifier(column.name)} {column.type} NULL" for column in added]
+    """Drop columns, add some, and change the types of others. One that is dropped and added begins empty."""
+    parts = [f"DROP COLUMN {identifier(name)}" for name in dropped]
+    parts += [f"ADD COLUMN {identifier(column.name)} {column.type} NULL" for column in added]
     parts += [f"MODIFY COLUMN {identifier(column.name)} {column.type} NULL" for column in changed]
-    parts += [f"DROP COLUMN {identifier(name)}" for name in dropped]
     return f"ALTER TABLE {target.name} {', '.join(parts)}"
 
 

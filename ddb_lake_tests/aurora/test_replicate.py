@@ -21,7 +21,9 @@ from ddb_lake.stages import aurora as stage
 from ddb_lake.stages.aurora import ReplicateResult, replicate, replication_due
 from ddb_lake.stages.aurora_comparison import ComparisonResult, compare
 from ddb_lake.stages.compact import compact_table
+from ddb_lake.stages.load import load_export
 from ddb_lake_tests.aurora.lakes import Replicated, order
+from ddb_lake_tests.integration.landings import full
 from ddb_lake_tests.mariadb import Dying, MariaDb
 from ddb_lake_tests.strategies import items
 
@@ -91,6 +93,20 @@ def test_compaction_that_widens_a_column_goes_over_all_rows(replicated: Replicat
 
     assert (result.scope, result.upserted) == ("all", 10)
     assert (Decimal("1.25"),) in replicated.rows("total")
+
+
+def test_export_that_gives_a_column_a_type_that_held_values_do_not_fit(replicated: Replicated) -> None:
+    replicated.export(*(order("ann", number, mark={"S": f"x{number}"}) for number in range(3)))
+    run(replicated)
+    marked = [order("ann", number, mark={"N": str(number)}) for number in range(9)]
+    later = full([*marked, order("bob", 1, mark={"S": "x"})]).write(replicated.folder / "later")
+    with replicated.lake() as lake:
+        load_export(lake, "orders", str(later))
+
+    result = run(replicated)
+
+    assert (result.scope, result.rows) == ("all", 10)
+    assert replicated.rows("customer, mark") == {*(("ann", number) for number in range(9)), ("bob", None)}
 
 
 def test_compaction_that_leaves_rows_as_they_are_sends_none(replicated: Replicated) -> None:
