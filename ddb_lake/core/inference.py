@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from ddb_lake.core.numbers import canonical_number
 from ddb_lake.core.records import AttributeValue, Item
@@ -34,50 +35,72 @@ _TYPE_ORDER = ("S", "N", "B", "BOOL", "SS", "NS", "BS", "L", "M")
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 
+COMMON_SHARE_PERCENT = 99
+"""Of an attribute's numbers, how many its column's type must hold; the others are rescued. A key's must hold all."""
+
+Need: TypeAlias = tuple[int, int, bool]
+"""What a number needs: integer digits, decimals, and whether it fits 64 bits."""
+
+_NO_DECIMAL: Need = (39, 1, False)
+
+
 @dataclass(slots=True)
 class NumberShape:
-    """What all numbers of an attribute need: integer digits, decimals, and whether each fits 64 bits."""
+    """What the numbers of an attribute need: how many of them need what. A set needs what its members need together.
 
-    integer_digits: int = 0
-    scale: int = 0
-    int64: bool = True
-    numeric: bool = True
+    `known`: what a column has that holds values which were not counted; it decides only where nothing was counted.
+    """
 
-    def observe(self, text: str) -> None:
-        """Take one number in."""
-        try:
-            plain = canonical_number(text)
-        except UndecodableError:
-            self.numeric = False
-            return
-        whole, _, decimals = plain.lstrip("-").partition(".")
-        self.integer_digits = max(self.integer_digits, 0 if whole == "0" else len(whole))
-        self.scale = max(self.scale, len(decimals))
-        self.int64 = self.int64 and not decimals and int(plain) in INT64
+    counts: dict[Need, int] = field(default_factory=dict)
+    known: Need | None = None
+
+    def observe(self, *texts: str, count: int = 1) -> None:
+        """Take `count` equal values in: a number, or a set of numbers."""
+        needs = [_need(text) for text in texts] or [(0, 0, True)]
+        need = (max(n[0] for n in needs), max(n[1] for n in needs), all(n[2] for n in needs))
+        self.add(need, count)
+
+    def add(self, need: Need, count: int) -> None:
+        """Take `count` values with equal needs in."""
+        if count:
+            self.counts[need] = self.counts.get(need, 0) + count
 
     def merge(self, other: NumberShape) -> None:
         """Take all that `other` has seen in."""
-        self.integer_digits = max(self.integer_digits, other.integer_digits)
-        self.scale = max(self.scale, other.scale)
-        self.int64 = self.int64 and other.int64
-        self.numeric = self.numeric and other.numeric
+        for need, count in other.counts.items():
+            self.add(need, count)
+        self.known = self.known or other.known
 
-    def column_type(self) -> ColumnType:
-        """BIGINT if every value fits it, else a DECIMAL of 38 digits if every value fits one, else the exact text."""
-        if self.numeric and self.int64:
+    def column_type(self, percent: int = COMMON_SHARE_PERCENT) -> ColumnType:
+        """The narrowest type that holds so many of the values: BIGINT, then DECIMAL of 38 digits, then the exact text."""
+        counts = self.counts or {self.known or (0, 0, True): 1}
+        wanted = sum(counts.values()) * percent
+        if sum(count for need, count in counts.items() if need[2]) * 100 >= wanted:
             return "long"
-        if self.numeric and max(1, self.integer_digits) + self.scale <= 38:
-            return f"decimal(38,{self.scale})"
+        for scale in sorted({decimals for _, decimals, _ in counts if decimals < 38}):
+            held = sum(n for (digits, decimals, _), n in counts.items() if decimals <= scale and digits <= 38 - scale)
+            if held * 100 >= wanted:
+                return f"decimal(38,{scale})"
         return "string"
 
 
-def shape_of(column_type: ColumnType) -> NumberShape:
-    """The shape that leads to `column_type`: what to start from when a column already exists."""
+def _need(text: str) -> Need:
+    try:
+        plain = canonical_number(text)
+    except UndecodableError:
+        return _NO_DECIMAL
+    whole, _, decimals = plain.lstrip("-").partition(".")
+    fits = not decimals and int(plain) in INT64
+    return (0 if whole == "0" else len(whole)), len(decimals), fits
+
+
+def need_of(column_type: ColumnType) -> Need:
+    """The need that leads to `column_type`: that of values in a column whose numbers were not looked at."""
     match = DECIMAL.search(column_type)
     if match:
         precision, scale = int(match[1]), int(match[2])
-        return NumberShape(1 if precision > scale else 0, scale, int64=False)
-    return NumberShape() if "long" in column_type else NumberShape(39, 1, int64=False)
+        return (1 if precision > scale else 0), scale, False
+    return (0, 0, True) if "long" in column_type else _NO_DECIMAL
 
 
 # --- inference ---------------------------------------------------------------------------------------------------
@@ -121,10 +144,9 @@ class Inference:
             for name, member in content.items():
                 self.observe_value((*path, name), member, count)
         elif tag == "N":
-            stats.numbers.observe(content)
+            stats.numbers.observe(content, count=count)
         elif tag == "NS":
-            for number in content:
-                stats.set_numbers.observe(number)
+            stats.set_numbers.observe(*content, count=count)
         stats.counts[tag] = stats.counts.get(tag, 0) + count
 
     def merge(self, other: Inference) -> None:
@@ -136,14 +158,16 @@ class Inference:
             stats.numbers.merge(theirs.numbers)
             stats.set_numbers.merge(theirs.set_numbers)
 
-    def observe_column(self, column: Column, count: int) -> None:
-        """Take in that an existing column holds `count` values."""
+    def observe_column(self, column: Column, count: int, needs: Mapping[Need, int] | None = None) -> None:
+        """Take in that an existing column holds `count` values. `needs`: those of its numbers, if they were counted."""
         stats = self.paths.setdefault(column.path, PathStats())
         stats.counts[column.tag] = stats.counts.get(column.tag, 0) + count
-        if column.tag == "N":
-            stats.numbers.merge(shape_of(column.type))
-        elif column.tag == "NS":
-            stats.set_numbers.merge(shape_of(column.type))
+        shape = {"N": stats.numbers, "NS": stats.set_numbers}.get(column.tag)
+        if shape is None:
+            return
+        shape.known = need_of(column.type)
+        for need, times in (needs or {shape.known: count}).items():
+            shape.add(need, times)
 
     def observe_maps(self, path: Path, count: int) -> None:
         """Take in that `count` items have a map at `path` whose members are counted elsewhere."""
@@ -183,9 +207,10 @@ class Inference:
             children.setdefault(path[:-1], []).append(path)
         self._collect((), children, leaves)
         for name in key:
-            tag, column_type, count = leaves.setdefault((name,), ("S", "string", 0))
-            if column_type == "double":  # rounds, and would take two keys for one
-                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(), count)
+            tag, _, count = leaves.setdefault((name,), ("S", "string", 0))
+            exact = self.options.override((name,)) in (None, "json", "double")  # double rounds: two keys would be one
+            if tag == "N" and exact:
+                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(percent=100), count)
         order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
 
         def precedence(path: Path) -> tuple[int, int, bool, Path]:

@@ -6,16 +6,17 @@ know what all rows need; if that changes the schema, the rows are projected agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import orjson
 
-from ddb_lake.core.inference import Inference
+from ddb_lake.core.inference import Inference, Need
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Path, SchemaOptions, TableSchema, contested, evolve
+from ddb_lake.core.schema import Column, Path, SchemaOptions, TableSchema, contested, evolve
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.projection import Projection, number_text
 from ddb_lake.engine.sql import carried
 from ddb_lake.errors import CheckFailed
 
@@ -140,11 +141,15 @@ def leftovers(
 ) -> Inference:
     """What the columns of `relation` do not hold, and how many values they and the maps above them do.
 
-    The values are counted only if what is left over could change the schema, or `counted` says so.
+    The values are counted only if what is left over could change the schema, if numbers are held as text, or if
+    `counted` says so.
     """
     inference = rescued_values(session, relation, schema, options)
-    if counted or decisive(inference):
-        observe_held(inference, schema, held_values(session, relation, schema))
+    wide = any(is_number(c) and c.type.endswith(("string", "string>")) for c in schema.columns)
+    if counted or wide or decisive(inference):  # text may be wider than the values need
+        observe_held(
+            inference, schema, held_values(session, relation, schema), held_needs(session, relation, schema, inference)
+        )
     return inference
 
 
@@ -190,9 +195,42 @@ def held_values(session: Session, relation: str, schema: TableSchema) -> list[in
     return list(session.rows(f"SELECT {', '.join([*counts, *rows])} FROM {relation}")[0]) if counts else []
 
 
-def observe_held(into: Inference, schema: TableSchema, held: Sequence[int]) -> None:
-    """Take in what `held_values` counted."""
+def is_number(column: Column) -> bool:
+    """Whether a column holds numbers exactly, or sets of them."""
+    return column.tag in ("N", "NS") and column.type != "double"
+
+
+def held_needs(session: Session, relation: str, schema: TableSchema, left: Inference) -> dict[Path, Counter[Need]]:
+    """How many numbers in columns need what, for columns whose type may change: text, and those that left numbers over.
+
+    Bounded by how many different needs there are: integer digits by decimals.
+    """
+    found: dict[Path, Counter[Need]] = {}
+    for column in schema.columns:
+        stats = left.paths.get(column.path)
+        unfitted = stats is not None and stats.counts.get(column.tag)
+        if column.tag != "N" or not is_number(column) or not (unfitted or column.type == "string"):
+            continue
+        name = carried(column.name)
+        text = f"ddb_canonical_number({name})" if column.type == "string" else number_text(column.type, name)
+        whole, decimals = f"split_part(ltrim({text}, '-'), '.', 1)", f"split_part({text}, '.', 2)"
+        digits = f"CASE WHEN {whole} = '0' THEN 0 ELSE strlen({whole}) END"
+        fits = f"strlen({decimals}) = 0 AND TRY_CAST({text} AS BIGINT) IS NOT NULL"
+        rows = session.rows(
+            f"SELECT {digits}, strlen({decimals}), {fits}, count(*) FROM {relation} WHERE {name} IS NOT NULL GROUP BY ALL"
+        )
+        found[column.path] = Counter({(digits, scale, int64): count for digits, scale, int64, count in rows})
+    return found
+
+
+def observe_held(
+    into: Inference,
+    schema: TableSchema,
+    held: Sequence[int],
+    needs: Mapping[Path, Mapping[Need, int]] | None = None,
+) -> None:
+    """Take in what `held_values` and `held_needs` counted."""
     for column, count in zip(schema.columns, held, strict=False):
-        into.observe_column(column, count)
+        into.observe_column(column, count, (needs or {}).get(column.path))
     for path, count in zip(_maps(schema), held[len(schema.columns) :], strict=True):
         into.observe_maps(path, count)

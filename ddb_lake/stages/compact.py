@@ -194,7 +194,8 @@ class _Compaction:
             return schema, ""
         rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
         left = leftovers(self.session, rows, schema, self.settings.schema_options)
-        if not decisive(left) or left.schema(schema.key, schema) == schema:
+        before = {(c.path, c.type, c.tag) for c in schema.columns}
+        if not decisive(left) or {(c.path, c.type, c.tag) for c in left.schema(schema.key, schema).columns} == before:
             return schema, ""
         self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
         held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
@@ -208,7 +209,6 @@ class _Compaction:
 
         first, nulls = guess((), schema, self.settings.schema_options)
         wanted, _ = fit(self.session, first, schema, nulls, self.settings.schema_options, project)
-        before = {(c.path, c.type, c.tag) for c in schema.columns}
         self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
 

@@ -45,5 +45,17 @@ def test_export_with_an_invalid_line_is_refused_or_set_aside(
 def test_a_false_null_is_kept(case: CaseOf) -> None:
     copy = case("null-false-verify")
     copy.ok("load", "t", "--export", "exports/t")
-    assert {item["id"]["S"]: item["x"] for item in copy.items()} == {"e_false": {"NULL": False}, "e_true": {"NULL": True}}
+    assert {item["id"]["S"]: item["x"] for item in copy.items()} == {
+        "e_false": {"NULL": False},
+        "e_true": {"NULL": True},
+    }
     copy.ok("verify", "t", "--full", "--export", "exports/t")
+
+
+def test_one_odd_number_is_rescued_and_the_column_keeps_its_type(case: CaseOf) -> None:
+    copy = case("one-odd-number")
+    copy.ok("load", "t", "--export", "exports/t")
+    assert copy.query("SELECT sum(price)::VARCHAR AS total FROM t") == [{"total": "499749.75"}]
+    assert copy.query("SELECT count(*) AS n FROM t WHERE _rescued LIKE '%/price%1E+125%'") == [{"n": 1}]
+    copy.ok("compact", "t", "--force")
+    assert copy.query("SELECT sum(price)::VARCHAR AS total FROM t") == [{"total": "499749.75"}]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.inference import Inference, NumberShape, shape_of
+from ddb_lake.core.inference import Inference, NumberShape, need_of
 from ddb_lake.core.records import Item
 from ddb_lake.core.schema import (
     MAX_NAME_CHARS,
@@ -243,5 +243,32 @@ def test_number_column_holds_every_number_it_was_made_for(texts: list[str]) -> N
 
 @pytest.mark.parametrize("column_type", ["long", "decimal(38,0)", "decimal(38,37)", "string"])
 def test_shape_of_a_column_leads_to_its_type_again(column_type: str) -> None:
-    assert shape_of(column_type).column_type() == column_type
-    assert shape_of(f"list<{column_type}>").column_type() == column_type
+    assert NumberShape(known=need_of(column_type)).column_type() == column_type
+    assert NumberShape({need_of(f"list<{column_type}>"): 1}).column_type() == column_type
+
+
+@pytest.mark.parametrize(
+    ("common", "odd", "column_type"),
+    [
+        (["1.25"] * 99, ["1E+125"], "decimal(38,2)"),
+        (["1.25"] * 98, ["1E+125"], "string"),
+        (["7"] * 999, ["0.5"], "long"),
+        (["7", "8"], ["0.5"], "decimal(38,1)"),
+        (["1E+100"] * 5, [], "string"),
+        (["1.5"] * 990 + ["1.25"] * 5, ["9" * 38] * 5, "decimal(38,1)"),
+    ],
+)
+def test_a_column_has_the_narrowest_type_of_99_percent_and_a_key_that_of_all(
+    common: list[str], odd: list[str], column_type: str
+) -> None:
+    found = shape([*common, *odd])
+    assert found.column_type() == column_type
+    assert found.column_type(percent=100) == shape(list(dict.fromkeys([*common, *odd]))).column_type(percent=100)
+
+
+def test_a_set_counts_once_with_what_its_members_need_together() -> None:
+    found = NumberShape()
+    for _ in range(99):
+        found.observe("1", "2")
+    found.observe("1", "2", "3.5", "4.5")
+    assert found.column_type() == "long"

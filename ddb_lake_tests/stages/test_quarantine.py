@@ -205,7 +205,7 @@ def test_line_of_an_incremental_export_is_replayed_as_of_the_end_of_its_window(t
     export = Export([[faulty]], at_us=T0_US + HOUR_US, window=T0_US)
     with lake(tmp_path / "lake", "orders", ["id"]) as opened:
         load_export(opened, "orders", str(full([item("a", v=1)]).write(tmp_path / "full")))
-        load_export(opened, "orders", str(export.write(tmp_path / "increment")))
+        load_export(opened, "orders", str(export.write(tmp_path / "increment")), reject=True)
         (entry,) = show_quarantine(opened, "orders")
         assert entry.asserted_us == T0_US + HOUR_US
         replay_quarantine(opened, "orders", {entry.quarantine_id: text_of(mended)})
