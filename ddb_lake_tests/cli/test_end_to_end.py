@@ -185,7 +185,7 @@ def test_command_that_could_take_in_nothing_ends_with_status_1(run: Run, project
     manifest = increment((T0_US - 1, item("c"), item("c")), at_us=T0_US, window=T0_US - HOUR_US).write(
         project / "increment"
     )
-    for command in (("sync",), ("load", "orders", manifest), ("apply", "orders", "object")):
+    for command in (("sync",), ("load", "orders", manifest, "--reject-to-quarantine"), ("apply", "orders", "object")):
         result = run(*command)
         assert result.exit_code == 1, command
         assert "Error: orders: nothing could be taken in: all 1 records went to quarantine" in result.stderr, command
@@ -212,7 +212,7 @@ def test_damaged_export_ends_with_status_1(run: Run, project: Path) -> None:
     manifest = write_export(project / "export", "orders", [order("ann", 1)])
     data = next((manifest.parent / "data").iterdir())
     data.write_bytes(data.read_bytes()[:-1])
-    result = run("load", "orders", manifest)
+    result = run("load", "orders", manifest, "--reject-to-quarantine")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ") and "MD5" in result.stderr and "Traceback" not in result.stderr
 

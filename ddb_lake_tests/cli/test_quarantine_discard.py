@@ -51,8 +51,17 @@ def test_entries_are_discarded_by_id_object_or_reason(
     assert again.exit_code == 1 and "no open entry is named so" in again.stderr
 
 
-def test_discarded_entries_stay_so_whatever_is_read_again(run: Run, project: Path, entries: list[dict[str, Any]]) -> None:
-    run("quarantine", "discard", "orders", *(part for e in entries for part in ("--id", e["quarantine_id"])), "--why", "x")
+def test_discarded_entries_stay_so_whatever_is_read_again(
+    run: Run, project: Path, entries: list[dict[str, Any]]
+) -> None:
+    run(
+        "quarantine",
+        "discard",
+        "orders",
+        *(part for e in entries for part in ("--id", e["quarantine_id"])),
+        "--why",
+        "x",
+    )
     assert opened(run) == (0, 0, 0)
     assert run("quarantine", "list", "orders").stdout == "orders: nothing is quarantined.\n"
     assert run("quarantine", "replay", "orders").exit_code == 0
@@ -61,7 +70,9 @@ def test_discarded_entries_stay_so_whatever_is_read_again(run: Run, project: Pat
     write_changes(project / "c", '{"no": "envelope"}', json.dumps(change(2, EXPORT_US, order("ben", 1))))
     run("apply", "orders", "c")
     assert opened(run) == (1, 1, 1)
-    rows = json.loads(run("query", "SELECT count(*) AS n, count(discarded_at) AS d FROM orders_quarantine", "--json").stdout)
+    rows = json.loads(
+        run("query", "SELECT count(*) AS n, count(discarded_at) AS d FROM orders_quarantine", "--json").stdout
+    )
     assert rows == [{"n": 4, "d": 3}]
 
 
