@@ -24,7 +24,8 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.evolution import evolve_table
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.files import FileWriter, current_or_conflict, live_files, scan_sql
+from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
@@ -122,6 +123,9 @@ def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> Cu
         return _unchanged(name, table, state)
     if state is None and log.records == 0:
         return _unchanged(name, table, state)
+    if table is not None:
+        with current_or_conflict(table):
+            check_sidecars(table, local_only=True)
     with lake.session() as session:
         return _apply(lake, session, settings, changes, log, table, state, horizon, again)
 

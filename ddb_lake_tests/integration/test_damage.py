@@ -20,6 +20,7 @@ from ddb_lake.cli.diagnosis import Finding
 from ddb_lake.cli.doctor_local import examine_files
 from ddb_lake.config import load_settings
 from ddb_lake_tests.integration.damage import Damage, damages, kinds, make_lake
+from ddb_lake_tests.integration.landings import HOUR_US, MINUTE_US, T0_US, change, full, item, land
 
 READS = (
     ("dump", "orders"),
@@ -28,6 +29,8 @@ READS = (
     ("dump", "orders", "--as-of", "2026-03-01T09:31:30Z"),
     ("status", "--json"),
 )
+WRITES = (("apply", "orders", "landing/more"),)
+SPOILED_FOR_WRITES = re.compile(r"missing|replaced|cut to \d{3,} of")
 
 
 @dataclass(frozen=True)
@@ -147,3 +150,48 @@ def test_no_damage_gives_a_wrong_answer_and_each_message_names_the_file(stand: S
         finally:
             back()
     assert faults == [], f"{len(faults)} of {number}:\n" + "\n".join(faults)
+
+
+def test_command_that_writes_over_damage_stops_or_leaves_a_right_table(stand: Stand) -> None:
+    """After it, with the damaged file put back, the table is as before or as the command makes it over a sound lake."""
+    land(stand.sound / "landing/more/1", change(T0_US + 3 * MINUTE_US, item("orders20", v=9)))
+    full([item("orders01", v=7)], at_us=T0_US + HOUR_US).write(stand.sound / "landing/export/later")
+    keep, lake = stand.copies / "kept", stand.sound / "lake"
+    shutil.copytree(lake, keep, symlinks=True)
+
+    def reset() -> None:
+        shutil.rmtree(lake)
+        shutil.copytree(keep, lake, symlinks=True)
+
+    def contents() -> list[str]:
+        result = run("dump", "orders")
+        assert result.exit_code == 0, result.output
+        return sorted(result.stdout.splitlines())
+
+    faults = []
+    for command in WRITES:
+        before = contents()
+        assert run(*command).exit_code == 0
+        after = contents()
+        reset()
+        for kind, path, other in kinds(stand.sound):
+            for what, damage in damages(path):
+                if not SPOILED_FOR_WRITES.match(what):
+                    continue
+                sound = path.read_bytes()
+                damage(path, other)
+                result = run(*command)
+                where = f"{kind} {what}: {command[0]}"
+                if "Run the command again" in result.stderr or "unexpected" in result.stderr:
+                    faults.append(f"{where}: {result.stderr}")
+                elif result.exit_code not in (0, 1):
+                    faults.append(f"{where}: exit status {result.exit_code}: {result.stderr}")
+                elif result.exit_code == 1 and path.name not in result.stderr:
+                    faults.append(f"{where}: does not name the file: {result.stderr}")
+                if result.exit_code == 1 or kind != "catalog":  # a catalog that took the command's commit is newer
+                    path.write_bytes(sound)
+                found = contents()
+                if found != (after if result.exit_code == 0 else before):
+                    faults.append(f"{where}: exit status {result.exit_code}, and {len(found)} items are there")
+                reset()
+    assert faults == [], "\n".join(faults)
