@@ -17,6 +17,7 @@ from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
 from ddb_lake_tests.trust.mutating import SAMPLES, mutants
 from ddb_lake_tests.trust.naming import try_names
 from ddb_lake_tests.trust.parsing import feed
+from ddb_lake_tests.trust.readers import Compared, compare
 from ddb_lake_tests.trust.soaking import Soak, soak
 
 HERE = Path(__file__).parent
@@ -90,11 +91,27 @@ def compare_paths(seed: int, *, count: int | None = None, minutes: float | None 
     return fuzz(seed, count=count, seconds=None if minutes is None else minutes * 60, progress=say)
 
 
+def compare_readers(seed: int, *, count: int | None = None, minutes: float | None = None) -> Compared:
+    """The reader of exports against that of changes; prints progress each minute, and what differs."""
+    printed, shown = time.monotonic(), 0
+
+    def report(found: Compared) -> None:
+        nonlocal printed, shown
+        if time.monotonic() - printed > 60:
+            printed = time.monotonic()
+            print(found.line(), flush=True)
+        for difference in found.differences[shown:]:
+            print(f"  {difference[:4000]}", flush=True)
+        shown = len(found.differences)
+
+    return compare(seed, count=count, seconds=None if minutes is None else minutes * 60, progress=report)
+
+
 def main() -> int:
     """Run everything, or a soak or the fuzzer alone; 1 if anything was lost, doubled, resurrected, or failed."""
     parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz", "names"), default="all")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of soak, fuzz or names")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of soak, names, and each of fuzz's two comparisons")
     parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
     parser.add_argument("--histories", type=int, default=60, help="of Hypothesis")
     parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
@@ -106,8 +123,10 @@ def main() -> int:
         return int(bool(done.differences))
     if chosen.what == "fuzz":
         compared = compare_paths(chosen.seed, minutes=chosen.minutes)
-        print(compared.line())
-        return int(bool(compared.differences or compared.unexpected))
+        print(compared.line(), flush=True)
+        readers = compare_readers(chosen.seed, minutes=chosen.minutes)
+        print(readers.line())
+        return int(bool(compared.differences or compared.unexpected or readers.differences))
     if chosen.what == "names":
         tried = try_names(
             chosen.seed, seconds=chosen.minutes * 60, progress=lambda found: print(found.line(), flush=True)
@@ -122,6 +141,8 @@ def main() -> int:
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)
     compared = compare_paths(chosen.seed, count=chosen.mutants)
     failed |= bool(compared.differences or compared.unexpected)
+    readers = compare_readers(chosen.seed, count=chosen.mutants)
+    failed |= bool(readers.differences)
     tried = try_names(chosen.seed, seconds=chosen.minutes * 60, progress=lambda _: None)
     failed |= bool(tried.differences)
     done = soak(chosen.minutes * 60, chosen.seed)
@@ -136,6 +157,7 @@ def main() -> int:
     print(f"soak        {figures(done)}")
     print(f"fuzzed      {fuzzed} inputs spoiled from {corpus}, no crash, no hang")
     print(f"fast path   {compared.line()}")
+    print(f"readers     {readers.line()}")
     print(f"names       {tried.line()}")
     verdict = "0 lost, 0 doubled, 0 resurrected" if not failed and not done.differences else "NOT EXACT: see above"
     print(f"result      {verdict}; {time.monotonic() - started:.0f} s", flush=True)
