@@ -72,7 +72,7 @@ _OF_A_ROW: Final = {
         4038,
     ),  # geometry, BIGINT, JSON, CHECK constraints; 1526: no partition; 1644: SIGNAL
 }
-"""Errors that are about the values of a record. What is not in here stops the whole file."""
+"""Errors that are about the values of a record. Any other error stops the whole file."""
 
 _ADVICE: Final = {
     ER.ACCESS_DENIED_ERROR: "check `user` and the password, secret or IAM authentication",
@@ -168,7 +168,7 @@ class Database:
         return count
 
     def load_leniently(self, sql: str, what: str) -> dict[int, str]:
-        """Run a LOAD DATA that ignores faults; gives the numbers of the records with one, and what it is."""
+        """Run a LOAD DATA that ignores faults. Returns the numbers of the records with a fault, and the fault of each."""
         self.execute(f"SET SESSION max_error_count = {MOST_WARNINGS}")
         with self._errors(), self.driver.cursor() as cursor:
             cursor.execute(sql)
@@ -280,9 +280,9 @@ def told(error: BaseException, what: str) -> DdbLakeError:
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
     advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
-    said = f"{what}: {_place(code, message)}{advice}"
+    text = f"{what}: {_place(code, message)}{advice}"
     lost = isinstance(error, pymysql.err.InterfaceError | OSError)
-    return TransientError(said) if code in _TRANSIENT or lost else DatabaseError(said, code in _OF_A_ROW)
+    return TransientError(text) if code in _TRANSIENT or lost else DatabaseError(text, code in _OF_A_ROW)
 
 
 def _place(code: int, message: str) -> str:

@@ -5,8 +5,8 @@ wins, a removal among those with equal ones; a removal leaves a tombstone, so th
 resurrect the key. Staging, upsert, tombstones and the ledger's row are one transaction. The ledger only saves work: without
 it, nothing would be applied wrongly.
 
-A record that the database rejects does not keep the others of its file from being applied: it goes to `<table>_rejected`
-with the reason, in the same transaction, and `replay` tries it again once the table was changed.
+If the database rejects a record, the other records of its file are applied. The rejected record goes to `<table>_rejected`
+with the reason, in the same transaction. `replay` tries it again after the table was changed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading a file did. `already_loaded`: this version of it was loaded before, so nothing was done.
+    """The result of loading a file. `already_loaded`: this version of it was loaded before, so nothing was done.
 
-    `rejected`: how many of its records the database rejected; they are in `<table>_rejected`.
+    `rejected`: the number of its records that the database rejected; they are in `<table>_rejected`.
     """
 
     object: str
@@ -56,7 +56,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: rejected records that were applied, and those that are still rejected."""
+    """The result of a replay: the numbers of rejected records that were applied, and of those that are still rejected."""
 
     replayed: int = 0
     still_rejected: int = 0
@@ -119,7 +119,7 @@ class ChangeLoader:
         return self._load_apart(object_name, version, source)
 
     def _load_at_once(self, object_name: str, version: str, source: str) -> Loaded:
-        """Load a file all of whose records fit. Raises DatabaseError for the first that does not."""
+        """Load a file if all its records fit. Raises DatabaseError for the first record that does not."""
         self.database.execute(sql.drop_staging(self.target))
         self.database.execute(sql.create_staging(self.target, sql.CHANGE_FLAGS))
         with self.database.transaction():
@@ -136,7 +136,7 @@ class ChangeLoader:
         return Loaded(object_name, version, records)
 
     def _load_apart(self, object_name: str, version: str, source: str) -> Loaded:
-        """Load those records of a file that fit, and put the others into the table of rejected ones."""
+        """Load the records of a file that fit, and put the others into the table of rejected records."""
         self._make_apart()
         with self.database.transaction():
             faults = self.database.load_leniently(sql.load_raw(self.target, source), object_name)
@@ -154,9 +154,9 @@ class ChangeLoader:
         return Loaded(object_name, version, records, rejected=len(apart.rejected))
 
     def replay(self) -> Replayed:
-        """Try the rejected records again, as after a column was widened; their `_seq` guards them like any other.
+        """Try the rejected records again, for instance after a column was widened. `_seq` guards them as it does others.
 
-        A record that was replayed stays in the table of rejected ones, with the time of the replay.
+        A replayed record stays in the table of rejected records, with the time of the replay.
         """
         found = Replayed()
         after = 0
@@ -197,13 +197,13 @@ class ChangeLoader:
         return int(self.database.value(f"SELECT MAX({sql.identifier(sql.RECORD)}) FROM {raw}") or 0)
 
     def _insert_raw(self, rows: Sequence[tuple[Any, ...]]) -> dict[int, str]:
-        """Rejected records as raw ones; gives those that have another number of fields than the columns now."""
+        """Insert rejected records as raw records. Returns those whose number of fields is not that of the present columns."""
         faults = {}
         wanted = len(sql.CHANGE_FLAGS) + len(self.target.columns)
         for identifier, text in rows:
             fields = [_bytes(field) for field in json.loads(text)]
             if len(fields) != wanted:
-                faults[identifier] = f"{len(fields)} fields, the configured columns make {wanted}"
+                faults[identifier] = f"the record has {len(fields)} fields, and the configured columns need {wanted}"
             padded = [*fields, *[None] * wanted][:wanted]
             self.database.execute(sql.insert_raw(self.target), (identifier, *padded))
         return faults
@@ -254,15 +254,15 @@ class ChangeLoader:
         found = self.database.rows(sql.unusable_changes(self.target, EVENTS, limit=1))
         if found:
             record, why = found[0]
-            said = f"{object_name}: record {record}: {_WHY[why]}; nothing of it was applied"
-            raise DatabaseError(said, of_a_row=True)
+            message = f"{object_name}: record {record}: {_WHY[why]}; nothing of it was applied"
+            raise DatabaseError(message, of_a_row=True)
 
 
 @dataclass
 class _Apart:
-    """Raw records into staging and the target, in halves where the database refuses some: each that it rejects is found.
+    """Moves raw records into staging and the target. If the database refuses some, halves are tried until each is found.
 
-    Within the caller's transaction. `rejected`: their numbers, and why.
+    It works within the caller's transaction. `rejected`: the numbers of the refused records, and the reason for each.
     """
 
     database: Database
@@ -272,7 +272,7 @@ class _Apart:
     rejected: dict[int, str]
 
     def stage(self, first: int, last: int) -> None:
-        """Raw records by their numbers (inclusive) into staging; what cannot be used is taken out of it."""
+        """Put raw records, by their numbers (inclusive), into staging, and remove those that cannot be used."""
         malformed = list(self.rejected)
         self._stage(first, last)
         for record, why in self.database.rows(sql.unusable_changes(self.target, EVENTS)):
@@ -298,7 +298,7 @@ class _Apart:
                 self._stage(middle + 1, last)
 
     def apply(self, first: int, last: int) -> None:
-        """Staged records into the target; the guards of their versions make their order irrelevant."""
+        """Put staged records into the target. The guards of their versions make their order irrelevant."""
         if first > last:
             return
         if first == last or not self.one_by_one:
@@ -328,9 +328,9 @@ class _Apart:
 
 
 def _reason(error: DatabaseError, what: str) -> str:
-    """Why one record was rejected, without the place, which its row names."""
-    said = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
-    return re.sub(r"^record \d+(, |: )", "", said)
+    """The reason why a record was rejected, without its place: its row names the place."""
+    message = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
+    return re.sub(r"^record \d+(, |: )", "", message)
 
 
 def _text(field: bytes | None) -> str | dict[str, str] | None:

@@ -64,7 +64,7 @@ def ensure_table(
         except DatabaseError:
             if not changed:
                 raise
-            # a value is not of its column's new type: the column is made anew, and all rows are sent after this
+            # a stored value does not fit its column's new type: the column is made anew, and then all rows are sent
             gone = [*dropped, *(column.name for column in changed)]
             database.execute(sql.alter_target(target, [*added, *changed], [], gone))
         found = {name.lower(): column for name, column in described(database, target).items()}

@@ -25,7 +25,7 @@ EVENT: Final = "ddb_lake:event"
 GONE: Final = "ddb_lake:gone"
 RECORD: Final = "ddb_lake:record"
 MALFORMED: Final = "ddb_lake:malformed"
-"""Columns of the staging table beside those that are loaded. No column of a lake has a colon in its name."""
+"""Columns of the staging table in addition to the loaded ones. No column of a lake has a colon in its name."""
 
 WHY: Final = "ddb_lake:why"
 STAGING: Final = "ddb_lake_staging"
@@ -152,7 +152,7 @@ def create_tombstones(target: Target) -> str:
 
 
 def create_rejected(target: Target) -> str:
-    """Records that the database rejected: their fields as a JSON array, why, and where they come from."""
+    """The table of records that the database rejected: fields as a JSON array, the reason, and the origin."""
     return (
         f"CREATE TABLE IF NOT EXISTS {target.rejected} (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
         f" object_hash BINARY(32) NOT NULL, version VARBINARY(255) NOT NULL, record BIGINT NOT NULL, object TEXT NOT NULL,"
@@ -173,7 +173,7 @@ def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool =
 def alter_target(
     target: Target, added: Sequence[SqlColumn], changed: Sequence[SqlColumn], dropped: Sequence[str] = ()
 ) -> str:
-    """Drop columns, add some, and change the types of others. One that is dropped and added begins empty."""
+    """Drop, add and retype columns. A column that is dropped and added begins empty."""
     parts = [f"DROP COLUMN {identifier(name)}" for name in dropped]
     parts += [f"ADD COLUMN {identifier(column.name)} {column.type} NULL" for column in added]
     parts += [f"MODIFY COLUMN {identifier(column.name)} {column.type} NULL" for column in changed]
@@ -219,7 +219,7 @@ def load_changes(target: Target, source: str) -> str:
 
 
 def create_raw(target: Target) -> str:
-    """A table of this session for the fields of a file's records as bytes: whatever they hold, it takes them."""
+    """A table of this session for the fields of a file's records as bytes. It accepts any content."""
     fields = ", ".join(f"f{number} LONGBLOB NULL" for number in range(_fields(target)))
     parts = f"{_RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, {fields}"
     return f"CREATE TEMPORARY TABLE {qualified(target.database, RAW)} ({parts}) {_TABLE}"
@@ -231,7 +231,7 @@ def drop_raw(target: Target) -> str:
 
 
 def load_raw(target: Target, source: str) -> str:
-    """A file's records as they are into the table of raw fields; a record with another number of fields is warned of."""
+    """Load a file's records unchanged into the table of raw fields. A record with another number of fields gets a warning."""
     fields = ", ".join(f"f{number}" for number in range(_fields(target)))
     csv = _CSV.replace("utf8mb4", "binary", 1)
     raw = qualified(target.database, RAW)
@@ -239,20 +239,20 @@ def load_raw(target: Target, source: str) -> str:
 
 
 def insert_raw(target: Target) -> str:
-    """One record into the table of raw fields; its arguments are its number and its fields."""
+    """Insert one record into the table of raw fields. The arguments are its number and its fields."""
     names = ", ".join([_RECORD, *(f"f{number}" for number in range(_fields(target)))])
     places = ", ".join(["%s"] * (_fields(target) + 1))
     return f"INSERT INTO {qualified(target.database, RAW)} ({names}) VALUES ({places})"
 
 
 def raw_record(target: Target) -> str:
-    """The fields of one raw record; its argument is its number."""
+    """Select the fields of one raw record. The argument is its number."""
     fields = ", ".join(f"f{number}" for number in range(_fields(target)))
     return f"SELECT {fields} FROM {qualified(target.database, RAW)} WHERE {_RECORD} = %s"
 
 
 def stage_raw(target: Target, first: int, last: int) -> str:
-    """Raw records by their numbers (inclusive) into staging, as `load_changes` does with a file."""
+    """Insert raw records, by their numbers (inclusive), into staging, as `load_changes` does with a file."""
     names, values, doubts, texts = [_RECORD], [_RECORD], [], {}
     for number, column in enumerate((*CHANGE_FLAGS, *target.columns)):
         text = texts[column.name] = f"CONVERT(f{number} USING utf8mb4)"
@@ -271,7 +271,7 @@ def stage_raw(target: Target, first: int, last: int) -> str:
 
 
 def unstage(target: Target, first: int, last: int) -> str:
-    """Take records out of staging."""
+    """Delete records from staging."""
     return f"DELETE FROM {qualified(target.database, STAGING)} WHERE {_RECORD} BETWEEN {first} AND {last}"
 
 
@@ -323,7 +323,7 @@ def key_sql(values: Sequence[str]) -> str:
 
 
 def unusable_changes(target: Target, events: Sequence[str], limit: int | None = None) -> str:
-    """Staged records that have no key, no version, an unknown event or malformed base64: their numbers, and why."""
+    """Select staged records with no key, no version, an unknown event or malformed base64: number and reason."""
     known = ", ".join(literal(event) for event in events)
     why = (
         f"CASE WHEN {_EVENT} IS NULL OR {_EVENT} NOT IN ({known}) THEN 'event' WHEN {SEQUENCE} IS NULL THEN 'sequence'"
@@ -336,7 +336,7 @@ def unusable_changes(target: Target, events: Sequence[str], limit: int | None = 
 
 
 Records: TypeAlias = tuple[int, int] | None
-"""Staged records by the first and the last number; None for all."""
+"""The first and the last number of some staged records; None for all."""
 
 
 def _among(records: Records) -> str:
@@ -374,7 +374,7 @@ def upsert_changes(target: Target, removals: Sequence[str], records: Records = N
 
 
 def update_change(target: Target, removals: Sequence[str], record: int) -> str:
-    """The row of one staged image that is later than it; no other row, whatever unique indexes the table has."""
+    """Update the row of one staged image if the image is later. No other row changes, with any unique index."""
     t = target.name
     sets = [f"t.{name} = s.{name}" for name in (SEQUENCE, *(identifier(column.name) for column in target.columns))]
     return (
@@ -384,7 +384,7 @@ def update_change(target: Target, removals: Sequence[str], record: int) -> str:
 
 
 def insert_change(target: Target, removals: Sequence[str], record: int) -> str:
-    """A row of one staged image whose key has none, unless the key was removed later."""
+    """Insert one staged image whose key has no row, unless the key was removed later."""
     t, names = target.name, [identifier(column.name) for column in target.columns]
     picked = ", ".join(f"s.{name}" for name in (KEY, SEQUENCE, *names))
     return (

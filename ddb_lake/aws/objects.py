@@ -92,7 +92,7 @@ class ObjectStore:
                 yield entry.ref
 
     def level(self, uri: str) -> Level | None:
-        """What lies directly below an S3 prefix that ends with `/`, in one request; None if one does not return all of it.
+        """The objects and folders directly below an S3 prefix that ends with `/`, in one request; None if it returns only a part.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
         """

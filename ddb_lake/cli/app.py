@@ -76,9 +76,9 @@ class RootGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does, but a reader that left and a file that ended early keep their meaning.
+        """Run a command as click does, except for a closed output pipe and a file that ends early.
 
-        click ends the first with status 1, and the second as if the user had left a prompt.
+        click ends the first with status 1, and handles the second as if the user had left a prompt.
         """
         try:
             outcome = super().invoke(ctx)

@@ -37,8 +37,10 @@ def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> N
 
 
 def compacted_text(result: CompactResult) -> str:
-    """A compaction in one line, and a line for each table whose orphans were left."""
-    return "\n".join((_rewritten(result), *(f"{left}; no orphan of it was removed." for left in result.orphans_left)))
+    """A compaction in one line, and a line for each table whose orphans were not removed."""
+    return "\n".join(
+        (_rewritten(result), *(f"{left}; none of its orphans was removed." for left in result.orphans_left))
+    )
 
 
 def _rewritten(result: CompactResult) -> str:

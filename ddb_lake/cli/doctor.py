@@ -24,7 +24,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
 def doctor(invocation: Invocation, as_json: bool) -> None:
     """Check installation, configuration, warehouse, catalog, files, AWS and clock, and state how to repair what is wrong.
 
-    Every file that a table of the lake names is looked for, and its size compared: one listing for each table.
+    The command looks for every file that a table of the lake names, and compares its size, with one listing for each table.
 
     Reads only, but that opening a catalog may create its empty namespace. What needs AWS is skipped where nothing
     configured needs it. Exit status 1 if a check fails.

@@ -102,7 +102,7 @@ def examine_files(report: Report, settings: LakeSettings) -> None:
                 continue
             except (
                 Exception
-            ) as error:  # each kind of catalog and store has errors of its own; the other tables are examined
+            ) as error:  # each kind of catalog and store has its own errors; the other tables are still examined
                 report(Finding(check, "fail", explain(error), "see the message; `--debug` with `status` shows where"))
                 continue
             if found.faults:
@@ -241,7 +241,7 @@ def _examine_landing(report: Report, table: TableSettings) -> None:
 
 
 def continued_keys(uri: str) -> tuple[str, str] | None:
-    """A fault and its next step, if keys continue `changes.uri` as if it had no final slash."""
+    """A fault and its next step, if keys continue `changes.uri` without its final slash."""
     from ddb_lake.aws.objects import ObjectStore
     from ddb_lake.stages.arrivals import continued_example
 
@@ -250,5 +250,5 @@ def continued_keys(uri: str) -> tuple[str, str] | None:
         return None
     return (
         f"keys continue {uri} without its slash, such as {example}; they are not read",
-        f"write `uri: {uri.rstrip('/')}` if they are this table's: Firehose appends yyyy/MM/dd/HH/ to a prefix as it stands",
+        f"write `uri: {uri.rstrip('/')}` if they are this table's: Firehose appends yyyy/MM/dd/HH/ to a prefix without a slash",
     )

@@ -29,7 +29,7 @@ _SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib
 
 
 class UnexpectedEnd(Exception):
-    """Carries an EOFError past click, which takes every EOFError for a user who left a prompt."""
+    """Carries an EOFError past click, which handles every EOFError as if the user had left a prompt."""
 
 
 class ReaderLeft(Exception):
@@ -55,7 +55,7 @@ def explain(error: BaseException) -> str:
 
 
 def doubt_status(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
-    """Say what is in doubt although the command ended; gives its exit status."""
+    """Print the doubts of a command that ended. Returns its exit status."""
     for doubt in doubts:
         click.echo(f"{styled('Error:', fg='red')} {doubt}.", err=True)
     return int(bool(doubts) or (strict and quarantined > 0))

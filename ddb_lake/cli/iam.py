@@ -95,7 +95,7 @@ def lake_estate(
         return Place(f"arn:{partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key)
 
     def landed_at(uri: str) -> Place:
-        found = place(uri, kms_key_arn)  # Firehose continues a prefix without a final slash as it stands
+        found = place(uri, kms_key_arn)  # Firehose appends directly to a prefix without a final slash
         return found if uri.endswith("/") else replace(found, prefix=found.prefix.rstrip("/"))
 
     def table_arn(name: str, where: str | None, owner: str) -> str:

@@ -99,7 +99,7 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
     "replay",
     examples=(
         "ddb-lake quarantine replay orders",
-        "ddb-lake quarantine replay orders --from mended.json",
+        "ddb-lake quarantine replay orders --from corrected.json",
         "ddb-lake quarantine replay orders --time-unit seconds",
     ),
 )
@@ -114,7 +114,7 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
 @click.option(
     "--time-unit",
     type=click.Choice(tuple(UNIT_NAMES)),
-    help="Unit of the times that are impossible in their declared unit.",
+    help="Unit in which to read times that are impossible in their declared unit.",
 )
 @json_option
 @pass_invocation
@@ -124,9 +124,9 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
     Mend the configuration first (a key, a schema), or the objects, or the entries themselves:
 
     \b
-    ddb-lake quarantine show orders --json --limit 1000 > mended.json
-    $EDITOR mended.json
-    ddb-lake quarantine replay orders --from mended.json
+    ddb-lake quarantine show orders --json --limit 1000 > corrected.json
+    $EDITOR corrected.json
+    ddb-lake quarantine replay orders --from corrected.json
     """
     from ddb_lake.core.mended import parse_mended
     from ddb_lake.stages.quarantine import replay_quarantine
@@ -156,9 +156,9 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
 )
 @table_argument
 @click.option("--id", "ids", multiple=True, metavar="ID", help="An entry, by the `quarantine_id` of `show --json`.")
-@click.option("--object", "objects", multiple=True, metavar="URI", help="All open entries of an object.")
+@click.option("--object", "objects", multiple=True, metavar="URI", help="An object: all its open entries.")
 @click.option(
-    "--reason", "reasons", multiple=True, metavar="TEXT", help="All open entries of a reason that `list` has."
+    "--reason", "reasons", multiple=True, metavar="TEXT", help="A reason, as `list` shows it: all its open entries."
 )
 @click.option("--why", required=True, metavar="TEXT", help="Why they are discarded.")
 @click.option("--by", metavar="NAME", help="Who discards them; default: the user of the operating system.")
@@ -174,10 +174,10 @@ def discard(
     by: str | None,
     as_json: bool,
 ) -> None:
-    """Discard quarantined entries of TABLE: they no longer count as open, and a replay leaves them alone.
+    """Discard quarantined entries of TABLE: they no longer count as open, and a replay does not read them.
 
-    Nothing is deleted: the entries stay in the quarantine with who discarded them, when and why. The exit status is 1 if
-    no open entry is named.
+    Nothing is deleted: the entries stay in the quarantine with the user, the time and the reason. The exit status is 1 if
+    no open entry matches.
     """
     if not (ids or objects or reasons):
         raise click.UsageError("name the entries: --id, --object or --reason")
@@ -195,7 +195,7 @@ def discard(
     else:
         click.echo(f"{table}: {counted(count, 'entry', 'entries')} discarded.")
     if not count:
-        warn(f"{table}: no open entry is named so; `ddb-lake quarantine list {table}` has the reasons")
+        warn(f"{table}: no open entry matches; `ddb-lake quarantine list {table}` shows the reasons")
         click.get_current_context().exit(1)
 
 

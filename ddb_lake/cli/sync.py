@@ -34,8 +34,8 @@ def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict:
     """Do whatever is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
 
     It is what the Dagster sensor would ask for. A table that fails does not keep the others from being brought up
-    to date; the exit status tells. It is also 1 if all records went to quarantine, and if nothing is due of a table
-    because there is nothing where its configuration says that data lands.
+    to date; the exit status is then 1. It is also 1 if all records went to quarantine, and if nothing is due for a table
+    because nothing has landed at the places in its configuration.
     """
     with invocation.lake(*tables) as lake:
         run = _Run(lake, invocation.debug, dry_run, strict, say=not as_json)
@@ -90,7 +90,7 @@ class _Run:
             self._failed(name, step, error)
 
     def doubt(self, doubts: Sequence[str], quarantined: int = 0) -> None:
-        """Say what is in doubt; it decides the exit status."""
+        """Print doubts; they decide the exit status."""
         self.doubts += doubts
         self.worst = max(self.worst, doubt_status(doubts, quarantined, self.strict))
 

@@ -44,19 +44,19 @@ _SCHEME = re.compile(r"[sS]3[anAN]?(?=:)|[A-Za-z][A-Za-z0-9+.\-]*(?=:/|:[^/\\\\]
 
 
 def _checked_location(text: str) -> str:
-    """Raise ValueError for what is no folder and no S3 prefix, with what to write in its place."""
+    """Raise ValueError for a text that is no folder and no S3 prefix. The message states what to write instead."""
     if text != text.strip() or not text or any(ord(char) < 32 for char in text):
         raise ValueError(f"{text!r} is empty, or has spaces around it or control characters")
     if "!{" in text:
         raise ValueError(
-            f"{text!r}: expressions of Firehose (`!{{...}}`) are not part of it; write the prefix that all keys begin with,"
+            f"{text!r}: Firehose's expressions (`!{{...}}`) are not allowed here; write the prefix that all keys begin with,"
             f" {static_part(text) or './'!r}"
         )
     scheme = _SCHEME.match(text)
     if scheme is not None and not re.match(r"(s3|file)://", text):
         raise ValueError(f"{text!r}: a location is a folder, file:///folder or s3://bucket/prefix{_meant(text)}")
     if text.startswith("s3://") and not re.match(r"s3://[A-Za-z0-9][A-Za-z0-9._\-]*(/|$)", text):
-        raise ValueError(f"{text!r}: no bucket's name follows s3://")
+        raise ValueError(f"{text!r}: s3:// needs a bucket's name after it")
     if re.search(r"/\*+$", text):
         raise ValueError(f"{text!r} ends with a wildcard; write the prefix alone, {text.rstrip('*')!r}")
     return text

@@ -97,7 +97,7 @@ class LakeSettings(Settings):
     key_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_]{0,50}$",
-        description="Begins the keys of all assets in Dagster, and the names of jobs, sensor and pools: for several lakes in"
+        description="First part of all asset keys in Dagster, and of the names of jobs, sensor and pools: for several lakes in"
         " one code location.",
     )
     memory: Memory = Field(

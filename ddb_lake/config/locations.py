@@ -12,7 +12,7 @@ _FILE = re.compile(r"^file:(//)?(?=/)", re.IGNORECASE)
 def spelled(uri: str) -> str:
     """A location in one spelling: `s3://…` for `s3a://…` and `s3n://…`, an absolute path for a local one.
 
-    Symbolic links of a local path are resolved; of a path that does not exist, those of the part that does.
+    Symbolic links of a local path are resolved. If the path does not exist, those of its existing part are.
     """
     if _S3.match(uri):
         return _S3.sub("s3://", uri).rstrip("/")

@@ -79,13 +79,13 @@ class ChangesSettings(Settings):
 
     uri: Location | None = Field(
         None,
-        description="Firehose's prefix as it stands, without `!{...}`: a folder, file:// or s3:// prefix. Without a final"
+        description="Firehose's prefix, without `!{...}`: a folder, file:// or s3:// prefix. Without a final"
         " slash, keys that continue it with yyyy/MM/dd/HH/ are read too.",
     )
     errors_uri: Location | None = Field(None, description="Firehose's error prefix, where it lies outside `uri`.")
     layout: Literal["auto", "hourly", "flat"] = Field(
         "auto",
-        description="`auto`: each listing looks; `hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything.",
+        description="`auto`: each listing finds out; `hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything.",
     )
     lookback: str = Field("48h", description="How far back the sensor looks for late objects.")
     delivery_stream: str | None = Field(

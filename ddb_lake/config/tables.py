@@ -24,7 +24,7 @@ from ddb_lake.core.schema import SchemaOptions
 from ddb_lake.core.validation import Validator
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
-_ELSEWHERE = "`source.table` can name a DynamoDB table that is called otherwise"
+_ELSEWHERE = "`source.table` can name a DynamoDB table whose name differs"
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 
@@ -88,11 +88,11 @@ class TableSettings(Settings):
             raise ValueError(f"a table's name has 1 to {LONGEST_NAME} letters, digits, '_', '-' and '.'; {_ELSEWHERE}")
         if name.strip(".") != name:
             raise ValueError(
-                f"{name!r}: a table's name is also a folder's; it may not begin or end with '.'; {_ELSEWHERE}"
+                f"{name!r}: a table's name is also the name of a folder; it may not begin or end with '.'; {_ELSEWHERE}"
             )
         if name.lower().endswith(ICEBERG_SUFFIXES[1:]):
             raise ValueError(
-                f"a table's name may not end in {' or '.join(ICEBERG_SUFFIXES[1:])}: the lake uses those; {_ELSEWHERE}"
+                f"a table's name may not end in {' or '.join(ICEBERG_SUFFIXES[1:])}: the lake uses these endings; {_ELSEWHERE}"
             )
         return name
 

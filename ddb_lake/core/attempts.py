@@ -1,7 +1,7 @@
-"""How long a request to a store or a service may take, and how often it is tried again: one policy for every client.
+"""Time-outs and attempts of requests to a store or a service: one policy for every client.
 
-boto3, obstore, pyarrow (through pyiceberg) and DuckDB each have settings of their own; all are set from here, so that
-landing and the warehouse behave alike.
+boto3, obstore, pyarrow (through pyiceberg) and DuckDB each have their own settings. All are set from here, so that
+landing and the warehouse behave in the same way.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Final
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 60
-"""How long nothing may come of an answer."""
+"""The longest time without any bytes of an answer."""
 
 ATTEMPTS: Final = 8
-"""How often a request is made that a store fails or throttles."""
+"""The number of attempts of a request that a store fails or throttles."""
 
 TRANSFERS: Final = 3
-"""How often an object is read whose transfer breaks off: clients try requests again, and not what follows them."""
+"""The number of attempts to read an object whose transfer breaks off: clients repeat requests, but not transfers."""
 
 FIRST_WAIT_MS: Final = 100
 WAIT_FACTOR: Final = 2

@@ -82,7 +82,7 @@ def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str
     of Lambda's documentation) has `changed_us` 0: its sequence number still orders it.
 
     Args:
-        time_unit: the unit of a time that is impossible in its own (`times.change_time_us`).
+        time_unit: the unit for a time that is impossible in its declared unit (`times.change_time_us`).
     """
     return read_capture_by(obj, arrival, _checked_keys, _checked_image, time_unit)
 
@@ -137,8 +137,8 @@ def read_capture_by(
 def read_body(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str | None = None) -> ChangeRecord:
     """A record that is the `dynamodb` object of a stream record, perhaps with its `eventName` beside the members.
 
-    awslabs/lambda-streams-to-firehose writes such records. Without an `eventName` the images say what happened; a new
-    image without an old one is an INSERT, though it may be a MODIFY if the stream has new images alone.
+    awslabs/lambda-streams-to-firehose writes such records. Without an `eventName` the images decide the event; a new
+    image without an old one is an INSERT, although it may be a MODIFY if the stream has only new images.
     """
     event_name = obj.get("eventName", obj.get("EventName"))
     if event_name is None:
@@ -152,7 +152,7 @@ def _event_by_images(body: dict[str, Any]) -> str:
         return "INSERT" if body.get("OldImage") is None else "MODIFY"
     if body.get("OldImage") is not None or body.get("StreamViewType") == "NEW_IMAGE":
         return "REMOVE"
-    raise UndecodableError("eventName: missing, and there is no image that says what happened to the item")
+    raise UndecodableError("eventName: missing, and there is no image that shows what happened to the item")
 
 
 def _is_streams(obj: dict[str, Any], sequence: str | None) -> bool:

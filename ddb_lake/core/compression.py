@@ -2,8 +2,8 @@
 
 Firehose compresses with GZIP, ZIP, Snappy (the stream of snappy-java) or HADOOP_SNAPPY. Snappy's own framing, zstd, UTF-16
 with a byte order mark and base64 are read too, and containers within containers up to MAX_CONTAINERS. Output is bounded,
-checksums are verified where the format has them, and a damaged object is never passed off as whole: the error carries
-what could be read before (and, where its end is known, after) the damage.
+checksums are verified if the format has them, and a damaged object is always an error: the error has the content that
+could be read before (and, if its end is known, after) the damage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_LIMIT_BYTES: Final = 1 << 29
 """What one compressed object may grow to: four times the largest buffer of Firehose. It is held in memory."""
 
 MAX_CONTAINERS: Final = 5
-"""A file that is compressed three times, in UTF-16, and sent as base64, needs five."""
+"""A file in UTF-16 that is compressed three times and sent as base64 needs five."""
 
 _STEP_BYTES: Final = 1 << 16
 _MOST_SEARCHES: Final = 64  # for a further gzip member behind damage: each may cost the whole object
@@ -116,8 +116,8 @@ def decompress(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> bytes:
     """The content of a landed object: gzip (all members), zip (all files), Snappy (any of its four forms), zstd, UTF-16 or
     UTF-32 with a byte order mark, base64 (of the whole or of each line), any of these within each other, or none.
 
-    Hadoop and raw Snappy have no magic, and base64 has none: they are tried when the bytes do not begin like JSON, and
-    believed when they decode to what does (base64 also to another container).
+    Hadoop and raw Snappy have no magic, and base64 has none. They are tried if the bytes do not begin like JSON, and
+    accepted if they decode to bytes that do (base64 also to another container).
 
     Raises:
         DamagedObjectError: damaged, truncated, larger than `limit_bytes` when decompressed, or of a format
@@ -148,7 +148,7 @@ def is_known_start(data: bytes) -> bool:
 
 
 def is_base64_start(data: bytes) -> bool:
-    """Whether bytes begin with characters of base64, so many that no other bytes do by chance."""
+    """Whether bytes begin with so many characters of base64 that other content is improbable."""
     return _BASE64_START(data) is not None
 
 
@@ -208,7 +208,7 @@ def _read_base64(data: bytes, output: _Output) -> bool:
 
 
 def _read_zstd(data: bytes, output: _Output) -> None:
-    """All frames. The size is not always written, so the buffer grows until it holds them; it never exceeds the limit."""
+    """Decompress all frames. A frame may not state its size, so the buffer grows until it holds them, up to the limit."""
     size = min(max(_STEP_BYTES, 8 * len(data)), output.room_bytes)
     while True:
         buffer = bytearray(size)

@@ -1,9 +1,9 @@
-"""Decoded JSON objects into change records, whatever envelope they come in.
+"""Change records from decoded JSON objects in any envelope.
 
 The grammar is recursive: a record of one of the forms of `shapes`, a wrapper of `wrappers.WRAPPERS` around payloads, or a
 text or bytes (JSON, base64, a container, a KPL aggregate) that hold more of these. Nothing is lost (each record of a
-wrapper gives a ChangeRecord or a Rejected of its own), nothing raises (whatever the object holds), and what a record says
-does not depend on the wrapper it came in. Wrappers within wrappers are opened MAX_WRAPPERS deep.
+wrapper gives its own ChangeRecord or Rejected), no content of an object raises an exception, and a record does not depend
+on its wrapper. Wrappers within wrappers are opened MAX_WRAPPERS deep.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FULL_EXPORT: Final = "a line of a full export, which is no change record: load 
 
 @dataclass(slots=True)
 class _Room:
-    """What the containers within one object may still grow to, together."""
+    """The bytes to which the containers within one object may still grow together."""
 
     size_bytes: int = DEFAULT_LIMIT_BYTES
 
@@ -86,15 +86,15 @@ def read_envelope(
         key_names: the table's key attributes, partition key first; only flattened records need them.
         asserted_us: the exclusive end of the incremental export that the object is a line of.
         raw: the bytes that `obj` was decoded from, for Rejected; encoded anew if not given.
-        time_unit: the unit of times that are impossible in their declared one (`times.change_time_us`).
+        time_unit: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
     return read_within(obj, raw, Reading(key_names, asserted_us, time_unit))
 
 
 def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """As `read_envelope`, of an object whose surroundings are known; `raw` are the bytes it was decoded from.
+    """`read_envelope` for an object whose surroundings are known; `raw`: the bytes it was decoded from.
 
-    An exception that nothing expected rejects the object, and the objects around it are read.
+    An unexpected exception rejects the object, and the objects around it are read.
     """
     try:
         yield from _read_shape(obj, raw, reading)
@@ -126,7 +126,7 @@ def _read_shape(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outco
 
 
 def _read_spelled(obj: dict[str, Any], reading: Reading) -> ChangeRecord:
-    """A stream record; what is none as it is may be one in the spelling of an SDK, else the first error counts."""
+    """A stream record, if necessary in the spelling of an SDK; if it is neither, the first error is returned."""
     try:
         return read_capture(obj, reading.arrival, reading.time_unit)
     except UndecodableError:
@@ -217,7 +217,7 @@ def _read_bytes(content: bytes, reading: Reading) -> Iterator[Outcome]:
             yield Rejected.unexpected(piece.error, piece.raw, reading.prefix)
             continue
         hidden = read_hidden(piece, reading)
-        if hidden is None:  # what grew out of a container is kept in it
+        if hidden is None:  # the content of a container is kept as the container
             packed = opened is not content and len(piece.raw) > max(len(content), KEPT_OF_DAMAGED_BYTES)
             yield reading.rejected(piece.problem, None, content if packed else piece.raw)
         else:

@@ -1,8 +1,8 @@
-"""What errors of libraries and of the operating system mean, as errors of ours. Pure: names of classes and texts.
+"""Errors of libraries and of the operating system, translated into errors of ours. Pure: class names and texts only.
 
-pyarrow, DuckDB, pyiceberg, botocore and the operating system each report a missing object, a refusal and a service that
-fails in their own way. This is the one place that knows them all. A translation never repeats a message that may carry an
-item's values: DuckDB quotes them where a data file is damaged.
+pyarrow, DuckDB, pyiceberg, botocore and the operating system each report a missing object, a refusal and a failing
+service in their own way. Only this module knows all of them. A translation never repeats a message that may have an
+item's values: DuckDB quotes them if a data file is damaged.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _DUCKDB_BUGS = {"BinderException", "CatalogException", "ParserException", "Const
 
 
 def translate(error: BaseException, uri: str | None = None, table: str | None = None) -> DdbLakeError | None:
-    """The error of ours that a library's error stands for; None if it is one already, or stands for none.
+    """The error of ours for a library's error; None if the error is already one of ours, or has no translation.
 
     Args:
         error: as it was raised.
-        uri: the file that was read or written, if it is known; else it is taken from the error's text.
+        uri: the file that was read or written, if it is known; otherwise it comes from the error's text.
         table: the table that the file belongs to, if it is known.
     """
     if isinstance(error, DdbLakeError):
@@ -72,17 +72,17 @@ def translate(error: BaseException, uri: str | None = None, table: str | None = 
 
 
 def of_library(error: BaseException) -> DdbLakeError | None:
-    """`translate` for errors that come from anywhere: a file that Python itself could not open may be the user's."""
+    """`translate` for an error from any place: a file that Python itself could not open may be the user's."""
     plain = isinstance(error, OSError) and error.errno is not None and not _AWS_ERROR.search(str(error))
     return None if plain and not is_out_of_memory(error) else translate(error)
 
 
 @contextmanager
 def reading(uri: str, table: str | None = None) -> Iterator[None]:
-    """Read a file of the lake: whatever goes wrong with it leaves the block as an error that names it.
+    """Read a file of the lake: every error in the block becomes an error that names the file.
 
-    An error without another meaning says that the file's bytes are not what was written: readers of Avro and JSON raise
-    many classes for that.
+    An error without another translation means that the file is damaged: readers of Avro and JSON raise many classes for
+    that.
     """
     try:
         yield
@@ -115,11 +115,11 @@ def _of_storage(error: BaseException, text: str, uri: str | None, table: str | N
     if isinstance(error, IsADirectoryError | NotADirectoryError) or "is a directory" in lower:
         return DamagedError("it is a folder, where a file was written", uri=uri, table=table)
     if (isinstance(error, OSError) and error.errno is None) or type(error).__name__ in ("IOException", "HTTPException"):
-        if any(said in lower for said in _MISSING_TEXTS):
+        if any(text in lower for text in _MISSING_TEXTS):
             return DamagedError("it is not there", uri=uri, table=table)
-        if any(said in lower for said in _REFUSED_TEXTS):
+        if any(text in lower for text in _REFUSED_TEXTS):
             return DeniedError(f"{named}: access is denied", uri=uri, table=table)
-        if isinstance(error, ConnectionError | TimeoutError) or any(said in lower for said in _PASSING_TEXTS):
+        if isinstance(error, ConnectionError | TimeoutError) or any(text in lower for text in _PASSING_TEXTS):
             return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
     if isinstance(error, ConnectionError | TimeoutError):
         return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
@@ -133,7 +133,7 @@ def _of_duckdb(error: BaseException, text: str, uri: str | None, table: str | No
         return None
     if name == "IOException":
         return UnreachableError(f"{uri or 'a file'}: {_one_line(text)}", uri=uri, table=table)
-    if any(said in lower for said in _DAMAGED_TEXTS):
+    if any(text in lower for text in _DAMAGED_TEXTS):
         return DamagedError("it is damaged: its bytes are no Parquet file, or not all of it", uri=uri, table=table)
     return None
 

@@ -38,9 +38,9 @@ def record_id(record: ChangeRecord) -> bytes:
 
 
 def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
-    """The `record_id` of an unchecked record whose texts turn out to be usual (`core.usual`); None if they cannot be.
+    """The `record_id` of an unchecked record, valid if its texts are usual (`core.usual`); None if they cannot be.
 
-    It is made of the texts alone, so that it does not depend on what the keys and images hold.
+    It is computed from the texts alone, so that it does not depend on the content of keys and images.
     """
     digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
     for part in texts:

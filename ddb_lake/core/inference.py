@@ -36,32 +36,32 @@ _TYPE_ORDER = ("S", "N", "B", "BOOL", "SS", "NS", "BS", "L", "M")
 
 
 COMMON_SHARE_PERCENT = 99
-"""Of an attribute's numbers, how many its column's type must hold; the others are rescued. A key's must hold all."""
+"""The share of an attribute's numbers that its column's type must hold; the others are rescued. A key's type holds all."""
 
 Need: TypeAlias = tuple[int, int, bool]
-"""What a number needs: integer digits, decimals, and whether it fits 64 bits."""
+"""The need of a number: integer digits, decimals, and whether it fits 64 bits."""
 
 _NO_DECIMAL: Need = (39, 1, False)
 
 
 @dataclass(slots=True)
 class NumberShape:
-    """What the numbers of an attribute need: how many of them need what. A set needs what its members need together.
+    """The needs of an attribute's numbers, with the count of each. The need of a set is that of its members together.
 
-    `known`: what a column has that holds values which were not counted; it decides only where nothing was counted.
+    `known`: the need that an existing column covers, if its values were not counted; it decides only if nothing was counted.
     """
 
     counts: dict[Need, int] = field(default_factory=dict)
     known: Need | None = None
 
     def observe(self, *texts: str, count: int = 1) -> None:
-        """Take `count` equal values in: a number, or a set of numbers."""
+        """Count `count` equal values: a number, or a set of numbers."""
         needs = [_need(text) for text in texts] or [(0, 0, True)]
         need = (max(n[0] for n in needs), max(n[1] for n in needs), all(n[2] for n in needs))
         self.add(need, count)
 
     def add(self, need: Need, count: int) -> None:
-        """Take `count` values with equal needs in."""
+        """Count `count` values with equal needs."""
         if count:
             self.counts[need] = self.counts.get(need, 0) + count
 
@@ -72,7 +72,7 @@ class NumberShape:
         self.known = self.known or other.known
 
     def column_type(self, percent: int = COMMON_SHARE_PERCENT) -> ColumnType:
-        """The narrowest type that holds so many of the values: BIGINT, then DECIMAL of 38 digits, then the exact text."""
+        """The narrowest type that holds this share of the values: BIGINT, then DECIMAL of 38 digits, then the exact text."""
         counts = self.counts or {self.known or (0, 0, True): 1}
         wanted = sum(counts.values()) * percent
         if sum(count for need, count in counts.items() if need[2]) * 100 >= wanted:
@@ -95,7 +95,7 @@ def _need(text: str) -> Need:
 
 
 def need_of(column_type: ColumnType) -> Need:
-    """The need that leads to `column_type`: that of values in a column whose numbers were not looked at."""
+    """The need that leads to `column_type`, for values in a column whose numbers were not examined."""
     match = DECIMAL.search(column_type)
     if match:
         precision, scale = int(match[1]), int(match[2])
@@ -159,7 +159,7 @@ class Inference:
             stats.set_numbers.merge(theirs.set_numbers)
 
     def observe_column(self, column: Column, count: int, needs: Mapping[Need, int] | None = None) -> None:
-        """Take in that an existing column holds `count` values. `needs`: those of its numbers, if they were counted."""
+        """Count the `count` values of an existing column. `needs`: those of its numbers, if they were counted."""
         stats = self.paths.setdefault(column.path, PathStats())
         stats.counts[column.tag] = stats.counts.get(column.tag, 0) + count
         shape = {"N": stats.numbers, "NS": stats.set_numbers}.get(column.tag)
@@ -196,10 +196,9 @@ class Inference:
             self.observe_maps(path, count)
 
     def columns(self, key: Sequence[str]) -> list[Column]:
-        """The columns for all that was seen, without names, in order of precedence, at most `MAX_COLUMNS`.
+        """The columns for all attributes seen, without names, in order of precedence, at most `MAX_COLUMNS`.
 
-        Key attributes come first, then those with more values; among equals those that a column can be called as they
-        are, then by path.
+        Key attributes come first, then those with more values, then those whose name needs no change, then by path.
         """
         leaves: dict[Path, tuple[str, ColumnType, int]] = {}
         children: dict[Path, list[Path]] = {}
@@ -220,7 +219,7 @@ class Inference:
         return [Column(path, leaves[path][0], "", leaves[path][1]) for path in ranked]
 
     def schema(self, key: Sequence[str], known: TableSchema | None = None) -> TableSchema:
-        """The columns for all that was seen: key attributes first, then by path.
+        """The columns for all attributes seen: key attributes first, then by path.
 
         `known`: a schema whose names are kept.
         """

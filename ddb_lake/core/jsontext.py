@@ -31,7 +31,7 @@ def loads(raw: bytes) -> Any:
 
 
 def fault_of(raw: bytes) -> str:
-    """Why `loads` returns None for a text, as far as that can be known; never a part of the text."""
+    """The reason why `loads` returns None for a text, if it can be found; it has no part of the text."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:

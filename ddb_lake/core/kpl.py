@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 MAGIC: Final = b"\xf3\x89\x9a\xc2"
 
 _DIGEST_BYTES: Final = 16
-_MOST_READ: Final = 8  # times the bytes, of which nearly all are read once where there is no malice
+_MOST_READ: Final = 8  # times the number of bytes; without malicious input nearly all bytes are read once
 _RECORD_TAG: Final = 0x1A  # field 3 of the aggregate, length-delimited
 _DATA_TAG: Final = 0x1A  # field 3 of a record, length-delimited
 _TABLE_TAGS: Final = (0x0A, 0x12)  # fields 1 and 2 of the aggregate: partition keys, explicit hash keys
@@ -30,7 +30,7 @@ class Aggregate(NamedTuple):
 def find_aggregates(data: bytes) -> Iterator[Aggregate]:
     """Every aggregate in `data` whose MD5 is right, in order; never raises.
 
-    What looks like an aggregate and is none is read at most a few times, so that the time is linear in the bytes.
+    Bytes that only look like an aggregate are read at most a few times, so that the time is linear in the bytes.
     """
     start = data.find(MAGIC)
     budget_bytes = _MOST_READ * len(data)
@@ -43,9 +43,9 @@ def find_aggregates(data: bytes) -> Iterator[Aggregate]:
 
 
 def _aggregate_at(data: bytes, start: int) -> tuple[Aggregate | None, int]:
-    """The aggregate that begins at `start`, and how many bytes were read to find it.
+    """The aggregate that begins at `start`, and the number of bytes that were read to find it.
 
-    Its length is not written: it ends where the MD5 of its fields follows.
+    An aggregate does not state its length: it ends where the MD5 of its fields follows.
     """
     position = start + len(MAGIC)
     digest = md5(usedforsecurity=False)
@@ -92,7 +92,7 @@ def _data_of(record: bytes) -> bytes | None:
 
 
 def _delimited(data: bytes, position: int) -> tuple[int, int] | None:
-    """First and (exclusive) last position of a field whose length stands at `position`."""
+    """First and (exclusive) last position of a field whose length is at `position`."""
     length = _varint(data, position)
     if length is None or length[1] + length[0] > len(data):
         return None

@@ -51,19 +51,19 @@ _NO_MEMORY: Final = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the operating system refused memory to this process: a limit of it (`ulimit -v`, a container), or the host's.
+    """Whether the operating system refused memory to this process: by a limit (`ulimit -v`, a container) or the host's size.
 
-    DuckDB raises one class for this and for its own limit; only the message of its own limit has the figures of it.
+    DuckDB raises one class for this and for its own limit; only the message about its own limit has figures.
     """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    said = str(error).lower()
+    message = str(error).lower()
     if type(error).__name__ == "OutOfMemoryException":
-        return " used)" not in said
+        return " used)" not in message
     if isinstance(error, MemoryError):
         return True
     library = type(error).__module__.lstrip("_").startswith(("duckdb", "pyarrow"))
-    return (library or isinstance(error, ImportError | RuntimeError)) and any(text in said for text in _NO_MEMORY)
+    return (library or isinstance(error, ImportError | RuntimeError)) and any(text in message for text in _NO_MEMORY)
 
 
 def cpu_count() -> int:
@@ -73,7 +73,7 @@ def cpu_count() -> int:
 
 @contextmanager
 def without_cycle_detection() -> Iterator[None]:
-    """Pause the garbage collector: decoded JSON has no cycles, and searching it for some takes as long as decoding it."""
+    """Pause the garbage collector: decoded JSON has no cycles, and a search for cycles takes as long as the decoding."""
     enabled = gc.isenabled()
     gc.disable()
     try:

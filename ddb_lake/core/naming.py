@@ -1,6 +1,6 @@
-"""The names that a table's name gives rise to: Iceberg tables, relations of queries, folders of the warehouse. Pure.
+"""The names that are derived from a table's name: Iceberg tables, relations of queries, folders of the warehouse. Pure.
 
-Each of them has its only definition here, so that the configuration can reject names that would meet.
+Each of them is defined only here, so that the configuration can reject names that collide.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ QUARANTINE = "_quarantine"
 DAILY = "_daily"
 
 ICEBERG_SUFFIXES = ("", CHANGES, QUARANTINE)
-"""Of a table's Iceberg tables: current, changelog, quarantine."""
+"""Suffixes of a table's Iceberg tables: current, changelog, quarantine."""
 
 LONGEST_NAME = 255 - max(map(len, ICEBERG_SUFFIXES))
 """Glue, and file systems for the folder of a table, take names of 255 bytes."""
@@ -41,9 +41,9 @@ def derived_names(name: str, daily: bool) -> tuple[str, ...]:
 
 
 def name_collision(tables: Iterable[tuple[str, bool]]) -> str | None:
-    """Why two of these tables (name, whether its days are kept) cannot be in one lake, naming both; None if all can.
+    """The reason why two of these tables (name, whether its days are kept) cannot be in one lake; None if all can.
 
-    Names are compared as Glue spells them. Case-insensitive file systems, SQL and dbt see no more differences than Glue.
+    Names are compared in Glue's spelling. Case-insensitive file systems, SQL and dbt distinguish no more names than Glue.
     """
     tables = tuple(tables)
     names = [name for name, _ in tables]
@@ -63,9 +63,9 @@ def name_collision(tables: Iterable[tuple[str, bool]]) -> str | None:
 
 
 def namespace_fault(namespace: str) -> str | None:
-    """Why a namespace cannot be the folder of the Iceberg tables; None if it can."""
+    """The reason why a namespace cannot be the folder of the Iceberg tables; None if it can."""
     if not namespace.strip(". ") or re.search(r"[/\\\x00-\x1f]", namespace) or namespace != namespace.strip(". "):
         return "a namespace is the name of a folder: no '/', no dots or spaces at its ends"
     if namespace.lower() in WAREHOUSE_FOLDERS:
-        return f"the lake keeps other files in the folder {namespace.lower()!r} of the warehouse; take another name"
+        return f"the lake keeps other files in the folder {namespace.lower()!r} of the warehouse; choose another name"
     return None

@@ -79,8 +79,8 @@ def _uri(described: Any, encoded: bool) -> Iterator[str]:
 def by_place(uris: Iterable[str], places: Sequence[str]) -> dict[str, list[str]]:
     """The URIs at or below each of some `s3://` places, each once; what lies below none of them is in no list.
 
-    A place is a prefix of whole names, or one that Firehose continues: `s3://b/orders` has `s3://b/orders/x` and
-    `s3://b/orders2026/03/01/09/x`, and not `s3://b/orders-old/x`.
+    A place contains the keys that continue it with a slash, or with Firehose's hour: `s3://b/orders` contains
+    `s3://b/orders/x` and `s3://b/orders2026/03/01/09/x`, but not `s3://b/orders-old/x`.
     """
     found: dict[str, list[str]] = {place: [] for place in places}
     for uri in dict.fromkeys(uris):

@@ -29,9 +29,9 @@ __all__ = [
 class Located(NamedTuple):
     """One outcome and where it comes from: the byte offset of its JSON object in the decompressed data.
 
-    The records of one wrapper share its offset and its bytes (`raw`). A damaged object's Rejected is where its content
-    ends. `unchecked`: the record is of the fast path, and `raw` is to be read again by `read_envelope` unless
-    `core.usual` finds that its keys and images are items.
+    The records of one wrapper share its offset and its bytes (`raw`). The offset of a damaged object's Rejected is the
+    end of its content. `unchecked`: the record comes from the fast path, and `read_envelope` has to read `raw` again
+    unless `core.usual` finds that its keys and images are items.
     """
 
     offset: int
@@ -59,8 +59,8 @@ def read_object(
         key_names: the table's key attributes, partition key first; only flattened records need them.
         asserted_us: the exclusive end of the incremental export that the object belongs to.
         limit_bytes: what the object may grow to when decompressed.
-        fast: leave it to the caller to check keys and images, where `Located.unchecked` says so.
-        time_unit: the unit of times that are impossible in their declared one (`times.change_time_us`).
+        fast: do not check keys and images where `Located.unchecked` is set: the caller checks them.
+        time_unit: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
     damage: Rejected | None = None
     try:
@@ -106,9 +106,9 @@ def read_object(
 
 
 def _problem_of_all(content: bytes) -> str | None:
-    """Why an object that begins with garbage holds nothing but it; None if there is a JSON value, or a single line.
+    """The reason why an object that begins with garbage has nothing else; None if it has a JSON value or is a single line.
 
-    It is split a second time for this, so that garbage of any size is never held in memory.
+    The object is split a second time for this, so that garbage of any size is never held in memory.
     """
     problem, lines = "", 0
     for piece in split_objects(content):

@@ -123,7 +123,7 @@ def arrival_hour(key: str) -> datetime | None:
 
 
 def is_below(root: str, uri: str) -> bool:
-    """Whether `uri` is `root` or lies below it: `s3://b/orders` has `s3://b/orders/x` and not `s3://b/orders-old/x`."""
+    """Whether `uri` is `root` or below it: `s3://b/orders/x` is below `s3://b/orders`, `s3://b/orders-old/x` is not."""
     return uri == root or uri.startswith(root if root.endswith("/") else f"{root}/")
 
 

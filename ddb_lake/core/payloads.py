@@ -49,7 +49,7 @@ def _buffer(content: dict[str, Any]) -> bytes | None:
 
 
 def hidden_in(raw: bytes) -> list[bytes] | None:
-    """The contents that bytes hold which are no JSON object; None if they hold none that may be objects."""
+    """The contents of bytes that are no JSON object; None if none of the contents can be objects."""
     if len(raw) > LARGEST_RECORD_BYTES:
         return None
     if raw.startswith(MAGIC):
@@ -65,7 +65,7 @@ def hidden_in(raw: bytes) -> list[bytes] | None:
 
 
 def _strings(text: bytes) -> list[bytes] | None:
-    """The contents of JSON strings, with or without commas between them, each of which may hold objects."""
+    """The contents of JSON strings, with or without commas between them; each string may hold objects."""
     if not _STRINGS(text):
         return None
     values = [jsontext.loads(string) for string in _STRING(text)]

@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental", "repair"
 EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
 
 EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
-"""What DynamoDB captures."""
+"""The kinds of record that DynamoDB captures."""
 
 
 class Texts(NamedTuple):
@@ -38,8 +38,8 @@ class ChangeRecord:
     INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
     incremental export or of a repair: the state, as of `asserted_us`, of this key).
 
-    `texts`: of a record of the fast path, whose keys and images are unchecked until `usual` finds that they are items.
-    `dataclasses.replace` drops them.
+    `texts`: set for a record of the fast path. Its keys and images are unchecked until `usual` finds that they are items.
+    `dataclasses.replace` drops the texts.
     """
 
     kind: Kind
@@ -77,13 +77,13 @@ class Rejected:
     reason: str
     raw: bytes
     record_id: str | None = None
-    """Of bytes that are a record, though one that offends against the table's JSON Schema."""
+    """Set if the bytes are a record, but the record breaks the table's JSON Schema."""
     error: Exception | None = field(default=None, compare=False, repr=False)
-    """An exception that reading raised and that nothing expected; its traceback belongs into the log."""
+    """An unexpected exception that reading raised; its traceback is written to the log."""
 
     @classmethod
     def unexpected(cls, error: Exception, raw: bytes, prefix: str = "") -> Rejected:
-        """Bytes whose reading raised an exception that nothing expected. Its text may hold values, so it is left out."""
+        """Bytes whose reading raised an unexpected exception. The exception's text may have values, so it is left out."""
         if isinstance(error, UndecodableError):
             return cls(f"{prefix}{error}", raw)
         return cls(

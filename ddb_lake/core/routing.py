@@ -1,7 +1,7 @@
-"""Which lake table a record belongs to, where several tables have sources of one name in other Regions or accounts. Pure.
+"""The lake table that a record belongs to, if several tables have sources of one name in other Regions or accounts. Pure.
 
-A name that one table's source has decides alone. Otherwise the object's place and the record's Region and account narrow
-the tables down, and what is still ambiguous goes to no table.
+If only one table's source has the name, the name decides. Otherwise the object's place and the record's Region and account
+reduce the candidates. A record that is still ambiguous belongs to no table.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SharedNames:
     def table_of(self, record: ChangeRecord, uri: str, applied: str) -> str | None:
         """The lake table of a record with such a name; None if it is ambiguous or contradictory.
 
-        The place of the object is decisive first, then the record's Region and account. Where the object lies in no
-        table's place, the table that it is applied to takes what may be its own.
+        The place of the object decides first, then the record's Region and account. If the object is in no table's
+        place, its record belongs to `applied` unless the record contradicts this.
 
         Args:
             uri: the object that has the record.
@@ -57,18 +57,18 @@ class SharedNames:
         return found[0].table if len(found) == 1 else None
 
     def reason(self, record: ChangeRecord) -> str:
-        """Why a record belongs to no table, and what to configure."""
+        """The reason why a record belongs to no table, and the settings that help."""
         region, account = _origin(record)
         of = f"Region {region or 'unknown'}, account {account or 'unknown'}"
         names = ", ".join(source.text() for source in self.by_name[record.table or ""])
         return (
-            f"tableName: {record.table} is the source of several tables, {names}, and the record ({of}) and the place of its"
-            " object decide for none; set `source.region`, `source.account` or separate `changes.uri`, then replay"
+            f"tableName: {record.table} is the source of several tables, {names}; the record ({of}) and the place of its"
+            " object match none of them alone; set `source.region`, `source.account` or separate `changes.uri`, then replay"
         )
 
 
 def shared_names(sources: Iterable[Source]) -> tuple[dict[str, str], SharedNames]:
-    """The lake tables by their source's name where the name is of one table alone, and the other names."""
+    """The lake tables by their source's name, for names that only one table has, and the other names."""
     by_name: dict[str, list[Source]] = {}
     for source in sources:
         by_name.setdefault(source.name, []).append(source)
@@ -77,7 +77,7 @@ def shared_names(sources: Iterable[Source]) -> tuple[dict[str, str], SharedNames
 
 
 def matching(sources: Sequence[Source], region: str | None, account: str | None) -> list[Source]:
-    """The sources that a Region and an account do not contradict; of those, the ones that most facts confirm."""
+    """The sources that a Region and an account do not contradict; among them, those that most facts confirm."""
 
     def confirmed(source: Source) -> int:
         return (None not in (source.region, region)) + (None not in (source.account, account))
@@ -93,12 +93,12 @@ def matching(sources: Sequence[Source], region: str | None, account: str | None)
 
 
 def _origin(record: ChangeRecord) -> tuple[str | None, str | None]:
-    """Region and account of a record's source. The account is in records of DynamoDB Streams alone."""
+    """Region and account of a record's source. Only records of DynamoDB Streams have the account."""
     region, account = arn_parts(record.stream)
     return record.region or region, account
 
 
 def arn_parts(arn: str | None) -> tuple[str | None, str | None]:
-    """Region and account of an ARN; None for what it does not have."""
+    """Region and account of an ARN; None for a part that it does not have."""
     parts = (arn or "").split(":")
     return (parts[3] or None, parts[4] or None) if len(parts) > 5 else (None, None)

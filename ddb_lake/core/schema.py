@@ -51,12 +51,12 @@ https://iceberg.apache.org/spec/#reserved-field-ids
 """
 
 RESERVED = frozenset({*CURRENT_METADATA, *EXPIRED_AT, DAY, FIELD_ID, *ICEBERG_METADATA})
-"""Names that no attribute's column has: those of columns that a reader sees beside the attributes' columns."""
+"""Names that no attribute's column has: a reader sees columns of these names beside the attributes' columns."""
 
 MAX_NAME_CHARS = 120
 MAX_COLUMNS = 1000
 MAX_RETIRED = 10_000
-"""Names that are kept for attributes without a column; beyond, the oldest are given up."""
+"""The most names that are kept for attributes without a column; beyond that the oldest are forgotten."""
 
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSAFE_CHAR = re.compile(r"[^A-Za-z0-9_]")
@@ -83,8 +83,8 @@ class Column:
 class TableSchema:
     """The columns of one table, in order; the key attributes first.
 
-    `retired`: path and name of attributes that had a column once and have none now, the oldest first. They get the
-    same name if they get a column again.
+    `retired`: path and name of attributes that once had a column and have none now, the oldest first. If such an
+    attribute gets a column again, the column has the same name.
     """
 
     key: tuple[str, ...]
@@ -97,14 +97,14 @@ class TableSchema:
         return {**dict(self.retired), **{c.path: c.name for c in self.columns}}
 
     def with_columns(self, columns: Iterable[Column]) -> TableSchema:
-        """The schema with these columns; names of attributes that lose theirs are kept for them."""
+        """The schema with these columns. The names of attributes that lose their column are retired."""
         found = tuple(columns)
         held = {c.path for c in found}
         retired = [(path, name) for path, name in self.names.items() if path not in held]
         return TableSchema(self.key, found, tuple(retired[-MAX_RETIRED:]))
 
     def knowing(self, other: TableSchema) -> TableSchema:
-        """The schema with the names that `other` has for attributes which have none here."""
+        """The schema with the names that `other` has for attributes without a name here."""
         known, taken = self.names, {name.lower() for name in self.names.values()}
         added = [(p, n) for p, n in other.names.items() if p not in known and n.lower() not in taken]
         return TableSchema(self.key, self.columns, (*self.retired, *added)[-MAX_RETIRED:])
@@ -165,7 +165,7 @@ def dotted(path: Path) -> str:
 
 
 def plain_name(path: Path) -> str:
-    """The name that a path's column wants: its parts joined with `__`, and `_` for what is no ASCII letter or digit."""
+    """The name that a path's column needs: its parts joined with `__`, and `_` for each character but ASCII letters, digits."""
     plain = _UNSAFE_CHAR.sub("_", "__".join(path))[:MAX_NAME_CHARS] or "_"
     return plain if _SAFE.fullmatch(plain) else f"_{plain}"
 
@@ -180,13 +180,13 @@ def column_names(
 ) -> dict[Path, str]:
     """Names of columns: safe, and unique for engines that ignore case.
 
-    A path in `known` keeps its name. Of the others that want one name (`plain_name`, compared without case) the first
-    has it, unless it is taken or reserved. The rest get `_` and eight hex digits of the path's SHA-256, or of that
-    digest's, if such a name is taken.
+    A path in `known` keeps its name. Among the other paths that need the same name (`plain_name`, compared without case)
+    the first gets it, unless it is taken or reserved. The others get a suffix: `_` and eight hex digits of the path's
+    SHA-256, or of that digest's SHA-256 if such a name is taken.
 
     Args:
         paths: in order of precedence.
-        known: names that are given, also those of paths that are not among `paths`.
+        known: names that are given already, including those of paths that are not among `paths`.
         reserved: names in lower case that are never given.
     """
     known = known or {}
@@ -212,7 +212,7 @@ def column_names(
 
 
 def contested(schema: TableSchema, known: TableSchema) -> bool:
-    """Whether attributes that `known` has no name for want the same one, so that the more frequent must be found."""
+    """Whether attributes without a name in `known` need the same name, so that the most frequent one must be found."""
     given = known.names
     key = {(name,) for name in schema.key}
     taken = {name.lower() for name in given.values()} | {plain_name(path).lower() for path in key} | RESERVED
@@ -223,7 +223,7 @@ def contested(schema: TableSchema, known: TableSchema) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NameCollision:
-    """An attribute whose column has a suffix, because another one has the name.
+    """An attribute whose column has a suffix, because another column has the name.
 
     `attribute`, `holder`: the attributes as `dotted` writes them; no holder where the name is reserved for a metadata
     column. `column`, `holder_column`: their columns.
@@ -238,13 +238,13 @@ class NameCollision:
         if self.holder is None:
             return f"attribute {self.attribute!r} is column {self.column}: {self.holder_column} is a metadata column"
         return (
-            f"attributes {self.holder!r} and {self.attribute!r} want one column name:"
+            f"attributes {self.holder!r} and {self.attribute!r} need the same column name:"
             f" {self.holder!r} has column {self.holder_column}, {self.attribute!r} has column {self.column}"
         )
 
 
 def name_collisions(schema: TableSchema) -> tuple[NameCollision, ...]:
-    """The columns that have not the name they want, in order, and which attribute has it."""
+    """The columns that do not have their plain name, in order, each with the attribute that has it."""
     holders = {name.lower(): (path, name) for path, name in schema.names.items()}
     found: list[NameCollision] = []
     for column in schema.columns:
@@ -262,7 +262,7 @@ def _digest(text: str) -> str:
 
 
 def new_collisions(before: TableSchema, after: TableSchema) -> tuple[NameCollision, ...]:
-    """The collisions of `after` that `before` has not."""
+    """The collisions of `after` that `before` does not have."""
     known = set(name_collisions(before))
     return tuple(collision for collision in name_collisions(after) if collision not in known)
 
@@ -270,10 +270,10 @@ def new_collisions(before: TableSchema, after: TableSchema) -> tuple[NameCollisi
 def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
     """`current` with columns added at the end for attributes that only `wanted` has, in the order of their paths.
 
-    Existing columns keep their types: what no longer fits them is rescued until the files are next rewritten. They keep
-    their names. A path below or above an existing column's is not added (its values are rescued).
+    Existing columns keep their names and types: values that no longer fit are rescued until the files are next rewritten.
+    A path below or above that of an existing column is not added (its values are rescued).
 
-    `wanted`: columns in order of precedence; their names mean nothing.
+    `wanted`: columns in order of precedence; their names are not used.
     """
     held = {c.path for c in current.columns}
     above = {path[:length] for path in held for length in range(len(path))}
@@ -292,7 +292,7 @@ def _is_at_or_below(path: Path, held: set[Path]) -> bool:
 
 
 class Projector:
-    """Projects items onto one schema: what it needs to know of the schema is worked out once."""
+    """Projects items onto one schema. It prepares what it needs of the schema once."""
 
     def __init__(self, schema: TableSchema) -> None:
         self._columns = schema.columns
@@ -300,7 +300,7 @@ class Projector:
         self._maps = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
 
     def project(self, item: Item) -> tuple[list[Any], dict[str, AttributeValue]]:
-        """The column values of an item, in the schema's order, and what they do not hold, by JSON Pointer.
+        """The column values of an item, in the schema's order, and the values that no column holds, by JSON Pointer.
 
         A number or binary that fits its column but whose spelling is not canonical is in both.
         """

@@ -1,6 +1,6 @@
-"""Stream records as the SDKs write them when their objects are turned into JSON, respelled as DynamoDB writes them.
+"""Stream records in the JSON of SDK objects, converted to DynamoDB's spelling.
 
-Go has `Dynamodb` and `EventID`, Java has `keys` and `{"s": "x"}`, and both write members that are absent as null.
+Go writes `Dynamodb` and `EventID`, Java writes `keys` and `{"s": "x"}`, and both write absent members as null.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _BODY_NAMES: Final = {
 _TAGS: Final = {tag.lower(): tag for tag in ("S", "N", "B", "SS", "NS", "BS", "M", "L", "BOOL", "NULL")}
 _BODY: Final = {"Keys", "ApproximateCreationDateTime", "SequenceNumber"}
 _MAX_LEVELS: Final = 64
-"""DynamoDB nests 32 levels; what is deeper is left as it is, and fails where it is checked."""
+"""DynamoDB nests 32 levels. Deeper levels are not converted, and fail when they are checked."""
 
 
 def respelled(obj: dict[str, Any]) -> dict[str, Any] | None:
-    """The record, or the `dynamodb` object of one, as DynamoDB spells it; None if it is neither in an SDK's spelling.
+    """The record, or its `dynamodb` object, in DynamoDB's spelling; None if it has no SDK's spelling.
 
-    A record whose own members have DynamoDB's names is not respelled: its values are what they are.
+    A record whose own members have DynamoDB's names is not converted.
     """
     record = _renamed(obj, _RECORD_NAMES)
     if record is not None and isinstance(record.get("dynamodb"), dict):

@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     """One JSON object of a landed object, or a run of bytes that is none.
 
     `offset` counts bytes in the decompressed data. `value` is the decoded object, or None for garbage: then
-    `problem` says what is wrong, or `error` is an exception that nothing expected. Numbers in it are orjson's, except in
+    `problem` is the fault, or `error` is an unexpected exception. Numbers in it are orjson's, except in
     flattened records: `NumberText`.
     """
 
@@ -69,8 +69,8 @@ def split_objects(data: bytes) -> Iterator[Piece]:
     """Every JSON object in `data` in order, and every run of bytes that is none, one piece per line of it.
 
     A top-level array is unwrapped element by element. An object with two members of one name is garbage: which of
-    the two is meant cannot be known. Raises MemoryError alone: what raises anything else while one piece is read is a
-    piece of its own, and reading continues behind it.
+    the two is meant cannot be known. Only MemoryError is raised: if reading some bytes raises another exception, they are
+    a piece of their own, and reading continues after them.
     """
     if KPL_MAGIC not in data:
         yield from _split(data)
@@ -84,7 +84,7 @@ def split_objects(data: bytes) -> Iterator[Piece]:
 
 
 def _aggregates(data: bytes) -> Iterator[Aggregate]:
-    """The KPL aggregates, as far as looking for them raises nothing; what is not found is read like other bytes."""
+    """The KPL aggregates, up to the first exception of the search; the other bytes are read as usual."""
     try:
         yield from find_aggregates(data)
     except MemoryError:
@@ -99,7 +99,7 @@ def _shifted(data: bytes, offset: int) -> Iterator[Piece]:
 
 
 def _split(data: bytes) -> Iterator[Piece]:
-    """As `split_objects`, of bytes without an aggregate."""
+    """`split_objects` for bytes without an aggregate."""
     position = 0
     while True:
         try:
@@ -118,7 +118,7 @@ def _split(data: bytes) -> Iterator[Piece]:
 
 
 def _unreadable(data: bytes, position: int, error: Exception) -> Piece:
-    """The bytes from `position` to where the next object most likely begins, without a call to what may have failed."""
+    """The bytes from `position` to the probable start of the next object, found without the code that may have failed."""
     start = len(data) - len(data[position:].lstrip(_BLANK))
     boundary = _BOUNDARY.search(data, start + 1)
     raw = data[start : boundary.start() if boundary else len(data)].rstrip(_BLANK)
@@ -238,7 +238,7 @@ class _Splitter:
                 yield _piece(opening.end(), raw, value)
 
     def _garbage(self, start: int, end: int) -> Iterator[Piece]:
-        """One piece for each line of the bytes between two objects that holds anything; its bytes are not stripped."""
+        """One piece for each line between two objects that is not blank; its bytes are not stripped."""
         while 0 < start < end and self._data[start - 1] in _BLANK_OF_A_LINE:
             start -= 1
         while start < end:

@@ -1,8 +1,8 @@
 """Times of records as UTC microseconds since the epoch, in the unit that their envelope declares.
 
-A number is read in the declared unit alone: one stream can mix units, so its size does not say what it is. A time that
-is impossible in that unit is an error, which names the unit in which the number would be a possible time. ISO 8601 text
-needs no unit. No float arithmetic.
+A number is read only in the declared unit: one stream can mix units, so the size of a number does not show its unit. A time
+that is impossible in that unit is an error; the error names the unit in which the number would be a possible time. ISO 8601
+text needs no unit. No float arithmetic is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ https://aws.amazon.com/about-aws/whats-new/2012/01/18/aws-announces-dynamodb/
 """
 
 LATEST_AFTER_ARRIVAL_US: Final = 86_400_000_000
-"""A change is captured before it arrives: a time further behind the arrival than this is no skew of clocks."""
+"""A change is captured before it arrives. If its time is later than the arrival by more than this, clock skew is no cause."""
 
 _TOO_EARLY: Final = "earlier than 2012-01-18, when DynamoDB began"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ def _decimal_us(text: str, unit_us: int) -> int:
 
 
 def _iso_us(text: str, zone: str | None) -> int:
-    """ISO 8601 text in microseconds. `zone`: that of a text without one, which is an error by default."""
+    """ISO 8601 text in microseconds. `zone`: the zone of a text that has none; by default such a text is an error."""
     found = _ISO_8601(text)
     if found is None:
         raise UndecodableError("neither a number nor an ISO 8601 time such as 2024-05-14T12:00:00.000Z")
@@ -90,10 +90,10 @@ def change_time_us(value: Any, unit: str, otherwise: str | None = None) -> int:
     """The time of a change, as `time_us` reads it, in the declared `unit` (a name of `UNIT_US`).
 
     Args:
-        otherwise: the unit of a number that is an impossible time in the declared one.
+        otherwise: the unit for a number that is an impossible time in the declared unit.
 
     Raises:
-        UndecodableError: no time, or earlier than DynamoDB; it names the unit in which a number would be a possible time.
+        UndecodableError: no time, or a time before DynamoDB; it names the unit in which a number would be possible.
     """
     if type(value) is int and EARLIEST_US <= (usual := value * UNIT_US[unit]) < _END_US:
         return usual
@@ -151,7 +151,7 @@ def time_us_or_none(value: Any, unit_us: int) -> int | None:
 
 
 def arrival_us_or_none(value: Any, unit_us: int) -> int | None:
-    """When a record arrived, as `time_us` reads it; None if it is no time or an impossible one (a wrong unit)."""
+    """The arrival of a record, as `time_us` reads it; None if it is no time or an impossible one (a wrong unit)."""
     time = time_us_or_none(value, unit_us)
     return time if time is not None and time >= EARLIEST_US else None
 

@@ -1,4 +1,4 @@
-"""The fast path of change records: read without a check of their items, and what items and keys nearly always look like.
+"""The fast path of change records: reading without a check of their items, and patterns of usual items and keys.
 
 The patterns are for a regular expression engine without backtracking. An item's JSON, as orjson writes it with sorted
 names, that matches is an item beyond doubt (`attributes.check_item`), has no binary, and is canonical but for the order
@@ -53,7 +53,7 @@ def _item(more: tuple[str, ...]) -> str:
 
 USUAL_ITEM: Final = f"^{_item(_CANONICAL)}$"
 USUAL_LINE: Final = rf'^\{{"Item":{_item(_ANY)}\}}$'
-"""A line of a full export whose values are values of DynamoDB JSON. It does not say that all names are different."""
+"""A line of a full export whose values are values of DynamoDB JSON. The pattern does not prove that all names differ."""
 
 USUAL_KEY: Final = (
     rf'^\{{{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}}(?:,{_TEXT}:\{{"(?:S":{_TEXT}|N":{_NUMBER})\}})?\}}$'
@@ -61,9 +61,9 @@ USUAL_KEY: Final = (
 
 
 def read_unchecked(obj: dict[str, Any]) -> ChangeRecord | None:
-    """As `captures.read_capture` of decoded JSON, without a check of what the keys and images hold (`Texts`).
+    """`captures.read_capture` of decoded JSON, without a check of the content of keys and images (`Texts`).
 
-    None for what is no such record, or may be none: reading it with all checks decides, whatever was raised here.
+    None for an object that is, or may be, no such record, and after any exception: reading with all checks decides.
     """
     try:
         if shape_of(obj) != "capture":

@@ -1,4 +1,4 @@
-"""Which JSON texts are a value of DynamoDB: one definition for every way in.
+"""The definition of a valid value of DynamoDB: one for every way in.
 
 `attributes.check_item` decides over decoded JSON, `jsontext` over the text: UTF-8, standard JSON, no name twice in one
 object. Readers of change records apply both; the functions here apply both to a text that is one item or one line of a
@@ -13,11 +13,11 @@ from ddb_lake.core.records import Item
 from ddb_lake.errors import UndecodableError
 
 ITEM_MEMBER = "Item"
-"""Name below which a line of a full export has the item."""
+"""The member of a full export's line that has the item."""
 
 
 def read_item(raw: bytes) -> Item:
-    """The item that a JSON text is. Raises UndecodableError: what is wrong and where, without the value."""
+    """The item in a JSON text. Raises UndecodableError, which names the fault and its place, but not the value."""
     item = _read_object(raw)
     check_item(item)
     return item

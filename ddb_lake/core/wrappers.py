@@ -1,8 +1,8 @@
-"""What services wrap change records in: one table of how each wrapper is recognised and where its records are.
+"""The wrappers in which services deliver change records: one table of how each is recognised and where its records are.
 
 A wrapper holds payloads: decoded objects, lists of them, or texts (JSON or base64) and bytes that hold more. `envelopes`
-opens them, wrapper within wrapper; a wrapper that is not in `WRAPPERS` is not read. `NOTICES` are recognised too, but
-hold no record: their reasons say where the records are. `docs/guides/ways-in.md` lists both.
+opens them, and wrappers within them; a wrapper that is not in `WRAPPERS` is not read. `NOTICES` are recognised too, but
+hold no record: their reasons state where the records are. `docs/guides/ways-in.md` lists both.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ERROR_CODE_NAMES: Final = ("errorCode", "ErrorCode", "lastErrorCode")
 
 
 class Payload(NamedTuple):
-    """What one member of a wrapper holds, or one element of a list (then `member` is empty).
+    """The content of one member of a wrapper, or one element of a list (then `member` is empty).
 
-    `encoded`: it is base64. `prefix`: of reasons.
+    `encoded`: it is base64. `prefix`: begins the reasons of its rejected records.
     """
 
     member: str
@@ -36,8 +36,8 @@ class Payload(NamedTuple):
 class Wrapper:
     """One kind of wrapper.
 
-    `recognise` looks at the names and types of the members alone. `is_certain` is stricter: nothing that can occur
-    inside an item, where every member is an object with a type tag, may pass for this wrapper.
+    `recognise` uses only the names and types of the members. `is_certain` is stricter: it is False for everything that
+    can occur inside an item, where every member is an object with a type tag.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Wrapper:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is recognised and holds no change record; `reason` says where the records are."""
+    """An object that is recognised but holds no change record; `reason` states where the records are."""
 
     name: str
     page: str
@@ -258,7 +258,7 @@ WRAPPERS: Final = (
         _open_member("body", "Body"),
     ),
 )
-"""In the order in which they are tried. The tests compose all of them at random."""
+"""All wrappers, in the order in which they are tried. The tests compose all of them at random."""
 
 
 def _is_failure_without_payload(obj: Members) -> bool:
@@ -309,4 +309,4 @@ NOTICES: Final = (
         " Deliver the records of DynamoDB Streams or Kinesis Data Streams for DynamoDB",
     ),
 )
-"""What else is recognised, with the reason why it is not read."""
+"""The other recognised objects, with the reason why each is not read."""

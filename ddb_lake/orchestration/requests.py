@@ -63,7 +63,7 @@ class Requests:
         """
         filters = dg.RunsFilter(tags={LAKE_TAG: self._lake}, statuses=UNFINISHED)
         at_work: list[tuple[dg.DagsterRun, str]] = []
-        said: list[str] = []
+        messages: list[str] = []
         for record in instance.get_run_records(filters):
             run = record.dagster_run
             if run.tags.get(WAREHOUSE_TAG, self._warehouse) != self._warehouse:
@@ -74,10 +74,10 @@ class Requests:
             if health.state == "working":
                 at_work.append((run, health.text))
             elif health.state == "silent":
-                said.append(f"{health.text}: its work is requested again; terminate the run if it does nothing")
+                messages.append(f"{health.text}: its work is requested again; terminate the run if it does nothing")
             elif end_dead_run(instance, run, health.text):
-                said.append(f"{health.text}: it is marked as failed, and its work is requested again")
-        return self._busy(at_work), said
+                messages.append(f"{health.text}: it is marked as failed, and its work is requested again")
+        return self._busy(at_work), messages
 
     def _busy(self, at_work: Sequence[tuple[dg.DagsterRun, str]]) -> Busy:
         selected = [set(run.asset_selection or ()) for run, _ in at_work]

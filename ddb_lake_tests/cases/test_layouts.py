@@ -18,7 +18,7 @@ def test_expression_in_the_uri_is_an_error_that_says_what_to_write(case: Callabl
     found = case("uri-with-random-string")
     result = found.run("sync")
     assert result.exit_code == 2
-    assert "expressions of Firehose (`!{...}`) are not part of it" in result.stderr
+    assert "Firehose's expressions (`!{...}`) are not allowed here" in result.stderr
     assert "'landing/'" in result.stderr
     settings = found.folder / "ddb_lake.yaml"
     settings.write_text(settings.read_text().replace("!{firehose:random-string}/", ""))
@@ -40,10 +40,10 @@ def test_expression_in_the_uri_is_an_error_that_says_what_to_write(case: Callabl
         ("gs://bucket/landing/", "s3://bucket/prefix"),
         ("arn:aws:s3:::bucket/landing/", "write s3://bucket/landing/"),
         ("https://bucket.s3.eu-west-1.amazonaws.com/landing/", "write s3://bucket/landing/"),
-        ("s3://", "no bucket's name follows"),
-        ("s3:///landing", "no bucket's name follows"),
+        ("s3://", "s3:// needs a bucket's name"),
+        ("s3:///landing", "s3:// needs a bucket's name"),
         ("s3://Legacy_Bucket/landing", None),
-        ("s3://{env}/landing", "no bucket's name follows"),
+        ("s3://{env}/landing", "s3:// needs a bucket's name"),
         ("s3://bucket//landing/", None),
         ("s3://bucket/landing/*", "'s3://bucket/landing/'"),
         (" s3://bucket/landing/", "spaces around it"),

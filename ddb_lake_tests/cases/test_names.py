@@ -17,7 +17,7 @@ def test_changes_with_names_that_differ_by_case(case: Callable[[str], Case]) -> 
     applied = given.ok("apply", "t", "landing")
     assert given.query("SELECT id, name FROM t ORDER BY id") == [{"id": "a", "name": "m"}, {"id": "b", "name": "m"}]
     for pair in ("'id' and 'ID'", "'name' and 'Name'"):
-        assert f"attributes {pair} want one column name" in applied.stderr
+        assert f"attributes {pair} need the same column name" in applied.stderr
     assert "column name" not in given.ok("apply", "t", "landing").stderr
 
 
@@ -38,7 +38,7 @@ def test_key_keeps_its_name(case: Callable[[str], Case]) -> None:
     given = case("case-only-fresh")
     loaded = given.ok("load", "t", "--export", "exports/t")
     assert given.query("SELECT id FROM t ORDER BY id") == [{"id": "a"}, {"id": "b"}]
-    assert "attributes 'id' and 'ID' want one column name: 'id' has column id" in loaded.stderr
+    assert "attributes 'id' and 'ID' need the same column name: 'id' has column id" in loaded.stderr
 
 
 def test_member_of_a_map_keeps_its_name(case: Callable[[str], Case]) -> None:
@@ -50,7 +50,7 @@ def test_member_of_a_map_keeps_its_name(case: Callable[[str], Case]) -> None:
     applied = given.ok("apply", "t", "landing")
     assert given.query(counted) == wanted
     for pair in ("'address.city' and 'address__city'", "'order-no' and 'order_no'"):
-        assert f"attributes {pair} want one column name" in applied.stderr
+        assert f"attributes {pair} need the same column name" in applied.stderr
 
 
 def test_name_waits_for_an_attribute_that_is_absent_from_an_export(case: Callable[[str], Case]) -> None:

@@ -48,7 +48,7 @@ def test_entries_are_discarded_by_id_object_or_reason(
     assert {(one["discarded_by"], one["why"]) for one in kept["discarded"]} == {("o'neil", "it's a test")}
     assert "o'neil" in run("quarantine", "list", "orders", "--discarded").stdout
     again = run("quarantine", "discard", "orders", f"--{by}", named, "--why", "again")
-    assert again.exit_code == 1 and "no open entry is named so" in again.stderr
+    assert again.exit_code == 1 and "no open entry matches" in again.stderr
 
 
 def test_discarded_entries_stay_so_whatever_is_read_again(

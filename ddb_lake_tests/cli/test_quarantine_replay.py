@@ -64,7 +64,7 @@ def mended(run: Run, folder: Path) -> Path:
         assert entry["reason"].startswith("Firehose error Lambda.FunctionTimedOut")
         number = 4 if "INSRT" in entry["text"] else 3
         entry["text"] = json.dumps(record(number))
-    file = folder / "mended.json"
+    file = folder / "corrected.json"
     file.write_text(json.dumps(document))
     return file
 

@@ -76,7 +76,7 @@ LOCAL = {
 ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
     "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
-    "ddb-lake quarantine replay orders --from mended.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+    "ddb-lake quarantine replay orders --from corrected.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
         "of days that Dagster keeps: ddb_lake_tests/orchestration/test_days.py"
     ),
@@ -97,7 +97,7 @@ def test_every_block_is_of_a_class() -> None:
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("report.json", "mended.json", "infra.yaml"):
+    for name in ("report.json", "corrected.json", "infra.yaml"):
         Path(name).touch()  # what commands ask to exist
     above = "\n".join(b.text for b in BLOCKS if b.page == block.page and b.number < block.number and b.language == "sh")
     functions = "".join(re.findall(r"^\w+\(\) \{.*\}\n", above, re.MULTILINE))
