@@ -28,8 +28,8 @@ class DdbLakeError(Exception):
 
     Args:
         message: what happened, where, what was expected and found, and the next step.
-        uri: the file or object that it is about, if there is one.
-        table: the lake's table that it is about, if it is known.
+        uri: the file or object of the error, if there is one.
+        table: the lake's table of the error, if it is known.
         hint: the next step alone, if it is known; it is part of the message.
     """
 
@@ -84,9 +84,9 @@ class DamagedError(TerminalError):
     """A file of the lake is missing, or its bytes are not what was written. Waiting does not help.
 
     Args:
-        what: what is wrong with the file, a clause about `it`.
-        uri: the file; None if the library that read it does not say which it was.
-        table: the table that it belongs to.
+        what: the fault of the file, a clause about `it`.
+        uri: the file; None if the library that read it does not name it.
+        table: the table of the file.
         hint: how to recover.
     """
 
@@ -106,7 +106,7 @@ class DeniedError(TerminalError):
 
 
 class DatabaseError(TerminalError):
-    """A database refuses a statement or a row; what was begun was rolled back.
+    """A database refuses a statement or a row; the transaction was rolled back.
 
     `of_a_row`: the fault is in the data of some record, and other records may be applied.
     """

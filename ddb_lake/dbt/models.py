@@ -37,7 +37,7 @@ _CHANGE_COLUMNS = (
     *("record_id", "kind", "event_name", "changed_at", "asserted_at", "new_image", "old_image", "ttl"),
     *("sequence_number", "stream", "kinesis_sequence", "arrival_hour", "_key_hash", "_batch"),
 )
-"""What the staging model of the changelog keeps of it; `_` goes before each."""
+"""The columns of the changelog that its staging model keeps, each with the prefix `_`."""
 
 _RENAMED = {"event_name": "_event", "ttl": "_is_ttl"}
 _HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
@@ -73,7 +73,7 @@ _OWN_NAME = re.compile(r"(?<!\w)_[a-z]\w*")
 
 @cache
 def own_names() -> frozenset[str]:
-    """The names that columns have in the models and macros beside the attributes' columns. All begin with `_`."""
+    """The names of all columns in the models and macros that are no attributes' columns. All begin with `_`."""
     used = (name for macro in _MACROS.rglob("*.sql") for name in _OWN_NAME.findall(macro.read_text(encoding="utf-8")))
     shown = (*CURRENT_METADATA, *EXPIRED_AT, *map(_change_name, _CHANGE_COLUMNS), *_HISTORY_COLUMNS)
     return frozenset({*shown, *used})
@@ -95,7 +95,7 @@ class TableModels:
 
     @property
     def columns(self) -> list[Column]:
-        """The attributes' columns as the models call them: as the lake does, with a suffix where it is one of `own_names`."""
+        """The attributes' columns with their names in the models: the lake's, with a suffix if it is one of `own_names`."""
         reserved = own_names()
         free = {c.path: c.name for c in self.schema.columns if c.name.lower() not in reserved}
         names = column_names([c.path for c in self.schema.columns], free, reserved)

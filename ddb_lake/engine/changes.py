@@ -88,7 +88,7 @@ def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset:
 def unchecked_row(
     record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int
 ) -> tuple[Any, ...] | None:
-    """As `change_row`, of an unchecked record; None if reading it with all checks is to decide, whatever was raised."""
+    """`change_row` for an unchecked record; None if it has to be read with all checks, also after any exception."""
     try:
         texts = record.texts
         identity = None if texts is None else record_id_of_texts(record, texts)
@@ -134,7 +134,7 @@ def _row(
 
 
 def usual(rows: pa.RecordBatch) -> pa.Array:
-    """Of which rows of `STAGED_CHANGES` keys and images are certainly items in their usual form (`core.usual`)."""
+    """For each row of `STAGED_CHANGES`, whether keys and images are certainly items in their usual form (`core.usual`)."""
     found = pc.match_substring_regex(rows.column("keys"), USUAL_KEY)
     for name in ("new_image", "old_image"):
         found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), USUAL_ITEM), True))
@@ -162,7 +162,7 @@ def quarantine_row(
 
 @dataclass(slots=True)
 class _Buffer:
-    """Rows, and of each unchecked one where it comes from (else None)."""
+    """Rows, and the origin of each unchecked row (None for the others)."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     origins: list[Any] = field(default_factory=list)
@@ -180,7 +180,7 @@ class StagedRows:
 class Stage:
     """Collects rows of one schema in a Parquet file; never more than a batch of them in memory.
 
-    `doubt`: is called with the origin of an unchecked row that is not `usual` and is left out. It may add other rows.
+    `doubt`: called with the origin of each unchecked row that is not `usual` and is left out. It may add other rows.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, doubt: Callable[[Any], None] | None = None) -> None:
@@ -192,7 +192,7 @@ class Stage:
         self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_REPEATED)
 
     def add(self, row: tuple[Any, ...], size_bytes: int = 0, origin: Any = None) -> None:
-        """Add one row; `size_bytes` is about what it takes. `origin`: of an unchecked row, where it comes from."""
+        """Add one row; `size_bytes` is about its size in memory. `origin`: of an unchecked row."""
         buffer = self._buffer
         buffer.rows.append(row)
         buffer.origins.append(origin)
@@ -253,7 +253,7 @@ class Checks:
             self.flush()
 
     def flush(self) -> None:
-        """Check what is in memory."""
+        """Check the records in memory."""
         texts, origins = self._texts, self._origins
         self._texts, self._origins, self._size_bytes = [], [], 0
         if texts:

@@ -1,8 +1,8 @@
 """`core.schema.project` for many items of many columns: DynamoDB JSON text to Arrow columns, in Python.
 
 The SQL of `engine.projection` grows with the columns: DuckDB plans it in quadratic time, stops at an expression depth
-of 1,000, and holds a vector of each expression. Here the work is linear in the attributes that the items have. What
-the loop below does not settle at once (a number in an odd spelling, binary, a set) is `core.schema.to_column`'s.
+of 1,000, and holds a vector for each expression. Here the work is linear in the attributes that the items have. The
+loop below leaves the less usual values (a number in an unusual spelling, binary, a set) to `core.schema.to_column`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ddb_lake.core.schema import DECIMAL, Column, Path, TableSchema, pointer, to
 from ddb_lake.engine.connection import slices_of
 
 SLICE_BYTES = 16 * 1024 * 1024
-"""JSON text of which the values are held as Python objects at once."""
+"""The size of the JSON text whose values are Python objects at the same time."""
 
 _Values: TypeAlias = list[Any]
 _ARROW_TYPES = {
@@ -42,7 +42,7 @@ def arrow_type(column_type: str) -> pa.DataType:
 
 
 def struct_type(schema: TableSchema) -> pa.StructType:
-    """What `ColumnProjector` gives: fields named by number, the columns' in order and then one for `_rescued`."""
+    """The type of `ColumnProjector`'s result: fields named by number, for the columns in order and then for `_rescued`."""
     types = [*(arrow_type(c.type) for c in schema.columns), pa.string()]
     return pa.struct([pa.field(str(index), kind) for index, kind in enumerate(types)])
 
@@ -61,7 +61,7 @@ class ColumnProjector:
             node.tag, node.index = column.tag, index
 
     def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
-        """The columns of many texts. Of a text that is null, or has no item, all of them are."""
+        """The columns of many texts. If a text is null, or has no item, all its values are null."""
         sizes = pc.fill_null(pc.binary_length(texts), 0).to_pylist()
         parts = [self._project(texts[first:last]) for first, last in slices_of(sizes, SLICE_BYTES)]
         return pa.concat_arrays(parts) if parts else pa.array([], self._type)
@@ -93,7 +93,7 @@ class _Node:
 
 
 class _Rows:
-    """The contents of some items by column, and what no column holds of each."""
+    """The contents of some items by column, and the values of each item that no column holds."""
 
     def __init__(self, count: int, root: _Node) -> None:
         self.count = count
@@ -102,7 +102,7 @@ class _Rows:
         self._root = root
 
     def add(self, row: int, item: Item) -> None:
-        """Take in an item."""
+        """Add an item."""
         self._add_members(row, item, self._root)
 
     def _add_members(self, row: int, members: Mapping[str, AttributeValue], above: _Node) -> None:
@@ -123,7 +123,7 @@ class _Rows:
                 self.rescue(row, node.path, value)
 
     def rescue(self, row: int, path: Path, value: AttributeValue) -> None:
-        """Note what a column does not hold."""
+        """Record a value that a column does not hold."""
         left = self.rescued[row]
         if left is None:
             left = self.rescued[row] = {}
@@ -131,7 +131,7 @@ class _Rows:
 
 
 def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
-    """The Arrow column of some contents; what it does not hold of them is rescued."""
+    """The Arrow column of some contents; values that it does not hold are rescued."""
     kind = arrow_type(column.type)
     if contents is None:
         return pa.nulls(rows.count, kind)
@@ -150,7 +150,7 @@ def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
 
 
 def _settled(column: Column, contents: _Values, places: range | list[int], rows: _Rows) -> _Values:
-    """`contents` with what `to_column` gives in some places."""
+    """`contents` with the results of `to_column` at some positions."""
     for row in places:
         content = contents[row]
         if content is not None:
@@ -167,7 +167,7 @@ def _list_or_binary(kind: pa.DataType, values: _Values) -> pa.Array:
 
 
 def _plain_number(column_type: str) -> str:
-    """A pattern of texts that the column's value gives back: canonical, and short enough to fit for certain."""
+    """A pattern of texts that the column's value reproduces: canonical, and short enough to fit for certain."""
     if column_type == "double":
         return "^(?:0|-?[1-9][0-9]{0,14})$"
     match = DECIMAL.fullmatch(column_type)

@@ -31,11 +31,11 @@ THREAD_BYTES = 125_000_000
 _KEPT_ROWS = 20_480
 _KEPT_BYTES = 32 * 1024 * 1024
 _SMALL_BYTES = 4 * 1024 * 1024
-"""Texts that are worked on at once where rows are large: what is made of them takes 13 times as much, in each thread."""
+"""The size of the texts that each thread processes at once if rows are large: the work needs 13 times as much memory."""
 
 _SLICED_ROWS = 1024
 _KEPT_DICTIONARY_BYTES = 64 * 1024
-"""DuckDB takes as much for each column of text before it has any."""
+"""The memory that DuckDB allocates for each text column before the column has any value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
 
     Args:
         s3: credentials and endpoint, if files are in S3.
-        memory: what DuckDB may take; what does not fit is spilled to the work folder.
-        threads: one a processor by default, but no more than have memory to work in.
+        memory: the memory that DuckDB may use; data that does not fit is spilled to the work folder.
+        threads: one for each processor by default, but no more than the memory allows.
 
-    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. DuckDB's errors leave the block as
-    what they mean (see `core.faults`): DamagedError, DeniedError, UnreachableError, MemoryLimitError; UsageError where
-    `memory` does not suffice.
+    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. DuckDB's errors leave the block
+    translated (see `core.faults`): DamagedError, DeniedError, UnreachableError, MemoryLimitError; UsageError if `memory`
+    does not suffice.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
@@ -104,8 +104,8 @@ class Session:
 
         A table in memory is read 2,048 rows at a time, whatever they take, and up to 122,880 of them by one thread.
 
-        `text`: a column that may be large. Where it is, the rows are kept in groups so small that a thread can work on
-        one whatever it makes of it.
+        `text`: a column whose texts may be large. If they are, the row groups are so small that a thread has enough
+        memory for any later work on one group.
         """
         try:
             path = self._write_kept(name, query)
@@ -129,7 +129,7 @@ class Session:
         return path
 
     def _write_sliced(self, name: str, query: str, text: str) -> Path:
-        """As `_write_kept`, in groups of a few MB: DuckDB passes on as many rows at once as it has read at once."""
+        """`_write_kept` with groups of a few MB: DuckDB passes on as many rows at once as it has read at once."""
         rows = self.con.cursor().execute(query).to_arrow_reader(_SLICED_ROWS)
         slices = (batch.slice(first, last - first) for batch in rows for first, last in _by_bytes(batch[text]))
         self.con.register("slices", pa.RecordBatchReader.from_batches(rows.schema, slices))
@@ -144,7 +144,7 @@ class Session:
 
 
 def slices_of(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
-    """Bounds of consecutive values that take at most `limit` together, or of one that takes more."""
+    """Bounds of slices of consecutive values: each takes at most `limit`, or has one value that takes more."""
     first = held = 0
     for place, size in enumerate(sizes):
         if place > first and held + size > limit:
@@ -177,13 +177,13 @@ def with_memory(session: Session, work: Callable[[], Done]) -> Done:
 
 
 def _meaning(error: duckdb.Error, memory: str) -> Exception:
-    """The error of ours that DuckDB's stands for; the same error if it stands for none."""
+    """The error of ours for an error of DuckDB's; the same error if it has no translation."""
     if is_disk_full(error):
         return UnreachableError(f"{next(iter(str(error).strip().splitlines()), 'DuckDB')}; {DISK_FULL}")
     found = translate(error)
     if found is None and isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"{memory} of memory do not suffice for this, although it spills to disk and one thread works;"
+            f"{memory} of memory do not suffice for this, even with one thread and spilling to disk;"
             " set `memory` to more, or `spark.memory` for tasks on Spark"
         )
     return found or error

@@ -65,9 +65,9 @@ def fit(
 
 
 def fitted(first: TableSchema, known: TableSchema, nulls: set[Path], carry: Carry) -> TableSchema:
-    """The schema that fits all rows; `carry` projected them onto it last.
+    """The schema that fits all rows; the last call of `carry` projected them onto it.
 
-    `known`: the table's schema, whose names are kept. Names that several new attributes want are given by all rows.
+    `known`: the table's schema, whose names are kept. If several new attributes need the same name, all rows are counted.
     """
     schema = first
     for _ in range(MAX_PASSES):
@@ -139,10 +139,10 @@ class _Here:
 def leftovers(
     session: Session, relation: str, schema: TableSchema, options: SchemaOptions, counted: bool = False
 ) -> Inference:
-    """What the columns of `relation` do not hold, and how many values they and the maps above them do.
+    """The values that the columns of `relation` do not hold, and the number of values in the columns and the maps above.
 
-    The values are counted only if what is left over could change the schema, if numbers are held as text, or if
-    `counted` says so.
+    The values are counted only if the leftovers could change the schema, if numbers are held as text, or if `counted`
+    is true.
     """
     inference = rescued_values(session, relation, schema, options)
     wide = any(is_number(c) and c.type.endswith(("string", "string>")) for c in schema.columns)
@@ -201,9 +201,9 @@ def is_number(column: Column) -> bool:
 
 
 def held_needs(session: Session, relation: str, schema: TableSchema, left: Inference) -> dict[Path, Counter[Need]]:
-    """How many numbers in columns need what, for columns whose type may change: text, and those that left numbers over.
+    """The needs of the numbers in columns whose type may change: text columns, and columns that left numbers over.
 
-    Bounded by how many different needs there are: integer digits by decimals.
+    The size is bounded by the number of different needs: integer digits times decimals.
     """
     found: dict[Path, Counter[Need]] = {}
     for column in schema.columns:
@@ -229,7 +229,7 @@ def observe_held(
     held: Sequence[int],
     needs: Mapping[Path, Mapping[Need, int]] | None = None,
 ) -> None:
-    """Take in what `held_values` and `held_needs` counted."""
+    """Add the counts of `held_values` and `held_needs`."""
     for column, count in zip(schema.columns, held, strict=False):
         into.observe_column(column, count, (needs or {}).get(column.path))
     for path, count in zip(_maps(schema), held[len(schema.columns) :], strict=True):

@@ -20,11 +20,11 @@ from ddb_lake.core.values import read_line
 from ddb_lake.errors import UndecodableError
 
 _NUMBERS = itertools.count()
-"""Each check's functions have names of their own: DuckDB keeps a function until its connection closes."""
+"""Each check's functions have their own names: DuckDB keeps a function until its connection closes."""
 
 
 class LineCheck:
-    """Functions of one projection. `faults`: how many times a line was found that holds no valid item."""
+    """Functions of one projection. `faults`: how often a line without a valid item was found."""
 
     def __init__(self) -> None:
         number = next(_NUMBERS)
@@ -32,12 +32,12 @@ class LineCheck:
         self.faults = 0
 
     def register(self, con: Any) -> None:
-        """Give the connection `valid(line)` and `distinct(text)`."""
+        """Create `valid(line)` and `distinct(text)` in the connection."""
         con.create_function(self.valid, self._valid, ["VARCHAR"], "BOOLEAN", type="arrow")
         con.create_function(self.distinct, _distinct, ["VARCHAR"], "BOOLEAN", type="arrow")
 
     def _valid(self, lines: Any) -> pa.Array:
-        """Of each line whether it holds a valid item."""
+        """For each line, whether it holds a valid item."""
         import pyarrow.compute as pc  # slow to import, and hardly ever needed
 
         column = _whole(lines)
@@ -50,7 +50,7 @@ class LineCheck:
 
 
 def _distinct(texts: Any) -> pa.Array:
-    """Of each JSON text whether no object in it has a name twice, for certain."""
+    """For each JSON text, whether certainly no object in it has a name twice."""
     found = _whole(texts).to_pylist()
     if _are_whole(found):
         return pa.array([True] * len(found), pa.bool_())
@@ -58,9 +58,9 @@ def _distinct(texts: Any) -> pa.Array:
 
 
 def _are_whole(texts: list[str]) -> bool:
-    """Whether decoding and encoding gives the same JSON texts back, so that no name is in one object twice.
+    """Whether decoding and encoding reproduces the JSON texts, so that no object has a name twice.
 
-    Texts with white space or escapes may not come back although they are whole.
+    Valid texts with white space or escapes may not be reproduced.
     """
     joined = f"[{','.join(texts)}]".encode()
     try:

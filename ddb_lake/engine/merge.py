@@ -2,8 +2,8 @@
 
 Works on relations (SQL text) of change records and of `current`, and leaves its answer in temporary tables:
 
-- `winners` (_key, _key_hash, record_id, changed_at, tie, gone): what each key that changes becomes; `gone`: an export
-  says that the item is absent, whatever the record says
+- `winners` (_key, _key_hash, record_id, changed_at, tie, gone): the new state of each key that changes; `gone`: an export
+  says that the item is absent, and this overrides the record
 - `standing` (file_path, pos, _key, …): the rows of `current` those keys have now
 
 Only keys with new records are looked at. A key whose one newest record is later than all that was known is decided by
@@ -26,10 +26,10 @@ from ddb_lake.engine.connection import Session
 
 REMOVAL = "event_name IN ('REMOVE', 'DELETE')"
 ABSENCE = f"(asserted_at IS NOT NULL AND {REMOVAL})"
-"""SQL of whether a record is an export's or a repair's assertion that the item is absent."""
+"""SQL condition: the record is an export's or a repair's assertion that the item is absent."""
 
 EXPIRY = f"(ttl AND old_image IS NOT NULL AND {REMOVAL})"
-"""SQL of whether a record is a removal by Time to Live whose row can be kept."""
+"""SQL condition: the record is a removal by Time to Live whose row can be kept."""
 
 SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
 
@@ -117,8 +117,8 @@ def find_undecided(session: Session, given: MergeInput) -> int:
 def _find_touched(session: Session, given: MergeInput) -> None:
     """Fill `fresh_ids` and `touched`.
 
-    A record that cannot win over the base decides nothing, unless expired items are kept: then it may be the last one
-    that is known of an absent item.
+    A record that cannot win over the base decides nothing, unless expired items are kept: then it may be the last known
+    record of an absent item.
     """
     over, keep = given.standing_over_base, given.keep_expired
     only = " FILTER (WHERE over_base)" if keep else ""
@@ -189,7 +189,7 @@ def _decide_all(
 ) -> int:
     """Put the winner of all of `records` that satisfy `among` into a table, for each of `keys` that has one.
 
-    Gives how many keys needed the image chain.
+    Returns the number of keys that needed the image chain.
     """
     session.con.execute(
         "CREATE OR REPLACE TABLE candidates AS"
@@ -227,11 +227,11 @@ def _decide_all(
 
 
 def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None:
-    """Keep rows of items that exports say are absent, where the last that is known of them is that they expired.
+    """Keep rows of items that are absent in an export and whose last known change is an expiry.
 
-    Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. It is
-    kept if all its other records, the base's horizon notwithstanding, end with a removal by Time to Live, and no full
-    export shows it more than the margin later (`docs/explanation/ordering.md`).
+    Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. Its row is
+    kept if the last of its other records, including those before the base's horizon, is a removal by Time to Live, and
+    no full export has the item more than the margin later (`docs/explanation/ordering.md`).
     """
     con = session.con
     con.execute(
@@ -257,7 +257,7 @@ def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None
         )
     con.execute("DELETE FROM winners WHERE _key IN (SELECT _key FROM expired)")
     con.execute("INSERT INTO winners SELECT *, false FROM expired")
-    # what was kept and is no longer: its row goes
+    # rows that were kept and are not kept any more are removed
     con.execute(
         "INSERT INTO winners SELECT a._key, a._key_hash, coalesce(b.record_id, l.record_id),"
         " coalesce(b.changed_at, l.changed_at), false, true FROM absent a"

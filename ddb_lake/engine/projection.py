@@ -47,10 +47,10 @@ LOOKED_UP = 50
 """Most attributes that are looked up one by one: then `json_transform`, which hashes names, becomes the faster."""
 
 MOST_IN_SQL = 200
-"""Most columns that are projected in SQL: of more, DuckDB's planning and vectors cost more than Python's loop."""
+"""The most columns that are projected in SQL: with more, DuckDB's planning and vectors cost more than Python's loop."""
 
 _NUMBERS = itertools.count()
-"""Each projection's function has a name of its own: DuckDB keeps a function until its connection closes."""
+"""Each projection's function has its own name: DuckDB keeps a function until its connection closes."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Projection:
 
     `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path. `member`: the
     name below which the document holds the item (`Item` in an export's lines); by default the document is the item.
-    `check`: of lines that may hold no valid item; it counts them, and their rows are of no use. Without it, the
+    `check`: for lines that may hold no valid item; it counts such lines, and their rows are not used. Without it, the
     documents are known to be valid.
     """
 
@@ -110,7 +110,7 @@ class Projection:
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
-        """Give the connection what projects wide rows, or the rows that the SQL does not account for, and the check."""
+        """Create the functions that project wide rows, or rows that the SQL does not cover, and the check's functions."""
         if self._check is not None:
             self._check.register(con)
         if self._wide:
@@ -368,7 +368,7 @@ class Projection:
 
 
 def _field(index: int) -> str:
-    """The name of a field of what `engine.columns` gives: the columns by number, and then what they do not hold."""
+    """The name of a field of `engine.columns`' result: the columns by number, and then the values that they do not hold."""
     return f'"{index}"'
 
 

@@ -11,10 +11,10 @@ def identifier(name: str) -> str:
 
 
 CARRIED = "u:"
-"""Begins the name under which our SQL carries a column of items.
+"""The prefix of the names that columns of items have in our SQL.
 
-No identifier that is written without quotes has a colon: none of ours, no keyword, no virtual column of DuckDB's in any
-version. So an attribute's name can be none of them. Users see the column's own name: see `shown`.
+An identifier without quotes has no colon. So a name with this prefix is none of our identifiers, no keyword, and no virtual
+column of any version of DuckDB. Users see the column's own name: see `shown`.
 """
 
 
@@ -26,7 +26,7 @@ def carried(name: str) -> str:
 def shown(rows: str) -> str:
     """A relation in which columns of items have their own names, for users; other columns keep theirs.
 
-    `rows`: a relation of our SQL. Nothing of ours is computed from the result.
+    `rows`: a relation of our SQL. No SQL of ours uses the result.
     """
     return f"(SELECT COLUMNS('^(?:{CARRIED})?(.*)$') AS '\\1' FROM {rows})"
 

@@ -49,7 +49,7 @@ def oversize(table: TablePlan) -> Location:
 
 
 def failed_batches(table: TablePlan) -> Location:
-    """Where Lambda puts batches of any table of this bucket that the function could not handle."""
+    """The place where Lambda puts batches that the function could not handle, of every table of this bucket."""
     return Location(table.landing.bucket, FAILED_BATCHES)
 
 
@@ -126,7 +126,7 @@ def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -
 
 
 def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> list[Statement]:
-    """What the Lambda service calls to read a table's stream and to keep failed batches."""
+    """The permissions of the Lambda service to read a table's stream and to store failed batches."""
     key_arn = str(around.key.key_arn)
     return [
         Statement(

@@ -126,7 +126,7 @@ class StreamMapping:
 
 
 FAILED_BATCHES: Final = "aws/lambda/"
-"""Where Lambda puts failed batches in the bucket of a mapping's on-failure destination; the prefix cannot be chosen.
+"""The prefix of failed batches in the bucket of a mapping's on-failure destination. Lambda fixes it.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 """
@@ -160,7 +160,7 @@ def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping
 
 
 def failure_calls(bucket_arn: str, key_arn: str, region: str) -> list[Statement]:
-    """What the Lambda service calls to put failed batches into a bucket under a key."""
+    """The permissions of the Lambda service to put failed batches into a bucket with a KMS key."""
     return [
         Statement("KeepFailedBatches", ("s3:PutObject",), (f"{bucket_arn}/{FAILED_BATCHES}*",)),
         Statement("ListFailedBatches", ("s3:ListBucket",), (bucket_arn,)),
