@@ -126,7 +126,7 @@ class LakeCatalog:
             except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
                 if self.kind == "rest":
                     raise UnreachableError(
-                        f"{name}: the catalog at {self.place} does not answer as an Iceberg REST catalog does"
+                        f"{name}: the answer of the catalog at {self.place} is not that of an Iceberg REST catalog"
                         f" ({type(error).__name__}); check `catalog.uri`"
                     ) from error
                 uri = self._metadata_location(identifier)
@@ -167,8 +167,8 @@ class LakeCatalog:
     def _check_unknown(self, name: str) -> None:
         """A catalog that does not know a table whose files are there was lost, emptied or replaced.
 
-        A writer that is killed while it makes a table leaves its first metadata file, and that only. Folders alone are
-        looked at: what a SQL catalog elsewhere does not know of a warehouse in S3 would take a request each time.
+        A writer that is killed while it makes a table leaves only the first metadata file. Only local folders are
+        examined: for a warehouse in S3 this would need a request each time.
         """
         if self.kind != "sql" or not self.is_local:
             return
@@ -185,7 +185,7 @@ class LakeCatalog:
         )
 
     def _check_own(self, name: str, table: Table) -> None:
-        """A metadata file that was put in the place of this table's says where the other table is."""
+        """Raise DamagedError if the table's metadata has the location of another table."""
         location = table.location().rstrip("/")
         if location == self.location(name):
             return
@@ -208,8 +208,8 @@ class LakeCatalog:
     def locations(self) -> Iterator[tuple[Identifier, str]]:
         """Identifier and location of every table of the catalog, in all namespaces that this identity may list.
 
-        A location is read once in the life of this object: tables do not move. Glue returns those of tables of other
-        formats too.
+        A location is read once in the life of this object: tables do not move. Glue also returns locations of tables of
+        other formats.
         """
         if self._unmade:
             return
@@ -233,7 +233,7 @@ class LakeCatalog:
                 yield identifier, self._locations[identifier]
 
     def _namespaces(self) -> list[Identifier]:
-        """The lake's namespace and all others; the lake's alone where this identity may not list others."""
+        """The lake's namespace and all others; only the lake's if this identity may not list others."""
         own: Identifier = (self.settings.catalog.namespace,)
         found = [own]
         try:
@@ -243,7 +243,7 @@ class LakeCatalog:
                     inner = self.catalog.list_namespaces(parents.pop())
                     found += inner
                     parents += [] if self.kind == "glue" else inner
-        except Exception as error:  # of the catalog's client: Glue's has classes of its own
+        except Exception as error:  # of the catalog's client: Glue's has its own classes
             answer = getattr(error, "response", {}).get("Error", {})
             if isinstance(error, ForbiddenError) or answer.get("Code") == "AccessDeniedException":
                 return [own]
@@ -299,7 +299,7 @@ class LakeCatalog:
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        """Raise what a catalog fails with as what it means: locked, unreachable, damaged, or configured wrongly."""
+        """Translate errors of a catalog: it is locked, unreachable, damaged, or configured wrongly."""
         try:
             yield
         except OperationalError as error:
@@ -323,7 +323,7 @@ class LakeCatalog:
             ) from error
 
     def _explain_unopened(self, error: OperationalError) -> None:
-        """Why SQLite does not open its file: it says the same of every reason."""
+        """The reason why SQLite does not open its file: its message is the same for every reason."""
         path = Path(make_url(self.settings.catalog.uri or self._sqlite).database or "")
         if path.is_dir():
             raise DamagedError(

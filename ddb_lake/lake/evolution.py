@@ -26,7 +26,7 @@ def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSch
     gone = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
     renamed = [(c.name, after[path].name) for path, c in before.items() if path in after and c.name != after[path].name]
     if renamed:
-        raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed")
+        raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed; report this fault")
     added = [c for path, c in after.items() if path not in before or _retyped(before[path], c)]
     wanted = metadata_columns(keep_expired)
     metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}

@@ -54,10 +54,10 @@ _DICTIONARY_BYTES = 1024 * 1024
 """And none if its texts take more."""
 
 _COLUMNS_OF_FULL_SIZE = 100
-"""DuckDB takes the memory of all dictionaries at once, before they hold anything: in a wider table each is smaller."""
+"""DuckDB allocates all dictionaries at once, before they hold any value: in a wider table each is smaller."""
 
 _CELL_BYTES = 16
-"""What DuckDB takes in memory for each column of a row, also where it is NULL."""
+"""The memory that DuckDB takes for each column of a row, also for NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     """The live files of a snapshot; the newest on main by default.
 
     Raises DamagedError if a manifest, or a local data file, is missing or is not the one that was written; CommitConflict
-    if that is because another commit replaced it.
+    if the cause is another commit that replaced it.
     """
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None:
@@ -111,7 +111,7 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
 
 @contextmanager
 def current_or_conflict(table: Table) -> Iterator[None]:
-    """Read files that a table names. If one is missing because a later commit removed it, that is a CommitConflict."""
+    """Read files that a table names. Raises CommitConflict if one is missing because a later commit removed it."""
     try:
         yield
     except DamagedError as error:
@@ -125,7 +125,7 @@ def current_or_conflict(table: Table) -> Iterator[None]:
 
 
 def check_local_sizes(live: LiveFiles, table: str) -> None:
-    """Compare the sizes of local files with the manifests': a file is missing, cut short or another one's. Asks no store."""
+    """Compare the sizes of local files with the manifests', to find missing, shortened and replaced files. No store is read."""
     for file in (*live.data, *live.deletes):
         path = file.file_path.removeprefix("file://")
         if "://" in path:
@@ -151,8 +151,8 @@ def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any
 def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:
     """A query of the living rows of some data files, read by field id.
 
-    Columns of items have the names of `engine.sql.carried`. With `positions`, also `_file_path` and `_pos`, by which a
-    row can be retired.
+    Columns of items have the names of `engine.sql.carried`. With `positions` there are also `_file_path` and `_pos`, by
+    which a row can be retired.
     """
     carried = [identifier(name) for name in carried_names(schema)]
     names = ", ".join(carried)
@@ -166,7 +166,7 @@ def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), p
     options = f"schema = {read_schema(schema)}, explicit_cardinality = {len(data) * ROWS_A_FILE}"
     if not positions and not deletes:
         return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
-    # DuckDB's virtual columns, without its options of their names: those refuse files that have such columns of their own
+    # DuckDB's virtual columns, without its options of these names: the options refuse files that have such columns
     place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"  # one number joins faster than a path
     found = f"filename AS _file_path, file_row_number AS _pos, {place}"
     source = f"(SELECT {names}, {found} FROM read_parquet({literals(data)}, {options}))"
@@ -231,7 +231,7 @@ class FileWriter:
         return cls(con, table.io, metadata.location, metadata.schema())
 
     def write_paths(self, query: str, *, split: bool = False, row_bytes: int = 0) -> list[str]:
-        """Write the rows of a query, which has the columns of `scan_sql`; gives the files' paths, none for no rows.
+        """Write the rows of a query, which has the columns of `scan_sql`. Returns the files' paths, none for no rows.
 
         Args:
             split: into several files of the target size.
@@ -261,7 +261,7 @@ class FileWriter:
                 f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
             ).fetchone()
         except DuckDBError:
-            with suppress(DuckDBError):  # what cannot be found now is an orphan, which `compact` removes
+            with suppress(DuckDBError):  # a file that cannot be found now is an orphan, which `compact` removes
                 self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{name}/*')})").fetchall()])
             raise
         if rows == 0:

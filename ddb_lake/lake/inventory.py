@@ -1,4 +1,4 @@
-"""Every file that a table names, compared with what is there: missing files and files of another size."""
+"""Every file that a table names, compared with the files at its location: missing files and files of another size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddb_lake.lake.state import ChangesState, CurrentState
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What was compared. `files`: how many. `faults`: a sentence for each file that is missing or has another size."""
+    """The result of a comparison. `files`: their number. `faults`: a sentence for each file that is missing or has another size."""
 
     files: int
     faults: tuple[str, ...]
@@ -50,7 +50,7 @@ def named_files(table: Table) -> dict[str, int | None]:
 
 
 def check_sidecars(table: Table, local_only: bool = False) -> None:
-    """Read the footers of the table's sidecar files: a DamagedError if one has other rows than the table states.
+    """Read the footers of the table's sidecar files. Raises DamagedError if the table states another number of rows.
 
     Args:
         table: the table.
@@ -75,7 +75,7 @@ def take_inventory(table: Table, listed: Iterable[tuple[str, int]], exists: Call
     Args:
         table: the table.
         listed: URI and size of every file below its location.
-        exists: whether there is a file; called for those that the table names elsewhere.
+        exists: whether a file exists; called for files that the table names at other places.
     """
     there = {spelled(uri): size for uri, size in listed}
     named = named_files(table)

@@ -38,7 +38,7 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that any snapshot, branch or sidecar of the table, or its metadata log, names, as `spelled` has them.
+    """Every file that a snapshot, branch or sidecar of the table, or its metadata log, names, as `spelled` writes paths.
 
     The sidecars of the versions in the log count too: another writer may still plan on one of them.
     """
@@ -60,7 +60,7 @@ def referenced(table: Table) -> set[str]:
 def unnamed(found: Iterable[tuple[str, int]], named: Container[str], before_us: int) -> list[str]:
     """Of the `found` files (URI, last written) those not in `named` (see `referenced`) that are older than `before_us`.
 
-    What names them must have been loaded after they were listed: what was committed in between is then named.
+    The table must have been loaded after the listing: it then names the files of commits in between.
     """
     return [uri for uri, modified_us in found if modified_us < before_us and spelled(uri) not in named]
 

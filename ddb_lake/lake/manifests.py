@@ -1,7 +1,7 @@
 """Manifest lists and manifests, read whole and compared with what names them.
 
-pyiceberg ends at the end of the bytes, wherever it comes: a file that is cut short has fewer entries, or none, and the
-table fewer rows. Every count and length that the table states about a file is compared here, without another request.
+pyiceberg stops at the end of the bytes: a file that is cut short has fewer entries, or none, and the table has fewer
+rows. Every count and length that the table states about a file is compared here, without another request.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
 def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:
     """The entries of a manifest whose files are in the table.
 
-    Raises DamagedError if it has another length, or other numbers of files or rows, than the manifest list states. What a
-    list leaves out (format version 1) is not compared.
+    Raises DamagedError if its length, or its number of files or rows, is not what the manifest list states. Figures that
+    a list leaves out (format version 1) are not compared.
     """
     uri = manifest.manifest_path
     with reading(uri, table):
@@ -72,10 +72,10 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
 
 
 def _check_totals(snapshot: Snapshot, manifests: Sequence[ManifestFile], table: str) -> None:
-    """Compare the numbers of files with the snapshot's summary: a manifest list that is cut short states fewer.
+    """Compare the numbers of files with the snapshot's summary: a manifest list that is cut short has fewer.
 
-    A summary without totals states nothing, and one that states fewer files than there are is another engine's mistake.
-    Rows are not compared: engines differ in how they count deletes whose rows are gone.
+    A summary without totals is not compared, and one with fewer files than there are is a mistake of another engine.
+    Rows are not compared: engines count deletes of rows that no longer exist differently.
     """
     summary: Any = snapshot.summary
     for content, total in ((ManifestContent.DATA, "total-data-files"), (ManifestContent.DELETES, "total-delete-files")):
@@ -96,7 +96,7 @@ def _read(io: FileIO, uri: str) -> bytes:
 
 
 class _Bytes(InputFile):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
-    """A file whose bytes are here."""
+    """A file whose bytes are in memory."""
 
     def __init__(self, location: str, data: bytes) -> None:
         super().__init__(location)
@@ -113,7 +113,7 @@ class _Bytes(InputFile):  # type: ignore[misc]  # pyiceberg is untyped to mypy h
 
 
 class _Memory(FileIO):  # type: ignore[misc]  # see above
-    """Access to one file that is read already."""
+    """Access to one file that was read already."""
 
     def __init__(self, location: str, data: bytes) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Proof that the files below a table's location are the table's own. Without it none of them may be removed.
+"""Proof that the files below a table's location are the table's own. Without this proof none of them may be removed.
 
 A table may be registered with a location that is not its own: another table's, the warehouse, or a folder above or
 below another table. Catalogs accept that, and a symbolic link gives the same result. Files that this table does not name
@@ -24,13 +24,13 @@ _METADATA = re.compile(r".*\.metadata\.json")
 
 
 def written_by_tables(uri: str, location: str) -> bool:
-    """Whether a file below a table's location is where, and is called as, writers of Iceberg tables put theirs."""
+    """Whether the place and the name of a file below a table's location are those that writers of Iceberg tables use."""
     inner = spelled(uri).removeprefix(resolved(location).rstrip("/") + "/")
     return inner.split("/", 1)[0] in _FOLDERS and _WRITTEN.fullmatch(inner) is not None
 
 
 def location_fault(catalog: LakeCatalog, location: str, landed: Iterable[str]) -> str | None:
-    """What else is kept at, above or below a location, by the configuration alone; None if nothing is.
+    """Other files that the configuration places at, above or below a location, as a clause; None if there are none.
 
     Args:
         catalog: the lake's.
@@ -51,13 +51,13 @@ def location_fault(catalog: LakeCatalog, location: str, landed: Iterable[str]) -
 
 
 def foreign_claim(catalog: LakeCatalog, table: Table, found: Collection[str], named: Collection[str]) -> str | None:
-    """Why files below the table's location may be another table's; None if it is proved that they are not.
+    """The reason why files below the table's location may be another table's; None if it is proved that they are not.
 
     Args:
         catalog: the lake's.
-        table: as it is after `found` was listed.
+        table: as loaded after `found` was listed.
         found: every file below its location.
-        named: the files that the table names, as `spelled` has them.
+        named: the files that the table names, as `spelled` writes paths.
     """
     there = {spelled(uri) for uri in found}
     if spelled(table.metadata_location) not in there:

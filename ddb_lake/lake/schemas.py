@@ -159,9 +159,9 @@ def field_ids(schema: Schema) -> str:
 
 
 def carried_names(schema: Schema) -> list[str]:
-    """The names that the columns of a table have in our SQL: those of items as `engine.sql.carried` has them.
+    """The names that the columns of a table have in our SQL: for columns of items, those of `engine.sql.carried`.
 
-    Only `current` has columns of items, and `_rescued`, which no attribute can be called.
+    Only `current` has columns of items. It also has `_rescued`, a name that no attribute's column can have.
     """
     if all(field.name != "_rescued" for field in schema.fields):
         return [field.name for field in schema.fields]

@@ -19,7 +19,7 @@ PREFIX = "ddb_lake."
 class LoadedExport:
     """One full export in the lake. Its rows alone are the table's branch `branch`.
 
-    `rejected`: of its `items`, how many lines are in the quarantine because they hold no valid item.
+    `rejected`: the number of its `items` whose lines are in the quarantine because they hold no valid item.
     """
 
     export_id: str
@@ -77,7 +77,7 @@ class CurrentState:
         ]
         document = _load(properties, "schema", {"key": [], "columns": []})
         schema = TableSchema.from_json(document)
-        if "retired" not in document:  # of an earlier release: what is known of names are the exports' columns
+        if "retired" not in document:  # of an earlier release: only the names of the exports' columns are known
             for export in reversed(exports):
                 schema = schema.knowing(export.schema)
         return cls(

@@ -15,8 +15,8 @@ whole (`aurora.loading`); repeated, late and rewritten ones do no harm. From SQS
 `DDB_LAKE_AURORA_PREFIX`
     Only keys that begin with it are loaded (default: all): objects under an error prefix are not for this function.
 
-A record that the database rejects is written to `<table>_rejected` with the reason, and the others of its file are loaded. After
-the table was changed (a column widened), invoke the function with `{"replay": true}`: the rejected records are tried again.
+A record that the database rejects is written to `<table>_rejected` with the reason, and the other records of its file are loaded.
+After you have changed the table (a column widened), invoke the function with `{"replay": true}` to try the rejected records again.
 
 Nothing of a row is ever logged.
 """
@@ -59,7 +59,7 @@ _log: Final = Logger(service="ddb_lake.load_aurora")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda's signature
-    """Lambda's entry point: the messages that failed, or what was loaded; of `{"replay": true}`, what was replayed.
+    """Lambda's entry point. Returns the failed messages, or the loaded files; for `{"replay": true}`, the replayed records.
 
     Raises:
         DdbLakeError: a file of an event that did not come through SQS failed.

@@ -59,7 +59,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     key_prefix: Annotated[
         str,
         text_resolver(),
-        Field(description="Begins the keys of all assets, and the names of jobs, sensor and pools: for several lakes."),
+        Field(
+            description="First part of all asset keys, and of the names of jobs, sensor and pools: for several lakes."
+        ),
     ] = ""
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
@@ -136,7 +138,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             yield lake
 
     def _lake_name(self, context: dg.ComponentLoadContext) -> str:
-        """What jobs and the sensor are called after: `key_prefix`, else the component's folder below `defs`."""
+        """The first part of the names of jobs and the sensor: `key_prefix`, or else the component's folder below `defs`."""
         if self.key_prefix:
             return python_name(self.key_prefix)
         path = Path(context.path)

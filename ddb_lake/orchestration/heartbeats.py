@@ -1,8 +1,8 @@
-"""Whether a run that has not ended is still at work: each op notes its process, and then notes every minute that it lives.
+"""Whether a run that has not ended is still at work: each op writes its process, and then a heartbeat every minute.
 
-Dagster's default launcher cannot check the health of a run: a run whose process was killed stays STARTED, keeps its pool slot,
-and every run that would do its work waits for it. The notes are messages in the run's own event log, so that they work with
-every storage and are deleted with the run.
+Dagster's default launcher cannot check the health of a run: a run whose process was killed stays STARTED and keeps its pool
+slot, and every run that would do its work waits for it. The heartbeats are messages in the run's own event log, so that they
+work with every storage and are deleted with the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import dagster as dg
 
 BEAT_S = 60.0
 SILENT_S = 600.0
-"""A run without an event for so long is not relied upon. An op at work has ten heartbeats in that time."""
+"""After this time without an event, nothing waits for a run. An op at work has ten heartbeats in this time."""
 
 _NOTE = "at work: "
 _STEP_ENDS = {
@@ -42,9 +42,9 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that no other is mistaken for. `host`: machine, boot and PID namespace; `started`: in clock ticks since boot.
+    """The identity of a process. `host`: machine, boot and PID namespace; `started`: in clock ticks since boot.
 
-    Both are empty on systems without /proc: then nothing is known of a process but its heartbeats.
+    Both are empty on systems without /proc: then only the heartbeats of a process are known.
     """
 
     host: str
@@ -53,7 +53,7 @@ class Process:
 
     @classmethod
     def this(cls) -> Process:
-        """The process that calls."""
+        """The calling process."""
         return cls(_host(), os.getpid(), _started(os.getpid()) or "")
 
     @property
@@ -64,10 +64,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class RunHealth:
-    """What is known of a run that has not ended. `text`: one sentence about it, for messages.
+    """The health of a run that has not ended. `text`: one sentence about it, for messages.
 
-    working: it counts on being finished. dead: its process does not exist, or has stopped its heartbeats. silent: it has
-    written no event for long, and what it waits for is not known.
+    working: it is expected to finish. dead: its process does not exist, or has stopped its heartbeats. silent: it has
+    written no event for long, and the reason is not known.
     """
 
     state: Literal["working", "dead", "silent"]
@@ -76,7 +76,7 @@ class RunHealth:
 
 @contextmanager
 def beating(context: Any) -> Iterator[None]:
-    """Note the process in the run's events now, and every minute until the block ends."""
+    """Write the process to the run's events now, and every minute until the block ends."""
     note = f"{_NOTE}{json.dumps(asdict(Process.this()))}"
     ended = threading.Event()
     context.log.info(note)
@@ -95,10 +95,10 @@ def beating(context: Any) -> Iterator[None]:
 
 
 def run_health(instance: dg.DagsterInstance, record: dg.RunRecord, now_s: float, is_own: bool) -> RunHealth:
-    """Whether to rely on a run that has not ended.
+    """The health of a run that has not ended.
 
     Args:
-        is_own: whether the run is of the code location that asks. A queued run of another one may never be launched.
+        is_own: whether the run is of the caller's code location. A queued run of another one may never be launched.
     """
     run = record.dagster_run
     entries = _entries(instance, run.run_id)
@@ -130,7 +130,7 @@ def end_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, text: str) ->
     found = instance.get_run_by_id(run.run_id)
     if found is None or found.is_finished:
         return False
-    instance.report_run_failed(found, f"{text}. Its work is requested again; nothing was committed by halves.")
+    instance.report_run_failed(found, f"{text}. Its work is requested again. Nothing was committed in part.")
     if instance.event_log_storage.supports_global_concurrency_limits:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return True
@@ -143,7 +143,7 @@ def _entries(instance: dg.DagsterInstance, run_id: str) -> list[dg.EventLogEntry
 
 
 def _process_at_work(entries: list[dg.EventLogEntry]) -> Process | None:
-    """The process of an op that has begun and not ended, from the newest event back."""
+    """The process of an op that has begun and not ended; `entries` are read from the newest back."""
     ended = set()
     for entry in entries:
         if entry.dagster_event is not None:
@@ -155,7 +155,7 @@ def _process_at_work(entries: list[dg.EventLogEntry]) -> Process | None:
 
 
 def _launched_process_ended(entries: list[dg.EventLogEntry]) -> bool:
-    """Whether the process that Dagster's default launcher started is gone, of a run that has no op at work: it waits for a pool.
+    """Whether the process that Dagster's default launcher started is gone, for a run that has no op at work.
 
     The launcher starts it beside the code server, where a sensor of the same code location is evaluated.
     """
@@ -185,7 +185,7 @@ def _host() -> str:
 def _started(pid: int) -> str | None:
     """When a process was started, in clock ticks since boot; None if there is none of that number.
 
-    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: field 22, and what ended and was not waited for is Z or X.
+    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: field 22; the state Z or X means that the process has ended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

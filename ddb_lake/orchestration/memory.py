@@ -29,8 +29,8 @@ class TableMemory:
 
     `window_at_s`, `all_at_s`: when its landed objects were last listed that far; `rest_at_s`: when exports to load
     and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest
-    of the listing of the hours that still fill, when all of it was applied. `behind_h`: by how many hours the local time of
-    its folders is behind UTC.
+    of the listing of the hours that still fill, when all of it was applied. `behind_h`: the hours by which the local time
+    of its folders is behind UTC.
     """
 
     window_at_s: int = 0

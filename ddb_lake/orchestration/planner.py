@@ -63,7 +63,7 @@ class Work:
 class Busy:
     """The tables that a run which has not ended is loading, applying or compacting, or whose streams it is reading.
 
-    `runs`: what is known of these runs, by table.
+    `runs`: a sentence about each of these runs, by table.
     """
 
     loading: Collection[str] = ()

@@ -52,14 +52,14 @@ class Requests:
         self._warehouse = warehouse
 
     def busy(self, instance: dg.DagsterInstance, now_s: float, location: str | None = None) -> tuple[Busy, list[str]]:
-        """What runs that have not ended are doing, and what there is to say of those that are not relied upon.
+        """The work of runs that have not ended, and messages about the runs that nothing waits for any more.
 
-        Requesting the work of a run again would only make both wait for each other, so that its tables count as busy. A run
+        If the work of a run were requested again, both runs would wait for each other. So its tables count as busy. A run
         whose process is gone is marked as failed, and its pool slots are freed. Runs of a lake with
-        another warehouse do not count, whatever it is called.
+        another warehouse do not count, even if the lake has the same name.
 
         Args:
-            location: the code location that asks.
+            location: the caller's code location.
         """
         filters = dg.RunsFilter(tags={LAKE_TAG: self._lake}, statuses=UNFINISHED)
         at_work: list[tuple[dg.DagsterRun, str]] = []

@@ -18,7 +18,7 @@ from ddb_lake.stages.lake import Lake
 
 INTERVAL_S = 30
 SHOWN = 10
-"""Tables that the reason for no requests names."""
+"""The most tables that the reason of a skipped tick names."""
 
 
 def sensor_name(lake: str) -> str:
@@ -67,7 +67,7 @@ def planning_sensor(
 
 
 def warehouse_digest(lake: Lake) -> str:
-    """Names where a lake is, without showing it."""
+    """A digest of the lake's place, which does not show the place."""
     return digest([lake.catalog.warehouse, lake.settings.catalog.namespace])
 
 

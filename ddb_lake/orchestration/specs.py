@@ -70,7 +70,7 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LakeAsset:
-    """One stage of one table. `key_prefix`: tells lakes of one code location apart, empty for none."""
+    """One stage of one table. `key_prefix`: distinguishes the lakes of one code location; may be empty."""
 
     stage: Stage
     table: TableSettings

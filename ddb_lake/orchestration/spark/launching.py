@@ -105,7 +105,7 @@ def result_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a result of which JSON made lists and objects."""
+    """The fields of a result that are lists and objects in JSON."""
     collisions = tuple(NameCollision(**one) for one in found["name_collisions"])
     return {**found, "notes": tuple(found["notes"]), "name_collisions": collisions}
 
