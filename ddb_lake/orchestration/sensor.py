@@ -88,7 +88,7 @@ def _tell(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
         more = f"; and {len(busy.runs) - SHOWN} more" if len(busy.runs) > SHOWN else ""
         idle = plan.looked_at - len(busy.runs.keys() & plan.looked)
         return (
-            f"{len(busy.runs)} tables wait for runs that are under way ({waiting}{more}). Nothing is due for the other"
-            f" {idle} tables looked at, {plan.listed} objects listed."
+            f"Waiting for runs that are under way, tables: {len(busy.runs)} ({waiting}{more}). Nothing is due for the"
+            f" other tables looked at: {idle}. Objects listed: {plan.listed}."
         )
     return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."

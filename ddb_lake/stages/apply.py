@@ -24,8 +24,8 @@ class ApplyResult:
     """What applying some objects did.
 
     `objects`: found below the URIs, of which `already_ingested` were known. `other_tables`: records of tables that
-    are not configured, by their source's name; they stay in landing. `doubts`: what is probably a mistake, although the
-    command did what it could: a place where nothing is, objects of which nothing could be taken in.
+    are not configured, by their source's name; they stay in landing. `doubts`: probable mistakes, although the command
+    did its work: a place without objects, or objects whose records all went to quarantine.
     """
 
     table: str
@@ -46,9 +46,9 @@ def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
     """Take the objects at and below `uris` into the changelog, then bring `current` up to it.
 
     Records that name another configured table go to that table; those that name none go to `table`. Objects named
-    twice or ingested before change nothing. A place where nothing is becomes a doubt of the result, and the others are
-    applied. Raises CheckFailed if `current` of a table cannot take its records; all others are up to date then, and the
-    changelogs have everything.
+    twice or ingested before change nothing. A place without objects becomes a doubt of the result, and the other places
+    are applied. Raises CheckFailed if `current` of a table cannot take its records; all other tables are up to date then,
+    and the changelogs have all records.
     """
     lake.table(table)
     refs: dict[str, ObjectRef] = {}
@@ -105,7 +105,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
 
 
 def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
-    """Why nothing of the objects was taken in, where that is probably a mistake of the configuration or the command."""
+    """Doubts if no record of the objects was taken in, probably by a mistake in the configuration or the command."""
     table = result.table
     if result.new or result.duplicates:
         return ()
@@ -122,7 +122,7 @@ def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
 
 
 def everything_quarantined(table: str, records: int) -> str:
-    """Why a command that could take in none of its records has not done what was wanted."""
+    """The doubt of a command whose records all went to quarantine."""
     return (
         f"{table}: nothing could be taken in: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
         f" {table}`: the `key` of another table, or another table's data, is a likely cause. Correct it, then `ddb-lake"

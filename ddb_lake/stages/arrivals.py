@@ -1,8 +1,8 @@
-"""Which landed objects a table has not applied: the one answer for sync, the sensor, daily states and checks.
+"""The landed objects that a table has not applied: one definition for sync, the sensor, daily states and checks.
 
 A change object's key begins with the hour in which its oldest record arrived. Objects may appear late, sort before
-others, lie in folders of another layout, and be rewritten; so no position is remembered as "listed up to here". The hours
-that still fill are listed often, the look-back window now and then, everything below the prefix rarely, and the listed
+others, be in folders of another layout, and be rewritten; so no position is stored as "listed up to here". The hours
+that still fill are listed often, the look-back window less often, everything below the prefix rarely, and the listed
 objects are compared by name *and version* with the ledger.
 
 Under `layout: auto` each listing looks at the folders directly below the prefix. Those that are years are listed by
@@ -27,16 +27,16 @@ from ddb_lake.stages.ingest import unseen
 from ddb_lake.stages.lake import Lake
 
 Scope: TypeAlias = Literal["near", "window", "all"]
-"""How far a listing looks: the hours that still fill, the look-back window, or everything."""
+"""The scope of a listing: the hours that still fill, the look-back window, or everything."""
 
 NEAR_S = 3600
 """Firehose buffers for up to 15 minutes and names an object by its oldest record: this hour or the one before."""
 
 FARTHEST_ZONE = timedelta(hours=14)
-"""Folders of a CustomTimeZone are at most so far from UTC (UTC+14; UTC-12)."""
+"""The greatest distances of the folders of a CustomTimeZone from UTC (UTC+14; UTC-12)."""
 
 MOST_FOLDERS = 16
-"""Folders beside those of years that are listed one by one; where there are more, everything is listed."""
+"""The most folders other than those of years that are listed one by one; with more, everything is listed."""
 
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC)
 _YEAR = re.compile(r"\d{4}/")
@@ -44,7 +44,7 @@ _YEAR = re.compile(r"\d{4}/")
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A prefix below which change objects land, and what is known of how keys continue there.
+    """A prefix below which change objects land, and the layout of the keys there.
 
     `hourly`: each key continues with yyyy/MM/dd/HH/. `flat`: keys may continue in any way. `auto`: each listing looks.
     `continued`: objects whose key continues the prefix with yyyy/MM/dd/HH/ and no slash between; nothing else.
@@ -69,7 +69,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Objects that are not applied. `hours`: of those that listing these hours finds; `strays`: all others."""
+    """Objects that are not applied. `hours`: those that a listing of their hour finds; `strays`: all others."""
 
     refs: tuple[ObjectRef, ...] = ()
     hours: tuple[datetime, ...] = ()
@@ -82,14 +82,14 @@ class Arrivals:
 
     @property
     def oldest_us(self) -> int | None:
-        """When the first of them was written (UTC microseconds)."""
+        """The time at which the first of them was written (UTC microseconds)."""
         return min((ref.modified_us for ref in self.refs), default=None)
 
 
 def roots(lake: Lake, table: TableSettings) -> list[Root]:
     """The prefixes below which a table's objects land. Nothing is listed for that.
 
-    `s3://b/landing` without a final slash has two: Firehose appends yyyy/MM/dd/HH/ to its prefix as it stands.
+    `s3://b/landing` without a final slash has two prefixes: Firehose appends yyyy/MM/dd/HH/ without a slash.
     """
     changes = table.changes
     if changes is None:
@@ -110,7 +110,7 @@ def landed(lake: Lake, table: TableSettings, scope: Scope, behind_h: int = 0) ->
     """The change objects in scope. A folder that does not exist yet has none.
 
     Args:
-        behind_h: how many hours the folders' local time is behind UTC, for `near`: `hours_behind` of an earlier listing.
+        behind_h: the hours by which the folders' local time is behind UTC, for `near`: `hours_behind` of an earlier listing.
     """
     for root in roots(lake, table):
         if scope == "all":
@@ -127,7 +127,7 @@ def has_landed(lake: Lake, table: TableSettings) -> bool:
 
 
 def hinted(lake: Lake, places: Sequence[Root], uris: Sequence[str]) -> Iterator[ObjectRef]:
-    """The objects where notifications say that something landed: whole hours, where keys lie by the hour."""
+    """The objects at the places in notifications; if keys lie by the hour, those of whole hours."""
     prefixes: dict[str, None] = {}
     for root in places:
         for uri in filter(root.has, uris):
@@ -138,7 +138,7 @@ def hinted(lake: Lake, places: Sequence[Root], uris: Sequence[str]) -> Iterator[
 
 
 def landed_in(lake: Lake, table: TableSettings, hours: Sequence[datetime]) -> list[str]:
-    """URIs that have all change objects of some arrival hours at or below them."""
+    """URIs at or below which all change objects of some arrival hours lie."""
     wanted = set(hours)
     found: list[str] = []
     for root in roots(lake, table):
@@ -150,7 +150,7 @@ def landed_in(lake: Lake, table: TableSettings, hours: Sequence[datetime]) -> li
 
 
 def everywhere(lake: Lake, table: TableSettings) -> list[str]:
-    """URIs that have all change objects of a table that are not applied at or below them."""
+    """URIs at or below which all change objects of a table lie that are not applied."""
     found: list[str] = []
     for root in roots(lake, table):
         if root.layout == "continued":  # no prefix above the hour has these alone
@@ -162,10 +162,10 @@ def everywhere(lake: Lake, table: TableSettings) -> list[str]:
 
 
 def unapplied(lake: Lake, table: TableSettings, refs: Sequence[ObjectRef], first_hour: datetime = _FIRST) -> Arrivals:
-    """Those of `refs` that the changelog has not ingested as they are now.
+    """Those of `refs` whose present version the changelog has not ingested.
 
     Args:
-        first_hour: objects of an earlier hour count as strays, as do those of an hour to come.
+        first_hour: objects of an earlier hour count as strays, and so do those of a future hour.
     """
     if not refs:
         return Arrivals()
@@ -188,8 +188,8 @@ def waiting(lake: Lake, table: TableSettings, scope: Scope = "all") -> Arrivals:
 def earliest_us(ref: ObjectRef) -> int | None:
     """The earliest time (UTC microseconds) at which the records of an object may have arrived; None if unknown.
 
-    A key's hour is trusted as UTC only where the object was written soon after it. Otherwise the hour may be local time, or the
-    object a copy.
+    A key's hour is used as UTC only if the object was written soon after it. Otherwise the hour may be local time, or the
+    object may be a copy.
     """
     hour = arrival_hour(ref.uri)
     if hour is None:
@@ -203,7 +203,7 @@ def earliest_us(ref: ObjectRef) -> int | None:
 
 
 def hours_behind(refs: Iterable[ObjectRef], now: datetime) -> int:
-    """By how many hours the folders of objects written lately are behind UTC: 4 where a CustomTimeZone is New York in summer."""
+    """The hours by which the folders of recent objects are behind UTC: 4 for the CustomTimeZone of New York in summer."""
     since_us = int((now - timedelta(seconds=2 * NEAR_S)).timestamp()) * 1_000_000
     found = 0
     for ref in refs:
@@ -215,7 +215,7 @@ def hours_behind(refs: Iterable[ObjectRef], now: datetime) -> int:
 
 
 def continued_example(objects: ObjectStore, uri: str) -> str | None:
-    """An object whose key continues a prefix that ends with a slash as if it had none; None if there is none."""
+    """An object whose key continues a prefix that ends with a slash, but without the slash; None if there is none."""
     if not uri.endswith("/") or not _has_key(uri):
         return None
     root = Root(uri.rstrip("/") if uri.startswith("s3://") else str(local_path(uri)), "continued")
@@ -223,10 +223,10 @@ def continued_example(objects: ObjectStore, uri: str) -> str | None:
 
 
 def continued_text(uri: str, example: str) -> str:
-    """What is said of objects beside a prefix that ends with a slash."""
+    """The message about objects beside a prefix that ends with a slash."""
     return (
-        f"{uri} has objects beside it whose keys continue it without the slash, such as {example}; they are not read:"
-        f" write `uri: {uri.rstrip('/')}` if they are this table's (Firehose appends yyyy/MM/dd/HH/ to a prefix as it stands)"
+        f"some keys continue {uri} without its slash, such as {example}; these objects are not read:"
+        f" write `uri: {uri.rstrip('/')}` if they are this table's (Firehose appends yyyy/MM/dd/HH/ without a slash)"
     )
 
 
@@ -244,7 +244,7 @@ def _warn_of_continued(lake: Lake, table: TableSettings) -> None:
 
 
 def _finds(root: Root, uri: str) -> bool:
-    """Whether `landed_in` of the object's hour covers it, whatever a listing of the root finds beside it."""
+    """Whether `landed_in` of the object's hour includes it, independent of the other objects below the root."""
     if root.has_in_place(uri) is not None:
         return True
     by_hour = root.layout in ("hourly", "continued") or (
@@ -260,7 +260,7 @@ def _everything(lake: Lake, root: Root) -> Iterator[ObjectRef]:
 
 
 def _recent(lake: Lake, root: Root, since: datetime) -> Iterator[ObjectRef]:
-    """The objects of the hours from `since` on, and all that lie in no folder of an hour."""
+    """The objects of the hours from `since` on, and all objects in no folder of an hour."""
     by_hour, rest = _by_hour(lake, root)
     yield from rest
     if by_hour and root.layout == "continued":
@@ -270,7 +270,7 @@ def _recent(lake: Lake, root: Root, since: datetime) -> Iterator[ObjectRef]:
 
 
 def _by_hour(lake: Lake, root: Root) -> tuple[bool, Iterable[ObjectRef]]:
-    """Whether objects of the root lie by the hour, and all of its objects that do not."""
+    """Whether objects of the root are in folders of hours, and all its objects that are not."""
     if root.layout == "auto":
         level = lake.objects.level(root.uri)
         years = [] if level is None else [f for f in level.folders if _YEAR.fullmatch(f.removeprefix(root.uri))]

@@ -52,7 +52,7 @@ class Target:
 class Base(Protocol):
     """An export's rows while they are written. `written`: the files of the last pass.
 
-    `rejected`: lines that were left out because they hold no valid item; `set_aside`: them, for the quarantine.
+    `rejected`: the number of lines left out because they hold no valid item; `set_aside`: these lines, for the quarantine.
     """
 
     written: list[str]
@@ -208,9 +208,9 @@ def write_run(
 
 
 class Lines:
-    """The lines of data files while they are read: if some hold no valid item, refused or left out.
+    """The lines of data files while they are read: lines without a valid item are refused or left out.
 
-    `files`: the data files; once lines were left out, without those lines.
+    `files`: the data files; after lines were left out, copies without those lines.
     """
 
     def __init__(self, files: Sequence[LocalFile], folder: FilePath, reject: bool) -> None:
@@ -228,9 +228,9 @@ class Lines:
         return self._screen.rows if self._screen else None
 
     def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T]) -> T:
-        """What `work` returns, which reads all lines with a check; it is called again after lines were left out.
+        """The result of `work`, which reads all lines with a check; it is called again after lines were left out.
 
-        Raises ExportError for lines that hold no valid item, if they are not to be left out.
+        Raises ExportError for lines without a valid item, unless they are to be left out.
         """
         check = LineCheck()
         try:
@@ -254,7 +254,7 @@ class Lines:
         return done
 
     def _leave_out(self) -> bool:
-        """Leave out lines that hold no valid item; returns whether there were any. Raises ExportError instead."""
+        """Leave out lines without a valid item, and return whether there were any; without `reject`, raise ExportError."""
         if self._screen is None:
             found = find_bad_lines(self.files)
             if found.count:

@@ -57,9 +57,9 @@ ORPHAN_GRACE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class CompactResult:
-    """What compaction did. `reason`: why it ran, or why not (`skipped`).
+    """The result of a compaction. `reason`: why it ran, or why not (`skipped`).
 
-    `orphans_left`: for each Iceberg table whose unnamed files were not removed, why it is not certain that they are its own.
+    `orphans_left`: for each Iceberg table whose unnamed files were not removed, the reason why they may not be its own.
     """
 
     table: str
@@ -302,7 +302,7 @@ def _compact_changes(lake: Lake, name: str) -> None:
 def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
     """Expire old snapshots and remove old orphans of all of a table's Iceberg tables.
 
-    Returns the number of snapshots expired and of files removed, and why files that no snapshot names were left.
+    Returns the numbers of expired snapshots and removed files, and the reasons why files that no snapshot names were left.
     """
     expired = removed = 0
     doubts = []
@@ -324,7 +324,7 @@ def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
 
 
 def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
-    """The files of a table that nothing names and that may be removed, or why none may."""
+    """The files of a table that nothing names and that may be removed, or the reason why none may."""
     listed = lake.catalog.table(full_name)
     if listed is None:
         return [], None
@@ -339,7 +339,7 @@ def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
         return [], None
     table = lake.catalog.table(full_name)
     if table is None or table.metadata_location != listed.metadata_location:
-        return [], None  # a commit came in between: what it names cannot be compared with the listing
+        return [], None  # a commit came in between: the files that it names cannot be compared with the listing
     before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
     named = referenced(table)
     orphans = [uri for uri in unnamed(found, named, before_us) if written_by_tables(uri, location)]

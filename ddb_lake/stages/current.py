@@ -43,7 +43,7 @@ from ddb_lake.stages.relations import (
 )
 
 SAMPLE_BYTES = 32 * 1024 * 1024
-"""Of the items that a first guess at the columns comes from."""
+"""The size of the items from which the first guess at the columns comes."""
 
 ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
 
@@ -350,13 +350,13 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
 
 
 def item_bytes(session: Session) -> int:
-    """About how long the text of an item of `outcome` is."""
+    """The average length of the text of an item of `outcome`."""
     some = "SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1000"
     return int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM ({some})") or 0)
 
 
 def sample_rows(session: Session) -> int:
-    """Of how many items of `outcome` a first guess at the columns comes."""
+    """The number of items of `outcome` from which the first guess at the columns comes."""
     return max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, item_bytes(session))))
 
 

@@ -179,13 +179,13 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
 
 
 def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
-    """Raise UsageError while anything that landed, and is not applied, may hold changes of the day."""
+    """Raise UsageError if a landed object that is not applied may hold changes of the day."""
     latest_us = end_us(day) + seconds(table.checks.max_lag) * 1_000_000
     objects = [ref for ref in waiting(lake, table).refs if (earliest_us(ref) or 0) < latest_us]
     if objects:
         raise UsageError(
             f"{table.name}: {len(objects)} landed objects that may hold changes of {day} are not applied, the first is"
-            f" {objects[0].uri}: `ddb-lake sync {table.name}`, then make the day again"
+            f" {objects[0].uri}: run `ddb-lake sync {table.name}`, then make the day again"
         )
 
 

@@ -99,7 +99,7 @@ def living_rows_sql(seen: View) -> str:
 
 
 def count_living(lake: Lake, seen: View) -> int:
-    """How many items the view's rows have."""
+    """The number of items in the view's rows."""
     if seen.table is None:
         return 0
     if not keeps_expired(seen.table):

@@ -131,7 +131,7 @@ def _first_items(file: LocalFile) -> list[Item]:
 
 
 def _item(line: bytes) -> list[Item]:
-    """The item of a line; none if it holds no valid one: `stages.screening` reports it when the lines are loaded."""
+    """The item of a line; None if the line has no valid item: `stages.screening` reports it when the lines are loaded."""
     try:
         return [read_line(line)]
     except UndecodableError:
@@ -139,7 +139,7 @@ def _item(line: bytes) -> list[Item]:
 
 
 def bounded_lines(file: LocalFile) -> Iterator[bytes]:
-    """The lines of a data file, of which no more than MAX_OBJECT_BYTES are ever in memory. Raises ExportError."""
+    """The lines of a data file; a line has at most MAX_OBJECT_BYTES in memory. Raises ExportError."""
     with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
         for number in count(1):
             line = stream.readline(MAX_OBJECT_BYTES + 1)
@@ -154,7 +154,7 @@ def bounded_lines(file: LocalFile) -> Iterator[bytes]:
 
 
 def check_lines(files: Iterable[LocalFile]) -> None:
-    """Look for a line that is too long in those files that are large enough to have one. Raises ExportError."""
+    """Look for a line that is too long, in the files that are large enough to have one. Raises ExportError."""
     for file in files:
         if file.content_bytes > MAX_OBJECT_BYTES:
             for _ in bounded_lines(file):

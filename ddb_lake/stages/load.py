@@ -51,7 +51,7 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What loading an export did. `items`: what the export has; `rows`: living rows of `current` afterwards.
+    """The result of loading an export. `items`: those of the export; `rows`: living rows of `current` afterwards.
 
     `quarantined`: lines that went to quarantine. `doubts`: as in `stages.apply.ApplyResult`.
     `name_collisions`: new columns whose names carry a suffix.
@@ -257,7 +257,7 @@ class _Loading:
     def _rebuild(
         self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
     ) -> tuple[Delta, CurrentState]:
-        """The base's files and, over them, what the changelog says that the base does not."""
+        """The base's files and the records of the changelog that change them."""
         changes = self.lake.changes(self.settings.name)
         log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
         horizon = horizon_us(self.export.summary.as_of_us, log.first_change_us, self.settings.margin_us)
@@ -286,7 +286,7 @@ class _Loading:
         return replace(delta, added=[*base, *delta.added], replace_all=True), state
 
     def _recheck_expired(self, table: Table, commit: Commit, state: CurrentState) -> tuple[Delta, CurrentState]:
-        """What an export that is older than the base says of the expired rows: an item that it has did not expire before."""
+        """Decide the expired rows again for an export older than the base: an item that it has did not expire before it."""
         changes, base = self.lake.changes(self.settings.name), state.base
         assert base is not None, "an export without a newer one becomes the base"
         if changes is None:

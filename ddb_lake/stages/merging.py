@@ -55,7 +55,7 @@ class BaseRows:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a merge works on: `engine.merge.MergeInput`, with relations that can be taken apart.
+    """The input of a merge: `engine.merge.MergeInput`, with relations that can be divided.
 
     `shown`: `engine.merge.ShownKeys`, as relations of columns _key, _key_hash and shown_us.
     """

@@ -13,7 +13,7 @@ from ddb_lake.stages.replay import replay
 def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
     """The typed columns of a table's rows as of an instant (inclusive), and a query of them, valid in the session.
 
-    With `ttl_deletes: keep` the rows of items that Time to Live had removed by then are among them, as in `current`.
+    With `ttl_deletes: keep` they include the rows of items that Time to Live had removed by then, as in `current`.
     Only what changed since the base is worked out now; the base's rows are read when they are asked for. `number`:
     another one for each of several tables in one session.
     """

@@ -26,7 +26,7 @@ from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.read import GroupReader, StagedGroup
 
 DISCARDED = "ddb_lake.discarded"
-"""Property of a quarantine: how many of its entries were discarded."""
+"""Property of a quarantine: the number of its discarded entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class QuarantineEntry:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """Entries that were discarded together: how many of which reason, when (UTC microseconds), by whom, and why."""
+    """Entries that were discarded together: number and reason, then time (UTC microseconds), user and cause of the discard."""
 
     reason: str
     count: int
@@ -102,14 +102,14 @@ def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[Quara
 
 
 def count_open(quarantine: Table | None) -> int:
-    """How many entries of a quarantine are neither replayed nor discarded, by the table's metadata alone."""
+    """The number of entries of a quarantine that are neither replayed nor discarded, from the table's metadata alone."""
     if quarantine is None:
         return 0
     return live_files(quarantine).rows - int(quarantine.properties.get(DISCARDED, "0"))
 
 
 def list_discarded(lake: Lake, name: str) -> list[Discarded]:
-    """What was discarded of a table's quarantine, the newest first."""
+    """The discarded entries of a table's quarantine, the newest first."""
     lake.table(name)
     with lake.session() as session:
         rows = session.rows(
@@ -129,10 +129,10 @@ class Chosen:
 
 
 def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str) -> int:
-    """Discard the open entries that are chosen; gives how many.
+    """Discard the chosen open entries. Returns their number.
 
-    They stay in the table with who discarded them, when and why, and no longer count as open; a replay leaves them alone.
-    An object that is read again brings none of them back.
+    They stay in the table with the user, the time and the cause, and no longer count as open; a replay does not read
+    them. They stay discarded if their object is read again.
     """
     lake.table(name)
     if lake.quarantine(name) is None:
@@ -338,7 +338,7 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
 
 
 def _entries_sql(lake: Lake, name: str, discarded: bool = False) -> str:
-    """The open entries, or those that were discarded, in a table of whatever release."""
+    """The open or the discarded entries, in a table of any release."""
     table = lake.quarantine(name)
     nulls = {
         f.name: f'NULL::{duckdb_type(f.field_type)} AS "{f.name}"' for f in fixed_schema(QUARANTINE_COLUMNS).fields

@@ -107,8 +107,8 @@ def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
 def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[QueryResult]:
     """Run one query against the lake as it is now, or as of an instant (inclusive).
 
-    Raises UsageError with DuckDB's message if it is wrong, or if the lake knows nothing of a named table then; DamagedError
-    and others of `core.faults` if a file of the lake cannot be read.
+    Raises UsageError with DuckDB's message if it is wrong, or if the lake has no state of a named table at that time;
+    DamagedError and other errors of `core.faults` if a file of the lake cannot be read.
     """
     with lake.session() as session:
         add_views(lake, session, sql)
@@ -150,9 +150,9 @@ def add_views(lake: Lake, session: Session, sql: str) -> None:
 
 
 def add_day_views(lake: Lake, session: Session, sql: str) -> dict[str, UsageError]:
-    """A view `<table>_daily` of the kept days, with the day as `_day`, of those tables that `sql` may name.
+    """Create a view `<table>_daily` of the kept days, with the day as `_day`, for each table that `sql` may name.
 
-    Returns, by name, why there is no view: the name may also be that of a column.
+    Returns, by name, the reason why there is no view: the name may also be that of a column.
     """
     absent: dict[str, UsageError] = {}
     for settings in lake.settings.tables:

@@ -45,7 +45,7 @@ GROUP_OBJECTS = 10_000
 READ_AHEAD = 16
 NO_SHARED_NAMES = SharedNames()
 MAX_UNREADABLE = 5
-"""Of what was no record, how much is listed."""
+"""The most entries that are listed of the content that was no record."""
 
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
@@ -75,8 +75,8 @@ class _Tally:
     times: array[int] = field(default_factory=lambda: array("q"))
 
     def arrived_us(self, record: ChangeRecord) -> int | None:
-        """When a record arrived: as its envelope says, else the end of the hour of its object's key, else when the object
-        was modified; None if that is not known either."""
+        """The arrival of a record: that of its envelope, else the end of the hour in its object's key, else the time at
+        which the object was modified; None if that is not known either."""
         if record.arrived_us is not None:
             return record.arrived_us
         if self.hour is not None:
@@ -122,7 +122,7 @@ class _Place(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """Where an unchecked record comes from: its place, its object's bytes, how many it has when decompressed; its table.
+    """The origin of an unchecked record: its place, its object's bytes, their number when decompressed; its table.
 
     `table`: the source table that it names, if that is not configured.
     """
@@ -179,7 +179,7 @@ class _Staging:
 
 @dataclass(slots=True)
 class Unreadable:
-    """What was no record: how often, and where it first was (object's number, offset) and why.
+    """Bytes that were no record: their count, and the first place (object's number, offset) with the reason.
 
     Records that were read and break the table's JSON Schema do not count.
     """
@@ -244,7 +244,7 @@ class GroupReader:
     several sources have.
     `keys`: a lake table's key attributes, empty if not known yet (then the first record's own, sorted).
     `validators`: what a lake table's records must satisfy; offenders are rejected.
-    `time_unit`: the unit of times that are impossible in their declared one (`times.change_time_us`).
+    `time_unit`: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
 
     def __init__(
@@ -291,8 +291,8 @@ class GroupReader:
         closed = {table: staging.close() for table, staging in self._staging.items()}
         self._group.tables = {
             table: staged for table, staged in closed.items() if staged.changes.rows or staged.quarantine.rows
-        }  # of a table, all rows may have been left out
-        self._group.other_tables = +self._group.other_tables  # without those of which no record is left
+        }  # all rows of a table may have been left out
+        self._group.other_tables = +self._group.other_tables  # without tables that have no record left
         self._group.objects = [tally.object() for tally in self._tallies]
         return self._group
 
@@ -327,7 +327,7 @@ class GroupReader:
             place.tally.came(place, outcome)
             self._group.other_tables[outcome.table or ""] += 1
             return
-        key_names, validator = self._key(table), self._validator(table)  # what asking the lake raises goes through
+        key_names, validator = self._key(table), self._validator(table)  # errors of the lake are raised
         place.tally.came(place, outcome)
         found = self._row(table, outcome, key_names, validator, place, raw)
         if isinstance(found, Rejected):
@@ -344,7 +344,7 @@ class GroupReader:
         place: _Place,
         raw: bytes,
     ) -> tuple[Any, ...] | Rejected:
-        """The row of a checked record, or why there is none."""
+        """The row of a checked record, or the reason why there is none."""
         try:
             if not MIN_US <= record.changed_us <= MAX_US:
                 raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
@@ -371,7 +371,7 @@ class GroupReader:
         return True
 
     def _take_unchecked(self, record: ChangeRecord, origin: _Origin) -> None:
-        """Stage a record whose keys and images are checked with its batch, or read it again with all checks."""
+        """Stage a record; its keys and images are checked with its batch, and it may be read again with all checks."""
         table = self._table if record.table is None else self._routes.get(record.table)
         place = origin.place
         if table is None and record.table in self._shared.by_name:
@@ -400,7 +400,7 @@ class GroupReader:
         self._take_again(origin)
 
     def _doubt_other(self, origin: _Origin) -> None:
-        """Read a record again that was counted as one of a table that is not configured."""
+        """Read again a record that was counted as one of a table that is not configured."""
         self._group.other_tables.subtract([origin.table or ""])
         origin.place.tally.forget(origin.place)
         self._take_again(origin)
@@ -478,13 +478,13 @@ def _hour(uri: str) -> datetime | None:
     """The arrival hour that an object's path names."""
     try:
         return arrival_hour(uri)
-    except Exception as error:  # the hours of its records serve
+    except Exception as error:  # the hours of its records are used
         log_unexpected(error, f"the hour in the path of {uri} is not used")
         return None
 
 
 def log_unexpected(error: Exception, where: str) -> None:
-    """Log where an exception was raised that nothing expected. Its text may hold an item's values, so it is left out."""
+    """Log where an unexpected exception was raised. Its text may hold an item's values, so it is left out."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("%s: reading it raised %s\n%s", where, type(error).__name__, frames)
 

@@ -36,15 +36,15 @@ def record_files(changes: Table, after_us: int | None = None, after_batch: int |
 
 
 def known_records(changes: Table, horizon_us: int | None, keep_expired: bool) -> Relation:
-    """The records by which keys are decided: those after the horizon; all where expired items are kept."""
+    """The records by which keys are decided: those after the horizon, or all if expired items are kept."""
     files = record_files(changes, after_us=None if keep_expired else horizon_us)
     return Relation(tuple(files), partial(scan_sql, changes.schema()))
 
 
 def naming_records(known: Relation, horizon_us: int | None, margin_us: int, keep_expired: bool) -> Relation:
-    """Those of `known_records` that name a key whose row may be another than the base's.
+    """Those of `known_records` that name a key whose row may differ from the base's.
 
-    Where expired items are kept, a key that Time to Live removed at any time is such a key.
+    If expired items are kept, each key that Time to Live removed at any time is such a key.
     """
     if not keep_expired or horizon_us is None:
         return known
@@ -96,14 +96,14 @@ def export_rows(current: Table, export: LoadedExport) -> BaseRows:
 
 
 def shown_keys(current: Table | None, exports: Iterable[LoadedExport], from_us: int) -> list[Relation]:
-    """Which keys the items of exports have that are of an instant or later (`engine.merge.ShownKeys`)."""
+    """The keys of the items in exports of an instant or later (`engine.merge.ShownKeys`)."""
     if current is None:
         return []
     return [shown_by(one.export_us, export_rows(current, one)) for one in exports if one.export_us >= from_us]
 
 
 def shown_by(export_us: int, rows: BaseRows) -> Relation:
-    """Which keys an export's items have: (_key, _key_hash, shown_us) of those in the table `touched`."""
+    """The keys of an export's items that are in the table `touched`: (_key, _key_hash, shown_us)."""
 
     def read(files: Sequence[str]) -> str:
         scanned = scan_sql(rows.iceberg, files, rows.deletes)

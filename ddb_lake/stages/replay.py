@@ -104,7 +104,7 @@ def replay(
         keys: a relation (_key, _key_hash) of the keys that matter; None for all.
         seen: a view whose rows are to be compared: the changelog up to what they have applied. None for all of it.
         keep_expired: items that Time to Live removed are rows of `outcome` too, with `_expired_at`, as in `current`
-            with `ttl_deletes: keep`. `items` has no use for this.
+            with `ttl_deletes: keep`. `items` does not use this.
 
     Raises UsageError for an instant before the lake's first knowledge of the table.
     """
@@ -126,7 +126,7 @@ def replay(
         known = known_records(changes, horizon, keep_expired)
         naming = naming_records(known, horizon, settings.margin_us, keep_expired)
 
-        def told(records: Relation) -> str:
+        def seen_sql(records: Relation) -> str:
             chosen = _chosen(_until(records.sql, as_of_us), keys)
             return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
 
@@ -135,8 +135,8 @@ def replay(
             its = export_rows(table, base)
             current = living_rows(its.iceberg, its.schema, its.data, its.deletes).sql
         given = MergeInput(
-            fresh=told(naming),
-            changelog=told(known),
+            fresh=seen_sql(naming),
+            changelog=seen_sql(known),
             current=current,
             tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
             horizon_us=horizon,
@@ -150,7 +150,7 @@ def replay(
         plan_merge(
             session,
             given,
-            lambda asked: base_images(session, rows, schema, asked) if rows else {},
+            lambda keys: base_images(session, rows, schema, keys) if rows else {},
             lambda from_us: [shown.sql for shown in shown_keys(table, exports, from_us)],
         )
         collect_outcome(session, given, name)

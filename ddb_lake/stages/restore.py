@@ -74,13 +74,13 @@ class RestoreResult:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """The target's mark as it was read or written last, and its version; None and None if there is none."""
+    """The target's mark as it was last read or written, and its version; None and None if there is no mark."""
 
     mark: Mark | None
     version: str | None
 
     def mark_of(self, wanted: Mark) -> Mark | None:
-        """The mark, if it is of the wanted restore and that is not done."""
+        """The mark, if it is that of this restore and the restore is not done."""
         return self.mark if self.mark is not None and self.mark.is_of(wanted) and not self.mark.done else None
 
 
@@ -138,7 +138,7 @@ class Restore:
         )
 
     def _check_target(self, create: bool, into_existing: bool) -> None:
-        """Find the target there and empty. One that this restore has begun to write to may have items."""
+        """Check that the target exists and is empty. A target that this restore has begun to write to may have items."""
         target = self.plan.target
         begun = self._held.mark_of(self._wanted) is not None
         found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
@@ -153,11 +153,11 @@ class Restore:
             self._mark = self._wanted
         elif not begun and not into_existing:
             raise UsageError(
-                f"table {target}: has items already{self._other()}; restore into an empty table, or say `--into-existing`"
+                f"table {target}: has items already{self._other()}; restore into an empty table, or use `--into-existing`"
             )
 
     def _other(self) -> str:
-        """An unfinished restore of other items that the target's mark records, for a message."""
+        """The unfinished restore of other items in the target's mark, as the end of a message."""
         other = self._held.mark
         if other is None or other.done:
             return ""
@@ -226,7 +226,7 @@ class Restore:
             version = place.replace(_name(mark), data, self._held.version)
         except CommitConflict as error:
             there, found = place.load(_name(mark))
-            if there != data or found is None:  # else the answer to an earlier attempt was lost
+            if there != data or found is None:  # otherwise the answer to an earlier attempt was lost
                 raise CommitConflict(
                     f"table {mark.target}: another restore writes to it; wait until that ends"
                 ) from error

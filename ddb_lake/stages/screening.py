@@ -1,7 +1,7 @@
-"""Lines of an export that hold no valid item: found, and then refused or set aside for the quarantine.
+"""Finds lines of an export that hold no valid item, and refuses them or sets them aside for the quarantine.
 
-Loading proves in SQL that all lines are valid (`engine.linecheck`) and comes here only if some may not be, so this module
-reads the files line by line, with `core.values`. What it calls a line is what `stages.exports.lines_sql` yields.
+Loading proves in SQL that all lines are valid (`engine.linecheck`) and uses this module only if some may not be. So this
+module reads the files line by line, with `core.values`. Its lines are those of `stages.exports.lines_sql`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BadLine:
 
 @dataclass(slots=True)
 class BadLines:
-    """How many lines were found, and the first of them."""
+    """The number of lines that were found, and the first of them."""
 
     count: int = 0
     first: list[BadLine] = field(default_factory=list)
@@ -46,7 +46,7 @@ class BadLines:
             self.first.append(found)
 
     def merge(self, other: BadLines) -> None:
-        """Count what `other` counted."""
+        """Add the counts of `other`."""
         self.count += other.count
         self.first = [*self.first, *other.first][:MAX_LISTED]
 
@@ -63,7 +63,7 @@ class BadLines:
 class Screen:
     """Sets aside the lines of data files that hold no valid item.
 
-    `rows`: those lines as rows of the quarantine, in a file of `folder`. The files are screened once each.
+    `rows`: those lines as rows of the quarantine, in a file of `folder`. Each data file is screened once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +72,7 @@ class Screen:
         self.rows: StagedRows | None = None
 
     def run(self, files: Sequence[LocalFile]) -> list[LocalFile]:
-        """The files without such lines: copies of those that had some, with as many items fewer.
+        """The files without such lines: a file that had some is replaced by a copy with fewer items.
 
         Raises ExportError for a file that cannot be read to its end.
         """

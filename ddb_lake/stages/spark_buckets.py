@@ -67,7 +67,7 @@ class Hashes:
 class Part:
     """Rows of one relation; `touched`: files of key hashes, for a query that asks for a table of that name.
 
-    `batch_rows`: how many rows are handed on at once.
+    `batch_rows`: the number of rows that are passed on at once.
     """
 
     place: Place
@@ -106,7 +106,7 @@ class Decided:
     """What became of a bucket. `undecided`: a file of the hashes of keys that need the changelog; nothing else then.
 
     `outcome`, `graves`: files of what the keys become, and of changes among the tombstones. `seen`: what some of the
-    items need, if it was asked for. `expired_us`: the earliest time of an item that is kept as expired.
+    items need, if it was requested. `expired_us`: the earliest time of an item that is kept as expired.
     """
 
     bucket: int

@@ -3,7 +3,7 @@
 1. The key hashes of the fresh records, from the changelog's new files: they go into scratch files.
 2. Those records, the rows of `current` and the tombstones of those keys go to their buckets; each bucket is decided.
 3. A bucket with keys that need all their records is decided again with the changelog's, and the base's, of those keys.
-   One that keeps expired items that a later export may show is decided once more, with the keys of those exports.
+   A bucket is decided a second time, with the keys of later exports, if those exports may have its expired items.
 4. Winners are projected and written; if their items need other columns, they are projected again.
 
 The driver holds names of files and counts. Scratch files lie below the table, where `compact` removes what a broken
@@ -61,14 +61,14 @@ BUCKET_RECORDS = 50_000
 """Fresh records that a bucket has about: with their images it is held in memory."""
 
 BUCKET_BYTES = 128 * 1024 * 1024
-"""What the records of a bucket take about: a bucket of large items has fewer."""
+"""The approximate size of a bucket's records: a bucket of large items has fewer records."""
 
 BATCH_BYTES = 32 * 1024 * 1024
 BATCH_ROWS = 10_000
-"""What goes through the shuffle at once: the fewer of both."""
+"""Bounds of the records that go through the shuffle at once; the smaller number of records applies."""
 
 MEASURED_FILES = 16
-"""Of the fresh records: their footers say about how large a record is."""
+"""The number of files of fresh records whose footers are read: they show the approximate size of a record."""
 
 LEAST_RECORDS = 5_000
 """And as few as this only if there is one bucket: a bucket makes a file."""
@@ -155,7 +155,7 @@ class SparkMerge:
         undecided: tuple[str, ...] | None,
         shown: Sequence[Relation] = (),
     ) -> list[Part]:
-        """What to read; of the changelog and the exports only the `undecided` keys', None for nothing of them."""
+        """The relations to read; of the changelog and the exports only the records of `undecided` keys (None: none)."""
         most = self._cores * WAVES
 
         def parts(name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[Part]:

@@ -109,7 +109,7 @@ def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list
 
 
 def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
-    """Stage every record of the objects, of whatever configured table."""
+    """Stage every record of the objects, of any configured table."""
     routes, shared = lake.routes()
     spark = spark_of(lake)
     location = lake.catalog.location(table + CHANGES)

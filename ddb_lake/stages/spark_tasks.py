@@ -77,8 +77,8 @@ class WriteShare:
 class Written:
     """What a task wrote: files, how many rows, how many of them with a key, and what the columns did not hold.
 
-    `wrong`: a data file with another number of lines than its manifest says. `bad`: lines that hold no valid item, and
-    `set_aside` the same lines as rows of the quarantine.
+    `wrong`: a data file whose number of lines is not that of its manifest. `bad`: lines that hold no valid item.
+    `set_aside`: the same lines as rows of the quarantine.
     """
 
     paths: list[str]
@@ -171,7 +171,7 @@ def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
 
 
 _SCRATCH_BYTES = 8 * 1024 * 1024
-"""A group of rows is read at once, and what is made of it takes many times as much."""
+"""A group of rows is read at once, and the work on it takes many times as much memory."""
 
 
 def scratch_file(session: Session, query: str, folder: str) -> str | None:

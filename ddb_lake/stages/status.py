@@ -21,8 +21,8 @@ class TableStatus:
     `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now
     less the watermark. `pending_batches`:
     commits of the changelog that `current` has not applied. `deleted_rows`: rows retired and not yet compacted away.
-    `gaps`: stretches of which change records may be missing, and that nothing has mended. `name_collisions`: columns
-    whose names carry a suffix, because another attribute has the name.
+    `gaps`: periods whose change records may be missing and that are not repaired yet. `name_collisions`: columns whose
+    names have a suffix, because another attribute has the name.
     """
 
     table: str
@@ -52,7 +52,7 @@ class TableStatus:
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
-    """The figures of one table, from the tables' metadata alone.
+    """The figures of one table, from its tables' metadata alone.
 
     Raises DamagedError if a manifest is missing or damaged or, in a local warehouse, if any file of the table's newest
     snapshot is missing or has another size. Objects in S3 are not looked for: `ddb-lake doctor` does that.

@@ -75,14 +75,14 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
 
 
 def unfound(lake: Lake, table: TableSettings) -> list[str]:
-    """Why nothing can be due of a table: places that its configuration names, and from which nothing has ever come.
+    """The reasons why nothing can be due for a table: places in its configuration where nothing has ever landed.
 
-    A place that is empty now, and was not before, is none of them: landed objects expire.
+    A place that is empty now, but was not before, does not count: landed objects expire.
     """
     found = []
     if table.changes is None and table.export is None and is_empty(lake, table.name):
         found.append(
-            "neither `changes` nor `export` is configured, so that nothing can be due; add where its data lands"
+            "neither `changes` nor `export` is configured, so that nothing can be due; add the place where its data lands"
         )
     changes = lake.changes(table.name)
     log = ChangesState.from_properties(changes.properties) if changes is not None else ChangesState()

@@ -219,8 +219,8 @@ def test_skipped_tick_names_the_run_that_its_table_waits_for(folder_lake: Callab
     note(lake.instance, run, Process.this())
     skipped = lake.ticker.tick().skipped
     assert skipped is not None
-    assert "1 tables wait for runs that are under way (orders: run" in skipped and run.run_id in skipped
-    assert "Nothing is due for the other 0 tables looked at" in skipped
+    assert "Waiting for runs that are under way, tables: 1 (orders: run" in skipped and run.run_id in skipped
+    assert "Nothing is due for the other tables looked at: 0." in skipped
 
     note(lake.instance, run, ended_process())
     (done,) = lake.ticker.tick().runs
