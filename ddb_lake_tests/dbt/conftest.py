@@ -75,10 +75,10 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def dbt(folder: Path, *arguments: str) -> str:
-    """Run dbt on the project of this repository; what it printed. Fails if dbt does."""
+def dbt(folder: Path, *arguments: str, project: Path = PROJECT) -> str:
+    """Run dbt on a project, by default that of this repository; what it printed. Fails if dbt does."""
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *arguments]
-    command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", json.dumps(TABLES)]
+    command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(TABLES)]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

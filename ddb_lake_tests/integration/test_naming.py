@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from ddb_lake.stages.repair import repair_from_source
 from ddb_lake.stages.sampling import verify_sample
 from ddb_lake.stages.verify import verify_scan
 from ddb_lake_tests.aurora.lakes import PASSWORD_ENV, aurora
-from ddb_lake_tests.dbt.conftest import environment as dbt_environment
+from ddb_lake_tests.dbt.conftest import dbt
 from ddb_lake_tests.integration.corruptions import lose_row
 from ddb_lake_tests.integration.landings import HOUR_US, T0_US, Export
 from ddb_lake_tests.integration.naming import (
@@ -151,25 +149,19 @@ def test_attributes_called_like_what_the_models_of_dbt_have(tmp_path: Path) -> N
         named.apply(T0_US + HOUR_US, {1: named.item(1, 1), 2: None})
     arguments = ["init-dbt", "--config", str(tmp_path / "lake.json"), "--project", str(project), "t"]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
-    build(tmp_path, project)
+    dbt(tmp_path, "build", project=project)
     with open_lake(parse_settings(settings, "test")) as lake:
         named.lake = lake
-        named.apply(T0_US + 2 * HOUR_US, {1: None, 2: named.item(2, 2), 0: named.item(0, 2)})
+        named.apply(T0_US + 2 * HOUR_US, {1: None, 4: named.item(4, 2), 0: named.item(0, 2)})
         models = table_models(lake, "t")
         columns = {column.name: dotted(column.path) for column in models.columns}
         assert not {name.lower() for name in columns} & dbt_names()
-        build(tmp_path, project)
+        assert CliRunner().invoke(cli, arguments).exit_code == 0
+        dbt(tmp_path, "build", project=project)
         with duckdb.connect(str(tmp_path / "lake_marts.duckdb"), read_only=True) as con:
             cursor = con.execute("SELECT * FROM marts.t_history WHERE _is_current")
             rows = [dict(zip((d[0] for d in cursor.description), row, strict=True)) for row in cursor.fetchall()]
         assert named.by_key(rows, columns) == named.expected()
-
-
-def build(folder: Path, project: Path) -> None:
-    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
-    command += ["--project-dir", str(project), "--profiles-dir", str(project)]
-    done = subprocess.run(command, cwd=folder, env=dbt_environment(folder), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- repair

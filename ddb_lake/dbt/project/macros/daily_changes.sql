@@ -21,7 +21,8 @@ group by cast(_changed_at as date)
     the run counts each day that is not there. -#}
 {% macro forget_touched_days(changes) -%}
     {%- if is_incremental() -%}
-    delete from {{ this }} where change_day in (
+    {%- set touched_days -%}
+    change_day in (
         select t.change_day
         from {{ this }} t
         inner join (
@@ -32,5 +33,7 @@ group by cast(_changed_at as date)
         ) c on c.change_day = t.change_day
         where c._last_batch > t._through_batch
     )
+    {%- endset -%}
+    {{ forget_rows(touched_days) }}
     {%- endif -%}
 {%- endmacro %}

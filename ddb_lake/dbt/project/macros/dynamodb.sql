@@ -209,4 +209,9 @@
     {{ return(parts | join('')) }}
 {%- endmacro %}
 
-{% macro sql_text(text) %}{{ return("'" ~ (text | replace("'", "''")) ~ "'") }}{% endmacro %}
+{#- A text as SQL. No literal of DuckDB can have a NUL. -#}
+{% macro sql_text(text) -%}
+    {%- set parts = [] -%}
+    {%- for part in text.split('\x00') %}{% do parts.append("'" ~ (part | replace("'", "''")) ~ "'") %}{% endfor -%}
+    {{ return(parts[0] if parts | length == 1 else '(' ~ (parts | join(' || chr(0) || ')) ~ ')') }}
+{%- endmacro %}

@@ -391,7 +391,7 @@ case when {{ first_at }} <= {{ taken_at }} - {{ margin }} then {{ taken_at }} - 
 {#- A hook before an incremental run, which removes the items that the run writes again. -#}
 {% macro forget_touched_items(changes, current, margin_s=300) -%}
     {%- if is_incremental() -%}
-    delete from {{ this }} where {{ touched_items(changes, current, margin_s) }}
+    {{ forget_rows(touched_items(changes, current, margin_s)) }}
     {%- endif -%}
 {%- endmacro %}
 
