@@ -1,46 +1,84 @@
 """Two relations of the same items compared without holding either: by hashes of buckets, then of keys.
 
-Each side is reduced once to (key hash, row hash) on disk, 16 bytes a row before compression. Buckets whose counts and
-hashes agree are equal; only keys of the others are joined, a bounded number at a time. Row hashes are DuckDB's own:
-both sides are hashed by one process, and nothing of them outlives it.
+One side is the text of an export's lines, the other the lines that `dump` gives for the lake's rows. Nothing here
+projects a line, and what reads one is `ddb_lake.equality`: a fault of the projection cannot make both sides equal.
+
+Each side is reduced to (key hash, row hash) on disk, 16 bytes a row before compression. Buckets whose counts and hashes
+agree are equal; only keys of the others are joined, a bounded number at a time. Row hashes are of one process, and nothing
+of them outlives it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ddb_lake.core.schema import Column, TableSchema
+import pyarrow as pa
+
+from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.sql import carried, literal
+from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.engine.sql import literal, literals
+from ddb_lake.equality import canonical_number, fingerprint
 
 BUCKET_BITS = 12
 JOINED_ROWS = 20_000_000
 """Rows of both sides that are joined at once."""
 
 
-def row_hash_sql(schema: TableSchema) -> str:
-    """SQL of a 64-bit hash of a projected row: its columns and `_rescued`.
+MOST_REORDERED = 200
+"""Attributes of a table whose lines are reordered in SQL, which looks each of them up in each line."""
 
-    Equal hashes mean equal items. Equal items can have different hashes (members of a nested set in another order,
-    a value rescued on one side and in its column on the other): those are compared as items afterwards.
+_SLICE_ROWS = 64
+"""Texts that Python holds at once, beside DuckDB's."""
+
+
+def register(con: Any) -> None:
+    """Give a connection the functions that the SQL of this module calls."""
+    if con.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchone()[0]:
+        return
+    con.create_function("ddb_fingerprint", _fingerprints, ["VARCHAR"], "BIGINT", type="arrow")
+    con.create_function("ddb_completed", _completed, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
+    con.create_function("ddb_plain_number", _plain_number, ["VARCHAR"], "VARCHAR", null_handling="special")
+
+
+def dumped_sql(schema: TableSchema) -> str:
+    """SQL of the item that `dump` gives for a row: what the lake returns, in the order of its columns."""
+    item = item_sql(schema)
+    return f"CASE WHEN _rescued IS NULL THEN {item} ELSE ddb_completed({item}, _rescued) END"
+
+
+def line_sql(schema: TableSchema) -> str:
+    """SQL of the line that `dump` gives for a row."""
+    return f"""('{{"{ITEM_MEMBER}":' || {dumped_sql(schema)} || '}}')"""
+
+
+def reordered_sql(names: Sequence[str], lines: str) -> str:
+    """A relation of lines with `reordered`: the text of `item` with the item's members in the order of `names`.
+
+    The texts of the members are those of the line. A line with anything else in it (another member, a name that occurs
+    twice) is left as it is.
     """
-    parts = [_ordered(column) for column in schema.columns]
-    rescued = (
-        "CASE WHEN _rescued IS NOT NULL THEN list_sort(map_entries(from_json(_rescued, '\"MAP(VARCHAR, JSON)\"'))) END"
-    )
-    return f"hash({', '.join([*parts, rescued])})"
+    paths = literals([f"/{ITEM_MEMBER}/{_pointed(name)}" for name in names])
+    pieces = [f"{literal(json.dumps(name) + ':')} || _members[{i}]" for i, name in enumerate(names, 1)]
+    alone = f"json_keys(item, ['$', '$.{ITEM_MEMBER}'])"
+    found = f"(SELECT *, json_extract(item, {paths}) AS _members, {alone} AS _names FROM {lines})"
+    whole = "len(_names[1]) = 1 AND len(_names[2]) = list_count(_members)"
+    text = f"""'{{"{ITEM_MEMBER}":{{' || concat_ws(',', {", ".join(pieces)}) || '}}}}'"""
+    return f"(SELECT *, CASE WHEN {whole} THEN {text} ELSE item END AS reordered FROM {found})"
 
 
-def _ordered(column: Column) -> str:
-    """A set's order means nothing."""
-    name = carried(column.name)
-    return f"list_sort({name})" if column.type.startswith("list<") else name
+def fingerprint_sql(line: str) -> str:
+    """SQL of `equality.fingerprint`: equal for lines that are the same but for the order of members."""
+    return f"ddb_fingerprint({line})"
 
 
-def reduce_rows(session: Session, rows: str, schema: TableSchema, target: Path, extra: Sequence[str] = ()) -> None:
-    """Write (k, h, extra…) of projected rows that have a `_key_hash`; `extra`: SQL of more columns."""
-    columns = ["_key_hash AS k", f"{row_hash_sql(schema)} AS h", *extra]
+def reduce_rows(session: Session, rows: str, row_hash: str, target: Path, extra: Sequence[str] = ()) -> None:
+    """Write (k, h, extra…) of rows that have a `_key_hash`; `row_hash`: SQL of h; `extra`: SQL of more columns."""
+    columns = ["_key_hash AS k", f"{row_hash} AS h", *extra]
     session.con.execute(
         f"COPY (SELECT {', '.join(columns)} FROM {rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION lz4)"
     )
@@ -82,20 +120,43 @@ def _chunks(buckets: Sequence[tuple[int, int]]) -> list[list[int]]:
     return chunks
 
 
-def document_key_sql(key: Sequence[str], member: str, document: str = "item") -> str:
-    """SQL of `_key` over an item's JSON text below `member` of a document: what `keytext` makes of columns."""
+def document_key_sql(key: Sequence[str], member: str | None = ITEM_MEMBER, document: str = "item") -> str:
+    """SQL of `_key` over an item's JSON text, below `member` of a document if one is named; NULL if it has no key."""
     return " || ".join(_document_part(name, member, document) for name in key)
 
 
-def _document_part(name: str, member: str, document: str) -> str:
+def _document_part(name: str, member: str | None, document: str) -> str:
+    above = "" if member is None else f"/{member}"
     pieces = []
     for tag in ("S", "N", "B"):
-        pointer = f"/{member}/{name.replace('~', '~0').replace('/', '~1')}/{tag}"
+        pointer = f"{above}/{_pointed(name)}/{tag}"
         text = f"json_extract_string({document}, {literal(pointer)})"
         if tag == "N":
             plain = f"regexp_full_match({text}, '0|-?[1-9][0-9]{{0,17}}')"
-            text = f"CASE WHEN {plain} THEN {text} ELSE ddb_canonical_number({text}) END"
+            text = f"CASE WHEN {plain} THEN {text} ELSE ddb_plain_number({text}) END"
         elif tag == "B":
             text = f"to_base64(from_base64({text}))"
         pieces.append(f"'{tag}' || length({text}) || ':' || {text}")
     return f"coalesce({', '.join(pieces)})"
+
+
+def _pointed(name: str) -> str:
+    """A name as a step of a JSON Pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _fingerprints(lines: Any) -> pa.Array:
+    column = lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines
+    texts = column.cast(pa.binary())
+    found: list[int | None] = []
+    for start in range(0, len(texts), _SLICE_ROWS):
+        found += [None if t is None else fingerprint(t) for t in texts.slice(start, _SLICE_ROWS).to_pylist()]
+    return pa.array(found, pa.int64())
+
+
+def _completed(item: str | None, rescued: str | None) -> str | None:
+    return None if item is None else complete(item, rescued).decode()
+
+
+def _plain_number(text: str | None) -> str | None:
+    return None if text is None else canonical_number(text)

@@ -30,6 +30,12 @@ def item_sql(schema: TableSchema) -> str:
     return f"'{{' || {_members(root)} || '}}'"
 
 
+def member_order(schema: TableSchema) -> list[str]:
+    """The names of an item's attributes in the order in which `item_sql` writes them."""
+    leaves = [column.path[0] for column in schema.columns if len(column.path) == 1]
+    return list(dict.fromkeys([*leaves, *(column.path[0] for column in schema.columns)]))
+
+
 def complete(item: str, rescued: str | None) -> bytes:
     """The whole item's JSON text, from `item_sql` and the row's `_rescued`."""
     if rescued is None:

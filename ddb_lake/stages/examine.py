@@ -1,8 +1,8 @@
 """Keys of a lake held against what the source has: the evidence about each, and the verdict.
 
 Works in one DuckDB session on the tables `source_items` (_key, _key_hash, item: DynamoDB JSON) and `asked` (_key_hash:
-of the rows of the lake that are to be compared). Items are compared as canonical DynamoDB JSON, in Python, by code
-that has no part in loading or merging them.
+of the rows of the lake that are to be compared). Items are compared as canonical DynamoDB JSON, by `ddb_lake.equality`,
+which shares no code with what loads and merges them. The lake's side is the item that `dump` gives.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import orjson
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from ddb_lake.core.identity import canonical_json
 from ddb_lake.core.ordering import ABSENT
 from ddb_lake.core.verification import Difference, Evidence, Known, judge
+from ddb_lake.engine.comparison import document_key_sql, dumped_sql, register
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.merge import version_us
-from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.engine.restoration import complete
+from ddb_lake.equality import canonical
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.relations import records_sql
@@ -78,7 +78,7 @@ def examine(lake: Lake, session: Session, name: str, seen: View, reading: Readin
             findings.explained += 1
             continue
         item = orjson.loads(evidence.source or evidence.held[0])
-        names = {part: item[part] for part in seen.state.schema.key}
+        names = {part: item[part] for part in seen.state.schema.key if part in item}
         findings.add(Difference(names, key_hash, verdict.kind, verdict.cause, verdict.certain))
     return findings
 
@@ -110,12 +110,13 @@ def count_living(lake: Lake, seen: View) -> int:
 
 
 def _hold_rows(session: Session, seen: View) -> None:
+    """Make `held_rows` (_key, _key_hash, item) of what `dump` gives for the rows. A row that lost its key has one of its own."""
     schema = seen.state.schema
+    register(session.con)
     found = f"(SELECT r.* FROM {living_rows_sql(seen)} r SEMI JOIN asked a ON a._key_hash = r._key_hash)"
-    session.con.execute(
-        f"CREATE OR REPLACE TABLE held_rows AS SELECT {key_text_sql(schema)} AS _key, _key_hash,"
-        f" {item_sql(schema)} AS item, _rescued FROM {found}"
-    )
+    dumped = f"(SELECT _key_hash, {dumped_sql(schema)} AS item FROM {found})"
+    key = f"coalesce({document_key_sql(schema.key, None)}, 'no key ' || _key_hash)"
+    session.con.execute(f"CREATE OR REPLACE TABLE held_rows AS SELECT {key} AS _key, _key_hash, item FROM {dumped}")
 
 
 def _find_unequal(session: Session) -> int:
@@ -123,13 +124,13 @@ def _find_unequal(session: Session) -> int:
     session.con.execute("CREATE OR REPLACE TABLE unequal (_key VARCHAR, _key_hash BIGINT)")
     cursor = session.con.cursor()
     cursor.execute(
-        "SELECT coalesce(h._key, s._key), coalesce(h._key_hash, s._key_hash), h.n, h.item, h._rescued, s.item FROM"
-        " (SELECT _key, any_value(_key_hash) AS _key_hash, count(*) AS n, first(item) AS item, first(_rescued) AS _rescued"
+        "SELECT coalesce(h._key, s._key), coalesce(h._key_hash, s._key_hash), h.n, h.item, s.item FROM"
+        " (SELECT _key, any_value(_key_hash) AS _key_hash, count(*) AS n, first(item) AS item"
         " FROM held_rows GROUP BY _key) h FULL JOIN source_items s ON s._key = h._key"
     )
     total = 0
     while rows := cursor.fetchmany(FETCH_ROWS):
-        found = [(k, h) for k, h, n, item, rescued, source in rows if n != 1 or not _same(item, rescued, source)]
+        found = [(k, h) for k, h, n, item, source in rows if n != 1 or not _same(item, source)]
         if found:
             _insert(session, found)
             total += len(found)
@@ -143,8 +144,8 @@ def _insert(session: Session, keys: list[tuple[str, int]]) -> None:
     session.con.unregister("found_keys")
 
 
-def _same(item: str, rescued: str | None, source: str | None) -> bool:
-    return source is not None and _image(item, rescued) == _image(source, None)
+def _same(item: str, source: str | None) -> bool:
+    return source is not None and canonical(item) == canonical(source)
 
 
 def _gather(lake: Lake, session: Session, name: str, seen: View) -> None:
@@ -172,7 +173,7 @@ def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[
     cursor = session.con.cursor()
     cursor.execute(
         "SELECT u._key_hash, h.rows, s.item, r.item, r._rescued, b.item, b._rescued, c.records FROM unequal u"
-        " LEFT JOIN (SELECT _key, list({i: item, r: _rescued}) AS rows FROM held_rows GROUP BY _key) h ON h._key = u._key"
+        " LEFT JOIN (SELECT _key, list(item) AS rows FROM held_rows GROUP BY _key) h ON h._key = u._key"
         " LEFT JOIN source_items s ON s._key = u._key LEFT JOIN replayed r ON r._key = u._key"
         " LEFT JOIN based b ON b._key = u._key LEFT JOIN recorded c ON c._key = u._key"
     )
@@ -180,7 +181,7 @@ def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[
     while rows := cursor.fetchmany(FETCH_ROWS):
         for key_hash, held, source, item, rescued, base_item, base_rescued, records in rows:
             evidence = Evidence(
-                held=tuple(_image(row["i"], row["r"]) for row in held or ()),
+                held=tuple(canonical(row) for row in held or ()),
                 source=_image(source, None),
                 replayed=_image(item, rescued),
                 base=_image(base_item, base_rescued),
@@ -199,4 +200,4 @@ def _known(record: dict[str, Any]) -> Known:
 
 
 def _image(item: str | None, rescued: str | None) -> bytes:
-    return ABSENT if item is None else canonical_json(orjson.loads(complete(item, rescued)))
+    return ABSENT if item is None else canonical(complete(item, rescued))

@@ -26,7 +26,7 @@ from ddb_lake.core.records import Item
 from ddb_lake.core.repairs import Assertion, write_repair
 from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.core.verification import Difference
-from ddb_lake.engine.comparison import document_key_sql
+from ddb_lake.engine.comparison import document_key_sql, register
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.comparing import DEFAULT_READ_RATE, living_view, open_items, put_source_items, reached_source
@@ -124,8 +124,9 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     with lake.session() as session:
         files = verified(lake.objects, export, session.folder)
         put_source_items(session, images)
+        register(session.con)
         session.con.execute(
-            f"SELECT _key, item FROM (SELECT {document_key_sql(_key(lake, name), ITEM_MEMBER)} AS _key,"
+            f"SELECT _key, item FROM (SELECT {document_key_sql(_key(lake, name))} AS _key,"
             f" json_extract(item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {lines_sql(files)}) i"
             " SEMI JOIN asked_keys a ON a._key = i._key"
         )

@@ -13,11 +13,11 @@ from dataclasses import replace
 import orjson
 
 from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
-from ddb_lake.core.attributes import key_text
 from ddb_lake.core.records import Item
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_text_sql
 from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.equality import key_text
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.comparing import (
     DEFAULT_READ_RATE,

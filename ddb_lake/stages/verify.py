@@ -1,7 +1,8 @@
 """Does the lake equal its source? Counts, and every key. (`stages.sampling` takes a sample.)
 
-Nothing is written. A full comparison takes an export, or scans a small table: both sides become one hash a row, and
-only rows whose hashes differ are compared as items. What the source was read by, and when, stands in the report.
+Nothing is written. A full comparison takes an export, or scans a small table: the lines of the source and the lines that
+`dump` gives become one hash each, and only keys whose hashes differ are compared as items. How the source was read, and
+when, is in the report.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.pacing import read_units
 from ddb_lake.core.values import ITEM_MEMBER
-from ddb_lake.engine.comparison import document_key_sql, find_differing, reduce_rows
+from ddb_lake.engine.comparison import (
+    MOST_REORDERED,
+    document_key_sql,
+    find_differing,
+    fingerprint_sql,
+    line_sql,
+    reduce_rows,
+    register,
+    reordered_sql,
+)
 from ddb_lake.engine.connection import Session
-from ddb_lake.engine.fitting import guess
-from ddb_lake.engine.keytext import key_hash_sql, key_text_sql
-from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.keytext import key_hash_sql
+from ddb_lake.engine.restoration import member_order
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import ExportError, UsageError
 from ddb_lake.stages.comparing import (
@@ -34,9 +43,10 @@ from ddb_lake.stages.comparing import (
     settled,
 )
 from ddb_lake.stages.examine import Findings, Reading, count_living, living_rows_sql
-from ddb_lake.stages.exports import FoundExport, LocalFile, find_export, lines_sql, sample_items, verified
+from ddb_lake.stages.exports import FoundExport, LocalFile, find_export, lines_sql, verified
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.origin import check_origin
+from ddb_lake.stages.replay import View
 from ddb_lake.stages.reports import Cost, Outcome, Report, Strength
 
 EXPORT_USD_PER_GB = 0.10
@@ -163,30 +173,63 @@ def _compare(
 ) -> tuple[Findings, int]:
     """Compare the lake with files of items; gives the findings and the number of items in the files."""
     seen = living_view(lake, name)
-    schema = seen.state.schema
-    left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
-    lake.progress(f"{name}: rows of the lake hashed", 0)
-    reduce_rows(session, living_rows_sql(seen), schema, left)
-    lake.progress(f"{name}: items of the source hashed", 0)
-    _, nulls = guess(sample_items(files), schema, lake.table(name).schema_options)
-    projection = Projection(schema, nulls, ITEM_MEMBER)
-    projection.register(session.con)
-    projected = f"({projection.select(lines_sql(files), ['filename'])})"
-    keyed = f"(SELECT *, {key_hash_sql('_key')} AS _key_hash FROM (SELECT *, {key_text_sql(schema)} AS _key FROM {projected}))"
-    reduce_rows(session, keyed, schema, right, ["filename"])
-    source = f"read_parquet({literal(str(right))})"
-    count: int = session.value(f"SELECT count(*) FROM {source}")
-    if not find_differing(session, left, right):
+    register(session.con)
+    rows, count = _nominate(lake, session, name, seen, files)
+    if not rows:
         return Findings(), count
-    holding = {
-        path for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing ON k = _key_hash")
-    }
-    lines = lines_sql([f for f in files if str(f.path) in holding])
     session.con.execute(
-        "CREATE OR REPLACE TABLE source_items AS SELECT s.* FROM (SELECT _key,"
-        f" {key_hash_sql('_key')} AS _key_hash, item FROM (SELECT {document_key_sql(schema.key, ITEM_MEMBER)} AS _key,"
-        f" json_extract(item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {lines})) s"
-        " SEMI JOIN differing d ON d._key_hash = s._key_hash"
+        "CREATE OR REPLACE TABLE source_items AS SELECT s._key, s._key_hash,"
+        f" json_extract(s.item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {rows} s"
     )
     session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT _key_hash FROM differing")
     return settled(lake, session, name, reading, settle_s, seen), count
+
+
+def _nominate(
+    lake: Lake, session: Session, name: str, seen: View, files: Sequence[LocalFile]
+) -> tuple[str | None, int]:
+    """Make `differing` (_key_hash) of the keys whose items may differ. Gives a relation (_key, _key_hash, item) of the
+    lines that have them, None if there are none, and the number of all lines.
+
+    Lines are compared by their text first, with an item's members in the order of the lake's columns, and then by
+    `equality.fingerprint`, which regards no order of members.
+    """
+    schema = seen.state.schema
+    left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
+    living, line = living_rows_sql(seen), line_sql(schema)
+    lines = _keyed(schema.key, files)
+    names = member_order(schema)
+    by_text = len(names) <= MOST_REORDERED
+    lake.progress(f"{name}: rows of the lake hashed", 0)
+    reduce_rows(session, living, f"hash({line})" if by_text else fingerprint_sql(line), left)
+    lake.progress(f"{name}: items of the source hashed", 0)
+    if by_text:
+        reduce_rows(session, reordered_sql(names, lines), "hash(reordered)", right, ["filename"])
+    else:
+        reduce_rows(session, lines, fingerprint_sql("item"), right, ["filename"])
+    source = f"read_parquet({literal(str(right))})"
+    count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
+    if keyless:
+        raise ExportError(
+            f"{name}: {keyless} of {count} lines of the source have no item with the key {', '.join(schema.key)},"
+            " and cannot be compared; export again"
+        )
+    if not find_differing(session, left, right):
+        return None, count
+    holding = {
+        path for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing ON k = _key_hash")
+    }
+    chosen = "(SELECT r.* FROM {} r SEMI JOIN differing d ON d._key_hash = r._key_hash)"
+    differing = chosen.format(_keyed(schema.key, [f for f in files if str(f.path) in holding]))
+    if by_text:
+        reduce_rows(session, chosen.format(living), fingerprint_sql(line), left)
+        reduce_rows(session, differing, fingerprint_sql("item"), right)
+        if not find_differing(session, left, right):
+            return None, count
+    return differing, count
+
+
+def _keyed(key: Sequence[str], files: Sequence[LocalFile]) -> str:
+    """A relation (item, filename, _key, _key_hash) of the lines of files. `item`: the line's text."""
+    keyed = f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})"
+    return f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {keyed})"
