@@ -11,12 +11,13 @@ of them outlives it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ddb_lake.core.schema import Path as MemberPath
 from ddb_lake.core.schema import TableSchema
 from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.engine.connection import Session
@@ -41,34 +42,69 @@ def register(con: Any) -> None:
     if con.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchone()[0]:
         return
     con.create_function("ddb_fingerprint", _fingerprints, ["VARCHAR"], "BIGINT", type="arrow")
+    con.create_function(
+        "ddb_dumped_fingerprint",
+        _dumped_fingerprints,
+        ["VARCHAR", "VARCHAR"],
+        "BIGINT",
+        type="arrow",
+        null_handling="special",
+    )
     con.create_function("ddb_completed", _completed, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
     con.create_function("ddb_plain_number", _plain_number, ["VARCHAR"], "VARCHAR", null_handling="special")
 
 
-def dumped_sql(schema: TableSchema) -> str:
-    """SQL of the item that `dump` gives for a row: what the lake returns, in the order of its columns."""
-    item = item_sql(schema)
-    return f"CASE WHEN _rescued IS NULL THEN {item} ELSE ddb_completed({item}, _rescued) END"
+def dumped_sql(item: str) -> str:
+    """SQL of the item that `dump` gives for a row: what the lake returns. `item`: SQL of `engine.restoration.item_sql`."""
+    return f"ddb_completed({item}, _rescued)"
 
 
-def line_sql(schema: TableSchema) -> str:
-    """SQL of the line that `dump` gives for a row."""
-    return f"""('{{"{ITEM_MEMBER}":' || {dumped_sql(schema)} || '}}')"""
+def text_hash_sql(schema: TableSchema) -> str:
+    """SQL of a hash of the line that `dump` gives for a row; of a row with something rescued, one that no line has."""
+    return f"""hash(concat('{{"{ITEM_MEMBER}":', {item_sql(schema)}, '}}', _rescued))"""
 
 
-def reordered_sql(names: Sequence[str], lines: str) -> str:
-    """A relation of lines with `reordered`: the text of `item` with the item's members in the order of `names`.
+def dumped_fingerprint_sql(schema: TableSchema) -> str:
+    """SQL of `equality.fingerprint` of the line that `dump` gives for a row."""
+    return f"ddb_dumped_fingerprint({item_sql(schema)}, _rescued)"
+
+
+def reordered_sql(key: Sequence[str], order: Sequence[MemberPath], lines: str) -> str:
+    """A relation of lines with `_key`, and `reordered`: the text of `item` with the members of maps in a given order.
 
     The texts of the members are those of the line. A line with anything else in it (another member, a name that occurs
-    twice) is left as it is.
+    twice) is left as it is. `order`: paths of members; those of maps come before what is in them.
     """
-    paths = literals([f"/{ITEM_MEMBER}/{_pointed(name)}" for name in names])
-    pieces = [f"{literal(json.dumps(name) + ':')} || _members[{i}]" for i, name in enumerate(names, 1)]
-    alone = f"json_keys(item, ['$', '$.{ITEM_MEMBER}'])"
-    found = f"(SELECT *, json_extract(item, {paths}) AS _members, {alone} AS _names FROM {lines})"
-    whole = "len(_names[1]) = 1 AND len(_names[2]) = list_count(_members)"
-    text = f"""'{{"{ITEM_MEMBER}":{{' || concat_ws(',', {", ".join(pieces)}) || '}}}}'"""
-    return f"(SELECT *, CASE WHEN {whole} THEN {text} ELSE item END AS reordered FROM {found})"
+    maps = {path[:-1] for path in order} - {()}
+    leaves = {path: f"_members[{i}]" for i, path in enumerate((p for p in order if p not in maps), 1)}
+    inner = {path: f"_names[{2 + 2 * i}]" for i, path in enumerate(sorted(maps), 1)}
+    pointers = [_pointer(path) for path in leaves]
+    outer = [""] + [f"/{ITEM_MEMBER}"] + [p for path in sorted(maps) for p in (_pointer(path), _pointer(path) + "/M")]
+    found = f"json_extract(item, {literals(pointers)}) AS _members, json_keys(item, {literals(outer)}) AS _names"
+
+    def text(above: MemberPath) -> str:
+        pieces = []
+        for path in order:
+            if path[:-1] != above or not path:
+                continue
+            name = json.dumps(path[-1]) + ":"
+            if path in maps:
+                body = f"CASE WHEN {inner[path]} IS NOT NULL THEN {text(path)} END"
+                pieces.append(f"""{literal(name + '{"M":{')} || {body} || '}}}}'""")
+            else:
+                pieces.append(f"{literal(name)} || {leaves[path]}")
+        return f"concat_ws(',', {', '.join(pieces)})"
+
+    # Each map has at least the names that are found in it. If the sums are equal, no map has more.
+    names = " + ".join(f"coalesce(len(_names[{i}]), 0)" for i in range(1, len(outer) + 1))
+    existing = " + ".join(["0", *(f"2 * ({names_of} IS NOT NULL)::INTEGER" for names_of in inner.values())])
+    whole = f"{names} = 1 + list_count(_members) + {existing}"
+    line = f"""'{{"{ITEM_MEMBER}":{{' || {text(())} || '}}}}'"""
+    keys = " || ".join(_key_part(leaves[(name,)], "") for name in key)
+    return (
+        f"(SELECT *, {keys} AS _key, CASE WHEN {whole} THEN {line} ELSE item END AS reordered"
+        f" FROM (SELECT *, {found} FROM {lines}))"
+    )
 
 
 def fingerprint_sql(line: str) -> str:
@@ -122,15 +158,15 @@ def _chunks(buckets: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 def document_key_sql(key: Sequence[str], member: str | None = ITEM_MEMBER, document: str = "item") -> str:
     """SQL of `_key` over an item's JSON text, below `member` of a document if one is named; NULL if it has no key."""
-    return " || ".join(_document_part(name, member, document) for name in key)
-
-
-def _document_part(name: str, member: str | None, document: str) -> str:
     above = "" if member is None else f"/{member}"
+    return " || ".join(_key_part(document, f"{above}/{_pointed(name)}") for name in key)
+
+
+def _key_part(document: str, pointer: str) -> str:
+    """SQL of one attribute's part of `_key`. `pointer`: where the document has the attribute's value."""
     pieces = []
     for tag in ("S", "N", "B"):
-        pointer = f"{above}/{_pointed(name)}/{tag}"
-        text = f"json_extract_string({document}, {literal(pointer)})"
+        text = f"json_extract_string({document}, {literal(f'{pointer}/{tag}')})"
         if tag == "N":
             plain = f"regexp_full_match({text}, '0|-?[1-9][0-9]{{0,17}}')"
             text = f"CASE WHEN {plain} THEN {text} ELSE ddb_plain_number({text}) END"
@@ -140,18 +176,35 @@ def _document_part(name: str, member: str | None, document: str) -> str:
     return f"coalesce({', '.join(pieces)})"
 
 
+def _pointer(path: MemberPath) -> str:
+    """Where a line has a member of its item."""
+    return "/M".join(["", *(f"/{_pointed(name)}" for name in path)]).replace("/M", f"/{ITEM_MEMBER}", 1)
+
+
 def _pointed(name: str) -> str:
     """A name as a step of a JSON Pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def _fingerprints(lines: Any) -> pa.Array:
-    column = lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines
-    texts = column.cast(pa.binary())
-    found: list[int | None] = []
-    for start in range(0, len(texts), _SLICE_ROWS):
-        found += [None if t is None else fingerprint(t) for t in texts.slice(start, _SLICE_ROWS).to_pylist()]
+    return pa.array([None if line is None else fingerprint(line) for line in _texts(lines)], pa.int64())
+
+
+def _dumped_fingerprints(items: Any, rescued: Any) -> pa.Array:
+    head = f'{{"{ITEM_MEMBER}":'.encode()
+    found = [
+        None
+        if item is None
+        else fingerprint(head + (item if more is None else complete(item.decode(), more.decode())) + b"}")
+        for item, more in zip(_texts(items), _texts(rescued), strict=True)
+    ]
     return pa.array(found, pa.int64())
+
+
+def _texts(column: Any) -> Iterator[bytes | None]:
+    """The UTF-8 of a column's texts, of which Python holds a few at once."""
+    for start in range(0, len(column), _SLICE_ROWS):
+        yield from column.slice(start, _SLICE_ROWS).cast(pa.binary()).to_pylist()
 
 
 def _completed(item: str | None, rescued: str | None) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import orjson
 
 from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Column, TableSchema, parse_pointer, place
+from ddb_lake.core.schema import Column, Path, TableSchema, parse_pointer, place
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, literal
 
@@ -21,19 +22,30 @@ class _Members:
 
 def item_sql(schema: TableSchema) -> str:
     """SQL of the item's JSON text without what `_rescued` holds."""
+    return f"'{{' || {_members(_tree(schema))} || '}}'"
+
+
+def _tree(schema: TableSchema) -> _Members:
     root = _Members()
     for column in schema.columns:
         node = root
         for name in column.path[:-1]:
             node = node.maps.setdefault(name, _Members())
         node.leaves[column.path[-1]] = column
-    return f"'{{' || {_members(root)} || '}}'"
+    return root
 
 
-def member_order(schema: TableSchema) -> list[str]:
-    """The names of an item's attributes in the order in which `item_sql` writes them."""
-    leaves = [column.path[0] for column in schema.columns if len(column.path) == 1]
-    return list(dict.fromkeys([*leaves, *(column.path[0] for column in schema.columns)]))
+def member_order(schema: TableSchema) -> list[Path]:
+    """The paths of what `item_sql` writes, in its order: a path that others continue is that of a map, before its members."""
+    return list(_paths(_tree(schema), ()))
+
+
+def _paths(node: _Members, above: Path) -> Iterator[Path]:
+    for name in node.leaves:
+        yield (*above, name)
+    for name, inner in node.maps.items():
+        yield (*above, name)
+        yield from _paths(inner, (*above, name))
 
 
 def complete(item: str, rescued: str | None) -> bytes:

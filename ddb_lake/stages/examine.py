@@ -21,7 +21,7 @@ from ddb_lake.core.verification import Difference, Evidence, Known, judge
 from ddb_lake.engine.comparison import document_key_sql, dumped_sql, register
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.merge import version_us
-from ddb_lake.engine.restoration import complete
+from ddb_lake.engine.restoration import complete, item_sql
 from ddb_lake.equality import canonical
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.stages.lake import Lake
@@ -114,7 +114,7 @@ def _hold_rows(session: Session, seen: View) -> None:
     schema = seen.state.schema
     register(session.con)
     found = f"(SELECT r.* FROM {living_rows_sql(seen)} r SEMI JOIN asked a ON a._key_hash = r._key_hash)"
-    dumped = f"(SELECT _key_hash, {dumped_sql(schema)} AS item FROM {found})"
+    dumped = f"(SELECT _key_hash, {dumped_sql(item_sql(schema))} AS item FROM {found})"
     key = f"coalesce({document_key_sql(schema.key, None)}, 'no key ' || _key_hash)"
     session.con.execute(f"CREATE OR REPLACE TABLE held_rows AS SELECT {key} AS _key, _key_hash, item FROM {dumped}")
 

@@ -21,12 +21,13 @@ from ddb_lake.core.values import ITEM_MEMBER
 from ddb_lake.engine.comparison import (
     MOST_REORDERED,
     document_key_sql,
+    dumped_fingerprint_sql,
     find_differing,
     fingerprint_sql,
-    line_sql,
     reduce_rows,
     register,
     reordered_sql,
+    text_hash_sql,
 )
 from ddb_lake.engine.connection import Session
 from ddb_lake.engine.keytext import key_hash_sql
@@ -191,22 +192,22 @@ def _nominate(
     """Make `differing` (_key_hash) of the keys whose items may differ. Gives a relation (_key, _key_hash, item) of the
     lines that have them, None if there are none, and the number of all lines.
 
-    Lines are compared by their text first, with an item's members in the order of the lake's columns, and then by
+    Lines are compared by their text first, with the members of maps in the order of the lake's columns, and then by
     `equality.fingerprint`, which regards no order of members.
     """
     schema = seen.state.schema
     left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
-    living, line = living_rows_sql(seen), line_sql(schema)
-    lines = _keyed(schema.key, files)
-    names = member_order(schema)
-    by_text = len(names) <= MOST_REORDERED
+    living = living_rows_sql(seen)
+    order = member_order(schema)
+    by_text = len(order) <= MOST_REORDERED
     lake.progress(f"{name}: rows of the lake hashed", 0)
-    reduce_rows(session, living, f"hash({line})" if by_text else fingerprint_sql(line), left)
+    reduce_rows(session, living, text_hash_sql(schema) if by_text else dumped_fingerprint_sql(schema), left)
     lake.progress(f"{name}: items of the source hashed", 0)
     if by_text:
-        reduce_rows(session, reordered_sql(names, lines), "hash(reordered)", right, ["filename"])
+        reordered = _hashed(reordered_sql(schema.key, order, lines_sql(files)))
+        reduce_rows(session, reordered, "hash(reordered)", right, ["filename"])
     else:
-        reduce_rows(session, lines, fingerprint_sql("item"), right, ["filename"])
+        reduce_rows(session, _keyed(schema.key, files), fingerprint_sql("item"), right, ["filename"])
     source = f"read_parquet({literal(str(right))})"
     count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
     if keyless:
@@ -222,7 +223,7 @@ def _nominate(
     chosen = "(SELECT r.* FROM {} r SEMI JOIN differing d ON d._key_hash = r._key_hash)"
     differing = chosen.format(_keyed(schema.key, [f for f in files if str(f.path) in holding]))
     if by_text:
-        reduce_rows(session, chosen.format(living), fingerprint_sql(line), left)
+        reduce_rows(session, chosen.format(living), dumped_fingerprint_sql(schema), left)
         reduce_rows(session, differing, fingerprint_sql("item"), right)
         if not find_differing(session, left, right):
             return None, count
@@ -231,5 +232,8 @@ def _nominate(
 
 def _keyed(key: Sequence[str], files: Sequence[LocalFile]) -> str:
     """A relation (item, filename, _key, _key_hash) of the lines of files. `item`: the line's text."""
-    keyed = f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})"
+    return _hashed(f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})")
+
+
+def _hashed(keyed: str) -> str:
     return f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {keyed})"
