@@ -17,13 +17,12 @@ The types hold every value that the lake's column can hold, exactly:
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ddb_lake.aurora.statements import KEY, MAX_NAME, SqlColumn
+from ddb_lake.aurora.statements import KEY, SqlColumn, shortened
 from ddb_lake.core.schema import Column, Path, TableSchema, column_names
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, identifier
@@ -115,14 +114,7 @@ def _key_place(schema: TableSchema, column: Column) -> int | None:
 def sql_names(schema: TableSchema) -> dict[Path, str]:
     """The names of a table's columns in the database: the lake's, with a suffix where it is `_key`."""
     free = {c.path: c.name for c in schema.columns if c.name.lower() != KEY}
-    return {path: sql_name(name) for path, name in column_names([c.path for c in schema.columns], free, {KEY}).items()}
-
-
-def sql_name(name: str) -> str:
-    """The lake's name, shortened with a mark of the whole where MySQL's 64 characters do not hold it."""
-    if len(name) <= MAX_NAME:
-        return name
-    return f"{name[: MAX_NAME - 13]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return {path: shortened(name) for path, name in column_names([c.path for c in schema.columns], free, {KEY}).items()}
 
 
 def sql_type(schema: TableSchema, column: Column, native_json: bool = True) -> str:

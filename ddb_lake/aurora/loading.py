@@ -14,12 +14,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ddb_lake.aurora import statements as sql
+from ddb_lake.aurora.bisection import Bisection
 from ddb_lake.aurora.statements import KEY, LEDGER, SEQUENCE, STATE, SqlColumn, Target, qualified
 from ddb_lake.errors import DatabaseError
 
@@ -30,7 +30,6 @@ REMOVALS: Final = ("REMOVE", "DELETE")
 EVENTS: Final = ("INSERT", "MODIFY", "UPSERT", *REMOVALS)
 
 REPLAY_ROWS: Final = 1_000
-SAVEPOINT: Final = "ddb_lake"
 
 _WHY: Final = {
     "event": f"its first field is none of {', '.join(EVENTS)}",
@@ -141,8 +140,7 @@ class ChangeLoader:
         with self.database.transaction():
             faults = self.database.load_leniently(sql.load_raw(self.target, source), object_name)
             records = self._last_raw()
-            apart = _Apart(self.database, self.target, object_name, self._one_by_one, faults)
-            apart.stage(1, records)
+            apart = self._staged(object_name, faults, 1, records)
             locked_position(self.database, self.target)
             if (before := self._in_ledger(object_name, version)) is not None:
                 return Loaded(object_name, version, before, already_loaded=True)
@@ -173,8 +171,7 @@ class ChangeLoader:
                     break
                 faults = self._insert_raw(rows)
                 first, after = rows[0][0], rows[-1][0]
-                apart = _Apart(self.database, self.target, self.target.rejected, self._one_by_one, faults)
-                apart.stage(first, after)
+                apart = self._staged(self.target.rejected, faults, first, after)
                 apart.apply(first, after)
                 for identifier, _ in rows:
                     self._replayed(identifier, apart.rejected.get(identifier))
@@ -182,6 +179,37 @@ class ChangeLoader:
             found = Replayed(found.replayed + len(rows) - still, found.still_rejected + still)
         self._drop_apart()
         return found
+
+    def _staged(self, what: str, faults: dict[int, str], first: int, last: int) -> Bisection:
+        """Raw records in staging, without those that cannot be used. `faults`: malformed ones, and why."""
+        apart = Bisection(
+            self.database,
+            self.target,
+            what,
+            lambda start, end: self.database.load(sql.stage_raw(self.target, start, end), what),
+            self._put,
+            self._one_by_one,
+            faults,
+        )
+        malformed = list(faults)
+        apart.stage(first, last)
+        for record, why in self.database.rows(sql.unusable_changes(self.target, EVENTS)):
+            apart.rejected.setdefault(record, _WHY[why])
+            self.database.execute(sql.unstage(self.target, record, record))
+        for record in malformed:
+            self.database.execute(sql.unstage(self.target, record, record))
+        return apart
+
+    def _put(self, first: int, last: int) -> int:
+        """Staged records into the target; the guards of their versions make their order irrelevant."""
+        self.database.execute(sql.bury(self.target, REMOVALS, (first, last)))
+        if self._one_by_one:
+            self.database.execute(sql.update_change(self.target, REMOVALS, first))
+            self.database.execute(sql.insert_change(self.target, REMOVALS, first))
+        else:
+            self.database.execute(sql.upsert_changes(self.target, REMOVALS, (first, last)))
+        self.database.execute(sql.remove_buried(self.target, (first, last)))
+        return last - first + 1
 
     def _make_apart(self) -> None:
         self._drop_apart()
@@ -215,7 +243,7 @@ class ChangeLoader:
             " VALUES (%s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6))",
             (
                 *(_digest(object_name), version.encode(), record, object_name, self._key_of(fields)),
-                *(json.dumps([_text(field) for field in fields], ensure_ascii=False), reason),
+                *(fields_json(fields), reason),
             ),
         )
 
@@ -258,79 +286,9 @@ class ChangeLoader:
             raise DatabaseError(message, of_a_row=True)
 
 
-@dataclass
-class _Apart:
-    """Moves raw records into staging and the target. If the database refuses some, halves are tried until each is found.
-
-    It works within the caller's transaction. `rejected`: the numbers of the refused records, and the reason for each.
-    """
-
-    database: Database
-    target: Target
-    what: str
-    one_by_one: bool
-    rejected: dict[int, str]
-
-    def stage(self, first: int, last: int) -> None:
-        """Put raw records, by their numbers (inclusive), into staging, and remove those that cannot be used."""
-        malformed = list(self.rejected)
-        self._stage(first, last)
-        for record, why in self.database.rows(sql.unusable_changes(self.target, EVENTS)):
-            self.rejected.setdefault(record, _WHY[why])
-            self.database.execute(sql.unstage(self.target, record, record))
-        for record in malformed:
-            self.database.execute(sql.unstage(self.target, record, record))
-
-    def _stage(self, first: int, last: int) -> None:
-        if first > last:
-            return
-        try:
-            self.database.load(sql.stage_raw(self.target, first, last), self.what)
-        except DatabaseError as error:
-            if not error.of_a_row:
-                raise
-            self.database.execute(sql.unstage(self.target, first, last))
-            if first == last:
-                self.rejected.setdefault(first, _reason(error, self.what))
-            else:
-                middle = (first + last) // 2
-                self._stage(first, middle)
-                self._stage(middle + 1, last)
-
-    def apply(self, first: int, last: int) -> None:
-        """Put staged records into the target. The guards of their versions make their order irrelevant."""
-        if first > last:
-            return
-        if first == last or not self.one_by_one:
-            self.database.execute(f"SAVEPOINT {SAVEPOINT}")
-            try:
-                self._apply(first, last)
-                return
-            except DatabaseError as error:
-                if not error.of_a_row:
-                    raise
-                self.database.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
-                if first == last:
-                    self.rejected[first] = _reason(error, str(self.database.server))
-                    return
-        middle = (first + last) // 2
-        self.apply(first, middle)
-        self.apply(middle + 1, last)
-
-    def _apply(self, first: int, last: int) -> None:
-        self.database.execute(sql.bury(self.target, REMOVALS, (first, last)))
-        if self.one_by_one:
-            self.database.execute(sql.update_change(self.target, REMOVALS, first))
-            self.database.execute(sql.insert_change(self.target, REMOVALS, first))
-        else:
-            self.database.execute(sql.upsert_changes(self.target, REMOVALS, (first, last)))
-        self.database.execute(sql.remove_buried(self.target, (first, last)))
-
-
-def _reason(error: DatabaseError, what: str) -> str:
-    """The reason why a record was rejected, without its place: its row names the place."""
-    message = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
-    return re.sub(r"^record \d+(, |: )", "", message)
+def fields_json(fields: Sequence[bytes | None]) -> str:
+    """A record's fields as a JSON array."""
+    return json.dumps([_text(field) for field in fields], ensure_ascii=False)
 
 
 def _text(field: bytes | None) -> str | dict[str, str] | None:

@@ -13,6 +13,7 @@ place. From there set-based statements go to the target.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -81,7 +82,12 @@ class Target:
     @property
     def rejected(self) -> str:
         """The quoted, qualified name of the table of records that the database rejected."""
-        return qualified(self.database, self.table + REJECTED)
+        return qualified(self.database, self.rejected_table)
+
+    @property
+    def rejected_table(self) -> str:
+        """The name of that table alone, which MySQL's 64 characters hold."""
+        return shortened(self.table + REJECTED)
 
     def with_columns(self, columns: Sequence[SqlColumn]) -> Target:
         """The same table with other columns."""
@@ -105,6 +111,13 @@ def is_identifier(name: str) -> bool:
     """Whether MySQL takes the name, quoted: it refuses white space of ASCII at the end, and NUL anywhere."""
     in_plane = all(ord(c) <= 0xFFFF and not 0xD800 <= ord(c) <= 0xDFFF for c in name)
     return 0 < len(name) <= MAX_NAME and "\0" not in name and name[-1] not in " \t\n\v\f\r" and in_plane
+
+
+def shortened(name: str) -> str:
+    """A name, cut and with a mark of the whole where MySQL's 64 characters do not hold it."""
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 13]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def qualified(database: str, table: str) -> str:
@@ -279,9 +292,18 @@ def _fields(target: Target) -> int:
     return len(CHANGE_FLAGS) + len(target.columns)
 
 
-def load_rows(target: Target, source: str) -> str:
-    """A file of whole rows into staging: `_key` in hexadecimal, `GONE`, then the columns."""
-    return _load(target, source, (SqlColumn(KEY, ""), *ROW_FLAGS), ())
+def load_rows(target: Target, source: str, numbered: bool = False) -> str:
+    """A file of whole rows into staging: `_key` in hexadecimal, `GONE`, then the columns. `numbered`: `RECORD` first."""
+    leading = (SqlColumn(KEY, ""), *ROW_FLAGS)
+    return _load(target, source, (SqlColumn(RECORD, "BIGINT"), *leading) if numbered else leading, ())
+
+
+def stage_key(target: Target, gone: bool | None) -> str:
+    """A row of staging without values; its arguments are its number (None: the next) and `_key`. `gone` None: a key whose
+    row in the target stays as it is."""
+    flag = "NULL" if gone is None else str(gone).upper()
+    staging = qualified(target.database, STAGING)
+    return f"INSERT INTO {staging} ({_RECORD}, {KEY}, {_GONE}) VALUES (%s, %s, {flag})"
 
 
 def _load(target: Target, source: str, leading: Sequence[SqlColumn], key: Sequence[str]) -> str:
@@ -409,30 +431,112 @@ def remove_buried(target: Target, records: Records = None) -> str:
 
 
 def upsert_rows(target: Target) -> str:
-    """Staged rows as they are."""
-    staging = qualified(target.database, STAGING)
+    """Staged rows as they are. The target must have no unique index besides its primary key."""
     names = [identifier(column.name) for column in target.columns]
-    columns = ", ".join([KEY, *names])
-    picked = ", ".join(f"s.{name}" for name in (KEY, *names))
     sets = ", ".join(f"{name} = VALUES({name})" for name in (KEY, *names))
+    return f"{_insert_rows(target, '')} WHERE NOT s.{_GONE} ORDER BY s.{KEY} ON DUPLICATE KEY UPDATE {sets}"
+
+
+def insert_rows(target: Target, records: Records) -> str:
+    """Those of the staged rows whose key has no row."""
+    absent = f" LEFT JOIN {target.name} t ON t.{KEY} = s.{KEY}"
+    return f"{_insert_rows(target, absent)} WHERE NOT s.{_GONE} AND t.{KEY} IS NULL{_among(records)} ORDER BY s.{KEY}"
+
+
+def _insert_rows(target: Target, joined: str) -> str:
+    names = [KEY, *(identifier(column.name) for column in target.columns)]
+    picked = ", ".join(f"s.{name}" for name in names)
+    staging = qualified(target.database, STAGING)
+    return f"INSERT INTO {target.name} ({', '.join(names)}) SELECT {picked} FROM {staging} s{joined}"
+
+
+def update_rows(target: Target, records: Records) -> str:
+    """The rows of staged keys become the staged ones; no other row does, whatever unique indexes the table has."""
+    names = [identifier(column.name) for column in target.columns]
+    sets = ", ".join(f"t.{name} = s.{name}" for name in names)
+    staging = qualified(target.database, STAGING)
     return (
-        f"INSERT INTO {target.name} ({columns}) SELECT {picked} FROM {staging} s WHERE NOT s.{_GONE} ORDER BY s.{KEY}"
-        f" ON DUPLICATE KEY UPDATE {sets}"
+        f"UPDATE {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)} SET {sets} WHERE NOT s.{_GONE}"
     )
 
 
-def remove_gone(target: Target) -> str:
+def remove_gone(target: Target, records: Records = None) -> str:
     """Rows whose staged key is gone."""
     staging = qualified(target.database, STAGING)
-    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{_GONE}"
+    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)} WHERE s.{_GONE}"
 
 
-def count_gone(target: Target) -> str:
-    """How many staged keys are gone."""
-    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {_GONE}"
+def count_staged(target: Target, gone: bool) -> str:
+    """How many staged keys are gone, or are not."""
+    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {'' if gone else 'NOT '}{_GONE}"
+
+
+def staged_key(target: Target) -> str:
+    """`_key` of a staged record; its argument is its number."""
+    return f"SELECT {KEY} FROM {qualified(target.database, STAGING)} WHERE {_RECORD} = %s"
+
+
+def last_staged(target: Target) -> str:
+    """The greatest number of a staged record; NULL without one."""
+    return f"SELECT MAX({_RECORD}) FROM {qualified(target.database, STAGING)}"
 
 
 def remove_unstaged(target: Target) -> str:
     """Rows whose key is not staged: after a whole table was staged, those that are no more."""
+    return f"DELETE t {_unstaged(target)}"
+
+
+def unstaged(target: Target, limit: int) -> str:
+    """Keys of such rows, `limit` of them."""
+    return f"SELECT t.{KEY} {_unstaged(target)} LIMIT {limit}"
+
+
+def _unstaged(target: Target) -> str:
     staging = qualified(target.database, STAGING)
-    return f"DELETE t FROM {target.name} t LEFT JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{KEY} IS NULL"
+    return f"FROM {target.name} t LEFT JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{KEY} IS NULL"
+
+
+# --- rows that the database rejected
+
+
+ROWS: Final = "current"
+"""The `object` of a rejected row of the lake's `current`; its `version` is its `_key`, so that a key has one at most."""
+
+_OF_ROWS: Final = f"r.object_hash = UNHEX(SHA2({literal(ROWS)}, 256))"
+
+
+def count_rejected(target: Target) -> str:
+    """How many rows of `current` are rejected."""
+    return f"SELECT COUNT(*) FROM {target.rejected} r WHERE {_OF_ROWS}"
+
+
+def rejections(target: Target, limit: int) -> str:
+    """The most frequent reasons, and the number of rows that each one applies to."""
+    return f"SELECT r.reason, COUNT(*) AS n FROM {target.rejected} r WHERE {_OF_ROWS} GROUP BY r.reason ORDER BY n DESC, 1 LIMIT {limit}"
+
+
+def rejected_keys(target: Target) -> str:
+    """The hashes of the keys of rejected rows, in hexadecimal."""
+    return f"SELECT LOWER(HEX(r.{KEY})) FROM {target.rejected} r WHERE {_OF_ROWS}"
+
+
+def rejected_reasons(target: Target, keys: int) -> str:
+    """Why the rows of some keys were rejected; the arguments are the hashes of `keys` of them, in hexadecimal."""
+    places = ", ".join(["UNHEX(%s)"] * keys)
+    return f"SELECT LOWER(HEX(r.{KEY})), r.reason FROM {target.rejected} r WHERE {_OF_ROWS} AND r.version IN ({places})"
+
+
+def settle_rejected(target: Target, whole: bool) -> str:
+    """Take out the rejected rows whose keys are staged (`whole`: all); those that are rejected again are put in after."""
+    if whole:
+        return f"DELETE r FROM {target.rejected} r WHERE {_OF_ROWS}"
+    staging = qualified(target.database, STAGING)
+    return f"DELETE r FROM {target.rejected} r JOIN {staging} s ON s.{KEY} = r.{KEY} WHERE {_OF_ROWS}"
+
+
+def insert_rejected(target: Target) -> str:
+    """Put a rejected row in; the arguments are `_key` twice, the fields and the reason."""
+    return (
+        f"INSERT INTO {target.rejected} (object_hash, object, version, record, {KEY}, fields, reason, rejected_at)"
+        f" VALUES (UNHEX(SHA2({literal(ROWS)}, 256)), {literal(ROWS)}, %s, 0, %s, %s, %s, UTC_TIMESTAMP(6))"
+    )

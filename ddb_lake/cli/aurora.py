@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.failures import doubt_status
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output import write_document
 from ddb_lake.cli.quantities import counted, span_text
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 )
 @table_argument
 @click.option("--full", is_flag=True, help="Go over all rows, even if only some have changed.")
+@click.option("--replay", is_flag=True, help="Try the rows again that the database rejected.")
 @click.option(
     "--check",
     type=click.Choice(["sample", "all"]),
@@ -32,17 +34,18 @@ if TYPE_CHECKING:
 )
 @json_option
 @pass_invocation
-def aurora(invocation: Invocation, table: str, full: bool, check: str | None, as_json: bool) -> None:
+def aurora(invocation: Invocation, table: str, full: bool, replay: bool, check: str | None, as_json: bool) -> None:
     """Make the table in the database that the `aurora` settings of TABLE name equal to the lake's current items.
 
-    Only what has changed since the last time is written, in one transaction. The exit status is 1 if --check finds a
-    difference.
+    Only what has changed since the last time is written, in one transaction. Rows that the database rejects go to the
+    table with `_rejected` after its name; the others are written. The exit status is 1 while rows are rejected, and if
+    --check finds a difference.
     """
-    from ddb_lake.stages.aurora import replicate
+    from ddb_lake.stages.aurora import rejected_text, replicate
     from ddb_lake.stages.aurora_comparison import SAMPLE_ROWS, compare
 
     with invocation.lake(table) as lake:
-        result = replicate(lake, table, full=full)
+        result = replicate(lake, table, full=full, replay=replay)
         found = compare(lake, table, None if check == "all" else SAMPLE_ROWS) if check else None
     if as_json:
         comparison = {**asdict(found), "equal": found.equal} if found else None
@@ -51,7 +54,9 @@ def aurora(invocation: Invocation, table: str, full: bool, check: str | None, as
         click.echo(replicated_text(result))
         if found:
             click.echo(compared_text(found))
-    if found and not found.equal:
+    if said := rejected_text(result):
+        doubt_status([said], 0, False)
+    if result.rejected or (found and not found.equal):
         click.get_current_context().exit(1)
 
 
@@ -73,6 +78,6 @@ def compared_text(found: ComparisonResult) -> str:
     lines = [
         f"{found.table}: {found.lake_rows:,} rows in the lake, {found.target_rows:,} in {target};"
         f" {counted(found.compared, 'key')} compared: {found.missing:,} missing, {found.extra:,} extra,"
-        f" {found.different:,} different."
+        f" {found.different:,} different, {found.rejected:,} rejected."
     ]
     return "\n".join([*lines, *(f"  {key}: {what}" for key, what in found.examples)])

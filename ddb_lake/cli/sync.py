@@ -96,6 +96,7 @@ class _Run:
 
     def _do(self, due: Due) -> None:
         from ddb_lake.stages.apply import ApplyResult
+        from ddb_lake.stages.aurora import ReplicateResult, rejected_text
         from ddb_lake.stages.load import LoadResult
         from ddb_lake.stages.streams import StreamsResult
         from ddb_lake.stages.sync import run_due
@@ -110,6 +111,8 @@ class _Run:
         self._echo(_remarked_lines(result))
         if isinstance(result, LoadResult | ApplyResult):
             self.doubt(result.doubts, result.quarantined)
+        if isinstance(result, ReplicateResult) and (said := rejected_text(result)):
+            self.doubt([said])
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
         self.worst = max(self.worst, status(error))

@@ -67,9 +67,11 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
     "rows_match_lake": (
         "Look at the last run of `aurora/{table}`: a refused statement or a lost connection stands there.",
         "`ddb-lake aurora {table}` brings it up to date now; with `--full` it goes over all rows.",
+        "If rows were rejected, change the database's table, then `ddb-lake aurora {table} --replay`.",
     ),
     "content_matches_lake": (
         "`ddb-lake aurora {table} --full` makes the rows equal again; `--check all` compares all of them.",
+        "If rows were rejected, change the database's table, then `ddb-lake aurora {table} --replay`.",
         "Does somebody else write to that table? What it writes is overwritten when the item changes.",
     ),
     "unique_keys": (

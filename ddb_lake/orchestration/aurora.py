@@ -11,7 +11,7 @@ from ddb_lake.orchestration.advice import advised
 from ddb_lake.orchestration.checking import OpenLake, check_op
 from ddb_lake.orchestration.outcomes import said_of
 from ddb_lake.orchestration.specs import TableAssets
-from ddb_lake.stages.aurora import ReplicateResult, replicate
+from ddb_lake.stages.aurora import ReplicateResult, rejected_text, replicate
 from ddb_lake.stages.aurora_comparison import ComparisonResult, compare
 from ddb_lake.stages.lake import Lake
 
@@ -59,17 +59,20 @@ def _evaluate(
 
 
 class ReplicateConfig(dg.Config):
-    """How to replicate. `full`: compare all rows, even if only some have changed."""
+    """How to replicate. `full`: compare all rows, even if only some have changed. `replay`: try rejected rows again."""
 
     full: bool = False
+    replay: bool = False
 
 
 def replicate_table(
     context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: ReplicateConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Bring the database up to date."""
-    result = replicate(lake, assets.table.name, full=config.full)
+    result = replicate(lake, assets.table.name, full=config.full, replay=config.replay)
     context.log.info(f"{result.table}: {result.scope}, because {result.reason}")
+    if said := rejected_text(result):
+        context.log.error(said)
     yield dg.MaterializeResult(asset_key=assets.key("aurora"), metadata=_metadata(result))
 
 
@@ -81,6 +84,7 @@ def _metadata(result: ReplicateResult) -> dict[str, Any]:
         "reason": result.reason,
         "upserted": result.upserted,
         "removed": result.removed,
+        "rejected": result.rejected,
         "snapshot": str(result.snapshot_id),  # as a number it would lose digits in the browser
         "seconds": round(result.seconds, 3),
     }
@@ -92,22 +96,27 @@ def _metadata(result: ReplicateResult) -> dict[str, Any]:
 def rows_match(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
     """Whether the database has as many rows as the lake, and nothing has waited for longer than `max_lag`."""
     found = compare(lake, table.name, sample=0)
-    passed = found.lake_rows == found.target_rows and found.lag_s <= seconds(table.checks.max_lag)
+    same_rows = found.lake_rows == found.target_rows and not found.rejected
+    passed = same_rows and found.lag_s <= seconds(table.checks.max_lag)
     said = f"{found.target_rows} rows in {found.target.replace('`', '')}, {found.lake_rows} in the lake's state that it has."
+    if found.rejected:
+        said += f" {_rejected_text(found)}"
     if found.lag_s:
         said += f" The lake has had more for {found.lag_s:.0f} s; max_lag is {table.checks.max_lag}."
-    return passed, said, {"rows": found.target_rows, "lake rows": found.lake_rows, "lag seconds": round(found.lag_s, 3)}
+    figures = {"rows": found.target_rows, "lake rows": found.lake_rows, "rejected": found.rejected}
+    return passed, said, figures | {"lag seconds": round(found.lag_s, 3)}
 
 
 def content_matches(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
     """Whether the rows of a sample are equal."""
     found = compare(lake, table.name)
-    wrong = found.missing + found.extra + found.different
+    wrong = found.missing + found.extra + found.different + found.rejected
     figures = {
         "compared": found.compared,
         "missing": found.missing,
         "extra": found.extra,
         "different": found.different,
+        "rejected": found.rejected,
     }
     return not wrong, content_text(found), figures
 
@@ -115,9 +124,19 @@ def content_matches(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[s
 def content_text(found: ComparisonResult) -> str:
     """A comparison in words, without values."""
     if not (found.missing or found.extra or found.different):
-        return f"{found.compared} keys compared, all equal."
+        equal = f"{found.compared} keys compared, all equal."
+        return f"{equal} {_rejected_text(found)}" if found.rejected else equal
     examples = "; ".join(f"{key[:16]}…: {what}" for key, what in found.examples[:5])
+    action = _rejected_text(found) if found.rejected else f"`ddb-lake aurora {found.table} --full` makes them equal."
     return (
         f"{found.compared} keys compared: {found.missing} not in the database, {found.extra} not in the lake,"
-        f" {found.different} with other values ({examples}). `ddb-lake aurora {found.table} --full` makes them equal."
+        f" {found.different} with other values ({examples}). {action}"
+    )
+
+
+def _rejected_text(found: ComparisonResult) -> str:
+    target = found.target.replace("`", "")
+    return (
+        f"{target} rejected {found.rejected} rows of the lake: {target}_rejected has the reasons. Change the table, then"
+        f" `ddb-lake aurora {found.table} --replay`."
     )

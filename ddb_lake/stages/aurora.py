@@ -14,14 +14,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import pyarrow as pa
 from pyiceberg.table import Table
 
 from ddb_lake.aurora.columns import Replicated, replicated
 from ddb_lake.aurora.login import Login
 from ddb_lake.aurora.position import Position, read_position
-from ddb_lake.aurora.replica import ensure_state, ensure_table, has_native_json, replace_rows
+from ddb_lake.aurora.replica import (
+    ensure_state,
+    ensure_table,
+    has_native_json,
+    rejected_keys,
+    rejected_rows,
+    replace_rows,
+)
 from ddb_lake.aurora.statements import Target
 from ddb_lake.aws.session import client
 from ddb_lake.config import AuroraSettings, TableSettings
@@ -46,7 +54,8 @@ class ReplicateResult:
     """What replication did.
 
     `scope`: whether it went over the changed keys or over all rows, and `reason`: why. `upserted`: rows sent.
-    `rows`: living rows of the lake's table then, and so the target's.
+    `rows`: living rows of the lake's table then, and so the target's where none is rejected. `rejected`: rows that the
+    database rejected, now or before, and has not taken since; `rejections`: the most frequent reasons and their counts.
     """
 
     table: str
@@ -59,14 +68,20 @@ class ReplicateResult:
     columns_added: tuple[str, ...] = ()
     snapshot_id: int | None = None
     seconds: float = 0.0
+    rejected: int = 0
+    rejections: tuple[tuple[str, int], ...] = ()
 
 
-def replicate(lake: Lake, name: str, full: bool = False) -> ReplicateResult:
-    """Make the database's table equal to `current`. `full`: compare all rows, even if only some have changed.
+def replicate(lake: Lake, name: str, full: bool = False, replay: bool = False) -> ReplicateResult:
+    """Make the database's table equal to `current`, apart from rows that the database rejects.
+
+    Args:
+        full: compare all rows, even if only some have changed.
+        replay: try the rejected rows again too, with the values that the lake has now.
 
     Raises:
         UsageError: the table has no `aurora` settings, or the lake has nothing of it yet.
-        DatabaseError: the database refuses something; nothing was applied.
+        DatabaseError: the database refuses something that is not about a row; nothing was applied.
         TransientError: the database cannot be reached, or others write to it.
     """
     started = time.monotonic()
@@ -74,12 +89,28 @@ def replicate(lake: Lake, name: str, full: bool = False) -> ReplicateResult:
     with opened(settings) as database:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                result = _attempt(lake, name, settings, database, full)
+                result = _attempt(lake, name, settings, database, full, replay)
                 break
             except CommitConflict:
                 if attempt == ATTEMPTS:
                     raise
-    return replace(result, seconds=time.monotonic() - started)
+        found = rejected_rows(database, target_of(name, settings))
+    return replace(result, seconds=time.monotonic() - started, rejected=found.count, rejections=found.reasons)
+
+
+def rejected_text(result: ReplicateResult) -> str | None:
+    """What the database rejected, why, and the next action, without a final full stop; None if it has every row."""
+    if not result.rejected:
+        return None
+    target = result.target.replace("`", "")
+    told = sum(count for _, count in result.rejections)
+    reasons = [f"{reason}: {count:,}" for reason, count in result.rejections]
+    reasons += [f"other reasons: {result.rejected - told:,}"] if told < result.rejected else []
+    return (
+        f"{result.table}: {target} rejects {result.rejected:,} of the rows ({'; '.join(reasons)}). They are in"
+        f" {target}_rejected; what {target} has of their keys is older. Change the table, as by a wider column, then"
+        f" `ddb-lake aurora {result.table} --replay`"
+    )
 
 
 def aurora_settings(table: TableSettings) -> AuroraSettings:
@@ -199,7 +230,9 @@ def _unexplained(table: Table, since: int) -> str | None:
     return None if at is not None else "the state that the database has is no longer in the lake's history"
 
 
-def _attempt(lake: Lake, name: str, settings: AuroraSettings, database: Database, full: bool) -> ReplicateResult:
+def _attempt(
+    lake: Lake, name: str, settings: AuroraSettings, database: Database, full: bool, replay: bool
+) -> ReplicateResult:
     table = lake.current(name)
     if table is None or table.current_snapshot() is None:
         raise UsageError(f"{name}: the lake has no rows of it yet; load an export or apply changes first")
@@ -209,6 +242,9 @@ def _attempt(lake: Lake, name: str, settings: AuroraSettings, database: Database
     plan = _plan(table, settings, before, has_native_json(database))
     if full:
         plan = replace(plan, scope="all", reason="asked for")
+    again = rejected_keys(database, target) if replay and plan.scope != "all" else []
+    if again:
+        plan = replace(plan, scope="changes", reason=f"{len(again)} rejected rows are tried again")
     result = ReplicateResult(
         name, target.name, plan.scope, plan.reason, rows=plan.after.rows, snapshot_id=plan.after.snapshot_id
     )
@@ -217,9 +253,15 @@ def _attempt(lake: Lake, name: str, settings: AuroraSettings, database: Database
     target, added = ensure_table(database, target, plan.after.columns, plan.columns, before)
     with lake.session() as session:
         query = _living(table, plan) if plan.scope == "all" else _changed(lake, session, name, table, plan, before)
+        if again:
+            query = _with_rejected(session, query, table, plan, again)
         path = session.folder / "rows.csv"
         _write(session, query, path)
-        done = replace_rows(database, target, str(path), plan.scope == "all", before, plan.after)
+        done = replace_rows(
+            database,
+            *(target, str(path), plan.scope == "all", before, plan.after),
+            numbered=lambda: _NumberedRows(session, query),
+        )
     return replace(result, upserted=done.upserted, removed=done.removed, columns_added=added)
 
 
@@ -244,6 +286,52 @@ def _changed(lake: Lake, session: Session, name: str, table: Table, plan: _Plan,
         f"SELECT sha256(c._key) AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
         f" FROM changed c LEFT JOIN {living} l ON l.k = c._key"
     )
+
+
+def _with_rejected(session: Session, query: str, table: Table, plan: _Plan, hashes: list[str]) -> str:
+    """The rows of a query, and those of the keys that the database rejected, as they are in the lake now."""
+    session.con.register("rejected_keys", pa.table({"h": pa.array(hashes, pa.string())}))
+    living = f"(SELECT sha256(k) AS h, * FROM {keyed_texts(table, plan.after, plan.columns)})"
+    return (
+        f"WITH sent AS MATERIALIZED ({query}) SELECT * FROM sent UNION ALL"
+        f" SELECT r.h AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
+        f" FROM rejected_keys r LEFT JOIN {living} l ON l.h = r.h WHERE r.h NOT IN (SELECT k FROM sent)"
+    )
+
+
+class _NumberedRows:
+    """The rows of a query by numbers from 1, kept by DuckDB, which spills them where they take more than `memory`."""
+
+    def __init__(self, session: Session, query: str) -> None:
+        self._session = session
+        self._path = session.folder / "portion.csv"
+        session.con.execute(
+            f"CREATE OR REPLACE TABLE numbered AS SELECT row_number() OVER () AS record, * FROM ({query})"
+        )
+        (self.count,) = session.con.execute("SELECT count(*) FROM numbered").fetchone()
+
+    def portion(self, first: int, last: int) -> str:
+        """A file of some rows, with their numbers."""
+        _write(self._session, f"SELECT * FROM numbered WHERE record BETWEEN {first} AND {last}", self._path)
+        return str(self._path)
+
+    def key(self, record: int) -> bytes:
+        """The hash of one row's key."""
+        return bytes.fromhex(self._row(record)[0])
+
+    def gone(self, record: int) -> bool:
+        """Whether a row's key is no more in the lake."""
+        return bool(self._row(record)[1] == "1")
+
+    def fields(self, record: int) -> Sequence[str | None]:
+        """The texts of a row's columns."""
+        return self._row(record)[2:]
+
+    def _row(self, record: int) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._session.con.execute(
+            f"SELECT * EXCLUDE (record) FROM numbered WHERE record = {record}"
+        ).fetchone()
+        return found
 
 
 def _names(plan: _Plan) -> str:

@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.aurora.columns import Replicated
 from ddb_lake.aurora.position import Position, read_position
-from ddb_lake.aurora.replica import ensure_state
+from ddb_lake.aurora.replica import ensure_state, rejected_reasons, rejected_rows
 from ddb_lake.aurora.statements import KEY, Target, identifier
 from ddb_lake.core.numbers import canonical_number
 from ddb_lake.engine.connection import Session
@@ -44,7 +44,8 @@ class ComparisonResult:
 
     `lake_rows`, `target_rows`: all rows there are. `compared`: keys looked at, of which `missing` are not in the
     database, `extra` not in the lake, and `different` in some column; `examples`: the hashes of the first of them, with
-    what is wrong. `lag_s`: how long ago the lake got what the database has not; 0 if there is no such thing.
+    what is wrong. `rejected`: rows that the database rejected and has not taken since, of all rows. `lag_s`: how long ago
+    the lake got what the database has not; 0 if there is no such thing.
     """
 
     table: str
@@ -57,11 +58,13 @@ class ComparisonResult:
     different: int = 0
     examples: tuple[tuple[str, str], ...] = ()
     lag_s: float = 0.0
+    rejected: int = 0
 
     @property
     def equal(self) -> bool:
         """Whether no difference was found."""
-        return self.lake_rows == self.target_rows and not (self.missing or self.extra or self.different)
+        same_rows = self.lake_rows == self.target_rows
+        return same_rows and not (self.missing or self.extra or self.different or self.rejected)
 
 
 def compare(lake: Lake, name: str, sample: int | None = SAMPLE_ROWS) -> ComparisonResult:
@@ -81,13 +84,20 @@ def compare(lake: Lake, name: str, sample: int | None = SAMPLE_ROWS) -> Comparis
         if position is None or table is None or table.snapshot_by_id(position.snapshot_id) is None:
             raise UsageError(f"{name}: the database has no state that the lake still knows: `ddb-lake aurora {name}`")
         rows: int = database.value(f"SELECT COUNT(*) FROM {target.name}")
+        rejected = rejected_rows(database, target).count
         stretch = _stretch(position, sample)
         found = _Findings()
         if sample != 0:
             with lake.session() as session, closing(_stored(database, target, position, stretch)) as stored:
                 found = _sweep(position, _expected(session, table, position, stretch), stored)
+        reasons = rejected_reasons(database, target, [key for key, _ in found.told()])
     lag_s = _lag_s(table, position.snapshot_id, lake.now().timestamp())
-    return ComparisonResult(name, target.name, position.rows, rows, *found.figures, found.told(), lag_s)
+    examples = tuple((key, _because(what, reasons.get(key))) for key, what in found.told())
+    return ComparisonResult(name, target.name, position.rows, rows, *found.figures, examples, lag_s, rejected)
+
+
+def _because(what: str, reason: str | None) -> str:
+    return what if reason is None else f"{what}, as the database rejected it: {reason}"
 
 
 def _lag_s(table: Table, since: int, now_s: float) -> float:

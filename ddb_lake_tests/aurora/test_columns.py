@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.aurora.columns import key_index, replicated, sql_name, sql_type
+from ddb_lake.aurora.columns import key_index, replicated, sql_type
 from ddb_lake.aurora.position import Position
+from ddb_lake.aurora.statements import shortened
 from ddb_lake.core.csvrows import read_rows, write_row
 from ddb_lake.core.schema import Column, TableSchema
 from ddb_lake.engine.connection import connect
@@ -69,7 +70,7 @@ def test_column_that_the_lake_has_not_is_refused(named: dict[str, object]) -> No
 
 @given(st.lists(st.text("ab", min_size=60, max_size=70), unique=True, max_size=6))
 def test_names_fit_and_stay_different(names: list[str]) -> None:
-    short = [sql_name(name) for name in names]
+    short = [shortened(name) for name in names]
 
     assert all(len(name) <= 64 for name in short) and len(set(short)) == len(names)
     assert all(a == b for a, b in zip(names, short, strict=True) if len(a) <= 64)

@@ -154,19 +154,6 @@ def test_wanted_columns_alone_are_replicated_in_the_wanted_types(replicated: Rep
     assert replicated.rows("total") == {(Decimal("10.50"),), (Decimal("1.00"),)}
 
 
-def test_value_that_a_wanted_type_does_not_hold_is_refused_and_nothing_is_applied(replicated: Replicated) -> None:
-    replicated.export(ANN)
-    replicated.aurora = {"types": {"total": "decimal(9,1)"}}
-    run(replicated)
-    replicated.change((order("bob", 1, total={"N": "7777777777.5"}), None), (None, ANN))
-
-    with replicated.lake() as lake, pytest.raises(DatabaseError, match="column total") as raised:
-        replicate(lake, "orders")
-
-    assert "7777" not in str(raised.value)
-    assert replicated.rows("customer") == {("ann",)}
-
-
 @settings(
     max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -127,6 +127,31 @@ def spec_of(asset: LakeAsset) -> dg.AssetSpec:
     return base_spec(asset, "ddb_lake")
 
 
+def test_checks_are_red_while_rows_are_rejected_and_a_replay_takes_them(
+    folder_lake: Callable[..., FolderLake], mariadb: MariaDb, server: Server
+) -> None:
+    database = mariadb.open(server)
+    database.execute("CREATE TABLE orders (_key BINARY(32) PRIMARY KEY, customer VARCHAR(5) CHARSET utf8mb4)")
+    lake = folder_lake(orders={"aurora": aurora(server), "export": None})
+    lake.land("2025/02/03/04/a", inserted(1, "ann"), inserted(2, "4711-secret"))
+
+    runs = lake.settle()
+
+    assert all(run.success for run in runs) and customers(mariadb, server) == {"ann"}
+    assert runs[-1].metadata["aurora/orders"]["rejected"] == 1
+    with lake.opened() as opened:
+        table = opened.table("orders")
+        rows, content = replicating.rows_match(opened, table), replicating.content_matches(opened, table)
+    assert (rows[0], content[0]) == (False, False)
+    assert rows[2]["rejected"] == content[2]["rejected"] == 1
+    assert "as the database rejected it: column customer: error" in content[1] and "--replay" in rows[1] + content[1]
+    assert "4711" not in rows[1] + content[1]
+    database.execute("ALTER TABLE orders MODIFY customer VARCHAR(50) CHARSET utf8mb4")
+    database.close()
+    run = lake.run("aurora/orders", config={"ops": {f"{lake.name}__aurora__orders": {"config": {"replay": True}}}})
+    assert run.success and all(check(run, "aurora/orders", name).passed for name in CHECKS)
+
+
 def test_checks_go_red_when_the_database_differs(
     folder_lake: Callable[..., FolderLake], mariadb: MariaDb, server: Server
 ) -> None:
