@@ -10,8 +10,11 @@ from hypothesis import settings
 from ddb_lake_tests.mariadb import MariaDb, running
 from ddb_lake_tests.trust.marks import LINE
 
-settings.register_profile("same", derandomize=True)
+settings.register_profile("same", derandomize=True, deadline=None)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
+
+settings.register_profile("search", deadline=None)
+settings.load_profile("search")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -48,7 +48,8 @@ _NO_DECIMAL: Need = (39, 1, False)
 class NumberShape:
     """The needs of an attribute's numbers, with the count of each. The need of a set is that of its members together.
 
-    `known`: the need that an existing column covers, if its values were not counted; it decides only if nothing was counted.
+    `known`: what the numeric type of an existing column holds. The type does not become narrower, because rows that are
+    not counted here may need it; a column of text may become numeric.
     """
 
     counts: dict[Need, int] = field(default_factory=dict)
@@ -74,10 +75,13 @@ class NumberShape:
     def column_type(self, percent: int = COMMON_SHARE_PERCENT) -> ColumnType:
         """The narrowest type that holds this share of the values: BIGINT, then DECIMAL of 38 digits, then the exact text."""
         counts = self.counts or {self.known or (0, 0, True): 1}
+        floor = self.known if self.known not in (None, _NO_DECIMAL) else (0, 0, True)
+        assert floor is not None
         wanted = sum(counts.values()) * percent
-        if sum(count for need, count in counts.items() if need[2]) * 100 >= wanted:
+        if floor[2] and sum(count for need, count in counts.items() if need[2]) * 100 >= wanted:
             return "long"
-        for scale in sorted({decimals for _, decimals, _ in counts if decimals < 38}):
+        scales = {decimals for _, decimals, _ in (*counts, floor) if decimals < 38}
+        for scale in sorted(scales, key=lambda scale: (scale < floor[1], scale)):
             held = sum(n for (digits, decimals, _), n in counts.items() if decimals <= scale and digits <= 38 - scale)
             if held * 100 >= wanted:
                 return f"decimal(38,{scale})"

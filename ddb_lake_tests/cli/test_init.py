@@ -100,7 +100,8 @@ def test_init_refuses_a_name_that_is_no_table(run: Run, name: str) -> None:
     assert not Path("ddb_lake.yaml").exists()
 
 
-_PLAIN = st.text(min_size=1).filter(lambda text: "{{" not in text)  # which begins a template
+_PLAIN = st.text(min_size=1).filter(lambda text: "{{" not in text and "\0" not in text)
+"""`{{` begins a template, and no path has a NUL."""
 
 
 @given(st.lists(_PLAIN, min_size=1, max_size=2, unique=True), _PLAIN)

@@ -33,6 +33,7 @@ CHEAP = {"schema": {"properties": {"total": {"type": "number", "maximum": 100}}}
 ALL: dict[str, Any] = {"schema": {"properties": {"total": {"type": "number"}}}}
 
 WRONG_KEY = forms.compact({**forms.kds(CHANGE), "eventID": "poison"})
+_NO_ENVELOPE = "no known envelope: its members are level; ddb_lake/docs/guides/ways-in.md lists what is read"
 POISON = [b"\x00\xffno text", b'{"eventName":"INSERT","dynamodb":{"Keys":{', b'{"level":"INFO"}', WRONG_KEY]
 """No text, cut short, no change record, and the record of an item whose key is not the table's."""
 
@@ -101,7 +102,7 @@ def test_every_item_arrives_whatever_goes_wrong_on_the_way(mode: str, sandbox: S
         assert found == {
             "Firehose error Lambda.ProcessingFailedStatus: no JSON object": 1,
             "Firehose error Lambda.ProcessingFailedStatus: a damaged or truncated JSON object": 1,
-            "Firehose error Lambda.ProcessingFailedStatus: no known envelope": 1,
+            f"Firehose error Lambda.ProcessingFailedStatus: {_NO_ENVELOPE}": 1,
             "a key attribute is missing or no value at customer": 1,
         }
         assert changelog_rows(lake, TABLE) + offenders + 1 == len(captured)

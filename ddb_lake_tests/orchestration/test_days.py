@@ -175,7 +175,7 @@ def test_nothing_kept_yet_is_said_to_a_query(days: FolderLake) -> None:
         queried(lake, "SELECT * FROM orders_daily")
 
 
-def test_attribute_has_one_column_in_all_days_though_its_name_passed_to_another(days: FolderLake) -> None:
+def test_attribute_has_one_column_in_all_days_when_another_wants_its_name(days: FolderLake) -> None:
     days.land("2024/05/14/20/lower", at(8, 4, order("fay", 1, v={"N": "1"}, gone={"S": "x"})))
     days.settle()
     keep(days, FIRST)
@@ -184,9 +184,9 @@ def test_attribute_has_one_column_in_all_days_though_its_name_passed_to_another(
     keep(days, SECOND)
     with days.opened() as lake:
         columns = [name for name, *_ in queried(lake, "DESCRIBE orders_daily") if name.lower().startswith("v")]
-        lower, upper = sorted(columns, key=len, reverse=True)
+        lower, upper = sorted(columns, key=len)
         rows = queried(lake, f'SELECT _day, customer, "{lower}", "{upper}" FROM orders_daily ORDER BY ALL')
-    assert upper == "V"
+    assert lower == "v" and upper.startswith("V_")
     found = {(str(day), who): (low, up) for day, who, low, up in rows if who in ("fay", "gus")}
     assert found == {
         ("2024-05-14", "fay"): (1, None),
@@ -220,7 +220,10 @@ def test_table_without_the_setting_has_no_such_asset(folder_lake: Make) -> None:
     ("tables", "said"),
     [
         ([{"name": "orders", **DAYS}], "needs `changes`"),
-        ([{"name": "orders", "changes": {"uri": "x"}, **DAYS}, {"name": "Orders_Daily"}], "daily states of orders"),
+        (
+            [{"name": "orders", "changes": {"uri": "x"}, **DAYS}, {"name": "Orders_Daily"}],
+            "'orders_daily' of the first",
+        ),
     ],
 )
 def test_setting_that_cannot_be_is_told_at_once(tables: list[dict[str, Any]], said: str) -> None:
