@@ -36,7 +36,7 @@
     {{ members }}
     {%- else -%}
     case
-        when list_bool_and(list_transform({{ members }}, lambda v: {{ valid | replace('{v}', 'v') }}))
+        when coalesce(list_bool_and(list_transform({{ members }}, lambda v: {{ valid | replace('{v}', 'v') }})), true)
             then list_transform({{ members }}, lambda v: {{ each | replace('{v}', 'v') }})
     end
     {%- endif -%}
@@ -77,7 +77,7 @@
 {%- endmacro %}
 
 
-{#- A value's text as its type. Casts round: a number is taken only if its digits all fit. -#}
+{#- A value's text as its type; NULL if the type does not hold it exactly. -#}
 {% macro typed_value(text, tag, type, checked=true) -%}
     {%- if tag == 'BOOL' -%}
     ({{ text }} = 'true')
@@ -85,29 +85,90 @@
     {{ text }}
     {%- elif type == 'double' -%}
     try_cast({{ text }} as double)
+    {%- elif tag == 'N' and checked -%}
+    {{ exact_number(text, type) }}
+    {%- elif tag == 'N' -%}
+    try_cast({{ text }} as {{ 'bigint' if type == 'long' else type }})
+    {%- elif checked -%}
+    case when {{ valid_value(text, tag, type) }} then from_base64({{ text }}) end
     {%- else -%}
-    {%- set value = 'from_base64(' ~ text ~ ')' if tag == 'B' else 'try_cast(' ~ text ~ ' as ' ~ ('bigint' if type == 'long' else type) ~ ')' -%}
-    {%- if checked -%}
-    case when {{ valid_value(text, tag, type) }} then {{ value }} end
-    {%- else -%}
-    {{ value }}
-    {%- endif -%}
+    from_base64({{ text }})
     {%- endif -%}
 {%- endmacro %}
 
 
+{#- Whether a type holds a value. A set's numbers must be in their one spelling: the lake's column is NULL otherwise. -#}
 {% macro valid_value(text, tag, type) -%}
     {%- if tag == 'B' -%}
     {{ matches(text, '([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?') }}
-    {%- elif type == 'long' -%}
-    {{ matches(text, '-?[0-9]{1,19}') }}
-    {%- elif type.startswith('decimal') -%}
-    {%- set scale = type[:-1].split(',')[1] | int -%}
-    {%- set decimals = '([.][0-9]{1,' ~ scale ~ '})?' if scale else '' -%}
-    {{ matches(text, '-?[0-9]{1,' ~ (38 - scale) ~ '}' ~ decimals) }}
+    {%- elif tag == 'N' and type not in ('string', 'double') -%}
+    {%- set whole, scale = number_digits(type) -%}
+    {%- set digits = '(0|[1-9][0-9]{0,' ~ (whole - 1) ~ '})' if whole else '0' -%}
+    {%- set decimals = '([.][0-9]{0,' ~ (scale - 1) ~ '}[1-9])?' if scale else '' -%}
+    ({{ matches(text, '-?' ~ digits ~ decimals) }} and {{ text }} <> '-0' and {{ typed_value(text, tag, type, checked=false) }} is not null)
     {%- else -%}
     {{ text }} is not null
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- A number in any spelling (`1E+2`, `.5`, `007`) as an integer or a decimal; NULL if that does not hold all digits.
+
+    Casts round, so the digits are laid out first: d are the digits from the first one that is not 0, p the place of the
+    decimal point after them. With zeros on both sides the point is put where it belongs, and what fits is cut out. A
+    point further away than 38 digits is put where nothing fits but zero. -#}
+{% macro exact_number(text, type) -%}
+    {%- set sql_type = 'bigint' if type == 'long' else type -%}
+    {%- set whole, scale = number_digits(type) -%}
+    {%- set digits = '[0-9]{1,' ~ whole ~ '}' if whole else '0' -%}
+    {%- set decimals = '[.][0-9]{1,' ~ scale ~ '}' -%}
+    {%- set plain = '-?' ~ digits ~ ('(' ~ decimals ~ ')?' if scale else '') -%}
+    {%- set fitting = '^0*(' ~ digits ~ (decimals ~ ')' if scale else ')[.]') ~ '0*$' -%}
+    {%- set padded = "rpad('', 39, '0') || d || rpad('', 40, '0')" -%}
+    {%- set pointed = 'substr(' ~ padded ~ ', 1, 39 + p) || \'.\' || substr(' ~ padded ~ ', 40 + p)' -%}
+    {%- set sign = "case when n like '-%' then '-' else '' end" -%}
+    {%- set number -%}
+    try_cast({{ sign }} || {{ first_group(pointed, fitting) }} as {{ sql_type }})
+    {%- endset -%}
+    {%- set fraction = without('n', '^[^.]*[.]?|[eE].*') -%}
+    {%- set exponent = 'coalesce(try_cast(' ~ without('n', '^[^eE]*[eE]?[+]?') ~ ' as integer), 0)' -%}
+    {%- set point = 'greatest(-38, least(39, length(d) - length(' ~ fraction ~ ') + ' ~ exponent ~ '))' -%}
+    {%- set laid_out = let('d', without('n', '^[+-]?[0.]*|[.]|[eE].*'), let('p', point, number)) -%}
+    {%- set plain_number = 'try_cast(n as ' ~ sql_type ~ ')' -%}
+    {{ let('n', text, 'case when ' ~ matches('n', plain) ~ ' then ' ~ plain_number ~ ' else ' ~ laid_out ~ ' end') }}
+{%- endmacro %}
+
+
+{#- The most digits before and after a number's point. -#}
+{% macro number_digits(type) -%}
+    {%- set scale = 0 if type == 'long' else type[:-1].split(',')[1] | int -%}
+    {{ return((19 if type == 'long' else (type[8:].split(',')[0] | int) - scale, scale)) }}
+{%- endmacro %}
+
+
+{#- An expression in which a name has a value that is computed once. -#}
+{% macro let(name, value, expression) %}{{ return(adapter.dispatch('let')(name, value, expression)) }}{% endmacro %}
+
+{% macro duckdb__let(name, value, expression) -%}
+    list_transform([{{ value }}], lambda {{ name }}: {{ expression }})[1]
+{%- endmacro %}
+
+{% macro athena__let(name, value, expression) -%}
+    transform(array[{{ value }}], {{ name }} -> {{ expression }})[1]
+{%- endmacro %}
+
+
+{#- A text without everything that matches a pattern. -#}
+{% macro without(text, pattern) %}{{ return(adapter.dispatch('without')(text, pattern)) }}{% endmacro %}
+
+{% macro duckdb__without(text, pattern) -%} regexp_replace({{ text }}, {{ sql_text(pattern) }}, '', 'g') {%- endmacro %}
+
+{% macro athena__without(text, pattern) -%} regexp_replace({{ text }}, {{ sql_text(pattern) }}, '') {%- endmacro %}
+
+
+{#- What a pattern's group matches; NULL if the text does not match. -#}
+{% macro first_group(text, pattern) -%}
+    nullif(regexp_extract({{ text }}, {{ sql_text(pattern) }}, 1), '')
 {%- endmacro %}
 
 

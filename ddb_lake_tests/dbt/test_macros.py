@@ -1,0 +1,155 @@
+"""The macros give the value that the lake's column has, for each value of DynamoDB JSON in each spelling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.dbt import models
+from ddb_lake.engine.connection import Session, connect
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.sql import carried
+from ddb_lake_tests.dbt.athena import FUNCTIONS, translated
+from ddb_lake_tests.values import CASES
+
+MACROS = Path(models.__file__).parent / "project" / "macros" / "dynamodb.sql"
+NUMBERS = (
+    "long", "decimal(38,0)", "decimal(38,2)", "decimal(38,37)", "decimal(18,4)", "decimal(9,0)", "decimal(4,2)", "double",
+    "string",
+)  # fmt: skip
+TYPES = {
+    "S": ("string",),
+    "N": NUMBERS,
+    "B": ("binary",),
+    "BOOL": ("boolean",),
+    "SS": ("list<string>",),
+    "NS": tuple(f"list<{name}>" for name in NUMBERS if name != "double"),
+    "BS": ("list<binary>",),
+}
+COLUMNS = [(tag, name) for tag, names in TYPES.items() for name in names]
+SPELLINGS = (
+    "1E+2", "1e2", "1E2", "-1.5e-130", "1E-38", "1E-39", "1E+37", "1E+38", "1E+39", "9.9E+125", "0E+999", "0e-999", "-0", "-0.00",
+    "+5", "+.5E+1", "007", "0000000000000000000000000000000000000000000000007", ".5", "5.", "-.5e1", "100e-2", "1.10", "0.10E+1",
+    "9223372036854775807", "-9223372036854775808", "9223372036854775808", "922337203685477580.7E1", "12345678901234567890e-10",
+    "1" + "0" * 60 + "e-40", "1" + "0" * 60 + "e-60", "0." + "0" * 60 + "1e61", "0." + "0" * 60 + "1e60", "9" * 38, "9" * 39,
+    "9" * 37 + ".9", "0." + "9" * 38, "0." + "9" * 39, "99.99", "99.990", "999.9E-1", "99.999", "100.00", "1e0000000002",
+)  # fmt: skip
+
+
+class Returned(BaseException):
+    """What a macro returns, as dbt has it: the first argument."""
+
+
+class Context(jinja2.runtime.Context):
+    """A context in which a macro can return a value that is no text."""
+
+    def call(__self, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if __obj is Returned:
+            raise Returned(*args)
+        try:
+            return super().call(__obj, *args, **kwargs)
+        except Returned as returned:
+            return returned.args[0]
+
+
+class Environment(jinja2.Environment):
+    """dbt's, as far as our macros use it."""
+
+    context_class = Context
+
+
+class Adapter:
+    """Finds the macro of a dialect, in the template that is rendered."""
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+
+    @jinja2.pass_context
+    def dispatch(self, context: jinja2.runtime.Context, name: str) -> Any:
+        return context.vars[f"{self._dialect}__{name}"]
+
+
+def column_sql(dialect: str, tag: str, name: str) -> str:
+    """What `item_column` writes for a column `x`, in DuckDB's SQL."""
+    environment = Environment(extensions=["jinja2.ext.do"])
+    template = environment.from_string(MACROS.read_text() + "{{ item_column(column, 'item') }}")
+    column = {"name": "x", "tag": tag, "type": name, "path": ["x"]}
+    sql = template.render({"return": Returned, "adapter": Adapter(dialect), "column": column}).strip()
+    query = f"SELECT {sql} AS x FROM given"
+    return query if dialect == "duckdb" else translated(query)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with connect() as opened:
+        for function in FUNCTIONS[:1]:
+            opened.con.execute(f"CREATE OR REPLACE TEMP MACRO {function}")
+        yield opened
+
+
+def differing(session: Session, dialect: str, tag: str, name: str, values: Sequence[str]) -> list[tuple[str, Any, Any]]:
+    """The values of which the macro gives another value than the lake's column has."""
+    items = [f'{{"id":{{"S":"k"}},"x":{value}}}' for value in values]
+    session.con.register("items", pa.table({"place": list(range(len(items))), "item": items}))
+    session.con.execute("CREATE OR REPLACE TABLE given AS SELECT *, 'other' AS n, 0 AS d, 0 AS p, 0 AS v FROM items")
+    schema = TableSchema(("id",), (Column(("id",), "S", "id", "string"), Column(("x",), tag, "x", name)))
+    projection = Projection(schema)
+    projection.register(session.con)
+    source = "(SELECT item::JSON AS item, place FROM given)"
+    lake = session.rows(f"SELECT {carried('x')} FROM ({projection.select(source, ['place'])}) ORDER BY place")
+    wanted = column_sql(dialect, tag, name).removesuffix("FROM given")
+    rows = session.rows(f"{wanted}, place FROM given ORDER BY place")
+    assert len(rows) == len(lake) == len(values)
+    pairs = zip(values, (row[0] for row in rows), (row[0] for row in lake), strict=True)
+    return [(value, macro, held) for value, macro, held in pairs if macro != held]
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "athena"])
+@pytest.mark.parametrize(("tag", "name"), COLUMNS)
+def test_macro_gives_the_value_of_the_column_for_every_case(
+    session: Session, dialect: str, tag: str, name: str
+) -> None:
+    cases = [case.text for case in CASES if case.reason is None]
+    spelled = [json.dumps({"N": number}) for number in SPELLINGS]
+    sets = [json.dumps({"NS": members}) for number in SPELLINGS for members in ([number], ["1", number])]
+    assert differing(session, dialect, tag, name, [*cases, *spelled, *sets]) == []
+
+
+digits = st.text("0123456789", min_size=1, max_size=45)
+spellings = st.builds(
+    lambda sign, whole, fraction, exponent: f"{sign}{whole}{fraction}{exponent}",
+    st.sampled_from(("", "-", "+")),
+    digits,
+    st.one_of(st.just(""), digits.map(".{}".format)),
+    st.one_of(st.just(""), st.integers(-60, 60).map("e{}".format), st.integers(0, 60).map("E+{}".format)),
+)
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(spellings, min_size=1, max_size=20), st.sampled_from(NUMBERS[:7]), st.sampled_from(("duckdb", "athena"))
+)
+@example(["1E+2"], "long", "duckdb")
+def test_macro_gives_the_exact_number_or_null(session: Session, numbers: list[str], name: str, dialect: str) -> None:
+    values = [json.dumps({"N": number}) for number in numbers]
+    assert differing(session, dialect, "N", name, values) == []
+
+
+def test_macro_gives_what_exact_arithmetic_gives(session: Session) -> None:
+    sql = column_sql("duckdb", "N", "decimal(38,2)").removesuffix("FROM given")
+    for number in SPELLINGS:
+        (found,) = session.con.execute(f"{sql} FROM (SELECT ? AS item)", [json.dumps({"x": {"N": number}})]).fetchone()
+        exact = Fraction(Decimal(number))
+        fits = abs(exact) < 10**36 and (exact * 100).denominator == 1
+        assert (None if found is None else Fraction(found)) == (exact if fits else None), number
