@@ -412,7 +412,7 @@ def _quick_number(column_type: str, raw: str) -> str:
         return f"NULL::{sql_type(column_type)}"
     decimals = rf"(?:\.[0-9]{{0,{scale - 1}}}[1-9])?" if scale else ""
     pattern = f"-?(?:0|[1-9][0-9]{{0,{17 - scale}}}){decimals}"
-    narrow = f"TRY_CAST({raw} AS DECIMAL(18,{scale}))::{sql_type(column_type)}"
+    narrow = f"TRY_CAST(TRY_CAST({raw} AS DECIMAL(18,{scale})) AS {sql_type(column_type)})"
     return f"CASE WHEN regexp_full_match({raw}, '{pattern}') AND {raw} <> '-0' THEN {narrow} END"
 
 

@@ -141,6 +141,7 @@ spellings = st.builds(
     st.lists(spellings, min_size=1, max_size=20), st.sampled_from(NUMBERS[:7]), st.sampled_from(("duckdb", "athena"))
 )
 @example(["1E+2"], "long", "duckdb")
+@example(["-292541211459"], "decimal(9,0)", "duckdb")
 def test_macro_gives_the_exact_number_or_null(session: Session, numbers: list[str], name: str, dialect: str) -> None:
     values = [json.dumps({"N": number}) for number in numbers]
     assert differing(session, dialect, "N", name, values) == []
