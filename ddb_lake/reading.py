@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from ddb_lake.cli.moments import parse_moment
 from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settings
 from ddb_lake.core.naming import CHANGES, ICEBERG_SUFFIXES, QUARANTINE
-from ddb_lake.engine.connection import Session
+from ddb_lake.engine.connection import Session, lasting
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.sql import literal, shown
+from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.files import live_files, scan_sql
@@ -127,7 +127,7 @@ class OpenLake:
         _stage(dump_items(self._lake, name, as_of_us), staged)
         projection = Projection(CurrentState.from_properties(table.properties).schema)
         projection.register(self._session.con)
-        made = f"as_of_{self._made}"
+        made = identifier(lasting(f"as_of_{self._made}"))
         query = projection.select(f"read_parquet({literal(str(staged))})")
         self._session.con.execute(f"CREATE TABLE {made} AS {query}")
         staged.unlink()

@@ -19,7 +19,7 @@ from ddb_lake.core.attempts import ATTEMPTS, FIRST_WAIT_MS, READ_TIMEOUT_S, WAIT
 from ddb_lake.core.attributes import canonical_number
 from ddb_lake.core.faults import translate
 from ddb_lake.core.machine import DISK_FULL, cpu_count, is_disk_full
-from ddb_lake.engine.sql import literal
+from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
 
 Done = TypeVar("Done")
@@ -36,6 +36,14 @@ _SMALL_BYTES = 4 * 1024 * 1024
 _SLICED_ROWS = 1024
 _KEPT_DICTIONARY_BYTES = 64 * 1024
 """The memory that DuckDB allocates for each text column before the column has any value."""
+
+
+_LASTING = "kept:"
+
+
+def lasting(name: str) -> str:
+    """The name of a relation of ours that may stand beside views of tables: no table's name has a colon."""
+    return _LASTING + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +125,22 @@ class Session:
             whole = path
             path = self._write_sliced(name, f"SELECT * FROM read_parquet({literal(str(whole))})", text)
             whole.unlink()
-        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({literal(str(path))})")
+        self.con.execute(
+            f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM read_parquet({literal(str(path))})"
+        )
+
+    def forget_relations(self) -> None:
+        """Drop every relation whose name a table of the lake could have, so that none is read in a table's place.
+
+        Those that `lasting` names stay.
+        """
+        names = "database_name, schema_name, {}_name AS name FROM duckdb_{}s() WHERE NOT internal"
+        for kind in ("view", "table"):
+            for place in self.rows(f"SELECT {names.format(kind, kind)} AND NOT starts_with(name, '{_LASTING}')"):
+                self.con.execute(f"DROP {kind} {'.'.join(map(identifier, place))}")
 
     def _write_kept(self, name: str, query: str, group_bytes: int = _KEPT_BYTES) -> Path:
-        path = self.folder / f"{name}-{uuid.uuid4().hex}.parquet"
+        path = self.folder / f"{name.removeprefix(_LASTING)}-{uuid.uuid4().hex}.parquet"
         options = (
             f"FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {_KEPT_ROWS}, ROW_GROUP_SIZE_BYTES {group_bytes},"
             f" STRING_DICTIONARY_PAGE_SIZE_LIMIT {_KEPT_DICTIONARY_BYTES}"

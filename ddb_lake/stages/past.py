@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ddb_lake.core.schema import TableSchema
-from ddb_lake.engine.connection import Session
+from ddb_lake.engine.connection import Session, lasting
 from ddb_lake.engine.keytext import key_text_sql
+from ddb_lake.engine.sql import identifier
 from ddb_lake.stages.current import fit_rows
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.replay import replay
@@ -14,17 +15,19 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
     """The typed columns of a table's rows as of an instant (inclusive), and a query of them, valid in the session.
 
     With `ttl_deletes: keep` they include the rows of items that Time to Live had removed by then, as in `current`.
-    Only what changed since the base is worked out now; the base's rows are read when they are asked for. `number`:
-    another one for each of several tables in one session.
+    The query stays valid after `Session.forget_relations`. Only what changed since the base is worked out now; the base's rows are read
+    when they are asked for. `number`: another one for each of several tables in one session.
     """
     found = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
     schema, _ = fit_rows(session, lake.table(name), found.schema)
-    outcome, projected = f"past_outcome_{number}", f"past_rows_{number}"
-    session.con.execute(f"CREATE OR REPLACE TABLE {outcome} AS SELECT _key FROM outcome")
+    outcome, projected = lasting(f"past_outcome_{number}"), lasting(f"past_rows_{number}")
+    session.con.execute(f"CREATE OR REPLACE TABLE {identifier(outcome)} AS SELECT _key FROM outcome")
     session.keep(projected, "SELECT * FROM projected")
-    rows = f"SELECT * FROM {projected}"
+    rows = f"SELECT * FROM {identifier(projected)}"
     if found.base_rows is not None:
         keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
-        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {outcome} o ON o._key = b._past_key"
+        unchanged = (
+            f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {identifier(outcome)} o ON o._key = b._past_key"
+        )
         rows = f"{unchanged} UNION ALL BY NAME {rows}"
     return schema, rows

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -68,11 +69,16 @@ def needed_names(lake: Lake, sql: str) -> set[str]:
 
     Rather one too many than one too few: a name in a literal or in a comment counts.
     """
-    told = sql.lower()
-    words = set(_WORD.findall(told))
-    found = {name for name in _all_names(lake) if _stands_in(name.lower(), told, words)}
+    found = _named(lake, sql)
     listing = [match[1] for match in _CATALOG_WORDS.finditer(sql)]
     return set(_all_names(lake)) if listing and not (found and all(listing)) else found
+
+
+def _named(lake: Lake, sql: str) -> set[str]:
+    """The names that stand in a statement's text."""
+    told = sql.lower()
+    words = set(_WORD.findall(told))
+    return {name for name in _all_names(lake) if _stands_in(name.lower(), told, words)}
 
 
 def near_names(lake: Lake, name: str) -> list[str]:
@@ -111,10 +117,10 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
     DamagedError and other errors of `core.faults` if a file of the lake cannot be read.
     """
     with lake.session() as session:
-        add_views(lake, session, sql)
+        past = {} if as_of_us is None else past_relations(lake, session, sql, as_of_us)
+        session.forget_relations()
+        add_views(lake, session, sql, past)
         absent = add_day_views(lake, session, sql)
-        if as_of_us is not None:
-            add_past_views(lake, session, sql, as_of_us)
         try:
             result = session.con.execute(sql)
         except duckdb.OutOfMemoryException:
@@ -134,13 +140,13 @@ def run_query(lake: Lake, sql: str, as_of_us: int | None = None) -> Iterator[Que
         yield QueryResult(tuple(d[0] for d in described), tuple(str(d[1]) for d in described), session.con)
 
 
-def add_views(lake: Lake, session: Session, sql: str) -> None:
-    """A view for each Iceberg table that `sql` may read. It shows the snapshot of this moment.
+def add_views(lake: Lake, session: Session, sql: str, past: Mapping[str, str] = MappingProxyType({})) -> None:
+    """A view for each Iceberg table that `sql` may read. It shows the snapshot of this moment, or what `past` has.
 
     Changelogs and quarantines that are made only once they hold something are empty views until then.
     """
     needed = needed_names(lake, sql)
-    found = dict(table_relations(lake, needed))
+    found = {**dict(table_relations(lake, needed - past.keys())), **past}
     for settings in lake.settings.tables:
         for suffix, columns in _FIXED.items():
             if settings.name + suffix in needed:
@@ -175,24 +181,22 @@ def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator
         yield name, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]))
 
 
-def add_past_views(lake: Lake, session: Session, sql: str, as_of_us: int) -> None:
-    """Put in place of the tables that `sql` may name, and of their changelogs, what they were as of an instant."""
-    told = sql.lower()
+def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, str]:
+    """Relations of the tables that `sql` names, and of their changelogs, as they were as of an instant, by name.
+
+    They are made before any view has the name of a table: the replay has relations of its own, of any name.
+    """
+    found: dict[str, str] = {}
+    named = _named(lake, sql)
     for number, settings in enumerate(lake.settings.tables):
         name = settings.name
-        if name.lower() not in told:
-            continue
-        if lake.catalog.table(name) is not None:
-            _add_past_view(lake, session, name, number, as_of_us)
-        changes = lake.changes(name)
+        if name in named and lake.catalog.table(name) is not None:
+            _, rows = past_rows(lake, session, name, as_of_us, number)
+            found[name] = shown(f"({rows})")
+        changes = lake.changes(name) if name + CHANGES in named else None
         if changes is not None:
-            rows = f"{records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us})"
-            session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name + CHANGES)} AS SELECT * FROM {rows}")
-
-
-def _add_past_view(lake: Lake, session: Session, name: str, number: int, as_of_us: int) -> None:
-    _, rows = past_rows(lake, session, name, as_of_us, number)
-    session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {shown(f'({rows})')}")
+            found[name + CHANGES] = f"(FROM {records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us}))"
+    return found
 
 
 def _tables(lake: Lake, names: Container[str] | None) -> Iterator[tuple[str, Table]]:

@@ -12,6 +12,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.stages.apply import apply_objects
 from ddb_lake.stages.lake import Lake
 from ddb_lake.stages.load import load_export
+from ddb_lake.stages.past import past_rows
 from ddb_lake.stages.query import run_query
 from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.stages.lakes import dumped, lake_of
@@ -58,3 +59,34 @@ def test_query_as_of_without_a_snapshot_rests_on_the_changelog_alone(tmp_path: P
         apply_objects(lake, "orders", [land(tmp_path / "landing/one", *records)])
         assert past(lake, "SELECT id, n FROM orders", T0_US) == [("a", 1)]
         assert past(lake, "SELECT id, n FROM orders", T0_US - 1) == []
+
+
+def test_table_with_the_name_of_a_relation_of_ours_is_read_as_it_was(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "first", {"name": "orders"}) as lake:
+        apply_objects(lake, "orders", [land(tmp_path / "landing/orders", change(T0_US, item("a", n=1)))])
+        with lake.session() as session:
+            past_rows(lake, session, "orders", T0_US)
+            relations = [
+                name
+                for kind in ("table", "view")
+                for (name,) in session.rows(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE NOT internal")
+            ]
+    names = sorted({*relations, "as_of_1", "past_rows_0", "past_outcome_1"} - {n for n in relations if ":" in n})
+    assert {"outcome", "projected", "winners", "living"} <= set(names)
+    with lake_of(tmp_path / "lake", *({"name": name} for name in names)) as lake:
+        for number, name in enumerate(names):
+            first, second = item(name, n=number), item(name, n=-number - 1)
+            records = [change(T0_US, first, table=name), change(T0_US + HOUR_US, second, first, table=name)]
+            apply_objects(lake, name, [land(tmp_path / f"landing/{name}", *records)])
+        sql = " UNION ALL ".join(f'SELECT id, n FROM "{name}"' for name in names)
+        assert sorted(past(lake, sql, T0_US)) == [(name, number) for number, name in enumerate(names)]
+        logs = " UNION ALL ".join(f'SELECT count(*) FROM "{name}_changes"' for name in names)
+        assert past(lake, logs, T0_US) == [(1,)] * len(names)
+
+
+def test_query_as_of_asks_nothing_of_a_table_whose_name_is_a_part_of_a_word(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "lake", {"name": "orders"}, {"name": "order"}) as lake:
+        load_export(lake, "orders", str(full([item("a", n=1)]).write(tmp_path / "one")))
+        later = full([item("z")], at_us=T0_US + HOUR_US, table="order")
+        load_export(lake, "order", str(later.write(tmp_path / "two")))
+        assert past(lake, "SELECT n FROM orders", T0_US) == [(1,)]
