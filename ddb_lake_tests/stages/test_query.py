@@ -45,6 +45,15 @@ def test_views_show_living_rows_only_and_join(tmp_path: Path) -> None:
         assert table_names(lake) == ["orders", "orders_changes"]
 
 
+@pytest.mark.parametrize("name", ("session", "lake", "sql", "result"))
+def test_query_reads_no_variable_of_the_process(tmp_path: Path, name: str) -> None:
+    with (
+        lake_of(tmp_path / "lake", {"name": "orders"}) as lake,
+        pytest.raises(UsageError, match=f"Table with name {name} does not exist"),
+    ):
+        queried(lake, f"SELECT * FROM {name}")
+
+
 def test_types_are_those_of_the_columns(tmp_path: Path) -> None:
     items = [item("a", n={"N": "1.25"}, b={"B": "AAE="}, f={"BOOL": True}, s={"SS": ["x"]}, l={"L": []})]
     export = full(items).write(tmp_path / "export")
