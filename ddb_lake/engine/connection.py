@@ -73,7 +73,9 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
         try:
-            con.execute("SET python_enable_replacements = false")  # a query sees tables, and no variables of this process
+            con.execute(
+                "SET python_enable_replacements = false"
+            )  # a query sees tables, and no variables of this process
             con.execute("SET preserve_insertion_order = false")
             con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
             con.execute("SET enable_progress_bar = false")

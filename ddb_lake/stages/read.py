@@ -75,13 +75,16 @@ class _Tally:
     times: array[int] = field(default_factory=lambda: array("q"))
 
     def arrived_us(self, record: ChangeRecord) -> int | None:
-        """The arrival of a record: that of its envelope, else the end of the hour in its object's key, else the time at
-        which the object was modified; None if that is not known either."""
+        """The latest possible arrival of a record (UTC microseconds): that of its envelope, else the later of the end of the
+        hour in its object's key and the time at which the object was modified; None if neither is known.
+
+        A key has the hour of the object's oldest record. After an outage Firehose delivers days of records in one object,
+        and people copy objects into folders of any date; but no record arrived after its object was written.
+        """
         if record.arrived_us is not None:
             return record.arrived_us
-        if self.hour is not None:
-            return (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1)
-        return self.ref.modified_us or None
+        hour_us = (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1) if self.hour is not None else 0
+        return max(hour_us, self.ref.modified_us) or None
 
     def is_possible(self, record: ChangeRecord) -> bool:
         """Whether a record is not more than a day later than its arrival."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 
 from ddb_lake_tests.cases.conftest import Case
@@ -86,6 +87,7 @@ def test_change_more_than_a_day_later_than_its_arrival_is_quarantined(case: Case
     for path in found.folder.glob("landing/**/t-stream*"):
         text = path.read_bytes()
         path.write_bytes(text.replace(b"1715688000123,", b"1715900000000,"))  # two days and more later
+        os.utime(path, (1715688600, 1715688600))
     found.ok("apply", "t", "landing")
     rows = {row["id"] for row in found.query("SELECT id FROM t")}
     assert "kds_ms_int" not in rows and "kds_us_int_prec" in rows
