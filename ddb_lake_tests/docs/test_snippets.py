@@ -77,6 +77,9 @@ ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
     "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
     "ddb-lake quarantine replay orders --from corrected.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+    'ddb-lake quarantine discard orders --object landing/test/1.gz --why "a load test"': (
+        "of entries that this lake lacks: ddb_lake_tests/cli/test_quarantine_discard.py"
+    ),
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
         "of days that Dagster keeps: ddb_lake_tests/orchestration/test_days.py"
     ),
