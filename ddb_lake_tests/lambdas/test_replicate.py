@@ -192,6 +192,7 @@ def _twice(records: Records, name: str) -> bool:
 @given(event=json_values())
 def test_no_event_makes_the_handler_raise(event: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDB_LAKE_TARGET_TABLE", "t")
         patch.setattr(replicate, "_replicator", lambda *_: Replicator(Table(), "t", pause=lambda _: None))
         assert set(handler(event, None)) == {"batchItemFailures"}
 
