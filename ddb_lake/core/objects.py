@@ -105,6 +105,10 @@ def read_object(
         yield Located(len(content), damage)
 
 
+_PARSED_BYTES = 1024 * 1024
+"""Garbage of more bytes is not parsed as a JSON value: the parser takes twelve times as much memory."""
+
+
 def _problem_of_all(content: bytes) -> str | None:
     """The reason why an object that begins with garbage has nothing else; None if it has a JSON value or is a single line.
 
@@ -112,7 +116,9 @@ def _problem_of_all(content: bytes) -> str | None:
     """
     problem, lines = "", 0
     for piece in split_objects(content):
-        if piece.value is not None or hidden_in(piece.raw) is not None or jsontext.loads(piece.raw) is not None:
+        if piece.value is not None or hidden_in(piece.raw) is not None:
+            return None
+        if len(piece.raw) <= _PARSED_BYTES and jsontext.loads(piece.raw) is not None:
             return None
         problem = problem or piece.problem
         lines += 1

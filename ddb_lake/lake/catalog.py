@@ -329,6 +329,8 @@ class LakeCatalog:
             raise DamagedError(
                 "it is a folder, where the SQL catalog was", uri=str(path), hint=_CATALOG_RECOVER
             ) from error
+        if all(os.access(place, os.R_OK | os.W_OK) for place in (path.parent, *([path] if path.exists() else []))):
+            raise TransientError(f"the catalog {path} cannot be opened now, though access is granted") from error
         what = f"the catalog {path} cannot be opened: it, or its folder, is not there or access is denied"
         raise DeniedError(what, uri=str(path)) from error
 

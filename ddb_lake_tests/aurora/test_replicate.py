@@ -230,7 +230,7 @@ def test_writer_that_is_overtaken_again_and_again_gives_up(
 ) -> None:
     replicated.change((ANN, None))
 
-    def conflict(*arguments: Any) -> None:
+    def conflict(*arguments: Any, **options: Any) -> None:
         raise CommitConflict("another writer")
 
     monkeypatch.setattr(stage, "replace_rows", conflict)

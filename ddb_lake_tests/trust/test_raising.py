@@ -28,8 +28,8 @@ from ddb_lake_tests.integration.lakes import lake
 from ddb_lake_tests.integration.landings import land
 
 CORE = str(Path(ddb_lake.core.__file__).parent)
-OF_THE_OBJECT = ("compression.py", "paths.py")
-"""Modules that look at an object as a whole: what raises there concerns all of its records."""
+OF_THE_OBJECT = ("compression.py", "paths.py", "machine.py")
+"""Modules that concern an object as a whole, or the process: what raises there concerns all records."""
 
 EVERY = int(os.environ.get("DDB_LAKE_RAISE_EVERY", "5"))
 """Of the calls, every so many raise; `make trust` raises at each."""
