@@ -44,6 +44,7 @@ COUNTS: dict[str, Any] = {
 DOES_NOT_COUNT: dict[str, Any] = {
     "kind": "kds",
     "table": "other",
+    "region": "eu-west-3",
     "stream": None,
     "kinesis_sequence": "333",
     "shard": None,

@@ -23,8 +23,8 @@ READING = {
 }
 """Commands that change nothing of a lake."""
 
-ELSEWHERE = {"demo", "restore", "sandbox"}
-"""Commands that write to lakes or tables of their own."""
+ELSEWHERE = {"demo", "restore", "sandbox", "quarantine discard"}
+"""Commands that write to lakes or tables of their own, or marks on which no item depends."""
 
 HOW = {
     *("checks", "columns", "engine", "export", "flatten_depth", "key", "mask", "name", "nested", "owners"),
