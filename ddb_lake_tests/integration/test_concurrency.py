@@ -240,7 +240,7 @@ def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tm
     job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
     replace(job, steps=(Step("apply", "orders", (landed[0],)),)).run()
     interlopers = replace(job, steps=(Step("apply", "orders", (landed[1],)), Step("clean", "orders")))
-    original = current._living_rows
+    original = current.all_rows
     came: list[bool] = []
 
     def interrupted(*arguments: Any) -> Any:
@@ -250,7 +250,7 @@ def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tm
                 interlopers.run()
         return original(*arguments)
 
-    with mock.patch.object(current, "_living_rows", interrupted):
+    with mock.patch.object(current, "all_rows", interrupted):
         replace(job, steps=(Step("apply", "orders", (landed[2],)),)).run()
     assert came
     with job.lake() as lake:
