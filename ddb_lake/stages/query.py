@@ -75,7 +75,7 @@ def needed_names(lake: Lake, sql: str) -> set[str]:
 
 
 def _named(lake: Lake, sql: str) -> set[str]:
-    """The names that stand in a statement's text."""
+    """The names that a statement's text contains."""
     told = sql.lower()
     words = set(_WORD.findall(told))
     return {name for name in _all_names(lake) if _stands_in(name.lower(), told, words)}

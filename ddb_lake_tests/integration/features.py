@@ -339,7 +339,7 @@ def daily_state(world: World) -> None:
 
 
 def quarantine(world: World) -> None:
-    """A damaged record goes to the quarantine, and comes back mended."""
+    """A damaged record goes to the quarantine, and is replayed after it was corrected."""
     made = world.write(3)
     world.apply(made[:-1])
     whole = text_of(made[-1])
