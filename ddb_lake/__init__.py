@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddb_lake.api import LakeTable, OpenLake, open
     from ddb_lake.orchestration.component import DynamoDBLakeComponent
-    from ddb_lake.reading import LakeTable, OpenLake, open
 
 _HOMES = {
     "DynamoDBLakeComponent": "ddb_lake.orchestration.component",
-    "LakeTable": "ddb_lake.reading",
-    "OpenLake": "ddb_lake.reading",
-    "open": "ddb_lake.reading",
+    "LakeTable": "ddb_lake.api",
+    "OpenLake": "ddb_lake.api",
+    "open": "ddb_lake.api",
 }
 
 __all__ = ["DynamoDBLakeComponent", "LakeTable", "OpenLake", "open"]

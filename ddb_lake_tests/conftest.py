@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from ddb_lake_tests.mariadb import MariaDb, running
-from ddb_lake_tests.trust.marks import LINE
+from ddb_lake_tests.support.fault_marks import LINE
+from ddb_lake_tests.support.mariadb import MariaDb, running
 
 settings.register_profile("same", derandomize=True, deadline=None)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""

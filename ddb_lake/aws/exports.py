@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.aws.source import access_of, describe_source, source_client
 from ddb_lake.config import ExportSettings, TableSettings
-from ddb_lake.core.refusals import Access, next_step
-from ddb_lake.core.windows import Window
+from ddb_lake.core.capture.export_windows import Window
+from ddb_lake.core.operations.aws_hints import Access, next_step
 from ddb_lake.errors import ConfigError, ExportError, TransientError
 
 _PASSING = ("ThrottlingException", "InternalServerError", "LimitExceededException", "ExportConflictException")

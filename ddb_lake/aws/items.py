@@ -17,10 +17,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ddb_lake.core.attributes import from_boto, key_text
-from ddb_lake.core.conversions import to_boto
-from ddb_lake.core.pacing import Pace
-from ddb_lake.core.records import Item
+from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.values.attributes import from_boto, key_text
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.conversions import to_boto
 from ddb_lake.errors import ConfigError, TerminalError, TransientError, UsageError
 
 BATCH_GET = 100

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from ddb_lake.aws.failing import asked, is_gone, whole
-from ddb_lake.aws.fetching import Fetcher
+from ddb_lake.aws.s3_errors import asked, is_gone, whole
+from ddb_lake.aws.s3_reader import Fetcher
 from ddb_lake.aws.session import client
 from ddb_lake.errors import UnreachableError, UsageError
 

@@ -10,13 +10,13 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ddb_lake.core.attempts import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
 
-    from ddb_lake.engine.connection import S3Access
+    from ddb_lake.engine.session import S3Access
 
 _MAKING = Lock()
 """Held while a client is made: a session makes one at a time, and threads share it."""
@@ -73,7 +73,7 @@ def client(service: str, region: str | None = None, role_arn: str | None = None,
 
 def s3_access() -> S3Access | None:
     """What DuckDB needs to read and write S3 as this process does; None without credentials."""
-    from ddb_lake.engine.connection import S3Access  # here: Lambda handlers take a session, and have no DuckDB
+    from ddb_lake.engine.session import S3Access  # here: Lambda handlers take a session, and have no DuckDB
 
     current = session()
     credentials = current.get_credentials()

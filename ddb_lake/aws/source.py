@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ddb_lake.aws.session import client
 from ddb_lake.config import TableSettings
-from ddb_lake.core.refusals import Access, next_step
+from ddb_lake.core.operations.aws_hints import Access, next_step
 
 
 @dataclass(frozen=True, slots=True)

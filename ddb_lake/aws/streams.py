@@ -1,6 +1,6 @@
 """DynamoDB Streams over the API: which streams a table has, their shards, iterators, and records.
 
-`StreamSource` is what the reader (`stages.streams`) asks of it; anything that keeps its promises can stand in. The
+`StreamSource` is what the reader (`pipeline.capture.streams`) asks of it; anything that keeps its promises can stand in. The
 client itself tries throttled calls again, with growing pauses and jitter (`session`); what is still throttled after
 that is told as ThrottledError, so that the reader can go on elsewhere meanwhile.
 """
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 
 from ddb_lake.aws.source import describe_source, source_client
 from ddb_lake.config import TableSettings
-from ddb_lake.core.shards import Place, Shard, Stream
+from ddb_lake.core.capture.shards import Place, Shard, Stream
 from ddb_lake.errors import TerminalError, TransientError
 
 _THROTTLED = {

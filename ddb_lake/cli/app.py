@@ -18,33 +18,33 @@ import click
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, UnexpectedEnd, report, status
 from ddb_lake.cli.invocation import Invocation
-from ddb_lake.engine.light import spare_pandas
+from ddb_lake.engine.import_hook import spare_pandas
 
 COMMANDS = {
-    "demo": "ddb_lake.cli.embedded:demo",
-    "sandbox": "ddb_lake.cli.embedded:sandbox",
-    "export": "ddb_lake.cli.export:export",
-    "load": "ddb_lake.cli.load:load",
-    "apply": "ddb_lake.cli.apply:apply",
-    "streams": "ddb_lake.cli.streams:streams",
-    "sync": "ddb_lake.cli.sync:sync",
-    "dump": "ddb_lake.cli.dump:dump",
-    "query": "ddb_lake.cli.query:query",
-    "status": "ddb_lake.cli.status:status",
-    "verify": "ddb_lake.cli.verify:verify",
-    "repair": "ddb_lake.cli.repair:repair",
-    "quarantine": "ddb_lake.cli.quarantine:quarantine",
-    "compact": "ddb_lake.cli.compact:compact",
-    "cost": "ddb_lake.cli.cost:cost",
-    "restore": "ddb_lake.cli.restore:restore",
-    "aurora": "ddb_lake.cli.aurora:aurora",
-    "init": "ddb_lake.cli.init:init",
-    "init-dbt": "ddb_lake.cli.init_dbt:init_dbt",
-    "report": "ddb_lake.cli.report:report",
-    "doctor": "ddb_lake.cli.doctor:doctor",
-    "iam": "ddb_lake.cli.iam:iam",
-    "open": "ddb_lake.cli.open:open_",
-    "completion": "ddb_lake.cli.completion:completion",
+    "demo": "ddb_lake.cli.commands.demo:demo",
+    "sandbox": "ddb_lake.cli.commands.demo:sandbox",
+    "export": "ddb_lake.cli.commands.export:export",
+    "load": "ddb_lake.cli.commands.load:load",
+    "apply": "ddb_lake.cli.commands.apply:apply",
+    "streams": "ddb_lake.cli.commands.streams:streams",
+    "sync": "ddb_lake.cli.commands.sync:sync",
+    "dump": "ddb_lake.cli.commands.dump:dump",
+    "query": "ddb_lake.cli.commands.query:query",
+    "status": "ddb_lake.cli.commands.status:status",
+    "verify": "ddb_lake.cli.commands.verify:verify",
+    "repair": "ddb_lake.cli.commands.repair:repair",
+    "quarantine": "ddb_lake.cli.commands.quarantine:quarantine",
+    "compact": "ddb_lake.cli.commands.compact:compact",
+    "cost": "ddb_lake.cli.commands.cost:cost",
+    "restore": "ddb_lake.cli.commands.restore:restore",
+    "aurora": "ddb_lake.cli.commands.aurora:aurora",
+    "init": "ddb_lake.cli.commands.init:init",
+    "init-dbt": "ddb_lake.cli.commands.init_dbt:init_dbt",
+    "report": "ddb_lake.cli.commands.report:report",
+    "doctor": "ddb_lake.cli.commands.doctor:doctor",
+    "iam": "ddb_lake.cli.commands.iam:iam",
+    "open": "ddb_lake.cli.commands.open:open_",
+    "completion": "ddb_lake.cli.commands.completion:completion",
 }
 """Name of each command, in the order of `--help`, and where it is defined."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ddb_lake.cli.completing import table_names
 from ddb_lake.cli.invocation import Invocation
+from ddb_lake.cli.shell.table_names import table_names
 
 
 def _set_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:

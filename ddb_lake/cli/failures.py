@@ -11,9 +11,9 @@ from pathlib import PurePath
 
 import click
 
-from ddb_lake.cli.colour import styled
-from ddb_lake.core.faults import of_library
-from ddb_lake.core.machine import DISK_FULL, is_disk_full
+from ddb_lake.cli.output.colour import styled
+from ddb_lake.core.operations.library_errors import of_library
+from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
 WRONG_USE_STATUS = 2

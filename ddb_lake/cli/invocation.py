@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from ddb_lake.cli.reporting import Reporter
+from ddb_lake.cli.output.progress import Reporter
 
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings
-    from ddb_lake.stages.lake import Lake
+    from ddb_lake.pipeline.open_lake import Lake
 
 
 Engine: TypeAlias = Literal["duckdb", "spark"]
@@ -62,7 +62,7 @@ class Invocation:
             settings.table(table)
         if engine is not None:
             settings = settings.with_engine(engine)
-        from ddb_lake.stages.lake import open_lake
+        from ddb_lake.pipeline.open_lake import open_lake
 
         with Reporter(bars) as reporter, open_lake(settings, reporter.progress, reporter.warn) as lake:
             yield lake

@@ -29,8 +29,8 @@ from ddb_lake.config.parts import (
     ValidateSettings,
 )
 from ddb_lake.config.tables import TableSettings
-from ddb_lake.core.configured import DEFAULT_FILES
-from ddb_lake.core.ordering import DEFAULT_MARGIN_US
+from ddb_lake.core.merge.ordering import DEFAULT_MARGIN_US
+from ddb_lake.core.operations.config_document import DEFAULT_FILES
 
 COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddb_lake.config.lake import LakeSettings
-from ddb_lake.core.configured import DEFAULT_FILES
+from ddb_lake.core.operations.config_document import DEFAULT_FILES
 from ddb_lake.errors import ConfigError
 
 _ENV = re.compile(

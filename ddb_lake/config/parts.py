@@ -12,8 +12,8 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Location, Settings, seconds
-from ddb_lake.core.validation import Rule, Validator
-from ddb_lake.core.windows import LONGEST_S, SHORTEST_S
+from ddb_lake.core.capture.export_windows import LONGEST_S, SHORTEST_S
+from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError
 
 _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")

@@ -18,10 +18,10 @@ from ddb_lake.config.parts import (
     SourceSettings,
     ValidateSettings,
 )
-from ddb_lake.core.naming import ICEBERG_SUFFIXES, LONGEST_NAME
-from ddb_lake.core.routing import Source, arn_parts
-from ddb_lake.core.schema import SchemaOptions
-from ddb_lake.core.validation import Validator
+from ddb_lake.core.decode.routing import Source, arn_parts
+from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME
+from ddb_lake.core.schema.table_schema import SchemaOptions
+from ddb_lake.core.values.json_schema import Validator
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
 _ELSEWHERE = "`source.table` can name a DynamoDB table whose name differs"

@@ -19,14 +19,14 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import DEFAULT_FILES, LakeSettings, find_file, load_settings
-from ddb_lake.core.identity import canonical_json
-from ddb_lake.core.naming import CHANGES, ICEBERG_SUFFIXES, glue_name
-from ddb_lake.engine.connection import S3Access, use_s3
+from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_name
+from ddb_lake.core.values.identity import canonical_json
+from ddb_lake.engine.session import S3Access, use_s3
 from ddb_lake.engine.sql import identifier
 from ddb_lake.lake.files import scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.query import table_relations
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.read.query import table_relations
 
 DATABASE = "lake"
 

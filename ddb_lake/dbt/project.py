@@ -11,7 +11,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.dbt.models import MARK, TableModels
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.stages.lake import Lake
+from ddb_lake.pipeline.open_lake import Lake
 
 
 def table_models(lake: Lake, name: str) -> TableModels:

@@ -12,6 +12,8 @@ import click
 import dagster as dg
 
 from ddb_lake import errors as tree
+from ddb_lake.api import LakeTable, OpenLake
+from ddb_lake.api import open as open_lake
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, status
@@ -19,8 +21,6 @@ from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings, TableSe
 from ddb_lake.docs.tables import command_section, option_row, prose, settings_sections, table
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake.orchestration.component import DynamoDBLakeComponent
-from ddb_lake.reading import LakeTable, OpenLake
-from ddb_lake.reading import open as open_lake
 
 EVERYTHING = TableSettings.model_validate(
     {

@@ -1,11 +1,11 @@
-"""`core.schema.project` for many items at once: DynamoDB JSON text to typed columns, in SQL.
+"""`core.schema.table_schema.project` for many items at once: DynamoDB JSON text to typed columns, in SQL.
 
 The known attributes are read in one pass: `json_extract_string` looks few of them up one by one, `json_transform` many by
 a hash. A row whose attributes they did not all account for (an unknown attribute, another type than the column's) is
-handed to `core.schema.project` itself, so that nothing is dropped. `TRY_CAST` rounds and is never trusted: a number is
+handed to `core.schema.table_schema.project` itself, so that nothing is dropped. `TRY_CAST` rounds and is never trusted: a number is
 taken only if its text comes back.
 
-Schemas of more than `MOST_IN_SQL` columns are projected by `engine.columns`.
+Schemas of more than `MOST_IN_SQL` columns are projected by `engine.wide_projection`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ from typing import Any
 
 import orjson
 
-from ddb_lake.core.schema import Column, Path, Projector, TableSchema, pointer
-from ddb_lake.core.usual import USUAL_LINE
-from ddb_lake.engine.linecheck import LineCheck
+from ddb_lake.core.decode.fast_path import USUAL_LINE
+from ddb_lake.core.schema.table_schema import (
+    Column,
+    Path,
+    Projector,
+    TableSchema,
+    pointer,
+)
+from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -114,7 +120,7 @@ class Projection:
         if self._check is not None:
             self._check.register(con)
         if self._wide:
-            from ddb_lake.engine.columns import ColumnProjector  # needs `pyarrow.compute`, slow to import
+            from ddb_lake.engine.wide_projection import ColumnProjector  # needs `pyarrow.compute`, slow to import
 
             kinds = [*(sql_type(c.type) for c in self.schema.columns), "VARCHAR"]
             struct = f"STRUCT({', '.join(f'{_field(index)} {kind}' for index, kind in enumerate(kinds))})"
@@ -368,7 +374,7 @@ class Projection:
 
 
 def _field(index: int) -> str:
-    """The name of a field of `engine.columns`' result: the columns by number, and then the values that they do not hold."""
+    """The name of a field of `engine.wide_projection`' result: the columns by number, and then the values that they do not hold."""
     return f'"{index}"'
 
 

@@ -1,7 +1,7 @@
 """AWS infrastructure as CDK stacks, one a topology; nothing here runs in a lake.
 
 Belongs here: what AWS has to hold so that `aws`, `lambdas` and `orchestration` find what they expect. Names come from
-the lake's own configuration (`ddb_lake.config`), permissions from `ddb_lake.core.policies`, and neither is written
+the lake's own configuration (`ddb_lake.config`), permissions from `ddb_lake.core.operations.policies`, and neither is written
 twice. Synthesis needs no network, no credentials and no Docker.
 """
 

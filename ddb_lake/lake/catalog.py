@@ -31,9 +31,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.core.attempts import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from ddb_lake.core.faults import translate
-from ddb_lake.core.naming import derived_names, glue_name
+from ddb_lake.core.layout.table_names import derived_names, glue_name
+from ddb_lake.core.operations.library_errors import translate
+from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
-from ddb_lake.core.faults import reading
-from ddb_lake.engine.connection import Done, Session, with_memory
+from ddb_lake.core.operations.library_errors import reading
+from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.commit import position_delete_file
@@ -213,7 +213,7 @@ def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], 
 class FileWriter:
     """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry.
 
-    `con`: as `engine.connection` makes them: one that does not preserve the order of insertion.
+    `con`: as `engine.session` makes them: one that does not preserve the order of insertion.
     """
 
     def __init__(self, con: Any, io: FileIO, location: str, schema: Schema) -> None:

@@ -9,7 +9,7 @@ from pyarrow.parquet import read_metadata
 from pyiceberg.table import Table
 
 from ddb_lake.config.locations import spelled
-from ddb_lake.core.faults import reading
+from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS

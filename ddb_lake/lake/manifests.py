@@ -15,7 +15,7 @@ from pyiceberg.io import FileIO, InputFile
 from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
 from pyiceberg.table.snapshots import Snapshot
 
-from ddb_lake.core.faults import reading
+from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 
 

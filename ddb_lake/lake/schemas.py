@@ -20,7 +20,13 @@ from pyiceberg.types import (
     TimestampType,
 )
 
-from ddb_lake.core.schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, dotted
+from ddb_lake.core.schema.table_schema import (
+    CURRENT_METADATA,
+    EXPIRED_AT,
+    Column,
+    TableSchema,
+    dotted,
+)
 from ddb_lake.engine.sql import CARRIED, identifier, literal
 
 _SIMPLE: dict[str, IcebergType] = {

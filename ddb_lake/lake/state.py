@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ddb_lake.core.gaps import Gap, Observation
-from ddb_lake.core.schema import TableSchema
-from ddb_lake.core.windows import Window, packed, unpacked
+from ddb_lake.core.capture.export_windows import Window, packed, unpacked
+from ddb_lake.core.capture.gaps import Gap, Observation
+from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.lake.sidecar import Sidecar
 
 PREFIX = "ddb_lake."
@@ -101,7 +101,7 @@ class ChangesState:
     `first_change_us` / `last_change_us`: least and greatest time of a change record (assertions do not count).
     `sources`: the distinct orders its records come in: `time` (KDS, flattened), `assertion`, or a Streams ARN.
     `gaps`: stretches of which records may be missing, open and mended. `observed`: how the source's stream was last seen.
-    `windows`: those of the loaded incremental exports, in order (`core.windows.remembered`).
+    `windows`: those of the loaded incremental exports, in order (`core.capture.export_windows.remembered`).
     """
 
     key: tuple[str, ...] = ()

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.captures import NOWHERE, Arrival, arrival_of
-from ddb_lake.core.times import UNIT_US, arrival_us_or_none
+from ddb_lake.core.decode.captures import NOWHERE, Arrival, arrival_of
+from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 
 MAX_RESPONSE_BYTES: Final = 6 * 1024 * 1024

@@ -1,7 +1,7 @@
 """S3 events to a table in Aurora or another MySQL-compatible database: the CSV files that `validate` made.
 
 Takes events of S3 itself, of EventBridge, and SQS messages with either. Each version of a file is loaded once and as a
-whole (`aurora.loading`); repeated, late and rewritten ones do no harm. From SQS, the messages that failed come back
+whole (`mysql.change_files`); repeated, late and rewritten ones do no harm. From SQS, the messages that failed come back
 (`ReportBatchItemFailures` must be on); any other event fails as a whole once all of its files were tried.
 
 `DDB_LAKE_AURORA_HOST`, `_PORT` (3306), `_DATABASE`, `_USER`, `_TABLE`
@@ -38,13 +38,18 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ddb_lake.aurora.connection import Database, Server, open_database
-from ddb_lake.aurora.loading import ChangeLoader, Loaded, Replayed, is_aurora
-from ddb_lake.aurora.login import Login
-from ddb_lake.aurora.statements import from_client, from_s3
-from ddb_lake.core.notifications import parse_message
+from ddb_lake.core.layout.s3_notifications import parse_message
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
 from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake.mysql.change_files import (
+    ChangeLoader,
+    Loaded,
+    Replayed,
+    is_aurora,
+)
+from ddb_lake.mysql.connection import Database, Server, open_database
+from ddb_lake.mysql.credentials import Login
+from ddb_lake.mysql.statements import from_client, from_s3
 
 PREFIX: Final = "DDB_LAKE_AURORA_"
 COLUMNS: Final = "DDB_LAKE_COLUMNS"

@@ -3,10 +3,10 @@
 `DDB_LAKE_MODE`
     `envelope` (default): the record as it is, byte for byte, with `kinesisRecordMetadata` added: the Kinesis sequence
     number, the shard, the arrival time. It is the only sequence number that such a record ever has.
-    `flatten`: the item in plain JSON (`core.flattening`). An item with an attribute named like one of ours comes
+    `flatten`: the item in plain JSON (`core.decode.flattened`). An item with an attribute named like one of ours comes
     in its envelope.
 `DDB_LAKE_PARTITION_KEYS`
-    Keys for dynamic partitioning, comma-separated: `table`, `event`, `date`, `hour` (`core.partitions`).
+    Keys for dynamic partitioning, comma-separated: `table`, `event`, `date`, `hour` (`core.capture.partition_keys`).
 
 Ok is what the lake reads as one change record; white space alone is Dropped; all else is ProcessingFailed, so that
 Firehose keeps the original under the error prefix, where the lake finds it. Standard library only.
@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from ddb_lake.core.captures import NOWHERE, Arrival, read_capture
-from ddb_lake.core.flattening import flatten
-from ddb_lake.core.partitions import parse_names, partition_keys
-from ddb_lake.core.plain import loads_strict
-from ddb_lake.core.records import ChangeRecord
-from ddb_lake.core.stamping import STAMP, stamped_line
+from ddb_lake.core.capture.partition_keys import parse_names, partition_keys
+from ddb_lake.core.decode.arrival_stamp import STAMP, stamped_line
+from ddb_lake.core.decode.captures import NOWHERE, Arrival, read_capture
+from ddb_lake.core.decode.flattened import flatten
+from ddb_lake.core.values.change_record import ChangeRecord
+from ddb_lake.core.values.plain_json import loads_strict
 from ddb_lake.errors import ConfigError, UndecodableError
 from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch

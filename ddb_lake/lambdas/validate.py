@@ -3,11 +3,11 @@
 `DDB_LAKE_SCHEMAS`
     JSON by source table: `{"web_analytics": {"schema": {…}, "attribute": "payload"}}`, a list where several must hold,
     `[]` for a table without one. `schema` is a draft-07 JSON Schema or the name of a file with one; it describes the
-    item in plain JSON or, with `attribute`, the document in that attribute (`core.validation`). Or the name of a file
+    item in plain JSON or, with `attribute`, the document in that attribute (`core.values.json_schema`). Or the name of a file
     that holds all this. Files are packaged beside the code. Records of a table that is not named fail; with one
     table named, records that do not say theirs are taken for its. Not set: nothing is validated.
 `DDB_LAKE_OUTPUT`
-    `envelope` (default) and `json`: as `envelope` and `flatten` of the transform handler. `csv`: `core.csvrows`.
+    `envelope` (default) and `json`: as `envelope` and `flatten` of the transform handler. `csv`: `mysql.csv_rows`.
 `DDB_LAKE_COLUMNS`
     For `csv`, by source table: `{"web_analytics": {"page": "/page_id", "hits": "/payload/Hits"}}`, columns in their order
     with the JSON Pointer of each (below a string it goes on into the JSON text there), or a list of attributes.
@@ -28,15 +28,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from ddb_lake.core.captures import Arrival
-from ddb_lake.core.csvrows import Column, csv_row
-from ddb_lake.core.partitions import parse_names, partition_keys
-from ddb_lake.core.records import ChangeRecord
-from ddb_lake.core.validation import Rule, Validator
+from ddb_lake.core.capture.partition_keys import parse_names, partition_keys
+from ddb_lake.core.decode.captures import Arrival
+from ddb_lake.core.values.change_record import ChangeRecord
+from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError, UndecodableError
 from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch
 from ddb_lake.lambdas.transform import Captured
+from ddb_lake.mysql.csv_rows import Column, csv_row
 
 VARIABLES: Final = (
     Variable("DDB_LAKE_SCHEMAS"),

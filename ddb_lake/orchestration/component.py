@@ -15,19 +15,24 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
-from ddb_lake.orchestration.applying import ApplyConfig, Applying
-from ddb_lake.orchestration.attributes import settings_resolver, text_resolver, yaml_component, yaml_model
-from ddb_lake.orchestration.aurora import ReplicateConfig, replicate_table
-from ddb_lake.orchestration.building import lake_definitions
-from ddb_lake.orchestration.days import keep_days
+from ddb_lake.orchestration.assets.changes import ApplyConfig, Applying
+from ddb_lake.orchestration.assets.daily_snapshots import keep_days
+from ddb_lake.orchestration.assets.export import export_table
+from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig, start_increments
+from ddb_lake.orchestration.assets.mysql import ReplicateConfig, replicate_table
+from ddb_lake.orchestration.assets.snapshot import LoadConfig, load_snapshot
+from ddb_lake.orchestration.assets.streams import StreamsConfig, land_streams
 from ddb_lake.orchestration.dbt import dbt_definitions
-from ddb_lake.orchestration.exporting import export_table
-from ddb_lake.orchestration.increments import IncrementsConfig, start_increments
-from ddb_lake.orchestration.loading import LoadConfig, load_snapshot
+from ddb_lake.orchestration.definitions import lake_definitions
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
-from ddb_lake.orchestration.streaming import StreamsConfig, land_streams
-from ddb_lake.stages.lake import Lake, open_lake
+from ddb_lake.orchestration.yaml_attributes import (
+    settings_resolver,
+    text_resolver,
+    yaml_component,
+    yaml_model,
+)
+from ddb_lake.pipeline.open_lake import Lake, open_lake
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,18 +12,18 @@ import dagster as dg
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
-from ddb_lake.core.naming import CHANGES
-from ddb_lake.core.schema import NameCollision, TableSchema, name_collisions
+from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
 from ddb_lake.lake.schemas import duckdb_type, metadata_columns
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.stages.apply import ApplyResult
-from ddb_lake.stages.current import CurrentResult
-from ddb_lake.stages.ingest import IngestResult
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import LoadResult
-from ddb_lake.stages.status import table_status
+from ddb_lake.pipeline.apply.apply import ApplyResult
+from ddb_lake.pipeline.apply.changelog import IngestResult
+from ddb_lake.pipeline.load.load import LoadResult
+from ddb_lake.pipeline.merge.current import CurrentResult
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.status import table_status
 
 PREVIEW_ROWS = 5
 PREVIEW_COLUMNS = 12

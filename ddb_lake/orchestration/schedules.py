@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.orchestration.content import CONTENT
-from ddb_lake.orchestration.requests import LAKE_TAG
+from ddb_lake.orchestration.checks.content import CONTENT
+from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
 
 CHECKS_CRON = "15 * * * *"

@@ -7,14 +7,19 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.core.planning import digest
-from ddb_lake.orchestration.listening import listen
-from ddb_lake.orchestration.memory import SensorMemory
-from ddb_lake.orchestration.outcomes import is_unreachable, said_of
-from ddb_lake.orchestration.planner import BUDGET_S, Busy, Plan, Planner
-from ddb_lake.orchestration.requests import Requests
+from ddb_lake.orchestration.failures import is_unreachable, said_of
+from ddb_lake.orchestration.run_requests import Requests
+from ddb_lake.orchestration.s3_notifications import listen
 from ddb_lake.orchestration.specs import TableAssets
-from ddb_lake.stages.lake import Lake
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.cursor import SensorMemory
+from ddb_lake.pipeline.plan.planner import (
+    BUDGET_S,
+    Busy,
+    Plan,
+    Planner,
+)
+from ddb_lake.pipeline.plan.work import digest
 
 INTERVAL_S = 30
 SHOWN = 10

@@ -12,14 +12,13 @@ from typing import Literal, TypeAlias
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
-from ddb_lake.core.naming import CHANGES
+from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.pipeline.plan.work import FIRST_HOUR
 
 Stage: TypeAlias = Literal[
     "dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "daily", "aurora"
 ]
 
-FIRST_HOUR = datetime(2025, 1, 1, tzinfo=UTC)
-"""The first arrival hour that has a partition of its own. What landed earlier is applied all the same."""
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 ARRIVAL_HOURS = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)

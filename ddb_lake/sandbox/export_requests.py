@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from ddb_lake.core.manifest import ExportSummary
+from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope

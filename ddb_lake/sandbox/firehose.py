@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ddb_lake.core.paths import expand_prefix, firehose_key
+from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
 from ddb_lake.errors import ConfigError
 from ddb_lake.sandbox.clock import Clock, from_micros, to_micros
 from ddb_lake.sandbox.compression import compression

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.items import BATCH_GET, MAX_TRIES, TableItems
-from ddb_lake.core.pacing import Pace
+from ddb_lake.core.operations.rate_limit import Pace
 from ddb_lake.errors import ConfigError, TransientError, UsageError
 
 

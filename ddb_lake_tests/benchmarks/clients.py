@@ -28,10 +28,10 @@ from typing import Any
 from unittest import mock
 from xml.sax.saxutils import escape
 
-from ddb_lake.aws.fetching import Fetcher
 from ddb_lake.aws.objects import ObjectStore
-from ddb_lake.engine.connection import connect
-from ddb_lake.stages.read import READ_AHEAD, fetch
+from ddb_lake.aws.s3_reader import Fetcher
+from ddb_lake.engine.session import connect
+from ddb_lake.pipeline.apply.object_reader import READ_AHEAD, fetch
 
 BUCKET = "landing"
 SMALL_BYTES = 20_000

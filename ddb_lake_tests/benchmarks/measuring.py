@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddb_lake_tests.peaks import peak_mb
+from ddb_lake_tests.support.peak_memory import peak_mb
 
 _LOOK_EVERY_S = 0.1
 

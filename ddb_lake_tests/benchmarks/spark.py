@@ -29,17 +29,17 @@ import duckdb
 from pyiceberg.table import Table
 
 from ddb_lake.config import parse_settings
-from ddb_lake.engine.spark.session import open_spark
 from ddb_lake.lake.files import live_files, scan_sql
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 from ddb_lake_tests.benchmarks.peers.shapes import ORDER
 from ddb_lake_tests.benchmarks.peers.spark import spark_type
 from ddb_lake_tests.benchmarks.worker import values
-from ddb_lake_tests.integration.spark_cluster import cluster
-from ddb_lake_tests.peaks import peak_mb
+from ddb_lake_tests.support.peak_memory import peak_mb
+from ddb_lake_tests.support.spark_cluster import cluster
 
 SETTINGS = {
     "spark.driver.memory": "1g",

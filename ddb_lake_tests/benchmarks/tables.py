@@ -80,9 +80,9 @@ def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
     """Name, processor seconds and LIST requests of ticks over quiet tables."""
     from ddb_lake.aws.objects import ObjectStore
     from ddb_lake.lake.catalog import LakeCatalog
-    from ddb_lake.orchestration.memory import SensorMemory
-    from ddb_lake.orchestration.planner import Busy, Planner
-    from ddb_lake.stages.lake import Lake
+    from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.plan.cursor import SensorMemory
+    from ddb_lake.pipeline.plan.planner import Busy, Planner
 
     cursor, now = None, NOW
     for name, later in (("first tick", 0), ("usual tick", 30), ("tick every ten minutes", 600)):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_export
-from ddb_lake_tests.peaks import peak_mb
+from ddb_lake_tests.support.peak_memory import peak_mb
 
 
 def work(what: str, export: str, warehouse: str) -> dict[str, float]:
@@ -27,9 +27,9 @@ def work(what: str, export: str, warehouse: str) -> dict[str, float]:
     import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
     from ddb_lake.config import parse_settings
-    from ddb_lake.stages.lake import open_lake
-    from ddb_lake.stages.load import load_export
-    from ddb_lake.stages.verify import verify_export
+    from ddb_lake.pipeline.load.load import load_export
+    from ddb_lake.pipeline.open_lake import open_lake
+    from ddb_lake.pipeline.verify.full import verify_export
 
     settings = parse_settings({"warehouse": warehouse, "tables": [{"name": TABLE, "key": list(KEY)}]}, "benchmark")
     with open_lake(settings) as lake:

@@ -15,13 +15,13 @@ from unittest.mock import patch
 import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
 from ddb_lake.config import parse_settings
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table, needs_compaction
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.query import run_query
-from ddb_lake.stages.status import table_status
-from ddb_lake.stages.sync import sync
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.read.query import run_query
+from ddb_lake.pipeline.read.status import table_status
+from ddb_lake.pipeline.sync import sync
 from ddb_lake_tests.benchmarks.data import KEY, TABLE
 from ddb_lake_tests.benchmarks.measuring import measured
 from ddb_lake_tests.benchmarks.peers.shapes import ROWS
@@ -29,10 +29,10 @@ from ddb_lake_tests.benchmarks.peers.shapes import ROWS
 READS = 5
 SCANNED = "count(*), max(customer), max(order_id), sum(total), sum(quantity)"
 PARTS = {
-    "list": "ddb_lake.stages.sync.plan_due",
-    "read": "ddb_lake.stages.apply._read",
-    "ingest": "ddb_lake.stages.apply.ingest",
-    "current": "ddb_lake.stages.apply.update_current",
+    "list": "ddb_lake.pipeline.sync.plan_due",
+    "read": "ddb_lake.pipeline.apply.apply._read",
+    "ingest": "ddb_lake.pipeline.apply.apply.ingest",
+    "current": "ddb_lake.pipeline.apply.apply.update_current",
 }
 """Where the time of a `sync` goes: the steps of it, and the functions that do them."""
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.browser.stage import prepare
-from ddb_lake_tests.browser.ui import chromium, serving
+from ddb_lake_tests.support.browser import chromium, serving
+from ddb_lake_tests.support.browser_lake import prepare
 
 
 def pytest_configure(config: pytest.Config) -> None:

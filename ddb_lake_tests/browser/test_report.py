@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from ddb_lake.cli.reportpage import page as report_page
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.overview import lake_overview
-from ddb_lake_tests.browser.ui import browsing, chromium
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, item, land
-from ddb_lake_tests.stages.lakes import lake_of
+from ddb_lake.cli.report.page import page as report_page
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.read.overview import lake_overview
+from ddb_lake_tests.support.browser import browsing, chromium
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+)
+from ddb_lake_tests.support.several_tables import lake_of
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,7 +11,7 @@ import pytest
 from ddb_lake.config import load_settings
 from ddb_lake.errors import ConfigError
 from ddb_lake_tests.cases.conftest import Case
-from ddb_lake_tests.cli.landed import change, order, write_changes
+from ddb_lake_tests.support.landed_files import change, order, write_changes
 
 
 def test_expression_in_the_uri_is_an_error_that_says_what_to_write(case: Callable[[str], Case]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from ddb_lake_tests.cases.conftest import Case
-from ddb_lake_tests.integration.landings import full
+from ddb_lake_tests.support.export_files import full
 
 PAID = "SELECT count(*) AS n FROM t WHERE status = 'paid'"
 

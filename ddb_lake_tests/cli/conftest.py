@@ -9,7 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ddb_lake.cli.app import cli
-from ddb_lake_tests.cli.landed import EXPORT_US, change, order, write_changes, write_export
+from ddb_lake_tests.support.landed_files import (
+    EXPORT_US,
+    change,
+    order,
+    write_changes,
+    write_export,
+)
 
 Run = Callable[..., Result]
 

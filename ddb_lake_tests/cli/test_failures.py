@@ -114,7 +114,7 @@ import sys
 from types import ModuleType
 from ddb_lake.cli import app
 from ddb_lake.cli.command import command
-from ddb_lake.cli.output import write_lines
+from ddb_lake.cli.output.writers import write_lines
 @command("endless", "Endless.", "ddb-lake endless")
 def endless():
     write_lines(b"x" * 100 for _ in iter(int, 1))

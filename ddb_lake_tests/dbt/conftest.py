@@ -16,12 +16,17 @@ import duckdb
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.dbt.activities import activities
-from ddb_lake_tests.dbt.source import EXPORT_US, Source
-from ddb_lake_tests.integration.landings import HOUR_US, full, increment, land
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    full,
+    increment,
+    land,
+)
+from ddb_lake_tests.support.order_history import EXPORT_US, Source
+from ddb_lake_tests.support.web_analytics_items import activities
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "dbt_project"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ddb_lake_tests.dbt.conftest import Built, dbt
-from ddb_lake_tests.dbt.source import Image, Source, Version
+from ddb_lake_tests.support.order_history import Image, Source, Version
 
 
 def moment(time_us: int | None) -> datetime | None:

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.dbt import models
-from ddb_lake.engine.connection import Session, connect
 from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried
 from ddb_lake_tests.dbt.athena import FUNCTIONS, translated
-from ddb_lake_tests.values import CASES
+from ddb_lake_tests.support.dynamodb_values import CASES
 
 MACROS = Path(models.__file__).parent / "project" / "macros" / "dynamodb.sql"
 NUMBERS = (

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 from ddb_lake_tests.dbt.conftest import Built
-from ddb_lake_tests.dbt.source import Version
 from ddb_lake_tests.dbt.test_history import moment
+from ddb_lake_tests.support.order_history import Version
 
 
 def living(built: Built) -> list[Version]:

@@ -30,10 +30,10 @@ import pytest
 from botocore.stub import Stubber
 
 from ddb_lake.errors import UsageError
-from ddb_lake_tests.docs import documents
-from ddb_lake_tests.docs.blocks import Block, blocks, pages
-from ddb_lake_tests.docs.commands import calls, check
 from ddb_lake_tests.integration.test_readme import place, run
+from ddb_lake_tests.support import docs_settings
+from ddb_lake_tests.support.docs_blocks import Block, blocks, pages
+from ddb_lake_tests.support.docs_commands import calls, check
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a notice of sqlglot about its own parts
@@ -76,14 +76,14 @@ LOCAL = {
 ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
     "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
-    "ddb-lake quarantine replay orders --from corrected.json": "ddb_lake_tests/cli/test_quarantine_replay.py runs it",
+    "ddb-lake quarantine replay orders --from corrected.json": "ddb_lake_tests/cli/commands/test_quarantine_replay.py runs it",
     'ddb-lake quarantine discard orders --object landing/test/1.gz --why "a load test"': (
-        "of entries that this lake lacks: ddb_lake_tests/cli/test_quarantine_discard.py"
+        "of entries that this lake lacks: ddb_lake_tests/cli/commands/test_quarantine_discard.py"
     ),
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
-        "of days that Dagster keeps: ddb_lake_tests/orchestration/test_days.py"
+        "of days that Dagster keeps: ddb_lake_tests/orchestration/assets/test_daily_snapshots.py"
     ),
-    "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/test_watch_open.py does",
+    "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""
 
@@ -112,7 +112,7 @@ def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("block", of("yaml"))
 def test_yaml_is_of_the_settings(block: Block) -> None:
-    documents.check(block.text, block.name)
+    docs_settings.check(block.text, block.name)
 
 
 @pytest.mark.parametrize("block", of("json"))

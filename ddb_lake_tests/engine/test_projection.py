@@ -1,4 +1,4 @@
-"""The SQL projection does what `core.schema.project` does, and its inverse gives every item back."""
+"""The SQL projection does what `core.schema.table_schema.project` does, and its inverse gives every item back."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.identity import canonical_json
-from ddb_lake.core.inference import Inference
-from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Column, SchemaOptions, TableSchema, project, restore
-from ddb_lake.engine.connection import Session, connect
-from ddb_lake.engine.fitting import extend, fit, guess
+from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.table_schema import (
+    Column,
+    SchemaOptions,
+    TableSchema,
+    project,
+    restore,
+)
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.identity import canonical_json
+from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.engine.schema_fitting import extend, fit, guess
+from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried, shown
-from ddb_lake_tests.strategies import items
+from ddb_lake_tests.support.strategies import items
 
 KEY = ("pk",)
 

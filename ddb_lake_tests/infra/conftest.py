@@ -23,7 +23,7 @@ import ddb_lake
 from ddb_lake.config import load_settings
 from ddb_lake.infra.config import load_infra
 from ddb_lake.infra.plan import Plan, make_plan
-from ddb_lake_tests.infra.reading import Template, read_templates
+from ddb_lake_tests.support.templates import Template, read_templates
 
 _PACKAGE = Path(ddb_lake.__file__).parent
 EXAMPLE = _PACKAGE / "infra" / "example.yaml"

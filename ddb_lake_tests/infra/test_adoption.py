@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddb_lake.infra.checking import compare
-from ddb_lake_tests.infra.reading import Template, text
+from ddb_lake_tests.support.templates import Template, text
 
 
 def test_checks_pass_with_everything_adopted(adopting_assembly: Path) -> None:

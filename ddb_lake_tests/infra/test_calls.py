@@ -6,10 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from ddb_lake.core.policies import Estate, role_names, statements
-from ddb_lake_tests.infra.granting import Grant, direct, granted, refused, unused
-from ddb_lake_tests.infra.implying import allowed_uses, uses
-from ddb_lake_tests.infra.running import ROLE, Stand, estate_of, run_everything, stand
+from ddb_lake.core.operations.policies import Estate, role_names, statements
+from ddb_lake_tests.support.deployed_runs import (
+    ROLE,
+    Stand,
+    estate_of,
+    run_everything,
+    stand,
+)
+from ddb_lake_tests.support.iam_evaluation import (
+    Grant,
+    direct,
+    granted,
+    refused,
+    unused,
+)
+from ddb_lake_tests.support.kms_uses import allowed_uses, uses
 
 WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "exporter": (("export", "start increments", "export increments", "repair gaps"), ("applier",)),

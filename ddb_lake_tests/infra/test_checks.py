@@ -14,7 +14,7 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.infra.app import TOPOLOGIES
 from ddb_lake.infra.checking import checkov_outcome, compare
 from ddb_lake.infra.constructs.acknowledgements import METADATA
-from ddb_lake_tests.infra.reading import Template, as_list
+from ddb_lake_tests.support.templates import Template, as_list
 
 BARE_RESOURCES = {
     "ec2:AssignPrivateIpAddresses": "Lambda checks for it on all resources before it places a function in a VPC",

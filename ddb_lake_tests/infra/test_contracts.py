@@ -10,14 +10,25 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.core.paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, hour_prefixes
-from ddb_lake.core.policies import actions as policy_actions
-from ddb_lake.core.policies import statements
+from ddb_lake.core.layout.firehose_paths import (
+    DEFAULT_LAYOUT,
+    arrival_hour,
+    expand_prefix,
+    firehose_key,
+    hour_prefixes,
+)
+from ddb_lake.core.operations.policies import actions as policy_actions
+from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.plan import Plan
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
 from ddb_lake.lambdas.environment import Variable, given
-from ddb_lake_tests.infra.reading import Template, actions, environments, text
+from ddb_lake_tests.support.templates import (
+    Template,
+    actions,
+    environments,
+    text,
+)
 
 AT = datetime(2026, 3, 29, 1, 59, 59, tzinfo=UTC)
 UNIQUE = "0d4f6a2c-1b2e-4a53-9a77-0123456789ab"
@@ -200,7 +211,7 @@ def test_handlers_are_where_the_functions_look_for_them(templates: dict[str, Tem
 
 
 def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template]) -> None:
-    from ddb_lake.cli.iam import lake_estate
+    from ddb_lake.cli.commands.iam import lake_estate
     from ddb_lake.config import load_settings
     from ddb_lake.infra.config import load_infra
     from ddb_lake_tests.infra.conftest import EXAMPLE

@@ -14,17 +14,28 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 
-from ddb_lake.aurora.connection import Database, Server
 from ddb_lake.aws.session import session
-from ddb_lake.core.csvrows import write_row
 from ddb_lake.lambdas import forward, load_aurora, replicate
+from ddb_lake.mysql.connection import Database, Server
+from ddb_lake.mysql.csv_rows import write_row
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.firehose import Delivery
-from ddb_lake_tests.infra.calls import ACCOUNT, REGION, Call, Recorder
-from ddb_lake_tests.infra.granting import Grant, attached, direct, refused, unused
-from ddb_lake_tests.infra.implying import allowed_uses, uses
-from ddb_lake_tests.infra.reading import Template, environments, text
-from ddb_lake_tests.mariadb import MariaDb
+from ddb_lake_tests.support.aws_calls import (
+    ACCOUNT,
+    REGION,
+    Call,
+    Recorder,
+)
+from ddb_lake_tests.support.iam_evaluation import (
+    Grant,
+    attached,
+    direct,
+    refused,
+    unused,
+)
+from ddb_lake_tests.support.kms_uses import allowed_uses, uses
+from ddb_lake_tests.support.mariadb import MariaDb
+from ddb_lake_tests.support.templates import Template, environments, text
 
 Text = Callable[[Any], str]
 SERVICE = {"WriteLogs", "DecryptEnvironment", "ManageInterfaces", "Trace"}

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from ddb_lake.infra.app import TOPOLOGIES
-from ddb_lake_tests.infra.granting import Grant, attached
-from ddb_lake_tests.infra.implying import IMPLIED, NOTHING, allowed_uses, uses, uses_of
-from ddb_lake_tests.infra.reading import Template, text
+from ddb_lake_tests.support.iam_evaluation import Grant, attached
+from ddb_lake_tests.support.kms_uses import (
+    IMPLIED,
+    NOTHING,
+    allowed_uses,
+    uses,
+    uses_of,
+)
+from ddb_lake_tests.support.templates import Template, text
 
 ENVIRONMENT = {("kms:Decrypt", "lambda")}
 """Lambda decrypts a function's environment with the function's role."""

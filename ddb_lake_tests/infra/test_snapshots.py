@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ddb_lake.infra.app import TOPOLOGIES
-from ddb_lake_tests.infra.reading import Template, read_templates, text
+from ddb_lake_tests.support.templates import Template, read_templates, text
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 _HASH = re.compile(r"[0-9a-f]{64}")

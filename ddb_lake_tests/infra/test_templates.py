@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake.infra.app import TOPOLOGIES
-from ddb_lake_tests.infra.reading import read_templates
+from ddb_lake_tests.support.templates import read_templates
 
 _EXAMPLE = ("111122223333", "444455556666", "orders")
 

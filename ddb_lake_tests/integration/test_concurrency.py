@@ -27,17 +27,32 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
-from ddb_lake.stages import compact, current
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.current import update_current
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.status import table_status
-from ddb_lake_tests.integration.contents import faults, missing_files, small_scenario
-from ddb_lake_tests.integration.faults import Job, Step, cleaning_at_once, ended
-from ddb_lake_tests.integration.landings import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
-from ddb_lake_tests.integration.readers import assert_readers_agree
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.maintain import compact
+from ddb_lake.pipeline.merge import current
+from ddb_lake.pipeline.merge.current import update_current
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.simulator import write
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    MINUTE_US,
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.killed_steps import (
+    Job,
+    Step,
+    cleaning_at_once,
+    ended,
+)
+from ddb_lake_tests.support.lake_contents import faults, missing_files, small_scenario
 
 LONGEST_WAIT_S = 30
 
@@ -153,7 +168,7 @@ def test_two_applies_of_different_objects_at_once_keep_both(ground: Ground) -> N
 @pytest.mark.parametrize("table", ("orders_changes", "orders"))
 def test_apply_during_compaction_loses_neither(ground: Ground, table: str) -> None:
     ground.half()
-    with mock.patch("ddb_lake.stages.compact.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
+    with mock.patch("ddb_lake.pipeline.maintain.compact.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
         ground.at_once(ground.compact, ground.second)
     assert len(conflicts) >= 1
     ground.assert_exact(readers=True)

@@ -14,13 +14,24 @@ from typing import Any
 import pytest
 
 from ddb_lake.aws.source import SourceTable
-from ddb_lake.stages.compact import compact_table
-from ddb_lake_tests.integration.contents import contents, faults, missing_files, small_scenario, stray_files
-from ddb_lake_tests.integration.faults import UNTOLD, Job, Step, ended
-from ddb_lake_tests.integration.landings import land
-from ddb_lake_tests.integration.readers import assert_readers_agree
+from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.simulator import write
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.export_files import land
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.killed_steps import (
+    UNTOLD,
+    Job,
+    Step,
+    ended,
+)
+from ddb_lake_tests.support.lake_contents import (
+    contents,
+    faults,
+    missing_files,
+    small_scenario,
+    stray_files,
+)
 
 OTHER = "orders-other"
 NAMES = ("orders", OTHER)
@@ -149,7 +160,7 @@ def test_replay_killed_after_any_step_and_run_again_brings_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flattened record is undecodable until the table's key is configured."""
-    monkeypatch.setattr("ddb_lake.stages.lake.describe_source", lambda table: SourceTable())
+    monkeypatch.setattr("ddb_lake.pipeline.open_lake.describe_source", lambda table: SourceTable())
     flattened = {"Event": "INSERT", "ingestion_timestamp": "2026-03-01T09:30:00", "id": "a"}
     landed = land(tmp_path / "object", flattened, "\n", {**flattened, "id": "b"}, "\ngarbage\n")
     without_key = Job(tmp_path / "lake", ({"name": "orders"},), (Step("apply", "orders", (landed,)),))

@@ -20,14 +20,14 @@ from click.testing import CliRunner
 from ddb_lake.aws.session import session
 from ddb_lake.cli.app import cli
 from ddb_lake.errors import ExportError
+from ddb_lake.pipeline.load.run_export import export_increments
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import ExportOptions, Sandbox, Traffic, create_orders_table
 from ddb_lake.sandbox.items import canonical
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.exporting import export_increments
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.sync import sync
-from ddb_lake_tests.integration.stands import START, orders_lake, point_at
-from ddb_lake_tests.sandbox.steps import make_bucket, scan
+from ddb_lake_tests.support.sandbox_lake import START, orders_lake, point_at
+from ddb_lake_tests.support.sandbox_steps import make_bucket, scan
 
 PRODUCER, CONSUMER = "444455556666", "123456789012"
 ROLE = f"arn:aws:iam::{PRODUCER}:role/lake-reader"

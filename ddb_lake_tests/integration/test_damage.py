@@ -16,11 +16,24 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ddb_lake.cli.app import cli
-from ddb_lake.cli.diagnosis import Finding
-from ddb_lake.cli.doctor_local import examine_files
+from ddb_lake.cli.doctor.finding import Finding
+from ddb_lake.cli.doctor.local import examine_files
 from ddb_lake.config import load_settings
-from ddb_lake_tests.integration.damage import Damage, damages, kinds, make_lake
-from ddb_lake_tests.integration.landings import HOUR_US, MINUTE_US, T0_US, change, full, item, land
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    MINUTE_US,
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+)
+from ddb_lake_tests.support.file_damage import (
+    Damage,
+    damages,
+    kinds,
+    make_lake,
+)
 
 READS = (
     ("dump", "orders"),

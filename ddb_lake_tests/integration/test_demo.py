@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.cli import demo
-from ddb_lake.cli.demo import called_as, run_demo
+from ddb_lake.cli import demo_walk
+from ddb_lake.cli.demo_walk import called_as, run_demo
 from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.dev import living
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import open_lake
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.pipeline.read.dump import dump_items
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20"),
@@ -74,8 +74,8 @@ def test_living_on_needs_a_demo(tmp_path: Path) -> None:
 
 
 def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "ITEMS", 30)
-    monkeypatch.setattr(demo, "STEPS", 12)
+    monkeypatch.setattr(demo_walk, "ITEMS", 30)
+    monkeypatch.setattr(demo_walk, "STEPS", 12)
     real = DemoSource.items
 
     def one_changed(source: DemoSource) -> object:

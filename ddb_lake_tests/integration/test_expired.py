@@ -19,22 +19,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.records import Item
-from ddb_lake.engine.restoration import complete, item_sql
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.stages import current as current_stage
-from ddb_lake.stages import load as load_stage
-from ddb_lake.stages import spark_load, spark_merge
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.past import past_rows
-from ddb_lake.stages.query import run_query
-from ddb_lake.stages.spark_merge import SparkMerge
-from ddb_lake.stages.verify import verify_export
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
-from ddb_lake_tests.integration.readers import assert_readers_agree
+from ddb_lake.pipeline.load import load as load_stage
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.merge import current as current_stage
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.query import run_query
+from ddb_lake.pipeline.read.time_travel import past_rows
+from ddb_lake.pipeline.verify.full import verify_export
+from ddb_lake.spark import merge, snapshot_writer
+from ddb_lake.spark.merge import SparkMerge
 from ddb_lake_tests.integration.test_histories import differences, run_step, steps
 from ddb_lake_tests.simulator import (
     CORNERS,
@@ -46,7 +43,19 @@ from ddb_lake_tests.simulator import (
     write,
 )
 from ddb_lake_tests.simulator.model import item_text, key_of, key_text
-from ddb_lake_tests.stages.lakes import dumped
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    T0_US,
+    change,
+    full,
+    increment,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.several_tables import dumped
 
 EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
 
@@ -259,14 +268,14 @@ def run_groups(rows: Rows, by: str, work: Callable[[int, pa.Table], Any], *_prog
 def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (spark_merge, spark_load):
+    for module in (merge, snapshot_writer):
         monkeypatch.setattr(module, "run_tasks", run_tasks)
         monkeypatch.setattr(
             module, "spark_of", lambda _lake: SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=3))
         )
-    monkeypatch.setattr(spark_merge, "scan_rows", scan_rows)
-    monkeypatch.setattr(spark_merge, "run_groups", run_groups)
-    monkeypatch.setattr(spark_merge, "LEAST_RECORDS", 2)
+    monkeypatch.setattr(merge, "scan_rows", scan_rows)
+    monkeypatch.setattr(merge, "run_groups", run_groups)
+    monkeypatch.setattr(merge, "LEAST_RECORDS", 2)
     for module in (current_stage, load_stage):
         monkeypatch.setattr(
             module, "merge_of", lambda lake, session, settings, table, **_: SparkMerge(lake, session, settings, table)

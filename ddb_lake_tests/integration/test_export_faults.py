@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.errors import CheckFailed, ConfigError, ExportError, UsageError
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import LoadResult, load_export
-from ddb_lake.stages.status import table_status
-from ddb_lake_tests.integration.contents import SUFFIXES, stray_files
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import (
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import LoadResult, load_export
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.status import table_status
+from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,
     T0_US,
@@ -32,9 +30,11 @@ from ddb_lake_tests.integration.landings import (
     md5,
     sorted_items,
 )
-from ddb_lake_tests.integration.readers import assert_readers_agree, count_rows
-from ddb_lake_tests.stages.lakes import dumped
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
+from ddb_lake_tests.support.lake_contents import SUFFIXES, stray_files
+from ddb_lake_tests.support.several_tables import dumped
 
 ITEMS = [[item("a", v=1), item("b", v=2)], [item("c", v=3)], []]
 
@@ -209,7 +209,7 @@ def test_wrong_key_is_refused_and_the_right_one_loads(tmp_path: Path, key: list[
 def test_no_key_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ddb_lake.aws.source import SourceTable
 
-    monkeypatch.setattr("ddb_lake.stages.lake.describe_source", lambda table: SourceTable())
+    monkeypatch.setattr("ddb_lake.pipeline.open_lake.describe_source", lambda table: SourceTable())
     manifest = full(*ITEMS).write(tmp_path / "export")
     with lake(tmp_path / "lake", "orders", []) as opened:
         with pytest.raises(ConfigError, match="add `key:"):

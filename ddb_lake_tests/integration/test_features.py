@@ -1,6 +1,6 @@
 """The matrix of features: that nothing is left out of it, and a walk through some of it.
 
-`make trust` runs every ordered pair of features, each with its return (`ddb_lake_tests.integration.features`).
+`make trust` runs every ordered pair of features, each with its return (`ddb_lake_tests.support.features`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ import click
 
 from ddb_lake.cli.app import cli
 from ddb_lake.config.tables import TableSettings
-from ddb_lake_tests.integration.features import COMMANDS, FEATURES, SETTINGS, pairs
+from ddb_lake_tests.support.features import (
+    COMMANDS,
+    FEATURES,
+    SETTINGS,
+    pairs,
+)
 from ddb_lake_tests.trust.recording import ROOT
 
 READING = {
@@ -63,7 +68,7 @@ def test_the_walks_of_make_trust_have_each_pair_with_its_return() -> None:
 
 
 def test_features_in_any_order_leave_what_the_landed_set_says() -> None:
-    command = [sys.executable, "-m", "ddb_lake_tests.integration.features", "--seed", "3", "--walks", "2"]
+    command = [sys.executable, "-m", "ddb_lake_tests.support.features", "--seed", "3", "--walks", "2"]
     done = subprocess.run([*command, "--steps", "6"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 walks, 12 steps checked, 0 walks differed" in done.stdout

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.orchestration.trust import no_gaps
-from ddb_lake.stages.gaps import all_gaps, open_gaps
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.mending import repair_gaps
-from ddb_lake.stages.watching import watch
-from ddb_lake_tests.integration.stands import BUCKET, assert_lake_is_source, orders_lake, orders_source
+from ddb_lake.orchestration.checks.verification import no_gaps
+from ddb_lake.pipeline.capture.gap_log import all_gaps, open_gaps
+from ddb_lake.pipeline.capture.gap_repair import repair_gaps
+from ddb_lake.pipeline.capture.kinesis_monitor import watch
+from ddb_lake.pipeline.load.load import load_export
 from ddb_lake_tests.integration.test_verify import LANDING, Stand
+from ddb_lake_tests.support.sandbox_lake import (
+    BUCKET,
+    assert_lake_is_source,
+    orders_lake,
+    orders_source,
+)
 
 METRIC = {"MetricName": "FailedToReplicateRecordCount", "Value": 2.0, "Unit": "Count"}
 
@@ -99,7 +104,7 @@ def test_gap_that_recovery_does_not_reach_back_to_takes_a_full_export(
     switch(stand, on=True)
     stand.wait(60)
     since_s = int((stand.sandbox.clock.now() - timedelta(minutes=20)).timestamp())
-    monkeypatch.setattr("ddb_lake.stages.mending.restorable_since_s", lambda table: since_s)
+    monkeypatch.setattr("ddb_lake.pipeline.capture.gap_repair.restorable_since_s", lambda table: since_s)
     result = repair_gaps(stand.lake, "orders")
     assert (len(result.exports), result.left, open_gaps(stand.lake, "orders")) == (1, (), ())
     assert_lake_is_source(stand.lake, stand.sandbox)

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.readers import assert_readers_agree, count_rows
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import CORNERS, Scenario, big_scenario, scenarios, write
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
 
 EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
 

@@ -13,19 +13,24 @@ from typing import Any
 import pytest
 
 from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
-from ddb_lake.core.windows import Window
+from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.errors import ConfigError, ExportError, TransientError, UsageError
 from ddb_lake.lake.state import ChangesState
+from ddb_lake.pipeline.capture import incremental_exports
+from ddb_lake.pipeline.capture.incremental_exports import (
+    SETTLE_S,
+    full_export_time,
+    start_due,
+    survey,
+)
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.load.run_export import export_increments, export_window
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.status import table_status
+from ddb_lake.pipeline.sync import plan_due, sync
 from ddb_lake.sandbox import Sandbox, Traffic
-from ddb_lake.stages import increments
-from ddb_lake.stages.exporting import export_increments, export_window
-from ddb_lake.stages.increments import SETTLE_S, full_export_time, start_due, survey
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.status import table_status
-from ddb_lake.stages.sync import plan_due, sync
-from ddb_lake_tests.integration.readers import assert_readers_agree
-from ddb_lake_tests.integration.stands import assert_lake_is_source, orders_lake, orders_source
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
 
 EVERY = {"changes": {"incremental_exports": {"every": "15m"}}}
 QUARTER_S = 900
@@ -111,7 +116,7 @@ def test_nothing_is_due_within_a_window_and_looking_costs_no_request(
 ) -> None:
     sandbox.clock.advance(timedelta(minutes=9))
     for name in ("list_exports", "restorable_since_s"):
-        monkeypatch.setattr(increments, name, lambda *_: pytest.fail("DynamoDB was asked"))
+        monkeypatch.setattr(incremental_exports, name, lambda *_: pytest.fail("DynamoDB was asked"))
     assert plan_due(lake) == []
 
 
@@ -171,8 +176,8 @@ def test_daemon_that_saw_less_is_refused_by_the_token_and_looks_again(
     start_due(lake, "orders")
     sandbox.clock.advance(timedelta(minutes=15))  # now two windows would be due, to whoever does not see the first
     blind = [[], []]
-    listed = increments.list_exports
-    monkeypatch.setattr(increments, "list_exports", lambda *a, **k: blind.pop() if blind else listed(*a, **k))
+    listed = incremental_exports.list_exports
+    monkeypatch.setattr(incremental_exports, "list_exports", lambda *a, **k: blind.pop() if blind else listed(*a, **k))
     start_due(lake, "orders")
     assert_chained(windows_of(lake))
     assert len(windows_of(lake)) == 2

@@ -31,13 +31,13 @@ BESIDE_DUCKDB_MB = 420
 _STAGE = """
 import json, sys
 from ddb_lake.config import parse_settings
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.status import table_status
-from ddb_lake_tests.peaks import peak_mb
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.read.status import table_status
+from ddb_lake_tests.support.peak_memory import peak_mb
 
 stage, table, uri, settings = sys.argv[1:]
 with open_lake(parse_settings(json.loads(settings), "test")) as lake:

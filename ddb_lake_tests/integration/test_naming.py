@@ -11,25 +11,24 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from ddb_lake.aurora.connection import Server
 from ddb_lake.aws.items import make_table
 from ddb_lake.cli.app import cli
 from ddb_lake.config import parse_settings
-from ddb_lake.core.schema import dotted
+from ddb_lake.core.schema.table_schema import dotted
 from ddb_lake.dbt.models import own_names as dbt_names
 from ddb_lake.dbt.project import table_models
-from ddb_lake.stages.aurora import replicate
-from ddb_lake.stages.aurora_comparison import compare
-from ddb_lake.stages.lake import open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.repair import repair_from_source
-from ddb_lake.stages.sampling import verify_sample
-from ddb_lake.stages.verify import verify_scan
-from ddb_lake_tests.aurora.lakes import PASSWORD_ENV, aurora
+from ddb_lake.mysql.comparison import compare
+from ddb_lake.mysql.connection import Server
+from ddb_lake.mysql.replication import replicate
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.pipeline.verify.full import verify_scan
+from ddb_lake.pipeline.verify.repair import repair_from_source
+from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.dbt.conftest import dbt
-from ddb_lake_tests.integration.corruptions import lose_row
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, Export
-from ddb_lake_tests.integration.naming import (
+from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export
+from ddb_lake_tests.support.hostile_names import (
     Named,
     go,
     names_in,
@@ -38,9 +37,10 @@ from ddb_lake_tests.integration.naming import (
     spelled,
     virtual_columns,
 )
-from ddb_lake_tests.integration.stands import orders_source
-from ddb_lake_tests.mariadb import PASSWORD, MariaDb
-from ddb_lake_tests.stages.lakes import lake_of
+from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb
+from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, aurora
+from ddb_lake_tests.support.sandbox_lake import orders_source
+from ddb_lake_tests.support.several_tables import lake_of
 from ddb_lake_tests.trust.naming import try_names, vocabulary
 
 A_TABLE = 140

@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.orchestration.listening import Heard, listen
-from ddb_lake.orchestration.memory import SensorMemory
-from ddb_lake.orchestration.planner import ALL_EVERY_S, Busy, Plan, Planner
+from ddb_lake.orchestration.s3_notifications import Heard, listen
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import landed_in
+from ddb_lake.pipeline.plan.cursor import SensorMemory
+from ddb_lake.pipeline.plan.planner import (
+    ALL_EVERY_S,
+    Busy,
+    Plan,
+    Planner,
+)
+from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import Sandbox
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.arrivals import landed_in
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.status import table_status
-from ddb_lake_tests.cli.landed import change, order
-from ddb_lake_tests.integration.stands import START, orders_lake, orders_source
-from ddb_lake_tests.sandbox.steps import make_bucket
+from ddb_lake_tests.support.landed_files import change, order
+from ddb_lake_tests.support.sandbox_lake import START, orders_lake, orders_source
+from ddb_lake_tests.support.sandbox_steps import make_bucket
 
 HOUR = timedelta(hours=1)
 

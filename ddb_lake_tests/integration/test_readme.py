@@ -28,8 +28,15 @@ from pydantic_core import PydanticUndefined
 
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.config import DEFAULT_FILES, LakeSettings, parse_settings
-from ddb_lake.engine.connection import load_extension
-from ddb_lake_tests.cli.landed import EXPORT_ID, EXPORT_US, change, order, write_changes, write_export
+from ddb_lake.engine.session import load_extension
+from ddb_lake_tests.support.landed_files import (
+    EXPORT_ID,
+    EXPORT_US,
+    change,
+    order,
+    write_changes,
+    write_export,
+)
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "ddb_lake_tests"
@@ -49,10 +56,16 @@ ELSEWHERE = {
     "make setup": (".ci/run", "make setup"),
     "make check": (".ci/run", "make check"),
     "make bench SIZE=small": (".ci/run", "make bench SIZE=small"),
-    "ddb-lake doctor --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_doctor_of_a_lake_on_s3("),
-    "ddb-lake export orders --config aws.yaml": ("ddb_lake_tests/cli/test_aws.py", "def test_export_waits_and_loads("),
+    "ddb-lake doctor --config aws.yaml": (
+        "ddb_lake_tests/cli/commands/test_with_aws.py",
+        "def test_doctor_of_a_lake_on_s3(",
+    ),
+    "ddb-lake export orders --config aws.yaml": (
+        "ddb_lake_tests/cli/commands/test_with_aws.py",
+        "def test_export_waits_and_loads(",
+    ),
     "ddb-lake sync --config aws.yaml": (
-        "ddb_lake_tests/cli/test_aws.py",
+        "ddb_lake_tests/cli/commands/test_with_aws.py",
         "def test_export_that_is_not_waited_for_is_loaded_by_sync(",
     ),
     "dg dev": ("ddb_lake_tests/browser/test_ui.py", "def test_graph_shows_the_stages_of_the_table("),

@@ -13,24 +13,24 @@ from unittest import mock
 import pytest
 
 from ddb_lake.aws.items import TableItems
-from ddb_lake.aws.landing import Landing
-from ddb_lake.core.records import Item
+from ddb_lake.aws.landing_writer import Landing
+from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import CheckFailed, CommitConflict, UsageError
+from ddb_lake.pipeline.maintain import restore as restoring
+from ddb_lake.pipeline.maintain.restore import RestoreResult, open_restore
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox.items import canonical
-from ddb_lake.stages import restore as restoring
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.restore import RestoreResult, open_restore
-from ddb_lake_tests.integration.stands import orders_lake, orders_source
 from ddb_lake_tests.integration.test_verify import Stand
-from ddb_lake_tests.sandbox.steps import scan
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.sandbox_lake import orders_lake, orders_source
+from ddb_lake_tests.support.sandbox_steps import scan
 
 ITEMS = 120
 
 
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stand]:
-    monkeypatch.setattr("ddb_lake.stages.restore.MARK_EVERY_S", 0.0)
+    monkeypatch.setattr("ddb_lake.pipeline.maintain.restore.MARK_EVERY_S", 0.0)
     with orders_source(monkeypatch) as sandbox, orders_lake(sandbox, tmp_path) as lake:
         stand = Stand(sandbox, lake)
         for number in range(ITEMS):

@@ -13,24 +13,30 @@ import pytest
 
 from ddb_lake.aws.items import TableItems
 from ddb_lake.config import parse_settings
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
+from ddb_lake.pipeline.maintain.restore import open_restore
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.verify.full import verify_export, verify_scan
+from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
+from ddb_lake.pipeline.verify.report import keep_report, keys_of, last_report
 from ddb_lake.sandbox import Sandbox
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.days import keep_day
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.repair import repair_from_export, repair_from_source
-from ddb_lake.stages.reports import keep_report, keys_of, last_report
-from ddb_lake.stages.restore import open_restore
-from ddb_lake.stages.verify import verify_export, verify_scan
-from ddb_lake_tests.integration.corruptions import lose_row, put_row
-from ddb_lake_tests.integration.stands import BUCKET, START, assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.integration.test_verify import LANDING, Stand, at_fault
-from ddb_lake_tests.sandbox.steps import make_bucket, scan
 from ddb_lake_tests.simulator import big_scenario
-from ddb_lake_tests.stages.lakes import queried
+from ddb_lake_tests.support.corruptions import lose_row, put_row
+from ddb_lake_tests.support.sandbox_lake import (
+    BUCKET,
+    START,
+    assert_lake_is_source,
+    orders_lake,
+    orders_source,
+)
+from ddb_lake_tests.support.sandbox_steps import make_bucket, scan
+from ddb_lake_tests.support.several_tables import queried
 
 WAREHOUSE = "s3://lake/warehouse"
 SCENARIO = big_scenario(seed=3, keys=20, changes=200)
@@ -130,8 +136,8 @@ def test_lake_in_s3_is_verified_and_repaired_from_its_source_and_from_an_export(
 def test_lake_in_s3_is_restored_as_of_a_time_and_goes_on_where_it_was_broken_off(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddb_lake.stages.restore.MARK_EVERY_S", 0.0)
-    monkeypatch.setattr("ddb_lake.core.restoring.BATCH_ITEMS", 2)
+    monkeypatch.setattr("ddb_lake.pipeline.maintain.restore.MARK_EVERY_S", 0.0)
+    monkeypatch.setattr("ddb_lake.core.operations.restore_batches.BATCH_ITEMS", 2)
     at_us, then = stand.sandbox.clock.now_us(), scan(stand.sandbox, "orders")
     stand.wait()
     stand.delete("o1")

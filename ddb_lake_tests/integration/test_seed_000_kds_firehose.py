@@ -17,22 +17,29 @@ import pytest
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
 from ddb_lake.lambdas import transform
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
+from ddb_lake.pipeline.open_lake import Lake, open_lake
 from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, StreamFaults, Traffic, create_orders_table
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.quarantine import replay_quarantine
-from ddb_lake_tests import forms
-from ddb_lake_tests.core.outcomes import CHANGE
-from ddb_lake_tests.integration.stands import START, assert_lake_is_source, point_at
-from ddb_lake_tests.integration.ways_in import apply_with_crashes, changelog_rows, quarantined
-from ddb_lake_tests.sandbox.steps import BUCKET, make_bucket, make_stream, objects, raw_records, stream_records
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
+from ddb_lake_tests.support.decoded_changes import CHANGE
+from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
+from ddb_lake_tests.support.sandbox_steps import (
+    BUCKET,
+    make_bucket,
+    make_stream,
+    objects,
+    raw_records,
+    stream_records,
+)
 
 TABLE = "orders"
 LANDED = [f"s3://{BUCKET}/orders/", f"s3://{BUCKET}/orders-failed/"]
 CHEAP = {"schema": {"properties": {"total": {"type": "number", "maximum": 100}}}}
 ALL: dict[str, Any] = {"schema": {"properties": {"total": {"type": "number"}}}}
 
-WRONG_KEY = forms.compact({**forms.kds(CHANGE), "eventID": "poison"})
+WRONG_KEY = envelopes.compact({**envelopes.kds(CHANGE), "eventID": "poison"})
 _NO_ENVELOPE = "no known envelope: its members are level; ddb_lake/docs/guides/ways-in.md lists what is read"
 POISON = [b"\x00\xffno text", b'{"eventName":"INSERT","dynamodb":{"Keys":{', b'{"level":"INFO"}', WRONG_KEY]
 """No text, cut short, no change record, and the record of an item whose key is not the table's."""

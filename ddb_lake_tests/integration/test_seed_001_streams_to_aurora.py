@@ -14,16 +14,16 @@ from urllib.parse import quote_plus
 import pytest
 
 import ddb_lake
-from ddb_lake.aurora.connection import Database, Server
 from ddb_lake.config import parse_settings
 from ddb_lake.lambdas import forward, load_aurora, validate
+from ddb_lake.mysql.connection import Database, Server
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.sandbox import Delivery, Sandbox
 from ddb_lake.sandbox.web_analytics import TABLE, WebTraffic, create_web_analytics_table
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import open_lake
-from ddb_lake_tests.integration.stands import assert_lake_is_source, point_at
-from ddb_lake_tests.mariadb import PASSWORD, Dying, MariaDb
-from ddb_lake_tests.sandbox.steps import make_bucket
+from ddb_lake_tests.support.mariadb import PASSWORD, Dying, MariaDb
+from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, point_at
+from ddb_lake_tests.support.sandbox_steps import make_bucket
 
 EXAMPLE = Path(ddb_lake.__file__).parent / "docs/examples/web_analytics"
 BUCKET = "web-analytics-landing"

@@ -19,13 +19,13 @@ from botocore.exceptions import ClientError
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
 from ddb_lake.lambdas import transform
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
+from ddb_lake.pipeline.open_lake import Lake, open_lake
 from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, StreamFaults
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.quarantine import replay_quarantine
-from ddb_lake_tests.integration.stands import START, assert_lake_is_source, point_at
-from ddb_lake_tests.integration.ways_in import apply_with_crashes, changelog_rows, quarantined
-from ddb_lake_tests.sandbox.steps import make_stream, raw_records
+from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
+from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
+from ddb_lake_tests.support.sandbox_steps import make_stream, raw_records
 
 CONSUMER = "444455556666"
 BUCKET = "consumer-lake"

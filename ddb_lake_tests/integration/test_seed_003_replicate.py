@@ -21,17 +21,17 @@ from botocore.exceptions import ClientError
 from ddb_lake.aws.session import session
 from ddb_lake.aws.streams import TableStreams
 from ddb_lake.config import LakeSettings, parse_settings
-from ddb_lake.core.replication import PARTITION_KEY, SHARD, SORT_KEY
-from ddb_lake.core.shards import Place
-from ddb_lake.core.streamlines import stream_line
+from ddb_lake.core.capture.replication import PARTITION_KEY, SHARD, SORT_KEY
+from ddb_lake.core.capture.shards import Place
+from ddb_lake.core.capture.stream_lines import stream_line
 from ddb_lake.lambdas import forward, replicate
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.items import canonical
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import open_lake
-from ddb_lake_tests.integration.stands import point_at
-from ddb_lake_tests.integration.ways_in import Crash, apply_with_crashes, changelog_rows
+from ddb_lake_tests.support.crashing_lake import Crash, apply_with_crashes, changelog_rows
+from ddb_lake_tests.support.sandbox_lake import point_at
 
 TABLE = "web-analytics-copy"
 BUCKET = "web-analytics-lake"

@@ -16,26 +16,26 @@ from typing import Any
 import pytest
 
 from ddb_lake.aws.exports import describe_export, start_export
-from ddb_lake.aws.landing import Landing
+from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session
 from ddb_lake.aws.streams import StreamSource, TableStreams, ThrottledError
 from ddb_lake.config import parse_settings
-from ddb_lake.core.shards import Place
+from ddb_lake.core.capture.shards import Place
 from ddb_lake.errors import CommitConflict, ConfigError
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.capture import streams
+from ddb_lake.pipeline.capture.gap_log import open_gaps
+from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget, read_streams
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import ExportOptions, Sandbox, Traffic, create_orders_table
-from ddb_lake.stages import streams
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.gaps import open_gaps
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.streams import CHECKPOINT, Budget, read_streams
-from ddb_lake.stages.sync import sync
-from ddb_lake_tests.integration.readers import count_rows
-from ddb_lake_tests.integration.stands import assert_lake_is_source, point_at
-from ddb_lake_tests.integration.ways_in import quarantined
-from ddb_lake_tests.sandbox.steps import make_bucket
-from ddb_lake_tests.streams.reading import STEPS, Killed, killed
+from ddb_lake_tests.support.crashing_lake import quarantined
+from ddb_lake_tests.support.iceberg_readers import count_rows
+from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, point_at
+from ddb_lake_tests.support.sandbox_steps import make_bucket
+from ddb_lake_tests.support.streams_reader import STEPS, Killed, killed
 
 LANDING = "s3://landing/orders/"
 

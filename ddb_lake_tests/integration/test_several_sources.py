@@ -10,17 +10,24 @@ import pytest
 
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError, UsageError
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.exports import find_export
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.quarantine import list_quarantine, replay_quarantine
-from ddb_lake.stages.sync import plan_due, sync
-from ddb_lake.stages.verify import check_full
-from ddb_lake_tests.integration.landings import T0_US, change, full, item, land, sorted_items
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.export_files import find_export
+from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.sync import plan_due, sync
+from ddb_lake.pipeline.verify.full import check_full
+from ddb_lake_tests.pipeline.conftest import no_source
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
-from ddb_lake_tests.stages.conftest import no_source
-from ddb_lake_tests.stages.lakes import dumped, lake_of
+from ddb_lake_tests.support.export_files import (
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.support.several_tables import dumped, lake_of
 
 __all__ = ["no_source"]
 

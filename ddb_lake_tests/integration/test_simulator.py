@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.values.change_record import ChangeRecord, Item
 from ddb_lake_tests.simulator import CORNERS, Scenario, big_scenario, histories, scenarios, write
 from ddb_lake_tests.simulator.composing import arrange
 from ddb_lake_tests.simulator.envelopes import Declared, declare, render

@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake_tests.simulator import Scenario, same_items, scenarios
 from ddb_lake_tests.simulator.envelopes import reordered
 

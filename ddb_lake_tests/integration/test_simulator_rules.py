@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.values.change_record import ChangeRecord, Item
 from ddb_lake_tests.simulator import CORNERS, ReadExport, Scenario, read_export, read_landing, reference
 from ddb_lake_tests.simulator.model import Items, item_text
 from ddb_lake_tests.simulator.reference import reference_current

@@ -11,12 +11,19 @@ import pytest
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
 from ddb_lake.lambdas import forward, transform
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.sandbox import Delivery, Function, Sandbox, StreamTrigger
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import open_lake
-from ddb_lake_tests.integration.stands import START, assert_lake_is_source, point_at
-from ddb_lake_tests.integration.ways_in import changelog_rows, quarantined
-from ddb_lake_tests.sandbox.steps import BUCKET, key, make_bucket, make_table, objects, put
+from ddb_lake_tests.support.crashing_lake import changelog_rows, quarantined
+from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
+from ddb_lake_tests.support.sandbox_steps import (
+    BUCKET,
+    key,
+    make_bucket,
+    make_table,
+    objects,
+    put,
+)
 
 STREAM = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
 ENVIRONMENT = {"DDB_LAKE_DELIVERY_STREAM": "hose", "DDB_LAKE_OVERSIZE_URI": f"s3://{BUCKET}/oversize"}

@@ -14,17 +14,16 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import ManifestContent
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import CommitConflict, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.files import FileWriter, live_files
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.quarantine import show_quarantine
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import (
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.maintain.quarantine import show_quarantine
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,
     T0_US,
@@ -35,8 +34,9 @@ from ddb_lake_tests.integration.landings import (
     sorted_items,
     text_of,
 )
-from ddb_lake_tests.integration.readers import assert_readers_agree, count_rows
-from ddb_lake_tests.stages.lakes import dumped, queried
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
+from ddb_lake_tests.support.several_tables import dumped, queried
 
 
 @pytest.fixture

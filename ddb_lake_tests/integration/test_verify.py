@@ -10,19 +10,24 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.aws.exports import describe_export, start_export
-from ddb_lake.core.records import Item
-from ddb_lake.orchestration.trust import sample_matches_source
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.orchestration.checks.verification import sample_matches_source
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.verify.full import verify_counts, verify_export, verify_scan
+from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
+from ddb_lake.pipeline.verify.report import Report
+from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake.sandbox import Delivery, Sandbox, Traffic
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.repair import repair_from_export, repair_from_source
-from ddb_lake.stages.reports import Report
-from ddb_lake.stages.sampling import verify_sample
-from ddb_lake.stages.verify import verify_counts, verify_export, verify_scan
-from ddb_lake_tests.integration.corruptions import double_row, lose_row, put_row
-from ddb_lake_tests.integration.stands import BUCKET, assert_lake_is_source, orders_lake, orders_source
-from ddb_lake_tests.sandbox.steps import make_stream
+from ddb_lake_tests.support.corruptions import double_row, lose_row, put_row
+from ddb_lake_tests.support.sandbox_lake import (
+    BUCKET,
+    assert_lake_is_source,
+    orders_lake,
+    orders_source,
+)
+from ddb_lake_tests.support.sandbox_steps import make_stream
 
 LANDING = "changes/"
 ALL = 1_000

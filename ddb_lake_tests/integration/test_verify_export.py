@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import ExportError
-from ddb_lake.stages import verify
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.reports import Report
-from ddb_lake.stages.verify import verify_export
-from ddb_lake_tests.cli.landed import write_export
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.verify import full
+from ddb_lake.pipeline.verify.full import verify_export
+from ddb_lake.pipeline.verify.report import Report
+from ddb_lake_tests.support.landed_files import write_export
 
 NAME = "t"
 
@@ -91,7 +91,7 @@ def test_fault_of_the_projection_is_found_although_it_is_still_there(
 def test_respelled_export_is_equal_and_only_a_changed_item_is_not(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_reordered: int
 ) -> None:
-    monkeypatch.setattr(verify, "MOST_REORDERED", most_reordered)
+    monkeypatch.setattr(full, "MOST_REORDERED", most_reordered)
     load_export(lake, NAME, str(write_export(tmp_path / "export", NAME, items())))
     respelled = [json.loads(json.dumps(item)) for item in reversed(items())]
     for place, item in enumerate(respelled):

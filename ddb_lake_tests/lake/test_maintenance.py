@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
-from ddb_lake.core.schema import TableSchema
+from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
@@ -26,7 +26,16 @@ from ddb_lake.lake.files import live_files
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
-from ddb_lake_tests.lake.tables import SCHEMA, Rows, catalog, commit, connection, data_files, delete_files, rows
+from ddb_lake_tests.support.iceberg_table import (
+    SCHEMA,
+    Rows,
+    catalog,
+    commit,
+    connection,
+    data_files,
+    delete_files,
+    rows,
+)
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 LATER_US = int(LATER.timestamp() * 1_000_000)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS, Sidecar, SidecarFile
-from ddb_lake_tests.lake.tables import connection
+from ddb_lake_tests.support.iceberg_table import connection
 
 NEWEST = "QUALIFY row_number() OVER (PARTITION BY _key ORDER BY batch DESC) = 1"
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.schema import Column, TableSchema
+from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.lake.sidecar import Sidecar, SidecarFile
 from ddb_lake.lake.state import PREFIX, ChangesState, CurrentState, LoadedExport
 

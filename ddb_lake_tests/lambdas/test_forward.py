@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ParamValidatio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.objects import read_object
-from ddb_lake.core.putbatches import (
+from ddb_lake.core.capture.firehose_records import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
     MAX_RECORD_BYTES,
@@ -23,14 +22,15 @@ from ddb_lake.core.putbatches import (
     line_of,
     oversize_key,
 )
-from ddb_lake.core.records import ChangeRecord
+from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas import forward
 from ddb_lake.lambdas.forward import Forwarder, handler
-from ddb_lake_tests import forms
-from ddb_lake_tests.core.outcomes import CHANGE
-from ddb_lake_tests.lambdas.batches import BLOCKED, SAMPLES
-from ddb_lake_tests.strategies import json_values
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.decoded_changes import CHANGE
+from ddb_lake_tests.support.firehose_events import BLOCKED, SAMPLES
+from ddb_lake_tests.support.strategies import json_values
 
 
 def client_error(code: str, status: int = 400) -> ClientError:
@@ -83,8 +83,8 @@ class Service:
 
 def stream_record(number: int, size: int = 0) -> dict[str, Any]:
     image = {**CHANGE.keys, "x": {"S": "é" * size}}
-    change = forms.Change("INSERT", CHANGE.keys, image, None, CHANGE.changed_us, f"e{number}")
-    return forms.streams(change, sequence(number))
+    change = envelopes.Change("INSERT", CHANGE.keys, image, None, CHANGE.changed_us, f"e{number}")
+    return envelopes.streams(change, sequence(number))
 
 
 def sequence(number: int) -> str:
@@ -95,7 +95,7 @@ def test_records_are_sent_in_order_one_to_a_line() -> None:
     service, records = Service(), [stream_record(number) for number in range(1201)]
     assert service.forward(records) == []
     assert service.calls == [500, 500, 201]
-    assert service.taken == [forms.compact(record) + b"\n" for record in records]
+    assert service.taken == [envelopes.compact(record) + b"\n" for record in records]
     found = [located.outcome for located in read_object(b"".join(service.taken))]
     assert [r.sequence_number for r in found if isinstance(r, ChangeRecord)] == [sequence(n) for n in range(1201)]
 
@@ -224,8 +224,8 @@ def test_wrong_environment_is_an_error(stream: str, uri: str, monkeypatch: pytes
 def test_nothing_of_a_record_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     log = io.StringIO()
     monkeypatch.setattr(forward, "_log", Logger(service="test", stream=log))
-    change = forms.Change("INSERT", {"id": {"S": "secret"}}, {"id": {"S": "secret" * 200_000}}, None, 0, "e")
-    Service([set(), {0}]).forward([forms.streams(change), forms.streams(CHANGE, "7")], remaining_s=-1)
+    change = envelopes.Change("INSERT", {"id": {"S": "secret"}}, {"id": {"S": "secret" * 200_000}}, None, 0, "e")
+    Service([set(), {0}]).forward([envelopes.streams(change), envelopes.streams(CHANGE, "7")], remaining_s=-1)
     assert [json.loads(line)["message"] for line in log.getvalue().splitlines()] == [
         "larger than Firehose takes",
         "not delivered in time",

@@ -10,15 +10,15 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from ddb_lake.aurora.connection import Database, Server
-from ddb_lake.core.csvrows import write_row
 from ddb_lake.errors import ConfigError, TerminalError, TransientError
 from ddb_lake.lambdas import load_aurora
 from ddb_lake.lambdas.load_aurora import Settings, handler
+from ddb_lake.mysql.connection import Database, Server
+from ddb_lake.mysql.csv_rows import write_row
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.integration.stands import point_at
-from ddb_lake_tests.mariadb import PASSWORD, MariaDb
-from ddb_lake_tests.sandbox.steps import make_bucket
+from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb
+from ddb_lake_tests.support.sandbox_lake import point_at
+from ddb_lake_tests.support.sandbox_steps import make_bucket
 
 KEY = "processed/2026/03/01/a key+with=signs & é.csv"
 PUT = ["MODIFY", "5", "p", "1"]

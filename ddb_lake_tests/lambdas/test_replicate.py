@@ -13,11 +13,11 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.replication import PARTITION_KEY, SORT_KEY, replica_of
+from ddb_lake.core.capture.replication import PARTITION_KEY, SORT_KEY, replica_of
 from ddb_lake.errors import ConfigError, UndecodableError
 from ddb_lake.lambdas import replicate
 from ddb_lake.lambdas.replicate import Replicator, handler
-from ddb_lake_tests.strategies import json_values
+from ddb_lake_tests.support.strategies import json_values
 
 Records = list[dict[str, Any]]
 ALL_DAY = lambda: 1e6  # noqa: E731  # seconds left of the invocation

@@ -12,16 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.records import ChangeRecord
+from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.transform import Transform, handler
-from ddb_lake_tests import forms
-from ddb_lake_tests.core.outcomes import CHANGE, one
-from ddb_lake_tests.lambdas.batches import BLOCKED, SAMPLES, firehose_samples, records_of, results, transformed
-from ddb_lake_tests.strategies import json_values
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.decoded_changes import CHANGE, one
+from ddb_lake_tests.support.firehose_events import (
+    BLOCKED,
+    SAMPLES,
+    firehose_samples,
+    records_of,
+    results,
+    transformed,
+)
+from ddb_lake_tests.support.strategies import json_values
 
-KINESIS = forms.METADATA["sequenceNumber"]
+KINESIS = envelopes.METADATA["sequenceNumber"]
 ARRIVED_US = 1664028793294000
 
 
@@ -33,21 +40,21 @@ def in_mode(mode: str, **environment: str) -> Any:
 both = pytest.mark.parametrize("mode", ["envelope", "flatten"])
 
 
-@given(forms.changes(), st.sampled_from((forms.kds, forms.streams)))
-def test_envelope_is_the_record_byte_for_byte_with_its_arrival(change: forms.Change, form: Any) -> None:
-    data = forms.compact(form(change))
+@given(envelopes.changes(), st.sampled_from((envelopes.kds, envelopes.streams)))
+def test_envelope_is_the_record_byte_for_byte_with_its_arrival(change: envelopes.Change, form: Any) -> None:
+    data = envelopes.compact(form(change))
     ((result, line),) = transformed(in_mode("envelope"), data)
     assert (result, line[: len(data) - 1], line[-2:]) == ("Ok", data[:-1], b"}\n")
     stamp = {"kinesis_sequence": KINESIS, "shard": "shardId-000000000001", "arrived_us": ARRIVED_US}
     assert records_of(line) == [replace(one(form(change)), **stamp)]
 
 
-@given(forms.changes())
-def test_flattened_line_is_read_as_the_same_change(change: forms.Change) -> None:
-    ((result, line),) = transformed(in_mode("flatten"), forms.compact(forms.kds(change)))
+@given(envelopes.changes())
+def test_flattened_line_is_read_as_the_same_change(change: envelopes.Change) -> None:
+    ((result, line),) = transformed(in_mode("flatten"), envelopes.compact(envelopes.kds(change)))
     assert result == "Ok"
     (record,) = records_of(line)
-    captured = one(forms.kds(change))
+    captured = one(envelopes.kds(change))
     assert isinstance(record, ChangeRecord)
     assert (record.event_name, record.changed_us, record.keys, record.kinesis_sequence, record.arrived_us) == (
         (captured.event_name, captured.changed_us, captured.keys, KINESIS, ARRIVED_US)
@@ -56,9 +63,9 @@ def test_flattened_line_is_read_as_the_same_change(change: forms.Change) -> None
 
 
 @both
-@given(content=st.binary(max_size=40) | json_values().map(lambda v: json.dumps(v).encode()), change=forms.changes())
+@given(content=st.binary(max_size=40) | json_values().map(lambda v: json.dumps(v).encode()), change=envelopes.changes())
 def test_any_bytes_come_back_and_what_is_ok_is_one_change_record(mode: str, content: bytes, change: Any) -> None:
-    good = forms.compact(forms.kds(change))
+    good = envelopes.compact(envelopes.kds(change))
     (kept, (_, bad_line), cut, spoiled) = transformed(in_mode(mode), good, content, good[:-7], content + good)
     assert kept[0] == "Ok"
     assert cut == ("ProcessingFailed", good[:-7])
@@ -100,31 +107,33 @@ def test_published_kinesis_records_are_ok(mode: str) -> None:
 
 
 def test_record_over_several_lines_becomes_one_line() -> None:
-    pretty = json.dumps(forms.kds(CHANGE), indent=1).replace("\n", "\r\n").encode()
+    pretty = json.dumps(envelopes.kds(CHANGE), indent=1).replace("\n", "\r\n").encode()
     ((result, line),) = transformed(in_mode("envelope"), b"\n" + pretty + b"\n")
     assert result == "Ok"
     assert line.count(b"\n") == 1 and b"\r" not in line
     assert [replace(r, kinesis_sequence=None, shard=None, arrived_us=None) for r in records_of(line)] == [  # type: ignore[type-var]
-        one(forms.kds(CHANGE))
+        one(envelopes.kds(CHANGE))
     ]
 
 
 @both
 def test_first_stamp_stays(mode: str) -> None:
     first = {"sequenceNumber": "123", "shardId": "shardId-9", "approximateArrivalTimestamp": 1_664_028_000_001}
-    ((_, line),) = transformed(in_mode(mode), forms.compact({**forms.kds(CHANGE), "kinesisRecordMetadata": first}))
+    ((_, line),) = transformed(
+        in_mode(mode), envelopes.compact({**envelopes.kds(CHANGE), "kinesisRecordMetadata": first})
+    )
     (record,) = records_of(line)
     assert isinstance(record, ChangeRecord)
     assert (record.kinesis_sequence, record.shard, record.arrived_us) == ("123", "shardId-9", 1_664_028_000_001_000)
 
 
 def test_direct_put_is_stamped_with_its_arrival_alone() -> None:
-    event = forms.firehose_event(forms.compact(forms.streams(CHANGE)))
+    event = envelopes.firehose_event(envelopes.compact(envelopes.streams(CHANGE)))
     del event["records"][0]["kinesisRecordMetadata"]
     event["records"][0]["approximateArrivalTimestamp"] = 1664028793294
     (result,) = results(in_mode("envelope"), event)
     (record,) = records_of(base64.b64decode(result["data"]))
-    assert record == replace(one(forms.streams(CHANGE)), arrived_us=ARRIVED_US)
+    assert record == replace(one(envelopes.streams(CHANGE)), arrived_us=ARRIVED_US)
 
 
 @both
@@ -135,7 +144,7 @@ def test_white_space_alone_is_dropped(mode: str, content: bytes) -> None:
 
 def test_item_with_a_reserved_name_comes_in_its_envelope() -> None:
     change = replace(CHANGE, new_image={**CHANGE.keys, "Event": {"S": "party"}}, old_image=None)
-    ((result, line),) = transformed(in_mode("flatten"), forms.compact(forms.kds(change)))
+    ((result, line),) = transformed(in_mode("flatten"), envelopes.compact(envelopes.kds(change)))
     assert result == "Ok"
     (record,) = records_of(line)
     assert isinstance(record, ChangeRecord)
@@ -145,16 +154,16 @@ def test_item_with_a_reserved_name_comes_in_its_envelope() -> None:
 @both
 def test_partition_keys_are_of_the_change(mode: str) -> None:
     handle = in_mode(mode, DDB_LAKE_PARTITION_KEYS="table, date,hour, event")
-    (result,) = results(handle, forms.firehose_event(forms.compact(forms.kds(CHANGE))))
+    (result,) = results(handle, envelopes.firehose_event(envelopes.compact(envelopes.kds(CHANGE))))
     assert result["metadata"] == {
         "partitionKeys": {"table": "orders", "date": "2024-07-11", "hour": "23", "event": "MODIFY"}
     }
 
 
 def test_partition_key_that_the_record_does_not_say_has_a_value() -> None:
-    record = {name: member for name, member in forms.kds(CHANGE).items() if name != "tableName"}
+    record = {name: member for name, member in envelopes.kds(CHANGE).items() if name != "tableName"}
     (result,) = results(
-        in_mode("envelope", DDB_LAKE_PARTITION_KEYS="table"), forms.firehose_event(forms.compact(record))
+        in_mode("envelope", DDB_LAKE_PARTITION_KEYS="table"), envelopes.firehose_event(envelopes.compact(record))
     )
     assert result["metadata"] == {"partitionKeys": {"table": "_unknown"}}
 
@@ -166,7 +175,7 @@ def test_wrong_environment_is_an_error_that_names_what_is_expected(environment: 
 
 
 def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = forms.compact(forms.kds(CHANGE))
+    data = envelopes.compact(envelopes.kds(CHANGE))
     assert transformed(handler, data)[0][1].startswith(data[:-1])
     monkeypatch.setenv("DDB_LAKE_MODE", "flatten")
     assert transformed(handler, data)[0][1].startswith(b'{"Event":')
@@ -175,8 +184,8 @@ def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 @both
 def test_answer_stays_below_6_mb_and_what_does_not_fit_fails(mode: str) -> None:
     change = replace(CHANGE, new_image={**CHANGE.keys, "x": {"S": "x" * 2000}}, old_image=None)
-    good, bad = forms.compact(forms.kds(change)), b"no record" * 100
-    event = forms.firehose_event(*[good, bad] * 2000)
+    good, bad = envelopes.compact(envelopes.kds(change)), b"no record" * 100
+    event = envelopes.firehose_event(*[good, bad] * 2000)
     found = results(in_mode(mode), event)  # this looks at the size
     kinds = [result["result"] for result in found[::2]]
     fitting = kinds.index("ProcessingFailed")
@@ -190,7 +199,7 @@ def test_answer_stays_below_6_mb_and_what_does_not_fit_fails(mode: str) -> None:
 def test_failures_are_logged_without_what_the_records_hold(caplog: pytest.LogCaptureFixture) -> None:
     change = replace(CHANGE, new_image={**CHANGE.keys, "note": {"S": "my secret"}}, keys={"id": {"S": "other secret"}})
     with caplog.at_level(logging.DEBUG):
-        found = transformed(in_mode("envelope"), forms.compact(forms.kds(change)), b"third secret")
+        found = transformed(in_mode("envelope"), envelopes.compact(envelopes.kds(change)), b"third secret")
     assert [result for result, _ in found] == ["ProcessingFailed"] * 2
     assert "2 of 2 records failed" in caplog.text
     assert "NewImage: its key attributes are not those of Keys" in caplog.text
@@ -203,7 +212,7 @@ def test_fault_of_ours_fails_its_record_alone(caplog: pytest.LogCaptureFixture) 
             raise KeyError("a value")
         return firehose_batch.Kept(data)
 
-    answer = firehose_batch.process_batch(forms.firehose_event(b"a", b"b", b"c"), process)
+    answer = firehose_batch.process_batch(envelopes.firehose_event(b"a", b"b", b"c"), process)
     assert [result["result"] for result in answer["records"]] == ["Ok", "ProcessingFailed", "Ok"]
     assert "unexpected KeyError" in caplog.text and "a value" not in caplog.text
 

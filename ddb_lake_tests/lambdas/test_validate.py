@@ -10,14 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.csvrows import read_rows
-from ddb_lake.core.records import ChangeRecord
+from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.validate import Validation, handler
-from ddb_lake_tests import forms
-from ddb_lake_tests.lambdas.batches import SAMPLES, firehose_samples, records_of, results, transformed
-from ddb_lake_tests.strategies import json_values
+from ddb_lake.mysql.csv_rows import read_rows
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.firehose_events import (
+    SAMPLES,
+    firehose_samples,
+    records_of,
+    results,
+    transformed,
+)
+from ddb_lake_tests.support.strategies import json_values
 
 SCHEMA = {"type": "object", "properties": {"Hits": {"type": "integer"}}, "required": ["Hits"]}
 RULES = {"web_analytics": {"schema": SCHEMA, "attribute": "payload"}}
@@ -39,15 +45,17 @@ def handle(**settings: Any) -> Any:
     return lambda event, _context: firehose_batch.process_batch(event, validation.process)
 
 
-def change(payload: Any = PAYLOAD, event_name: str = "INSERT") -> forms.Change:
+def change(payload: Any = PAYLOAD, event_name: str = "INSERT") -> envelopes.Change:
     keys: Any = {"page_id": {"S": 'p,"1"'}}
     item = {**keys, "payload": {"S": payload if isinstance(payload, str) else json.dumps(payload)}}
-    return forms.Change(event_name, keys, None if event_name == "REMOVE" else item, None, 1_720_742_302_000_000, "e1")
+    return envelopes.Change(
+        event_name, keys, None if event_name == "REMOVE" else item, None, 1_720_742_302_000_000, "e1"
+    )
 
 
 def record(payload: Any = PAYLOAD, event_name: str = "INSERT") -> bytes:
-    captured = forms.streams(change(payload, event_name))
-    return forms.compact({**captured, "eventSourceARN": forms.ARN.replace("/orders/", "/web_analytics/")})
+    captured = envelopes.streams(change(payload, event_name))
+    return envelopes.compact({**captured, "eventSourceARN": envelopes.ARN.replace("/orders/", "/web_analytics/")})
 
 
 def test_csv_row_has_event_sequence_and_columns_of_the_document() -> None:
@@ -81,7 +89,7 @@ def test_json_and_envelope_are_those_of_the_transform() -> None:
 
 
 def test_table_without_schema_fails_unless_it_is_named() -> None:
-    other = forms.compact(forms.kds(change()))  # of the table orders
+    other = envelopes.compact(envelopes.kds(change()))  # of the table orders
     assert transformed(handle(output="envelope"), other)[0][0] == "ProcessingFailed"
     assert transformed(handle(output="envelope", schemas={**RULES, "orders": []}), other)[0][0] == "Ok"
 
@@ -89,20 +97,20 @@ def test_table_without_schema_fails_unless_it_is_named() -> None:
 def test_record_without_its_tables_name_is_of_the_only_table() -> None:
     captured = {k: v for k, v in json.loads(record({"Hits": "x"})).items() if k != "eventSourceARN"}
     good = {k: v for k, v in json.loads(record()).items() if k != "eventSourceARN"}
-    found = transformed(handle(output="envelope"), forms.compact(captured), forms.compact(good))
+    found = transformed(handle(output="envelope"), envelopes.compact(captured), envelopes.compact(good))
     assert [result for result, _ in found] == ["ProcessingFailed", "Ok"]
 
 
 def test_nothing_is_validated_without_schemas() -> None:
     validation = Validation.from_environment({"DDB_LAKE_PARTITION_KEYS": "table"})
-    (result,) = firehose_batch.process_batch(forms.firehose_event(record("{")), validation.process)["records"]
+    (result,) = firehose_batch.process_batch(envelopes.firehose_event(record("{")), validation.process)["records"]
     assert (result["result"], result["metadata"]) == ("Ok", {"partitionKeys": {"table": "web_analytics"}})
 
 
-@given(payload=st.text(max_size=8) | json_values(), content=st.binary(max_size=20), change=forms.changes())
-def test_any_input_comes_back_and_what_is_ok_is_one_row(payload: Any, content: bytes, change: forms.Change) -> None:
+@given(payload=st.text(max_size=8) | json_values(), content=st.binary(max_size=20), change=envelopes.changes())
+def test_any_input_comes_back_and_what_is_ok_is_one_row(payload: Any, content: bytes, change: envelopes.Change) -> None:
     columns = {"web_analytics": COLUMNS["web_analytics"], "orders": list(change.keys)}
-    anything = forms.compact(forms.kds(change))
+    anything = envelopes.compact(envelopes.kds(change))
     found = transformed(handle(schemas={**RULES, "orders": []}, columns=columns), record(payload), content, anything)
     for (result, data), original in zip(found, (record(payload), content, anything), strict=True):
         assert result != "ProcessingFailed" or data == original
@@ -137,7 +145,7 @@ def test_schemas_may_be_in_files(tmp_path: Path) -> None:
     rules = {"web_analytics": [{"schema": "web.json", "attribute": "payload"}, {"schema": {"required": ["page_id"]}}]}
     (tmp_path / "schemas.json").write_text(json.dumps(rules))
     validation = Validation.from_environment({"DDB_LAKE_SCHEMAS": "schemas.json"}, tmp_path)
-    answer = firehose_batch.process_batch(forms.firehose_event(record(), record({})), validation.process)
+    answer = firehose_batch.process_batch(envelopes.firehose_event(record(), record({})), validation.process)
     assert [result["result"] for result in answer["records"]] == ["Ok", "ProcessingFailed"]
 
 
@@ -164,7 +172,7 @@ def test_wrong_environment_is_named(variables: dict[str, str], message: str, tmp
 def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    event = forms.firehose_event(record(), record({}))
+    event = envelopes.firehose_event(record(), record({}))
     assert [result["result"] for result in handler(event, None)["records"]] == ["Ok", "ProcessingFailed"]
     row = base64.b64decode(handler(event, None)["records"][0]["data"])
     assert next(read_rows(row.decode()))[:2] == ["INSERT", SEQUENCE]
@@ -173,4 +181,4 @@ def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_sequence_that_no_column_holds_fails() -> None:
     long = json.loads(record())
     long["dynamodb"]["SequenceNumber"] = "1" * 41
-    assert transformed(handle(), forms.compact(long))[0][0] == "ProcessingFailed"
+    assert transformed(handle(), envelopes.compact(long))[0][0] == "ProcessingFailed"

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from ddb_lake.aws.session import session
-from ddb_lake_tests.orchestration.folders import FolderLake
-from ddb_lake_tests.orchestration.stores import Steps
+from ddb_lake_tests.support.dagster_folders import FolderLake
+from ddb_lake_tests.support.memory_store import Steps
 
 DAGSTERS_OWN = (
     "ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20",

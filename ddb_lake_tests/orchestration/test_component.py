@@ -11,7 +11,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import load_settings
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets
-from ddb_lake.stages.lake import Lake
+from ddb_lake.pipeline.open_lake import Lake
 
 ORDERS: dict[str, Any] = {
     "name": "orders",

@@ -18,9 +18,9 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 
 from ddb_lake.orchestration import heartbeats
 from ddb_lake.orchestration.heartbeats import SILENT_S, Process, beating
-from ddb_lake.orchestration.requests import LAKE_TAG, WAREHOUSE_TAG
-from ddb_lake_tests.orchestration.folders import FolderLake, inserted
-from ddb_lake_tests.orchestration.test_requests import requests
+from ddb_lake.orchestration.run_requests import LAKE_TAG, WAREHOUSE_TAG
+from ddb_lake_tests.orchestration.test_run_requests import requests
+from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 
 STATUS = dg.DagsterRunStatus
 

@@ -9,10 +9,16 @@ import dagster as dg
 import pytest
 
 from ddb_lake.errors import CheckFailed, CommitConflict
-from ddb_lake.orchestration import building, checks
+from ddb_lake.orchestration import definitions
+from ddb_lake.orchestration.checks import backlog
 from ddb_lake.orchestration.spark import launching
-from ddb_lake_tests.cli.landed import EXPORT_US, change, order
-from ddb_lake_tests.orchestration.folders import HOUR_US, FolderLake, check, inserted
+from ddb_lake_tests.support.dagster_folders import (
+    HOUR_US,
+    FolderLake,
+    check,
+    inserted,
+)
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order
 
 Make = Callable[..., FolderLake]
 
@@ -297,7 +303,7 @@ def test_check_that_cannot_be_evaluated_does_not_keep_the_others_from_it(
     def broken(*_: object) -> None:
         raise ValueError("a value of an item")
 
-    monkeypatch.setattr(checks, "describe_source", broken)
+    monkeypatch.setattr(backlog, "describe_source", broken)
     result = lake.defs.resolve_job_def(f"{lake.name}_checks_job").execute_in_process(instance=lake.instance)
 
     found = {c.check_name: c for c in result.get_asset_check_evaluations()}
@@ -316,7 +322,7 @@ def test_what_will_not_pass_by_itself_is_not_tried_again(folder_lake: Make) -> N
 
 
 def test_what_may_pass_is_tried_again(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
+    monkeypatch.setattr(definitions, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
     lake = folder_lake()
     lake.export(order("ann", 1))
     real, calls = launching.load_export, iter([CommitConflict("another writer was first"), None])

@@ -9,8 +9,8 @@ import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration import planner
-from ddb_lake_tests.orchestration.folders import FolderLake, inserted
+from ddb_lake.pipeline.plan import planner
+from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 
 Make = Callable[..., FolderLake]
 
@@ -37,7 +37,7 @@ def test_run_that_failed_is_asked_for_under_another_key(folder_lake: Make, monke
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1))
     (first,), _ = lake.ticker.requests()  # its run never comes to be
-    monkeypatch.setattr("ddb_lake.orchestration.memory.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("ddb_lake.pipeline.plan.cursor.FIRST_PAUSE_S", 0)
 
     (second,), _ = lake.ticker.requests()
 

@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 
 from ddb_lake import DynamoDBLakeComponent
-from ddb_lake.orchestration.ticking import Ticker
-from ddb_lake.stages.lake import open_lake
-from ddb_lake_tests.cli.landed import order, write_changes, write_export
-from ddb_lake_tests.orchestration.folders import inserted
-from ddb_lake_tests.stages.lakes import dumped
+from ddb_lake.orchestration.in_process_daemon import Ticker
+from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake_tests.support.dagster_folders import inserted
+from ddb_lake_tests.support.landed_files import order, write_changes, write_export
+from ddb_lake_tests.support.several_tables import dumped
 
 
 def component(folder: Path, prefix: str) -> DynamoDBLakeComponent:

@@ -1,7 +1,7 @@
 from moto.dynamodb.models import dynamodb_backends
 
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.sandbox.steps import (
+from ddb_lake_tests.support.sandbox_steps import (
     export,
     key,
     make_bucket,

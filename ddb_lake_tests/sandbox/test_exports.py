@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake.core.manifest import parse_summary
+from ddb_lake.core.layout.export_manifest import parse_summary
 from ddb_lake.sandbox import ExportOptions, Sandbox
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.export_requests import window_us
 from ddb_lake.sandbox.history import TableHistory
 from ddb_lake.sandbox.items import canonical
-from ddb_lake_tests.sandbox.steps import BUCKET, export, key, make_bucket, make_table, objects, put, read_export, scan
+from ddb_lake_tests.support.sandbox_steps import (
+    BUCKET,
+    export,
+    key,
+    make_bucket,
+    make_table,
+    objects,
+    put,
+    read_export,
+    scan,
+)
 
 DAY = datetime(2024, 5, 14, 11, tzinfo=UTC)
 

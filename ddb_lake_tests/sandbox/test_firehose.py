@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake.core.paths import arrival_hour, parse_firehose_key
+from ddb_lake.core.layout.firehose_paths import arrival_hour, parse_firehose_key
 from ddb_lake.errors import ConfigError
 from ddb_lake.sandbox import Delivery, Sandbox
 from ddb_lake.sandbox.firehose import check_prefixes
-from ddb_lake_tests.sandbox.steps import BUCKET, key, make_bucket, make_stream, make_table, objects, put, stream_records
+from ddb_lake_tests.support.sandbox_steps import (
+    BUCKET,
+    key,
+    make_bucket,
+    make_stream,
+    make_table,
+    objects,
+    put,
+    stream_records,
+)
 
 DAY = datetime(2024, 5, 14, 11, 30, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 
 from ddb_lake.sandbox import Function, FunctionFault, Sandbox, StreamTrigger
 from ddb_lake.sandbox.transform import Arrived, Failed, Transform
-from ddb_lake_tests.sandbox.steps import key, make_table, put
+from ddb_lake_tests.support.sandbox_steps import key, make_table, put
 
 STREAM = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
 

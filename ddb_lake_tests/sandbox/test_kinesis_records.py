@@ -9,7 +9,15 @@ from botocore.exceptions import ClientError
 from ddb_lake.sandbox import Sandbox, StreamFaults
 from ddb_lake.sandbox.history import Change
 from ddb_lake.sandbox.records import change_record, partition_key
-from ddb_lake_tests.sandbox.steps import key, make_bucket, make_stream, make_table, put, raw_records, stream_records
+from ddb_lake_tests.support.sandbox_steps import (
+    key,
+    make_bucket,
+    make_stream,
+    make_table,
+    put,
+    raw_records,
+    stream_records,
+)
 
 SAMPLE = Path(__file__).parents[3] / "shared/samples/kds_records/lorrystream-microsecond.jsonl"
 IMAGE = {"humidity": {"N": "84.84"}, "device": {"S": "foo"}}

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lake.sandbox import Delivery, Sandbox
-from ddb_lake_tests.sandbox.steps import BUCKET, make_bucket, objects
+from ddb_lake_tests.support.sandbox_steps import BUCKET, make_bucket, objects
 
 
 def test_refused_records_are_told_one_by_one_and_the_others_taken(sandbox: Sandbox) -> None:

@@ -10,7 +10,17 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.errors import UsageError
 from ddb_lake.sandbox import Delivery, Sandbox, Traffic, create_orders_table, serve
-from ddb_lake_tests.sandbox.steps import BUCKET, export, key, make_bucket, make_stream, make_table, objects, put, scan
+from ddb_lake_tests.support.sandbox_steps import (
+    BUCKET,
+    export,
+    key,
+    make_bucket,
+    make_stream,
+    make_table,
+    objects,
+    put,
+    scan,
+)
 
 
 def test_environment_points_plain_clients_at_the_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.sandbox.steps import key, make_table, put
+from ddb_lake_tests.support.sandbox_steps import key, make_table, put
 
 BOTH = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 

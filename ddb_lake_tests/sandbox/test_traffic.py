@@ -6,7 +6,14 @@ import pytest
 from ddb_lake.sandbox import Sandbox, StreamFaults, Traffic, create_orders_table
 from ddb_lake.sandbox.items import canonical
 from ddb_lake_tests.sandbox.conftest import QUICK_EXPORTS
-from ddb_lake_tests.sandbox.steps import export, make_bucket, make_stream, read_export, scan, stream_records
+from ddb_lake_tests.support.sandbox_steps import (
+    export,
+    make_bucket,
+    make_stream,
+    read_export,
+    scan,
+    stream_records,
+)
 
 START = datetime(2024, 5, 14, 11, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake_tests.simulator.model import canonical_value, item_text, key_text
 
 Line = str | Mapping[str, Any]

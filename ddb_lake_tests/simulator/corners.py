@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake_tests.simulator.composing import arrange
 from ddb_lake_tests.simulator.envelopes import SECOND_US, Declared, Precision, declare
 from ddb_lake_tests.simulator.exports import Export, full_export, incremental_export

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ddb_lake.core.records import AttributeValue, Item
+from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake_tests.simulator.model import Change, History
 from ddb_lake_tests.simulator.values import encoded, looks_encoded
 

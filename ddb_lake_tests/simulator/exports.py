@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake_tests.simulator.envelopes import SECOND_US, table_arn
 from ddb_lake_tests.simulator.model import History, Items, item_text
 

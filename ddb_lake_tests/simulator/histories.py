@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from ddb_lake.core.records import AttributeValue, Item
+from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake_tests.simulator.composing import compose
 from ddb_lake_tests.simulator.landing import Delivery
 from ddb_lake_tests.simulator.model import History, Step, history_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 
 Items: TypeAlias = dict[str, Item]
 """Key text (`key_text`) to item."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.values.change_record import ChangeRecord, Item
 from ddb_lake_tests.simulator.envelopes import SECOND_US, Document, map_binaries
 from ddb_lake_tests.simulator.exports import Export
 from ddb_lake_tests.simulator.reference import ReadExport

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ddb_lake.core.records import ChangeRecord, Item
+from ddb_lake.core.values.change_record import ChangeRecord, Item
 from ddb_lake_tests.simulator.model import Items, item_text, key_of, key_text
 
 

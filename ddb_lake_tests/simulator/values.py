@@ -10,7 +10,7 @@ import base64
 import random
 from typing import Final
 
-from ddb_lake.core.records import AttributeValue, Item
+from ddb_lake.core.values.change_record import AttributeValue, Item
 
 
 def encoded(raw: bytes) -> str:

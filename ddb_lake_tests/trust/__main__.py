@@ -48,7 +48,7 @@ def run_histories(examples: int) -> int:
 
 def run_features() -> int:
     """Every ordered pair of the features that act on the same data, each with its return; the exit status."""
-    command = [sys.executable, "-m", "ddb_lake_tests.integration.features", "--pairs"]
+    command = [sys.executable, "-m", "ddb_lake_tests.support.features", "--pairs"]
     return subprocess.run(command, cwd=recording.ROOT, check=False).returncode
 
 

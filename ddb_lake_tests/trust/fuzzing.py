@@ -25,10 +25,10 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.validation import Validator
-from ddb_lake.engine import changes as staging
-from ddb_lake.stages.read import GroupReader, StagedGroup
-from ddb_lake_tests import forms
+from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.engine import staging
+from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
+from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.trust.mutating import TOKENS, WAYS, seeds
 
 GROUP: Final = 40
@@ -118,17 +118,17 @@ def a_record(chance: random.Random, key: Sequence[str]) -> dict[str, Any]:
     event = chance.choice(("INSERT", "MODIFY", "REMOVE"))
     new = None if event == "REMOVE" else {**an_item(chance), **keys}
     old = None if event == "INSERT" else {**an_item(chance), **keys}
-    change = forms.Change(event, keys, new, old, chance.randint(1_600_000_000_000, 1_700_000_000_000) * 1000, "e")
+    change = envelopes.Change(event, keys, new, old, chance.randint(1_600_000_000_000, 1_700_000_000_000) * 1000, "e")
     if chance.random() < 0.3:
-        return forms.streams(change, str(chance.randint(0, 10**25)))
+        return envelopes.streams(change, str(chance.randint(0, 10**25)))
     micros = chance.random() < 0.5
     try:
-        record = forms.kds(change, micros=micros, encode_twice=chance.random() < 0.7)
+        record = envelopes.kds(change, micros=micros, encode_twice=chance.random() < 0.7)
     except AttributeError:  # a member of BS that is no text cannot be encoded
-        record = forms.kds(change, micros=micros, encode_twice=False)
+        record = envelopes.kds(change, micros=micros, encode_twice=False)
     record["eventID"] = str(chance.randint(0, 50))
     record["tableName"] = chance.choice(("orders", "orders", "orders", "other", "third"))
-    return forms.stamped(record) if chance.random() < 0.2 else record
+    return envelopes.stamped(record) if chance.random() < 0.2 else record
 
 
 # --- mutation of what is decoded
@@ -209,11 +209,11 @@ def wrapped(content: bytes, chance: random.Random) -> bytes:
     """The records within a wrapper, or within one of another's."""
     way = chance.randrange(5)
     if way == 0:
-        return json.dumps(forms.error_object(content)).encode()
+        return json.dumps(envelopes.error_object(content)).encode()
     if way == 1:
-        return json.dumps(forms.kinesis_event(content, content[: chance.randint(0, len(content))])).encode()
+        return json.dumps(envelopes.kinesis_event(content, content[: chance.randint(0, len(content))])).encode()
     if way == 2:
-        return json.dumps(forms.firehose_event(content)).encode()
+        return json.dumps(envelopes.firehose_event(content)).encode()
     if way == 3:
         return b'{"Records":[' + content.replace(b"\n", b",") + b"]}"
     return json.dumps({"recordId": "1", "data": base64.b64encode(gzip.compress(content, 1)).decode()}).encode()
@@ -258,7 +258,7 @@ def _lines(data: bytes) -> list[bytes]:
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
     try:
-        return [forms.compact(json.loads(data[: 1 << 18]))]
+        return [envelopes.compact(json.loads(data[: 1 << 18]))]
     except ValueError:
         return [line for line in data.split(b"\n")[:40] if len(line) > 30 and line.startswith(b'{"')]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ddb_lake_tests.integration.contents import small_scenario
+from ddb_lake_tests.support.lake_contents import small_scenario
 
 SAMPLES: Final = Path(__file__).parents[3] / "shared" / "samples"
 """Objects that real AWS services wrote; the fuzzer does without where they are not."""

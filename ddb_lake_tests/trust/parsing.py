@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from ddb_lake.core import checkpoints
-from ddb_lake.core.envelopes import Rejected
-from ddb_lake.core.manifest import locate, parse_files, parse_summary
-from ddb_lake.core.notifications import parse_message
-from ddb_lake.core.objects import read_object
-from ddb_lake.core.paths import arrival_hour, parse_firehose_key
+from ddb_lake.core.capture import checkpoints
+from ddb_lake.core.decode.envelopes import Rejected
+from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.layout.export_manifest import locate, parse_files, parse_summary
+from ddb_lake.core.layout.firehose_paths import arrival_hour, parse_firehose_key
+from ddb_lake.core.layout.s3_notifications import parse_message
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lambdas import transform
 

@@ -24,21 +24,21 @@ import orjson
 import pyarrow as pa
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.records import Item
-from ddb_lake.core.schema import Column, SchemaOptions, TableSchema
-from ddb_lake.core.schema import Path as AttributePath
-from ddb_lake.core.validation import Validator
-from ddb_lake.core.values import ITEM_MEMBER
-from ddb_lake.engine.connection import Session, connect
-from ddb_lake.engine.fitting import guess
-from ddb_lake.engine.linecheck import LineCheck
+from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
+from ddb_lake.core.schema.table_schema import Path as AttributePath
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.core.values.validity import ITEM_MEMBER
+from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import LOOKED_UP, MOST_IN_SQL, Projection
-from ddb_lake.engine.restoration import complete, item_sql
-from ddb_lake.stages.exports import LocalFile, lines_sql
-from ddb_lake.stages.read import GroupReader
+from ddb_lake.engine.schema_fitting import guess
+from ddb_lake.engine.session import Session, connect
+from ddb_lake.pipeline.apply.object_reader import GroupReader
+from ddb_lake.pipeline.load.export_files import LocalFile, lines_sql
+from ddb_lake_tests.support.dynamodb_values import CASES
 from ddb_lake_tests.trust.fuzzing import a_value, an_item, mutated, no_value, written
 from ddb_lake_tests.trust.mutating import TOKENS, WAYS
-from ddb_lake_tests.values import CASES
 
 GROUP: Final = 600
 """Items that are read together."""

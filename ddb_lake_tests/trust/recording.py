@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake_tests.trust.marks import STAGES
+from ddb_lake_tests.support.fault_marks import STAGES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "ddb_lake" / "docs" / "explanation" / "faults.md"
@@ -27,7 +27,7 @@ MODULES = (
     "ddb_lake_tests.integration.test_concurrency",
     "ddb_lake_tests.integration.test_export_faults",
     "ddb_lake_tests.integration.test_restore",
-    "ddb_lake_tests.streams.test_read_streams",
+    "ddb_lake_tests.pipeline.capture.test_streams",
 )
 RECORD = "DDB_LAKE_FAULTS_FILE"
 _CELLS = {"exact": "exact", "refused": "refused", None: "**failed**"}

@@ -28,14 +28,14 @@ from sqlalchemy.exc import OperationalError
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.errors import UnreachableError
 from ddb_lake.lake.files import FileWriter
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.lakes import lake
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import Scenario, big_scenario, write
-from ddb_lake_tests.trust.bad_days import explained, wrong
+from ddb_lake_tests.support.failing_steps import explained, wrong
+from ddb_lake_tests.support.folder_lake import lake
 
 
 @dataclass

@@ -8,13 +8,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ddb_lake.orchestration.ticking import Ticker
-from ddb_lake_tests.cli.landed import order
-from ddb_lake_tests.integration.readers import assert_readers_agree, count_rows
+from ddb_lake.orchestration.in_process_daemon import Ticker
 from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, no_aws, quiet_runs
-from ddb_lake_tests.orchestration.folders import FolderLake, inserted
-from ddb_lake_tests.stages.lakes import dumped
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
+from ddb_lake_tests.support.landed_files import order
+from ddb_lake_tests.support.several_tables import dumped
 
 __all__ = ["no_aws", "quiet_runs"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake_tests import forms
+from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.trust.fuzzing import fuzz, staged
 
 INPUTS = int(os.environ.get("DDB_LAKE_FUZZED", "200"))
@@ -31,7 +31,7 @@ NO_VALUES: tuple[Any, ...] = (
 def change(table: str, image: dict[str, Any], keys: Any = None) -> bytes:
     keys = {"id": {"S": "a"}} if keys is None else keys
     body = {"ApproximateCreationDateTime": 1_700_000_000_000, "Keys": keys, "NewImage": {**keys, **image}}
-    return forms.compact({"eventID": "1", "eventName": "INSERT", "tableName": table, "dynamodb": body})
+    return envelopes.compact({"eventID": "1", "eventName": "INSERT", "tableName": table, "dynamodb": body})
 
 
 def test_fast_path_stages_what_reading_with_all_checks_stages() -> None:

@@ -18,15 +18,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.config import load_settings, parse_settings
-from ddb_lake.core.manifest import parse_files, parse_summary
-from ddb_lake.core.objects import read_object
-from ddb_lake.core.records import ChangeRecord, Rejected
+from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.layout.export_manifest import parse_files, parse_summary
+from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.errors import ConfigError, ExportError
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import T0_US, change, full, item, land, sorted_items, text_of
-from ddb_lake_tests.stages.lakes import dumped
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake_tests.support.export_files import (
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+    sorted_items,
+    text_of,
+)
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.several_tables import dumped
 from ddb_lake_tests.trust.mutating import TOKENS, mutants
 from ddb_lake_tests.trust.parsing import feed
 

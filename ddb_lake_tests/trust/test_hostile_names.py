@@ -9,24 +9,30 @@ from typing import Any
 import pytest
 
 from ddb_lake.aws.items import make_table
-from ddb_lake.core.records import Item
+from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.sql import identifier
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.maintain.restore import open_restore
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.query import table_columns
+from ddb_lake.pipeline.verify.full import verify_scan
+from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.sandbox.items import canonical
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.query import table_columns
-from ddb_lake.stages.repair import repair_from_source
-from ddb_lake.stages.restore import open_restore
-from ddb_lake.stages.verify import verify_scan
-from ddb_lake_tests.integration.corruptions import lose_row
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, Export, change, land
-from ddb_lake_tests.integration.readers import assert_readers_agree
-from ddb_lake_tests.integration.stands import orders_source
-from ddb_lake_tests.sandbox.steps import scan
-from ddb_lake_tests.stages.lakes import queried
+from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    T0_US,
+    Export,
+    change,
+    land,
+)
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.sandbox_lake import orders_source
+from ddb_lake_tests.support.sandbox_steps import scan
+from ddb_lake_tests.support.several_tables import queried
 
 KEY = "id\"; DROP TABLE hostile;--\n'"
 NAMES = ("a'b", 'a"b', "a;b", "a\nb", "a--b", "/*", "a') FROM x; SELECT ('", "$$", "{{x}}", "a\\'b", "_key_hash", "*")

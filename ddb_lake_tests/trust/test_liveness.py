@@ -12,16 +12,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ddb_lake.cli.diagnosis import Finding
-from ddb_lake.cli.doctor_liveness import examine_capture, examine_sensors
-from ddb_lake.core.liveness import Sign
+from ddb_lake.cli.doctor.finding import Finding
+from ddb_lake.cli.doctor.health import examine_capture, examine_sensors
+from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import ConfigError
-from ddb_lake.orchestration.liveness import sensor_sign
-from ddb_lake.stages.canary import canary_sign
-from ddb_lake.stages.liveness import capture_signs, error_sign
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.stands import BUCKET, orders_lake, orders_source
+from ddb_lake.orchestration.checks.health import sensor_sign
+from ddb_lake.pipeline.capture.canary import canary_sign
+from ddb_lake.pipeline.capture.health import capture_signs, error_sign
+from ddb_lake.pipeline.load.load import load_export
 from ddb_lake_tests.integration.test_verify import LANDING, Stand
+from ddb_lake_tests.support.sandbox_lake import BUCKET, orders_lake, orders_source
 
 KEY = {"customer": {"S": "ddb-lake"}, "order_id": {"S": "canary"}}
 CHANGES = {
@@ -81,7 +81,7 @@ def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand)
 
 def test_doctor_says_what_is_dead_and_what_to_do(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
-    monkeypatch.setattr("ddb_lake.stages.lake.open_lake", lambda settings: nullcontext(stand.lake))
+    monkeypatch.setattr("ddb_lake.pipeline.open_lake.open_lake", lambda settings: nullcontext(stand.lake))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     findings: list[Finding] = []
     examine_capture(findings.append, stand.lake.settings)

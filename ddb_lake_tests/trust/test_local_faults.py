@@ -19,20 +19,29 @@ from pyiceberg.exceptions import CommitStateUnknownException
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.aws.objects import ObjectStore
-from ddb_lake.core.machine import DISK_FULL, is_disk_full
+from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError, UsageError
 from ddb_lake.lake.files import FileWriter
-from ddb_lake.stages.apply import apply_refs
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.contents import missing_files
-from ddb_lake_tests.integration.faults import PROCESSES, ended
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
-from ddb_lake_tests.integration.readers import count_rows
-from ddb_lake_tests.stages.lakes import dumped
-from ddb_lake_tests.trust.bad_days import explained, through
-from ddb_lake_tests.trust.ground import Ground
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake.pipeline.apply.apply import apply_refs
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    T0_US,
+    change,
+    full,
+    increment,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.support.failing_steps import explained, through
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.folder_scenario import Ground
+from ddb_lake_tests.support.iceberg_readers import count_rows
+from ddb_lake_tests.support.killed_steps import PROCESSES, ended
+from ddb_lake_tests.support.lake_contents import missing_files
+from ddb_lake_tests.support.several_tables import dumped
 
 STAGES = ("load", "apply", "increment", "compact")
 
@@ -51,7 +60,7 @@ def away(*_: Any, **__: Any) -> Any:
 
 @fault("the catalog cannot be reached", *STAGES, ending="refused")
 def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddb_lake.stages.ingest.MAX_ATTEMPTS", 2)
+    monkeypatch.setattr("ddb_lake.pipeline.apply.changelog.MAX_ATTEMPTS", 2)
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
             with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:

@@ -18,14 +18,14 @@ import pytest
 
 import ddb_lake.core
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.validation import Validator
-from ddb_lake.engine.changes import Stage
+from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.engine.staging import Stage
 from ddb_lake.errors import DdbLakeError
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.read import GroupReader
-from ddb_lake_tests import forms
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import land
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.apply.object_reader import GroupReader
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.export_files import land
+from ddb_lake_tests.support.folder_lake import lake
 
 CORE = str(Path(ddb_lake.core.__file__).parent)
 OF_THE_OBJECT = ("compression.py", "paths.py", "machine.py")
@@ -47,25 +47,31 @@ class FaultError(Exception):
 
 def change(marker: str, **image: Any) -> dict[str, Any]:
     keys = {"id": {"S": marker}}
-    return forms.kds(forms.Change("MODIFY", keys, {**keys, **image}, {**keys, **image}, 1_664_000_000_000_000, marker))
+    return envelopes.kds(
+        envelopes.Change("MODIFY", keys, {**keys, **image}, {**keys, **image}, 1_664_000_000_000_000, marker)
+    )
 
 
 PIECES = [
-    forms.compact(change("m1", plain={"S": "x"}, list={"L": [{"N": "1.5"}, {"M": {"a": {"SS": ["b", "a"]}}}]})),
-    forms.compact(change("m2", binary={"B": "QUE9PQ=="}, numbers={"NS": ["1.0", "1e2"]}, no={"NULL": False})),
-    forms.compact(
-        forms.streams(
-            forms.Change("REMOVE", {"id": {"S": "m3"}}, None, {"id": {"S": "m3"}}, 1_664_000_000_000_000, "m3")
+    envelopes.compact(change("m1", plain={"S": "x"}, list={"L": [{"N": "1.5"}, {"M": {"a": {"SS": ["b", "a"]}}}]})),
+    envelopes.compact(change("m2", binary={"B": "QUE9PQ=="}, numbers={"NS": ["1.0", "1e2"]}, no={"NULL": False})),
+    envelopes.compact(
+        envelopes.streams(
+            envelopes.Change("REMOVE", {"id": {"S": "m3"}}, None, {"id": {"S": "m3"}}, 1_664_000_000_000_000, "m3")
         )
     ),
-    forms.compact({"Event": "INSERT", "ingestion_timestamp": "2024-01-01 00:00:00", "id": "m4", "tags": ["a", 1.50]}),
-    forms.compact(forms.error_object(forms.compact(change("m5", a={"N": "7"})))),
-    forms.compact(forms.kinesis_event(forms.compact(change("m6")), forms.compact(change("m7", q={"S": '"'})))),
-    forms.compact({**change("m8"), "tableName": "third"}),
-    forms.compact(change("m9", bad={"S": 1}, odd={"SS": ['"']})),
+    envelopes.compact(
+        {"Event": "INSERT", "ingestion_timestamp": "2024-01-01 00:00:00", "id": "m4", "tags": ["a", 1.50]}
+    ),
+    envelopes.compact(envelopes.error_object(envelopes.compact(change("m5", a={"N": "7"})))),
+    envelopes.compact(
+        envelopes.kinesis_event(envelopes.compact(change("m6")), envelopes.compact(change("m7", q={"S": '"'})))
+    ),
+    envelopes.compact({**change("m8"), "tableName": "third"}),
+    envelopes.compact(change("m9", bad={"S": 1}, odd={"SS": ['"']})),
     b'{"a":1,"a":2}',
     b"no JSON",
-    forms.compact(change("m10")),
+    envelopes.compact(change("m10")),
 ]
 GOOD = {f"m{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10)}
 
@@ -162,7 +168,7 @@ def test_unexpected_exception_is_logged_with_its_frames_and_without_its_text(
     def broken(*_: object) -> None:
         raise ValueError(SECRET)
 
-    monkeypatch.setattr("ddb_lake.core.captures._source", broken)
+    monkeypatch.setattr("ddb_lake.core.decode.captures._source", broken)
     _, kept, _ = read(PIECES[0], False, Fault(0))
     ((reason, raw),) = kept
     assert "ValueError" in reason and SECRET not in reason and raw == PIECES[0]

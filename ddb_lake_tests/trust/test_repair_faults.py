@@ -23,35 +23,49 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session
-from ddb_lake.core.machine import DISK_FULL, is_disk_full
-from ddb_lake.core.records import Item
-from ddb_lake.engine import comparison
+from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.engine import row_diff
 from ddb_lake.errors import CommitStateUnknown, ExportError, TransientError, UsageError
 from ddb_lake.lake.files import FileWriter, live_files
-from ddb_lake.stages import verify as verifying
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import load_export
-from ddb_lake.stages.repair import RepairResult, repair_from_export, repair_from_source
-from ddb_lake.stages.reports import Report
-from ddb_lake.stages.sampling import verify_sample
-from ddb_lake.stages.verify import verify_export, verify_scan
-from ddb_lake_tests.integration.contents import missing_files
-from ddb_lake_tests.integration.corruptions import lose_row
-from ddb_lake_tests.integration.faults import LANDED, PROCESSES, UNTOLD, Job, Step, ended
-from ddb_lake_tests.integration.lakes import lake
-from ddb_lake_tests.integration.landings import HOUR_US, T0_US, change, full, item, land
-from ddb_lake_tests.integration.readers import assert_readers_agree
-from ddb_lake_tests.integration.stands import assert_lake_is_source, orders_lake, orders_source
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.verify import full as verifying
+from ddb_lake.pipeline.verify.full import verify_export, verify_scan
+from ddb_lake.pipeline.verify.repair import RepairResult, repair_from_export, repair_from_source
+from ddb_lake.pipeline.verify.report import Report
+from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.integration.test_concurrency import commits_to
 from ddb_lake_tests.integration.test_verify import Stand
-from ddb_lake_tests.trust.bad_days import explained, through
-from ddb_lake_tests.trust.ground import Ground
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+)
+from ddb_lake_tests.support.failing_steps import explained, through
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.fault_proxy import Fault, Way
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.folder_scenario import Ground
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.killed_steps import (
+    LANDED,
+    PROCESSES,
+    UNTOLD,
+    Job,
+    Step,
+    ended,
+)
+from ddb_lake_tests.support.lake_contents import missing_files
+from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.trust.test_local_faults import NEW, OLD, answers_lost, away, full_disk
 from ddb_lake_tests.trust.test_s3_faults import IMPATIENT
-from ddb_lake_tests.trust.way import Fault, Way
 
 
 class Spoiled(Ground):
@@ -259,7 +273,7 @@ def test_data_file_of_the_lake_that_is_gone_is_never_taken_for_no_rows(ground: S
     table = spoiled.current(ground.scenario.table)
     assert table is not None
     gone = Path(max(live_files(table).data, key=lambda file: file.record_count).file_path)
-    kept, original = gone.read_bytes(), comparison.reduce_rows
+    kept, original = gone.read_bytes(), row_diff.reduce_rows
 
     def reduce_rows(*arguments: Any, **named: Any) -> Any:
         gone.unlink(missing_ok=True)

@@ -11,15 +11,15 @@ from botocore.config import Config
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.open_lake import Lake, open_lake
 from ddb_lake.sandbox import Sandbox
-from ddb_lake.stages.apply import apply_objects
-from ddb_lake.stages.compact import compact_table
-from ddb_lake.stages.lake import Lake, open_lake
-from ddb_lake.stages.load import load_export
-from ddb_lake_tests.integration.contents import small_scenario
-from ddb_lake_tests.trust.bad_days import through, wrong
-from ddb_lake_tests.trust.marks import fault
-from ddb_lake_tests.trust.way import Fault, Way
+from ddb_lake_tests.support.failing_steps import through, wrong
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.fault_proxy import Fault, Way
+from ddb_lake_tests.support.lake_contents import small_scenario
 
 SCENARIO = small_scenario(seed=6, keys=6, writes=24, objects=4)
 EXPORTS = {export.kind: number for number, export in enumerate(SCENARIO.exports)}

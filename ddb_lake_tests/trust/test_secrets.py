@@ -11,9 +11,15 @@ import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake_tests.cli.conftest import Run, landing, no_aws, project, run
-from ddb_lake_tests.cli.landed import EXPORT_US, change, order, write_changes, write_export
 from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, quiet_runs
-from ddb_lake_tests.orchestration.folders import FolderLake, inserted
+from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
+from ddb_lake_tests.support.landed_files import (
+    EXPORT_US,
+    change,
+    order,
+    write_changes,
+    write_export,
+)
 
 __all__ = ["landing", "no_aws", "project", "quiet_runs", "run"]
 

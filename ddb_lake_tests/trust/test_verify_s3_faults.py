@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.core.records import Item
-from ddb_lake.stages.dump import dump_items
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.repair import repair_from_export
-from ddb_lake.stages.reports import Report
-from ddb_lake.stages.verify import verify_export
-from ddb_lake_tests.integration.corruptions import lose_row
-from ddb_lake_tests.trust.bad_days import explained, through
-from ddb_lake_tests.trust.marks import fault
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.verify.full import verify_export
+from ddb_lake.pipeline.verify.repair import repair_from_export
+from ddb_lake.pipeline.verify.report import Report
+from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.failing_steps import explained, through
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.fault_proxy import Fault, Way
 from ddb_lake_tests.trust.test_s3_faults import EXPORTS, SCENARIO, apply, load, opened, way
-from ddb_lake_tests.trust.way import Fault, Way
 
 __all__ = ["way"]
 

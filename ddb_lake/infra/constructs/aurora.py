@@ -12,7 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.operations.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.network import Network

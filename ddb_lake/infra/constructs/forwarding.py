@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement, key_use
+from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import DeliveryPlan, delivery_stream, finding
 from ddb_lake.infra.constructs.feeds import firehose_role

@@ -17,7 +17,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement, key_use
+from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge, skip_checkov
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.logs import log_group

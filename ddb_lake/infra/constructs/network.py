@@ -13,7 +13,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.operations.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account

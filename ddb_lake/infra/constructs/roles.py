@@ -1,4 +1,4 @@
-"""Roles whose policies are the documents of `core.policies`, and the statements that AWS services need besides."""
+"""Roles whose policies are the documents of `core.operations.policies`, and the statements that AWS services need besides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from ddb_lake.core.policies import Statement
+from ddb_lake.core.operations.policies import Statement
 
 
 def role(scope: Construct, id: str, name: str, principal: iam.IPrincipal, description: str) -> iam.Role:

@@ -10,7 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lakeformation as lakeformation
 from aws_cdk import aws_s3 as s3
 
-from ddb_lake.core.policies import Place, Statement, key_use
+from ddb_lake.core.operations.policies import Place, Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.buckets import access_logs, bucket
 from ddb_lake.infra.constructs.delivery import finding

@@ -10,7 +10,12 @@ from aws_cdk import aws_emrserverless as emrserverless
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 
-from ddb_lake.core.policies import Estate, Place, Source, statements
+from ddb_lake.core.operations.policies import (
+    Estate,
+    Place,
+    Source,
+    statements,
+)
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key

@@ -9,7 +9,12 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
-from ddb_lake.core.policies import Estate, Place, Source, statements
+from ddb_lake.core.operations.policies import (
+    Estate,
+    Place,
+    Source,
+    statements,
+)
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import finding, other_keys
 from ddb_lake.infra.constructs.feeds import transform_function, watched_feed

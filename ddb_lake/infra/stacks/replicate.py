@@ -11,7 +11,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 
-from ddb_lake.core.policies import Statement, key_use
+from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.buckets import access_logs, bucket, landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function

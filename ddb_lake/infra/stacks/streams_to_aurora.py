@@ -7,7 +7,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_lambda as lambda_
 
-from ddb_lake.core.policies import Statement, key_use
+from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.aurora import Cluster, cluster
 from ddb_lake.infra.constructs.buckets import landing_buckets

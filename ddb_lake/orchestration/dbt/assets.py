@@ -20,7 +20,7 @@ from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.orchestration.dbt.manifest import executable, flags, fresh_manifest, profiles_folder, project_folder
-from ddb_lake.orchestration.requests import LAKE_TAG
+from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets
 
 DATABASE_VARIABLE = "DDB_LAKE_DBT_DATABASE"

@@ -12,7 +12,7 @@ from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
 from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
-from ddb_lake.core.schema import NameCollision
+from ddb_lake.core.schema.table_schema import NameCollision
 from ddb_lake.errors import TerminalError
 from ddb_lake.orchestration.spark.parameters import (
     Action,
@@ -21,11 +21,11 @@ from ddb_lake.orchestration.spark.parameters import (
     job_extras,
     process_command,
 )
-from ddb_lake.stages.apply import ApplyResult, apply_objects
-from ddb_lake.stages.current import CurrentResult, update_current
-from ddb_lake.stages.ingest import IngestResult
-from ddb_lake.stages.lake import Lake
-from ddb_lake.stages.load import LoadResult, load_export
+from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
+from ddb_lake.pipeline.apply.changelog import IngestResult
+from ddb_lake.pipeline.load.load import LoadResult, load_export
+from ddb_lake.pipeline.merge.current import CurrentResult, update_current
+from ddb_lake.pipeline.open_lake import Lake
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
     recreated: bool = False,
     reject: bool = False,
 ) -> LoadResult:
-    """`stages.load.load_export` where the table's engine is."""
+    """`pipeline.load.load.load_export` where the table's engine is."""
     if not launches(lake.settings, table):
         return load_export(lake, table.name, uri, recreated, reject)
     found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated, reject=reject)
@@ -44,7 +44,7 @@ def load(
 
 
 def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uris: Sequence[str]) -> ApplyResult:
-    """`stages.apply.apply_objects` where the table's engine is."""
+    """`pipeline.apply.apply.apply_objects` where the table's engine is."""
     if not launches(lake.settings, table):
         return apply_objects(lake, table.name, uris)
     found = launch(context, lake.settings, table.name, "apply", uris)
@@ -54,7 +54,7 @@ def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, u
 
 
 def update(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings) -> CurrentResult:
-    """`stages.current.update_current` where the table's engine is."""
+    """`pipeline.merge.current.update_current` where the table's engine is."""
     if not launches(lake.settings, table):
         return update_current(lake, table.name)
     return _current(launch(context, lake.settings, table.name, "update", ()))

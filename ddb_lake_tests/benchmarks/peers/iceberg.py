@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ddb_lake.engine.connection import load_extension
+from ddb_lake.engine.session import load_extension
 from ddb_lake_tests.benchmarks.measuring import measured
 from ddb_lake_tests.benchmarks.peers.apply import MATCHED
 from ddb_lake_tests.benchmarks.peers.shapes import ROWS, newest_sql, orders_sql, size_of

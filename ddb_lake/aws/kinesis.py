@@ -1,0 +1,63 @@
+"""How a table's changes are captured: its Kinesis destination, and how many records that could not take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ddb_lake.aws.diagnostics import kinesis_destinations
+from ddb_lake.aws.source import source_client
+from ddb_lake.config import TableSettings
+from ddb_lake.core.capture.gaps import Observation
+from ddb_lake.errors import TerminalError
+
+NAMESPACE, METRIC = "AWS/DynamoDB", "FailedToReplicateRecordCount"
+PERIOD_S = 300
+POINTS = 1_440
+"""What CloudWatch gives at once."""
+
+
+def observe_destination(table: TableSettings, now_us: int) -> Observation:
+    """The table's Kinesis destination now; of several, one that is active. Raises TerminalError saying why not."""
+    found = sorted(kinesis_destinations(table), key=lambda d: (d.status != "ACTIVE", d.stream_arn))
+    if not found:
+        return Observation(None, "not set up", None, now_us)
+    return Observation(found[0].stream_arn, found[0].status, found[0].precision, now_us)
+
+
+def failed_replications(table: TableSettings, from_us: int, to_us: int) -> list[tuple[int, int, int]]:
+    """(from, to, records) of each five minutes in which DynamoDB could not replicate records to Kinesis, in µs.
+
+    Raises TerminalError saying why CloudWatch cannot be asked.
+    """
+    try:
+        points = list(_points(source_client(table, "cloudwatch"), table.source_name, from_us, to_us))
+    except (ClientError, BotoCoreError) as error:
+        said = " ".join(str(error).split())
+        raise TerminalError(
+            f"CloudWatch cannot be asked for {METRIC} ({said}); grant cloudwatch:ListMetrics and GetMetricStatistics"
+        ) from error
+    found: dict[int, int] = {}
+    for point in points:
+        at_us = int(point["Timestamp"].timestamp()) * 1_000_000
+        found[at_us] = found.get(at_us, 0) + int(point["Sum"])
+    return [(at, at + PERIOD_S * 1_000_000, count) for at, count in sorted(found.items()) if count]
+
+
+def _points(client: Any, name: str, from_us: int, to_us: int) -> Iterator[dict[str, Any]]:
+    wanted = [{"Name": "TableName", "Value": name}]
+    for low_us in range(from_us, to_us, POINTS * PERIOD_S * 1_000_000):
+        high_us = min(low_us + POINTS * PERIOD_S * 1_000_000, to_us)
+        for metric in client.list_metrics(Namespace=NAMESPACE, MetricName=METRIC, Dimensions=wanted)["Metrics"]:
+            yield from client.get_metric_statistics(
+                Namespace=NAMESPACE,
+                MetricName=METRIC,
+                Dimensions=metric["Dimensions"],
+                StartTime=datetime.fromtimestamp(low_us / 1e6, UTC),
+                EndTime=datetime.fromtimestamp(high_us / 1e6, UTC),
+                Period=PERIOD_S,
+                Statistics=["Sum"],
+            )["Datapoints"]

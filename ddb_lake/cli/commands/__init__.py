@@ -1,0 +1,1 @@
+"""The commands of `ddb-lake`, one module each."""

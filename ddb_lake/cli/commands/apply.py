@@ -1,0 +1,106 @@
+"""`ddb-lake apply`: landed change objects into changelog and current."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
+from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
+from ddb_lake.cli.output.progress import note, warn
+from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.core.schema.table_schema import NameCollision
+    from ddb_lake.pipeline.apply.apply import ApplyResult
+
+
+@command(
+    "apply",
+    "Apply landed change objects.",
+    "ddb-lake apply orders s3://landing/orders/2024/05/14/",
+    "ddb-lake apply orders changes-1.gz changes-2.gz",
+)
+@table_argument
+@click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@engine_option
+@strict_option
+@json_option
+@pass_invocation
+def apply(
+    invocation: Invocation, table: str, uris: tuple[str, ...], engine: Engine | None, strict: bool, as_json: bool
+) -> None:
+    """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
+
+    Records that name another configured table go there; records of tables that are not configured are counted.
+    Applying an object again changes nothing. The exit status is 1 if there is nothing at a URI, or if all records went
+    to quarantine.
+    """
+    from ddb_lake.pipeline.apply.apply import apply_objects
+
+    with invocation.lake(table, engine=engine) as lake:
+        result = apply_objects(lake, table, uris)
+    report_apply(result, as_json)
+    if found := doubt_status(result.doubts, result.quarantined, strict):
+        click.get_current_context().exit(found)
+
+
+def report_apply(result: ApplyResult, as_json: bool) -> None:
+    """Say what applying objects did."""
+    if as_json:
+        write_document(asdict(result))
+    else:
+        for line in applied_lines(result):
+            click.echo(line)
+    remark_apply(result)
+
+
+def remark_apply(result: ApplyResult) -> None:
+    """What a user should know beyond the result, on stderr."""
+    if result.objects == 0 and not result.doubts:
+        warn(f"{result.table}: no objects found there")
+    for name, ingested in result.tables.items():
+        warn_quarantined(name, ingested.quarantined)
+    if result.other_tables:
+        counts = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.other_tables.items()))
+        step = "add them below `tables:`, or name theirs by `source: {table: ...}`"
+        warn(f"records of tables that are not configured were left in landing: {counts}; {step}")
+    for name, current in result.current.items():
+        for remark in current.notes:
+            note(remark)
+        warn_name_collisions(name, current.name_collisions)
+
+
+def warn_name_collisions(table: str, collisions: Sequence[NameCollision]) -> None:
+    """Report new columns whose names carry a suffix."""
+    for collision in collisions:
+        warn(f"{table}: {collision}")
+
+
+def warn_quarantined(table: str, count: int) -> None:
+    """Say that records went to quarantine, if any did."""
+    if count:
+        records = counted(count, "record went", "records went")
+        warn(f"{table}: {records} to quarantine; see `ddb-lake quarantine list {table}`")
+
+
+def applied_lines(result: ApplyResult) -> list[str]:
+    """Applied objects, a line a table."""
+    known = f", {result.already_ingested:,} of them applied before" if result.already_ingested else ""
+    lines = [f"{counted(result.objects, 'object')}{known}, {span_text(result.seconds)}"]
+    for name in sorted({*result.tables, *result.current}):
+        parts = []
+        if (ingested := result.tables.get(name)) is not None:
+            parts.append(f"{ingested.new:,} new of {counted(ingested.records, 'record')}")
+            parts.append(counted(ingested.duplicates, "duplicate"))
+        if (current := result.current.get(name)) is not None:
+            late = f", {current.late:,} late" if current.late else ""
+            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{late}")
+            parts.append(f"now {counted(current.rows, 'row')}")
+        lines.append(f"{name}: {'; '.join(parts)}.")
+    return lines

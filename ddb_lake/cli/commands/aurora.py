@@ -1,0 +1,83 @@
+"""`ddb-lake aurora`: the current items into a MySQL-compatible database, and whether the two are equal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.mysql.comparison import ComparisonResult
+    from ddb_lake.mysql.replication import ReplicateResult
+
+
+@command(
+    "aurora",
+    "Replicate a table into Aurora or MySQL.",
+    "ddb-lake aurora orders",
+    "ddb-lake aurora orders --check all --json",
+)
+@table_argument
+@click.option("--full", is_flag=True, help="Go over all rows, even if only some have changed.")
+@click.option("--replay", is_flag=True, help="Try the rows again that the database rejected.")
+@click.option(
+    "--check",
+    type=click.Choice(["sample", "all"]),
+    help="Compare rows and values afterwards: a sample of about 10,000 rows, or all.",
+)
+@json_option
+@pass_invocation
+def aurora(invocation: Invocation, table: str, full: bool, replay: bool, check: str | None, as_json: bool) -> None:
+    """Make the table in the database that the `aurora` settings of TABLE name equal to the lake's current items.
+
+    Only what has changed since the last time is written, in one transaction. Rows that the database rejects go to the
+    table with `_rejected` after its name; the others are written. The exit status is 1 while rows are rejected, and if
+    --check finds a difference.
+    """
+    from ddb_lake.mysql.comparison import SAMPLE_ROWS, compare
+    from ddb_lake.mysql.replication import rejected_text, replicate
+
+    with invocation.lake(table) as lake:
+        result = replicate(lake, table, full=full, replay=replay)
+        found = compare(lake, table, None if check == "all" else SAMPLE_ROWS) if check else None
+    if as_json:
+        comparison = {**asdict(found), "equal": found.equal} if found else None
+        write_document({**asdict(result), "comparison": comparison})
+    else:
+        click.echo(replicated_text(result))
+        if found:
+            click.echo(compared_text(found))
+    if said := rejected_text(result):
+        doubt_status([said], 0, False)
+    if result.rejected or (found and not found.equal):
+        click.get_current_context().exit(1)
+
+
+def replicated_text(result: ReplicateResult) -> str:
+    """A replication in one line."""
+    target = result.target.replace("`", "")
+    if result.scope == "nothing":
+        return f"{result.table}: {target} has all {counted(result.rows, 'row')}; nothing to do."
+    added = f", columns added: {', '.join(result.columns_added)}" if result.columns_added else ""
+    return (
+        f"{result.table}: {counted(result.upserted, 'row')} put into {target} and {result.removed:,} removed, it has"
+        f" {counted(result.rows, 'row')} now ({result.scope}: {result.reason}{added}; {span_text(result.seconds)})."
+    )
+
+
+def compared_text(found: ComparisonResult) -> str:
+    """A comparison in a few lines; rows that differ are named by their key's hash."""
+    target = found.target.replace("`", "")
+    lines = [
+        f"{found.table}: {found.lake_rows:,} rows in the lake, {found.target_rows:,} in {target};"
+        f" {counted(found.compared, 'key')} compared: {found.missing:,} missing, {found.extra:,} extra,"
+        f" {found.different:,} different, {found.rejected:,} rejected."
+    ]
+    return "\n".join([*lines, *(f"  {key}: {what}" for key, what in found.examples)])

@@ -1,0 +1,54 @@
+"""`ddb-lake compact`: rewrite files, change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.quantities import counted, size_text
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.maintain.compact import CompactResult
+
+
+@command("compact", "Rewrite files for fast reading; contents stay.", "ddb-lake compact orders")
+@table_argument
+@click.option("--force", is_flag=True, help="Rewrite even if it would gain little.")
+@json_option
+@pass_invocation
+def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> None:
+    """Fold the deletes of TABLE into its data files, expire old snapshots and remove files nobody refers to.
+
+    The contents stay the same.
+    """
+    from ddb_lake.pipeline.maintain.compact import compact_table
+
+    with invocation.lake(table) as lake:
+        result = compact_table(lake, table, force=force)
+    if as_json:
+        write_document(asdict(result))
+    else:
+        click.echo(compacted_text(result))
+
+
+def compacted_text(result: CompactResult) -> str:
+    """A compaction in one line, and a line for each table whose orphans were not removed."""
+    return "\n".join(
+        (_rewritten(result), *(f"{left}; none of its orphans was removed." for left in result.orphans_left))
+    )
+
+
+def _rewritten(result: CompactResult) -> str:
+    if result.skipped:
+        return f"{result.table}: not compacted: {result.reason}. --force does it all the same."
+    return (
+        f"{result.table}: {counted(result.files_before, 'file')} ({size_text(result.bytes_before)}) to"
+        f" {result.files_after:,} ({size_text(result.bytes_after)});"
+        f" {counted(result.snapshots_expired, 'snapshot')} expired,"
+        f" {counted(result.orphans_removed, 'orphan')} removed."
+    )

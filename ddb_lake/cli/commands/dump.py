@@ -1,0 +1,34 @@
+"""`ddb-lake dump`: the items exactly as DynamoDB has them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ddb_lake.cli.command import command, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.progress import warn
+from ddb_lake.cli.output.times import RULE, Moment
+from ddb_lake.cli.output.writers import write_lines
+
+
+@command(
+    "dump",
+    "Write the items exactly, now or as of a time.",
+    "ddb-lake dump orders > orders.jsonl",
+    "ddb-lake dump orders --as-of 2024-05-14T11:14:20Z",
+)
+@table_argument
+@click.option("--as-of", "as_of_us", type=Moment(), help=f"The items as they were then. {RULE}.")
+@pass_invocation
+def dump(invocation: Invocation, table: str, as_of_us: int | None) -> None:
+    """Write the items of TABLE, one DynamoDB JSON object {"Item":{...}} a line, in no particular order.
+
+    Every attribute, type and digit is the source's.
+    """
+    from ddb_lake.pipeline.read.dump import dump_items
+
+    with invocation.lake(table, bars=not sys.stdout.isatty()) as lake:
+        if not write_lines(dump_items(lake, table, as_of_us)) and lake.current(table) is None:
+            warn(f"{table}: nothing is in the lake yet; `ddb-lake load` or `ddb-lake apply` brings it there")

@@ -1,0 +1,166 @@
+"""`ddb-lake init`: a starter configuration."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+
+from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.output.writers import write_document
+from ddb_lake.errors import DdbLakeError, UsageError
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:\-]*")
+_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
+
+_HEAD = """\
+# A lake of Amazon DynamoDB tables: read by `ddb-lake` and by Dagster.
+type: ddb_lake.DynamoDBLakeComponent
+attributes:
+  # A folder, file:// or s3://bucket/prefix. Values from the environment: "{{{{ env.DDB_LAKE_WAREHOUSE }}}}"
+  warehouse: {warehouse}
+  # catalog: {{type: glue}}   # default: SQLite beside a local warehouse, glue for one on S3; or rest
+  tables:
+    - name: {table}
+"""
+_EXPORT = "      export: {{bucket: {bucket}}}   # and: prefix, schedule, bucket_owner, kms_key_id\n"
+_EXPORT_HINT = '      # export: {bucket: my-exports, prefix: orders, schedule: "0 3 * * 0"}   # for full exports\n'
+_CHANGES = "      changes: {{uri: {uri}}}\n"
+_CHANGES_HINT = "      # changes: {uri: s3://my-landing/orders/}   # where Firehose delivers the change records\n"
+_TAIL = """\
+      # source: {region: eu-west-1, role_arn: ...}   # default: the standard AWS variables
+      # columns: {amount: "decimal(38,2)", payload: json}
+      # nested: flatten                  # or json
+      # schema_evolution: add_columns    # or rescue, fail
+      # ttl_deletes: apply               # or keep
+"""
+
+
+@command(
+    "init",
+    "Write a starter configuration.",
+    "ddb-lake init --table orders --key customer --key order_id --export-bucket my-exports"
+    " --changes-uri s3://my-landing/orders/",
+)
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="ddb_lake.yaml", metavar="[PATH]")
+@click.option("--table", help="The DynamoDB table's name.")
+@click.option(
+    "--key",
+    multiple=True,
+    help="A key attribute: partition key first, then sort key (or both, a comma between). Default: ask DynamoDB.",
+)
+@click.option("--warehouse", default="lake", show_default=True, help="Where the lake is: a folder, file:// or s3://.")
+@click.option("--export-bucket", help="The bucket for DynamoDB's exports.")
+@click.option("--changes-uri", help="Where Firehose delivers the change records: a folder or s3:// prefix.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
+def init(
+    path: Path,
+    table: str | None,
+    key: tuple[str, ...],
+    warehouse: str,
+    export_bucket: str | None,
+    changes_uri: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a starter configuration to PATH (default: ddb_lake.yaml) and say what to do next."""
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; --force replaces it")
+    name = "orders" if table is None else table
+    key = tuple(name for given in key for name in _names(given))
+    if not key:
+        key = ("customer", "order_id") if table is None else _key_of(table)
+    text = starter(name, key, warehouse, export_bucket, changes_uri)
+    _check(text, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    steps = _next_steps(path, name, export_bucket is not None, changes_uri)
+    if as_json:
+        write_document({"path": str(path), "table": name, "key": key, "next": [step for step, _ in steps]})
+        return
+    click.echo(f"Wrote {path}.")
+    click.echo(_first_step(name, bool(key), named=table is not None))
+    room = max(len(step) for step, _ in steps)
+    for step, what in steps:
+        click.echo(f"  {step:<{room}}   # {what}")
+
+
+def starter(table: str, key: tuple[str, ...], warehouse: str, bucket: str | None, changes_uri: str | None) -> str:
+    """The text of a starter configuration."""
+    keys = f"[{', '.join(_scalar(name) for name in key)}]" if key else "[...]"
+    line = (
+        f"key: {keys}   # partition key, then sort key"
+        if key
+        else f"# key: {keys}   # read from the table if it is left out"
+    )
+    return (
+        _HEAD.format(warehouse=_scalar(warehouse), table=_scalar(table))
+        + f"      {line}\n"
+        + (_EXPORT.format(bucket=_scalar(bucket)) if bucket else _EXPORT_HINT)
+        + (_CHANGES.format(uri=_scalar(changes_uri)) if changes_uri else _CHANGES_HINT)
+        + _TAIL
+    )
+
+
+def _key_of(table: str) -> tuple[str, ...]:
+    """The key as DynamoDB has it; empty, with a remark, if it cannot be asked."""
+    from ddb_lake.aws.diagnostics import credentials_source, table_state
+    from ddb_lake.config import parse_settings
+
+    settings = parse_settings({"warehouse": "lake", "tables": [{"name": table}]}, "init")
+    try:
+        if credentials_source() is None:
+            return ()
+        return table_state(settings.tables[0]).key
+    except DdbLakeError as error:
+        click.echo(f"Note: DynamoDB was asked for the key of {table} and could not say: {error}", err=True)
+        return ()
+
+
+def _check(text: str, path: Path) -> None:
+    """Raises ConfigError if the file would not be a configuration."""
+    import yaml
+
+    from ddb_lake.config import parse_settings
+
+    parse_settings(yaml.safe_load(text)["attributes"], str(path))
+
+
+def _names(given: str) -> list[str]:
+    """The attributes of one `--key`. Raises UsageError if one has no name."""
+    names = [name.strip() for name in given.split(",")]
+    if not all(names):
+        raise UsageError(f"--key {given!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
+    return names
+
+
+def _first_step(table: str, key: bool, named: bool) -> str:
+    if not named:
+        return f"Put your table's name and key in the place of `{table}`, then:"
+    return "Next:" if key else "Fill in `key`, unless every run can ask DynamoDB for it, then:"
+
+
+def _next_steps(path: Path, table: str, exports: bool, changes_uri: str | None) -> list[tuple[str, str]]:
+    """Commands, and what each is for."""
+    option = "" if path == Path("ddb_lake.yaml") else f" --config {shlex.quote(str(path))}"
+    steps = [(f"ddb-lake doctor{option}", "what is missing, and how to mend it")]
+    if exports:
+        steps.append((f"ddb-lake export {table}{option}", "a full export from DynamoDB into the lake"))
+    else:
+        steps.append((f"ddb-lake load {table} --export URI{option}", "an export that you have"))
+    changes = shlex.quote(changes_uri) if changes_uri else "URI"
+    steps.append((f"ddb-lake apply {table} {changes}{option}", "change records that have landed"))
+    return steps
+
+
+def _scalar(text: str) -> str:
+    """A string in YAML, quoted where it must be."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS and not text.endswith(":") and ": " not in text:
+        return text
+    import yaml
+
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9)
+    return quoted.strip()

@@ -1,0 +1,97 @@
+"""`ddb-lake load`: a finished export into the lake."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
+from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
+from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
+from ddb_lake.cli.output.progress import note
+from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.times import moment_text
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.load.load import LoadResult
+
+
+@command(
+    "load",
+    "Load a finished export, full or incremental.",
+    "ddb-lake load orders --export s3://exports/orders/AWSDynamoDB/01715685260608-c488b4e1/manifest-summary.json",
+    "ddb-lake load orders ./export-folder",
+)
+@table_argument
+@click.argument("uri", required=False, metavar="[URI]")
+@click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
+@click.option(
+    "--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items."
+)
+@click.option(
+    "--reject-to-quarantine",
+    "reject",
+    is_flag=True,
+    help="Put lines that hold no valid item into the quarantine and load the rest; by default they are refused.",
+)
+@engine_option
+@strict_option
+@json_option
+@pass_invocation
+def load(
+    invocation: Invocation,
+    table: str,
+    uri: str | None,
+    export_uri: str | None,
+    recreated: bool,
+    reject: bool,
+    engine: Engine | None,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Load a finished export of TABLE, full or incremental.
+
+    The export is named by its manifest-summary.json, or by a folder with exactly one below it. Loading it twice
+    changes nothing. The exit status is 1 if there is no export, or if all of its lines went to quarantine.
+    """
+    if (uri is None) == (export_uri is None):
+        raise click.UsageError("name one export: `--export URI`")
+    from ddb_lake.pipeline.load.load import load_export
+
+    with invocation.lake(table, engine=engine) as lake:
+        result = load_export(lake, table, uri or export_uri or "", recreated, reject)
+    report_load(result, as_json)
+    if found := doubt_status(result.doubts, result.quarantined, strict):
+        click.get_current_context().exit(found)
+
+
+def report_load(result: LoadResult, as_json: bool) -> None:
+    """Say what loading an export did."""
+    if as_json:
+        write_document(asdict(result))
+    else:
+        click.echo(loaded_text(result))
+    remark_load(result)
+
+
+def remark_load(result: LoadResult) -> None:
+    """What a user should know beyond the result, on stderr."""
+    for remark in result.notes:
+        note(remark)
+    warn_quarantined(result.table, result.quarantined)
+    warn_name_collisions(result.table, result.name_collisions)
+
+
+def loaded_text(result: LoadResult) -> str:
+    """A loaded export in one line."""
+    what = f"{result.export_type.lower()} export {result.export_id} of {moment_text(result.export_us)}"
+    if result.already_loaded:
+        return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
+    read = f"{counted(result.items - result.quarantined, 'item')} in {counted(result.files, 'file')}"
+    if result.quarantined:
+        read += f" ({counted(result.items, 'line')}, {result.quarantined:,} in quarantine)"
+    return f"{result.table}: loaded {what}: {read}, {span_text(result.seconds)}; now {counted(result.rows, 'row')}."

@@ -1,0 +1,146 @@
+"""`ddb-lake query`: DuckDB SQL over the lake's tables, once or at a prompt."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+
+import click
+
+from ddb_lake.cli.command import command
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.quantities import counted
+from ddb_lake.cli.output.tables import show
+from ddb_lake.cli.output.times import RULE, Moment
+from ddb_lake.cli.output.writers import csv_lines, json_array, write_lines
+from ddb_lake.errors import TerminalError, UsageError
+
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.open_lake import Lake
+
+Form: TypeAlias = Literal["table", "json", "csv"]
+
+_MISSING = re.compile(r"Table with name (\S+) does not exist")
+
+
+@command(
+    "query",
+    "Run SQL over the lake.",
+    'ddb-lake query "SELECT status, count(*) FROM orders GROUP BY 1"',
+    "ddb-lake query --json \"FROM orders_changes WHERE event_name = 'REMOVE'\"",
+    'ddb-lake query --as-of 2024-05-14T11:14:20Z "SELECT sum(total) FROM orders"',
+    "ddb-lake query",
+)
+@click.argument("sql", required=False, metavar="[SQL]")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects, numbers with all their digits.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
+@click.option("--as-of", "as_of_us", type=Moment(), help=f"The tables as they were then. {RULE}.")
+@pass_invocation
+def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, as_of_us: int | None) -> None:
+    """Run SQL over the lake with DuckDB; without SQL, on a terminal, ask for it at a prompt.
+
+    Each table goes by its name, its changelog by <table>_changes, what could not be parsed by <table>_quarantine.
+    A name with characters other than letters, digits and _ stands in double quotes. Timestamps are UTC.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    form: Form = "json" if as_json else "csv" if as_csv else "table"
+    if sql is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("SQL is missing: give it as an argument, or run this on a terminal to be asked")
+        _ask(invocation, form, as_of_us)
+        return
+    if not sql.strip(" \t\r\n;"):
+        raise click.UsageError("the SQL is empty")
+    with invocation.lake(bars=False) as lake:
+        _run(lake, sql, form, as_of_us)
+
+
+def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
+    from ddb_lake.pipeline.read.query import run_query
+
+    with _sql_errors(lake), run_query(lake, sql, as_of_us) as result:
+        rows = chain.from_iterable(result.batches())
+        if form == "json":
+            write_lines(json_array(result.columns, rows))
+        elif form == "csv":
+            write_lines(csv_lines(result.columns, rows))
+        else:
+            click.echo(f"({counted(show(result.columns, rows), 'row')})")
+
+
+def _ask(invocation: Invocation, form: Form, as_of_us: int | None) -> None:
+    from ddb_lake.cli.shell.prompt import Prompt, remember_lines
+
+    with invocation.lake(bars=False) as lake:
+        answers = _Answers(lake, form, as_of_us)
+        remember_lines(answers.tables)
+        click.echo(f"{lake.catalog.warehouse}: SQL ends with `;`, .help tells more, .quit ends.", err=True)
+        Prompt(answers, invocation.debug).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """An open lake at the prompt. Each statement sees it as it is then."""
+
+    lake: Lake
+    form: Form
+    as_of_us: int | None
+
+    def tables(self) -> list[str]:
+        from ddb_lake.pipeline.read.query import table_names
+
+        return table_names(self.lake)
+
+    def columns(self, table: str) -> list[tuple[str, str, str]]:
+        from ddb_lake.pipeline.read.query import table_columns
+
+        return table_columns(self.lake, table)
+
+    def run(self, sql: str) -> None:
+        _run(self.lake, sql, self.form, self.as_of_us)
+
+
+@contextmanager
+def _sql_errors(lake: Lake) -> Iterator[None]:
+    """DuckDB's complaints about the statement are wrong use; what it cannot read or hold is a failure."""
+    import duckdb
+
+    try:
+        yield
+    except UsageError as error:
+        if not isinstance(error.__cause__, duckdb.Error):
+            raise
+        _reclassify(error.__cause__, lake)
+    except duckdb.Error as error:
+        _reclassify(error, lake)
+
+
+def _reclassify(error: Exception, lake: Lake) -> NoReturn:
+    import duckdb
+
+    said = str(error).partition("\n\nLINE ")[0].strip()
+    if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(said)):
+        raise UsageError(_missing_table(lake, missing[1])) from error
+    if isinstance(error, duckdb.CatalogException) and " is of type View" in said:
+        raise UsageError(f"{said}; `ddb-lake query` only reads the lake") from error
+    if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
+        raise UsageError(said) from error
+    raise TerminalError(said) from error
+
+
+def _missing_table(lake: Lake, name: str) -> str:
+    """What is said of a name that is no table: it is not there yet, or which ones were probably meant."""
+    from ddb_lake.pipeline.read.query import near_names
+
+    configured = next((table.name for table in lake.settings.tables if table.name.lower() == name.lower()), None)
+    if configured is not None:
+        steps = f"`ddb-lake load {configured} --export URI`, `ddb-lake apply {configured} URI` or `ddb-lake sync`"
+        return f"the lake has no rows of {configured} yet; {steps} brings them"
+    near = " or ".join(near_names(lake, name))
+    return f'there is no table {name!r}.{f" Did you mean {near}?" if near else ""} `ddb-lake query "SHOW TABLES"` lists them'

@@ -1,0 +1,64 @@
+"""`ddb-lake streams`: land what a table's DynamoDB stream has."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ddb_lake.cli.command import command, json_option, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.progress import note, warn
+from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.times import Duration
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.capture.streams import StreamsResult
+
+
+@command(
+    "streams",
+    "Land what a table's DynamoDB stream has.",
+    "ddb-lake streams orders",
+    "ddb-lake streams orders --for 10m",
+)
+@table_argument
+@click.option("--for", "span_s", type=Duration(), help="Go on reading for so long (90s, 10m), instead of to its end.")
+@json_option
+@pass_invocation
+def streams(invocation: Invocation, table: str, span_s: float | None, as_json: bool) -> None:
+    """Read the DynamoDB stream of TABLE and land its records; `ddb-lake sync` does this too, and applies them.
+
+    Needs `changes: {streams: true}`. What was read is remembered beside what landed: the next reading goes on from
+    there, whoever does it. Exit status 1 if change records may be missing, with what mends that.
+    """
+    from ddb_lake.pipeline.capture.streams import Budget, read_streams
+
+    budget = Budget() if span_s is None else Budget(span_s, follow=True)
+    with invocation.lake(table) as lake:
+        result = read_streams(lake, table, budget)
+    if as_json:
+        write_document(asdict(result))
+    else:
+        click.echo(read_text(result))
+    remark_streams(result)
+    if result.gaps:
+        click.get_current_context().exit(1)
+
+
+def read_text(result: StreamsResult) -> str:
+    """What was read, in one line."""
+    landed = f"{counted(result.records, 'record')} in {counted(len(result.uris), 'object')}"
+    return f"{result.table}: landed {landed} from its stream, {span_text(result.seconds)}."
+
+
+def remark_streams(result: StreamsResult) -> None:
+    """What a user should know beyond the result, on stderr."""
+    from ddb_lake.pipeline.capture.stream_gaps import gap_text
+
+    for gap in result.gaps:
+        warn(gap_text(result.table, gap))
+    if not result.caught_up:
+        note(f"{result.table}: the stream has more; read on with `ddb-lake streams {result.table} --for 10m`")

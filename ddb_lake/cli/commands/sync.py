@@ -1,0 +1,156 @@
+"""`ddb-lake sync`: whatever is due, once, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddb_lake.cli.command import command, json_option, strict_option, tables_argument
+from ddb_lake.cli.commands.apply import applied_lines, remark_apply
+from ddb_lake.cli.commands.aurora import replicated_text
+from ddb_lake.cli.commands.compact import compacted_text
+from ddb_lake.cli.commands.load import loaded_text, remark_load
+from ddb_lake.cli.commands.streams import read_text, remark_streams
+from ddb_lake.cli.failures import doubt_status, explain, report, status
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.writers import write_document
+
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.capture.incremental_exports import Increments
+    from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.plan.work import Due
+
+
+@command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
+@tables_argument
+@click.option("--dry-run", is_flag=True, help="Say what is due, and do nothing.")
+@strict_option
+@json_option
+@pass_invocation
+def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool) -> None:
+    """Do whatever is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
+
+    It is what the Dagster sensor would ask for. A table that fails does not keep the others from being brought up
+    to date; the exit status is then 1. It is also 1 if all records went to quarantine, and if nothing is due for a table
+    because nothing has landed at the places in its configuration.
+    """
+    with invocation.lake(*tables) as lake:
+        run = _Run(lake, invocation.debug, dry_run, strict, say=not as_json)
+        for name in tables or [table.name for table in lake.settings.tables]:
+            run.table(name)
+        if not lake.settings.tables:
+            run.doubt(["no table is configured: add one below `tables:`"])
+    if as_json:
+        write_document({"due": run.due, "results": run.outcomes, "doubts": run.doubts})
+    elif not run.due and not run.worst:
+        click.echo("Nothing is due.")
+    if run.worst:
+        click.get_current_context().exit(run.worst)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pass over the tables. `worst`: the greatest exit status that an error stands for."""
+
+    lake: Lake
+    debug: bool
+    dry: bool
+    strict: bool
+    say: bool
+    due: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    worst: int = 0
+
+    def table(self, name: str) -> None:
+        """Plan and do what is due for one table; after a failure, nothing more of it."""
+        from ddb_lake.pipeline.sync import plan_due, plan_reads, unfound
+
+        step = "read"
+        try:
+            for one in plan_reads(self.lake, [name]):
+                self.due.append(asdict(one))
+                self._do(one)
+            step = "plan"
+            planned = plan_due(self.lake, [name])
+            missing = [f"{name}: {place}" for place in unfound(self.lake, self.lake.table(name))]
+            if planned:
+                for place in missing:
+                    self.lake.warn(place)
+            else:
+                self.doubt(missing)
+            for one in planned:
+                self.due.append(asdict(one))
+                step = one.kind
+                self._do(one)
+        except Exception as error:  # whatever it is, the other tables are not to wait for it
+            self._failed(name, step, error)
+
+    def doubt(self, doubts: Sequence[str], quarantined: int = 0) -> None:
+        """Print doubts; they decide the exit status."""
+        self.doubts += doubts
+        self.worst = max(self.worst, doubt_status(doubts, quarantined, self.strict))
+
+    def _do(self, due: Due) -> None:
+        from ddb_lake.mysql.replication import ReplicateResult, rejected_text
+        from ddb_lake.pipeline.apply.apply import ApplyResult
+        from ddb_lake.pipeline.capture.streams import StreamsResult
+        from ddb_lake.pipeline.load.load import LoadResult
+        from ddb_lake.pipeline.sync import run_due
+
+        if self.dry:
+            self._echo([f"{due.table}: {due.kind} is due: {due.reason}"])
+            return
+        result = run_due(self.lake, due)
+        self.outcomes.append({"table": due.table, "kind": due.kind, "result": asdict(result)})
+        if isinstance(result, StreamsResult) and result.gaps:
+            self.worst = max(self.worst, 1)  # data is in doubt; what has landed is applied all the same
+        self._echo(_remarked_lines(result))
+        if isinstance(result, LoadResult | ApplyResult):
+            self.doubt(result.doubts, result.quarantined)
+        if isinstance(result, ReplicateResult) and (said := rejected_text(result)):
+            self.doubt([said])
+
+    def _failed(self, name: str, step: str, error: Exception) -> None:
+        self.worst = max(self.worst, status(error))
+        self.outcomes.append({"table": name, "kind": step, "error": explain(error), "exit_status": status(error)})
+        report(error, self.debug, f"{name}, {step}: ")
+
+    def _echo(self, lines: Sequence[str]) -> None:
+        for line in lines if self.say else ():
+            click.echo(line)
+
+
+def _remarked_lines(result: Any) -> list[str]:
+    """What stdout says of a result; its remarks go to stderr."""
+    from ddb_lake.mysql.replication import ReplicateResult
+    from ddb_lake.pipeline.apply.apply import ApplyResult
+    from ddb_lake.pipeline.capture.incremental_exports import Increments
+    from ddb_lake.pipeline.capture.streams import StreamsResult
+    from ddb_lake.pipeline.load.load import LoadResult
+
+    if isinstance(result, StreamsResult):
+        remark_streams(result)
+        return [read_text(result)]
+    if isinstance(result, ReplicateResult):
+        return [replicated_text(result)]
+    if isinstance(result, Increments):
+        return started_lines(result)
+    if isinstance(result, LoadResult):
+        remark_load(result)
+        return [loaded_text(result)]
+    if isinstance(result, ApplyResult):
+        remark_apply(result)
+        return applied_lines(result)
+    return [compacted_text(result)]
+
+
+def started_lines(found: Increments) -> list[str]:
+    """The incremental exports that are under way, one a line."""
+    from ddb_lake.pipeline.capture.incremental_exports import window_text
+
+    windows = [window_text(one.window) for one in found.under_way]
+    return [f"{found.table}: changes of {window} are being exported; a later sync loads them." for window in windows]

@@ -1,0 +1,1 @@
+"""The findings of `ddb-lake doctor`."""

@@ -1,0 +1,1 @@
+"""Writing results, progress and errors."""

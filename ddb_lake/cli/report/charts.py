@@ -1,0 +1,109 @@
+"""The charts of the report, by plotly: figures as pieces of HTML that need its script once on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import import_module
+from typing import Any
+
+from ddb_lake.errors import UsageError
+from ddb_lake.pipeline.read.overview import KINDS, TableOverview
+
+COLORS = {
+    "inserted": "#2a7f62",
+    "modified": "#3b6fb6",
+    "deleted": "#c2453a",
+    "expired": "#d99a2b",
+    "asserted": "#7a6ba8",
+}
+_INK, _LINES = "#2b3440", "#e3e7ec"
+_LAG_UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("seconds", 1.0))
+
+
+def plotly(module: str) -> Any:
+    """A module of plotly. Raises UsageError if it is not installed."""
+    try:
+        return import_module(f"plotly.{module}")
+    except ImportError as error:
+        raise UsageError("the report's charts need plotly: pip install 'ddb-lake[report]'") from error
+
+
+def script() -> str:
+    """plotly's script, to stand in the page."""
+    text: str = plotly("offline").get_plotlyjs()
+    return text
+
+
+def volumes(found: TableOverview, number: int) -> str:
+    """Change records over time, stacked by kind."""
+    go = plotly("graph_objects")
+    width_ms = 3_600_000 if found.grain == "hour" else 86_400_000
+    figure = go.Figure()
+    for kind in KINDS:
+        points = [v for v in found.volumes if v.kind == kind]
+        if points:
+            figure.add_bar(
+                x=[v.start for v in points],
+                y=[v.records for v in points],
+                name=kind,
+                marker_color=COLORS[kind],
+                width=width_ms * 0.9,
+                offset=0,
+                hovertemplate="%{x|%Y-%m-%d %H:%M}<br>%{y:,} " + kind + "<extra></extra>",
+            )
+    figure.update_layout(barmode="stack")
+    return _html(figure, f"volumes-{number}", f"Change records by {found.grain} of the change (UTC)")
+
+
+def rows(found: TableOverview, number: int) -> str:
+    """Living rows after each commit."""
+    go = plotly("graph_objects")
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[datetime.fromtimestamp(point.time_us / 1e6, UTC) for point in found.rows],
+        y=[point.rows for point in found.rows],
+        mode="lines+markers",
+        line={"shape": "hv", "color": COLORS["modified"], "width": 2},
+        marker={"size": 6},
+        showlegend=False,
+        hovertemplate="%{x|%Y-%m-%d %H:%M:%S}<br>%{y:,} rows<extra></extra>",
+    )
+    return _html(figure, f"rows-{number}", "Living rows after each commit (UTC)")
+
+
+def lags(found: Sequence[TableOverview]) -> str:
+    """How long ago each table's newest change was, the oldest first."""
+    go = plotly("graph_objects")
+    known = sorted((one.status.lag_s, one.status.table) for one in found if one.status.lag_s is not None)
+    unit, seconds = next(((u, s) for u, s in _LAG_UNITS if known and known[-1][0] >= 2 * s), _LAG_UNITS[-1])
+    figure = go.Figure()
+    figure.add_bar(
+        x=[lag_s / seconds for lag_s, _ in known],
+        y=[name for _, name in known],
+        orientation="h",
+        marker_color=COLORS["modified"],
+        hovertemplate="%{y}: %{x:,.1f} " + unit + "<extra></extra>",
+    )
+    return _html(figure, "lags", f"Time since the newest change, in {unit}", height=120 + 22 * len(known))
+
+
+def _html(figure: Any, name: str, title: str, height: int = 260) -> str:
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 12, "b": 8},
+        legend={"orientation": "h", "y": -0.25, "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 12, "color": _INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_xaxes(gridcolor=_LINES, automargin=True)
+    figure.update_yaxes(gridcolor=_LINES, automargin=True, rangemode="tozero")
+    text: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=name,
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return f'<div class="chart"><h3>{escape(title)}</h3>{text}</div>'

@@ -1,0 +1,1 @@
+"""What a capture of changes delivered, missed, and has to read next."""

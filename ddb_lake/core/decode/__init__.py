@@ -1,0 +1,1 @@
+"""The bytes of a landed object, decoded into change records."""

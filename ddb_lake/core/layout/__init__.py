@@ -1,0 +1,1 @@
+"""Names of objects, folders and tables: what AWS writes, and what this project writes."""

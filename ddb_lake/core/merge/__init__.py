@@ -1,0 +1,1 @@
+"""The order that decides which record of a key wins."""

@@ -1,0 +1,1 @@
+"""Running the lake: error hints, retries, rate limits, IAM policies, prices."""

@@ -1,0 +1,161 @@
+"""Errors of libraries and of the operating system, translated into errors of ours. Pure: class names and texts only.
+
+pyarrow, DuckDB, pyiceberg, botocore and the operating system each report a missing object, a refusal and a failing
+service in their own way. Only this module knows all of them. A translation never repeats a message that may have an
+item's values: DuckDB quotes them if a data file is damaged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ddb_lake.core.operations.system import is_disk_full, is_out_of_memory
+from ddb_lake.errors import DamagedError, DdbLakeError, DeniedError, MemoryLimitError, UnreachableError
+
+_AWS_ERROR = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))?")
+_PLACE = re.compile(r"key '(?P<key>[^']*)' in bucket '(?P<bucket>[^']*)'")
+_GONE = re.compile(r"Path does not exist '(?P<path>[^']+)'")
+"""pyarrow's, with bucket and key for an object."""
+
+_HTTP_STATUS = re.compile(r"\bHTTP (?:status )?(?:code )?(?P<a>[1-5]\d\d)\b|: (?P<b>[1-5]\d\d) \(")
+_PATH = re.compile(r"""["'](?P<path>(?:s3[an]?://|https?://|file://|/)[^"'\n]+)["']""")
+
+_PASSING_CODES = {
+    "SLOW_DOWN", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "THROTTLING", "REQUEST_TIMEOUT", "REQUEST_TIME_TOO_SKEWED",
+    "NETWORK_CONNECTION", "REQUEST_EXPIRED", "OPERATION_ABORTED",
+}  # fmt: skip
+_REFUSED_CODES = {
+    "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "UNRECOGNIZED_CLIENT", "INVALID_SIGNATURE",
+    "MISSING_AUTHENTICATION_TOKEN", "INVALID_CLIENT_TOKEN_ID", "EXPIRED_TOKEN", "OPT_IN_REQUIRED", "VALIDATION",
+}  # fmt: skip
+_MISSING_CODES = {"NO_SUCH_KEY", "NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND"}
+
+_MISSING_TEXTS = (
+    "no files found that match",
+    "no such file or directory",
+    "failed to open local file",
+    "does not exist",
+)
+_REFUSED_TEXTS = ("permission denied", "operation not permitted")
+_PASSING_TEXTS = (
+    "connection", "timed out", "timeout", "could not establish", "couldn't resolve", "network", "curlcode", "try again",
+    "too many open files", "temporarily", "ssl", "request was cancelled",
+)  # fmt: skip
+_DAMAGED_TEXTS = (
+    "parquet", "magic bytes", "decompression failure", "corrupted", "out of buffer", "thrift", "invalid string encoding",
+    "failed to read file", "bit width", "dictionary", "page header", "unexpected end", "couldn't deserialize", "avro",
+)  # fmt: skip
+_DUCKDB_BUGS = {"BinderException", "CatalogException", "ParserException", "ConstraintException", "OutOfMemoryException"}
+
+
+def translate(error: BaseException, uri: str | None = None, table: str | None = None) -> DdbLakeError | None:
+    """The error of ours for a library's error; None if the error is already one of ours, or has no translation.
+
+    Args:
+        error: as it was raised.
+        uri: the file that was read or written, if it is known; otherwise it comes from the error's text.
+        table: the table that the file belongs to, if it is known.
+    """
+    if isinstance(error, DdbLakeError):
+        return None
+    if is_out_of_memory(error):
+        return MemoryLimitError()
+    text, origin = str(error), type(error).__module__.partition(".")[0].lstrip("_")
+    place = uri or _named(text)
+    if is_disk_full(error):
+        return None
+    if isinstance(error, OSError) or origin == "duckdb":
+        return _of_storage(error, text, place, table) or _of_duckdb(error, text, place, table)
+    return None
+
+
+def of_library(error: BaseException) -> DdbLakeError | None:
+    """`translate` for an error from any place: a file that Python itself could not open may be the user's."""
+    plain = isinstance(error, OSError) and error.errno is not None and not _AWS_ERROR.search(str(error))
+    return None if plain and not is_out_of_memory(error) else translate(error)
+
+
+@contextmanager
+def reading(uri: str, table: str | None = None) -> Iterator[None]:
+    """Read a file of the lake: every error in the block becomes an error that names the file.
+
+    An error without another translation means that the file is damaged: readers of Avro and JSON raise many classes for
+    that.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DdbLakeError):
+            raise
+        raise translate(error, uri, table) or _otherwise(error, uri, table) from error
+
+
+def _otherwise(error: Exception, uri: str, table: str | None) -> DdbLakeError:
+    if isinstance(error, OSError):
+        return UnreachableError(f"{uri}: it cannot be read now ({_one_line(str(error))})", uri=uri, table=table)
+    return DamagedError(f"it is damaged ({type(error).__name__})", uri=uri, table=table)
+
+
+def _of_storage(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
+    """Errors of a file system or an object store."""
+    aws, lower = _AWS_ERROR.search(text), text.lower()
+    code = aws["code"] if aws else ""
+    status = _status(text, aws)
+    named = uri or "a file of the lake"
+    if isinstance(error, FileNotFoundError) or code in _MISSING_CODES or status == 404:
+        return DamagedError("it is not there", uri=uri, table=table)
+    if isinstance(error, PermissionError) or code in _REFUSED_CODES or status in (401, 403):
+        return DeniedError(f"{named}: access is denied", uri=uri, table=table)
+    if code in _PASSING_CODES or status == 429 or status >= 500:
+        return UnreachableError(
+            f"{named}: the store fails ({_one_line(code or f'HTTP {status}')})", uri=uri, table=table
+        )
+    if isinstance(error, IsADirectoryError | NotADirectoryError) or "is a directory" in lower:
+        return DamagedError("it is a folder, where a file was written", uri=uri, table=table)
+    if (isinstance(error, OSError) and error.errno is None) or type(error).__name__ in ("IOException", "HTTPException"):
+        if any(text in lower for text in _MISSING_TEXTS):
+            return DamagedError("it is not there", uri=uri, table=table)
+        if any(text in lower for text in _REFUSED_TEXTS):
+            return DeniedError(f"{named}: access is denied", uri=uri, table=table)
+        if isinstance(error, ConnectionError | TimeoutError) or any(text in lower for text in _PASSING_TEXTS):
+            return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
+    return None
+
+
+def _of_duckdb(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
+    """Errors of DuckDB about the bytes of a file; its message is not repeated."""
+    name, lower = type(error).__name__, text.lower()
+    if not type(error).__module__.lstrip("_").startswith("duckdb") or name in _DUCKDB_BUGS:
+        return None
+    if name == "IOException":
+        return UnreachableError(f"{uri or 'a file'}: {_one_line(text)}", uri=uri, table=table)
+    if any(text in lower for text in _DAMAGED_TEXTS):
+        return DamagedError("it is damaged: its bytes are no Parquet file, or not all of it", uri=uri, table=table)
+    return None
+
+
+def _status(text: str, aws: re.Match[str] | None) -> int:
+    if aws is not None:
+        return int(aws["status"] or 0)
+    found = _HTTP_STATUS.search(text)
+    return int(found["a"] or found["b"]) if found else 0
+
+
+def _named(text: str) -> str | None:
+    """The file that a message is about."""
+    place = _PLACE.search(text)
+    if place:
+        return f"s3://{place['bucket']}/{place['key']}"
+    gone = _GONE.search(text)
+    if gone:
+        return gone["path"] if gone["path"].startswith("/") else f"s3://{gone['path']}"
+    path = _PATH.search(text)
+    return path["path"] if path else None
+
+
+def _one_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "no message")[:300].rstrip(".;")

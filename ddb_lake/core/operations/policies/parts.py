@@ -1,0 +1,99 @@
+"""What several roles' statements are put together of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ddb_lake.core.operations.policies.estate import (
+    Estate,
+    Place,
+    Source,
+    Statement,
+)
+
+
+def key_use(sid: str, wanted: tuple[str, ...], key_arn: str, service: str, region: str) -> Statement:
+    """What a service may do with a key in the caller's name, and the caller without the service may not."""
+    return Statement(sid, wanted, (key_arn,), via(service, region))
+
+
+def direct_tables(estate: Estate) -> tuple[str, ...]:
+    """The tables reached directly: those behind a role are in that role's policy."""
+    return distinct(source.table_arn for source in estate.sources if source.role_arn is None)
+
+
+def streamed_sources(estate: Estate) -> list[Source]:
+    """The tables whose streams are read; all of them where none is said to be, for who asks for the policy before."""
+    return [source for source in estate.sources if source.streams] or list(estate.sources)
+
+
+def as_places(place: Place | None) -> tuple[Place, ...]:
+    """The place, if there is one."""
+    return () if place is None else (place,)
+
+
+def objects(places: Iterable[Place]) -> tuple[str, ...]:
+    """The ARN patterns of the objects below the places."""
+    return distinct(place.objects for place in places)
+
+
+def listing(sid: str, places: Iterable[Place]) -> list[Statement]:
+    """Listing below the places' prefixes: one statement a bucket, as the condition belongs to it."""
+    by_bucket: dict[str, list[str]] = {}
+    for place in places:
+        named = [place.prefix.rstrip("/")] if place.prefix else []  # whether it is an object is asked first
+        by_bucket.setdefault(place.bucket_arn, []).extend([*named, f"{place.prefix}*"])
+    return [
+        Statement(
+            sid if number == 0 else f"{sid}{number + 1}",
+            ("s3:ListBucket",),
+            (bucket,),
+            {"StringLike": {"s3:prefix": list(dict.fromkeys(prefixes))}},
+        )
+        for number, (bucket, prefixes) in enumerate(by_bucket.items())
+    ]
+
+
+def key_in_s3(sid: str, wanted: tuple[str, ...], places: Iterable[Place], region: str) -> list[Statement]:
+    """Use, through S3, of the keys of the places that have one."""
+    keys = distinct(place.kms_key_arn for place in places if place.kms_key_arn)
+    return [Statement(sid, wanted, keys, via("s3", region))] if keys else []
+
+
+def decrypt_tables(estate: Estate) -> list[Statement]:
+    """`decrypt` of the tables reached directly."""
+    return decrypt([source for source in estate.sources if source.role_arn is None], estate.region)
+
+
+def decrypt(sources: Iterable[Source], region: str) -> list[Statement]:
+    """DynamoDB decrypts a table under a customer's key with the permissions of whoever reads it."""
+    keys = distinct(source.kms_key_arn for source in sources)
+    return [Statement("DecryptTable", ("kms:Decrypt",), keys, via("dynamodb", region))] if keys else []
+
+
+def via(service: str, region: str) -> dict[str, dict[str, str]]:
+    """The condition that only a service asks, in the name of whoever has the permission."""
+    return {"StringEquals": {"kms:ViaService": f"{service}.{region}.amazonaws.com"}}
+
+
+def merged(found: Iterable[Statement]) -> list[Statement]:
+    """Statements on equal resources under equal conditions become one; the first one's name stays."""
+    groups: dict[tuple[Any, ...], Statement] = {}
+    taken: set[str] = set()
+    for statement in found:
+        known = groups.get((statement.resources, repr(statement.conditions)))
+        sid = statement.sid if known is None else known.sid
+        while known is None and sid in taken:
+            sid += "Too"
+        taken.add(sid)
+        together = distinct((*(known.actions if known else ()), *statement.actions))
+        groups[statement.resources, repr(statement.conditions)] = Statement(
+            sid, together, statement.resources, statement.conditions
+        )
+    return list(groups.values())
+
+
+def distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    """The values that are there, each once, in their order."""
+    return tuple(dict.fromkeys(value for value in values if value))

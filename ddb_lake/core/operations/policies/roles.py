@@ -1,0 +1,281 @@
+"""The roles, and what each of them may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ddb_lake.core.operations.policies.estate import Estate, Statement
+from ddb_lake.core.operations.policies.parts import (
+    as_places,
+    decrypt,
+    decrypt_tables,
+    direct_tables,
+    distinct,
+    key_in_s3,
+    listing,
+    merged,
+    objects,
+    streamed_sources,
+    via,
+)
+from ddb_lake.errors import UsageError
+
+
+def role_names() -> tuple[str, ...]:
+    """The roles there are policies for."""
+    return tuple(_ROLES)
+
+
+def describe(role: str) -> str:
+    """What the role does, in one line. Raises UsageError for an unknown role."""
+    return (_builder(role).__doc__ or "").splitlines()[0]
+
+
+def statements(role: str, estate: Estate) -> tuple[Statement, ...]:
+    """The statements of a role's policy, those without a resource left out. Raises UsageError for an unknown role."""
+    return tuple(s for s in _builder(role)(estate) if s.resources)
+
+
+def _builder(role: str) -> Callable[[Estate], list[Statement]]:
+    if role not in _ROLES:
+        raise UsageError(f"no role {role!r}; the roles are {', '.join(_ROLES)}")
+    return _ROLES[role]
+
+
+def _exporter(estate: Estate) -> list[Statement]:
+    """Starts point-in-time exports of the source tables and follows them."""
+    tables = direct_tables(estate)
+    written = tuple(s.export for s in estate.sources if s.export and s.role_arn is None)
+    return [
+        Statement("DescribeTable", ("dynamodb:DescribeTable", "dynamodb:DescribeContinuousBackups"), tables),
+        Statement("StartExport", ("dynamodb:ExportTableToPointInTime", "dynamodb:ListExports"), tables),
+        Statement("FollowExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
+        # DynamoDB writes the export with the permissions of whoever started it.
+        Statement(
+            "WriteExport",
+            ("s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"),
+            distinct(f"{place.bucket_arn}/{place.prefix}AWSDynamoDB/*" for place in written),
+        ),
+        *key_in_s3("EncryptExport", ("kms:Decrypt", "kms:GenerateDataKey"), written, estate.region),
+        *decrypt_tables(estate),
+    ]
+
+
+def _applier(estate: Estate) -> list[Statement]:
+    """Reads landed objects and exports, and writes the lake's tables."""
+    landed = (*estate.landing, *estate.exports)
+    warehouse = as_places(estate.warehouse)
+    return [
+        *listing("ListLanding", landed),
+        Statement("ReadLanding", ("s3:GetObject",), objects(landed)),
+        *key_in_s3("DecryptLanding", ("kms:Decrypt",), landed, estate.region),
+        *listing("ListWarehouse", warehouse),
+        Statement(
+            "WriteWarehouse",
+            ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+            objects(warehouse),
+        ),
+        *key_in_s3("EncryptWarehouse", ("kms:Decrypt", "kms:GenerateDataKey"), warehouse, estate.region),
+        Statement(
+            "WriteCatalog",
+            (
+                "glue:GetDatabase",
+                "glue:CreateDatabase",
+                "glue:GetTable",
+                "glue:GetTables",
+                "glue:CreateTable",
+                "glue:UpdateTable",
+            ),
+            estate.glue,
+        ),
+    ]
+
+
+def _reader(estate: Estate) -> list[Statement]:
+    """Reads the lake's tables and nothing else: dump, query, status."""
+    warehouse = as_places(estate.warehouse)
+    return [
+        Statement("ReadWarehouse", ("s3:GetObject",), objects(warehouse)),
+        *key_in_s3("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.region),
+        Statement("ReadCatalog", ("glue:GetTable",), estate.glue),
+    ]
+
+
+def _stream_reader(estate: Estate) -> list[Statement]:
+    """Reads the tables' DynamoDB Streams and lands what it reads."""
+    known = tuple(source.stream_landing for source in streamed_sources(estate) if source.stream_landing)
+    landing = tuple(dict.fromkeys(known)) or estate.landing
+    return [
+        *_reading_streams(estate),
+        Statement("Land", ("s3:GetObject", "s3:PutObject"), objects(landing)),
+        # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
+        *listing("ListLanding", landing),
+        *key_in_s3("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), landing, estate.region),
+    ]
+
+
+def _reading_streams(estate: Estate) -> list[Statement]:
+    """What is called of the tables: theirs is the account that it is called in."""
+    read = [source for source in streamed_sources(estate) if source.role_arn is None]
+    tables = distinct(source.table_arn for source in read)
+    return [
+        Statement("DescribeTable", ("dynamodb:DescribeTable",), tables),
+        Statement(
+            "ReadStream",
+            ("dynamodb:DescribeStream", "dynamodb:GetShardIterator", "dynamodb:GetRecords"),
+            tuple(f"{arn}/stream/*" for arn in tables),
+        ),
+        Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if tables else ()),
+        *decrypt(read, estate.region),
+    ]
+
+
+def _verifier(estate: Estate) -> list[Statement]:
+    """Reads the source to compare it with the lake, which `reader` reads."""
+    tables = direct_tables(estate)
+    return [
+        Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:BatchGetItem"), tables),
+        *decrypt_tables(estate),
+    ]
+
+
+def _repairer(estate: Estate) -> list[Statement]:
+    """Reads single items of the source to mend what verification found; `applier` writes them."""
+    return [
+        Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:BatchGetItem"), direct_tables(estate)),
+        *decrypt_tables(estate),
+    ]
+
+
+def _restorer(estate: Estate) -> list[Statement]:
+    """Writes the items of an earlier time into a new DynamoDB table."""
+    warehouse = as_places(estate.warehouse)
+    return [
+        *_reader(estate),
+        Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in warehouse)),
+        *key_in_s3("EncryptMark", ("kms:GenerateDataKey",), warehouse, estate.region),
+        *listing("FindMark", warehouse),
+        Statement(
+            "WriteNewTable",
+            (
+                "dynamodb:CreateTable",
+                "dynamodb:DescribeTable",
+                "dynamodb:Scan",
+                "dynamodb:BatchWriteItem",
+            ),
+            estate.restored_table_arns,
+        ),
+    ]
+
+
+def _notified(estate: Estate) -> list[Statement]:
+    """Receives the notifications of landed objects."""
+    key = (estate.queue_key_arn,) if estate.queue_key_arn else ()
+    return [
+        Statement("ReceiveArrivals", ("sqs:ReceiveMessage", "sqs:DeleteMessage"), estate.queue_arns),
+        Statement("DecryptArrivals", ("kms:Decrypt",), key, via("sqs", estate.region)),
+    ]
+
+
+def _doctor(estate: Estate) -> list[Statement]:
+    """Looks at the sources' settings, changes nothing; `reader` and `liveness` read the lake and the metrics for it."""
+    written = (*estate.exports, *as_places(estate.warehouse))
+    ours = {(p.bucket_arn, p.prefix) for s in estate.sources if (p := s.stream_landing) is not None}
+    delivered = [place for place in estate.landing if (place.bucket_arn, place.prefix) not in ours]
+    return [
+        *_describing(estate),
+        *listing("ListLanding", delivered),
+        # Asking whether a bucket is there names no prefix, and a condition on the prefix would refuse it.
+        Statement(
+            "FindBuckets",
+            ("s3:ListBucket",),
+            distinct(place.bucket_arn for place in written),
+            {"Null": {"s3:prefix": "true"}},
+        ),
+        Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
+    ]
+
+
+def _describing(estate: Estate) -> list[Statement]:
+    """What the doctor asks of the tables, and of what their account may use."""
+    tables, streamed = (
+        direct_tables(estate),
+        [source for source in estate.sources if source.streams and not source.role_arn],
+    )
+    keys = distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
+    return [
+        Statement(
+            "DescribeSource",
+            (
+                "dynamodb:DescribeTable",
+                "dynamodb:DescribeContinuousBackups",
+                "dynamodb:DescribeKinesisStreamingDestination",
+                "dynamodb:ListExports",
+            ),
+            tables,
+        ),
+        Statement("DescribeExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
+        Statement("DescribeStream", ("dynamodb:DescribeStream",), tuple(f"{s.table_arn}/stream/*" for s in streamed)),
+        Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if streamed else ()),
+        Statement("DescribeKey", ("kms:DescribeKey",), keys),
+    ]
+
+
+def _liveness(estate: Estate) -> list[Statement]:
+    """Reads the metrics that tell a living stream from a dead one."""
+    return [
+        Statement("ReadMetrics", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ("*",)),
+        Statement(
+            "DescribeDestination",
+            ("dynamodb:DescribeTable", "dynamodb:DescribeKinesisStreamingDestination"),
+            direct_tables(estate),
+        ),
+    ]
+
+
+def _canary(estate: Estate) -> list[Statement]:
+    """Writes one item to each source table now and then, for `checks.canary`; nothing else writes to a source.
+
+    To attach to whoever reaches the table: the task's role, or the source's.
+    """
+    tables = distinct(source.table_arn for source in estate.sources)
+    return [
+        Statement("WriteCanary", ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"), tables),
+        *decrypt(estate.sources, estate.region),
+    ]
+
+
+def _source(estate: Estate) -> list[Statement]:
+    """Is assumed by the lake's account: exports, describes and reads this account's tables."""
+    behind = [source for source in estate.sources if source.role_arn] or estate.sources
+    inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind))
+    streams = _reading_streams(inside) if any(source.streams for source in inside.sources) else ()
+    reading = (*_verifier(inside), *_repairer(inside), *streams)
+    return merged((*_exporter(inside), *reading, *_describing(inside), *_liveness(inside)))
+
+
+def _dagster_task(estate: Estate) -> list[Statement]:
+    """Runs Dagster's code: exports, applies, verifies, repairs and watches."""
+    streams = ("stream-reader",) if any(source.streams for source in estate.sources) else ()
+    found = [s for role in (*_OF_THE_TASK, *streams) for s in _ROLES[role](estate)]
+    assumed = distinct(s.role_arn for s in estate.sources if s.role_arn)
+    return [*merged(found), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
+
+
+_ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
+    "dagster-task": _dagster_task,
+    "source": _source,
+    "exporter": _exporter,
+    "applier": _applier,
+    "reader": _reader,
+    "stream-reader": _stream_reader,
+    "verifier": _verifier,
+    "repairer": _repairer,
+    "restorer": _restorer,
+    "notified": _notified,
+    "doctor": _doctor,
+    "liveness": _liveness,
+    "canary": _canary,
+}
+_OF_THE_TASK = ("exporter", "applier", "verifier", "repairer", "notified", "doctor", "liveness")

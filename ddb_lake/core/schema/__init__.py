@@ -1,0 +1,1 @@
+"""Typed columns for items that have no schema."""

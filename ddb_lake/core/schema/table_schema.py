@@ -1,0 +1,421 @@
+"""Typed columns for items that have no schema, and nothing lost: names, projection and its inverse.
+
+An attribute path (`("address", "city")`) becomes a column of the DynamoDB type most of its values have. What a
+column cannot hold (another type, NULL, an unknown attribute, an empty map, a number in an odd spelling) is kept in
+`_rescued`: DynamoDB JSON keyed by the path's JSON Pointer. So `restore(*project(item)) == item` for every item.
+
+The SQL kernel in `engine.projection` does the same for many rows at once; this module is what it is tested against.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from ddb_lake.core.values.attributes import canonical_number
+from ddb_lake.core.values.change_record import AttributeValue, Item
+from ddb_lake.errors import UndecodableError
+
+Path: TypeAlias = tuple[str, ...]
+ColumnType: TypeAlias = str
+"""'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
+
+CURRENT_METADATA = {
+    "_changed_at": ("timestamp", "When the item last changed (UTC, microseconds); the export's time for snapshot rows"),
+    "_source": ("string", "What the row comes from: snapshot, change or repair"),
+    "_rescued": ("string", "DynamoDB JSON of what the typed columns do not hold, by JSON Pointer"),
+    "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
+}
+"""The metadata columns of `current`: name, type and meaning."""
+
+EXPIRED_AT = {"_expired_at": ("timestamp", "When Time to Live removed the item (`ttl_deletes: keep`)")}
+"""The metadata column that `ttl_deletes: keep` adds."""
+
+DAY = "_day"
+"""The metadata column of daily states."""
+
+FIELD_ID = "__duckdb_field_id"
+"""A word of COPY's option FIELD_IDS; DuckDB writes no column of this name with a field id."""
+
+ICEBERG_METADATA = (
+    *("_file", "_pos", "_deleted", "_spec_id", "_partition", "_commit_snapshot_id", "_change_type", "_change_ordinal"),
+    *("_row_id", "_last_updated_sequence_number"),
+)
+"""Metadata columns of Iceberg; Spark refuses a table with columns of these names.
+https://iceberg.apache.org/spec/#reserved-field-ids
+"""
+
+RESERVED = frozenset({*CURRENT_METADATA, *EXPIRED_AT, DAY, FIELD_ID, *ICEBERG_METADATA})
+"""Names that no attribute's column has: a reader sees columns of these names beside the attributes' columns."""
+
+MAX_NAME_CHARS = 120
+MAX_COLUMNS = 1000
+MAX_RETIRED = 10_000
+"""The most names that are kept for attributes without a column; beyond that the oldest are forgotten."""
+
+_SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UNSAFE_CHAR = re.compile(r"[^A-Za-z0-9_]")
+INT64 = range(-(2**63), 2**63)
+DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One typed column: where its values stand in the item, their DynamoDB type, and how they are held."""
+
+    path: Path
+    tag: str
+    name: str
+    type: ColumnType
+
+    @property
+    def pointer(self) -> str:
+        """The path as a JSON Pointer (RFC 6901), the key of `_rescued`."""
+        return pointer(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """The columns of one table, in order; the key attributes first.
+
+    `retired`: path and name of attributes that once had a column and have none now, the oldest first. If such an
+    attribute gets a column again, the column has the same name.
+    """
+
+    key: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    retired: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def names(self) -> dict[Path, str]:
+        """The name of each attribute that has, or once had, a column."""
+        return {**dict(self.retired), **{c.path: c.name for c in self.columns}}
+
+    def with_columns(self, columns: Iterable[Column]) -> TableSchema:
+        """The schema with these columns. The names of attributes that lose their column are retired."""
+        found = tuple(columns)
+        held = {c.path for c in found}
+        retired = [(path, name) for path, name in self.names.items() if path not in held]
+        return TableSchema(self.key, found, tuple(retired[-MAX_RETIRED:]))
+
+    def knowing(self, other: TableSchema) -> TableSchema:
+        """The schema with the names that `other` has for attributes without a name here."""
+        known, taken = self.names, {name.lower() for name in self.names.values()}
+        added = [(p, n) for p, n in other.names.items() if p not in known and n.lower() not in taken]
+        return TableSchema(self.key, self.columns, (*self.retired, *added)[-MAX_RETIRED:])
+
+    def column(self, path: Path) -> Column | None:
+        """The column that holds `path`, if there is one."""
+        return next((c for c in self.columns if c.path == path), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document from which `from_json` gives an equal schema."""
+        columns = [[list(c.path), c.tag, c.name, c.type] for c in self.columns]
+        retired = [[list(path), name] for path, name in self.retired]
+        return {"key": list(self.key), "columns": columns, "retired": retired}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TableSchema:
+        """The inverse of `to_json`."""
+        return cls(
+            tuple(document["key"]),
+            tuple(Column(tuple(p), t, n, y) for p, t, n, y in document["columns"]),
+            tuple((tuple(path), name) for path, name in document.get("retired", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaOptions:
+    """How a table's items become columns: `nested`, the depth of flattening, and overrides by dotted path."""
+
+    nested: Literal["flatten", "json"] = "flatten"
+    depth: int = 5
+    overrides: Mapping[str, ColumnType] = field(default_factory=dict)
+
+    def override(self, path: Path) -> ColumnType | None:
+        """The configured type of a path, given as `a.b` or as the attribute's own name."""
+        return self.overrides.get(".".join(path))
+
+    def flattens(self, path: Path) -> bool:
+        """Whether a map at `path` becomes columns of its members."""
+        return self.nested == "flatten" and len(path) < self.depth and self.override(path) != "json"
+
+
+def pointer(path: Path) -> str:
+    """The JSON Pointer of an attribute path."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def parse_pointer(text: str) -> Path:
+    """The attribute path of a JSON Pointer."""
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
+
+
+def dotted(path: Path) -> str:
+    """A path for people: its parts with dots between them, or a JSON list if a part has a dot itself."""
+    return ".".join(path) if all("." not in part for part in path) else json.dumps(list(path), ensure_ascii=False)
+
+
+# --- names
+
+
+def plain_name(path: Path) -> str:
+    """The name that a path's column needs: its parts joined with `__`, and `_` for each character but ASCII letters, digits."""
+    plain = _UNSAFE_CHAR.sub("_", "__".join(path))[:MAX_NAME_CHARS] or "_"
+    return plain if _SAFE.fullmatch(plain) else f"_{plain}"
+
+
+def is_spelled_as_named(path: Path) -> bool:
+    """Whether the column's name would be the attribute's own."""
+    return len(path) == 1 and plain_name(path) == path[0]
+
+
+def column_names(
+    paths: Iterable[Path], known: Mapping[Path, str] | None = None, reserved: Collection[str] = RESERVED
+) -> dict[Path, str]:
+    """Names of columns: safe, and unique for engines that ignore case.
+
+    A path in `known` keeps its name. Among the other paths that need the same name (`plain_name`, compared without case)
+    the first gets it, unless it is taken or reserved. The others get a suffix: `_` and eight hex digits of the path's
+    SHA-256, or of that digest's SHA-256 if such a name is taken.
+
+    Args:
+        paths: in order of precedence.
+        known: names that are given already, including those of paths that are not among `paths`.
+        reserved: names in lower case that are never given.
+    """
+    known = known or {}
+    taken = {name.lower() for name in known.values()} | set(reserved)
+    names: dict[Path, str] = {}
+    second: list[tuple[Path, str]] = []
+    for path in paths:
+        plain = plain_name(path)
+        if path in known:
+            names[path] = known[path]
+        elif plain.lower() in taken:
+            second.append((path, plain))
+        else:
+            names[path] = plain
+            taken.add(plain.lower())
+    for path, plain in second:
+        digest = _digest(pointer(path))
+        while f"{plain}_{digest}".lower() in taken:
+            digest = _digest(digest)
+        names[path] = f"{plain}_{digest}"
+        taken.add(names[path].lower())
+    return names
+
+
+def contested(schema: TableSchema, known: TableSchema) -> bool:
+    """Whether attributes without a name in `known` need the same name, so that the most frequent one must be found."""
+    given = known.names
+    key = {(name,) for name in schema.key}
+    taken = {name.lower() for name in given.values()} | {plain_name(path).lower() for path in key} | RESERVED
+    wanted = [plain_name(c.path).lower() for c in schema.columns if c.path not in given and c.path not in key]
+    wanted = [name for name in wanted if name not in taken]
+    return len(set(wanted)) < len(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class NameCollision:
+    """An attribute whose column has a suffix, because another column has the name.
+
+    `attribute`, `holder`: the attributes as `dotted` writes them; no holder where the name is reserved for a metadata
+    column. `column`, `holder_column`: their columns.
+    """
+
+    attribute: str
+    column: str
+    holder: str | None
+    holder_column: str
+
+    def __str__(self) -> str:
+        if self.holder is None:
+            return f"attribute {self.attribute!r} is column {self.column}: {self.holder_column} is a metadata column"
+        return (
+            f"attributes {self.holder!r} and {self.attribute!r} need the same column name:"
+            f" {self.holder!r} has column {self.holder_column}, {self.attribute!r} has column {self.column}"
+        )
+
+
+def name_collisions(schema: TableSchema) -> tuple[NameCollision, ...]:
+    """The columns that do not have their plain name, in order, each with the attribute that has it."""
+    holders = {name.lower(): (path, name) for path, name in schema.names.items()}
+    found: list[NameCollision] = []
+    for column in schema.columns:
+        plain = plain_name(column.path)
+        holder = holders.get(plain.lower())
+        if holder is not None and holder[0] != column.path:
+            found.append(NameCollision(dotted(column.path), column.name, dotted(holder[0]), holder[1]))
+        elif holder is None and plain.lower() in RESERVED:
+            found.append(NameCollision(dotted(column.path), column.name, None, plain.lower()))
+    return tuple(found)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def new_collisions(before: TableSchema, after: TableSchema) -> tuple[NameCollision, ...]:
+    """The collisions of `after` that `before` does not have."""
+    known = set(name_collisions(before))
+    return tuple(collision for collision in name_collisions(after) if collision not in known)
+
+
+def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
+    """`current` with columns added at the end for attributes that only `wanted` has, in the order of their paths.
+
+    Existing columns keep their names and types: values that no longer fit are rescued until the files are next rewritten.
+    A path below or above that of an existing column is not added (its values are rescued).
+
+    `wanted`: columns in order of precedence; their names are not used.
+    """
+    held = {c.path for c in current.columns}
+    above = {path[:length] for path in held for length in range(len(path))}
+    fresh = [c for c in wanted if c.path not in above and not _is_at_or_below(c.path, held)]
+    fresh = fresh[: max(0, MAX_COLUMNS - len(held))]
+    names = column_names([c.path for c in fresh], current.names)
+    added = sorted((replace(c, name=names[c.path]) for c in fresh), key=lambda c: c.path)
+    return current.with_columns((*current.columns, *added))
+
+
+def _is_at_or_below(path: Path, held: set[Path]) -> bool:
+    return any(path[:length] in held for length in range(1, len(path) + 1))
+
+
+# --- projection and its inverse ----------------------------------------------------------------------------------
+
+
+class Projector:
+    """Projects items onto one schema. It prepares what it needs of the schema once."""
+
+    def __init__(self, schema: TableSchema) -> None:
+        self._columns = schema.columns
+        self._index = {c.path: index for index, c in enumerate(schema.columns)}
+        self._maps = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
+
+    def project(self, item: Item) -> tuple[list[Any], dict[str, AttributeValue]]:
+        """The column values of an item, in the schema's order, and the values that no column holds, by JSON Pointer.
+
+        A number or binary that fits its column but whose spelling is not canonical is in both.
+        """
+        values: list[Any] = [None] * len(self._columns)
+        rescued: dict[str, AttributeValue] = {}
+        for name, value in item.items():
+            self._visit((name,), value, values, rescued)
+        return values, rescued
+
+    def _visit(self, path: Path, value: AttributeValue, values: list[Any], rescued: dict[str, AttributeValue]) -> None:
+        ((tag, content),) = value.items()
+        index = self._index.get(path)
+        if index is not None and self._columns[index].tag == tag:
+            values[index], exact = to_column(self._columns[index], content)
+            if not exact:
+                rescued[pointer(path)] = value
+        elif tag == "M" and content and path in self._maps:
+            for name, member in content.items():
+                self._visit((*path, name), member, values, rescued)
+        else:
+            rescued[pointer(path)] = value
+
+
+def project(item: Item, schema: TableSchema) -> tuple[list[Any], dict[str, AttributeValue]]:
+    """`Projector.project` of one item."""
+    return Projector(schema).project(item)
+
+
+def to_column(column: Column, content: Any) -> tuple[Any, bool]:
+    """The value a column holds for a content of its type, and whether that says it all.
+
+    Numbers and binary are given as the text from which the column's exact value is made; lists and maps as
+    Python values.
+    """
+    if column.tag == "N":
+        return _number(column.type, content)
+    if column.tag == "NS":
+        held = [_number(column.type[5:-1], number) for number in content]
+        exact = all(ok for _, ok in held)
+        return ([value for value, _ in held] if exact else None), exact
+    if column.tag == "B":
+        return _binary(content)
+    if column.tag == "BS":
+        blobs = [_binary(member) for member in content]
+        decoded = all(value is not None for value, _ in blobs)
+        return ([value for value, _ in blobs] if decoded else None), all(ok for _, ok in blobs)
+    return content, True
+
+
+def _number(column_type: ColumnType, text: str) -> tuple[str | None, bool]:
+    if column_type == "string":
+        return text, True
+    try:
+        plain = canonical_number(text)
+    except UndecodableError:
+        return None, False
+    if column_type == "double":
+        return plain, _spelled_as_double(text)
+    if not _fits(column_type, plain):
+        return None, False
+    return plain, plain == text
+
+
+def _spelled_as_double(text: str) -> bool:
+    """Whether a double gives this spelling back: only short integers do, for certain, in every engine."""
+    return bool(re.fullmatch(r"0|-?[1-9]\d{0,14}", text))
+
+
+def _fits(column_type: ColumnType, plain: str) -> bool:
+    whole, _, decimals = plain.lstrip("-").partition(".")
+    if column_type == "long":
+        return not decimals and int(plain) in INT64
+    match = DECIMAL.fullmatch(column_type)
+    assert match, column_type
+    precision, scale = int(match[1]), int(match[2])
+    return len(decimals) <= scale and (0 if whole == "0" else len(whole)) <= precision - scale
+
+
+def stands_in(column: Column, value: AttributeValue) -> bool:
+    """Whether `project` gives the column a value for this one, be it in another spelling."""
+    ((tag, content),) = value.items()
+    return tag == column.tag and to_column(column, content)[0] is not None
+
+
+def _binary(text: str) -> tuple[bytes | None, bool]:
+    try:
+        blob = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None, False
+    return blob, base64.b64encode(blob).decode() == text
+
+
+def restore(values: Sequence[Any], rescued: Mapping[str, AttributeValue], schema: TableSchema) -> Item:
+    """The item whose projection these are. `values` as `project` gives them: numbers as canonical text."""
+    item: Item = {}
+    for column, value in zip(schema.columns, values, strict=True):
+        if value is not None:
+            place(item, column.path, {column.tag: from_column(column, value)})
+    for text in sorted(rescued, key=lambda p: p.count("/")):
+        place(item, parse_pointer(text), rescued[text])
+    return item
+
+
+def from_column(column: Column, value: Any) -> Any:
+    """The inverse of `to_column`."""
+    if column.tag == "B":
+        return base64.b64encode(value).decode()
+    if column.tag == "BS":
+        return [base64.b64encode(member).decode() for member in value]
+    return value
+
+
+def place(item: Item, path: Path, value: AttributeValue) -> None:
+    """Set `value` at `path`, making the maps above it."""
+    members = item
+    for name in path[:-1]:
+        members = members.setdefault(name, {"M": {}})["M"]
+    members[path[-1]] = value

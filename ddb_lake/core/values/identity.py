@@ -1,0 +1,68 @@
+"""When two items are equal, and when two landed records are the same record, by their bytes."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import orjson
+
+from ddb_lake.core.values.attributes import canonical_item, canonical_text, with_sorted_sets
+from ddb_lake.core.values.change_record import ChangeRecord, Item, Texts
+
+
+def canonical_json(item: Item) -> bytes:
+    """JSON of the canonical form of a checked item, with sorted names: equal items, and only they, have equal bytes."""
+    text = canonical_text(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+    return orjson.dumps(canonical_item(item), option=orjson.OPT_SORT_KEYS) if text is None else text
+
+
+def record_id(record: ChangeRecord) -> bytes:
+    """16 bytes that are equal for two landings of one record, and differ for different records.
+
+    Delivery is at least once: Kinesis, Firehose and retries repeat a record with the same eventID. But the ID alone
+    does not identify: fixtures and hand-made records use "1" over and over, and a record that was dropped as
+    a duplicate would be lost. So the content counts as well, in its canonical form: event, time, keys, both
+    images, the Streams sequence number and, for an assertion, the time it speaks of. Two different records
+    then both survive, and of a true duplicate everything is the same.
+
+    How a record travelled does not count: arrival, shard, table and the TTL mark. Its Kinesis sequence number
+    does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
+    unknown whether they are one change.
+    """
+    text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
+    if text is None:
+        text = _text(
+            record, *(item and canonical_item(item) for item in (record.keys, record.new_image, record.old_image))
+        )
+    return blake2b(text, digest_size=16).digest()
+
+
+def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
+    """The `record_id` of an unchecked record, valid if its texts are usual (`core.decode.fast_path`); None if they cannot be.
+
+    It is computed from the texts alone, so that it does not depend on the content of keys and images.
+    """
+    digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
+    for part in texts:
+        written = b"null" if part is None else with_sorted_sets(part)
+        if written is None:
+            return None
+        digest.update(b"," + written)
+    digest.update(b"]")
+    return digest.digest()
+
+
+def _text(record: ChangeRecord, keys: Item | None, new_image: Item | None, old_image: Item | None) -> bytes:
+    """JSON of all that counts, with sorted names: no two lists of fields read alike, and absent is not empty."""
+    return orjson.dumps((*_fields(record), keys, new_image, old_image), option=orjson.OPT_SORT_KEYS)
+
+
+def _fields(record: ChangeRecord) -> tuple[str | int | None, ...]:
+    return (
+        record.event_id,
+        record.event_name,
+        record.changed_us,
+        record.sequence_number,
+        record.asserted_us,
+        record.kinesis_sequence if record.event_id is None else None,
+    )

@@ -1,0 +1,1 @@
+"""Verdicts about differences between the lake and its source."""

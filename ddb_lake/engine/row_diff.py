@@ -1,0 +1,215 @@
+"""Two relations of the same items compared without holding either: by hashes of buckets, then of keys.
+
+One side is the text of an export's lines, the other the lines that `dump` gives for the lake's rows. Nothing here
+projects a line, and what reads one is `ddb_lake.core.verify.equality`: a fault of the projection cannot make both sides equal.
+
+Each side is reduced to (key hash, row hash) on disk, 16 bytes a row before compression. Buckets whose counts and hashes
+agree are equal; only keys of the others are joined, a bounded number at a time. Row hashes are of one process, and nothing
+of them outlives it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ddb_lake.core.schema.table_schema import Path as MemberPath
+from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.core.values.validity import ITEM_MEMBER
+from ddb_lake.core.verify.equality import canonical_number, fingerprint
+from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literal, literals
+
+BUCKET_BITS = 12
+JOINED_ROWS = 20_000_000
+"""Rows of both sides that are joined at once."""
+
+
+MOST_REORDERED = 200
+"""Attributes of a table whose lines are reordered in SQL, which looks each of them up in each line."""
+
+_SLICE_ROWS = 64
+"""Texts that Python holds at once, beside DuckDB's."""
+
+
+def register(con: Any) -> None:
+    """Give a connection the functions that the SQL of this module calls."""
+    if con.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchone()[0]:
+        return
+    con.create_function("ddb_fingerprint", _fingerprints, ["VARCHAR"], "BIGINT", type="arrow")
+    con.create_function(
+        "ddb_dumped_fingerprint",
+        _dumped_fingerprints,
+        ["VARCHAR", "VARCHAR"],
+        "BIGINT",
+        type="arrow",
+        null_handling="special",
+    )
+    con.create_function("ddb_completed", _completed, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
+    con.create_function("ddb_plain_number", _plain_number, ["VARCHAR"], "VARCHAR", null_handling="special")
+
+
+def dumped_sql(item: str) -> str:
+    """SQL of the item that `dump` gives for a row: what the lake returns. `item`: SQL of `engine.inverse_projection.item_sql`."""
+    return f"ddb_completed({item}, _rescued)"
+
+
+def text_hash_sql(schema: TableSchema) -> str:
+    """SQL of a hash of the line that `dump` gives for a row; of a row with something rescued, one that no line has."""
+    return f"""hash(concat('{{"{ITEM_MEMBER}":', {item_sql(schema)}, '}}', _rescued))"""
+
+
+def dumped_fingerprint_sql(schema: TableSchema) -> str:
+    """SQL of `equality.fingerprint` of the line that `dump` gives for a row."""
+    return f"ddb_dumped_fingerprint({item_sql(schema)}, _rescued)"
+
+
+def reordered_sql(key: Sequence[str], order: Sequence[MemberPath], lines: str) -> str:
+    """A relation of lines with `_key`, and `reordered`: the text of `item` with the members of maps in a given order.
+
+    The texts of the members are those of the line. A line with anything else in it (another member, a name that occurs
+    twice) is left as it is. `order`: paths of members; those of maps come before what is in them.
+    """
+    maps = {path[:-1] for path in order} - {()}
+    leaves = {path: f"_members[{i}]" for i, path in enumerate((p for p in order if p not in maps), 1)}
+    inner = {path: f"_names[{2 + 2 * i}]" for i, path in enumerate(sorted(maps), 1)}
+    pointers = [_pointer(path) for path in leaves]
+    outer = [""] + [f"/{ITEM_MEMBER}"] + [p for path in sorted(maps) for p in (_pointer(path), _pointer(path) + "/M")]
+    found = f"json_extract(item, {literals(pointers)}) AS _members, json_keys(item, {literals(outer)}) AS _names"
+
+    def text(above: MemberPath) -> str:
+        pieces = []
+        for path in order:
+            if path[:-1] != above or not path:
+                continue
+            name = json.dumps(path[-1]) + ":"
+            if path in maps:
+                body = f"CASE WHEN {inner[path]} IS NOT NULL THEN {text(path)} END"
+                pieces.append(f"""{literal(name + '{"M":{')} || {body} || '}}}}'""")
+            else:
+                pieces.append(f"{literal(name)} || {leaves[path]}")
+        return f"concat_ws(',', {', '.join(pieces)})"
+
+    # Each map has at least the names that are found in it. If the sums are equal, no map has more.
+    names = " + ".join(f"coalesce(len(_names[{i}]), 0)" for i in range(1, len(outer) + 1))
+    existing = " + ".join(["0", *(f"2 * ({names_of} IS NOT NULL)::INTEGER" for names_of in inner.values())])
+    whole = f"{names} = 1 + list_count(_members) + {existing}"
+    line = f"""'{{"{ITEM_MEMBER}":{{' || {text(())} || '}}}}'"""
+    keys = " || ".join(_key_part(leaves[(name,)], "") for name in key)
+    return (
+        f"(SELECT *, {keys} AS _key, CASE WHEN {whole} THEN {line} ELSE item END AS reordered"
+        f" FROM (SELECT *, {found} FROM {lines}))"
+    )
+
+
+def fingerprint_sql(line: str) -> str:
+    """SQL of `equality.fingerprint`: equal for lines that are the same but for the order of members."""
+    return f"ddb_fingerprint({line})"
+
+
+def reduce_rows(session: Session, rows: str, row_hash: str, target: Path, extra: Sequence[str] = ()) -> None:
+    """Write (k, h, extra…) of rows that have a `_key_hash`; `row_hash`: SQL of h; `extra`: SQL of more columns."""
+    columns = ["_key_hash AS k", f"{row_hash} AS h", *extra]
+    session.con.execute(
+        f"COPY (SELECT {', '.join(columns)} FROM {rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION lz4)"
+    )
+
+
+def find_differing(session: Session, left: Path, right: Path) -> int:
+    """Make the table `differing` (_key_hash): of the rows that are not the same on both sides. Gives their number."""
+    session.con.execute("CREATE OR REPLACE TABLE differing (_key_hash BIGINT)")
+    shift = 63 - BUCKET_BITS
+    buckets = f"SELECT k >> {shift} AS b, count(*) AS n, bit_xor(hash(k, h)) AS x FROM read_parquet({{}}) GROUP BY ALL"
+    unequal = session.rows(
+        "SELECT coalesce(l.b, r.b), coalesce(l.n, 0) + coalesce(r.n, 0)"
+        f" FROM ({buckets.format(literal(str(left)))}) l FULL JOIN ({buckets.format(literal(str(right)))}) r ON l.b = r.b"
+        " WHERE l.n IS DISTINCT FROM r.n OR l.x IS DISTINCT FROM r.x ORDER BY 1"
+    )
+    for chosen in _chunks(unequal):
+        sides = [
+            "SELECT k, count(*) AS n, bit_xor(hash(k, h)) AS x, sum(h::HUGEINT) AS s"
+            f" FROM read_parquet({literal(str(path))}) WHERE k >> {shift} IN ({', '.join(map(str, chosen))}) GROUP BY k"
+            for path in (left, right)
+        ]
+        session.con.execute(
+            f"INSERT INTO differing SELECT coalesce(l.k, r.k) FROM ({sides[0]}) l FULL JOIN ({sides[1]}) r ON l.k = r.k"
+            " WHERE l.n IS DISTINCT FROM r.n OR l.x IS DISTINCT FROM r.x OR l.s IS DISTINCT FROM r.s"
+        )
+    found: int = session.value("SELECT count(*) FROM differing")
+    return found
+
+
+def _chunks(buckets: Sequence[tuple[int, int]]) -> list[list[int]]:
+    chunks: list[list[int]] = []
+    room = 0
+    for bucket, rows in buckets:
+        if not chunks or rows > room:
+            chunks.append([])
+            room = JOINED_ROWS
+        chunks[-1].append(bucket)
+        room -= rows
+    return chunks
+
+
+def document_key_sql(key: Sequence[str], member: str | None = ITEM_MEMBER, document: str = "item") -> str:
+    """SQL of `_key` over an item's JSON text, below `member` of a document if one is named; NULL if it has no key."""
+    above = "" if member is None else f"/{member}"
+    return " || ".join(_key_part(document, f"{above}/{_pointed(name)}") for name in key)
+
+
+def _key_part(document: str, pointer: str) -> str:
+    """SQL of one attribute's part of `_key`. `pointer`: where the document has the attribute's value."""
+    pieces = []
+    for tag in ("S", "N", "B"):
+        text = f"json_extract_string({document}, {literal(f'{pointer}/{tag}')})"
+        if tag == "N":
+            plain = f"regexp_full_match({text}, '0|-?[1-9][0-9]{{0,17}}')"
+            text = f"CASE WHEN {plain} THEN {text} ELSE ddb_plain_number({text}) END"
+        elif tag == "B":
+            text = f"to_base64(from_base64({text}))"
+        pieces.append(f"'{tag}' || length({text}) || ':' || {text}")
+    return f"coalesce({', '.join(pieces)})"
+
+
+def _pointer(path: MemberPath) -> str:
+    """Where a line has a member of its item."""
+    return "/M".join(["", *(f"/{_pointed(name)}" for name in path)]).replace("/M", f"/{ITEM_MEMBER}", 1)
+
+
+def _pointed(name: str) -> str:
+    """A name as a step of a JSON Pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _fingerprints(lines: Any) -> pa.Array:
+    return pa.array([None if line is None else fingerprint(line) for line in _texts(lines)], pa.int64())
+
+
+def _dumped_fingerprints(items: Any, rescued: Any) -> pa.Array:
+    head = f'{{"{ITEM_MEMBER}":'.encode()
+    found = [
+        None
+        if item is None
+        else fingerprint(head + (item if more is None else complete(item.decode(), more.decode())) + b"}")
+        for item, more in zip(_texts(items), _texts(rescued), strict=True)
+    ]
+    return pa.array(found, pa.int64())
+
+
+def _texts(column: Any) -> Iterator[bytes | None]:
+    """The UTF-8 of a column's texts, of which Python holds a few at once."""
+    for start in range(0, len(column), _SLICE_ROWS):
+        yield from column.slice(start, _SLICE_ROWS).cast(pa.binary()).to_pylist()
+
+
+def _completed(item: str | None, rescued: str | None) -> str | None:
+    return None if item is None else complete(item, rescued).decode()
+
+
+def _plain_number(text: str | None) -> str | None:
+    return None if text is None else canonical_number(text)

@@ -1,0 +1,261 @@
+"""DuckDB connections: bounded memory, spilling, our scalar functions, and S3 where it is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from ddb_lake.config import memory_bytes
+from ddb_lake.core.operations.library_errors import translate
+from ddb_lake.core.operations.retry_policy import (
+    ATTEMPTS,
+    FIRST_WAIT_MS,
+    READ_TIMEOUT_S,
+    WAIT_FACTOR,
+)
+from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full
+from ddb_lake.core.values.attributes import canonical_number
+from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
+
+Done = TypeVar("Done")
+
+THREAD_BYTES = 125_000_000
+"""DuckDB's own advice: the least memory for each of its threads."""
+
+
+_KEPT_ROWS = 20_480
+_KEPT_BYTES = 32 * 1024 * 1024
+_SMALL_BYTES = 4 * 1024 * 1024
+"""The size of the texts that each thread processes at once if rows are large: the work needs 13 times as much memory."""
+
+_SLICED_ROWS = 1024
+_KEPT_DICTIONARY_BYTES = 64 * 1024
+"""The memory that DuckDB allocates for each text column before the column has any value."""
+
+
+_LASTING = "kept:"
+
+
+def lasting(name: str) -> str:
+    """The name of a relation of ours that may stand beside views of tables: no table's name has a colon."""
+    return _LASTING + name
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """Credentials and endpoint for DuckDB's httpfs, resolved by `aws.session`."""
+
+    region: str
+    key_id: str
+    secret: str
+    session_token: str | None = None
+    endpoint_url: str | None = None
+
+
+@contextmanager
+def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
+    """A DuckDB connection with a work folder of its own, which lives no longer than the block.
+
+    Args:
+        s3: credentials and endpoint, if files are in S3.
+        memory: the memory that DuckDB may use; data that does not fit is spilled to the work folder.
+        threads: one for each processor by default, but no more than the memory allows.
+
+    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. DuckDB's errors leave the block
+    translated (see `core.operations.library_errors`): DamagedError, DeniedError, UnreachableError, MemoryLimitError; UsageError if `memory`
+    does not suffice.
+    """
+    with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
+        con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
+        try:
+            con.execute(
+                "SET python_enable_replacements = false"
+            )  # a query sees tables, and no variables of this process
+            con.execute("SET preserve_insertion_order = false")
+            con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
+            con.execute("SET enable_progress_bar = false")
+            con.execute("SET enable_caching_operators = false")  # they gather 2,048 rows, whatever a row takes
+            con.execute(f"SET threads = {threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES))}")
+            con.create_function(
+                "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
+            )
+            if s3:
+                use_s3(con, s3)
+            yield Session(con, Path(folder))
+        except duckdb.Error as error:
+            raise _meaning(error, memory) from error
+        finally:
+            con.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection and its work folder."""
+
+    con: Any
+    folder: Path
+
+    def rows(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        result: list[tuple[Any, ...]] = self.con.execute(sql, parameters or []).fetchall()
+        return result
+
+    def value(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """The first column of the first row of a query."""
+        row = self.con.execute(sql, parameters or []).fetchone()
+        return row[0] if row else None
+
+    def keep(self, name: str, query: str, text: str | None = None) -> None:
+        """Make a view of a query's rows, which are worked out now and lie in the work folder.
+
+        A table in memory is read 2,048 rows at a time, whatever they take, and up to 122,880 of them by one thread.
+
+        `text`: a column whose texts may be large. If they are, the row groups are so small that a thread has enough
+        memory for any later work on one group.
+        """
+        try:
+            path = self._write_kept(name, query)
+        except duckdb.OutOfMemoryException:
+            if text is None:
+                raise
+            path = self._write_sliced(name, query, text)
+        if text is not None and self._largest_group(path) > 3 * _SMALL_BYTES:
+            whole = path
+            path = self._write_sliced(name, f"SELECT * FROM read_parquet({literal(str(whole))})", text)
+            whole.unlink()
+        self.con.execute(
+            f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM read_parquet({literal(str(path))})"
+        )
+
+    def forget_relations(self) -> None:
+        """Drop every relation whose name a table of the lake could have, so that none is read in a table's place.
+
+        Those that `lasting` names stay.
+        """
+        names = "database_name, schema_name, {}_name AS name FROM duckdb_{}s() WHERE NOT internal"
+        for kind in ("view", "table"):
+            for place in self.rows(f"SELECT {names.format(kind, kind)} AND NOT starts_with(name, '{_LASTING}')"):
+                self.con.execute(f"DROP {kind} {'.'.join(map(identifier, place))}")
+
+    def _write_kept(self, name: str, query: str, group_bytes: int = _KEPT_BYTES) -> Path:
+        path = self.folder / f"{name.removeprefix(_LASTING)}-{uuid.uuid4().hex}.parquet"
+        options = (
+            f"FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {_KEPT_ROWS}, ROW_GROUP_SIZE_BYTES {group_bytes},"
+            f" STRING_DICTIONARY_PAGE_SIZE_LIMIT {_KEPT_DICTIONARY_BYTES}"
+        )
+        with_memory(self, lambda: self.con.execute(f"COPY ({query}) TO {literal(str(path))} ({options})"))
+        return path
+
+    def _write_sliced(self, name: str, query: str, text: str) -> Path:
+        """`_write_kept` with groups of a few MB: DuckDB passes on as many rows at once as it has read at once."""
+        rows = self.con.cursor().execute(query).to_arrow_reader(_SLICED_ROWS)
+        slices = (batch.slice(first, last - first) for batch in rows for first, last in _by_bytes(batch[text]))
+        self.con.register("slices", pa.RecordBatchReader.from_batches(rows.schema, slices))
+        try:
+            return self._write_kept(name, "SELECT * FROM slices", _SMALL_BYTES)
+        finally:
+            self.con.unregister("slices")
+
+    def _largest_group(self, path: Path) -> int:
+        sizes = f"SELECT sum(total_uncompressed_size) AS size FROM parquet_metadata({literal(str(path))})"
+        return int(self.value(f"SELECT max(size) FROM ({sizes} GROUP BY row_group_id)") or 0)
+
+
+def slices_of(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Bounds of slices of consecutive values: each takes at most `limit`, or has one value that takes more."""
+    first = held = 0
+    for place, size in enumerate(sizes):
+        if place > first and held + size > limit:
+            yield first, place
+            first, held = place, 0
+        held += size
+    if sizes:
+        yield first, len(sizes)
+
+
+def _by_bytes(texts: pa.Array) -> Iterator[tuple[int, int]]:
+    import pyarrow.compute as pc  # takes as long to import as a small query
+
+    return slices_of(pc.fill_null(pc.binary_length(texts), 0).to_pylist(), _SMALL_BYTES)
+
+
+def with_memory(session: Session, work: Callable[[], Done]) -> Done:
+    """What the work gives, done again with a quarter of the threads as long as it runs out of memory: each holds its own.
+
+    The session keeps to the threads it has then. Raises OutOfMemoryException if one takes too much.
+    """
+    while True:
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            threads = session.value("SELECT current_setting('threads')")
+            if threads == 1:
+                raise
+            session.con.execute(f"SET threads = {max(1, threads // 4)}")
+
+
+def _meaning(error: duckdb.Error, memory: str) -> Exception:
+    """The error of ours for an error of DuckDB's; the same error if it has no translation."""
+    if is_disk_full(error):
+        return UnreachableError(f"{next(iter(str(error).strip().splitlines()), 'DuckDB')}; {DISK_FULL}")
+    found = translate(error)
+    if found is None and isinstance(error, duckdb.OutOfMemoryException):
+        return UsageError(
+            f"{memory} of memory do not suffice for this, even with one thread and spilling to disk;"
+            " set `memory` to more, or `spark.memory` for tasks on Spark"
+        )
+    return found or error
+
+
+def _has_icu(con: Any) -> bool:
+    row = con.execute("SELECT loaded FROM duckdb_extensions() WHERE extension_name = 'icu'").fetchone()
+    return bool(row and row[0])
+
+
+def _canonical_or_null(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return canonical_number(text)
+    except UndecodableError:
+        return None
+
+
+def load_extension(con: Any, name: str) -> None:
+    """Load a DuckDB extension from its wheel, which works without a network."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or spec.origin is None:
+        con.execute(f"INSTALL {name}")
+        con.execute(f"LOAD {name}")
+        return
+    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+    con.execute(f"LOAD {literal(str(folder / f'{name}.duckdb_extension'))}")
+
+
+def use_s3(con: Any, s3: S3Access) -> None:
+    """Let a connection read and write S3."""
+    load_extension(con, "httpfs")
+    con.execute(f"SET http_timeout = {READ_TIMEOUT_S}")
+    con.execute(f"SET http_retries = {ATTEMPTS - 1}")
+    con.execute(f"SET http_retry_wait_ms = {FIRST_WAIT_MS}")
+    con.execute(f"SET http_retry_backoff = {WAIT_FACTOR}")
+    parts = {"KEY_ID": s3.key_id, "SECRET": s3.secret, "REGION": s3.region}
+    if s3.session_token:
+        parts["SESSION_TOKEN"] = s3.session_token
+    extra = ""
+    if s3.endpoint_url:
+        scheme, _, host = s3.endpoint_url.partition("://")
+        parts["ENDPOINT"] = host.rstrip("/")
+        extra = f", URL_STYLE 'path', USE_SSL {'true' if scheme == 'https' else 'false'}"
+    options = ", ".join(f"{name} {literal(value)}" for name, value in parts.items())
+    con.execute(f"CREATE SECRET lake_s3 (TYPE s3, {options}{extra})")

@@ -1,0 +1,188 @@
+"""`core.schema.table_schema.project` for many items of many columns: DynamoDB JSON text to Arrow columns, in Python.
+
+The SQL of `engine.projection` grows with the columns: DuckDB plans it in quadratic time, stops at an expression depth
+of 1,000, and holds a vector for each expression. Here the work is linear in the attributes that the items have. The
+loop below leaves the less usual values (a number in an unusual spelling, binary, a set) to `core.schema.table_schema.to_column`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ddb_lake.core.schema.table_schema import (
+    DECIMAL,
+    Column,
+    Path,
+    TableSchema,
+    pointer,
+    to_column,
+)
+from ddb_lake.core.values.change_record import AttributeValue, Item
+from ddb_lake.engine.session import slices_of
+
+SLICE_BYTES = 16 * 1024 * 1024
+"""The size of the JSON text whose values are Python objects at the same time."""
+
+_Values: TypeAlias = list[Any]
+_ARROW_TYPES = {
+    "string": pa.string(),
+    "json": pa.string(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "binary": pa.binary(),
+    "boolean": pa.bool_(),
+}
+
+
+def arrow_type(column_type: str) -> pa.DataType:
+    """The Arrow type of a column type."""
+    if column_type.startswith("list<"):
+        return pa.list_(arrow_type(column_type[5:-1]))
+    match = DECIMAL.fullmatch(column_type)
+    return pa.decimal128(int(match[1]), int(match[2])) if match else _ARROW_TYPES[column_type]
+
+
+def struct_type(schema: TableSchema) -> pa.StructType:
+    """The type of `ColumnProjector`'s result: fields named by number, for the columns in order and then for `_rescued`."""
+    types = [*(arrow_type(c.type) for c in schema.columns), pa.string()]
+    return pa.struct([pa.field(str(index), kind) for index, kind in enumerate(types)])
+
+
+class ColumnProjector:
+    """Projects texts of items onto one schema. `member`: the name below which a text, a document, holds its item."""
+
+    def __init__(self, schema: TableSchema, member: str | None = None) -> None:
+        self._schema, self._member = schema, member
+        self._type = struct_type(schema)
+        self._root = _Node(())
+        for index, column in enumerate(schema.columns):
+            node = self._root
+            for length, name in enumerate(column.path, start=1):
+                node = node.members.setdefault(name, _Node(column.path[:length]))
+            node.tag, node.index = column.tag, index
+
+    def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
+        """The columns of many texts. If a text is null, or has no item, all its values are null."""
+        sizes = pc.fill_null(pc.binary_length(texts), 0).to_pylist()
+        parts = [self._project(texts[first:last]) for first, last in slices_of(sizes, SLICE_BYTES)]
+        return pa.concat_arrays(parts) if parts else pa.array([], self._type)
+
+    def _project(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
+        rows = _Rows(len(texts), self._root)
+        for row, text in enumerate(texts):
+            document = text.as_py()
+            if document is None:
+                continue
+            item = orjson.loads(document)
+            if self._member is not None:
+                item = item.get(self._member)
+            if item is not None:
+                rows.add(row, item)
+        columns = [_column(column, rows.values.get(index), rows) for index, column in enumerate(self._schema.columns)]
+        rescued = [orjson.dumps(left).decode() if left else None for left in rows.rescued]
+        return pa.StructArray.from_arrays([*columns, pa.array(rescued, pa.string())], fields=list(self._type))
+
+
+@dataclass(slots=True)
+class _Node:
+    """An attribute path: a column (`tag`, `index`), a map whose members are nodes."""
+
+    path: Path
+    tag: str | None = None
+    index: int = -1
+    members: dict[str, _Node] = field(default_factory=dict)
+
+
+class _Rows:
+    """The contents of some items by column, and the values of each item that no column holds."""
+
+    def __init__(self, count: int, root: _Node) -> None:
+        self.count = count
+        self.values: dict[int, _Values] = {}
+        self.rescued: list[dict[str, AttributeValue] | None] = [None] * count
+        self._root = root
+
+    def add(self, row: int, item: Item) -> None:
+        """Add an item."""
+        self._add_members(row, item, self._root)
+
+    def _add_members(self, row: int, members: Mapping[str, AttributeValue], above: _Node) -> None:
+        nodes, held = above.members, self.values
+        for name, value in members.items():
+            ((tag, content),) = value.items()
+            node = nodes.get(name)
+            if node is None:
+                self.rescue(row, (*above.path, name), value)
+            elif node.tag == tag:
+                column = held.get(node.index)
+                if column is None:
+                    column = held[node.index] = [None] * self.count
+                column[row] = content
+            elif tag == "M" and content and node.members:
+                self._add_members(row, content, node)
+            else:
+                self.rescue(row, node.path, value)
+
+    def rescue(self, row: int, path: Path, value: AttributeValue) -> None:
+        """Record a value that a column does not hold."""
+        left = self.rescued[row]
+        if left is None:
+            left = self.rescued[row] = {}
+        left[pointer(path)] = value
+
+
+def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
+    """The Arrow column of some contents; values that it does not hold are rescued."""
+    kind = arrow_type(column.type)
+    if contents is None:
+        return pa.nulls(rows.count, kind)
+    if column.type == "json":
+        return pa.array([None if c is None else orjson.dumps(c).decode() for c in contents], kind)
+    if column.type in ("string", "boolean", "list<string>"):
+        return pa.array(contents, kind)
+    if column.tag != "N":
+        return _list_or_binary(kind, _settled(column, contents, range(rows.count), rows))
+    texts = pa.array(contents, pa.string())
+    plain = pc.match_substring_regex(texts, _plain_number(column.type))
+    if pc.all(plain).as_py() is False:
+        odd = pc.indices_nonzero(pc.invert(plain)).to_pylist()
+        texts = pa.array(_settled(column, contents, odd, rows), pa.string())
+    return pc.cast(texts, kind)
+
+
+def _settled(column: Column, contents: _Values, places: range | list[int], rows: _Rows) -> _Values:
+    """`contents` with the results of `to_column` at some positions."""
+    for row in places:
+        content = contents[row]
+        if content is not None:
+            contents[row], exact = to_column(column, content)
+            if not exact:
+                rows.rescue(row, column.path, {column.tag: content})
+    return contents
+
+
+def _list_or_binary(kind: pa.DataType, values: _Values) -> pa.Array:
+    if pa.types.is_list(kind) and not pa.types.is_binary(kind.value_type):
+        return pc.cast(pa.array(values, pa.list_(pa.string())), kind)
+    return pa.array(values, kind)
+
+
+def _plain_number(column_type: str) -> str:
+    """A pattern of texts that the column's value reproduces: canonical, and short enough to fit for certain."""
+    if column_type == "double":
+        return "^(?:0|-?[1-9][0-9]{0,14})$"
+    match = DECIMAL.fullmatch(column_type)
+    whole, scale = (int(match[1]) - int(match[2]), int(match[2])) if match else (18, 0)
+    fraction = rf"\.[0-9]{{0,{scale - 1}}}[1-9]" if scale else ""
+    kinds = ["0"]
+    if whole:
+        kinds.append(f"-?[1-9][0-9]{{0,{whole - 1}}}" + (f"(?:{fraction})?" if fraction else ""))
+    if fraction:
+        kinds.append(f"-?0{fraction}")
+    return f"^(?:{'|'.join(kinds)})$"

@@ -1,0 +1,52 @@
+"""Schema changes of `current`: columns added, retyped and dropped, never renamed or reinterpreted.
+
+pyiceberg accepts a change of a decimal's scale, which would change values: a column whose type changes is dropped and
+added again under a new field id, and whoever changes it rewrites the files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyiceberg.schema import Schema
+
+from ddb_lake.core.schema.table_schema import Column, TableSchema
+from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.commit import Commit
+from ddb_lake.lake.schemas import column_doc, iceberg_type, metadata_columns, metadata_type
+
+
+def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSchema, keep_expired: bool) -> None:
+    """Stage in `commit` what turns columns `old` into columns `new`.
+
+    Raises CheckFailed if a column's name would change: readers' queries name it.
+    """
+    before = {c.path: c for c in old.columns}
+    after = {c.path: c for c in new.columns}
+    gone = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
+    renamed = [(c.name, after[path].name) for path, c in before.items() if path in after and c.name != after[path].name]
+    if renamed:
+        raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed; report this fault")
+    added = [c for path, c in after.items() if path not in before or _retyped(before[path], c)]
+    wanted = metadata_columns(keep_expired)
+    metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}
+    if gone:
+        commit.change_schema(lambda update: _drop(update, gone))
+    if added or metadata:
+        commit.change_schema(lambda update: _add(update, added, metadata))
+
+
+def _retyped(old: Column, new: Column) -> bool:
+    return old.type != new.type or old.tag != new.tag
+
+
+def _drop(update: Any, gone: list[Column]) -> None:
+    for column in gone:
+        update.delete_column((column.name,))
+
+
+def _add(update: Any, added: list[Column], metadata: dict[str, tuple[str, str]]) -> None:
+    for column in added:
+        update.add_column((column.name,), iceberg_type(column.type), doc=column_doc(column))
+    for name, (kind, doc) in metadata.items():
+        update.add_column((name,), metadata_type(kind), doc=doc)

@@ -1,0 +1,70 @@
+"""The password with which a database is reached: from the environment, from Secrets Manager, or made by IAM.
+
+It is kept in memory for as long as a connection is opened, and never logged. AWS is reached through a client that the
+caller makes (`make_client("secretsmanager")`), so that nothing here needs boto3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ddb_lake.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddb_lake.mysql.connection import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where the password comes from: exactly one of the three.
+
+    `password_env`: name of an environment variable. `secret_arn`: a secret of Secrets Manager, either the password
+    itself or a JSON document with `password` (as RDS makes them). `iam_auth`: a token that IAM signs, good for 15 min.
+    """
+
+    password_env: str | None = None
+    secret_arn: str | None = None
+    iam_auth: bool = False
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.password_env, self.secret_arn, self.iam_auth))) != 1:
+            raise ConfigError("aurora: give exactly one of password_env, secret_arn, iam_auth")
+
+    def password(self, server: Server, environment: Mapping[str, str], make_client: Callable[[str], Any]) -> Password:
+        """The password, fetched now. Raises ConfigError if it cannot be had."""
+        if self.password_env:
+            found = environment.get(self.password_env)
+            if found is None:
+                raise ConfigError(f"aurora: the environment variable {self.password_env} (password_env) is not set")
+            return Password(found)
+        if self.secret_arn:
+            answer = make_client("secretsmanager").get_secret_value(SecretId=self.secret_arn)
+            return Password(_in_secret(answer.get("SecretString"), self.secret_arn))
+        token = make_client("rds").generate_db_auth_token(
+            DBHostname=server.host, Port=server.port, DBUsername=server.user
+        )
+        return Password(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password, which no `repr` shows."""
+
+    text: str = field(repr=False)
+
+
+def _in_secret(text: Any, arn: str) -> str:
+    if not isinstance(text, str):
+        raise ConfigError(f"aurora: the secret {arn} is binary; expected the password, or JSON with `password`")
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        found = json.loads(text).get("password")
+    except ValueError:
+        return text
+    if not isinstance(found, str):
+        raise ConfigError(f"aurora: the secret {arn} is JSON without a text `password`")
+    return found

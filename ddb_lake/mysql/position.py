@@ -1,0 +1,89 @@
+"""Where replication stands: which state of the lake's table a database has, kept there in the rows' own transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ddb_lake.core.schema.table_schema import Column, TableSchema
+from ddb_lake.mysql.columns import Replicated
+from ddb_lake.mysql.statements import (
+    STATE,
+    SqlColumn,
+    Target,
+    qualified,
+)
+
+if TYPE_CHECKING:
+    from ddb_lake.mysql.connection import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The state of `current` that the table has.
+
+    `snapshot_id`: of the lake's Iceberg table. `applied_batch`: of the changelog; `base`: id of the newest export, and
+    `horizon_us`: its horizon, None without one. `columns`: the lake's then, of which `layout` were replicated.
+    """
+
+    snapshot_id: int
+    applied_batch: int
+    base: str | None
+    horizon_us: int | None
+    columns: TableSchema
+    layout: tuple[Replicated, ...]
+    rows: int
+
+    def dump(self) -> str:
+        """As a JSON document."""
+        return json.dumps(
+            {
+                "snapshot_id": str(self.snapshot_id),
+                "applied_batch": self.applied_batch,
+                "base": self.base,
+                "horizon_us": self.horizon_us,
+                "columns": self.columns.to_json(),
+                "layout": [_layout(one) for one in self.layout],
+                "rows": self.rows,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def load(cls, text: str) -> Position:
+        """The inverse of `dump`."""
+        found = json.loads(text)
+        return cls(
+            int(found["snapshot_id"]),
+            found["applied_batch"],
+            found["base"],
+            found["horizon_us"],
+            TableSchema.from_json(found["columns"]),
+            tuple(_replicated(*one) for one in found["layout"]),
+            found["rows"],
+        )
+
+
+def _layout(one: Replicated) -> list[Any]:
+    return [list(one.column.path), one.column.tag, one.column.name, one.column.type, one.sql.name, one.sql.type]
+
+
+def _replicated(path: list[str], tag: str, name: str, kind: str, sql_name: str, sql_type: str) -> Replicated:
+    return Replicated(Column(tuple(path), tag, name, kind), SqlColumn(sql_name, sql_type))
+
+
+def read_position(database: Database, target: Target) -> Position | None:
+    """Where replication into a table stands; None if it never was."""
+    text = database.value(
+        f"SELECT position FROM {qualified(target.database, STATE)} WHERE target = %s", (target.table,)
+    )
+    return Position.load(text) if text is not None else None
+
+
+def write_position(database: Database, target: Target, position: Position) -> None:
+    """Set where it stands, in the transaction of its rows."""
+    database.execute(
+        f"UPDATE {qualified(target.database, STATE)} SET position = %s, changed_at = UTC_TIMESTAMP(6) WHERE target = %s",
+        (position.dump(), target.table),
+    )

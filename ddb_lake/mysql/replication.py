@@ -1,0 +1,367 @@
+"""`current` into a MySQL-compatible database, incrementally: what each run changes there is one transaction.
+
+Which keys have changed since the last replicated state is known from the changelog: the keys of the batches applied
+since. That says it all while every snapshot since came from applying batches or from compaction that left the rows as they
+are; else (the first time, a new base, other columns, a history that has expired) the whole table is compared and made
+equal. Either way the position moves in the rows' transaction, so that a crash anywhere leaves the state before or after.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from ddb_lake.aws.session import client
+from ddb_lake.config import AuroraSettings, TableSettings
+from ddb_lake.engine.key_text import key_text_sql
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import identifier, literal
+from ddb_lake.errors import CommitConflict, ConfigError, UsageError
+from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.mysql.columns import Replicated, replicated
+from ddb_lake.mysql.credentials import Login
+from ddb_lake.mysql.position import Position, read_position
+from ddb_lake.mysql.replica import (
+    ensure_state,
+    ensure_table,
+    has_native_json,
+    rejected_keys,
+    rejected_rows,
+    replace_rows,
+)
+from ddb_lake.mysql.statements import Target
+from ddb_lake.pipeline.merge.rows import records_sql
+from ddb_lake.pipeline.open_lake import Lake
+
+if TYPE_CHECKING:
+    from ddb_lake.mysql.connection import Database
+
+ATTEMPTS: Final = 5
+Scope = Literal["nothing", "changes", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateResult:
+    """What replication did.
+
+    `scope`: whether it went over the changed keys or over all rows, and `reason`: why. `upserted`: rows sent.
+    `rows`: living rows of the lake's table then, and so the target's where none is rejected. `rejected`: rows that the
+    database rejected, now or before, and has not taken since; `rejections`: the most frequent reasons and their counts.
+    """
+
+    table: str
+    target: str
+    scope: Scope
+    reason: str
+    upserted: int = 0
+    removed: int = 0
+    rows: int = 0
+    columns_added: tuple[str, ...] = ()
+    snapshot_id: int | None = None
+    seconds: float = 0.0
+    rejected: int = 0
+    rejections: tuple[tuple[str, int], ...] = ()
+
+
+def replicate(lake: Lake, name: str, full: bool = False, replay: bool = False) -> ReplicateResult:
+    """Make the database's table equal to `current`, apart from rows that the database rejects.
+
+    Args:
+        full: compare all rows, even if only some have changed.
+        replay: try the rejected rows again too, with the values that the lake has now.
+
+    Raises:
+        UsageError: the table has no `aurora` settings, or the lake has nothing of it yet.
+        DatabaseError: the database refuses something that is not about a row; nothing was applied.
+        TransientError: the database cannot be reached, or others write to it.
+    """
+    started = time.monotonic()
+    settings = aurora_settings(lake.table(name))
+    with opened(settings) as database:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                result = _attempt(lake, name, settings, database, full, replay)
+                break
+            except CommitConflict:
+                if attempt == ATTEMPTS:
+                    raise
+        found = rejected_rows(database, target_of(name, settings))
+    return replace(result, seconds=time.monotonic() - started, rejected=found.count, rejections=found.reasons)
+
+
+def rejected_text(result: ReplicateResult) -> str | None:
+    """What the database rejected, why, and the next action, without a final full stop; None if it has every row."""
+    if not result.rejected:
+        return None
+    target = result.target.replace("`", "")
+    told = sum(count for _, count in result.rejections)
+    reasons = [f"{reason}: {count:,}" for reason, count in result.rejections]
+    reasons += [f"other reasons: {result.rejected - told:,}"] if told < result.rejected else []
+    return (
+        f"{result.table}: {target} rejects {result.rejected:,} of the rows ({'; '.join(reasons)}). They are in"
+        f" {target}_rejected; what {target} has of their keys is older. Change the table, as by a wider column, then"
+        f" `ddb-lake aurora {result.table} --replay`"
+    )
+
+
+def aurora_settings(table: TableSettings) -> AuroraSettings:
+    """The table's `aurora` settings. Raises UsageError if it has none."""
+    if table.aurora is None:
+        raise UsageError(
+            f"table {table.name} has no `aurora:` settings: add host, database, user and a password's source"
+        )
+    return table.aurora
+
+
+def target_of(name: str, settings: AuroraSettings) -> Target:
+    """The table in the database."""
+    return Target(settings.database, settings.table or name)
+
+
+@contextmanager
+def opened(settings: AuroraSettings) -> Iterator[Database]:
+    """A connection to the database of the settings. The driver is wanted only where one is replicated to."""
+    try:
+        from ddb_lake.mysql.connection import Server, connect
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "replicating to MySQL-compatible databases needs PyMySQL: install ddb-lake[aurora]"
+        ) from error
+    server = Server(
+        settings.host, settings.database, settings.user, settings.port, tls=settings.tls, tls_ca=settings.tls_ca
+    )
+    login = Login(settings.password_env, settings.secret_arn, settings.iam_auth)
+    password = login.password(server, os.environ, lambda service: client(service, settings.region))
+    with connect(server, password.text) as database:
+        yield database
+
+
+def replication_due(lake: Lake, table: TableSettings) -> str | None:
+    """Why the database should be brought up to date; None if it has the lake's rows, or none is configured.
+
+    Raises DatabaseError or TransientError if it cannot be asked.
+    """
+    current = lake.current(table.name) if table.aurora is not None else None
+    if table.aurora is None or current is None or current.current_snapshot() is None:
+        return None
+    target = target_of(table.name, table.aurora)
+    with opened(table.aurora) as database:
+        ensure_state(database, target)
+        before = read_position(database, target)
+        plan = _plan(current, table.aurora, before, has_native_json(database))
+    pending = plan.scope == "all" or before is None or plan.after.applied_batch != before.applied_batch
+    return plan.reason if pending else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be done: over which rows, why, with which columns, and where it leads to."""
+
+    scope: Scope
+    reason: str
+    columns: list[Replicated]
+    after: Position
+
+
+def _plan(table: Table, settings: AuroraSettings, before: Position | None, native_json: bool) -> _Plan:
+    state = CurrentState.from_properties(table.properties)
+    snapshot = table.current_snapshot()
+    assert snapshot is not None, "the caller has looked"
+    expired = any(field.name == "_expired_at" for field in table.schema().fields)
+    columns = replicated(state.schema, expired, settings.columns, settings.types, native_json)
+    after = Position(
+        snapshot.snapshot_id,
+        state.applied_batch,
+        state.base.export_id if state.base else None,
+        state.horizon_us,
+        state.schema,
+        tuple(columns),
+        live_files(table).rows,
+    )
+    if before == after:
+        return _Plan("nothing", "the database has it all", columns, after)
+    reason = _why_all(table, before, after)
+    if reason is not None or before is None:
+        return _Plan("all", reason or "", columns, after)
+    return _Plan("changes", f"{after.applied_batch - before.applied_batch} batches of changes", columns, after)
+
+
+def _why_all(table: Table, before: Position | None, after: Position) -> str | None:
+    """Why the keys of the batches since do not say all that differs; None if they do."""
+    if before is None:
+        return "the database has nothing of it yet"
+    if before.base != after.base:
+        return f"export {after.base} is the new base"
+    if before.horizon_us != after.horizon_us:
+        return "the base's horizon moved"
+    known = before.columns.columns
+    if before.columns.key != after.columns.key or after.columns.columns[: len(known)] != known:
+        return "columns of the lake changed their types"
+    fresh = {column.name for column in after.columns.columns[len(known) :]}
+    if before.layout != tuple(one for one in after.layout if one.name not in fresh):
+        return "other columns or types are to be replicated"
+    return _unexplained(table, before.snapshot_id)
+
+
+def _unexplained(table: Table, since: int) -> str | None:
+    """What happened to the lake's rows since a snapshot that was no batch of changes; None if nothing did."""
+    known = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
+    at = table.current_snapshot()
+    while at is not None and at.snapshot_id != since:
+        parent = known.get(at.parent_snapshot_id) if at.parent_snapshot_id is not None else None
+        marks = at.summary.additional_properties if at.summary is not None else {}
+        compacted = marks.get("ddb_lake.operation") == "compact"
+        if compacted and parent is not None and parent.schema_id != at.schema_id:
+            return "rows were rewritten to other columns"
+        if "ddb_lake.older-export" in marks:
+            return f"export {marks['ddb_lake.older-export']} has items that were kept as expired"
+        if not compacted and not {"ddb_lake.applied-batch", "ddb_lake.export"} & set(marks):
+            return "rows were changed by something other than the changelog"
+        at = parent
+    return None if at is not None else "the state that the database has is no longer in the lake's history"
+
+
+def _attempt(
+    lake: Lake, name: str, settings: AuroraSettings, database: Database, full: bool, replay: bool
+) -> ReplicateResult:
+    table = lake.current(name)
+    if table is None or table.current_snapshot() is None:
+        raise UsageError(f"{name}: the lake has no rows of it yet; load an export or apply changes first")
+    target = target_of(name, settings)
+    ensure_state(database, target)
+    before = read_position(database, target)
+    plan = _plan(table, settings, before, has_native_json(database))
+    if full:
+        plan = replace(plan, scope="all", reason="asked for")
+    again = rejected_keys(database, target) if replay and plan.scope != "all" else []
+    if again:
+        plan = replace(plan, scope="changes", reason=f"{len(again)} rejected rows are tried again")
+    result = ReplicateResult(
+        name, target.name, plan.scope, plan.reason, rows=plan.after.rows, snapshot_id=plan.after.snapshot_id
+    )
+    if plan.scope == "nothing":
+        return result
+    target, added = ensure_table(database, target, plan.after.columns, plan.columns, before)
+    with lake.session() as session:
+        query = _living(table, plan) if plan.scope == "all" else _changed(lake, session, name, table, plan, before)
+        if again:
+            query = _with_rejected(session, query, table, plan, again)
+        path = session.folder / "rows.csv"
+        _write(session, query, path)
+        done = replace_rows(
+            database,
+            *(target, str(path), plan.scope == "all", before, plan.after),
+            numbered=lambda: _NumberedRows(session, query),
+        )
+    return replace(result, upserted=done.upserted, removed=done.removed, columns_added=added)
+
+
+def _living(table: Table, plan: _Plan) -> str:
+    """All living rows, as a query of `_key`, `_gone` and the columns' texts."""
+    return f"SELECT sha256(k) AS k, '0' AS gone, {_names(plan)} FROM {keyed_texts(table, plan.after, plan.columns)}"
+
+
+def _changed(lake: Lake, session: Session, name: str, table: Table, plan: _Plan, before: Position | None) -> str:
+    """The same of the keys that batches since `before` speak of; those that live no more are gone."""
+    assert before is not None, "without a position, all is replicated"
+    changes = lake.changes(name)
+    if changes is None or before.applied_batch == plan.after.applied_batch:
+        return f"{_living(table, plan)} WHERE false"
+    session.con.execute(
+        "CREATE OR REPLACE TABLE changed AS SELECT _key, any_value(_key_hash) AS _key_hash"
+        f" FROM {records_sql(changes, after_batch=before.applied_batch)}"
+        f" WHERE _batch > {before.applied_batch} AND _batch <= {plan.after.applied_batch} GROUP BY _key"
+    )
+    living = keyed_texts(table, plan.after, plan.columns, among="changed")
+    return (
+        f"SELECT sha256(c._key) AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
+        f" FROM changed c LEFT JOIN {living} l ON l.k = c._key"
+    )
+
+
+def _with_rejected(session: Session, query: str, table: Table, plan: _Plan, hashes: list[str]) -> str:
+    """The rows of a query, and those of the keys that the database rejected, as they are in the lake now."""
+    session.con.register("rejected_keys", pa.table({"h": pa.array(hashes, pa.string())}))
+    living = f"(SELECT sha256(k) AS h, * FROM {keyed_texts(table, plan.after, plan.columns)})"
+    return (
+        f"WITH sent AS MATERIALIZED ({query}) SELECT * FROM sent UNION ALL"
+        f" SELECT r.h AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
+        f" FROM rejected_keys r LEFT JOIN {living} l ON l.h = r.h WHERE r.h NOT IN (SELECT k FROM sent)"
+    )
+
+
+class _NumberedRows:
+    """The rows of a query by numbers from 1, kept by DuckDB, which spills them where they take more than `memory`."""
+
+    def __init__(self, session: Session, query: str) -> None:
+        self._session = session
+        self._path = session.folder / "portion.csv"
+        session.con.execute(
+            f"CREATE OR REPLACE TABLE numbered AS SELECT row_number() OVER () AS record, * FROM ({query})"
+        )
+        (self.count,) = session.con.execute("SELECT count(*) FROM numbered").fetchone()
+
+    def portion(self, first: int, last: int) -> str:
+        """A file of some rows, with their numbers."""
+        _write(self._session, f"SELECT * FROM numbered WHERE record BETWEEN {first} AND {last}", self._path)
+        return str(self._path)
+
+    def key(self, record: int) -> bytes:
+        """The hash of one row's key."""
+        return bytes.fromhex(self._row(record)[0])
+
+    def gone(self, record: int) -> bool:
+        """Whether a row's key is no more in the lake."""
+        return bool(self._row(record)[1] == "1")
+
+    def fields(self, record: int) -> Sequence[str | None]:
+        """The texts of a row's columns."""
+        return self._row(record)[2:]
+
+    def _row(self, record: int) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._session.con.execute(
+            f"SELECT * EXCLUDE (record) FROM numbered WHERE record = {record}"
+        ).fetchone()
+        return found
+
+
+def _names(plan: _Plan) -> str:
+    return ", ".join(identifier(f"c{number}") for number in range(len(plan.columns)))
+
+
+def keyed_texts(
+    table: Table,
+    position: Position,
+    columns: Sequence[Replicated],
+    among: str | None = None,
+) -> str:
+    """A query of the living rows of a position's snapshot: the key's text `k`, the columns' texts `c0`, `c1`, ….
+
+    `among`: a relation with `_key_hash`, to which the rows are limited.
+    """
+    snapshot = table.snapshot_by_id(position.snapshot_id)
+    assert snapshot is not None, "the caller has looked"
+    schema = table.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else table.schema()
+    live = live_files(table, position.snapshot_id)
+    rows = scan_sql(schema, live.paths, [f.file_path for f in live.deletes])
+    if among is not None:
+        rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {among} h ON h._key_hash = r._key_hash)"
+    texts = ", ".join(f"{one.text} AS c{number}" for number, one in enumerate(columns))
+    return f"(SELECT {key_text_sql(position.columns)} AS k, {texts} FROM {rows})"
+
+
+def _write(session: Session, query: str, path: Path) -> None:
+    """The rows of a query as the CSV of `mysql.csv_rows`, however many they are: DuckDB streams them."""
+    session.con.execute(
+        f"COPY ({query}) TO {literal(str(path))}"
+        " (FORMAT csv, HEADER false, DELIMITER ',', QUOTE '\"', ESCAPE '\"', FORCE_QUOTE *, NULLSTR 'NULL')"
+    )

@@ -1,0 +1,194 @@
+"""`changes/<table>` and `current/<table>`: landed objects into the changelog, the changelog into the current items.
+
+One op does both: reading the objects and merging them share their work, and a run has one process to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import dagster as dg
+
+from ddb_lake.errors import CheckFailed
+from ddb_lake.orchestration.checks.advice import advised
+from ddb_lake.orchestration.metadata import (
+    changes_metadata,
+    collisions_of,
+    column_schema,
+    column_types,
+    current_metadata,
+    rescued_share,
+    rows_by_hour,
+)
+from ddb_lake.orchestration.spark import launching
+from ddb_lake.orchestration.specs import HOUR_FORMAT, TableAssets, has_partition, hour_key
+from ddb_lake.pipeline.apply.apply import ApplyResult
+from ddb_lake.pipeline.merge.current import CurrentResult
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import everywhere, landed_in
+
+UNIQUE_KEYS = "unique_keys"
+SCHEMA = "schema_unchanged"
+
+Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+
+class ApplyConfig(dg.Config):
+    """What to apply: the objects of the run's hours or, with `everything`, whatever has landed in whatever place."""
+
+    everything: bool = False
+
+
+def current_checks(assets: TableAssets) -> list[dg.AssetCheckSpec]:
+    """The checks that bringing `current` up to date evaluates."""
+    key = assets.key("current")
+    return [
+        dg.AssetCheckSpec(
+            UNIQUE_KEYS,
+            asset=key,
+            blocking=True,
+            description="Each changed key has one winner. Evaluated before the commit: if not, nothing is committed.",
+        ),
+        dg.AssetCheckSpec(
+            SCHEMA,
+            asset=key,
+            description="No column was added or widened since the last materialization; tells the share of rows with"
+            " rescued values.",
+        ),
+    ]
+
+
+class Applying:
+    """One run of the op. `others`: the lake's other tables, to which records of shared objects go."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        assets: TableAssets,
+        others: Mapping[str, TableAssets],
+    ) -> None:
+        self._context, self._lake, self._assets, self._others = context, lake, assets, others
+        self._name = assets.table.name
+        self._current = assets.key("current")
+        self._selected = context.selected_asset_keys
+        self._checks = {check.name for check in context.selected_asset_check_keys if check.asset_key == self._current}
+        told = SCHEMA in self._checks or self._current in self._selected
+        self._before = self._last_columns() if told else None
+
+    def run(self, config: ApplyConfig) -> Iterator[Event]:
+        """Do what is selected. A failed check is told, and then raised: nothing was committed."""
+        result: CurrentResult | None = None
+        try:
+            if self._assets.keys("changes") and self._assets.key("changes") in self._selected:
+                applied = self._apply(config)
+                yield from self._changes(applied)
+                result = applied.current.get(self._name)
+            elif self._current in self._selected:
+                result = launching.update(self._context, self._lake, self._assets.table)
+        except CheckFailed as error:
+            if UNIQUE_KEYS in self._checks:
+                yield self._check(UNIQUE_KEYS, False, str(error))
+            raise
+        if self._current in self._selected:
+            metadata = current_metadata(self._lake, self._name, result)
+            metadata |= self._schema_changes(metadata.get("dagster/column_schema"))
+            yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
+        if UNIQUE_KEYS in self._checks:
+            yield self._unique(result)
+        if SCHEMA in self._checks:
+            yield self._schema()
+
+    # --- changes
+
+    def _apply(self, config: ApplyConfig) -> ApplyResult:
+        if config.everything:
+            uris = everywhere(self._lake, self._assets.table)
+        else:
+            hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
+            uris = landed_in(self._lake, self._assets.table, hours)
+        applied = launching.apply(self._context, self._lake, self._assets.table, uris)
+        for doubt in applied.doubts if applied.objects else ():  # an hour's folder may be empty
+            self._context.log.error(doubt)
+        return applied
+
+    def _changes(self, applied: ApplyResult) -> Iterator[Event]:
+        """The changelog's materialization, with the rows of each hour, and what other tables got of the objects."""
+        key, rows = self._assets.key("changes"), rows_by_hour(self._lake.changes(self._name))
+        found = applied.tables.get(self._name)
+        for hour in self._context.partition_keys:
+            at = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC)
+            new = found.hours.get(at.replace(tzinfo=None).isoformat(), 0) if found else 0
+            figures = {"dagster/partition_row_count": rows[at], "new in this hour": new}
+            self._context.add_asset_metadata(figures, asset_key=key, partition_key=hour)
+        yield dg.MaterializeResult(asset_key=key, metadata=changes_metadata(self._lake, self._name, applied))
+        for name, result in applied.tables.items():
+            if name != self._name and name in self._others and result.new:
+                self._tell_other(self._others[name], applied)
+
+    def _tell_other(self, other: TableAssets, applied: ApplyResult) -> None:
+        """Records of another table stood in these objects: its assets have changed too."""
+        name, now = other.table.name, self._lake.now()
+        metadata = changes_metadata(self._lake, name, applied)
+        hours = [datetime.fromisoformat(hour).replace(tzinfo=UTC) for hour in applied.tables[name].hours]
+        for key in other.keys("changes"):
+            for hour in (hour for hour in hours if has_partition(hour, now)):
+                event = dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
+                self._context.log_event(event)
+        told = current_metadata(self._lake, name, applied.current.get(name))
+        self._context.log_event(dg.AssetMaterialization(other.key("current"), metadata=told))
+
+    # --- checks
+
+    def _check(self, name: str, passed: bool, said: str, **figures: float) -> dg.AssetCheckResult:
+        severity = dg.AssetCheckSeverity.ERROR if name == UNIQUE_KEYS else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckResult(
+            asset_key=self._current,
+            check_name=name,
+            passed=passed,
+            severity=severity,
+            description=said,
+            metadata={label.replace("_", " "): value for label, value in figures.items()}
+            | advised(name, self._assets.table, passed),
+        )
+
+    def _unique(self, result: CurrentResult | None) -> dg.AssetCheckResult:
+        if result is None or not result.changed:
+            return self._check(UNIQUE_KEYS, True, "Nothing changed: no key was decided anew.")
+        said = f"{result.changed} changed keys have {result.changed} winners."
+        return self._check(UNIQUE_KEYS, True, said, changed_keys=result.changed, rows=result.rows)
+
+    def _schema(self) -> dg.AssetCheckResult:
+        table = self._lake.current(self._name)
+        if table is None:
+            return self._check(SCHEMA, True, "There is no table yet.")
+        share, now = rescued_share(table), column_types(column_schema(table))
+        collisions = "".join(f" {collision}." for collision in collisions_of(table))
+        if self._before is None:
+            said = f"{len(now)} columns; no earlier materialization to compare them with.{collisions}"
+            return self._check(SCHEMA, True, said, columns=len(now), rescued_share=share)
+        drift = _drift(self._before, now)
+        said = f"{len(now)} columns; since the last materialization: {'; '.join(drift) or 'no difference'}.{collisions}"
+        return self._check(SCHEMA, not drift, said, columns=len(now), rescued_share=share)
+
+    def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
+        """What became of the columns since the last materialization, if anything."""
+        drift = _drift(self._before, column_types(now)) if self._before is not None and now is not None else []
+        return {"schema changes": "; ".join(drift)} if drift else {}
+
+    def _last_columns(self) -> dict[str, str] | None:
+        event = self._context.instance.get_latest_materialization_event(self._current)
+        materialization = event.asset_materialization if event is not None else None
+        told = materialization.metadata.get("dagster/column_schema") if materialization is not None else None
+        return column_types(told.schema) if isinstance(told, dg.TableSchemaMetadataValue) else None
+
+
+def _drift(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What became of the columns, in words."""
+    added = [name for name in now if name not in before]
+    gone = [name for name in before if name not in now]
+    retyped = [f"{name} from {before[name]} to {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    said = [("added", added), ("gone", gone), ("retyped", retyped)]
+    return [f"{what}: {', '.join(names)}" for what, names in said if names]

@@ -1,0 +1,92 @@
+"""`export/<table>`: start an export, or go on waiting for the one that is under way."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+import dagster as dg
+
+from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
+from ddb_lake.config import TableSettings
+from ddb_lake.errors import ExportError
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.pipeline.capture.incremental_exports import full_export_time
+from ddb_lake.pipeline.load.export_files import find_export
+from ddb_lake.pipeline.open_lake import Lake
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+LONGEST_WAIT_S = 24 * 3600
+"""An export still under way after this is left alone; the sensor loads it once it has ended."""
+
+_TOKENS = uuid.UUID("6b1f6f0e-6d6e-5c3d-9c0c-2f0f3a7f9a51")
+_MOST_TOKENS = 8
+
+
+def export_table(
+    context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Take a full export and wait for it.
+
+    A run that died while it waited may be started again: it finds its export, by its token or among those under way,
+    and waits on. Raises ExportError if the export fails, with DynamoDB's reason and what mends it.
+    """
+    table, started = assets.table, time.monotonic()
+    state = under_way(table)
+    if state is None:
+        state = _started(table, context.run.root_run_id or context.run.run_id, full_export_time(lake, table))
+    context.log.info(f"Waiting for export {state.arn}")
+    state = _ended(table, state)
+    if state.status != "COMPLETED":
+        raise ExportError(f"export {state.arn} of {table.source_name} ended as {state.status}: {state.failure}")
+    summary = find_export(lake.objects, state.manifest_uri).summary
+    yield dg.MaterializeResult(
+        asset_key=assets.key("export"),
+        metadata={
+            "dagster/uri": state.manifest_uri,
+            "dagster/row_count": summary.item_count,
+            "export": state.arn,
+            "export time": dg.MetadataValue.timestamp(summary.as_of_us / 1e6),
+            "billed bytes": summary.billed_size_bytes,
+            "seconds waited": round(time.monotonic() - started, 1),
+        },
+    )
+
+
+def under_way(table: TableSettings) -> ExportState | None:
+    """The newest full export of the table to its bucket that has not ended."""
+    for found in reversed(list_exports(table)):
+        if found.status == "IN_PROGRESS" and found.export_type == "FULL_EXPORT":
+            state = describe_export(table, found.arn)
+            if table.export is not None and state.bucket == table.export.bucket:
+                return state
+    return None
+
+
+def _started(table: TableSettings, run: str, at: datetime | None = None) -> ExportState:
+    """The export of this run: a new one, or the one it started before it died.
+
+    The token makes DynamoDB give the same export for 8 hours. One that failed is not asked for again. `at`: the instant
+    to show, if it is not left to DynamoDB.
+    """
+    instant = f"/{at.isoformat()}" if at is not None else ""
+    for attempt in range(_MOST_TOKENS):
+        token = str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{attempt}{instant}"))
+        state = start_export(table, token=token, at=at) if at is not None else start_export(table, token=token)
+        if state.status != "FAILED":
+            return state
+    raise ExportError(f"{_MOST_TOKENS} exports of {table.source_name} failed in this run; the last: {state.failure}")
+
+
+def _ended(table: TableSettings, state: ExportState) -> ExportState:
+    waited, pause = 0.0, FIRST_PAUSE_S
+    while state.status == "IN_PROGRESS":
+        if waited >= LONGEST_WAIT_S:
+            raise ExportError(f"export {state.arn} is under way for a day; the sensor loads it once it has ended")
+        time.sleep(pause)
+        waited, pause = waited + pause, min(pause * 1.5, LONGEST_PAUSE_S)
+        state = describe_export(table, state.arn)
+    return state

@@ -1,0 +1,184 @@
+"""`lake/<name>`: one page for whoever is on call: every table, how fresh it is, and what is wrong with it.
+
+Reads the tables' metadata, the last verification, and a listing of the hours that still fill: two or three LIST
+requests a table. No items.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.orchestration.failures import failures, said_of
+from ddb_lake.orchestration.heartbeats import beating
+from ddb_lake.orchestration.metadata import markdown_table
+from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import landed, unapplied
+from ddb_lake.pipeline.read.status import TableStatus, table_status
+from ddb_lake.pipeline.verify.report import last_report
+
+GROUP = "overview"
+HEADERS = ("table", "state", "lag", "landed", "applied", "gaps", "quarantined", "verified")
+SHOWN = 200
+"""Tables on the page, the worst first: a page of thousands of rows helps nobody."""
+
+_GOOD = "✓ fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFreshness:
+    """How fresh a table is. Times are UTC microseconds, None where there is nothing.
+
+    `landed_us`: when the newest object of the hours that still fill was written. `waiting_s`: for how long the first of
+    those that are not applied has waited. `fault`: why the table could not be looked at.
+    """
+
+    table: str
+    max_lag_s: float
+    status: TableStatus | None = None
+    landed_us: int | None = None
+    waiting_s: float = 0.0
+    verified: Mapping[str, Any] | None = None
+    fault: str | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that landed has waited for longer than the table allows."""
+        return self.waiting_s > self.max_lag_s
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, the worst first; empty if nothing is."""
+        if self.status is None:
+            return (f"cannot be looked at: {self.fault}",)
+        found = [f"{len(self.status.gaps)} gaps: changes may be missing"] if self.status.gaps else []
+        if self.verified is not None and self.verified.get("outcome") == "different":
+            found.append("differs from its source")
+        if self.is_behind:
+            found.append(f"what landed waits for {_span(self.waiting_s)}")
+        elif self.status.pending_batches:
+            found.append("current is behind its changelog")
+        if self.fault is not None:
+            found.append(f"landing cannot be listed: {self.fault}")
+        if self.status.quarantined:
+            found.append("something is quarantined")
+        return tuple(found)
+
+
+def freshness_asset(
+    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
+) -> dg.AssetsDefinition:
+    """The asset. A run looks at all tables; none of them keeps the others from being shown."""
+
+    @dg.asset(
+        key=dg.AssetKey(["lake", lake]),
+        group_name=GROUP,
+        kinds={"iceberg"},
+        description="All tables at a glance: how fresh they are and what is wrong, the worst first. Brought up to date"
+        " with the hourly checks; materialize it to see it now.",
+    )
+    def overview(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            found = [look(opened, assets.table) for assets in tables.values()]
+            return dg.MaterializeResult(metadata=overview_metadata(found, opened.now()))
+
+    return overview
+
+
+def look(lake: Lake, table: TableSettings) -> TableFreshness:
+    """One table. A fault is part of what is found."""
+    found = TableFreshness(table.name, seconds(table.checks.max_lag))
+    try:
+        found = replace(found, status=table_status(lake, table.name), verified=last_report(lake, table.name))
+        refs = list(landed(lake, table, "near"))
+        oldest_us = unapplied(lake, table, refs).oldest_us
+    except Exception as error:  # whatever it is, it is this table's
+        return replace(found, fault=said_of(error))
+    waiting_s = 0.0 if oldest_us is None else max(0.0, lake.now().timestamp() - oldest_us / 1e6)
+    return replace(found, landed_us=max((ref.modified_us for ref in refs), default=None), waiting_s=waiting_s)
+
+
+def overview_metadata(found: Sequence[TableFreshness], now: datetime) -> dict[str, Any]:
+    """The page, and figures to plot. Lag is that of tables that have any changes."""
+    lags = [one.status.lag_s for one in found if one.status is not None and one.status.lag_s is not None]
+    statuses = [one.status for one in found if one.status is not None]
+    return {
+        "overview": dg.MetadataValue.md(overview_page(found, now)),
+        "tables": len(found),
+        "tables with problems": sum(bool(one.problems) for one in found),
+        "tables behind": sum(one.is_behind for one in found),
+        "open gaps": sum(len(status.gaps) for status in statuses),
+        "quarantined": sum(status.quarantined for status in statuses),
+        "rows": sum(status.rows for status in statuses),
+        "bytes": sum(status.bytes for status in statuses),
+        **({"greatest lag seconds": round(max(lags), 3)} if lags else {}),
+    }
+
+
+def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
+    """Markdown: what is wrong in a sentence, then a row a table, the worst first."""
+    worst = sorted(found, key=lambda one: (not one.problems, -_severity(one), one.table))
+    bad = sum(bool(one.problems) for one in found)
+    head = (
+        (f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
+        + f" Seen {_moment(now.timestamp() * 1e6)}. *lag*: age of the newest change that is applied; an idle table's grows."
+    )
+    rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
+    rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
+    return f"{head}\n\n{rows}{rest}"
+
+
+def _severity(one: TableFreshness) -> int:
+    """How soon somebody should look: data in doubt, then what waits, then the rest."""
+    if one.status is None or one.status.gaps or (one.verified or {}).get("outcome") == "different":
+        return 2
+    return 1 if one.is_behind or one.status.pending_batches else 0
+
+
+def _row(one: TableFreshness, now: datetime) -> list[str]:
+    state = "; ".join(one.problems) or _GOOD
+    status = one.status or TableStatus(one.table)
+    return [
+        one.table,
+        state if state == _GOOD else f"**{state}**",
+        _span(status.lag_s),
+        _moment(one.landed_us, now) if one.landed_us is not None else "none lately",
+        _moment(status.watermark_us, now),
+        str(len(status.gaps)),
+        str(status.quarantined),
+        _verified(one.verified, now),
+    ]
+
+
+def _verified(document: Mapping[str, Any] | None, now: datetime) -> str:
+    if document is None:
+        return "never"
+    return f"{document.get('outcome')} {_moment(document.get('read_to_us'), now)}"
+
+
+def _moment(time_us: float | None, now: datetime | None = None) -> str:
+    """An instant in UTC; of the day of `now` the time alone."""
+    if time_us is None:
+        return "-"
+    at = datetime.fromtimestamp(time_us / 1e6, UTC)
+    return f"{at:%H:%M}Z" if now is not None and at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}Z"
+
+
+def _span(span_s: float | None) -> str:
+    """The two largest units, as an eye takes them in."""
+    if span_s is None:
+        return "-"
+    parts: Iterator[tuple[int, str]] = zip(_divided(max(0, round(span_s))), ("d", "h", "min", "s"), strict=True)
+    shown = [f"{count} {unit}" for count, unit in parts if count]
+    return " ".join(shown[:2]) or "0 s"
+
+
+def _divided(span_s: int) -> tuple[int, int, int, int]:
+    minutes, left_s = divmod(span_s, 60)
+    hours, minutes = divmod(minutes, 60)
+    return hours // 24, hours % 24, minutes, left_s

@@ -1,0 +1,238 @@
+"""A lake's assets, checks, jobs, sensor and schedules, put together."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
+
+import dagster as dg
+
+from ddb_lake.orchestration.assets.changes import ApplyConfig, current_checks
+from ddb_lake.orchestration.assets.compaction import compact_job
+from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
+from ddb_lake.orchestration.assets.lake_page import freshness_asset
+from ddb_lake.orchestration.assets.mysql import ReplicateConfig, aurora_checks
+from ddb_lake.orchestration.assets.snapshot import LoadConfig, snapshot_checks
+from ddb_lake.orchestration.assets.streams import StreamsConfig, stream_checks, streams_job
+from ddb_lake.orchestration.checks.backlog import lake_checks
+from ddb_lake.orchestration.checks.content import content_checks
+from ddb_lake.orchestration.checks.health import liveness_checks
+from ddb_lake.orchestration.checks.verification import trust_checks
+from ddb_lake.orchestration.failures import RETRIES, failures
+from ddb_lake.orchestration.heartbeats import beating
+from ddb_lake.orchestration.run_requests import (
+    LAKE_TAG,
+    apply_op_name,
+    aurora_op_name,
+    daily_op_name,
+    export_op_name,
+    increments_op_name,
+    load_op_name,
+    streams_op_name,
+    sync_job_name,
+)
+from ddb_lake.orchestration.schedules import (
+    checks_schedule,
+    compaction_schedule,
+    content_schedules,
+    day_schedules,
+    export_schedules,
+)
+from ddb_lake.orchestration.sensor import planning_sensor
+from ddb_lake.orchestration.specs import Stage, TableAssets
+from ddb_lake.pipeline.open_lake import Lake
+
+Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
+OpenLake: TypeAlias = Callable[[Any], AbstractContextManager[Lake]]
+
+
+class Execute(Protocol):
+    """Does the work of one op."""
+
+    def __call__(
+        self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
+    ) -> Iterator[Event]:
+        """Yield a result for each selected asset and check."""
+
+
+def lake_definitions(
+    lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake, execute: Execute
+) -> dg.Definitions:
+    """Everything Dagster is to know of a lake."""
+    if not tables:
+        return dg.Definitions()
+    assets: list[Any] = []
+    for one in tables.values():
+        assets.append(one.specs["dynamodb"])
+        assets += _writers(lake, one, open_lake, execute)
+    checks = lake_checks(lake, tables, open_lake)
+    others = [
+        *aurora_checks(lake, tables, open_lake),
+        *stream_checks(lake, tables, open_lake),
+        *trust_checks(lake, tables, open_lake),
+        *liveness_checks(lake, tables, open_lake),
+    ]
+    full = content_checks(lake, tables, open_lake)
+    overview = freshness_asset(lake, tables, open_lake)
+    compact = compact_job(lake, tables, open_lake)
+    jobs: list[Any] = [compact]
+    if sync := _sync_job(lake, tables):
+        jobs.append(sync)
+    if streams := streams_job(lake, tables):
+        jobs.append(streams)
+    return dg.Definitions(
+        assets=[*assets, overview],
+        asset_checks=[checks, *others, *full],
+        jobs=jobs,
+        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
+        schedules=[
+            *export_schedules(lake, tables.values()),
+            *content_schedules(lake, tables.values()),
+            *day_schedules(lake, tables.values()),
+            checks_schedule(lake, overview, checks, *others),
+            compaction_schedule(lake, compact),
+        ],
+    )
+
+
+def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
+    """One process for all its steps: starting one a step would take longer than most steps."""
+    stages: tuple[Stage, ...] = ("increments", "snapshot", "changes", "current", "aurora")
+    keys = [key for one in tables.values() if len(one.specs) > 2 for key in one.keys(*stages)]
+    if not keys:
+        return None
+    return dg.define_asset_job(
+        sync_job_name(lake),
+        selection=dg.AssetSelection.assets(*keys),
+        executor_def=dg.in_process_executor,
+        tags={LAKE_TAG: lake},
+        description="Loads finished exports and applies landed objects. The sensor asks for the hours that are due.",
+    )
+
+
+def _writers(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> Iterator[dg.AssetsDefinition]:
+    if "export" in assets.specs:
+        yield _export(lake, assets, open_lake, execute)
+        yield _snapshot(lake, assets, open_lake, execute)
+    if "increments" in assets.specs:
+        yield _increments(lake, assets, open_lake, execute)
+    if "streams" in assets.specs:
+        yield _streams(lake, assets, open_lake, execute)
+    yield _current(lake, assets, open_lake, execute)
+    if "daily" in assets.specs:
+        yield _daily(lake, assets, open_lake, execute)
+    if "aurora" in assets.specs:
+        yield _aurora(lake, assets, open_lake, execute)
+
+
+def _export(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Waits for hours, so it has a pool of its own and does not keep the table's writers waiting."""
+
+    @dg.multi_asset(
+        name=export_op_name(lake, assets.table.name),
+        specs=[assets.specs["export"]],
+        pool=assets.pool("export"),
+        retry_policy=RETRIES,
+    )
+    def export(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, None)
+
+    return export
+
+
+def _increments(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Starts exports and leaves: it waits for nothing and writes nothing, so it shares the pool of exports."""
+
+    @dg.multi_asset(
+        name=increments_op_name(lake, assets.table.name),
+        specs=[assets.specs["increments"]],
+        pool=assets.pool("export"),
+        retry_policy=RETRIES,
+    )
+    def increments(context: dg.AssetExecutionContext, config: IncrementsConfig) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return increments
+
+
+def _streams(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Reads and lands; it writes no table, so that nobody waits for it. One reader a table is enough."""
+
+    @dg.multi_asset(
+        name=streams_op_name(lake, assets.table.name),
+        specs=[assets.specs["streams"]],
+        pool=assets.pool("streams"),
+        retry_policy=RETRIES,
+    )
+    def streams(context: dg.AssetExecutionContext, config: StreamsConfig) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return streams
+
+
+def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=load_op_name(lake, assets.table.name),
+        specs=[assets.specs["snapshot"]],
+        check_specs=snapshot_checks(assets),
+        can_subset=True,
+        pool=assets.pool(),
+        retry_policy=RETRIES,
+    )
+    def snapshot(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return snapshot
+
+
+def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=apply_op_name(lake, assets.table.name),
+        specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
+        check_specs=current_checks(assets),
+        can_subset=True,
+        pool=assets.pool(),
+        retry_policy=RETRIES,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def current(context: dg.AssetExecutionContext, config: ApplyConfig) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return current
+
+
+def _daily(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Reads the lake and writes files of its own, so that no writer of the table waits for it."""
+
+    @dg.multi_asset(
+        name=daily_op_name(lake, assets.table.name),
+        specs=[assets.specs["daily"]],
+        pool=assets.pool("daily"),
+        retry_policy=RETRIES,
+        backfill_policy=dg.BackfillPolicy.multi_run(),
+    )
+    def daily(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, None)
+
+    return daily
+
+
+def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
+    """Writes to the database alone, so that a slow one keeps nobody from writing the lake."""
+
+    @dg.multi_asset(
+        name=aurora_op_name(lake, assets.table.name),
+        specs=[assets.specs["aurora"]],
+        pool=assets.pool("aurora"),
+        retry_policy=RETRIES,
+    )
+    def aurora(context: dg.AssetExecutionContext, config: ReplicateConfig) -> Iterator[Event]:
+        with failures(), beating(context), open_lake(context.log) as opened:
+            yield from execute(context, opened, assets, config)
+
+    return aurora

@@ -1,0 +1,67 @@
+"""How the errors of a stage end in Dagster: tried again, or failed for good with the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
+from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For what may pass: throttling, a lost connection, a commit of unknown outcome. Planning again is always safe."""
+
+_NOT_SET_UP = {"NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ProfileNotFound"}
+_UNREACHABLE = _NOT_SET_UP | {
+    "EndpointConnectionError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ReadTimeoutError",
+}
+"""Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
+
+_SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "urllib3", "requests")
+"""Libraries whose messages name services, tables and files, never an item's values."""
+
+_REFUSALS = {"AccessDenied", "AccessDeniedException", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+"""Codes of AWS's answers that stay the same until somebody mends what they name."""
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Errors that trying again will not mend fail at once, with their message alone."""
+    try:
+        yield
+    except (TransientError, CommitStateUnknown):
+        raise
+    except DdbLakeError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        if said := _needs_mending(error):
+            raise dg.Failure(description=said, allow_retries=False) from None
+        raise
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether AWS could not be asked at all, as opposed to an answer that is a fault."""
+    return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
+
+
+def said_of(error: BaseException) -> str:
+    """An error's message in one line; its type alone where the message may quote an item's values."""
+    if is_disk_full(error) and not isinstance(error, DdbLakeError):
+        return DISK_FULL
+    speaks = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SPEAKING)
+    said = " ".join(str(error).split()) if speaks else ""
+    return said or f"unexpected {type(error).__name__}"
+
+
+def _needs_mending(error: Exception) -> str | None:
+    """What to tell of an AWS error that stays until somebody mends its cause; None for others."""
+    if type(error).__name__ in _NOT_SET_UP:
+        return f"AWS cannot be asked: {said_of(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return f"AWS refuses: {said_of(error)}; `ddb-lake doctor` shows what is missing" if code in _REFUSALS else None

@@ -1,0 +1,1 @@
+"""Landed change objects into the changelog."""

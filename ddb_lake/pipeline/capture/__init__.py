@@ -1,0 +1,1 @@
+"""Reading and monitoring the capture of changes: streams, incremental exports, gaps, health."""

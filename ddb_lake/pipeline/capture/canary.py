@@ -1,0 +1,74 @@
+"""A canary: one item that is written to the source now and then, to see that changes still get through.
+
+Its state is the item itself: the source has the last one that was written and when, `current` the last that arrived.
+Only tables with `checks.canary` have one: it writes to the source.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import orjson
+
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.capture import health
+from ddb_lake.core.capture.health import Sign
+from ddb_lake.core.values.attributes import key_text
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.key_text import key_text_sql
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import ConfigError
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.replay import view
+from ddb_lake.pipeline.verify.compare import open_items
+from ddb_lake.pipeline.verify.evidence import living_rows_sql
+
+NONCE, WRITTEN = "ddb_lake_canary", "ddb_lake_written_us"
+RATE = 100.0
+
+
+def canary_sign(lake: Lake, table: TableSettings) -> Sign:
+    """Look for the last canary in `current`, and write the next one if it is there.
+
+    Raises ConfigError if the canary's key is not one of the table, and what DynamoDB refuses.
+    """
+    settings = table.checks.canary
+    assert settings is not None, "the caller has looked"
+    key: Item = {name: dict(value) for name, value in settings.key.items()}
+    wanted = lake.key(table.name)
+    if set(key) != set(wanted):
+        raise ConfigError(f"table {table.name}: checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}")
+    items = open_items(lake, table.name, RATE)
+    ((_, standing),) = items.get([key])
+    now_us = int(lake.now().timestamp() * 1_000_000)
+    step = health.canary(_written(standing), _arrived(lake, table.name, key), now_us, seconds(table.checks.max_lag))
+    if step.write:
+        items.put([{**key, NONCE: {"S": uuid.uuid4().hex}, WRITTEN: {"N": str(now_us)}}])
+    return step.sign
+
+
+def _written(item: Item | None) -> tuple[str, int] | None:
+    """The nonce and time of a canary; None if there is none, or an item that is no canary."""
+    if item is None:
+        return None
+    if NONCE not in item or WRITTEN not in item:
+        raise ConfigError("checks.canary.key is the key of an item that is no canary: choose one that no item has")
+    return str(item[NONCE]["S"]), int(item[WRITTEN]["N"])
+
+
+def _arrived(lake: Lake, name: str, key: Item) -> str | None:
+    """The nonce of the canary in `current`."""
+    seen = view(lake, name)
+    if seen.table is None:
+        return None
+    schema = seen.state.schema
+    text = key_text(key, schema.key)
+    with lake.session() as session:
+        found = session.rows(
+            f"SELECT {item_sql(schema)}, _rescued FROM {living_rows_sql(seen)}"
+            f" WHERE _key_hash = {key_hash(text)} AND {key_text_sql(schema)} = {literal(text)}"
+        )
+    whole = [orjson.loads(complete(item, rescued)) for item, rescued in found]
+    return next((str(item[NONCE]["S"]) for item in whole if NONCE in item), None)

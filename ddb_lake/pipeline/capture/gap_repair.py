@@ -1,0 +1,56 @@
+"""Mending gaps: the stretches of which change records may be missing are exported and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddb_lake.aws.exports import start_export
+from ddb_lake.aws.source import restorable_since_s
+from ddb_lake.core.capture.export_windows import SHORTEST_S
+from ddb_lake.core.capture.gaps import Gap, stretches
+from ddb_lake.pipeline.capture.gap_log import open_gaps
+from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.load.run_export import export_window, wait_for_export
+from ddb_lake.pipeline.open_lake import Lake
+
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GapsResult:
+    """What mending gaps did. `exports`: loaded. `left`: gaps still open; `again_us`: when exports reach their ends."""
+
+    table: str
+    exports: tuple[str, ...] = ()
+    left: tuple[Gap, ...] = ()
+    again_us: int | None = None
+
+
+def repair_gaps(lake: Lake, name: str) -> GapsResult:
+    """Mend every open gap, as far as exports reach: by incremental exports of the stretch and the margin after it.
+
+    Where point-in-time recovery no longer reaches back to a gap, a new full export takes the place of all before it.
+    Exports end a minute ago at the latest, and are trusted to within the margin of their ends: what a gap has beyond
+    that stays open. Raises as `pipeline.load.run_export.export_window` and `aws.exports.start_export`.
+    """
+    table = lake.table(name)
+    loaded: list[str] = []
+    waiting = stretches(open_gaps(lake, name), table.margin_us)
+    earliest_s = restorable_since_s(table) if waiting else None
+    if waiting and earliest_s is not None and waiting[0][0] < earliest_s * SECOND_US:
+        state = wait_for_export(
+            table, start_export(table), lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s)
+        )
+        loaded.append(load_export(lake, name, state.manifest_uri).export_id)
+        waiting = stretches(open_gaps(lake, name), table.margin_us)
+    latest = (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US
+    for low, high in waiting:
+        until = min(high, latest)
+        low = max(low, (earliest_s or 0) * SECOND_US)
+        if low < until and low + SHORTEST_S * SECOND_US <= latest:
+            loaded += [found.export_id for found in export_window(lake, name, low, until)]
+    left = open_gaps(lake, name)
+    reached = [max(gap.to_us + table.margin_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
+    again_us = max(reached) + SETTLE_S * SECOND_US if left else None
+    return GapsResult(name, tuple(loaded), left, again_us)

@@ -1,0 +1,75 @@
+"""Signs of life of a table's capture, read from AWS, the landing and the lake. Judged by `core.capture.health`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ddb_lake.aws.cloudwatch import newest_maximum
+from ddb_lake.aws.kinesis import observe_destination
+from ddb_lake.aws.session import client
+from ddb_lake.aws.source import describe_source, source_client
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.capture import health
+from ddb_lake.core.capture.health import Sign
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.lake.state import ChangesState
+from ddb_lake.pipeline.load.table_identity import source_id
+from ddb_lake.pipeline.open_lake import Lake
+
+ERRORS_HOURS = 24
+"""How far back objects below Firehose's error prefix are counted."""
+
+
+def capture_signs(lake: Lake, table: TableSettings) -> tuple[Sign, ...]:
+    """Source, destination, replication and delivery. A sign that cannot be read is unknown, with the reason."""
+    return tuple(_signs(lake, table))
+
+
+def _signs(lake: Lake, table: TableSettings) -> Iterator[Sign]:
+    now_us, max_lag_s = int(lake.now().timestamp() * 1_000_000), seconds(table.checks.max_lag)
+    source = describe_source(table)
+    if source.unreachable is not None:
+        yield Sign("the source table", "unknown", f"{table.source_name} cannot be reached: {source.unreachable}.")
+        return
+    yield health.same_table(source.table_id, source_id(lake, table.name), table.source_name)
+    yield _read("the Kinesis destination", lambda: _destination(lake, table, now_us))
+    yield _read("replication to Kinesis", lambda: _replication(table, now_us, max_lag_s))
+    stream = table.changes.delivery_stream if table.changes else None
+    if stream is not None:
+        yield _read("delivery to S3", lambda: _delivery(stream, now_us, max_lag_s))
+
+
+def _read(name: str, read: Callable[[], Sign]) -> Sign:
+    try:
+        return read()
+    except DdbLakeError as error:
+        return Sign(name, "unknown", f"{error}.")
+
+
+def _destination(lake: Lake, table: TableSettings, now_us: int) -> Sign:
+    found = observe_destination(table, now_us)
+    changes = lake.changes(table.name)
+    seen = ChangesState.from_properties(changes.properties).observed if changes is not None else None
+    return health.destination(found.stream, found.status, seen.stream if seen else None, table.source_name)
+
+
+def _replication(table: TableSettings, now_us: int, max_lag_s: int) -> Sign:
+    metrics = source_client(table, "cloudwatch")
+    named = "TableName", table.source_name
+    age = newest_maximum(metrics, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", named, now_us)
+    return health.replication(age, max_lag_s, table.source_name)
+
+
+def _delivery(stream: str, now_us: int, max_lag_s: int) -> Sign:
+    named = "DeliveryStreamName", stream
+    freshness = newest_maximum(client("cloudwatch"), "AWS/Firehose", "DeliveryToS3.DataFreshness", named, now_us)
+    return health.delivery(freshness, max_lag_s, stream)
+
+
+def error_sign(lake: Lake, table: TableSettings) -> Sign:
+    """What Firehose put below its error prefix lately."""
+    uri = table.changes.errors_uri if table.changes else None
+    assert uri is not None, "the caller has looked"
+    since_us = int(lake.now().timestamp() - ERRORS_HOURS * 3600) * 1_000_000
+    recent = [ref.modified_us for ref in lake.objects.list(uri) if ref.modified_us >= since_us]
+    return health.error_arrivals(len(recent), max(recent, default=None), ERRORS_HOURS, uri)

@@ -1,0 +1,188 @@
+"""Incremental exports as a way in: which windows are due, under way or finished, and starting those that are due.
+
+Nothing is remembered between runs. What the lake has loaded stands in the changelog's state, what DynamoDB is exporting
+in its list of exports; where the next window begins follows from both (`core.capture.export_windows`). A run may die at any point, and
+several may run at once: a window is started once, because all of them ask for it with the same token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
+from ddb_lake.aws.source import restorable_since_s
+from ddb_lake.config import ExportSettings, IncrementalExportSettings, TableSettings, seconds
+from ddb_lake.core.capture.export_windows import (
+    Window,
+    chain_end,
+    due_windows,
+    token,
+)
+from ddb_lake.errors import ConfigError, ExportError
+from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.pipeline.apply.changelog import until_committed
+from ddb_lake.pipeline.open_lake import Lake
+
+SETTLE_S = 60
+"""How long after a window's end it is asked for: DynamoDB's clock may be off by up to a minute against ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Increments:
+    """How far a table's incremental exports are.
+
+    `covered_s`: until when (exclusive, seconds since the epoch) the lake has them without a gap. `under_way`: started
+    and not ended; `finished`: ended and not loaded; `failed`: ended without files. `due`: windows to start.
+    """
+
+    table: str
+    covered_s: int
+    under_way: tuple[ExportState, ...] = ()
+    finished: tuple[ExportState, ...] = ()
+    failed: tuple[ExportState, ...] = ()
+    due: tuple[Window, ...] = ()
+
+
+def wanted_increments(table: TableSettings) -> IncrementalExportSettings | None:
+    """The settings of the table's incremental exports; None if changes come another way."""
+    return table.changes.incremental_exports if table.changes is not None else None
+
+
+def covered_until_s(lake: Lake, table: TableSettings) -> int | None:
+    """Until when (exclusive) the lake has what changed since its base, by incremental exports; None without a base."""
+    base_s = _base_s(lake, table)
+    return None if base_s is None else chain_end(base_s, _loaded(lake, table))
+
+
+def overdue(lake: Lake, table: TableSettings) -> str | None:
+    """Why the table's windows should be looked at, from what the lake has alone; None if nothing can be due."""
+    wanted = wanted_increments(table)
+    loaded_s = covered_until_s(lake, table) if wanted is not None else None
+    if wanted is None or loaded_s is None or _until_s(lake) - loaded_s < seconds(wanted.every):
+        return None
+    return f"changes since {_text(loaded_s)} are not loaded"
+
+
+def survey(lake: Lake, name: str) -> Increments:
+    """What the lake has, what DynamoDB has, and what is due. Reads only.
+
+    Raises ConfigError if the table is not configured for incremental exports, ExportError if there is no base, or if
+    exports no longer reach back to where the next window begins.
+    """
+    table = lake.table(name)
+    place, wanted, base_s = _required(lake, table)
+    loaded, earliest_s = _loaded(lake, table), restorable_since_s(table)
+    covered_s = chain_end(base_s, loaded)
+    found = [export for export in _exports_since(table, place, covered_s) if not _is_loaded(export, loaded)]
+    taken = [export.window for export in found if export.window is not None and export.status != "FAILED"]
+    due = tuple(due_windows(base_s, _until_s(lake), seconds(wanted.every), [*loaded, *taken]))
+    first_s = min((window.from_s for window in due), default=None)
+    if first_s is not None and earliest_s is not None and first_s < earliest_s:
+        raise ExportError(
+            f"table {name}: the next incremental export begins at {_text(first_s)}, and DynamoDB's point-in-time"
+            f" recovery reaches back to {_text(earliest_s)} only: what changed between is not to be had that way;"
+            f" take a new full export: `ddb-lake export {name}`"
+        )
+    status = {state: tuple(e for e in found if e.status == state) for state in ("IN_PROGRESS", "COMPLETED", "FAILED")}
+    return Increments(name, covered_s, status["IN_PROGRESS"], status["COMPLETED"], status["FAILED"], due)
+
+
+def start_due(lake: Lake, name: str, most: int | None = None) -> Increments:
+    """Start every window that is due, or the first `most`, without waiting for them; gives how things are then.
+
+    Raises as `survey`, and ExportError if DynamoDB refuses or has failed to export a window, with the next step.
+    """
+
+    def attempt() -> Increments:
+        # Another run may have started a window from the same start: its token is refused to us, and we look again.
+        found = survey(lake, name)
+        return _start(lake, lake.table(name), replace(found, due=found.due[:most]))
+
+    return until_committed(attempt)
+
+
+def _start(lake: Lake, table: TableSettings, found: Increments) -> Increments:
+    started = []
+    for window in found.due:
+        earlier = [export for export in found.failed if export.window and export.window.from_s == window.from_s]
+        if earlier:
+            lake.warn(f"{table.name}: {window_text(window)} failed before and is tried again: {earlier[-1].failure}")
+        state = start_export(table, token=_token(table, window, len(earlier)), window=window)
+        if state.status == "FAILED":
+            raise ExportError(f"table {table.name}: the export of {window_text(window)} failed: {state.failure}")
+        started.append(state)
+    return Increments(table.name, found.covered_s, (*found.under_way, *started), found.finished, found.failed)
+
+
+def _token(table: TableSettings, window: Window, attempt: int) -> str:
+    assert table.export is not None, "survey has looked"
+    place = f"{table.export.bucket}/{table.export.prefix}"
+    return token(table.source_name, place, str(window.from_s), attempt)
+
+
+def _required(lake: Lake, table: TableSettings) -> tuple[ExportSettings, IncrementalExportSettings, int]:
+    base_s = _base_s(lake, table)
+    if table.export is None:
+        raise ConfigError(f"table {table.name}: nowhere to export to; add `export: {{bucket: …}}`")
+    if base_s is None:
+        raise ExportError(
+            f"table {table.name}: incremental exports follow a full one, and none is loaded;"
+            f" run `ddb-lake export {table.name}` first"
+        )
+    return table.export, wanted_increments(table) or IncrementalExportSettings(), base_s
+
+
+def _base_s(lake: Lake, table: TableSettings) -> int | None:
+    current = lake.current(table.name)
+    base = CurrentState.from_properties(current.properties).base if current is not None else None
+    return base.export_us // 1_000_000 if base is not None else None
+
+
+def _loaded(lake: Lake, table: TableSettings) -> tuple[Window, ...]:
+    changes = lake.changes(table.name)
+    return ChangesState.from_properties(changes.properties).windows if changes is not None else ()
+
+
+def _exports_since(table: TableSettings, place: ExportSettings, covered_s: int) -> list[ExportState]:
+    """The incremental exports to our place that are started after `covered_s`: those of later windows all are."""
+    found = [e for e in list_exports(table, since_s=covered_s) if e.export_type == "INCREMENTAL_EXPORT"]
+    described = [describe_export(table, e.arn) for e in found if e.started_s is None or e.started_s >= covered_s]
+    return [export for export in described if export.goes_to(place)]
+
+
+def _is_loaded(export: ExportState, loaded: Sequence[Window]) -> bool:
+    window = export.window
+    return window is not None and any(w.from_s <= window.from_s and window.to_s <= w.to_s for w in loaded)
+
+
+def full_export_time(lake: Lake, table: TableSettings) -> datetime | None:
+    """The instant that a new full export should show; None: whichever DynamoDB takes.
+
+    With incremental exports, the end of the last window: so the chain goes on from it as it is. Without one yet, a
+    whole second, as windows begin at one.
+    """
+    if wanted_increments(table) is None:
+        return None
+    earliest_s = restorable_since_s(table) or 0
+    last_s = max((window.to_s for window in _loaded(lake, table)), default=0)
+    return datetime.fromtimestamp(last_s if last_s >= max(earliest_s, 1) else max(_until_s(lake), earliest_s), UTC)
+
+
+def latest_end_us(lake: Lake) -> int:
+    """The latest end of a window that DynamoDB takes for sure (UTC microseconds, a whole second)."""
+    return _until_s(lake) * 1_000_000
+
+
+def window_text(window: Window | None) -> str:
+    """A window as people write it: `[start, end)`."""
+    return "" if window is None else f"[{_text(window.from_s)}, {_text(window.to_s)})"
+
+
+def _until_s(lake: Lake) -> int:
+    return int(lake.now().timestamp()) - SETTLE_S
+
+
+def _text(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,70 @@
+"""What a reader of DynamoDB Streams cannot learn from the streams alone: gaps before it began, and what it must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.capture.checkpoints import trimmed
+from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.core.capture.shards import Stream
+from ddb_lake.core.layout.firehose_paths import arrival_hour
+from ddb_lake.errors import ConfigError
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.pipeline.open_lake import Lake
+
+
+def check_view(table: TableSettings, streams: Sequence[Stream], begun: bool) -> None:
+    """Raise ConfigError if there is nothing to read, or what is captured now does not say what items become.
+
+    `begun`: the table's streams were read before; that there is none now is a gap then.
+    """
+    name = table.source_name
+    if not streams:
+        if begun:
+            return
+        raise ConfigError(
+            f"{name} has no DynamoDB stream: aws dynamodb update-table --table-name {name}"
+            " --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+        )
+    newest = max(streams, key=lambda stream: stream.created_us)
+    if newest.view in ("KEYS_ONLY", "OLD_IMAGE"):
+        raise ConfigError(
+            f"the stream of {name} has StreamViewType {newest.view}, which does not say what an item became:"
+            " switch the stream off, and on again with NEW_AND_OLD_IMAGES"
+        )
+
+
+def forgotten(lake: Lake, landing: str, now_us: int) -> list[Gap]:
+    """The gap left by a checkpoint that is gone, if landed objects tell that there was one more than 24 hours ago."""
+    if not lake.objects.reachable(landing):
+        return []
+    hours = [hour for ref in lake.objects.list(landing) if (hour := arrival_hour(ref.uri))]
+    last_us = int(max(hours).timestamp() * 1_000_000) if hours else now_us
+    return trimmed(last_us, now_us, "the reader's checkpoint is gone, and the stream was not read for a day")
+
+
+def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: int) -> list[Gap]:
+    """The gap between the export that the lake rests on and a stream that is read since `began_us`.
+
+    None where changes come another way as well: they may be from that time.
+    """
+    current = lake.current(table.name)
+    base = CurrentState.from_properties(current.properties).base if current is not None else None
+    if base is None or base.export_us >= began_us or (table.changes is not None and table.changes.uri is not None):
+        return []
+    said = "the export that the lake rests on is older than what the stream still had when reading began"
+    return [Gap("lost", base.export_us, began_us, said, now_us)]
+
+
+def gap_text(table: str, gap: Gap) -> str:
+    """A gap in words, with what mends it."""
+    since = "from the beginning" if gap.from_us <= 0 else f"from {_moment(gap.from_us)}"
+    stretch = f"{since} to {_moment(gap.to_us)}"
+    mend = f"`ddb-lake repair {table} --gaps` mends that, or a full export taken some minutes after its end"
+    return f"Changes of {table} {stretch} may be missing: {gap.reason}; {mend}."
+
+
+def _moment(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,103 @@
+"""Taking exports and waiting for them: what the command line does at once, and how a stretch of time is mended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from ddb_lake.aws.exports import ExportState, describe_export, start_export
+from ddb_lake.config import TableSettings
+from ddb_lake.core.capture.export_windows import (
+    SHORTEST_S,
+    Window,
+    split,
+    token,
+)
+from ddb_lake.errors import ConfigError, ExportError, UsageError
+from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S, latest_end_us, start_due
+from ddb_lake.pipeline.load.load import LoadResult, load_export
+from ddb_lake.pipeline.open_lake import Lake
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 20.0
+"""An export takes minutes at least; the first looks are frequent for the sake of small tables and stand-ins."""
+
+_MOST_ATTEMPTS = 4
+
+
+def wait_for_export(table: TableSettings, state: ExportState, told: Callable[[int], None]) -> ExportState:
+    """The export once it is completed. `told` hears after each look how many seconds were waited.
+
+    Raises ExportError if it failed, with DynamoDB's reason and the next step.
+    """
+    started, pause_s = time.monotonic(), FIRST_WAIT_S
+    while state.status == "IN_PROGRESS":
+        told(int(time.monotonic() - started))
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, LONGEST_WAIT_S)
+        state = describe_export(table, state.arn)
+    if state.status != "COMPLETED":
+        reason = state.failure or "without a reason"
+        raise ExportError(
+            f"table {table.name}: export {state.arn} ended as {state.status}: {reason}; then export again"
+        )
+    return state
+
+
+def export_increments(lake: Lake, name: str) -> list[LoadResult]:
+    """Start the windows that are due, wait for those under way, and load them; nothing if none is due."""
+    found = start_due(lake, name)
+    return list(_loaded(lake, name, (*found.finished, *found.under_way)))
+
+
+def export_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[LoadResult]:
+    """Export what changed in [from_us, to_us) and load it: after that, the lake has the state of every such key.
+
+    Raises as `start_window`, and ExportError if an export fails, with DynamoDB's reason and the next step.
+    """
+    return list(_loaded(lake, name, start_window(lake, name, from_us, to_us)))
+
+
+def start_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[ExportState]:
+    """Start the export of what changed in [from_us, to_us), without waiting for it.
+
+    A stretch over a day long is exported in parts, one shorter than 15 minutes together with what follows, and begun
+    seconds whole. Repeating it after a crash finds the exports of before. Needs `export` settings;
+    `changes.incremental_exports` says the view, if it is there.
+
+    Raises UsageError for a stretch that is empty or ends later than a minute ago, ExportError if DynamoDB refuses.
+    """
+    table = lake.table(name)
+    if table.export is None:
+        raise ConfigError(f"table {name}: nowhere to export to; add `export: {{bucket: …}}`")
+    until_s = latest_end_us(lake) // 1_000_000
+    wanted = Window(from_us // 1_000_000, -(-to_us // 1_000_000))
+    if wanted.seconds <= 0 or wanted.to_s > until_s:
+        raise UsageError(
+            f"table {name}: a stretch to export begins before it ends, and ends at least {SETTLE_S} s ago;"
+            " try again with other times, or later"
+        )
+    place = f"{table.export.bucket}/{table.export.prefix}"
+    windows = split(wanted)
+    if windows[-1].to_s > until_s:
+        raise UsageError(
+            f"table {name}: DynamoDB exports windows of at least {SHORTEST_S} s: try again when that is over"
+        )
+    return [_started(table, place, window) for window in windows]
+
+
+def _started(table: TableSettings, place: str, window: Window) -> ExportState:
+    """The export of exactly this window: a new one, or the one that was started before, unless it has failed."""
+    for attempt in range(_MOST_ATTEMPTS):
+        named = f"{window.from_s}/{window.to_s}"
+        state = start_export(table, token=token(table.source_name, place, named, attempt), window=window)
+        if state.status != "FAILED":
+            return state
+    raise ExportError(f"table {table.name}: {_MOST_ATTEMPTS} exports of a window failed; the last: {state.failure}")
+
+
+def _loaded(lake: Lake, name: str, exports: Iterable[ExportState]) -> Iterator[LoadResult]:
+    table = lake.table(name)
+    for export in exports:
+        ended = wait_for_export(table, export, lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s))
+        yield load_export(lake, name, ended.manifest_uri)

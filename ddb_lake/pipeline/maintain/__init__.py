@@ -1,0 +1,1 @@
+"""Maintenance: compaction, quarantine, restore, daily snapshots."""

@@ -1,0 +1,353 @@
+"""Rewriting files without changing contents: small files together, retired rows away, rescued values into columns."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.layout.table_names import derived_names
+from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.schema_fitting import (
+    decisive,
+    fit,
+    guess,
+    leftovers,
+)
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import carried, identifier, literals
+from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.files import (
+    TARGET_FILE_BYTES,
+    FileWriter,
+    LiveFiles,
+    column_bounds,
+    live_files,
+    mean_row_bytes,
+    scan_sql,
+    sorted_if_it_fits,
+)
+from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
+from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_tables
+from ddb_lake.lake.schema_evolution import evolve_table
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.pipeline.apply.changelog import until_committed
+from ddb_lake.pipeline.open_lake import Lake
+
+SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
+MAX_SMALL_FILES = 24
+"""Of about one size: a byte is rewritten each time that its file outgrows its like, not each time that files come."""
+
+MAX_DELETE_FILES = 16
+MAX_DELETED_SHARE = 0.20
+MAX_FILES_PER_HOUR = 8
+MAX_FILES_OF_LATEST_HOUR = 64
+"""Of the changelog. More files come for the latest hour: each byte is rewritten once, when the hour has passed."""
+
+KEEP_SNAPSHOTS_FOR = timedelta(days=7)
+ORPHAN_GRACE = timedelta(days=1)
+"""A file that no snapshot names may belong to a writer that has not committed yet; after a day it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactResult:
+    """The result of a compaction. `reason`: why it ran, or why not (`skipped`).
+
+    `orphans_left`: for each Iceberg table whose unnamed files were not removed, the reason why they may not be its own.
+    """
+
+    table: str
+    skipped: bool
+    reason: str
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    retired_rows: int = 0
+    retyped: tuple[str, ...] = ()
+    snapshots_expired: int = 0
+    orphans_removed: int = 0
+    orphans_left: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def needs_compaction(lake: Lake, name: str) -> str | None:
+    """Why a table's files should be rewritten, by the policy of this module; None if they need not be."""
+    table = lake.current(name)
+    if table is not None and (reason := _why(live_files(table))):
+        return reason
+    changes = lake.changes(name)
+    crowded = _crowded_hours(changes) if changes else []
+    return f"{len(crowded)} small files in hours of the changelog" if crowded else None
+
+
+def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
+    """Compact `current` and the changelog where the policy says so (`force`: in any case), then clean up.
+
+    Contents do not change; readers see the files before or after. Old snapshots expire (but those of exports), and
+    files that no snapshot names go once they are a day old.
+    """
+    started = time.monotonic()
+    settings = lake.table(name)
+    reason = "asked for" if force else needs_compaction(lake, name)
+    result = CompactResult(name, reason is None, reason or "within the policy")
+    if reason is not None:
+        result = until_committed(lambda: _compact_current(lake, settings, force, result))
+        until_committed(lambda: _compact_changes(lake, name))
+    expired, removed, doubts = _clean_up(lake, name)
+    return replace(
+        result,
+        snapshots_expired=expired,
+        orphans_removed=removed,
+        orphans_left=doubts,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _why(live: LiveFiles) -> str | None:
+    small = _crowd(live.data)
+    total = live.rows + live.deleted_rows
+    if small:
+        return f"{len(small)} small files"
+    if len(live.deletes) > MAX_DELETE_FILES:
+        return f"{len(live.deletes)} delete files"
+    if total and live.deleted_rows / total > MAX_DELETED_SHARE:
+        return f"{live.deleted_rows / total:.0%} of the rows are retired"
+    return None
+
+
+def _crowd(files: Sequence[DataFile]) -> list[DataFile]:
+    """Small files of which there are too many of about one size, and all that are smaller."""
+    sizes: dict[int, list[DataFile]] = defaultdict(list)
+    for file in files:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            sizes[file.file_size_in_bytes.bit_length() // 4].append(file)
+    crowded = [size for size, found in sizes.items() if len(found) > MAX_SMALL_FILES]
+    return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
+
+
+# --- current
+
+
+def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: CompactResult) -> CompactResult:
+    table = lake.current(settings.name)
+    if table is None:
+        return result
+    live = live_files(table)
+    if not live.data or (not force and _why(live) is None):
+        return result
+    with lake.session() as session:
+        compaction = _Compaction(session, settings, table, live)
+        after = compaction.run(force)
+    return replace(
+        result,
+        files_before=len(live.data) + len(live.deletes),
+        files_after=len(after.data) + len(after.deletes),
+        bytes_before=live.bytes,
+        bytes_after=after.bytes,
+        retired_rows=live.deleted_rows - after.deleted_rows,
+        retyped=compaction.retyped,
+    )
+
+
+class _Compaction:
+    """One attempt at rewriting files of `current`."""
+
+    def __init__(self, session: Session, settings: TableSettings, table: Table, live: LiveFiles) -> None:
+        self.session, self.settings, self.table, self.live = session, settings, table, live
+        self.state = CurrentState.from_properties(table.properties)
+        self.deletes = [f.file_path for f in live.deletes]
+        self.retyped: tuple[str, ...] = ()
+
+    def run(self, force: bool) -> LiveFiles:
+        schema, rows = self._fitted()
+        if self.retyped:
+            return self._commit(self.live.data, rows, schema)
+        chosen = self.live.data if force else self._worth_rewriting()
+        query = scan_sql(self.table.schema(), [f.file_path for f in chosen], self.deletes)
+        return self._commit(chosen, f"SELECT * FROM {query}", schema)
+
+    def _worth_rewriting(self) -> tuple[DataFile, ...]:
+        """Crowded small files, and those of which a good part is retired; none if only delete files are too many."""
+        if not self.deletes:
+            retired: dict[str, int] = {}
+        else:
+            source = f"read_parquet({literals(self.deletes)})"
+            retired = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
+        crowd = {f.file_path for f in _crowd(self.live.data)}
+        return tuple(
+            f
+            for f in self.live.data
+            if f.file_path in crowd or retired.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
+        )
+
+    def _fitted(self) -> tuple[TableSchema, str]:
+        """The columns that fit all rows now; if they differ from the table's, the rows projected onto them."""
+        schema = self.state.schema
+        if self.settings.schema_evolution != "add_columns":
+            return schema, ""
+        rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
+        left = leftovers(self.session, rows, schema, self.settings.schema_options)
+        before = {(c.path, c.type, c.tag) for c in schema.columns}
+        if not decisive(left) or {(c.path, c.type, c.tag) for c in left.schema(schema.key, schema).columns} == before:
+            return schema, ""
+        self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
+        held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
+        item = f"CASE WHEN _rescued IS NULL THEN {item_sql(schema)} ELSE ddb_complete({item_sql(schema)}, _rescued) END"
+        self.session.con.execute(f"CREATE OR REPLACE VIEW whole AS SELECT {item} AS item, {held} FROM {rows}")
+
+        def project(projection: Projection) -> str:
+            passed = [name.strip() for name in held.split(",")]
+            self.session.keep("refitted", projection.select("whole", passed))
+            return "refitted"
+
+        first, nulls = guess((), schema, self.settings.schema_options)
+        wanted, _ = fit(self.session, first, schema, nulls, self.settings.schema_options, project)
+        self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
+        return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
+
+    def _commit(self, chosen: Sequence[DataFile], rows: str, schema: TableSchema) -> LiveFiles:
+        commit = Commit(self.table)
+        keep_expired = any(f.name == "_expired_at" for f in self.table.schema().fields)
+        evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
+        metadata = commit.transaction.table_metadata
+        writer = FileWriter.for_table(self.session.con, self.table, metadata)
+        key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+        size = mean_row_bytes(self.session, [f.file_path for f in chosen])
+
+        def write(order: str) -> list[DataFile]:
+            return writer.write(rows + order, metadata, split=True, row_bytes=size)
+
+        added = sorted_if_it_fits(self.session, key, write, size)
+        gone = frozenset(f.file_path for f in chosen)
+        deletes = writer.write_deletes(self._remaining(gone)) if self.deletes else []
+        kept = sum(f.record_count for f in self.live.data if f.file_path not in gone)
+        after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
+        if after != self.live.rows:
+            raise CheckFailed(
+                f"{self.settings.name}: compaction would leave {after} of {self.live.rows} rows; nothing was committed"
+            )
+        delta = Delta(added, deletes, removed=gone, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
+        commit.snapshot(delta)
+        commit.set_properties(replace(self.state, schema=schema).properties())
+        return live_files(commit.run())
+
+    def _remaining(self, gone: frozenset[str]) -> str:
+        """Positions in files that stay."""
+        source = f"read_parquet({literals(self.deletes)})"
+        return f"SELECT file_path, pos FROM {source} WHERE NOT list_contains({literals(sorted(gone))}::VARCHAR[], file_path)"
+
+
+_ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
+
+
+def _complete(item: str, rescued: str) -> str:
+    return complete(item, rescued).decode()
+
+
+# --- the changelog
+
+
+def _crowded_hours(changes: Table) -> list[DataFile]:
+    """Small files of the changelog that share their hour with many others."""
+    hours: dict[Any, list[DataFile]] = defaultdict(list)
+    for file in live_files(changes).data:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            bounds = column_bounds(file, changes.schema(), "arrival_hour")
+            hours[bounds[0] if bounds else None].append(file)
+    latest = max((hour for hour in hours if hour is not None), default=None)
+    most = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
+    return [file for hour, files in hours.items() if len(files) > most[hour] for file in files]
+
+
+def _compact_changes(lake: Lake, name: str) -> None:
+    changes = lake.changes(name)
+    if changes is None:
+        return
+    crowded = _crowded_hours(changes)
+    if not crowded:
+        return
+    by_hour: dict[object, list[DataFile]] = defaultdict(list)
+    for file in crowded:
+        bounds = column_bounds(file, changes.schema(), "arrival_hour")
+        by_hour[bounds[0] if bounds else None].append(file)
+    added: list[DataFile] = []
+    with lake.session() as session:
+        writer = FileWriter.for_table(session.con, changes)
+        for files in by_hour.values():
+            paths = [f.file_path for f in files]
+            rows = scan_sql(changes.schema(), paths)
+            size = mean_row_bytes(session, paths)
+
+            def write(order: str, rows: str = rows, size: int = size) -> list[DataFile]:
+                return writer.write(f"SELECT * FROM {rows}{order}", changes.metadata, row_bytes=size)
+
+            added += sorted_if_it_fits(session, "changed_at", write, size)
+    if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
+        raise CheckFailed(f"{name}: compacting the changelog would change its rows; nothing was committed")
+    commit = Commit(changes)
+    commit.snapshot(Delta(added, removed=frozenset(f.file_path for f in crowded)))
+    commit.run()
+
+
+# --- cleaning up
+
+
+def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
+    """Expire old snapshots and remove old orphans of all of a table's Iceberg tables.
+
+    Returns the numbers of expired snapshots and removed files, and the reasons why files that no snapshot names were left.
+    """
+    expired = removed = 0
+    doubts = []
+    for full_name in derived_names(name, daily=False):
+        table = lake.catalog.table(full_name)
+        if table is None:
+            continue
+        expired += expire_snapshots(table, lake.now() - KEEP_SNAPSHOTS_FOR)
+        orphans, doubt = _orphans(lake, full_name)
+        if doubt is not None:
+            doubts.append(f"{full_name}: {doubt}")
+            lake.warn(f"{full_name}: files that no snapshot names were not removed: {doubt}")
+            continue
+        for uri in orphans:
+            with suppress(FileNotFoundError):  # another compaction has removed it
+                table.io.delete(uri)
+                removed += 1
+    return expired, removed, tuple(doubts)
+
+
+def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
+    """The files of a table that nothing names and that may be removed, or the reason why none may."""
+    listed = lake.catalog.table(full_name)
+    if listed is None:
+        return [], None
+    location = listed.location()
+    landed = [uri for settings in lake.settings.tables for uri in lake.settings.landed_uris(settings)]
+    fault = location_fault(lake.catalog, location, landed)
+    if fault is not None:
+        return [], fault
+    try:
+        found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(f"{location}/")]
+    except FileNotFoundError:  # another writer removed a file during the listing: the next compaction looks again
+        return [], None
+    table = lake.catalog.table(full_name)
+    if table is None or table.metadata_location != listed.metadata_location:
+        return [], None  # a commit came in between: the files that it names cannot be compared with the listing
+    before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
+    named = referenced(table)
+    orphans = [uri for uri in unnamed(found, named, before_us) if written_by_tables(uri, location)]
+    if not orphans:
+        return [], None
+    return orphans, foreign_claim(lake.catalog, table, [uri for uri, _ in found], named)

@@ -1,0 +1,205 @@
+"""The items as of the end of a day (UTC), kept as one Parquet file a day below `daily/<table>/` of the warehouse.
+
+A day's file is a function of what landed: it is made by the replay that `dump --as-of` uses, and making it again
+replaces it, so that a record that came late is in it then. A day is refused, with what to do, as long as it is not
+certain how it ended. Nothing else is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from ddb_lake.aws.objects import join
+from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.capture.export_windows import chain_end
+from ddb_lake.core.layout.table_names import DAILY, DAYS_FOLDER
+from ddb_lake.core.schema.table_schema import DAY
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import identifier, literal, literals, shown
+from ddb_lake.errors import UsageError
+from ddb_lake.lake.files import PARQUET
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import earliest_us, waiting
+from ddb_lake.pipeline.read.replay import View, view
+from ddb_lake.pipeline.read.time_travel import past_rows
+
+_MEANT = "ddb_lake_columns"
+"""Of a day's file: for each column the attribute's path and type."""
+
+_FILE = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """A kept day: `rows` as of `as_of_us` (inclusive, UTC microseconds), in the file `uri` of so many bytes.
+
+    `base`: the export that the rows rest on, None if only changes are known. `covered_us`: up to where the changelog went.
+    """
+
+    table: str
+    day: date
+    as_of_us: int
+    uri: str
+    rows: int
+    bytes: int
+    base: str | None
+    covered_us: int | None
+    seconds: float
+
+
+def keep_day(lake: Lake, name: str, day: date) -> DayResult:
+    """Write the items as of the end of a day; replaces what was written of it before.
+
+    Raises UsageError if the lake does not know the table at that time, or not yet everything of the day.
+    """
+    started = time.monotonic()
+    as_of_us = end_us(day) - 1
+    seen = view(lake, name)
+    _check_known(name, day, seen)
+    _check_complete(lake, name, day, seen)
+    uri = join(place(lake, name), f"{day:%Y-%m-%d}.parquet")
+    if "://" not in uri:
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    lake.progress(f"{name}: items as of the end of {day}", 0)
+    with lake.session() as session:
+        schema, rows = past_rows(lake, session, name, as_of_us)
+        # to a folder under another name first, to S3 as one upload: nobody sees a part of it
+        options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
+        meant = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
+        options += f", KV_METADATA {{{_MEANT}: {literal(meant)}}}"
+        dated = f"SELECT DATE '{day:%Y-%m-%d}' AS {DAY}, * FROM {shown(f'({rows})')}"
+        session.con.execute(f"COPY ({dated}) TO {literal(uri)} ({options})")
+        count = session.value(f"SELECT count(*) FROM read_parquet({literal(uri)})")
+    base = seen.state.base_at(as_of_us)
+    size = sum(ref.size_bytes for ref in lake.objects.list(uri))
+    return DayResult(
+        name,
+        day,
+        as_of_us,
+        uri,
+        count,
+        size,
+        base.export_id if base else None,
+        _covered_us(lake, name, day, seen),
+        time.monotonic() - started,
+    )
+
+
+def place(lake: Lake, name: str) -> str:
+    """The folder or prefix of a table's days."""
+    return f"{lake.catalog.warehouse}/{DAYS_FOLDER}/{name}/"
+
+
+def days_sql(lake: Lake, session: Session, name: str) -> str:
+    """A query of all kept days: rows with their day as `_day`. Columns that a day has not are NULL in its rows.
+
+    Raises UsageError if there is none yet.
+    """
+    folder = place(lake, name)
+    refs = lake.objects.list(folder) if lake.objects.reachable(folder) else ()
+    found = [ref.uri for ref in refs if _FILE.fullmatch(ref.uri.rpartition("/")[2])]
+    if not found:
+        raise UsageError(f"{name}{DAILY}: no day is kept yet; materialize partitions of `daily/{name}` in Dagster")
+    selects = [f"SELECT *{renamed} FROM read_parquet({literal(uri)})" for uri, renamed in _renamed(session, found)]
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _renamed(session: Session, files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each day with what its columns are renamed to, so that one attribute has one name: that of the newest day.
+
+    A name may pass from one attribute to another whose name differs in case only.
+    """
+    query = (
+        f"SELECT file_name, decode(value) FROM parquet_kv_metadata({literals(files)}) WHERE decode(key) = '{_MEANT}'"
+    )
+    names: dict[str, str] = {}
+    for file, text in sorted(session.rows(query), reverse=True):
+        changed = []
+        for column, attribute in json.loads(text).items():
+            if (wanted := json.dumps(attribute)) not in names:
+                taken = {name.lower() for name in names.values()}
+                free = (column, *(f"{column}_{number}" for number in range(2, len(taken) + 3)))
+                names[wanted] = next(name for name in free if name.lower() not in taken)
+            if names[wanted] != column:
+                changed.append(f"{identifier(column)} AS {identifier(names[wanted])}")
+        yield file, f" RENAME ({', '.join(changed)})" if changed else ""
+
+
+def end_us(day: date) -> int:
+    """The end of a day (exclusive), UTC microseconds."""
+    after = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    return int(after.timestamp()) * 1_000_000
+
+
+def _check_known(name: str, day: date, seen: View) -> None:
+    """Raise UsageError unless the lake knows the table at the end of the day."""
+    exports = [export.export_us for export in seen.state.exports]
+    first_us = min(exports) if exports else seen.log.first_change_us
+    if seen.table is None or first_us is None:
+        raise UsageError(f"{name}: nothing is in the lake yet; load an export, then make the day again")
+    if first_us >= end_us(day):
+        what = "first snapshot" if exports else "first change"
+        raise UsageError(
+            f"{name}: the lake knows nothing of {day}; its {what} is of {_moment(first_us)}. Set `daily_states.start` to"
+            f" {_moment(first_us):.10} or later"
+        )
+
+
+def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
+    """Raise UsageError while changes of the day may be missing."""
+    end, table, now = end_us(day), lake.table(name), lake.now()
+    if now.timestamp() * 1e6 < end:
+        raise UsageError(f"{name}: {day} is not over before {_moment(end)}; make it then")
+    base = seen.state.base_at(end - 1)
+    gaps = [
+        gap for gap in seen.log.gaps if gap.is_open and gap.from_us < end and (not base or gap.to_us > base.export_us)
+    ]
+    if gaps:
+        raise UsageError(
+            f"{name}: changes from {_moment(gaps[0].from_us)} to {_moment(gaps[0].to_us)} may be missing, so that it is not"
+            f" certain how {day} ended; `ddb-lake repair {name} --gaps`, then make the day again"
+        )
+    _check_applied(lake, table, day)
+    covered_us = _covered_us(lake, name, day, seen)
+    if covered_us is not None and covered_us >= end:
+        return
+    missing = f"{name}: the changelog goes up to {_moment(covered_us) if covered_us else 'nowhere'}, {day} is longer"
+    assert table.changes is not None, "the settings see to it"
+    if table.changes.incremental_exports is not None:
+        raise UsageError(f"{missing}; make the day again once the window over its end is loaded")
+    ready = end + seconds(table.checks.max_lag) * 1_000_000
+    if now.timestamp() * 1e6 < ready:
+        raise UsageError(f"{missing}; make it after {_moment(ready)}, when everything must have landed (`max_lag`)")
+
+
+def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
+    """Raise UsageError if a landed object that is not applied may hold changes of the day."""
+    latest_us = end_us(day) + seconds(table.checks.max_lag) * 1_000_000
+    objects = [ref for ref in waiting(lake, table).refs if (earliest_us(ref) or 0) < latest_us]
+    if objects:
+        raise UsageError(
+            f"{table.name}: {len(objects)} landed objects that may hold changes of {day} are not applied, the first is"
+            f" {objects[0].uri}: run `ddb-lake sync {table.name}`, then make the day again"
+        )
+
+
+def _covered_us(lake: Lake, name: str, day: date, seen: View) -> int | None:
+    """Up to where the changelog goes, for the state of a day. Exports after the day say nothing of how it ended.
+
+    A stream is heard of in the order of time, but for what is late; incremental exports only as far as they join.
+    """
+    base, changes = seen.state.base_at(end_us(day) - 1), lake.table(name).changes
+    joined_us = chain_end(base.export_us // 1_000_000, seen.log.windows) * 1_000_000 if base is not None else None
+    if changes is not None and changes.incremental_exports is not None:
+        return joined_us
+    return max((us for us in (seen.log.last_change_us, joined_us) if us is not None), default=None)
+
+
+def _moment(time_us: int) -> str:
+    return f"{datetime.fromtimestamp(max(time_us, 0) / 1e6, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,286 @@
+"""The items of a time back into a DynamoDB table: at a chosen rate, resumable, and read back afterwards.
+
+Items are put in the order of their key's hash. A mark in the warehouse, one a target, records the restore and up to where
+it is. It is written before the first put, after the target was found empty: a restart that finds the mark of the same
+restore continues, and a put that is repeated changes nothing. The mark is replaced by compare and swap, so of two restores
+into one target one stops. Nothing is ever deleted from the target.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import orjson
+
+from ddb_lake.aws.items import TableItems, make_table
+from ddb_lake.aws.landing_writer import Landing
+from ddb_lake.aws.source import describe_source, source_client
+from ddb_lake.config import SourceSettings, TableSettings
+from ddb_lake.core.layout.table_names import RESTORES_FOLDER
+from ddb_lake.core.operations.rate_limit import WRITE_UNIT_BYTES, Pace
+from ddb_lake.core.operations.restore_batches import Mark, batches
+from ddb_lake.core.values.attributes import key_text
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.identity import canonical_json
+from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.engine.inverse_projection import complete
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import CheckFailed, CommitConflict, UsageError
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.replay import replay, view
+
+DEFAULT_WRITE_RATE = 500.0
+MARK_EVERY_S = 2.0
+FETCH_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore is going to do. `write_units`: about; `seconds`: at the write rate, at least."""
+
+    table: str
+    target: str
+    as_of_us: int
+    items: int
+    write_units: int
+    write_rate: float | None
+    resumes: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the writing takes at least; None without a rate."""
+        return self.write_units / self.write_rate if self.write_rate else None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What a restore did. `written`: by this run; `resumed`: by earlier ones. `verified`: items read back and equal."""
+
+    table: str
+    target: str
+    as_of_us: int
+    items: int
+    written: int
+    resumed: int
+    verified: int
+    write_units: float
+    read_units: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The target's mark as it was last read or written, and its version; None and None if there is no mark."""
+
+    mark: Mark | None
+    version: str | None
+
+    def mark_of(self, wanted: Mark) -> Mark | None:
+        """The mark, if it is that of this restore and the restore is not done."""
+        return self.mark if self.mark is not None and self.mark.is_of(wanted) and not self.mark.done else None
+
+
+class Restore:
+    """One restore: prepare it with `open_restore`, look at its `plan`, then `run` it."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        session: Session,
+        items: TableItems,
+        key: tuple[str, ...],
+        wanted: Mark,
+        held: _Held,
+        plan: Plan,
+    ):
+        self._lake, self._session, self._items = lake, session, items
+        self._key, self._wanted, self._held, self.plan = key, wanted, held, plan
+        self._mark = held.mark_of(wanted) or wanted
+
+    def run(
+        self, *, create: bool = False, into_existing: bool = False, read_rate: float | None = None
+    ) -> RestoreResult:
+        """Write what is not written yet, then read the table back and compare.
+
+        Args:
+            create: make the table (on demand) if there is none.
+            into_existing: write although the table has items; they stay unless a restored one has their key.
+            read_rate: read units a second for reading back.
+
+        Raises UsageError if the table is not there or not empty, CommitConflict if another restore writes to it, CheckFailed
+        if what is read back is not what was put.
+        """
+        started = time.monotonic()
+        self._check_target(create, into_existing)
+        resumed = self._mark.written
+        self._keep(self._mark)
+        self._write()
+        written_units = self._items.consumed.units
+        reader = TableItems(self._items.client, self._items.name, Pace(read_rate), sleep=self._items.sleep)
+        verified = self._read_back(reader, into_existing)
+        self._keep(replace(self._mark, done=True))
+        plan = self.plan
+        return RestoreResult(
+            plan.table,
+            plan.target,
+            plan.as_of_us,
+            plan.items,
+            self._mark.written - resumed,
+            resumed,
+            verified,
+            written_units,
+            reader.consumed.units,
+            time.monotonic() - started,
+        )
+
+    def _check_target(self, create: bool, into_existing: bool) -> None:
+        """Check that the target exists and is empty. A target that this restore has begun to write to may have items."""
+        target = self.plan.target
+        begun = self._held.mark_of(self._wanted) is not None
+        found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
+        if found.arn is None:
+            if not create:
+                raise UsageError(f"table {target}: {found.unreachable}; `--create` makes it")
+            make_table(self._items.client, target, self._key_types(), self._items.sleep)
+            self._mark = self._wanted
+        elif set(found.key) != set(self._key):
+            raise UsageError(f"table {target}: its key is {list(found.key)}, that of the items is {list(self._key)}")
+        elif self._items.is_empty():
+            self._mark = self._wanted
+        elif not begun and not into_existing:
+            raise UsageError(
+                f"table {target}: has items already{self._other()}; restore into an empty table, or use `--into-existing`"
+            )
+
+    def _other(self) -> str:
+        """The unfinished restore of other items in the target's mark, as the end of a message."""
+        other = self._held.mark
+        if other is None or other.done:
+            return ""
+        return f", of an unfinished restore as of {datetime.fromtimestamp(other.as_of_us / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+    def _key_types(self) -> list[tuple[str, str]]:
+        found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
+        if not found:
+            raise UsageError(
+                f"{self.plan.table}: no items to restore, and so no types of the key to create a table with"
+            )
+        item = orjson.loads(found[0][0])
+        return [(name, next(iter(item[name]))) for name in self._key]
+
+    def _source(self) -> str:
+        return f"read_parquet({literal(str(self._session.folder / 'restore.parquet'))})"
+
+    def _rows(self) -> Iterator[tuple[int, Item, int]]:
+        cursor = self._session.con.cursor()
+        cursor.execute(
+            f"SELECT _key_hash, item FROM {self._source()} WHERE _key_hash > {self._mark.after_hash} ORDER BY _key_hash"
+        )
+        while rows := cursor.fetchmany(FETCH_ROWS):
+            yield from ((h, orjson.loads(text), len(text.encode())) for h, text in rows)
+
+    def _write(self) -> None:
+        kept_at, last = time.monotonic(), self._mark.after_hash
+        for batch in batches(self._rows()):
+            if batch[0][0] != last:  # all of an earlier hash are there
+                self._mark = replace(self._mark, after_hash=last)
+                if time.monotonic() - kept_at >= MARK_EVERY_S:
+                    self._keep(self._mark)
+                    kept_at = time.monotonic()
+            self._items.put([item for _, item, _ in batch])
+            last = batch[-1][0]
+            self._mark = replace(self._mark, written=self._mark.written + len(batch))
+            self._lake.progress(f"{self.plan.target}: items written", self._mark.written, self.plan.items)
+        self._mark = replace(self._mark, after_hash=last)
+        self._keep(self._mark)
+
+    def _read_back(self, reader: TableItems, others: bool) -> int:
+        """Scan the target; every item that was put must be there as it was put, and no other unless `others`."""
+        equal = strange = 0
+        for page in reader.scan():
+            texts = {key_text(item, self._key): item for item in page}
+            hashes = ", ".join(str(key_hash(text)) for text in texts) or "NULL"
+            rows = self._session.rows(f"SELECT item FROM {self._source()} WHERE _key_hash IN ({hashes})")
+            wanted = {key_text(item, self._key): item for item in (orjson.loads(text) for (text,) in rows)}
+            for text, item in texts.items():
+                if text not in wanted:
+                    strange += 1
+                elif canonical_json(item) == canonical_json(wanted[text]):
+                    equal += 1
+            self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
+        if equal != self.plan.items or (strange and not others):
+            raise CheckFailed(
+                f"table {self.plan.target}: {equal} of {self.plan.items} items are there as they were put, and {strange}"
+                " others; is something writing to it? Run the same restore again with `--into-existing`"
+            )
+        return equal
+
+    def _keep(self, mark: Mark) -> None:
+        """Replace the target's mark. Raises CommitConflict if another restore has replaced it."""
+        place, data = _place(self._lake), mark.dump()
+        try:
+            version = place.replace(_name(mark), data, self._held.version)
+        except CommitConflict as error:
+            there, found = place.load(_name(mark))
+            if there != data or found is None:  # otherwise the answer to an earlier attempt was lost
+                raise CommitConflict(
+                    f"table {mark.target}: another restore writes to it; wait until that ends"
+                ) from error
+            version = found
+        self._held = _Held(mark, version)
+
+
+def open_restore(
+    lake: Lake,
+    session: Session,
+    name: str,
+    target: str,
+    as_of_us: int,
+    write_rate: float | None = DEFAULT_WRITE_RATE,
+) -> Restore:
+    """Gather the items as of a time (inclusive), sorted, in the session's folder; nothing is written to DynamoDB.
+
+    Raises UsageError for an instant before the lake's first knowledge of the table, or the table itself as target.
+    """
+    table = lake.table(name)
+    if target == table.source_name:
+        raise UsageError(f"table {target}: is the source itself; restore into another table")
+    seen = view(lake, name)
+    found = replay(lake, session, name, as_of_us)
+    path = session.folder / "restore.parquet"
+    rows = f"SELECT _key_hash, ddb_complete(item, _rescued) AS item FROM {found.items} ORDER BY _key_hash"
+    session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
+    session.con.execute(f"COPY ({rows}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE 20480)")
+    items, units, digest = session.rows(
+        f"SELECT count(*), coalesce(sum(greatest(1, ceil(strlen(item) / {WRITE_UNIT_BYTES}.0))), 0),"
+        f" coalesce(bit_xor(md5_number(item)), 0)::VARCHAR FROM read_parquet({literal(str(path))})"
+    )[0]
+    fingerprint = f"{items}/{digest}"
+    wanted = Mark(name, target, as_of_us, fingerprint)
+    data, version = _place(lake).load(_name(wanted))
+    held = _Held(Mark.load(data) if data else None, version)
+    begun = held.mark_of(wanted)
+    plan = Plan(name, target, as_of_us, items, int(units), write_rate, begun.written if begun else 0)
+    target_items = TableItems(source_client(table), target, Pace(write_rate))
+    return Restore(lake, session, target_items, seen.state.schema.key, wanted, held, plan)
+
+
+def _complete(item: str, rescued: str | None) -> str:
+    return complete(item, rescued).decode()
+
+
+def _target_settings(table: TableSettings, target: str) -> TableSettings:
+    source = SourceSettings(**{**table.source.model_dump(), "table": target})
+    return table.model_copy(update={"source": source})
+
+
+def _place(lake: Lake) -> Landing:
+    return Landing(lake.objects, f"{lake.catalog.warehouse}/{RESTORES_FOLDER}")
+
+
+def _name(mark: Mark) -> str:
+    return f"{mark.table}/{mark.target}.json"

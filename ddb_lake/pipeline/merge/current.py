@@ -1,0 +1,415 @@
+"""The changelog into `current`: the latest image of each living item."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import orjson
+import pyarrow as pa
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+
+from ddb_lake.config import TableSettings
+from ddb_lake.core.merge.ordering import horizon_us
+from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
+from ddb_lake.engine.merge_plan import (
+    EXPIRY,
+    REMOVAL,
+    MergeCounts,
+    MergeInput,
+    plan_merge,
+    version_us,
+)
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.schema_fitting import (
+    SAMPLE_ROWS,
+    extend,
+    fit,
+    guess,
+)
+from ddb_lake.engine.session import Session, with_memory
+from ddb_lake.errors import CheckFailed, CommitConflict
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.files import FileWriter, current_or_conflict, live_files, scan_sql
+from ddb_lake.lake.inventory import check_sidecars
+from ddb_lake.lake.schema_evolution import evolve_table
+from ddb_lake.lake.schemas import current_schema
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.pipeline.apply.changelog import until_committed
+from ddb_lake.pipeline.merge.inputs import (
+    Merge,
+    Relation,
+    Sources,
+    evolved_schema,
+)
+from ddb_lake.pipeline.merge.rows import (
+    base_images,
+    export_rows,
+    known_records,
+    living_rows,
+    record_files,
+    records_sql,
+    shown_keys,
+)
+from ddb_lake.pipeline.open_lake import Lake
+
+SAMPLE_BYTES = 32 * 1024 * 1024
+"""The size of the items from which the first guess at the columns comes."""
+
+ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentResult:
+    """What bringing `current` up to the changelog did.
+
+    `changed`: keys whose row was put, replaced or removed. `late`: keys whose new records were not simply the newest.
+    `rows`: living rows afterwards. `name_collisions`: new columns whose names carry a suffix.
+    """
+
+    table: str
+    changed: int = 0
+    upserted: int = 0
+    removed: int = 0
+    late: int = 0
+    ties: int = 0
+    rows: int = 0
+    snapshot_id: int | None = None
+    horizon_us: int | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    name_collisions: tuple[NameCollision, ...] = ()
+
+    def __add__(self, later: CurrentResult) -> CurrentResult:
+        return replace(
+            later,
+            changed=self.changed + later.changed,
+            upserted=self.upserted + later.upserted,
+            removed=self.removed + later.removed,
+            late=self.late + later.late,
+            ties=self.ties + later.ties,
+            seconds=self.seconds + later.seconds,
+            notes=(*self.notes, *later.notes),
+            name_collisions=(*self.name_collisions, *later.name_collisions),
+        )
+
+
+def update_current(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+    """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it.
+
+    `again`: keys (`_key`, `_key_hash`) whose rows are decided anew over all their records in the changelog, whatever
+    rows they have; a key without records there keeps its rows.
+    """
+    started = time.monotonic()
+    result = until_committed(lambda: _attempt(lake, name))
+    if again:
+        result += until_committed(lambda: _attempt(lake, name, again))
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def is_behind(lake: Lake, name: str) -> bool:
+    """Whether the changelog has records that `current` has not: a stage was broken off between the two."""
+    changes, table = lake.changes(name), lake.current(name)
+    if changes is None:
+        return False
+    log = ChangesState.from_properties(changes.properties)
+    if table is None:
+        return log.records > 0
+    return CurrentState.from_properties(table.properties).applied_batch < log.batch
+
+
+def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+    changes = lake.changes(name)
+    table = lake.current(name)
+    state = CurrentState.from_properties(table.properties) if table is not None else None
+    if changes is None:
+        return _unchanged(name, table, state)
+    log = ChangesState.from_properties(changes.properties)
+    if state is not None and state.applied_batch > log.batch:
+        raise CommitConflict("another writer added to the changelog and applied it since it was read")
+    settings = lake.table(name)
+    horizon = settled_until(settings, state, log)
+    moved = state is not None and horizon != state.horizon_us
+    if (state.applied_batch if state else 0) >= log.batch and not moved and not again:
+        return _unchanged(name, table, state)
+    if state is None and log.records == 0:
+        return _unchanged(name, table, state)
+    if table is not None:
+        with current_or_conflict(table):
+            check_sidecars(table, local_only=True)
+    with lake.session() as session:
+        return _apply(lake, session, settings, changes, log, table, state, horizon, again)
+
+
+def settled_until(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
+    """The horizon of the newest export, as what the stream covers now makes it; None without one."""
+    base = state.base if state else None
+    return horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
+
+
+def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
+    rows = live_files(table).rows if table is not None else 0
+    snapshot = table.current_snapshot() if table is not None else None
+    return CurrentResult(
+        name,
+        rows=rows,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        horizon_us=state.horizon_us if state else None,
+    )
+
+
+def _apply(
+    lake: Lake,
+    session: Session,
+    settings: TableSettings,
+    changes: Table,
+    log: ChangesState,
+    table: Table | None,
+    state: CurrentState | None,
+    horizon: int | None,
+    again: Sequence[tuple[str, int]],
+) -> CurrentResult:
+    held = state or CurrentState(TableSchema(log.key))
+    keep = settings.ttl_deletes == "keep"
+    sources = Sources(
+        fresh=_fresh(changes, held, horizon, settings.margin_us),
+        changelog=known_records(changes, horizon, keep),
+        current=all_rows(table, held.schema),
+        tombstones=held.tombstones,
+        base=export_rows(table, held.base) if table is not None and held.base is not None else None,
+        horizon_us=horizon,
+        base_us=held.base.export_us if held.base else None,
+        margin_us=settings.margin_us,
+        simple=set(log.sources) <= {"time"},
+        recheck=held.horizon_us != horizon or bool(again),
+        keep_expired=keep,
+        shown=partial(shown_keys, table, held.exports),
+    )
+    if again:
+        sources = replace(sources, fresh=_with_records_of(session, changes, sources.fresh, again))
+    merge = merge_of(lake, session, settings, table, here=bool(again))
+    counts = merge.plan(sources)
+
+    def iceberg(schema: TableSchema) -> Schema:
+        return iceberg_schema(table, [held.schema, schema], keep)
+
+    schema = merge.fit(held.schema, iceberg)
+    if table is None:
+        wanted = iceberg(schema)
+        table = create_current(lake, settings, schema)
+        if table.current_snapshot() is not None or table.schema() != wanted:
+            raise CommitConflict("another writer made the table meanwhile")
+    commit = Commit(table)
+    evolve_table(commit, table.schema(), held.schema if state else schema, schema, keep)
+    added, deletes = merge.write(table, commit.transaction.table_metadata)
+    tombstones = merge.bury(table, held.tombstones)
+    snapshot = changes.current_snapshot()
+    fresh_state = replace(
+        held,
+        schema=schema,
+        applied_batch=log.batch,
+        applied_snapshot=snapshot.snapshot_id if snapshot else None,
+        horizon_us=horizon,
+        tombstones=tombstones,
+    )
+    result = commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
+    return replace(result, name_collisions=new_collisions(held.schema, schema))
+
+
+def merge_of(lake: Lake, session: Session, settings: TableSettings, table: Table | None, here: bool = False) -> Merge:
+    """A merge on the table's engine; `here`: in this session, whatever the engine."""
+    if settings.engine == "spark" and not here:
+        from ddb_lake.spark.merge import SparkMerge
+
+        return SparkMerge(lake, session, settings, table)
+    return LocalMerge(session, settings)
+
+
+class LocalMerge:
+    """A merge (`pipeline.merge.inputs.Merge`) by this process, in one session."""
+
+    def __init__(self, session: Session, settings: TableSettings) -> None:
+        self._session, self._settings = session, settings
+        self._rows = ""
+        self.changed = 0
+
+    def plan(self, sources: Sources) -> MergeCounts:
+        """Decide what each key becomes."""
+        session, base, given = self._session, sources.base, sources.given()
+        counts = plan_merge(
+            session,
+            given,
+            lambda keys: base_images(session, base.rows.sql, base.schema, keys) if base else {},
+            lambda from_us: [keys.sql for keys in sources.shown(from_us)],
+        )
+        collect_outcome(session, given, self._settings.name)
+        self.changed = session.value("SELECT count(*) FROM outcome")
+        return counts
+
+    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:  # noqa: ARG002
+        """The columns for the rows; they need no field ids before they are written."""
+        schema, self._rows = fit_rows(self._session, self._settings, schema)
+        return schema
+
+    def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
+        """The files of the new rows, and those that retire the rows they replace."""
+        writer = FileWriter.for_table(self._session.con, table, metadata)
+        size = item_bytes(self._session)
+        added = with_memory(self._session, lambda: writer.write(self._rows, metadata, split=True, row_bytes=size))
+        return added, writer.write_deletes(RETIRED)
+
+    def bury(self, table: Table, tombstones: Sidecar) -> Sidecar:
+        """Tombstones for removed keys; those of keys that live again are taken back."""
+        query = numbered_graves(table, GRAVES)
+        return tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
+
+
+RETIRED = "SELECT s.file_path, s.pos FROM standing s SEMI JOIN winners w ON w._key = s._key"
+"""The rows of `current` that a planned merge replaces."""
+
+GRAVES = (
+    "SELECT o._key, o._key_hash, epoch_us(o._changed_at) AS changed_us, o.item IS NULL AS removed FROM outcome o"
+    " WHERE o.item IS NULL OR EXISTS (SELECT 1 FROM buried b WHERE b._key = o._key AND b.removed)"
+)
+"""What changes among the tombstones."""
+
+
+def numbered_graves(table: Table, graves: str) -> str:
+    """Rows of `TOMBSTONE_COLUMNS`: the newest row of a key is the one that counts."""
+    return f"SELECT *, {table.metadata.last_sequence_number + 1} AS batch FROM ({graves})"
+
+
+def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
+    """The Iceberg schema, with its field ids, of a table whose columns go through `steps`; a new one has the last."""
+    if table is None:
+        return assign_fresh_schema_ids(current_schema(steps[-1], keep_expired))
+    return evolved_schema(table, steps, keep_expired)
+
+
+def all_rows(table: Table | None, schema: TableSchema) -> Relation:
+    """The rows of the table, as the merge reads them (`engine.merge_plan.MergeInput.current`)."""
+    if table is None:
+        return Relation((), lambda _files: NO_ROWS)
+    live = live_files(table)
+    return living_rows(table.schema(), schema, live.paths, [f.file_path for f in live.deletes])
+
+
+NO_ROWS = (
+    "(SELECT NULL::VARCHAR AS file_path, NULL::BIGINT AS pos, NULL::VARCHAR AS _key,"
+    " NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source WHERE false)"
+)
+
+
+def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: int) -> Relation:
+    """Records that `current` has not seen; those between the old horizon and the new too, if it moved back."""
+    unseen = f"_batch > {held.applied_batch}"
+    if held.horizon_us is None or horizon is None or horizon >= held.horizon_us:
+        files = record_files(changes, after_batch=held.applied_batch)
+    else:
+        files = record_files(changes)
+        unseen += f" OR {version_us(margin_us)} BETWEEN {horizon + 1} AND {held.horizon_us}"
+    schema = changes.schema()
+    return Relation(tuple(files), lambda some: f"(SELECT * FROM {scan_sql(schema, some)} WHERE {unseen})")
+
+
+def _with_records_of(session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]) -> Relation:
+    """`fresh`, and every record of some keys; the merge takes a record that is in both for one."""
+    columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
+    session.con.register("keys_again", pa.table(columns))
+    theirs = f"SELECT r.* FROM {records_sql(changes)} r SEMI JOIN keys_again k ON k._key_hash = r._key_hash AND k._key = r._key"
+    return Relation(fresh.files, lambda some: f"(SELECT * FROM {fresh.read(some)} UNION ALL {theirs})")
+
+
+def collect_outcome(session: Session, given: MergeInput, name: str) -> None:
+    """Make `outcome`: what each key of `winners` becomes; `item` is NULL where it is removed."""
+    undecided = session.value("SELECT count(*) FROM undecided")
+    source = given.changelog if undecided else given.fresh
+    expired = f"{'true' if given.keep_expired else 'false'} AND {EXPIRY}"
+    session.keep(
+        "outcome",
+        "SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
+        f" CASE WHEN w.gone THEN NULL WHEN NOT {REMOVAL} THEN c.new_image WHEN {expired} THEN c.old_image END AS item,"
+        f" CASE WHEN NOT w.gone AND {expired} THEN c.changed_at END AS _expired_at,"
+        " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
+        f" FROM winners w JOIN {source} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
+        text="item",
+    )
+    found, expected = session.rows("SELECT (SELECT count(*) FROM outcome), (SELECT count(*) FROM winners)")[0]
+    unique = session.value("SELECT count(DISTINCT _key) FROM outcome")
+    if not found == expected == unique:
+        raise CheckFailed(f"{name}: {expected} keys have {found} winners, {unique} distinct; nothing was committed")
+
+
+def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> tuple[TableSchema, str]:
+    """The columns for `outcome`'s items, and a query of their rows."""
+    session.con.execute("CREATE OR REPLACE VIEW living AS SELECT * FROM outcome WHERE item IS NOT NULL")
+
+    def project(projection: Projection) -> str:
+        session.keep("projected", projection.select("living", ROW_COLUMNS))
+        return "projected"
+
+    options = settings.schema_options
+    if schema.columns:
+        schema, _ = extend(session, schema, options, settings.schema_evolution, project)
+    else:
+        rows = f"{sample_rows(session)} ROWS (reservoir, 7)"
+        sample = session.con.execute(f"SELECT item FROM living USING SAMPLE {rows}").fetchall()
+        keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
+        first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, options)
+        schema, _ = fit(session, first, schema, nulls, options, project)
+    return schema, "SELECT * FROM projected"
+
+
+def item_bytes(session: Session) -> int:
+    """The average length of the text of an item of `outcome`."""
+    some = "SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1000"
+    return int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM ({some})") or 0)
+
+
+def sample_rows(session: Session) -> int:
+    """The number of items of `outcome` from which the first guess at the columns comes."""
+    return max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, item_bytes(session))))
+
+
+def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:
+    """The table of living items, empty."""
+    keep = settings.ttl_deletes == "keep"
+    properties = {
+        "comment": f"Latest image of each living item of {settings.source_name}",
+        **CurrentState(schema).properties(),
+    }
+    return lake.catalog.create(settings.name, current_schema(schema, keep), properties=properties)
+
+
+def commit_current(
+    changed: int,
+    name: str,
+    commit: Commit,
+    added: Sequence[DataFile],
+    deletes: Sequence[DataFile],
+    state: CurrentState,
+    counts: MergeCounts,
+) -> CurrentResult:
+    """Commit one step of `current`."""
+    upserted = sum(f.record_count for f in added)
+    commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
+    commit.set_properties(state.properties())
+    table = commit.run()
+    snapshot = table.current_snapshot()
+    return CurrentResult(
+        name,
+        changed=changed,
+        upserted=upserted,
+        removed=changed - upserted,
+        late=counts.late,
+        ties=counts.ties,
+        rows=live_files(table).rows,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        horizon_us=state.horizon_us,
+    )

@@ -1,0 +1,116 @@
+"""An open lake: its settings, catalog, objects and DuckDB sessions, handed to every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pyiceberg.table import Table
+
+from ddb_lake.aws.objects import ObjectStore, local_path
+from ddb_lake.aws.session import s3_access
+from ddb_lake.aws.source import describe_source
+from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.decode.routing import SharedNames, shared_names
+from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
+from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.engine.session import Session, connect
+from ddb_lake.errors import ConfigError
+from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.state import ChangesState, CurrentState
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is; a call is cheap and may be ignored."""
+
+    def __call__(self, what: str, done: int, total: int | None = None) -> None:
+        """`what` is being done; `done` of `total` units are."""
+
+
+def silent(what: str, done: int, total: int | None = None) -> None:
+    """Progress that nobody looks at."""
+
+
+def unheard(message: str) -> None:
+    """Warnings that nobody looks at."""
+
+
+@dataclass(slots=True)
+class Lake:
+    """What a stage needs. Close it, or open it with `open_lake`."""
+
+    settings: LakeSettings
+    catalog: LakeCatalog
+    objects: ObjectStore = field(default_factory=ObjectStore)
+    progress: Progress = silent
+    warn: Callable[[str], None] = unheard
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A DuckDB session that can reach this lake's files."""
+        with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
+            yield session
+
+    def table(self, name: str) -> TableSettings:
+        """The settings of a table. Raises ConfigError if it is not configured."""
+        return self.settings.table(name)
+
+    def routes(self) -> tuple[dict[str, str], SharedNames]:
+        """The lake tables by their source's name, and the names that several sources have."""
+        sources = []
+        for table in self.settings.tables:
+            uris = self.settings.change_uris(table)
+            places = tuple(uri if uri.startswith("s3://") else str(local_path(uri)) for uri in uris)
+            sources.append(replace(table.identity, places=places))
+        return shared_names(sources)
+
+    def current(self, name: str) -> Table | None:
+        """The Iceberg table of living items, if it exists."""
+        return self.catalog.table(name)
+
+    def changes(self, name: str) -> Table | None:
+        """The Iceberg table of change records, if it exists."""
+        return self.catalog.table(name + CHANGES)
+
+    def quarantine(self, name: str) -> Table | None:
+        """The Iceberg table of undecodable bytes, if it exists."""
+        return self.catalog.table(name + QUARANTINE)
+
+    def key(self, name: str) -> tuple[str, ...]:
+        """A table's key attributes: as the lake has them, else as configured, else as the source says.
+
+        Empty if nobody knows. Raises ConfigError if the configuration contradicts the lake.
+        """
+        configured = self.table(name).key
+        stored = self._stored_key(name)
+        if stored and configured and set(stored) != set(configured):
+            raise ConfigError(
+                f"table {name}: the lake's key is {list(stored)}, the configuration says {list(configured)};"
+                " a key cannot change: mend `key`, or give the new table another name"
+            )
+        return stored or configured or describe_source(self.table(name)).key
+
+    def validator(self, name: str) -> Validator | None:
+        """What a table's landed changes must satisfy, if anything."""
+        return self.table(name).validator
+
+    def _stored_key(self, name: str) -> tuple[str, ...]:
+        current = self.current(name)
+        if current is not None:
+            return CurrentState.from_properties(current.properties).schema.key
+        changes = self.changes(name)
+        state = ChangesState.from_properties(changes.properties) if changes is not None else None
+        return state.key if state is not None and state.records else ()  # nothing has been said with it yet
+
+
+@contextmanager
+def open_lake(
+    settings: LakeSettings, progress: Progress = silent, warn: Callable[[str], None] = unheard
+) -> Iterator[Lake]:
+    """Open a lake for the length of a `with` block."""
+    with LakeCatalog(settings) as catalog:
+        yield Lake(settings, catalog, progress=progress, warn=warn)

@@ -1,0 +1,1 @@
+"""Reading the lake: queries, dumps, replays, status."""

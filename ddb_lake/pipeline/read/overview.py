@@ -1,0 +1,109 @@
+"""What a lake is like, table by table, for people: status, volumes over time, quarantine, the last verification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pyiceberg.table import Table
+
+from ddb_lake.engine.session import Session
+from ddb_lake.lake.state import ChangesState
+from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup, list_quarantine
+from ddb_lake.pipeline.merge.rows import records_sql
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.status import TableStatus, table_status
+from ddb_lake.pipeline.verify.report import last_report
+
+HOURLY_SPAN_US = 14 * 86_400 * 1_000_000
+"""Changes of a longer time are counted by day."""
+
+KINDS = ("inserted", "modified", "deleted", "expired", "asserted")
+"""`expired`: deleted by Time to Live. `asserted`: a line of an incremental export, or of a repair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Change records of one kind of an hour or a day, which begins at `start` (UTC)."""
+
+    start: datetime
+    kind: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsAt:
+    """Living rows that a commit left, and when it was (UTC microseconds)."""
+
+    time_us: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableOverview:
+    """A table. `verification`: the document of the last `verify`, None without one. `grain`: what volumes are of."""
+
+    status: TableStatus
+    grain: Literal["hour", "day"] = "hour"
+    volumes: tuple[Volume, ...] = ()
+    rows: tuple[RowsAt, ...] = ()
+    quarantine: tuple[QuarantineGroup, ...] = ()
+    verification: dict[str, Any] | None = None
+
+
+def lake_overview(lake: Lake) -> list[TableOverview]:
+    """Every configured table. Reads metadata and two columns of the changelogs; no items and no AWS but the lake."""
+    found = []
+    for number, settings in enumerate(lake.settings.tables):
+        lake.progress("tables", number, len(lake.settings.tables))
+        found.append(table_overview(lake, settings.name))
+    lake.progress("tables", len(found), len(found))
+    return found
+
+
+def table_overview(lake: Lake, name: str) -> TableOverview:
+    """One table."""
+    changes, table = lake.changes(name), lake.current(name)
+    status = table_status(lake, name)
+    grain: Literal["hour", "day"] = "hour"
+    volumes: Sequence[Volume] = ()
+    if changes is not None:
+        log = ChangesState.from_properties(changes.properties)
+        if (log.last_change_us or 0) - (log.first_change_us or 0) > HOURLY_SPAN_US:
+            grain = "day"
+        with lake.session() as session:
+            volumes = _volumes(session, changes, grain)
+    return TableOverview(
+        status,
+        grain,
+        tuple(volumes),
+        tuple(rows_over_time(table)) if table is not None else (),
+        tuple(list_quarantine(lake, name)) if status.quarantined else (),
+        last_report(lake, name),
+    )
+
+
+def _volumes(session: Session, changes: Table, grain: str) -> list[Volume]:
+    kind = (
+        "CASE WHEN asserted_at IS NOT NULL THEN 'asserted' WHEN event_name = 'INSERT' THEN 'inserted'"
+        " WHEN event_name = 'MODIFY' THEN 'modified' WHEN ttl THEN 'expired' ELSE 'deleted' END"
+    )
+    rows = session.rows(
+        f"SELECT date_trunc('{grain}', changed_at), {kind}, count(*) FROM {records_sql(changes)} GROUP BY ALL ORDER BY ALL"
+    )
+    return [Volume(start, found, records) for start, found, records in rows]
+
+
+def rows_over_time(table: Table) -> list[RowsAt]:
+    """The living rows after each commit of `current` that is not expired, by the commits' summaries."""
+    found = []
+    for entry in table.history():
+        snapshot = table.snapshot_by_id(entry.snapshot_id)
+        if snapshot is None or snapshot.summary is None:
+            continue
+        total = int(snapshot.summary["total-records"] or 0)
+        retired = int(snapshot.summary["total-position-deletes"] or 0)
+        found.append(RowsAt(entry.timestamp_ms * 1000, total - retired))
+    return found

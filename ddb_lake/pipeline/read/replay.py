@@ -1,0 +1,188 @@
+"""What the landed records and exports alone say the items are, now or as of a time: `current` is not looked at.
+
+`dump --as-of`, queries as of a time, restoring and verification all rest on this one replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyiceberg.table import Table
+
+from ddb_lake.core.capture.export_windows import chain_end
+from ddb_lake.core.merge.ordering import horizon_us
+from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.engine.inverse_projection import item_sql
+from ddb_lake.engine.key_text import key_text_sql
+from ddb_lake.engine.merge_plan import MergeInput, plan_merge
+from ddb_lake.engine.session import Session
+from ddb_lake.errors import UsageError
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.pipeline.merge.current import NO_ROWS, collect_outcome
+from ddb_lake.pipeline.merge.inputs import Relation
+from ddb_lake.pipeline.merge.rows import (
+    base_images,
+    export_files,
+    export_rows,
+    known_records,
+    living_rows,
+    naming_records,
+    shown_keys,
+)
+from ddb_lake.pipeline.open_lake import Lake
+
+NO_OUTCOME = (
+    "CREATE OR REPLACE VIEW outcome AS SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
+    " NULL::VARCHAR AS item, NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source,"
+    " NULL::TIMESTAMP AS _expired_at WHERE false"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Relations of a replay, as SQL, valid in the session that made them.
+
+    `items`: (_key, _key_hash, item, _rescued) of each living item; complete it with `engine.inverse_projection.complete`.
+    `base_rows`: the base's own rows, of the columns `schema`, before any change; None without a base.
+    `base_items`: the same as `items` has them. What changed since is in the table `outcome`.
+    """
+
+    items: str
+    base_rows: str | None
+    base_items: str | None
+    schema: TableSchema
+    base: LoadedExport | None
+    horizon_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A table and its changelog as they were at one moment, whatever is committed meanwhile."""
+
+    table: Table | None
+    changes: Table | None
+    state: CurrentState
+    log: ChangesState
+
+    @property
+    def applied(self) -> int:
+        """The last batch of the changelog that the rows have."""
+        return self.state.applied_batch if self.table is not None else self.log.batch
+
+    @property
+    def watermark_us(self) -> int | None:
+        """The greatest instant up to which the lake has heard of changes: of a record, or of an export."""
+        base_us = self.state.base.export_us if self.state.base else None
+        covered_us = None if base_us is None else chain_end(base_us // 1_000_000, self.log.windows) * 1_000_000
+        return max((us for us in (self.log.last_change_us, base_us, covered_us) if us is not None), default=None)
+
+
+def view(lake: Lake, name: str) -> View:
+    """The table as it is now. The changelog is read after it: it has at least what the table has applied."""
+    table = lake.current(name)
+    changes = lake.changes(name)
+    log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
+    state = CurrentState.from_properties(table.properties) if table else CurrentState(TableSchema(log.key))
+    return View(table, changes, state, log)
+
+
+def replay(
+    lake: Lake,
+    session: Session,
+    name: str,
+    as_of_us: int | None = None,
+    keys: str | None = None,
+    seen: View | None = None,
+    keep_expired: bool = False,
+) -> Replay:
+    """Replay the newest export before `as_of_us` (inclusive) and the changelog over it.
+
+    Args:
+        as_of_us: an instant; None for all that is known.
+        keys: a relation (_key, _key_hash) of the keys that matter; None for all.
+        seen: a view whose rows are to be compared: the changelog up to what they have applied. None for all of it.
+        keep_expired: items that Time to Live removed are rows of `outcome` too, with `_expired_at`, as in `current`
+            with `ttl_deletes: keep`. `items` does not use this.
+
+    Raises UsageError for an instant before the lake's first knowledge of the table.
+    """
+    settings = lake.table(name)
+    found = seen or view(lake, name)
+    table, changes, state, log = found.table, found.changes, found.state, found.log
+    base = state.base if as_of_us is None else state.base_at(as_of_us)
+    if base is None and state.exports:
+        first = min(e.export_us for e in state.exports)
+        raise UsageError(
+            f"{name}: the lake knows nothing of {_iso(as_of_us or 0)}; its first snapshot is of {_iso(first)}"
+        )
+    horizon = horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
+    rows, schema = export_files(table, base) if base and table else (None, state.schema)
+    schema = schema.knowing(state.schema)
+    if changes is None:
+        session.con.execute(NO_OUTCOME)
+    else:
+        known = known_records(changes, horizon, keep_expired)
+        naming = naming_records(known, horizon, settings.margin_us, keep_expired)
+
+        def seen_sql(records: Relation) -> str:
+            chosen = _chosen(_until(records.sql, as_of_us), keys)
+            return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
+
+        current = NO_ROWS  # every key is decided over all its records, and nothing is retired
+        if keep_expired and base and table:
+            its = export_rows(table, base)
+            current = living_rows(its.iceberg, its.schema, its.data, its.deletes).sql
+        given = MergeInput(
+            fresh=seen_sql(naming),
+            changelog=seen_sql(known),
+            current=current,
+            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
+            horizon_us=horizon,
+            base_us=base.export_us if base else None,
+            margin_us=settings.margin_us,
+            simple=set(log.sources) <= {"time"},
+            recheck=True,
+            keep_expired=keep_expired,
+        )
+        exports = [one for one in state.exports if as_of_us is None or one.export_us <= as_of_us]
+        plan_merge(
+            session,
+            given,
+            lambda keys: base_images(session, rows, schema, keys) if rows else {},
+            lambda from_us: [shown.sql for shown in shown_keys(table, exports, from_us)],
+        )
+        collect_outcome(session, given, name)
+    changed = "SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM outcome WHERE item IS NOT NULL"
+    if rows is None:
+        return Replay(f"({changed})", None, None, schema, None, horizon)
+    based = _keyed_items(rows, schema, keys)
+    unchanged = f"SELECT b.* FROM {based} b ANTI JOIN outcome o ON o._key = b._key"
+    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, horizon)
+
+
+def _keyed_items(rows: str, schema: TableSchema, keys: str | None) -> str:
+    """(_key, _key_hash, item, _rescued) of a table's typed rows, of some keys only."""
+    chosen = f"(SELECT r.* FROM {rows} r SEMI JOIN {keys} k ON k._key_hash = r._key_hash)" if keys else rows
+    keyed = f"(SELECT {key_text_sql(schema)} AS _key, _key_hash, {item_sql(schema)} AS item, _rescued FROM {chosen})"
+    return f"(SELECT i.* FROM {keyed} i SEMI JOIN {keys} k ON k._key = i._key)" if keys else keyed
+
+
+def _chosen(records: str, keys: str | None) -> str:
+    if keys is None:
+        return records
+    return f"(SELECT r.* FROM {records} r SEMI JOIN {keys} k ON k._key_hash = r._key_hash AND k._key = r._key)"
+
+
+def _until(records: str, as_of_us: int | None) -> str:
+    """Records up to an instant; an assertion speaks of the last instant before its window's end."""
+    if as_of_us is None:
+        return records
+    changed = f"changed_at <= make_timestamp({as_of_us})"
+    asserted = f"(asserted_at IS NULL OR asserted_at <= make_timestamp({as_of_us + 1}))"
+    return f"(SELECT * FROM {records} WHERE {changed} AND {asserted})"
+
+
+def _iso(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()

@@ -1,0 +1,1 @@
+"""Comparing the lake with its source, and repairing it."""

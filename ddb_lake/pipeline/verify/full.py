@@ -1,0 +1,255 @@
+"""Does the lake equal its source? Counts, and every key. (`pipeline.verify.sample` takes a sample.)
+
+Nothing is written. A full comparison takes an export, or scans a small table: the lines of the source and the lines that
+`dump` gives become one hash each, and only keys whose hashes differ are compared as items. How the source was read, and
+when, is in the report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config import TableSettings
+from ddb_lake.core.operations.rate_limit import read_units
+from ddb_lake.core.values.validity import ITEM_MEMBER
+from ddb_lake.engine.inverse_projection import member_order
+from ddb_lake.engine.key_text import key_hash_sql
+from ddb_lake.engine.row_diff import (
+    MOST_REORDERED,
+    document_key_sql,
+    dumped_fingerprint_sql,
+    find_differing,
+    fingerprint_sql,
+    reduce_rows,
+    register,
+    reordered_sql,
+    text_hash_sql,
+)
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import ExportError, UsageError
+from ddb_lake.pipeline.load.export_files import (
+    FoundExport,
+    LocalFile,
+    find_export,
+    lines_sql,
+    verified,
+)
+from ddb_lake.pipeline.load.table_identity import check_origin
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.replay import View
+from ddb_lake.pipeline.verify.compare import (
+    DEFAULT_READ_RATE,
+    living_view,
+    make_report,
+    open_items,
+    reached,
+    reached_source,
+    settled,
+)
+from ddb_lake.pipeline.verify.evidence import (
+    Findings,
+    Reading,
+    count_living,
+    living_rows_sql,
+)
+from ddb_lake.pipeline.verify.report import (
+    Cost,
+    Outcome,
+    Report,
+    Strength,
+)
+
+EXPORT_USD_PER_GB = 0.10
+"""Public list price of an export, full or incremental."""
+
+SCAN_FILE_BYTES = 64 * 1024 * 1024
+
+
+# --- what it costs
+
+
+def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, scan: bool = False) -> Cost:
+    """What verifying takes, by DescribeTable's size, which is up to six hours old. Nothing for counts."""
+    if strength == "counts":
+        return Cost()
+    source = reached(table)
+    size, items = source.size_bytes or 0, source.items or 0
+    if strength == "sample":
+        return Cost(read_units=2 * read_units(size / max(items, 1), sample))
+    if scan:
+        return Cost(read_units=max(items, read_units(size)) if size == 0 else read_units(size))
+    gigabytes = size / 1e9
+    return Cost(export_gb=gigabytes, usd=gigabytes * EXPORT_USD_PER_GB)
+
+
+# --- counts
+
+
+def verify_counts(lake: Lake, name: str) -> Report:
+    """Living rows against DescribeTable's count: free, and as old as that count. Never certain."""
+    started = time.monotonic()
+    table = lake.table(name)
+    seen = living_view(lake, name)
+    rows = count_living(lake, seen)
+    items = reached_source(lake, name).items or 0
+    apart = abs(rows - items) / max(items, 1)
+    outcome: Outcome = "equal" if apart <= table.checks.count_tolerance else "in doubt"
+    note = f"{apart:.2%} apart, {table.checks.count_tolerance:.2%} allowed; DynamoDB counts about every six hours"
+    return Report(
+        name,
+        "counts",
+        f"DescribeTable of {table.source_name}",
+        outcome,
+        watermark_us=seen.watermark_us,
+        rows=rows,
+        source_items=items,
+        seconds=time.monotonic() - started,
+        notes=(note,),
+    )
+
+
+# --- every key
+
+
+def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Report:
+    """The lake against a finished full export, key by key. Costs the source nothing."""
+    started = time.monotonic()
+    export = find_export(lake.objects, uri)
+    table = lake.table(name)
+    check_full(lake, name, export)
+    margin = table.margin_us
+    reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
+    with lake.session() as session:
+        files = verified(lake.objects, export, session.folder)
+        findings, compared = _compare(lake, session, name, files, reading, settle_s)
+    if compared != export.summary.item_count:
+        raise ExportError(f"{uri}: {compared} items read, the manifest says {export.summary.item_count}; copy it again")
+    return make_report(
+        lake, name, "full", f"export {export.summary.export_id}", findings, reading, started, compared, None
+    )
+
+
+def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ_RATE, settle_s: float = 0.0) -> Report:
+    """The lake against a strongly consistent scan of the whole source, key by key: for small tables."""
+    started = time.monotonic()
+    reached_source(lake, name)
+    items = open_items(lake, name, read_rate)
+    with lake.session() as session:
+        from_us = items.served_us()
+        files = scan_to_files(items, session.folder, lambda done: lake.progress(f"{name}: items scanned", done))
+        reading = Reading(from_us, items.served_us() + 2 * CLOCK_SLACK_US)
+        findings, compared = _compare(lake, session, name, files, reading, settle_s)
+    return make_report(lake, name, "full", f"scan of {items.name}", findings, reading, started, compared, items)
+
+
+def check_full(lake: Lake, name: str, export: FoundExport) -> None:
+    """Raise UsageError unless the export is a full one of the table's source, and of the same as the lake's items."""
+    table = lake.table(name)
+    if export.summary.export_type != "FULL":
+        raise UsageError(f"{export.uri}: an incremental export does not say what is absent; compare with a full one")
+    if not lake.settings.is_source_of(table, export.summary.table_arn):
+        raise UsageError(
+            f"{export.uri}: is of {export.summary.table_arn}, the source of {name} is {table.source_name}"
+            f" of {table.identity.text()}"
+        )
+    check_origin(lake, name, export.summary)
+
+
+def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) -> list[LocalFile]:
+    """Scan a table into files of lines as a full export has them."""
+    files: list[LocalFile] = []
+    lines: list[bytes] = []
+    size = count = 0
+
+    def write() -> None:
+        path = folder / f"scan-{len(files):06d}.json"
+        path.write_bytes(b"".join(lines))
+        files.append(LocalFile(str(path), path, len(lines), False, ObjectRef(str(path), "", size, 0)))
+
+    for page in items.scan():
+        lines += [b'{"Item":' + orjson.dumps(item) + b"}\n" for item in page]
+        size += sum(map(len, lines[-len(page) :])) if page else 0
+        count += len(page)
+        told(count)
+        if size >= SCAN_FILE_BYTES:
+            write()
+            lines, size = [], 0
+    write()
+    return files
+
+
+def _compare(
+    lake: Lake, session: Session, name: str, files: Sequence[LocalFile], reading: Reading, settle_s: float
+) -> tuple[Findings, int]:
+    """Compare the lake with files of items; gives the findings and the number of items in the files."""
+    seen = living_view(lake, name)
+    register(session.con)
+    rows, count = _nominate(lake, session, name, seen, files)
+    if not rows:
+        return Findings(), count
+    session.con.execute(
+        "CREATE OR REPLACE TABLE source_items AS SELECT s._key, s._key_hash,"
+        f" json_extract(s.item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {rows} s"
+    )
+    session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT _key_hash FROM differing")
+    return settled(lake, session, name, reading, settle_s, seen), count
+
+
+def _nominate(
+    lake: Lake, session: Session, name: str, seen: View, files: Sequence[LocalFile]
+) -> tuple[str | None, int]:
+    """Make `differing` (_key_hash) of the keys whose items may differ. Gives a relation (_key, _key_hash, item) of the
+    lines that have them, None if there are none, and the number of all lines.
+
+    Lines are compared by their text first, with the members of maps in the order of the lake's columns, and then by
+    `equality.fingerprint`, which regards no order of members.
+    """
+    schema = seen.state.schema
+    left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
+    living = living_rows_sql(seen)
+    order = member_order(schema)
+    by_text = len(order) <= MOST_REORDERED
+    lake.progress(f"{name}: rows of the lake hashed", 0)
+    reduce_rows(session, living, text_hash_sql(schema) if by_text else dumped_fingerprint_sql(schema), left)
+    lake.progress(f"{name}: items of the source hashed", 0)
+    if by_text:
+        reordered = _hashed(reordered_sql(schema.key, order, lines_sql(files)))
+        reduce_rows(session, reordered, "hash(reordered)", right, ["filename"])
+    else:
+        reduce_rows(session, _keyed(schema.key, files), fingerprint_sql("item"), right, ["filename"])
+    source = f"read_parquet({literal(str(right))})"
+    count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
+    if keyless:
+        raise ExportError(
+            f"{name}: {keyless} of {count} lines of the source have no item with the key {', '.join(schema.key)},"
+            " and cannot be compared; export again"
+        )
+    if not find_differing(session, left, right):
+        return None, count
+    holding = {
+        path for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing ON k = _key_hash")
+    }
+    chosen = "(SELECT r.* FROM {} r SEMI JOIN differing d ON d._key_hash = r._key_hash)"
+    differing = chosen.format(_keyed(schema.key, [f for f in files if str(f.path) in holding]))
+    if by_text:
+        reduce_rows(session, chosen.format(living), dumped_fingerprint_sql(schema), left)
+        reduce_rows(session, differing, fingerprint_sql("item"), right)
+        if not find_differing(session, left, right):
+            return None, count
+    return differing, count
+
+
+def _keyed(key: Sequence[str], files: Sequence[LocalFile]) -> str:
+    """A relation (item, filename, _key, _key_hash) of the lines of files. `item`: the line's text."""
+    return _hashed(f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})")
+
+
+def _hashed(keyed: str) -> str:
+    return f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {keyed})"

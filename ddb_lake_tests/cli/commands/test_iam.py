@@ -1,0 +1,83 @@
+"""`ddb-lake iam`: what it prints is a policy for the configured lake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.core.operations.policies import role_names
+from ddb_lake_tests.cli.conftest import Run
+
+LAKE = """\
+warehouse: s3://lake/warehouse
+tables:
+  - name: orders
+    key: [id]
+    source: {region: eu-west-1, table: Orders}
+    export: {bucket: landing, prefix: exports}
+    changes: {uri: s3://landing/orders/}
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    path = tmp_path / "lake.yaml"
+    path.write_text(LAKE)
+    return path
+
+
+def test_without_a_role_lists_the_roles(run: Run) -> None:
+    listed = run("iam").output.splitlines()
+    assert [line.split()[0] for line in listed[2:]] == list(role_names())
+
+
+def test_role_prints_its_policy_for_the_configured_lake(run: Run, lake: Path) -> None:
+    result = run("iam", "exporter", "--config", lake, "--account", "444455556666")
+    found = {s["Sid"]: s for s in json.loads(result.output)["Statement"]}
+    assert found["StartExport"]["Resource"] == ["arn:aws:dynamodb:eu-west-1:444455556666:table/Orders"]
+    assert found["WriteExport"]["Resource"] == ["arn:aws:s3:::landing/exports/AWSDynamoDB/*"]
+
+
+def test_json_without_a_role_prints_every_policy(run: Run, lake: Path) -> None:
+    printed = json.loads(run("iam", "--json", "--config", lake).output)
+    assert list(printed) == list(role_names())
+    applier = {s["Sid"]: s for s in printed["applier"]["Statement"]}
+    assert "arn:aws:glue:us-east-1:111122223333:database/ddb_lake" in applier["WriteCatalog"]["Resource"]
+
+
+def test_local_lake_needs_no_warehouse_permissions(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "local.yaml"
+    path.write_text("warehouse: here\ntables:\n  - {name: orders, key: [id]}\n")
+    assert json.loads(run("iam", "reader", "--config", path).output)["Statement"] == []
+
+
+def test_unknown_role_is_wrong_use(run: Run, lake: Path) -> None:
+    result = run("iam", "owner", "--config", lake)
+    assert result.exit_code == 2
+    assert "the roles are dagster-task" in result.stderr
+
+
+KEY = "arn:aws:kms:eu-west-1:444455556666:key/11111111-2222-3333-4444-555555555555"
+
+
+def test_a_tables_own_key_is_what_reading_the_table_uses(run: Run, lake: Path) -> None:
+    printed = run("iam", "verifier", "--config", lake, "--table-key", f"orders={KEY}").output
+    assert KEY in printed
+    assert KEY not in run("iam", "verifier", "--config", lake).output
+
+
+@pytest.mark.parametrize("pair", ["orders=alias/x", f"others={KEY}", KEY])
+def test_a_key_of_no_table_or_without_its_arn_is_wrong_use(run: Run, lake: Path, pair: str) -> None:
+    result = run("iam", "verifier", "--config", lake, "--table-key", pair)
+    assert result.exit_code == 2
+    assert "the ARN of a key" in result.stderr
+
+
+def test_stream_reader_writes_only_where_what_it_reads_lands(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text(LAKE.replace("{uri: s3://landing/orders/}", "{uri: s3://landing/orders/, streams: true}"))
+    found = json.loads(run("iam", "stream-reader", "--config", path).output)["Statement"]
+    written = [s["Resource"] for s in found if "s3:PutObject" in s["Action"]]
+    assert written == [["arn:aws:s3:::lake/warehouse/landing/orders/*"]]

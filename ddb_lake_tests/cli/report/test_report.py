@@ -1,0 +1,119 @@
+"""`ddb-lake report`: the page's text. How it looks is `browser.test_report`'s."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.cli.report import charts
+from ddb_lake.cli.report.page import CHARTED_TABLES, page
+from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup
+from ddb_lake.pipeline.read.overview import RowsAt, TableOverview, Volume
+from ddb_lake.pipeline.read.status import TableStatus
+from ddb_lake_tests.cli.conftest import Run
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def short_script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "project" not in request.fixturenames:
+        monkeypatch.setattr(charts, "script", lambda: "")
+
+
+class Tags(HTMLParser):
+    """Fails on a tag that is closed and was not opened, or the reverse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def overview(name: str = "orders", **status: object) -> TableOverview:
+    found = TableStatus(name, rows=3, changes=2, watermark_us=1_772_357_400_000_000, lag_s=90.0, **status)  # type: ignore[arg-type]
+    volumes = (Volume(datetime(2026, 3, 1, 9), "inserted", 2),)
+    return TableOverview(found, "hour", volumes, (RowsAt(1_772_357_400_000_000, 3),))
+
+
+def test_page_is_well_formed_and_escapes_what_it_is_given() -> None:
+    odd = replace(overview("orders"), quarantine=(QuarantineGroup("<b>&", 2, 0, 0),))
+
+    text = page("s3://b/<i>", NOW, [odd])
+
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert "s3://b/&lt;i&gt;" in text
+    assert "&lt;b&gt;&amp;" in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_states_are_told() -> None:
+    document = {"outcome": "different", "strength": "full", "kinds": {"missing": 2, "extra": 0}, "compared": 5}
+    document |= {"source": "an export", "rows": 3, "read_to_us": 1_772_357_400_000_000}
+    worst = replace(overview(gaps=(Gap("ledger", 1, 2, "lost", 3),), quarantined=1), verification=document)
+
+    text = page("lake", NOW, [worst, overview("late", pending_batches=2), TableOverview(TableStatus("new"))])
+
+    for said in (
+        "1 gaps in the changes",
+        "different (full)",
+        "2 missing",
+        "changes wait",
+        "nothing yet",
+        "not verified",
+    ):
+        assert said in text
+    assert "0 extra" not in text
+    assert 'id="lags"' in text
+
+
+def test_tables_beyond_the_charted_ones_have_figures_only() -> None:
+    text = page("lake", NOW, [overview(f"t{number}") for number in range(CHARTED_TABLES + 1)])
+
+    assert f'id="rows-{CHARTED_TABLES - 1}"' in text
+    assert f'id="rows-{CHARTED_TABLES}"' not in text
+    assert f'id="table-{CHARTED_TABLES}"' in text
+
+
+def test_command_writes_the_page(run: Run, project: Path, landing: Path) -> None:
+    run("load", "orders", "--export", landing / "export")
+    run("apply", "orders", landing / "changes")
+
+    done = run("report", "--output", "pages/lake.html")
+
+    assert done.exit_code == 0, done.output
+    assert "Wrote pages/lake.html" in done.output
+    text = (project / "pages" / "lake.html").read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in text
+    assert "12345678901234567890" not in text  # no item's values
+
+
+def test_json_tells_what_was_written(run: Run, project: Path, landing: Path) -> None:
+    done = run("report", "--json")
+
+    size = (project / "report.html").stat().st_size
+    assert json.loads(done.stdout) == {"path": "report.html", "bytes": size, "tables": ["orders", "customers"]}
+
+
+def test_missing_plotly_is_named(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+
+    done = run("report")
+
+    assert done.exit_code == 2
+    assert "pip install 'ddb-lake[report]'" in done.output

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+
+import cramjam
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddb_lake.core.decode.objects import DamagedObjectError, decompress, read_object
+from ddb_lake.core.values.change_record import Rejected
+from ddb_lake.errors import UndecodableError
+from ddb_lake.sandbox.compression import compression
+from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.numbered_records import (
+    RECORDS,
+    make,
+    numbers,
+    rejected,
+)
+
+
+def zipped(*contents: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index, content in enumerate(contents):
+            archive.writestr(f"part-{index}", content)
+    return buffer.getvalue()
+
+
+def hadoop_snappy(content: bytes, block_bytes: int = 700, chunk_bytes: int = 300) -> bytes:
+    out = []
+    for start in range(0, len(content), block_bytes):
+        block = content[start : start + block_bytes]
+        out.append(len(block).to_bytes(4, "big"))
+        for at in range(0, len(block), chunk_bytes):
+            chunk = bytes(cramjam.snappy.compress_raw(block[at : at + chunk_bytes]))
+            out.append(len(chunk).to_bytes(4, "big") + chunk)
+    return b"".join(out)
+
+
+JAVA_HEADER = b"\x82SNAPPY\x00" + (1).to_bytes(4, "big") * 2
+
+
+def java_snappy(*contents: bytes) -> bytes:
+    """One stream of snappy-java, each of `contents` a block."""
+    blocks = [bytes(cramjam.snappy.compress_raw(content)) for content in contents]
+    return JAVA_HEADER + b"".join(len(block).to_bytes(4, "big") + block for block in blocks)
+
+
+def java_snappy_streams(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return java_snappy(content[:middle] or b" ") + JAVA_HEADER + java_snappy(content[middle:] or b" ")
+
+
+def gzip_members(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return gzip.compress(content[:middle]) + gzip.compress(b"") + gzip.compress(content[middle:])
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "none": lambda content: content,
+    "gzip": gzip.compress,
+    "gzip, several members": gzip_members,
+    "gzip, padded": lambda content: gzip.compress(content) + bytes(512),
+    "zip": zipped,
+    "snappy, framed": lambda content: bytes(cramjam.snappy.compress(content)),
+    "snappy, raw": lambda content: bytes(cramjam.snappy.compress_raw(content)),
+    "snappy, hadoop": hadoop_snappy,
+    **{f"firehose, {name}": compression(name).compress for name in ("GZIP", "ZIP", "Snappy", "HADOOP_SNAPPY")},
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@given(st.integers(1, 400), st.sampled_from([b"", b"\n", b" ", b"\xef\xbb\xbf", b"\r\n\t"]))
+@settings(max_examples=40)
+def test_decompress_gives_back_json_of_any_length(name: str, length: int, before: bytes) -> None:
+    content = before + envelopes.compact({"text": "x" * length}) * 3
+    assert decompress(COMPRESSIONS[name](content)) == content
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize("delimiter", [b"", b"\n", b"\r\n", b" ", b"\n\n\t ", b"\xef\xbb\xbf", b",\n"])
+def test_any_compression_and_any_delimiter_gives_every_record(name: str, delimiter: bytes) -> None:
+    assert numbers(COMPRESSIONS[name](delimiter.join(RECORDS) + delimiter)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_empty_content_yields_nothing(name: str) -> None:
+    compressed = COMPRESSIONS[name](b"")
+    if name != "snappy, raw":  # a single zero byte, which is no snappy of JSON
+        assert list(read_object(compressed)) == []
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=300)
+def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
+    outcomes = list(read_object(data))
+    assert all(isinstance(o.outcome, Rejected) for o in outcomes)
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@given(st.data())
+@settings(max_examples=30)
+def test_any_damage_to_a_compressed_object_is_read_without_an_error(name: str, data: st.DataObject) -> None:
+    damaged = bytearray(COMPRESSIONS[name](b"\n".join(RECORDS)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
+    list(read_object(bytes(damaged[: data.draw(st.integers(0, len(damaged)))])))
+
+
+def incompressible(count: int) -> list[bytes]:
+    """Records whose compressed size is a good part of their size, so that damage hits some and spares some."""
+    seed = 1
+    records = []
+    for number in range(count):
+        text = []
+        for _ in range(300):
+            seed = seed * 6364136223846793005 % (1 << 64) + 1442695040888963407
+            text.append(chr(33 + (seed >> 33) % 90))
+        records.append(envelopes.compact(make(number, noise={"S": "".join(text)})))
+    return records
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_truncated_gzip_yields_its_complete_records_and_one_rejected_for_the_damage(share: float) -> None:
+    records = incompressible(400)
+    whole = gzip.compress(b"\n".join(records))
+    cut = whole[: int(len(whole) * share)]
+    found = numbers(cut)
+    complete = [number for number in found if number >= 0]
+    assert complete == list(range(len(complete)))
+    assert abs(len(complete) - 400 * share) < 20
+    assert found.count(-1) in (1, 2)  # the damage, and the record that broke off
+    assert "truncated" in rejected(cut)[-1].reason
+    assert rejected(cut)[-1].raw == cut
+
+
+def test_gzip_truncated_between_two_records_is_still_rejected() -> None:
+    with io.BytesIO() as buffer, gzip.GzipFile(fileobj=buffer, mode="wb") as file:
+        file.write(RECORDS[0] + b"\n")
+        file.flush()
+        cut = buffer.getvalue()
+    assert numbers(cut) == [0, -1]
+
+
+def test_gzip_with_a_wrong_checksum_is_not_silently_accepted() -> None:
+    whole = bytearray(gzip.compress(b"\n".join(RECORDS)))
+    whole[-6] ^= 1
+    assert numbers(bytes(whole)) == [0, 1, 2, 3, -1]
+    with pytest.raises(UndecodableError, match="checksum"):
+        decompress(bytes(whole))
+
+
+def test_damaged_gzip_member_does_not_cost_the_next_one() -> None:
+    first = bytearray(gzip.compress(RECORDS[0] + RECORDS[1]))
+    first[-6] ^= 1
+    assert numbers(bytes(first) + gzip.compress(RECORDS[2])) == [0, 1, 2, -1]
+    assert numbers(bytes(first[:20]) + gzip.compress(RECORDS[2]))[-2:] == [2, -1]
+    assert numbers(gzip.compress(RECORDS[0]) + b"rubbish" + gzip.compress(RECORDS[2])) == [0, 2, -1]
+
+
+@pytest.mark.parametrize("name", [name for name in COMPRESSIONS if name != "none"])
+def test_bomb_stops_at_the_limit_and_is_rejected(name: str) -> None:
+    content = b"\n".join(RECORDS) + b"\n" + envelopes.compact({"text": "x" * 100_000})
+    compressed = COMPRESSIONS[name](content)
+    assert decompress(compressed, len(content)) == content
+    with pytest.raises(DamagedObjectError, match="limit") as raised:
+        decompress(compressed, 50_000)
+    assert len(raised.value.salvaged) <= 50_000
+    found = numbers(compressed, limit_bytes=50_000)
+    assert found[-1] == -1
+    if name != "snappy, raw":  # all or nothing
+        assert found[:4] == [0, 1, 2, 3]
+
+
+def test_zip_yields_all_its_files_and_one_rejected_for_a_damaged_one() -> None:
+    whole = bytearray(zipped(*RECORDS))
+    assert numbers(bytes(whole)) == [0, 1, 2, 3]
+    whole[60] ^= 0xFF
+    assert numbers(bytes(whole))[-4:] == [1, 2, 3, -1]
+
+
+def test_truncated_zip_yields_what_can_be_read_and_one_rejected() -> None:
+    whole = zipped(*RECORDS)
+    assert numbers(whole[: len(whole) - 30]) == [0, 1, 2, 3, -1]
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("a", RECORDS[0])
+        archive.writestr("b", RECORDS[1])
+    assert numbers(stored.getvalue()[:-30]) == [0, 1, -1]
+
+
+def test_damaged_framed_snappy_yields_the_chunks_before_and_after() -> None:
+    records = incompressible(600)
+    whole = bytearray(cramjam.snappy.compress(b"\n".join(records)))
+    assert len(whole) > 3 * 65536
+    whole[65536 * 3 // 2] ^= 1
+    found = numbers(bytes(whole))
+    assert found[-1] == -1
+    assert found[0] == 0
+    assert 599 in found
+    assert len(found) > 200
+    assert numbers(bytes(whole[:-5]))[-1] == -1
+
+
+def test_truncated_hadoop_snappy_yields_the_blocks_before_and_one_rejected() -> None:
+    whole = hadoop_snappy(b"\n".join(incompressible(20)))
+    assert numbers(whole)[-1] == 19
+    for cut in (whole[:-5], whole + b"\x00\x00", whole + b"\x00\x00\x00\x09"):
+        assert numbers(cut)[0] == 0
+        assert "Hadoop Snappy" in rejected(cut)[-1].reason
+
+
+def test_several_streams_of_snappy_java_in_one_object_are_all_read() -> None:
+    content = b"\n".join(RECORDS)
+    assert decompress(java_snappy_streams(content)) == content
+
+
+def test_damaged_block_of_snappy_java_does_not_cost_the_others() -> None:
+    whole = bytearray(java_snappy(*RECORDS))
+    second = len(java_snappy(RECORDS[0]))
+    whole[second + 4 : second + 7] = b"\xff\xff\xff"  # a size that no block of this length can have
+    assert numbers(bytes(whole)) == [0, 2, 3, -1]
+    assert f"the block at byte {second} is wrong" in rejected(bytes(whole))[-1].reason
+
+
+@pytest.mark.parametrize("lost", range(1, 40))
+def test_truncated_snappy_java_yields_the_blocks_before_and_one_rejected(lost: int) -> None:
+    whole = java_snappy(*RECORDS)
+    assert numbers(whole[:-lost]) == [0, 1, 2, -1]
+    assert "truncated" in rejected(whole[:-lost])[-1].reason
+
+
+@pytest.mark.parametrize("size", range(8, 16))
+def test_truncated_header_of_snappy_java_is_one_rejected(size: int) -> None:
+    assert numbers(JAVA_HEADER[:size]) == [-1]
+    assert numbers(java_snappy(RECORDS[0]) + JAVA_HEADER[:size]) == [0, -1]
+
+
+def test_size_beyond_the_object_in_snappy_java_is_one_rejected() -> None:
+    assert numbers(java_snappy(RECORDS[0]) + b"\xff\xff\xff\xff" + RECORDS[1]) == [0, -1]
+
+
+def test_snappy_java_that_claims_a_huge_size_is_not_believed() -> None:
+    block = b"\xff\xff\xff\xff\x0f" + bytes(cramjam.snappy.compress_raw(RECORDS[1]))[2:]  # 4 GiB in 200 bytes
+    whole = java_snappy(RECORDS[0]) + len(block).to_bytes(4, "big") + block
+    assert numbers(whole) == [0, -1]
+    assert "wrong" in rejected(whole)[-1].reason
+
+
+@pytest.mark.parametrize(
+    "data", [b"x(" + RECORDS[0], b"a, " + RECORDS[0], b"\x00\x00\x00\x05" + RECORDS[0], b"ORC" + RECORDS[0]]
+)
+def test_garbage_before_a_record_is_not_mistaken_for_compression(data: bytes) -> None:
+    assert numbers(data) == [-1, 0]
+
+
+@pytest.mark.parametrize("data", [b"PAR1....PAR1", b"ORC....ORC.", b"\xe0\x01\x00\xea...", b"BZh91AY&SY.."])
+def test_foreign_format_is_one_rejected_that_names_it(data: bytes) -> None:
+    (only,) = rejected(data)
+    assert only.raw == data
+    assert "JSON" in only.reason or "Firehose does not write" in only.reason

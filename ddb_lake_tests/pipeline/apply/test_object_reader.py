@@ -1,0 +1,114 @@
+"""Reading on trust and looking afterwards stages what reading with a look at every value does."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.engine import staging
+from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
+from ddb_lake_tests.support import envelopes, strategies
+from ddb_lake_tests.trust.mutating import mutants
+
+SPOILED = st.one_of(strategies.json_values(), st.dictionaries(strategies.names(), strategies.json_values(), max_size=3))
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> bytes:
+    """A change as Kinesis carries it, or one of whose members something is put that need not be there."""
+    change = envelopes.kds(draw(envelopes.changes()))
+    if draw(st.booleans()):
+        body = change["dynamodb"]
+        place = draw(
+            st.sampled_from([body, change, body["Keys"], body.get("NewImage") or body.get("OldImage") or body])
+        )
+        place[draw(st.sampled_from([*place, "tableName", "SequenceNumber"]))] = draw(SPOILED)
+    return json.dumps(change, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode()
+
+
+def staged(objects: Sequence[bytes], key: tuple[str, ...], trusting: bool) -> tuple[list[Any], Any]:
+    refs = [ObjectRef(f"s3://bucket/landing/{number}", "1", len(data), 0) for number, data in enumerate(objects)]
+    with tempfile.TemporaryDirectory() as folder:
+        reader = GroupReader(
+            Path(folder),
+            "orders",
+            {"orders": "orders", "other": "others"},
+            lambda _: key,
+            validators=lambda _: None if trusting else Validator([]),
+        )
+        group = reader.read(zip(refs, objects, strict=True))
+        return rows(group), (group.objects, group.other_tables, reader.keys)
+
+
+def rows(group: StagedGroup) -> list[Any]:
+    found = []
+    with duckdb.connect() as con:
+        for table, stages in sorted(group.tables.items()):
+            for stage in (stages.changes, stages.quarantine):
+                read = con.execute(f"SELECT * FROM read_parquet('{stage.path}') ORDER BY ALL").fetchall()
+                found.append((table, stage.rows, +stages.records, read))
+                assert stage.rows == len(read)
+    return found
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(lines(), max_size=3), min_size=1, max_size=2), st.sampled_from([(), ("id",)]), st.booleans())
+@example([[b'{"eventName":"INSERT","tableName":"orders","dynamodb":{"Keys":{},"NewImage":{}}}']], ("id",), False)
+def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...], joined: bool) -> None:
+    data = [(b"" if joined else b"\n").join(each) for each in objects]
+    assert staged(data, key, True) == staged(data, key, False)
+
+
+def test_spoiled_objects_are_staged_alike() -> None:
+    data = list(mutants(11, 300))
+    assert staged(data, ("id",), True) == staged(data, ("id",), False)
+
+
+def test_a_doubt_at_the_end_reaches_a_table_that_is_done() -> None:
+    def put(table: str, value: Any) -> bytes:
+        keys = {"id": {"S": "a"}}
+        body = {"ApproximateCreationDateTime": 1_700_000_000_000, "Keys": keys, "NewImage": {**keys, "x": value}}
+        return envelopes.compact({"eventID": "1", "eventName": "INSERT", "tableName": table, "dynamodb": body})
+
+    for first in ([put("orders", {"S": "x"})], []):
+        data = [b"\n".join([*first, put("other", {"N": "1"}), put("other", {"S": 1})])]
+        found, _ = staged(data, ("id",), True)
+        assert [(table, count) for table, count, _, _ in found if count] == [
+            *(("orders", 1) for _ in first),
+            ("orders", 1),
+            ("others", 1),
+        ]
+        assert staged(data, ("id",), True) == staged(data, ("id",), False)
+
+
+def test_a_doubt_that_comes_late_costs_neither_the_record_nor_those_around_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(staging, "BATCH_ROWS", 2)
+    values = [{"N": "1.0"}, {"N": "1"}, {"B": "AA=="}, {"S": 1}, {"N": "x"}, {"N": "1"}, {"NULL": False}]
+    keys = {"id": {"S": "a"}}
+    records = [
+        {
+            "eventID": str(number),
+            "eventName": "INSERT",
+            "tableName": "orders",
+            "dynamodb": {
+                "ApproximateCreationDateTime": 1_700_000_000_000,
+                "Keys": keys,
+                "NewImage": {**keys, "x": value},
+            },
+        }
+        for number, value in enumerate(values)
+    ]
+    data = [b"\n".join(envelopes.compact(record) for record in records)]
+    found, _ = staged(data, ("id",), True)
+    (_, changes, counts, _), (_, quarantined, _, _) = found
+    assert (changes, quarantined, counts[0]) == (5, 2, 7)
+    assert staged(data, ("id",), True) == staged(data, ("id",), False)

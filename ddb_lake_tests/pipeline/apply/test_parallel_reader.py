@@ -1,0 +1,105 @@
+"""Several reading processes stage what one does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.values.json_schema import Rule, Validator
+from ddb_lake.errors import DdbLakeError, UnreachableError
+from ddb_lake.pipeline.apply import parallel_reader
+from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup, fetch
+from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
+
+NARROW = Validator([Rule({"properties": {"n": {"maximum": 20}}})])
+
+
+def record(number: int, table: str = "orders") -> dict[str, Any]:
+    image = {"id": {"S": str(number)}, "n": {"N": str(number % 25)}}
+    body = {"ApproximateCreationDateTime": 1_700_000_000_000 + number, "Keys": {"id": image["id"]}, "NewImage": image}
+    return {"eventID": str(number), "eventName": "INSERT", "tableName": table, "dynamodb": body}
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> list[ObjectRef]:
+    """Ten objects with good records, records of a table that is not configured, and garbage."""
+    folder = tmp_path / "landed"
+    folder.mkdir()
+    for place in range(10):
+        lines = [json.dumps(record(place * 100 + n, "other" if n % 10 == 3 else "orders")) for n in range(100)]
+        (folder / f"{place}.gz").write_bytes(gzip.compress("\n".join([*lines, '{"broken']).encode()))
+    return list(ObjectStore().list(str(folder)))
+
+
+@pytest.fixture(autouse=True)
+def small_groups_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel_reader, "SHARED_BYTES", 1)
+    monkeypatch.setattr(parallel_reader, "cpu_count", lambda: 3)
+
+
+def plan(folder: Path, routes: dict[str, str] | None = None, key: tuple[str, ...] = ("id",)) -> ReadPlan:
+    folder.mkdir()
+    return ReadPlan(folder, "orders", routes or {"orders": "orders"}, key, NARROW)
+
+
+def contents(group: StagedGroup) -> list[Any]:
+    rows = group.tables["orders"]
+    read = [
+        sorted(duckdb.execute(f"SELECT * FROM read_parquet('{stage.path}')").fetchall(), key=str)
+        for stage in (rows.changes, rows.quarantine)
+    ]
+    counts = (rows.changes.rows, rows.quarantine.rows, rows.records, group.other_tables, group.objects)
+    return [*read, *counts]
+
+
+def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: Path) -> None:
+    shared = read_shared(plan(tmp_path / "several"), landed)
+    one = plan(tmp_path / "one")
+    reader = GroupReader(one.folder, "orders", one.routes, lambda _: one.key, validators=lambda _: NARROW)
+    alone = reader.read(fetch(ObjectStore(), landed))
+    assert shared is not None
+    assert contents(shared) == contents(alone)
+    assert alone.tables["orders"].quarantine.rows > 10, "the schema's offenders are among them"
+
+
+def test_records_of_a_second_table_are_left_to_one_reader(landed: list[ObjectRef], tmp_path: Path) -> None:
+    routes = {"orders": "orders", "other": "others"}
+    assert read_shared(plan(tmp_path / "two", routes), landed) is None
+
+
+def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
+    landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_reader, "__name__", "ddb_lake.no_such_module")
+    with pytest.raises(DdbLakeError, match="run it again"):
+        read_shared(plan(tmp_path / "dead"), landed)
+
+
+def test_an_object_that_is_gone_is_an_error_that_names_it(landed: list[ObjectRef], tmp_path: Path) -> None:
+    Path(landed[7].uri).unlink()
+    with pytest.raises(UnreachableError, match=r"7\.gz: it was removed after it was listed"):
+        read_shared(plan(tmp_path / "lost"), landed)
+
+
+def test_shares_are_of_about_equal_size(landed: list[ObjectRef]) -> None:
+    refs = [replace(ref, size_bytes=size) for ref, size in zip(landed, [9, 1, 1, 1, 1, 1, 1, 1, 1, 1], strict=True)]
+    shares = parallel_reader._shares(refs, 2)
+    assert [[number for number, _ in share] for share in shares] == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+def test_a_small_group_is_read_by_one_process(
+    landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_reader, "SHARED_BYTES", 1 << 30)
+    assert read_shared(plan(tmp_path / "small"), landed) is None
+
+
+def test_while_the_key_is_not_known_one_process_finds_it(landed: list[ObjectRef], tmp_path: Path) -> None:
+    assert read_shared(plan(tmp_path / "unknown", key=()), landed) is None

@@ -1,0 +1,198 @@
+"""Compaction: when it is due, what it rewrites and what it leaves, and that contents never change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.lake.files import column_bounds, live_files
+from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain import compact
+from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake_tests.support.export_files import (
+    HOUR_US,
+    MINUTE_US,
+    T0_US,
+    change,
+    full,
+    item,
+    land,
+    sorted_items,
+)
+from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as opened:
+        yield opened
+
+
+def load(lake: Lake, items: list[Item]) -> None:
+    load_export(lake, "orders", str(full(items).write(Path(lake.catalog.warehouse).parent / "export")))
+
+
+def apply(lake: Lake, number: int, *records: Item, hour: int = 9) -> None:
+    name = f"2026/03/01/{hour:02d}/{number}"
+    apply_objects(lake, "orders", [land(Path(lake.catalog.warehouse).parent / "landing" / name, *records)])
+
+
+def put(key: str, v: int, at_us: int = T0_US + MINUTE_US) -> Item:
+    return change(at_us + v, item(key, v=v))
+
+
+ITEMS = [item(f"key {number:02d}", v=0) for number in range(40)]
+
+
+def test_nothing_is_due_without_tables_or_changes(lake: Lake) -> None:
+    assert needs_compaction(lake, "orders") is None
+    result = compact_table(lake, "orders", force=True)
+    assert (result.skipped, result.files_before, result.files_after) == (False, 0, 0)
+    load(lake, ITEMS)
+    assert needs_compaction(lake, "orders") is None
+    result = compact_table(lake, "orders")
+    assert (result.skipped, result.reason) == (True, "within the policy")
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "reason"),
+    (
+        ("MAX_SMALL_FILES", 2, "3 small files"),
+        ("MAX_DELETE_FILES", 1, "2 delete files"),
+        ("MAX_DELETED_SHARE", 0.01, "5% of the rows are retired"),
+        ("MAX_FILES_OF_LATEST_HOUR", 1, "2 small files in hours of the changelog"),
+    ),
+)
+def test_compaction_is_due_for_each_reason_and_settles_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, reason: str
+) -> None:
+    load(lake, ITEMS)
+    apply(lake, 1, put("key 00", 1))
+    apply(lake, 2, put("key 01", 2))
+    assert needs_compaction(lake, "orders") is None
+    monkeypatch.setattr(compact, bound, value)
+    assert needs_compaction(lake, "orders") == reason
+    before = dumped(lake)
+    result = compact_table(lake, "orders")
+    assert (result.skipped, result.reason) == (False, reason)
+    assert needs_compaction(lake, "orders") is None
+    assert dumped(lake) == before
+    assert_readers_agree(lake, "orders")
+
+
+def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "SMALL_FILE_BYTES", 0)
+    load(lake, ITEMS)
+    apply(lake, 1, *(put(f"new {number:02d}", 1) for number in range(20)))
+    apply(lake, 2, put("key 00", 2), *(put(f"new {number:02d}", 2) for number in range(16)))
+    table = lake.current("orders")
+    assert table is not None
+    before, expected = live_files(table), dumped(lake)
+    base = max(before.data, key=lambda file: file.record_count)
+    result = compact_table(lake, "orders")
+    assert result.retired_rows == 16
+    table = lake.current("orders")
+    assert table is not None
+    after = live_files(table)
+    assert base.file_path in after.paths, "one of forty rows is retired: it is not worth it"
+    assert len(set(after.paths) & set(before.paths)) == 2
+    assert (after.rows, after.deleted_rows, len(after.deletes)) == (60, 1, 1)
+    assert dumped(lake) == expected
+    assert_readers_agree(lake, "orders")
+    apply(lake, 3, put("key 00", 3), put("new 00", 3), change(T0_US + HOUR_US, None, item("new 19")))
+    assert len(dumped(lake)) == 59
+    assert_readers_agree(lake, "orders")
+
+
+def test_what_outgrew_small_files_is_not_rewritten_with_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "MAX_SMALL_FILES", 2)
+    monkeypatch.setattr(compact, "MAX_DELETED_SHARE", 1)
+    load(lake, [item(f"key {number:04d}", text=f"{number * number}" * 20) for number in range(1000)])
+    (base,) = paths(lake)
+    for number in range(3):
+        apply(lake, number, put(f"new {number}", number))
+    assert needs_compaction(lake, "orders") == "3 small files"
+    assert compact_table(lake, "orders").files_after == 2
+    assert base in paths(lake)
+
+
+def test_delete_files_alone_are_rewritten_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "MAX_DELETE_FILES", 1)
+    load(lake, ITEMS)
+    for number in range(2):
+        apply(lake, number, put(f"key {number:02d}", number))
+    before, expected = paths(lake), dumped(lake)
+    assert compact_table(lake, "orders").retired_rows == 0
+    assert paths(lake) == before
+    assert needs_compaction(lake, "orders") is None
+    assert dumped(lake) == expected
+    assert_readers_agree(lake, "orders")
+
+
+def sizes(lake: Lake) -> list[int]:
+    """How many records each file of the changelog has."""
+    changes = lake.changes("orders")
+    assert changes is not None
+    return sorted(file.record_count for file in live_files(changes).data)
+
+
+def paths(lake: Lake) -> set[str]:
+    table = lake.current("orders")
+    assert table is not None
+    return set(live_files(table).paths)
+
+
+def test_table_of_which_all_rows_are_retired_becomes_empty(lake: Lake) -> None:
+    load(lake, ITEMS[:2])
+    apply(lake, 1, *(change(T0_US + MINUTE_US, None, one) for one in ITEMS[:2]))
+    result = compact_table(lake, "orders", force=True)
+    assert (result.files_after, result.bytes_after, result.retired_rows) == (0, 0, 2)
+    assert dumped(lake) == []
+    apply(lake, 2, put("key 00", 1), change(T0_US, item("key 01", v=9)))
+    assert dumped(lake) == sorted_items([item("key 00", v=1)]), "the tombstone of the other still counts"
+    compact_table(lake, "orders", force=True)
+    assert dumped(lake, as_of_us=T0_US) == sorted_items(ITEMS[:2])
+
+
+def test_changelog_is_compacted_within_its_hours(lake: Lake) -> None:
+    for number in range(6):
+        apply(lake, number, put("a", number), hour=9 + number % 2)
+    everything = "SELECT * FROM orders_changes ORDER BY record_id"
+    before = queried(lake, everything)
+    with mock.patch.object(compact, "MAX_FILES_PER_HOUR", 1):
+        compact_table(lake, "orders")
+        assert sizes(lake) == [1, 1, 1, 3], "more may come in the latest hour"
+        with mock.patch.object(compact, "MAX_FILES_OF_LATEST_HOUR", 1):
+            compact_table(lake, "orders")
+    assert sizes(lake) == [3, 3]
+    changes = lake.changes("orders")
+    assert changes is not None
+    files = live_files(changes).data
+    for file in files:
+        low, high = column_bounds(file, changes.schema(), "arrival_hour") or (0, 1)
+        assert low == high, "a file spans two partitions"
+    assert queried(lake, everything) == before
+    apply(lake, 9, put("a", 3), put("a", 9))
+    assert dumped(lake) == sorted_items([item("a", v=9)])
+    assert_readers_agree(lake, "orders")
+
+
+def test_compaction_again_changes_no_content_and_no_column(lake: Lake) -> None:
+    load(lake, [item("a", v=1, t={"S": "x"}), item("b", v={"N": "0.5"}, t={"NULL": True}, m={"M": {}})])
+    apply(lake, 1, change(T0_US + MINUTE_US, item("c", v={"S": "text"}, m={"M": {"x": {"N": "1"}}})))
+    columns = "SELECT column_name, column_type FROM (DESCRIBE orders)"
+    compact_table(lake, "orders", force=True)
+    first, expected = queried(lake, columns), dumped(lake)
+    result = compact_table(lake, "orders", force=True)
+    assert result.retyped == ()
+    assert queried(lake, columns) == first
+    assert dumped(lake) == expected

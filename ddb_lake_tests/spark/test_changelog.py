@@ -1,0 +1,139 @@
+"""Landed objects shared out to tasks, and staged rows taken in by the functions that tasks run, here without Spark."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.engine.session import connect
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
+from ddb_lake.pipeline.apply.deduplication import CHANGES, Figures
+from ddb_lake.spark.export_tasks import Place
+from ddb_lake.spark.object_reader import _shares
+from ddb_lake.spark.record_tasks import (
+    KnownIds,
+    Repeats,
+    StagedFile,
+    StagedIds,
+    WriteNew,
+    find_repeated,
+    scan_ids,
+    write_new,
+)
+
+HOUR_US = 3_600_000_000
+SCHEMA = fixed_schema(CHANGES_COLUMNS)
+
+
+@given(st.lists(st.integers(0, 20_000_000), min_size=1, max_size=40), st.integers(0, 5))
+def test_shares_have_all_objects_once_in_order(sizes: list[int], cores: int) -> None:
+    refs = [ObjectRef(f"s3://b/{number}", "v", size, 0) for number, size in enumerate(sizes)]
+    shares = _shares(refs, cores)
+    assert [entry for share in shares for entry in share] == [*enumerate(refs)]
+    assert all(shares)
+    assert cores or len(shares) == 1
+
+
+def test_shares_of_equal_objects_are_as_many_as_three_a_core() -> None:
+    refs = [ObjectRef(f"s3://b/{number}", "v", 8_000_000, 0) for number in range(12)]
+    assert [len(share) for share in _shares(refs, 2)] == [2] * 6
+
+
+@given(st.lists(st.tuples(st.sampled_from(["INSERT", "MODIFY"]), st.integers(-5, 5), st.integers(1, 9)), max_size=9))
+def test_figures_of_parts_add_up_in_any_order(parts: list[tuple[str, int, int]]) -> None:
+    figures = [Figures(n, _counted("h", n), _counted(event, n), us, us, frozenset({event})) for event, us, n in parts]
+    whole = sum(figures, Figures())
+    assert whole == sum(random.Random(1).sample(figures, len(figures)), Figures())
+    assert whole.new == whole.staged == sum(n for _, _, n in parts)
+    assert (whole.first_us, whole.last_us) == (
+        (min(us for _, us, _ in parts), max(us for _, us, _ in parts)) if parts else (None, None)
+    )
+
+
+def _counted(name: str, rows: int) -> Counter[str]:
+    return Counter({name: rows})
+
+
+ROWS = st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(ROWS, min_size=1, max_size=20, unique=True),
+    st.sets(st.integers(0, 6), max_size=3),
+    st.sets(st.integers(0, 3), max_size=2),
+    st.integers(1, 3),
+)
+def test_rows_in_buckets_are_those_that_one_task_chooses(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[int, int, int]],
+    known: set[int],
+    ingested: set[int],
+    buckets: int,
+) -> None:
+    """`rows`: id, object and offset. Ids in `known` are in the changelog; objects in `ingested` do not count."""
+    folder = tmp_path_factory.mktemp("rows")
+    place = Place(PyArrowFileIO(), str(folder), True, "200MB", 200_000_000)
+    files = tuple(
+        StagedFile(
+            number,
+            _staged(folder / f"{number}.parquet", [row for row in rows if row[1] % 2 == number]),
+            tuple((o, o % 2 * HOUR_US) for o in range(4) if o % 2 == number and o not in ingested),
+        )
+        for number in range(2)
+    )
+    held = _staged(folder / "known.parquet", [(one, 9, 9) for one in sorted(known)])
+    query = f"(SELECT record_id, changed_at FROM read_parquet('{held}'))"
+    at_once = write_new(WriteNew(place, SCHEMA, CHANGES, files, None, query, 1, None))
+    scans = [*(StagedIds(place, CHANGES, file, buckets) for file in files), KnownIds(place, CHANGES, query, buckets)]
+    scanned = [batch for task in scans for batch in scan_ids(task)]
+    ids = pa.Table.from_batches(scanned) if scanned else None
+    found = [
+        find_repeated(Repeats(place, CHANGES, str(folder / "scratch")), bucket, ids.filter(pa.array(mask)))
+        for bucket in range(buckets)
+        if ids is not None and any(mask := [one == bucket for one in ids["bucket"].to_pylist()])
+    ]
+    repeated = tuple(path for path in found if path is not None)
+    shared = [write_new(WriteNew(place, SCHEMA, CHANGES, (file,), repeated, None, 1, None)) for file in files]
+    counted = [row for row in rows if row[1] not in ingested]
+    expected = sorted({min(r for r in counted if r[0] == one) for one, _, _ in counted if one not in known})
+    assert _written(at_once[0]) == _written([path for paths, _ in shared for path in paths]) == expected
+    assert at_once[1] == sum((figures for _, figures in shared), Figures())
+    assert (at_once[1].staged, at_once[1].new) == (len(counted), len(expected))
+
+
+def _staged(path: Path, rows: list[tuple[int, int, int]]) -> str:
+    columns: dict[str, Any] = {name: [None] * len(rows) for name in CHANGES_COLUMNS if name != "arrival_hour"}
+    columns |= {
+        "record_id": [f"{one:032x}" for one, _, _ in rows],
+        "event_name": ["INSERT"] * len(rows),
+        "object": [str(number) for _, number, _ in rows],
+        "changed_at": pa.array([one * 1000 for one, _, _ in rows], pa.timestamp("us")),
+        "asserted_at": pa.nulls(len(rows), pa.timestamp("us")),
+        "sequence_number": pa.nulls(len(rows), pa.string()),
+        "stream": pa.nulls(len(rows), pa.string()),
+        "_object": pa.array([number for _, number, _ in rows], pa.int64()),
+        "offset": pa.array([offset for _, _, offset in rows], pa.int64()),
+    }
+    del columns["_batch"]
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def _written(paths: list[str]) -> list[tuple[int, int, int]]:
+    if not paths:
+        return []
+    with connect(memory="200MB", threads=1) as session:
+        rows = session.rows(f'SELECT record_id, object, "offset", epoch_us(arrival_hour) FROM read_parquet({paths})')
+    assert all(hour == int(number) % 2 * HOUR_US for _, number, _, hour in rows)
+    return sorted((int(one, 16), int(number), offset) for one, number, offset, _ in rows)

@@ -1,0 +1,69 @@
+"""Three readers of the same Iceberg tables: our own query, pyiceberg's scan, and DuckDB's iceberg extension."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ddb_lake.engine.session import load_extension
+from ddb_lake.engine.sql import identifier, literal, shown
+from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.pipeline.open_lake import Lake
+
+
+def count_rows(lake: Lake, table: str, where: str = "true") -> int:
+    """Rows of a table by our own reader; 0 if there is no such table."""
+    found = lake.catalog.table(table)
+    if found is None:
+        return 0
+    live = live_files(found)
+    with lake.session() as session:
+        rows = shown(scan_sql(found.schema(), live.paths, [f.file_path for f in live.deletes]))
+        count: int = session.value(f"SELECT count(*) FROM {rows} WHERE {where}")
+    return count
+
+
+def assert_readers_agree(lake: Lake, name: str) -> None:
+    """All rows of the table, its changelog and its quarantine are the same through each reader."""
+    for suffix in ("", "_changes", "_quarantine"):
+        table = lake.catalog.table(name + suffix)
+        if table is None or table.current_snapshot() is None:
+            continue
+        columns = [f.name for f in table.schema().fields]
+        live = live_files(table)
+        with lake.session() as session:
+            ours = _rows(
+                session.con, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])), columns
+            )
+        scanned = _plain(table.scan().to_arrow(), columns)
+        independent = _rows(_independent(), f"iceberg_scan({literal(table.metadata_location)})", columns)
+        assert ours == scanned, f"{name}{suffix}: our query and pyiceberg differ"
+        assert ours == independent, f"{name}{suffix}: our query and DuckDB's iceberg extension differ"
+        assert len(ours) == live.rows, f"{name}{suffix}: the metadata counts {live.rows} rows, there are {len(ours)}"
+
+
+@cache
+def _independent() -> Any:
+    """One connection with DuckDB's iceberg extension for all tests of a process: loading it takes long."""
+    con = duckdb.connect()
+    load_extension(con, "avro")
+    load_extension(con, "iceberg")
+    return con
+
+
+def _rows(con: Any, relation: str, columns: list[str]) -> list[str]:
+    names = ", ".join(identifier(name) for name in columns)
+    return sorted(repr(_comparable(row)) for row in con.execute(f"SELECT {names} FROM {relation}").fetchall())
+
+
+def _plain(table: pa.Table, columns: list[str]) -> list[str]:
+    rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    return sorted(repr(_comparable(row)) for row in rows)
+
+
+def _comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(str(value) if isinstance(value, Decimal) else value for value in row)

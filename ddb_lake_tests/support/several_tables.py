@@ -1,0 +1,34 @@
+"""Lakes with several tables, and what they hold, in short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ddb_lake.config import parse_settings
+from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.query import run_query
+from ddb_lake_tests.support.export_files import sorted_items
+
+
+@contextmanager
+def lake_of(folder: Path, *tables: dict[str, Any]) -> Iterator[Lake]:
+    """An open lake in `folder`; tables have the key `id` unless they say otherwise."""
+    settings = {"warehouse": str(folder), "tables": [{"key": ["id"], **table} for table in tables]}
+    with open_lake(parse_settings(settings, "test")) as lake:
+        yield lake
+
+
+def dumped(lake: Lake, name: str = "orders", as_of_us: int | None = None) -> list[str]:
+    """The items of a table, to be compared with `sorted_items`."""
+    return sorted_items(json.loads(line)["Item"] for line in dump_items(lake, name, as_of_us))
+
+
+def queried(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    with run_query(lake, sql) as result:
+        return [row for batch in result.batches() for row in batch]
