@@ -150,7 +150,7 @@ class TableSettings(Settings):
         return Source(self.name, self.source_name, self.source.region, account)
 
     @property
-    def margin_us(self) -> int:
+    def clock_skew_us(self) -> int:
         """The snapshot margin in microseconds."""
         return seconds(self.snapshot_margin) * 1_000_000
 

@@ -22,7 +22,7 @@ def table_models(lake: Lake, name: str) -> TableModels:
         raise UsageError(f"{name}: the lake has no rows of it yet, so its columns are not known; load or apply first")
     schema = CurrentState.from_properties(table.properties).schema
     keep_expired = any(field.name == "_expired_at" for field in table.schema().fields)
-    return TableModels(name, schema, settings.margin_us // 1_000_000, keep_expired)
+    return TableModels(name, schema, settings.clock_skew_us // 1_000_000, keep_expired)
 
 
 def write_models(folder: Path, models: TableModels, force: bool = False) -> list[Path]:

@@ -34,11 +34,11 @@ EXPIRY = f"(ttl AND old_image IS NOT NULL AND {REMOVAL})"
 SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
 
 
-def version_us(margin_us: int) -> str:
+def version_us(clock_skew_us: int) -> str:
     """SQL of where a record stands in time (`core.merge.ordering.assertion_us` for assertions)."""
     return (
         "CASE WHEN asserted_at IS NULL THEN epoch_us(changed_at)"
-        f" ELSE greatest(epoch_us(changed_at), epoch_us(asserted_at) - {margin_us}) END"
+        f" ELSE greatest(epoch_us(changed_at), epoch_us(asserted_at) - {clock_skew_us}) END"
     )
 
 
@@ -55,7 +55,7 @@ class MergeInput:
 
     `fresh`: records not yet applied. `changelog`: all records. `current`: rows with `file_path`, `pos`, `_key`,
     `_changed_at`, `_source`, a superset of the living rows of the keys in the table `touched`. `tombstones`: rows of
-    `lake.sidecar.TOMBSTONE_COLUMNS`. `horizon_us`: change records at or before it never win. `base_us`: the base's own
+    `lake.sidecar.TOMBSTONE_COLUMNS`. `snapshot_cutoff_us`: change records at or before it never win. `base_us`: the base's own
     time; an assertion replaces the base's rows only if it speaks of a later one. Both None without a base. `simple`:
     the records' times alone order them (no Streams, no assertions). `recheck`: decide every key over all its records.
     `keep_expired`: items that Time to Live removed stay as rows. `shown`: for this, the items of all full exports, as
@@ -66,9 +66,9 @@ class MergeInput:
     changelog: str
     current: str
     tombstones: str
-    horizon_us: int | None
+    snapshot_cutoff_us: int | None
     base_us: int | None
-    margin_us: int
+    clock_skew_us: int
     simple: bool
     recheck: bool = False
     keep_expired: bool = False
@@ -76,10 +76,10 @@ class MergeInput:
     @property
     def standing_over_base(self) -> str:
         """SQL of whether a record (with `version_us`) can win over the base at all."""
-        if self.horizon_us is None:
+        if self.snapshot_cutoff_us is None:
             return "true"
         asserted = f"epoch_us(asserted_at) > {self.base_us}"
-        return f"CASE WHEN asserted_at IS NULL THEN version_us > {self.horizon_us} ELSE {asserted} END"
+        return f"CASE WHEN asserted_at IS NULL THEN version_us > {self.snapshot_cutoff_us} ELSE {asserted} END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _find_touched(session: Session, given: MergeInput) -> None:
     session.con.execute(
         "CREATE OR REPLACE TABLE fresh_ids AS"
         f" SELECT record_id, changed_at, _key, _key_hash, version_us, {over} AS over_base FROM"
-        f" (SELECT *, {version_us(given.margin_us)} AS version_us FROM {given.fresh}) WHERE {'true' if keep else over}"
+        f" (SELECT *, {version_us(given.clock_skew_us)} AS version_us FROM {given.fresh}) WHERE {'true' if keep else over}"
     )
     session.con.execute(
         "CREATE OR REPLACE TABLE touched AS"
@@ -198,7 +198,7 @@ def _decide_all(
         f" (PARTITION BY c._key, c.stream, c.sequence_number IS NULL ORDER BY {SEQUENCE_ORDER}, c.version_us, c.record_id"
         " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
         " ELSE c.version_us END AS effective_us"
-        f" FROM (SELECT *, {version_us(given.margin_us)} AS version_us FROM {records}) c"
+        f" FROM (SELECT *, {version_us(given.clock_skew_us)} AS version_us FROM {records}) c"
         f" SEMI JOIN {keys} u ON c._key_hash = u._key_hash AND c._key = u._key WHERE {among}"
     )
     session.con.execute(
@@ -230,7 +230,7 @@ def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None
     """Keep rows of items that are absent in an export and whose last known change is an expiry.
 
     Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. Its row is
-    kept if the last of its other records, including those before the base's horizon, is a removal by Time to Live, and
+    kept if the last of its other records, including those before the base's snapshot cutoff, is a removal by Time to Live, and
     no full export has the item more than the margin later (`docs/explanation/ordering.md`).
     """
     con = session.con
@@ -249,11 +249,11 @@ def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None
         " ON c.record_id = l.record_id AND c.changed_at = l.changed_at AND c._key = l._key"
     )
     first_us = first_expired_us(session)
-    for keys in shown(first_us + given.margin_us) if first_us is not None else ():
+    for keys in shown(first_us + given.clock_skew_us) if first_us is not None else ():
         con.execute(
             "CREATE OR REPLACE TABLE expired AS SELECT e.* FROM expired e"
             f" LEFT JOIN (SELECT _key, max(shown_us) AS shown_us FROM {keys} GROUP BY _key) s ON s._key = e._key"
-            f" WHERE s._key IS NULL OR epoch_us(e.changed_at) > s.shown_us - {given.margin_us}"
+            f" WHERE s._key IS NULL OR epoch_us(e.changed_at) > s.shown_us - {given.clock_skew_us}"
         )
     con.execute("DELETE FROM winners WHERE _key IN (SELECT _key FROM expired)")
     con.execute("INSERT INTO winners SELECT *, false FROM expired")

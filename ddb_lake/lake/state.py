@@ -37,14 +37,14 @@ class CurrentState:
     """State of `current`: which exports it has, which of the changelog it has applied, and its tombstones.
 
     `applied_batch`: greatest batch of the changelog that is in. `applied_snapshot`: the changelog's snapshot then.
-    `horizon_us`: the base's horizon (inclusive), None without a base.
+    `snapshot_cutoff_us`: the base's snapshot cutoff (inclusive), None without a base.
     """
 
     schema: TableSchema
     applied_batch: int = 0
     applied_snapshot: int | None = None
     exports: tuple[LoadedExport, ...] = ()
-    horizon_us: int | None = None
+    snapshot_cutoff_us: int | None = None
     tombstones: Sidecar = field(default_factory=Sidecar)
 
     @property
@@ -64,7 +64,7 @@ class CurrentState:
             PREFIX + "applied-batch": str(self.applied_batch),
             PREFIX + "applied-snapshot": _dump(self.applied_snapshot),
             PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
-            PREFIX + "horizon-us": _dump(self.horizon_us),
+            PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
             PREFIX + "tombstones": _dump(self.tombstones.to_json()),
         }
 

@@ -24,13 +24,13 @@ class Position:
     """The state of `current` that the table has.
 
     `snapshot_id`: of the lake's Iceberg table. `applied_batch`: of the changelog; `base`: id of the newest export, and
-    `horizon_us`: its horizon, None without one. `columns`: the lake's then, of which `layout` were replicated.
+    `snapshot_cutoff_us`: its snapshot cutoff, None without one. `columns`: the lake's then, of which `layout` were replicated.
     """
 
     snapshot_id: int
     applied_batch: int
     base: str | None
-    horizon_us: int | None
+    snapshot_cutoff_us: int | None
     columns: TableSchema
     layout: tuple[Replicated, ...]
     rows: int
@@ -42,7 +42,7 @@ class Position:
                 "snapshot_id": str(self.snapshot_id),
                 "applied_batch": self.applied_batch,
                 "base": self.base,
-                "horizon_us": self.horizon_us,
+                "horizon_us": self.snapshot_cutoff_us,
                 "columns": self.columns.to_json(),
                 "layout": [_layout(one) for one in self.layout],
                 "rows": self.rows,

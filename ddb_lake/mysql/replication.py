@@ -182,7 +182,7 @@ def _plan(table: Table, settings: AuroraSettings, before: Position | None, nativ
         snapshot.snapshot_id,
         state.applied_batch,
         state.base.export_id if state.base else None,
-        state.horizon_us,
+        state.snapshot_cutoff_us,
         state.schema,
         tuple(columns),
         live_files(table).rows,
@@ -201,8 +201,8 @@ def _why_all(table: Table, before: Position | None, after: Position) -> str | No
         return "the database has nothing of it yet"
     if before.base != after.base:
         return f"export {after.base} is the new base"
-    if before.horizon_us != after.horizon_us:
-        return "the base's horizon moved"
+    if before.snapshot_cutoff_us != after.snapshot_cutoff_us:
+        return "the base's snapshot cutoff moved"
     known = before.columns.columns
     if before.columns.key != after.columns.key or after.columns.columns[: len(known)] != known:
         return "columns of the lake changed their types"

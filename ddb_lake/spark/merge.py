@@ -123,7 +123,7 @@ class SparkMerge:
             decided = self._decide_again(sources, scans, decided, unclear)
         expired = [one for one in decided if one.expired_us is not None]
         since_us = min((one.expired_us for one in expired if one.expired_us is not None), default=None)
-        shown = sources.shown(since_us + sources.margin_us) if since_us is not None else ()
+        shown = sources.shown(since_us + sources.clock_skew_us) if since_us is not None else ()
         if shown:
             self._left_over += [path for one in expired for path in _scratch_files(one)]
             self._left_over += [one.retired.path for one in expired if one.retired is not None]

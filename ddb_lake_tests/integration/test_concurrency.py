@@ -273,7 +273,7 @@ def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tm
 
 
 def test_update_that_read_an_older_changelog_than_current_has_applied_plans_again(tmp_path: Path) -> None:
-    """Else `current` would say that it has less of the changelog than it has, and take its horizon from that."""
+    """Else `current` would say that it has less of the changelog than it has, and take its snapshot cutoff from that."""
     export = full([item("a", v=1)]).write(tmp_path / "export")
     newer = land(tmp_path / "newer", change(T0_US + MINUTE_US, item("b", v=1)))
     older = land(tmp_path / "older", change(T0_US - HOUR_US, item("c", v=1)))

@@ -83,7 +83,7 @@ def expired_differences(opened: Lake, scenario: Scenario, as_of_us: int | None =
     exports = [read_export(export) for export in scenario.exports]
     records = read_landing(scenario.objects).of_table(scenario.table)
     names = scenario.key_names
-    wanted = reference_expired(exports, records, scenario.margin_us, names, as_of_us)
+    wanted = reference_expired(exports, records, scenario.clock_skew_us, names, as_of_us)
     found: dict[str, tuple[str | None, int]] = {}
     problems = []
     for image, us in expired_rows(opened, scenario.table, as_of_us):
@@ -194,7 +194,7 @@ def test_expired_row_survives_any_number_of_full_exports_in_any_order(tmp_path: 
 
 
 def test_late_record_of_an_absent_item_decides_whether_it_is_kept(tmp_path: Path) -> None:
-    """Records at or before the horizon change no item, and yet say what became of one."""
+    """Records at or before the snapshot cutoff change no item, and yet say what became of one."""
     with lake(tmp_path / "lake", "orders", ["id"], ttl_deletes="keep") as opened:
         for step in exports_of(tmp_path):
             run_step(opened, "orders", step)

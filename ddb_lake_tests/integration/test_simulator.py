@@ -38,7 +38,7 @@ def _assert_reference_is_true(scenario: Scenario) -> None:
     exports = [read_export(export) for export in scenario.exports]
     truths = [(None, scenario.expected_items), *((probe.time_us, probe.items) for probe in scenario.probes)]
     for at_us, items in truths:
-        current = reference_current(exports, records, scenario.margin_us, scenario.key_names, at_us)
+        current = reference_current(exports, records, scenario.clock_skew_us, scenario.key_names, at_us)
         assert _texts(current) == _texts(items), f"as of {at_us}"
 
 
@@ -145,8 +145,8 @@ def test_reference_depends_on_the_set_alone(scenario: Scenario, rng: random.Rand
     exports = [read_export(export) for export in scenario.exports]
     several = records + records[: len(records) // 2]
     shuffled = rng.sample(several, len(several))
-    first = reference_current(exports, records, scenario.margin_us, scenario.key_names)
-    assert first == reference_current(exports[::-1], shuffled, scenario.margin_us, scenario.key_names)
+    first = reference_current(exports, records, scenario.clock_skew_us, scenario.key_names)
+    assert first == reference_current(exports[::-1], shuffled, scenario.clock_skew_us, scenario.key_names)
 
 
 def test_same_seed_gives_the_same_bytes() -> None:

@@ -73,13 +73,13 @@ def _is_wrong(scenario: Scenario, exports: Sequence[ReadExport], records: Sequen
     return bool(_texts(current) != _texts(scenario.expected_items))
 
 
-@pytest.mark.parametrize("rule", [*WRONG_PARTS, *WRONG_EXPORTS, "no margin", "always the margin", "no horizon"])
+@pytest.mark.parametrize("rule", [*WRONG_PARTS, *WRONG_EXPORTS, "no margin", "always the margin", "no snapshot cutoff"])
 def test_wrong_rule_is_refuted_by_a_corner(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = []
     for make in CORNERS.values():
         scenario = make()
         records = read_landing(scenario.objects).of_table(scenario.table)
-        exports, margin = [read_export(export) for export in scenario.exports], scenario.margin_us
+        exports, margin = [read_export(export) for export in scenario.exports], scenario.clock_skew_us
         ghost = replace(records[0], event_id="ghost", keys={"ghost": {"S": ""}}, event_name="REMOVE", new_image=None)
         if rule in WRONG_EXPORTS:
             exports = WRONG_EXPORTS[rule](exports)
@@ -87,7 +87,7 @@ def test_wrong_rule_is_refuted_by_a_corner(rule: str, monkeypatch: pytest.Monkey
             margin = 10**17
         elif rule == "always the margin":
             records = [*records, replace(ghost, changed_us=0)]
-        elif rule == "no horizon":
+        elif rule == "no snapshot cutoff":
             margin, records = 10**17, [*records, replace(ghost, changed_us=-(10**18))]
         cases.append((scenario, exports, records, margin))
     if rule in WRONG_PARTS:

@@ -16,18 +16,20 @@ from ddb_lake_tests.simulator.exports import Export, full_export, incremental_ex
 from ddb_lake_tests.simulator.landing import Delivery, Piece, chance, compact, garbage_piece, land, record_pieces
 from ddb_lake_tests.simulator.model import Change, History
 from ddb_lake_tests.simulator.promises import Evidence, candidate_instants, is_clean, is_exact
-from ddb_lake_tests.simulator.scenario import MARGIN_US, Mark, Plan, Probe, Scenario
+from ddb_lake_tests.simulator.scenario import CLOCK_SKEW_US, Mark, Plan, Probe, Scenario
 
 MINUTE_US = 60 * SECOND_US
 LONGEST_MINUTES = 24 * 60
 SHORTEST_MINUTES = 15
 
 
-def compose(history: History, plan: Plan, delivery: Delivery, seed: int, *, margin_us: int = MARGIN_US) -> Scenario:
+def compose(
+    history: History, plan: Plan, delivery: Delivery, seed: int, *, clock_skew_us: int = CLOCK_SKEW_US
+) -> Scenario:
     """The scenario that `plan` and `delivery` make of `history`, tamed as far as exactness needs it."""
     for wish, means in _tamed(plan, delivery):
         rng = random.Random(seed)
-        evidence, declared = _happen(history, wish, means, rng, margin_us)
+        evidence, declared = _happen(history, wish, means, rng, clock_skew_us)
         if is_exact(evidence, None):
             return _scenario(evidence, declared, _probe_instants(evidence, wish), means, rng)
     raise AssertionError("a complete stream with true times must be exact")
@@ -42,10 +44,10 @@ def arrange(
     seed: int,
     *,
     probes_us: Sequence[int] = (),
-    margin_us: int = MARGIN_US,
+    clock_skew_us: int = CLOCK_SKEW_US,
 ) -> Scenario:
     """The scenario in which exactly this was exported, declared and landed. It must be promised: AssertionError."""
-    evidence = Evidence(history, [one.us for one in declared], landed, exports, margin_us)
+    evidence = Evidence(history, [one.us for one in declared], landed, exports, clock_skew_us)
     for instant_us in (None, *probes_us):
         assert is_exact(evidence, instant_us), f"nothing promises the items at {instant_us}"
     return _scenario(evidence, declared, probes_us, delivery, random.Random(seed))
@@ -66,7 +68,7 @@ def _tamed(plan: Plan, delivery: Delivery) -> Iterator[tuple[Plan, Delivery]]:
 
 
 def _happen(
-    history: History, plan: Plan, delivery: Delivery, rng: random.Random, margin_us: int
+    history: History, plan: Plan, delivery: Delivery, rng: random.Random, clock_skew_us: int
 ) -> tuple[Evidence, list[Declared]]:
     """What was exported and which changes landed, promised or not."""
     declared = declare(
@@ -84,14 +86,14 @@ def _happen(
     if plan.no_stream and windows:
         history = history.before(windows[-1][1])
         times, declared = times[: len(history.changes)], declared[: len(history.changes)]
-    landed = _arrivals(history, times, plan, full_times, windows, rng, margin_us)
+    landed = _arrivals(history, times, plan, full_times, windows, rng, clock_skew_us)
     exports = [
         full_export(history, at_us, rng, _skew(history, times, at_us, rng) if plan.skewed else {})
         for at_us in full_times
     ]
     exports += [incremental_export(history, from_us, to_us, rng) for from_us, to_us in windows if full_times]
     rng.shuffle(exports)
-    return Evidence(history, times, landed, exports, margin_us), declared
+    return Evidence(history, times, landed, exports, clock_skew_us), declared
 
 
 def _clean_instant(history: History, times: Sequence[int], mark: Mark, unit_us: int) -> int:
@@ -125,7 +127,7 @@ def _arrivals(
     full_times: Sequence[int],
     windows: Sequence[tuple[int, int]],
     rng: random.Random,
-    margin_us: int,
+    clock_skew_us: int,
 ) -> list[bool]:
     """Which changes land. A late start of the stream is moved to where the last full export still allows it."""
     changes = history.changes
@@ -133,7 +135,7 @@ def _arrivals(
         return [False] * len(changes)
     after = sum(change.time_us <= full_times[-1] for change in changes) if full_times else 0
     first = min(plan.first_landed, after)
-    newer = sum(us <= full_times[-1] - margin_us for us in times) if full_times else 0
+    newer = sum(us <= full_times[-1] - clock_skew_us for us in times) if full_times else 0
     reachable = range(first) if first <= newer else range(newer, first)
     landed = [at >= first or (at in reachable and chance(rng, plan.stragglers)) for at in range(len(changes))]
     if plan.gap and windows and full_times:
@@ -197,7 +199,7 @@ def _scenario(
         expected_other_records=landing.other_records,
         expected_garbage=len(garbage),
         probes=tuple(Probe(at_us, history.items_at(at_us)) for at_us in sorted(probes_us)),
-        margin_us=evidence.margin_us,
+        clock_skew_us=evidence.clock_skew_us,
     )
 
 

@@ -2,19 +2,19 @@
 
 Section 3 of the design promises an exact result only for what the landed set can tell. Below, the *instant* of an
 assertion is the last microsecond it contains: T for a full export at T, T2 - 1 µs for an incremental one of [T1, T2).
-The *horizon* is instant - margin if any record of the table at or before that has landed ("covered"), else the instant.
+The *snapshot cutoff* is instant - margin if any record of the table at or before that has landed ("covered"), else the instant.
 *Declared* time is what the record says, cut down to its precision; *true* time is what it was.
 
 Exact, for an instant t asked for (or "after everything"):
 
 1. No export at all, and every change up to t has landed: the table was born empty.
 2. A full export at T <= t, not covered: every change after T has landed. Records before T may have landed or not, in
-   any selection: none is newer than the horizon. T must be *clean*: no change truly after T may declare a time at or
+   any selection: none is newer than the snapshot cutoff. T must be *clean*: no change truly after T may declare a time at or
    before it, since it would be in neither the snapshot nor the records that count.
-3. A full export at T <= t, covered: of each key, those landed changes that are newer than the horizon are the last of
-   its history without a gap, and include all that came after the key was read. Repeating those between the horizon
+3. A full export at T <= t, covered: of each key, those landed changes that are newer than the snapshot cutoff are the last of
+   its history without a gap, and include all that came after the key was read. Repeating those between the snapshot cutoff
    and the snapshot is harmless because the last of them decides; if they all run in closed circuits, nothing changed
-   since the horizon and the snapshot's own image is right. For the same reason the snapshot may be skewed: each key
+   since the snapshot cutoff and the snapshot's own image is right. For the same reason the snapshot may be skewed: each key
    read at another instant, up to a minute from T, if that is clean and not after t.
 4. An incremental export of [T1, T2), T2 <= t, takes the place of the snapshot, with T2, for the keys it lists. So the
    stream may have a gap anywhere in [T1, T2) that closes at T2 or before, or may have ended, or never existed. A key it
@@ -45,17 +45,17 @@ class Evidence:
     declared_us: Sequence[int]
     landed: Sequence[bool]
     exports: Sequence[Export]
-    margin_us: int
+    clock_skew_us: int
 
     @cached_property
     def earliest_us(self) -> int | None:
         """The least declared time of a landed record of the table; None when there is none."""
         return min((us for us, there in zip(self.declared_us, self.landed, strict=True) if there), default=None)
 
-    def horizon_us(self, instant_us: int) -> int:
+    def snapshot_cutoff_us(self, instant_us: int) -> int:
         """The time after which changes count against an assertion of `instant_us`."""
-        covered = self.earliest_us is not None and self.earliest_us <= instant_us - self.margin_us
-        return instant_us - self.margin_us if covered else instant_us
+        covered = self.earliest_us is not None and self.earliest_us <= instant_us - self.clock_skew_us
+        return instant_us - self.clock_skew_us if covered else instant_us
 
 
 def is_clean(history: History, declared_us: Sequence[int], at_us: int) -> bool:
@@ -93,14 +93,14 @@ def _is_key_exact(
     if base is None:
         return all(evidence.landed[at] for at in positions)
     read_us = base.taken_us.get(text, base.instant_us)
-    horizon_us = evidence.horizon_us(base.instant_us)
+    snapshot_cutoff_us = evidence.snapshot_cutoff_us(base.instant_us)
     if at_us is not None and read_us > at_us:
         return False
     if any((changes[at].time_us <= read_us) != (declared_us[at] <= read_us) for at in positions):
         return False
     excused = _excused(evidence, text, increments, read_us)
     counting = [at for at in positions if at not in excused]
-    newer = [at for at in counting if declared_us[at] > horizon_us and evidence.landed[at]]
+    newer = [at for at in counting if declared_us[at] > snapshot_cutoff_us and evidence.landed[at]]
     needed = sum(changes[at].time_us > read_us for at in counting)
     return newer == counting[len(counting) - len(newer) :] and len(newer) >= needed
 

@@ -49,7 +49,7 @@ More than one only if several removals of one instant were the last, and nothing
 def reference_current(
     exports: Iterable[ReadExport],
     records: Iterable[ChangeRecord],
-    margin_us: int,
+    clock_skew_us: int,
     key_names: Sequence[str],
     as_of_us: int | None = None,
 ) -> Items:
@@ -58,7 +58,7 @@ def reference_current(
     The order and the repetitions of `exports` and `records` mean nothing.
     """
     items: Items = {}
-    for text, (newer, base, _) in _known(exports, records, margin_us, key_names, as_of_us).items():
+    for text, (newer, base, _) in _known(exports, records, clock_skew_us, key_names, as_of_us).items():
         image = _last_image(newer, base.image if base else None)
         if image is not None:
             items[text] = image
@@ -68,7 +68,7 @@ def reference_current(
 def reference_expired(
     exports: Iterable[ReadExport],
     records: Iterable[ChangeRecord],
-    margin_us: int,
+    clock_skew_us: int,
     key_names: Sequence[str],
     as_of_us: int | None = None,
 ) -> Expired:
@@ -79,7 +79,7 @@ def reference_expired(
     """
     exports = list(exports)
     found: Expired = {}
-    for text, (newer, base, told) in _known(exports, records, margin_us, key_names, as_of_us).items():
+    for text, (newer, base, told) in _known(exports, records, clock_skew_us, key_names, as_of_us).items():
         if _last_image(newer, base.image if base else None) is not None:
             continue
         last = _last_removals(newer or told)
@@ -87,7 +87,7 @@ def reference_expired(
         for record, effective_us in last:
             image = item_text(record.old_image)
             shown = not newer and _is_shown_later(
-                exports, text, record.changed_us, effective_us, margin_us, key_names, as_of_us
+                exports, text, record.changed_us, effective_us, clock_skew_us, key_names, as_of_us
             )
             kept.add((image, record.changed_us) if record.ttl and image is not None and not shown else None)
         if kept - {None}:
@@ -98,7 +98,7 @@ def reference_expired(
 def _known(
     exports: Iterable[ReadExport],
     records: Iterable[ChangeRecord],
-    margin_us: int,
+    clock_skew_us: int,
     key_names: Sequence[str],
     as_of_us: int | None,
 ) -> dict[str, tuple[list[ChangeRecord], Assertion | None, list[ChangeRecord]]]:
@@ -119,9 +119,9 @@ def _known(
             base = Assertion(snapshot_us, None)
         newer = by_key.get(text, [])
         if base is not None:
-            covered = earliest_us is not None and earliest_us <= base.instant_us - margin_us
-            horizon_us = base.instant_us - margin_us if covered else base.instant_us
-            newer = [record for record in newer if record.changed_us > horizon_us]
+            covered = earliest_us is not None and earliest_us <= base.instant_us - clock_skew_us
+            snapshot_cutoff_us = base.instant_us - clock_skew_us if covered else base.instant_us
+            newer = [record for record in newer if record.changed_us > snapshot_cutoff_us]
         found[text] = (newer, base, by_key.get(text, []))
     return found
 
@@ -145,7 +145,7 @@ def _is_shown_later(
     text: str,
     expired_us: int,
     effective_us: int,
-    margin_us: int,
+    clock_skew_us: int,
     key_names: Sequence[str],
     as_of_us: int | None,
 ) -> bool:
@@ -154,11 +154,11 @@ def _is_shown_later(
         if as_of_us is not None and export.instant_us > as_of_us:
             continue
         if any(key_text(key_of(item, key_names)) == text for item in export.items) and (
-            expired_us <= export.instant_us - margin_us
+            expired_us <= export.instant_us - clock_skew_us
         ):
             return True
         for (key, image), written_us in zip(export.lines, export.written_us, strict=True):
-            stands_us = max(written_us, export.instant_us + 1 - margin_us)
+            stands_us = max(written_us, export.instant_us + 1 - clock_skew_us)
             if image is not None and key_text(key) == text and stands_us >= effective_us:
                 return True
     return False

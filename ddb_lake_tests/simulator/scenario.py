@@ -12,7 +12,7 @@ from ddb_lake_tests.simulator.envelopes import SECOND_US, Declared
 from ddb_lake_tests.simulator.exports import Export
 from ddb_lake_tests.simulator.model import History, Items, item_text
 
-MARGIN_US = 300 * SECOND_US
+CLOCK_SKEW_US = 300 * SECOND_US
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Scenario:
     expected_other_records: int
     expected_garbage: int
     probes: tuple[Probe, ...]
-    margin_us: int = MARGIN_US
+    clock_skew_us: int = CLOCK_SKEW_US
 
     @property
     def table(self) -> str:

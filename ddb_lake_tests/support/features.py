@@ -65,7 +65,7 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb, running
 from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, aurora
 
-MARGIN_US: Final = 5 * MINUTE_US
+CLOCK_SKEW_US: Final = 5 * MINUTE_US
 KEYS: Final = tuple(f"k{number:02d}" for number in range(14))
 DAY_US: Final = 24 * HOUR_US
 
@@ -219,14 +219,14 @@ class World:
 
     def expected(self, as_of_us: int | None = None) -> dict[str, Item]:
         """The items by what has landed."""
-        found = reference_current(self.exports, self.records, MARGIN_US, ("id",), as_of_us)
+        found = reference_current(self.exports, self.records, CLOCK_SKEW_US, ("id",), as_of_us)
         return {image["id"]["S"]: image for image in found.values()}
 
     def expected_rows(self, as_of_us: int | None = None) -> Rows:
         """Of each key the rows that a query may show: (v, _expired_at). More than one only for ties of removals."""
         rows: Rows = {key: {(int(image["v"]["N"]), None)} for key, image in self.expected(as_of_us).items()}
         if self.ttl_deletes == "keep":
-            for text, kept in reference_expired(self.exports, self.records, MARGIN_US, ("id",), as_of_us).items():
+            for text, kept in reference_expired(self.exports, self.records, CLOCK_SKEW_US, ("id",), as_of_us).items():
                 key = json.loads(text)["id"]["S"]
                 rows[key] = {one and (int(json.loads(one[0])["v"]["N"]), one[1]) for one in kept}
         return rows
@@ -329,7 +329,7 @@ def repair(world: World) -> None:
     assert not result.left, result.left
     told = tuple(({"id": {"S": key}}, world.items.get(key)) for key in keys)
     at_us = export.instant_us
-    world.exports.append(ReadExport(at_us, False, lines=told, written_us=(at_us - MARGIN_US,) * len(told)))
+    world.exports.append(ReadExport(at_us, False, lines=told, written_us=(at_us - CLOCK_SKEW_US,) * len(told)))
 
 
 def compaction(world: World) -> None:

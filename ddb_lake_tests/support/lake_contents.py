@@ -110,7 +110,7 @@ def _current_state(session: Session, state: CurrentState) -> dict[str, Any]:
         "columns": sorted(str((c.path, c.tag, c.type)) for c in state.schema.columns),  # who came first has the name
         "applied": state.applied_batch,
         "exports": sorted((e.export_id, e.items, e.branch) for e in state.exports),
-        "horizon": state.horizon_us,
+        "horizon": state.snapshot_cutoff_us,
         "tombstones": sorted(row[:2] for row in session.rows(newest) if row[2]),
     }
 

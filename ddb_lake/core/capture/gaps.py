@@ -131,14 +131,14 @@ def close_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) 
     return _sorted(kept)
 
 
-def stretches(gaps: Iterable[Gap], margin_us: int = 0) -> list[tuple[int, int]]:
-    """The open stretches of all kinds, each with `margin_us` after it, united where they overlap or touch.
+def stretches(gaps: Iterable[Gap], clock_skew_us: int = 0) -> list[tuple[int, int]]:
+    """The open stretches of all kinds, each with `clock_skew_us` after it, united where they overlap or touch.
 
     None before it: an incremental export does not list an item that was inserted and removed within its window, so one
     that began earlier would say nothing of an item whose insert was received and whose remove was lost.
     """
     united: list[tuple[int, int]] = []
-    for low, high in sorted((g.from_us, g.to_us + margin_us) for g in gaps if g.is_open):
+    for low, high in sorted((g.from_us, g.to_us + clock_skew_us) for g in gaps if g.is_open):
         if united and low <= united[-1][1]:
             united[-1] = (united[-1][0], max(high, united[-1][1]))
         else:

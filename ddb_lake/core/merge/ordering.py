@@ -1,9 +1,9 @@
 """Which assertion about a key wins: a total order that is a function of the set, not of arrival.
 
-The rules are `ARCHITECTURE.md`, section "Order". In short: a snapshot taken at T is the base; what is at or before
-its horizon never wins; an assertion of an incremental export stands at `assertion_us`; among the rest the greatest
-time wins; DynamoDB Streams' sequence numbers go before time within one stream; equal times are decided by the image
-chain, then the Kinesis sequence number, then the record id.
+`ARCHITECTURE.md`, section "Order", has the rules. In short: a snapshot taken at T is the base, and a change record at or
+before its snapshot cutoff never wins over it; a line of an incremental export counts as a change at `assertion_us`; among
+these the greatest time wins; within one stream of DynamoDB Streams the sequence number decides before the time; equal times
+are decided by the chain of images, then the Kinesis sequence number, then the record id.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from dataclasses import dataclass
 ABSENT = b""
 """The state of a key that no item has."""
 
-DEFAULT_MARGIN_US = 5 * 60 * 1_000_000
-"""How far an export's times may be off, with room to spare (the documented bound is one minute)."""
+DEFAULT_CLOCK_SKEW_US = 5 * 60 * 1_000_000
+"""The allowance for clock skew: how far an export's times may differ from those of change records.
+
+DynamoDB documents that an export's times can be off by up to one minute.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,16 @@ class Version:
     asserted_us: int | None = None
 
 
-def horizon_us(export_us: int, first_change_us: int | None, margin_us: int = DEFAULT_MARGIN_US) -> int:
+def snapshot_cutoff_us(export_us: int, first_change_us: int | None, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
     """The instant up to which (inclusive) a snapshot taken at `export_us` settles everything.
 
-    `export_us - margin_us` if the stream covers the time since; if it began later, `export_us` itself.
+    `export_us - clock_skew_us` if the stream covers the time since; if it began later, `export_us` itself.
     """
-    covered = first_change_us is not None and first_change_us <= export_us - margin_us
-    return export_us - margin_us if covered else export_us
+    covered = first_change_us is not None and first_change_us <= export_us - clock_skew_us
+    return export_us - clock_skew_us if covered else export_us
 
 
-def assertion_us(written_us: int, asserted_us: int, margin_us: int = DEFAULT_MARGIN_US) -> int:
+def assertion_us(written_us: int, asserted_us: int, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
     """Where an incremental export's line stands in time: a change wins over it only if it is later.
 
     Over a snapshot's row it wins if `asserted_us` is later than the snapshot's own time.
@@ -54,11 +57,11 @@ def assertion_us(written_us: int, asserted_us: int, margin_us: int = DEFAULT_MAR
     The line says that the last write before `asserted_us` (exclusive) was at `written_us`. A change record between
     the two contradicts it unless clocks differ, so it is believed within the margin and not before.
     """
-    return max(written_us, asserted_us - margin_us)
+    return max(written_us, asserted_us - clock_skew_us)
 
 
 def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
-    """The version that says what the item is now. `versions` are all of one key, later than the horizon; not empty.
+    """The version that says what the item is now. `versions` are all of one key, later than the snapshot cutoff; not empty.
 
     `base` gives the snapshot's canonical image of the key (`ABSENT` without one); it is asked only where records of
     one instant form a closed circle, which says all but where it began.

@@ -34,7 +34,7 @@ class Evidence:
     """All that is known of one key.
 
     `held`: the images of the lake's living rows, normally at most one. `source`: what the source has. `replayed`: what
-    exports and records give now. `base`: what the newest export says. `records`: those later than its horizon.
+    exports and records give now. `base`: what the newest export says. `records`: those later than its snapshot cutoff.
     [`from_us`, `to_us`]: the source was read at some instant in it, with all that clocks may be off. `base_us`: the
     time of the newest export. `watermark_us`: the greatest change time that the lake has of any key.
     """

@@ -59,7 +59,7 @@ def heal_gaps(lake: Lake, settings: TableSettings, summary: ExportSummary) -> No
     taken for exact (`core.capture.gaps.stretches` says why); `verify` finds what that misses.
     """
     begin = ALWAYS_US if summary.from_us is None else summary.from_us
-    end = summary.as_of_us - settings.margin_us
+    end = summary.as_of_us - settings.clock_skew_us
     if begin < end:
         close_gap(lake, settings.name, begin, end, summary.export_id)
 

@@ -36,14 +36,14 @@ def repair_gaps(lake: Lake, name: str) -> GapsResult:
     """
     table = lake.table(name)
     loaded: list[str] = []
-    waiting = stretches(open_gaps(lake, name), table.margin_us)
+    waiting = stretches(open_gaps(lake, name), table.clock_skew_us)
     earliest_s = restorable_since_s(table) if waiting else None
     if waiting and earliest_s is not None and waiting[0][0] < earliest_s * SECOND_US:
         state = wait_for_export(
             table, start_export(table), lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s)
         )
         loaded.append(load_export(lake, name, state.manifest_uri).export_id)
-        waiting = stretches(open_gaps(lake, name), table.margin_us)
+        waiting = stretches(open_gaps(lake, name), table.clock_skew_us)
     latest = (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US
     for low, high in waiting:
         until = min(high, latest)
@@ -51,6 +51,6 @@ def repair_gaps(lake: Lake, name: str) -> GapsResult:
         if low < until and low + SHORTEST_S * SECOND_US <= latest:
             loaded += [found.export_id for found in export_window(lake, name, low, until)]
     left = open_gaps(lake, name)
-    reached = [max(gap.to_us + table.margin_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
+    reached = [max(gap.to_us + table.clock_skew_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
     again_us = max(reached) + SETTLE_S * SECOND_US if left else None
     return GapsResult(name, tuple(loaded), left, again_us)

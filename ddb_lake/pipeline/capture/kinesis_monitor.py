@@ -41,7 +41,7 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
     if gap is not None:
         record_gap(lake, name, gap)
     base = view(lake, name).state.base
-    mended_us = base.export_us - table.margin_us if base else 0
+    mended_us = base.export_us - table.clock_skew_us if base else 0
     since_us = max((before.failures_us if before else None) or now_us - CLOUDWATCH_DAYS * DAY_US, mended_us)
     try:
         failed = failed_replications(table, since_us, now_us)

@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
-from ddb_lake.core.merge.ordering import horizon_us
+from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.schema_fitting import extended, fitted, guess_seen
 from ddb_lake.engine.session import Session
@@ -132,7 +132,9 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject:
     state = CurrentState.from_properties(table.properties) if table else None
     loaded = next((e for e in state.exports if e.export_arn == summary.export_arn), None) if state else None
     if table and state and loaded:
-        result = _result(name, export, already_loaded=True, rows=live_files(table).rows, horizon=state.horizon_us)
+        result = _result(
+            name, export, already_loaded=True, rows=live_files(table).rows, cutoff_us=state.snapshot_cutoff_us
+        )
         return replace(result, quarantined=loaded.rejected)
     key = lake.key(name)
     if not key:
@@ -148,7 +150,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject:
         return loading.run(LocalBase(session, loading.target, export, files, reject))
 
 
-def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, horizon: int | None) -> LoadResult:
+def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, cutoff_us: int | None) -> LoadResult:
     summary = export.summary
     return LoadResult(
         name,
@@ -159,7 +161,7 @@ def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, hor
         len(export.files),
         already_loaded,
         rows,
-        horizon,
+        cutoff_us,
     )
 
 
@@ -272,7 +274,7 @@ class _Loading:
         commit.snapshot(Delta(added=base, summary=marks), branch=branch)
         commit.set_properties(state.properties())
         table = commit.run()
-        result = _result(self.settings.name, self.export, False, live_files(table).rows, state.horizon_us)
+        result = _result(self.settings.name, self.export, False, live_files(table).rows, state.snapshot_cutoff_us)
         return replace(
             result, quarantined=self._rejected, name_collisions=new_collisions(self.state.schema, state.schema)
         )
@@ -283,21 +285,21 @@ class _Loading:
         """The base's files and the records of the changelog that change them."""
         changes = self.lake.changes(self.settings.name)
         log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
-        horizon = horizon_us(self.export.summary.as_of_us, log.first_change_us, self.settings.margin_us)
-        state = replace(state, horizon_us=horizon, tombstones=Sidecar(), applied_batch=log.batch)
+        cutoff_us = snapshot_cutoff_us(self.export.summary.as_of_us, log.first_change_us, self.settings.clock_skew_us)
+        state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
         if changes is None or log.records == 0:
             return Delta(added=base, replace_all=True), state
         iceberg = commit.transaction.table_metadata.schema()
-        known = known_records(changes, horizon, self.keep_expired)
+        known = known_records(changes, cutoff_us, self.keep_expired)
         sources = Sources(
-            fresh=naming_records(known, horizon, self.settings.margin_us, self.keep_expired),
+            fresh=naming_records(known, cutoff_us, self.settings.clock_skew_us, self.keep_expired),
             changelog=known,
             current=living_rows(iceberg, state.schema, self._written),
             tombstones=Sidecar(),
             base=BaseRows(iceberg, state.schema, tuple(self._written)),
-            horizon_us=horizon,
+            snapshot_cutoff_us=cutoff_us,
             base_us=self.export.summary.as_of_us,
-            margin_us=self.settings.margin_us,
+            clock_skew_us=self.settings.clock_skew_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,
             keep_expired=self.keep_expired,
@@ -322,9 +324,9 @@ class _Loading:
             current=all_rows(table, self.state.schema),
             tombstones=state.tombstones,
             base=export_rows(table, base),
-            horizon_us=state.horizon_us,
+            snapshot_cutoff_us=state.snapshot_cutoff_us,
             base_us=base.export_us,
-            margin_us=self.settings.margin_us,
+            clock_skew_us=self.settings.clock_skew_us,
             simple=False,
             recheck=True,
             keep_expired=True,

@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.config import TableSettings
-from ddb_lake.core.merge.ordering import horizon_us
+from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import (
     EXPIRY,
@@ -134,8 +134,8 @@ def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> Cu
     if state is not None and state.applied_batch > log.batch:
         raise CommitConflict("another writer added to the changelog and applied it since it was read")
     settings = lake.table(name)
-    horizon = settled_until(settings, state, log)
-    moved = state is not None and horizon != state.horizon_us
+    cutoff_us = settled_until(settings, state, log)
+    moved = state is not None and cutoff_us != state.snapshot_cutoff_us
     if (state.applied_batch if state else 0) >= log.batch and not moved and not again:
         return _unchanged(name, table, state)
     if state is None and log.records == 0:
@@ -144,13 +144,13 @@ def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> Cu
         with current_or_conflict(table):
             check_sidecars(table, local_only=True)
     with lake.session() as session:
-        return _apply(lake, session, settings, changes, log, table, state, horizon, again)
+        return _apply(lake, session, settings, changes, log, table, state, cutoff_us, again)
 
 
 def settled_until(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
-    """The horizon of the newest export, as what the stream covers now makes it; None without one."""
+    """The snapshot cutoff of the newest export, as what the stream covers now makes it; None without one."""
     base = state.base if state else None
-    return horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
+    return snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
 
 
 def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
@@ -160,7 +160,7 @@ def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> Cu
         name,
         rows=rows,
         snapshot_id=snapshot.snapshot_id if snapshot else None,
-        horizon_us=state.horizon_us if state else None,
+        horizon_us=state.snapshot_cutoff_us if state else None,
     )
 
 
@@ -172,22 +172,22 @@ def _apply(
     log: ChangesState,
     table: Table | None,
     state: CurrentState | None,
-    horizon: int | None,
+    cutoff_us: int | None,
     again: Sequence[tuple[str, int]],
 ) -> CurrentResult:
     held = state or CurrentState(TableSchema(log.key))
     keep = settings.ttl_deletes == "keep"
     sources = Sources(
-        fresh=_fresh(changes, held, horizon, settings.margin_us),
-        changelog=known_records(changes, horizon, keep),
+        fresh=_fresh(changes, held, cutoff_us, settings.clock_skew_us),
+        changelog=known_records(changes, cutoff_us, keep),
         current=all_rows(table, held.schema),
         tombstones=held.tombstones,
         base=export_rows(table, held.base) if table is not None and held.base is not None else None,
-        horizon_us=horizon,
+        snapshot_cutoff_us=cutoff_us,
         base_us=held.base.export_us if held.base else None,
-        margin_us=settings.margin_us,
+        clock_skew_us=settings.clock_skew_us,
         simple=set(log.sources) <= {"time"},
-        recheck=held.horizon_us != horizon or bool(again),
+        recheck=held.snapshot_cutoff_us != cutoff_us or bool(again),
         keep_expired=keep,
         shown=partial(shown_keys, table, held.exports),
     )
@@ -215,7 +215,7 @@ def _apply(
         schema=schema,
         applied_batch=log.batch,
         applied_snapshot=snapshot.snapshot_id if snapshot else None,
-        horizon_us=horizon,
+        snapshot_cutoff_us=cutoff_us,
         tombstones=tombstones,
     )
     result = commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
@@ -306,14 +306,14 @@ NO_ROWS = (
 )
 
 
-def _fresh(changes: Table, held: CurrentState, horizon: int | None, margin_us: int) -> Relation:
-    """Records that `current` has not seen; those between the old horizon and the new too, if it moved back."""
+def _fresh(changes: Table, held: CurrentState, cutoff_us: int | None, clock_skew_us: int) -> Relation:
+    """Records that `current` has not seen; those between the old snapshot cutoff and the new too, if it moved back."""
     unseen = f"_batch > {held.applied_batch}"
-    if held.horizon_us is None or horizon is None or horizon >= held.horizon_us:
+    if held.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= held.snapshot_cutoff_us:
         files = record_files(changes, after_batch=held.applied_batch)
     else:
         files = record_files(changes)
-        unseen += f" OR {version_us(margin_us)} BETWEEN {horizon + 1} AND {held.horizon_us}"
+        unseen += f" OR {version_us(clock_skew_us)} BETWEEN {cutoff_us + 1} AND {held.snapshot_cutoff_us}"
     schema = changes.schema()
     return Relation(tuple(files), lambda some: f"(SELECT * FROM {scan_sql(schema, some)} WHERE {unseen})")
 
@@ -411,5 +411,5 @@ def commit_current(
         ties=counts.ties,
         rows=live_files(table).rows,
         snapshot_id=snapshot.snapshot_id if snapshot else None,
-        horizon_us=state.horizon_us,
+        horizon_us=state.snapshot_cutoff_us,
     )

@@ -65,9 +65,9 @@ class Sources:
     current: Relation
     tombstones: Sidecar
     base: BaseRows | None
-    horizon_us: int | None
+    snapshot_cutoff_us: int | None
     base_us: int | None
-    margin_us: int
+    clock_skew_us: int
     simple: bool
     recheck: bool
     keep_expired: bool = False
@@ -84,9 +84,9 @@ class Sources:
             changelog,
             current,
             tombstones,
-            self.horizon_us,
+            self.snapshot_cutoff_us,
             self.base_us,
-            self.margin_us,
+            self.clock_skew_us,
             self.simple,
             self.recheck,
             self.keep_expired,

@@ -35,20 +35,20 @@ def record_files(changes: Table, after_us: int | None = None, after_batch: int |
     return [f.file_path for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
 
 
-def known_records(changes: Table, horizon_us: int | None, keep_expired: bool) -> Relation:
-    """The records by which keys are decided: those after the horizon, or all if expired items are kept."""
-    files = record_files(changes, after_us=None if keep_expired else horizon_us)
+def known_records(changes: Table, snapshot_cutoff_us: int | None, keep_expired: bool) -> Relation:
+    """The records by which keys are decided: those after the snapshot cutoff, or all if expired items are kept."""
+    files = record_files(changes, after_us=None if keep_expired else snapshot_cutoff_us)
     return Relation(tuple(files), partial(scan_sql, changes.schema()))
 
 
-def naming_records(known: Relation, horizon_us: int | None, margin_us: int, keep_expired: bool) -> Relation:
+def naming_records(known: Relation, snapshot_cutoff_us: int | None, clock_skew_us: int, keep_expired: bool) -> Relation:
     """Those of `known_records` that name a key whose row may differ from the base's.
 
     If expired items are kept, each key that Time to Live removed at any time is such a key.
     """
-    if not keep_expired or horizon_us is None:
+    if not keep_expired or snapshot_cutoff_us is None:
         return known
-    wanted = f"{version_us(margin_us)} > {horizon_us} OR ttl"
+    wanted = f"{version_us(clock_skew_us)} > {snapshot_cutoff_us} OR ttl"
     return Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE {wanted})")
 
 

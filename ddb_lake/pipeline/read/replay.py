@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pyiceberg.table import Table
 
 from ddb_lake.core.capture.export_windows import chain_end
-from ddb_lake.core.merge.ordering import horizon_us
+from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import item_sql
 from ddb_lake.engine.key_text import key_text_sql
@@ -54,7 +54,7 @@ class Replay:
     base_items: str | None
     schema: TableSchema
     base: LoadedExport | None
-    horizon_us: int | None
+    snapshot_cutoff_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,14 @@ def replay(
         raise UsageError(
             f"{name}: the lake knows nothing of {_iso(as_of_us or 0)}; its first snapshot is of {_iso(first)}"
         )
-    horizon = horizon_us(base.export_us, log.first_change_us, settings.margin_us) if base else None
+    cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
     rows, schema = export_files(table, base) if base and table else (None, state.schema)
     schema = schema.knowing(state.schema)
     if changes is None:
         session.con.execute(NO_OUTCOME)
     else:
-        known = known_records(changes, horizon, keep_expired)
-        naming = naming_records(known, horizon, settings.margin_us, keep_expired)
+        known = known_records(changes, cutoff_us, keep_expired)
+        naming = naming_records(known, cutoff_us, settings.clock_skew_us, keep_expired)
 
         def seen_sql(records: Relation) -> str:
             chosen = _chosen(_until(records.sql, as_of_us), keys)
@@ -139,9 +139,9 @@ def replay(
             changelog=seen_sql(known),
             current=current,
             tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
-            horizon_us=horizon,
+            snapshot_cutoff_us=cutoff_us,
             base_us=base.export_us if base else None,
-            margin_us=settings.margin_us,
+            clock_skew_us=settings.clock_skew_us,
             simple=set(log.sources) <= {"time"},
             recheck=True,
             keep_expired=keep_expired,
@@ -156,10 +156,10 @@ def replay(
         collect_outcome(session, given, name)
     changed = "SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM outcome WHERE item IS NOT NULL"
     if rows is None:
-        return Replay(f"({changed})", None, None, schema, None, horizon)
+        return Replay(f"({changed})", None, None, schema, None, cutoff_us)
     based = _keyed_items(rows, schema, keys)
     unchanged = f"SELECT b.* FROM {based} b ANTI JOIN outcome o ON o._key = b._key"
-    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, horizon)
+    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, cutoff_us)
 
 
 def _keyed_items(rows: str, schema: TableSchema, keys: str | None) -> str:

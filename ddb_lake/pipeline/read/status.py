@@ -99,7 +99,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         bytes=live.bytes,
         columns=len(table.schema().fields),
         base_export_us=state.base.export_us if state.base else None,
-        horizon_us=state.horizon_us,
+        horizon_us=state.snapshot_cutoff_us,
         first_change_us=log.first_change_us,
         last_change_us=log.last_change_us,
         watermark_us=watermark,

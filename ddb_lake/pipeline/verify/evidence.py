@@ -164,13 +164,13 @@ def _gather(lake: Lake, session: Session, name: str, seen: View) -> None:
             "CREATE OR REPLACE TABLE recorded (_key VARCHAR, records STRUCT(t BIGINT, removed BOOLEAN, o VARCHAR, n VARCHAR)[])"
         )
         return
-    margin_us = lake.table(name).margin_us
-    records = f"(SELECT *, {version_us(margin_us)} AS t FROM {records_sql(seen.changes, after_us=found.horizon_us)})"
+    clock_skew_us = lake.table(name).clock_skew_us
+    records = f"(SELECT *, {version_us(clock_skew_us)} AS t FROM {records_sql(seen.changes, after_us=found.snapshot_cutoff_us)})"
     session.con.execute(
         "CREATE OR REPLACE TABLE recorded AS SELECT r._key, list({t: r.t, removed: r.event_name IN ('REMOVE', 'DELETE'),"
         " o: CASE WHEN r.event_name = 'INSERT' THEN '' ELSE r.old_image END, n: r.new_image} ORDER BY r.t) AS records"
         f" FROM {records} r SEMI JOIN unequal u ON u._key_hash = r._key_hash AND u._key = r._key"
-        f" WHERE r._batch <= {seen.applied} AND r.t > {found.horizon_us or 0} GROUP BY r._key"
+        f" WHERE r._batch <= {seen.applied} AND r.t > {found.snapshot_cutoff_us or 0} GROUP BY r._key"
     )
 
 

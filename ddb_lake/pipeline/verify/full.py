@@ -124,7 +124,7 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
     export = find_export(lake.objects, uri)
     table = lake.table(name)
     check_full(lake, name, export)
-    margin = table.margin_us
+    margin = table.clock_skew_us
     reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
     with lake.session() as session:
         files = verified(lake.objects, export, session.folder)

@@ -138,8 +138,8 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
         )
         while rows := session.con.fetchmany(LINES_PER_OBJECT):
             images |= {text: orjson.loads(item) for text, item in rows}
-    reading = Reading(at_us - table.margin_us, at_us + table.margin_us)
-    seen = _Round(images, reading, at_us - table.margin_us, at_us + 1)
+    reading = Reading(at_us - table.clock_skew_us, at_us + table.clock_skew_us)
+    seen = _Round(images, reading, at_us - table.clock_skew_us, at_us + 1)
     objects = _mend(lake, name, wanted, seen)
     left = _unequal(lake, name, seen)
     return _result(lake, name, f"export {export.summary.export_id}", images, left, objects, 0.0, started)

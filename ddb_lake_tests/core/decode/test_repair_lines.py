@@ -65,14 +65,14 @@ def test_damaged_line_is_rejected_with_the_field_at_fault(change: Item, reason: 
     st.permutations(range(7)),
 )
 def test_repair_wins_over_what_it_has_seen_and_loses_to_what_came_later(
-    changes: list[tuple[int, bytes]], seen_us: int, margin_us: int, order: list[int]
+    changes: list[tuple[int, bytes]], seen_us: int, clock_skew_us: int, order: list[int]
 ) -> None:
     """An oracle that knows nothing of versions: the last change after the reading, else what was read."""
-    stands_us = assertion_us(seen_us, seen_us + 1, margin_us)
+    stands_us = assertion_us(seen_us, seen_us + 1, clock_skew_us)
     versions = [Version(f"c{at}", at, after) for at, after in changes]
     versions.append(Version("repair", stands_us, b"read", asserted_us=seen_us + 1))
     later = [(at, after) for at, after in changes if at > stands_us]
     expected = max(later)[1] if later else b"read"
     shuffled = [versions[i] for i in order if i < len(versions)]
     assert winner(shuffled, lambda: ABSENT).after == expected
-    assert stands_us - seen_us == (1 if margin_us == 0 else 0)
+    assert stands_us - seen_us == (1 if clock_skew_us == 0 else 0)

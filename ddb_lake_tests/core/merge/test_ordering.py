@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.merge.ordering import (
     ABSENT,
-    DEFAULT_MARGIN_US,
+    DEFAULT_CLOCK_SKEW_US,
     Version,
     assertion_us,
-    horizon_us,
+    snapshot_cutoff_us,
     winner,
 )
 
@@ -168,13 +168,15 @@ def test_winner_of_one_stream_has_the_greatest_sequence_whatever_its_clock(trail
 @given(trails(max_gap_us=4 * MINUTE_US), st.integers(0, 20 * MINUTE_US), st.data())
 @settings(max_examples=300, deadline=None)
 def test_snapshot_and_stream_join_without_loss(trail: Trail, export_us: int, data: st.DataObject) -> None:
-    """With a margin the export may have read the key a minute before or after its time, between two instants."""
-    margin = DEFAULT_MARGIN_US
-    began_us = export_us - data.draw(st.sampled_from((0, margin - 1, margin, margin + 1, 30 * MINUTE_US)))
-    horizon = horizon_us(export_us, began_us)
-    skew_us = data.draw(st.integers(-MINUTE_US, MINUTE_US)) if horizon < export_us else 0
+    """With an allowance for clock skew the export may have read the key a minute before or after its time, between two instants."""
+    clock_skew_us = DEFAULT_CLOCK_SKEW_US
+    began_us = export_us - data.draw(
+        st.sampled_from((0, clock_skew_us - 1, clock_skew_us, clock_skew_us + 1, 30 * MINUTE_US))
+    )
+    cutoff_us = snapshot_cutoff_us(export_us, began_us)
+    skew_us = data.draw(st.integers(-MINUTE_US, MINUTE_US)) if cutoff_us < export_us else 0
     base = trail.state_at(export_us + skew_us)
-    later = [v for v in trail.versions if v.time_us >= began_us and v.time_us > horizon]
+    later = [v for v in trail.versions if v.time_us >= began_us and v.time_us > cutoff_us]
     found = winner(data.draw(st.permutations(later)), lambda: base).after if later else base
     assert found == trail.versions[-1].after
 
@@ -308,29 +310,31 @@ def test_assertion_tells_the_state_before_a_circuit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written_us", "asserted_us", "margin_us", "expected"),
+    ("written_us", "asserted_us", "clock_skew_us", "expected"),
     [(100, 1000, 300, 700), (699, 1000, 300, 700), (700, 1000, 300, 700), (701, 1000, 300, 701), (999, 1000, 0, 1000)],
 )
-def test_assertion_stands_at_its_write_but_at_most_the_margin_before_its_time(
-    written_us: int, asserted_us: int, margin_us: int, expected: int
+def test_assertion_stands_at_its_write_but_at_most_the_clock_skew_before_its_time(
+    written_us: int, asserted_us: int, clock_skew_us: int, expected: int
 ) -> None:
-    assert assertion_us(written_us, asserted_us, margin_us) == expected
+    assert assertion_us(written_us, asserted_us, clock_skew_us) == expected
 
 
-def test_assertion_has_the_default_margin_of_five_minutes() -> None:
+def test_assertion_has_the_default_clock_skew_of_five_minutes() -> None:
     assert assertion_us(0, 60 * MINUTE_US) == 55 * MINUTE_US
 
 
-# horizon
+# snapshot cutoff
 
 
 @pytest.mark.parametrize(
     ("first_change_us", "expected"),
     [(None, 1000), (699, 700), (700, 700), (701, 1000), (1000, 1000), (1001, 1000)],
 )
-def test_horizon_uses_the_margin_only_if_the_stream_covers_it(first_change_us: int | None, expected: int) -> None:
-    assert horizon_us(1000, first_change_us, 300) == expected
+def test_snapshot_cutoff_uses_the_clock_skew_only_if_the_stream_covers_it(
+    first_change_us: int | None, expected: int
+) -> None:
+    assert snapshot_cutoff_us(1000, first_change_us, 300) == expected
 
 
-def test_horizon_has_the_default_margin_of_five_minutes() -> None:
-    assert horizon_us(60 * MINUTE_US, 0) == 55 * MINUTE_US
+def test_snapshot_cutoff_has_the_default_clock_skew_of_five_minutes() -> None:
+    assert snapshot_cutoff_us(60 * MINUTE_US, 0) == 55 * MINUTE_US
