@@ -8,9 +8,7 @@ certain how it ended. Nothing else is read or written.
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,21 +16,15 @@ from pathlib import Path
 from ddb_lake.aws.objects import join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.capture.export_windows import chain_end
-from ddb_lake.core.layout.table_names import DAILY, DAYS_FOLDER
 from ddb_lake.core.schema.table_schema import DAY
-from ddb_lake.engine.session import Session
-from ddb_lake.engine.sql import identifier, literal, literals, shown
+from ddb_lake.engine.sql import literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import PARQUET
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import earliest_us, waiting
+from ddb_lake.pipeline.read.daily_snapshots import COLUMNS_METADATA, daily_folder
 from ddb_lake.pipeline.read.replay import View, view
 from ddb_lake.pipeline.read.time_travel import past_rows
-
-_MEANT = "ddb_lake_columns"
-"""Of a day's file: for each column the attribute's path and type."""
-
-_FILE = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
     seen = view(lake, name)
     _check_known(name, day, seen)
     _check_complete(lake, name, day, seen)
-    uri = join(place(lake, name), f"{day:%Y-%m-%d}.parquet")
+    uri = join(daily_folder(lake, name), f"{day:%Y-%m-%d}.parquet")
     if "://" not in uri:
         Path(uri).parent.mkdir(parents=True, exist_ok=True)
     lake.progress(f"{name}: items as of the end of {day}", 0)
@@ -71,8 +63,8 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
         schema, rows = past_rows(lake, session, name, as_of_us)
         # to a folder under another name first, to S3 as one upload: nobody sees a part of it
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
-        meant = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
-        options += f", KV_METADATA {{{_MEANT}: {literal(meant)}}}"
+        columns = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
+        options += f", KV_METADATA {{{COLUMNS_METADATA}: {literal(columns)}}}"
         dated = f"SELECT DATE '{day:%Y-%m-%d}' AS {DAY}, * FROM {shown(f'({rows})')}"
         session.con.execute(f"COPY ({dated}) TO {literal(uri)} ({options})")
         count = session.value(f"SELECT count(*) FROM read_parquet({literal(uri)})")
@@ -89,46 +81,6 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
         _covered_us(lake, name, day, seen),
         time.monotonic() - started,
     )
-
-
-def place(lake: Lake, name: str) -> str:
-    """The folder or prefix of a table's days."""
-    return f"{lake.catalog.warehouse}/{DAYS_FOLDER}/{name}/"
-
-
-def days_sql(lake: Lake, session: Session, name: str) -> str:
-    """A query of all kept days: rows with their day as `_day`. Columns that a day has not are NULL in its rows.
-
-    Raises UsageError if there is none yet.
-    """
-    folder = place(lake, name)
-    refs = lake.objects.list(folder) if lake.objects.reachable(folder) else ()
-    found = [ref.uri for ref in refs if _FILE.fullmatch(ref.uri.rpartition("/")[2])]
-    if not found:
-        raise UsageError(f"{name}{DAILY}: no day is kept yet; materialize partitions of `daily/{name}` in Dagster")
-    selects = [f"SELECT *{renamed} FROM read_parquet({literal(uri)})" for uri, renamed in _renamed(session, found)]
-    return " UNION ALL BY NAME ".join(selects)
-
-
-def _renamed(session: Session, files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each day with what its columns are renamed to, so that one attribute has one name: that of the newest day.
-
-    A name may pass from one attribute to another whose name differs in case only.
-    """
-    query = (
-        f"SELECT file_name, decode(value) FROM parquet_kv_metadata({literals(files)}) WHERE decode(key) = '{_MEANT}'"
-    )
-    names: dict[str, str] = {}
-    for file, text in sorted(session.rows(query), reverse=True):
-        changed = []
-        for column, attribute in json.loads(text).items():
-            if (wanted := json.dumps(attribute)) not in names:
-                taken = {name.lower() for name in names.values()}
-                free = (column, *(f"{column}_{number}" for number in range(2, len(taken) + 3)))
-                names[wanted] = next(name for name in free if name.lower() not in taken)
-            if names[wanted] != column:
-                changed.append(f"{identifier(column)} AS {identifier(names[wanted])}")
-        yield file, f" RENAME ({', '.join(changed)})" if changed else ""
 
 
 def end_us(day: date) -> int:

@@ -30,9 +30,9 @@ from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
-from ddb_lake.pipeline.maintain.daily_snapshots import days_sql
 from ddb_lake.pipeline.merge.rows import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.daily_snapshots import daily_snapshots_sql
 from ddb_lake.pipeline.read.time_travel import past_rows
 
 _FIXED = {CHANGES: CHANGES_COLUMNS, QUARANTINE: QUARANTINE_COLUMNS}
@@ -171,7 +171,7 @@ def add_day_views(lake: Lake, session: Session, sql: str) -> dict[str, UsageErro
         if settings.daily_states is None or name.lower() not in sql.lower():
             continue
         try:
-            days = days_sql(lake, session, settings.name)
+            days = daily_snapshots_sql(lake, session, settings.name)
         except UsageError as error:
             absent[name] = error
         else:
