@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ddb_lake.cli.output.times import parse_moment
 from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settings
 from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, QUARANTINE
+from ddb_lake.core.values.time_text import microseconds, parse_time
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, literal, shown
@@ -195,11 +195,10 @@ def _discovered(warehouse: str) -> LakeSettings:
 def _microseconds(instant: datetime | str) -> int:
     if isinstance(instant, str):
         try:
-            return parse_moment(instant)
+            return parse_time(instant)
         except (ValueError, OverflowError) as error:
             raise UsageError(str(error)) from error
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1)
+    return microseconds(instant)
 
 
 def _stage(lines: Iterable[bytes], path: Path) -> None:

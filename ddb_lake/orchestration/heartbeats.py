@@ -15,11 +15,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
+
+from ddb_lake.core.values.time_text import time_text
 
 BEAT_S = 60.0
 SILENT_S = 600.0
@@ -104,7 +105,7 @@ def run_health(instance: dg.DagsterInstance, record: dg.RunRecord, now_s: float,
     entries = _entries(instance, run.run_id)
     last_s = max((entry.timestamp for entry in entries), default=record.create_timestamp.timestamp())
     is_silent = now_s - last_s >= SILENT_S
-    text = f"run {run.run_id} is {run.status.value}, its last event was at {_time(last_s)}"
+    text = f"run {run.run_id} is {run.status.value}, its last event was at {time_text(round(last_s * 1e6), unit='s')}"
     process = _process_at_work(entries) if run.status == dg.DagsterRunStatus.STARTED else None
     if process is not None:
         text += f", its process is {process.pid} on {process.host.partition('/')[0] or 'an unknown host'}"
@@ -193,7 +194,3 @@ def _started(pid: int) -> str | None:
         return None
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in ("Z", "X") else fields[18]
-
-
-def _time(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -11,8 +11,9 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.commands.load import loaded_text, remark_load
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.times import RULE, Moment
+from ddb_lake.cli.output.times import Moment
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @table_argument
 @click.option("--no-wait", is_flag=True, help="Start it and leave; `ddb-lake sync` loads it once it has ended.")
 @click.option("--incremental", is_flag=True, help="What changed, instead of all: the windows that are due.")
-@click.option("--from", "from_us", type=Moment(), help=f"Start of a window of your own, inclusive. {RULE}.")
+@click.option("--from", "from_us", type=Moment(), help=f"Start of a window of your own, inclusive. {TIME_RULE}.")
 @click.option("--to", "to_us", type=Moment(), help="End of that window, exclusive; default: a minute ago.")
 @json_option
 @pass_invocation

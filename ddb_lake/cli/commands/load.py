@@ -13,8 +13,8 @@ from ddb_lake.cli.failures import doubt_status
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import counted, span_text
-from ddb_lake.cli.output.times import moment_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.load.load import LoadResult
@@ -88,7 +88,7 @@ def remark_load(result: LoadResult) -> None:
 
 def loaded_text(result: LoadResult) -> str:
     """A loaded export in one line."""
-    what = f"{result.export_type.lower()} export {result.export_id} of {moment_text(result.export_us)}"
+    what = f"{result.export_type.lower()} export {result.export_id} of {time_text(result.export_us)}"
     if result.already_loaded:
         return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
     read = f"{counted(result.items - result.quarantined, 'item')} in {counted(result.files, 'file')}"

@@ -14,8 +14,8 @@ from ddb_lake.cli.output.colour import styled
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import counted
 from ddb_lake.cli.output.tables import printable, show
-from ddb_lake.cli.output.times import moment_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) ->
         total = sum(group.count for group in groups)
         write_document({"table": table, "count": total, "groups": [asdict(group) for group in groups]})
     elif groups:
-        rows = [(g.count, moment_text(g.first_us), moment_text(g.last_us), g.reason) for g in groups]
+        rows = [(g.count, time_text(g.first_us), time_text(g.last_us), g.reason) for g in groups]
         show(("count", "first", "last", "reason"), rows)
         note(f"`ddb-lake quarantine show {table}` shows them; once mended, `ddb-lake quarantine replay {table}`.")
     else:
@@ -66,7 +66,7 @@ def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
         groups = [asdict(one) for one in found]
         write_document({"table": table, "count": sum(one.count for one in found), "discarded": groups})
     elif found:
-        rows = [(one.count, moment_text(one.discarded_us), one.discarded_by, one.why, one.reason) for one in found]
+        rows = [(one.count, time_text(one.discarded_us), one.discarded_by, one.why, one.reason) for one in found]
         show(("count", "discarded", "by", "why", "reason"), rows)
     else:
         click.echo(f"{table}: nothing was discarded.")
@@ -202,7 +202,7 @@ def discard(
 def _show_entry(entry: QuarantineEntry) -> None:
     click.echo(styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
     click.echo(f"  reason       {printable(entry.reason)}")
-    click.echo(f"  quarantined  {moment_text(entry.quarantined_us)}, {counted(len(entry.raw), 'byte')}")
+    click.echo(f"  quarantined  {time_text(entry.quarantined_us)}, {counted(len(entry.raw), 'byte')}")
     click.echo(f"  {printable(entry.raw.decode('utf-8', 'backslashreplace'))}\n")
 
 

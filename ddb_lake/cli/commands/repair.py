@@ -14,8 +14,8 @@ from ddb_lake.cli.commands.verify import read_rate_option
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import counted, span_text
-from ddb_lake.cli.output.times import moment_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _show_gaps(result: GapsResult) -> None:
         click.echo(f"{result.table}: loaded {export}.")
     for gap in result.left:
         click.echo(
-            f"{result.table}: open: {gap.kind} from {moment_text(gap.from_us)} to {moment_text(gap.to_us)}: {gap.reason}"
+            f"{result.table}: open: {gap.kind} from {time_text(gap.from_us)} to {time_text(gap.to_us)}: {gap.reason}"
         )
     if result.again_us is not None:
-        click.echo(f"Exports can mend the rest after {moment_text(result.again_us)}: repair again then.")
+        click.echo(f"Exports can mend the rest after {time_text(result.again_us)}: repair again then.")

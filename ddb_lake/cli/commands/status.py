@@ -11,8 +11,8 @@ from ddb_lake.cli.command import command, json_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import size_text, span_text
 from ddb_lake.cli.output.tables import show, show_facts
-from ddb_lake.cli.output.times import moment_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
@@ -95,7 +95,7 @@ def _show_all(found: list[TableStatus]) -> None:
                 one.table,
                 one.rows,
                 one.changes,
-                moment_text(one.watermark_us),
+                time_text(one.watermark_us),
                 span_text(one.lag_s),
                 one.pending_batches,
                 one.quarantined,
@@ -113,16 +113,16 @@ def _facts(found: TableStatus) -> list[tuple[str, Any]]:
         ("rows", f"{found.rows:,}"),
         ("columns", found.columns),
         ("change records", f"{found.changes:,}"),
-        ("first change", moment_text(found.first_change_us)),
-        ("last change", moment_text(found.last_change_us)),
-        ("watermark", moment_text(found.watermark_us)),
+        ("first change", time_text(found.first_change_us)),
+        ("last change", time_text(found.last_change_us)),
+        ("watermark", time_text(found.watermark_us)),
         ("lag", span_text(found.lag_s)),
         ("pending batches", found.pending_batches),
-        ("base export", moment_text(found.base_export_us)),
-        ("horizon", moment_text(found.horizon_us)),
+        ("base export", time_text(found.base_export_us)),
+        ("horizon", time_text(found.horizon_us)),
         ("exports", ", ".join(found.exports) or "-"),
         ("objects ingested", f"{found.objects:,}"),
-        ("last commit", moment_text(found.last_commit_us)),
+        ("last commit", time_text(found.last_commit_us)),
         ("tombstones", f"{found.tombstones:,}"),
         ("quarantined", f"{found.quarantined:,}"),
         ("files", f"{found.files:,} and {found.delete_files:,} of deletes ({found.deleted_rows:,} rows)"),

@@ -11,8 +11,9 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import counted, span_text
 from ddb_lake.cli.output.tables import show
-from ddb_lake.cli.output.times import Duration, iso_text, moment_text
+from ddb_lake.cli.output.times import Duration
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.values.time_text import iso_text, time_text
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
@@ -142,7 +143,7 @@ def _show(report: Report, as_json: bool) -> None:
     if report.doubtful:
         click.echo(
             f"{counted(report.doubtful, 'difference')} may be changes under way (the lake has changes up to"
-            f" {moment_text(report.watermark_us)}): verify again with `--settle`, or later."
+            f" {time_text(report.watermark_us)}): verify again with `--settle`, or later."
         )
     if report.differences:
         rows = [

@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any, Literal, TypeAlias
 
 from ddb_lake.cli.output.quantities import size_text, span_text
-from ddb_lake.cli.output.times import moment_text
 from ddb_lake.cli.report import charts as reportcharts
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.pipeline.read.overview import TableOverview
 
 CHARTED_TABLES = 50
@@ -67,7 +67,7 @@ def _table_of_tables(tables: Sequence[TableOverview]) -> str:
             f'<a href="#table-{number}">{escape(one.status.table)}</a>',
             f"{one.status.rows:,}",
             f"{one.status.changes:,}",
-            escape(moment_text(_seconds_only(one.status.watermark_us))),
+            escape(time_text(_seconds_only(one.status.watermark_us))),
             escape(span_text(one.status.lag_s)),
             size_text(one.status.bytes),
             _badge(*_freshness(one)),
@@ -93,18 +93,16 @@ def _section(one: TableOverview, number: int) -> Iterator[str]:
         ("Files", f"{status.files:,} and {status.delete_files:,} of deletes"),
         ("Retired rows", f"{status.deleted_rows:,}"),
         ("Objects ingested", f"{status.objects:,}"),
-        ("First change", moment_text(_seconds_only(status.first_change_us))),
-        ("Newest export", moment_text(_seconds_only(status.base_export_us))),
-        ("Last commit", moment_text(_seconds_only(status.last_commit_us))),
+        ("First change", time_text(_seconds_only(status.first_change_us))),
+        ("Newest export", time_text(_seconds_only(status.base_export_us))),
+        ("Last commit", time_text(_seconds_only(status.last_commit_us))),
         ("Waiting to be applied", f"{status.pending_batches:,} commits"),
     )
     yield (
         "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts) + "</dl>"
     )
     if one.quarantine:
-        rows = [
-            [escape(g.reason), f"{g.count:,}", escape(moment_text(_seconds_only(g.last_us)))] for g in one.quarantine
-        ]
+        rows = [[escape(g.reason), f"{g.count:,}", escape(time_text(_seconds_only(g.last_us)))] for g in one.quarantine]
         yield "<h3>Quarantine</h3>" + _table(("Reason", "Entries", "Last"), rows, figures=(1,))
     if one.verification is not None:
         yield f"<h3>Last verification</h3><p>{escape(_verified(one.verification))}</p>"
@@ -137,7 +135,7 @@ def _verification(one: TableOverview) -> tuple[Level, str]:
 
 
 def _verified(document: dict[str, Any]) -> str:
-    at = moment_text(_seconds_only(document.get("read_to_us")))
+    at = time_text(_seconds_only(document.get("read_to_us")))
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in document["kinds"].items() if count) or "no differences"
     compared = (
         f"{document['compared']:,} keys compared" if document["compared"] else f"{document['rows']:,} rows counted"

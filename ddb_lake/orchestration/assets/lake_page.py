@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.values.time_text import microseconds, time_text
 from ddb_lake.orchestration.failures import failures, said_of
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
@@ -126,7 +127,7 @@ def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
     bad = sum(bool(one.problems) for one in found)
     head = (
         (f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
-        + f" Seen {_moment(now.timestamp() * 1e6)}. *lag*: age of the newest change that is applied; an idle table's grows."
+        + f" Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest change that is applied; an idle table's grows."
     )
     rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
     rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
@@ -147,8 +148,8 @@ def _row(one: TableFreshness, now: datetime) -> list[str]:
         one.table,
         state if state == _GOOD else f"**{state}**",
         _span(status.lag_s),
-        _moment(one.landed_us, now) if one.landed_us is not None else "none lately",
-        _moment(status.watermark_us, now),
+        _time(one.landed_us, now) if one.landed_us is not None else "none lately",
+        _time(status.watermark_us, now),
         str(len(status.gaps)),
         str(status.quarantined),
         _verified(one.verified, now),
@@ -158,15 +159,13 @@ def _row(one: TableFreshness, now: datetime) -> list[str]:
 def _verified(document: Mapping[str, Any] | None, now: datetime) -> str:
     if document is None:
         return "never"
-    return f"{document.get('outcome')} {_moment(document.get('read_to_us'), now)}"
+    return f"{document.get('outcome')} {_time(document.get('read_to_us'), now)}"
 
 
-def _moment(time_us: float | None, now: datetime | None = None) -> str:
-    """An instant in UTC; of the day of `now` the time alone."""
-    if time_us is None:
-        return "-"
-    at = datetime.fromtimestamp(time_us / 1e6, UTC)
-    return f"{at:%H:%M}Z" if now is not None and at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}Z"
+def _time(time_us: int | None, now: datetime) -> str:
+    """An instant in UTC, to the minute; of the day of `now` the time of day alone."""
+    shown = time_text(time_us, unit="min")
+    return shown.removeprefix(f"{now.astimezone(UTC):%Y-%m-%d} ")
 
 
 def _span(span_s: float | None) -> str:

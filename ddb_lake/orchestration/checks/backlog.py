@@ -4,13 +4,13 @@ They run with every run of a table and on a schedule of their own, so that they 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from ddb_lake.aws.source import describe_source
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.orchestration.checks.advice import advised
 from ddb_lake.orchestration.checks.evaluation import OpenLake, check_op
 from ddb_lake.orchestration.failures import is_unreachable, said_of
@@ -122,13 +122,9 @@ def _waiting_rows(waiting: Arrivals) -> list[dg.TableRecord]:
     """The objects that have waited longest."""
     first = sorted(waiting.refs, key=lambda ref: ref.modified_us)[:SHOWN]
     return [
-        dg.TableRecord({"landed": moment(ref.modified_us), "bytes": ref.size_bytes, "object": ref.uri}) for ref in first
+        dg.TableRecord({"landed": time_text(ref.modified_us, unit="s"), "bytes": ref.size_bytes, "object": ref.uri})
+        for ref in first
     ]
-
-
-def moment(time_us: int) -> str:
-    """An instant as the UI's tables have it: UTC, to the second."""
-    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _windows_behind(lake: Lake, table: TableSettings) -> str | None:
@@ -169,7 +165,14 @@ def quarantine_empty(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[
     reasons = "; ".join(f"{group.count} × {group.reason}" for group in groups[:5])
     said = f"{count} entries: {reasons}. See `ddb-lake quarantine show {table.name}`."
     rows = [
-        dg.TableRecord({"entries": g.count, "first": moment(g.first_us), "last": moment(g.last_us), "reason": g.reason})
+        dg.TableRecord(
+            {
+                "entries": g.count,
+                "first": time_text(g.first_us, unit="s"),
+                "last": time_text(g.last_us, unit="s"),
+                "reason": g.reason,
+            }
+        )
         for g in groups[:SHOWN]
     ]
     return False, said, {"quarantined": count, "reasons": dg.TableMetadataValue(rows, _REASON_SCHEMA)}

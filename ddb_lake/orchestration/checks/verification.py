@@ -1,13 +1,13 @@
 """Checks that the lake equals its source, and that no change records are missing. On `current/<table>`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.orchestration.checks.evaluation import OpenLake, check_op, judged
 from ddb_lake.orchestration.specs import TableAssets
@@ -72,13 +72,16 @@ _GAP_SCHEMA = dg.TableSchema([dg.TableColumn(name) for name in ("kind", "from", 
 
 def _gap_rows(gaps: tuple[Gap, ...]) -> list[dg.TableRecord]:
     return [
-        dg.TableRecord({"kind": g.kind, "from": _moment(g.from_us), "to": _moment(g.to_us), "reason": g.reason})
+        dg.TableRecord(
+            {
+                "kind": g.kind,
+                "from": time_text(g.from_us, unit="s"),
+                "to": time_text(g.to_us, unit="s"),
+                "reason": g.reason,
+            }
+        )
         for g in gaps[:SHOWN]
     ]
-
-
-def _moment(time_us: int) -> str:
-    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _sampled(lake: Lake, table: TableSettings) -> Report:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.checkpoints import trimmed
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.shards import Stream
 from ddb_lake.core.layout.firehose_paths import arrival_hour
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
@@ -60,11 +60,7 @@ def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: i
 
 def gap_text(table: str, gap: Gap) -> str:
     """A gap in words, with what mends it."""
-    since = "from the beginning" if gap.from_us <= 0 else f"from {_moment(gap.from_us)}"
-    stretch = f"{since} to {_moment(gap.to_us)}"
+    since = "from the beginning" if gap.from_us <= 0 else f"from {time_text(gap.from_us, unit='s')}"
+    stretch = f"{since} to {time_text(gap.to_us, unit='s')}"
     mend = f"`ddb-lake repair {table} --gaps` mends that, or a full export taken some minutes after its end"
     return f"Changes of {table} {stretch} may be missing: {gap.reason}; {mend}."
-
-
-def _moment(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -17,6 +17,7 @@ from ddb_lake.aws.objects import join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.schema.table_schema import DAY
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.engine.sql import literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.files import PARQUET
@@ -98,8 +99,8 @@ def _check_known(name: str, day: date, seen: View) -> None:
     if first_us >= end_us(day):
         what = "first snapshot" if exports else "first change"
         raise UsageError(
-            f"{name}: the lake knows nothing of {day}; its {what} is of {_moment(first_us)}. Set `daily_states.start` to"
-            f" {_moment(first_us):.10} or later"
+            f"{name}: the lake knows nothing of {day}; its {what} is of {time_text(first_us, unit='s')}. Set `daily_states.start` to"
+            f" {time_text(first_us, unit='s'):.10} or later"
         )
 
 
@@ -107,27 +108,30 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     """Raise UsageError while changes of the day may be missing."""
     end, table, now = end_us(day), lake.table(name), lake.now()
     if now.timestamp() * 1e6 < end:
-        raise UsageError(f"{name}: {day} is not over before {_moment(end)}; make it then")
+        raise UsageError(f"{name}: {day} is not over before {time_text(end, unit='s')}; make it then")
     base = seen.state.base_at(end - 1)
     gaps = [
         gap for gap in seen.log.gaps if gap.is_open and gap.from_us < end and (not base or gap.to_us > base.export_us)
     ]
     if gaps:
         raise UsageError(
-            f"{name}: changes from {_moment(gaps[0].from_us)} to {_moment(gaps[0].to_us)} may be missing, so that it is not"
+            f"{name}: changes from {time_text(gaps[0].from_us, unit='s')} to {time_text(gaps[0].to_us, unit='s')}"
+            " may be missing, so that it is not"
             f" certain how {day} ended; `ddb-lake repair {name} --gaps`, then make the day again"
         )
     _check_applied(lake, table, day)
     covered_us = _covered_us(lake, name, day, seen)
     if covered_us is not None and covered_us >= end:
         return
-    missing = f"{name}: the changelog goes up to {_moment(covered_us) if covered_us else 'nowhere'}, {day} is longer"
+    missing = f"{name}: the changelog goes up to {time_text(covered_us, unit='s') if covered_us else 'nowhere'}, {day} is longer"
     assert table.changes is not None, "the settings see to it"
     if table.changes.incremental_exports is not None:
         raise UsageError(f"{missing}; make the day again once the window over its end is loaded")
     ready = end + seconds(table.checks.max_lag) * 1_000_000
     if now.timestamp() * 1e6 < ready:
-        raise UsageError(f"{missing}; make it after {_moment(ready)}, when everything must have landed (`max_lag`)")
+        raise UsageError(
+            f"{missing}; make it after {time_text(ready, unit='s')}, when everything must have landed (`max_lag`)"
+        )
 
 
 def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
@@ -151,7 +155,3 @@ def _covered_us(lake: Lake, name: str, day: date, seen: View) -> int | None:
     if changes is not None and changes.incremental_exports is not None:
         return joined_us
     return max((us for us in (seen.log.last_change_us, joined_us) if us is not None), default=None)
-
-
-def _moment(time_us: int) -> str:
-    return f"{datetime.fromtimestamp(max(time_us, 0) / 1e6, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import orjson
 
@@ -26,6 +25,7 @@ from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.inverse_projection import complete
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
@@ -161,7 +161,7 @@ class Restore:
         other = self._held.mark
         if other is None or other.done:
             return ""
-        return f", of an unfinished restore as of {datetime.fromtimestamp(other.as_of_us / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        return f", of an unfinished restore as of {iso_text(other.as_of_us)}"
 
     def _key_types(self) -> list[tuple[str, str]]:
         found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")

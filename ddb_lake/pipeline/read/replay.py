@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pyiceberg.table import Table
 
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.inverse_projection import item_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.merge_plan import MergeInput, plan_merge
@@ -115,7 +115,7 @@ def replay(
     if base is None and state.exports:
         first = min(e.export_us for e in state.exports)
         raise UsageError(
-            f"{name}: the lake knows nothing of {_iso(as_of_us or 0)}; its first snapshot is of {_iso(first)}"
+            f"{name}: the lake knows nothing of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}"
         )
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
     rows, schema = export_files(table, base) if base and table else (None, state.schema)
@@ -182,7 +182,3 @@ def _until(records: str, as_of_us: int | None) -> str:
     changed = f"changed_at <= make_timestamp({as_of_us})"
     asserted = f"(asserted_at IS NULL OR asserted_at <= make_timestamp({as_of_us + 1}))"
     return f"(SELECT * FROM {records} WHERE {changed} AND {asserted})"
-
-
-def _iso(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.cli.output.quantities import counted, size_text, span_text
-from ddb_lake.cli.output.times import moment_text, parse_moment
+from ddb_lake.core.values.time_text import parse_time, time_text
 
 _US = 1_715_685_260_608_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,19 +34,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
     ],
 )
 def test_parse_moment_follows_the_rule(text: str, expected: int) -> None:
-    assert parse_moment(text) == expected
+    assert parse_time(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "17", "170000000012345678", "1700000000h", "-5s", "2024-13-01"])
 def test_parse_moment_refuses_the_rest(text: str) -> None:
     with pytest.raises(ValueError, match="is no time"):
-        parse_moment(text)
+        parse_time(text)
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31)))
 def test_moment_text_reads_back(moment: datetime) -> None:
     time_us = (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-    assert parse_moment(moment_text(time_us)) == time_us
+    assert parse_time(time_text(time_us)) == time_us
 
 
 @pytest.mark.parametrize(
