@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ddb_lake.cli.app import cli
-from ddb_lake.cli.doctor.finding import Finding
-from ddb_lake.cli.doctor.local import examine_files
+from ddb_lake.cli.doctor.subject import LakeSubject
+from ddb_lake.cli.doctor.warehouse import examine_files
 from ddb_lake.config import load_settings
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
@@ -130,8 +130,8 @@ def verdict(stand: Stand, command: tuple[str, ...], result: Result, path: Path) 
 
 def doctor_verdict(stand: Stand, path: Path) -> str | None:
     """What is wrong with the doctor's findings over a damaged file; None if nothing is."""
-    found: list[Finding] = []
-    examine_files(found.append, load_settings(Path("ddb_lake.yaml")))
+    file = Path("ddb_lake.yaml")
+    found = list(examine_files(LakeSubject(file, load_settings(file))))
     if any(finding.state == "fail" and path.name in finding.found and finding.next_step for finding in found):
         return None
     unharmed = path.suffix == ".db" and timeless(run("status", "--json").stdout) == timeless(

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -222,7 +223,8 @@ def _change(on: Stand) -> None:
 
 
 def _watch(on: Stand) -> None:
-    from ddb_lake.cli.doctor.aws import examine_aws
+    from ddb_lake.cli.doctor.registry import examine_account
+    from ddb_lake.cli.doctor.subject import LakeSubject
     from ddb_lake.pipeline.capture.canary import canary_sign
     from ddb_lake.pipeline.capture.health import capture_signs, error_sign
     from ddb_lake.pipeline.capture.kinesis_monitor import watch
@@ -234,8 +236,8 @@ def _watch(on: Stand) -> None:
     on.run("canary", lambda: canary_sign(on.lake, table))
     _notify(on)
     on.run("tick", lambda: _tick(on))
-    findings: list[Any] = []
-    on.run("doctor", lambda: examine_aws(findings.append, on.lake.settings))
+    subject = LakeSubject(Path("ddb_lake.yaml"), on.lake.settings)
+    findings = on.run("doctor", lambda: list(examine_account(subject)))
     wrong = {found.check: found.found for found in findings if found.state == "fail"}
     assert set(wrong) == {f"{NAME}: failed deliveries"}, wrong
 

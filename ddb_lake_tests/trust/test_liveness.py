@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ddb_lake.cli.doctor.finding import Finding
 from ddb_lake.cli.doctor.health import examine_capture, examine_sensors
+from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.checks.health import sensor_sign
@@ -83,9 +83,7 @@ def test_doctor_says_what_is_dead_and_what_to_do(stand: Stand, tmp_path: Path, m
     measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
     monkeypatch.setattr("ddb_lake.pipeline.open_lake.open_lake", lambda settings: nullcontext(stand.lake))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    findings: list[Finding] = []
-    examine_capture(findings.append, stand.lake.settings)
-    examine_sensors(findings.append)
+    findings = [*examine_capture(LakeSubject(Path("ddb_lake.yaml"), stand.lake.settings)), *examine_sensors()]
     states = {finding.check: finding.state for finding in findings}
     assert states["orders: delivery to S3"] == "fail" and states["orders: failed deliveries"] == "ok"
     assert states["orders: replication to Kinesis"] == "skip"

@@ -1,4 +1,4 @@
-"""`ddb-lake doctor`: what is missing or misconfigured here, and how to mend it."""
+"""`ddb-lake doctor`: what is missing or misconfigured, and how to correct it."""
 
 from __future__ import annotations
 
@@ -22,36 +22,20 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
 @json_option
 @pass_invocation
 def doctor(invocation: Invocation, as_json: bool) -> None:
-    """Check installation, configuration, warehouse, catalog, files, AWS and clock, and state how to repair what is wrong.
+    """Check installation, configuration, warehouse, catalog, files, AWS and clock, and print how to correct what is wrong.
 
-    The command looks for every file that a table of the lake names, and compares its size, with one listing for each table.
+    For each table of the lake, one listing shows whether every file that the table names exists with its size.
 
-    Reads only, but that opening a catalog may create its empty namespace. What needs AWS is skipped where nothing
-    configured needs it. Exit status 1 if a check fails.
+    The command reads only; opening a catalog may create its empty namespace. Checks that need AWS are skipped where
+    nothing configured needs it. The exit status is 1 if a check fails.
     """
-    from ddb_lake.cli.doctor.aws import examine_aws
-    from ddb_lake.cli.doctor.health import examine_sensors
-    from ddb_lake.cli.doctor.local import (
-        examine_configuration,
-        examine_files,
-        examine_installation,
-        examine_lake,
-    )
+    from ddb_lake.cli.doctor.registry import examine
 
     findings: list[Finding] = []
-
-    def report(finding: Finding) -> None:
+    for finding in examine(invocation):
         findings.append(finding)
         if not as_json:
             _show(finding)
-
-    examine_installation(report)
-    settings = examine_configuration(report, invocation)
-    if settings is not None:
-        examine_lake(report, settings)
-        examine_files(report, settings)
-        examine_aws(report, settings)
-        examine_sensors(report)
     counts = Counter(finding.state for finding in findings)
     if as_json:
         write_document({"ok": not counts["fail"], "checks": findings})

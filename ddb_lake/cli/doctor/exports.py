@@ -1,94 +1,79 @@
-"""What the doctor asks AWS about exports: whose bucket, which key, how the last one ended; and the notifications' queue."""
+"""Examinations of exports: the bucket and its owner, the KMS key, and how the last export ended."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ddb_lake.cli.doctor.finding import Finding, Report, failing
+from ddb_lake.cli.doctor.finding import Finding, fail, ok
+from ddb_lake.cli.doctor.source_table import hint
+from ddb_lake.cli.doctor.subject import TableSubject
 from ddb_lake.errors import DdbLakeError
 
 if TYPE_CHECKING:
-    from ddb_lake.config import TableSettings
+    from ddb_lake.config import ExportSettings
+
+RECENT_EXPORTS = 5
+"""How many exports of the source table are described to find one into the configured bucket and prefix."""
 
 
-LOOKED_AT = 5
-"""How many exports are looked at for one that goes where this table's are to go."""
+def examine_bucket(subject: TableSubject) -> Iterator[Finding]:
+    """The export bucket can be listed."""
+    from ddb_lake.aws.diagnostics import check_bucket
+
+    export = _export(subject)
+    check_bucket(export.bucket, export.bucket_owner)
+    yield ok(f"{export.bucket} answers")
 
 
-def explained_step(table: TableSettings, said: str, otherwise: str) -> str:
-    """What mends a refusal: what its text calls for, or else `otherwise`."""
-    from ddb_lake.aws.source import access_of
-    from ddb_lake.core.operations.aws_hints import next_step
-
-    return next_step(said, access_of(table)) or otherwise
-
-
-def examine_exports(report: Report, table: TableSettings, table_arn: str) -> None:
-    """The places that exports of a table go to, seen from the table's account, and its last export."""
-    _examine_owner(report, table, table_arn)
-    _examine_key(report, table)
-    _examine_last(report, table)
-
-
-def _examine_owner(report: Report, table: TableSettings, table_arn: str) -> None:
+def examine_bucket_owner(subject: TableSubject) -> Iterator[Finding]:
+    """The export bucket belongs to the account of `export.bucket_owner`, else to the account of the table."""
     from ddb_lake.aws.diagnostics import owns_bucket
     from ddb_lake.core.operations.aws_hints import account_of
 
-    assert table.export is not None, "the caller has looked"
-    bucket, named, account = table.export.bucket, table.export.bucket_owner, account_of(table_arn)
-    check = f"{table.name}: export bucket owner"
-    with failing(report, check, "let this identity s3:ListBucket on the bucket"):
-        if named is not None and not owns_bucket(bucket, named):
-            said = f"{bucket} does not belong to account {named}"
-            report(Finding(check, "fail", said, "set `export.bucket_owner` to the account that owns the bucket"))
-        elif named is None and account is not None and not owns_bucket(bucket, account):
-            said = f"{bucket} belongs to another account than the table ({account}), and exports would be denied"
-            report(Finding(check, "fail", said, "set `export.bucket_owner` to the account that owns the bucket"))
-        elif named is not None:
-            report(Finding(check, "ok", f"account {named}"))
+    export = _export(subject)
+    bucket, owner, table_account = export.bucket, export.bucket_owner, account_of(subject.source.arn)
+    step = "set `export.bucket_owner` to the account that owns the bucket"
+    if owner is not None and not owns_bucket(bucket, owner):
+        yield fail(f"{bucket} does not belong to account {owner}", step)
+    elif owner is not None:
+        yield ok(f"account {owner}")
+    elif table_account is not None and not owns_bucket(bucket, table_account):
+        found = f"{bucket} does not belong to the table's account ({table_account}), and exports would be denied"
+        yield fail(found, step)
 
 
-def _examine_key(report: Report, table: TableSettings) -> None:
+def examine_key(subject: TableSubject) -> Iterator[Finding]:
+    """The KMS key of exports is enabled."""
     from ddb_lake.aws.diagnostics import key_state
 
-    if table.export is None or table.export.kms_key_id is None:
-        return
-    check, key = f"{table.name}: export key", table.export.kms_key_id
-    step = "give the whole ARN of an enabled key in the bucket's Region as `export.kms_key_id`"
+    key = _export(subject).kms_key_id
+    step = "set `export.kms_key_id` to the whole ARN of an enabled key in the bucket's Region"
     try:
-        state = key_state(table)
+        state = key_state(subject.settings)
     except DdbLakeError as error:
-        report(Finding(check, "fail", f"{key}: {error}", explained_step(table, f"KMS: {error}", step)))
+        yield fail(f"{key}: {error}", hint(subject, f"KMS: {error}") or step)
         return
-    report(Finding(check, "ok", f"{key} is {state}") if state == "Enabled" else Finding(check, "fail", state, step))
+    yield ok(f"{key} is {state}") if state == "Enabled" else fail(f"{key} is {state}", step)
 
 
-def _examine_last(report: Report, table: TableSettings) -> None:
+def examine_last_export(subject: TableSubject) -> Iterator[Finding]:
+    """The newest export into the configured bucket and prefix did not fail."""
     from ddb_lake.aws.exports import describe_export, list_exports
 
-    check = f"{table.name}: last export"
-    with failing(report, check, "let this identity dynamodb:ListExports and DescribeExport"):
-        newest = (describe_export(table, one.arn) for one in reversed(list_exports(table)[-LOOKED_AT:]))
-        last = next((one for one in newest if table.export is not None and one.goes_to(table.export)), None)
-        if last is None:
-            return
-        if last.status == "FAILED":
-            reason, _, step = (last.failure or "without a reason").partition("; ")
-            report(Finding(check, "fail", f"{last.arn}: {reason}", step or "export again"))
-        else:
-            report(Finding(check, "ok", f"{last.arn} is {last.status}"))
-
-
-def examine_queue(report: Report, table: TableSettings) -> None:
-    """The queue of notifications, if one is configured: without it objects are found all the same, later."""
-    from ddb_lake.aws.diagnostics import waiting_messages
-
-    url = table.changes.notifications if table.changes is not None else None
-    if url is None:
+    table, export = subject.settings, _export(subject)
+    newest = (describe_export(table, listed.arn) for listed in reversed(list_exports(table)[-RECENT_EXPORTS:]))
+    last = next((state for state in newest if state.goes_to(export)), None)
+    if last is None:
         return
-    check = f"{table.name}: notifications"
-    try:
-        report(Finding(check, "ok", f"{url} answers; about {waiting_messages(url)} messages wait"))
-    except DdbLakeError as error:
-        step = "mend `changes.notifications`, and allow sqs:ReceiveMessage, DeleteMessage and GetQueueAttributes"
-        report(Finding(check, "warn", str(error), f"{step}; objects are found without it, later"))
+    if last.status == "FAILED":
+        reason, _, step = (last.failure or "without a reason").partition("; ")
+        yield fail(f"{last.arn}: {reason}", step or "export again")
+    else:
+        yield ok(f"{last.arn} is {last.status}")
+
+
+def _export(subject: TableSubject) -> ExportSettings:
+    export = subject.settings.export
+    assert export is not None, "the registry requires an export"
+    return export

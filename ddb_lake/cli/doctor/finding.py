@@ -1,20 +1,23 @@
-"""A doctor's finding: what was looked at, what was found, what to do about it."""
+"""What an examination returns: findings, each with the next step if something is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
-
-from ddb_lake.errors import DdbLakeError
 
 State = Literal["ok", "warn", "fail", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. `next_step` is given whenever `state` is warn or fail."""
+    """One line of the report.
+
+    Args:
+        check: the name of the check; the registry fills it in where an examination leaves it empty.
+        state: `skip` if the check could not be made.
+        found: the result, in words.
+        next_step: what to do; present if `state` is `warn` or `fail`.
+    """
 
     check: str
     state: State
@@ -22,14 +25,21 @@ class Finding:
     next_step: str | None = None
 
 
-Report = Callable[[Finding], None]
-"""Takes findings as they are made."""
+def ok(found: str, check: str = "") -> Finding:
+    """Nothing to do."""
+    return Finding(check, "ok", found)
 
 
-@contextmanager
-def failing(report: Report, check: str, next_step: str) -> Iterator[None]:
-    """Report an error of ours, or of the machine, as a failed check."""
-    try:
-        yield
-    except (DdbLakeError, OSError) as error:
-        report(Finding(check, "fail", str(error), next_step))
+def skip(found: str, check: str = "") -> Finding:
+    """The check could not be made, for the reason `found`."""
+    return Finding(check, "skip", found)
+
+
+def warn(found: str, next_step: str, check: str = "") -> Finding:
+    """The lake works, but something should be changed."""
+    return Finding(check, "warn", found, next_step)
+
+
+def fail(found: str, next_step: str, check: str = "") -> Finding:
+    """Something does not work."""
+    return Finding(check, "fail", found, next_step)

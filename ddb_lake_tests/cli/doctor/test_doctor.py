@@ -1,4 +1,4 @@
-"""What the doctor finds without AWS."""
+"""The doctor without AWS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_doctor_of_a_used_lake_sees_its_catalog(run: Run, project: Path, landing
     assert checks["warehouse"]["found"].endswith("is writable")
 
 
-def test_key_that_nobody_knows_is_told(run: Run, project: Path, landing: Path) -> None:
+def test_unknown_key_is_a_warning(run: Run, project: Path, landing: Path) -> None:
     (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables: [{name: orders}]\n")
     found = _checks(run)["orders: key"]
     assert (found["state"], found["next_step"]) == (
@@ -63,7 +63,7 @@ def test_missing_configuration_fails_with_the_next_step(
     result = run("doctor")
     assert result.exit_code == 1
     assert "fail  configuration: no configuration found" in result.stdout
-    assert "next: mend the file, or write one with `ddb-lake init`" in result.stdout
+    assert "next: correct the file, or write one with `ddb-lake init`" in result.stdout
 
 
 def test_wrong_configuration_names_the_place(run: Run, project: Path) -> None:
