@@ -27,7 +27,7 @@ from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.catalog import LakeCatalog
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake, open_lake
 from ddb_lake.pipeline.read.dump import dump_items
@@ -113,8 +113,7 @@ class OpenLake:
         table = self._lake.catalog.table(full_name)
         if table is None:
             raise UsageError(f"the lake has no {full_name} yet; `ddb-lake status {name}` shows what it has")
-        live = live_files(table)
-        rows = shown(scan_sql(table.schema(), live.paths, [file.file_path for file in live.deletes]))
+        rows = shown(scan_table(table).sql())
         return LakeTable(full_name, self._session, rows)
 
     def _items_as_of(self, name: str, as_of_us: int) -> str:
@@ -125,7 +124,7 @@ class OpenLake:
         self._made += 1
         staged = self._session.folder / f"as-of-{self._made}.parquet"
         _stage(dump_items(self._lake, name, as_of_us), staged)
-        projection = Projection(CurrentState.from_properties(table.properties).schema)
+        projection = Projection(CurrentState.of(table).schema)
         projection.register(self._session.con)
         made = identifier(lasting(f"as_of_{self._made}"))
         query = projection.select(f"read_parquet({literal(str(staged))})")

@@ -23,7 +23,7 @@ from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_nam
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import S3Access, use_s3
 from ddb_lake.engine.sql import identifier
-from ddb_lake.lake.files import scan_sql
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.open_lake import Lake, open_lake
 from ddb_lake.pipeline.read.query import table_relations
@@ -79,7 +79,7 @@ def _has_configuration(folder: Path) -> bool:
 def _relations(lake: Lake) -> dict[str, str]:
     """The lake's tables as relations; a table without change records has an empty changelog."""
     found = dict(table_relations(lake))
-    nothing = scan_sql(fixed_schema(CHANGES_COLUMNS), [])
+    nothing = TableScan(fixed_schema(CHANGES_COLUMNS)).sql()
     return {name + CHANGES: nothing for name in found if not name.endswith(ICEBERG_SUFFIXES[1:])} | found
 
 

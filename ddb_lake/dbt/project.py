@@ -20,7 +20,7 @@ def table_models(lake: Lake, name: str) -> TableModels:
     table = lake.current(name)
     if table is None:
         raise UsageError(f"{name}: the lake has no rows of it yet, so its columns are not known; load or apply first")
-    schema = CurrentState.from_properties(table.properties).schema
+    schema = CurrentState.of(table).schema
     keep_expired = any(field.name == "_expired_at" for field in table.schema().fields)
     return TableModels(name, schema, settings.clock_skew_us // 1_000_000, keep_expired)
 

@@ -13,7 +13,7 @@ from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import sidecars_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,7 @@ class Inventory:
 
 def sidecar_files(table: Table) -> list[str]:
     """The files of the table's tombstones and ledger."""
-    properties = table.properties
-    state = CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger
-    return [path for sidecar in state for path in sidecar.paths]
+    return [path for sidecar in sidecars_of(table.properties) for path in sidecar.paths]
 
 
 def named_files(table: Table) -> dict[str, int | None]:
@@ -56,9 +54,8 @@ def check_sidecars(table: Table, local_only: bool = False) -> None:
         table: the table.
         local_only: leave out files in S3, which take a request each.
     """
-    properties, name = table.properties, table.name()[-1]
-    state = CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger
-    for sidecar, columns in zip(state, (TOMBSTONE_COLUMNS, LEDGER_COLUMNS), strict=True):
+    name = table.name()[-1]
+    for sidecar, columns in zip(sidecars_of(table.properties), (TOMBSTONE_COLUMNS, LEDGER_COLUMNS), strict=True):
         for file in sidecar.files:
             if local_only and "://" in file.path.removeprefix("file://"):
                 continue

@@ -13,8 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from ddb_lake.config.locations import spelled
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.sidecar import Sidecar
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import sidecars_of
 
 KEEP_SNAPSHOTS = 10
 
@@ -52,7 +51,7 @@ def referenced(table: Table) -> set[str]:
             files.add(manifest.manifest_path)
             files.update(e.data_file.file_path for e in live_entries(table.io, manifest, table.name()[-1]))
     for properties in (table.properties, *_logged_properties(table)):
-        for sidecar in _sidecars(properties):
+        for sidecar in sidecars_of(properties):
             files.update(sidecar.paths)
     return {spelled(path) for path in files}
 
@@ -69,7 +68,3 @@ def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
     for entry in table.metadata.metadata_log:
         with suppress(FileNotFoundError):  # a later commit has cut the log
             yield FromInputFile.table_metadata(table.io.new_input(entry.metadata_file)).properties
-
-
-def _sidecars(properties: Mapping[str, str]) -> list[Sidecar]:
-    return [CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pyiceberg.table import Table
+
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
 from ddb_lake.core.schema.table_schema import TableSchema
@@ -67,6 +69,11 @@ class CurrentState:
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
             PREFIX + "tombstones": _dump(self.tombstones.to_json()),
         }
+
+    @classmethod
+    def of(cls, table: Table) -> CurrentState:
+        """The state that the properties of a table hold."""
+        return cls.from_properties(table.properties)
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> CurrentState:
@@ -146,6 +153,27 @@ class ChangesState:
             Observation.from_json(observed) if observed else None,
             unpacked(_load(properties, "windows", [])),
         )
+
+
+def current_state(table: Table | None) -> CurrentState | None:
+    """The state of `current`; None if there is no such table."""
+    return None if table is None else CurrentState.of(table)
+
+
+def changes_state(table: Table | None) -> ChangesState:
+    """The state of the changelog; that of an empty changelog if there is no such table."""
+    return ChangesState() if table is None else ChangesState.from_properties(table.properties)
+
+
+def base_export(table: Table | None) -> LoadedExport | None:
+    """The newest full export in `current`; None if there is no such table, or it has none."""
+    state = current_state(table)
+    return None if state is None else state.base
+
+
+def sidecars_of(properties: Mapping[str, str]) -> tuple[Sidecar, Sidecar]:
+    """The tombstones and the ledger that a table's properties name; each table has at most one of them."""
+    return CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger
 
 
 def _export_json(export: LoadedExport) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import CommitConflict, ConfigError, UsageError
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.mysql.columns import Replicated, replicated
 from ddb_lake.mysql.credentials import Login
@@ -173,7 +173,7 @@ class _Plan:
 
 
 def _plan(table: Table, settings: AuroraSettings, before: Position | None, native_json: bool) -> _Plan:
-    state = CurrentState.from_properties(table.properties)
+    state = CurrentState.of(table)
     snapshot = table.current_snapshot()
     assert snapshot is not None, "the caller has looked"
     expired = any(field.name == "_expired_at" for field in table.schema().fields)
@@ -348,11 +348,7 @@ def keyed_texts(
 
     `among`: a relation with `_key_hash`, to which the rows are limited.
     """
-    snapshot = table.snapshot_by_id(position.snapshot_id)
-    assert snapshot is not None, "the caller has looked"
-    schema = table.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else table.schema()
-    live = live_files(table, position.snapshot_id)
-    rows = scan_sql(schema, live.paths, [f.file_path for f in live.deletes])
+    rows = scan_table(table, position.snapshot_id).sql()
     if among is not None:
         rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {among} h ON h._key_hash = r._key_hash)"
     texts = ", ".join(f"{one.text} AS c{number}" for number, one in enumerate(columns))

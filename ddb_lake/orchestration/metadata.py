@@ -15,7 +15,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
-from ddb_lake.lake.files import LiveFiles, live_files, scan_sql
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.schemas import duckdb_type, metadata_columns
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.apply import ApplyResult
@@ -136,7 +136,7 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
 
 def collisions_of(table: Table) -> tuple[NameCollision, ...]:
     """The columns of a table whose names carry a suffix."""
-    return name_collisions(CurrentState.from_properties(table.properties).schema)
+    return name_collisions(CurrentState.of(table).schema)
 
 
 def _listed(lines: Iterable[object]) -> dg.MarkdownMetadataValue:
@@ -186,14 +186,13 @@ class _Cells:
 
 def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
     """A Markdown table of a few living rows. Values of masked attributes are not read to be shown."""
-    live = live_files(table)
     cells = _shown(table)
-    masked = masked_columns(settings, CurrentState.from_properties(table.properties).schema)
+    masked = masked_columns(settings, CurrentState.of(table).schema)
     names = ", ".join(_selected(field, field in masked) for field in cells.columns)
     with lake.session() as session:
         rows = [
             row
-            for source in _some_files(table, live)
+            for source in _some_files(table)
             for row in session.rows(f"SELECT {names} FROM {source} LIMIT {PREVIEW_ROWS}")
         ]
     text = markdown_table(cells.columns, rows[:PREVIEW_ROWS])
@@ -210,11 +209,11 @@ def _selected(column: str, masked: bool) -> str:
     return f"CASE WHEN {name} IS NOT NULL THEN {literal(MASKED)} END" if masked else name
 
 
-def _some_files(table: Table, live: LiveFiles) -> Iterator[str]:
+def _some_files(table: Table) -> Iterator[str]:
     """Relations of the living rows of a few files: reading one costs the same however large the table is."""
-    deletes = [file.file_path for file in live.deletes]
-    for path in live.paths[:PREVIEW_ROWS]:
-        yield scan_sql(table.schema(), [path], deletes)
+    scan = scan_table(table)
+    for path in scan.paths[:PREVIEW_ROWS]:
+        yield scan.sql([path])
 
 
 def _shown(table: Table) -> _Cells:

@@ -20,7 +20,7 @@ from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import CurrentState, changes_state
 
 
 class Progress(Protocol):
@@ -101,10 +101,9 @@ class Lake:
     def _stored_key(self, name: str) -> tuple[str, ...]:
         current = self.current(name)
         if current is not None:
-            return CurrentState.from_properties(current.properties).schema.key
-        changes = self.changes(name)
-        state = ChangesState.from_properties(changes.properties) if changes is not None else None
-        return state.key if state is not None and state.records else ()  # nothing has been said with it yet
+            return CurrentState.of(current).schema.key
+        state = changes_state(self.changes(name))
+        return state.key if state.records else ()  # nothing has been said with it yet
 
 
 @contextmanager

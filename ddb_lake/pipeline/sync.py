@@ -9,7 +9,7 @@ from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.decode.routing import Source
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.errors import DatabaseError, ExportError, TransientError
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.mysql.replication import ReplicateResult, replicate, replication_due
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects, is_empty
 from ddb_lake.pipeline.apply.changelog import unseen
@@ -62,7 +62,7 @@ def plan_loads(lake: Lake, table: TableSettings) -> Iterator[Due]:
     if table.export is None:
         return
     current = lake.current(table.name)
-    loaded = {e.export_id for e in CurrentState.from_properties(current.properties).exports} if current else set()
+    loaded = {e.export_id for e in CurrentState.of(current).exports} if current else set()
     for ref in _not_loaded(lake, table, _finished(lake, table.export)):
         export_id = _export_id(ref)
         try:
@@ -85,7 +85,7 @@ def unfound(lake: Lake, table: TableSettings) -> list[str]:
             "neither `changes` nor `export` is configured, so that nothing can be due; add the place where its data lands"
         )
     changes = lake.changes(table.name)
-    log = ChangesState.from_properties(changes.properties) if changes is not None else ChangesState()
+    log = changes_state(changes)
     uri = table.changes.uri if table.changes is not None else None
     if uri is not None and not log.ledger.rows and not has_landed(lake, table):
         found.append(f"no object has landed at {uri}: correct `changes.uri`, or wait for the first delivery")

@@ -23,7 +23,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.pipeline.apply.deduplication import (
     CHANGES,
     QUARANTINE,
@@ -73,22 +74,20 @@ class SparkIntake:
         """Write the records that the changelog does not have."""
         files = _files([(share.changes, share) for share in self._shares], objects)
         minutes = np.unique(np.array([m for share in self._shares for m in share.minutes], dtype=np.int64))
-        near = tuple(files_near(table, minutes * MINUTE_US, MINUTE_US))
+        near = TableScan(table.schema(), tuple(files_near(table, minutes * MINUTE_US, MINUTE_US)))
         times = f"(SELECT DISTINCT changed_at FROM read_parquet({literals(file.path for file in files)}))"
-        schema = table.schema()
 
-        def of_these_times(some: Sequence[str]) -> str:
-            return f"(SELECT k.* FROM {scan_sql(schema, some)} k SEMI JOIN {times} t ON t.changed_at = k.changed_at)"
+        def of_these_times(paths: Sequence[str]) -> str:
+            return f"(SELECT k.* FROM {near.sql(paths)} k SEMI JOIN {times} t ON t.changed_at = k.changed_at)"
 
         rows = sum(share.rows for share in self._shares)
-        return self._write(table, CHANGES, files, Relation(near, of_these_times), rows, batch, None)
+        return self._write(table, CHANGES, files, Relation(near.paths, of_these_times), rows, batch, None)
 
     def write_rejected(self, table: Table, objects: Numbered, at: str) -> list[DataFile]:
         """Write what the quarantine does not have."""
         files = _files([(share.quarantine, share) for share in self._shares], objects)
-        live = live_files(table)
-        deletes = [file.file_path for file in live.deletes]
-        known = Relation(tuple(live.paths), lambda some: scan_sql(table.schema(), some, deletes))
+        scan = scan_table(table)
+        known = Relation(scan.paths, scan.sql)
         return self._write(table, QUARANTINE, files, known, self.rejected, 0, at)[0]
 
     def close(self) -> None:

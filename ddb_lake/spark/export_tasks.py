@@ -28,7 +28,8 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import held_values, rescued_values
 from ddb_lake.engine.session import Session, connect, with_memory
 from ddb_lake.engine.sql import literal
-from ddb_lake.lake.files import FileWriter, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import (
     FoundExport,
     LocalFile,
@@ -157,7 +158,7 @@ def look_at(
     session: Session, paths: list[str], schema: TableSchema, iceberg: Schema, options: SchemaOptions
 ) -> Written:
     """What stands in files that were written."""
-    rows = scan_sql(iceberg, paths)
+    rows = TableScan(iceberg, tuple(paths)).sql()
     total, keyed = session.rows(f"SELECT count(*), count(_key_hash) FROM {rows}")[0]
     return Written(paths, total, keyed, rescued_values(session, rows, schema, options))
 
@@ -165,18 +166,18 @@ def look_at(
 def count_held(files: WrittenFiles) -> list[int]:
     """`engine.schema_fitting.held_values` of the files' rows."""
     with files.place.session() as session:
-        return held_values(session, scan_sql(files.iceberg, files.paths), files.schema)
+        return held_values(session, TableScan(files.iceberg, tuple(files.paths)).sql(), files.schema)
 
 
 def key_hashes(files: WrittenFiles) -> Iterator[pa.RecordBatch]:
     """The column `_key_hash` of the files."""
-    yield from _batches(files.place, f"SELECT _key_hash FROM {scan_sql(files.iceberg, files.paths)}")
+    yield from _batches(files.place, f"SELECT _key_hash FROM {TableScan(files.iceberg, tuple(files.paths)).sql()}")
 
 
 def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
     """The keys (`_key`) of the rows that have one of the hashes."""
     files = task.files
-    rows = scan_sql(files.iceberg, files.paths)
+    rows = TableScan(files.iceberg, tuple(files.paths)).sql()
     wanted = f"(SELECT unnest([{', '.join(map(str, task.hashes))}]::BIGINT[]) AS h)"
     found = f"(SELECT r.* FROM {rows} r SEMI JOIN {wanted} w ON w.h = r._key_hash)"
     yield from _batches(files.place, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")

@@ -34,7 +34,7 @@ from ddb_lake.engine.schema_fitting import extended, fitted, guess_seen
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
-from ddb_lake.lake.files import FileWriter, mean_row_bytes
+from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.pipeline.merge.current import numbered_graves
 from ddb_lake.pipeline.merge.inputs import Relation, Sources

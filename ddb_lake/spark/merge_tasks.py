@@ -25,7 +25,7 @@ from ddb_lake.engine.merge_plan import (
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.pipeline.merge.current import (

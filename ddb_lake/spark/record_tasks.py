@@ -13,7 +13,7 @@ from pyiceberg.schema import Schema
 
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.sql import literal, literals
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.deduplication import (
     Figures,
     choose_first,

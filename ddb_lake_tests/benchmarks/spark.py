@@ -29,7 +29,7 @@ import duckdb
 from pyiceberg.table import Table
 
 from ddb_lake.config import parse_settings
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake, open_lake
@@ -136,8 +136,7 @@ def _jvm_peak_mb(session: Any) -> float:
 def _hashed(table: Table | None, lake: Lake, but: str = "") -> list[str]:
     """All living rows of a table as counts and a sum of hashes, whatever files they are in."""
     assert table is not None
-    live = live_files(table)
-    rows = scan_sql(table.schema(), live.paths, [file.file_path for file in live.deletes])
+    rows = scan_table(table).sql()
     with lake.session() as session:
         found = session.rows(
             f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM (SELECT * {but} FROM {rows}) r"

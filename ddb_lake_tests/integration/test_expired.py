@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.inverse_projection import complete, item_sql
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.load import load as load_stage
 from ddb_lake.pipeline.maintain.compact import compact_table
@@ -67,8 +67,8 @@ def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[
         return []
     with opened.session() as session:
         if as_of_us is None:
-            schema, live = CurrentState.from_properties(current.properties).schema, live_files(current)
-            rows = scan_sql(current.schema(), live.paths, [f.file_path for f in live.deletes])
+            schema = CurrentState.of(current).schema
+            rows = scan_table(current).sql()
         else:
             schema, query = past_rows(opened, session, table, as_of_us)
             rows = f"({query})"

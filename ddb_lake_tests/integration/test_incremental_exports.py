@@ -15,7 +15,7 @@ import pytest
 from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.errors import ConfigError, ExportError, TransientError, UsageError
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.capture import incremental_exports
 from ddb_lake.pipeline.capture.incremental_exports import (
     SETTLE_S,
@@ -99,7 +99,7 @@ def test_chain_of_windows_keeps_the_lake_equal_to_its_source(lake: Lake, sandbox
     assert_chained(windows)
     changes = lake.changes("orders")
     assert changes is not None
-    assert ChangesState.from_properties(changes.properties).windows == tuple(windows)
+    assert changes_state(changes).windows == tuple(windows)
     assert table_status(lake, "orders").watermark_us == windows[-1].to_s * 1_000_000
 
 

@@ -17,7 +17,8 @@ from pyiceberg.manifest import ManifestContent
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import CommitConflict, ExportError
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table

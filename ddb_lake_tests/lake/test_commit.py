@@ -19,7 +19,7 @@ from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
 from ddb_lake.lake import commit as commits
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import live_files
+from ddb_lake.lake.scan import live_files
 from ddb_lake_tests.support.iceberg_table import (
     SCHEMA,
     catalog,

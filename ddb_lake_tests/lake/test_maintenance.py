@@ -22,8 +22,8 @@ from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
-from ddb_lake.lake.files import live_files
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
+from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
 from ddb_lake_tests.support.iceberg_table import (

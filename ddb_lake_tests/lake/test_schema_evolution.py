@@ -12,7 +12,8 @@ from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import carried_names, current_schema, duckdb_type
 from ddb_lake_tests.support.iceberg_table import catalog, connection
@@ -49,9 +50,9 @@ def evolved(table: Table, old: TableSchema, new: TableSchema, keep_expired: bool
 
 def values(table: Table, *names: str) -> list[tuple[Any, ...]]:
     """Columns of all rows through three readers, which must agree."""
-    con, live = connection(), live_files(table)
+    con = connection()
     wanted = ", ".join(identifier(name) for name in names)
-    ours = con.execute(f"SELECT {wanted} FROM {shown(scan_sql(table.schema(), live.paths))} ORDER BY id").fetchall()
+    ours = con.execute(f"SELECT {wanted} FROM {shown(scan_table(table).sql())} ORDER BY id").fetchall()
     scanned = table.scan().to_arrow().sort_by("id")
     assert ours == list(zip(*(scanned[name].to_pylist() for name in names), strict=True))
     source = f"iceberg_scan({literal(table.metadata_location)})"

@@ -11,7 +11,8 @@ from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.merge.current import ROW_COLUMNS
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import view
@@ -37,13 +38,12 @@ def _rewrite(lake: Lake, name: str, key: Item, item: Item | None, retire: bool) 
     table, schema = seen.table, seen.state.schema
     assert table is not None
     text = key_text(key, schema.key)
-    live = live_files(table)
     commit = Commit(table)
     with lake.session() as session:
         writer = FileWriter.for_table(session.con, table)
         deletes, added = [], []
         if retire:
-            rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
+            rows = scan_table(table).sql(positions=True)
             found = f"SELECT *, {key_text_sql(schema)} AS _key FROM {rows}"
             deletes = writer.write_deletes(
                 f"SELECT _file_path AS file_path, _pos AS pos FROM ({found}) WHERE _key = {literal(text)}"

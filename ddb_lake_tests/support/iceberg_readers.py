@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ddb_lake.engine.session import load_extension
 from ddb_lake.engine.sql import identifier, literal, shown
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -20,9 +20,8 @@ def count_rows(lake: Lake, table: str, where: str = "true") -> int:
     found = lake.catalog.table(table)
     if found is None:
         return 0
-    live = live_files(found)
     with lake.session() as session:
-        rows = shown(scan_sql(found.schema(), live.paths, [f.file_path for f in live.deletes]))
+        rows = shown(scan_table(found).sql())
         count: int = session.value(f"SELECT count(*) FROM {rows} WHERE {where}")
     return count
 
@@ -34,16 +33,16 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         if table is None or table.current_snapshot() is None:
             continue
         columns = [f.name for f in table.schema().fields]
-        live = live_files(table)
+        scan = scan_table(table)
         with lake.session() as session:
-            ours = _rows(
-                session.con, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])), columns
-            )
+            ours = _rows(session.con, shown(scan.sql()), columns)
         scanned = _plain(table.scan().to_arrow(), columns)
         independent = _rows(_independent(), f"iceberg_scan({literal(table.metadata_location)})", columns)
         assert ours == scanned, f"{name}{suffix}: our query and pyiceberg differ"
         assert ours == independent, f"{name}{suffix}: our query and DuckDB's iceberg extension differ"
-        assert len(ours) == live.rows, f"{name}{suffix}: the metadata counts {live.rows} rows, there are {len(ours)}"
+        assert len(ours) == scan.live.rows, (
+            f"{name}{suffix}: the metadata counts {scan.live.rows} rows, there are {len(ours)}"
+        )
 
 
 @cache

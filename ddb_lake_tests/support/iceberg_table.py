@@ -19,7 +19,8 @@ from ddb_lake.engine.session import load_extension
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import scan_table
 
 Rows = list[tuple[int, str]]
 SCHEMA = Schema(NestedField(1, "id", LongType(), required=False), NestedField(2, "v", StringType(), required=False))
@@ -83,14 +84,13 @@ def commit(table: Table, *deltas: Delta | tuple[Delta, str], properties: dict[st
 def rows(table: Table, snapshot_id: int | None = None) -> Rows:
     """The rows of a snapshot (main's by default) through three readers, which must agree."""
     con = connection()
-    live = live_files(table, snapshot_id)
-    source = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
-    ours = sorted(con.execute(f"SELECT id, v FROM {source}").fetchall())
+    scan = scan_table(table, snapshot_id)
+    ours = sorted(con.execute(f"SELECT id, v FROM {scan.sql()}").fetchall())
     scanned = table.scan(snapshot_id=snapshot_id).to_arrow()
     theirs = sorted(zip(scanned["id"].to_pylist(), scanned["v"].to_pylist(), strict=True))
     assert ours == theirs, "our query and pyiceberg differ"
     at = f", snapshot_from_id = {snapshot_id}::UBIGINT" if snapshot_id is not None else ""
     independent = f"SELECT id, v FROM iceberg_scan({literal(table.metadata_location)}{at})"
     assert ours == sorted(con.execute(independent).fetchall()), "our query and DuckDB's extension differ"
-    assert len(ours) == live.rows, "the metadata counts other rows"
+    assert len(ours) == scan.live.rows, "the metadata counts other rows"
     return ours

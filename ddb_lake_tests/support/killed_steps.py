@@ -29,7 +29,7 @@ from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, _DeltaProducer
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export

@@ -11,10 +11,10 @@ from typing import Any
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.files import live_files, scan_sql
 from ddb_lake.lake.maintenance import referenced
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import Delivery, Mark, Plan, Scenario, compose
@@ -86,9 +86,9 @@ def _contents(lake: Lake, name: str) -> dict[str, Any]:
         held["quarantine"] = _rows(lake, session, f"{name}_quarantine", "* EXCLUDE (quarantined_at)")
         current, changes = lake.current(name), lake.changes(name)
         if current is not None:
-            held["current state"] = _current_state(session, CurrentState.from_properties(current.properties))
+            held["current state"] = _current_state(session, CurrentState.of(current))
         if changes is not None:
-            held["changes state"] = _changes_state(session, ChangesState.from_properties(changes.properties))
+            held["changes state"] = _changes_state(session, changes_state(changes))
     return held
 
 
@@ -96,8 +96,7 @@ def _rows(lake: Lake, session: Session, name: str, columns: str) -> list[str]:
     table = lake.catalog.table(name)
     if table is None:
         return []
-    live = live_files(table)
-    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+    rows = scan_table(table).sql()
     return sorted(map(repr, session.rows(f"SELECT {columns} FROM {rows}")))
 
 

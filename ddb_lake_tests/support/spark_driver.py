@@ -22,7 +22,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ddb_lake.config import parse_settings
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
@@ -197,10 +197,9 @@ def _compared(opener: _Opener, folder: Path, name: str, work: Callable[[Lake], N
         with opener(folder / f"{name}-{engine}", engine, TABLE, KEY) as lake, lake.session() as session:
             work(lake)
             for table in filter(None, (lake.current(TABLE), lake.changes(TABLE))):
-                files = live_files(table)
-                live += files.paths
-                found = scan_sql(table.schema(), files.paths, [file.file_path for file in files.deletes])
-                whole = f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM {found} r"
+                scan = scan_table(table)
+                live += scan.paths
+                whole = f"SELECT count(*), count(DISTINCT _key_hash), sum(hash(r)) FROM {scan.sql()} r"
                 rows.setdefault(engine, []).append(session.rows(whole))
     marker = folder / {"executors": "apply", "worker": "load"}[name]
     orphans = set(marker.read_text().split()) if marker.exists() else set()

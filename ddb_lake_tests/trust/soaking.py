@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.errors import UnreachableError
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError, UsageError
-from ddb_lake.lake.files import FileWriter
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake_tests.support.export_files import (

@@ -27,7 +27,8 @@ from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine import row_diff
 from ddb_lake.errors import CommitStateUnknown, ExportError, TransientError, UsageError
-from ddb_lake.lake.files import FileWriter, live_files
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
-from ddb_lake.lake.state import CurrentState
+from ddb_lake.lake.state import CurrentState, current_state
 from ddb_lake.orchestration.checks.advice import advised
 from ddb_lake.orchestration.metadata import snapshot_metadata
 from ddb_lake.orchestration.spark import launching
@@ -81,7 +81,7 @@ def load_snapshot(
 def _due(lake: Lake, assets: TableAssets) -> list[str]:
     due = [uri for one in plan_loads(lake, assets.table) for uri in one.uris]
     table = lake.current(assets.table.name)
-    if not due and (table is None or not CurrentState.from_properties(table.properties).exports):
+    if not due and (table is None or not CurrentState.of(table).exports):
         export = assets.table.export
         bucket = export.bucket if export else "nowhere"
         raise UsageError(f"no finished export of {assets.table.source_name} in {bucket}: materialize its export first")
@@ -92,7 +92,7 @@ def _metadata(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
     if result is not None:
         return snapshot_metadata(lake, assets.table.name, result)
     table = lake.current(assets.table.name)
-    state = CurrentState.from_properties(table.properties) if table is not None else None
+    state = current_state(table)
     newest = state.base if state is not None else None
     return {"already loaded": True, "export": newest.export_id if newest else "none"}
 

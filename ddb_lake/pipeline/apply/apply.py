@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import IngestResult, ingest, unseen
 from ddb_lake.pipeline.apply.deduplication import Intake
 from ddb_lake.pipeline.apply.object_reader import (
@@ -139,7 +139,7 @@ def everything_quarantined(table: str, records: int) -> str:
 def is_empty(lake: Lake, table: str) -> bool:
     """Whether the lake has nothing of a table: no export is loaded, and no change was taken in."""
     changes = lake.changes(table)
-    records = ChangesState.from_properties(changes.properties).records if changes is not None else 0
+    records = changes_state(changes).records
     return lake.current(table) is None and not records
 
 

@@ -30,7 +30,7 @@ from ddb_lake.lake.schemas import (
     missing_columns,
 )
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.deduplication import (
     Figures,
     Intake,
@@ -152,7 +152,7 @@ def quarantine_table(lake: Lake, table: str) -> Table:
 
 
 def _ledger(session: Session, changes: Table, wanted: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    state = ChangesState.from_properties(changes.properties)
+    state = changes_state(changes)
     if not state.ledger.files:
         return set()
     columns = {"object": [uri for uri, _ in wanted], "version": [version for _, version in wanted]}
@@ -196,7 +196,7 @@ def _commit_changes(
     window: Window | None,
 ) -> IngestResult:
     table = changes_table(lake, name, key)
-    state = ChangesState.from_properties(table.properties)
+    state = changes_state(table)
     fresh = _unknown(session, table, objects)
     if not fresh:
         return IngestResult(name)

@@ -20,7 +20,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import literal
-from ddb_lake.lake.files import FileWriter, column_bounds, live_files, mean_row_bytes, scan_sql
+from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
+from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 
 
@@ -99,7 +100,7 @@ class LocalIntake:
         choose_first(session, CHANGES, f"(SELECT {_NARROW} FROM {rows})")  # images are read where they are written
         near = files_near(table, _times(session))
         if near:
-            leave_out(session, CHANGES, scan_sql(table.schema(), near))
+            leave_out(session, CHANGES, TableScan(table.schema(), tuple(near)).sql())
         if session.value("SELECT count(*) FROM chosen") < count:
             rows = f"(SELECT c.* FROM {rows} c SEMI JOIN chosen k ON k.place = c.place)"
         writer = FileWriter.for_table(session.con, table)
@@ -213,8 +214,7 @@ def forget_chosen(session: Session) -> None:
 
 def quarantine_sql(table: Table) -> str:
     """All that the quarantine has."""
-    live = live_files(table)
-    return scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+    return scan_table(table).sql()
 
 
 def files_near(table: Table, times: np.ndarray[Any, Any], span_us: int = 1) -> list[str]:

@@ -17,7 +17,7 @@ from ddb_lake.core.capture.gaps import (
 )
 from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.changelog import changes_table, until_committed
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -26,7 +26,7 @@ def all_gaps(lake: Lake, table: str) -> tuple[Gap, ...]:
     """Every gap ever recorded of a table, mended or not, by their beginning."""
     lake.table(table)
     changes = lake.changes(table)
-    return ChangesState.from_properties(changes.properties).gaps if changes is not None else ()
+    return changes_state(changes).gaps
 
 
 def open_gaps(lake: Lake, table: str) -> tuple[Gap, ...]:
@@ -79,7 +79,7 @@ def update_log(
             if not make:
                 return ChangesState()
             changes = changes_table(lake, table, lake.key(table))
-        state = ChangesState.from_properties(changes.properties)
+        state = changes_state(changes)
         wanted = change(state)
         if wanted != state:
             commit = Commit(changes)

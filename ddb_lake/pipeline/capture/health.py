@@ -12,7 +12,7 @@ from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.capture import health
 from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import DdbLakeError
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.load.table_identity import source_id
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -49,7 +49,7 @@ def _read(name: str, read: Callable[[], Sign]) -> Sign:
 def _destination(lake: Lake, table: TableSettings, now_us: int) -> Sign:
     found = observe_destination(table, now_us)
     changes = lake.changes(table.name)
-    seen = ChangesState.from_properties(changes.properties).observed if changes is not None else None
+    seen = changes_state(changes).observed
     return health.destination(found.stream, found.status, seen.stream if seen else None, table.source_name)
 
 

@@ -21,7 +21,7 @@ from ddb_lake.core.capture.export_windows import (
     token,
 )
 from ddb_lake.errors import ConfigError, ExportError
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import base_export, changes_state
 from ddb_lake.pipeline.apply.changelog import until_committed
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -136,13 +136,13 @@ def _required(lake: Lake, table: TableSettings) -> tuple[ExportSettings, Increme
 
 def _base_s(lake: Lake, table: TableSettings) -> int | None:
     current = lake.current(table.name)
-    base = CurrentState.from_properties(current.properties).base if current is not None else None
+    base = base_export(current)
     return base.export_us // 1_000_000 if base is not None else None
 
 
 def _loaded(lake: Lake, table: TableSettings) -> tuple[Window, ...]:
     changes = lake.changes(table.name)
-    return ChangesState.from_properties(changes.properties).windows if changes is not None else ()
+    return changes_state(changes).windows
 
 
 def _exports_since(table: TableSettings, place: ExportSettings, covered_s: int) -> list[ExportState]:

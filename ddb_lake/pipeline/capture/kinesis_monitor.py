@@ -11,7 +11,7 @@ from dataclasses import replace
 from ddb_lake.aws.kinesis import failed_replications, observe_destination
 from ddb_lake.core.capture.gaps import Gap, Observation, gap_between
 from ddb_lake.errors import TerminalError
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.capture.gap_log import open_gaps, record_gap, update_log
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import view
@@ -33,7 +33,7 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
     if changes is None or table.changes is None or table.changes.uri is None:
         return open_gaps(lake, name)
     now_us = int(lake.now().timestamp() * 1_000_000)
-    before = ChangesState.from_properties(changes.properties).observed
+    before = changes_state(changes).observed
     after = observe_destination(table, now_us)
     if before is None and after.stream is None:
         return open_gaps(lake, name)  # changes come another way

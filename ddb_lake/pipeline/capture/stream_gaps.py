@@ -11,7 +11,7 @@ from ddb_lake.core.capture.shards import Stream
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import ConfigError
-from ddb_lake.lake.state import CurrentState
+from ddb_lake.lake.state import base_export
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -51,7 +51,7 @@ def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: i
     None where changes come another way as well: they may be from that time.
     """
     current = lake.current(table.name)
-    base = CurrentState.from_properties(current.properties).base if current is not None else None
+    base = base_export(current)
     if base is None or base.export_us >= began_us or (table.changes is not None and table.changes.uri is not None):
         return []
     said = "the export that the lake rests on is older than what the stream still had when reading began"

@@ -22,10 +22,11 @@ from ddb_lake.engine.schema_fitting import extended, fitted, guess_seen
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import TableScan, live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.sidecar import Sidecar
-from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import (
     IngestResult,
@@ -129,7 +130,7 @@ def _notes(lake: Lake, settings: TableSettings, export: FoundExport) -> list[str
 def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject: bool) -> LoadResult:
     name, summary = settings.name, export.summary
     table = lake.current(name)
-    state = CurrentState.from_properties(table.properties) if table else None
+    state = current_state(table)
     loaded = next((e for e in state.exports if e.export_arn == summary.export_arn), None) if state else None
     if table and state and loaded:
         result = _result(
@@ -284,19 +285,20 @@ class _Loading:
     ) -> tuple[Delta, CurrentState]:
         """The base's files and the records of the changelog that change them."""
         changes = self.lake.changes(self.settings.name)
-        log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
+        log = changes_state(changes)
         cutoff_us = snapshot_cutoff_us(self.export.summary.as_of_us, log.first_change_us, self.settings.clock_skew_us)
         state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
         if changes is None or log.records == 0:
             return Delta(added=base, replace_all=True), state
         iceberg = commit.transaction.table_metadata.schema()
+        written = TableScan(iceberg, tuple(self._written))
         known = known_records(changes, cutoff_us, self.keep_expired)
         sources = Sources(
             fresh=naming_records(known, cutoff_us, self.settings.clock_skew_us, self.keep_expired),
             changelog=known,
-            current=living_rows(iceberg, state.schema, self._written),
+            current=living_rows(written, state.schema),
             tombstones=Sidecar(),
-            base=BaseRows(iceberg, state.schema, tuple(self._written)),
+            base=BaseRows(written, state.schema),
             snapshot_cutoff_us=cutoff_us,
             base_us=self.export.summary.as_of_us,
             clock_skew_us=self.settings.clock_skew_us,
@@ -337,7 +339,9 @@ class _Loading:
     def _shown(self, iceberg: Schema, schema: TableSchema, from_us: int) -> list[Relation]:
         found = shown_keys(self.table, self.state.exports, from_us)
         if self.export.summary.as_of_us >= from_us:
-            found.append(shown_by(self.export.summary.as_of_us, BaseRows(iceberg, schema, tuple(self._written))))
+            found.append(
+                shown_by(self.export.summary.as_of_us, BaseRows(TableScan(iceberg, tuple(self._written)), schema))
+            )
         return found
 
     def _merge(self, table: Table, commit: Commit, state: CurrentState, sources: Sources) -> tuple[Delta, CurrentState]:

@@ -25,7 +25,8 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError
-from ddb_lake.lake.files import FileWriter, scan_sql, sorted_if_it_fits
+from ddb_lake.lake.file_writer import FileWriter, sorted_if_it_fits
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import (
     FoundExport,
     LocalFile,
@@ -131,12 +132,12 @@ class LocalBase:
                 self.written += write_run(session, writer, projection, run, self._export.summary.as_of_us)
 
         self._lines.read(write)
-        rows = scan_sql(iceberg, self.written)
+        rows = TableScan(iceberg, tuple(self.written)).sql()
         return lambda counted: leftovers(session, rows, schema, target.options, counted)
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""
-        rows = scan_sql(self._target.iceberg(schema), self.written)
+        rows = TableScan(self._target.iceberg(schema), tuple(self.written)).sql()
         total, keyed, distinct = self._session.rows(
             f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
         )[0]

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.state import CurrentState
+from ddb_lake.lake.state import base_export, current_state
 from ddb_lake.pipeline.open_lake import Lake
 
 
 def source_id(lake: Lake, table: str) -> str | None:
     """The id of the source table that the newest loaded export is of; None if there is none that says it."""
-    current = lake.current(table)
-    if current is None:
-        return None
-    base = CurrentState.from_properties(current.properties).base
+    base = base_export(lake.current(table))
     return base.table_id if base is not None else None
 
 
@@ -39,7 +36,7 @@ def check_origin(lake: Lake, table: str, summary: ExportSummary, recreated: bool
     Exports of a table that was the source before are known and may be loaded, as history.
     """
     current = lake.current(table)
-    state = CurrentState.from_properties(current.properties) if current is not None else None
+    state = current_state(current)
     base = state.base if state is not None else None
     if state is None or base is None or base.table_id is None:
         return

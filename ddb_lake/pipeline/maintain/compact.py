@@ -28,18 +28,10 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import (
-    TARGET_FILE_BYTES,
-    FileWriter,
-    LiveFiles,
-    column_bounds,
-    live_files,
-    mean_row_bytes,
-    scan_sql,
-    sorted_if_it_fits,
-)
+from ddb_lake.lake.file_writer import TARGET_FILE_BYTES, FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_tables
+from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.changelog import until_committed
@@ -144,11 +136,12 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
     table = lake.current(settings.name)
     if table is None:
         return result
-    live = live_files(table)
+    scan = scan_table(table)
+    live = scan.live
     if not live.data or (not force and _why(live) is None):
         return result
     with lake.session() as session:
-        compaction = _Compaction(session, settings, table, live)
+        compaction = _Compaction(session, settings, table, scan)
         after = compaction.run(force)
     return replace(
         result,
@@ -164,10 +157,11 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
 class _Compaction:
     """One attempt at rewriting files of `current`."""
 
-    def __init__(self, session: Session, settings: TableSettings, table: Table, live: LiveFiles) -> None:
-        self.session, self.settings, self.table, self.live = session, settings, table, live
-        self.state = CurrentState.from_properties(table.properties)
-        self.deletes = [f.file_path for f in live.deletes]
+    def __init__(self, session: Session, settings: TableSettings, table: Table, scan: TableScan) -> None:
+        self.session, self.settings, self.table = session, settings, table
+        self.scan, self.live = scan, scan.live
+        self.state = CurrentState.of(table)
+        self.deletes = scan.deletes
         self.retyped: tuple[str, ...] = ()
 
     def run(self, force: bool) -> LiveFiles:
@@ -175,7 +169,7 @@ class _Compaction:
         if self.retyped:
             return self._commit(self.live.data, rows, schema)
         chosen = self.live.data if force else self._worth_rewriting()
-        query = scan_sql(self.table.schema(), [f.file_path for f in chosen], self.deletes)
+        query = self.scan.sql([f.file_path for f in chosen])
         return self._commit(chosen, f"SELECT * FROM {query}", schema)
 
     def _worth_rewriting(self) -> tuple[DataFile, ...]:
@@ -197,7 +191,7 @@ class _Compaction:
         schema = self.state.schema
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
-        rows = scan_sql(self.table.schema(), self.live.paths, self.deletes)
+        rows = self.scan.sql()
         left = leftovers(self.session, rows, schema, self.settings.schema_options)
         before = {(c.path, c.type, c.tag) for c in schema.columns}
         if not decisive(left) or {(c.path, c.type, c.tag) for c in left.schema(schema.key, schema).columns} == before:
@@ -285,9 +279,10 @@ def _compact_changes(lake: Lake, name: str) -> None:
     added: list[DataFile] = []
     with lake.session() as session:
         writer = FileWriter.for_table(session.con, changes)
+        scan = scan_table(changes)
         for files in by_hour.values():
             paths = [f.file_path for f in files]
-            rows = scan_sql(changes.schema(), paths)
+            rows = scan.sql(paths)
             size = mean_row_bytes(session, paths)
 
             def write(order: str, rows: str = rows, size: int = size) -> list[DataFile]:

@@ -20,7 +20,7 @@ from ddb_lake.core.schema.table_schema import DAY
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.engine.sql import literal, shown
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.files import PARQUET
+from ddb_lake.lake.file_writer import PARQUET
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import earliest_us, waiting
 from ddb_lake.pipeline.read.daily_snapshots import COLUMNS_METADATA, daily_folder

@@ -15,10 +15,11 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.apply.changelog import ingest, quarantine_table, until_committed
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
@@ -145,8 +146,7 @@ def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str)
 def _discard(lake: Lake, session: Session, name: str, chosen: Chosen, by: str, why: str) -> int:
     table = lake.quarantine(name)
     assert table is not None, "the caller has looked"
-    live = live_files(table)
-    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
+    rows = scan_table(table).sql(positions=True)
     parts = {"quarantine_id": chosen.ids, "object": chosen.objects, "reason": chosen.reasons}
     named = (
         " OR ".join(f"list_contains({literals(values)}, {column})" for column, values in parts.items() if values)
@@ -313,7 +313,7 @@ def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef |
 def _ledger_counts(lake: Lake, session: Session, name: str, uri: str) -> dict[str, int]:
     """How many records each version of an object held, of those that the ledger names."""
     changes = lake.changes(name)
-    ledger = ChangesState.from_properties(changes.properties).ledger if changes is not None else None
+    ledger = changes_state(changes).ledger if changes is not None else None
     if ledger is None or not ledger.files:
         return {}
     sql = f"SELECT version, max(records) FROM {ledger.sql(LEDGER_COLUMNS)} WHERE object = {literal(uri)} GROUP BY 1"
@@ -345,8 +345,7 @@ def _entries_sql(lake: Lake, name: str, discarded: bool = False) -> str:
     }
     if table is None:
         return f"(SELECT {', '.join(nulls.values())} WHERE false)"
-    live = live_files(table)
-    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+    rows = scan_table(table).sql()
     known = {field.name for field in table.schema().fields}
     columns = ", ".join(["*", *(null for name, null in nulls.items() if name not in known)])
     state = "NOT NULL" if discarded else "NULL"
@@ -364,8 +363,7 @@ def _entries(lake: Lake, session: Session, name: str, limit: str = "") -> list[Q
 def _release(lake: Lake, session: Session, name: str, identifiers: list[str]) -> None:
     table = lake.quarantine(name)
     assert table is not None, "it had entries"
-    live = live_files(table)
-    rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes], positions=True)
+    rows = scan_table(table).sql(positions=True)
     session.con.register("released", pa.table({"i": identifiers}))
     writer = FileWriter.for_table(session.con, table)
     deletes = writer.write_deletes(

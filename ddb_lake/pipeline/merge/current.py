@@ -35,12 +35,13 @@ from ddb_lake.engine.schema_fitting import (
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.files import FileWriter, current_or_conflict, live_files, scan_sql
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.inventory import check_sidecars
+from ddb_lake.lake.scan import current_or_conflict, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
 from ddb_lake.pipeline.apply.changelog import until_committed
 from ddb_lake.pipeline.merge.inputs import (
     Merge,
@@ -53,8 +54,8 @@ from ddb_lake.pipeline.merge.rows import (
     export_rows,
     known_records,
     living_rows,
-    record_files,
     records_sql,
+    scan_records,
     shown_keys,
 )
 from ddb_lake.pipeline.open_lake import Lake
@@ -118,19 +119,19 @@ def is_behind(lake: Lake, name: str) -> bool:
     changes, table = lake.changes(name), lake.current(name)
     if changes is None:
         return False
-    log = ChangesState.from_properties(changes.properties)
+    log = changes_state(changes)
     if table is None:
         return log.records > 0
-    return CurrentState.from_properties(table.properties).applied_batch < log.batch
+    return CurrentState.of(table).applied_batch < log.batch
 
 
 def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
     changes = lake.changes(name)
     table = lake.current(name)
-    state = CurrentState.from_properties(table.properties) if table is not None else None
+    state = current_state(table)
     if changes is None:
         return _unchanged(name, table, state)
-    log = ChangesState.from_properties(changes.properties)
+    log = changes_state(changes)
     if state is not None and state.applied_batch > log.batch:
         raise CommitConflict("another writer added to the changelog and applied it since it was read")
     settings = lake.table(name)
@@ -296,8 +297,7 @@ def all_rows(table: Table | None, schema: TableSchema) -> Relation:
     """The rows of the table, as the merge reads them (`engine.merge_plan.MergeInput.current`)."""
     if table is None:
         return Relation((), lambda _files: NO_ROWS)
-    live = live_files(table)
-    return living_rows(table.schema(), schema, live.paths, [f.file_path for f in live.deletes])
+    return living_rows(scan_table(table), schema)
 
 
 NO_ROWS = (
@@ -310,12 +310,11 @@ def _fresh(changes: Table, held: CurrentState, cutoff_us: int | None, clock_skew
     """Records that `current` has not seen; those between the old snapshot cutoff and the new too, if it moved back."""
     unseen = f"_batch > {held.applied_batch}"
     if held.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= held.snapshot_cutoff_us:
-        files = record_files(changes, after_batch=held.applied_batch)
+        scan = scan_records(changes, after_batch=held.applied_batch)
     else:
-        files = record_files(changes)
+        scan = scan_records(changes)
         unseen += f" OR {version_us(clock_skew_us)} BETWEEN {cutoff_us + 1} AND {held.snapshot_cutoff_us}"
-    schema = changes.schema()
-    return Relation(tuple(files), lambda some: f"(SELECT * FROM {scan_sql(schema, some)} WHERE {unseen})")
+    return Relation(scan.paths, lambda paths: f"(SELECT * FROM {scan.sql(paths)} WHERE {unseen})")
 
 
 def _with_records_of(session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]) -> Relation:

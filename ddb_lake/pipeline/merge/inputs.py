@@ -15,7 +15,7 @@ from pyiceberg.table.metadata import TableMetadata
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.merge_plan import MergeCounts, MergeInput
 from ddb_lake.lake.commit import Commit
-from ddb_lake.lake.files import scan_sql
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 
@@ -42,15 +42,13 @@ class Relation:
 class BaseRows:
     """The rows of the newest export alone, and the columns they have."""
 
-    iceberg: Schema
+    scan: TableScan
     schema: TableSchema
-    data: tuple[str, ...]
-    deletes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Relation:
         """As a relation."""
-        return Relation(self.data, lambda files: scan_sql(self.iceberg, files, self.deletes))
+        return Relation(self.scan.paths, self.scan.sql)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import orjson
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.core.schema.table_schema import TableSchema
@@ -17,7 +15,7 @@ from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.merge_plan import version_us
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.files import column_bounds, live_files, scan_sql
+from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.state import LoadedExport
 from ddb_lake.pipeline.merge.inputs import BaseRows, Relation
 
@@ -27,18 +25,19 @@ def records_sql(changes: Table, after_us: int | None = None, after_batch: int | 
 
     Files that cannot hold such records are left out; the caller filters rows.
     """
-    return scan_sql(changes.schema(), record_files(changes, after_us, after_batch))
+    return scan_records(changes, after_us, after_batch).sql()
 
 
-def record_files(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> list[str]:
-    """The files of `records_sql`."""
-    return [f.file_path for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch)]
+def scan_records(changes: Table, after_us: int | None = None, after_batch: int | None = None) -> TableScan:
+    """The scan of `records_sql`."""
+    files = (f.file_path for f in live_files(changes).data if _reaches(f, changes, after_us, after_batch))
+    return TableScan(changes.schema(), tuple(files))
 
 
 def known_records(changes: Table, snapshot_cutoff_us: int | None, keep_expired: bool) -> Relation:
     """The records by which keys are decided: those after the snapshot cutoff, or all if expired items are kept."""
-    files = record_files(changes, after_us=None if keep_expired else snapshot_cutoff_us)
-    return Relation(tuple(files), partial(scan_sql, changes.schema()))
+    scan = scan_records(changes, after_us=None if keep_expired else snapshot_cutoff_us)
+    return Relation(scan.paths, scan.sql)
 
 
 def naming_records(known: Relation, snapshot_cutoff_us: int | None, clock_skew_us: int, keep_expired: bool) -> Relation:
@@ -64,35 +63,27 @@ def _reaches(file: DataFile, changes: Table, after_us: int | None, after_batch: 
     return True
 
 
-def keyed_rows_sql(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> str:
-    """Living rows of some files of `current` that may have one of the merge's `touched` keys, with their `_key`.
+def keyed_rows_sql(scan: TableScan, schema: TableSchema, paths: Sequence[str]) -> str:
+    """Living rows of some files of a scan of `current` that may have one of the merge's `touched` keys, with their `_key`.
 
     Found by `_key_hash`, so that the text of the key is made for those rows only.
     """
-    rows = scan_sql(iceberg, data, deletes, positions=True)
+    rows = scan.sql(paths, positions=True)
     found = f"(SELECT r.* FROM {rows} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
     shown = "_file_path AS file_path, _pos AS pos, _changed_at, _source"
     return f"(SELECT {shown}, {key_text_sql(schema)} AS _key FROM {found})"
 
 
-def living_rows(iceberg: Schema, schema: TableSchema, data: Sequence[str], deletes: Sequence[str] = ()) -> Relation:
-    """`keyed_rows_sql` as a relation that can be taken apart."""
-    return Relation(tuple(data), lambda files: keyed_rows_sql(iceberg, schema, files, deletes))
-
-
-def export_files(current: Table, export: LoadedExport) -> tuple[str, TableSchema]:
-    """A query of an export's rows alone, and the columns they have."""
-    found = export_rows(current, export)
-    return found.rows.sql, found.schema
+def living_rows(scan: TableScan, schema: TableSchema) -> Relation:
+    """`keyed_rows_sql` as a relation that can be divided by files."""
+    return Relation(scan.paths, lambda paths: keyed_rows_sql(scan, schema, paths))
 
 
 def export_rows(current: Table, export: LoadedExport) -> BaseRows:
     """An export's rows alone."""
     snapshot = current.snapshot_by_name(export.branch)
     assert snapshot is not None, f"the branch {export.branch} belongs to the export"
-    iceberg = current.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else current.schema()
-    live = live_files(current, snapshot.snapshot_id)
-    return BaseRows(iceberg, export.schema, tuple(live.paths), tuple(f.file_path for f in live.deletes))
+    return BaseRows(scan_table(current, snapshot.snapshot_id), export.schema)
 
 
 def shown_keys(current: Table | None, exports: Iterable[LoadedExport], from_us: int) -> list[Relation]:
@@ -106,11 +97,10 @@ def shown_by(export_us: int, rows: BaseRows) -> Relation:
     """The keys of an export's items that are in the table `touched`: (_key, _key_hash, shown_us)."""
 
     def read(files: Sequence[str]) -> str:
-        scanned = scan_sql(rows.iceberg, files, rows.deletes)
-        found = f"(SELECT r.* FROM {scanned} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
+        found = f"(SELECT r.* FROM {rows.scan.sql(files)} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
         return f"(SELECT {key_text_sql(rows.schema)} AS _key, _key_hash, {export_us}::BIGINT AS shown_us FROM {found})"
 
-    return Relation(rows.data, read)
+    return Relation(rows.scan.paths, read)
 
 
 def base_images(session: Session, rows: str, schema: TableSchema, keys: Iterable[str]) -> dict[str, bytes]:

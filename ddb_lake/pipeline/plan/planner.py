@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.mysql.replication import replication_due
 from ddb_lake.pipeline.capture.incremental_exports import overdue, survey, window_text
 from ddb_lake.pipeline.capture.streams import stream_checkpoint
@@ -289,7 +289,7 @@ class Planner:
     def _changelog_state(self, table: TableSettings) -> str:
         """Which commit the changelog is at: while that stays the same, a run that was asked for has done nothing."""
         changes = self._lake.changes(table.name)
-        return str(ChangesState.from_properties(changes.properties).batch) if changes is not None else "none"
+        return str(changes_state(changes).batch) if changes is not None else "none"
 
 
 def _first_stretch(hours: Sequence[datetime]) -> tuple[datetime, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.session import Session, with_memory
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import replay
@@ -25,9 +25,8 @@ def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[b
     if table is None:
         return
     if as_of_us is None:
-        state = CurrentState.from_properties(table.properties)
-        live = live_files(table)
-        rows = scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes])
+        state = CurrentState.of(table)
+        rows = scan_table(table).sql()
         expired = "WHERE _expired_at IS NULL" if any(f.name == "_expired_at" for f in table.schema().fields) else ""
         with lake.session() as session:
             yield from _lines(session, f"SELECT {item_sql(state.schema)} AS item, _rescued FROM {rows} {expired}")

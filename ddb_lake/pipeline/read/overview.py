@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.state import ChangesState
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup, list_quarantine
 from ddb_lake.pipeline.merge.rows import records_sql
 from ddb_lake.pipeline.open_lake import Lake
@@ -70,7 +70,7 @@ def table_overview(lake: Lake, name: str) -> TableOverview:
     grain: Literal["hour", "day"] = "hour"
     volumes: Sequence[Volume] = ()
     if changes is not None:
-        log = ChangesState.from_properties(changes.properties)
+        log = changes_state(changes)
         if (log.last_change_us or 0) - (log.first_change_us or 0) > HOURLY_SPAN_US:
             grain = "day"
         with lake.session() as session:

@@ -28,7 +28,7 @@ from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.pipeline.merge.rows import records_sql
 from ddb_lake.pipeline.open_lake import Lake
@@ -155,7 +155,7 @@ def add_views(lake: Lake, session: Session, sql: str, past: Mapping[str, str] = 
     for settings in lake.settings.tables:
         for suffix, columns in _FIXED.items():
             if settings.name + suffix in needed:
-                found.setdefault(settings.name + suffix, scan_sql(fixed_schema(columns), []))
+                found.setdefault(settings.name + suffix, TableScan(fixed_schema(columns)).sql())
     for name, rows in found.items():
         session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
 
@@ -182,8 +182,7 @@ def add_day_views(lake: Lake, session: Session, sql: str) -> dict[str, UsageErro
 def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, str]]:
     """Iceberg tables of the lake (default: all): the name, and a relation of the living rows at this moment."""
     for name, table in _tables(lake, names):
-        live = live_files(table)
-        yield name, shown(scan_sql(table.schema(), live.paths, [f.file_path for f in live.deletes]))
+        yield name, shown(scan_table(table).sql())
 
 
 def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, str]:

@@ -19,12 +19,11 @@ from ddb_lake.engine.merge_plan import MergeInput, plan_merge
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport
+from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport, changes_state
 from ddb_lake.pipeline.merge.current import NO_ROWS, collect_outcome
 from ddb_lake.pipeline.merge.inputs import Relation
 from ddb_lake.pipeline.merge.rows import (
     base_images,
-    export_files,
     export_rows,
     known_records,
     living_rows,
@@ -83,8 +82,8 @@ def view(lake: Lake, name: str) -> View:
     """The table as it is now. The changelog is read after it: it has at least what the table has applied."""
     table = lake.current(name)
     changes = lake.changes(name)
-    log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
-    state = CurrentState.from_properties(table.properties) if table else CurrentState(TableSchema(log.key))
+    log = changes_state(changes)
+    state = CurrentState.of(table) if table else CurrentState(TableSchema(log.key))
     return View(table, changes, state, log)
 
 
@@ -118,8 +117,9 @@ def replay(
             f"{name}: the lake knows nothing of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}"
         )
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
-    rows, schema = export_files(table, base) if base and table else (None, state.schema)
-    schema = schema.knowing(state.schema)
+    based_on = export_rows(table, base) if base and table else None
+    rows = based_on.rows.sql if based_on else None
+    schema = (based_on.schema if based_on else state.schema).knowing(state.schema)
     if changes is None:
         session.con.execute(NO_OUTCOME)
     else:
@@ -131,9 +131,8 @@ def replay(
             return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
 
         current = NO_ROWS  # every key is decided over all its records, and nothing is retired
-        if keep_expired and base and table:
-            its = export_rows(table, base)
-            current = living_rows(its.iceberg, its.schema, its.data, its.deletes).sql
+        if keep_expired and based_on:
+            current = living_rows(based_on.scan, based_on.schema).sql
         given = MergeInput(
             fresh=seen_sql(naming),
             changelog=seen_sql(known),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
-from ddb_lake.lake.files import live_files
 from ddb_lake.lake.inventory import check_sidecars
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.scan import live_files
+from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.maintain.quarantine import count_open
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -59,7 +59,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     """
     lake.table(name)
     changes = lake.changes(name)
-    log = ChangesState.from_properties(changes.properties) if changes else ChangesState()
+    log = changes_state(changes)
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
     quarantined = count_open(lake.quarantine(name))
     table = lake.current(name)
@@ -79,7 +79,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             objects=log.ledger.rows,
             gaps=gaps,
         )
-    state = CurrentState.from_properties(table.properties)
+    state = CurrentState.of(table)
     live = live_files(table)
     snapshot = table.current_snapshot()
     base_us = state.base.export_us if state.base else None

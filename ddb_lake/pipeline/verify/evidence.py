@@ -28,7 +28,7 @@ from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.merge_plan import version_us
 from ddb_lake.engine.row_diff import document_key_sql, dumped_sql, register
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.merge.rows import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View, replay
@@ -96,8 +96,7 @@ def keeps_expired(table: Table) -> bool:
 def living_rows_sql(seen: View) -> str:
     """The view's living rows, without those that Time to Live removed and `ttl_deletes: keep` shows."""
     assert seen.table is not None, "the caller has looked"
-    live = live_files(seen.table)
-    rows = scan_sql(seen.table.schema(), live.paths, [f.file_path for f in live.deletes])
+    rows = scan_table(seen.table).sql()
     if not keeps_expired(seen.table):
         return rows
     return f"(SELECT * FROM {rows} WHERE _expired_at IS NULL)"

@@ -18,7 +18,7 @@ from ddb_lake.core.verify.equality import key_text
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.files import live_files, scan_sql
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.verify.compare import (
@@ -77,13 +77,14 @@ def verify_sample(
 def _lake_keys(session: Session, seen: View, size: int, chance: random.Random) -> list[Item]:
     """The keys of randomly chosen rows; of a large table, from a few files chosen by their number of rows."""
     assert seen.table is not None, "the caller has looked"
-    live = live_files(seen.table)
+    scan = scan_table(seen.table)
+    live = scan.live
     if not live.data or size == 0:
         return []
     weights = [f.record_count for f in live.data]
     chosen = live.data if live.rows <= SMALL_ROWS else chance.choices(live.data, weights, k=SAMPLED_FILES)
     paths = sorted({f.file_path for f in chosen})
-    rows = scan_sql(seen.table.schema(), paths, [f.file_path for f in live.deletes])
+    rows = scan.sql(paths)
     parts = [c for c in seen.state.schema.columns if c.path in {(k,) for k in seen.state.schema.key}]
     schema = replace(seen.state.schema, columns=tuple(parts))
     seed = chance.randrange(1 << 31)

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.lake.files import column_bounds, live_files
+from ddb_lake.lake.scan import column_bounds, live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact

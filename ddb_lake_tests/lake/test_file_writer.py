@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddb_lake.lake.files import ROW_GROUP_BYTES, ROW_GROUP_ROWS, group_rows
+from ddb_lake.lake.file_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, group_rows
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,33 @@
-"""The files of an Iceberg table: which are live, how DuckDB reads them, and how new ones are written."""
+"""Parquet files of an Iceberg table: DuckDB writes them, and pyiceberg makes their manifest entries.
+
+A written file is in no table until a commit names it (`lake.commit`). `lake.scan` reads files.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from duckdb import Error as DuckDBError
 from duckdb import OutOfMemoryException
-from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
-from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
-from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
-from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.commit import position_delete_file
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.schemas import carried_names, duckdb_type, field_ids, read_schema
+from ddb_lake.lake.schemas import carried_names, field_ids
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
-_POS_BITS = 40
-ROWS_A_FILE = 1_000_000
-"""What DuckDB is told to expect. Read by field id it expects next to none, and would hash a table to find a few keys."""
-
 ROW_GROUP_BYTES = 96 * 1024 * 1024
 """Rows of more than 800 bytes are written in groups of fewer, which take this much memory. Those of more than 48 KB are
 only if they are not sorted: sorted rows come by the vector."""
@@ -58,123 +52,6 @@ _COLUMNS_OF_FULL_SIZE = 100
 
 _CELL_BYTES = 16
 """The memory that DuckDB takes for each column of a row, also for NULL."""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFiles:
-    """The data files and position delete files of one snapshot."""
-
-    data: tuple[DataFile, ...] = ()
-    deletes: tuple[DataFile, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Living rows: position deletes never name a row twice."""
-        return int(sum(f.record_count for f in self.data)) - self.deleted_rows
-
-    @property
-    def deleted_rows(self) -> int:
-        """Rows retired by position."""
-        return int(sum(f.record_count for f in self.deletes))
-
-    @property
-    def bytes(self) -> int:
-        """Size of all files."""
-        return int(sum(f.file_size_in_bytes for f in (*self.data, *self.deletes)))
-
-    @property
-    def paths(self) -> list[str]:
-        """Paths of the data files."""
-        return [f.file_path for f in self.data]
-
-
-def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
-    """The live files of a snapshot; the newest on main by default.
-
-    Raises DamagedError if a manifest, or a local data file, is missing or is not the one that was written; CommitConflict
-    if the cause is another commit that replaced it.
-    """
-    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
-    if snapshot is None:
-        return LiveFiles()
-    data: list[DataFile] = []
-    deletes: list[DataFile] = []
-    name = table.name()[-1]
-    with current_or_conflict(table):
-        for manifest in snapshot_manifests(table.io, snapshot, name):
-            target = deletes if manifest.content == ManifestContent.DELETES else data
-            target.extend(e.data_file for e in live_entries(table.io, manifest, name))
-        found = LiveFiles(tuple(data), tuple(deletes))
-        check_local_sizes(found, name)
-    return found
-
-
-@contextmanager
-def current_or_conflict(table: Table) -> Iterator[None]:
-    """Read files that a table names. Raises CommitConflict if one is missing because a later commit removed it."""
-    try:
-        yield
-    except DamagedError as error:
-        try:
-            later = table.catalog.load_table(table.name())
-        except Exception:  # the damage found is what matters
-            raise error from error.__cause__
-        if later.metadata_location != table.metadata_location:
-            raise CommitConflict(f"{table.name()[-1]}: another commit replaced files that were being read") from error
-        raise
-
-
-def check_local_sizes(live: LiveFiles, table: str) -> None:
-    """Compare the sizes of local files with the manifests', to find missing, shortened and replaced files. No store is read."""
-    for file in (*live.data, *live.deletes):
-        path = file.file_path.removeprefix("file://")
-        if "://" in path:
-            continue
-        with reading(path, table):
-            size = Path(path).stat().st_size
-        if size != file.file_size_in_bytes:
-            raise DamagedError(
-                f"it has {size} bytes, and {file.file_size_in_bytes} were written", uri=path, table=table
-            )
-
-
-def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:
-    """Least and greatest value of a column in a file, as its manifest says; None if it does not."""
-    field = schema.find_field(column)
-    low = (file.lower_bounds or {}).get(field.field_id)
-    high = (file.upper_bounds or {}).get(field.field_id)
-    if low is None or high is None:
-        return None
-    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)
-
-
-def scan_sql(schema: Schema, data: Sequence[str], deletes: Sequence[str] = (), positions: bool = False) -> str:
-    """A query of the living rows of some data files, read by field id.
-
-    Columns of items have the names of `engine.sql.carried`. With `positions` there are also `_file_path` and `_pos`, by
-    which a row can be retired.
-    """
-    carried = [identifier(name) for name in carried_names(schema)]
-    names = ", ".join(carried)
-    shown = f"{names}, _file_path, _pos" if positions else names
-    if not data:
-        columns = [
-            f"NULL::{duckdb_type(f.field_type)} AS {name}" for name, f in zip(carried, schema.fields, strict=True)
-        ]
-        places = ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
-        return f"(SELECT {shown} FROM (SELECT {', '.join(columns + places)}) WHERE false)"
-    options = f"schema = {read_schema(schema)}, explicit_cardinality = {len(data) * ROWS_A_FILE}"
-    if not positions and not deletes:
-        return f"(SELECT {names} FROM read_parquet({literals(data)}, {options}))"
-    # DuckDB's virtual columns, without its options of these names: the options refuse files that have such columns
-    place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"  # one number joins faster than a path
-    found = f"filename AS _file_path, file_row_number AS _pos, {place}"
-    source = f"(SELECT {names}, {found} FROM read_parquet({literals(data)}, {options}))"
-    if not deletes:
-        return f"(SELECT {shown} FROM {source})"
-    number = f"list_position({literals(data)}::VARCHAR[], file_path) - 1"
-    retired = f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(deletes)}))"
-    return f"(SELECT {shown} FROM {source} d ANTI JOIN {retired} r ON r._place = d._place)"
 
 
 def fits_a_vector(row_bytes: int) -> bool:
@@ -231,7 +108,7 @@ class FileWriter:
         return cls(con, table.io, metadata.location, metadata.schema())
 
     def write_paths(self, query: str, *, split: bool = False, row_bytes: int = 0) -> list[str]:
-        """Write the rows of a query, which has the columns of `scan_sql`. Returns the files' paths, none for no rows.
+        """Write the rows of a query, which has the columns of `lake.scan.TableScan.sql`. Returns the files' paths, none for no rows.
 
         Args:
             split: into several files of the target size.

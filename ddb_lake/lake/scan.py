@@ -1,0 +1,198 @@
+"""Which files of an Iceberg table are live, and the SQL by which DuckDB reads their rows.
+
+A scan reads manifests once, when it is made; its SQL stays valid while the files exist. Files are read by field id, so
+files from before a column was added or renamed fit the schema of the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.conversions import from_bytes
+from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from ddb_lake.core.operations.library_errors import reading
+from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.errors import CommitConflict, DamagedError
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
+
+_POS_BITS = 40
+ROWS_PER_FILE = 1_000_000
+"""The cardinality stated to DuckDB for each file.
+
+When it reads by field id, DuckDB estimates almost no rows, and would build the hash table of a join from the large side.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFiles:
+    """The data files and position delete files of one snapshot, as their manifest entries."""
+
+    data: tuple[DataFile, ...] = ()
+    deletes: tuple[DataFile, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Living rows: position deletes never name a row twice."""
+        return int(sum(f.record_count for f in self.data)) - self.deleted_rows
+
+    @property
+    def deleted_rows(self) -> int:
+        """Rows that position deletes remove."""
+        return int(sum(f.record_count for f in self.deletes))
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return int(sum(f.file_size_in_bytes for f in (*self.data, *self.deletes)))
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the data files."""
+        return [f.file_path for f in self.data]
+
+
+@dataclass(frozen=True, slots=True)
+class TableScan:
+    """The living rows of some data files: those that no position delete names.
+
+    `scan_table` makes the scan of a snapshot. The constructor also takes written files that no commit names yet.
+
+    Attributes:
+        schema: the Iceberg schema by which the files are read.
+        paths: the data files.
+        deletes: the position delete files.
+        live: the manifest entries of the files; empty for files that no commit names.
+    """
+
+    schema: Schema
+    paths: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+    live: LiveFiles = LiveFiles()
+
+    def sql(self, paths: Sequence[str] | None = None, *, positions: bool = False) -> str:
+        """A relation of the living rows, in parentheses.
+
+        Columns of items have the names of `engine.sql.carried`; `engine.sql.shown` gives them their own.
+
+        Args:
+            paths: read these data files only, which may be none. By default, read all of the scan's.
+            positions: add `_file_path` and `_pos`, by which a position delete names the row.
+        """
+        chosen = self.paths if paths is None else paths
+        carried = [identifier(name) for name in carried_names(self.schema)]
+        names = ", ".join(carried)
+        selected = f"{names}, _file_path, _pos" if positions else names
+        if not chosen:
+            columns = [
+                f"NULL::{duckdb_type(f.field_type)} AS {name}"
+                for name, f in zip(carried, self.schema.fields, strict=True)
+            ]
+            columns += ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
+            return f"(SELECT {selected} FROM (SELECT {', '.join(columns)}) WHERE false)"
+        options = f"schema = {read_schema(self.schema)}, explicit_cardinality = {len(chosen) * ROWS_PER_FILE}"
+        if not positions and not self.deletes:
+            return f"(SELECT {names} FROM read_parquet({literals(chosen)}, {options}))"
+        # DuckDB's virtual columns, without its options of these names: the options refuse files that have such columns.
+        # File and position in one number join faster than a path.
+        place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"
+        virtual = f"filename AS _file_path, file_row_number AS _pos, {place}"
+        source = f"(SELECT {names}, {virtual} FROM read_parquet({literals(chosen)}, {options}))"
+        if not self.deletes:
+            return f"(SELECT {selected} FROM {source})"
+        number = f"list_position({literals(chosen)}::VARCHAR[], file_path) - 1"
+        deleted = (
+            f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(self.deletes)}))"
+        )
+        return f"(SELECT {selected} FROM {source} d ANTI JOIN {deleted} r ON r._place = d._place)"
+
+
+def scan_table(table: Table, snapshot_id: int | None = None) -> TableScan:
+    """The scan of a snapshot of a table.
+
+    Args:
+        table: the table.
+        snapshot_id: the snapshot, which is read with its own schema. By default, the newest on main, read with the
+            schema of the table.
+
+    Raises:
+        DamagedError: as `live_files`.
+        CommitConflict: as `live_files`.
+    """
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
+    schema = table.schema()
+    if snapshot is not None and snapshot.schema_id is not None:
+        schema = table.schemas()[snapshot.schema_id]
+    live = live_files(table, snapshot_id)
+    return TableScan(schema, tuple(live.paths), tuple(f.file_path for f in live.deletes), live)
+
+
+def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
+    """The live files of a snapshot; the newest on main by default.
+
+    Raises:
+        DamagedError: a manifest or a local data file is missing, or is not the one that was written.
+        CommitConflict: it is missing because another commit replaced it.
+    """
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
+    if snapshot is None:
+        return LiveFiles()
+    data: list[DataFile] = []
+    deletes: list[DataFile] = []
+    name = table.name()[-1]
+    with current_or_conflict(table):
+        for manifest in snapshot_manifests(table.io, snapshot, name):
+            target = deletes if manifest.content == ManifestContent.DELETES else data
+            target.extend(e.data_file for e in live_entries(table.io, manifest, name))
+        live = LiveFiles(tuple(data), tuple(deletes))
+        check_local_sizes(live, name)
+    return live
+
+
+@contextmanager
+def current_or_conflict(table: Table) -> Iterator[None]:
+    """Read files that a table names. Raises CommitConflict if one is missing because a later commit removed it."""
+    try:
+        yield
+    except DamagedError as error:
+        try:
+            later = table.catalog.load_table(table.name())
+        except Exception:  # the damage is the error to report
+            raise error from error.__cause__
+        if later.metadata_location != table.metadata_location:
+            raise CommitConflict(f"{table.name()[-1]}: another commit replaced files that were being read") from error
+        raise
+
+
+def check_local_sizes(live: LiveFiles, table: str) -> None:
+    """Compare the sizes of local files with those in the manifests, to find missing, shortened and replaced files.
+
+    Files in S3 are left out: each takes a request. Raises DamagedError.
+    """
+    for file in (*live.data, *live.deletes):
+        path = file.file_path.removeprefix("file://")
+        if "://" in path:
+            continue
+        with reading(path, table):
+            size = Path(path).stat().st_size
+        if size != file.file_size_in_bytes:
+            raise DamagedError(
+                f"it has {size} bytes, and {file.file_size_in_bytes} were written", uri=path, table=table
+            )
+
+
+def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:
+    """The least and greatest value of a column in a file, both inclusive, from its manifest; None if it has none."""
+    field = schema.find_field(column)
+    low = (file.lower_bounds or {}).get(field.field_id)
+    high = (file.upper_bounds or {}).get(field.field_id)
+    if low is None or high is None:
+        return None
+    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)
