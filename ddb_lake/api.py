@@ -26,10 +26,11 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import UsageError
+from ddb_lake.executors import open_lake
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import add_views
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import (
     EXPORT_BUCKET,
     LANDING_BUCKET,
@@ -29,7 +30,6 @@ from ddb_lake.orchestration.demo.home import (
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.in_process_daemon import Run, Ticker, run_job
 from ddb_lake.pipeline.maintain.quarantine import list_quarantine
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status

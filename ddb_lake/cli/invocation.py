@@ -62,7 +62,7 @@ class Invocation:
             settings.table(table)
         if engine is not None:
             settings = settings.with_engine(engine)
-        from ddb_lake.pipeline.open_lake import open_lake
+        from ddb_lake.executors import open_lake
 
         with Reporter(bars) as reporter, open_lake(settings, reporter.progress, reporter.warn) as lake:
             yield lake

@@ -23,9 +23,10 @@ from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_nam
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import S3Access, use_s3
 from ddb_lake.engine.sql import identifier
+from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import table_relations
 
 DATABASE = "lake"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.assets.changes import ApplyConfig, Applying
 from ddb_lake.orchestration.assets.daily_snapshots import keep_days
 from ddb_lake.orchestration.assets.export import export_table
@@ -32,7 +33,7 @@ from ddb_lake.orchestration.yaml_attributes import (
     yaml_component,
     yaml_model,
 )
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 
 _LOG = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ddb_lake.errors import TerminalError, UsageError
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.web_server import serve_ui
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox import ExportOptions, Sandbox
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from ddb_lake.engine.session import Session, connect
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.state import CurrentState, changes_state
+from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 
 
 class Progress(Protocol):
@@ -40,10 +41,14 @@ def unheard(message: str) -> None:
 
 @dataclass(slots=True)
 class Lake:
-    """What a stage needs. Close it, or open it with `open_lake`."""
+    """What a step of the pipeline needs. `ddb_lake.executors.open_lake` opens one.
+
+    `executors`: what does the heavy work, by a table's setting `engine`.
+    """
 
     settings: LakeSettings
     catalog: LakeCatalog
+    executors: Mapping[str, ExecutorFactory]
     objects: ObjectStore = field(default_factory=ObjectStore)
     progress: Progress = silent
     warn: Callable[[str], None] = unheard
@@ -58,6 +63,11 @@ class Lake:
     def table(self, name: str) -> TableSettings:
         """The settings of a table. Raises ConfigError if it is not configured."""
         return self.settings.table(name)
+
+    def executor(self, name: str) -> Executor:
+        """What does the heavy work of a table, by its setting `engine`."""
+        settings = self.table(name)
+        return self.executors[settings.engine](self, settings)
 
     def routes(self) -> tuple[dict[str, str], SharedNames]:
         """The lake tables by their source's name, and the names that several sources have."""
@@ -104,12 +114,3 @@ class Lake:
             return CurrentState.of(current).schema.key
         state = changes_state(self.changes(name))
         return state.key if state.records else ()  # nothing has been said with it yet
-
-
-@contextmanager
-def open_lake(
-    settings: LakeSettings, progress: Progress = silent, warn: Callable[[str], None] = unheard
-) -> Iterator[Lake]:
-    """Open a lake for the length of a `with` block."""
-    with LakeCatalog(settings) as catalog:
-        yield Lake(settings, catalog, progress=progress, warn=warn)

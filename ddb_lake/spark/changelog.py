@@ -1,4 +1,4 @@
-"""Staged rows into the changelog and the quarantine on Spark (`pipeline.apply.deduplication.Intake`).
+"""Staged rows into the changelog and the quarantine on Spark (`pipeline.apply.deduplication.Deduplicator`).
 
 1. Ids of the staged rows, and of the rows the table has of the same times, go to their buckets; each bucket says which
    staged rows are not new, by their place in a scratch file.
@@ -57,7 +57,7 @@ BUCKET_ROWS = 500_000
 """Ids that a bucket has about: they are held in memory."""
 
 
-class SparkIntake:
+class SparkDeduplicator:
     """Rows of one table in scratch files."""
 
     def __init__(self, lake: Lake, session: Session, table: str, group: SparkGroup) -> None:

@@ -36,8 +36,8 @@ from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.pipeline.merge.current import numbered_graves
 from ddb_lake.pipeline.merge.inputs import Relation, Sources
+from ddb_lake.pipeline.merge.local_merge import numbered_graves
 from ddb_lake.pipeline.merge.rows import images_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows

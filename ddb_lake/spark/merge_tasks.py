@@ -28,7 +28,7 @@ from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
-from ddb_lake.pipeline.merge.current import (
+from ddb_lake.pipeline.merge.local_merge import (
     GRAVES,
     RETIRED,
     ROW_COLUMNS,

@@ -24,11 +24,12 @@ import dagster as dg
 import yaml
 
 from ddb_lake.config import load_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.open_project import dagster_home, write_code
 from ddb_lake.orchestration.run_requests import LAKE_TAG, UNFINISHED, sync_job_name
 from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
 from ddb_lake.orchestration.web_server import Interrupts, end_group
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.benchmarks.data import KEY, TABLE
 from ddb_lake_tests.benchmarks.worker import values
 

@@ -29,10 +29,11 @@ import duckdb
 from pyiceberg.table import Table
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 from ddb_lake_tests.benchmarks.peers.shapes import ORDER

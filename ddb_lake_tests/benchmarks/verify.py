@@ -27,8 +27,8 @@ def work(what: str, export: str, warehouse: str) -> dict[str, float]:
     import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
     from ddb_lake.config import parse_settings
+    from ddb_lake.executors import open_lake
     from ddb_lake.pipeline.load.load import load_export
-    from ddb_lake.pipeline.open_lake import open_lake
     from ddb_lake.pipeline.verify.full import verify_export
 
     settings = parse_settings({"warehouse": warehouse, "tables": [{"name": TABLE, "key": list(KEY)}]}, "benchmark")

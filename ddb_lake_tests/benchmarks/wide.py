@@ -21,9 +21,9 @@ from typing import Any
 import duckdb
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.benchmarks.data import EXPORT_ID, EXPORT_US, TABLE, _write_lines, _write_manifests
 

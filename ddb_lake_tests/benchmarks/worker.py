@@ -15,10 +15,11 @@ from unittest.mock import patch
 import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, not work
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.sync import sync

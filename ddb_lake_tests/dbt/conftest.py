@@ -16,9 +16,10 @@ import duckdb
 import pytest
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     full,

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from ddb_lake.cli.app import cli
 from ddb_lake.config import parse_settings
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake_tests.dbt.conftest import dbt
 from ddb_lake_tests.support.export_files import (
     HOUR_US,

@@ -13,10 +13,10 @@ import pytest
 from ddb_lake.cli import demo_walk
 from ddb_lake.cli.demo_walk import called_as, run_demo
 from ddb_lake.errors import UsageError
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.dev import living
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 
 pytestmark = [

@@ -18,14 +18,15 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyiceberg.table import Table
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.pipeline.load import load as load_stage
+from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.merge import current as current_stage
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.time_travel import past_rows
@@ -264,6 +265,11 @@ def run_groups(rows: Rows, by: str, work: Callable[[int, pa.Table], Any], *_prog
     return [work(number, rows.table.filter(pc.equal(rows.table[by], number))) for number in numbers]
 
 
+class MergingBySparkTasks(LocalExecutor):
+    def merge(self, session: Session, table: Table | None) -> Any:
+        return SparkMerge(self._lake, session, self._settings, table)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -276,14 +282,11 @@ def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
     monkeypatch.setattr(merge, "scan_rows", scan_rows)
     monkeypatch.setattr(merge, "run_groups", run_groups)
     monkeypatch.setattr(merge, "LEAST_RECORDS", 2)
-    for module in (current_stage, load_stage):
-        monkeypatch.setattr(
-            module, "merge_of", lambda lake, session, settings, table, **_: SparkMerge(lake, session, settings, table)
-        )
     order = [*exports_of(tmp_path), *records_of(tmp_path)]
     if seed:
         random.Random(seed).shuffle(order)
     with lake(tmp_path / "lake", "orders", ["id"], ttl_deletes="keep") as opened:
+        opened.executors = {"duckdb": MergingBySparkTasks}
         for step in order:
             run_step(opened, "orders", step)
         assert shown(opened) == ALL_ROWS

@@ -34,7 +34,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.open_lake import open_lake
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.peak_memory import peak_mb

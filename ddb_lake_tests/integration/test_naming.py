@@ -17,11 +17,11 @@ from ddb_lake.config import parse_settings
 from ddb_lake.core.schema.table_schema import dotted
 from ddb_lake.dbt.models import own_names as dbt_names
 from ddb_lake.dbt.project import table_models
+from ddb_lake.executors import open_lake
 from ddb_lake.mysql.comparison import compare
 from ddb_lake.mysql.connection import Server
 from ddb_lake.mysql.replication import replicate
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.verify.full import verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.pipeline.verify.sample import verify_sample

@@ -14,12 +14,12 @@ import pytest
 from ddb_lake.aws.items import TableItems
 from ddb_lake.config import parse_settings
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
 from ddb_lake.pipeline.maintain.restore import open_restore
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source

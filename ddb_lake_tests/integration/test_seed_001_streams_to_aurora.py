@@ -15,10 +15,10 @@ import pytest
 
 import ddb_lake
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, load_aurora, validate
 from ddb_lake.mysql.connection import Database, Server
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.sandbox import Delivery, Sandbox
 from ddb_lake.sandbox.web_analytics import TABLE, WebTraffic, create_web_analytics_table
 from ddb_lake_tests.support.mariadb import PASSWORD, Dying, MariaDb

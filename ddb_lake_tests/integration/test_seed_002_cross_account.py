@@ -18,10 +18,11 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import transform
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, StreamFaults
 from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at

@@ -24,9 +24,9 @@ from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.core.capture.replication import PARTITION_KEY, SHARD, SORT_KEY
 from ddb_lake.core.capture.shards import Place
 from ddb_lake.core.capture.stream_lines import stream_line
+from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, replicate
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.items import canonical

@@ -23,12 +23,13 @@ from ddb_lake.aws.streams import StreamSource, TableStreams, ThrottledError
 from ddb_lake.config import parse_settings
 from ddb_lake.core.capture.shards import Place
 from ddb_lake.errors import CommitConflict, ConfigError
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget, read_streams
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import ExportOptions, Sandbox, Traffic, create_orders_table
 from ddb_lake_tests.support.crashing_lake import quarantined

@@ -10,9 +10,9 @@ import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, transform
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.sandbox import Delivery, Function, Sandbox, StreamTrigger
 from ddb_lake_tests.support.crashing_lake import changelog_rows, quarantined
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at

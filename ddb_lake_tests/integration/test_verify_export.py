@@ -13,8 +13,9 @@ from ddb_lake.config import parse_settings
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import Projection
 from ddb_lake.errors import ExportError
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify import full
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.report import Report

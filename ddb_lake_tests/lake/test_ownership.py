@@ -15,11 +15,12 @@ from sqlalchemy import create_engine, text
 from ddb_lake.config import parse_settings
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DamagedError
+from ddb_lake.executors import open_lake
 from ddb_lake.lake import maintenance
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.export_files import full, item
 from ddb_lake_tests.support.several_tables import dumped
 

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from ddb_lake import DynamoDBLakeComponent
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import Ticker
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake_tests.support.dagster_folders import inserted
 from ddb_lake_tests.support.landed_files import order, write_changes, write_export
 from ddb_lake_tests.support.several_tables import dumped

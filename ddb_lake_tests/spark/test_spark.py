@@ -20,7 +20,7 @@ ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", "8000")
 
 
 def said_by(module: str, *arguments: str) -> Any:
-    command = [sys.executable, "-m", f"ddb_lake_tests.integration.{module}", *arguments]
+    command = [sys.executable, "-m", f"ddb_lake_tests.support.{module}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -9,11 +9,11 @@ import yaml
 
 from ddb_lake.cli.demo_walk import run_demo
 from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions
 from ddb_lake.orchestration.dev import living
 from ddb_lake.orchestration.in_process_daemon import run_job
 from ddb_lake.pipeline.capture.gap_log import record_gap
-from ddb_lake.pipeline.open_lake import open_lake
 
 WITHOUT_A_QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}}
 """The webserver starts runs itself: there is no daemon to take them from a queue."""

@@ -13,7 +13,7 @@ from ddb_lake.engine.sql import literal
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
-from ddb_lake.pipeline.merge.current import ROW_COLUMNS
+from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import view
 

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake import DynamoDBLakeComponent
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import Run, Ticker, run_job
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.landed_files import (
     EXPORT_US,
     Image,

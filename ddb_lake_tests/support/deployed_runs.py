@@ -23,7 +23,8 @@ from ddb_lake.cli.commands.iam import lake_estate
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.operations.policies import Estate, Place
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.executors import open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Delivery, ExportOptions, Sandbox
 from ddb_lake_tests.support.aws_calls import (
     ACCOUNT,

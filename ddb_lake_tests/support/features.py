@@ -35,6 +35,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.values.change_record import ChangeRecord, Item
 from ddb_lake.dbt.project import table_models, write_frame, write_models
+from ddb_lake.executors import open_lake
 from ddb_lake.mysql.connection import Server
 from ddb_lake.mysql.replication import replicate
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -43,7 +44,7 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.daily_snapshots import end_us, keep_day
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine, show_quarantine
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.sync import sync

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake.config import LakeSettings, parse_settings
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.executors import open_lake
+from ddb_lake.pipeline.open_lake import Lake
 
 
 def settings(folder: Path, name: str, key: Sequence[str], **table: Any) -> LakeSettings:

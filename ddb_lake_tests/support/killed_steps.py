@@ -26,6 +26,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, _DeltaProducer
@@ -36,7 +37,7 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.repair import repair_from_export
 
 PROCESSES = multiprocessing.get_context("forkserver")

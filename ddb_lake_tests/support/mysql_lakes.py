@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.mysql.connection import Server
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.landed_files import (
     EXPORT_US,
     Image,

@@ -13,7 +13,8 @@ import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.executors import open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox import ExportOptions, Sandbox, create_orders_table
 from ddb_lake.sandbox.items import canonical

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake.config import parse_settings
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.executors import open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake_tests.support.export_files import sorted_items

@@ -22,11 +22,12 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark import changelog, object_reader, snapshot_writer
 from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export

@@ -14,8 +14,8 @@ import dagster as dg
 
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import SparkSettings, parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import run_job
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.landed_files import order, write_export
 from ddb_lake_tests.support.spark_cluster import SETTINGS

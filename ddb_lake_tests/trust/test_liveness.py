@@ -81,7 +81,7 @@ def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand)
 
 def test_doctor_says_what_is_dead_and_what_to_do(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 7_200)
-    monkeypatch.setattr("ddb_lake.pipeline.open_lake.open_lake", lambda settings: nullcontext(stand.lake))
+    monkeypatch.setattr("ddb_lake.executors.open_lake", lambda settings: nullcontext(stand.lake))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     findings = [*examine_capture(LakeSubject(Path("ddb_lake.yaml"), stand.lake.settings)), *examine_sensors()]
     states = {finding.check: finding.state for finding in findings}

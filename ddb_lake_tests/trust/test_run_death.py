@@ -17,8 +17,8 @@ import dagster as dg
 import pytest
 
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.run_requests import UNFINISHED
-from ddb_lake.pipeline.open_lake import open_lake
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, no_aws
 from ddb_lake_tests.support.dagster_folders import inserted

@@ -11,10 +11,11 @@ from botocore.config import Config
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.support.failing_steps import through, wrong
 from ddb_lake_tests.support.fault_marks import fault

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def examine_capture(subject: LakeSubject) -> Iterator[Finding]:
     """The capture of every table whose changes land on S3 is alive."""
+    from ddb_lake.executors import open_lake
     from ddb_lake.pipeline.capture.health import capture_signs, error_sign
-    from ddb_lake.pipeline.open_lake import open_lake
 
     with open_lake(subject.settings) as lake:
         for table in subject.settings.tables:

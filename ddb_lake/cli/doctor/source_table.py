@@ -15,7 +15,7 @@ _BOTH_IMAGES = "NEW_AND_OLD_IMAGES"
 
 def examine_key(subject: TableSubject) -> Iterator[Finding]:
     """A key that the configuration leaves out is known to the lake or to DynamoDB."""
-    from ddb_lake.pipeline.open_lake import open_lake
+    from ddb_lake.executors import open_lake
 
     table = subject.settings
     with open_lake(subject.lake.settings) as lake:

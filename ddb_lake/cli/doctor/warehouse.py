@@ -78,7 +78,7 @@ def examine_catalog(subject: LakeSubject) -> Iterator[Finding]:
 def examine_files(subject: LakeSubject) -> Iterator[Finding]:
     """Each file that the tables of the lake name exists, with the size that was written."""
     from ddb_lake.core.layout.table_names import derived_names
-    from ddb_lake.pipeline.open_lake import open_lake
+    from ddb_lake.executors import open_lake
 
     with open_lake(subject.settings) as lake:
         if not lake.catalog.is_local and subject.credentials is None:

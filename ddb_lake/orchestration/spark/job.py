@@ -16,10 +16,11 @@ from dagster_pipes import PipesCliArgsParamsLoader, PipesContext, PipesEnvVarPar
 
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import DdbLakeError
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.merge.current import update_current
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 
 SAY_EVERY_S = 5.0
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import IngestResult, ingest, unseen
-from ddb_lake.pipeline.apply.deduplication import Intake
-from ddb_lake.pipeline.apply.object_reader import (
-    GroupReader,
-    IngestedObject,
-    StagedTable,
-    fetch,
-    groups,
-)
-from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
 from ddb_lake.pipeline.merge.current import CurrentResult, update_current
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -75,15 +65,14 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
     current = _Current(lake)
     others: Counter[str] = Counter()
     done = fresh_objects = 0
-    for group in _groups(lake, table, refs):
+    executor = lake.executor(table)
+    for group in executor.groups(refs):
         with lake.session() as session:
             fresh = unseen(lake, session, table, group)
             fresh_objects += len(fresh)
             if fresh:
-                read = _read(lake, session, table, fresh)
+                read = executor.read(session, fresh)
                 others += read.other_tables
-                if table not in read.tables:  # the ledger must name an object even if nothing of it was ours
-                    read.tables[table] = StagedTable.empty(session.folder)
                 # `table` last: once its ledger names an object, every other table has its share of it, in `current` too
                 for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):
                     found = ingest(lake, session, name, rows, read.objects, read.keys.get(name, ()))
@@ -141,48 +130,6 @@ def is_empty(lake: Lake, table: str) -> bool:
     changes = lake.changes(table)
     records = changes_state(changes).records
     return lake.current(table) is None and not records
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A group of objects that was read, its rows by table, and the tables' keys."""
-
-    objects: list[IngestedObject]
-    tables: dict[str, StagedTable | Intake]
-    other_tables: Counter[str]
-    keys: dict[str, tuple[str, ...]]
-
-
-def _groups(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
-    if lake.table(table).engine == "spark":
-        from ddb_lake.spark.object_reader import portions
-
-        return portions(lake, table, refs)
-    return groups(refs)
-
-
-def _read(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> _Read:
-    """The rows of a group of objects."""
-    if lake.table(table).engine == "spark":
-        return _read_on_spark(lake, session, table, refs)
-    routes, names = lake.routes()
-    plan = ReadPlan(session.folder, table, routes, lake.key(table), lake.validator(table), names)
-    shared = read_shared(plan, refs)
-    if shared is not None:
-        staged, keys = shared, {table: plan.key}
-    else:
-        reader = GroupReader(session.folder, table, routes, lake.key, validators=lake.validator, shared=names)
-        staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
-    return _Read(staged.objects, {**staged.tables}, staged.other_tables, keys)
-
-
-def _read_on_spark(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> _Read:
-    from ddb_lake.spark.changelog import SparkIntake
-    from ddb_lake.spark.object_reader import read_on_spark
-
-    group = read_on_spark(lake, table, refs)
-    tables: dict[str, StagedTable | Intake] = {name: SparkIntake(lake, session, name, group) for name in group.tables}
-    return _Read(group.objects, tables, group.other_tables, group.keys)
 
 
 class _Current:

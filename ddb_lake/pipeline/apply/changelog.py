@@ -1,6 +1,6 @@
 """Staged rows into the changelog and the quarantine: each distinct record once, with the ledger in the same commit.
 
-Which rows are new, and their files, is an `Intake`'s; here is what is committed.
+Which rows are new, and their files, is an `Deduplicator`'s; here is what is committed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ddb_lake.lake.schemas import (
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.deduplication import (
+    Deduplicator,
     Figures,
-    Intake,
-    LocalIntake,
+    LocalDeduplicator,
     Numbered,
     extreme,
 )
@@ -100,7 +100,7 @@ def ingest(
     lake: Lake,
     session: Session,
     table: str,
-    staged: StagedTable | Intake,
+    deduplicator: Deduplicator,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
     window: Window | None = None,
@@ -112,19 +112,18 @@ def ingest(
     Exactly-once effect: records that are there already are left out, and so is all of an object that the ledger
     names. A crash between the two commits leaves quarantined bytes that the next run finds there.
     """
-    intake = LocalIntake(session, staged) if isinstance(staged, StagedTable) else staged
     try:
-        quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, intake, objects))
-        result = until_committed(lambda: _commit_changes(lake, session, table, intake, objects, key, window))
+        quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
+        result = until_committed(lambda: _commit_changes(lake, session, table, deduplicator, objects, key, window))
     finally:
-        intake.close()
-    return replace(result, quarantined=quarantined, records=intake.records)
+        deduplicator.close()
+    return replace(result, quarantined=quarantined, records=deduplicator.records)
 
 
 def set_aside(lake: Lake, session: Session, table: str, rows: StagedRows, objects: Sequence[IngestedObject]) -> int:
     """Commit rows to the quarantine alone; returns how many it did not have before."""
-    intake = LocalIntake(session, StagedTable.rejected(session.folder, rows))
-    return until_committed(lambda: _commit_quarantine(lake, session, table, intake, objects))
+    deduplicator = LocalDeduplicator(session, StagedTable.rejected(session.folder, rows))
+    return until_committed(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
 
 
 def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
@@ -174,13 +173,13 @@ def _unknown(session: Session, changes: Table | None, objects: Sequence[Ingested
 
 
 def _commit_quarantine(
-    lake: Lake, session: Session, name: str, intake: Intake, objects: Sequence[IngestedObject]
+    lake: Lake, session: Session, name: str, deduplicator: Deduplicator, objects: Sequence[IngestedObject]
 ) -> int:
-    if intake.rejected == 0:
+    if deduplicator.rejected == 0:
         return 0
     fresh = _unknown(session, lake.changes(name), objects)
     table = quarantine_table(lake, name)
-    files = intake.write_rejected(table, fresh, lake.now().replace(tzinfo=None).isoformat())
+    files = deduplicator.write_rejected(table, fresh, lake.now().replace(tzinfo=None).isoformat())
     if files:
         _commit(table, files, {})
     return sum(f.record_count for f in files)
@@ -190,7 +189,7 @@ def _commit_changes(
     lake: Lake,
     session: Session,
     name: str,
-    intake: Intake,
+    deduplicator: Deduplicator,
     objects: Sequence[IngestedObject],
     key: tuple[str, ...],
     window: Window | None,
@@ -201,7 +200,7 @@ def _commit_changes(
     if not fresh:
         return IngestResult(name)
     batch = state.batch + 1
-    files, found = intake.write_changes(table, fresh, batch)
+    files, found = deduplicator.write_changes(table, fresh, batch)
     grown = _grown(state, batch, found, key)
     if window is not None:
         grown = replace(grown, windows=remembered((*grown.windows, window)))

@@ -1,6 +1,6 @@
 """What of staged rows is new, written as files of the changelog and the quarantine that the caller commits.
 
-By this process (`LocalIntake`) or by tasks on Spark (`spark.changelog`), with the same functions over a session's
+By this process (`LocalDeduplicator`) or by tasks on Spark (`spark.changelog`), with the same functions over a session's
 tables: `staged_objects`, the objects that count, and `chosen`, the rows that are left.
 """
 
@@ -59,7 +59,7 @@ Numbered = Sequence[tuple[int, IngestedObject]]
 """Objects by their number in the group."""
 
 
-class Intake(Protocol):
+class Deduplicator(Protocol):
     """Rows of one table that were staged. What of them is new becomes files, which the caller commits.
 
     Of rows with one id the one in the first object counts, there the first. Only rows of `objects` are looked at.
@@ -83,8 +83,22 @@ class Intake(Protocol):
         """All is committed, or given up."""
 
 
-class LocalIntake:
-    """Rows that are staged on this machine's disk (`Intake`)."""
+@dataclass(frozen=True, slots=True)
+class ReadGroup:
+    """A group of landed objects that was read: its staged rows by lake table, and the tables' key attributes.
+
+    `tables` always has the table that is applied: the ledger must name an object even if none of its records is of it.
+    `other_tables`: the number of records by source table that is not configured.
+    """
+
+    objects: list[IngestedObject]
+    tables: dict[str, Deduplicator]
+    other_tables: Counter[str]
+    keys: dict[str, tuple[str, ...]]
+
+
+class LocalDeduplicator:
+    """Rows that are staged on this machine's disk (`Deduplicator`)."""
 
     def __init__(self, session: Session, staged: StagedTable) -> None:
         self._session, self._staged = session, staged

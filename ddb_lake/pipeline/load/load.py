@@ -35,6 +35,7 @@ from ddb_lake.pipeline.apply.changelog import (
     unseen,
     until_committed,
 )
+from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
     IngestedObject,
@@ -50,17 +51,16 @@ from ddb_lake.pipeline.load.export_files import (
     verified,
 )
 from ddb_lake.pipeline.load.line_screening import BadLine, BadLines, lines_of
-from ddb_lake.pipeline.load.snapshot_writer import Base, LocalBase, Target
+from ddb_lake.pipeline.load.snapshot_writer import Base, Target
 from ddb_lake.pipeline.load.table_identity import check_origin
 from ddb_lake.pipeline.merge.current import (
-    all_rows,
     create_current,
     iceberg_schema,
-    merge_of,
     update_current,
 )
 from ddb_lake.pipeline.merge.inputs import BaseRows, Relation, Sources
 from ddb_lake.pipeline.merge.rows import (
+    all_rows,
     export_rows,
     known_records,
     living_rows,
@@ -143,12 +143,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject:
     with lake.session() as session:
         loading = _Loading(lake, session, settings, export, table, state, key)
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
-        if settings.engine == "spark":
-            from ddb_lake.spark.snapshot_writer import SparkBase
-
-            return loading.run(SparkBase(lake, loading.target, export, session.folder, reject))
-        files = verified(lake.objects, export, session.folder)
-        return loading.run(LocalBase(session, loading.target, export, files, reject))
+        return loading.run(lake.executor(name).snapshot_writer(session, loading.target, export, reject))
 
 
 def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, cutoff_us: int | None) -> LoadResult:
@@ -346,7 +341,7 @@ class _Loading:
 
     def _merge(self, table: Table, commit: Commit, state: CurrentState, sources: Sources) -> tuple[Delta, CurrentState]:
         before = commit.transaction.table_metadata
-        merge = merge_of(self.lake, self.session, self.settings, table)
+        merge = self.lake.executor(self.settings.name).merge(self.session, table)
         merge.plan(sources)
         steps = [state.schema] if self.table is None else [self.state.schema, state.schema]
         schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], self.keep_expired))
@@ -401,7 +396,9 @@ def _take_in_increment(
         raise bad.refusal()
     rows = staged.tables.get(name) or StagedTable.empty(session.folder)
     objects = [*staged.objects, IngestedObject(marker, as_of_us // HOUR_US * HOUR_US, 0)]
-    result = ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
+    result = ingest(
+        lake, session, name, LocalDeduplicator(session, rows), objects, reader.keys.get(name, ()), _window(export)
+    )
     return None if files and not fresh else result
 
 

@@ -22,6 +22,7 @@ from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.apply.changelog import ingest, quarantine_table, until_committed
+from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
@@ -262,7 +263,9 @@ def _take_in(
     reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us, time_unit)
     new = duplicates = 0
     for table, rows in staged.tables.items():
-        found = ingest(lake, session, table, rows, staged.objects, reader.keys.get(table, ()))
+        found = ingest(
+            lake, session, table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ())
+        )
         new, duplicates = new + found.new, duplicates + found.duplicates
     for table in staged.tables:
         update_current(lake, table)

@@ -79,6 +79,19 @@ def living_rows(scan: TableScan, schema: TableSchema) -> Relation:
     return Relation(scan.paths, lambda paths: keyed_rows_sql(scan, schema, paths))
 
 
+def all_rows(table: Table | None, schema: TableSchema) -> Relation:
+    """The rows of the table, as the merge reads them (`engine.merge_plan.MergeInput.current`)."""
+    if table is None:
+        return Relation((), lambda _files: NO_ROWS)
+    return living_rows(scan_table(table), schema)
+
+
+NO_ROWS = (
+    "(SELECT NULL::VARCHAR AS file_path, NULL::BIGINT AS pos, NULL::VARCHAR AS _key,"
+    " NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source WHERE false)"
+)
+
+
 def export_rows(current: Table, export: LoadedExport) -> BaseRows:
     """An export's rows alone."""
     snapshot = current.snapshot_by_name(export.branch)

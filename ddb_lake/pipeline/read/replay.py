@@ -20,9 +20,10 @@ from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport, changes_state
-from ddb_lake.pipeline.merge.current import NO_ROWS, collect_outcome
 from ddb_lake.pipeline.merge.inputs import Relation
+from ddb_lake.pipeline.merge.local_merge import collect_outcome
 from ddb_lake.pipeline.merge.rows import (
+    NO_ROWS,
     base_images,
     export_rows,
     known_records,

@@ -6,7 +6,7 @@ from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier
-from ddb_lake.pipeline.merge.current import fit_rows
+from ddb_lake.pipeline.merge.local_merge import fit_rows
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import replay
 

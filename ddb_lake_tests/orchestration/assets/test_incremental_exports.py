@@ -12,8 +12,9 @@ import pytest
 
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.aws.exports import start_export
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import Run, Ticker
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox, Traffic
 from ddb_lake_tests.support.sandbox_lake import BUCKET, assert_lake_is_source, orders_source

@@ -13,6 +13,7 @@ from botocore.validate import ParamValidator
 
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.errors import CheckFailed, ConfigError, TransientError
+from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.spark import job
 from ddb_lake.orchestration.spark.job import answer
 from ddb_lake.orchestration.spark.launching import result_of
@@ -23,7 +24,6 @@ from ddb_lake.orchestration.spark.parameters import (
     job_extras,
     process_command,
 )
-from ddb_lake.pipeline.open_lake import open_lake
 
 EMR = {
     "type": "emr-serverless",

@@ -110,7 +110,7 @@ def test_garbage_stays_and_what_is_mended_leaves(tmp_path: Path) -> None:
 
 def test_record_of_another_configured_table_is_replayed_into_that_table(tmp_path: Path) -> None:
     from ddb_lake.config import parse_settings
-    from ddb_lake.pipeline.open_lake import open_lake
+    from ddb_lake.executors import open_lake
 
     record = change(T0_US, item("a", v=1), table="items")
     record["dynamodb"]["ApproximateCreationDateTimePrecision"] = "FORTNIGHT"

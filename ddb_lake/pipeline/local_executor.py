@@ -1,0 +1,50 @@
+"""`pipeline.executor.Executor` in this process: DuckDB in the step's session, and a few processes that parse JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyiceberg.table import Table
+
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config import TableSettings
+from ddb_lake.engine.session import Session
+from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
+from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedTable, fetch, groups
+from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
+from ddb_lake.pipeline.load.export_files import FoundExport, verified
+from ddb_lake.pipeline.load.snapshot_writer import LocalBase, Target
+from ddb_lake.pipeline.merge.local_merge import LocalMerge
+from ddb_lake.pipeline.open_lake import Lake
+
+
+class LocalExecutor:
+    """The executor of tables with `engine: duckdb`."""
+
+    def __init__(self, lake: Lake, settings: TableSettings) -> None:
+        self._lake, self._settings = lake, settings
+
+    def groups(self, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
+        """Groups of at most 64 MB: what a broken run has committed is not read again."""
+        return groups(refs)
+
+    def read(self, session: Session, refs: Sequence[ObjectRef]) -> ReadGroup:
+        """Read the objects by several processes, or by this one if they are small or hold several tables' records."""
+        lake, name = self._lake, self._settings.name
+        routes, shared_names = lake.routes()
+        plan = ReadPlan(session.folder, name, routes, lake.key(name), lake.validator(name), shared_names)
+        staged, keys = read_shared(plan, refs), {name: plan.key}
+        if staged is None:
+            reader = GroupReader(session.folder, name, routes, lake.key, validators=lake.validator, shared=shared_names)
+            staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
+        rows = {name: StagedTable.empty(session.folder)} | staged.tables
+        tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
+        return ReadGroup(staged.objects, tables, staged.other_tables, keys)
+
+    def merge(self, session: Session, table: Table | None) -> LocalMerge:  # noqa: ARG002
+        """A merge by statements in the session."""
+        return LocalMerge(session, self._settings)
+
+    def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> LocalBase:
+        """A writer of the export's verified data files. Raises ExportError for a file that differs from its manifest."""
+        return LocalBase(session, target, export, verified(self._lake.objects, export, session.folder), reject)

@@ -1,0 +1,47 @@
+"""`pipeline.executor.Executor` on Spark: the work of a step is divided into tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyiceberg.table import Table
+
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config import TableSettings
+from ddb_lake.engine.session import Session
+from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
+from ddb_lake.pipeline.apply.object_reader import StagedTable
+from ddb_lake.pipeline.load.export_files import FoundExport
+from ddb_lake.pipeline.load.snapshot_writer import Target
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.spark.changelog import SparkDeduplicator
+from ddb_lake.spark.merge import SparkMerge
+from ddb_lake.spark.object_reader import portions, read_on_spark
+from ddb_lake.spark.snapshot_writer import SparkBase
+
+
+class SparkExecutor:
+    """The executor of tables with `engine: spark`."""
+
+    def __init__(self, lake: Lake, settings: TableSettings) -> None:
+        self._lake, self._settings = lake, settings
+
+    def groups(self, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
+        """Groups as large as all cores read in turn."""
+        return portions(self._lake, self._settings.name, refs)
+
+    def read(self, session: Session, refs: Sequence[ObjectRef]) -> ReadGroup:
+        """Read the objects by tasks; the rows stay in scratch files."""
+        group = read_on_spark(self._lake, self._settings.name, refs)
+        no_rows = LocalDeduplicator(session, StagedTable.empty(session.folder))
+        tables: dict[str, Deduplicator] = {self._settings.name: no_rows}
+        tables |= {table: SparkDeduplicator(self._lake, session, table, group) for table in group.tables}
+        return ReadGroup(group.objects, tables, group.other_tables, group.keys)
+
+    def merge(self, session: Session, table: Table | None) -> SparkMerge:
+        """A merge by tasks, each of which decides a bucket of keys."""
+        return SparkMerge(self._lake, session, self._settings, table)
+
+    def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> SparkBase:
+        """A writer by tasks, each of which verifies, projects, sorts and writes some data files."""
+        return SparkBase(self._lake, target, export, session.folder, reject)
