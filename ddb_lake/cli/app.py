@@ -16,7 +16,14 @@ from typing import Any, NoReturn
 import click
 
 from ddb_lake.cli.command import SHARED_OPTIONS
-from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, ReaderLeft, UnexpectedEnd, report, status
+from ddb_lake.cli.failures import (
+    BROKEN_PIPE_STATUS,
+    INTERRUPT_STATUS,
+    OutputClosed,
+    UnexpectedEndOfFile,
+    exit_status,
+    print_error,
+)
 from ddb_lake.cli.invocation import Invocation
 from ddb_lake.engine.import_hook import spare_pandas
 
@@ -84,9 +91,9 @@ class RootGroup(click.Group):
             outcome = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError as error:
-            raise ReaderLeft from error
+            raise OutputClosed from error
         except EOFError as error:
-            raise UnexpectedEnd from error
+            raise UnexpectedEndOfFile from error
         return outcome
 
     def main(
@@ -109,14 +116,14 @@ class RootGroup(click.Group):
 
 
 def _leave(error: BaseException, debug: bool) -> NoReturn:
-    if isinstance(error, ReaderLeft):
+    if isinstance(error, OutputClosed):
         _silence_stdout()
         sys.exit(BROKEN_PIPE_STATUS)
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPT_STATUS)
-    report(error, debug)
-    sys.exit(status(error))
+    print_error(error, debug)
+    sys.exit(exit_status(error))
 
 
 def _silence_stdout() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ddb_lake.cli.invocation import Invocation
-from ddb_lake.cli.shell.table_names import table_names
+from ddb_lake.cli.shell.completion import table_names
 
 
 def _set_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:

@@ -24,26 +24,26 @@ GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_K
 
 _DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
 
-_SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
+_QUOTED_LIBRARIES = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
 """Libraries whose messages name services, tables and files, never an item's values."""
 
 
-class UnexpectedEnd(Exception):
+class UnexpectedEndOfFile(Exception):
     """Carries an EOFError past click, which handles every EOFError as if the user had left a prompt."""
 
 
-class ReaderLeft(Exception):
+class OutputClosed(Exception):
     """Nobody reads stdout any more, as after `| head`."""
 
 
-def status(error: BaseException) -> int:
+def exit_status(error: BaseException) -> int:
     """The exit status that an error stands for."""
     if isinstance(error, click.ClickException):
         return error.exit_code
     return WRONG_USE_STATUS if isinstance(of_library(error) or error, UsageError) else 1
 
 
-def explain(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an error says to the user, in one line without `Error:`.
 
     Never an item's values: messages of unknown origin are left out.
@@ -54,18 +54,18 @@ def explain(error: BaseException) -> str:
     return " ".join(said.split())
 
 
-def doubt_status(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
+def print_doubts(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
     """Print the doubts of a command that ended. Returns its exit status."""
     for doubt in doubts:
         click.echo(f"{styled('Error:', fg='red')} {doubt}.", err=True)
     return int(bool(doubts) or (strict and quarantined > 0))
 
 
-def report(error: BaseException, debug: bool, where: str = "") -> None:
+def print_error(error: BaseException, debug: bool, where: str = "") -> None:
     """Say on stderr what went wrong and `where`, after the traceback if that is wanted."""
     if debug:
         traceback.print_exception(error)
-    click.echo(f"{styled('Error:', fg='red')} {where}{explain(error)}", err=True)
+    click.echo(f"{styled('Error:', fg='red')} {where}{error_text(error)}", err=True)
 
 
 def _message(error: BaseException) -> str:
@@ -80,16 +80,18 @@ def _message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ImportError):
         return f"{error}; the installation is incomplete: see `ddb-lake doctor`."
-    if isinstance(error, UnexpectedEnd):
-        return f"a file ended where more was expected ({_place(error.__cause__ or error)}); {_DOCTOR}."
+    if isinstance(error, UnexpectedEndOfFile):
+        return f"a file ended where more was expected ({_location(error.__cause__ or error)}); {_DOCTOR}."
     origin = type(error).__module__.partition(".")[0]
     if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound"):  # botocore's: it is imported late
         return f"AWS: {_first_line(error)}; {GET_CREDENTIALS}."
     if origin == "botocore":
         return f"AWS: {_first_line(error)}; `ddb-lake doctor` shows what is missing."
-    if isinstance(error, OSError) or origin in _SPEAKING:
+    if isinstance(error, OSError) or origin in _QUOTED_LIBRARIES:
         return f"{_first_line(error)}; {_DOCTOR}."
-    return f"unexpected {type(error).__name__} in {_place(error)}; run it again with --debug and report the traceback."
+    return (
+        f"unexpected {type(error).__name__} in {_location(error)}; run it again with --debug and report the traceback."
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -97,7 +99,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0].rstrip(".;") if lines else type(error).__name__
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     """File and function of ours that the error passed last."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "ddb_lake" in PurePath(frame.filename).parts] or list(frames)

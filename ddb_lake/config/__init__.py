@@ -16,7 +16,7 @@ from ddb_lake.config.lake import (
     SparkLaunchSettings,
     SparkSettings,
 )
-from ddb_lake.config.parts import (
+from ddb_lake.config.sections import (
     AuroraSettings,
     CanarySettings,
     ChangesSettings,

@@ -16,7 +16,7 @@ from ddb_lake.api import LakeTable, OpenLake
 from ddb_lake.api import open as open_lake
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.cli.command import SHARED_OPTIONS
-from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, status
+from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, exit_status
 from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings, TableSettings
 from ddb_lake.docs.tables import command_section, option_row, prose, settings_sections, table
 from ddb_lake.infra.config import InfraSettings
@@ -114,7 +114,9 @@ def assets() -> str:
 def errors() -> str:
     """The tree of errors, and the exit statuses."""
     drawn = "\n".join(line[4:] for line in (tree.__doc__ or "").splitlines() if line.startswith("    "))
-    rows = [(f"`{one.__name__}`", prose(inspect.getdoc(one) or ""), str(status(one("")))) for one in _error_types()]
+    rows = [
+        (f"`{one.__name__}`", prose(inspect.getdoc(one) or ""), str(exit_status(one("")))) for one in _error_types()
+    ]
     return (
         "# Errors\n\nEvery error that is raised on purpose says what happened, where, what was expected against what was "
         "found, and what to do next. None carries an item's values. `--debug` shows the traceback.\n\n"
@@ -124,7 +126,7 @@ def errors() -> str:
             (
                 ("0", "done; records that went to quarantine are a warning"),
                 ("1", "a check failed, or data is in doubt: the message says what to do"),
-                (str(status(tree.UsageError(""))), "wrong use or configuration"),
+                (str(exit_status(tree.UsageError(""))), "wrong use or configuration"),
                 (str(INTERRUPT_STATUS), "interrupted"),
                 (str(BROKEN_PIPE_STATUS), "the reader of stdout left"),
             ),

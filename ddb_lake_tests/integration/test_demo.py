@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.cli import demo_walk
-from ddb_lake.cli.demo_walk import called_as, run_demo
+from ddb_lake.cli import demo_run
+from ddb_lake.cli.demo_run import called_as, run_demo
 from ddb_lake.errors import UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import DemoHome
@@ -74,8 +74,8 @@ def test_living_on_needs_a_demo(tmp_path: Path) -> None:
 
 
 def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_walk, "ITEMS", 30)
-    monkeypatch.setattr(demo_walk, "STEPS", 12)
+    monkeypatch.setattr(demo_run, "ITEMS", 30)
+    monkeypatch.setattr(demo_run, "STEPS", 12)
     real = DemoSource.items
 
     def one_changed(source: DemoSource) -> object:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import yaml
 
-from ddb_lake.cli.demo_walk import run_demo
+from ddb_lake.cli.demo_run import run_demo
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions

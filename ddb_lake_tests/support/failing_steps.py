@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ddb_lake.cli.failures import explain
+from ddb_lake.cli.failures import error_text
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import Scenario
@@ -16,7 +16,7 @@ TRIES = 2
 
 def explained(error: BaseException) -> str:
     """What a user is told of the error; fails the test if that is only its type."""
-    said = explain(error)
+    said = error_text(error)
     assert not said.startswith("unexpected"), f"nobody can act on: {said}\n{error!r}"
     return said
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
-from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
-from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -45,22 +45,22 @@ def apply(
 
     with invocation.lake(table, engine=engine) as lake:
         result = apply_objects(lake, table, uris)
-    report_apply(result, as_json)
-    if found := doubt_status(result.doubts, result.quarantined, strict):
+    print_apply_result(result, as_json)
+    if found := print_doubts(result.doubts, result.quarantined, strict):
         click.get_current_context().exit(found)
 
 
-def report_apply(result: ApplyResult, as_json: bool) -> None:
+def print_apply_result(result: ApplyResult, as_json: bool) -> None:
     """Say what applying objects did."""
     if as_json:
         write_document(asdict(result))
     else:
-        for line in applied_lines(result):
+        for line in apply_lines(result):
             click.echo(line)
-    remark_apply(result)
+    print_apply_remarks(result)
 
 
-def remark_apply(result: ApplyResult) -> None:
+def print_apply_remarks(result: ApplyResult) -> None:
     """What a user should know beyond the result, on stderr."""
     if result.objects == 0 and not result.doubts:
         warn(f"{result.table}: no objects found there")
@@ -85,22 +85,22 @@ def warn_name_collisions(table: str, collisions: Sequence[NameCollision]) -> Non
 def warn_quarantined(table: str, count: int) -> None:
     """Say that records went to quarantine, if any did."""
     if count:
-        records = counted(count, "record went", "records went")
+        records = count_text(count, "record went", "records went")
         warn(f"{table}: {records} to quarantine; see `ddb-lake quarantine list {table}`")
 
 
-def applied_lines(result: ApplyResult) -> list[str]:
+def apply_lines(result: ApplyResult) -> list[str]:
     """Applied objects, a line a table."""
     known = f", {result.already_ingested:,} of them applied before" if result.already_ingested else ""
-    lines = [f"{counted(result.objects, 'object')}{known}, {span_text(result.seconds)}"]
+    lines = [f"{count_text(result.objects, 'object')}{known}, {duration_text(result.seconds)}"]
     for name in sorted({*result.tables, *result.current}):
         parts = []
         if (ingested := result.tables.get(name)) is not None:
-            parts.append(f"{ingested.new:,} new of {counted(ingested.records, 'record')}")
-            parts.append(counted(ingested.duplicates, "duplicate"))
+            parts.append(f"{ingested.new:,} new of {count_text(ingested.records, 'record')}")
+            parts.append(count_text(ingested.duplicates, "duplicate"))
         if (current := result.current.get(name)) is not None:
             late = f", {current.late:,} late" if current.late else ""
             parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{late}")
-            parts.append(f"now {counted(current.rows, 'row')}")
+            parts.append(f"now {count_text(current.rows, 'row')}")
         lines.append(f"{name}: {'; '.join(parts)}.")
     return lines

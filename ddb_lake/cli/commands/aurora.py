@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
-from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -51,33 +51,33 @@ def aurora(invocation: Invocation, table: str, full: bool, replay: bool, check: 
         comparison = {**asdict(found), "equal": found.equal} if found else None
         write_document({**asdict(result), "comparison": comparison})
     else:
-        click.echo(replicated_text(result))
+        click.echo(replication_text(result))
         if found:
-            click.echo(compared_text(found))
+            click.echo(comparison_text(found))
     if said := rejected_text(result):
-        doubt_status([said], 0, False)
+        print_doubts([said], 0, False)
     if result.rejected or (found and not found.equal):
         click.get_current_context().exit(1)
 
 
-def replicated_text(result: ReplicateResult) -> str:
+def replication_text(result: ReplicateResult) -> str:
     """A replication in one line."""
     target = result.target.replace("`", "")
     if result.scope == "nothing":
-        return f"{result.table}: {target} has all {counted(result.rows, 'row')}; nothing to do."
+        return f"{result.table}: {target} has all {count_text(result.rows, 'row')}; nothing to do."
     added = f", columns added: {', '.join(result.columns_added)}" if result.columns_added else ""
     return (
-        f"{result.table}: {counted(result.upserted, 'row')} put into {target} and {result.removed:,} removed, it has"
-        f" {counted(result.rows, 'row')} now ({result.scope}: {result.reason}{added}; {span_text(result.seconds)})."
+        f"{result.table}: {count_text(result.upserted, 'row')} put into {target} and {result.removed:,} removed, it has"
+        f" {count_text(result.rows, 'row')} now ({result.scope}: {result.reason}{added}; {duration_text(result.seconds)})."
     )
 
 
-def compared_text(found: ComparisonResult) -> str:
+def comparison_text(found: ComparisonResult) -> str:
     """A comparison in a few lines; rows that differ are named by their key's hash."""
     target = found.target.replace("`", "")
     lines = [
         f"{found.table}: {found.lake_rows:,} rows in the lake, {found.target_rows:,} in {target};"
-        f" {counted(found.compared, 'key')} compared: {found.missing:,} missing, {found.extra:,} extra,"
+        f" {count_text(found.compared, 'key')} compared: {found.missing:,} missing, {found.extra:,} extra,"
         f" {found.different:,} different, {found.rejected:,} rejected."
     ]
     return "\n".join([*lines, *(f"  {key}: {what}" for key, what in found.examples)])

@@ -9,7 +9,7 @@ import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import counted, size_text
+from ddb_lake.cli.output.quantities import count_text, size_text
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> N
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(compacted_text(result))
+        click.echo(compact_text(result))
 
 
-def compacted_text(result: CompactResult) -> str:
+def compact_text(result: CompactResult) -> str:
     """A compaction in one line, and a line for each table whose orphans were not removed."""
     return "\n".join(
         (_rewritten(result), *(f"{left}; none of its orphans was removed." for left in result.orphans_left))
@@ -47,8 +47,8 @@ def _rewritten(result: CompactResult) -> str:
     if result.skipped:
         return f"{result.table}: not compacted: {result.reason}. --force does it all the same."
     return (
-        f"{result.table}: {counted(result.files_before, 'file')} ({size_text(result.bytes_before)}) to"
+        f"{result.table}: {count_text(result.files_before, 'file')} ({size_text(result.bytes_before)}) to"
         f" {result.files_after:,} ({size_text(result.bytes_after)});"
-        f" {counted(result.snapshots_expired, 'snapshot')} expired,"
-        f" {counted(result.orphans_removed, 'orphan')} removed."
+        f" {count_text(result.snapshots_expired, 'snapshot')} expired,"
+        f" {count_text(result.orphans_removed, 'orphan')} removed."
     )

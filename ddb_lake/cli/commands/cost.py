@@ -9,7 +9,7 @@ import click
 
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.tables import show
+from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def cost(items: int, item_bytes: int, changes_per_second: Decimal, parts: bool, 
     rows = [
         (way.name, way.usd.quantize(_CENT), way.once_usd.quantize(_CENT), way.latency, way.retention) for way in found
     ]
-    show(("way in", "USD a month", "first export", "latency", "retention"), rows)
+    print_table(("way in", "USD a month", "first export", "latency", "retention"), rows)
     if parts:
         click.echo()
-        show(("way in", "part", "units", "of", "USD"), [row for way in found for row in _part_rows(way)])
+        print_table(("way in", "part", "units", "of", "USD"), [row for way in found for row in _part_rows(way)])
     note("list prices; those of Firehose and Lambda were read from third parties: compare them with your Region's")
 
 

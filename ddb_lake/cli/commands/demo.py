@@ -33,7 +33,7 @@ def demo(folder: Path | None, keep: bool, seed: int) -> None:
 
     Nothing leaves this machine, and no AWS account is needed. Needs the `sandbox` extra.
     """
-    from ddb_lake.cli.demo_walk import run_demo
+    from ddb_lake.cli.demo_run import run_demo
 
     with _demo_folder(folder, keep) as place:
         outcome = run_demo(place, keep=keep or folder is not None, emit=click.echo, seed=seed)

@@ -9,8 +9,8 @@ import click
 from ddb_lake.cli.command import command, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import warn
-from ddb_lake.cli.output.times import Moment
 from ddb_lake.cli.output.writers import write_lines
+from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
 
 
@@ -21,7 +21,7 @@ from ddb_lake.core.values.time_text import TIME_RULE
     "ddb-lake dump orders --as-of 2024-05-14T11:14:20Z",
 )
 @table_argument
-@click.option("--as-of", "as_of_us", type=Moment(), help=f"The items as they were then. {TIME_RULE}.")
+@click.option("--as-of", "as_of_us", type=Time(), help=f"The items as they were then. {TIME_RULE}.")
 @pass_invocation
 def dump(invocation: Invocation, table: str, as_of_us: int | None) -> None:
     """Write the items of TABLE, one DynamoDB JSON object {"Item":{...}} a line, in no particular order.

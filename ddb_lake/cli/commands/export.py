@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ddb_lake.cli.command import command, json_option, table_argument
-from ddb_lake.cli.commands.load import loaded_text, remark_load
+from ddb_lake.cli.commands.load import load_text, print_load_remarks
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.times import Moment
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import ConfigError
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @table_argument
 @click.option("--no-wait", is_flag=True, help="Start it and leave; `ddb-lake sync` loads it once it has ended.")
 @click.option("--incremental", is_flag=True, help="What changed, instead of all: the windows that are due.")
-@click.option("--from", "from_us", type=Moment(), help=f"Start of a window of your own, inclusive. {TIME_RULE}.")
-@click.option("--to", "to_us", type=Moment(), help="End of that window, exclusive; default: a minute ago.")
+@click.option("--from", "from_us", type=Time(), help=f"Start of a window of your own, inclusive. {TIME_RULE}.")
+@click.option("--to", "to_us", type=Time(), help="End of that window, exclusive; default: a minute ago.")
 @json_option
 @pass_invocation
 def export(
@@ -86,8 +86,8 @@ def _export_full(invocation: Invocation, settings: TableSettings, no_wait: bool,
     if as_json:
         write_document({"export_arn": state.arn, "status": state.status, "load": asdict(result)})
     else:
-        click.echo(loaded_text(result))
-    remark_load(result)
+        click.echo(load_text(result))
+    print_load_remarks(result)
 
 
 def _report_started(state: ExportState, as_json: bool) -> None:
@@ -131,6 +131,6 @@ def _report_loads(table: str, loads: Sequence[LoadResult], as_json: bool) -> Non
         click.echo(f"{table}: no window is due.")
     else:
         for one in loads:
-            click.echo(loaded_text(one))
+            click.echo(load_text(one))
     for one in loads:
-        remark_load(one)
+        print_load_remarks(one)

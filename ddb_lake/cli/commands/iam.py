@@ -11,7 +11,7 @@ import click
 
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.tables import show
+from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def iam(
     )
 
     if role is None and not as_json:
-        show(("role", "what it does"), [(name, describe(name)) for name in role_names()])
+        print_table(("role", "what it does"), [(name, describe(name)) for name in role_names()])
         return
     settings = invocation.settings()
     keys = _table_keys(settings, table_keys)

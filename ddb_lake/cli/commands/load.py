@@ -9,10 +9,10 @@ import click
 
 from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
 from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
-from ddb_lake.cli.failures import doubt_status
+from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 
@@ -64,21 +64,21 @@ def load(
 
     with invocation.lake(table, engine=engine) as lake:
         result = load_export(lake, table, uri or export_uri or "", recreated, reject)
-    report_load(result, as_json)
-    if found := doubt_status(result.doubts, result.quarantined, strict):
+    print_load_result(result, as_json)
+    if found := print_doubts(result.doubts, result.quarantined, strict):
         click.get_current_context().exit(found)
 
 
-def report_load(result: LoadResult, as_json: bool) -> None:
+def print_load_result(result: LoadResult, as_json: bool) -> None:
     """Say what loading an export did."""
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(loaded_text(result))
-    remark_load(result)
+        click.echo(load_text(result))
+    print_load_remarks(result)
 
 
-def remark_load(result: LoadResult) -> None:
+def print_load_remarks(result: LoadResult) -> None:
     """What a user should know beyond the result, on stderr."""
     for remark in result.notes:
         note(remark)
@@ -86,12 +86,14 @@ def remark_load(result: LoadResult) -> None:
     warn_name_collisions(result.table, result.name_collisions)
 
 
-def loaded_text(result: LoadResult) -> str:
+def load_text(result: LoadResult) -> str:
     """A loaded export in one line."""
     what = f"{result.export_type.lower()} export {result.export_id} of {time_text(result.export_us)}"
     if result.already_loaded:
-        return f"{result.table}: {what} is loaded already; {counted(result.rows, 'row')}."
-    read = f"{counted(result.items - result.quarantined, 'item')} in {counted(result.files, 'file')}"
+        return f"{result.table}: {what} is loaded already; {count_text(result.rows, 'row')}."
+    read = f"{count_text(result.items - result.quarantined, 'item')} in {count_text(result.files, 'file')}"
     if result.quarantined:
-        read += f" ({counted(result.items, 'line')}, {result.quarantined:,} in quarantine)"
-    return f"{result.table}: loaded {what}: {read}, {span_text(result.seconds)}; now {counted(result.rows, 'row')}."
+        read += f" ({count_text(result.items, 'line')}, {result.quarantined:,} in quarantine)"
+    return (
+        f"{result.table}: loaded {what}: {read}, {duration_text(result.seconds)}; now {count_text(result.rows, 'row')}."
+    )

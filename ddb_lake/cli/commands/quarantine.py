@@ -12,8 +12,8 @@ from ddb_lake.cli.command import LakeGroup, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.colour import styled
 from ddb_lake.cli.output.progress import note, warn
-from ddb_lake.cli.output.quantities import counted
-from ddb_lake.cli.output.tables import printable, show
+from ddb_lake.cli.output.quantities import count_text
+from ddb_lake.cli.output.tables import print_table, printable
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
@@ -51,7 +51,7 @@ def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) ->
         write_document({"table": table, "count": total, "groups": [asdict(group) for group in groups]})
     elif groups:
         rows = [(g.count, time_text(g.first_us), time_text(g.last_us), g.reason) for g in groups]
-        show(("count", "first", "last", "reason"), rows)
+        print_table(("count", "first", "last", "reason"), rows)
         note(f"`ddb-lake quarantine show {table}` shows them; once mended, `ddb-lake quarantine replay {table}`.")
     else:
         click.echo(f"{table}: nothing is quarantined.")
@@ -67,7 +67,7 @@ def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
         write_document({"table": table, "count": sum(one.count for one in found), "discarded": groups})
     elif found:
         rows = [(one.count, time_text(one.discarded_us), one.discarded_by, one.why, one.reason) for one in found]
-        show(("count", "discarded", "by", "why", "reason"), rows)
+        print_table(("count", "discarded", "by", "why", "reason"), rows)
     else:
         click.echo(f"{table}: nothing was discarded.")
 
@@ -137,14 +137,14 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
     if as_json:
         write_document({"table": table, **asdict(result)})
     else:
-        done = counted(result.replayed, "record left quarantine", "records left quarantine")
-        click.echo(f"{table}: {done}: {result.new:,} new, {counted(result.duplicates, 'duplicate')}.")
+        done = count_text(result.replayed, "record left quarantine", "records left quarantine")
+        click.echo(f"{table}: {done}: {result.new:,} new, {count_text(result.duplicates, 'duplicate')}.")
         if result.rewritten:
-            click.echo(f"{table}: {counted(result.rewritten, 'entry', 'entries')} left: the object was rewritten.")
+            click.echo(f"{table}: {count_text(result.rewritten, 'entry', 'entries')} left: the object was rewritten.")
     if result.absent:
-        note(f"{table}: {counted(result.absent, 'entry', 'entries')} of the file are not in quarantine (any more)")
+        note(f"{table}: {count_text(result.absent, 'entry', 'entries')} of the file are not in quarantine (any more)")
     if result.still_quarantined:
-        warn(f"{table}: {counted(result.still_quarantined, 'record')} still quarantined")
+        warn(f"{table}: {count_text(result.still_quarantined, 'record')} still quarantined")
 
 
 @quarantine.command(
@@ -193,7 +193,7 @@ def discard(
     if as_json:
         write_document({"table": table, "discarded": count, "by": who, "why": why})
     else:
-        click.echo(f"{table}: {counted(count, 'entry', 'entries')} discarded.")
+        click.echo(f"{table}: {count_text(count, 'entry', 'entries')} discarded.")
     if not count:
         warn(f"{table}: no open entry matches; `ddb-lake quarantine list {table}` shows the reasons")
         click.get_current_context().exit(1)
@@ -202,7 +202,7 @@ def discard(
 def _show_entry(entry: QuarantineEntry) -> None:
     click.echo(styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
     click.echo(f"  reason       {printable(entry.reason)}")
-    click.echo(f"  quarantined  {time_text(entry.quarantined_us)}, {counted(len(entry.raw), 'byte')}")
+    click.echo(f"  quarantined  {time_text(entry.quarantined_us)}, {count_text(len(entry.raw), 'byte')}")
     click.echo(f"  {printable(entry.raw.decode('utf-8', 'backslashreplace'))}\n")
 
 

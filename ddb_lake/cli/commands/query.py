@@ -14,10 +14,10 @@ import click
 
 from ddb_lake.cli.command import command
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import counted
-from ddb_lake.cli.output.tables import show
-from ddb_lake.cli.output.times import Moment
+from ddb_lake.cli.output.quantities import count_text
+from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import csv_lines, json_array, write_lines
+from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import TerminalError, UsageError
 
@@ -40,7 +40,7 @@ _MISSING = re.compile(r"Table with name (\S+) does not exist")
 @click.argument("sql", required=False, metavar="[SQL]")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of objects, numbers with all their digits.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
-@click.option("--as-of", "as_of_us", type=Moment(), help=f"The tables as they were then. {TIME_RULE}.")
+@click.option("--as-of", "as_of_us", type=Time(), help=f"The tables as they were then. {TIME_RULE}.")
 @pass_invocation
 def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, as_of_us: int | None) -> None:
     """Run SQL over the lake with DuckDB; without SQL, on a terminal, ask for it at a prompt.
@@ -72,7 +72,7 @@ def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
         elif form == "csv":
             write_lines(csv_lines(result.columns, rows))
         else:
-            click.echo(f"({counted(show(result.columns, rows), 'row')})")
+            click.echo(f"({count_text(print_table(result.columns, rows), 'row')})")
 
 
 def _ask(invocation: Invocation, form: Form, as_of_us: int | None) -> None:

@@ -13,7 +13,7 @@ from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.commands.verify import read_rate_option
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import counted, span_text
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import UsageError
@@ -115,11 +115,11 @@ def _show(result: RepairResult, as_json: bool) -> None:
         write_document(asdict(result) | {"left": [found.to_json() for found in result.left]})
         return
     click.echo(
-        f"{result.table}: mended {counted(result.keys, 'key')} from {result.source}: {result.present:,} are there,"
-        f" {result.absent:,} are gone; now {counted(result.rows, 'row')}, {span_text(result.seconds)}."
+        f"{result.table}: mended {count_text(result.keys, 'key')} from {result.source}: {result.present:,} are there,"
+        f" {result.absent:,} are gone; now {count_text(result.rows, 'row')}, {duration_text(result.seconds)}."
     )
     if result.left:
-        click.echo(f"{counted(len(result.left), 'key')} still differ: they may be changing; verify again.")
+        click.echo(f"{count_text(len(result.left), 'key')} still differ: they may be changing; verify again.")
 
 
 def _mend_gaps(lake: Lake, table: str, as_json: bool) -> bool:

@@ -11,9 +11,9 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import counted, span_text
-from ddb_lake.cli.output.times import Moment
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE, time_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "ddb-lake restore orders --as-of 2024-05-14 --to orders-restored --write-rate 200 --yes",
 )
 @table_argument
-@click.option("--as-of", "as_of_us", type=Moment(), required=True, help=f"The items as they were then. {TIME_RULE}.")
+@click.option("--as-of", "as_of_us", type=Time(), required=True, help=f"The items as they were then. {TIME_RULE}.")
 @click.option("--to", "target", required=True, metavar="NEW_TABLE", help="The table to write into.")
 @click.option(
     "--write-rate", type=click.FloatRange(min=1), metavar="WCU", help="Write units a second at most; default: 500."
@@ -70,15 +70,15 @@ def restore(
         return
     went_on = f", {result.resumed:,} earlier" if result.resumed else ""
     click.echo(
-        f"{table}: restored {counted(result.items, 'item')} of {time_text(as_of_us)} into {target}"
-        f" ({result.written:,} written{went_on}, {result.verified:,} read back and equal), {span_text(result.seconds)}."
+        f"{table}: restored {count_text(result.items, 'item')} of {time_text(as_of_us)} into {target}"
+        f" ({result.written:,} written{went_on}, {result.verified:,} read back and equal), {duration_text(result.seconds)}."
     )
 
 
 def _announce(plan: Plan) -> None:
     goes_on = f"; {plan.resumes:,} items are written already" if plan.resumes else ""
     note(
-        f"{plan.table}: {counted(plan.items, 'item')} as of {time_text(plan.as_of_us)} into {plan.target}: about"
-        f" {plan.write_units:,} write units, {span_text(plan.seconds)} at {plan.write_rate:g} a second, and about"
+        f"{plan.table}: {count_text(plan.items, 'item')} as of {time_text(plan.as_of_us)} into {plan.target}: about"
+        f" {plan.write_units:,} write units, {duration_text(plan.seconds)} at {plan.write_rate:g} a second, and about"
         f" {-(-plan.write_units // 4):,} read units to read them back{goes_on}"
     )

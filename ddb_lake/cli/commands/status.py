@@ -9,8 +9,8 @@ import click
 
 from ddb_lake.cli.command import command, json_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import size_text, span_text
-from ddb_lake.cli.output.tables import show, show_facts
+from ddb_lake.cli.output.quantities import duration_text, size_text
+from ddb_lake.cli.output.tables import print_facts, print_table
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 
@@ -76,7 +76,7 @@ def _show(lake: Lake, names: list[str], table: str | None, as_json: bool) -> Non
         documents = [status_document(one) for one in found]
         write_document(documents[0] if table else {"tables": documents})
     elif table:
-        show_facts(_facts(found[0]))
+        print_facts(_facts(found[0]))
     else:
         _show_all(found)
 
@@ -88,7 +88,7 @@ def status_document(found: TableStatus) -> dict[str, Any]:
 
 def _show_all(found: list[TableStatus]) -> None:
     headers = ("table", "rows", "changes", "watermark", "lag", "pending", "quarantined", "files", "size")
-    show(
+    print_table(
         headers,
         [
             (
@@ -96,7 +96,7 @@ def _show_all(found: list[TableStatus]) -> None:
                 one.rows,
                 one.changes,
                 time_text(one.watermark_us),
-                span_text(one.lag_s),
+                duration_text(one.lag_s),
                 one.pending_batches,
                 one.quarantined,
                 one.files,
@@ -116,7 +116,7 @@ def _facts(found: TableStatus) -> list[tuple[str, Any]]:
         ("first change", time_text(found.first_change_us)),
         ("last change", time_text(found.last_change_us)),
         ("watermark", time_text(found.watermark_us)),
-        ("lag", span_text(found.lag_s)),
+        ("lag", duration_text(found.lag_s)),
         ("pending batches", found.pending_batches),
         ("base export", time_text(found.base_export_us)),
         ("horizon", time_text(found.horizon_us)),

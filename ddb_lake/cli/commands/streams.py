@@ -10,9 +10,9 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
-from ddb_lake.cli.output.quantities import counted, span_text
-from ddb_lake.cli.output.times import Duration
+from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.parameter_types import Duration
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.capture.streams import StreamsResult
@@ -42,19 +42,19 @@ def streams(invocation: Invocation, table: str, span_s: float | None, as_json: b
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(read_text(result))
-    remark_streams(result)
+        click.echo(streams_text(result))
+    print_stream_remarks(result)
     if result.gaps:
         click.get_current_context().exit(1)
 
 
-def read_text(result: StreamsResult) -> str:
+def streams_text(result: StreamsResult) -> str:
     """What was read, in one line."""
-    landed = f"{counted(result.records, 'record')} in {counted(len(result.uris), 'object')}"
-    return f"{result.table}: landed {landed} from its stream, {span_text(result.seconds)}."
+    landed = f"{count_text(result.records, 'record')} in {count_text(len(result.uris), 'object')}"
+    return f"{result.table}: landed {landed} from its stream, {duration_text(result.seconds)}."
 
 
-def remark_streams(result: StreamsResult) -> None:
+def print_stream_remarks(result: StreamsResult) -> None:
     """What a user should know beyond the result, on stderr."""
     from ddb_lake.pipeline.capture.stream_gaps import gap_text
 

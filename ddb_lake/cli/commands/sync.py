@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddb_lake.cli.command import command, json_option, strict_option, tables_argument
-from ddb_lake.cli.commands.apply import applied_lines, remark_apply
-from ddb_lake.cli.commands.aurora import replicated_text
-from ddb_lake.cli.commands.compact import compacted_text
-from ddb_lake.cli.commands.load import loaded_text, remark_load
-from ddb_lake.cli.commands.streams import read_text, remark_streams
-from ddb_lake.cli.failures import doubt_status, explain, report, status
+from ddb_lake.cli.commands.apply import apply_lines, print_apply_remarks
+from ddb_lake.cli.commands.aurora import replication_text
+from ddb_lake.cli.commands.compact import compact_text
+from ddb_lake.cli.commands.load import load_text, print_load_remarks
+from ddb_lake.cli.commands.streams import print_stream_remarks, streams_text
+from ddb_lake.cli.failures import error_text, exit_status, print_doubts, print_error
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.writers import write_document
 
@@ -92,7 +92,7 @@ class _Run:
     def doubt(self, doubts: Sequence[str], quarantined: int = 0) -> None:
         """Print doubts; they decide the exit status."""
         self.doubts += doubts
-        self.worst = max(self.worst, doubt_status(doubts, quarantined, self.strict))
+        self.worst = max(self.worst, print_doubts(doubts, quarantined, self.strict))
 
     def _do(self, due: Due) -> None:
         from ddb_lake.mysql.replication import ReplicateResult, rejected_text
@@ -115,9 +115,11 @@ class _Run:
             self.doubt([said])
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
-        self.worst = max(self.worst, status(error))
-        self.outcomes.append({"table": name, "kind": step, "error": explain(error), "exit_status": status(error)})
-        report(error, self.debug, f"{name}, {step}: ")
+        self.worst = max(self.worst, exit_status(error))
+        self.outcomes.append(
+            {"table": name, "kind": step, "error": error_text(error), "exit_status": exit_status(error)}
+        )
+        print_error(error, self.debug, f"{name}, {step}: ")
 
     def _echo(self, lines: Sequence[str]) -> None:
         for line in lines if self.say else ():
@@ -133,22 +135,22 @@ def _remarked_lines(result: Any) -> list[str]:
     from ddb_lake.pipeline.load.load import LoadResult
 
     if isinstance(result, StreamsResult):
-        remark_streams(result)
-        return [read_text(result)]
+        print_stream_remarks(result)
+        return [streams_text(result)]
     if isinstance(result, ReplicateResult):
-        return [replicated_text(result)]
+        return [replication_text(result)]
     if isinstance(result, Increments):
-        return started_lines(result)
+        return export_lines(result)
     if isinstance(result, LoadResult):
-        remark_load(result)
-        return [loaded_text(result)]
+        print_load_remarks(result)
+        return [load_text(result)]
     if isinstance(result, ApplyResult):
-        remark_apply(result)
-        return applied_lines(result)
-    return [compacted_text(result)]
+        print_apply_remarks(result)
+        return apply_lines(result)
+    return [compact_text(result)]
 
 
-def started_lines(found: Increments) -> list[str]:
+def export_lines(found: Increments) -> list[str]:
     """The incremental exports that are under way, one a line."""
     from ddb_lake.pipeline.capture.incremental_exports import window_text
 

@@ -9,10 +9,10 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import counted, span_text
-from ddb_lake.cli.output.tables import show
-from ddb_lake.cli.output.times import Duration
+from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.parameter_types import Duration
 from ddb_lake.core.values.time_text import iso_text, time_text
 
 if TYPE_CHECKING:
@@ -133,16 +133,16 @@ def _show(report: Report, as_json: bool) -> None:
         return
     said = "equal" if report.outcome == "equal" else report.outcome
     what = f"{report.table}: {said}: " + (
-        f"{counted(report.compared, 'key')} compared with {report.source}"
+        f"{count_text(report.compared, 'key')} compared with {report.source}"
         if report.strength != "counts"
         else f"{report.rows:,} rows, {report.source}: {report.source_items or 0:,} items"
     )
-    click.echo(f"{what}, {span_text(report.seconds)}.")
+    click.echo(f"{what}, {duration_text(report.seconds)}.")
     if report.explained:
-        click.echo(f"{counted(report.explained, 'key')} changed around the reading and are no fault.")
+        click.echo(f"{count_text(report.explained, 'key')} changed around the reading and are no fault.")
     if report.doubtful:
         click.echo(
-            f"{counted(report.doubtful, 'difference')} may be changes under way (the lake has changes up to"
+            f"{count_text(report.doubtful, 'difference')} may be changes under way (the lake has changes up to"
             f" {time_text(report.watermark_us)}): verify again with `--settle`, or later."
         )
     if report.differences:
@@ -150,9 +150,9 @@ def _show(report: Report, as_json: bool) -> None:
             (d.kind, "" if d.certain else "in doubt", d.cause, *(_text(v) for v in d.key.values()))
             for d in report.differences[:SHOWN]
         ]
-        show(("difference", "", "of", *report.differences[0].key), rows)
+        print_table(("difference", "", "of", *report.differences[0].key), rows)
         if report.total > SHOWN:
-            click.echo(f"({counted(report.total - SHOWN, 'more difference', 'more differences')}; --json has them)")
+            click.echo(f"({count_text(report.total - SHOWN, 'more difference', 'more differences')}; --json has them)")
         click.echo(f"`ddb-lake repair {report.table}` mends them.")
     for remark in report.notes:
         note(remark)

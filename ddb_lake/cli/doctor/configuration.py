@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import LakeSubject
-from ddb_lake.cli.output.quantities import counted
+from ddb_lake.cli.output.quantities import count_text
 
 
 def examine_configuration(subject: LakeSubject) -> Iterator[Finding]:
     """The configuration file is valid, and names a table. (`registry.examine` reports a file that is not.)"""
-    yield ok(f"{subject.file}: {counted(len(subject.settings.tables), 'table')}")
+    yield ok(f"{subject.file}: {count_text(len(subject.settings.tables), 'table')}")
     if not subject.settings.tables:
         yield warn("no table is configured", "add one below `tables:`", check="tables")

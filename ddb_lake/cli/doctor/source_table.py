@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
-from ddb_lake.cli.output.quantities import counted
+from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.errors import DdbLakeError
 
 _LIVE = ("ACTIVE", "UPDATING")
@@ -98,7 +98,7 @@ def examine_stream(subject: TableSubject) -> Iterator[Finding]:
         return
     stream = running[-1]
     if stream.view == _BOTH_IMAGES:
-        shards = counted(len(stream.shards), "shard")
+        shards = count_text(len(stream.shards), "shard")
         yield ok(f"on, {_BOTH_IMAGES}, {shards}; records are kept for 24 hours, so read it at least once a day")
     elif stream.view == "NEW_IMAGE":
         yield warn("on, NEW_IMAGE: items are exact, but the changelog has no old images", change)

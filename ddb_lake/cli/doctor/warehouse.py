@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, skip
 from ddb_lake.cli.doctor.installation import free_space
 from ddb_lake.cli.doctor.subject import LakeSubject, has_local_warehouse
-from ddb_lake.cli.failures import explain
-from ddb_lake.cli.output.quantities import counted
+from ddb_lake.cli.failures import error_text
+from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.errors import RECOVER, DamagedError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def examine_catalog(subject: LakeSubject) -> Iterator[Finding]:
             reason = " ".join(str(error).split()) or type(error).__name__
             yield fail(f"{catalog.kind} cannot be reached: {reason[:300]}", step)
             return
-        yield ok(f"{catalog.kind} answers: {counted(len(tables), 'table')}")
+        yield ok(f"{catalog.kind} answers: {count_text(len(tables), 'table')}")
 
 
 def examine_files(subject: LakeSubject) -> Iterator[Finding]:
@@ -105,8 +105,8 @@ def _files_of(lake: Lake, name: str) -> Finding | None:
     except DamagedError as error:
         return fail(f"{error.uri}: {error.what}", error.hint or RECOVER, check)
     except Exception as error:  # each kind of catalog and store has its own errors; the other tables are still examined
-        return fail(explain(error), "see the message; `--debug` with `status` shows where", check)
-    files = counted(inventory.files, "file")
+        return fail(error_text(error), "see the message; `--debug` with `status` shows where", check)
+    files = count_text(inventory.files, "file")
     if not inventory.faults:
         return ok(f"{files}, all present", check)
     more = f", and {len(inventory.faults) - 1} more" if len(inventory.faults) > 1 else ""

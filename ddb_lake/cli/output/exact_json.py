@@ -18,16 +18,16 @@ import orjson
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
-def encode(value: Any, indent: bool = False) -> bytes:
+def encode_json(value: Any, indent: bool = False) -> bytes:
     """The JSON text of a value in UTF-8, without a newline at the end."""
     options = _OPTIONS | (orjson.OPT_INDENT_2 if indent else 0)
     try:
-        return orjson.dumps(value, default=_foreign, option=options)
+        return orjson.dumps(value, default=_encode_other, option=options)
     except TypeError:  # an integer beyond 64 bits, a lone surrogate, a key that is no scalar: rare, so tried second
-        return orjson.dumps(_spelled(value), default=_foreign, option=options)
+        return orjson.dumps(_replace_unsupported(value), default=_encode_other, option=options)
 
 
-def text(value: Any) -> str | None:
+def value_text(value: Any) -> str | None:
     """A value as the text of one cell: as in JSON, without the quotes of a string. None stays None."""
     if value is None or isinstance(value, str):
         return value
@@ -39,11 +39,11 @@ def text(value: Any) -> str | None:
         return repr(value)
     if isinstance(value, Decimal):
         return format(value, "f")
-    encoded = encode(value).decode()
+    encoded = encode_json(value).decode()
     return encoded[1:-1] if encoded.startswith('"') else encoded
 
 
-def _foreign(value: Any) -> Any:
+def _encode_other(value: Any) -> Any:
     """What orjson does not know by itself."""
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f")) if value.is_finite() else None
@@ -60,7 +60,7 @@ def _foreign(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
 
 
-def _spelled(value: Any) -> Any:
+def _replace_unsupported(value: Any) -> Any:
     """The value with what orjson refuses spelled out: integers as raw digits, lone surrogates as escapes."""
     if isinstance(value, bool):
         return value
@@ -69,18 +69,18 @@ def _spelled(value: Any) -> Any:
     if isinstance(value, str):
         return _well_formed(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _spelled(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _replace_unsupported(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {_name(name): _spelled(member) for name, member in value.items()}
+        return {_member_name(name): _replace_unsupported(member) for name, member in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [_spelled(member) for member in value]
+        return [_replace_unsupported(member) for member in value]
     return value
 
 
-def _name(name: Any) -> str:
+def _member_name(name: Any) -> str:
     if isinstance(name, str):
         return _well_formed(name)
-    return text(name) or "null"
+    return value_text(name) or "null"
 
 
 def _well_formed(value: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def count_text(number: int, noun: str, plural: str | None = None) -> str:
     """`1 item`, `1,234 items`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def span_text(seconds: float | None, unknown: str = "-") -> str:
+def duration_text(seconds: float | None, unknown: str = "-") -> str:
     """A length of time in its two largest units: `2 d 3 h`, `4 min 10 s`, `3.2 s`."""
     if seconds is None:
         return unknown

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ddb_lake.cli.output.colour import styled
-from ddb_lake.cli.output.exact_json import text
+from ddb_lake.cli.output.exact_json import value_text
 
 GAP = "  "
 MIN_WIDTH = 10
@@ -22,7 +22,7 @@ SAMPLE_ROWS = 500
 """Rows that decide the widths of a table; they are all of it that is held in memory."""
 
 
-def show(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     """Print a table and give its number of rows.
 
     On a terminal it is made to fit: long cells are cut, columns that find no room are named below it. Elsewhere
@@ -45,29 +45,29 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     return count
 
 
-def show_facts(facts: Sequence[tuple[str, Any]]) -> None:
+def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
     """Print `name  value` lines with the values aligned."""
-    room = max((width(name) for name, _ in facts), default=0)
+    room = max((display_width(name) for name, _ in facts), default=0)
     for name, value in facts:
-        click.echo(f"{name}{' ' * (room - width(name))}{GAP}{printable(value)}")
+        click.echo(f"{name}{' ' * (room - display_width(name))}{GAP}{printable(value)}")
 
 
 def printable(value: Any) -> str:
     """A value as one line: NULL for None, control characters as escapes, so that no data can steer a terminal."""
-    spelled = text(value)
+    spelled = value_text(value)
     if spelled is None:
         return "NULL"
     return spelled if spelled.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in spelled)
 
 
-def width(line: str) -> int:
+def display_width(line: str) -> int:
     """How many columns of a terminal a line takes."""
     if line.isascii():
         return len(line)
     return sum(_char_width(c) for c in line)
 
 
-def fit(widths: Sequence[int], limit: int | None) -> list[int]:
+def fit_widths(widths: Sequence[int], limit: int | None) -> list[int]:
     """The widths cut to fit `limit` columns of a terminal, the widest first; trailing columns may find no room."""
     fitted = list(widths)
     if limit is None:
@@ -92,9 +92,9 @@ class _Layout:
 
     def __init__(self, headers: Sequence[str], sample: Sequence[Sequence[Any]], limit: int | None) -> None:
         cells = [[printable(value) for value in row] for row in [headers, *sample]]
-        natural = [max(width(row[i]) for row in cells) for i in range(len(headers))]
+        natural = [max(display_width(row[i]) for row in cells) for i in range(len(headers))]
         self.cut = limit is not None
-        self.widths = fit(natural, limit)
+        self.widths = fit_widths(natural, limit)
         self.hidden = list(headers[len(self.widths) :])
         self.right = [_numeric(row[i] for row in sample) for i in range(len(self.widths))]
 
@@ -108,7 +108,7 @@ class _Layout:
 
     def _cell(self, value: Any, column: int) -> str:
         room, cell = self.widths[column], printable(value)
-        taken = width(cell)
+        taken = display_width(cell)
         if taken > room and self.cut:
             cell, taken = _cut(cell, room)
         pad = " " * (room - taken)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ddb_lake.cli.output.exact_json import encode, text
+from ddb_lake.cli.output.exact_json import encode_json, value_text
 
 BUFFER_BYTES = 1 << 18
 
@@ -31,7 +31,7 @@ def write_lines(lines: Iterable[bytes]) -> int:
 
 def write_document(value: Any) -> None:
     """Write one JSON document."""
-    write_lines([encode(value, indent=True)])
+    write_lines([encode_json(value, indent=True)])
 
 
 def json_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
@@ -39,7 +39,7 @@ def json_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterato
     names = _distinct(columns)
     opening = b"["
     for row in rows:
-        yield opening + encode(dict(zip(names, row, strict=True)))
+        yield opening + encode_json(dict(zip(names, row, strict=True)))
         opening = b","
     yield b"]" if opening == b"," else b"[]"
 
@@ -52,7 +52,7 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
 
 
 def _csv_line(values: Sequence[Any]) -> bytes:
-    line = ",".join(_csv_field(text(value)) for value in values)
+    line = ",".join(_csv_field(value_text(value)) for value in values)
     return (line or '""').encode("utf-8", "backslashreplace")  # a line of one NULL would otherwise be no line
 
 

@@ -8,7 +8,7 @@ from html import escape
 from importlib import resources
 from typing import Any, Literal, TypeAlias
 
-from ddb_lake.cli.output.quantities import size_text, span_text
+from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.report import charts as reportcharts
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.pipeline.read.overview import TableOverview
@@ -68,7 +68,7 @@ def _table_of_tables(tables: Sequence[TableOverview]) -> str:
             f"{one.status.rows:,}",
             f"{one.status.changes:,}",
             escape(time_text(_seconds_only(one.status.watermark_us))),
-            escape(span_text(one.status.lag_s)),
+            escape(duration_text(one.status.lag_s)),
             size_text(one.status.bytes),
             _badge(*_freshness(one)),
             _badge(*_quarantine(one)),

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import click
 
-from ddb_lake.cli.failures import report
-from ddb_lake.cli.output.tables import show
+from ddb_lake.cli.failures import print_error
+from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.shell.statements import split_statements
 from ddb_lake.errors import UsageError
 
@@ -74,7 +74,7 @@ class Prompt:
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
         except Exception as error:
-            report(error, self._debug)
+            print_error(error, self._debug)
 
     def _dotted(self, line: str) -> None:
         name, _, rest = line.partition(" ")
@@ -82,7 +82,7 @@ class Prompt:
             for table in self._answers.tables():
                 click.echo(table)
         elif name == ".schema" and rest.strip():
-            show(("column", "type", "attribute"), self._answers.columns(rest.strip().strip('"').rstrip(";")))
+            print_table(("column", "type", "attribute"), self._answers.columns(rest.strip().strip('"').rstrip(";")))
         elif name == ".help":
             click.echo(HELP)
         else:

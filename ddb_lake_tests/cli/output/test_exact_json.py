@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.cli.output.exact_json import encode, text
+from ddb_lake.cli.output.exact_json import encode_json, value_text
 
 _SCALARS = (
     st.none()
@@ -61,12 +61,12 @@ class Found:
     ],
 )
 def test_encode_writes_every_digit(value: Any, expected: str) -> None:
-    assert encode(value).decode() == expected
+    assert encode_json(value).decode() == expected
 
 
 @given(st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
 def test_encode_round_trips_exactly(value: Any) -> None:
-    read = json.loads(encode(value), parse_float=Decimal)
+    read = json.loads(encode_json(value), parse_float=Decimal)
     assert _comparable(read) == _comparable(value)
 
 
@@ -86,7 +86,7 @@ def test_encode_round_trips_exactly(value: Any) -> None:
     ],
 )
 def test_text_is_json_without_the_quotes_of_a_string(value: Any, expected: str | None) -> None:
-    assert text(value) == expected
+    assert value_text(value) == expected
 
 
 def _comparable(value: Any) -> Any:

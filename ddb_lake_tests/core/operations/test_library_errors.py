@@ -13,7 +13,7 @@ import pytest
 from pyarrow.fs import AwsStandardS3RetryStrategy, LocalFileSystem, S3FileSystem
 
 from ddb_lake.aws.session import client
-from ddb_lake.cli.failures import explain, status
+from ddb_lake.cli.failures import error_text, exit_status
 from ddb_lake.core.operations.library_errors import of_library, reading, translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.engine.session import S3Access, connect, use_s3
@@ -98,8 +98,8 @@ def test_stores_answer_is_told_as_what_it_means(code: int, raised: Any) -> None:
     assert found.transient == (MEANINGS[code] is UnreachableError)
     assert found.uri is not None
     assert found.uri.endswith("x.parquet")
-    assert ("Run the command again" in explain(error)) == found.transient
-    assert status(error) == 1
+    assert ("Run the command again" in error_text(error)) == found.transient
+    assert exit_status(error) == 1
 
 
 @pytest.mark.parametrize("raised", [arrow_error, duckdb_error])
@@ -153,8 +153,8 @@ def test_memory_that_the_system_refuses_is_not_duckdbs_limit() -> None:
         ImportError("x.so: failed to map segment from shared object"),
         RuntimeError("can't start new thread"),
     ):
-        assert "lower `memory`" in explain(error)
-        assert status(error) == 2
+        assert "lower `memory`" in error_text(error)
+        assert exit_status(error) == 2
 
 
 def test_every_error_of_ours_stays_itself() -> None:

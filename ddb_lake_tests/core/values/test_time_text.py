@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.cli.output.quantities import counted, size_text, span_text
+from ddb_lake.cli.output.quantities import count_text, duration_text, size_text
 from ddb_lake.core.values.time_text import parse_time, time_text
 
 _US = 1_715_685_260_608_000
@@ -61,7 +61,7 @@ def test_moment_text_reads_back(moment: datetime) -> None:
     ],
 )
 def test_span_text_has_the_two_largest_units(seconds: float | None, expected: str) -> None:
-    assert span_text(seconds) == expected
+    assert duration_text(seconds) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_size_text_suits_the_size(size: int, expected: str) -> None:
 
 
 def test_counted_knows_the_plural() -> None:
-    assert (counted(1, "item"), counted(1234, "item"), counted(0, "entry", "entries")) == (
+    assert (count_text(1, "item"), count_text(1234, "item"), count_text(0, "entry", "entries")) == (
         "1 item",
         "1,234 items",
         "0 entries",

@@ -9,7 +9,7 @@ import click
 from ddb_lake.core.values.time_text import parse_time
 
 
-class Moment(click.ParamType[int]):
+class Time(click.ParamType[int]):
     """An option's value that is an instant; gives microseconds since 1970."""
 
     name = "TIME"
