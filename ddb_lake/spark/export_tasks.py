@@ -25,7 +25,7 @@ from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import held_values, rescued_values
+from ddb_lake.engine.schema_fitting import column_statistics, rescued_values
 from ddb_lake.engine.session import Session, connect, with_memory
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.file_writer import FileWriter
@@ -97,7 +97,7 @@ class Written:
     paths: list[str]
     rows: int
     keyed: int
-    left: Inference
+    unfitted: Inference
     wrong: str | None = None
     bad: BadLines = field(default_factory=BadLines)
     set_aside: pa.Table | None = None
@@ -163,10 +163,10 @@ def look_at(
     return Written(paths, total, keyed, rescued_values(session, rows, schema, options))
 
 
-def count_held(files: WrittenFiles) -> list[int]:
-    """`engine.schema_fitting.held_values` of the files' rows."""
+def count_columns_of(files: WrittenFiles) -> list[int]:
+    """`engine.schema_fitting.column_statistics` of the files' rows."""
     with files.place.session() as session:
-        return held_values(session, TableScan(files.iceberg, tuple(files.paths)).sql(), files.schema)
+        return column_statistics(session, TableScan(files.iceberg, tuple(files.paths)).sql(), files.schema)
 
 
 def key_hashes(files: WrittenFiles) -> Iterator[pa.RecordBatch]:

@@ -30,7 +30,7 @@ from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
-from ddb_lake.engine.schema_fitting import extended, fitted, guess_seen
+from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
@@ -57,9 +57,9 @@ from ddb_lake.spark.merge_tasks import (
 )
 from ddb_lake.spark.snapshot_writer import (
     WAVES,
-    leftovers_of,
     place_of,
     spark_of,
+    unfitted_values_of,
 )
 
 BUCKET_RECORDS = 50_000
@@ -190,13 +190,13 @@ class SparkMerge:
     def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
         """Write the rows with the columns that fit them."""
         options = self._settings.schema_options
-        carry = partial(self._carry, iceberg)
+        project = partial(self._project_and_write, iceberg)
         if schema.columns:
-            return extended(schema, self._settings.schema_evolution, carry)
-        first, nulls = guess_seen(merged([one.seen for one in self._decided if one.seen is not None], options), schema)
-        return fitted(first, schema, nulls, carry)
+            return extend_schema(schema, self._settings.schema_evolution, project)
+        first, nulls = guess_from(merged([one.seen for one in self._decided if one.seen is not None], options), schema)
+        return fit_schema(first, schema, nulls, project)
 
-    def _carry(
+    def _project_and_write(
         self, iceberg_of: Callable[[TableSchema], Schema], schema: TableSchema, nulls: set[Path]
     ) -> Callable[[bool], Inference]:
         self._discard()
@@ -208,7 +208,7 @@ class SparkMerge:
         ]
         self._parts = run_tasks(self._spark, write_outcome, tasks, partial(self._progress, "buckets written"))
         files = [WrittenFiles(self._place, schema, iceberg, part.paths) for part in self._parts if part.paths]
-        return partial(leftovers_of, self._spark, self._parts, files, schema, self._settings.schema_options)
+        return partial(unfitted_values_of, self._spark, self._parts, files, schema, self._settings.schema_options)
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
         """The files that tasks have written."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.engine.schema_fitting import decisive, observe_held
+from ddb_lake.engine.schema_fitting import observe_statistics, requires_reprojection
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.pipeline.load.export_files import SAMPLE_FILES, FoundExport
 from ddb_lake.pipeline.load.line_screening import BadLines
@@ -37,7 +37,7 @@ from ddb_lake.spark.export_tasks import (
     WriteShare,
     Written,
     WrittenFiles,
-    count_held,
+    count_columns_of,
     key_hashes,
     keys_of_hashes,
     merged,
@@ -88,7 +88,7 @@ class SparkBase:
         shares = [Share(self._place, replace(self._export, files=(one,)), self._target.options) for one in chosen]
         return merged(run_tasks(self._spark, sample_share, shares), self._target.options)
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
+    def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
         """Write all rows with these columns; the files before them are deleted."""
         self.discard()
         iceberg = self._target.iceberg(schema)
@@ -104,7 +104,7 @@ class SparkBase:
         if bad.count and not self._reject:
             raise bad.refusal()
         self.rejected = bad.count
-        return partial(leftovers_of, self._spark, self._parts, self._files(schema), schema, self._target.options)
+        return partial(unfitted_values_of, self._spark, self._parts, self._files(schema), schema, self._target.options)
 
     @property
     def set_aside(self) -> StagedRows | None:
@@ -158,20 +158,20 @@ class SparkBase:
         return found
 
 
-def leftovers_of(
+def unfitted_values_of(
     spark: Any,
     parts: Sequence[Written],
     files: Sequence[WrittenFiles],
     schema: TableSchema,
     options: SchemaOptions,
-    counted: bool,
+    count_columns: bool,
 ) -> Inference:
-    """`engine.schema_fitting.leftovers` of what tasks wrote into `files`."""
-    left = merged([part.left for part in parts], options)
-    if counted or decisive(left):
-        held = run_tasks(spark, count_held, files)
-        observe_held(left, schema, [sum(counts) for counts in zip(*held, strict=True)])
-    return left
+    """`engine.schema_fitting.unfitted_values` of what tasks wrote into `files`."""
+    unfitted = merged([part.unfitted for part in parts], options)
+    if count_columns or requires_reprojection(unfitted):
+        counts = run_tasks(spark, count_columns_of, files)
+        observe_statistics(unfitted, schema, [sum(column) for column in zip(*counts, strict=True)])
+    return unfitted
 
 
 def shares_of(export: FoundExport, cores: int) -> list[FoundExport]:

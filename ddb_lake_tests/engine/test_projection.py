@@ -26,7 +26,7 @@ from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import extend, fit, guess
+from ddb_lake.engine.schema_fitting import SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried, shown
 from ddb_lake_tests.support.strategies import items
@@ -157,12 +157,12 @@ def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item
         seed.shuffle(ordered)
         source(session, ordered)
 
-        def carry_out(projection: Projection) -> str:
+        def project_rows(projection: Projection) -> str:
             session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('items')}")
             return "p"
 
         first, nulls = guess(ordered[:1], TableSchema(KEY), options)
-        fitted.append(fit(session, first, TableSchema(KEY), nulls, options, carry_out)[0])
+        fitted.append(fit_schema(first, TableSchema(KEY), nulls, SessionProjection(session, options, project_rows)))
     assert fitted[0] == fitted[1] == schema_of(keyed(rows), options)
 
 
@@ -237,18 +237,19 @@ def test_name_that_several_new_attributes_want_goes_by_all_rows_not_the_sample(s
     rows = keyed([rare, *[{"status": {"S": "y"}}] * 5])
     session.con.execute(f"CREATE OR REPLACE TABLE given AS SELECT * FROM {source(session, rows)}")
 
-    def carry_out(projection: Projection) -> str:
+    def project_rows(projection: Projection) -> str:
         session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('given')}")
         return "p"
 
     options = SchemaOptions()
     first, nulls = guess(keyed([rare]), TableSchema(KEY), options)
     assert first.names[("Status",)] == "Status"  # the sample has both equally often
-    fitted, _ = fit(session, first, TableSchema(KEY), nulls, options, carry_out)
+    projection = SessionProjection(session, options, project_rows)
+    fitted = fit_schema(first, TableSchema(KEY), nulls, projection)
     assert fitted.names[("status",)] == "status"
     assert session.value(f"SELECT count(status) FROM {shown('p')}") == 6
     known = TableSchema(KEY, (Column(("Status",), "S", "Status", "string"),))
-    kept, _ = fit(session, guess(rows, known, options)[0], known, nulls, options, carry_out)
+    kept = fit_schema(guess(rows, known, options)[0], known, nulls, projection)
     assert kept.names[("Status",)] == "Status"
 
 
@@ -257,13 +258,14 @@ def test_new_attributes_become_columns_or_stay_rescued(session: Session) -> None
     rows: list[Item] = [{"pk": {"S": "1"}, "n": {"N": "1"}, "m": {"M": {"x": {"S": base64.b64encode(b"x").decode()}}}}]
     source(session, rows)
 
-    def carry_out(projection: Projection) -> str:
+    def project_rows(projection: Projection) -> str:
         session.con.execute(f"CREATE OR REPLACE TABLE p AS {projection.select('items')}")
         return "p"
 
-    kept, _ = extend(session, schema, SchemaOptions(), "rescue", carry_out)
+    projection = SessionProjection(session, SchemaOptions(), project_rows)
+    kept = extend_schema(schema, "rescue", projection)
     assert kept == schema
     assert session.value("SELECT _rescued FROM p") is not None
-    wider, _ = extend(session, schema, SchemaOptions(), "add_columns", carry_out)
+    wider = extend_schema(schema, "add_columns", projection)
     assert [c.name for c in wider.columns] == ["pk", "m__x", "n"]
     assert session.value("SELECT _rescued FROM p") is None

@@ -18,7 +18,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
-from ddb_lake.engine.schema_fitting import extended, fitted, guess_seen
+from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
@@ -223,9 +223,9 @@ class _Loading:
         """Write the export's rows; gives the columns they were written with."""
         known, policy = self.state.schema, self.settings.schema_evolution
         if self.becomes_base and (policy == "add_columns" or not known.columns):
-            first, nulls = guess_seen(base.sample(), known)
-            return fitted(first, known, nulls, base.carry)
-        return extended(known, policy, base.carry)
+            first, nulls = guess_from(base.sample(), known)
+            return fit_schema(first, known, nulls, base.project_and_write)
+        return extend_schema(known, policy, base.project_and_write)
 
     def _iceberg_schema(self, schema: TableSchema) -> Schema:
         """The Iceberg schema, with the field ids that creating or evolving the table gives."""

@@ -20,7 +20,7 @@ from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import leftovers
+from ddb_lake.engine.schema_fitting import UnfittedValues, unfitted_values
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried
 from ddb_lake.engine.staging import StagedRows
@@ -74,8 +74,8 @@ class Base(Protocol):
     def sample(self) -> Inference:
         """What some items, spread over all data files, need."""
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
-        """Write all rows with these columns, in place of what was written before (`engine.schema_fitting.Carry`)."""
+    def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
+        """Write all rows with these columns, in place of what was written before (`engine.schema_fitting.ProjectAndWrite`)."""
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice. Raises ExportError or CheckFailed."""
@@ -116,7 +116,7 @@ class LocalBase:
         """What some items, spread over all data files, need."""
         return self._lines.read(lambda files, _check: observed(files, self._target.options))
 
-    def carry(self, schema: TableSchema, nulls: set[Path]) -> Callable[[bool], Inference]:
+    def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
         """Write all rows with these columns; the files before them are deleted."""
         target, session = self._target, self._session
         iceberg = target.iceberg(schema)
@@ -133,7 +133,7 @@ class LocalBase:
 
         self._lines.read(write)
         rows = TableScan(iceberg, tuple(self.written)).sql()
-        return lambda counted: leftovers(session, rows, schema, target.options, counted)
+        return lambda count_columns: unfitted_values(session, rows, schema, target.options, count_columns)
 
     def check(self, schema: TableSchema) -> None:
         """As many rows as the manifest says, each with a key, and no key twice."""

@@ -19,10 +19,11 @@ from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import (
-    decisive,
-    fit,
+    SessionProjection,
+    fit_schema,
     guess,
-    leftovers,
+    requires_reprojection,
+    unfitted_values,
 )
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
@@ -192,9 +193,12 @@ class _Compaction:
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
         rows = self.scan.sql()
-        left = leftovers(self.session, rows, schema, self.settings.schema_options)
+        unfitted = unfitted_values(self.session, rows, schema, self.settings.schema_options)
         before = {(c.path, c.type, c.tag) for c in schema.columns}
-        if not decisive(left) or {(c.path, c.type, c.tag) for c in left.schema(schema.key, schema).columns} == before:
+        if (
+            not requires_reprojection(unfitted)
+            or {(c.path, c.type, c.tag) for c in unfitted.schema(schema.key, schema).columns} == before
+        ):
             return schema, ""
         self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
         held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
@@ -207,7 +211,8 @@ class _Compaction:
             return "refitted"
 
         first, nulls = guess((), schema, self.settings.schema_options)
-        wanted, _ = fit(self.session, first, schema, nulls, self.settings.schema_options, project)
+        projection = SessionProjection(self.session, self.settings.schema_options, project)
+        wanted = fit_schema(first, schema, nulls, projection)
         self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
 

@@ -17,7 +17,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.merge_plan import EXPIRY, REMOVAL, MergeCounts, MergeInput, plan_merge
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, extend, fit, guess
+from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.file_writer import FileWriter
@@ -113,15 +113,15 @@ def fit_rows(session: Session, settings: TableSettings, schema: TableSchema) -> 
         session.keep("projected", projection.select("living", ROW_COLUMNS))
         return "projected"
 
-    options = settings.schema_options
+    projection = SessionProjection(session, settings.schema_options, project)
     if schema.columns:
-        schema, _ = extend(session, schema, options, settings.schema_evolution, project)
+        schema = extend_schema(schema, settings.schema_evolution, projection)
     else:
         rows = f"{sample_rows(session)} ROWS (reservoir, 7)"
         sample = session.con.execute(f"SELECT item FROM living USING SAMPLE {rows}").fetchall()
         keys = session.con.execute("SELECT item FROM outcome WHERE item IS NOT NULL LIMIT 1").fetchall()
-        first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, options)
-        schema, _ = fit(session, first, schema, nulls, options, project)
+        first, nulls = guess((orjson.loads(item) for (item,) in sample or keys), schema, settings.schema_options)
+        schema = fit_schema(first, schema, nulls, projection)
     return schema, "SELECT * FROM projected"
 
 
