@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
+from ddb_lake_tests.support.no_aws import no_aws as no_aws
 
 settings.register_profile("same", derandomize=True, deadline=None)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""

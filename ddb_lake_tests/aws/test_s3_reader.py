@@ -27,9 +27,9 @@ from ddb_lake.errors import UnreachableError
 from ddb_lake.pipeline.apply import parallel_reader
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.front import Front
-from ddb_lake_tests.pipeline.apply.test_parallel_reader import record
 from ddb_lake_tests.support.fault_proxy import Fault, Way
 from ddb_lake_tests.support.killed_steps import ended
+from ddb_lake_tests.support.kinesis_lines import record
 
 BODY = gzip.compress(os.urandom(50_000))
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddb_lake_tests.cases.conftest import INPUTS
+from ddb_lake_tests.support.cases import INPUTS
 
 
 def test_every_input_is_named_by_a_test() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ddb_lake.config import load_settings
 from ddb_lake.errors import ConfigError
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 from ddb_lake_tests.support.landed_files import change, order, write_changes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 from ddb_lake_tests.support.export_files import full
 
 PAID = "SELECT count(*) AS n FROM t WHERE status = 'paid'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 
 
 def test_records_with_unusual_json_are_read_or_quarantined_one_by_one(case: Callable[[str], Case]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 
 CaseOf = Callable[[str], Case]
 

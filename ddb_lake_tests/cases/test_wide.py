@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 
 METADATA_COLUMNS = 4
 

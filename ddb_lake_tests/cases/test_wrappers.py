@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
-from ddb_lake_tests.cases.conftest import Case
+from ddb_lake_tests.support.cases import Case
 
 Cases = Callable[[str], Case]
 

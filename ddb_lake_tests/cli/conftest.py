@@ -1,73 +1,14 @@
-"""A lake of one table in a folder of its own, and the command line in this process."""
+"""Commands run without AWS, in a folder of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from click.testing import CliRunner, Result
 
-from ddb_lake.cli.app import cli
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    change,
-    order,
-    write_changes,
-    write_export,
-)
-
-Run = Callable[..., Result]
-
-CONFIGURATION = """\
-type: ddb_lake.DynamoDBLakeComponent
-attributes:
-  warehouse: warehouse
-  tables:
-    - {name: orders, key: [customer, order_id]}
-    - {name: customers, key: [id]}
-"""
+from ddb_lake_tests.support.command_line import landing as landing
+from ddb_lake_tests.support.command_line import project as project
+from ddb_lake_tests.support.command_line import run as run
 
 
 @pytest.fixture(autouse=True)
-def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No credentials, and no long look for any."""
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "DDB_LAKE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-
-
-@pytest.fixture
-def run() -> Run:
-    """`run("status", "--json")`: one command in this process."""
-
-    def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="ddb-lake", catch_exceptions=False)
-
-    return invoke
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a configuration in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ddb_lake.yaml").write_text(CONFIGURATION)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`export/`: three orders; `changes/`: one order changed, one removed, one new (twice), in two hours."""
-    folder = tmp_path_factory.mktemp("landing")
-    digits = "12345678901234567890123456789012345678"
-    first, second = order("ann", 1, total={"N": "10.50"}), order("ann", 2, total={"N": "0.1"}, note={"S": 'a,"b"\nc'})
-    third = order("bob", 1, total={"N": digits}, photo={"B": "aGVsbG8="})
-    write_export(folder / "export", "orders", [first, second, third])
-    changed = {**first, "total": {"N": "11"}}
-    later = EXPORT_US + 3_600_000_000
-    inserted = change(3, later + 3, order("cec", 7, tags={"SS": ["x", "y"]}))
-    write_changes(folder / "changes/2024/05/14/12/one", change(1, later + 1, changed, first), inserted)
-    write_changes(folder / "changes/2024/05/14/13/two", change(2, later + 2, None, second), inserted)
-    return folder
+def _without_aws(no_aws: None) -> None:
+    """Every test of the command line."""

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ddb_lake.cli.app import cli
-from ddb_lake_tests.cli.conftest import CONFIGURATION, Run
+from ddb_lake_tests.support.command_line import CONFIGURATION, Run
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     T0_US,

@@ -18,7 +18,7 @@ import pytest
 from ddb_lake import errors
 from ddb_lake.cli import app
 from ddb_lake.cli.command import command
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 _SECRET = "4111-1111"
 

@@ -9,7 +9,7 @@ import pytest
 
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.cli.command import LakeCommand, LakeGroup
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 
 def _all_commands() -> list[list[str]]:

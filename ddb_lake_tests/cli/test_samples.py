@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 

@@ -8,21 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.heavy_imports import HEAVY
 
-HEAVY = (
-    "boto3",
-    "botocore",
-    "dagster",
-    "duckdb",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "pydantic",
-    "pyiceberg",
-    "rich",
-    "yaml",
-)
 MOST_MODULES = 300
 """That `--help` may import, Python's own start included; a heavy package alone has more."""
 

@@ -22,7 +22,7 @@ from sqlglot import exp
 
 from ddb_lake.dbt import plugin
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.dbt.conftest import PROJECT, ROOT, TABLES, dbt, environment, prepare
+from ddb_lake_tests.support.dbt_lake import PROJECT, ROOT, TABLES, dbt, environment, prepare
 
 REQUIREMENTS = ("dbt-core>=1.11,<1.12", "dbt-athena-community>=1.11,<1.12")
 ORDER = ("stg_", "_history", "_daily_changes", "fct_", "web_clicks", "")

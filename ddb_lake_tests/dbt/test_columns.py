@@ -14,7 +14,7 @@ from ddb_lake.core.values.change_record import Item
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.dbt.conftest import dbt
+from ddb_lake_tests.support.dbt_lake import dbt
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     T0_US,

@@ -7,16 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from ddb_lake_tests.dbt.conftest import Built, dbt
+from ddb_lake_tests.support.dbt_lake import Built, dbt, moment
 from ddb_lake_tests.support.order_history import Image, Source, Version
-
-
-def moment(time_us: int | None) -> datetime | None:
-    return (
-        None
-        if time_us is None
-        else datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000, tzinfo=None)
-    )
 
 
 def said(version: Version) -> tuple[Any, ...]:

@@ -10,8 +10,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from ddb_lake_tests.dbt.conftest import Built
-from ddb_lake_tests.dbt.test_history import moment
+from ddb_lake_tests.support.dbt_lake import Built, moment
 from ddb_lake_tests.support.order_history import Version
 
 

@@ -23,7 +23,7 @@ from ddb_lake.core.schema.table_schema import (
 from ddb_lake.dbt.models import MARK, TableModels, data_type
 from ddb_lake.dbt.plugin import canonical_document, canonical_image
 from ddb_lake.dbt.project import table_models
-from ddb_lake_tests.dbt.conftest import PROJECT, Built, lake_settings, opened
+from ddb_lake_tests.support.dbt_lake import PROJECT, Built, lake_settings, opened
 
 NAMES = st.one_of(
     st.text(min_size=1, max_size=8),

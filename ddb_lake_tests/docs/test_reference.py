@@ -13,8 +13,8 @@ from ddb_lake.cli.app import COMMANDS
 from ddb_lake.config import LakeSettings
 from ddb_lake.docs import reference, tables
 from ddb_lake.infra.config import InfraSettings
-from ddb_lake_tests.integration.test_readme import settings
 from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
+from ddb_lake_tests.support.readme_commands import settings
 
 
 @pytest.mark.parametrize("model", [LakeSettings, InfraSettings])

@@ -30,10 +30,10 @@ import pytest
 from botocore.stub import Stubber
 
 from ddb_lake.errors import UsageError
-from ddb_lake_tests.integration.test_readme import place, run
 from ddb_lake_tests.support import docs_settings
 from ddb_lake_tests.support.docs_blocks import Block, blocks, pages
 from ddb_lake_tests.support.docs_commands import calls, check
+from ddb_lake_tests.support.readme_commands import place, run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a notice of sqlglot about its own parts

@@ -214,7 +214,7 @@ def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template
     from ddb_lake.cli.commands.iam import lake_estate
     from ddb_lake.config import load_settings
     from ddb_lake.infra.config import load_infra
-    from ddb_lake_tests.infra.conftest import EXAMPLE
+    from ddb_lake_tests.support.synthesis import EXAMPLE
 
     settings = load_settings(load_infra(EXAMPLE).lake)
     key = "arn:aws:kms:eu-west-1:444455556666:key/0"

@@ -12,7 +12,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.config import InfraSettings, load_infra
 from ddb_lake.infra.plan import Location, Plan, make_plan
-from ddb_lake_tests.infra.conftest import EXAMPLE
+from ddb_lake_tests.support.synthesis import EXAMPLE
 
 LAKE: dict[str, Any] = {
     "warehouse": "s3://lake/warehouse",

@@ -60,7 +60,7 @@ def _rewrite(assembly: Path) -> None:
 
 
 if __name__ == "__main__":
-    from ddb_lake_tests.infra.conftest import made_once
+    from ddb_lake_tests.support.synthesis import made_once
 
     _rewrite(made_once("agnostic", "synth"))
     sys.stdout.write(f"{SNAPSHOTS}\n")

@@ -24,7 +24,6 @@ from sqlalchemy.exc import OperationalError
 
 from ddb_lake.aws import objects
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -34,6 +33,7 @@ from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.simulator import write
+from ddb_lake_tests.support.commits import commits_to, held
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,
@@ -53,8 +53,6 @@ from ddb_lake_tests.support.killed_steps import (
     ended,
 )
 from ddb_lake_tests.support.lake_contents import faults, missing_files, small_scenario
-
-LONGEST_WAIT_S = 30
 
 
 class Ground:
@@ -110,38 +108,6 @@ class Ground:
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground(tmp_path_factory.mktemp("ground"))
-
-
-@contextmanager
-def held(owner: Any, method: str, concerns: Callable[..., bool], parties: int = 2) -> Iterator[list[CommitConflict]]:
-    """Hold each thread's first call of `method` that `concerns` is true of until `parties` threads are there.
-
-    Yields the conflicts that calls of the method raise.
-    """
-    barrier = threading.Barrier(parties)
-    threads: set[int] = set()
-    conflicts: list[CommitConflict] = []
-    original = getattr(owner, method)
-
-    def waiting(*arguments: Any, **named: Any) -> Any:
-        if concerns(*arguments) and threading.get_ident() not in threads:
-            threads.add(threading.get_ident())
-            with suppress(threading.BrokenBarrierError):
-                barrier.wait(LONGEST_WAIT_S)
-        try:
-            return original(*arguments, **named)
-        except CommitConflict as conflict:
-            conflicts.append(conflict)
-            raise
-
-    with mock.patch.object(owner, method, waiting):
-        yield conflicts
-    assert len(threads) >= parties, f"only {len(threads)} threads came to {method}"
-
-
-def commits_to(table: str) -> Any:
-    """Both threads have planned their first commit to `table` before one of them commits."""
-    return held(Commit, "run", lambda commit: commit._table.name()[-1] == table)
 
 
 @fault("another writer commits first", "apply")

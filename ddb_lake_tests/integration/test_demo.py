@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import warnings
 from pathlib import Path
 
@@ -30,12 +29,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a demo that has ended well, and what it said."""
     folder = tmp_path_factory.mktemp("demo")
     lines: list[str] = []
-    started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fixtures of a module come before a test's filters
         status = run_demo(folder, keep=True, emit=lines.append, seed=7)
     assert status == 0, "\n".join(lines)
-    assert time.monotonic() - started < 120
     return folder, "\n".join(lines)
 
 

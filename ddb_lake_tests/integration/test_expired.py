@@ -33,7 +33,6 @@ from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.spark import merge, snapshot_writer
 from ddb_lake.spark.merge import SparkMerge
-from ddb_lake_tests.integration.test_histories import differences, run_step, steps
 from ddb_lake_tests.simulator import (
     CORNERS,
     Scenario,
@@ -55,6 +54,7 @@ from ddb_lake_tests.support.export_files import (
     sorted_items,
 )
 from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake_tests.integration.test_readme import PROJECT, place
+from ddb_lake_tests.support.readme_commands import PROJECT, place
 
 __all__ = ["place"]
 

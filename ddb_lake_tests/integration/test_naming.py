@@ -25,8 +25,8 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify.full import verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.pipeline.verify.sample import verify_sample
-from ddb_lake_tests.dbt.conftest import dbt
 from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.dbt_lake import dbt
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export
 from ddb_lake_tests.support.hostile_names import (
     Named,

@@ -20,10 +20,10 @@ from ddb_lake.pipeline.maintain import restore as restoring
 from ddb_lake.pipeline.maintain.restore import RestoreResult, open_restore
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox.items import canonical
-from ddb_lake_tests.integration.test_verify import Stand
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.sandbox_lake import orders_lake, orders_source
 from ddb_lake_tests.support.sandbox_steps import scan
+from ddb_lake_tests.support.verified_source import Stand
 
 ITEMS = 120
 

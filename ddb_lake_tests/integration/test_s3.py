@@ -25,7 +25,6 @@ from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
 from ddb_lake.pipeline.verify.report import keep_report, keys_of, last_report
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.integration.test_verify import LANDING, Stand, at_fault
 from ddb_lake_tests.simulator import big_scenario
 from ddb_lake_tests.support.corruptions import lose_row, put_row
 from ddb_lake_tests.support.sandbox_lake import (
@@ -37,6 +36,7 @@ from ddb_lake_tests.support.sandbox_lake import (
 )
 from ddb_lake_tests.support.sandbox_steps import make_bucket, scan
 from ddb_lake_tests.support.several_tables import queried
+from ddb_lake_tests.support.verified_source import LANDING, Stand, at_fault
 
 WAREHOUSE = "s3://lake/warehouse"
 SCENARIO = big_scenario(seed=3, keys=20, changes=200)

@@ -17,7 +17,6 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.sync import plan_due, sync
 from ddb_lake.pipeline.verify.full import check_full
-from ddb_lake_tests.pipeline.conftest import no_source
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
 from ddb_lake_tests.support.export_files import (
     T0_US,
@@ -27,6 +26,7 @@ from ddb_lake_tests.support.export_files import (
     land,
     sorted_items,
 )
+from ddb_lake_tests.support.no_source import no_source
 from ddb_lake_tests.support.several_tables import dumped, lake_of
 
 __all__ = ["no_source"]

@@ -17,8 +17,8 @@ from ddb_lake.mysql.connection import (
     told,
 )
 from ddb_lake.mysql.credentials import Login
-from ddb_lake_tests.mysql.conftest import Pages
 from ddb_lake_tests.support.mariadb import PASSWORD
+from ddb_lake_tests.support.mysql_pages import Pages
 
 VALUE = "4711-secret"
 

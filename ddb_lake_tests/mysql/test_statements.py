@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ddb_lake.errors import ConfigError
 from ddb_lake.mysql import statements as sql
 from ddb_lake.mysql.statements import SqlColumn, Target
-from ddb_lake_tests.mysql.conftest import Pages
+from ddb_lake_tests.support.mysql_pages import Pages
 
 NAMES = st.text(
     st.characters(min_codepoint=1, max_codepoint=0xFFFF, exclude_categories=["Cs"]), min_size=1, max_size=64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ddb_lake.aws.session import session
 from ddb_lake_tests.support.dagster_folders import FolderLake
+from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN
+from ddb_lake_tests.support.dagster_runs import quiet_runs as quiet_runs
+from ddb_lake_tests.support.dagster_runs import without_telemetry as without_telemetry
 from ddb_lake_tests.support.memory_store import Steps
-
-DAGSTERS_OWN = (
-    "ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20",
-    "ignore::dagster_shared.utils.warnings.BetaWarning",
-    "ignore:sqlglotrs is deprecated:DeprecationWarning",  # imported by dagster-dbt, where that is installed
-)
-"""What Dagster itself does when it loads components' YAML."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,28 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No credentials, and no long look for any; a home of its own for whatever asks for one."""
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
-    session.cache_clear()
-    yield
-    session.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def quiet_runs() -> Iterator[None]:
-    """Runs log to the terminal unless they are told not to."""
-    logger = logging.getLogger("dagster")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(level)
+def _isolated(without_telemetry: None, quiet_runs: None) -> None:
+    """Every test of Dagster's definitions and runs."""
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 from ddb_lake.orchestration import heartbeats
 from ddb_lake.orchestration.heartbeats import SILENT_S, Process, beating
 from ddb_lake.orchestration.run_requests import LAKE_TAG, WAREHOUSE_TAG
-from ddb_lake_tests.orchestration.test_run_requests import requests
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
+from ddb_lake_tests.support.run_requests import requests
 
 STATUS = dg.DagsterRunStatus
 

@@ -3,28 +3,18 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from ddb_lake.config import parse_settings
 from ddb_lake.orchestration.run_requests import (
     RANGE_END,
     RANGE_START,
     TABLES_PER_RUN,
-    Requests,
     apply_op_name,
 )
-from ddb_lake.orchestration.specs import base_spec, python_name, table_assets
+from ddb_lake.orchestration.specs import python_name
 from ddb_lake.pipeline.plan.planner import Work
+from ddb_lake_tests.support.run_requests import requests
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-def requests(*names: str) -> Requests:
-    tables = [
-        {"name": name, "key": ["k"], "changes": {"uri": f"s3://b/{name}/"}, "export": {"bucket": "e"}} for name in names
-    ]
-    settings = parse_settings({"warehouse": "lake", "tables": tables}, "test")
-    made = {table.name: table_assets(table, lambda asset: base_spec(asset, "ddb_lake")) for table in settings.tables}
-    return Requests("lake", made)
 
 
 def apply(table: str, *hours: datetime, digest: str = "d", tries: int = 1, everything: bool = False) -> Work:

@@ -1,13 +1,12 @@
-"""The source table cannot be reached in these tests: what the lake and its configuration do not say is unknown."""
+"""Pipeline tests run without a source table: what the lake and its configuration do not state is unknown."""
 
 from __future__ import annotations
 
 import pytest
 
-from ddb_lake.aws.source import SourceTable
-from ddb_lake.pipeline import open_lake
+from ddb_lake_tests.support.no_source import no_source as no_source
 
 
 @pytest.fixture(autouse=True)
-def no_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_lake, "describe_source", lambda table: SourceTable(unreachable="there is none"))
+def _without_source(no_source: None) -> None:
+    """Every test of the pipeline."""

@@ -1,11 +1,9 @@
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
-from ddb_lake.sandbox import ExportOptions, Sandbox
-
-QUICK_EXPORTS = ExportOptions(seconds=0, shortest_window=timedelta(seconds=1))
+from ddb_lake.sandbox import Sandbox
+from ddb_lake_tests.support.sandbox_steps import QUICK_EXPORTS
 
 
 @pytest.fixture

@@ -311,13 +311,11 @@ def test_continuous_backups_tell_the_window_of_exports() -> None:
     assert DAY + timedelta(hours=2) <= recovery["LatestRestorableDateTime"] < DAY + timedelta(hours=3)
 
 
-def test_sandbox_stopped_during_an_export_ends_at_once() -> None:
-    started = time.monotonic()
-    with Sandbox(exports=ExportOptions(seconds=60)) as sandbox:
+def test_sandbox_stopped_during_an_export_does_not_wait_for_it() -> None:
+    with Sandbox(exports=ExportOptions(seconds=86_400)) as sandbox:
         arn = make_table(sandbox)
         make_bucket(sandbox)
         sandbox.client("dynamodb").export_table_to_point_in_time(TableArn=arn, S3Bucket=BUCKET)
-    assert time.monotonic() - started < 10
 
 
 def test_export_of_many_files_deals_the_items_out() -> None:

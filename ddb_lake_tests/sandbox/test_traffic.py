@@ -5,8 +5,8 @@ import pytest
 
 from ddb_lake.sandbox import Sandbox, StreamFaults, Traffic, create_orders_table
 from ddb_lake.sandbox.items import canonical
-from ddb_lake_tests.sandbox.conftest import QUICK_EXPORTS
 from ddb_lake_tests.support.sandbox_steps import (
+    QUICK_EXPORTS,
     export,
     make_bucket,
     make_stream,

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from datetime import timedelta
 from typing import Any
 
 from ddb_lake.core.layout.export_manifest import (
@@ -12,7 +13,7 @@ from ddb_lake.core.layout.export_manifest import (
     parse_files,
     parse_summary,
 )
-from ddb_lake.sandbox import Sandbox
+from ddb_lake.sandbox import ExportOptions, Sandbox
 from ddb_lake.sandbox.items import canonical
 
 BUCKET = "landing"
@@ -126,3 +127,6 @@ def scan(sandbox: Sandbox, table: str = "things") -> list[str]:
 
     pages = sandbox.client("dynamodb").get_paginator("scan").paginate(TableName=table)
     return sorted(canonical(plain(item)) for page in pages for item in page["Items"])
+
+
+QUICK_EXPORTS = ExportOptions(seconds=0, shortest_window=timedelta(seconds=1))

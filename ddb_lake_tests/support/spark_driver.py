@@ -31,8 +31,8 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark import changelog, object_reader, snapshot_writer
 from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
-from ddb_lake_tests.integration.test_histories import differences, run_step, steps
 from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
+from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
 from ddb_lake_tests.support.spark_cluster import SETTINGS
 from ddb_lake_tests.support.spark_faults import (

@@ -23,9 +23,10 @@ from typing import Any
 
 import ddb_lake
 from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.open_lake import Lake, open_lake
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 

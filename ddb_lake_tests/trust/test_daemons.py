@@ -9,19 +9,21 @@ import dagster as dg
 import pytest
 
 from ddb_lake.orchestration.in_process_daemon import Ticker
-from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, no_aws, quiet_runs
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
+from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, quiet_runs, without_telemetry
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
 from ddb_lake_tests.support.landed_files import order
 from ddb_lake_tests.support.several_tables import dumped
 
-__all__ = ["no_aws", "quiet_runs"]
+__all__ = ["quiet_runs", "without_telemetry"]
 
 
 @fault("two daemons run the same sensor", "run")
 @pytest.mark.filterwarnings(*DAGSTERS_OWN)
-def test_two_daemons_that_ask_for_the_same_work_do_it_once(tmp_path: Path, quiet_runs: None, no_aws: None) -> None:
+def test_two_daemons_that_ask_for_the_same_work_do_it_once(
+    tmp_path: Path, quiet_runs: None, without_telemetry: None
+) -> None:
     with dg.DagsterInstance.ephemeral() as one, dg.DagsterInstance.ephemeral() as other:
         lake = FolderLake(tmp_path, one)
         lake.export(order("ann", 1), order("bob", 1))

@@ -20,8 +20,8 @@ from ddb_lake.orchestration.checks.health import sensor_sign
 from ddb_lake.pipeline.capture.canary import canary_sign
 from ddb_lake.pipeline.capture.health import capture_signs, error_sign
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.integration.test_verify import LANDING, Stand
 from ddb_lake_tests.support.sandbox_lake import BUCKET, orders_lake, orders_source
+from ddb_lake_tests.support.verified_source import LANDING, Stand
 
 KEY = {"customer": {"S": "ddb-lake"}, "order_id": {"S": "canary"}}
 CHANGES = {

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import resource
 import signal
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +11,6 @@ from unittest import mock
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitStateUnknownException
-from sqlalchemy.exc import OperationalError
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
@@ -41,6 +35,7 @@ from ddb_lake_tests.support.folder_scenario import Ground
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.killed_steps import PROCESSES, ended
 from ddb_lake_tests.support.lake_contents import missing_files
+from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
 from ddb_lake_tests.support.several_tables import dumped
 
 STAGES = ("load", "apply", "increment", "compact")
@@ -54,10 +49,6 @@ def ground(tmp_path: Path) -> Ground:
 # --- the catalog
 
 
-def away(*_: Any, **__: Any) -> Any:
-    raise OperationalError("SELECT", {}, sqlite3.OperationalError("unable to open database file"))
-
-
 @fault("the catalog cannot be reached", *STAGES, ending="refused")
 def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddb_lake.pipeline.apply.changelog.MAX_ATTEMPTS", 2)
@@ -68,24 +59,6 @@ def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkey
             assert "catalog" in explained(raised.value), name
             stage()
         assert ground.wrong(opened) == []
-
-
-@contextmanager
-def answers_lost(landed: bool) -> Iterator[list[str]]:
-    """The first commit to each table is served (if `landed`), and its answer does not come."""
-    original, lost = SqlCatalog.commit_table, []
-
-    def commit(self: SqlCatalog, table: Any, *arguments: Any, **named: Any) -> Any:
-        name = table.name()[-1]
-        if name in lost:
-            return original(self, table, *arguments, **named)
-        lost.append(name)
-        if landed:
-            original(self, table, *arguments, **named)
-        raise CommitStateUnknownException("the connection was lost")
-
-    with mock.patch.object(SqlCatalog, "commit_table", commit):
-        yield lost
 
 
 @fault("the answer to a commit is lost", *STAGES)
@@ -109,10 +82,6 @@ def test_lost_answer_to_a_commit_is_said_and_running_again_is_exact(ground: Grou
 
 
 # --- the disk
-
-
-def full_disk(*_: Any, **__: Any) -> Any:
-    raise OSError(errno.ENOSPC, "No space left on device", "part-0.parquet")
 
 
 @fault("the disk is full", *STAGES, ending="refused")
@@ -213,8 +182,6 @@ def test_object_removed_after_listing_is_said_and_the_others_are_taken_in(ground
 
 
 # --- another table under the same name
-
-OLD, NEW = "11991185-e7ab-4da5-8bab-03f0db0b7bfd", "99991185-e7ab-4da5-8bab-03f0db0b7bfd"
 
 
 @fault("the source is deleted and created again", "load", "increment", ending="refused")

@@ -38,8 +38,7 @@ from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import RepairResult, repair_from_export, repair_from_source
 from ddb_lake.pipeline.verify.report import Report
 from ddb_lake.pipeline.verify.sample import verify_sample
-from ddb_lake_tests.integration.test_concurrency import commits_to
-from ddb_lake_tests.integration.test_verify import Stand
+from ddb_lake_tests.support.commits import commits_to
 from ddb_lake_tests.support.corruptions import lose_row
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
@@ -64,9 +63,10 @@ from ddb_lake_tests.support.killed_steps import (
     ended,
 )
 from ddb_lake_tests.support.lake_contents import missing_files
+from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
+from ddb_lake_tests.support.s3_faults import IMPATIENT
 from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
-from ddb_lake_tests.trust.test_local_faults import NEW, OLD, answers_lost, away, full_disk
-from ddb_lake_tests.trust.test_s3_faults import IMPATIENT
+from ddb_lake_tests.support.verified_source import Stand
 
 
 class Spoiled(Ground):

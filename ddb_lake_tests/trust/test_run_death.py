@@ -20,11 +20,11 @@ from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.run_requests import UNFINISHED
 from ddb_lake.pipeline.read.status import table_status
-from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, no_aws
 from ddb_lake_tests.support.dagster_folders import inserted
+from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, without_telemetry
 from ddb_lake_tests.support.landed_files import order, write_changes
 
-__all__ = ["no_aws", "order"]
+__all__ = ["order", "without_telemetry"]
 
 STARTING = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED])
 PATIENCE_S = 240.0
@@ -147,7 +147,7 @@ def at_work(instance: dg.DagsterInstance) -> str | None:
 @pytest.mark.filterwarnings(*DAGSTERS_OWN)
 @pytest.mark.parametrize("locations", [1, 2])
 def test_table_goes_on_after_its_run_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_aws: None, locations: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_telemetry: None, locations: int
 ) -> None:
     stand = Stand(tmp_path, locations)
     stand.land(3)

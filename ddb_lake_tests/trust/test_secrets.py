@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from ddb_lake.aws.session import session
-from ddb_lake_tests.cli.conftest import Run, landing, no_aws, project, run
-from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN, quiet_runs
+from ddb_lake_tests.support.command_line import Run, landing, project, run
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
+from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, quiet_runs
 from ddb_lake_tests.support.landed_files import (
     EXPORT_US,
     change,
@@ -21,7 +21,7 @@ from ddb_lake_tests.support.landed_files import (
     write_export,
 )
 
-__all__ = ["landing", "no_aws", "project", "quiet_runs", "run"]
+__all__ = ["landing", "project", "quiet_runs", "run"]
 
 SECRET = "SECRETwJalrXUtnFEMIK7MDENG"
 VALUE = "VALUE4111111111111111"

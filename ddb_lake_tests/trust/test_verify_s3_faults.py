@@ -22,7 +22,7 @@ from ddb_lake_tests.support.corruptions import lose_row
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.fault_proxy import Fault, Way
-from ddb_lake_tests.trust.test_s3_faults import EXPORTS, SCENARIO, apply, load, opened, way
+from ddb_lake_tests.support.s3_faults import EXPORTS, SCENARIO, apply, load, opened, way
 
 __all__ = ["way"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb
 from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, aurora
 

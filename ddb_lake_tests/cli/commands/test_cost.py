@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 TABLE = ("--items", 10_000_000, "--item-bytes", 800, "--changes-per-second", "50")
 

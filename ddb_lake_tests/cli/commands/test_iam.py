@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.core.operations.policies import role_names
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 LAKE = """\
 warehouse: s3://lake/warehouse

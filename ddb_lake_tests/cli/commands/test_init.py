@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.cli.commands.init import starter
 from ddb_lake.config import fill_in, load_settings, parse_settings
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 
 @pytest.fixture(autouse=True)

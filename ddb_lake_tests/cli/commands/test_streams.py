@@ -11,7 +11,7 @@ import pytest
 from ddb_lake.aws.session import session
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.sandbox import Sandbox, create_orders_table
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 CONFIGURATION = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {streams: true}}\n"
 

@@ -14,7 +14,7 @@ from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.pipeline.capture.gap_log import record_gap
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.sandbox import ExportOptions, Sandbox, Traffic, create_orders_table
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 from ddb_lake_tests.support.corruptions import lose_row
 from ddb_lake_tests.support.folder_lake import lake as open_lake
 from ddb_lake_tests.support.sandbox_steps import make_bucket, scan

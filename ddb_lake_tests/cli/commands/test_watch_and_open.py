@@ -18,9 +18,9 @@ from ddb_lake.cli.output.progress import rate_text
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.orchestration import web_server
 from ddb_lake.orchestration.open_project import configured_definitions, dagster_home, write_code
-from ddb_lake_tests.cli.conftest import Run
-from ddb_lake_tests.cli.shell.test_prompt import PATIENCE_S, on_terminal
-from ddb_lake_tests.orchestration.conftest import DAGSTERS_OWN
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN
+from ddb_lake_tests.support.terminal import PATIENCE_S, on_terminal
 
 
 def test_watch_goes_on_until_it_is_interrupted(project: Path) -> None:

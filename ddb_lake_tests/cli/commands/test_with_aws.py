@@ -15,7 +15,7 @@ import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake.sandbox import ExportOptions, Sandbox, create_orders_table
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 CONFIGURATION = """\
 warehouse: warehouse

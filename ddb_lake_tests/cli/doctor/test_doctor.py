@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 
 def _checks(run: Run) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup
 from ddb_lake.pipeline.read.overview import RowsAt, TableOverview, Volume
 from ddb_lake.pipeline.read.status import TableStatus
-from ddb_lake_tests.cli.conftest import Run
+from ddb_lake_tests.support.command_line import Run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from click.shell_completion import ShellComplete
 
 from ddb_lake.cli.app import cli
 from ddb_lake.core.operations.config_document import configured_tables
-from ddb_lake_tests.cli.conftest import Run
-from ddb_lake_tests.cli.test_startup import HEAVY
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.heavy_imports import HEAVY
 
 
 def completed(*line: str) -> list[str]:

@@ -15,20 +15,13 @@ from ddb_lake.core.values.change_record import Rejected
 from ddb_lake.errors import UndecodableError
 from ddb_lake.sandbox.compression import compression
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.containers import zipped
 from ddb_lake_tests.support.numbered_records import (
     RECORDS,
     make,
     numbers,
     rejected,
 )
-
-
-def zipped(*contents: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for index, content in enumerate(contents):
-            archive.writestr(f"part-{index}", content)
-    return buffer.getvalue()
 
 
 def hadoop_snappy(content: bytes, block_bytes: int = 700, chunk_bytes: int = 300) -> bytes:

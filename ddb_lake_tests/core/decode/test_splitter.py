@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.decode.objects import Piece, split_objects
-from ddb_lake_tests.core.decode.test_compression import zipped
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support import strategies as ddb
+from ddb_lake_tests.support.containers import zipped
 from ddb_lake_tests.support.numbered_records import RECORDS, make, numbers
 
 

@@ -28,7 +28,7 @@ Make = Callable[..., FolderLake]
 
 
 @pytest.fixture
-def sandbox(no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def sandbox(without_telemetry: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     with Sandbox() as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)

@@ -17,14 +17,9 @@ from ddb_lake.errors import DdbLakeError, UnreachableError
 from ddb_lake.pipeline.apply import parallel_reader
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup, fetch
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
+from ddb_lake_tests.support.kinesis_lines import record
 
 NARROW = Validator([Rule({"properties": {"n": {"maximum": 20}}})])
-
-
-def record(number: int, table: str = "orders") -> dict[str, Any]:
-    image = {"id": {"S": str(number)}, "n": {"N": str(number % 25)}}
-    body = {"ApproximateCreationDateTime": 1_700_000_000_000 + number, "Keys": {"id": image["id"]}, "NewImage": image}
-    return {"eventID": str(number), "eventName": "INSERT", "tableName": table, "dynamodb": body}
 
 
 @pytest.fixture
