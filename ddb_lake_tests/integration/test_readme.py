@@ -6,14 +6,10 @@ command before it prints.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
-import shlex
-import subprocess
-import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,14 +26,13 @@ from ddb_lake.engine.session import load_extension
 from ddb_lake_tests.support.landed_files import (
     EXPORT_ID,
 )
-from ddb_lake_tests.support.readme_commands import DAGSTER, END, PROJECT, ROOT, run, settings
+from ddb_lake_tests.support.readme_commands import DAGSTER, PROJECT, ROOT, run, settings
 
 TESTS = ROOT / "ddb_lake_tests"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 LOCAL = "Your own table in five minutes"
 
-ENTRY_POINTS = ("ddb-lake", "dg", "dagster")
 
 ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
@@ -101,23 +96,6 @@ def rows(text: str) -> list[list[str]]:
 
 
 # --- the commands
-
-
-def in_one_process(commands: Sequence[str]) -> None:
-    """Run commands as the shell does, but Python's entry points in this process: importing is most of their time."""
-    scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}
-    for command in commands:
-        name, *arguments = shlex.split(command)
-        if name in ENTRY_POINTS and not set(arguments) & {">", "|", "&&"}:
-            sys.argv = [name, *arguments]
-            try:
-                scripts[name].load()()
-            except SystemExit as ended:
-                if ended.code:
-                    raise
-        else:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
-        print(END, end="", flush=True)
 
 
 def test_every_command_is_run_somewhere() -> None:

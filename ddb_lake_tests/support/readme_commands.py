@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import shlex
 import subprocess
 import sys
 import typing
@@ -16,6 +18,7 @@ from pydantic import BaseModel
 
 from ddb_lake.config import LakeSettings
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
+from ddb_lake_tests.support.readme_commands import END
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +73,7 @@ def run(commands: Sequence[str], folder: Path, **more: str) -> tuple[list[str], 
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DAGSTER", "DDB_LAKE"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     surroundings = {**kept, "PATH": path, "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true", **more}
-    code = "import json, sys; from ddb_lake_tests.integration.test_readme import in_one_process as go; go(json.load(sys.stdin))"
+    code = "import json, sys; from ddb_lake_tests.support.readme_commands import in_one_process as go; go(json.load(sys.stdin))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=folder,
@@ -101,3 +104,23 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in typing.get_args(annotation):
         yield from _models(part)
+
+
+ENTRY_POINTS = ("ddb-lake", "dg", "dagster")
+
+
+def in_one_process(commands: Sequence[str]) -> None:
+    """Run commands as the shell does, but Python's entry points in this process: importing is most of their time."""
+    scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        if name in ENTRY_POINTS and not set(arguments) & {">", "|", "&&"}:
+            sys.argv = [name, *arguments]
+            try:
+                scripts[name].load()()
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
+        print(END, end="", flush=True)

@@ -1,0 +1,33 @@
+"""The structure of the tests: what they share is in `support`, and they mirror the product's packages."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+MODULES = sorted(path for path in TESTS.rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names that a module imports, those inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
+def test_no_module_imports_a_test_module_or_a_conftest(path: Path) -> None:
+    modules = {name for name in imported(path) if name.startswith("ddb_lake_tests.") and is_module(name)}
+    assert {name for name in modules if name.rsplit(".")[-1].startswith(("test_", "conftest"))} == set()
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name below `ddb_lake_tests` is a module's."""
+    return TESTS.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file()
