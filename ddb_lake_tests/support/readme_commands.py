@@ -18,7 +18,6 @@ from pydantic import BaseModel
 
 from ddb_lake.config import LakeSettings
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
-from ddb_lake_tests.support.readme_commands import END
 
 ROOT = Path(__file__).parents[2]
 
