@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from ddb_lake.aws.source import access_of, describe_source, source_client
 from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.operations.aws_hints import Access, next_step
+from ddb_lake.core.operations.retry_policy import EXPORT_TIMEOUT_S, EXPORT_WAITS_S
 from ddb_lake.errors import ConfigError, ExportError, TransientError
 
 _PASSING = ("ThrottlingException", "InternalServerError", "LimitExceededException", "ExportConflictException")
@@ -92,6 +94,63 @@ def describe_export(table: TableSettings, arn: str) -> ExportState:
         return _state(source_client(table).describe_export(ExportArn=arn)["ExportDescription"], access_of(table))
     except ClientError as error:
         raise _explained(error, f"export {arn}", access_of(table)) from error
+
+
+def start_first_unfailed(
+    table: TableSettings, tokens: Iterable[str], *, at: datetime | None = None, window: Window | None = None
+) -> ExportState:
+    """Start an export with the first token whose export has not failed.
+
+    A run that crashed after `start_export` starts again with the same tokens and so finds its export, unless that failed.
+    Raises as `start_export`, and ExportError if the exports of all tokens have failed.
+    """
+    failures: list[str | None] = []
+    for token in tokens:
+        state = start_export(table, token=token, at=at, window=window)
+        if state.status != "FAILED":
+            return state
+        failures.append(state.failure)
+    raise ExportError(
+        f"table {table.name}: {len(failures)} exports of {table.source_name} failed; the last: {failures[-1]}",
+        table=table.name,
+    )
+
+
+def wait_for_export(table: TableSettings, state: ExportState, on_wait: Callable[[int], None]) -> ExportState:
+    """Wait until an export is completed.
+
+    Args:
+        table: the exported table.
+        state: the export, as started or described.
+        on_wait: is called before each wait with the seconds waited so far.
+
+    Raises:
+        ExportError: the export failed, with DynamoDB's reason and the next step, or is not done after
+            `retry_policy.EXPORT_TIMEOUT_S`.
+    """
+    waits = wait_exponential(multiplier=EXPORT_WAITS_S[0], exp_base=1.5, max=EXPORT_WAITS_S[1])
+    polling = Retrying(
+        retry=retry_if_result(lambda latest: latest.status == "IN_PROGRESS"),
+        wait=waits,
+        stop=stop_after_delay(EXPORT_TIMEOUT_S),
+        before_sleep=lambda progress: on_wait(int(progress.seconds_since_start or 0)),
+        retry_error_callback=lambda progress: progress.outcome.result() if progress.outcome else state,
+    )
+    if state.status == "IN_PROGRESS":
+        state = polling(describe_export, table, state.arn)
+    if state.status == "IN_PROGRESS":
+        raise ExportError(
+            f"table {table.name}: export {state.arn} is not done after {EXPORT_TIMEOUT_S // 3600} hours;"
+            " `ddb-lake sync` or the sensor loads it once it is",
+            table=table.name,
+        )
+    if state.status != "COMPLETED":
+        reason = state.failure or "without a reason"
+        raise ExportError(
+            f"table {table.name}: export {state.arn} ended as {state.status}: {reason}; then export again",
+            table=table.name,
+        )
+    return state
 
 
 def list_exports(table: TableSettings, since_s: int | None = None) -> list[ExportState]:

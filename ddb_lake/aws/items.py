@@ -1,13 +1,12 @@
-"""Items of DynamoDB tables read and written through the API: what verifying, repairing and restoring do.
+"""Items of DynamoDB tables, read and written through the API: for verification, repair and restore.
 
-Reads are strongly consistent and give DynamoDB JSON. Every call takes a `Pace` in capacity units; what DynamoDB does
-not process is asked again, ever more slowly.
+Reads are strongly consistent and return DynamoDB JSON. Each request waits for a `Pace` in capacity units. Throttled
+requests and the unprocessed part of a batch are repeated by `retry_policy.DYNAMODB`.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,26 +14,32 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.core.values.attributes import from_boto, key_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.conversions import to_boto
 from ddb_lake.errors import ConfigError, TerminalError, TransientError, UsageError
 
 BATCH_GET = 100
-MAX_TRIES = 12
-LONGEST_WAIT_S = 20.0
+"""The number of keys of a BatchGetItem.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+"""
+
 CLOCK_SLACK_US = 2_000_000
-"""The service says the time to the second, and the clocks of its hosts differ a little."""
+"""The service's `Date` header has whole seconds, and the clocks of its hosts differ slightly."""
+
+ACTIVE_WITHIN_S = 300
 
 _THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
 
 
 @dataclass(slots=True)
 class Consumed:
-    """Capacity units that calls took, and between which instants of the service's clock they were made."""
+    """Capacity units of some requests, and the first and last time (inclusive, the service's clock) of their responses."""
 
     units: float = 0.0
     requests: int = 0
@@ -42,7 +47,7 @@ class Consumed:
     to_us: int | None = None
 
     def add(self, units: float, served_us: int) -> None:
-        """One answered request."""
+        """Add one request."""
         self.units += units
         self.requests += 1
         self.from_us = served_us if self.from_us is None else min(self.from_us, served_us)
@@ -51,7 +56,15 @@ class Consumed:
 
 @dataclass(slots=True)
 class TableItems:
-    """The items of one table. `client`: of DynamoDB. `pace`: of capacity units."""
+    """The items of one table.
+
+    Args:
+        client: a boto3 client of DynamoDB.
+        name: the table's name or ARN.
+        pace: the limit of capacity units a second.
+        consumed: counts the capacity units of all requests.
+        sleep: waits for seconds.
+    """
 
     client: Any
     name: str
@@ -60,86 +73,94 @@ class TableItems:
     sleep: Callable[[float], None] = time.sleep
 
     def served_us(self) -> int:
-        """The service's clock now, less what it may be off: writes before this instant are visible to later reads."""
-        answer = self._call("describe_table", 0, TableName=self.name)
-        return _served_us(answer) - CLOCK_SLACK_US
+        """The service's time now minus `CLOCK_SLACK_US`: later reads see every write before this instant."""
+        return _served_us(self._call("describe_table", 0, TableName=self.name)) - CLOCK_SLACK_US
 
     def get(self, keys: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]:
-        """Each key with its item, or None where there is none, in batches. Keys are distinct."""
+        """Each key with its item, or None if there is none. `keys` must be distinct."""
         for first in range(0, len(keys), BATCH_GET):
-            asked = keys[first : first + BATCH_GET]
-            names = sorted(asked[0])  # numbers may come back in another spelling than they were asked in
-            found = {key_text(item, names): item for item in self._get_batch(asked)}
-            for key in asked:
-                yield key, found.get(key_text(key, names))
+            batch = keys[first : first + BATCH_GET]
+            names = sorted(batch[0])  # compared by key text: DynamoDB may spell a number differently than the request
+            items = {key_text(item, names): item for item in self._get_batch(batch)}
+            for key in batch:
+                yield key, items.get(key_text(key, names))
 
     def scan(self, segment: int = 0, segments: int = 1, limit: int | None = None) -> Iterator[list[Item]]:
-        """Pages of a segment of a strongly consistent scan. `limit`: items in the first page, which is the last then."""
+        """Pages of one segment of a strongly consistent scan. With `limit`, one page of at most so many items."""
         start: dict[str, Any] = {}
         while True:
             options = start | ({"Limit": limit} if limit else {})
             if segments > 1:
                 options |= {"Segment": segment, "TotalSegments": segments}
             page = self._call("scan", 1, TableName=self.name, ConsistentRead=True, **options)
-            yield [_item(found) for found in page.get("Items", ())]
+            yield [_item(entry) for entry in page.get("Items", ())]
             last = page.get("LastEvaluatedKey")
             if not last or limit:
                 return
             start = {"ExclusiveStartKey": last}
 
     def put(self, items: Sequence[Item]) -> None:
-        """Put a batch of at most 25 distinct items. Idempotent."""
-        waiting = [{"PutRequest": {"Item": {name: to_boto(value) for name, value in item.items()}}} for item in items]
-        for tries in range(MAX_TRIES):
-            answer = self._call("batch_write_item", len(waiting), RequestItems={self.name: waiting})
-            left = answer.get("UnprocessedItems", {}).get(self.name, [])
-            if not left:
-                return
-            waiting = left
-            self.sleep(_pause(tries))
-        raise TransientError(f"{self.name}: DynamoDB left {len(waiting)} items unwritten for long; run again to go on")
+        """Put at most 25 distinct items. Idempotent. Raises TransientError if DynamoDB leaves some of them unprocessed."""
+        requests = [{"PutRequest": {"Item": {name: to_boto(value) for name, value in item.items()}}} for item in items]
+
+        def write(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            response = self._call("batch_write_item", len(requests), RequestItems={self.name: requests})
+            unprocessed: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(self.name, [])
+            return unprocessed
+
+        if left := DYNAMODB.drain(requests, write, sleep=self.sleep):
+            raise TransientError(f"{self.name}: DynamoDB left {len(left)} items unprocessed; run the command again")
 
     def is_empty(self) -> bool:
-        """Whether there is no item."""
+        """Whether the table has no item."""
         page: list[Item] = next(self.scan(limit=1))
         return not page
 
-    def _get_batch(self, keys: Sequence[Item]) -> Iterator[Item]:
-        waiting = [{name: to_boto(value) for name, value in key.items()} for key in keys]
-        for tries in range(MAX_TRIES):
-            request = {self.name: {"Keys": waiting, "ConsistentRead": True}}
-            answer = self._call("batch_get_item", len(waiting), RequestItems=request)
-            yield from (_item(found) for found in answer.get("Responses", {}).get(self.name, ()))
-            waiting = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
-            if not waiting:
-                return
-            self.sleep(_pause(tries))
-        raise TransientError(f"{self.name}: DynamoDB left {len(waiting)} keys unread for long; run again")
+    def _get_batch(self, keys: Sequence[Item]) -> list[Item]:
+        items: list[Item] = []
+
+        def read(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            request = {self.name: {"Keys": keys, "ConsistentRead": True}}
+            response = self._call("batch_get_item", len(keys), RequestItems=request)
+            items.extend(_item(entry) for entry in response.get("Responses", {}).get(self.name, ()))
+            unprocessed: list[dict[str, Any]] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+            return unprocessed
+
+        requests = [{name: to_boto(value) for name, value in key.items()} for key in keys]
+        if left := DYNAMODB.drain(requests, read, sleep=self.sleep):
+            raise TransientError(f"{self.name}: DynamoDB left {len(left)} keys unprocessed; run the command again")
+        return items
 
     def _call(self, operation: str, least_units: float, **arguments: Any) -> dict[str, Any]:
-        """One request at the pace, tried again while DynamoDB throttles it."""
+        """Send one request at the pace; repeat it while DynamoDB throttles it.
+
+        `least_units`: the capacity units to count if the response has none.
+        """
         if operation != "describe_table":
             arguments["ReturnConsumedCapacity"] = "TOTAL"
-        for tries in range(MAX_TRIES):
+
+        def send() -> dict[str, Any]:
             wait_s = self.pace.wait_s(time.monotonic())
             if wait_s:
                 self.sleep(wait_s)
-            try:
-                answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
-            except (ClientError, BotoCoreError) as error:
-                if _code(error) in _THROTTLED and tries < MAX_TRIES - 1:
-                    self.sleep(_pause(tries))
-                    continue
-                raise _explained(error, self.name, operation) from error
-            units = _units(answer) or least_units
-            self.pace.spent(units, time.monotonic())
-            self.consumed.add(units, _served_us(answer))
-            return answer
-        raise AssertionError("unreachable")
+            response: dict[str, Any] = getattr(self.client, operation)(**arguments)
+            return response
+
+        try:
+            response = DYNAMODB.call(send, lambda error: _code(error) in _THROTTLED, self.sleep)
+        except (ClientError, BotoCoreError) as error:
+            raise _translated(error, self.name, operation) from error
+        units = _units(response) or least_units
+        self.pace.spent(units, time.monotonic())
+        self.consumed.add(units, _served_us(response))
+        return response
 
 
-def make_table(client: Any, name: str, key: Sequence[tuple[str, str]], sleep: Callable[[float], None]) -> None:
-    """Create an on-demand table with a key of (attribute, S | N | B), and wait until it is active."""
+def make_table(client: Any, name: str, key: Sequence[tuple[str, str]]) -> None:
+    """Create an on-demand table with a key of (attribute, S | N | B), and wait until it is active.
+
+    Raises TransientError if it is not active within `ACTIVE_WITHIN_S`.
+    """
     try:
         client.create_table(
             TableName=name,
@@ -150,41 +171,40 @@ def make_table(client: Any, name: str, key: Sequence[tuple[str, str]], sleep: Ca
             ],
             BillingMode="PAY_PER_REQUEST",
         )
-        for _ in range(300):
-            if client.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE":
-                return
-            sleep(1.0)
+        waiter = client.get_waiter("table_exists")
+        waiter.wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": ACTIVE_WITHIN_S})
+    except WaiterError as error:
+        if "Error" in error.last_response:
+            raise _translated(ClientError(error.last_response, "DescribeTable"), name, "describe_table") from error
+        raise TransientError(
+            f"{name}: not active {ACTIVE_WITHIN_S} s after it was created; run the command again"
+        ) from error
     except (ClientError, BotoCoreError) as error:
-        raise _explained(error, name, "create_table") from error
-    raise TransientError(f"{name}: not active five minutes after it was created; run again to go on")
+        raise _translated(error, name, "create_table") from error
 
 
-def _item(found: dict[str, Any]) -> Item:
-    return {name: from_boto(value) for name, value in found.items()}
+def _item(attributes: dict[str, Any]) -> Item:
+    return {name: from_boto(value) for name, value in attributes.items()}
 
 
-def _units(answer: dict[str, Any]) -> float:
-    consumed = answer.get("ConsumedCapacity") or []
+def _units(response: dict[str, Any]) -> float:
+    consumed = response.get("ConsumedCapacity") or []
     entries = consumed if isinstance(consumed, list) else [consumed]
     return math.fsum(entry.get("CapacityUnits", 0) for entry in entries)
 
 
-def _served_us(answer: dict[str, Any]) -> int:
-    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    moment = parsedate_to_datetime(date) if date else datetime.now(UTC)
-    return int(moment.timestamp() * 1_000_000)
+def _served_us(response: dict[str, Any]) -> int:
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    time_served = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return int(time_served.timestamp() * 1_000_000)
 
 
-def _pause(tries: int) -> float:
-    return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 0.05 * 2.0**tries)
-
-
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def _explained(error: Exception, name: str, operation: str) -> Exception:
+def _translated(error: Exception, name: str, operation: str) -> Exception:
     code = _code(error)
     if code == "ResourceNotFoundException":
         return UsageError(f"table {name}: DynamoDB has no such table in this Region")

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from ddb_lake.aws.s3_errors import asked, is_gone, whole
+from ddb_lake.aws.s3_errors import complete_transfer, is_missing, translate_errors
 from ddb_lake.aws.s3_reader import Fetcher
 from ddb_lake.aws.session import client
 from ddb_lake.errors import UnreachableError, UsageError
@@ -97,7 +97,7 @@ class ObjectStore:
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
         """
         bucket, root = split_s3(uri)
-        with asked(uri):
+        with translate_errors(uri):
             page = self.s3.list_objects_v2(Bucket=bucket, Prefix=root, Delimiter="/")
         if page.get("IsTruncated"):
             return None
@@ -116,7 +116,7 @@ class ObjectStore:
     def read(self, uri: str) -> bytes:
         """The bytes of an object."""
         if uri.startswith("s3://"):
-            return whole(uri, lambda: self._body(uri))
+            return complete_transfer(uri, lambda: self._body(uri))
         return local_path(uri).read_bytes()
 
     def fetch(self, ref: ObjectRef) -> bytes:
@@ -127,7 +127,7 @@ class ObjectStore:
         try:
             data = self._fetched(ref)
         except (FileNotFoundError, ClientError) as error:
-            if isinstance(error, ClientError) and not is_gone(error):
+            if isinstance(error, ClientError) and not is_missing(error):
                 raise
             raise UnreachableError(f"{ref.uri}: it was removed after it was listed") from error
         if len(data) != ref.size_bytes:
@@ -137,7 +137,11 @@ class ObjectStore:
     def _fetched(self, ref: ObjectRef) -> bytes:
         if ref.uri.startswith("s3://"):
             data = self._fetcher.get(*split_s3(ref.uri), ref.version)
-            return whole(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"')) if data is None else data
+            return (
+                complete_transfer(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"'))
+                if data is None
+                else data
+            )
         path = Path(ref.uri) if ref.uri.startswith("/") else local_path(ref.uri)
         with path.open("rb") as file:
             data = file.read()
@@ -170,7 +174,7 @@ class ObjectStore:
             with target.open("wb") as file:
                 shutil.copyfileobj(self._get(uri)["Body"], file, 1 << 20)
 
-        whole(uri, copy)
+        complete_transfer(uri, copy)
         return target
 
     def _list_s3(self, uri: str) -> Iterator[ObjectRef]:
@@ -195,7 +199,7 @@ class ObjectStore:
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig=settings, **start
         )
-        with asked(f"s3://{bucket}/{prefix}"):
+        with translate_errors(f"s3://{bucket}/{prefix}"):
             for page in pages:
                 yield from (_entry(bucket, found) for found in page.get("Contents", ()))
 

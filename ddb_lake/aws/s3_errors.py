@@ -1,4 +1,7 @@
-"""What S3, or the way there, does wrong while an object is read, as errors that say what it means."""
+"""S3 errors while objects are listed and read: which are transient, and which transfers are repeated.
+
+The codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
 
 from __future__ import annotations
 
@@ -15,53 +18,51 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from ddb_lake.core.operations.retry_policy import TRANSFERS
+from ddb_lake.core.operations.retry_policy import TRANSFER
 from ddb_lake.errors import UnreachableError
 
-_PASSING = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ThrottlingException", "Throttling"}
-_CHANGED = {"PreconditionFailed", "412"}
-_GONE = {"NoSuchKey", "404"}
+_TRANSIENT = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ThrottlingException", "Throttling"}
+_REWRITTEN = {"PreconditionFailed", "412"}
+_MISSING = {"NoSuchKey", "404"}
+_BROKEN_TRANSFERS = (IncompleteReadError, ResponseStreamingError, HTTPError)
 
 T = TypeVar("T")
 
 
-def whole(uri: str, read: Callable[[], T]) -> T:
-    """What `read` gives; it is called again if the transfer breaks off. Raises as `asked`."""
-    for _ in range(TRANSFERS - 1):
-        try:
-            with asked(uri):
-                return read()
-        except UnreachableError as error:
-            if not isinstance(error.__cause__, IncompleteReadError | ResponseStreamingError | HTTPError):
-                raise
-    with asked(uri):
-        return read()
+def complete_transfer(uri: str, read: Callable[[], T]) -> T:
+    """Return the result of `read`; repeat it if the transfer breaks off. Raises as `translate_errors`."""
+
+    def read_once() -> T:
+        with translate_errors(uri):
+            return read()
+
+    return TRANSFER.call(read_once, lambda error: isinstance(error.__cause__, _BROKEN_TRANSFERS))
 
 
 @contextmanager
-def asked(uri: str) -> Iterator[None]:
-    """Raise what passes with time as UnreachableError, and leave refusals and objects that are not there as they are."""
+def translate_errors(uri: str) -> Iterator[None]:
+    """Translate transient S3 errors to UnreachableError; re-raise AccessDenied and NoSuchKey."""
     try:
         yield
-    except (IncompleteReadError, ResponseStreamingError, HTTPError) as error:
-        raise UnreachableError(f"{uri}: the transfer broke off ({_said(error)})") from error
+    except _BROKEN_TRANSFERS as error:
+        raise UnreachableError(f"{uri}: the transfer broke off ({_one_line(error)})") from error
     except (HTTPClientError, EndpointConnectionError) as error:
-        raise UnreachableError(f"{uri}: S3 does not answer ({_said(error)})") from error
+        raise UnreachableError(f"{uri}: S3 does not answer ({_one_line(error)})") from error
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         conditional = error.operation_name == "GetObject"
-        if code in _CHANGED and conditional:
+        if code in _REWRITTEN and conditional:
             raise UnreachableError(f"{uri}: it was rewritten after it was listed") from error
-        if code in _PASSING or status >= 500:
-            raise UnreachableError(f"{uri}: S3 fails ({_said(error)})") from error
+        if code in _TRANSIENT or status >= 500:
+            raise UnreachableError(f"{uri}: S3 fails ({_one_line(error)})") from error
         raise
 
 
-def is_gone(error: ClientError) -> bool:
-    """Whether S3 says that there is no such object."""
-    return error.response.get("Error", {}).get("Code") in _GONE
+def is_missing(error: ClientError) -> bool:
+    """Whether S3 has no such object."""
+    return error.response.get("Error", {}).get("Code") in _MISSING
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")

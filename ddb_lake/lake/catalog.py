@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pyarrow.fs import AwsStandardS3RetryStrategy
 from pyiceberg.catalog import Catalog, load_catalog
@@ -33,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchM
 from ddb_lake.config import LakeSettings
 from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ TABLE_PROPERTIES = {
 SQLITE_WAIT_S = 20
 """How long SQLite waits for the lock of another process before it says `database is locked`."""
 
-MAKING_ATTEMPTS = 5
 _CATALOG_RECOVER = "Put the catalog back from a backup, or register the tables again: the guide `on-call` says how, under `Damaged files`"
 
 
@@ -264,7 +262,10 @@ class LakeCatalog:
     ) -> Table:
         """Create a table, or open it if another writer just did."""
         with self._asked():
-            _made(lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace))
+            CATALOG.call(
+                lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace),
+                _is_concurrent_creation,
+            )
             try:
                 return self.catalog.create_table(
                     self.identifier(name),
@@ -347,22 +348,12 @@ class LakeCatalog:
             properties["uri"] = settings.uri
         with warnings.catch_warnings(), self._asked():
             warnings.simplefilter("ignore", DeprecationWarning)  # of pyiceberg's own imports
-            return _made(lambda: load_catalog("ddb_lake", **properties))
+            return CATALOG.call(lambda: load_catalog("ddb_lake", **properties), _is_concurrent_creation)
 
 
-T = TypeVar("T")
-
-
-def _made(make: Callable[[], T]) -> T:
-    """What `make` makes if it is not there. Several processes may find it missing at once; all but one fail then."""
-    for attempt in range(1, MAKING_ATTEMPTS + 1):
-        try:
-            return make()
-        except (OperationalError, IntegrityError, NamespaceAlreadyExistsError):
-            if attempt == MAKING_ATTEMPTS:
-                raise
-            time.sleep(0.05 * attempt)
-    raise AssertionError("unreachable")
+def _is_concurrent_creation(error: BaseException) -> bool:
+    """Whether another process may be creating the same catalog: several may find it missing at once, and one succeeds."""
+    return isinstance(error, OperationalError | IntegrityError | NamespaceAlreadyExistsError)
 
 
 def _s3() -> dict[str, str]:

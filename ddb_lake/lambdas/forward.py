@@ -36,14 +36,13 @@ from ddb_lake.core.capture.firehose_records import (
     line_of,
     oversize_key,
 )
+from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas.environment import Variable, expected, given
-from ddb_lake.lambdas.retries import pauses, transient
+from ddb_lake.lambdas.retries import is_transient
 
-MAX_ATTEMPTS: Final = 10
-LONGEST_PAUSE_S: Final = 5.0
 RESERVED_S: Final = 2.0
-"""Time that is kept for answering."""
+"""The part of an invocation's time that is reserved for returning the response."""
 
 VARIABLES: Final = (
     Variable("DDB_LAKE_DELIVERY_STREAM", "<name>", required=True),
@@ -132,30 +131,24 @@ class Forwarder:
     def _send(
         self, numbers: Sequence[int], records: Sequence[Any], lines: Sequence[bytes], remaining_s: Callable[[], float]
     ) -> int | None:
-        """Send one batch until all of it is taken; else the number of the first record that was not."""
-        unsent = list(numbers)
-        for pause_s in pauses(MAX_ATTEMPTS, LONGEST_PAUSE_S):
-            unsent = self._try(unsent, records, lines)
-            if not unsent:
-                return None
-            if pause_s is None or remaining_s() < pause_s:
-                break
-            self.pause(pause_s)
-        return unsent[0]
+        """Send one batch until it is accepted. Returns the number of the first record that is not; None if all are."""
+        unsent = LAMBDA.drain(
+            numbers,
+            lambda left: self._try(left, records, lines),
+            is_retryable=is_transient,
+            sleep=self.pause,
+            remaining_s=remaining_s,
+        )
+        return unsent[0] if unsent else None
 
     def _try(self, numbers: Sequence[int], records: Sequence[Any], lines: Sequence[bytes]) -> list[int]:
-        """Send once; the numbers of the records that were not taken."""
-        try:
-            if len(lines[numbers[0]]) > MAX_RECORD_BYTES:  # a batch of its own
-                self._put_aside(records[numbers[0]], lines[numbers[0]])
-                return []
-            answer = self.firehose.put_record_batch(
-                DeliveryStreamName=self.stream, Records=[{"Data": lines[number]} for number in numbers]
-            )
-        except Exception as error:
-            if not transient(error):
-                raise
-            return list(numbers)
+        """Send once. Returns the numbers of the records that Firehose rejected."""
+        if len(lines[numbers[0]]) > MAX_RECORD_BYTES:  # a batch of its own
+            self._put_aside(records[numbers[0]], lines[numbers[0]])
+            return []
+        answer = self.firehose.put_record_batch(
+            DeliveryStreamName=self.stream, Records=[{"Data": lines[number]} for number in numbers]
+        )
         if not answer["FailedPutCount"]:
             return []
         responses = answer["RequestResponses"]

@@ -48,19 +48,18 @@ from ddb_lake.core.capture.replication import (
     replica_of,
     sequence_of,
 )
+from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError
 from ddb_lake.lambdas.environment import Variable, given
-from ddb_lake.lambdas.retries import pauses, transient
+from ddb_lake.lambdas.retries import is_transient
 
 MOST_READ: Final = 100
 MOST_WRITTEN: Final = 25
 """What one BatchGetItem and one BatchWriteItem take."""
 
-MAX_ATTEMPTS: Final = 10
-LONGEST_PAUSE_S: Final = 5.0
 RESERVED_S: Final = 2.0
-"""Time that is kept for answering."""
+"""The part of an invocation's time that is reserved for returning the response."""
 
 VARIABLES: Final = (
     Variable("DDB_LAKE_TARGET_TABLE", "<name of the table to write to>", required=True),
@@ -235,19 +234,14 @@ class Replicator:
     def _patiently(
         self, work: Mapping[str, T], call: Callable[[Mapping[str, T]], set[str]], remaining_s: Callable[[], float]
     ) -> set[str]:
-        """Call with all of `work`, then with what was left over, until nothing is; the marks of what still is."""
-        left = dict(work)
-        for pause_s in pauses(MAX_ATTEMPTS, LONGEST_PAUSE_S):
-            try:
-                unfinished = call(left)
-                left = {mark: one for mark, one in left.items() if mark in unfinished}
-            except Exception as error:
-                if not transient(error):
-                    raise
-            if not left or pause_s is None or remaining_s() < pause_s:
-                break
-            self.pause(pause_s)
-        return set(left)
+        """Call with all of `work`, then with what it leaves unfinished. Returns the marks of what is never finished."""
+
+        def process(marks: list[str]) -> list[str]:
+            unfinished = call({mark: work[mark] for mark in marks})
+            return [mark for mark in marks if mark in unfinished]
+
+        marks = LAMBDA.drain(list(work), process, is_retryable=is_transient, sleep=self.pause, remaining_s=remaining_s)
+        return set(marks)
 
 
 def _only(key: Item) -> dict[str, Any]:

@@ -1,9 +1,7 @@
-"""Which faults of AWS pass by themselves, and how long to wait for that."""
+"""Which errors of AWS are transient, so that a handler repeats its call."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
@@ -23,18 +21,17 @@ TRANSIENT_CODES: Final = frozenset(
         "ThrottlingException",
     }
 )
+"""Error codes of DynamoDB, Firehose and S3 for throttling and for faults of the service.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
 
 
-def transient(error: BaseException) -> bool:
-    """Whether the same call may succeed a little later: throttling, a service's own fault, a broken connection."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: throttling, a fault of the service, a broken connection."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return error.response.get("Error", {}).get("Code") in TRANSIENT_CODES or status >= 500
     return isinstance(error, BotoCoreError) and isinstance(error, ConnectionError | HTTPClientError)
-
-
-def pauses(attempts: int, longest_s: float) -> Iterator[float | None]:
-    """How long to wait after each attempt, None after the last: full jitter, doubling up to the longest."""
-    for attempt in range(attempts - 1):
-        yield random.uniform(0, min(longest_s, 0.1 * 2**attempt))
-    yield None

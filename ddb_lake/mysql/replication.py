@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from pyiceberg.table import Table
 
 from ddb_lake.aws.session import client
 from ddb_lake.config import AuroraSettings, TableSettings
+from ddb_lake.core.operations.retry_policy import COMMIT
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
@@ -45,7 +46,6 @@ from ddb_lake.pipeline.open_lake import Lake
 if TYPE_CHECKING:
     from ddb_lake.mysql.connection import Database
 
-ATTEMPTS: Final = 5
 Scope = Literal["nothing", "changes", "all"]
 
 
@@ -87,13 +87,10 @@ def replicate(lake: Lake, name: str, full: bool = False, replay: bool = False) -
     started = time.monotonic()
     settings = aurora_settings(lake.table(name))
     with opened(settings) as database:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                result = _attempt(lake, name, settings, database, full, replay)
-                break
-            except CommitConflict:
-                if attempt == ATTEMPTS:
-                    raise
+        result = COMMIT.call(
+            lambda: _attempt(lake, name, settings, database, full, replay),
+            lambda error: isinstance(error, CommitConflict),
+        )
         found = rejected_rows(database, target_of(name, settings))
     return replace(result, seconds=time.monotonic() - started, rejected=found.count, rejections=found.reasons)
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake.aws.items import BATCH_GET, MAX_TRIES, TableItems
+from ddb_lake.aws.items import BATCH_GET, TableItems
 from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.errors import ConfigError, TransientError, UsageError
 
 
@@ -74,9 +75,9 @@ def test_rate_makes_requests_wait() -> None:
 def test_batch_that_is_never_done_is_transient() -> None:
     service = Service(each=0, throttles=False)
     items, _ = table_of(service)
-    with pytest.raises(TransientError, match="unwritten for long; run again"):
+    with pytest.raises(TransientError, match="left 1 items unprocessed"):
         items.put([{"id": {"S": "k"}}])
-    assert service.calls == MAX_TRIES
+    assert service.calls == DYNAMODB.attempts
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_rows_with_such_names_are_verified_and_repaired(tmp_path: Path, monkeypa
     with orders_source(monkeypatch) as sandbox, lake_of(tmp_path / "lake", {"name": "t", "key": ["_key_hash"]}) as lake:
         named = Named(lake, tmp_path, "t", names, key="_key_hash")
         client = sandbox.client("dynamodb")
-        make_table(client, "t", [("_key_hash", "S")], lambda _: None)
+        make_table(client, "t", [("_key_hash", "S")])
         source = {"tableId": client.describe_table(TableName="t")["Table"]["TableId"]}
         named.items = {number: named.item(number, 0) for number in range(4)}
         for one in named.items.values():

@@ -24,6 +24,7 @@ from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.core.capture.replication import PARTITION_KEY, SHARD, SORT_KEY
 from ddb_lake.core.capture.shards import Place
 from ddb_lake.core.capture.stream_lines import stream_line
+from ddb_lake.core.operations.retry_policy import RetryPolicy
 from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, replicate
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -291,7 +292,7 @@ def test_every_event_gets_from_the_stream_in_one_account_into_the_lake_of_anothe
     for name, value in (("TARGET_TABLE", TABLE), ("TARGET_ROLE_ARN", ROLE), ("EXTERNAL_ID", "research")):
         monkeypatch.setenv(f"DDB_LAKE_{name}", value)
     monkeypatch.setattr(replicate, "session", lambda *given: FaultySession(session(*given), pick))
-    monkeypatch.setattr(replicate, "pauses", lambda attempts, _longest: [*[0.0] * (attempts - 1), None])
+    monkeypatch.setattr(replicate, "LAMBDA", RetryPolicy(attempts=10, longest_wait_s=0.0))
 
     mapping = _replicated(records, pick, again=True)
     assert mapping.crashes > 0

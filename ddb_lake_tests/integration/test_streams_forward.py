@@ -10,6 +10,7 @@ import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake.config import parse_settings
+from ddb_lake.core.operations.retry_policy import RetryPolicy
 from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, transform
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -33,7 +34,7 @@ ENVIRONMENT = {"DDB_LAKE_DELIVERY_STREAM": "hose", "DDB_LAKE_OVERSIZE_URI": f"s3
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     with Sandbox(start=START) as running:
         point_at(running, monkeypatch)
-        monkeypatch.setattr(forward.time, "sleep", lambda _seconds: None)
+        monkeypatch.setattr(forward, "LAMBDA", RetryPolicy(attempts=10, longest_wait_s=0.0))
         make_bucket(running)
         make_table(running, **STREAM)
         yield running

@@ -190,9 +190,8 @@ def run_everything(on: Stand) -> None:
 
 
 def _load(on: Stand) -> None:
-    from ddb_lake.aws.exports import start_export
+    from ddb_lake.aws.exports import start_export, wait_for_export
     from ddb_lake.pipeline.load.load import load_export
-    from ddb_lake.pipeline.load.run_export import wait_for_export
 
     table = on.lake.table(NAME)
     ended = on.run("export", lambda: wait_for_export(table, start_export(table), lambda _: None))

@@ -62,7 +62,7 @@ def test_names_and_values_that_are_sql_go_through_every_stage(tmp_path: Path, mo
     truth = [items[0], newer, items[3]]
     with orders_source(monkeypatch) as sandbox, lake(tmp_path / "lake", TABLE, [KEY]) as opened:
         client = sandbox.client("dynamodb")
-        make_table(client, TABLE, [(KEY, "S")], lambda _: None)
+        make_table(client, TABLE, [(KEY, "S")])
         for one in truth:
             client.put_item(TableName=TABLE, Item=one)
         source = {"tableId": client.describe_table(TableName=TABLE)["Table"]["TableId"]}

@@ -13,6 +13,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from ddb_lake.aws.objects import ObjectStore
+from ddb_lake.core.operations.retry_policy import RetryPolicy
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError, UsageError
 from ddb_lake.lake.file_writer import FileWriter
@@ -51,7 +52,7 @@ def ground(tmp_path: Path) -> Ground:
 
 @fault("the catalog cannot be reached", *STAGES, ending="refused")
 def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddb_lake.pipeline.apply.changelog.MAX_ATTEMPTS", 2)
+    monkeypatch.setattr("ddb_lake.core.operations.retry_policy.COMMIT", RetryPolicy(attempts=2, longest_wait_s=2.0))
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
             with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:

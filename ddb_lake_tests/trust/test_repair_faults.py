@@ -23,6 +23,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session
+from ddb_lake.core.operations.retry_policy import RetryPolicy
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine import row_diff
@@ -338,7 +339,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stand]:
 def test_source_that_fails_misleads_no_verification(stand: Stand, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     way = Way(stand.sandbox.environment()["AWS_ENDPOINT_URL"])
     monkeypatch.setattr("ddb_lake.aws.session._config", lambda: IMPATIENT)
-    monkeypatch.setattr("ddb_lake.aws.items._pause", lambda tries: 0.01)
+    monkeypatch.setattr("ddb_lake.aws.items.DYNAMODB", RetryPolicy(attempts=12, longest_wait_s=0.01))
     found, refused = set(), []
     with way.served() as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)

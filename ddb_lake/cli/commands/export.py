@@ -68,10 +68,9 @@ def export(
 
 
 def _export_full(invocation: Invocation, settings: TableSettings, no_wait: bool, as_json: bool) -> None:
-    from ddb_lake.aws.exports import start_export
+    from ddb_lake.aws.exports import start_export, wait_for_export
     from ddb_lake.pipeline.capture.incremental_exports import full_export_time
     from ddb_lake.pipeline.load.load import load_export
-    from ddb_lake.pipeline.load.run_export import wait_for_export
 
     table = settings.name
     with invocation.lake(table) as lake:

@@ -107,8 +107,7 @@ def _full(
     _announce(table, expected_cost(lake.table(table), "full", scan=scan))
     if scan:
         return verify_scan(lake, table, read_rate=read_rate or DEFAULT_READ_RATE, settle_s=settle_s)
-    from ddb_lake.aws.exports import start_export
-    from ddb_lake.pipeline.load.run_export import wait_for_export
+    from ddb_lake.aws.exports import start_export, wait_for_export
 
     settings = lake.table(table)
     told = f"{table}: seconds waited for DynamoDB"

@@ -9,18 +9,18 @@ from datetime import datetime
 
 import dagster as dg
 
-from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
+from ddb_lake.aws.exports import (
+    ExportState,
+    describe_export,
+    list_exports,
+    start_first_unfailed,
+    wait_for_export,
+)
 from ddb_lake.config import TableSettings
-from ddb_lake.errors import ExportError
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.capture.incremental_exports import full_export_time
 from ddb_lake.pipeline.load.export_files import find_export
 from ddb_lake.pipeline.open_lake import Lake
-
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
-LONGEST_WAIT_S = 24 * 3600
-"""An export still under way after this is left alone; the sensor loads it once it has ended."""
 
 _TOKENS = uuid.UUID("6b1f6f0e-6d6e-5c3d-9c0c-2f0f3a7f9a51")
 _MOST_TOKENS = 8
@@ -39,9 +39,7 @@ def export_table(
     if state is None:
         state = _started(table, context.run.root_run_id or context.run.run_id, full_export_time(lake, table))
     context.log.info(f"Waiting for export {state.arn}")
-    state = _ended(table, state)
-    if state.status != "COMPLETED":
-        raise ExportError(f"export {state.arn} of {table.source_name} ended as {state.status}: {state.failure}")
+    state = wait_for_export(table, state, lambda _: None)
     summary = find_export(lake.objects, state.manifest_uri).summary
     yield dg.MaterializeResult(
         asset_key=assets.key("export"),
@@ -73,20 +71,5 @@ def _started(table: TableSettings, run: str, at: datetime | None = None) -> Expo
     to show, if it is not left to DynamoDB.
     """
     instant = f"/{at.isoformat()}" if at is not None else ""
-    for attempt in range(_MOST_TOKENS):
-        token = str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{attempt}{instant}"))
-        state = start_export(table, token=token, at=at) if at is not None else start_export(table, token=token)
-        if state.status != "FAILED":
-            return state
-    raise ExportError(f"{_MOST_TOKENS} exports of {table.source_name} failed in this run; the last: {state.failure}")
-
-
-def _ended(table: TableSettings, state: ExportState) -> ExportState:
-    waited, pause = 0.0, FIRST_PAUSE_S
-    while state.status == "IN_PROGRESS":
-        if waited >= LONGEST_WAIT_S:
-            raise ExportError(f"export {state.arn} is under way for a day; the sensor loads it once it has ended")
-        time.sleep(pause)
-        waited, pause = waited + pause, min(pause * 1.5, LONGEST_PAUSE_S)
-        state = describe_export(table, state.arn)
-    return state
+    tokens = (str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{number}{instant}")) for number in range(_MOST_TOKENS))
+    return start_first_unfailed(table, tokens, at=at)

@@ -9,13 +9,12 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.aws.exports import start_export
+from ddb_lake.aws.exports import start_export, wait_for_export
 from ddb_lake.config import FullCheckSettings, TableSettings, seconds
 from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.checks.evaluation import OpenLake, check_op, judged
 from ddb_lake.orchestration.checks.verification import differing_keys
 from ddb_lake.orchestration.specs import TableAssets
-from ddb_lake.pipeline.load.run_export import wait_for_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.sync import newest_export
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan

@@ -5,12 +5,10 @@ Which rows are new, and their files, is an `Deduplicator`'s; here is what is com
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
@@ -18,9 +16,9 @@ from pyiceberg.table import Table
 
 from ddb_lake.core.capture.export_windows import Window, remembered
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
-from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.schemas import (
     CHANGES_COLUMNS,
@@ -40,9 +38,6 @@ from ddb_lake.pipeline.apply.deduplication import (
 )
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
-
-MAX_ATTEMPTS = 12
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +68,6 @@ class IngestResult:
         )
 
 
-def until_committed(attempt: Callable[[], T]) -> T:
-    """Run `attempt`, which plans and commits, again while another writer commits first or holds the catalog."""
-    for tries in range(1, MAX_ATTEMPTS + 1):
-        try:
-            return attempt()
-        except UnreachableError:
-            raise
-        except TransientError:
-            if tries == MAX_ATTEMPTS:
-                raise
-            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**tries)))
-    raise AssertionError("unreachable")
-
-
 def unseen(lake: Lake, session: Session, table: str, objects: Sequence[Any]) -> list[Any]:
     """Those of `objects` (ObjectRefs) that the changelog of `table` has not ingested."""
     changes = lake.changes(table)
@@ -113,8 +94,8 @@ def ingest(
     names. A crash between the two commits leaves quarantined bytes that the next run finds there.
     """
     try:
-        quarantined = until_committed(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
-        result = until_committed(lambda: _commit_changes(lake, session, table, deduplicator, objects, key, window))
+        quarantined = retry_commit(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
+        result = retry_commit(lambda: _commit_changes(lake, session, table, deduplicator, objects, key, window))
     finally:
         deduplicator.close()
     return replace(result, quarantined=quarantined, records=deduplicator.records)
@@ -123,7 +104,7 @@ def ingest(
 def set_aside(lake: Lake, session: Session, table: str, rows: StagedRows, objects: Sequence[IngestedObject]) -> int:
     """Commit rows to the quarantine alone; returns how many it did not have before."""
     deduplicator = LocalDeduplicator(session, StagedTable.rejected(session.folder, rows))
-    return until_committed(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
+    return retry_commit(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
 
 
 def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:

@@ -16,9 +16,10 @@ from ddb_lake.core.capture.gaps import (
     close_gaps,
 )
 from ddb_lake.core.layout.export_manifest import ExportSummary
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.state import ChangesState, changes_state
-from ddb_lake.pipeline.apply.changelog import changes_table, until_committed
+from ddb_lake.pipeline.apply.changelog import changes_table
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -88,4 +89,4 @@ def update_log(
             commit.run()
         return wanted
 
-    return until_committed(attempt)
+    return retry_commit(attempt)

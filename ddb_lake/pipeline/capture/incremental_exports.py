@@ -20,9 +20,9 @@ from ddb_lake.core.capture.export_windows import (
     due_windows,
     token,
 )
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.errors import ConfigError, ExportError
 from ddb_lake.lake.state import base_export, changes_state
-from ddb_lake.pipeline.apply.changelog import until_committed
 from ddb_lake.pipeline.open_lake import Lake
 
 SETTLE_S = 60
@@ -100,7 +100,7 @@ def start_due(lake: Lake, name: str, most: int | None = None) -> Increments:
         found = survey(lake, name)
         return _start(lake, lake.table(name), replace(found, due=found.due[:most]))
 
-    return until_committed(attempt)
+    return retry_commit(attempt)
 
 
 def _start(lake: Lake, table: TableSettings, found: Increments) -> Increments:

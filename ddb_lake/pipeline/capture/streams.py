@@ -22,7 +22,6 @@ Memory holds one page (1 MB) and one object, compressed (`LAND_BYTES` of lines m
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections import Counter
@@ -48,6 +47,7 @@ from ddb_lake.core.capture.line_batch import LineBatch
 from ddb_lake.core.capture.shards import RETENTION_US, Stream
 from ddb_lake.core.capture.stream_lines import changed_us, sequence_of, stream_line
 from ddb_lake.core.layout.firehose_paths import firehose_key
+from ddb_lake.core.operations.retry_policy import STREAMS
 from ddb_lake.errors import CommitConflict, ConfigError
 from ddb_lake.pipeline.capture.gap_log import open_gaps, record_gap
 from ddb_lake.pipeline.capture.stream_gaps import before_the_stream, check_view, forgotten
@@ -64,8 +64,6 @@ EMPTY_PAGES: Final = 5
 """An open shard that gave nothing so often in a row has nothing now. A single empty page says nothing: DynamoDB may
 give some before the next record."""
 
-PATIENCE: Final = 6
-LONGEST_PAUSE_S: Final = 10.0
 
 T = TypeVar("T")
 
@@ -350,19 +348,16 @@ class _Reader:
             record_gap(self.lake, self.table.name, gap)
 
     def _back_off(self) -> None:
-        """Wait a while, longer each time in a row, at random, so that readers do not come back together."""
+        """Wait after a throttled read, longer each time in succession."""
+        self._strain += 1
+        self._wait_throttled(STREAMS.wait_s(self._strain))
+
+    def _wait_throttled(self, seconds: float) -> None:
         self._done = replace(self._done, throttled=self._done.throttled + 1)
-        self.pause(random.uniform(0, min(LONGEST_PAUSE_S, 0.1 * 2**self._strain)))
-        self._strain = min(self._strain + 1, 10)
+        self.pause(seconds)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        for tries in range(1, PATIENCE + 1):
-            try:
-                return call()
-            except ThrottledError:
-                if tries == PATIENCE:
-                    raise
-                self._back_off()
+        return STREAMS.call(call, lambda error: isinstance(error, ThrottledError), self._wait_throttled)
         raise AssertionError("unreachable")
 
     def _now_us(self) -> int:

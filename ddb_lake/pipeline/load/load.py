@@ -17,6 +17,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
@@ -33,7 +34,6 @@ from ddb_lake.pipeline.apply.changelog import (
     ingest,
     set_aside,
     unseen,
-    until_committed,
 )
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import (
@@ -110,7 +110,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     notes = _notes(lake, settings, export)
     check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
-    result = until_committed(lambda: load(lake, settings, export, reject))
+    result = retry_commit(lambda: load(lake, settings, export, reject))
     heal_gaps(lake, settings, export.summary)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from ddb_lake.aws.exports import ExportState, describe_export, start_export
+from ddb_lake.aws.exports import ExportState, start_first_unfailed, wait_for_export
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import (
     SHORTEST_S,
@@ -13,35 +12,12 @@ from ddb_lake.core.capture.export_windows import (
     split,
     token,
 )
-from ddb_lake.errors import ConfigError, ExportError, UsageError
+from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S, latest_end_us, start_due
 from ddb_lake.pipeline.load.load import LoadResult, load_export
 from ddb_lake.pipeline.open_lake import Lake
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 20.0
-"""An export takes minutes at least; the first looks are frequent for the sake of small tables and stand-ins."""
-
-_MOST_ATTEMPTS = 4
-
-
-def wait_for_export(table: TableSettings, state: ExportState, told: Callable[[int], None]) -> ExportState:
-    """The export once it is completed. `told` hears after each look how many seconds were waited.
-
-    Raises ExportError if it failed, with DynamoDB's reason and the next step.
-    """
-    started, pause_s = time.monotonic(), FIRST_WAIT_S
-    while state.status == "IN_PROGRESS":
-        told(int(time.monotonic() - started))
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, LONGEST_WAIT_S)
-        state = describe_export(table, state.arn)
-    if state.status != "COMPLETED":
-        reason = state.failure or "without a reason"
-        raise ExportError(
-            f"table {table.name}: export {state.arn} ended as {state.status}: {reason}; then export again"
-        )
-    return state
+_TOKENS = 4
 
 
 def export_increments(lake: Lake, name: str) -> list[LoadResult]:
@@ -88,12 +64,9 @@ def start_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[Export
 
 def _started(table: TableSettings, place: str, window: Window) -> ExportState:
     """The export of exactly this window: a new one, or the one that was started before, unless it has failed."""
-    for attempt in range(_MOST_ATTEMPTS):
-        named = f"{window.from_s}/{window.to_s}"
-        state = start_export(table, token=token(table.source_name, place, named, attempt), window=window)
-        if state.status != "FAILED":
-            return state
-    raise ExportError(f"table {table.name}: {_MOST_ATTEMPTS} exports of a window failed; the last: {state.failure}")
+    named = f"{window.from_s}/{window.to_s}"
+    tokens = (token(table.source_name, place, named, number) for number in range(_TOKENS))
+    return start_first_unfailed(table, tokens, window=window)
 
 
 def _loaded(lake: Lake, name: str, exports: Iterable[ExportState]) -> Iterator[LoadResult]:

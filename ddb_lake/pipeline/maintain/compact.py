@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import derived_names
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
@@ -35,7 +36,6 @@ from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_ta
 from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.pipeline.apply.changelog import until_committed
 from ddb_lake.pipeline.open_lake import Lake
 
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
@@ -96,8 +96,8 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     reason = "asked for" if force else needs_compaction(lake, name)
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:
-        result = until_committed(lambda: _compact_current(lake, settings, force, result))
-        until_committed(lambda: _compact_changes(lake, name))
+        result = retry_commit(lambda: _compact_current(lake, settings, force, result))
+        retry_commit(lambda: _compact_changes(lake, name))
     expired, removed, doubts = _clean_up(lake, name)
     return replace(
         result,

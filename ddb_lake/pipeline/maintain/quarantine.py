@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import UsageError
@@ -21,7 +22,7 @@ from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
-from ddb_lake.pipeline.apply.changelog import ingest, quarantine_table, until_committed
+from ddb_lake.pipeline.apply.changelog import ingest, quarantine_table
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
@@ -141,7 +142,7 @@ def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str)
         return 0
     quarantine_table(lake, name)  # with the columns that an earlier release did not have
     with lake.session() as session:
-        return until_committed(lambda: _discard(lake, session, name, chosen, by, why))
+        return retry_commit(lambda: _discard(lake, session, name, chosen, by, why))
 
 
 def _discard(lake: Lake, session: Session, name: str, chosen: Chosen, by: str, why: str) -> int:
@@ -197,7 +198,7 @@ def replay_quarantine(
         rest = [entry for entry in entries if entry not in readable]
         overtaken = _overtaken(lake, session, name, rest) if mended is None else []
         if leaving := [entry.quarantine_id for entry in (*readable, *overtaken)]:
-            until_committed(lambda: _release(lake, session, name, leaving))
+            retry_commit(lambda: _release(lake, session, name, leaving))
     still = len(rest) - len(overtaken)
     return ReplayResult(name, len(readable), still, new, duplicates, len(overtaken), absent)
 

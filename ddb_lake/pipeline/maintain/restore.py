@@ -145,7 +145,7 @@ class Restore:
         if found.arn is None:
             if not create:
                 raise UsageError(f"table {target}: {found.unreachable}; `--create` makes it")
-            make_table(self._items.client, target, self._key_types(), self._items.sleep)
+            make_table(self._items.client, target, self._key_types())
             self._mark = self._wanted
         elif set(found.key) != set(self._key):
             raise UsageError(f"table {target}: its key is {list(found.key)}, that of the items is {list(self._key)}")

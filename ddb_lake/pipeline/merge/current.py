@@ -14,6 +14,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
+from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import (
     MergeCounts,
@@ -27,7 +28,6 @@ from ddb_lake.lake.scan import current_or_conflict, live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
-from ddb_lake.pipeline.apply.changelog import until_committed
 from ddb_lake.pipeline.merge.inputs import (
     Merge,
     Relation,
@@ -88,9 +88,9 @@ def update_current(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ())
     rows they have; a key without records there keeps its rows.
     """
     started = time.monotonic()
-    result = until_committed(lambda: _attempt(lake, name))
+    result = retry_commit(lambda: _attempt(lake, name))
     if again:
-        result += until_committed(lambda: _attempt(lake, name, again))
+        result += retry_commit(lambda: _attempt(lake, name, again))
     return replace(result, seconds=time.monotonic() - started)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ddb_lake.aws import exports as exports_api
 from ddb_lake.aws.exports import ExportState
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import ExportError, TransientError
@@ -33,7 +34,7 @@ class FakeExports:
     started: list[ExportState] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
 
-    def start(self, table: TableSettings, *, token: str | None = None) -> ExportState:
+    def start(self, table: TableSettings, *, token: str | None = None, **_: object) -> ExportState:
         assert token is not None and len(token) <= 36
         known = self.by_token.get(token)
         if known is None:
@@ -69,11 +70,12 @@ def exports(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[FolderL
     lake = folder_lake()
     manifest = lake.export(order("ann", 1), order("ann", 2))
     fake = FakeExports(manifest, bucket=str(lake.folder / "exports"))
-    monkeypatch.setattr(export, "start_export", fake.start)
+    monkeypatch.setattr(exports_api, "start_export", fake.start)
     monkeypatch.setattr(export, "describe_export", fake.describe)
+    monkeypatch.setattr(exports_api, "describe_export", fake.describe)
     monkeypatch.setattr(export, "list_exports", fake.list)
     monkeypatch.setattr(ExportState, "manifest_uri", property(lambda state: str(manifest)))
-    monkeypatch.setattr("ddb_lake.orchestration.assets.export.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(exports_api, "EXPORT_WAITS_S", (0.0, 0.0))
     return lake, fake
 
 
@@ -166,7 +168,7 @@ def test_failed_export_is_not_given_again_by_its_token(exports: tuple[FolderLake
 def test_exports_that_fail_at_once_end(
     exports: tuple[FolderLake, FakeExports], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "start_export", lambda table, token: ExportState("arn", "FAILED", failure="no"))
+    monkeypatch.setattr(exports_api, "start_export", lambda table, **_: ExportState("arn", "FAILED", failure="no"))
 
-    with pytest.raises(ExportError, match="exports of orders failed in this run; the last: no"):
+    with pytest.raises(ExportError, match="8 exports of orders failed; the last: no"):
         export._started(TableSettings(name="orders"), "run")

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ddb_lake.aws.streams import ThrottledError
 from ddb_lake.core.capture.checkpoints import load
+from ddb_lake.core.operations.retry_policy import STREAMS
 from ddb_lake.errors import ConfigError, TerminalError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.capture.streams import CHECKPOINT, PATIENCE, Budget
+from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import same_items
 from ddb_lake_tests.support.fault_marks import fault
@@ -186,11 +187,11 @@ def test_empty_pages_before_records_do_not_end_the_reading_of_a_closed_shard(
 def test_throttled_calls_are_put_off_and_made_again(tmp_path: Path, service: SimulatedStreams) -> None:
     with reading(tmp_path, service) as read:
         _write(service, *range(5))
-        service.throttles = PATIENCE - 1
+        service.throttles = STREAMS.attempts - 1
         result = read.read()
         assert result is not None
-        assert (result.records, result.throttled, read.missing()) == (5, PATIENCE - 1, [])
-        service.throttles = PATIENCE
+        assert (result.records, result.throttled, read.missing()) == (5, STREAMS.attempts - 1, [])
+        service.throttles = STREAMS.attempts
         with pytest.raises(ThrottledError):
             read.read()
 
