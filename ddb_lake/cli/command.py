@@ -1,8 +1,10 @@
-"""What all commands have in common: examples in `--help`, `--config` and `--debug`, arguments that recur."""
+"""What commands share: examples in `--help`, `--config` and `--debug`, recurring arguments, and objects of options."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,10 @@ SHARED_OPTIONS = (
         help="Show the traceback of an error.",
     ),
 )
-"""Options that stand before or after the name of a command; the one nearer to it wins."""
+"""Options that are valid before and after the name of a command; the one after it wins."""
 
 
-class _Explained(click.Command):
+class _CommandWithExamples(click.Command):
     """A command with the shared options, and examples below its help."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
@@ -52,7 +54,7 @@ class _Explained(click.Command):
         self.params = [*self.params, *SHARED_OPTIONS]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, unwrapped, so that they can be copied."""
+        """Write the examples unwrapped, for copying."""
         super().format_epilog(ctx, formatter)
         if self.examples:
             with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
@@ -60,19 +62,54 @@ class _Explained(click.Command):
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-class LakeCommand(_Explained):
+class LakeCommand(_CommandWithExamples):
     """One command."""
 
 
-class LakeGroup(_Explained, click.Group):
-    """A family of commands."""
+class LakeGroup(_CommandWithExamples, click.Group):
+    """A command with subcommands."""
 
     command_class = LakeCommand
 
 
 def command(name: str, about: str, *examples: str) -> Callable[[Callable[..., Any]], LakeCommand]:
-    """Make a function a command: `about` stands in the list of commands, the examples in its own help."""
+    """Make a function a command.
+
+    Args:
+        name: of the command.
+        about: its line in the list of commands.
+        examples: command lines that its own `--help` shows.
+    """
     return click.command(name, cls=LakeCommand, short_help=about, examples=examples)
+
+
+def options_object(options: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Pass the parameters that the dataclass `options` has as fields as one object, the argument `options`.
+
+    A command with more than six parameters has such a dataclass:
+
+        @dataclass(frozen=True, slots=True)
+        class LoadOptions:
+            recreated: bool
+            strict: bool
+
+        @command("load", ...)
+        @click.option("--recreated", is_flag=True)
+        @click.option("--strict", is_flag=True)
+        @options_object(LoadOptions)
+        def load(options: LoadOptions) -> None: ...
+    """
+    names = [field.name for field in dataclasses.fields(options)]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **parameters: Any) -> Any:
+            values = {name: parameters.pop(name) for name in names}
+            return function(*args, options=options(**values), **parameters)
+
+        return call
+
+    return decorate
 
 
 table_argument = click.argument("table", metavar="TABLE", shell_complete=table_names)
@@ -81,5 +118,8 @@ tables_argument = click.argument("tables", nargs=-1, metavar="[TABLE]...", shell
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 strict_option = click.option("--strict", is_flag=True, help="Exit status 1 if any record went to quarantine.")
 engine_option = click.option(
-    "--engine", type=click.Choice(["duckdb", "spark"]), help="What does the work of this run; default: as configured."
+    "--engine", type=click.Choice(["duckdb", "spark"]), help="The engine of this run; default: the configured one."
+)
+read_rate_option = click.option(
+    "--read-rate", type=click.FloatRange(min=1), metavar="RCU", help="Read units a second at most; default: 100."
 )

@@ -211,7 +211,7 @@ def test_handlers_are_where_the_functions_look_for_them(templates: dict[str, Tem
 
 
 def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template]) -> None:
-    from ddb_lake.cli.commands.iam import lake_estate
+    from ddb_lake.cli.commands.iam import IamOptions, lake_estate
     from ddb_lake.config import load_settings
     from ddb_lake.infra.config import load_infra
     from ddb_lake_tests.support.synthesis import EXAMPLE
@@ -219,7 +219,8 @@ def test_task_role_is_what_the_command_line_prints(templates: dict[str, Template
     settings = load_settings(load_infra(EXAMPLE).lake)
     key = "arn:aws:kms:eu-west-1:444455556666:key/0"
     queue = ("arn:aws:sqs:eu-west-1:444455556666:ddb-lake-arrivals",)
-    printed = statements("dagster-task", lake_estate(settings, "444455556666", "eu-west-1", "aws", key, queue))
+    options = IamOptions("444455556666", "eu-west-1", kms_key_arn=key, queue_arns=queue)
+    printed = statements("dagster-task", lake_estate(settings, options))
     attached = templates["orchestration"].policy_of("TaskPolicy")
     assert actions(attached) == policy_actions(printed)
     resources = {

@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 
 from ddb_lake.aws.session import session
-from ddb_lake.cli.commands.iam import lake_estate
+from ddb_lake.cli.commands.iam import IamOptions, lake_estate
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.operations.policies import Estate, Place
@@ -142,7 +142,9 @@ def estate_of(settings: LakeSettings, behind_role: bool = False) -> Estate:
     `behind_role`: the table is reached through its role, as configured; else as if it were in the lake's account.
     """
     landing, warehouse, table, queue = KEYS.values()
-    found = lake_estate(settings, ACCOUNT, REGION, "aws", warehouse, (QUEUE,), ("new",))
+    found = lake_estate(
+        settings, IamOptions(ACCOUNT, REGION, kms_key_arn=warehouse, queue_arns=(QUEUE,), restored=("new",))
+    )
     (source,) = found.sources
     read = str(settings.stream_landing(settings.table(NAME))).removeprefix("s3://lake/")
     source = replace(

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.command import command, json_option, options_object
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.parameter_types import TablePair
 
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings
     from ddb_lake.core.operations.policies import Estate
+
+
+@dataclass(frozen=True, slots=True)
+class IamOptions:
+    """What the ARNs of a lake are made of beside its configuration.
+
+    Args:
+        account: of the lake, and of tables that are reached without a role.
+        region: of everything; None: each table's own, else the standard AWS variables, else us-east-1.
+        partition: `aws`, `aws-cn` or `aws-us-gov`.
+        kms_key_arn: the customer's key of the landing bucket, the warehouse and the queue.
+        table_keys: pairs of a table's name and the customer's key of its source table.
+        queue_arns: queues with notifications of landed objects.
+        restored: tables that the role `restorer` may create.
+    """
+
+    account: str
+    region: str | None = None
+    partition: str = "aws"
+    kms_key_arn: str | None = None
+    table_keys: tuple[tuple[str, str], ...] = ()
+    queue_arns: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
 
 
 @command(
@@ -27,7 +50,7 @@ if TYPE_CHECKING:
 )
 @click.argument("role", required=False, metavar="[ROLE]")
 @click.option("--account", default="111122223333", help="Account of the lake and of tables reached without a role.")
-@click.option("--region", help="Region; default: the tables' own, else the standard AWS variables, else us-east-1.")
+@click.option("--region", help="Region; default: that of each table, else the standard AWS variables, else us-east-1.")
 @click.option("--partition", default="aws", help="aws, aws-cn or aws-us-gov.")
 @click.option("--kms-key-arn", help="Key of the landing bucket, the warehouse and the queue, if it is a customer's.")
 @click.option(
@@ -35,24 +58,15 @@ if TYPE_CHECKING:
     "table_keys",
     multiple=True,
     metavar="TABLE=ARN",
+    type=TablePair(),
     help="Key of a source table, if it is a customer's.",
 )
 @click.option("--queue-arn", "queue_arns", multiple=True, help="Queue with notifications of landed objects.")
 @click.option("--restore-to", "restored", multiple=True, metavar="TABLE", help="Table that `restorer` may create.")
 @json_option
+@options_object(IamOptions)
 @pass_invocation
-def iam(
-    invocation: Invocation,
-    role: str | None,
-    account: str,
-    region: str | None,
-    partition: str,
-    kms_key_arn: str | None,
-    table_keys: tuple[str, ...],
-    queue_arns: tuple[str, ...],
-    restored: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def iam(invocation: Invocation, role: str | None, options: IamOptions, as_json: bool) -> None:
     """Print the policy of ROLE with the ARNs of the configured lake, or the list of roles.
 
     A policy is always a JSON document, ready for `aws iam create-policy --policy-document`. With --json and no ROLE:
@@ -69,83 +83,76 @@ def iam(
         print_table(("role", "what it does"), [(name, describe(name)) for name in role_names()])
         return
     settings = invocation.settings()
-    keys = _table_keys(settings, table_keys)
-    estate = lake_estate(settings, account, region, partition, kms_key_arn, queue_arns, restored, keys)
+    check_table_keys(settings, options.table_keys)
+    estate = lake_estate(settings, options)
     if role is not None:
         write_document(document(statements(role, estate)))
     else:
         write_document({name: document(statements(name, estate)) for name in role_names()})
 
 
-def lake_estate(
-    settings: LakeSettings,
-    account: str,
-    region: str | None,
-    partition: str,
-    kms_key_arn: str | None = None,
-    queue_arns: tuple[str, ...] = (),
-    restored: tuple[str, ...] = (),
-    table_keys: Mapping[str, str] = MappingProxyType({}),
-) -> Estate:
-    """All that a configured lake touches. A table reached through a role lies in that role's account."""
+def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
+    """The AWS resources of a configured lake. A table that is reached through a role belongs to that role's account."""
     import os
 
     from ddb_lake.aws.objects import split_s3
     from ddb_lake.core.operations.policies import Estate, Place, Source
 
-    fallback = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
     def place(uri: str, key: str | None) -> Place:
         bucket, prefix = split_s3(uri)
-        return Place(f"arn:{partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key)
+        return Place(
+            f"arn:{options.partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key
+        )
 
-    def landed_at(uri: str) -> Place:
-        found = place(uri, kms_key_arn)  # Firehose appends directly to a prefix without a final slash
-        return found if uri.endswith("/") else replace(found, prefix=found.prefix.rstrip("/"))
+    def landing_place(uri: str) -> Place:
+        below = place(uri, options.kms_key_arn)  # Firehose appends directly to a prefix without a final slash
+        return below if uri.endswith("/") else replace(below, prefix=below.prefix.rstrip("/"))
 
-    def table_arn(name: str, where: str | None, owner: str) -> str:
-        return f"arn:{partition}:dynamodb:{where or fallback}:{owner}:table/{name}"
+    def table_arn(name: str, table_region: str | None, account: str) -> str:
+        return f"arn:{options.partition}:dynamodb:{table_region or region}:{account}:table/{name}"
 
+    table_keys = dict(options.table_keys)
     sources, landing = [], []
     for table in settings.tables:
-        owner = table.identity.account or account
-        arn = table_arn(table.source_name, region or table.source.region, owner)
+        account = table.identity.account or options.account
+        arn = table_arn(table.source_name, options.region or table.source.region, account)
         export = None
         if table.export:
             uri = f"s3://{table.export.bucket}/{table.export.prefix}"
-            export = place(uri, _key_arn(table.export.kms_key_id) or kms_key_arn)
+            export = place(uri, _key_arn(table.export.kms_key_id) or options.kms_key_arn)
         streams = bool(table.changes and table.changes.streams)
-        landed = settings.stream_landing(table)
-        read = place(landed, kms_key_arn) if landed and landed.startswith("s3://") else None
-        sources.append(Source(arn, table.source.role_arn, table_keys.get(table.name), export, streams, read))
-        landing += [landed_at(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
+        stream_uri = settings.stream_landing(table)
+        stream_place = place(stream_uri, options.kms_key_arn) if stream_uri and stream_uri.startswith("s3://") else None
+        key = table_keys.get(table.name)
+        sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place))
+        landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     on_s3 = settings.warehouse.startswith("s3://")
-    catalog, name = f"arn:{partition}:glue:{fallback}:{account}", settings.catalog.namespace
+    catalog, name = f"arn:{options.partition}:glue:{region}:{options.account}", settings.catalog.namespace
     in_glue = settings.catalog.type == "glue" or (settings.catalog.type is None and on_s3)
     return Estate(
-        region=fallback,
+        region=region,
         sources=tuple(sources),
         landing=tuple(landing),
-        warehouse=place(settings.warehouse, kms_key_arn) if on_s3 else None,
+        warehouse=place(settings.warehouse, options.kms_key_arn) if on_s3 else None,
         glue=(f"{catalog}:catalog", f"{catalog}:database/{name}", f"{catalog}:table/{name}/*") if in_glue else (),
-        queue_arns=queue_arns,
-        queue_key_arn=kms_key_arn if queue_arns else None,
-        restored_table_arns=tuple(table_arn(table, None, account) for table in restored),
+        queue_arns=options.queue_arns,
+        queue_key_arn=options.kms_key_arn if options.queue_arns else None,
+        restored_table_arns=tuple(table_arn(table, None, options.account) for table in options.restored),
     )
 
 
-def _table_keys(settings: LakeSettings, given: tuple[str, ...]) -> dict[str, str]:
-    keys = {}
-    for pair in given:
-        name, _, arn = pair.partition("=")
-        if name not in {table.name for table in settings.tables} or _key_arn(arn) is None:
+def check_table_keys(settings: LakeSettings, table_keys: Iterable[tuple[str, str]]) -> None:
+    """Raise BadParameter for a pair that is not a configured table and the ARN of a key."""
+    names = {table.name for table in settings.tables}
+    for name, arn in table_keys:
+        if name not in names or _key_arn(arn) is None:
             raise click.BadParameter(
-                f"{pair!r} is not a configured table and the ARN of a key, as in orders=arn:aws:kms:…:key/…"
+                f"'{name}={arn}' is not a configured table and the ARN of a key, as in orders=arn:aws:kms:…:key/…"
             )
-        keys[name] = arn
-    return keys
 
 
 def _key_arn(key_id: str | None) -> str | None:
-    """A policy names a key by its ARN; an id or alias says nothing to IAM."""
+    """The ARN of a key; None for an id or an alias, which IAM does not accept in a policy."""
     return key_id if key_id and key_id.startswith("arn:") and ":key/" in key_id else None

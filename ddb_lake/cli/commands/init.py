@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from ddb_lake.cli.command import command, json_option
+from ddb_lake.cli.command import command, json_option, options_object
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.errors import DdbLakeError, UsageError
 
@@ -38,6 +39,17 @@ _TAIL = """\
 """
 
 
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """What a starter configuration names."""
+
+    table: str | None
+    key: tuple[str, ...]
+    warehouse: str
+    export_bucket: str | None = None
+    changes_uri: str | None = None
+
+
 @command(
     "init",
     "Write a starter configuration.",
@@ -49,64 +61,56 @@ _TAIL = """\
 @click.option(
     "--key",
     multiple=True,
-    help="A key attribute: partition key first, then sort key (or both, a comma between). Default: ask DynamoDB.",
+    help="A key attribute: partition key first, then sort key (or both, a comma between). Default: as DescribeTable returns it.",
 )
 @click.option("--warehouse", default="lake", show_default=True, help="Where the lake is: a folder, file:// or s3://.")
 @click.option("--export-bucket", help="The bucket for DynamoDB's exports.")
 @click.option("--changes-uri", help="Where Firehose delivers the change records: a folder or s3:// prefix.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
-def init(
-    path: Path,
-    table: str | None,
-    key: tuple[str, ...],
-    warehouse: str,
-    export_bucket: str | None,
-    changes_uri: str | None,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Write a starter configuration to PATH (default: ddb_lake.yaml) and say what to do next."""
+@options_object(InitOptions)
+def init(path: Path, options: InitOptions, force: bool, as_json: bool) -> None:
+    """Write a starter configuration to PATH (default: ddb_lake.yaml) and print the next commands."""
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; --force replaces it")
-    name = "orders" if table is None else table
-    key = tuple(name for given in key for name in _names(given))
+    name = "orders" if options.table is None else options.table
+    key = tuple(attribute for text in options.key for attribute in _attributes(text))
     if not key:
-        key = ("customer", "order_id") if table is None else _key_of(table)
-    text = starter(name, key, warehouse, export_bucket, changes_uri)
+        key = ("customer", "order_id") if options.table is None else _source_key(options.table)
+    text = starter(replace(options, table=name, key=key))
     _check(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    steps = _next_steps(path, name, export_bucket is not None, changes_uri)
+    steps = _next_steps(path, name, options)
     if as_json:
         write_document({"path": str(path), "table": name, "key": key, "next": [step for step, _ in steps]})
         return
     click.echo(f"Wrote {path}.")
-    click.echo(_first_step(name, bool(key), named=table is not None))
+    click.echo(_instruction(name, bool(key), named=options.table is not None))
     room = max(len(step) for step, _ in steps)
     for step, what in steps:
         click.echo(f"  {step:<{room}}   # {what}")
 
 
-def starter(table: str, key: tuple[str, ...], warehouse: str, bucket: str | None, changes_uri: str | None) -> str:
+def starter(options: InitOptions) -> str:
     """The text of a starter configuration."""
-    keys = f"[{', '.join(_scalar(name) for name in key)}]" if key else "[...]"
+    key = f"[{', '.join(map(_scalar, options.key))}]"
     line = (
-        f"key: {keys}   # partition key, then sort key"
-        if key
-        else f"# key: {keys}   # read from the table if it is left out"
+        f"key: {key}   # partition key, then sort key"
+        if options.key
+        else "# key: [...]   # read from the table if it is left out"
     )
     return (
-        _HEAD.format(warehouse=_scalar(warehouse), table=_scalar(table))
+        _HEAD.format(warehouse=_scalar(options.warehouse), table=_scalar(options.table or ""))
         + f"      {line}\n"
-        + (_EXPORT.format(bucket=_scalar(bucket)) if bucket else _EXPORT_HINT)
-        + (_CHANGES.format(uri=_scalar(changes_uri)) if changes_uri else _CHANGES_HINT)
+        + (_EXPORT.format(bucket=_scalar(options.export_bucket)) if options.export_bucket else _EXPORT_HINT)
+        + (_CHANGES.format(uri=_scalar(options.changes_uri)) if options.changes_uri else _CHANGES_HINT)
         + _TAIL
     )
 
 
-def _key_of(table: str) -> tuple[str, ...]:
-    """The key as DynamoDB has it; empty, with a remark, if it cannot be asked."""
+def _source_key(table: str) -> tuple[str, ...]:
+    """The key attributes of the DynamoDB table; empty, with a note, if DescribeTable fails."""
     from ddb_lake.aws.diagnostics import credentials_source, table_state
     from ddb_lake.config import parse_settings
 
@@ -116,12 +120,12 @@ def _key_of(table: str) -> tuple[str, ...]:
             return ()
         return table_state(settings.tables[0]).key
     except DdbLakeError as error:
-        click.echo(f"Note: DynamoDB was asked for the key of {table} and could not say: {error}", err=True)
+        click.echo(f"Note: the key of {table} could not be read from DynamoDB: {error}", err=True)
         return ()
 
 
 def _check(text: str, path: Path) -> None:
-    """Raises ConfigError if the file would not be a configuration."""
+    """Raise ConfigError if the text is not a valid configuration."""
     import yaml
 
     from ddb_lake.config import parse_settings
@@ -129,35 +133,36 @@ def _check(text: str, path: Path) -> None:
     parse_settings(yaml.safe_load(text)["attributes"], str(path))
 
 
-def _names(given: str) -> list[str]:
-    """The attributes of one `--key`. Raises UsageError if one has no name."""
-    names = [name.strip() for name in given.split(",")]
+def _attributes(text: str) -> list[str]:
+    """The attributes of one `--key`. Raises UsageError for an empty name."""
+    names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise UsageError(f"--key {given!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
+        raise UsageError(f"--key {text!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
     return names
 
 
-def _first_step(table: str, key: bool, named: bool) -> str:
+def _instruction(table: str, has_key: bool, named: bool) -> str:
+    """The line above the next commands."""
     if not named:
-        return f"Put your table's name and key in the place of `{table}`, then:"
-    return "Next:" if key else "Fill in `key`, unless every run can ask DynamoDB for it, then:"
+        return f"Replace the name and key of `{table}` with those of your table, then:"
+    return "Next:" if has_key else "Fill in `key`, unless every run can call DescribeTable, then:"
 
 
-def _next_steps(path: Path, table: str, exports: bool, changes_uri: str | None) -> list[tuple[str, str]]:
-    """Commands, and what each is for."""
+def _next_steps(path: Path, table: str, options: InitOptions) -> list[tuple[str, str]]:
+    """The next commands, and what each does."""
     option = "" if path == Path("ddb_lake.yaml") else f" --config {shlex.quote(str(path))}"
-    steps = [(f"ddb-lake doctor{option}", "what is missing, and how to mend it")]
-    if exports:
+    steps = [(f"ddb-lake doctor{option}", "what is missing, and how to correct it")]
+    if options.export_bucket is not None:
         steps.append((f"ddb-lake export {table}{option}", "a full export from DynamoDB into the lake"))
     else:
-        steps.append((f"ddb-lake load {table} --export URI{option}", "an export that you have"))
-    changes = shlex.quote(changes_uri) if changes_uri else "URI"
+        steps.append((f"ddb-lake load {table} --export URI{option}", "a finished export"))
+    changes = shlex.quote(options.changes_uri) if options.changes_uri else "URI"
     steps.append((f"ddb-lake apply {table} {changes}{option}", "change records that have landed"))
     return steps
 
 
 def _scalar(text: str) -> str:
-    """A string in YAML, quoted where it must be."""
+    """A string in YAML, quoted where YAML requires it."""
     if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS and not text.endswith(":") and ": " not in text:
         return text
     import yaml

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import command, engine_option, json_option, strict_option, table_argument
+from ddb_lake.cli.command import (
+    command,
+    engine_option,
+    json_option,
+    options_object,
+    strict_option,
+    table_argument,
+)
 from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
@@ -20,6 +27,17 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.load.load import LoadResult
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """The options of `load`."""
+
+    recreated: bool
+    reject: bool
+    engine: Engine | None
+    strict: bool
+    as_json: bool
+
+
 @command(
     "load",
     "Load a finished export, full or incremental.",
@@ -30,47 +48,40 @@ if TYPE_CHECKING:
 @click.argument("uri", required=False, metavar="[URI]")
 @click.option("--export", "export_uri", metavar="URI", help="The export; the same as URI without the option.")
 @click.option(
-    "--recreated", is_flag=True, help="The source was deleted and created again: replace the old one's items."
+    "--recreated",
+    is_flag=True,
+    help="The source table was deleted and created again: replace the items of the old table.",
 )
 @click.option(
     "--reject-to-quarantine",
     "reject",
     is_flag=True,
-    help="Put lines that hold no valid item into the quarantine and load the rest; by default they are refused.",
+    help="Put lines without a valid item into quarantine and load the rest; default: refuse the export.",
 )
 @engine_option
 @strict_option
 @json_option
+@options_object(LoadOptions)
 @pass_invocation
-def load(
-    invocation: Invocation,
-    table: str,
-    uri: str | None,
-    export_uri: str | None,
-    recreated: bool,
-    reject: bool,
-    engine: Engine | None,
-    strict: bool,
-    as_json: bool,
-) -> None:
+def load(invocation: Invocation, table: str, uri: str | None, export_uri: str | None, options: LoadOptions) -> None:
     """Load a finished export of TABLE, full or incremental.
 
-    The export is named by its manifest-summary.json, or by a folder with exactly one below it. Loading it twice
-    changes nothing. The exit status is 1 if there is no export, or if all of its lines went to quarantine.
+    URI is the export's manifest-summary.json, or a folder with exactly one below it. Loading an export again changes
+    nothing. The exit status is 1 if there is no export, or if all of its lines went to quarantine.
     """
     if (uri is None) == (export_uri is None):
         raise click.UsageError("name one export: `--export URI`")
     from ddb_lake.pipeline.load.load import load_export
 
-    with invocation.lake(table, engine=engine) as lake:
-        result = load_export(lake, table, uri or export_uri or "", recreated, reject)
-    print_load_result(result, as_json)
-    if found := print_doubts(result.doubts, result.quarantined, strict):
-        click.get_current_context().exit(found)
+    with invocation.lake(table, engine=options.engine) as lake:
+        result = load_export(lake, table, uri or export_uri or "", options.recreated, options.reject)
+    print_load_result(result, options.as_json)
+    if status := print_doubts(result.doubts, result.quarantined, options.strict):
+        click.get_current_context().exit(status)
 
 
 def print_load_result(result: LoadResult, as_json: bool) -> None:
-    """Say what loading an export did."""
+    """Print the result of a load, and its remarks on stderr."""
     if as_json:
         write_document(asdict(result))
     else:
@@ -79,7 +90,7 @@ def print_load_result(result: LoadResult, as_json: bool) -> None:
 
 
 def print_load_remarks(result: LoadResult) -> None:
-    """What a user should know beyond the result, on stderr."""
+    """Print notes and warnings about a load on stderr."""
     for remark in result.notes:
         note(remark)
     warn_quarantined(result.table, result.quarantined)
@@ -87,13 +98,14 @@ def print_load_remarks(result: LoadResult) -> None:
 
 
 def load_text(result: LoadResult) -> str:
-    """A loaded export in one line."""
-    what = f"{result.export_type.lower()} export {result.export_id} of {time_text(result.export_us)}"
+    """The result of a load in one line."""
+    export = f"{result.export_type.lower()} export {result.export_id} of {time_text(result.export_us)}"
     if result.already_loaded:
-        return f"{result.table}: {what} is loaded already; {count_text(result.rows, 'row')}."
-    read = f"{count_text(result.items - result.quarantined, 'item')} in {count_text(result.files, 'file')}"
+        return f"{result.table}: {export} is loaded already; {count_text(result.rows, 'row')}."
+    items = f"{count_text(result.items - result.quarantined, 'item')} in {count_text(result.files, 'file')}"
     if result.quarantined:
-        read += f" ({count_text(result.items, 'line')}, {result.quarantined:,} in quarantine)"
+        items += f" ({count_text(result.items, 'line')}, {result.quarantined:,} in quarantine)"
     return (
-        f"{result.table}: loaded {what}: {read}, {duration_text(result.seconds)}; now {count_text(result.rows, 'row')}."
+        f"{result.table}: loaded {export}: {items}, {duration_text(result.seconds)};"
+        f" now {count_text(result.rows, 'row')}."
     )

@@ -10,7 +10,7 @@ from typing import Any
 from ddb_lake.errors import UsageError
 
 
-def parse_mended(data: bytes, where: str) -> dict[str, bytes]:
+def parse_corrected(data: bytes, where: str) -> dict[str, bytes]:
     """The bytes of each entry by its quarantine id.
 
     Either the document that `quarantine show --json` prints, or one entry a line. Of an entry, `quarantine_id` and
