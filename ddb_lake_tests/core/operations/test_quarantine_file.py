@@ -32,8 +32,12 @@ def test_entries_in_a_document_or_in_lines_give_their_bytes(
 
 def test_text_counts_more_than_raw_and_null_text_does_not() -> None:
     raw = base64.b64encode(b"raw").decode()
-    assert parse_corrected(json.dumps({"quarantine_id": "a", "raw": raw, "text": "text"}).encode(), "f") == {"a": b"text"}
-    assert parse_corrected(json.dumps([{"quarantine_id": "a", "raw": raw, "text": None}]).encode(), "f") == {"a": b"raw"}
+    assert parse_corrected(json.dumps({"quarantine_id": "a", "raw": raw, "text": "text"}).encode(), "f") == {
+        "a": b"text"
+    }
+    assert parse_corrected(json.dumps([{"quarantine_id": "a", "raw": raw, "text": None}]).encode(), "f") == {
+        "a": b"raw"
+    }
 
 
 @given(st.binary(max_size=40) | st.recursive(st.none() | st.integers(), st.lists).map(lambda v: json.dumps(v).encode()))
