@@ -1,7 +1,7 @@
 """Exact, fresh, queryable copies of Amazon DynamoDB tables in an Apache Iceberg lake, orchestrated by Dagster.
 
-Importing this package is light: its public names, the Dagster component and `open` for notebooks and scripts, are
-imported when they are asked for.
+Public names: `open`, `OpenLake` and `LakeTable` for notebooks and scripts, and `DynamoDBLakeComponent` for Dagster. They are
+imported on first use, so `import ddb_lake` is fast. `ddb_lake.errors` has the exceptions.
 """
 
 from __future__ import annotations

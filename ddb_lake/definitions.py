@@ -1,4 +1,4 @@
-"""This deployment's Dagster definitions: whatever stands below `defs`."""
+"""Dagster definitions of this repository's own deployment: the components below `defs`. Not part of the library."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from pathlib import Path
 import dagster as dg
 
 
-def _tells_nothing(record: logging.LogRecord) -> bool:
-    """Dagster warns, several times, that `-m ddb_lake.definitions` is not the location's name in pyproject.toml.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Whether a log record is not the warning that `-m ddb_lake.definitions` is not the name in pyproject.toml.
 
-    The name matters to components that are managed in the UI of Dagster+, of which there are none here.
+    Dagster logs it several times. The name matters only to components that are managed in the UI of Dagster+.
     """
     return "does not match the name" not in record.getMessage()
 
 
-logging.getLogger("dagster.components.core.component_tree").addFilter(_tells_nothing)
-# A notice of Dagster's about a call of its own, for every asset with checks.
+logging.getLogger("dagster.components.core.component_tree").addFilter(_is_relevant)
+# Dagster warns about one of its own calls, once per asset with checks.
 warnings.filterwarnings("ignore", message="Parameter `execution_type` of function `AssetsDefinition")
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load the definitions. Reaches nothing: neither AWS nor a warehouse.
+    """Load the definitions, without access to AWS or a warehouse.
 
-    What is materialized by hand runs in one process, as what the sensors and schedules ask for does: starting one for
-    each step takes longer than most steps.
+    Runs use one process, also when they are started by hand: starting a process for each step takes longer than most steps.
     """
     found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))

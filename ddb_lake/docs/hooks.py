@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the site: pages that are made from the code, and pages that stand elsewhere."""
+"""MkDocs hooks: add generated pages and pages from outside this folder, and reject pages that load remote content."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _log = logging.getLogger("mkdocs.hooks")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Take this folder for the sources: so links between pages work on the disk as they do in the site."""
+    """Use this folder as the source folder, so links between pages work both on disk and in the site."""
     config.docs_dir = str(HERE)
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the reference, the architecture and the decisions."""
+    """Add the reference, the architecture page and the decisions."""
     for name, page in PAGES.items():
         files.append(File.generated(config, name, content=page()))
     elsewhere = {f"decisions/{path.name}": path for path in sorted(DECISIONS.glob("*.md"))}
@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001  # MkDocs's signature
-    """Warn of what a browser would fetch from elsewhere to show a page."""
+    """Warn about remote content that a browser would load to show a page."""
     for address in _FETCHED.findall(output):
         _log.warning("%s fetches %s", page.file.src_uri, address)
     return output

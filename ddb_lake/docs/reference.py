@@ -1,4 +1,7 @@
-"""The pages of the reference, made from the code when the site is built, so that they cannot go stale."""
+"""Reference pages, generated from the code when the site is built, so they always match the code.
+
+Each function returns one page as Markdown; `PAGES` lists them by their path in the site.
+"""
 
 from __future__ import annotations
 
@@ -33,39 +36,39 @@ EVERYTHING = TableSettings.model_validate(
         "aurora": {"host": "db", "database": "shop", "user": "lake", "password_env": "PASSWORD"},
     }
 )
-"""A table with everything that brings assets and checks."""
+"""A table with all settings that add assets or checks."""
 
 
 def configuration() -> str:
-    """Every setting of a lake."""
+    """Page of all settings of a lake."""
     places = ", ".join(f"`{name}`" for name in DEFAULT_FILES)
     head = (
-        "# Configuration\n\nOne YAML file, for `ddb-lake` and for Dagster: `type: "
-        f"{COMPONENT_TYPE}`, and the settings below `attributes`. `ddb-lake` takes `--config FILE`, else "
-        f"`$DDB_LAKE_CONFIG`, else the first of {places} below the working folder. `{{{{ env.NAME }}}}` and "
-        "`{{ env('NAME', 'default') }}` take values from the environment; credentials never stand in the file. "
-        "Durations are `90s`, `5m`, `48h`, `7d`. Unknown names are errors, told with their place.\n\n"
+        "# Configuration\n\n`ddb-lake` and Dagster use one YAML file, with `type: "
+        f"{COMPONENT_TYPE}` and the settings below `attributes`. `ddb-lake` reads `--config FILE`, else "
+        f"`$DDB_LAKE_CONFIG`, else the first of {places} that exists in the working folder. `{{{{ env.NAME }}}}` and "
+        "`{{ env('NAME', 'default') }}` insert environment variables; do not put credentials into the file. "
+        "Durations are written `90s`, `5m`, `48h`, `7d`. An unknown setting is an error that names its path.\n\n"
     )
     return head + "\n".join(settings_sections(LakeSettings, "", "The lake"))
 
 
 def deployment() -> str:
-    """Every setting of a deployment."""
+    """Page of all settings of a deployment."""
     head = (
-        "# Deployment\n\nThe settings of `infra.yaml`, from which the [CDK stacks](../guides/deploy/overview.md) are "
-        "made. Tables, buckets, prefixes and roles come from the lake's own file.\n\n"
+        "# Deployment\n\nThe [CDK stacks](../guides/deploy/overview.md) are created from the settings in `infra.yaml`. "
+        "Tables, buckets, prefixes and roles come from the lake's own file.\n\n"
     )
     return head + "\n".join(settings_sections(InfraSettings, "", "The deployment"))
 
 
 def command_line() -> str:
-    """Every command."""
+    """Page of all commands."""
     context = click.Context(cli, info_name="ddb-lake")
     shared = [option_row(option, context) for option in SHARED_OPTIONS]
     head = (
         "# Command line\n\nResults go to stdout, progress and warnings to stderr. `--json` prints one JSON document; "
-        "names in it that end in `_us` are microseconds since 1970, UTC. [Exit statuses](errors.md#exit-statuses) tell "
-        "wrong use from data in doubt. These options stand before or after the name of any command:\n\n"
+        "names in it that end in `_us` are microseconds since 1970, UTC. [Exit statuses](errors.md#exit-statuses) "
+        "distinguish wrong use from data in doubt. These options may precede or follow the name of any command:\n\n"
     )
     parts = [head, table(("option", ""), shared), "\n"]
     for name in COMMANDS:
@@ -77,12 +80,12 @@ def command_line() -> str:
 
 @cache
 def definitions() -> dg.Definitions:
-    """What Dagster is told of a table with everything."""
+    """Dagster definitions of a table with all features."""
     return dg.build_defs_for_component(DynamoDBLakeComponent(warehouse="lake", tables=(EVERYTHING,)))
 
 
 def assets() -> str:
-    """Assets, checks, schedules and sensors."""
+    """Page of assets, checks, schedules and sensors."""
     defs = definitions()
     graph = defs.resolve_asset_graph()
     keys = sorted(graph.get_all_asset_keys())
@@ -103,36 +106,36 @@ def assets() -> str:
     ]
     sensors = [(f"`{one.name}`", prose(one.description or "")) for one in defs.sensors or ()]
     return (
-        "# Assets and checks\n\nOf a table `orders` with everything configured; a table has those that its settings ask "
-        f"for.\n\n## Assets\n\n{table(('asset', 'what it is'), kept)}\n## Checks\n\n"
-        "A check that is evaluated before the commit stops it: nothing of the run becomes visible.\n\n"
-        f"{table(('check', 'of', 'evaluated', 'what it says'), checks)}\n## Schedules\n\n"
-        f"{table(('schedule', 'UTC'), timed)}\n## Sensors\n\n{table(('sensor', 'what it does'), sensors)}"
+        "# Assets and checks\n\nThe assets and checks of a table `orders` with all features configured. A table has only those "
+        f"that its settings require.\n\n## Assets\n\n{table(('asset', 'description'), kept)}\n## Checks\n\n"
+        "If a check that is evaluated before the commit fails, there is no commit: no result of the run becomes visible.\n\n"
+        f"{table(('check', 'asset', 'evaluated', 'meaning'), checks)}\n## Schedules\n\n"
+        f"{table(('schedule', 'UTC'), timed)}\n## Sensors\n\n{table(('sensor', 'description'), sensors)}"
     )
 
 
 def errors() -> str:
-    """The tree of errors, and the exit statuses."""
+    """Page of the error classes and exit statuses."""
     drawn = "\n".join(line[4:] for line in (tree.__doc__ or "").splitlines() if line.startswith("    "))
     rows = [
         (f"`{one.__name__}`", prose(inspect.getdoc(one) or ""), str(exit_status(one("")))) for one in _error_types()
     ]
     return (
-        "# Errors\n\nEvery error that is raised on purpose says what happened, where, what was expected against what was "
-        "found, and what to do next. None carries an item's values. `--debug` shows the traceback.\n\n"
+        "# Errors\n\nEvery error that ddb_lake raises on purpose states the event, its location, the expected and the actual "
+        "state, and the next action. No error contains an item's values. `--debug` shows the traceback.\n\n"
         f"```tree\n{drawn}\n```\n\n{table(('error', 'meaning', 'exit status'), rows)}\n## Exit statuses\n\n"
         + table(
             ("status", "meaning"),
             (
-                ("0", "done; records that went to quarantine are a warning"),
-                ("1", "a check failed, or data is in doubt: the message says what to do"),
+                ("0", "success; records that went to quarantine are a warning"),
+                ("1", "a check failed, or data is in doubt: the message states the next action"),
                 (str(exit_status(tree.UsageError(""))), "wrong use or configuration"),
                 (str(INTERRUPT_STATUS), "interrupted"),
-                (str(BROKEN_PIPE_STATUS), "the reader of stdout left"),
+                (str(BROKEN_PIPE_STATUS), "the reader of stdout closed it"),
             ),
         )
-        + "\nWhat AWS refuses, with the next step for each refusal, is told in "
-        "[A table in another account](../guides/cross-account.md#what-goes-wrong-and-what-it-looks-like).\n"
+        + "\n[A table in another account](../guides/cross-account.md#error-messages-and-their-causes) lists the errors of AWS "
+        "with the next step for each.\n"
     )
 
 
@@ -143,8 +146,8 @@ def _error_types() -> Iterator[type[Exception]]:
 
 
 def python() -> str:
-    """`ddb_lake.open` and what it gives."""
-    parts = ["# Python\n\n`import ddb_lake` is light; what it names is imported when asked for.\n\n"]
+    """Page of `ddb_lake.open` and the objects that it returns."""
+    parts = ["# Python\n\n`import ddb_lake` is fast: its members are imported on first use.\n\n"]
     parts.append(_documented("ddb_lake.open", open_lake, 2))
     for kind in (OpenLake, LakeTable):
         parts.append(f"## {kind.__name__}\n\n{_paragraphs(kind)}")
@@ -175,4 +178,4 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/python.md": python,
     "reference/deployment.md": deployment,
 }
-"""The pages by their place in the site, and what makes each."""
+"""The function that generates each page, by the page's path in the site."""

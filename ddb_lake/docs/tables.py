@@ -19,13 +19,13 @@ _CODE = re.compile(r"(`[^`]*`)")
 
 
 def prose(text: str) -> str:
-    """Plain text as Markdown for a paragraph or a cell: what is not between backticks is taken literally."""
+    """Plain text as Markdown for a paragraph or a cell. Text outside backticks is escaped."""
     parts = _CODE.split(" ".join(text.split()))
     return "".join(part if part.startswith("`") else re.sub(r"([\\<>*_|\[\]])", r"\\\1", part) for part in parts)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table; cells are Markdown already."""
+    """Return a Markdown table; the cells must be Markdown."""
     lines = [list(head), *(list(row) for row in rows)]
     lines.insert(1, ["---"] * len(lines[0]))
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -40,7 +40,7 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def settings_sections(model: type[BaseModel], path: str, title: str) -> Iterator[str]:
-    """A model's settings as a section with a table, and below it those of the models in it."""
+    """Yield a section with a table of a model's settings, then the sections of its nested models."""
     below: list[tuple[type[BaseModel], str]] = []
     rows = []
     for name, field in model.model_fields.items():
@@ -57,7 +57,7 @@ def settings_sections(model: type[BaseModel], path: str, title: str) -> Iterator
 
 
 def undescribed(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    """The settings of a model, and of the models in it, that have no description; models describe themselves."""
+    """Yield the settings of a model and its nested models that have no description. Models have a docstring instead."""
     for name, field in model.model_fields.items():
         inner = next(models(field.annotation), None)
         if inner is not None:
@@ -117,7 +117,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def command_section(path: str, command: click.Command) -> Iterator[str]:
-    """A command's use, options and examples; of a family, also those of its members."""
+    """Yield a command's usage, options and examples; for a group, also those of its subcommands."""
     context = click.Context(command, info_name=path)
     own = [one for one in command.params if one not in SHARED_OPTIONS and not getattr(one, "hidden", False)]
     rows = [option_row(one, context) for one in own if isinstance(one, click.Option)]
@@ -137,6 +137,6 @@ def command_section(path: str, command: click.Command) -> Iterator[str]:
 
 
 def option_row(option: click.Option, context: click.Context) -> tuple[str, str]:
-    """An option with its value's name, and what it is for."""
+    """Return an option with the name of its value, and its help text."""
     named, about = option.get_help_record(context) or (", ".join(option.opts), "")
     return f"`{named}`", prose(about)

@@ -12,16 +12,14 @@ from ddb_lake_tests.benchmarks.report import HEADER, Table
 
 _INTRODUCTION = """# Benchmarks
 
-Written by `make bench`, whose programs run us and the peers in turn and check that all end with the same rows.
-Ratios carry over to other machines, seconds do not. What misses its goal, and why, is in
-decisions [39](../decisions/0039-speed-of-load-and-apply.md), [40](../decisions/0040-reading-on-trust.md),
-[43](../decisions/0043-cheaper-loads.md), [44](../decisions/0044-readers-fetch-their-share.md) and
-[45](../decisions/0045-decoding-in-python.md).
+`make bench` writes this page. Its programs run ddb_lake and the other tools in turn and check that all end with the same rows. Ratios
+are comparable with other machines, seconds are not. [Decision 0039](../decisions/0039-speed-of-load-and-apply.md) explains which
+goals are not met, and why.
 """
 _READING = """
-`MB` is what was written (of DuckDB's own table: by how much its file grew), `peak MB` the greatest resident memory of
-the process and those that it started, `CPU s` their processor time; `ratio` is to the line with 1.00. Imports, the start
-of Spark and the comparison of rows are not counted, where a table does not say so.
+`MB` is the amount written (for DuckDB's own table: the growth of its file). `peak MB` is the greatest resident memory of the process
+and its child processes, and `CPU s` their processor time. `ratio` is relative to the line with 1.00. Unless a table states otherwise,
+the times do not include imports, the start of Spark, and the comparison of rows.
 """
 _SECTIONS = {
     "load": "Loading an export",
@@ -32,11 +30,11 @@ _SECTIONS = {
     "day": "A day of micro-batches",
 }
 _ABOUT = {
-    "apply": "From landed objects to committed `current`. Of the peers none keeps a changelog, the removed keys or a ledger"
-    " of what is applied, and all are told the columns; ours is exact, in Iceberg. Spark alone has no Iceberg"
-    " writer, so it writes its Parquet files anew; pyiceberg alone writes anew each file that has a changed key.",
-    "freshness": "An object is dropped, and visible when a query finds its rows. The lines below the first say where the"
-    " time goes: medians, which need not add up.",
+    "apply": "From landed objects to committed `current`. None of the other tools keeps a changelog, the removed keys or a ledger"
+    " of the applied objects, and all get the columns as input; ddb_lake is exact and writes Iceberg. Spark alone has no Iceberg"
+    " writer, so it rewrites its Parquet files; pyiceberg alone rewrites each file that has a changed key.",
+    "freshness": "An object lands, and is visible when a query finds its rows. The lines below the first divide the time into"
+    " parts: medians, which need not add up.",
 }
 
 

@@ -152,7 +152,7 @@ class Bench:
         runs: Runs = {"with deletes": self.program("worker", "read", lake, "as it is")}
         runs["compacted"] = self.program("worker", "read", lake, "compacted")
         table.notes.append(
-            "A scan of five columns with 19 % of the rows retired, in three files of deletes: at 20 % the policy compacts."
+            "A scan of five columns with 19 % of the rows deleted by position, in three delete files: at 20 % the policy compacts."
         )
         table.fill(runs, "compacted")
         _same_rows(runs)

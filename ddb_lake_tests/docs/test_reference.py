@@ -1,4 +1,4 @@
-"""The reference says everything that the code knows, the decisions are all listed, and workflows call what there is."""
+"""The reference pages are complete, the index lists all decisions, and workflows call existing make targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddb_lake.config import LakeSettings
 from ddb_lake.docs import reference, tables
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
-from ddb_lake_tests.support.readme_commands import settings
+from ddb_lake_tests.support.docs_settings import settings
 
 
 @pytest.mark.parametrize("model", [LakeSettings, InfraSettings])

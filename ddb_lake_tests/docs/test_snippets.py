@@ -1,14 +1,14 @@
-"""Every fenced block of the documentation is run, or parsed by what it is for; a block of no class fails.
+"""Every fenced block of the documentation is run, or parsed as its language; a block of an unknown language fails.
 
-| language | what is done |
+| language | check |
 | --- | --- |
-| `sh` | taken apart by bash; each command is parsed by the program it calls, or by what knows its options |
-| `sh`, `ddb-lake` commands that need nothing but the lake | run as well, page by page, in one lake |
+| `sh` | split by bash; each command is parsed by its program, or by a model of the program's options |
+| `sh`, `ddb-lake` commands that need only the lake | also run, page by page, in one lake |
 | `python` | run in that lake |
 | `yaml` | validated by the settings models |
 | `json` | parsed |
 | `sql` | parsed in its engine's dialect |
-| `text`, `usage`, `signature`, `tree`, `properties` | output, drawings, other people's files: looked at by nobody |
+| `text`, `usage`, `signature`, `tree`, `properties` | output, drawings, files of other programs: not checked |
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ from ddb_lake.errors import UsageError
 from ddb_lake_tests.support import docs_settings
 from ddb_lake_tests.support.docs_blocks import Block, blocks, pages
 from ddb_lake_tests.support.docs_commands import calls, check
-from ddb_lake_tests.support.readme_commands import place, run
+from ddb_lake_tests.support.readme_lake import folder_with_landed_files, run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a notice of sqlglot about its own parts
     import sqlglot
-
-__all__ = ["place"]
 
 BLOCKS = [block for page, text in pages().items() for block in blocks(text, page)]
 
@@ -146,11 +144,12 @@ def local_commands(page: str) -> list[str]:
 
 
 @pytest.fixture
-def lake(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the README's lake, as far as the tutorial has brought it."""
-    monkeypatch.chdir(place)
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the README's landed files, as the working folder."""
+    folder = folder_with_landed_files(tmp_path)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return place
+    return folder
 
 
 def test_pages_run_in_one_lake(lake: Path) -> None:

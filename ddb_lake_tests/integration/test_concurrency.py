@@ -311,7 +311,7 @@ def run_half(job: Job, step: Step) -> None:
         replace(job, steps=(step,)).run()
 
 
-@fault("several processes make the lake at once", "load", "apply")
+@fault("several processes create the lake at once", "load", "apply")
 def test_lake_opened_first_by_several_processes_at_once_is_made_once(ground: Ground) -> None:
     ground.empty()
     jobs = [replace(ground.job, steps=(step,)) for step in (ground.first, ground.second, ground.load)]

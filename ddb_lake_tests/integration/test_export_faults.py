@@ -264,7 +264,7 @@ def test_export_of_which_only_its_folder_was_copied_loads(opened: Lake, tmp_path
     assert len(dumped(opened)) == 3
 
 
-@fault("a manifest leads out of its folder", "load", ending="refused")
+@fault("a manifest names files outside its folder", "load", ending="refused")
 def test_manifest_that_leads_out_of_its_folder_is_refused(opened: Lake, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("not for the lake")

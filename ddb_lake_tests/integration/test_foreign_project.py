@@ -22,9 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake_tests.support.readme_commands import PROJECT, place
-
-__all__ = ["place"]
+from ddb_lake_tests.support.readme_lake import DAGSTER_PROJECT, folder_with_landed_files
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -147,8 +145,9 @@ def test_version_is_in_the_changelog() -> None:
     assert re.search(rf"^## {re.escape(PYPROJECT['version'])}\b", changelog, re.MULTILINE)
 
 
-def test_library_works_in_a_foreign_project(environment: Environment, place: Path) -> None:
-    for name, text in PROJECT.items():
+def test_library_works_in_a_foreign_project(environment: Environment, tmp_path: Path) -> None:
+    place = folder_with_landed_files(tmp_path)
+    for name, text in DAGSTER_PROJECT.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
     scaffold = "dg scaffold defs ddb_lake.DynamoDBLakeComponent lake --table orders --key customer,order_id"

@@ -1,7 +1,7 @@
-"""README.md is true: its commands run, its output is what they print, its settings and commands are those of the code.
+"""The README agrees with the code: its commands run and print its output, and its settings and commands exist.
 
-A command in a `sh` block runs here, unless `ELSEWHERE` names where it runs instead. A `text` block is what the last
-command before it prints.
+A command in a `sh` block runs here, unless `ELSEWHERE` names the test that runs it. A `text` block is the output of the last
+command before it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,16 +22,18 @@ from pydantic_core import PydanticUndefined
 from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.config import DEFAULT_FILES, parse_settings
 from ddb_lake.engine.session import load_extension
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_ID,
-)
-from ddb_lake_tests.support.readme_commands import DAGSTER, PROJECT, ROOT, run, settings
+from ddb_lake_tests.support import docs_blocks
+from ddb_lake_tests.support.docs_blocks import ROOT, Block
+from ddb_lake_tests.support.docs_settings import settings
+from ddb_lake_tests.support.landed_files import EXPORT_ID
+from ddb_lake_tests.support.readme_lake import DAGSTER_PROJECT, folder_with_landed_files, run
 
 TESTS = ROOT / "ddb_lake_tests"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 LOCAL = "Your own table in five minutes"
-
+DAGSTER = "Under Dagster"
+"""The headings whose commands are run here."""
 
 ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
@@ -54,34 +55,16 @@ ELSEWHERE = {
     ),
     "dg dev": ("ddb_lake_tests/browser/test_ui.py", "def test_graph_shows_the_stages_of_the_table("),
 }
-"""What needs AWS or a package index, is checked by CI as a whole, or runs for ever: where that is run, and as what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block: the heading it stands below, its language, its text."""
-
-    heading: str
-    language: str
-    text: str
-
-    @property
-    def commands(self) -> list[str]:
-        """Its commands, one a line; a backslash at the end continues a line."""
-        lines = self.text.replace("\\\n", " ").splitlines()
-        return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]
+"""Commands that need AWS or a package index, that CI runs, or that do not end: the file and text that run them."""
 
 
 def blocks(heading: str | None = None, *languages: str) -> list[Block]:
-    """The fenced blocks of the README in order, of one heading and some languages if they are given."""
-    found, above = [], ""
-    pattern = re.compile(r"^#+ (?P<title>[^\n]+)$|^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-    for match in pattern.finditer(README):
-        if match["title"]:
-            above = match["title"]
-        else:
-            found.append(Block(above, match["language"], match["text"]))
-    return [b for b in found if heading in (None, b.heading) and (not languages or b.language in languages)]
+    """The fenced blocks of the README in order, optionally of one heading and of some languages."""
+    return [
+        block
+        for block in docs_blocks.blocks(README, "README.md")
+        if heading in (None, block.heading) and (not languages or block.language in languages)
+    ]
 
 
 def section(title: str) -> str:
@@ -95,14 +78,20 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
-# --- the commands
+# --- commands
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the export and the change objects that the README names."""
+    return folder_with_landed_files(tmp_path)
 
 
 def test_every_command_is_run_somewhere() -> None:
     here = {command for heading in (LOCAL, DAGSTER) for block in blocks(heading, "sh") for command in block.commands}
-    told = {command for block in blocks(None, "sh") for command in block.commands}
-    assert told - here - set(ELSEWHERE) == set(), "neither run by this module nor in ELSEWHERE"
-    assert set(ELSEWHERE) - told == set(), "in ELSEWHERE and not in the README"
+    documented = {command for block in blocks(None, "sh") for command in block.commands}
+    assert documented - here - set(ELSEWHERE) == set(), "neither run by this module nor in ELSEWHERE"
+    assert set(ELSEWHERE) - documented == set(), "in ELSEWHERE and not in the README"
 
 
 @pytest.mark.parametrize("command", ELSEWHERE)
@@ -111,17 +100,17 @@ def test_command_that_is_run_elsewhere_is_run_there(command: str) -> None:
     assert text in (ROOT / path).read_text()
 
 
-def test_own_table_goes_as_told(place: Path) -> None:
+def test_own_table_works_as_documented(place: Path) -> None:
     (python,) = blocks("From other engines", "python")
     (place / "reading.py").write_text(python.text)
     commands = [c for block in blocks(LOCAL, "sh") for c in block.commands if c not in ELSEWHERE]
     printed, _ = run([*commands, "python -W ignore reading.py"], place)
 
-    told = dict(zip(commands, printed, strict=False))
+    documented = dict(zip(commands, printed, strict=False))
     last = ""
     for block in blocks(LOCAL, "sh", "text"):
         if block.language == "text":
-            assert sorted(told[last].splitlines()) == sorted(block.text.splitlines())
+            assert sorted(documented[last].splitlines()) == sorted(block.text.splitlines())
         last = block.commands[-1]
     (written,) = blocks(LOCAL, "yaml")
     assert yaml.safe_load(written.text) == yaml.safe_load((place / "ddb_lake.yaml").read_text())
@@ -143,20 +132,20 @@ def _read_by_duckdb(location: str) -> dict[str | None, int]:
         return {status: int(count) for status, count, _ in con.execute(statements).fetchall()}
 
 
-def test_dagster_goes_as_told(place: Path) -> None:
-    for name, text in PROJECT.items():
+def test_dagster_works_as_documented(place: Path) -> None:
+    for name, text in DAGSTER_PROJECT.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
     commands = [c for block in blocks(DAGSTER, "sh") for c in block.commands if c not in ELSEWHERE]
     (place / "home").mkdir()
 
-    printed, said = run(commands, place, DAGSTER_HOME=str(place / "home"), DAGSTER_DISABLE_TELEMETRY="yes")
+    printed, logged = run(commands, place, DAGSTER_HOME=str(place / "home"), DAGSTER_DISABLE_TELEMETRY="yes")
 
     assert "orders: 3 new of 4 records" in "".join(printed)
-    assert said.count("ASSET_MATERIALIZATION - Materialized value current orders") == 2
+    assert logged.count("ASSET_MATERIALIZATION - Materialized value current orders") == 2
 
 
-# --- what is told of the code
+# --- settings, commands and names
 
 
 def _choices(annotation: Any) -> Iterator[str]:
@@ -166,31 +155,31 @@ def _choices(annotation: Any) -> Iterator[str]:
         yield from _choices(part)
 
 
-def test_files_that_are_looked_for_are_named() -> None:
+def test_default_files_are_named() -> None:
     assert [name for name in DEFAULT_FILES if f"`{name}`" not in section("Configuration")] == []
 
 
-TOLD = [cells[0].strip("`") for cells in rows(section("Configuration"))[1:]]
-"""The settings that the README has; the reference has all."""
+DOCUMENTED = [cells[0].strip("`") for cells in rows(section("Configuration"))[1:]]
+"""The settings in the README; the reference has all of them."""
 
 
 def test_settings_are_of_the_code_in_its_order() -> None:
-    assert [path for path, _, _ in settings() if path in TOLD] == TOLD
+    assert [path for path, _, _ in settings() if path in DOCUMENTED] == DOCUMENTED
 
 
 @pytest.mark.parametrize(
-    ("path", "annotation", "default"), [pytest.param(*one, id=one[0]) for one in settings() if one[0] in TOLD]
+    ("path", "annotation", "default"), [pytest.param(*one, id=one[0]) for one in settings() if one[0] in DOCUMENTED]
 )
 def test_setting_has_its_default_and_choices(path: str, annotation: Any, default: Any) -> None:
     (cells,) = [cells for cells in rows(section("Configuration")) if cells[0] == f"`{path}`"]
-    _, told, about = cells
+    _, documented, about = cells
     if default is PydanticUndefined:
-        assert told == "required"
+        assert documented == "required"
     elif default in (None, ()):
-        assert told in ("none", "by warehouse", "from the source", "AWS variables", "`name`")
+        assert documented in ("none", "by warehouse", "from the source", "AWS variables", "`name`")
     else:
-        assert told == f"`{default if isinstance(default, str) and default else json.dumps(default)}`"
-    assert [choice for choice in _choices(annotation) if f"`{choice}`" not in told + about] == []
+        assert documented == f"`{default if isinstance(default, str) and default else json.dumps(default)}`"
+    assert [choice for choice in _choices(annotation) if f"`{choice}`" not in documented + about] == []
 
 
 @pytest.mark.parametrize("block", blocks(None, "yaml"), ids=lambda block: block.heading)
@@ -212,12 +201,12 @@ def _commands() -> dict[str, click.Command]:
 
 
 def test_commands_are_those_of_the_code() -> None:
-    told = [cells[0].strip("`").removeprefix("ddb-lake ") for cells in rows(section("Command line"))]
-    names = [re.split(r" [-A-Z\[]", one)[0] for one in told if f"`ddb-lake {one}`" in README]
+    documented = [cells[0].strip("`").removeprefix("ddb-lake ") for cells in rows(section("Command line"))]
+    names = [re.split(r" [-A-Z\[]", one)[0] for one in documented if f"`ddb-lake {one}`" in README]
     assert names == list(_commands())
 
 
-def test_options_that_are_told_exist() -> None:
+def test_documented_options_exist() -> None:
     known: Mapping[str, click.Command] = _commands()
     for cells in rows(section("Command line")):
         name = re.split(r" [-A-Z\[]", cells[0].strip("`").removeprefix("ddb-lake "))[0]
@@ -228,8 +217,8 @@ def test_options_that_are_told_exist() -> None:
 
 def test_assets_and_checks_are_those_of_the_deployment() -> None:
     defs = json.loads((TESTS / "orchestration/definitions.json").read_text())
-    told = {cells[0].strip("`") for cells in rows(section(LOCAL)) if cells[0].startswith("`")}
-    assert told == set(defs["assets"])
+    documented = {cells[0].strip("`") for cells in rows(section(LOCAL)) if cells[0].startswith("`")}
+    assert documented == set(defs["assets"])
     checks = README.partition("Checks, among others: ")[2].partition("on their own schedule")[0]
     assert set(re.findall(r"`(\w+)`", checks)) <= {check.rpartition(":")[2] for check in defs["checks"]}
 
@@ -251,17 +240,23 @@ def test_export_of_the_folders_is_the_one_we_write() -> None:
     assert EXPORT_ID in section(LOCAL)
 
 
-READS_ITEMS = {"items.py"}
-MAY_READ_ITEMS = {"compare.py", "sample.py", "full.py", "restore.py", "repair.py"}
-"""The one module of `aws` that reads items, and the pipeline steps that may call it, each at the request of its caller."""
+MAY_READ_ITEMS = {
+    "pipeline/maintain/restore.py",
+    "pipeline/verify/compare.py",
+    "pipeline/verify/full.py",
+    "pipeline/verify/repair.py",
+    "pipeline/verify/sample.py",
+}
+"""The modules that may import `aws.items`, the only module that reads items of the source."""
 
 
-def test_items_are_read_by_named_modules_only() -> None:
-    """G9: no other module makes calls that consume the read capacity of the source table."""
+def test_items_are_read_on_request_only() -> None:
+    """G9: only `aws.items` has the calls that consume read capacity of the source table."""
     reading = re.compile(
         r"\.(scan|query|get_item|batch_get_item|transact_get_items|execute_statement)\(|\"(scan|query)\""
     )
-    sources = {path: path.read_text() for path in (ROOT / "ddb_lake/aws").glob("*.py")}
-    importing = {path: path.read_text() for path in (ROOT / "ddb_lake").rglob("*.py")}
-    assert {path.name for path, text in sources.items() if reading.search(text)} == READS_ITEMS
-    assert {path.name for path, text in importing.items() if "ddb_lake.aws.items" in text} == MAY_READ_ITEMS
+    product = ROOT / "ddb_lake"
+    sources = {path.name: path.read_text() for path in (product / "aws").glob("*.py")}
+    modules = {str(path.relative_to(product)): path.read_text() for path in product.rglob("*.py")}
+    assert {name for name, text in sources.items() if reading.search(text)} == {"items.py"}
+    assert {name for name, text in modules.items() if "ddb_lake.aws.items" in text} == MAY_READ_ITEMS

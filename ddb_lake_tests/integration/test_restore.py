@@ -45,7 +45,7 @@ def restore(stand: Stand, at_us: int, **options: bool) -> RestoreResult:
         return open_restore(stand.lake, session, "orders", "copy", at_us, None).run(create=True, **options)
 
 
-@fault("it is broken off while it writes", "restore")
+@fault("the process ends while it writes", "restore")
 def test_restore_that_is_broken_off_goes_on_and_gives_the_items_of_that_time(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +128,7 @@ def killed(point: int) -> Iterator[list[str]]:
         yield passed
 
 
-@fault("it is killed after any step, before its first put too", "restore")
+@fault("SIGKILL after any step, including before the first write", "restore")
 def test_restore_killed_at_any_step_continues_with_the_same_command(stand: Stand) -> None:
     at_us = stand.sandbox.clock.now_us()
     then = sorted(canonical(json.loads(line)["Item"]) for line in dump_items(stand.lake, "orders"))

@@ -28,8 +28,14 @@ class Block:
 
     @property
     def name(self) -> str:
-        """What it is called in a test's name."""
+        """The block's id in the name of a test."""
         return f"{self.page}:{self.number}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands, one per line; a backslash at the end of a line continues it."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def pages() -> dict[str, str]:

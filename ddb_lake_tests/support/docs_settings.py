@@ -1,19 +1,41 @@
-"""YAML blocks, each held to the settings it is an example of: which ones is told by its names."""
+"""The settings of the configuration, and a check of YAML examples: the names in a document decide which settings it has."""
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import yaml
+from pydantic import BaseModel
 
-from ddb_lake.config import COMPONENT_TYPE, ChangesSettings, TableSettings, parse_settings
+from ddb_lake.config import COMPONENT_TYPE, ChangesSettings, LakeSettings, TableSettings, parse_settings
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake_tests.support.docs_blocks import DOCS
 
 ACCOUNTS = {"producer_account": "111122223333", "consumer_account": "444455556666"}
 SCHEMA = DOCS / "examples/web_analytics/schema.json"
+
+
+def settings(model: type[BaseModel] = LakeSettings, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the path of each setting, as documentation writes it, with its annotation and default."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        inner = next(_models(field.annotation), None)
+        default = field.get_default(call_default_factory=True)
+        if inner is None or not isinstance(default, BaseModel):
+            yield path, field.annotation, default
+        if inner is not None:
+            yield from settings(inner, f"{path}[]." if isinstance(default, tuple) else f"{path}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models(part)
 
 
 def check(text: str, where: str) -> None:

@@ -33,17 +33,17 @@ RECORD = "DDB_LAKE_FAULTS_FILE"
 _CELLS = {"exact": "exact", "refused": "refused", None: "**failed**"}
 
 INTRODUCTION = """\
-# Faults, and how each stage ends
+# Faults, and how each step ends
 
-This page is written by `make trust` from the results of the tests that it names.
+`make trust` writes this page from the results of the tests that it names.
 
-*exact*: the stage ends as if nothing had happened, at once or when it is run again. *refused*: it ends with an error that
-says what to do, and nothing is committed or lost; it ends exact once that is done. A dash: no test injects that fault
-there, most often because the stage does not touch what fails.
+*exact*: the step ends with the same result as without the fault, at once or when it is run again. *refused*: the step ends with an
+error that states the next action, and nothing is committed or lost; after that action, the result is exact. A dash: no test injects
+the fault in this step, usually because the step does not use the component that fails.
 
-"Exact" is compared item by item with the true history: no record is lost or doubled, and no removed key comes back. A
-verification is exact if it names the keys at fault and no others: one that could not read everything says so, and never that
-all is equal.
+Exact results are compared item by item with the true history: no record is lost or duplicated, and no removed key returns. A
+verification is exact if it names the differing keys and no others. A verification that could not read everything reports this, and
+never reports that all is equal.
 """
 
 

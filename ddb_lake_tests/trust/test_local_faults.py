@@ -108,7 +108,7 @@ def limited(ground: Ground, stage: str, most_bytes: int) -> None:
             raise SystemExit(3 if is_disk_full(error) else 4) from None
 
 
-@fault("the file system takes no more bytes", "load", "apply")
+@fault("the file system accepts no more bytes", "load", "apply")
 @pytest.mark.parametrize(("stage", "most_bytes"), [("load", 1), ("apply", 6_000), ("apply", 12_000)])
 def test_write_that_the_file_system_refuses_leaves_a_lake_that_goes_on(
     ground: Ground, stage: str, most_bytes: int

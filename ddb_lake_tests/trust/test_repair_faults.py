@@ -208,7 +208,7 @@ def limited(ground: Spoiled, stage: str, most_bytes: int) -> None:
             raise SystemExit(3 if is_disk_full(error) else 4) from None
 
 
-@fault("the file system takes no more bytes", "verify", "repair")
+@fault("the file system accepts no more bytes", "verify", "repair")
 @pytest.mark.parametrize(("stage", "most_bytes"), [("verify", 1), ("verify", 300), ("repair", 1), ("repair", 6_000)])
 def test_write_that_the_file_system_refuses_ends_verification_and_repair(
     ground: Spoiled, spoiled: Lake, stage: str, most_bytes: int
@@ -269,7 +269,7 @@ def test_data_of_an_export_that_changes_after_its_manifest_was_read_is_refused(
     ground.assert_mended(spoiled)
 
 
-@fault("a data file of the lake is gone", "verify", "repair", ending="refused")
+@fault("a data file of the lake is missing", "verify", "repair", ending="refused")
 def test_data_file_of_the_lake_that_is_gone_is_never_taken_for_no_rows(ground: Spoiled, spoiled: Lake) -> None:
     """It is removed after the table's metadata was read."""
     table = spoiled.current(ground.scenario.table)

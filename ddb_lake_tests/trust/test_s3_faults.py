@@ -45,7 +45,7 @@ def test_transfer_that_breaks_off_costs_nothing(way: Way, tmp_path: Path) -> Non
     assert_exact_through(way, tmp_path, Fault("half", ("get",), burst=1, period=3))
 
 
-@fault("half an object that calls itself whole", *LANDED)
+@fault("a truncated object with a consistent length", *LANDED)
 def test_half_an_object_is_never_taken_for_a_whole_one(way: Way, tmp_path: Path) -> None:
     assert assert_exact_through(way, tmp_path, Fault("short", ("get",), burst=1, period=2, below="/landing/")) > 0
 
@@ -63,7 +63,7 @@ def test_objects_that_are_listed_late_are_taken_in_later(way: Way, tmp_path: Pat
 
 
 @fault("S3 fails (500)", "compact", "dump")
-@fault("S3 takes an object and its answer is lost", "apply", "compact")
+@fault("S3 stores an object and its answer is lost", "apply", "compact")
 def test_warehouse_in_s3_that_fails_costs_nothing(way: Way, tmp_path: Path) -> None:
     with opened(tmp_path, "s3://lake/warehouse") as lake:
         load(lake, "full")

@@ -114,7 +114,7 @@ def test_transfer_that_breaks_off_misleads_no_verification(way: Way, lake: Lake)
     assert_never_misled(way, lake, Fault("half", ("get",), burst=1, period=3))
 
 
-@fault("half an object that calls itself whole", "verify", "repair")
+@fault("a truncated object with a consistent length", "verify", "repair")
 def test_half_an_object_misleads_no_verification(way: Way, lake: Lake) -> None:
     assert assert_never_misled(way, lake, Fault("short", ("get",), burst=1, period=2)) > 0
 
@@ -133,7 +133,7 @@ def test_export_that_is_listed_late_is_said_not_to_be_there(way: Way, lake: Lake
 
 
 @fault("S3 fails (500)", "verify", "repair")
-@fault("S3 takes an object and its answer is lost", "repair")
+@fault("S3 stores an object and its answer is lost", "repair")
 def test_warehouse_in_s3_that_fails_misleads_no_verification(way: Way, tmp_path: Path) -> None:
     before = way.injected["lose"]
     with opened(tmp_path, "s3://lake/verified") as lake:

@@ -1,0 +1,73 @@
+"""The prose of pages and of the product's code has none of the habits in `ddb_lake_tests.support.prose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ddb_lake_tests.support.docs_blocks import DOCS, ROOT
+from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_prose
+
+PRODUCT = ROOT / "ddb_lake"
+
+PENDING = {
+    "api.py",
+    "aws",
+    "cli",
+    "config",
+    "core",
+    "dbt",
+    "docs",
+    "engine",
+    "errors.py",
+    "infra",
+    "lake",
+    "lambdas",
+    "mysql",
+    "orchestration",
+    "pipeline",
+    "sandbox",
+    "spark",
+}
+"""Packages whose code is not edited yet. Remove a package when its prose is clean; do not add one."""
+
+PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md"))]
+PACKAGES = sorted(path.name for path in PRODUCT.iterdir() if path.suffix == ".py" or any(path.rglob("*.py")))
+
+
+def texts(paths: list[Path]) -> list[str]:
+    return [str(finding) for path in paths for finding in habits_in_file(path, ROOT)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_has_no_habit(page: Path) -> None:
+    assert texts([page]) == []
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name not in PENDING])
+def test_code_has_no_habit(package: str) -> None:
+    place = PRODUCT / package
+    assert texts([place] if place.is_file() else sorted(place.rglob("*.py"))) == []
+
+
+def test_pending_packages_exist() -> None:
+    assert PENDING - set(PACKAGES) == set()
+
+
+def test_habits_are_found_outside_code_only() -> None:
+    text = "It rests on nothing.\n\n```sh\nnobody\n```\n\nThe name `said` is code, [this](told.md) a link.\n"
+    assert [(found.line, found.words) for found in find_habits(text, "page")] == [(1, "rests on")]
+
+
+def test_words_that_contain_a_habit_are_not_habits() -> None:
+    assert list(find_habits("commend, a well-told story, graveyard, HORIZON_MS", "page")) == []
+
+
+def test_prose_of_python_is_comments_docstrings_and_messages() -> None:
+    source = '"""Module text here."""\n\nX = "two words"  # a comment\nY = "SELECT a FROM b"\nZ = "not a query but a message"\n'
+    assert sorted(python_prose(source)) == [
+        (1, "Module text here."),
+        (3, "# a comment"),
+        (5, "not a query but a message"),
+    ]
