@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from ddb_lake.core.operations.rate_limit import Pace
 from ddb_lake.core.operations.retry_policy import DYNAMODB
-from ddb_lake.core.values.attributes import from_boto, key_text
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.conversions import to_boto
+from ddb_lake.core.values.conversions import from_boto, to_boto
+from ddb_lake.core.values.primary_key import key_text
 from ddb_lake.errors import ConfigError, TerminalError, TransientError, UsageError
 
 BATCH_GET = 100

@@ -1,4 +1,4 @@
-"""A row's primary key as text, in SQL: what `core.values.attributes.key_text` makes of the item."""
+"""A row's primary key as text, in SQL: what `core.values.primary_key.key_text` makes of the item."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def _part(schema: TableSchema, name: str, rescued: str) -> str:
 
 
 def key_hash_sql(key: str = "_key") -> str:
-    """SQL of `core.values.key_hash.key_hash`."""
+    """SQL of `core.values.primary_key.key_hash`."""
     return f"(md5_number({key}) >> 65)::BIGINT"

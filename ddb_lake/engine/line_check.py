@@ -1,7 +1,7 @@
-"""Lines of a full export that SQL did not prove to hold a valid item, decided by `core.values.validity`.
+"""Lines of a full export that SQL did not prove to hold a valid item, decided by `core.decode.export_lines`.
 
 `Projection` reads the known attributes of a line. A line is proven without a second look if its text matches
-`core.decode.fast_path.USUAL_LINE` (each value is one), has exactly the length that these attributes take (so no name occurs
+`core.decode.fast_path.EXPORT_LINE_PATTERN` (each value is one), has exactly the length that these attributes take (so no name occurs
 twice and nothing else is there), and no attribute that is kept as JSON text can have a name twice. Nearly all lines of
 an export that DynamoDB wrote are proven. The others come here, a batch at a time.
 """
@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ddb_lake.core.decode.fast_path import USUAL_LINE
+from ddb_lake.core.decode.export_lines import read_full_line
+from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
 from ddb_lake.core.operations.system import without_cycle_detection
-from ddb_lake.core.values.validity import read_line
 from ddb_lake.errors import UndecodableError
 
 _NUMBERS = itertools.count()
@@ -42,7 +42,7 @@ class LineCheck:
 
         column = _whole(lines)
         texts = column.to_pylist()
-        usual = pc.match_substring_regex(column, USUAL_LINE).to_pylist()
+        usual = pc.match_substring_regex(column, EXPORT_LINE_PATTERN).to_pylist()
         whole = _are_whole(texts)
         found = [(seen and whole) or _is_line(text) for seen, text in zip(usual, texts, strict=True)]
         self.faults += found.count(False)
@@ -72,7 +72,7 @@ def _are_whole(texts: list[str]) -> bool:
 
 def _is_line(text: str) -> bool:
     try:
-        read_line(text.encode())
+        read_full_line(text.encode())
     except UndecodableError:
         return False
     return True

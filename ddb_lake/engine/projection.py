@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from ddb_lake.core.decode.fast_path import USUAL_LINE
+from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
 from ddb_lake.core.schema.table_schema import (
     Column,
     Path,
@@ -176,7 +176,10 @@ class Projection:
     def _valid(self) -> str:
         """Whether a line holds a valid item: proven, or else checked."""
         assert self._check is not None, "there is a check"
-        proven = ["k IS NULL", f"regexp_matches(item, {literal(USUAL_LINE)})"]  # k: of a line of another length
+        proven = [
+            "k IS NULL",
+            f"regexp_matches(item, {literal(EXPORT_LINE_PATTERN)})",
+        ]  # k: of a line of another length
         for raw in self._json:  # a map with two members has this between them
             proven.append(f"CASE WHEN contains({raw}, '}},\"') THEN {self._check.distinct}({raw}) ELSE true END")
         return f"CASE WHEN {' AND '.join(proven)} THEN true ELSE {self._check.valid}(item) END"

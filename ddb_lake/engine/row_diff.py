@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.table_schema import Path as MemberPath
 from ddb_lake.core.schema.table_schema import TableSchema
-from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.core.verify.equality import canonical_number, fingerprint
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.session import Session

@@ -23,7 +23,7 @@ from ddb_lake.core.operations.retry_policy import (
     WAIT_FACTOR,
 )
 from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full
-from ddb_lake.core.values.attributes import canonical_number
+from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
 

@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ddb_lake.core.decode.fast_path import USUAL_ITEM, USUAL_KEY
-from ddb_lake.core.values.attributes import key_text
+from ddb_lake.core.decode.fast_path import CANONICAL_ITEM_PATTERN, CANONICAL_KEY_PATTERN
 from ddb_lake.core.values.change_record import ChangeRecord, Item, Texts
 from ddb_lake.core.values.identity import record_id, record_id_of_texts
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.errors import UndecodableError
 
 _TIMESTAMP = pa.timestamp("us")
@@ -135,9 +134,9 @@ def _row(
 
 def usual(rows: pa.RecordBatch) -> pa.Array:
     """For each row of `STAGED_CHANGES`, whether keys and images are certainly items in their usual form (`core.decode.fast_path`)."""
-    found = pc.match_substring_regex(rows.column("keys"), USUAL_KEY)
+    found = pc.match_substring_regex(rows.column("keys"), CANONICAL_KEY_PATTERN)
     for name in ("new_image", "old_image"):
-        found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), USUAL_ITEM), True))
+        found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), CANONICAL_ITEM_PATTERN), True))
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.decode.captures import NOWHERE, Arrival, arrival_of
+from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL, Arrival, read_stamp
 from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 
@@ -102,7 +102,7 @@ def _data(record: Mapping[str, Any]) -> bytes:
 
 def _arrival(record: Mapping[str, Any]) -> Arrival:
     metadata = record.get("kinesisRecordMetadata")
-    arrival = arrival_of(metadata) if isinstance(metadata, dict) else NOWHERE
+    arrival = read_stamp(metadata) if isinstance(metadata, dict) else UNKNOWN_ARRIVAL
     if arrival.arrived_us is not None:
         return arrival
     arrived_us = arrival_us_or_none(record.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])

@@ -8,7 +8,7 @@ then it goes to the destination and the shard goes on, and nothing else is missi
 
 Idempotent, by what is written where:
 
-- Keys from the sequence number (the default, `core.capture.replication`): an item is a function of its record, so two writes of
+- Keys from the sequence number (the default, `core.capture.replica_items`): an item is a function of its record, so two writes of
   one record are the same item. What is there already is looked up and left alone, so that a replay from TRIM_HORIZON
   does not undo what others have since added to an item; the rest goes by BatchWriteItem, 25 at a time, which knows no
   conditions and needs none: if the same record is being written at the same moment, both write the same.
@@ -42,12 +42,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.session import session
-from ddb_lake.core.capture.replication import (
-    ORDER,
-    Replica,
-    replica_of,
-    sequence_of,
-)
+from ddb_lake.core.capture.replica_items import ORDER, Replica, replica_of, sequence_of
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError

@@ -6,7 +6,7 @@
     `flatten`: the item in plain JSON (`core.decode.flattened`). An item with an attribute named like one of ours comes
     in its envelope.
 `DDB_LAKE_PARTITION_KEYS`
-    Keys for dynamic partitioning, comma-separated: `table`, `event`, `date`, `hour` (`core.capture.partition_keys`).
+    Keys for dynamic partitioning, comma-separated: `table`, `event`, `date`, `hour` (`core.capture.firehose_records`).
 
 Ok is what the lake reads as one change record; white space alone is Dropped; all else is ProcessingFailed, so that
 Firehose keeps the original under the error prefix, where the lake finds it. Standard library only.
@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from ddb_lake.core.capture.partition_keys import parse_names, partition_keys
-from ddb_lake.core.decode.arrival_stamp import STAMP, stamped_line
-from ddb_lake.core.decode.captures import NOWHERE, Arrival, read_capture
+from ddb_lake.core.capture.firehose_records import parse_names, partition_keys
+from ddb_lake.core.decode.arrival import STAMP, UNKNOWN_ARRIVAL, Arrival, stamped_line
+from ddb_lake.core.decode.captures import read_capture
 from ddb_lake.core.decode.flattened import flatten
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.core.values.plain_json import loads_strict
@@ -77,7 +77,7 @@ class Captured:
         obj = loads_strict(data)
         if type(obj) is not dict or type(obj.get("dynamodb")) is not dict:
             raise UndecodableError("no change record of DynamoDB")
-        return cls(read_capture(obj, arrival), data, NOWHERE if STAMP in obj else arrival)
+        return cls(read_capture(obj, arrival), data, UNKNOWN_ARRIVAL if STAMP in obj else arrival)
 
     def envelope(self) -> bytes:
         """The record as it is, with its stamp, on one line."""

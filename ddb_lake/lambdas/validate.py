@@ -28,8 +28,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from ddb_lake.core.capture.partition_keys import parse_names, partition_keys
-from ddb_lake.core.decode.captures import Arrival
+from ddb_lake.core.capture.firehose_records import parse_names, partition_keys
+from ddb_lake.core.decode.arrival import Arrival
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError, UndecodableError

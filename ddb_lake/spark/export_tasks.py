@@ -19,9 +19,9 @@ from pyiceberg.schema import Schema
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import s3_access
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.decode.captures import NOWHERE
+from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.json_schema import Validator
-from ddb_lake.core.values.validity import ITEM_MEMBER, read_item
 from ddb_lake.engine import projection as projecting
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.line_check import LineCheck
@@ -55,6 +55,10 @@ def schema_of(tag: str, column_type: str) -> TableSchema:
 
 def item_text(value: str) -> str:
     return f'{{"id":{{"S":"k"}},"x":{value}}}'
+
+
+def read_item(text: bytes) -> dict[str, Any]:
+    return read_full_line(b'{"Item":%b}' % text)
 
 
 def strictly(value: str) -> bytes | None:
@@ -204,7 +208,7 @@ def _is_json(value: str) -> bool:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.text[:40])
 def test_lambda_functions_accept_what_the_definition_accepts(case: Case) -> None:
     try:
-        record = Captured.read(changes([case.text]), NOWHERE).record
+        record = Captured.read(changes([case.text]), UNKNOWN_ARRIVAL).record
     except UndecodableError:
         assert strictly(case.text) is None
     else:

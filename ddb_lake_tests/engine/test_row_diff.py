@@ -8,9 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.engine import row_diff
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.row_diff import (

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.sql import literal

@@ -1,6 +1,6 @@
 """Which JSON texts are a value of DynamoDB: the cases that every reader is checked with.
 
-The definition is `core.values.validity`; `docs/explanation/types.md` explains it.
+The definition is `core.values.json_text` and `core.values.attributes.check_item`; `docs/explanation/types.md` explains it.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.capture import checkpoints
-from ddb_lake.core.decode.envelopes import Rejected
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.layout.export_manifest import locate, parse_files, parse_summary
 from ddb_lake.core.layout.firehose_paths import arrival_hour, parse_firehose_key
 from ddb_lake.core.layout.s3_notifications import parse_message
+from ddb_lake.core.values.change_record import Rejected
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lambdas import transform
 

@@ -24,11 +24,11 @@ import orjson
 import pyarrow as pa
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
 from ddb_lake.core.schema.table_schema import Path as AttributePath
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.json_schema import Validator
-from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import LOOKED_UP, MOST_IN_SQL, Projection

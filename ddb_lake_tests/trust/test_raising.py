@@ -28,13 +28,13 @@ from ddb_lake_tests.support.export_files import land
 from ddb_lake_tests.support.folder_lake import lake
 
 CORE = str(Path(ddb_lake.core.__file__).parent)
-OF_THE_OBJECT = ("compression.py", "paths.py", "machine.py")
+OF_THE_OBJECT = ("compression.py", "firehose_paths.py", "system.py")
 """Modules that concern an object as a whole, or the process: what raises there concerns all records."""
 
 EVERY = int(os.environ.get("DDB_LAKE_RAISE_EVERY", "5"))
 """Of the calls, every so many raise; `make trust` raises at each."""
 
-GUARDS = ("read_object", "read_within", "read_envelope", "split_objects", "_split", "unexpected", "<genexpr>")
+GUARDS = ("read_object", "read_within", "read_envelope", "split_json", "_split", "unexpected", "limited", "<genexpr>")
 """Functions that guard what they call, and generators, which are also called in order to be closed."""
 
 

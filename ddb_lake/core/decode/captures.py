@@ -1,105 +1,65 @@
-"""One record of one form, read into a ChangeRecord: what DynamoDB captured, and export lines.
+"""Captured records: the change of one item in the JSON of DynamoDB Streams or of Kinesis Data Streams for DynamoDB.
 
-Wrappers, which hold several records or hide one, are `envelopes`' business. Every function here takes the decoded
-object and raises UndecodableError, whose text names the field, for what is no such record.
+Belongs here: the two forms, the `dynamodb` object of a record by itself, and the spellings that SDKs give their members.
+The functions take decoded JSON and return a ChangeRecord. UndecodableError names the faulty field, without its value.
+
+Form of Streams: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html
+Form of Kinesis: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds.html
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.values.attributes import (
-    canonical_value,
-    check_item,
-    check_keys,
-    from_boto,
-    is_utf8,
-    undouble_binary,
-)
+from ddb_lake.core.decode.arrival import STAMP, UNKNOWN_ARRIVAL, Arrival, is_sequence_number, read_stamp
+from ddb_lake.core.values.attributes import canonical_value, check_item, is_utf8
 from ddb_lake.core.values.change_record import EVENT_NAMES, ChangeRecord, Item
-from ddb_lake.core.values.times import (
-    UNIT_US,
-    arrival_us_or_none,
-    change_time_us,
-    check_not_after,
-)
+from ddb_lake.core.values.conversions import from_boto, undouble_binary
+from ddb_lake.core.values.primary_key import check_keys
+from ddb_lake.core.values.times import UNIT_US, change_time_us
 from ddb_lake.errors import UndecodableError
 
 _TIME: Final = "ApproximateCreationDateTime"
 _PRECISION: Final = "ApproximateCreationDateTimePrecision"
 _STREAM_ARN: Final = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+)(?:/.*)?").fullmatch
-_SEQUENCE: Final = re.compile(r"[0-9]{1,128}", re.ASCII).fullmatch
 _NO_NEW_IMAGE: Final = "no NewImage: the source needs StreamViewType NEW_AND_OLD_IMAGES or NEW_IMAGE"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What a wrapper says about the delivery of the records in it."""
-
-    kinesis_sequence: str | None = None
-    shard: str | None = None
-    arrived_us: int | None = None
-
-    def or_else(self, other: Arrival) -> Arrival:
-        """This arrival with what it does not know taken from `other`."""
-        if other is NOWHERE:
-            return self
-        return Arrival(
-            self.kinesis_sequence or other.kinesis_sequence,
-            self.shard or other.shard,
-            other.arrived_us if self.arrived_us is None else self.arrived_us,
-        )
-
-
-NOWHERE: Final = Arrival()
-
 ReadKeys: TypeAlias = Callable[[Any, bool], Item]
-"""Of what `Keys` holds, and whether its binary is encoded twice."""
+"""Arguments: the value of `Keys`, and whether its binary is encoded twice."""
 
 ReadImage: TypeAlias = Callable[[dict[str, Any], str, Item, bool], Item | None]
-"""Of the record's `dynamodb`, the image's name, the keys, and whether its binary is encoded twice."""
+"""Arguments: the record's `dynamodb` object, the image's name, the keys, and whether its binary is encoded twice."""
 
 
-def digits_or_none(value: Any) -> str | None:
-    """A Kinesis sequence number, or None for what is none: a damaged stamp does not cost the record."""
-    return value if isinstance(value, str) and _SEQUENCE(value) else None
-
-
-def arrival_of(metadata: dict[str, Any]) -> Arrival:
-    """The `kinesisRecordMetadata` of Firehose (times in milliseconds)."""
-    shard = metadata.get("shardId")
-    return Arrival(
-        digits_or_none(metadata.get("sequenceNumber")),
-        shard if isinstance(shard, str) else None,
-        arrival_us_or_none(metadata.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"]),
-    )
-
-
-def read_capture(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str | None = None) -> ChangeRecord:
+def read_capture(obj: dict[str, Any], arrival: Arrival = UNKNOWN_ARRIVAL, time_unit: str | None = None) -> ChangeRecord:
     """A record of DynamoDB Streams (Lambda's or boto3's form) or of Kinesis Data Streams for DynamoDB.
 
-    A SequenceNumber makes it a Streams record, else `recordFormat` or `tableName` a Kinesis one; of records
-    that have none of them, `eventVersion` or `eventSourceARN` marks Streams. The unit of time is the declared
-    precision, else seconds for Streams and milliseconds for Kinesis. A Streams record without a time (as in the examples
+    A record with a SequenceNumber is a Streams record. Of the others, one with `recordFormat` or `tableName` is a Kinesis
+    record, and one with `eventVersion` or `eventSourceARN` is a Streams record. The unit of time is the declared precision;
+    by default it is seconds for Streams and milliseconds for Kinesis. A Streams record without a time (as in the examples
     of Lambda's documentation) has `changed_us` 0: its sequence number still orders it.
 
     Args:
+        arrival: the arrival that the record's wrapper states. The record's own stamp has precedence.
         time_unit: the unit for a time that is impossible in its declared unit (`times.change_time_us`).
+
+    Raises:
+        UndecodableError: the object is no such record.
     """
-    return read_capture_by(obj, arrival, _checked_keys, _checked_image, time_unit)
+    return read_capture_with(obj, arrival, checked_keys, checked_image, time_unit)
 
 
-def read_capture_by(
+def read_capture_with(
     obj: dict[str, Any],
     arrival: Arrival,
     read_keys: ReadKeys,
     read_image: ReadImage,
     time_unit: str | None = None,
 ) -> ChangeRecord:
-    """As `read_capture`, with other readers of the keys and of an image, which may raise UndecodableError."""
+    """`read_capture` with the caller's functions for keys and images; they may raise UndecodableError."""
     body = obj["dynamodb"]
     if not isinstance(body, dict):
         raise UndecodableError("dynamodb: no object")
@@ -115,11 +75,11 @@ def read_capture_by(
     new_image = None if removed else read_image(body, "NewImage", keys, not streams)
     if new_image is None and not removed:
         raise UndecodableError(_NO_NEW_IMAGE)
-    stamp = obj.get("kinesisRecordMetadata")
+    stamp = obj.get(STAMP)
     if isinstance(stamp, dict):
-        arrival = arrival_of(stamp).or_else(arrival)
+        arrival = read_stamp(stamp).or_else(arrival)
     stream, table = _source(obj)
-    return ChangeRecord(  # by position, which takes half the time of keywords
+    return ChangeRecord(  # positional arguments take half the time of keywords
         "streams" if streams else "kds",
         event_name,  # type: ignore[arg-type]  # one of EVENT_NAMES
         _changed_us(body, streams, sequence, time_unit),
@@ -139,11 +99,11 @@ def read_capture_by(
     )
 
 
-def read_body(obj: dict[str, Any], arrival: Arrival = NOWHERE, time_unit: str | None = None) -> ChangeRecord:
+def read_body(obj: dict[str, Any], arrival: Arrival = UNKNOWN_ARRIVAL, time_unit: str | None = None) -> ChangeRecord:
     """A record that is the `dynamodb` object of a stream record, perhaps with its `eventName` beside the members.
 
-    awslabs/lambda-streams-to-firehose writes such records. Without an `eventName` the images decide the event; a new
-    image without an old one is an INSERT, although it may be a MODIFY if the stream has only new images.
+    awslabs/lambda-streams-to-firehose writes such records. If there is no `eventName`, the images decide the event: a new
+    image without an old one is taken for an INSERT, although it can be a MODIFY of a stream that has only new images.
     """
     event_name = obj.get("eventName", obj.get("EventName"))
     if event_name is None:
@@ -172,7 +132,7 @@ def _sequence_number(body: dict[str, Any]) -> str | None:
         return None
     if type(sequence) is int and 0 <= sequence < 1 << 128:
         return str(sequence)
-    if not isinstance(sequence, str) or not _SEQUENCE(sequence):
+    if not isinstance(sequence, str) or not is_sequence_number(sequence):
         raise UndecodableError("dynamodb.SequenceNumber: not digits")
     return sequence
 
@@ -193,7 +153,7 @@ def _changed_us(body: dict[str, Any], streams: bool, sequence: str | None, time_
 
 
 def _source(obj: dict[str, Any]) -> tuple[str | None, str | None]:
-    """The ARN of the stream and the name of the table, as far as the record gives them."""
+    """The ARN of the stream and the name of the table; None for each that the record does not have."""
     table = obj.get("tableName")
     arn = obj.get("eventSourceARN")
     match = _STREAM_ARN(arn) if isinstance(arn, str) else None
@@ -217,7 +177,8 @@ def _optional_text(obj: dict[str, Any], name: str) -> str | None:
     raise UndecodableError(f"{name}: no UTF-8 text")
 
 
-def _checked_keys(keys: Any, doubled: bool) -> Item:
+def checked_keys(keys: Any, doubled: bool) -> Item:
+    """The keys, checked. `doubled`: their binary is encoded twice, and is returned encoded once."""
     if keys is None:
         raise UndecodableError("Keys: missing")
     try:
@@ -227,8 +188,8 @@ def _checked_keys(keys: Any, doubled: bool) -> Item:
     return undouble_binary(checked) if doubled and binary else checked
 
 
-def _checked_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -> Item | None:
-    """The image, checked and with its binary encoded once; None if there is none."""
+def checked_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -> Item | None:
+    """The image of this name, checked; None if there is none. `doubled`: as in `checked_keys`."""
     image = body.get(name)
     if image is None:
         return None
@@ -239,8 +200,8 @@ def _checked_image(body: dict[str, Any], name: str, keys: Item, doubled: bool) -
     if doubled and binary:
         checked = undouble_binary(checked)
     for attribute, value in keys.items():
-        found = checked.get(attribute)
-        if found != value and (found is None or canonical_value(found) != canonical_value(value)):
+        in_image = checked.get(attribute)
+        if in_image != value and (in_image is None or canonical_value(in_image) != canonical_value(value)):
             raise UndecodableError(f"{name}: its key attributes are not those of Keys")
     return checked
 
@@ -256,32 +217,74 @@ def _checked(item: Any, check: Callable[[object], bool]) -> tuple[Item, bool]:
         return converted, check(converted)
 
 
-def read_export_line(obj: dict[str, Any], asserted_us: int | None, time_unit: str | None = None) -> ChangeRecord:
-    """A line of an incremental export: UPSERT, or DELETE when it has no NewImage.
+# --- spellings of SDKs
 
-    Args:
-        asserted_us: the export's exclusive end, also the time of a line that carries none.
-        time_unit: as in `read_capture`.
-    """
-    keys = _checked_keys(obj.get("Keys"), doubled=False)
-    metadata = obj.get("Metadata")
-    written = metadata.get("WriteTimestampMicros") if isinstance(metadata, dict) else None
-    if isinstance(written, dict):
-        written = written.get("N") or ""
-    if written is None and asserted_us is None:
-        raise UndecodableError("Metadata.WriteTimestampMicros: missing, and the export's end is not known")
-    try:
-        changed_us = asserted_us if written is None else change_time_us(written, "MICROSECOND", time_unit)
-        check_not_after(changed_us or 0, asserted_us)
-    except UndecodableError as error:
-        raise UndecodableError(f"Metadata.WriteTimestampMicros: {error}") from None
-    new_image = _checked_image(obj, "NewImage", keys, doubled=False)
-    return ChangeRecord(
-        kind="incremental",
-        event_name="DELETE" if new_image is None else "UPSERT",
-        changed_us=changed_us or 0,
-        keys=keys,
-        new_image=new_image,
-        old_image=_checked_image(obj, "OldImage", keys, doubled=False),
-        asserted_us=asserted_us,
+_RECORD_NAMES: Final = {
+    name.lower(): name
+    for name in (
+        "eventID", "eventName", "eventVersion", "eventSource", "eventSourceARN", "awsRegion", "dynamodb", "userIdentity",
+        "tableName", "recordFormat", "kinesisRecordMetadata",
     )
+}  # fmt: skip
+_IMAGE_NAMES: Final = ("Keys", "NewImage", "OldImage")
+_BODY_NAMES: Final = {
+    name.lower(): name
+    for name in (
+        "ApproximateCreationDateTime", "ApproximateCreationDateTimePrecision", *_IMAGE_NAMES, "SequenceNumber", "SizeBytes",
+        "StreamViewType",
+    )
+}  # fmt: skip
+_TAGS: Final = {tag.lower(): tag for tag in ("S", "N", "B", "SS", "NS", "BS", "M", "L", "BOOL", "NULL")}
+_REQUIRED_OF_BODY: Final = {"Keys", "ApproximateCreationDateTime", "SequenceNumber"}
+_MAX_LEVELS: Final = 64
+"""DynamoDB nests 32 levels. Deeper levels are not converted, and fail when they are checked."""
+
+
+def respelled(obj: dict[str, Any]) -> dict[str, Any] | None:
+    """A record, or its `dynamodb` object, converted from an SDK's spelling to DynamoDB's; None for any other object.
+
+    SDKs write their record objects as JSON with names of their own: Go has `Dynamodb` and `EventID`, Java has `keys` and
+    `{"s": "x"}`, and both write absent members as null. A record that has DynamoDB's names is not converted.
+    """
+    record = _renamed(obj, _RECORD_NAMES)
+    if record is not None and isinstance(record.get("dynamodb"), dict):
+        members = next(value for name, value in obj.items() if name.lower() == "dynamodb")
+        body = _spelled_body(members)
+        as_dynamodb = "dynamodb" in obj and body is not None and body.keys() <= members.keys()
+        return None if body is None or as_dynamodb else {**record, "dynamodb": body}
+    body = _spelled_body(obj)
+    return body if body is not None and body.keys() >= _REQUIRED_OF_BODY and not body.keys() <= obj.keys() else None
+
+
+def _spelled_body(obj: dict[str, Any]) -> dict[str, Any] | None:
+    body = _renamed(obj, _BODY_NAMES)
+    if body is None:
+        return None
+    return {name: _spelled_image(value) if name in _IMAGE_NAMES else value for name, value in body.items()}
+
+
+def _renamed(obj: dict[str, Any], names: dict[str, str]) -> dict[str, Any] | None:
+    """The members that are not null, under their names in `names`; None if two would have the same name."""
+    present = {name: value for name, value in obj.items() if value is not None}
+    found = {names.get(name.lower(), name): value for name, value in present.items()}
+    return found if len(found) == len(present) else None
+
+
+def _spelled_image(image: Any) -> Any:
+    if not isinstance(image, dict):
+        return image
+    return {name: _spelled_value(value, _MAX_LEVELS) for name, value in image.items()}
+
+
+def _spelled_value(value: Any, levels: int) -> Any:
+    if not isinstance(value, dict) or not levels:
+        return value
+    renamed = _renamed(value, _TAGS)
+    if renamed is None or len(renamed) != 1:
+        return value
+    ((tag, payload),) = renamed.items()
+    if tag == "M" and isinstance(payload, dict):
+        return {"M": {name: _spelled_value(member, levels - 1) for name, member in payload.items()}}
+    if tag == "L" and isinstance(payload, list):
+        return {"L": [_spelled_value(member, levels - 1) for member in payload]}
+    return {tag: payload}

@@ -1,45 +1,47 @@
-"""Change records from decoded JSON objects in any envelope.
+"""Read the change records of a decoded JSON object, whatever envelope it is.
 
-The grammar is recursive: a record of one of the forms of `shapes`, a wrapper of `wrappers.WRAPPERS` around payloads, or a
-text or bytes (JSON, base64, a container, a KPL aggregate) that hold more of these. Nothing is lost (each record of a
-wrapper gives its own ChangeRecord or Rejected), no content of an object raises an exception, and a record does not depend
-on its wrapper. Wrappers within wrappers are opened MAX_WRAPPERS deep.
+`shapes` defines the terms: an envelope is a record form or a wrapper, and a wrapper has payloads. Reading is recursive,
+because a payload holds further envelopes, or bytes (JSON, base64, a container, a KPL aggregate) that hold them; at most
+MAX_WRAPPERS levels are opened.
+
+Promises: each record of a wrapper is one outcome, a ChangeRecord or a Rejected. A record does not depend on its wrapper. No
+content raises an exception, except MemoryError.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.decode.captures import (
-    NOWHERE,
-    Arrival,
-    read_body,
-    read_capture,
-    read_export_line,
+from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL, Arrival
+from ddb_lake.core.decode.captures import read_body, read_capture, respelled
+from ddb_lake.core.decode.compression import (
+    DEFAULT_LIMIT_BYTES,
+    DamagedObjectError,
+    decompress,
+    is_base64_start,
+    is_known_start,
 )
-from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
-from ddb_lake.core.decode.envelope_shapes import shape_of
+from ddb_lake.core.decode.export_lines import read_incremental_line, read_repair_line
 from ddb_lake.core.decode.flattened import read_flattened
-from ddb_lake.core.decode.payloads import bytes_of, hidden_in
-from ddb_lake.core.decode.repair_lines import read_repair
-from ddb_lake.core.decode.sdk_spellings import respelled
-from ddb_lake.core.decode.splitter import Piece, split_objects
-from ddb_lake.core.decode.wrappers import Payload, notice_of, wrapper_of
+from ddb_lake.core.decode.kpl import MAGIC as KPL_MAGIC
+from ddb_lake.core.decode.kpl import find_aggregates
+from ddb_lake.core.decode.shapes import Payload, notice_of, shape_of, wrapper_of
+from ddb_lake.core.decode.splitter import LARGEST_RECORD_BYTES, Segment, split_json
 from ddb_lake.core.values import json_text
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.errors import UndecodableError
 
-__all__ = ["MAX_WRAPPERS", "Outcome", "Reading", "Rejected", "read_envelope", "read_hidden", "read_within"]
-
 MAX_WRAPPERS: Final = 16
-"""Each wrapper, and each list or text within it, counts."""
+"""The most levels of payloads that are opened: each wrapper, and each list or text within it, is one."""
 
-KEPT_OF_DAMAGED_BYTES: Final = 1 << 20
+KEPT_OF_OVERSIZED_BYTES: Final = 1 << 20
+"""The bytes that are kept of garbage that is larger than any record."""
 
 PAGE: Final = "ddb_lake/docs/guides/ways-in.md"
-"""Where the documentation lists what is read."""
+"""The page of the documentation that lists all envelopes."""
 
 Outcome: TypeAlias = ChangeRecord | Rejected
 
@@ -50,32 +52,44 @@ _FULL_EXPORT: Final = "a line of a full export, which is no change record: load 
 
 @dataclass(slots=True)
 class _Room:
-    """The bytes to which the containers within one object may still grow together."""
+    """The size that the content of all remaining containers of one object may have together."""
 
     size_bytes: int = DEFAULT_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What is known while reading: from the caller (as in `read_envelope`), and from the wrappers around the object."""
+class ReadContext:
+    """What is known about an object before it is read.
+
+    `key_names`, `asserted_us`, `time_unit`: given by the caller, as in `read_envelope`. `arrival`, `depth` (the levels of
+    payloads around the object) and `prefix` (the beginning of the reasons of rejected records): from its wrappers.
+    """
 
     key_names: Sequence[str] | None
     asserted_us: int | None
     time_unit: str | None = None
-    arrival: Arrival = NOWHERE
-    wrappers: int = 0
-    prefix: str = ""  # of reasons: what wrapped the record
+    arrival: Arrival = UNKNOWN_ARRIVAL
+    depth: int = 0
+    prefix: str = ""
     room: _Room = field(default_factory=_Room)
 
     def rejected(self, reason: str, obj: Any, raw: bytes | None) -> Rejected:
-        """What could not be read, with its own bytes where they are known."""
+        """A rejected object. `raw`: its bytes, None if they are not known; then the object is encoded."""
         return Rejected(self.prefix + reason, json_text.dump_raw(obj) if raw is None else raw)
 
-    def inside(self, arrival: Arrival, prefix: str = "") -> Reading:
-        """The reading of what a wrapper holds."""
-        return replace(
-            self, arrival=arrival.or_else(self.arrival), wrappers=self.wrappers + 1, prefix=self.prefix + prefix
-        )
+    def of_payload(self, arrival: Arrival = UNKNOWN_ARRIVAL, prefix: str = "") -> ReadContext:
+        """The context of a payload of this object."""
+        return replace(self, arrival=arrival.or_else(self.arrival), depth=self.depth + 1, prefix=self.prefix + prefix)
+
+
+def limited(rejected: Rejected, kept_bytes: int = LARGEST_RECORD_BYTES) -> Rejected:
+    """The same rejection; if its bytes are more than the largest record, only the first `kept_bytes`, and the reason says so."""
+    size = len(rejected.raw)
+    if size <= LARGEST_RECORD_BYTES:
+        return rejected
+    kept = rejected.raw[:kept_bytes]
+    reason = f"{rejected.reason}; of its {size} bytes the first {len(kept)} are kept here"
+    return replace(rejected, reason=reason, raw=kept)
 
 
 def read_envelope(
@@ -86,157 +100,226 @@ def read_envelope(
     raw: bytes | None = None,
     time_unit: str | None = None,
 ) -> Iterator[Outcome]:
-    """The records of one decoded JSON object, in its order; raises MemoryError alone.
+    """Read one decoded JSON object; yields the outcomes in its order. Raises only MemoryError.
 
     Args:
         key_names: the table's key attributes, partition key first; only flattened records need them.
-        asserted_us: the exclusive end of the incremental export that the object is a line of.
-        raw: the bytes that `obj` was decoded from, for Rejected; encoded anew if not given.
+        asserted_us: the end (exclusive) of the incremental export that the object is a line of.
+        raw: the bytes that `obj` was decoded from, for rejected records; None: the object is encoded.
         time_unit: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
-    return read_within(obj, raw, Reading(key_names, asserted_us, time_unit))
+    return read_within(obj, raw, ReadContext(key_names, asserted_us, time_unit))
 
 
-def read_within(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """`read_envelope` for an object whose surroundings are known; `raw`: the bytes it was decoded from.
-
-    An unexpected exception rejects the object, and the objects around it are read.
-    """
+def read_within(obj: Any, raw: bytes | None, context: ReadContext) -> Iterator[Outcome]:
+    """`read_envelope` for an object within others. An unexpected exception rejects this object alone."""
     try:
-        yield from _read_shape(obj, raw, reading)
+        yield from _read_shape(obj, raw, context)
     except MemoryError:
         raise
     except Exception as error:
-        yield Rejected.unexpected(error, json_text.dump_raw(obj) if raw is None else raw, reading.prefix)
+        yield Rejected.unexpected(error, json_text.dump_raw(obj) if raw is None else raw, context.prefix)
 
 
-def _read_shape(obj: Any, raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
+def _read_shape(obj: Any, raw: bytes | None, context: ReadContext) -> Iterator[Outcome]:
     shape = shape_of(obj) if isinstance(obj, dict) else None
     if shape == "wrapper":
-        yield from _read_wrapper(obj, raw, reading)
+        yield from _read_wrapper(obj, raw, context)
         return
     if shape == "capture":
-        yield _read_spelled(obj, reading)
+        yield _read_spelled(obj, context)
     elif shape == "body":
-        yield read_body(obj, reading.arrival, reading.time_unit)
+        yield read_body(obj, context.arrival, context.time_unit)
     elif shape == "flattened":
-        yield read_flattened(obj, reading.key_names, reading.arrival)
+        yield read_flattened(obj, context.key_names, context.arrival)
     elif shape == "incremental":
-        yield read_export_line(obj, reading.asserted_us, reading.time_unit)
+        yield read_incremental_line(obj, context.asserted_us, context.time_unit)
     elif shape == "repair":
-        yield read_repair(obj)
+        yield read_repair_line(obj)
     elif shape == "full":
-        yield reading.rejected(_FULL_EXPORT, obj, raw)
+        yield context.rejected(_FULL_EXPORT, obj, raw)
     else:
-        yield _read_unknown(obj, raw, reading)
+        yield _read_unknown(obj, raw, context)
 
 
-def _read_spelled(obj: dict[str, Any], reading: Reading) -> ChangeRecord:
-    """A stream record, if necessary in the spelling of an SDK; if it is neither, the first error is returned."""
+def _read_spelled(obj: dict[str, Any], context: ReadContext) -> ChangeRecord:
+    """A captured record in DynamoDB's spelling or in that of an SDK. Raises the error of DynamoDB's spelling if it is neither."""
     try:
-        return read_capture(obj, reading.arrival, reading.time_unit)
+        return read_capture(obj, context.arrival, context.time_unit)
     except UndecodableError:
         spelled = respelled(obj)
         if spelled is None or spelled == obj:
             raise
         try:
-            return read_capture(spelled, reading.arrival, reading.time_unit)
+            return read_capture(spelled, context.arrival, context.time_unit)
         except UndecodableError:
             pass
         raise
 
 
-def _read_unknown(obj: Any, raw: bytes | None, reading: Reading) -> Outcome:
-    """A record in the spelling of an SDK, or the reason why there is none."""
+def _read_unknown(obj: Any, raw: bytes | None, context: ReadContext) -> Outcome:
+    """An object of no known shape: a record in the spelling of an SDK, or the reason why there is no record."""
     if not isinstance(obj, dict):
-        return reading.rejected("no known envelope: it is no JSON object", obj, raw)
+        return context.rejected("no known envelope: it is no JSON object", obj, raw)
     spelled = respelled(obj)
     if spelled is not None:
         read = read_capture if isinstance(spelled.get("dynamodb"), dict) else read_body
-        return read(spelled, reading.arrival, reading.time_unit)
+        return read(spelled, context.arrival, context.time_unit)
     notice = notice_of(obj)
-    return reading.rejected(_unknown(obj) if notice is None else notice.reason, obj, raw)
+    return context.rejected(_unknown(obj) if notice is None else notice.reason, obj, raw)
 
 
 def _unknown(obj: dict[str, Any]) -> str:
-    """The reason for an object of no known envelope: some of its members' names, without their values."""
+    """The reason for an object that is no known envelope: the names of some members, without their values."""
     names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in obj][:_MOST_NAMES]
     more = f" and {len(obj) - len(names)} more" if len(obj) > len(names) else ""
     members = f"its members are {', '.join(names)}{more}" if names else "it has no members"
     return f"no known envelope: {members}; {PAGE} lists what is read"
 
 
-def _read_wrapper(obj: dict[str, Any], raw: bytes | None, reading: Reading) -> Iterator[Outcome]:
-    """What a wrapper holds, each payload by itself."""
+def _read_wrapper(obj: dict[str, Any], raw: bytes | None, context: ReadContext) -> Iterator[Outcome]:
+    """The records in a wrapper. A fault of one payload does not affect the others."""
     wrapper = wrapper_of(obj)
     assert wrapper is not None, "its shape is a wrapper"
-    if reading.wrappers >= MAX_WRAPPERS:
-        yield reading.rejected("wrappers within wrappers, nested too deeply", obj, raw)
+    if context.depth >= MAX_WRAPPERS:
+        yield context.rejected("wrappers within wrappers, nested too deeply", obj, raw)
         return
     for payload in wrapper.open(obj):
-        inside = reading.inside(payload.arrival, payload.prefix)
+        within = context.of_payload(payload.arrival, payload.prefix)
         if payload.encoded or (payload.member and payload.content in (None, "")):
             content = bytes_of(payload.content, encoded=True)
             if not content:
-                yield inside.rejected(f"{payload.member}: missing, empty or no base64", obj, raw)
+                yield within.rejected(f"{payload.member}: missing, empty or no base64", obj, raw)
             else:
-                yield from _read_bytes(content, inside)
+                yield from _read_bytes(content, within)
         else:
-            yield from _read_content(payload, inside)
+            yield from _read_content(payload, within)
 
 
-def _read_content(payload: Payload, reading: Reading) -> Iterator[Outcome]:
-    """The records in a decoded JSON value: an object, a list of values, or a text that holds some."""
+def _read_content(payload: Payload, context: ReadContext) -> Iterator[Outcome]:
+    """The records in a decoded JSON value: an object, a list of values, or a text that holds records."""
     content = payload.content
     if isinstance(content, list):
-        if reading.wrappers >= MAX_WRAPPERS:
-            yield reading.rejected("wrappers within wrappers, nested too deeply", content, None)
+        if context.depth >= MAX_WRAPPERS:
+            yield context.rejected("wrappers within wrappers, nested too deeply", content, None)
             return
         for element in content:
-            yield from _read_content(Payload(payload.member, element), reading.inside(NOWHERE))
+            yield from _read_content(Payload(payload.member, element), context.of_payload())
     elif isinstance(content, str | bytes) and content:
-        yield from _read_bytes(bytes_of(content, encoded=False) or b"", reading)
+        yield from _read_bytes(bytes_of(content, encoded=False) or b"", context)
     else:
-        yield from read_within(content, None, reading)
+        yield from read_within(content, None, context)
 
 
-def _read_bytes(content: bytes, reading: Reading) -> Iterator[Outcome]:
-    """The records in a payload; at least one outcome, so that no delivery goes uncounted."""
-    if reading.wrappers > MAX_WRAPPERS:
-        yield reading.rejected("wrappers within wrappers, nested too deeply", None, content)
+def _read_bytes(content: bytes, context: ReadContext) -> Iterator[Outcome]:
+    """The records in the bytes of a payload; at least one outcome, so that every delivery is counted."""
+    if context.depth > MAX_WRAPPERS:
+        yield context.rejected("wrappers within wrappers, nested too deeply", None, content)
         return
     damage: Rejected | None = None
     try:
-        opened = decompress(content, reading.room.size_bytes)
+        opened = decompress(content, context.room.size_bytes)
     except DamagedObjectError as error:
-        opened = error.salvaged
-        damage = reading.rejected(str(error), None, content[:KEPT_OF_DAMAGED_BYTES])
+        opened = error.readable
+        damage = limited(context.rejected(str(error), None, content))
     if opened is not content:
-        reading.room.size_bytes = max(0, reading.room.size_bytes - len(opened))
+        context.room.size_bytes = max(0, context.room.size_bytes - len(opened))
     empty = True
-    for piece in split_objects(opened):
+    for segment in split_json(opened):
         empty = False
-        if piece.value is not None:
-            yield from read_within(piece.value, piece.raw, reading)
+        if segment.value is not None:
+            yield from read_within(segment.value, segment.raw, context)
             continue
-        if piece.error is not None:
-            yield Rejected.unexpected(piece.error, piece.raw, reading.prefix)
+        if segment.error is not None:
+            yield Rejected.unexpected(segment.error, segment.raw, context.prefix)
             continue
-        hidden = read_hidden(piece, reading)
-        if hidden is None:  # the content of a container is kept as the container
-            packed = opened is not content and len(piece.raw) > max(len(content), KEPT_OF_DAMAGED_BYTES)
-            yield reading.rejected(piece.problem, None, content if packed else piece.raw)
-        else:
-            yield from hidden
+        within = read_garbage(segment, context)
+        if within is not None:
+            yield from within
+            continue
+        # large garbage that was in a container is kept in its container, which is smaller
+        in_container = opened is not content and len(segment.raw) > max(len(content), KEPT_OF_OVERSIZED_BYTES)
+        yield context.rejected(segment.problem, None, content if in_container else segment.raw)
     if damage is not None:
         yield damage
     elif empty:
-        yield reading.rejected("a payload that holds nothing", None, content)
+        yield context.rejected("a payload that holds nothing", None, content)
 
 
-def read_hidden(piece: Piece, reading: Reading) -> Iterator[Outcome] | None:
-    """The records in bytes that are no JSON object, if they are base64, JSON strings or a KPL aggregate; else None."""
-    hidden = hidden_in(piece.raw)
-    if hidden is None:
+def read_garbage(segment: Segment, context: ReadContext) -> Iterator[Outcome] | None:
+    """The records in garbage that is base64, JSON strings or a KPL aggregate; None for other garbage."""
+    contents = contents_of_garbage(segment.raw)
+    if contents is None:
         return None
-    return (outcome for content in hidden for outcome in _read_bytes(content, reading.inside(NOWHERE)))
+    return (outcome for content in contents for outcome in _read_bytes(content, context.of_payload()))
+
+
+# --- payloads as bytes
+
+_STRINGS: Final = re.compile(rb'[ \t\r\n,\[\]]*+(?:"(?:[^"\\\x00-\x1f]++|\\.)*+"[ \t\r\n,\[\]]*+)++').fullmatch
+_STRING: Final = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\.)*+"').findall
+_STRING_START: Final = re.compile(rb'[ \t\r\n]*+"[ \t\r\n]*+(?:\\[nrt]|[ \t])*+(?:\{|\[|\\)').match
+_BASE64_TEXT: Final = re.compile(rb"[A-Za-z0-9+/]{16,}+={0,2}").fullmatch
+
+
+def bytes_of(content: Any, encoded: bool) -> bytes | None:
+    """The bytes of a payload: bytes, text, or a buffer as JavaScript writes it to JSON; None for any other value.
+
+    Args:
+        encoded: the text is base64, or JSON if a tool decoded it. If False, base64 is decoded only if it holds objects.
+    """
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, dict):
+        return _buffer(content)
+    if not isinstance(content, str):
+        return None
+    text = content.encode("utf-8", "surrogatepass")
+    if is_known_start(text):
+        return text
+    decoded = json_text.decode_base64(content)
+    if encoded:
+        return decoded
+    return decoded if decoded and _may_hold_objects(decoded) else text
+
+
+def _buffer(content: dict[str, Any]) -> bytes | None:
+    """`{"type":"Buffer","data":[123,…]}` or `{"0":123,…}`, which JSON.stringify makes of Buffer and Uint8Array."""
+    numbers = content.get("data") if content.get("type") == "Buffer" else None
+    if numbers is None and content.keys() == {str(index) for index in range(len(content))}:
+        numbers = [content[str(index)] for index in range(len(content))]
+    try:
+        return bytes(numbers) if isinstance(numbers, list) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def contents_of_garbage(raw: bytes) -> list[bytes] | None:
+    """The contents of garbage that is base64, JSON strings or a KPL aggregate; None if it is none, or holds no objects."""
+    if len(raw) > LARGEST_RECORD_BYTES:
+        return None
+    if raw.startswith(KPL_MAGIC):
+        aggregate = next(find_aggregates(raw), None)
+        complete = aggregate is not None and (aggregate.start, aggregate.end) == (0, len(raw))
+        return aggregate.records if aggregate is not None and complete else None
+    text = raw.strip(b" \t\r\n,[]")
+    if text.startswith(b'"'):
+        return _strings(text)
+    if _BASE64_TEXT(text):
+        decoded = json_text.decode_base64(text.decode())
+        return [decoded] if decoded and _may_hold_objects(decoded) else None
+    return None
+
+
+def _strings(text: bytes) -> list[bytes] | None:
+    """The contents of JSON strings, with or without commas between them; each string may hold objects."""
+    if not _STRINGS(text):
+        return None
+    values = [json_text.loads(string) for string in _STRING(text)]
+    contents = [bytes_of(value, encoded=False) for value in values if isinstance(value, str)]
+    readable = [content for content in contents if content is not None and _may_hold_objects(content)]
+    return readable if len(readable) == len(values) else None
+
+
+def _may_hold_objects(content: bytes) -> bool:
+    return is_known_start(content) or is_base64_start(content) or _STRING_START(content) is not None

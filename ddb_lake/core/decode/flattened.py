@@ -1,15 +1,15 @@
-"""Flattened records: an item in single-level plain JSON with what happened to it, both ways.
+"""Flattened records: a change as one JSON object with the item in plain JSON (no type tags). Written and read here.
 
     {"Event":"MODIFY","ingestion_timestamp":"2024-07-12 01:17:42.123456","_ddb_lake":{…},"id":"864732","tags":["a"],…}
 
-`Event` and `ingestion_timestamp` are what flattening transforms of the DynamoDB reference architectures add. Theirs is
-the time of the transform, the only one there is; ours is the time of the change, so that a retried transform gives the
-same bytes. `_ddb_lake` is ours: what plain JSON cannot say, so that `read_flattened(flatten(record))` is the record
-again, but for the image before a change, which a flattened record has no place for:
+The flattening transforms of DynamoDB's reference architectures add `Event` and `ingestion_timestamp`. Their timestamp is the
+time of the transform; ours is the time of the change, so that a retried transform returns the same bytes. `_ddb_lake` is added
+by our transform and has what plain JSON loses, so that `read_flattened(flatten(record)) == record`, except for the image
+before a change, which a flattened record does not have:
 
     version      1
     keys         names of the key attributes
-    image        of a REMOVE: `old` if the item is the image before it, `keys` if only its key is known
+    image        for a REMOVE: `old` if the item is the image before it, `keys` if only its key is known
     types        JSON Pointer to type tag, for B, SS, NS and BS, which plain JSON shows as text and arrays
     eventID, tableName, SequenceNumber, eventSourceARN, ttl, kinesisRecordMetadata: as captured, where known
 """
@@ -20,14 +20,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ddb_lake.core.decode.arrival_stamp import STAMP, stamp_text
-from ddb_lake.core.decode.captures import (
-    NOWHERE,
+from ddb_lake.core.decode.arrival import (
+    STAMP,
+    UNKNOWN_ARRIVAL,
     Arrival,
-    arrival_of,
-    digits_or_none,
+    read_stamp,
+    sequence_number_or_none,
+    stamp_text,
 )
-from ddb_lake.core.values.attributes import check_item, check_keys, from_plain
+from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import (
     EVENT_NAMES,
     AttributeValue,
@@ -35,13 +36,15 @@ from ddb_lake.core.values.change_record import (
     EventName,
     Item,
 )
+from ddb_lake.core.values.conversions import from_plain
 from ddb_lake.core.values.plain_json import plain_members, quoted
+from ddb_lake.core.values.primary_key import check_keys
 from ddb_lake.core.values.times import check_not_before, utc_text_us
 from ddb_lake.errors import UndecodableError
 
 DETAILS: Final = "_ddb_lake"
 RESERVED_NAMES: Final = frozenset({"Event", "ingestion_timestamp", DETAILS})
-"""Names of attributes that an item must not have to be flattened."""
+"""An item with an attribute of one of these names cannot be flattened."""
 
 _VERSION: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -81,7 +84,7 @@ def _details(record: ChangeRecord, item: Item) -> str:
             parts.append(f'"{name}":{quoted(text)}')
     if record.ttl:
         parts.append('"ttl":true')
-    stamp = stamp_text(record.kinesis_sequence, record.shard, record.arrived_us)
+    stamp = stamp_text(Arrival(record.kinesis_sequence, record.shard, record.arrived_us))
     if stamp:
         parts.append(f'"{STAMP}":{stamp}')
     return f"{','.join(parts)}}}"
@@ -108,12 +111,14 @@ def _numbered(elements: Sequence[AttributeValue]) -> Item:
     return {str(position): element for position, element in enumerate(elements)}
 
 
-def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival: Arrival = NOWHERE) -> ChangeRecord:
-    """The change of a flattened record: ours, or that of another transform, which needs to be told the key.
+def read_flattened(
+    obj: dict[str, Any], key_names: Sequence[str] | None, arrival: Arrival = UNKNOWN_ARRIVAL
+) -> ChangeRecord:
+    """The change of a flattened record, of our transform or of another one.
 
     Args:
         obj: decoded, with its numbers as `NumberText`.
-        key_names: the table's key attributes; a record of ours says them itself.
+        key_names: the table's key attributes. Records of our transform have them; for others they are required.
 
     Raises:
         UndecodableError: what is wrong, without the value.
@@ -135,7 +140,7 @@ def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival
         raise UndecodableError(f"ingestion_timestamp: {error}") from None
     stamp = details.get(STAMP)
     if isinstance(stamp, dict):
-        arrival = arrival_of(stamp).or_else(arrival)
+        arrival = read_stamp(stamp).or_else(arrival)
     removed = event == "REMOVE"
     return ChangeRecord(
         kind="flattened",
@@ -146,7 +151,7 @@ def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival
         old_image=item if removed and details.get("image") != "keys" else None,
         table=_text(details, "tableName"),
         event_id=_text(details, "eventID"),
-        sequence_number=digits_or_none(details.get("SequenceNumber")),
+        sequence_number=sequence_number_or_none(details.get("SequenceNumber")),
         stream=_text(details, "eventSourceARN"),
         kinesis_sequence=arrival.kinesis_sequence,
         shard=arrival.shard,
@@ -156,7 +161,7 @@ def read_flattened(obj: dict[str, Any], key_names: Sequence[str] | None, arrival
 
 
 def _details_of(obj: dict[str, Any]) -> dict[str, Any]:
-    """What our transform added; empty for a record of another one, whose item may have an attribute of that name."""
+    """The object that our transform added; empty for a record of another one, whose item may have an attribute of its name."""
     details = obj.get(DETAILS)
     if not isinstance(details, dict) or not {"keys", "version"} <= details.keys():
         return {}
@@ -185,7 +190,7 @@ def _text(details: dict[str, Any], name: str) -> str | None:
 
 
 def _restore_types(item: Item, types: Any) -> None:
-    """Give the values that `types` points to, in place, the types they had."""
+    """Change the values that `types` points to, in place, to the types that they had."""
     if types is None:
         return
     if not isinstance(types, dict):
@@ -211,11 +216,11 @@ def _at(item: Item, steps: Sequence[str]) -> AttributeValue | None:
 
 
 def _retyped(value: AttributeValue, tag: Any) -> Any:
-    """The payload of a value read from plain JSON as that of a type it can stand for, else None."""
+    """The payload of a value from plain JSON as that of the type `tag`; None if it cannot be of that type."""
     if tag == "B":
         return value.get("S")
     member = {"SS": "S", "BS": "S", "NS": "N"}.get(tag) if isinstance(tag, str) else None
     if member is None or "L" not in value:
         return None
-    found = [element.get(member) for element in value["L"]]
-    return None if None in found else found
+    members = [element.get(member) for element in value["L"]]
+    return None if None in members else members

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from ddb_lake.core.values.attributes import canonical_number
 from ddb_lake.core.values.change_record import AttributeValue, Item
+from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.errors import UndecodableError
 
 Path: TypeAlias = tuple[str, ...]

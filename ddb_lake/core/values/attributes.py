@@ -1,46 +1,22 @@
-"""DynamoDB JSON values: checking them, and the one form in which equal values are equal.
+"""DynamoDB JSON values: whether a value is valid, and the canonical form, which equal values share.
 
-`check_*` decides whether something is a value at all; everything else here may rest on a checked value.
-`canonical_*` is DynamoDB's own equality: numbers by value, sets without order, binary by its bytes.
-Conversions from other shapes (boto3, plain JSON, doubly encoded binary) live in `conversions` and are
-re-exported here, so that callers need one import.
+`check_*` decides whether something is a valid value or item; every other function here requires a checked one.
+`canonical_*` follows DynamoDB's own equality: numbers by value, sets without order, binary by its bytes.
+Standard library only, because the Lambda functions import it. `conversions` has other forms of values (boto3, plain JSON).
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from ddb_lake.core.values.change_record import AttributeValue, Item
-from ddb_lake.core.values.conversions import from_boto, from_plain, undouble_binary
-from ddb_lake.core.values.numbers import (
-    CANONICAL_NUMBER,
-    NumberText,
-    canonical_number,
-    is_canonical_number,
-)
+from ddb_lake.core.values.numbers import CANONICAL_NUMBER, canonical_number, is_canonical_number
 from ddb_lake.errors import UndecodableError
-
-__all__ = [
-    "MAX_DEPTH",
-    "NumberText",
-    "canonical_item",
-    "canonical_number",
-    "canonical_text",
-    "canonical_value",
-    "check_item",
-    "check_keys",
-    "check_value",
-    "from_boto",
-    "from_plain",
-    "is_utf8",
-    "key_text",
-    "undouble_binary",
-    "with_sorted_sets",
-]
 
 MAX_DEPTH: Final = 100
 """Levels of M and L tolerated below an attribute. DynamoDB holds 32; orjson writes up to 126."""
@@ -97,7 +73,7 @@ def _check_map(item: object, depth: int) -> bool:
             if _check(value, depth):
                 binary = True
     except UndecodableError as error:
-        raise _at(error, str(name)) from None
+        raise error_at(error, str(name)) from None
     return binary
 
 
@@ -137,7 +113,7 @@ def _check_list(members: object, depth: int) -> bool:
             if _check(member, depth):
                 binary = True
     except UndecodableError as error:
-        raise _at(error, f"[{position}]") from None
+        raise error_at(error, f"[{position}]") from None
     return binary
 
 
@@ -174,8 +150,8 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _at(error: UndecodableError, step: str) -> UndecodableError:
-    """The same error one step further out: `message at a.b[3]`."""
+def error_at(error: UndecodableError, step: str) -> UndecodableError:
+    """The same error, with `step` put before the path that its message has: `message at a.b[3]`."""
     message, _, path = str(error).partition(" at ")
     name = step if len(step) <= _SHOWN_NAME_CHARS else f"{step[:_SHOWN_NAME_CHARS]}…"
     name = name.encode("unicode_escape").decode("ascii")
@@ -219,7 +195,7 @@ def canonical_value(value: AttributeValue) -> AttributeValue:
     elif tag == "NULL":
         canonical = payload or True
     elif tag == "B":
-        canonical = _canonical_base64(payload)
+        canonical = canonical_base64(payload)
     else:
         canonical = _canonical_set(tag, payload)
     return value if canonical is payload else {tag: canonical}
@@ -233,14 +209,15 @@ def _canonical_set(tag: str, members: list[str]) -> list[str]:
     if tag == "NS":
         unique = set(map(canonical_number, members))
     elif tag == "BS":
-        unique = set(map(_canonical_base64, members))
+        unique = set(map(canonical_base64, members))
     else:
         unique = set(members)
     ordered = sorted(unique)
     return members if ordered == members else ordered
 
 
-def _canonical_base64(text: str) -> str:
+def canonical_base64(text: str) -> str:
+    """The base64 text that a strict encoder writes for the same bytes."""
     encoded = binascii.b2a_base64(_decode_base64(text), newline=False).decode("ascii")
     return text if encoded == text else encoded
 
@@ -294,43 +271,3 @@ def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
 
 _SMALL_SET_BYTES: Final = 128
 _known_sorted_members = lru_cache(maxsize=4096)(_sorted_members)  # both images of a change mostly have the same sets
-
-
-def check_keys(keys: object) -> bool:
-    """Check a primary key: one or two attributes of S, N or B; return whether it holds binary.
-
-    Raises:
-        UndecodableError: what is wrong, without the value.
-    """
-    if type(keys) is not dict or not 1 <= len(keys) <= 2:
-        raise UndecodableError("a key is an object of one or two attributes")
-    binary = check_item(keys)
-    for value in keys.values():
-        if not ("S" in value or "N" in value or "B" in value):
-            raise UndecodableError("a key attribute is S, N or B")
-    return binary
-
-
-def key_text(keys: Mapping[str, AttributeValue], names: Sequence[str]) -> str:
-    """Injective text of a primary key, the same for equal keys.
-
-    For each attribute in the order of `names`: its type tag, the count of characters (code points) of its
-    canonical text, a colon, that text. `{"a": {"S": "x:y"}, "b": {"N": "1.0"}}` is `S3:x:yN1:1`.
-
-    Raises:
-        UndecodableError: a key attribute is missing, or is not S, N or B.
-    """
-    parts = []
-    for name in names:
-        value = keys.get(name)
-        if type(value) is not dict or len(value) != 1:
-            raise _at(UndecodableError("a key attribute is missing or no value"), name)
-        ((tag, text),) = value.items()
-        if tag == "N":
-            text = canonical_number(text)
-        elif tag == "B":
-            text = _canonical_base64(text)
-        elif tag != "S" or type(text) is not str:
-            raise _at(UndecodableError("a key attribute is S, N or B"), name)
-        parts.append(f"{tag}{len(text)}:{text}")
-    return "".join(parts)

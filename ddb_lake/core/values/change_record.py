@@ -1,4 +1,4 @@
-"""The change record: one insert, modify, remove or assertion, whatever envelope it came in."""
+"""The change record: one insert, modify, remove or assertion, in the same form for all envelopes; and rejected bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Kind: TypeAlias = Literal["kds", "streams", "flattened", "incremental", "repair"
 EventName: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE", "UPSERT", "DELETE"]
 
 EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
-"""The kinds of record that DynamoDB captures."""
+"""The events that DynamoDB captures.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html
+"""
 
 
 class Texts(NamedTuple):
@@ -30,15 +33,12 @@ class Texts(NamedTuple):
 
 @dataclass(slots=True)
 class ChangeRecord:
-    """What one landed record says, in one shape for all envelopes of `formats.md`. Nobody changes one.
+    """One landed record. Treat it as immutable; it is not frozen because creating a frozen one takes four times as long.
 
-    (It is not frozen, because making a frozen one takes four times as long.)
+    `changed_us`: UTC microseconds since the epoch. INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are
+    assertions: a line of an incremental export or of a repair, which states the image of a key as of `asserted_us`.
 
-    `changed_us` is UTC microseconds since the epoch, normalised by the record's declared precision.
-    INSERT, MODIFY and REMOVE are change records; UPSERT and DELETE are assertions (a line of an
-    incremental export or of a repair: the state, as of `asserted_us`, of this key).
-
-    `texts`: set for a record of the fast path. Its keys and images are unchecked until `usual` finds that they are items.
+    `texts`: set for a record of the fast path, whose keys and images are not validated yet (`core.decode.fast_path`).
     `dataclasses.replace` drops the texts.
     """
 
@@ -48,42 +48,42 @@ class ChangeRecord:
     keys: Item
     new_image: Item | None = None
     old_image: Item | None = None
-    table: str | None = None  # the source table's name, where the envelope gives one
+    table: str | None = None  # the source table's name, if the envelope has it
     event_id: str | None = None
     sequence_number: str | None = None  # DynamoDB Streams only: orders the records of one stream
     stream: str | None = None  # DynamoDB Streams only: its ARN
-    kinesis_sequence: str | None = None  # stamped by the transform Lambda
+    kinesis_sequence: str | None = None  # from the arrival stamp or the wrapper
     shard: str | None = None
-    arrived_us: int | None = None  # arrival in Kinesis or Firehose, where known
-    asserted_us: int | None = None  # assertions only: the (exclusive) end of what was seen
+    arrived_us: int | None = None  # arrival in Kinesis or Firehose; None: not known
+    asserted_us: int | None = None  # assertions only: the end (exclusive) of the time for which it states the image
     ttl: bool = False  # removed by DynamoDB's Time to Live
-    region: str | None = field(default=None, compare=False)  # the source table's Region, where the envelope names it
+    region: str | None = field(default=None, compare=False)  # the source table's Region, if the envelope has it
     texts: Texts | None = field(default=None, init=False, compare=False, repr=False)
 
-    def unchecked(self, texts: Texts) -> ChangeRecord:
-        """This record, to which there is no other reference yet, with its `texts`."""
+    def with_texts(self, texts: Texts) -> ChangeRecord:
+        """Set `texts` and return this record, to which there must be no other reference."""
         self.texts = texts
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Bytes that gave no change record, on their way to quarantine.
+    """Bytes that could not be read as a change record; they go to quarantine.
 
-    `reason` names the field or the fault and what to do about it, never an item's values. `raw` is the
-    smallest piece of the landed object that can be read again on its own once the reason is mended.
+    `reason` names the field or the fault and the next step, without an item's values. `raw` is the smallest part of the
+    landed object that can be read alone once the cause is corrected.
     """
 
     reason: str
     raw: bytes
     record_id: str | None = None
-    """Set if the bytes are a record, but the record breaks the table's JSON Schema."""
+    """Set if the bytes are a record that violates the table's JSON Schema."""
     error: Exception | None = field(default=None, compare=False, repr=False)
-    """An unexpected exception that reading raised; its traceback is written to the log."""
+    """An unexpected exception that reading raised; the caller logs its traceback."""
 
     @classmethod
     def unexpected(cls, error: Exception, raw: bytes, prefix: str = "") -> Rejected:
-        """Bytes whose reading raised an unexpected exception. The exception's text may have values, so it is left out."""
+        """Bytes whose reading raised `error`. The text of an unexpected exception may have values, so it is left out."""
         if isinstance(error, UndecodableError):
             return cls(f"{prefix}{error}", raw)
         return cls(

@@ -15,13 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
-from ddb_lake.core.decode.envelopes import Outcome, read_envelope
-from ddb_lake.core.decode.objects import (
-    KEPT_OF_DAMAGED_BYTES,
-    DamagedObjectError,
-    decompress,
-    read_object,
-)
+from ddb_lake.core.decode.compression import DamagedObjectError, decompress
+from ddb_lake.core.decode.envelopes import Outcome, limited, read_envelope
+from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.decode.routing import SharedNames
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.operations.system import without_cycle_detection
@@ -422,7 +418,7 @@ class GroupReader:
         except MemoryError:
             raise
         except Exception as error:
-            self._reject(self._table, Rejected.unexpected(error, data[:KEPT_OF_DAMAGED_BYTES]), place)
+            self._reject(self._table, limited(Rejected.unexpected(error, data)), place)
             return
         outcomes = read_envelope(
             value, key_names=key_names, asserted_us=self._asserted_us, raw=raw, time_unit=self._time_unit
@@ -477,7 +473,7 @@ class _Content:
             try:
                 self._decompressed = decompress(data)
             except DamagedObjectError as error:
-                self._decompressed = error.salvaged
+                self._decompressed = error.readable
             self._data = data
         return self._decompressed
 

@@ -13,9 +13,8 @@ import orjson
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.capture import health
 from ddb_lake.core.capture.health import Sign
-from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.sql import literal

@@ -43,9 +43,8 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.capture import checkpoints, shards
 from ddb_lake.core.capture.checkpoints import Checkpoint, StreamPlace
 from ddb_lake.core.capture.gaps import Gap
-from ddb_lake.core.capture.line_batch import LineBatch
 from ddb_lake.core.capture.shards import RETENTION_US, Stream
-from ddb_lake.core.capture.stream_lines import changed_us, sequence_of, stream_line
+from ddb_lake.core.capture.stream_lines import LineBatch, changed_us, sequence_of, stream_line
 from ddb_lake.core.layout.firehose_paths import firehose_key
 from ddb_lake.core.operations.retry_policy import STREAMS
 from ddb_lake.errors import CommitConflict, ConfigError

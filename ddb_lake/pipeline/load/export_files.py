@@ -14,6 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
+from ddb_lake.core.decode.export_lines import read_full_line
 from ddb_lake.core.layout.export_manifest import (
     DataFile,
     ExportSummary,
@@ -23,7 +24,6 @@ from ddb_lake.core.layout.export_manifest import (
     parse_summary,
 )
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.validity import read_line
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import ExportError, UndecodableError, UsageError
 
@@ -140,7 +140,7 @@ def _first_items(file: LocalFile) -> list[Item]:
 def _item(line: bytes) -> list[Item]:
     """The item of a line; None if the line has no valid item: `pipeline.load.line_screening` reports it when the lines are loaded."""
     try:
-        return [read_line(line)]
+        return [read_full_line(line)]
     except UndecodableError:
         return []
 

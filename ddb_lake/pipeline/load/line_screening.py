@@ -1,7 +1,7 @@
 """Finds lines of an export that hold no valid item, and refuses them or sets them aside for the quarantine.
 
 Loading proves in SQL that all lines are valid (`engine.line_check`) and uses this module only if some may not be. So this
-module reads the files line by line, with `core.values.validity`. Its lines are those of `pipeline.load.export_files.lines_sql`.
+module reads the files line by line, with `core.decode.export_lines`. Its lines are those of `pipeline.load.export_files.lines_sql`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ddb_lake.core.values.validity import read_line
+from ddb_lake.core.decode.export_lines import read_full_line
 from ddb_lake.engine.staging import (
     STAGED_QUARANTINE,
     Stage,
@@ -132,6 +132,6 @@ def lines_of(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
 def _bad_lines(file: LocalFile) -> Iterator[tuple[int, BadLine, bytes]]:
     for number, offset, text in lines_of(file):
         try:
-            read_line(text)
+            read_full_line(text)
         except UndecodableError as error:
             yield number, BadLine(file.uri, number, offset, str(error)), text

@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection

@@ -21,10 +21,9 @@ from ddb_lake.config import SourceSettings, TableSettings
 from ddb_lake.core.layout.table_names import RESTORES_FOLDER
 from ddb_lake.core.operations.rate_limit import WRITE_UNIT_BYTES, Pace
 from ddb_lake.core.operations.restore_batches import Mark, batches
-from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.identity import canonical_json
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.inverse_projection import complete
 from ddb_lake.engine.session import Session

@@ -14,7 +14,7 @@ from ddb_lake.aws.source import SourceTable, describe_source, source_client
 from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.rate_limit import Pace
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.load.table_identity import check_source

@@ -16,8 +16,8 @@ import orjson
 from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.operations.rate_limit import read_units
-from ddb_lake.core.values.validity import ITEM_MEMBER
 from ddb_lake.engine.inverse_projection import member_order
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.row_diff import (

@@ -1,6 +1,6 @@
 """Mending keys that a verification found: what the source has now, or had in an export, lands and is applied.
 
-A repair writes lines of its own envelope (`core.decode.repair_lines`) below `repairs/<table>/` of the warehouse, and from there on
+A repair writes lines of its own envelope (`core.decode.export_lines`) below `repairs/<table>/` of the warehouse, and from there on
 goes the way of every landed object: into the changelog, by the order into `current`. So a later change wins over a
 repair, nothing else about the key is forgotten, and `current` can still be rebuilt from what landed. The rows of the
 mended keys are then decided anew over all their records, whatever rows there were.
@@ -19,12 +19,10 @@ import orjson
 
 from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.landing_writer import Landing
-from ddb_lake.core.decode.repair_lines import Assertion, write_repair
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER, Assertion, write_repair_line
 from ddb_lake.core.layout.table_names import REPAIRS_FOLDER
-from ddb_lake.core.values.attributes import check_keys, key_text
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.key_hash import key_hash
-from ddb_lake.core.values.validity import ITEM_MEMBER
+from ddb_lake.core.values.primary_key import check_keys, key_hash, key_text
 from ddb_lake.core.verify.verdicts import Difference
 from ddb_lake.engine.row_diff import document_key_sql, register
 from ddb_lake.errors import UndecodableError, UsageError
@@ -197,7 +195,9 @@ def _mend(lake: Lake, name: str, keys: Mapping[str, Item], seen: _Round) -> list
     texts = list(keys)
     for first in range(0, len(texts), LINES_PER_OBJECT):
         batch = [(text, keys[text]) for text in texts[first : first + LINES_PER_OBJECT]]
-        lines = [write_repair(Assertion(k, seen.images[text], seen.seen_us, seen.asserted_us)) for text, k in batch]
+        lines = [
+            write_repair_line(Assertion(k, seen.images[text], seen.seen_us, seen.asserted_us)) for text, k in batch
+        ]
         objects.append(place.put(f"{hour}/repair-{uuid.uuid4().hex}.json", b"".join(lines)))
     if objects:
         apply_objects(lake, name, objects)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.decode.objects import DamagedObjectError, decompress, read_object
+from ddb_lake.core.decode.compression import DamagedObjectError, decompress
+from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.decode.splitter import LARGEST_RECORD_BYTES
 from ddb_lake.core.values.change_record import Rejected
 from ddb_lake.errors import UndecodableError
 from ddb_lake.sandbox.compression import compression
@@ -140,72 +142,77 @@ def test_gzip_truncated_between_two_records_is_still_rejected() -> None:
     assert numbers(cut) == [0, -1]
 
 
-def test_gzip_with_a_wrong_checksum_is_not_silently_accepted() -> None:
+def test_gzip_member_with_a_wrong_checksum_is_rejected_and_nothing_of_it_is_read() -> None:
     whole = bytearray(gzip.compress(b"\n".join(RECORDS)))
     whole[-6] ^= 1
-    assert numbers(bytes(whole)) == [0, 1, 2, 3, -1]
+    assert numbers(bytes(whole)) == [-1]
+    assert rejected(bytes(whole))[0].raw == bytes(whole)
     with pytest.raises(UndecodableError, match="checksum"):
         decompress(bytes(whole))
 
 
-def test_damaged_gzip_member_does_not_cost_the_next_one() -> None:
-    first = bytearray(gzip.compress(RECORDS[0] + RECORDS[1]))
-    first[-6] ^= 1
-    assert numbers(bytes(first) + gzip.compress(RECORDS[2])) == [0, 1, 2, -1]
-    assert numbers(bytes(first[:20]) + gzip.compress(RECORDS[2]))[-2:] == [2, -1]
-    assert numbers(gzip.compress(RECORDS[0]) + b"rubbish" + gzip.compress(RECORDS[2])) == [0, 2, -1]
+def test_damaged_gzip_yields_the_complete_members_before_the_damage() -> None:
+    first, last = gzip.compress(RECORDS[0] + RECORDS[1]), bytearray(gzip.compress(RECORDS[2]))
+    last[-6] ^= 1
+    assert numbers(first + bytes(last)) == [0, 1, -1]
+    assert numbers(bytes(last) + first) == [-1]
+    assert numbers(first + b"rubbish" + gzip.compress(RECORDS[2])) == [0, 1, -1]
 
 
 @pytest.mark.parametrize("name", [name for name in COMPRESSIONS if name != "none"])
-def test_bomb_stops_at_the_limit_and_is_rejected(name: str) -> None:
+def test_object_beyond_the_limit_is_one_rejected_with_its_bytes(name: str) -> None:
     content = b"\n".join(RECORDS) + b"\n" + envelopes.compact({"text": "x" * 100_000})
     compressed = COMPRESSIONS[name](content)
     assert decompress(compressed, len(content)) == content
-    with pytest.raises(DamagedObjectError, match="limit") as raised:
+    with pytest.raises(DamagedObjectError, match="limit"):
         decompress(compressed, 50_000)
-    assert len(raised.value.salvaged) <= 50_000
-    found = numbers(compressed, limit_bytes=50_000)
-    assert found[-1] == -1
-    if name != "snappy, raw":  # all or nothing
-        assert found[:4] == [0, 1, 2, 3]
+    (only,) = rejected(compressed, limit_bytes=50_000)
+    assert only.raw == compressed
 
 
-def test_zip_yields_all_its_files_and_one_rejected_for_a_damaged_one() -> None:
+def test_damaged_object_larger_than_any_record_is_kept_in_part_and_its_reason_says_so() -> None:
+    (only,) = rejected(zipped(RECORDS[0])[:40] + bytes(LARGEST_RECORD_BYTES))
+    assert len(only.raw) == LARGEST_RECORD_BYTES
+    assert f"the first {LARGEST_RECORD_BYTES} are kept" in only.reason
+
+
+@pytest.mark.parametrize("name", [name for name in COMPRESSIONS if "gzip" not in name.lower() and name != "none"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_truncated_container_other_than_gzip_is_one_rejected_with_its_bytes(name: str, share: float) -> None:
+    whole = COMPRESSIONS[name](b"\n".join(incompressible(600)))
+    cut = whole[: int(len(whole) * share)]
+    if name == "snappy, raw":  # truncated, it is no Snappy, and there is no mark that it ever was
+        assert set(numbers(cut)) == {-1}
+        return
+    (only,) = rejected(cut)
+    assert only.raw == cut
+    assert "truncated" in only.reason
+
+
+def test_zip_yields_all_its_files() -> None:
+    assert numbers(zipped(*RECORDS)) == [0, 1, 2, 3]
+
+
+def test_zip_with_a_damaged_file_is_one_rejected() -> None:
     whole = bytearray(zipped(*RECORDS))
-    assert numbers(bytes(whole)) == [0, 1, 2, 3]
     whole[60] ^= 0xFF
-    assert numbers(bytes(whole))[-4:] == [1, 2, 3, -1]
+    (only,) = rejected(bytes(whole))
+    assert only.raw == bytes(whole)
 
 
-def test_truncated_zip_yields_what_can_be_read_and_one_rejected() -> None:
-    whole = zipped(*RECORDS)
-    assert numbers(whole[: len(whole) - 30]) == [0, 1, 2, 3, -1]
-    stored = io.BytesIO()
-    with zipfile.ZipFile(stored, "w") as archive:
-        archive.writestr("a", RECORDS[0])
-        archive.writestr("b", RECORDS[1])
-    assert numbers(stored.getvalue()[:-30]) == [0, 1, -1]
-
-
-def test_damaged_framed_snappy_yields_the_chunks_before_and_after() -> None:
-    records = incompressible(600)
-    whole = bytearray(cramjam.snappy.compress(b"\n".join(records)))
+def test_framed_snappy_with_a_damaged_chunk_is_one_rejected() -> None:
+    whole = bytearray(cramjam.snappy.compress(b"\n".join(incompressible(600))))
     assert len(whole) > 3 * 65536
     whole[65536 * 3 // 2] ^= 1
-    found = numbers(bytes(whole))
-    assert found[-1] == -1
-    assert found[0] == 0
-    assert 599 in found
-    assert len(found) > 200
-    assert numbers(bytes(whole[:-5]))[-1] == -1
+    assert numbers(bytes(whole)) == [-1]
 
 
-def test_truncated_hadoop_snappy_yields_the_blocks_before_and_one_rejected() -> None:
+def test_bytes_after_hadoop_snappy_are_one_rejected() -> None:
     whole = hadoop_snappy(b"\n".join(incompressible(20)))
     assert numbers(whole)[-1] == 19
-    for cut in (whole[:-5], whole + b"\x00\x00", whole + b"\x00\x00\x00\x09"):
-        assert numbers(cut)[0] == 0
-        assert "Hadoop Snappy" in rejected(cut)[-1].reason
+    for damaged in (whole[:-5], whole + b"\x00\x00", whole + b"\x00\x00\x00\x09"):
+        (only,) = rejected(damaged)
+        assert "Hadoop Snappy" in only.reason
 
 
 def test_several_streams_of_snappy_java_in_one_object_are_all_read() -> None:
@@ -213,36 +220,35 @@ def test_several_streams_of_snappy_java_in_one_object_are_all_read() -> None:
     assert decompress(java_snappy_streams(content)) == content
 
 
-def test_damaged_block_of_snappy_java_does_not_cost_the_others() -> None:
+def test_snappy_java_with_a_damaged_block_is_one_rejected() -> None:
     whole = bytearray(java_snappy(*RECORDS))
     second = len(java_snappy(RECORDS[0]))
     whole[second + 4 : second + 7] = b"\xff\xff\xff"  # a size that no block of this length can have
-    assert numbers(bytes(whole)) == [0, 2, 3, -1]
-    assert f"the block at byte {second} is wrong" in rejected(bytes(whole))[-1].reason
+    (only,) = rejected(bytes(whole))
+    assert f"the block at byte {second} is wrong" in only.reason
 
 
 @pytest.mark.parametrize("lost", range(1, 40))
-def test_truncated_snappy_java_yields_the_blocks_before_and_one_rejected(lost: int) -> None:
-    whole = java_snappy(*RECORDS)
-    assert numbers(whole[:-lost]) == [0, 1, 2, -1]
-    assert "truncated" in rejected(whole[:-lost])[-1].reason
+def test_truncated_snappy_java_is_one_rejected(lost: int) -> None:
+    (only,) = rejected(java_snappy(*RECORDS)[:-lost])
+    assert "truncated" in only.reason
 
 
 @pytest.mark.parametrize("size", range(8, 16))
 def test_truncated_header_of_snappy_java_is_one_rejected(size: int) -> None:
     assert numbers(JAVA_HEADER[:size]) == [-1]
-    assert numbers(java_snappy(RECORDS[0]) + JAVA_HEADER[:size]) == [0, -1]
+    assert numbers(java_snappy(RECORDS[0]) + JAVA_HEADER[:size]) == [-1]
 
 
 def test_size_beyond_the_object_in_snappy_java_is_one_rejected() -> None:
-    assert numbers(java_snappy(RECORDS[0]) + b"\xff\xff\xff\xff" + RECORDS[1]) == [0, -1]
+    assert numbers(java_snappy(RECORDS[0]) + b"\xff\xff\xff\xff" + RECORDS[1]) == [-1]
 
 
-def test_snappy_java_that_claims_a_huge_size_is_not_believed() -> None:
+def test_snappy_java_that_claims_a_huge_size_is_one_rejected() -> None:
     block = b"\xff\xff\xff\xff\x0f" + bytes(cramjam.snappy.compress_raw(RECORDS[1]))[2:]  # 4 GiB in 200 bytes
     whole = java_snappy(RECORDS[0]) + len(block).to_bytes(4, "big") + block
-    assert numbers(whole) == [0, -1]
-    assert "wrong" in rejected(whole)[-1].reason
+    (only,) = rejected(whole)
+    assert "wrong" in only.reason
 
 
 @pytest.mark.parametrize(

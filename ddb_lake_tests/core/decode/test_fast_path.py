@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from ddb_lake.core.decode.fast_path import USUAL_ITEM, USUAL_KEY
-from ddb_lake.core.values.attributes import check_item, check_keys, with_sorted_sets
+from ddb_lake.core.decode.fast_path import CANONICAL_ITEM_PATTERN, CANONICAL_KEY_PATTERN
+from ddb_lake.core.values.attributes import check_item, with_sorted_sets
 from ddb_lake.core.values.identity import canonical_json
+from ddb_lake.core.values.primary_key import check_keys
 from ddb_lake_tests.support import strategies
 
 TAGS = st.sampled_from(["S", "N", "B", "M", "L", "SS", "NS", "BS", "BOOL", "NULL", "X"])
@@ -36,7 +37,7 @@ def text_of(item: Any) -> bytes:
 @given(st.one_of(strategies.items(), NEARLY_ITEMS))
 def test_what_looks_usual_is_an_item_without_binary_in_its_canonical_form(item: Any) -> None:
     text = text_of(item)
-    if re.search(USUAL_ITEM, text.decode()):
+    if re.search(CANONICAL_ITEM_PATTERN, text.decode()):
         assert check_item(item) is False
         assert with_sorted_sets(text) == canonical_json(item)
 
@@ -44,9 +45,9 @@ def test_what_looks_usual_is_an_item_without_binary_in_its_canonical_form(item: 
 @given(st.one_of(strategies.keys(), st.dictionaries(strategies.names(), strategies.values(), max_size=3), NEARLY_ITEMS))
 def test_what_looks_like_a_usual_key_is_one(keys: Any) -> None:
     text = text_of(keys)
-    if re.search(USUAL_KEY, text.decode()):
+    if re.search(CANONICAL_KEY_PATTERN, text.decode()):
         assert check_keys(keys) is False
-        assert re.search(USUAL_ITEM, text.decode())
+        assert re.search(CANONICAL_ITEM_PATTERN, text.decode())
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_what_looks_like_a_usual_key_is_one(keys: Any) -> None:
     ],
 )
 def test_usual_values_look_usual(value: Any) -> None:
-    assert re.search(USUAL_ITEM, text_of({"a": {"S": "x"}, 'odd {}":,': value}).decode())
+    assert re.search(CANONICAL_ITEM_PATTERN, text_of({"a": {"S": "x"}, 'odd {}":,': value}).decode())
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,4 @@ def test_usual_values_look_usual(value: Any) -> None:
     ],
 )
 def test_what_needs_a_closer_look_does_not_look_usual(value: Any) -> None:
-    assert not re.search(USUAL_ITEM, text_of({"a": {"S": "x"}, "b": value}).decode())
+    assert not re.search(CANONICAL_ITEM_PATTERN, text_of({"a": {"S": "x"}, "b": value}).decode())

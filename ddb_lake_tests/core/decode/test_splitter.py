@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.core.decode.objects import Piece, split_objects
+from ddb_lake.core.decode.splitter import Segment, split_json
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support import strategies as ddb
 from ddb_lake_tests.support.containers import zipped
 from ddb_lake_tests.support.numbered_records import RECORDS, make, numbers
 
 
-def pieces(data: bytes) -> list[Piece]:
+def pieces(data: bytes) -> list[Segment]:
     """All pieces, checked: in order, apart, and with the bytes that stand at their offset."""
-    found = list(split_objects(data))
+    found = list(split_json(data))
     position = 0
     for piece in found:
         assert piece.offset >= position

@@ -11,21 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.values.attributes import (
-    MAX_DEPTH,
-    NumberText,
-    canonical_item,
-    canonical_number,
-    canonical_value,
-    check_item,
-    check_keys,
-    check_value,
-    from_boto,
-    from_plain,
-    key_text,
-    undouble_binary,
-)
+from ddb_lake.core.values.attributes import MAX_DEPTH, canonical_item, canonical_value, check_item, check_value
+from ddb_lake.core.values.conversions import from_boto, from_plain, undouble_binary
 from ddb_lake.core.values.identity import canonical_json
+from ddb_lake.core.values.numbers import NumberText, canonical_number
+from ddb_lake.core.values.primary_key import check_keys, key_text
 from ddb_lake.errors import UndecodableError
 from ddb_lake_tests.support import strategies as ddb
 from ddb_lake_tests.support.envelopes import doubled

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.values import json_text
-from ddb_lake.core.values.attributes import canonical_value, from_plain
+from ddb_lake.core.values.attributes import canonical_value
+from ddb_lake.core.values.conversions import from_plain
 from ddb_lake.core.values.plain_json import (
     loads_exact,
     loads_strict,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.values.attributes import key_text
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.primary_key import key_text
 from ddb_lake.core.verify import equality
 from ddb_lake.core.verify.equality import canonical, canonical_number, fingerprint
 from ddb_lake_tests.support import strategies as ddb

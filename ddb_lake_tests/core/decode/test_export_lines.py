@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddb_lake.core.decode.export_lines import Assertion, write_repair_line
 from ddb_lake.core.decode.objects import read_object
-from ddb_lake.core.decode.repair_lines import Assertion, write_repair
 from ddb_lake.core.merge.ordering import (
     ABSENT,
     Version,
@@ -30,7 +30,7 @@ def read(line: bytes) -> ChangeRecord | Rejected:
 
 @pytest.mark.parametrize("image", [IMAGE, None])
 def test_line_reads_back_as_the_assertion_it_was(image: Item | None) -> None:
-    record = read(write_repair(Assertion(KEY, image, WRITTEN_US, ASSERTED_US)))
+    record = read(write_repair_line(Assertion(KEY, image, WRITTEN_US, ASSERTED_US)))
     assert isinstance(record, ChangeRecord)
     assert (record.kind, record.event_name) == ("repair", "DELETE" if image is None else "UPSERT")
     assert (record.keys, record.new_image, record.changed_us, record.asserted_us) == (
@@ -51,7 +51,7 @@ def test_line_reads_back_as_the_assertion_it_was(image: Item | None) -> None:
     ],
 )
 def test_damaged_line_is_rejected_with_the_field_at_fault(change: Item, reason: str) -> None:
-    line = json.loads(write_repair(Assertion(KEY, IMAGE, WRITTEN_US, ASSERTED_US))) | change
+    line = json.loads(write_repair_line(Assertion(KEY, IMAGE, WRITTEN_US, ASSERTED_US))) | change
     found = read(json.dumps(line).encode())
     assert isinstance(found, Rejected) and found.reason.startswith(reason)
 

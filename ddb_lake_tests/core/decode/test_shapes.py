@@ -17,12 +17,7 @@ import ddb_lake
 from ddb_lake.core.decode.envelopes import PAGE
 from ddb_lake.core.decode.kpl import find_aggregates
 from ddb_lake.core.decode.objects import read_object
-from ddb_lake.core.decode.wrappers import (
-    NOTICES,
-    WRAPPERS,
-    notice_of,
-    wrapper_of,
-)
+from ddb_lake.core.decode.shapes import NOTICES, WRAPPERS, notice_of, wrapper_of
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.identity import record_id
 from ddb_lake_tests.support import envelopes, wrapped_records

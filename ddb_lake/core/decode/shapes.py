@@ -1,23 +1,31 @@
-"""The wrappers in which services deliver change records: one table of how each is recognised and where its records are.
+"""Recognise what a decoded JSON object is, by the names and types of its members.
 
-A wrapper holds payloads: decoded objects, lists of them, or texts (JSON or base64) and bytes that hold more. `envelopes`
-opens them, and wrappers within them; a wrapper that is not in `WRAPPERS` is not read. `NOTICES` are recognised too, but
-hold no record: their reasons state where the records are. `docs/guides/ways-in.md` lists both.
+An *envelope* is an object that delivers change records. There are two kinds:
+
+- a *record form*: one record, in the form of a captured record, of its `dynamodb` object alone, of a flattened record, or of
+  a line of an export or a repair;
+- a *wrapper*: an object in which a service delivers other envelopes. What it holds is its *payloads*: decoded objects, lists of
+  them, or texts (JSON or base64) and bytes that hold more. `WRAPPERS` has all wrappers that are read.
+
+A *notice* is a known object without records; its reason states where the records are. `docs/guides/ways-in.md` lists
+wrappers and notices. `envelopes` opens wrappers and reads records.
+
+`shape_of` decides over complete objects and is generous: an object that resembles an envelope is rejected with the reasons of
+that envelope. `is_envelope` decides over objects found between damaged bytes and is strict: it is False for everything that
+can occur inside an item, where every member is an object with a type tag.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from ddb_lake.core.decode.captures import (
-    NOWHERE,
-    Arrival,
-    arrival_of,
-    digits_or_none,
-)
+from ddb_lake.core.decode.arrival import STAMP, UNKNOWN_ARRIVAL, Arrival, read_stamp, sequence_number_or_none
+from ddb_lake.core.values.attributes import check_item
+from ddb_lake.core.values.change_record import EVENT_NAMES
 from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
+from ddb_lake.errors import UndecodableError
 
 Members: TypeAlias = dict[str, Any]
 
@@ -25,25 +33,22 @@ ERROR_CODE_NAMES: Final = ("errorCode", "ErrorCode", "lastErrorCode")
 
 
 class Payload(NamedTuple):
-    """The content of one member of a wrapper, or one element of a list (then `member` is empty).
+    """The content of one member of a wrapper, or one element of a list (`member` is empty then).
 
-    `encoded`: it is base64. `prefix`: begins the reasons of its rejected records.
+    `arrival`: what the wrapper states about the arrival of the records in it. `encoded`: the content is base64. `prefix`: the
+    beginning of the reasons of its rejected records.
     """
 
     member: str
     content: Any
-    arrival: Arrival = NOWHERE
+    arrival: Arrival = UNKNOWN_ARRIVAL
     encoded: bool = False
     prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """One kind of wrapper.
-
-    `recognise` uses only the names and types of the members. `is_certain` is stricter: it is False for everything that
-    can occur inside an item, where every member is an object with a type tag.
-    """
+    """One kind of wrapper. `page`: its documentation. `recognise`, `is_certain`: the tests of `shape_of` and `is_envelope`."""
 
     name: str
     page: str
@@ -54,7 +59,7 @@ class Wrapper:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An object that is recognised but holds no change record; `reason` states where the records are."""
+    """One kind of known object without change records. `page`: its documentation. `reason`: where the records are."""
 
     name: str
     page: str
@@ -63,7 +68,7 @@ class Notice:
 
 
 def wrapper_of(obj: Members) -> Wrapper | None:
-    """The wrapper that this object is, or None."""
+    """The kind of wrapper that this object is; None if it is none."""
     for wrapper in WRAPPERS:
         if wrapper.recognise(obj):
             return wrapper
@@ -71,7 +76,7 @@ def wrapper_of(obj: Members) -> Wrapper | None:
 
 
 def notice_of(obj: Members) -> Notice | None:
-    """The notice that this object is, or None."""
+    """The kind of notice that this object is; None if it is none."""
     for notice in NOTICES:
         if notice.recognise(obj):
             return notice
@@ -79,7 +84,7 @@ def notice_of(obj: Members) -> Notice | None:
 
 
 def _member(obj: Members, *names: str) -> Any:
-    """The first of these members that is there and not null, or None."""
+    """The first of these members that is present and not null, or None."""
     return next((obj[name] for name in names if obj.get(name) is not None), None)
 
 
@@ -115,7 +120,7 @@ def _open_lambda_kinesis(obj: Members) -> Iterator[Payload]:
 
 def _kinesis_arrival(record: Members, shard: str | None) -> Arrival:
     arrived = _member(record, "approximateArrivalTimestamp", "ApproximateArrivalTimestamp")
-    sequence = digits_or_none(_member(record, "sequenceNumber", "SequenceNumber"))
+    sequence = sequence_number_or_none(_member(record, "sequenceNumber", "SequenceNumber"))
     return Arrival(sequence, shard, arrival_us_or_none(arrived, UNIT_US["SECOND"]))
 
 
@@ -129,8 +134,8 @@ def _open_kinesis_record(obj: Members) -> Iterator[Payload]:
 
 
 def _open_firehose_record(obj: Members) -> Iterator[Payload]:
-    metadata = obj.get("kinesisRecordMetadata")
-    arrival = arrival_of(metadata) if isinstance(metadata, dict) else NOWHERE
+    stamp = obj.get(STAMP)
+    arrival = read_stamp(stamp) if isinstance(stamp, dict) else UNKNOWN_ARRIVAL
     arrived_us = arrival_us_or_none(obj.get("approximateArrivalTimestamp"), UNIT_US["MILLISECOND"])
     yield Payload("data", obj["data"], arrival.or_else(Arrival(arrived_us=arrived_us)), encoded=True)
 
@@ -143,7 +148,7 @@ def _open_firehose_error(obj: Members) -> Iterator[Payload]:
     codes = [obj[name] for name in ERROR_CODE_NAMES if isinstance(obj.get(name), str)]
     code = next((code for code in codes if _is_error_code(code)), "without an error code")
     arrived_us = arrival_us_or_none(obj.get("arrivalTimestamp"), UNIT_US["MILLISECOND"])
-    arrival = Arrival(digits_or_none(obj.get("sequenceNumber")), None, arrived_us)
+    arrival = Arrival(sequence_number_or_none(obj.get("sequenceNumber")), None, arrived_us)
     yield Payload("rawData", obj.get("rawData"), arrival, encoded=True, prefix=f"Firehose error {code}: ")
 
 
@@ -263,7 +268,7 @@ WRAPPERS: Final = (
         _open_member("body", "Body"),
     ),
 )
-"""All wrappers, in the order in which they are tried. The tests compose all of them at random."""
+"""All wrappers, in the order in which they are tried."""
 
 
 def _is_failure_without_payload(obj: Members) -> bool:
@@ -314,4 +319,69 @@ NOTICES: Final = (
         " Deliver the records of DynamoDB Streams or Kinesis Data Streams for DynamoDB",
     ),
 )
-"""The other recognised objects, with the reason why each is not read."""
+"""All notices, in the order in which they are tried."""
+
+
+# --- shapes
+
+Shape: TypeAlias = Literal["capture", "wrapper", "body", "flattened", "incremental", "repair", "full"]
+"""capture: a change record of DynamoDB (Streams or Kinesis). body: the `dynamodb` object of such a record alone. flattened: an
+item in plain JSON with its event. incremental, full: a line of an export. repair: a line of a repair. wrapper: the others.
+"""
+
+_LINE_MEMBERS: Final = frozenset({"Metadata", "Keys", "NewImage", "OldImage"})
+
+
+def is_flattened(obj: dict[str, Any]) -> bool:
+    """Whether the object has the two attributes that a flattening transform adds to an item."""
+    return "ingestion_timestamp" in obj and "Event" in obj and isinstance(obj["Event"], str)
+
+
+def shape_of(obj: dict[str, Any]) -> Shape | None:
+    """The shape of the envelope that this object is; None if it is no envelope."""
+    if is_flattened(obj):  # first: its other members are an item's, of any name
+        return "flattened"
+    if "dynamodb" in obj:
+        return "capture"
+    if wrapper_of(obj) is not None:
+        return "wrapper"
+    if "Keys" in obj and "ApproximateCreationDateTime" in obj and ("eventName" in obj or "SequenceNumber" in obj):
+        return "body"
+    if "Keys" in obj and isinstance(obj.get("Repair"), dict):
+        return "repair"
+    if "Keys" in obj and ("Metadata" in obj or obj.keys() <= _LINE_MEMBERS):
+        return "incremental"
+    if "Metadata" in obj and ("NewImage" in obj or "OldImage" in obj):
+        return "incremental"
+    return "full" if obj.keys() == {"Item"} else None
+
+
+def is_envelope(obj: dict[str, Any]) -> bool:
+    """Whether the object is certainly an envelope, so that it is one even between damaged bytes."""
+    match shape_of(obj):
+        case "flattened":
+            return obj["Event"] in EVENT_NAMES and isinstance(obj["ingestion_timestamp"], str)
+        case "capture":
+            body = obj["dynamodb"]
+            return isinstance(obj.get("eventName"), str) and isinstance(body, dict) and "Keys" in body
+        case "wrapper":
+            wrapper = wrapper_of(obj)
+            return wrapper is not None and wrapper.is_certain(obj)
+        case "body":  # without its event's name it may be a part of a damaged record
+            return isinstance(obj["Keys"], dict) and isinstance(obj.get("eventName"), str)
+        case "repair":
+            return "AssertedMicros" in obj["Repair"]
+        case "incremental":
+            metadata = obj.get("Metadata")
+            return isinstance(metadata, dict) and "WriteTimestampMicros" in metadata and "Keys" in obj
+        case "full":
+            return _is_item(obj["Item"])
+    return False
+
+
+def _is_item(item: Any) -> bool:
+    try:
+        check_item(item)
+    except UndecodableError:
+        return False
+    return True

@@ -8,8 +8,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 
-from ddb_lake.core.values.attributes import key_text
-from ddb_lake.core.values.key_hash import key_hash
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake_tests.support import strategies as ddb
 
