@@ -1,21 +1,22 @@
 """Which rows of `current` change: the order of `core.merge.ordering`, for many keys at once.
 
-Works on relations (SQL text) of change records and of `current`, and leaves its answer in temporary tables:
-
-- `winners` (_key, _key_hash, record_id, changed_at, tie, gone): the new state of each key that changes; `gone`: an export
-  says that the item is absent, and this overrides the record
-- `standing` (file_path, pos, _key, …): the rows of `current` those keys have now
+`plan_merge` takes relations of change records and of `current` as SQL text (`MergeInput`), and returns a `MergePlan`,
+whose tables in the session say what each changed key becomes.
 
 Only keys with new records are looked at. A key whose one newest record is later than all that was known is decided by
-that record; any other (late records, equal times, Streams sequence numbers, assertions) is decided over all records
+that record. Any other key (late records, equal times, Streams sequence numbers, assertions) is decided over all records
 of the key in the changelog, and records of one instant go to `core.merge.ordering.winner` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from datetime import datetime
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -23,6 +24,8 @@ import pyarrow as pa
 from ddb_lake.core.merge.ordering import ABSENT, Version, winner
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import Session
+from ddb_lake.engine.session_table import SessionTable
+from ddb_lake.errors import CheckFailed
 
 REMOVAL = "event_name IN ('REMOVE', 'DELETE')"
 ABSENCE = f"(asserted_at IS NOT NULL AND {REMOVAL})"
@@ -32,50 +35,53 @@ EXPIRY = f"(ttl AND old_image IS NOT NULL AND {REMOVAL})"
 """SQL condition: the record is a removal by Time to Live whose row can be kept."""
 
 SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
+"""SQL order of the sequence numbers of one stream: decimal numbers, which have more digits than a BIGINT."""
+
+_TIE_ROWS, _TIE_KEYS, _TIE_BYTES = 64, 1000, 32 * 1024 * 1024
+"""Records of tied keys that are fetched at once, and the keys and the size of images that are decided at once."""
 
 
 def version_us(clock_skew_us: int) -> str:
-    """SQL of where a record stands in time (`core.merge.ordering.assertion_us` for assertions)."""
+    """SQL of the time by which a record is ordered (`core.merge.ordering.assertion_us` for assertions)."""
     return (
         "CASE WHEN asserted_at IS NULL THEN epoch_us(changed_at)"
         f" ELSE greatest(epoch_us(changed_at), epoch_us(asserted_at) - {clock_skew_us}) END"
     )
 
 
-BaseImages: TypeAlias = Callable[[list[str]], dict[str, bytes]]
-"""Gives the snapshot's canonical images of some keys (by `_key`)."""
+# --- the input
 
-ShownKeys: TypeAlias = Callable[[int], Sequence[str]]
-"""Gives, for each full export of an instant or later, a relation (_key, shown_us) of its items with keys in `touched`."""
+
+BaseImages: TypeAlias = Callable[[list[str]], dict[str, bytes]]
+"""Returns the canonical images that the base has of some keys (`_key`); keys without an item are missing."""
+
+ExportedKeys: TypeAlias = Callable[[int], Sequence[str]]
+"""Returns, for each full export of an instant or later, a relation (_key, exported_us) of its items with changed keys."""
 
 
 @dataclass(frozen=True, slots=True)
-class MergeInput:
-    """What the merge works on, as SQL relations.
+class MergeRules:
+    """What decides a merge apart from the records.
 
-    `fresh`: records not yet applied. `changelog`: all records. `current`: rows with `file_path`, `pos`, `_key`,
-    `_changed_at`, `_source`, a superset of the living rows of the keys in the table `touched`. `tombstones`: rows of
-    `lake.sidecar.TOMBSTONE_COLUMNS`. `snapshot_cutoff_us`: change records at or before it never win. `base_us`: the base's own
-    time; an assertion replaces the base's rows only if it speaks of a later one. Both None without a base. `simple`:
-    the records' times alone order them (no Streams, no assertions). `recheck`: decide every key over all its records.
-    `keep_expired`: items that Time to Live removed stay as rows. `shown`: for this, the items of all full exports, as
-    pairs of the latest export time in a relation, and the relation (_key, shown_us) of the keys in `touched`.
+    Attributes:
+        snapshot_cutoff_us: change records at or before it never win over the base; None without a base.
+        base_us: the base's own time. An assertion wins over the base only if it is of a later time. None without a base.
+        clock_skew_us: the clock skew allowance.
+        time_ordered: the records' times alone order them: no record is from Streams, and none is an assertion.
+        redecide_all: decide every key over all its records.
+        keep_expired: items that Time to Live removed stay as rows.
     """
 
-    fresh: str
-    changelog: str
-    current: str
-    tombstones: str
     snapshot_cutoff_us: int | None
     base_us: int | None
     clock_skew_us: int
-    simple: bool
-    recheck: bool = False
+    time_ordered: bool
+    redecide_all: bool = False
     keep_expired: bool = False
 
     @property
-    def standing_over_base(self) -> str:
-        """SQL of whether a record (with `version_us`) can win over the base at all."""
+    def wins_over_base(self) -> str:
+        """SQL condition: a record (with `version_us`) can win over the base."""
         if self.snapshot_cutoff_us is None:
             return "true"
         asserted = f"epoch_us(asserted_at) > {self.base_us}"
@@ -83,279 +89,502 @@ class MergeInput:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeCounts:
-    """`touched`: keys with new records. `late`: keys whose new records were not simply the newest. `ties`: decided by
-    the image chain."""
+class MergeInput:
+    """What a merge works on: relations as SQL text, and the rules.
 
-    touched: int
-    late: int
-    ties: int
-
-
-def plan_merge(session: Session, given: MergeInput, base_images: BaseImages, shown: ShownKeys) -> MergeCounts:
-    """Fill `winners` and `standing`, and `expired` if expired items are kept."""
-    late = find_undecided(session, given)
-    ties = _decide_over_changelog(session, given, base_images) if late else 0
-    if late and given.keep_expired:
-        _keep_expired(session, given, shown)
-    touched = session.value("SELECT count(*) FROM touched")
-    return MergeCounts(touched, late, ties)
-
-
-def find_undecided(session: Session, given: MergeInput) -> int:
-    """Fill `standing`, and `winners` with what new records alone decide; gives how many keys are in `undecided`.
-
-    The changelog is not looked at.
+    Attributes:
+        table: the table's name, for messages.
+        new_records: change records that are not applied yet.
+        changelog: all change records.
+        current: rows (file_path, pos, _key, _changed_at, _source): a superset of the living rows of `CHANGED_KEYS`,
+            which the relation may join by `_key_hash`.
+        tombstones: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
+        rules: what decides, apart from the records.
+        base_images: the base's images of some keys; used where records of one instant form a closed circle.
+        exported_keys: the keys of full exports; used if expired items are kept.
     """
-    _find_touched(session, given)
-    _find_standing(session, given)
-    _decide_simple(session, given)
-    found: int = session.value("SELECT count(*) FROM undecided")
-    return found
+
+    table: str
+    new_records: str
+    changelog: str
+    current: str
+    tombstones: str
+    rules: MergeRules
+    base_images: BaseImages = lambda _keys: {}
+    exported_keys: ExportedKeys = lambda _from_us: ()
 
 
-def _find_touched(session: Session, given: MergeInput) -> None:
-    """Fill `fresh_ids` and `touched`.
+# --- the plan
+
+
+CHANGED_KEYS = SessionTable(
+    "changed_keys", ("_key", "_key_hash", "latest_us", "latest_id", "latest_at", "tied", "late")
+)
+"""Keys with new records, and the newest of these. `tied`: several are the newest. `late`: some cannot win over the base."""
+
+CURRENT_ROWS = SessionTable("current_rows", ("file_path", "pos", "_key", "changed_us", "_source"))
+"""The rows of `current` that the changed keys have now."""
+
+TOMBSTONES = SessionTable("tombstones", ("_key", "changed_us", "removed"))
+"""The newest tombstone of each changed key; `removed` is false if the key has lived again since."""
+
+WINNERS = SessionTable("winners", ("_key", "_key_hash", "record_id", "changed_at", "tie", "absent"))
+"""The record that decides each key that changes. `tie`: the image chain decided. `absent`: an export says that the item is
+absent, and this overrides the record."""
+
+NEW_STATES = SessionTable("new_states", ("_key", "_key_hash", "_changed_at", "item", "_expired_at", "_source"))
+"""What each key of `WINNERS` becomes. `item`: DynamoDB JSON, NULL if the item is removed."""
+
+_NEW_RECORDS = SessionTable("new_records", ("record_id", "changed_at", "_key", "_key_hash", "version_us", "over_base"))
+"""The records that are not applied yet. `over_base`: the record can win over the base."""
+
+_CONFLICTING_KEYS = SessionTable("conflicting_keys", ("_key", "_key_hash"))
+"""Changed keys that are decided over all their records."""
+
+_DECISIONS = SessionTable("decisions", ("_key", "_key_hash", "record_id", "changed_at", "by_new_record"))
+"""Each changed key with its newest record. `by_new_record`: that record alone decides the key."""
+
+_CANDIDATES = SessionTable(
+    "candidates",
+    ("_key", "_key_hash", "record_id", "changed_at", "version_us", "stream", "sequence_number", "effective_us"),
+)
+"""All records of the keys that are being decided. `effective_us`: no less than that of a record before it in its stream."""
+
+_LATEST = SessionTable("latest", _CANDIDATES.columns)
+"""The candidates of each key that have the greatest `effective_us`."""
+
+_RESOLVED = SessionTable("resolved", ("_key", "_key_hash", "record_id", "changed_at"))
+"""The winner of each key whose latest candidate is single, or is the last of one stream."""
+
+_TIED_KEYS = SessionTable("tied_keys", ("_key",))
+"""Keys whose latest candidates the image chain orders."""
+
+_DECIDED = (*_RESOLVED.columns, "tie")
+
+_REDECIDED = SessionTable("redecided", _DECIDED)
+"""The winner of each conflicting key that has one, over all its records."""
+
+_ABSENT_KEYS = SessionTable("absent_keys", ("_key", "_key_hash"))
+"""Conflicting keys that are absent in the base or in an export."""
+
+_LAST_RECORDS = SessionTable("last_records", _DECIDED)
+"""The last record of each absent key, without the assertions that it is absent."""
+
+_EXPIRED = SessionTable("expired", _DECIDED)
+"""The last records that are removals by Time to Live: the rows of these keys are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounts:
+    """Figures of a plan.
+
+    Attributes:
+        changed: keys that get another row, or none.
+        late: keys whose new records were not simply the newest.
+        ties: keys that the image chain decided.
+    """
+
+    changed: int = 0
+    late: int = 0
+    ties: int = 0
+
+    def __add__(self, other: MergeCounts) -> MergeCounts:
+        return MergeCounts(self.changed + other.changed, self.late + other.late, self.ties + other.ties)
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """What becomes of each changed key, in tables of the session. The next plan in the session replaces them.
+
+    Attributes:
+        counts: figures.
+        winners: the record that decides each key.
+        current_rows: the rows of `current` that the changed keys have now.
+        tombstones: the newest tombstone of each changed key.
+        new_states: the item that each key of `winners` has now, or none.
+        first_expired_us: the earliest time at which an item of `new_states` expired; None if none was kept.
+    """
+
+    counts: MergeCounts
+    winners: SessionTable = WINNERS
+    current_rows: SessionTable = CURRENT_ROWS
+    tombstones: SessionTable = TOMBSTONES
+    new_states: SessionTable = NEW_STATES
+    first_expired_us: int | None = None
+
+    @property
+    def deleted_positions(self) -> str:
+        """A query of the rows of `current` that are replaced or removed, as (file_path, pos)."""
+        return f"SELECT r.file_path, r.pos FROM {self.current_rows} r SEMI JOIN {self.winners} w ON w._key = r._key"
+
+    @property
+    def new_tombstones(self) -> str:
+        """A query of tombstones to add, as (_key, _key_hash, changed_us, removed).
+
+        A removed key gets one, and so does a key with a tombstone that lives again, with `removed` false.
+        """
+        return (
+            f"SELECT n._key, n._key_hash, epoch_us(n._changed_at) AS changed_us, n.item IS NULL AS removed"
+            f" FROM {self.new_states} n WHERE n.item IS NULL"
+            f" OR EXISTS (SELECT 1 FROM {self.tombstones} t WHERE t._key = n._key AND t.removed)"
+        )
+
+    def mean_item_bytes(self, session: Session) -> int:
+        """The average length of the text of an item of `new_states`, estimated from some of them; 0 without items."""
+        some = f"SELECT item FROM {self.new_states} WHERE item IS NOT NULL LIMIT 1000"
+        return int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM ({some})") or 0)
+
+
+def empty_plan(session: Session) -> MergePlan:
+    """A plan in which no key changes. Only its new states can be read."""
+    NEW_STATES.create(
+        session,
+        "SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash, NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS item,"
+        " NULL::TIMESTAMP AS _expired_at, NULL::VARCHAR AS _source WHERE false",
+    )
+    return MergePlan(MergeCounts())
+
+
+def plan_merge(session: Session, inputs: MergeInput) -> MergePlan:
+    """Decide what each key with new records becomes.
+
+    Returns:
+        The plan, whose tables stay in the session.
+
+    Raises:
+        CheckFailed: a key has no winner, or several; this is a fault of the program.
+    """
+    late = find_conflicting_keys(session, inputs)
+    ties = _redecide(session, inputs) if late else 0
+    keeps = bool(late and inputs.rules.keep_expired)
+    if keeps:
+        _keep_expired(session, inputs)
+    _look_up_states(session, inputs)
+    counts = MergeCounts(NEW_STATES.count(session), late, ties)
+    return MergePlan(counts, first_expired_us=_first_expired_us(session) if keeps else None)
+
+
+def find_conflicting_keys(session: Session, inputs: MergeInput) -> int:
+    """Fill the plan's tables with what new records alone decide. Returns the number of keys that need the changelog.
+
+    The changelog is not read. The conflicting keys are in `CONFLICTING_KEY_HASHES`.
+    """
+    _find_changed_keys(session, inputs)
+    _find_current_rows(session, inputs)
+    _decide_by_new_records(session, inputs.rules)
+    return _CONFLICTING_KEYS.count(session)
+
+
+CONFLICTING_KEY_HASHES = f"SELECT DISTINCT _key_hash FROM {_CONFLICTING_KEYS}"
+"""A query of the key hashes of conflicting keys, after `find_conflicting_keys`."""
+
+
+def _find_changed_keys(session: Session, inputs: MergeInput) -> None:
+    """Fill the new records and the changed keys.
 
     A record that cannot win over the base decides nothing, unless expired items are kept: then it may be the last known
     record of an absent item.
     """
-    over, keep = given.standing_over_base, given.keep_expired
+    rules, keep = inputs.rules, inputs.rules.keep_expired
     only = " FILTER (WHERE over_base)" if keep else ""
-    session.con.execute(
-        "CREATE OR REPLACE TABLE fresh_ids AS"
-        f" SELECT record_id, changed_at, _key, _key_hash, version_us, {over} AS over_base FROM"
-        f" (SELECT *, {version_us(given.clock_skew_us)} AS version_us FROM {given.fresh}) WHERE {'true' if keep else over}"
+    _NEW_RECORDS.create(
+        session,
+        f"SELECT *, {rules.wins_over_base} AS over_base FROM"
+        f" (SELECT *, {version_us(rules.clock_skew_us)} AS version_us FROM {inputs.new_records})"
+        f" WHERE {'true' if keep else rules.wins_over_base}",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE touched AS"
-        f" SELECT _key, any_value(_key_hash) AS _key_hash, max(version_us){only} AS top_us,"
-        f" arg_max(record_id, version_us){only} AS top_id, arg_max(changed_at, version_us){only} AS top_at,"
+    CHANGED_KEYS.create(
+        session,
+        f"SELECT _key, any_value(_key_hash) AS _key_hash, max(version_us){only} AS latest_us,"
+        f" arg_max(record_id, version_us){only} AS latest_id, arg_max(changed_at, version_us){only} AS latest_at,"
         f" len(max(version_us, 2){only}) = 2 AND (max(version_us, 2){only})[1] = (max(version_us, 2){only})[2] AS tied,"
         f" {'bool_or(NOT over_base)' if keep else 'false'} AS late"
-        " FROM fresh_ids GROUP BY _key"
+        f" FROM {_NEW_RECORDS} GROUP BY _key",
     )
 
 
-def _find_standing(session: Session, given: MergeInput) -> None:
-    session.con.execute(
-        "CREATE OR REPLACE TABLE standing AS"
-        " SELECT c.file_path, c.pos, c._key, epoch_us(c._changed_at) AS changed_us, c._source"
-        f" FROM {given.current} c SEMI JOIN touched t ON c._key = t._key"
+def _find_current_rows(session: Session, inputs: MergeInput) -> None:
+    CURRENT_ROWS.create(
+        session,
+        "SELECT c.file_path, c.pos, c._key, epoch_us(c._changed_at) AS changed_us, c._source"
+        f" FROM {inputs.current} c SEMI JOIN {CHANGED_KEYS} k ON c._key = k._key",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE buried AS"
-        f" SELECT b._key, b.changed_us, b.removed FROM {given.tombstones} b"
-        " SEMI JOIN touched t ON b._key_hash = t._key_hash AND b._key = t._key"
-        " QUALIFY row_number() OVER (PARTITION BY b._key ORDER BY b.batch DESC) = 1"
+    TOMBSTONES.create(
+        session,
+        f"SELECT t._key, t.changed_us, t.removed FROM {inputs.tombstones} t"
+        f" SEMI JOIN {CHANGED_KEYS} k ON t._key_hash = k._key_hash AND t._key = k._key"
+        " QUALIFY row_number() OVER (PARTITION BY t._key ORDER BY t.batch DESC) = 1",
     )
 
 
-def _decide_simple(session: Session, given: MergeInput) -> None:
-    """Keys with one newest record, later than what is known of them, go to `winners`; the others to `undecided`."""
-    held = (
-        "greatest(CASE WHEN s._source <> 'snapshot' THEN s.changed_us END, CASE WHEN b.removed THEN b.changed_us END)"
+def _decide_by_new_records(session: Session, rules: MergeRules) -> None:
+    """Keys with one newest record, later than what is known of them, get their winner; the others are conflicting."""
+    known_us = (
+        "greatest(CASE WHEN r._source <> 'snapshot' THEN r.changed_us END, CASE WHEN t.removed THEN t.changed_us END)"
     )
-    simple = (
-        "false"
-        if given.recheck or not given.simple
-        else f"NOT t.late AND NOT t.tied AND coalesce(t.top_us > {held}, true)"
+    decides = f"NOT k.late AND NOT k.tied AND coalesce(k.latest_us > {known_us}, true)"
+    _DECISIONS.create(
+        session,
+        "SELECT k._key, k._key_hash, k.latest_id AS record_id, k.latest_at AS changed_at,"
+        f" {'false' if rules.redecide_all or not rules.time_ordered else decides} AS by_new_record"
+        f" FROM {CHANGED_KEYS} k LEFT JOIN {CURRENT_ROWS} r ON r._key = k._key LEFT JOIN {TOMBSTONES} t ON t._key = k._key",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE decided AS"
-        f" SELECT t._key, t._key_hash, t.top_id AS record_id, t.top_at AS changed_at, {simple} AS simple"
-        " FROM touched t LEFT JOIN standing s ON s._key = t._key LEFT JOIN buried b ON b._key = t._key"
+    WINNERS.create(
+        session,
+        f"SELECT _key, _key_hash, record_id, changed_at, false AS tie, false AS absent FROM {_DECISIONS} WHERE by_new_record",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE winners AS"
-        " SELECT _key, _key_hash, record_id, changed_at, false AS tie, false AS gone FROM decided WHERE simple"
-    )
-    session.con.execute("CREATE OR REPLACE TABLE undecided AS SELECT _key, _key_hash FROM decided WHERE NOT simple")
+    _CONFLICTING_KEYS.create(session, f"SELECT _key, _key_hash FROM {_DECISIONS} WHERE NOT by_new_record")
 
 
-def _decide_over_changelog(session: Session, given: MergeInput, base_images: BaseImages) -> int:
-    """Decide `undecided` keys over all their records; gives how many needed the image chain."""
-    ties = _decide_all(session, given, "undecided", given.changelog, given.standing_over_base, base_images, "best")
-    fresh = "" if given.recheck else " SEMI JOIN fresh_ids f ON f.record_id = b.record_id AND f._key = b._key"
-    session.con.execute(
-        f"INSERT INTO winners SELECT b.*, false FROM best b{fresh} WHERE NOT b.tie"
-        " UNION ALL SELECT b.*, false FROM best b WHERE b.tie"
+def _redecide(session: Session, inputs: MergeInput) -> int:
+    """Decide the conflicting keys over all their records. Returns the number of those that the image chain decided.
+
+    A key whose winner is known already keeps its row, unless every key is to be decided again. A tie is always new: the
+    row may be of another record of the same instant.
+    """
+    rules = inputs.rules
+    ties = _decide_over_records(
+        session,
+        rules,
+        _Decision(_CONFLICTING_KEYS, inputs.changelog, rules.wins_over_base, inputs.base_images, _REDECIDED),
+    )
+    new = f" SEMI JOIN {_NEW_RECORDS} n ON n.record_id = d.record_id AND n._key = d._key"
+    WINNERS.insert(
+        session,
+        f"SELECT d.*, false AS absent FROM {_REDECIDED} d{'' if rules.redecide_all else new} WHERE NOT d.tie"
+        f" UNION ALL SELECT d.*, false AS absent FROM {_REDECIDED} d WHERE d.tie",
     )
     return ties
 
 
-def _decide_all(
-    session: Session, given: MergeInput, keys: str, records: str, among: str, base_images: BaseImages, into: str
-) -> int:
-    """Put the winner of all of `records` that satisfy `among` into a table, for each of `keys` that has one.
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """Keys to decide, the records to decide them over, and the table for the winners.
 
-    Returns the number of keys that needed the image chain.
+    `condition`: SQL that a record, with its `version_us`, must satisfy.
     """
-    session.con.execute(
-        "CREATE OR REPLACE TABLE candidates AS"
-        " SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number, c.asserted_at,"
+
+    keys: SessionTable
+    records: str
+    condition: str
+    base_images: BaseImages
+    winners: SessionTable
+
+
+def _decide_over_records(session: Session, rules: MergeRules, decision: _Decision) -> int:
+    """Fill `decision.winners` for each key that has a record. Returns the number of keys that the image chain decided."""
+    _CANDIDATES.create(
+        session,
+        "SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number,"
         " CASE WHEN c.sequence_number IS NOT NULL THEN max(c.version_us) OVER"
         f" (PARTITION BY c._key, c.stream, c.sequence_number IS NULL ORDER BY {SEQUENCE_ORDER}, c.version_us, c.record_id"
         " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
         " ELSE c.version_us END AS effective_us"
-        f" FROM (SELECT *, {version_us(given.clock_skew_us)} AS version_us FROM {records}) c"
-        f" SEMI JOIN {keys} u ON c._key_hash = u._key_hash AND c._key = u._key WHERE {among}"
+        f" FROM (SELECT *, {version_us(rules.clock_skew_us)} AS version_us FROM {decision.records}) c"
+        f" SEMI JOIN {decision.keys} k ON c._key_hash = k._key_hash AND c._key = k._key WHERE {decision.condition}",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE top AS SELECT * FROM"
-        " (SELECT *, max(effective_us) OVER (PARTITION BY _key) AS top_us FROM candidates)"
-        " WHERE effective_us = top_us"
+    _LATEST.create(
+        session,
+        f"SELECT * FROM {_CANDIDATES} QUALIFY effective_us = max(effective_us) OVER (PARTITION BY _key)",
     )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE settled AS SELECT * FROM top"
+    _RESOLVED.create(
+        session,
+        f"SELECT * FROM {_LATEST}"
         " QUALIFY count(*) OVER (PARTITION BY _key) = 1 OR ("
         "  count(sequence_number) OVER (PARTITION BY _key) = count(*) OVER (PARTITION BY _key)"
         "  AND min(coalesce(stream, '')) OVER (PARTITION BY _key) = max(coalesce(stream, '')) OVER (PARTITION BY _key)"
         "  AND row_number() OVER (PARTITION BY _key ORDER BY length(ltrim(sequence_number, '0')) DESC,"
-        "   ltrim(sequence_number, '0') DESC, version_us DESC, record_id DESC) = 1)"
+        "   ltrim(sequence_number, '0') DESC, version_us DESC, record_id DESC) = 1)",
     )
-    session.con.execute(
-        f"CREATE OR REPLACE TABLE {into} AS SELECT _key, _key_hash, record_id, changed_at, false AS tie FROM settled"
-    )
-    session.con.execute(
-        "CREATE OR REPLACE TABLE tied_keys AS SELECT DISTINCT _key FROM top ANTI JOIN settled USING (_key)"
-    )
-    ties: int = session.value("SELECT count(*) FROM tied_keys")
+    decision.winners.create(session, f"SELECT *, false AS tie FROM {_RESOLVED}")
+    _TIED_KEYS.create(session, f"SELECT DISTINCT _key FROM {_LATEST} ANTI JOIN {_RESOLVED} USING (_key)")
+    ties = _TIED_KEYS.count(session)
     if ties:
-        _decide_ties(session, records, base_images, into)
+        _decide_ties(session, decision)
     return ties
 
 
-def _keep_expired(session: Session, given: MergeInput, shown: ShownKeys) -> None:
+# --- expired items
+
+
+def _keep_expired(session: Session, inputs: MergeInput) -> None:
     """Keep rows of items that are absent in an export and whose last known change is an expiry.
 
     Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. Its row is
-    kept if the last of its other records, including those before the base's snapshot cutoff, is a removal by Time to Live, and
-    no full export has the item more than the margin later (`docs/explanation/ordering.md`).
+    kept if the last of its other records, including those before the base's snapshot cutoff, is a removal by Time to
+    Live, and no full export has the item later than the clock skew allowance after it (`docs/explanation/ordering.md`).
     """
-    con = session.con
-    con.execute(
-        "CREATE OR REPLACE TABLE absent AS"
-        f" SELECT b._key, b._key_hash FROM best b SEMI JOIN (SELECT * FROM {given.changelog} WHERE {ABSENCE}) a"
-        " ON a.record_id = b.record_id AND a.changed_at = b.changed_at AND a._key = b._key"
-        " UNION ALL SELECT u._key, u._key_hash FROM undecided u ANTI JOIN best b ON b._key = u._key"
-        " ANTI JOIN (SELECT _key FROM standing WHERE _source = 'snapshot') s ON s._key = u._key"
+    rules = inputs.rules
+    _ABSENT_KEYS.create(
+        session,
+        f"SELECT d._key, d._key_hash FROM {_REDECIDED} d SEMI JOIN (SELECT * FROM {inputs.changelog} WHERE {ABSENCE}) a"
+        " ON a.record_id = d.record_id AND a.changed_at = d.changed_at AND a._key = d._key"
+        f" UNION ALL SELECT k._key, k._key_hash FROM {_CONFLICTING_KEYS} k ANTI JOIN {_REDECIDED} d ON d._key = k._key"
+        f" ANTI JOIN (SELECT _key FROM {CURRENT_ROWS} WHERE _source = 'snapshot') r ON r._key = k._key",
     )
-    known = f"(SELECT * FROM {given.changelog} WHERE NOT {ABSENCE})"
-    _decide_all(session, given, "absent", known, "true", lambda _keys: {}, "last_known")
-    con.execute(
-        "CREATE OR REPLACE TABLE expired AS SELECT l.* FROM last_known l"
-        f" SEMI JOIN (SELECT * FROM {given.changelog} WHERE {EXPIRY}) c"
-        " ON c.record_id = l.record_id AND c.changed_at = l.changed_at AND c._key = l._key"
+    known = f"(SELECT * FROM {inputs.changelog} WHERE NOT {ABSENCE})"
+    _decide_over_records(session, rules, _Decision(_ABSENT_KEYS, known, "true", lambda _keys: {}, _LAST_RECORDS))
+    _EXPIRED.create(
+        session,
+        f"SELECT l.* FROM {_LAST_RECORDS} l SEMI JOIN (SELECT * FROM {inputs.changelog} WHERE {EXPIRY}) c"
+        " ON c.record_id = l.record_id AND c.changed_at = l.changed_at AND c._key = l._key",
     )
-    first_us = first_expired_us(session)
-    for keys in shown(first_us + given.clock_skew_us) if first_us is not None else ():
-        con.execute(
-            "CREATE OR REPLACE TABLE expired AS SELECT e.* FROM expired e"
-            f" LEFT JOIN (SELECT _key, max(shown_us) AS shown_us FROM {keys} GROUP BY _key) s ON s._key = e._key"
-            f" WHERE s._key IS NULL OR epoch_us(e.changed_at) > s.shown_us - {given.clock_skew_us}"
+    first_us = _first_expired_us(session)
+    for keys in inputs.exported_keys(first_us + rules.clock_skew_us) if first_us is not None else ():
+        _EXPIRED.create(
+            session,
+            f"SELECT e.* FROM {_EXPIRED} e"
+            f" LEFT JOIN (SELECT _key, max(exported_us) AS exported_us FROM {keys} GROUP BY _key) x ON x._key = e._key"
+            f" WHERE x._key IS NULL OR epoch_us(e.changed_at) > x.exported_us - {rules.clock_skew_us}",
         )
-    con.execute("DELETE FROM winners WHERE _key IN (SELECT _key FROM expired)")
-    con.execute("INSERT INTO winners SELECT *, false FROM expired")
+    session.con.execute(f"DELETE FROM {WINNERS} WHERE _key IN (SELECT _key FROM {_EXPIRED})")
+    WINNERS.insert(session, f"SELECT *, false AS absent FROM {_EXPIRED}")
     # rows that were kept and are not kept any more are removed
-    con.execute(
-        "INSERT INTO winners SELECT a._key, a._key_hash, coalesce(b.record_id, l.record_id),"
-        " coalesce(b.changed_at, l.changed_at), false, true FROM absent a"
-        " SEMI JOIN standing s ON s._key = a._key ANTI JOIN winners w ON w._key = a._key"
-        " LEFT JOIN best b ON b._key = a._key LEFT JOIN last_known l ON l._key = a._key"
+    WINNERS.insert(
+        session,
+        "SELECT a._key, a._key_hash, coalesce(d.record_id, l.record_id) AS record_id,"
+        " coalesce(d.changed_at, l.changed_at) AS changed_at, false AS tie, true AS absent"
+        f" FROM {_ABSENT_KEYS} a SEMI JOIN {CURRENT_ROWS} r ON r._key = a._key ANTI JOIN {WINNERS} w ON w._key = a._key"
+        f" LEFT JOIN {_REDECIDED} d ON d._key = a._key LEFT JOIN {_LAST_RECORDS} l ON l._key = a._key",
     )
 
 
-def first_expired_us(session: Session) -> int | None:
-    """The earliest time in `expired`; None without one."""
-    found: int | None = session.value("SELECT epoch_us(min(changed_at)) FROM expired")
-    return found
+def _first_expired_us(session: Session) -> int | None:
+    first_us: int | None = session.value(f"SELECT epoch_us(min(changed_at)) FROM {_EXPIRED}")
+    return first_us
 
 
-def _decide_ties(session: Session, records: str, base_images: BaseImages, into: str) -> None:
-    """Records of one instant: the image chain, in Python, a bounded number of keys at a time."""
+# --- the items of the winners
+
+
+def _look_up_states(session: Session, inputs: MergeInput) -> None:
+    """Fill the new states with the images of the winners, and check that each key has exactly one winner."""
+    # without conflicting keys every winner is a new record, and the changelog need not be read
+    records = inputs.changelog if _CONFLICTING_KEYS.count(session) else inputs.new_records
+    expired = f"{'true' if inputs.rules.keep_expired else 'false'} AND {EXPIRY}"
+    NEW_STATES.keep(
+        session,
+        "SELECT w._key, w._key_hash, c.changed_at AS _changed_at,"
+        f" CASE WHEN w.absent THEN NULL WHEN NOT {REMOVAL} THEN c.new_image WHEN {expired} THEN c.old_image END AS item,"
+        f" CASE WHEN NOT w.absent AND {expired} THEN c.changed_at END AS _expired_at,"
+        " CASE WHEN c.kind = 'repair' THEN 'repair' ELSE 'change' END AS _source"
+        f" FROM {WINNERS} w"
+        f" JOIN {records} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
+        text="item",
+    )
+    states, keys = session.rows(f"SELECT count(*), count(DISTINCT _key) FROM {NEW_STATES}")[0]
+    winners = WINNERS.count(session)
+    if not states == winners == keys:
+        raise CheckFailed(
+            f"{inputs.table}: {winners} keys have {states} winners, {keys} distinct; nothing was committed"
+        )
+
+
+# --- records of one instant
+
+
+class _Record(NamedTuple):
+    """A record of a tied key."""
+
+    key: str
+    key_hash: int
+    record_id: str
+    changed_at: datetime
+    version_us: int
+    stream: str | None
+    sequence: str | None
+    kinesis_sequence: str | None
+    asserted_us: int | None
+    event_name: str
+    old_image: str | None
+    new_image: str | None
+
+    @property
+    def image_bytes(self) -> int:
+        return len(self.old_image or "") + len(self.new_image or "")
+
+    def version(self) -> Version:
+        before = ABSENT if self.event_name == "INSERT" else _canonical(self.old_image)
+        after = ABSENT if self.event_name in ("REMOVE", "DELETE") else _canonical(self.new_image)
+        assert after is not None, "a record that is no removal has a new image"
+        return Version(
+            record_id=self.record_id,
+            time_us=self.version_us,
+            after=after,
+            before=before,
+            stream=self.stream,
+            sequence=_integer(self.sequence),
+            kinesis_sequence=_integer(self.kinesis_sequence),
+            asserted_us=self.asserted_us,
+        )
+
+
+def _decide_ties(session: Session, decision: _Decision) -> None:
+    """Decide the tied keys by the image chain, in Python.
+
+    Keys are decided in batches of bounded number and size; a batch has all records of its keys.
+    """
     cursor = session.con.cursor()
     cursor.execute(
-        "SELECT c._key, c._key_hash, c.record_id, k.changed_at, k.version_us, k.stream, c.sequence_number,"
-        " c.kinesis_sequence, epoch_us(c.asserted_at), c.event_name, c.old_image, c.new_image"
-        f" FROM {records} c JOIN candidates k ON k.record_id = c.record_id AND k._key = c._key"
-        " AND k.changed_at = c.changed_at SEMI JOIN tied_keys t ON t._key = c._key ORDER BY c._key_hash, c._key"
+        "SELECT r._key, r._key_hash, r.record_id, c.changed_at, c.version_us, c.stream, r.sequence_number,"
+        " r.kinesis_sequence, epoch_us(r.asserted_at), r.event_name, r.old_image, r.new_image"
+        f" FROM {decision.records} r JOIN {_CANDIDATES} c ON c.record_id = r.record_id AND c._key = r._key"
+        f" AND c.changed_at = r.changed_at SEMI JOIN {_TIED_KEYS} t ON t._key = r._key ORDER BY r._key_hash, r._key"
     )
-    pending: list[list[tuple[Any, ...]]] = []
-    while True:
-        rows = cursor.fetchmany(1000)
-        for row in rows:
-            if pending and pending[-1][0][0] == row[0]:
-                pending[-1].append(row)
-            else:
-                pending.append([row])
-        if not rows or len(pending) > 1000:
-            held_back = [] if not rows else [pending.pop()]
-            _settle(session, pending, base_images, into)
-            pending = held_back
-        if not rows:
-            return
+    batch: list[list[_Record]] = []
+    batch_bytes = 0
+    for _, records in groupby(_fetched(cursor), key=attrgetter("key")):
+        batch.append(list(records))
+        batch_bytes += sum(record.image_bytes for record in batch[-1])
+        if len(batch) >= _TIE_KEYS or batch_bytes >= _TIE_BYTES:
+            _insert_tie_winners(session, decision, batch)
+            batch, batch_bytes = [], 0
+    _insert_tie_winners(session, decision, batch)
 
 
-def _settle(session: Session, keys: list[list[tuple[Any, ...]]], base_images: BaseImages, into: str) -> None:
-    asked: list[str] = []
-    chosen: dict[str, tuple[Any, ...]] = {}
-
-    def choose(rows: list[tuple[Any, ...]], base: Callable[[], bytes]) -> None:
-        versions = [_version(row) for row in rows]
-        best = winner(versions, base)
-        chosen[rows[0][0]] = next(row for row in rows if row[2] == best.record_id)
-
-    for rows in keys:
-        key = rows[0][0]
-
-        def ask(key: str = key) -> bytes:
-            asked.append(key)
-            return ABSENT
-
-        choose(rows, ask)
-    if asked:
-        images = base_images(asked)
-        again = set(asked)
-        for rows in keys:
-            key = rows[0][0]
-            if key in again:
-                choose(rows, lambda key=key: images.get(key, ABSENT))  # type: ignore[misc]
-    if chosen:
-        found = list(chosen.values())
-        session.con.register(
-            "chosen",
-            pa.table(
-                {
-                    "k": [row[0] for row in found],
-                    "h": pa.array([row[1] for row in found], type=pa.int64()),
-                    "r": [row[2] for row in found],
-                    "c": pa.array([row[3] for row in found], type=pa.timestamp("us")),
-                }
-            ),
-        )
-        session.con.execute(f"INSERT INTO {into} SELECT k, h, r, c, true FROM chosen")
-        session.con.unregister("chosen")
+def _fetched(cursor: Any) -> Iterator[_Record]:
+    while rows := cursor.fetchmany(_TIE_ROWS):
+        yield from map(_Record._make, rows)
 
 
-def _version(row: tuple[Any, ...]) -> Version:
-    _, _, record_id, _, time_us, stream, sequence, kinesis_sequence, asserted_us, event_name, old, new = row
-    removed = event_name in ("REMOVE", "DELETE")
-    before = ABSENT if event_name == "INSERT" else _canonical(old) if old is not None else None
-    return Version(
-        record_id=record_id,
-        time_us=time_us,
-        after=ABSENT if removed else _canonical(new),
-        before=before,
-        stream=stream,
-        sequence=_integer(sequence),
-        kinesis_sequence=_integer(kinesis_sequence),
-        asserted_us=asserted_us,
-    )
+def _insert_tie_winners(session: Session, decision: _Decision, keys: list[list[_Record]]) -> None:
+    """Decide some keys, each with all its records. The base's images are read once, for the keys that need them."""
+    if not keys:
+        return
+    needs_base: list[str] = []
+    winners: dict[str, _Record] = {}
+
+    def base_unknown(key: str) -> bytes:
+        needs_base.append(key)
+        return ABSENT
+
+    for records in keys:
+        winners[records[0].key] = _winner(records, partial(base_unknown, records[0].key))
+    if needs_base:
+        images = dict.fromkeys(needs_base, ABSENT) | decision.base_images(needs_base)
+        for records in keys:
+            key = records[0].key
+            if key in images:
+                winners[key] = _winner(records, partial(images.__getitem__, key))
+    found = list(winners.values())
+    columns = {
+        "_key": [record.key for record in found],
+        "_key_hash": pa.array([record.key_hash for record in found], type=pa.int64()),
+        "record_id": [record.record_id for record in found],
+        "changed_at": pa.array([record.changed_at for record in found], type=pa.timestamp("us")),
+    }
+    session.con.register("tie_winners", pa.table(columns))
+    decision.winners.insert(session, "SELECT *, true AS tie FROM tie_winners")
+    session.con.unregister("tie_winners")
 
 
-def _canonical(image: str) -> bytes:
-    return canonical_json(orjson.loads(image))
+def _winner(records: Sequence[_Record], base: Callable[[], bytes]) -> _Record:
+    best = winner([record.version() for record in records], base)
+    return next(record for record in records if record.record_id == best.record_id)
+
+
+def _canonical(image: str | None) -> bytes | None:
+    return None if image is None else canonical_json(orjson.loads(image))
 
 
 def _integer(text: str | None) -> int | None:

@@ -40,7 +40,7 @@ from ddb_lake.mysql.replica import (
     replace_rows,
 )
 from ddb_lake.mysql.statements import Target
-from ddb_lake.pipeline.merge.rows import records_sql
+from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 
 if TYPE_CHECKING:

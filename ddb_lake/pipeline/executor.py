@@ -14,15 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # the steps import this module for their types only, and so does the open lake
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
     from pyiceberg.table import Table
+    from pyiceberg.table.metadata import TableMetadata
 
     from ddb_lake.aws.objects import ObjectRef
     from ddb_lake.config import TableSettings
+    from ddb_lake.core.schema.table_schema import TableSchema
+    from ddb_lake.engine.merge_plan import MergeCounts
     from ddb_lake.engine.session import Session
+    from ddb_lake.lake.sidecar import Sidecar
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
     from ddb_lake.pipeline.load.export_files import FoundExport
     from ddb_lake.pipeline.load.snapshot_writer import Base, Target
-    from ddb_lake.pipeline.merge.inputs import Merge
+    from ddb_lake.pipeline.merge.sources import MergeSources
     from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -39,11 +45,48 @@ class Executor(Protocol):
         which is no error.
         """
 
-    def merge(self, session: Session, table: Table | None) -> Merge:
-        """A merge into the table's `current`. `table`: None if `current` does not exist yet."""
+    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> PlannedMerge:
+        """Decide what each key with new records becomes.
+
+        Args:
+            session: the step's session.
+            table: the table's `current`; None if it does not exist yet.
+            sources: what the merge reads.
+
+        Raises:
+            CheckFailed: a key has no winner, or several; this is a fault of the program.
+        """
 
     def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> Base:
         """A writer of a full export's rows. `reject`: leave out lines without a valid item, which are errors otherwise."""
+
+
+class PlannedMerge(Protocol):
+    """A merge that is decided and not written: `fit`, then `write` and `write_tombstones`, then a commit by the step."""
+
+    @property
+    def counts(self) -> MergeCounts:
+        """How many keys change, and how they were decided."""
+
+    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
+        """Find the columns that fit the new rows.
+
+        Args:
+            schema: the columns that the table has; none for a new table.
+            iceberg: returns the Iceberg schema, with field ids, to which columns lead.
+
+        Raises:
+            CheckFailed: the rows have new attributes, and the table's `schema_evolution` is `fail`.
+        """
+
+    def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
+        """Write data files of the new rows, and position delete files of the rows that they replace or remove.
+
+        `metadata`: that of the transaction, with the columns that `fit` returned.
+        """
+
+    def write_tombstones(self, table: Table, tombstones: Sidecar) -> Sidecar:
+        """Write tombstones of removed keys, and of keys that live again; returns the tombstones with them."""
 
 
 ExecutorFactory: TypeAlias = "Callable[[Lake, TableSettings], Executor]"

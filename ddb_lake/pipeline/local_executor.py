@@ -15,6 +15,7 @@ from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
 from ddb_lake.pipeline.load.export_files import FoundExport, verified
 from ddb_lake.pipeline.load.snapshot_writer import LocalBase, Target
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
+from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -41,9 +42,9 @@ class LocalExecutor:
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
         return ReadGroup(staged.objects, tables, staged.other_tables, keys)
 
-    def merge(self, session: Session, table: Table | None) -> LocalMerge:  # noqa: ARG002
-        """A merge by statements in the session."""
-        return LocalMerge(session, self._settings)
+    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> LocalMerge:  # noqa: ARG002
+        """Decide by statements in the session."""
+        return LocalMerge.of(session, self._settings, sources)
 
     def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> LocalBase:
         """A writer of the export's verified data files. Raises ExportError for a file that differs from its manifest."""

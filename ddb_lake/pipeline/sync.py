@@ -18,7 +18,7 @@ from ddb_lake.pipeline.capture.streams import StreamsResult, read_streams
 from ddb_lake.pipeline.load.export_files import SUMMARY, find_export
 from ddb_lake.pipeline.load.load import LoadResult, export_ref, load_export
 from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table, needs_compaction
-from ddb_lake.pipeline.merge.current import is_behind
+from ddb_lake.pipeline.merge.current import has_unmerged_changes
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import has_landed, waiting
 from ddb_lake.pipeline.plan.work import Due, digest
@@ -140,7 +140,7 @@ def _export_id(summary: ObjectRef) -> str:
 def plan_apply(lake: Lake, table: TableSettings) -> Due | None:
     """Landed objects that the changelog has not ingested, or none but what `current` has not applied of it."""
     fresh = waiting(lake, table).refs
-    if not fresh and is_behind(lake, table.name):
+    if not fresh and has_unmerged_changes(lake, table.name):
         return Due(table.name, "apply", "current is behind its changelog")
     if not fresh:
         return None

@@ -32,7 +32,7 @@ from ddb_lake.pipeline.apply.deduplication import (
     Numbered,
     files_near,
 )
-from ddb_lake.pipeline.merge.inputs import Relation
+from ddb_lake.pipeline.merge.sources import Relation
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
 from ddb_lake.spark.export_tasks import Place

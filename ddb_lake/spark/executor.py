@@ -13,6 +13,7 @@ from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicato
 from ddb_lake.pipeline.apply.object_reader import StagedTable
 from ddb_lake.pipeline.load.export_files import FoundExport
 from ddb_lake.pipeline.load.snapshot_writer import Target
+from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
@@ -38,9 +39,11 @@ class SparkExecutor:
         tables |= {table: SparkDeduplicator(self._lake, session, table, group) for table in group.tables}
         return ReadGroup(group.objects, tables, group.other_tables, group.keys)
 
-    def merge(self, session: Session, table: Table | None) -> SparkMerge:
-        """A merge by tasks, each of which decides a bucket of keys."""
-        return SparkMerge(self._lake, session, self._settings, table)
+    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> SparkMerge:
+        """Decide by tasks, each of which decides a bucket of keys."""
+        merge = SparkMerge(self._lake, session, self._settings, table)
+        merge.plan(sources)
+        return merge
 
     def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> SparkBase:
         """A writer by tasks, each of which verifies, projects, sorts and writes some data files."""

@@ -1,13 +1,15 @@
-"""A merge into `current` on Spark: rows that matter are found by tasks, shuffled by bucket, and decided a bucket a task.
+"""A merge into `current` on Spark: tasks find the rows of changed keys, a shuffle brings them to buckets, and tasks decide
+a bucket each.
 
-1. The key hashes of the fresh records, from the changelog's new files: they go into scratch files.
-2. Those records, the rows of `current` and the tombstones of those keys go to their buckets; each bucket is decided.
-3. A bucket with keys that need all their records is decided again with the changelog's, and the base's, of those keys.
-   A bucket is decided a second time, with the keys of later exports, if those exports may have its expired items.
-4. Winners are projected and written; if their items need other columns, they are projected again.
+1. Tasks write the key hashes of the new records, which are in the changelog's new files, into scratch files.
+2. The new records, and the rows of `current` and the tombstones with those hashes, go to their buckets. Each bucket is
+   decided.
+3. A bucket with conflicting keys is decided again, with the records of the changelog and the rows of the base of these
+   keys. A bucket with expired items is decided once more, with the keys of later exports, if there are such exports.
+4. The new rows are projected and written; if their items need other columns, they are projected again.
 
-The driver holds names of files and counts. Scratch files lie below the table, where `compact` removes what a broken
-run leaves.
+The driver holds names of files and counts. Scratch files are below the table's location, where `compact` removes those
+that a broken run leaves.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import Any, cast
@@ -36,24 +39,22 @@ from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.pipeline.merge.inputs import Relation, Sources
-from ddb_lake.pipeline.merge.local_merge import numbered_graves
-from ddb_lake.pipeline.merge.rows import images_sql
+from ddb_lake.pipeline.merge.local_merge import in_next_batch
+from ddb_lake.pipeline.merge.sources import IN_CHANGED_KEYS, MergeSources, Relation, images_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
-from ddb_lake.spark.export_tasks import Written, WrittenFiles, merged
+from ddb_lake.spark.export_tasks import Place, Written, WrittenFiles, merged
 from ddb_lake.spark.merge_tasks import (
     DDL,
-    NOTHING,
-    Bucket,
-    Decided,
-    Hashes,
-    Part,
-    WriteOutcome,
+    DecideBucket,
+    DecidedBucket,
+    FindHashes,
+    ScanPart,
+    WriteRows,
     decide_bucket,
+    find_hashes,
     scan_part,
-    write_hashes,
-    write_outcome,
+    write_rows,
 )
 from ddb_lake.spark.snapshot_writer import (
     WAVES,
@@ -63,7 +64,7 @@ from ddb_lake.spark.snapshot_writer import (
 )
 
 BUCKET_RECORDS = 50_000
-"""Fresh records that a bucket has about: with their images it is held in memory."""
+"""The most new records of a bucket, about: with their images it is held in memory."""
 
 BUCKET_BYTES = 128 * 1024 * 1024
 """The approximate size of a bucket's records: a bucket of large items has fewer records."""
@@ -73,117 +74,92 @@ BATCH_ROWS = 10_000
 """Bounds of the records that go through the shuffle at once; the smaller number of records applies."""
 
 MEASURED_FILES = 16
-"""The number of files of fresh records whose footers are read: they show the approximate size of a record."""
+"""The number of files of new records whose footers are read: they show the approximate size of a record."""
 
 LEAST_RECORDS = 5_000
-"""And as few as this only if there is one bucket: a bucket makes a file."""
-
-_TOUCHED = "(SELECT r.* FROM {rows} r SEMI JOIN touched h ON h._key_hash = r._key_hash)"
+"""The fewest new records of a bucket, if there are several buckets: each bucket becomes a file."""
 
 
 class SparkMerge:
-    """A merge (`pipeline.merge.inputs.Merge`) on Spark."""
+    """A planned merge (`pipeline.executor.PlannedMerge`) whose parts are in files that tasks wrote."""
 
     def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table | None) -> None:
         io = cast(FileIO, table.io) if table is not None else lake.catalog.file_io()
         location = table.location() if table is not None else lake.catalog.location(settings.name)
         self._spark = spark_of(lake)
         self._session = session
-        self._settings = settings.model_copy(update={"validation": None})  # of no use here, and not to be pickled
+        self._settings = settings.model_copy(update={"validation": None})  # tasks do not need it, and it is not pickled
         self._place = place_of(lake, io, location)
         self._scratch = f"{location}/scratch/{uuid.uuid4().hex}"
         self._progress = lambda what, done, all_: lake.progress(f"{settings.name}: {what}", done, all_)
         self._cores = self._spark.sparkContext.defaultParallelism
-        self._decided: list[Decided] = []
+        self._decided: list[DecidedBucket] = []
         self._parts: list[Written] = []
-        self._left_over: list[str] = []
-        self._batch_rows = BATCH_ROWS
-        self.changed = 0
+        self._scratch_files: list[str] = []
+        self.counts = MergeCounts()
 
     # --- deciding
 
-    def plan(self, sources: Sources) -> MergeCounts:
+    def plan(self, sources: MergeSources) -> None:
         """Decide what each key becomes."""
-        touched, records = self._touched(sources)
+        hashes, records = self._find_hashes(sources)
         if not records:
-            return NOTHING
-        size = max(1, mean_row_bytes(self._session, sources.fresh.files[:MEASURED_FILES]))
-        self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // size))
-        most = max(1, min(BUCKET_RECORDS, BUCKET_BYTES // size))
+            return
+        record_bytes = max(1, mean_row_bytes(self._session, sources.new_records.files[:MEASURED_FILES]))
+        most = max(1, min(BUCKET_RECORDS, BUCKET_BYTES // record_bytes))
         buckets = max(ceil(records / most), min(self._cores, ceil(records / LEAST_RECORDS)))
-        all_at_once = sources.recheck or not sources.simple
-        narrow = self._scans(sources, buckets, touched, None if not all_at_once else touched)
-        decided = self._decide(sources, scan_rows(self._spark, scan_part, narrow, DDL), all_at_once)
-        wanted = touched
-        unclear = [one for one in decided if one.undecided is not None]
-        if unclear:
-            wanted = tuple(one.undecided for one in unclear if one.undecided is not None)
-            self._left_over += wanted
-            scans = self._scans(sources, buckets, touched, wanted)
-            decided = self._decide_again(sources, scans, decided, unclear)
-        expired = [one for one in decided if one.expired_us is not None]
-        since_us = min((one.expired_us for one in expired if one.expired_us is not None), default=None)
-        shown = sources.shown(since_us + sources.clock_skew_us) if since_us is not None else ()
-        if shown:
-            self._left_over += [path for one in expired for path in _scratch_files(one)]
-            self._left_over += [one.retired.path for one in expired if one.retired is not None]
-            scans = self._scans(sources, buckets, touched, wanted, shown)
-            decided = self._decide_again(sources, scans, decided, expired)
+        scans = _Scans(
+            self._place,
+            sources,
+            hashes,
+            buckets,
+            parts=self._cores * WAVES,
+            batch_rows=max(1, min(BATCH_ROWS, BATCH_BYTES // record_bytes)),
+        )
+        redecides = sources.rules.redecide_all or not sources.rules.time_ordered
+        tasks = [*scans.of_changed_keys(), *(scans.of_conflicting_keys(hashes) if redecides else ())]
+        decided = self._decide(sources, scan_rows(self._spark, scan_part, tasks, DDL), redecides)
+        conflicting = hashes
+        unfinished = [one for one in decided if one.conflicting is not None]
+        if unfinished:
+            conflicting = tuple(one.conflicting for one in unfinished if one.conflicting is not None)
+            self._scratch_files += conflicting
+            tasks = [*scans.of_changed_keys(), *scans.of_conflicting_keys(conflicting)]
+            decided = self._decide_again(sources, tasks, decided, unfinished)
+        expiring = [one for one in decided if one.first_expired_us is not None]
+        first_us = min((one.first_expired_us for one in expiring if one.first_expired_us is not None), default=None)
+        exported = sources.exported_keys(first_us + sources.rules.clock_skew_us) if first_us is not None else ()
+        if exported:
+            for one in expiring:
+                self._scratch_files += one.scratch_files
+                self._scratch_files += [one.deleted.path] if one.deleted is not None else []
+            tasks = [*scans.of_changed_keys(), *scans.of_conflicting_keys(conflicting, exported)]
+            decided = self._decide_again(sources, tasks, decided, expiring)
         self._decided = decided
-        self._left_over += [path for one in decided for path in _scratch_files(one)]
-        self.changed = sum(one.changed for one in decided)
-        counts = [one.counts for one in decided]
-        return MergeCounts(sum(c.touched for c in counts), sum(c.late for c in counts), sum(c.ties for c in counts))
+        self._scratch_files += [path for one in decided for path in one.scratch_files]
+        self.counts = sum((one.counts for one in decided), MergeCounts())
 
-    def _touched(self, sources: Sources) -> tuple[tuple[str, ...], int]:
-        """Files of the fresh records' key hashes, and how many records there are."""
-        tasks = [Hashes(self._place, query, self._scratch) for query in sources.fresh.parts(self._cores * WAVES)]
-        found = run_tasks(self._spark, write_hashes, tasks, partial(self._progress, "new records found"))
-        paths = tuple(path for path, _ in found if path is not None)
-        self._left_over += paths
-        return paths, sum(rows for _, rows in found)
+    def _find_hashes(self, sources: MergeSources) -> tuple[tuple[str, ...], int]:
+        """Files of the new records' key hashes, and the number of new records."""
+        parts = sources.new_records.parts(self._cores * WAVES)
+        tasks = [FindHashes(self._place, query, self._scratch) for query in parts]
+        results = run_tasks(self._spark, find_hashes, tasks, partial(self._progress, "new records found"))
+        paths = tuple(path for path, _ in results if path is not None)
+        self._scratch_files += paths
+        return paths, sum(rows for _, rows in results)
+
+    def _decide(self, sources: MergeSources, rows: Any, has_changelog: bool) -> list[DecidedBucket]:
+        task = DecideBucket(self._place, sources.rules, self._settings, self._scratch, has_changelog)
+        return run_groups(rows, "bucket", partial(decide_bucket, task), partial(self._progress, "buckets decided"))
 
     def _decide_again(
-        self, sources: Sources, scans: list[Part], decided: list[Decided], buckets: list[Decided]
-    ) -> list[Decided]:
-        """`decided`, with some buckets decided again over all records."""
+        self, sources: MergeSources, scans: list[ScanPart], decided: list[DecidedBucket], again: list[DecidedBucket]
+    ) -> list[DecidedBucket]:
+        """`decided`, with some of its buckets decided again over the rows of `scans`."""
+        numbers = [one.bucket for one in again]
         rows = scan_rows(self._spark, scan_part, scans, DDL)
-        again = rows.where(rows.bucket.isin([one.bucket for one in buckets]))
-        numbers = {one.bucket for one in buckets}
-        return [one for one in decided if one.bucket not in numbers] + self._decide(sources, again, True)
-
-    def _scans(
-        self,
-        sources: Sources,
-        buckets: int,
-        touched: tuple[str, ...],
-        undecided: tuple[str, ...] | None,
-        shown: Sequence[Relation] = (),
-    ) -> list[Part]:
-        """The relations to read; of the changelog and the exports only the records of `undecided` keys (None: none)."""
-        most = self._cores * WAVES
-
-        def parts(name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[Part]:
-            return [Part(self._place, name, query, buckets, hashes, self._batch_rows) for query in queries]
-
-        found = parts("fresh", sources.fresh.parts(most), ())
-        found += parts("current", [_with_hash(q) for q in sources.current.parts(most)], touched)
-        if sources.tombstones.files:
-            found += parts("tombstones", [_only_touched(sources.tombstones.sql(TOMBSTONE_COLUMNS))], touched)
-        if undecided is not None:
-            found += parts("changelog", [_only_touched(q) for q in sources.changelog.parts(most)], undecided)
-            base = sources.base
-            if base is not None:
-                images = [images_sql(_only_touched(q), base.schema) for q in base.rows.parts(most)]
-                found += parts("base", images, undecided)
-            for keys in shown:
-                found += parts("shown", keys.parts(most), undecided)
-        return found
-
-    def _decide(self, sources: Sources, rows: Any, whole: bool) -> list[Decided]:
-        given = sources.over("part_fresh", "known", "part_current", "part_tombstones")
-        task = Bucket(self._place, given, self._settings, self._scratch, whole, sample=True)
-        return run_groups(rows, "bucket", partial(decide_bucket, task), partial(self._progress, "buckets decided"))
+        redecided = self._decide(sources, rows.where(rows.bucket.isin(numbers)), True)
+        return [one for one in decided if one.bucket not in numbers] + redecided
 
     # --- writing
 
@@ -193,38 +169,42 @@ class SparkMerge:
         project = partial(self._project_and_write, iceberg)
         if schema.columns:
             return extend_schema(schema, self._settings.schema_evolution, project)
-        first, nulls = guess_from(merged([one.seen for one in self._decided if one.seen is not None], options), schema)
+        sample = merged([one.seen for one in self._decided if one.seen is not None], options)
+        first, nulls = guess_from(sample, schema)
         return fit_schema(first, schema, nulls, project)
 
     def _project_and_write(
         self, iceberg_of: Callable[[TableSchema], Schema], schema: TableSchema, nulls: set[Path]
     ) -> Callable[[bool], Inference]:
+        """Write all rows with these columns, in place of those that were written before."""
         self._discard()
         iceberg = iceberg_of(schema)
         tasks = [
-            WriteOutcome(self._place, self._settings, (one.outcome,), schema, frozenset(nulls), iceberg)
+            WriteRows(self._place, self._settings, one.new_states, schema, frozenset(nulls), iceberg)
             for one in self._decided
-            if one.outcome is not None
+            if one.new_states is not None
         ]
-        self._parts = run_tasks(self._spark, write_outcome, tasks, partial(self._progress, "buckets written"))
+        self._parts = run_tasks(self._spark, write_rows, tasks, partial(self._progress, "buckets written"))
         files = [WrittenFiles(self._place, schema, iceberg, part.paths) for part in self._parts if part.paths]
         return partial(unfitted_values_of, self._spark, self._parts, files, schema, self._settings.schema_options)
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
-        """The files that tasks have written."""
+        """The entries of the files that tasks have written."""
         writer = FileWriter.for_table(self._session.con, table, metadata)
         added = writer.entries([path for part in self._parts for path in part.paths], metadata)
-        retired = [one.retired for one in self._decided if one.retired is not None]
-        deletes = [position_delete_file(r.path, r.size_bytes, r.rows, r.first_path, r.last_path) for r in retired]
-        return added, deletes
+        deleted = [one.deleted for one in self._decided if one.deleted is not None]
+        return added, [position_delete_file(d.path, d.size_bytes, d.rows, d.first_path, d.last_path) for d in deleted]
 
-    def bury(self, table: Table, tombstones: Sidecar) -> Sidecar:
-        """Tombstones for removed keys, from the files that tasks have written; the scratch files go."""
-        graves = [one.graves for one in self._decided if one.graves is not None]
-        if graves:
-            query = numbered_graves(table, f"SELECT * FROM read_parquet({literals(graves)})")
+    def write_tombstones(self, table: Table, tombstones: Sidecar) -> Sidecar:
+        """Write the tombstones of all buckets into one file, and delete the scratch files."""
+        paths = [one.tombstones for one in self._decided if one.tombstones is not None]
+        if paths:
+            query = in_next_batch(table, f"SELECT * FROM read_parquet({literals(paths)})")
             tombstones = tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
-        self._forget()
+        for path in self._scratch_files:
+            with suppress(FileNotFoundError):
+                self._place.io.delete(path)
+        self._scratch_files = []
         return tombstones
 
     def _discard(self) -> None:
@@ -233,21 +213,54 @@ class SparkMerge:
                 self._place.io.delete(path)
         self._parts = []
 
-    def _forget(self) -> None:
-        for path in self._left_over:
-            with suppress(FileNotFoundError):
-                self._place.io.delete(path)
-        self._left_over = []
+
+@dataclass(frozen=True, slots=True)
+class _Scans:
+    """The tasks that scan the relations of a merge.
+
+    Attributes:
+        place: how tasks reach files.
+        sources: the relations.
+        hashes: files of the hashes of all changed keys.
+        buckets: the number of buckets.
+        parts: the most tasks for one relation.
+        batch_rows: the number of rows that a task passes on at once.
+    """
+
+    place: Place
+    sources: MergeSources
+    hashes: tuple[str, ...]
+    buckets: int
+    parts: int
+    batch_rows: int
+
+    def of_changed_keys(self) -> list[ScanPart]:
+        """Scans of the new records, and of the rows and the tombstones that changed keys have."""
+        sources, most = self.sources, self.parts
+        # rows of `current` have the key, and its hash says the bucket
+        current = [f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {query})" for query in sources.current.parts(most)]
+        scans = self._scans("new_records", sources.new_records.parts(most), ())
+        scans += self._scans("current", current, self.hashes)
+        if sources.tombstones.files:
+            scans += self._scans("tombstones", [_of_keys(sources.tombstones.sql(TOMBSTONE_COLUMNS))], self.hashes)
+        return scans
+
+    def of_conflicting_keys(self, hashes: tuple[str, ...], exported: Sequence[Relation] = ()) -> list[ScanPart]:
+        """Scans of all records and the base's items of some keys, and of those keys in `exported`."""
+        sources, most = self.sources, self.parts
+        scans = self._scans("changelog", [_of_keys(query) for query in sources.changelog.parts(most)], hashes)
+        base = sources.base
+        if base is not None:
+            images = [images_sql(_of_keys(query), base.schema) for query in base.rows.parts(most)]
+            scans += self._scans("base", images, hashes)
+        for keys in exported:
+            scans += self._scans("exported_keys", keys.parts(most), hashes)
+        return scans
+
+    def _scans(self, name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[ScanPart]:
+        return [ScanPart(self.place, name, query, self.buckets, hashes, self.batch_rows) for query in queries]
 
 
-def _scratch_files(decided: Decided) -> list[str]:
-    return [path for path in (decided.outcome, decided.graves) if path is not None]
-
-
-def _only_touched(rows: str) -> str:
-    return _TOUCHED.format(rows=rows)
-
-
-def _with_hash(rows: str) -> str:
-    """`keyed_rows_sql` gives the key; its hash says the bucket."""
-    return f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {rows})"
+def _of_keys(rows: str) -> str:
+    """The rows of a relation that have the hash of a changed key."""
+    return f"(SELECT r.* FROM {rows} r {IN_CHANGED_KEYS})"

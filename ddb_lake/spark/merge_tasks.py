@@ -1,12 +1,14 @@
-"""What one task on Spark does in a merge: finds the rows that matter, decides the keys of a bucket, projects winners.
+"""Tasks of a merge on Spark: find rows with changed keys, decide the keys of a bucket, write the rows of a bucket.
 
-A bucket is `_key_hash` modulo the number of buckets: all there is of a key is in one bucket, whoever computes it.
+A bucket is `_key_hash` modulo the number of buckets, so all rows of a key are in one bucket. Each task is a dataclass
+that is pickled, and a function that a worker calls with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 import pyarrow as pa
@@ -16,10 +18,13 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.merge_plan import (
+    CHANGED_KEYS,
+    CONFLICTING_KEY_HASHES,
     MergeCounts,
     MergeInput,
-    find_undecided,
-    first_expired_us,
+    MergePlan,
+    MergeRules,
+    find_conflicting_keys,
     plan_merge,
 )
 from ddb_lake.engine.projection import Projection
@@ -28,14 +33,8 @@ from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
-from ddb_lake.pipeline.merge.local_merge import (
-    GRAVES,
-    RETIRED,
-    ROW_COLUMNS,
-    collect_outcome,
-    sample_rows,
-)
-from ddb_lake.pipeline.merge.rows import images_among
+from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
+from ddb_lake.pipeline.merge.sources import images_of
 from ddb_lake.spark.export_tasks import (
     Place,
     Written,
@@ -51,15 +50,15 @@ CURRENT = {
     "_source": "VARCHAR",
 }
 BASE = {"_key": "VARCHAR", "item": "VARCHAR", "_rescued": "VARCHAR"}
-SHOWN = {"_key": "VARCHAR", "_key_hash": "BIGINT", "shown_us": "BIGINT"}
+EXPORTED_KEYS = {"_key": "VARCHAR", "_key_hash": "BIGINT", "exported_us": "BIGINT"}
 CHANGES = {name: duckdb_type(metadata_type(kind)) for name, (kind, _) in CHANGES_COLUMNS.items()}
 PARTS: dict[str, dict[str, str]] = {
-    "fresh": CHANGES,
+    "new_records": CHANGES,
     "changelog": CHANGES,
     "current": CURRENT,
     "tombstones": TOMBSTONE_COLUMNS,
     "base": BASE,
-    "shown": SHOWN,
+    "exported_keys": EXPORTED_KEYS,
 }
 """The relations of a merge and their columns. They go through one shuffle, a row of each with the columns of all."""
 
@@ -68,12 +67,9 @@ _SPARK_TYPES = {"VARCHAR": "string", "BIGINT": "long", "TIMESTAMP": "timestamp_n
 DDL = ", ".join(f"`{name}` {_SPARK_TYPES[kind]}" for name, kind in COLUMNS.items())
 
 
-NOTHING = MergeCounts(0, 0, 0)
-
-
 @dataclass(frozen=True, slots=True)
-class Hashes:
-    """Find the distinct `_key_hash` of a relation."""
+class FindHashes:
+    """Find the distinct `_key_hash` of a relation, and write them into the folder `scratch`."""
 
     place: Place
     query: str
@@ -81,35 +77,48 @@ class Hashes:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of one relation; `touched`: files of key hashes, for a query that asks for a table of that name.
+class ScanPart:
+    """Scan the rows of one relation of a merge.
 
-    `batch_rows`: the number of rows that are passed on at once.
+    Attributes:
+        place: how the task reaches files.
+        name: the relation, one of `PARTS`.
+        query: its rows.
+        buckets: the number of buckets.
+        hashes: files of key hashes, from which the task makes the table `CHANGED_KEYS` that the query joins.
+        batch_rows: the number of rows that are passed on at once.
     """
 
     place: Place
     name: str
     query: str
     buckets: int
-    touched: tuple[str, ...]
+    hashes: tuple[str, ...]
     batch_rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """How a bucket is decided. `whole`: the changelog's records of undecided keys are among its rows."""
+class DecideBucket:
+    """Decide the keys of a bucket.
+
+    Attributes:
+        place: how the task reaches files.
+        rules: those of the merge.
+        settings: those of the table.
+        scratch: the folder for files that other tasks read.
+        has_changelog: the changelog's records of conflicting keys are among the bucket's rows.
+    """
 
     place: Place
-    given: MergeInput
+    rules: MergeRules
     settings: TableSettings
     scratch: str
-    whole: bool
-    sample: bool
+    has_changelog: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Retired:
-    """A file of position deletes."""
+class DeletedPositions:
+    """A written file of position deletes."""
 
     path: str
     size_bytes: int
@@ -119,118 +128,137 @@ class Retired:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What became of a bucket. `undecided`: a file of the hashes of keys that need the changelog; nothing else then.
+class DecidedBucket:
+    """What became of a bucket.
 
-    `outcome`, `graves`: files of what the keys become, and of changes among the tombstones. `seen`: what some of the
-    items need, if it was requested. `expired_us`: the earliest time of an item that is kept as expired.
+    Attributes:
+        bucket: its number.
+        conflicting: a file of the hashes of keys that need the changelog. If it is there, nothing else is.
+        counts: figures.
+        new_states: a file of what the keys become.
+        tombstones: a file of tombstones to add.
+        deleted: the positions of rows that are replaced or removed.
+        seen: what columns some of the items need.
+        first_expired_us: the earliest time of an item that is kept as expired.
     """
 
     bucket: int
-    undecided: str | None = None
-    counts: MergeCounts = NOTHING
-    changed: int = 0
-    outcome: str | None = None
-    graves: str | None = None
-    retired: Retired | None = None
+    conflicting: str | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    new_states: str | None = None
+    tombstones: str | None = None
+    deleted: DeletedPositions | None = None
     seen: Inference | None = None
-    expired_us: int | None = None
+    first_expired_us: int | None = None
+
+    @property
+    def scratch_files(self) -> list[str]:
+        """The files that only other tasks read."""
+        return [path for path in (self.new_states, self.tombstones) if path is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class WriteOutcome:
-    """Winners to be written with some columns."""
+class WriteRows:
+    """Write the living items of a bucket's new states with some columns."""
 
     place: Place
     settings: TableSettings
-    outcomes: tuple[str, ...]
+    new_states: str
     schema: TableSchema
     nulls: frozenset[Path]
     iceberg: Schema
 
 
-def write_hashes(task: Hashes) -> tuple[str | None, int]:
-    """A file of the distinct key hashes, None for none, and how many rows have them."""
+def find_hashes(task: FindHashes) -> tuple[str | None, int]:
+    """A file of the distinct key hashes, None if there are none, and the number of rows."""
     with task.place.session() as session:
-        session.con.execute(f"CREATE TABLE found AS SELECT _key_hash FROM {task.query}")
-        rows: int = session.value("SELECT count(*) FROM found")
-        return scratch_file(session, "SELECT DISTINCT _key_hash FROM found", task.scratch), rows
+        session.con.execute(f"CREATE TABLE hashes AS SELECT _key_hash FROM {task.query}")
+        rows: int = session.value("SELECT count(*) FROM hashes")
+        return scratch_file(session, "SELECT DISTINCT _key_hash FROM hashes", task.scratch), rows
 
 
-def scan_part(task: Part) -> Iterator[pa.RecordBatch]:
+def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
     """The part's rows with the columns of all parts, and their bucket."""
     columns = PARTS[task.name]
-    shown = [f"{literal(task.name)} AS part", f"(_key_hash % {task.buckets})::BIGINT AS bucket"]
+    selected = [f"{literal(task.name)} AS part", f"(_key_hash % {task.buckets})::BIGINT AS bucket"]
     for name, kind in COLUMNS.items():
         if name not in ("part", "bucket"):
-            shown.append(f"({identifier(name) if name in columns else 'NULL'})::{kind} AS {identifier(name)}")
+            selected.append(f"({identifier(name) if name in columns else 'NULL'})::{kind} AS {identifier(name)}")
     with task.place.session() as session:
-        if task.touched:
-            session.con.execute(
-                f"CREATE TABLE touched AS SELECT DISTINCT _key_hash FROM read_parquet({literals(task.touched)})"
-            )
-        yield from session.con.execute(f"SELECT {', '.join(shown)} FROM {task.query}").to_arrow_reader(task.batch_rows)
+        if task.hashes:
+            hashes = f"SELECT DISTINCT _key_hash FROM read_parquet({literals(task.hashes)})"
+            session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS {hashes}")
+        rows = session.con.execute(f"SELECT {', '.join(selected)} FROM {task.query}")
+        yield from rows.to_arrow_reader(task.batch_rows)
 
 
-def decide_bucket(task: Bucket, bucket: int, rows: pa.Table) -> Decided:
-    """Decide the keys of a bucket with `engine.merge_plan`, or say which of them need the changelog."""
+def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBucket:
+    """Decide the keys of a bucket with `engine.merge_plan`, or return those that need the changelog."""
     with task.place.session() as session:
         session.con.register("bucket_rows", rows)
-        for name, columns in PARTS.items():  # tables: what is registered is unknown to the session's other cursors
-            shown = ", ".join(map(identifier, columns))
+        for name, columns in PARTS.items():  # tables: other cursors of the session do not see what is registered
+            selected = ", ".join(map(identifier, columns))
             session.con.execute(
-                f"CREATE TABLE part_{name} AS SELECT {shown} FROM bucket_rows WHERE part = {literal(name)}"
+                f"CREATE TABLE part_{name} AS SELECT {selected} FROM bucket_rows WHERE part = {literal(name)}"
             )
-        # of a key that needs the changelog, all records are there; of any other its fresh ones are all that is asked for
+        # of a key that needs the changelog all records are there; of any other key a merge reads only the new ones
         session.con.execute(
-            "CREATE VIEW known AS SELECT * FROM part_changelog UNION ALL"
-            " SELECT f.* FROM part_fresh f ANTI JOIN part_changelog c ON c._key_hash = f._key_hash"
+            "CREATE VIEW known_records AS SELECT * FROM part_changelog UNION ALL"
+            " SELECT n.* FROM part_new_records n ANTI JOIN part_changelog c ON c._key_hash = n._key_hash"
         )
-        if not task.whole and find_undecided(session, task.given):
-            undecided = scratch_file(session, "SELECT DISTINCT _key_hash FROM undecided", task.scratch)
-            return Decided(bucket, undecided)
-        counts = plan_merge(
-            session, task.given, lambda keys: images_among(session, "part_base", keys), lambda _from_us: ["part_shown"]
+        inputs = MergeInput(
+            task.settings.name,
+            new_records="part_new_records",
+            changelog="known_records",
+            current="part_current",
+            tombstones="part_tombstones",
+            rules=task.rules,
+            base_images=partial(images_of, session, "part_base"),
+            exported_keys=lambda _from_us: ["part_exported_keys"],
         )
-        collect_outcome(session, task.given, task.settings.name)
-        return Decided(
+        if not task.has_changelog and find_conflicting_keys(session, inputs):
+            return DecidedBucket(bucket, scratch_file(session, CONFLICTING_KEY_HASHES, task.scratch))
+        plan = plan_merge(session, inputs)
+        return DecidedBucket(
             bucket,
             None,
-            counts,
-            session.value("SELECT count(*) FROM outcome"),
-            scratch_file(session, "SELECT * FROM outcome", task.scratch),
-            scratch_file(session, GRAVES, task.scratch),
-            _retire(session, task.place),
-            _sample(session, task.settings) if task.sample else None,
-            first_expired_us(session) if task.given.keep_expired and counts.late else None,
+            plan.counts,
+            scratch_file(session, f"SELECT * FROM {plan.new_states}", task.scratch),
+            scratch_file(session, plan.new_tombstones, task.scratch),
+            _write_deleted_positions(session, task.place, plan),
+            _seen_items(session, plan, task.settings),
+            plan.first_expired_us,
         )
 
 
-def write_outcome(task: WriteOutcome) -> Written:
-    """Project the winners that live, and write them."""
+def write_rows(task: WriteRows) -> Written:
+    """Project the living items, and write them."""
     with task.place.session() as session:
-        living = f"(SELECT * FROM read_parquet({literals(task.outcomes)}) WHERE item IS NOT NULL)"
+        living = f"(SELECT * FROM read_parquet({literal(task.new_states)}) WHERE item IS NOT NULL)"
         projection = Projection(task.schema, task.nulls)
         projection.register(session.con)
-        session.keep("projected", projection.select(living, ROW_COLUMNS))
+        session.keep("projected_rows", projection.select(living, ROW_COLUMNS))
         writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
         size = int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM {living} LIMIT 1000)") or 0)
-        paths = with_memory(session, lambda: writer.write_paths("SELECT * FROM projected", split=True, row_bytes=size))
+        paths = with_memory(
+            session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size)
+        )
         return look_at(session, paths, task.schema, task.iceberg, task.settings.schema_options)
 
 
-def _retire(session: Session, place: Place) -> Retired | None:
-    written = FileWriter(session.con, place.io, place.location, Schema()).write_deletes(RETIRED)
+def _write_deleted_positions(session: Session, place: Place, plan: MergePlan) -> DeletedPositions | None:
+    written = FileWriter(session.con, place.io, place.location, Schema()).write_deletes(plan.deleted_positions)
     if not written:
         return None
     file = written[0]
     first, last = session.rows(f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(file.file_path)})")[0]
-    return Retired(file.file_path, file.file_size_in_bytes, file.record_count, first, last)
+    return DeletedPositions(file.file_path, file.file_size_in_bytes, file.record_count, first, last)
 
 
-def _sample(session: Session, settings: TableSettings) -> Inference:
+def _seen_items(session: Session, plan: MergePlan, settings: TableSettings) -> Inference:
+    """What columns some of the plan's items need."""
     seen = Inference(settings.schema_options)
-    query = f"SELECT item FROM outcome WHERE item IS NOT NULL LIMIT {sample_rows(session)}"
+    query = f"SELECT item FROM {plan.new_states} WHERE item IS NOT NULL LIMIT {sample_rows(session, plan)}"
     for (item,) in session.con.execute(query).fetchall():
         seen.observe(orjson.loads(item))
     return seen

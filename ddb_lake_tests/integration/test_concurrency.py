@@ -221,7 +221,7 @@ def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tm
     job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
     replace(job, steps=(Step("apply", "orders", (landed[0],)),)).run()
     interlopers = replace(job, steps=(Step("apply", "orders", (landed[1],)), Step("clean", "orders")))
-    original = current.all_rows
+    original = current.current_rows
     came: list[bool] = []
 
     def interrupted(*arguments: Any) -> Any:
@@ -231,7 +231,7 @@ def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tm
                 interlopers.run()
         return original(*arguments)
 
-    with mock.patch.object(current, "all_rows", interrupted):
+    with mock.patch.object(current, "current_rows", interrupted):
         replace(job, steps=(Step("apply", "orders", (landed[2],)),)).run()
     assert came
     with job.lake() as lake:

@@ -27,6 +27,7 @@ from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.time_travel import past_rows
@@ -266,8 +267,10 @@ def run_groups(rows: Rows, by: str, work: Callable[[int, pa.Table], Any], *_prog
 
 
 class MergingBySparkTasks(LocalExecutor):
-    def merge(self, session: Session, table: Table | None) -> Any:
-        return SparkMerge(self._lake, session, self._settings, table)
+    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> Any:
+        merge = SparkMerge(self._lake, session, self._settings, table)
+        merge.plan(sources)
+        return merge
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -48,7 +48,7 @@ class TableFreshness:
     fault: str | None = None
 
     @property
-    def is_behind(self) -> bool:
+    def has_unmerged_changes(self) -> bool:
         """Whether something that landed has waited for longer than the table allows."""
         return self.waiting_s > self.max_lag_s
 
@@ -60,7 +60,7 @@ class TableFreshness:
         found = [f"{len(self.status.gaps)} gaps: changes may be missing"] if self.status.gaps else []
         if self.verified is not None and self.verified.get("outcome") == "different":
             found.append("differs from its source")
-        if self.is_behind:
+        if self.has_unmerged_changes:
             found.append(f"what landed waits for {_span(self.waiting_s)}")
         elif self.status.pending_batches:
             found.append("current is behind its changelog")
@@ -112,7 +112,7 @@ def overview_metadata(found: Sequence[TableFreshness], now: datetime) -> dict[st
         "overview": dg.MetadataValue.md(overview_page(found, now)),
         "tables": len(found),
         "tables with problems": sum(bool(one.problems) for one in found),
-        "tables behind": sum(one.is_behind for one in found),
+        "tables behind": sum(one.has_unmerged_changes for one in found),
         "open gaps": sum(len(status.gaps) for status in statuses),
         "quarantined": sum(status.quarantined for status in statuses),
         "rows": sum(status.rows for status in statuses),
@@ -138,7 +138,7 @@ def _severity(one: TableFreshness) -> int:
     """How soon somebody should look: data in doubt, then what waits, then the rest."""
     if one.status is None or one.status.gaps or (one.verified or {}).get("outcome") == "different":
         return 2
-    return 1 if one.is_behind or one.status.pending_batches else 0
+    return 1 if one.has_unmerged_changes or one.status.pending_batches else 0
 
 
 def _row(one: TableFreshness, now: datetime) -> list[str]:

@@ -19,6 +19,7 @@ from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
+from ddb_lake.engine.merge_plan import MergeRules
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
@@ -58,15 +59,17 @@ from ddb_lake.pipeline.merge.current import (
     iceberg_schema,
     update_current,
 )
-from ddb_lake.pipeline.merge.inputs import BaseRows, Relation, Sources
-from ddb_lake.pipeline.merge.rows import (
-    all_rows,
+from ddb_lake.pipeline.merge.sources import (
+    ExportRows,
+    MergeSources,
+    Relation,
+    current_rows,
     export_rows,
+    exported_keys,
+    keyed_rows,
+    keys_of_export,
     known_records,
-    living_rows,
     naming_records,
-    shown_by,
-    shown_keys,
 )
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -288,19 +291,21 @@ class _Loading:
         iceberg = commit.transaction.table_metadata.schema()
         written = TableScan(iceberg, tuple(self._written))
         known = known_records(changes, cutoff_us, self.keep_expired)
-        sources = Sources(
-            fresh=naming_records(known, cutoff_us, self.settings.clock_skew_us, self.keep_expired),
+        sources = MergeSources(
+            new_records=naming_records(known, cutoff_us, self.settings.clock_skew_us, self.keep_expired),
             changelog=known,
-            current=living_rows(written, state.schema),
+            current=keyed_rows(written, state.schema),
             tombstones=Sidecar(),
-            base=BaseRows(written, state.schema),
-            snapshot_cutoff_us=cutoff_us,
-            base_us=self.export.summary.as_of_us,
-            clock_skew_us=self.settings.clock_skew_us,
-            simple=set(log.sources) <= {"time"},
-            recheck=True,
-            keep_expired=self.keep_expired,
-            shown=partial(self._shown, iceberg, state.schema),
+            base=ExportRows(written, state.schema),
+            rules=MergeRules(
+                cutoff_us,
+                self.export.summary.as_of_us,
+                self.settings.clock_skew_us,
+                time_ordered=set(log.sources) <= {"time"},
+                redecide_all=True,
+                keep_expired=self.keep_expired,
+            ),
+            exported_keys=partial(self._exported_keys, iceberg, state.schema),
         )
         delta, state = self._merge(table, commit, state, sources)
         snapshot = changes.current_snapshot()
@@ -315,39 +320,44 @@ class _Loading:
             return Delta(), state
         iceberg = commit.transaction.table_metadata.schema()
         known = known_records(changes, None, keep_expired=True)
-        sources = Sources(
-            fresh=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
+        sources = MergeSources(
+            new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
             changelog=known,
-            current=all_rows(table, self.state.schema),
+            current=current_rows(table, self.state.schema),
             tombstones=state.tombstones,
             base=export_rows(table, base),
-            snapshot_cutoff_us=state.snapshot_cutoff_us,
-            base_us=base.export_us,
-            clock_skew_us=self.settings.clock_skew_us,
-            simple=False,
-            recheck=True,
-            keep_expired=True,
-            shown=partial(self._shown, iceberg, state.schema),
+            rules=MergeRules(
+                state.snapshot_cutoff_us,
+                base.export_us,
+                self.settings.clock_skew_us,
+                time_ordered=False,
+                redecide_all=True,
+                keep_expired=True,
+            ),
+            exported_keys=partial(self._exported_keys, iceberg, state.schema),
         )
         return self._merge(table, commit, state, sources)
 
-    def _shown(self, iceberg: Schema, schema: TableSchema, from_us: int) -> list[Relation]:
-        found = shown_keys(self.table, self.state.exports, from_us)
+    def _exported_keys(self, iceberg: Schema, schema: TableSchema, from_us: int) -> list[Relation]:
+        found = exported_keys(self.table, self.state.exports, from_us)
         if self.export.summary.as_of_us >= from_us:
             found.append(
-                shown_by(self.export.summary.as_of_us, BaseRows(TableScan(iceberg, tuple(self._written)), schema))
+                keys_of_export(
+                    self.export.summary.as_of_us, ExportRows(TableScan(iceberg, tuple(self._written)), schema)
+                )
             )
         return found
 
-    def _merge(self, table: Table, commit: Commit, state: CurrentState, sources: Sources) -> tuple[Delta, CurrentState]:
+    def _merge(
+        self, table: Table, commit: Commit, state: CurrentState, sources: MergeSources
+    ) -> tuple[Delta, CurrentState]:
         before = commit.transaction.table_metadata
-        merge = self.lake.executor(self.settings.name).merge(self.session, table)
-        merge.plan(sources)
+        merge = self.lake.executor(self.settings.name).plan_merge(self.session, table, sources)
         steps = [state.schema] if self.table is None else [self.state.schema, state.schema]
         schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], self.keep_expired))
         evolve_table(commit, before.schema(), state.schema, schema, self.keep_expired)
         added, deletes = merge.write(table, commit.transaction.table_metadata)
-        tombstones = merge.bury(table, state.tombstones)
+        tombstones = merge.write_tombstones(table, state.tombstones)
         return Delta(added=added, deletes=deletes), replace(state, schema=schema, tombstones=tombstones)
 
 

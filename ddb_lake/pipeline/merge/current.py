@@ -1,4 +1,9 @@
-"""The changelog into `current`: the latest image of each living item."""
+"""Merge the changelog into `current`, which has the latest image of each living item.
+
+`update_current` opens the two tables, has an executor plan the merge and write the rows, and commits. A commit that
+another writer preceded is planned again. Loading a full export builds `current` anew with the same parts
+(`pipeline.load.load`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import pyarrow as pa
-from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 
@@ -16,10 +21,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
-from ddb_lake.engine.merge_plan import (
-    MergeCounts,
-    version_us,
-)
+from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
@@ -28,30 +30,38 @@ from ddb_lake.lake.scan import current_or_conflict, live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
-from ddb_lake.pipeline.merge.inputs import (
-    Merge,
-    Relation,
-    Sources,
-    evolved_schema,
-)
+from ddb_lake.pipeline.executor import PlannedMerge
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
-from ddb_lake.pipeline.merge.rows import (
-    all_rows,
+from ddb_lake.pipeline.merge.sources import (
+    MergeSources,
+    Relation,
+    current_rows,
     export_rows,
+    exported_keys,
     known_records,
     records_sql,
     scan_records,
-    shown_keys,
 )
 from ddb_lake.pipeline.open_lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentResult:
-    """What bringing `current` up to the changelog did.
+    """What an update of `current` did.
 
-    `changed`: keys whose row was put, replaced or removed. `late`: keys whose new records were not simply the newest.
-    `rows`: living rows afterwards. `name_collisions`: new columns whose names carry a suffix.
+    Attributes:
+        table: the table's name.
+        changed: keys whose row was added, replaced or removed.
+        upserted: keys that have a new row.
+        removed: keys that have no row any more.
+        late: keys whose new records were not simply the newest.
+        ties: keys with several newest records, which the image chain decided.
+        rows: living rows afterwards.
+        snapshot_id: the Iceberg snapshot afterwards; None if `current` has none.
+        horizon_us: the snapshot cutoff afterwards; None without a full export.
+        seconds: how long it took.
+        notes: remarks for the user.
+        name_collisions: new columns whose names have a suffix.
     """
 
     table: str
@@ -81,21 +91,29 @@ class CurrentResult:
         )
 
 
-def update_current(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
-    """Apply to `current` what the changelog has and it has not. Does nothing if it has all of it.
+def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+    """Apply to `current` the records of the changelog that it does not have yet. Does nothing if there are none.
 
-    `again`: keys (`_key`, `_key_hash`) whose rows are decided anew over all their records in the changelog, whatever
-    rows they have; a key without records there keeps its rows.
+    Args:
+        lake: the open lake.
+        name: the table.
+        redecide_keys: keys (`_key`, `_key_hash`) whose rows are then decided over all their records in the changelog,
+            whatever rows they have. A key without records there keeps its row.
+
+    Raises:
+        CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`.
+        ConfigError: the table is not configured.
+        TransientError: other writers committed first, again and again.
     """
     started = time.monotonic()
-    result = retry_commit(lambda: _attempt(lake, name))
-    if again:
-        result += retry_commit(lambda: _attempt(lake, name, again))
+    result = retry_commit(lambda: _update(lake, name))
+    if redecide_keys:
+        result += retry_commit(lambda: _update(lake, name, redecide_keys))
     return replace(result, seconds=time.monotonic() - started)
 
 
-def is_behind(lake: Lake, name: str) -> bool:
-    """Whether the changelog has records that `current` has not: a stage was broken off between the two."""
+def has_unmerged_changes(lake: Lake, name: str) -> bool:
+    """Whether the changelog has records that `current` does not have: an apply ended between the two commits."""
     changes, table = lake.changes(name), lake.current(name)
     if changes is None:
         return False
@@ -105,163 +123,192 @@ def is_behind(lake: Lake, name: str) -> bool:
     return CurrentState.of(table).applied_batch < log.batch
 
 
-def _attempt(lake: Lake, name: str, again: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
+    """The snapshot cutoff of the newest full export, from what the changelog covers now; None without an export."""
+    base = state.base if state else None
+    return snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The changelog and `current` as one attempt found them. `table` and `state` are None before the first commit."""
+
+    settings: TableSettings
+    changes: Table
+    log: ChangesState
+    table: Table | None
+    state: CurrentState | None
+    cutoff_us: int | None
+
+    @property
+    def known(self) -> CurrentState:
+        """The state of `current`; without a table, that of an empty one."""
+        return self.state or CurrentState(TableSchema(self.log.key))
+
+    @property
+    def cutoff_moved(self) -> bool:
+        """Whether keys must be decided again because the snapshot cutoff is not that of the last update."""
+        return self.state is not None and self.cutoff_us != self.state.snapshot_cutoff_us
+
+    @property
+    def has_work(self) -> bool:
+        """Whether an update would change anything."""
+        if self.state is None:
+            return self.log.records > 0
+        return self.state.applied_batch < self.log.batch or self.cutoff_moved
+
+
+def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()) -> CurrentResult:
+    """One attempt. Raises CommitConflict if another writer committed since it began."""
     changes = lake.changes(name)
     table = lake.current(name)
     state = current_state(table)
     if changes is None:
         return _unchanged(name, table, state)
-    log = changes_state(changes)
+    log, settings = changes_state(changes), lake.table(name)
     if state is not None and state.applied_batch > log.batch:
         raise CommitConflict("another writer added to the changelog and applied it since it was read")
-    settings = lake.table(name)
-    cutoff_us = settled_until(settings, state, log)
-    moved = state is not None and cutoff_us != state.snapshot_cutoff_us
-    if (state.applied_batch if state else 0) >= log.batch and not moved and not again:
-        return _unchanged(name, table, state)
-    if state is None and log.records == 0:
+    found = _Found(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
+    if not found.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
     if table is not None:
         with current_or_conflict(table):
             check_sidecars(table, local_only=True)
     with lake.session() as session:
-        return _apply(lake, session, settings, changes, log, table, state, cutoff_us, again)
+        sources = _sources(session, found, redecide_keys)
+        if redecide_keys:  # few keys, and a relation of this session: no other engine can read it
+            merge: PlannedMerge = LocalMerge.of(session, settings, sources)
+        else:
+            merge = lake.executor(name).plan_merge(session, table, sources)
+        return _commit(lake, found, merge)
 
 
-def settled_until(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
-    """The snapshot cutoff of the newest export, as what the stream covers now makes it; None without one."""
-    base = state.base if state else None
-    return snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
+def _sources(session: Session, found: _Found, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:
+    """What the merge reads. The keys to decide again are those of the new records, so all their records are added."""
+    settings, table, known = found.settings, found.table, found.known
+    keep_expired = settings.ttl_deletes == "keep"
+    new_records = _new_records(found)
+    if redecide_keys:
+        new_records = _with_records_of(session, found.changes, new_records, redecide_keys)
+    base = known.base
+    return MergeSources(
+        new_records,
+        known_records(found.changes, found.cutoff_us, keep_expired),
+        current_rows(table, known.schema),
+        known.tombstones,
+        export_rows(table, base) if table is not None and base is not None else None,
+        MergeRules(
+            found.cutoff_us,
+            base.export_us if base else None,
+            settings.clock_skew_us,
+            time_ordered=set(found.log.sources) <= {"time"},
+            redecide_all=found.cutoff_moved or bool(redecide_keys),
+            keep_expired=keep_expired,
+        ),
+        partial(exported_keys, table, known.exports),
+    )
+
+
+def _new_records(found: _Found) -> Relation:
+    """Records that `current` does not have. If the cutoff moved back, those between the new one and the old one too."""
+    changes, known, cutoff_us = found.changes, found.known, found.cutoff_us
+    condition = f"_batch > {known.applied_batch}"
+    if known.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= known.snapshot_cutoff_us:
+        scan = scan_records(changes, after_batch=known.applied_batch)
+    else:
+        scan = scan_records(changes)
+        time_us = version_us(found.settings.clock_skew_us)
+        condition += f" OR {time_us} BETWEEN {cutoff_us + 1} AND {known.snapshot_cutoff_us}"
+    return Relation(scan.paths, lambda paths: f"(SELECT * FROM {scan.sql(paths)} WHERE {condition})")
+
+
+def _with_records_of(session: Session, changes: Table, records: Relation, keys: Sequence[tuple[str, int]]) -> Relation:
+    """`records`, and every record of some keys. A merge takes a record that is in both once."""
+    columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
+    session.con.register("redecide_keys", pa.table(columns))
+    of_keys = (
+        f"SELECT r.* FROM {records_sql(changes)} r"
+        " SEMI JOIN redecide_keys k ON k._key_hash = r._key_hash AND k._key = r._key"
+    )
+    return Relation(records.files, lambda files: f"(SELECT * FROM {records.read(files)} UNION ALL {of_keys})")
+
+
+def _commit(lake: Lake, found: _Found, merge: PlannedMerge) -> CurrentResult:
+    """Write what was planned and commit rows, deleted positions, tombstones and state at once."""
+    settings, table, known = found.settings, found.table, found.known
+    keep_expired = settings.ttl_deletes == "keep"
+
+    def iceberg(schema: TableSchema) -> Schema:
+        return iceberg_schema(table, [known.schema, schema], keep_expired)
+
+    schema = merge.fit(known.schema, iceberg)
+    if table is None:
+        created = create_current(lake, settings, schema)
+        if created.current_snapshot() is not None or created.schema() != iceberg(schema):
+            raise CommitConflict("another writer created the table at the same time")
+        commit = Commit(created)
+    else:
+        created = table
+        commit = Commit(created)
+        evolve_table(commit, created.schema(), known.schema, schema, keep_expired)
+    added, deletes = merge.write(created, commit.transaction.table_metadata)
+    applied = found.changes.current_snapshot()
+    state = replace(
+        known,
+        schema=schema,
+        applied_batch=found.log.batch,
+        applied_snapshot=applied.snapshot_id if applied else None,
+        snapshot_cutoff_us=found.cutoff_us,
+        tombstones=merge.write_tombstones(created, known.tombstones),
+    )
+    commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
+    commit.set_properties(state.properties())
+    counts, upserted = merge.counts, sum(file.record_count for file in added)
+    return replace(
+        _unchanged(settings.name, commit.run(), state),
+        changed=counts.changed,
+        upserted=upserted,
+        removed=counts.changed - upserted,
+        late=counts.late,
+        ties=counts.ties,
+        name_collisions=new_collisions(known.schema, schema),
+    )
 
 
 def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
-    rows = live_files(table).rows if table is not None else 0
+    """The result for the rows that `current` has, before any figure of a merge."""
     snapshot = table.current_snapshot() if table is not None else None
     return CurrentResult(
         name,
-        rows=rows,
+        rows=live_files(table).rows if table is not None else 0,
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         horizon_us=state.snapshot_cutoff_us if state else None,
     )
 
 
-def _apply(
-    lake: Lake,
-    session: Session,
-    settings: TableSettings,
-    changes: Table,
-    log: ChangesState,
-    table: Table | None,
-    state: CurrentState | None,
-    cutoff_us: int | None,
-    again: Sequence[tuple[str, int]],
-) -> CurrentResult:
-    held = state or CurrentState(TableSchema(log.key))
-    keep = settings.ttl_deletes == "keep"
-    sources = Sources(
-        fresh=_fresh(changes, held, cutoff_us, settings.clock_skew_us),
-        changelog=known_records(changes, cutoff_us, keep),
-        current=all_rows(table, held.schema),
-        tombstones=held.tombstones,
-        base=export_rows(table, held.base) if table is not None and held.base is not None else None,
-        snapshot_cutoff_us=cutoff_us,
-        base_us=held.base.export_us if held.base else None,
-        clock_skew_us=settings.clock_skew_us,
-        simple=set(log.sources) <= {"time"},
-        recheck=held.snapshot_cutoff_us != cutoff_us or bool(again),
-        keep_expired=keep,
-        shown=partial(shown_keys, table, held.exports),
-    )
-    if again:
-        sources = replace(sources, fresh=_with_records_of(session, changes, sources.fresh, again))
-    merge: Merge = LocalMerge(session, settings) if again else lake.executor(settings.name).merge(session, table)
-    counts = merge.plan(sources)
-
-    def iceberg(schema: TableSchema) -> Schema:
-        return iceberg_schema(table, [held.schema, schema], keep)
-
-    schema = merge.fit(held.schema, iceberg)
-    if table is None:
-        wanted = iceberg(schema)
-        table = create_current(lake, settings, schema)
-        if table.current_snapshot() is not None or table.schema() != wanted:
-            raise CommitConflict("another writer made the table meanwhile")
-    commit = Commit(table)
-    evolve_table(commit, table.schema(), held.schema if state else schema, schema, keep)
-    added, deletes = merge.write(table, commit.transaction.table_metadata)
-    tombstones = merge.bury(table, held.tombstones)
-    snapshot = changes.current_snapshot()
-    fresh_state = replace(
-        held,
-        schema=schema,
-        applied_batch=log.batch,
-        applied_snapshot=snapshot.snapshot_id if snapshot else None,
-        snapshot_cutoff_us=cutoff_us,
-        tombstones=tombstones,
-    )
-    result = commit_current(merge.changed, settings.name, commit, added, deletes, fresh_state, counts)
-    return replace(result, name_collisions=new_collisions(held.schema, schema))
-
-
-def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
-    """The Iceberg schema, with its field ids, of a table whose columns go through `steps`; a new one has the last."""
-    if table is None:
-        return assign_fresh_schema_ids(current_schema(steps[-1], keep_expired))
-    return evolved_schema(table, steps, keep_expired)
-
-
-def _fresh(changes: Table, held: CurrentState, cutoff_us: int | None, clock_skew_us: int) -> Relation:
-    """Records that `current` has not seen; those between the old snapshot cutoff and the new too, if it moved back."""
-    unseen = f"_batch > {held.applied_batch}"
-    if held.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= held.snapshot_cutoff_us:
-        scan = scan_records(changes, after_batch=held.applied_batch)
-    else:
-        scan = scan_records(changes)
-        unseen += f" OR {version_us(clock_skew_us)} BETWEEN {cutoff_us + 1} AND {held.snapshot_cutoff_us}"
-    return Relation(scan.paths, lambda paths: f"(SELECT * FROM {scan.sql(paths)} WHERE {unseen})")
-
-
-def _with_records_of(session: Session, changes: Table, fresh: Relation, keys: Sequence[tuple[str, int]]) -> Relation:
-    """`fresh`, and every record of some keys; the merge takes a record that is in both for one."""
-    columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
-    session.con.register("keys_again", pa.table(columns))
-    theirs = f"SELECT r.* FROM {records_sql(changes)} r SEMI JOIN keys_again k ON k._key_hash = r._key_hash AND k._key = r._key"
-    return Relation(fresh.files, lambda some: f"(SELECT * FROM {fresh.read(some)} UNION ALL {theirs})")
+# --- the table
 
 
 def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:
-    """The table of living items, empty."""
-    keep = settings.ttl_deletes == "keep"
+    """Create the table of living items, empty."""
     properties = {
         "comment": f"Latest image of each living item of {settings.source_name}",
         **CurrentState(schema).properties(),
     }
-    return lake.catalog.create(settings.name, current_schema(schema, keep), properties=properties)
-
-
-def commit_current(
-    changed: int,
-    name: str,
-    commit: Commit,
-    added: Sequence[DataFile],
-    deletes: Sequence[DataFile],
-    state: CurrentState,
-    counts: MergeCounts,
-) -> CurrentResult:
-    """Commit one step of `current`."""
-    upserted = sum(f.record_count for f in added)
-    commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
-    commit.set_properties(state.properties())
-    table = commit.run()
-    snapshot = table.current_snapshot()
-    return CurrentResult(
-        name,
-        changed=changed,
-        upserted=upserted,
-        removed=changed - upserted,
-        late=counts.late,
-        ties=counts.ties,
-        rows=live_files(table).rows,
-        snapshot_id=snapshot.snapshot_id if snapshot else None,
-        horizon_us=state.snapshot_cutoff_us,
+    return lake.catalog.create(
+        settings.name, current_schema(schema, settings.ttl_deletes == "keep"), properties=properties
     )
+
+
+def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
+    """The Iceberg schema, with its field ids, of `current` after its columns went through `steps`.
+
+    `steps` begins with the table's own columns. A new table has the columns of the last step.
+    """
+    if table is None:
+        return assign_fresh_schema_ids(current_schema(steps[-1], keep_expired))
+    commit, schema = Commit(table), table.schema()
+    for old, new in pairwise(steps):
+        evolve_table(commit, schema, old, new, keep_expired)
+        schema = commit.transaction.table_metadata.schema()
+    return schema

@@ -16,7 +16,7 @@ from ddb_lake.pipeline.capture.incremental_exports import overdue, survey, windo
 from ddb_lake.pipeline.capture.streams import stream_checkpoint
 from ddb_lake.pipeline.load.export_files import SUMMARY
 from ddb_lake.pipeline.maintain.compact import needs_compaction
-from ddb_lake.pipeline.merge.current import is_behind
+from ddb_lake.pipeline.merge.current import has_unmerged_changes
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import (
     Arrivals,
@@ -235,7 +235,7 @@ class Planner:
 
     def _applies(self, table: TableSettings, memory: TableMemory, scope: Scope) -> Iterator[Work]:
         if table.changes is None:
-            if scope != "near" and is_behind(self._lake, table.name):
+            if scope != "near" and has_unmerged_changes(self._lake, table.name):
                 yield from self._merge(table, memory)
             return
         hints = self._hints.get(table.name, ())
@@ -258,7 +258,7 @@ class Planner:
             reason = f"{len(arrivals.refs)} landed objects are not applied"
             yield from self._ask(table, memory, arrivals, reason)
             return
-        if is_behind(self._lake, table.name):
+        if has_unmerged_changes(self._lake, table.name):
             yield from self._merge(table, memory)
         elif scope == "near" and not hints:
             memory.quiet = seen

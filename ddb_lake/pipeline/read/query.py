@@ -30,7 +30,7 @@ from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
-from ddb_lake.pipeline.merge.rows import records_sql
+from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.daily_snapshots import daily_snapshots_sql
 from ddb_lake.pipeline.read.time_travel import past_rows

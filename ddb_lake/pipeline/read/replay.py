@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pyiceberg.table import Table
 
@@ -15,29 +16,23 @@ from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.inverse_projection import item_sql
 from ddb_lake.engine.key_text import key_text_sql
-from ddb_lake.engine.merge_plan import MergeInput, plan_merge
+from ddb_lake.engine.merge_plan import MergeInput, MergePlan, MergeRules, empty_plan, plan_merge
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport, changes_state
-from ddb_lake.pipeline.merge.inputs import Relation
-from ddb_lake.pipeline.merge.local_merge import collect_outcome
-from ddb_lake.pipeline.merge.rows import (
-    NO_ROWS,
-    base_images,
+from ddb_lake.pipeline.merge.sources import (
+    NO_CURRENT_ROWS,
+    Relation,
     export_rows,
+    exported_keys,
+    images_of,
+    images_sql,
+    keyed_rows,
     known_records,
-    living_rows,
     naming_records,
-    shown_keys,
 )
 from ddb_lake.pipeline.open_lake import Lake
-
-NO_OUTCOME = (
-    "CREATE OR REPLACE VIEW outcome AS SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash,"
-    " NULL::VARCHAR AS item, NULL::TIMESTAMP AS _changed_at, NULL::VARCHAR AS _source,"
-    " NULL::TIMESTAMP AS _expired_at WHERE false"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Replay:
 
     `items`: (_key, _key_hash, item, _rescued) of each living item; complete it with `engine.inverse_projection.complete`.
     `base_rows`: the base's own rows, of the columns `schema`, before any change; None without a base.
-    `base_items`: the same as `items` has them. What changed since is in the table `outcome`.
+    `base_items`: the same as `items` has them. `plan`: what changed since, in the session until its next plan.
     """
 
     items: str
@@ -55,6 +50,7 @@ class Replay:
     schema: TableSchema
     base: LoadedExport | None
     snapshot_cutoff_us: int | None
+    plan: MergePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ def replay(
         as_of_us: an instant; None for all that is known.
         keys: a relation (_key, _key_hash) of the keys that matter; None for all.
         seen: a view whose rows are to be compared: the changelog up to what they have applied. None for all of it.
-        keep_expired: items that Time to Live removed are rows of `outcome` too, with `_expired_at`, as in `current`
+        keep_expired: items that Time to Live removed are among the new states of `plan` too, with `_expired_at`, as in `current`
             with `ttl_deletes: keep`. `items` does not use this.
 
     Raises UsageError for an instant before the lake's first knowledge of the table.
@@ -122,7 +118,7 @@ def replay(
     rows = based_on.rows.sql if based_on else None
     schema = (based_on.schema if based_on else state.schema).knowing(state.schema)
     if changes is None:
-        session.con.execute(NO_OUTCOME)
+        plan = empty_plan(session)
     else:
         known = known_records(changes, cutoff_us, keep_expired)
         naming = naming_records(known, cutoff_us, settings.clock_skew_us, keep_expired)
@@ -131,35 +127,35 @@ def replay(
             chosen = _chosen(_until(records.sql, as_of_us), keys)
             return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
 
-        current = NO_ROWS  # every key is decided over all its records, and nothing is retired
+        current = NO_CURRENT_ROWS  # every key is decided over all its records, and no row is replaced
         if keep_expired and based_on:
-            current = living_rows(based_on.scan, based_on.schema).sql
-        given = MergeInput(
-            fresh=seen_sql(naming),
-            changelog=seen_sql(known),
-            current=current,
-            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
+            current = keyed_rows(based_on.scan, based_on.schema).sql
+        rules = MergeRules(
             snapshot_cutoff_us=cutoff_us,
             base_us=base.export_us if base else None,
             clock_skew_us=settings.clock_skew_us,
-            simple=set(log.sources) <= {"time"},
-            recheck=True,
+            time_ordered=set(log.sources) <= {"time"},
+            redecide_all=True,
             keep_expired=keep_expired,
         )
         exports = [one for one in state.exports if as_of_us is None or one.export_us <= as_of_us]
-        plan_merge(
-            session,
-            given,
-            lambda keys: base_images(session, rows, schema, keys) if rows else {},
-            lambda from_us: [shown.sql for shown in shown_keys(table, exports, from_us)],
+        inputs = MergeInput(
+            name,
+            new_records=seen_sql(naming),
+            changelog=seen_sql(known),
+            current=current,
+            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
+            rules=rules,
+            base_images=partial(images_of, session, images_sql(rows, schema)) if rows else lambda _keys: {},
+            exported_keys=lambda from_us: [keys.sql for keys in exported_keys(table, exports, from_us)],
         )
-        collect_outcome(session, given, name)
-    changed = "SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM outcome WHERE item IS NOT NULL"
+        plan = plan_merge(session, inputs)
+    changed = f"SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM {plan.new_states} WHERE item IS NOT NULL"
     if rows is None:
-        return Replay(f"({changed})", None, None, schema, None, cutoff_us)
+        return Replay(f"({changed})", None, None, schema, None, cutoff_us, plan)
     based = _keyed_items(rows, schema, keys)
-    unchanged = f"SELECT b.* FROM {based} b ANTI JOIN outcome o ON o._key = b._key"
-    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, cutoff_us)
+    unchanged = f"SELECT b.* FROM {based} b ANTI JOIN {plan.new_states} n ON n._key = b._key"
+    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, cutoff_us, plan)
 
 
 def _keyed_items(rows: str, schema: TableSchema, keys: str | None) -> str:

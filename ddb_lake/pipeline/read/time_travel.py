@@ -19,15 +19,15 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
     when they are asked for. `number`: another one for each of several tables in one session.
     """
     found = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
-    schema, _ = fit_rows(session, lake.table(name), found.schema)
-    outcome, projected = lasting(f"past_outcome_{number}"), lasting(f"past_rows_{number}")
-    session.con.execute(f"CREATE OR REPLACE TABLE {identifier(outcome)} AS SELECT _key FROM outcome")
-    session.keep(projected, "SELECT * FROM projected")
+    schema, projected_rows = fit_rows(session, found.plan, found.schema, lake.table(name))
+    changed_keys, projected = lasting(f"past_keys_{number}"), lasting(f"past_rows_{number}")
+    session.con.execute(
+        f"CREATE OR REPLACE TABLE {identifier(changed_keys)} AS SELECT _key FROM {found.plan.new_states}"
+    )
+    session.keep(projected, f"SELECT * FROM {projected_rows}")
     rows = f"SELECT * FROM {identifier(projected)}"
     if found.base_rows is not None:
         keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
-        unchanged = (
-            f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {identifier(outcome)} o ON o._key = b._past_key"
-        )
+        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {identifier(changed_keys)} k ON k._key = b._past_key"
         rows = f"{unchanged} UNION ALL BY NAME {rows}"
     return schema, rows

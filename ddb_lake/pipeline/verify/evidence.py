@@ -29,7 +29,7 @@ from ddb_lake.engine.merge_plan import version_us
 from ddb_lake.engine.row_diff import document_key_sql, dumped_sql, register
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import live_files, scan_table
-from ddb_lake.pipeline.merge.rows import records_sql
+from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View, replay
 

@@ -201,7 +201,7 @@ def _mend(lake: Lake, name: str, keys: Mapping[str, Item], seen: _Round) -> list
         objects.append(place.put(f"{hour}/repair-{uuid.uuid4().hex}.json", b"".join(lines)))
     if objects:
         apply_objects(lake, name, objects)
-        update_current(lake, name, again=[(text, key_hash(text)) for text in keys])
+        update_current(lake, name, redecide_keys=[(text, key_hash(text)) for text in keys])
     return objects
 
 

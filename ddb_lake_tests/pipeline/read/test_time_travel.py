@@ -78,8 +78,8 @@ def test_table_with_the_name_of_a_relation_of_ours_is_read_as_it_was(tmp_path: P
                 for kind in ("table", "view")
                 for (name,) in session.rows(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE NOT internal")
             ]
-    names = sorted({*relations, "as_of_1", "past_rows_0", "past_outcome_1"} - {n for n in relations if ":" in n})
-    assert {"outcome", "projected", "winners", "living"} <= set(names)
+    names = sorted({*relations, "as_of_1", "past_rows_0", "past_keys_1"} - {n for n in relations if ":" in n})
+    assert {"new_states", "projected_rows", "winners", "changed_keys"} <= set(names)
     with lake_of(tmp_path / "lake", *({"name": name} for name in names)) as lake:
         for number, name in enumerate(names):
             first, second = item(name, n=number), item(name, n=-number - 1)
