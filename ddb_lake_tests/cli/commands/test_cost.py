@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,15 @@ def test_cost_as_json_has_parts_and_prices(run: Run) -> None:
 def test_rate_that_is_none_is_wrong_use(run: Run, rate: str) -> None:
     result = run("cost", "--items", 1, "--item-bytes", 1, "--changes-per-second", rate)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_prices_of_a_file_are_used_and_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "region.toml"
+    file.write_text("region = 'eu-west-1'\n[prices.export]\nusd = 0.2\n")
+    document = json.loads(run("cost", *TABLE, "--prices", file, "--json").stdout)
+    ways = {way["way"]: way for way in document["usd_per_month"]}
+    assert ways["Streams read directly"]["first_export_usd"] == pytest.approx(1.49, abs=0.01)
+    assert document["prices_region"] == "eu-west-1"
+    assert run("cost", *TABLE, "--prices", file).stderr == ""
+    file.write_text("[prices.export]\nusd = 'free'\n")
+    assert run("cost", *TABLE, "--prices", file).exit_code == 2

@@ -8,18 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.operations.costs import (
-    GB,
-    PRICES,
-    Load,
-    Way,
-    ways,
-)
+from ddb_lake.core.operations.costs import GB, Load, Way
+from ddb_lake.core.operations.costs import ways as priced_ways
+from ddb_lake.core.operations.prices import list_prices, read_prices
+from ddb_lake.errors import UsageError
+
+PRICES = list_prices().prices
 
 LOADS = st.builds(
     Load, st.integers(0, 10**11), st.integers(1, 400 * 1024), st.decimals(0, 10**6, places=2, allow_nan=False)
 )
 CENT = Decimal("0.01")
+
+
+def ways(load: Load) -> tuple[Way, ...]:
+    return priced_ways(load, PRICES)
 
 
 def bill(load: Load, name: str) -> dict[str, Decimal]:
@@ -101,4 +104,24 @@ def test_prices_that_third_parties_gave_say_so() -> None:
         "lambda_requests",
         "lambda_time",
     }
-    assert all(price.source and price.unit and price.usd > 0 for price in PRICES.values())
+    assert all(price.page.startswith("https://aws.amazon.com/") and price.usd > 0 for price in PRICES.values())
+
+
+def test_price_file_replaces_the_prices_that_it_names() -> None:
+    given = read_prices("read_on = 2026-01-02\n[prices]\nexport = 0.11\n[prices.shard]\nusd = '0.5'", "mine.toml")
+    assert (given.prices["export"].usd, given.prices["shard"].usd) == (Decimal("0.11"), Decimal("0.5"))
+    assert given.prices["export"].unit == PRICES["export"].unit
+    assert given.prices["export"].page == "mine.toml"
+    assert given.prices["put"] == PRICES["put"]
+    (way,) = (way for way in priced_ways(ORDERS, given.prices) if way.name == "full export every day")
+    assert way.once_usd == Decimal("0.44")
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["[prices", "", "prices = 3", "[prices.gold]\nusd = 1", "[prices.export]\nunit = 'GB'", "[prices]\nexport = -1",
+     "[prices]\nexport = 'nan'", "[prices]\nexport = true", "[prices]\nexport = 'cheap'"],
+)  # fmt: skip
+def test_file_without_valid_prices_is_wrong_use(data: str) -> None:
+    with pytest.raises(UsageError, match=r"mine\.toml"):
+        read_prices(data, "mine.toml")
