@@ -1,4 +1,4 @@
-"""The root command: which commands there are, loaded on demand, and how they end.
+"""The root command: the list of commands, loaded on demand, and the exit status of a run.
 
 A new command is one module and one line in `COMMANDS`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -53,18 +54,18 @@ COMMANDS = {
     "open": "ddb_lake.cli.commands.open:open_",
     "completion": "ddb_lake.cli.commands.completion:completion",
 }
-"""Name of each command, in the order of `--help`, and where it is defined."""
+"""Each command by its name, in the order of `--help`, and where it is defined."""
 
 
 class RootGroup(click.Group):
-    """Imports a command's module when it is asked for, and turns every error into one line and an exit status."""
+    """Imports a command's module when the command is run, and turns every error into one line and an exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """The commands in the order of the registry."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        """The command of that name, imported now; None if there is none."""
+        """Import and return the command of that name; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
@@ -74,7 +75,7 @@ class RootGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with what was probably meant when there is no such command."""
+        """As click does; an unknown command is an error that names the most similar one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -85,16 +86,16 @@ class RootGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command as click does, except for a closed output pipe and a file that ends early.
 
-        click ends the first with status 1, and handles the second as if the user had left a prompt.
+        click ends the former with status 1, and handles the latter as if the user had ended a prompt.
         """
         try:
-            outcome = super().invoke(ctx)
+            result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError as error:
             raise OutputClosed from error
         except EOFError as error:
             raise UnexpectedEndOfFile from error
-        return outcome
+        return result
 
     def main(
         self,
@@ -104,20 +105,27 @@ class RootGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run, and leave with the exit status; with `standalone_mode=False`, let errors through."""
+        """Run a command and exit with its status; with `standalone_mode=False`, raise its errors."""
+        extra.setdefault("color", _color())
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         invocation = extra.setdefault("obj", Invocation())
         try:
-            outcome = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except (Exception, KeyboardInterrupt) as error:
-            _leave(error, invocation.debug)
-        sys.exit(outcome if isinstance(outcome, int) else 0)
+            with click.Context(self, color=extra["color"]).scope():
+                _exit(error, invocation.debug)
+        sys.exit(result if isinstance(result, int) else 0)
 
 
-def _leave(error: BaseException, debug: bool) -> NoReturn:
+def _color() -> bool | None:
+    """click's setting of colours: none with NO_COLOR (https://no-color.org) or on a dumb terminal, else as click decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
+def _exit(error: BaseException, debug: bool) -> NoReturn:
     if isinstance(error, OutputClosed):
-        _silence_stdout()
+        _discard_stdout()
         sys.exit(BROKEN_PIPE_STATUS)
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
@@ -126,14 +134,12 @@ def _leave(error: BaseException, debug: bool) -> NoReturn:
     sys.exit(exit_status(error))
 
 
-def _silence_stdout() -> None:
-    """Point stdout nowhere, so that the interpreter's last flush does not complain about the reader that left."""
-    import os
-
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device: the interpreter's last flush would report the closed pipe."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
     except (OSError, ValueError):  # a stdout without a descriptor has nothing to flush to
         sys.stdout = None
 
@@ -154,8 +160,8 @@ def main() -> None:
     """Entry point of `ddb-lake`."""
     spare_pandas()
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # notices between libraries are nothing a user can act on
+        warnings.simplefilter("ignore")  # a user cannot act on warnings of one library about another
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character gets its escape
+            stream.reconfigure(errors="backslashreplace")  # a character that the terminal lacks is printed as an escape
     cli.main(prog_name="ddb-lake")

@@ -1,6 +1,7 @@
-"""How errors end a run: one line with the next step, and an exit status.
+"""Errors of a run: their text in one line with the next step, and the exit status.
 
-0 done; 1 a check failed or data is in doubt; 2 wrong use; 130 interrupted; 141 the reader of stdout left.
+Exit status 0: done; 1: a check failed or data is in doubt; 2: wrong use; 130: interrupted; 141: stdout was closed by
+its reader.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import PurePath
 
 import click
 
-from ddb_lake.cli.output.colour import styled
 from ddb_lake.core.operations.library_errors import of_library
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
@@ -25,47 +25,56 @@ GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_K
 _DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
 
 _QUOTED_LIBRARIES = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
-"""Libraries whose messages name services, tables and files, never an item's values."""
+"""Libraries whose messages are printed: they name services, tables and files, never an item's values."""
 
 
 class UnexpectedEndOfFile(Exception):
-    """Carries an EOFError past click, which handles every EOFError as if the user had left a prompt."""
+    """Replaces an EOFError, which click handles as if the user had ended a prompt."""
 
 
 class OutputClosed(Exception):
-    """Nobody reads stdout any more, as after `| head`."""
+    """The reader closed stdout, as `head` does."""
 
 
 def exit_status(error: BaseException) -> int:
-    """The exit status that an error stands for."""
+    """The exit status of an error."""
     if isinstance(error, click.ClickException):
         return error.exit_code
     return WRONG_USE_STATUS if isinstance(of_library(error) or error, UsageError) else 1
 
 
 def error_text(error: BaseException) -> str:
-    """What an error says to the user, in one line without `Error:`.
+    """The text of an error in one line, without `Error:`.
 
-    Never an item's values: messages of unknown origin are left out.
+    It never has an item's values: messages of unknown origin are left out.
     """
-    said = error.format_message() if isinstance(error, click.ClickException) else _message(error)
+    message = error.format_message() if isinstance(error, click.ClickException) else _message(error)
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        said += f"{'' if said.endswith(('.', '?')) else '.'} Try `{error.ctx.command_path} --help`."
-    return " ".join(said.split())
+        message += f"{'' if message.endswith(('.', '?')) else '.'} Try `{error.ctx.command_path} --help`."
+    return " ".join(message.split())
 
 
 def print_doubts(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
-    """Print the doubts of a command that ended. Returns its exit status."""
+    """Print each doubt about a result as an error.
+
+    Args:
+        doubts: reasons to doubt the result, each a sentence without its full stop.
+        quarantined: how many records went to quarantine.
+        strict: whether a quarantined record is an error.
+
+    Returns:
+        The exit status: 1 with a doubt, or if `strict` and a record went to quarantine.
+    """
     for doubt in doubts:
-        click.echo(f"{styled('Error:', fg='red')} {doubt}.", err=True)
+        click.echo(f"{click.style('Error:', fg='red')} {doubt}.", err=True)
     return int(bool(doubts) or (strict and quarantined > 0))
 
 
 def print_error(error: BaseException, debug: bool, where: str = "") -> None:
-    """Say on stderr what went wrong and `where`, after the traceback if that is wanted."""
+    """Print an error on stderr, after `where` in its line; with `debug`, its traceback first."""
     if debug:
         traceback.print_exception(error)
-    click.echo(f"{styled('Error:', fg='red')} {where}{error_text(error)}", err=True)
+    click.echo(f"{click.style('Error:', fg='red')} {where}{error_text(error)}", err=True)
 
 
 def _message(error: BaseException) -> str:
@@ -100,7 +109,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _location(error: BaseException) -> str:
-    """File and function of ours that the error passed last."""
+    """Module and function of this project that the error passed last."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "ddb_lake" in PurePath(frame.filename).parts] or list(frames)
-    return f"{PurePath(ours[-1].filename).stem}.{ours[-1].name}" if ours else "an unknown place"
+    own = [frame for frame in frames if "ddb_lake" in PurePath(frame.filename).parts] or list(frames)
+    return f"{PurePath(own[-1].filename).stem}.{own[-1].name}" if own else "an unknown place"

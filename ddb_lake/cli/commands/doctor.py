@@ -9,7 +9,6 @@ import click
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.doctor.finding import Finding
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.colour import styled
 from ddb_lake.cli.output.tables import printable
 from ddb_lake.cli.output.writers import write_document
 
@@ -35,7 +34,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     for finding in examine(invocation):
         findings.append(finding)
         if not as_json:
-            _show(finding)
+            _print_finding(finding)
     counts = Counter(finding.state for finding in findings)
     if as_json:
         write_document({"ok": not counts["fail"], "checks": findings})
@@ -47,8 +46,8 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
-def _show(finding: Finding) -> None:
-    state = styled(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+def _print_finding(finding: Finding) -> None:
+    state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
     click.echo(f"{state}  {finding.check}: {printable(finding.found)}")
     if finding.next_step:
         click.echo(f"      next: {finding.next_step}")

@@ -10,7 +10,6 @@ import click
 
 from ddb_lake.cli.command import LakeGroup, json_option, options_object, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.colour import styled
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.cli.output.tables import print_table, printable
@@ -206,7 +205,7 @@ def discard(invocation: Invocation, table: str, options: DiscardOptions, as_json
 
 
 def _print_entry(entry: QuarantineEntry) -> None:
-    click.echo(styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
+    click.echo(click.style(f"{entry.object} at byte {entry.offset:,}", bold=True))
     click.echo(f"  reason       {printable(entry.reason)}")
     click.echo(f"  quarantined  {time_text(entry.quarantined_us)}, {count_text(len(entry.raw), 'byte')}")
     click.echo(f"  {printable(entry.raw.decode('utf-8', 'backslashreplace'))}\n")

@@ -1,1 +1,1 @@
-"""Writing results, progress and errors."""
+"""Output of commands: tables, JSON, CSV, quantities, progress."""

@@ -1,4 +1,4 @@
-"""JSON without loss: every digit of integers and decimals as a JSON number, never through a float.
+"""JSON without loss: integers and decimals are JSON numbers with every digit, never converted to floats.
 
 Timestamps and dates are ISO 8601 strings, bytes are base64, NaN and the infinities are null, frozen results are
 objects by field name.
@@ -19,16 +19,16 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
 def encode_json(value: Any, indent: bool = False) -> bytes:
-    """The JSON text of a value in UTF-8, without a newline at the end."""
+    """The JSON of a value in UTF-8, without a final newline."""
     options = _OPTIONS | (orjson.OPT_INDENT_2 if indent else 0)
     try:
         return orjson.dumps(value, default=_encode_other, option=options)
-    except TypeError:  # an integer beyond 64 bits, a lone surrogate, a key that is no scalar: rare, so tried second
+    except TypeError:  # rare: an integer beyond 64 bits, a lone surrogate, a key that is no scalar
         return orjson.dumps(_replace_unsupported(value), default=_encode_other, option=options)
 
 
 def value_text(value: Any) -> str | None:
-    """A value as the text of one cell: as in JSON, without the quotes of a string. None stays None."""
+    """A value as the text of a cell: its JSON, without the quotes of a string. None gives None."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -44,7 +44,7 @@ def value_text(value: Any) -> str | None:
 
 
 def _encode_other(value: Any) -> Any:
-    """What orjson does not know by itself."""
+    """The JSON form of types that orjson does not support."""
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f")) if value.is_finite() else None
     if isinstance(value, bytes | bytearray | memoryview):
@@ -61,7 +61,7 @@ def _encode_other(value: Any) -> Any:
 
 
 def _replace_unsupported(value: Any) -> Any:
-    """The value with what orjson refuses spelled out: integers as raw digits, lone surrogates as escapes."""
+    """Replace what orjson rejects: large integers by raw digits, lone surrogates by escapes."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

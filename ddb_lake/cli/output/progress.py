@@ -1,4 +1,4 @@
-"""What goes to stderr while a command works: progress bars on a terminal, warnings always."""
+"""Progress bars, warnings and notes of a command, on stderr. Bars are drawn only on a terminal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.output.colour import styled
-
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
 class Reporter:
-    """Shows progress and warnings; use it in a `with`. A bar is drawn only if stderr is a terminal."""
+    """Prints progress and warnings; a context manager. A bar is drawn only if stderr is a terminal."""
 
     def __init__(self, bars: bool = True) -> None:
-        self._bars = bars and sys.stderr.isatty()
-        self._drawn: Progress | None = None
+        self._enabled = bars and sys.stderr.isatty()
+        self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Reporter:
@@ -28,29 +26,28 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._drawn is not None:
-            self._drawn.stop()
+        if self._progress is not None:
+            self._progress.stop()
 
     def progress(self, what: str, done: int, total: int | None = None) -> None:
-        """`done` of `total` units of `what` are done; None: nobody knows how many there are."""
-        if not self._bars:
+        """Show that `done` of `total` units of `what` are done; `total` is None if it is unknown."""
+        if not self._enabled:
             return
-        drawn = self._drawn or self._draw()
+        progress = self._progress or self._show_bars()
         if what not in self._tasks:
-            self._tasks[what] = drawn.add_task(what, total=total, rate="")
+            self._tasks[what] = progress.add_task(what, total=total, rate="")
         task = self._tasks[what]
-        drawn.update(task, completed=done, total=total)
-        drawn.update(task, rate=rate_text(drawn.tasks[drawn.task_ids.index(task)].speed))
+        progress.update(task, completed=done, total=total)
+        progress.update(task, rate=rate_text(progress.tasks[progress.task_ids.index(task)].speed))
 
     def warn(self, message: str) -> None:
-        """Say something that the user should know and that is no error."""
-        line = f"{styled('Warning:', fg='yellow')} {message}"
-        if self._drawn is not None:
-            self._drawn.console.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True)
+        """Print a warning: a fact that the user should know and that is no error."""
+        if self._progress is not None:
+            self._progress.console.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True)
             return
-        click.echo(line, err=True)
+        click.echo(f"{click.style('Warning:', fg='yellow')} {message}", err=True)
 
-    def _draw(self) -> Progress:
+    def _show_bars(self) -> Progress:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -61,26 +58,31 @@ class Reporter:
             TimeRemainingColumn,
         )
 
-        rate = TextColumn("{task.fields[rate]}")
-        left = TimeRemainingColumn(elapsed_when_finished=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn(), left)
-        self._drawn = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._drawn.start()
-        return self._drawn
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+        return self._progress
 
 
 def rate_text(per_second: float | None) -> str:
-    """A speed as people read it: by the second, or by the minute where that would be less than one."""
+    """A rate in units a second, or a minute if it is below one a second."""
     if not per_second:
         return ""
     return f"{per_second:,.0f}/s" if per_second >= 1 else f"{per_second * 60:,.0f}/min"
 
 
 def warn(message: str) -> None:
-    """A warning on stderr, outside of any progress."""
+    """Print a warning on stderr, where no progress is shown."""
     Reporter(bars=False).warn(message)
 
 
 def note(message: str) -> None:
-    """A remark on stderr that asks for nothing."""
+    """Print a note on stderr: a fact that requires no action."""
     click.echo(f"Note: {message}", err=True)

@@ -1,4 +1,4 @@
-"""Counts, lengths of time and sizes as people read them."""
+"""Counts, durations and sizes as text for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def count_text(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def duration_text(seconds: float | None, unknown: str = "-") -> str:
-    """A length of time in its two largest units: `2 d 3 h`, `4 min 10 s`, `3.2 s`."""
+    """A duration in its two largest units: `2 d 3 h`, `4 min 10 s`, `3.2 s`. None gives `unknown`."""
     if seconds is None:
         return unknown
     if abs(seconds) < 60:
@@ -24,7 +24,7 @@ def duration_text(seconds: float | None, unknown: str = "-") -> str:
 
 
 def size_text(size_bytes: int | None, unknown: str = "-") -> str:
-    """A number of bytes in the unit that suits it, by 1024."""
+    """A number of bytes in B, KiB, MiB, GiB or TiB. None gives `unknown`."""
     if size_bytes is None:
         return unknown
     size = float(size_bytes)

@@ -1,4 +1,4 @@
-"""Aligned tables on stdout: whole reports, and query results of any length in bounded memory."""
+"""Aligned tables on stdout, of any length in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from typing import Any
 
 import click
 
-from ddb_lake.cli.output.colour import styled
 from ddb_lake.cli.output.exact_json import value_text
 
 GAP = "  "
 MIN_WIDTH = 10
-"""A column is not made narrower than this to fit the terminal; columns beyond are left out."""
+"""The least width of a column; columns that do not fit the terminal with it are left out."""
+
 SAMPLE_ROWS = 500
-"""Rows that decide the widths of a table; they are all of it that is held in memory."""
+"""The rows that decide the widths of a table. No other rows are held in memory."""
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Print a table and give its number of rows.
+    """Print a table.
 
-    On a terminal it is made to fit: long cells are cut, columns that find no room are named below it. Elsewhere
-    nothing is cut. Widths follow the first rows, so that the rest can be streamed.
+    On a terminal the table is made to fit: long cells are cut, and columns that do not fit are named below it.
+    Elsewhere nothing is cut. The first rows decide the widths; the rest is streamed.
+
+    Returns:
+        The number of rows.
     """
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     remaining = iter(rows)
     sample = list(islice(remaining, SAMPLE_ROWS))
     layout = _Layout(headers, sample, limit)
     heading = layout.line(headers)
+    click.echo(heading if limit is None else click.style(heading, bold=True))
     write = sys.stdout.write  # not click.echo, which flushes every line
-    write((heading if limit is None else styled(heading, bold=True)) + "\n")
     write(GAP.join("-" * room for room in layout.widths) + "\n")
     count = 0
     for line in layout.lines(chain(sample, remaining)):
@@ -53,22 +56,22 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
 
 
 def printable(value: Any) -> str:
-    """A value as one line: NULL for None, control characters as escapes, so that no data can steer a terminal."""
-    spelled = value_text(value)
-    if spelled is None:
+    """A value as one line: NULL for None, and control characters as escapes, because data must not control a terminal."""
+    text = value_text(value)
+    if text is None:
         return "NULL"
-    return spelled if spelled.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in spelled)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def display_width(line: str) -> int:
-    """How many columns of a terminal a line takes."""
+    """The width of a line in columns of a terminal."""
     if line.isascii():
         return len(line)
     return sum(_char_width(c) for c in line)
 
 
 def fit_widths(widths: Sequence[int], limit: int | None) -> list[int]:
-    """The widths cut to fit `limit` columns of a terminal, the widest first; trailing columns may find no room."""
+    """Reduce widths to fit `limit` columns of a terminal, the widest first. Trailing columns that do not fit are dropped."""
     fitted = list(widths)
     if limit is None:
         return fitted
@@ -88,7 +91,7 @@ def fit_widths(widths: Sequence[int], limit: int | None) -> list[int]:
 
 
 class _Layout:
-    """Widths and alignment of a table's columns."""
+    """The widths and alignment of a table's columns."""
 
     def __init__(self, headers: Sequence[str], sample: Sequence[Sequence[Any]], limit: int | None) -> None:
         cells = [[printable(value) for value in row] for row in [headers, *sample]]
@@ -116,7 +119,7 @@ class _Layout:
 
 
 def _cut(cell: str, room: int) -> tuple[str, int]:
-    """As much of a cell as `room` holds with an ellipsis, and its width."""
+    """The start of a cell with an ellipsis, at most `room` wide; and its width."""
     kept, taken = [], 1
     for character in cell:
         taken += _char_width(character)

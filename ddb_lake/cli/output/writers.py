@@ -1,4 +1,4 @@
-"""Results on stdout that programs read: lines of bytes, JSON documents, JSON arrays and CSV of any length."""
+"""Results on stdout for programs: lines of bytes, JSON documents, and JSON arrays and CSV of any length."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BUFFER_BYTES = 1 << 18
 
 
 def write_lines(lines: Iterable[bytes]) -> int:
-    """Write lines, each with a newline, in large pieces. Gives their number. Raises BrokenPipeError."""
-    sys.stdout.flush()  # what was written as text comes first
+    """Write lines, each with a newline, in large pieces. Returns their number. Raises BrokenPipeError."""
+    sys.stdout.flush()  # text that was written before comes first
     out = sys.stdout.buffer
     pending, size, count = [], 0, 0
     for line in lines:
@@ -35,8 +35,8 @@ def write_document(value: Any) -> None:
 
 
 def json_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """The lines of an array with one object a row, in bounded memory."""
-    names = _distinct(columns)
+    """The lines of a JSON array with one object for each row, in bounded memory."""
+    names = _unique_names(columns)
     opening = b"["
     for row in rows:
         yield opening + encode_json(dict(zip(names, row, strict=True)))
@@ -53,7 +53,7 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
 
 def _csv_line(values: Sequence[Any]) -> bytes:
     line = ",".join(_csv_field(value_text(value)) for value in values)
-    return (line or '""').encode("utf-8", "backslashreplace")  # a line of one NULL would otherwise be no line
+    return (line or '""').encode("utf-8", "backslashreplace")  # one NULL alone would be an empty line
 
 
 def _csv_field(value: str | None) -> str:
@@ -64,8 +64,8 @@ def _csv_field(value: str | None) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _distinct(columns: Sequence[str]) -> list[str]:
-    """Column names with `_1`, `_2` added to repeated ones, so that no member of an object hides another."""
+def _unique_names(columns: Sequence[str]) -> list[str]:
+    """Column names; repeated ones have `_1`, `_2` added, because the members of an object need different names."""
     taken, names = set(columns), []
     seen: set[str] = set()
     for column in columns:

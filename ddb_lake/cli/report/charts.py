@@ -1,12 +1,13 @@
-"""The charts of the report, by plotly: figures as pieces of HTML that need its script once on the page."""
+"""The charts of the report, by plotly: pieces of HTML that need plotly's script once on the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.read.overview import KINDS, TableOverview
@@ -22,6 +23,13 @@ _INK, _LINES = "#2b3440", "#e3e7ec"
 _LAG_UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
+class Chart(NamedTuple):
+    """A chart: its title, and its HTML."""
+
+    title: str
+    html: Markup
+
+
 def plotly(module: str) -> Any:
     """A module of plotly. Raises UsageError if it is not installed."""
     try:
@@ -31,18 +39,18 @@ def plotly(module: str) -> Any:
 
 
 def script() -> str:
-    """plotly's script, to stand in the page."""
+    """The text of plotly's script."""
     text: str = plotly("offline").get_plotlyjs()
     return text
 
 
-def volumes(found: TableOverview, number: int) -> str:
+def volumes(table: TableOverview, number: int) -> Chart:
     """Change records over time, stacked by kind."""
     go = plotly("graph_objects")
-    width_ms = 3_600_000 if found.grain == "hour" else 86_400_000
+    width_ms = 3_600_000 if table.grain == "hour" else 86_400_000
     figure = go.Figure()
     for kind in KINDS:
-        points = [v for v in found.volumes if v.kind == kind]
+        points = [v for v in table.volumes if v.kind == kind]
         if points:
             figure.add_bar(
                 x=[v.start for v in points],
@@ -54,29 +62,29 @@ def volumes(found: TableOverview, number: int) -> str:
                 hovertemplate="%{x|%Y-%m-%d %H:%M}<br>%{y:,} " + kind + "<extra></extra>",
             )
     figure.update_layout(barmode="stack")
-    return _html(figure, f"volumes-{number}", f"Change records by {found.grain} of the change (UTC)")
+    return _chart(figure, f"volumes-{number}", f"Change records by {table.grain} of the change (UTC)")
 
 
-def rows(found: TableOverview, number: int) -> str:
-    """Living rows after each commit."""
+def rows(table: TableOverview, number: int) -> Chart:
+    """Rows after each commit."""
     go = plotly("graph_objects")
     figure = go.Figure()
     figure.add_scatter(
-        x=[datetime.fromtimestamp(point.time_us / 1e6, UTC) for point in found.rows],
-        y=[point.rows for point in found.rows],
+        x=[datetime.fromtimestamp(point.time_us / 1e6, UTC) for point in table.rows],
+        y=[point.rows for point in table.rows],
         mode="lines+markers",
         line={"shape": "hv", "color": COLORS["modified"], "width": 2},
         marker={"size": 6},
         showlegend=False,
         hovertemplate="%{x|%Y-%m-%d %H:%M:%S}<br>%{y:,} rows<extra></extra>",
     )
-    return _html(figure, f"rows-{number}", "Living rows after each commit (UTC)")
+    return _chart(figure, f"rows-{number}", "Rows after each commit (UTC)")
 
 
-def lags(found: Sequence[TableOverview]) -> str:
-    """How long ago each table's newest change was, the oldest first."""
+def lags(tables: Sequence[TableOverview]) -> Chart:
+    """The age of each table's newest change, the oldest first."""
     go = plotly("graph_objects")
-    known = sorted((one.status.lag_s, one.status.table) for one in found if one.status.lag_s is not None)
+    known = sorted((table.status.lag_s, table.status.table) for table in tables if table.status.lag_s is not None)
     unit, seconds = next(((u, s) for u, s in _LAG_UNITS if known and known[-1][0] >= 2 * s), _LAG_UNITS[-1])
     figure = go.Figure()
     figure.add_bar(
@@ -86,10 +94,10 @@ def lags(found: Sequence[TableOverview]) -> str:
         marker_color=COLORS["modified"],
         hovertemplate="%{y}: %{x:,.1f} " + unit + "<extra></extra>",
     )
-    return _html(figure, "lags", f"Time since the newest change, in {unit}", height=120 + 22 * len(known))
+    return _chart(figure, "lags", f"Time since the newest change, in {unit}", height=120 + 22 * len(known))
 
 
-def _html(figure: Any, name: str, title: str, height: int = 260) -> str:
+def _chart(figure: Any, name: str, title: str, height: int = 260) -> Chart:
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 12, "b": 8},
@@ -106,4 +114,4 @@ def _html(figure: Any, name: str, title: str, height: int = 260) -> str:
         div_id=name,
         config={"displayModeBar": False, "responsive": True},
     )
-    return f'<div class="chart"><h3>{escape(title)}</h3>{text}</div>'
+    return Chart(title, Markup(text))

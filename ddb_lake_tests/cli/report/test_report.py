@@ -62,14 +62,14 @@ def test_page_is_well_formed_and_escapes_what_it_is_given() -> None:
     assert "http" not in text.replace("http://www.w3.org", "")
 
 
-def test_states_are_told() -> None:
+def test_page_shows_states() -> None:
     document = {"outcome": "different", "strength": "full", "kinds": {"missing": 2, "extra": 0}, "compared": 5}
     document |= {"source": "an export", "rows": 3, "read_to_us": 1_772_357_400_000_000}
     worst = replace(overview(gaps=(Gap("ledger", 1, 2, "lost", 3),), quarantined=1), verification=document)
 
     text = page("lake", NOW, [worst, overview("late", pending_batches=2), TableOverview(TableStatus("new"))])
 
-    for said in (
+    for text_of_state in (
         "1 gaps in the changes",
         "different (full)",
         "2 missing",
@@ -77,7 +77,7 @@ def test_states_are_told() -> None:
         "nothing yet",
         "not verified",
     ):
-        assert said in text
+        assert text_of_state in text
     assert "0 extra" not in text
     assert 'id="lags"' in text
 
@@ -103,7 +103,7 @@ def test_command_writes_the_page(run: Run, project: Path, landing: Path) -> None
     assert "12345678901234567890" not in text  # no item's values
 
 
-def test_json_tells_what_was_written(run: Run, project: Path, landing: Path) -> None:
+def test_json_has_the_path_size_and_tables(run: Run, project: Path, landing: Path) -> None:
     done = run("report", "--json")
 
     size = (project / "report.html").stat().st_size
