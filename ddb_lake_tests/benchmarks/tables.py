@@ -79,6 +79,7 @@ def loaded(text: str, figures: dict[str, float]) -> Any:
 def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
     """Name, processor seconds and LIST requests of ticks over quiet tables."""
     from ddb_lake.aws.objects import ObjectStore
+    from ddb_lake.executors import EXECUTORS
     from ddb_lake.lake.catalog import LakeCatalog
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.plan.cursor import SensorMemory
@@ -90,7 +91,7 @@ def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
         store._s3 = s3
         now += timedelta(seconds=later)
         with LakeCatalog(settings) as catalog:
-            lake = Lake(settings, catalog, objects=store, now=lambda at=now: at)
+            lake = Lake(settings, catalog, EXECUTORS, objects=store, now=lambda at=now: at)
             memory, started = SensorMemory.load(cursor), time.process_time()
             plan = Planner(lake, memory, Busy(), budget_s=3600).plan()
             assert plan.looked_at == len(settings.tables) and not plan.failed and not plan.work, plan

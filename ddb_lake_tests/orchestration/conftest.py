@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +12,7 @@ from ddb_lake_tests.support.dagster_folders import FolderLake
 from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN
 from ddb_lake_tests.support.dagster_runs import quiet_runs as quiet_runs
 from ddb_lake_tests.support.dagster_runs import without_telemetry as without_telemetry
-from ddb_lake_tests.support.memory_store import Steps
+from ddb_lake_tests.support.memory_store import steps as steps
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,20 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _isolated(without_telemetry: None, quiet_runs: None) -> None:
     """Every test of Dagster's definitions and runs."""
-
-
-@pytest.fixture
-def steps(tmp_path: Path) -> Iterator[Callable[..., Steps]]:
-    """`steps({"name": …}, …)`: a lake of these tables on a store in memory."""
-    made: list[Steps] = []
-
-    def make(*tables: dict[str, Any]) -> Steps:
-        made.append(Steps(tmp_path / f"lake{len(made)}", *tables))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.catalog.close()
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ddb_lake.aws.objects import Level, ObjectRef, ObjectStore
 from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.executors import EXECUTORS
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
@@ -86,7 +89,7 @@ class Steps:
         self.now = NOW
         self.settings: LakeSettings = parse_settings({"warehouse": str(folder), "tables": list(tables)}, "test")
         self.catalog = LakeCatalog(self.settings)
-        self.lake = Lake(self.settings, self.catalog, objects=self.store, now=lambda: self.now)
+        self.lake = Lake(self.settings, self.catalog, EXECUTORS, objects=self.store, now=lambda: self.now)
         self.cursor: str | None = None
 
     def tick(self, busy: Busy | None = None, **options: Any) -> Plan:
@@ -104,3 +107,17 @@ class Steps:
             table = self.lake.table(work.table)
             uris = everywhere(self.lake, table) if work.everything else landed_in(self.lake, table, work.hours)
             apply_objects(self.lake, work.table, uris)
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Iterator[Callable[..., Steps]]:
+    """`steps({"name": …}, …)`: a lake of these tables on a store in memory."""
+    made: list[Steps] = []
+
+    def make(*tables: dict[str, Any]) -> Steps:
+        made.append(Steps(tmp_path / f"lake{len(made)}", *tables))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.catalog.close()

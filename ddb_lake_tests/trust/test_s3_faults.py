@@ -9,6 +9,7 @@ from ddb_lake_tests.support.failing_steps import through, wrong
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.fault_proxy import Fault, Way
 from ddb_lake_tests.support.s3_faults import SCENARIO, apply, load, opened
+from ddb_lake_tests.support.s3_faults import way as way
 
 LANDED = ("load", "increment", "apply")
 
