@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.sidecar import Sidecar
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
-    from ddb_lake.pipeline.load.export_files import FoundExport
-    from ddb_lake.pipeline.load.snapshot_writer import Base, Target
+    from ddb_lake.pipeline.load.export_files import Export
+    from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
     from ddb_lake.pipeline.merge.sources import MergeSources
     from ddb_lake.pipeline.open_lake import Lake
 
@@ -57,7 +57,7 @@ class Executor(Protocol):
             CheckFailed: a key has no winner, or several; this is a fault of the program.
         """
 
-    def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> Base:
+    def snapshot_writer(self, session: Session, target: SnapshotTarget, export: Export, reject: bool) -> SnapshotWriter:
         """A writer of a full export's rows. `reject`: leave out lines without a valid item, which are errors otherwise."""
 
 

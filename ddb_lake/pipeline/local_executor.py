@@ -12,8 +12,8 @@ from ddb_lake.engine.session import Session
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedTable, fetch, groups
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
-from ddb_lake.pipeline.load.export_files import FoundExport, verified
-from ddb_lake.pipeline.load.snapshot_writer import LocalBase, Target
+from ddb_lake.pipeline.load.export_files import Export, download_files
+from ddb_lake.pipeline.load.snapshot_writer import LocalSnapshotWriter, SnapshotTarget
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
@@ -46,6 +46,9 @@ class LocalExecutor:
         """Decide by statements in the session."""
         return LocalMerge.of(session, self._settings, sources)
 
-    def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> LocalBase:
+    def snapshot_writer(
+        self, session: Session, target: SnapshotTarget, export: Export, reject: bool
+    ) -> LocalSnapshotWriter:
         """A writer of the export's verified data files. Raises ExportError for a file that differs from its manifest."""
-        return LocalBase(session, target, export, verified(self._lake.objects, export, session.folder), reject)
+        files = download_files(self._lake.objects, export, session.folder)
+        return LocalSnapshotWriter(session, target, export, files, reject)

@@ -15,7 +15,7 @@ from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects, is_empty
 from ddb_lake.pipeline.apply.changelog import unseen
 from ddb_lake.pipeline.capture.incremental_exports import Increments, overdue, start_due
 from ddb_lake.pipeline.capture.streams import StreamsResult, read_streams
-from ddb_lake.pipeline.load.export_files import SUMMARY, find_export
+from ddb_lake.pipeline.load.export_files import SUMMARY, open_export
 from ddb_lake.pipeline.load.load import LoadResult, export_ref, load_export
 from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table, needs_compaction
 from ddb_lake.pipeline.merge.current import has_unmerged_changes
@@ -101,7 +101,7 @@ def _no_export(lake: Lake, table: TableSettings, place: ExportSettings) -> list[
         return [f"no finished export at {where}: correct the place, or start one with `ddb-lake export {table.name}`"]
     if any(_is_of(lake, table, ref) for ref in finished):
         return []
-    names = sorted({find_export(lake.objects, ref.uri).summary.table_name for ref in finished[-20:]})
+    names = sorted({open_export(lake.objects, ref.uri).summary.table_name for ref in finished[-20:]})
     return [
         f"the finished exports at {where} are of {', '.join(names)}, none is of {table.source_name}: correct the table's"
         " name, or name its source by `source: {table: ...}`"
@@ -112,7 +112,7 @@ def newest_export(lake: Lake, table: TableSettings) -> str | None:
     """The newest finished full export of the table below `export`, loaded or not; None if there is none."""
     finished = _finished(lake, table.export) if table.export is not None else []
     for ref in sorted(finished, key=_export_id, reverse=True):  # an export's id begins with its time
-        if _is_of(lake, table, ref) and find_export(lake.objects, ref.uri).summary.export_type == "FULL":
+        if _is_of(lake, table, ref) and open_export(lake.objects, ref.uri).summary.export_type == "FULL":
             return ref.uri
     return None
 
@@ -159,7 +159,7 @@ def _is_of(lake: Lake, table: TableSettings, summary: ObjectRef) -> bool:
     manifest = (table.identity, summary.uri, summary.version)
     if manifest in _FOREIGN:
         return False
-    ours = lake.settings.is_source_of(table, find_export(lake.objects, summary.uri).summary.table_arn)
+    ours = lake.settings.is_source_of(table, open_export(lake.objects, summary.uri).summary.table_arn)
     if not ours and len(_FOREIGN) < _MOST_FOREIGN:
         _FOREIGN.add(manifest)
     return ours

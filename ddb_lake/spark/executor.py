@@ -11,14 +11,14 @@ from ddb_lake.config import TableSettings
 from ddb_lake.engine.session import Session
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import StagedTable
-from ddb_lake.pipeline.load.export_files import FoundExport
-from ddb_lake.pipeline.load.snapshot_writer import Target
+from ddb_lake.pipeline.load.export_files import Export
+from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import portions, read_on_spark
-from ddb_lake.spark.snapshot_writer import SparkBase
+from ddb_lake.spark.snapshot_writer import SparkSnapshotWriter
 
 
 class SparkExecutor:
@@ -45,6 +45,8 @@ class SparkExecutor:
         merge.plan(sources)
         return merge
 
-    def snapshot_writer(self, session: Session, target: Target, export: FoundExport, reject: bool) -> SparkBase:
+    def snapshot_writer(
+        self, session: Session, target: SnapshotTarget, export: Export, reject: bool
+    ) -> SparkSnapshotWriter:
         """A writer by tasks, each of which verifies, projects, sorts and writes some data files."""
-        return SparkBase(self._lake, target, export, session.folder, reject)
+        return SparkSnapshotWriter(self._lake, target, export, session.folder, reject)

@@ -1,6 +1,6 @@
-"""What one task on Spark does with an export's data files: the same kernels, in a DuckDB of the task's own.
+"""The work of one Spark task on data files of an export, by the functions of `pipeline.load`, in a DuckDB of its own.
 
-Tasks write files and say which; they open no catalog and commit nothing.
+Tasks write files and return their paths. They open no catalog and commit nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path as FilePath
 
 import pyarrow as pa
@@ -31,28 +30,28 @@ from ddb_lake.engine.sql import literal
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import (
-    FoundExport,
+    Export,
+    ExportLines,
+    InvalidLines,
     LocalFile,
+    download_files,
     lines_sql,
-    verified,
 )
-from ddb_lake.pipeline.load.line_screening import BadLines
 from ddb_lake.pipeline.load.snapshot_writer import (
     RUN_SHARE,
-    Lines,
-    observed,
+    infer_from_sample,
+    mismatched_files,
     runs_of,
     write_run,
-    wrong_counts,
 )
 
-MAX_SET_ASIDE_BYTES = 64 * 1024 * 1024
-"""Lines that one task may set aside (compressed): the driver collects them. An export with more is refused."""
+MAX_REJECTED_BYTES = 64 * 1024 * 1024
+"""Compressed bytes of lines that one task may reject: the driver collects them. An export with more is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How a task reaches the lake's files. `memory`: what its DuckDB may take."""
+    """How a task accesses the files of a table. `memory`: the limit of its DuckDB."""
 
     io: FileIO
     location: str
@@ -72,13 +71,13 @@ class Share:
     """Some data files of an export."""
 
     place: Place
-    export: FoundExport
+    export: Export
     options: SchemaOptions
 
 
 @dataclass(frozen=True, slots=True)
 class WriteShare:
-    """Data files to be written with some columns."""
+    """Data files to write with some columns."""
 
     share: Share
     schema: TableSchema
@@ -88,19 +87,25 @@ class WriteShare:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a task wrote: files, how many rows, how many of them with a key, and what the columns did not hold.
+    """The result of a task that wrote rows.
 
-    `wrong`: a data file whose number of lines is not that of its manifest. `bad`: lines that hold no valid item.
-    `set_aside`: the same lines as rows of the quarantine.
+    Attributes:
+        paths: the files.
+        rows: the number of rows.
+        keyed: the number of rows with a key.
+        unfitted: the inference of the values that the columns do not hold.
+        mismatched_file: a data file whose number of lines is not that of the manifest.
+        invalid: lines that hold no valid item.
+        rejected: the same lines as rows of the quarantine.
     """
 
     paths: list[str]
     rows: int
     keyed: int
     unfitted: Inference
-    wrong: str | None = None
-    bad: BadLines = field(default_factory=BadLines)
-    set_aside: pa.Table | None = None
+    mismatched_file: str | None = None
+    invalid: InvalidLines = field(default_factory=InvalidLines)
+    rejected: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +120,26 @@ class WrittenFiles:
 
 @dataclass(frozen=True, slots=True)
 class HashedKeys:
-    """Files with rows of these columns, and hashes of keys that are wanted."""
+    """Files with rows of these columns, and hashes of the wanted keys."""
 
     files: WrittenFiles
     hashes: list[int]
 
 
 def sample_share(share: Share) -> Inference:
-    """What items at the beginning of the files need."""
+    """The inference of items at the beginning of the files."""
     with share.place.session() as session:
-        lines = Lines(verified(ObjectStore(), share.export, session.folder), session.folder, reject=True)
-        return lines.read(lambda files, _check: observed(files, share.options))
+        files = download_files(ObjectStore(), share.export, session.folder)
+        lines = ExportLines(files, session.folder, reject=True)
+        return lines.read(lambda files, _check: infer_from_sample(files, share.options))
 
 
 def write_share(task: WriteShare) -> Written:
     """Verify the files, project their rows, and write them sorted by key."""
     share, place = task.share, task.share.place
     with place.session() as session:
-        lines = Lines(verified(ObjectStore(), share.export, session.folder), session.folder, reject=True)
+        files = download_files(ObjectStore(), share.export, session.folder)
+        lines = ExportLines(files, session.folder, reject=True)
         writer = FileWriter(session.con, place.io, place.location, task.iceberg)
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:
@@ -143,21 +150,21 @@ def write_share(task: WriteShare) -> Written:
             return [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
 
         paths = lines.read(write)
-        written = look_at(session, paths, task.schema, task.iceberg, share.options)
-        if lines.set_aside is not None:
-            if lines.set_aside.path.stat().st_size > MAX_SET_ASIDE_BYTES:
-                raise lines.bad.refusal()
-            written = replace(written, bad=lines.bad, set_aside=pq.read_table(lines.set_aside.path))
+        written = describe_written(session, paths, task.schema, task.iceberg, share.options)
+        if lines.rejected is not None:
+            if lines.rejected.path.stat().st_size > MAX_REJECTED_BYTES:
+                raise lines.invalid.error()
+            written = replace(written, invalid=lines.invalid, rejected=pq.read_table(lines.rejected.path))
         if written.rows != sum(file.items for file in lines.files):
             counts = dict(session.rows(f"SELECT filename, count(*) FROM {lines_sql(lines.files)} GROUP BY 1"))
-            return replace(written, wrong=next(wrong_counts(lines.files, counts), None))
+            return replace(written, mismatched_file=next(mismatched_files(lines.files, counts), None))
         return written
 
 
-def look_at(
+def describe_written(
     session: Session, paths: list[str], schema: TableSchema, iceberg: Schema, options: SchemaOptions
 ) -> Written:
-    """What stands in files that were written."""
+    """The result of a task that wrote these files."""
     rows = TableScan(iceberg, tuple(paths)).sql()
     total, keyed = session.rows(f"SELECT count(*), count(_key_hash) FROM {rows}")[0]
     return Written(paths, total, keyed, rescued_values(session, rows, schema, options))
@@ -184,11 +191,11 @@ def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
 
 
 _SCRATCH_BYTES = 8 * 1024 * 1024
-"""A group of rows is read at once, and the work on it takes many times as much memory."""
+"""Size of a row group. A group is read at once, and the work on it takes many times its size in memory."""
 
 
 def scratch_file(session: Session, query: str, folder: str) -> str | None:
-    """The rows of a query in a file for other tasks to read; None for no rows."""
+    """Write the rows of a query to a file that other tasks read. Returns its path; None if there are no rows."""
     if session.value(f"SELECT count(*) FROM ({query})") == 0:
         return None
     if "://" not in folder:
@@ -205,10 +212,8 @@ def _batches(place: Place, query: str) -> Iterator[pa.RecordBatch]:
 
 
 def merged(inferences: list[Inference], options: SchemaOptions) -> Inference:
-    """One inference of all that several tasks saw."""
-
-    def taken_in(whole: Inference, part: Inference) -> Inference:
-        whole.merge(part)
-        return whole
-
-    return reduce(taken_in, inferences, Inference(options))
+    """One inference of all items that several tasks observed."""
+    total = Inference(options)
+    for inference in inferences:
+        total.merge(inference)
+    return total

@@ -38,7 +38,7 @@ from ddb_lake.pipeline.merge.sources import images_of
 from ddb_lake.spark.export_tasks import (
     Place,
     Written,
-    look_at,
+    describe_written,
     scratch_file,
 )
 
@@ -243,7 +243,7 @@ def write_rows(task: WriteRows) -> Written:
         paths = with_memory(
             session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size)
         )
-        return look_at(session, paths, task.schema, task.iceberg, task.settings.schema_options)
+        return describe_written(session, paths, task.schema, task.iceberg, task.settings.schema_options)
 
 
 def _write_deleted_positions(session: Session, place: Place, plan: MergePlan) -> DeletedPositions | None:

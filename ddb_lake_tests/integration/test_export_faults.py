@@ -176,7 +176,7 @@ def test_wrong_line_count_of_an_increment_names_the_file(opened: Lake) -> None:
 
 
 def test_item_twice_is_refused(opened: Lake) -> None:
-    with pytest.raises(CheckFailed, match="1 keys stand more than once"):
+    with pytest.raises(CheckFailed, match="1 keys occur more than once"):
         load(opened, full([item("a", v=1)], [item("b"), item("a", v=2)]))
     assert_nothing_committed(opened)
 

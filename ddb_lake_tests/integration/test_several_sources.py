@@ -11,7 +11,7 @@ import pytest
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.load.export_files import find_export
+from ddb_lake.pipeline.load.export_files import open_export
 from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
@@ -192,7 +192,7 @@ def test_exports_are_of_a_table_by_their_whole_arn(tmp_path: Path) -> None:
             path for path in (tmp_path / "exports").rglob("manifest-summary.json") if arns["b"] in path.read_text()
         )
         with pytest.raises(UsageError, match="is of arn:aws:dynamodb:eu-west-1:222222222222:table/orders"):
-            check_full(lake, "a", find_export(lake.objects, str(manifest)))
+            check_full(lake, "a", open_export(lake.objects, str(manifest)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ddb_lake.aws.exports import (
 from ddb_lake.config import TableSettings
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.capture.incremental_exports import full_export_time
-from ddb_lake.pipeline.load.export_files import find_export
+from ddb_lake.pipeline.load.export_files import open_export
 from ddb_lake.pipeline.open_lake import Lake
 
 _TOKENS = uuid.UUID("6b1f6f0e-6d6e-5c3d-9c0c-2f0f3a7f9a51")
@@ -40,7 +40,7 @@ def export_table(
         state = _started(table, context.run.root_run_id or context.run.run_id, full_export_time(lake, table))
     context.log.info(f"Waiting for export {state.arn}")
     state = wait_for_export(table, state, lambda _: None)
-    summary = find_export(lake.objects, state.manifest_uri).summary
+    summary = open_export(lake.objects, state.manifest_uri).summary
     yield dg.MaterializeResult(
         asset_key=assets.key("export"),
         metadata={

@@ -1,4 +1,12 @@
-"""A finished export, verified: its manifests, and each data file where it should be, whole."""
+"""A finished export: its manifests, its data files, and the lines of those.
+
+`open_export` reads the manifests and checks them, `download_files` fetches the data files and checks their MD5. The lines
+are read by DuckDB (`lines_sql`). Loading proves in SQL that all lines hold a valid item (`engine.line_check`);
+`ExportLines` reads the files line by line with `core.decode.export_lines` only if some may not.
+
+The format of the manifests and data files:
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
+"""
 
 from __future__ import annotations
 
@@ -6,12 +14,14 @@ import base64
 import gzip
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
+from typing import TypeVar
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
 from ddb_lake.core.decode.export_lines import read_full_line
@@ -24,20 +34,32 @@ from ddb_lake.core.layout.export_manifest import (
     parse_summary,
 )
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
-from ddb_lake.errors import ExportError, UndecodableError, UsageError
+from ddb_lake.engine.staging import STAGED_QUARANTINE, Stage, StagedRows, quarantine_row
+from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError, UndecodableError, UsageError
+
+T = TypeVar("T")
 
 SUMMARY = "manifest-summary.json"
-DOWNLOADS = 8
-_LEAST_GZIP_BYTES = 18
-MAX_OBJECT_BYTES = 16 * 1024 * 1024
+CONCURRENT_DOWNLOADS = 8
+MIN_GZIP_BYTES = 18
+MAX_LINE_BYTES = 16 * 1024 * 1024
 SAMPLE_PER_FILE = 200
 SAMPLE_FILES = 8
+MAX_LISTED = 5
+"""Invalid lines that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
-class FoundExport:
-    """An export whose manifests are right. `files`: what its manifest names, with the URI where each should lie."""
+class Export:
+    """A finished export whose manifests are consistent.
+
+    Attributes:
+        uri: the URI of its `manifest-summary.json`.
+        summary: the contents of that.
+        files: the data files that `manifest-files.json` names, each with the URI where it should lie.
+    """
 
     uri: str
     summary: ExportSummary
@@ -46,7 +68,15 @@ class FoundExport:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A verified data file on local disk."""
+    """A data file on local disk.
+
+    Attributes:
+        uri: where it came from.
+        path: where it is.
+        items: the number of its items according to the manifest.
+        gzipped: whether it is compressed.
+        ref: the object that the ledger of the changelog names.
+    """
 
     uri: str
     path: Path
@@ -56,30 +86,36 @@ class LocalFile:
 
     @property
     def content_bytes(self) -> int:
-        """Bytes when decompressed, as gzip's trailer says: for planning, as it counts modulo 4 GiB."""
+        """Bytes when decompressed, according to the trailer of gzip. For planning only: the trailer counts modulo 4 GiB."""
         size = self.path.stat().st_size
-        if not self.gzipped or size < _LEAST_GZIP_BYTES:
+        if not self.gzipped or size < MIN_GZIP_BYTES:
             return size
         with self.path.open("rb") as stream:
             stream.seek(-4, os.SEEK_END)
             return max(size, int.from_bytes(stream.read(4), "little"))
 
 
-def find_export(store: ObjectStore, uri: str) -> FoundExport:
-    """The export at `uri`: its manifest-summary.json, or a folder with exactly one of those below it.
+def open_export(store: ObjectStore, uri: str) -> Export:
+    """Read and check the manifests of an export.
 
-    Raises UsageError for several, ExportError for none, and for manifests that contradict each other or their checksums.
+    Args:
+        store: where the export lies.
+        uri: its `manifest-summary.json`, or a folder or prefix with exactly one of those below it.
+
+    Raises:
+        UsageError: several exports lie below the URI.
+        ExportError: no export lies there, or its manifests contradict each other or their checksums.
     """
     manifest = uri if uri.endswith(SUMMARY) else _only_manifest(store, uri)
     absolute = manifest if manifest.startswith("s3://") else str(local_path(manifest))
     summary_bytes = _read(store, absolute)
     _check_md5(store, absolute, summary_bytes)
-    with _named(absolute):
+    with _manifest_named_in_errors(absolute):
         summary = parse_summary(summary_bytes)
         files_uri = _locate(absolute, summary.manifest_files_key)
     files_bytes = _read(store, files_uri)
     _check_md5(store, files_uri, files_bytes)
-    with _named(files_uri):
+    with _manifest_named_in_errors(files_uri):
         files = tuple((file, _locate(absolute, file.key)) for file in parse_files(files_bytes))
     total = sum(file.item_count for file, _ in files)
     if total != summary.item_count:
@@ -87,32 +123,36 @@ def find_export(store: ObjectStore, uri: str) -> FoundExport:
             f"{absolute}: itemCount is {summary.item_count}, but {files_uri} counts {total};"
             " copy the export again, or export again"
         )
-    return FoundExport(absolute, summary, files)
+    return Export(absolute, summary, files)
 
 
 @contextmanager
-def _named(uri: str) -> Iterator[None]:
-    """Say which export's manifest it is: the parsers know the file's name alone."""
+def _manifest_named_in_errors(uri: str) -> Iterator[None]:
+    """Add the URI of the export to errors of the parsers, which have the name of the file alone."""
     try:
         yield
     except ExportError as error:
         raise ExportError(f"{uri.rpartition('/')[0]}: {error}") from error
 
 
-def verified(store: ObjectStore, export: FoundExport, folder: Path) -> list[LocalFile]:
-    """Every data file, on local disk, with the MD5 its manifest says. Raises ExportError naming the file."""
-    with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download") as pool:
+def download_files(store: ObjectStore, export: Export, folder: Path) -> list[LocalFile]:
+    """Download all data files of an export into a folder, and compare their MD5 with the manifest.
+
+    Raises:
+        ExportError: a file is missing or differs from the manifest. The message names the file.
+    """
+    with ThreadPoolExecutor(CONCURRENT_DOWNLOADS, thread_name_prefix="download") as pool:
         jobs = [
-            pool.submit(_fetch, store, file, uri, folder / f"{number:06d}")
+            pool.submit(_download, store, file, uri, folder / f"{number:06d}")
             for number, (file, uri) in enumerate(export.files)
         ]
         return [job.result() for job in jobs]
 
 
 def lines_sql(files: Sequence[LocalFile]) -> str:
-    """A relation with one `item` (a line's text, `{"Item":{…}}`) a line of the data files, and its `filename`.
+    """A relation with one row for each line: `item`, the text of the line (`{"Item":{…}}`), and its `filename`.
 
-    `read_ndjson_objects` finds the lines without parsing them, which `read_json` would do once more than needed.
+    `read_ndjson_objects` finds the lines without parsing them. `read_json` would parse each line once more.
     """
     parts = []
     for gzipped in (True, False):
@@ -120,7 +160,7 @@ def lines_sql(files: Sequence[LocalFile]) -> str:
         if paths:
             parts.append(
                 f"SELECT json AS item, filename FROM read_ndjson_objects({literals(paths)}, filename = true,"
-                f" compression = '{'gzip' if gzipped else 'uncompressed'}', maximum_object_size = {MAX_OBJECT_BYTES})"
+                f" compression = '{'gzip' if gzipped else 'uncompressed'}', maximum_object_size = {MAX_LINE_BYTES})"
             )
     return "(" + (" UNION ALL ".join(parts) or "SELECT NULL::JSON AS item, '' AS filename WHERE false") + ")"
 
@@ -133,12 +173,12 @@ def sample_items(files: Sequence[LocalFile]) -> list[Item]:
 
 
 def _first_items(file: LocalFile) -> list[Item]:
-    """The items of a data file's first lines."""
-    return [item for line in islice(bounded_lines(file), SAMPLE_PER_FILE) for item in _item(line)]
+    """The valid items of the first lines of a data file."""
+    return [item for line in islice(bounded_lines(file), SAMPLE_PER_FILE) for item in _valid_item(line)]
 
 
-def _item(line: bytes) -> list[Item]:
-    """The item of a line; None if the line has no valid item: `pipeline.load.line_screening` reports it when the lines are loaded."""
+def _valid_item(line: bytes) -> list[Item]:
+    """The item of a line; none if the line has no valid item, which is reported when the lines are loaded."""
     try:
         return [read_full_line(line)]
     except UndecodableError:
@@ -146,29 +186,193 @@ def _item(line: bytes) -> list[Item]:
 
 
 def bounded_lines(file: LocalFile) -> Iterator[bytes]:
-    """The lines of a data file; a line has at most MAX_OBJECT_BYTES in memory. Raises ExportError."""
+    """The lines of a data file. Raises ExportError for a line of more than MAX_LINE_BYTES, before it is in memory."""
     with gzip.open(file.path) if file.gzipped else file.path.open("rb") as stream:
         for number in count(1):
-            line = stream.readline(MAX_OBJECT_BYTES + 1)
+            line = stream.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
-            if len(line) > MAX_OBJECT_BYTES:
+            if len(line) > MAX_LINE_BYTES:
                 raise ExportError(
-                    f"{file.uri}: line {number} is longer than {MAX_OBJECT_BYTES >> 20} MiB, so that it is no item of"
+                    f"{file.uri}: line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, so that it is no item of"
                     " DynamoDB (400 KB at most), and nothing was loaded; copy the file again, or export again"
                 )
             yield line
 
 
-def check_lines(files: Iterable[LocalFile]) -> None:
-    """Look for a line that is too long, in the files that are large enough to have one. Raises ExportError."""
+def check_line_lengths(files: Iterable[LocalFile]) -> None:
+    """Raise ExportError if a line is too long. Only files that are large enough to have such a line are read."""
     for file in files:
-        if file.content_bytes > MAX_OBJECT_BYTES:
+        if file.content_bytes > MAX_LINE_BYTES:
             for _ in bounded_lines(file):
                 pass
 
 
-def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalFile:
+# --- lines without a valid item
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidLine:
+    """A line that holds no valid item. `line` counts from 1, `offset` is its first byte in the decompressed file."""
+
+    uri: str
+    line: int
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.uri} line {self.line} (byte {self.offset}): {self.reason}"
+
+
+@dataclass(slots=True)
+class InvalidLines:
+    """The number of invalid lines, and the first of them."""
+
+    count: int = 0
+    first: list[InvalidLine] = field(default_factory=list)
+
+    def add(self, line: InvalidLine) -> None:
+        """Count a line."""
+        self.count += 1
+        if len(self.first) < MAX_LISTED:
+            self.first.append(line)
+
+    def merge(self, other: InvalidLines) -> None:
+        """Add the lines of `other`."""
+        self.count += other.count
+        self.first = [*self.first, *other.first][:MAX_LISTED]
+
+    def error(self) -> ExportError:
+        """The error for an export that has these lines."""
+        listed = "; ".join(map(str, self.first))
+        more = f"; and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
+        return ExportError(
+            f"{self.count} line{'s' if self.count > 1 else ''} of the export without a valid item, nothing was"
+            f" committed: {listed}{more}. Export again, or load the rest with `--reject-to-quarantine`"
+        )
+
+
+class ExportLines:
+    """The lines of data files. Lines without a valid item are an error, or are left out.
+
+    Args:
+        files: the data files.
+        folder: a folder for the rejected lines, and for copies of the files that had some.
+        reject: leave out invalid lines. By default, they are an error.
+
+    Attributes:
+        files: the data files; of a file with rejected lines, a copy without them.
+        invalid: the rejected lines.
+        rejected: the rejected lines as rows of the quarantine; None if there are none.
+    """
+
+    def __init__(self, files: Sequence[LocalFile], folder: Path, reject: bool) -> None:
+        self.files = files
+        self.invalid = InvalidLines()
+        self.rejected: StagedRows | None = None
+        self._folder, self._reject = folder, reject
+
+    def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T]) -> T:
+        """Call `work`, which reads all lines with a check. After lines were left out, call it again.
+
+        Returns:
+            The result of the last call.
+
+        Raises:
+            ExportError: there are invalid lines and `reject` is false, or a file cannot be read to its end.
+        """
+        check = LineCheck()
+        try:
+            result = work(self.files, check)
+        except DdbLakeError:
+            raise
+        except Exception as error:  # DuckDB stops at a line that is not JSON
+            if not self._reject_lines():
+                raise
+            cause: Exception | None = error
+        else:
+            if not check.faults:
+                return result
+            if not self._reject_lines():
+                raise CheckFailed(f"{check.faults} lines were not proven valid, and none is invalid: report this fault")
+            cause = None
+        second_check = LineCheck()
+        result = work(self.files, second_check)
+        if second_check.faults:
+            raise CheckFailed(f"{second_check.faults} lines are invalid after all such lines were left out") from cause
+        return result
+
+    def _reject_lines(self) -> bool:
+        """Leave out the invalid lines, and return whether there were any. Without `reject`, raise ExportError for them."""
+        if not self._reject:
+            invalid = find_invalid_lines(self.files)
+            if invalid.count:
+                raise invalid.error()
+            return False
+        before = self.invalid.count
+        stage = Stage(self._folder / f"rejected-{before}.parquet", STAGED_QUARANTINE)
+        self.files = [self._valid_copy(number, file, stage) for number, file in enumerate(self.files)]
+        path = stage.close()
+        if stage.rows:
+            self.rejected = StagedRows(path, stage.rows)
+        return self.invalid.count > before
+
+    def _valid_copy(self, number: int, file: LocalFile, stage: Stage) -> LocalFile:
+        """The file, or a copy without its invalid lines, which are added to `stage`."""
+        rejected = set()
+        for line, raw in _invalid_lines(file):
+            self.invalid.add(line)
+            row = quarantine_row(line.reason, raw, line.uri, line.offset, line.line, number)
+            stage.add(row, len(raw))
+            rejected.add(line.line)
+        if not rejected:
+            return file
+        valid = file.path.with_suffix(".valid")
+        with valid.open("wb") as target:
+            target.writelines(text + b"\n" for line, _, text in numbered_lines(file) if line not in rejected)
+        return replace(file, path=valid, items=file.items - len(rejected), gzipped=False)
+
+
+def find_invalid_lines(files: Iterable[LocalFile]) -> InvalidLines:
+    """The invalid lines of data files. Raises ExportError for a file that cannot be read to its end."""
+    invalid = InvalidLines()
+    for file in files:
+        for line, _ in _invalid_lines(file):
+            invalid.add(line)
+    return invalid
+
+
+def numbered_lines(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
+    """Number (from 1), offset and text of each line that is not blank: the lines of `lines_sql`.
+
+    Raises:
+        ExportError: the file cannot be read to its end.
+    """
+    number = offset = 0
+    try:
+        for number, line in enumerate(bounded_lines(file), start=1):
+            text = line.strip(b" \t\r\n")
+            if text:
+                yield number, offset, text
+            offset += len(line)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ExportError(
+            f"{file.uri}: damaged after line {number} ({error}), and its MD5 is the manifest's; export again"
+        ) from error
+
+
+def _invalid_lines(file: LocalFile) -> Iterator[tuple[InvalidLine, bytes]]:
+    for number, offset, text in numbered_lines(file):
+        try:
+            read_full_line(text)
+        except UndecodableError as error:
+            yield InvalidLine(file.uri, number, offset, str(error)), text
+
+
+# --- objects of the export
+
+
+def _download(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalFile:
     try:
         path = store.download(uri, target)
         digest = hashlib.md5(usedforsecurity=False)
@@ -184,11 +388,11 @@ def _fetch(store: ObjectStore, file: DataFile, uri: str, target: Path) -> LocalF
                 f"{uri}: named by the manifest, but not there ({reason or error}); copy the export again"
             ) from error
         raise
-    found = base64.b64encode(digest.digest()).decode()
-    if file.md5 and found != file.md5:
-        raise ExportError(f"{uri}: MD5 is {found}, the manifest says {file.md5}; copy the file again")
+    md5 = base64.b64encode(digest.digest()).decode()
+    if file.md5 and md5 != file.md5:
+        raise ExportError(f"{uri}: MD5 is {md5}, the manifest says {file.md5}; copy the file again")
     size = path.stat().st_size
-    return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, found, size, 0))
+    return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, md5, size, 0))
 
 
 def _chunks(stream: object) -> Iterable[bytes]:
@@ -196,13 +400,13 @@ def _chunks(stream: object) -> Iterable[bytes]:
 
 
 def _only_manifest(store: ObjectStore, uri: str) -> str:
-    found = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)] if store.reachable(uri) else []
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    manifests = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)] if store.reachable(uri) else []
+    if len(manifests) == 1:
+        return manifests[0]
+    if not manifests:
         raise ExportError(f"{uri}: no {SUMMARY} at or below it; name the folder of a finished export")
-    listed = ", ".join(found[:5])
-    raise UsageError(f"{uri}: {len(found)} exports below it ({listed}); name one of them")
+    listed = ", ".join(manifests[:5])
+    raise UsageError(f"{uri}: {len(manifests)} exports below it ({listed}); name one of them")
 
 
 def _locate(manifest: str, key: str) -> str:
@@ -222,12 +426,12 @@ def _read(store: ObjectStore, uri: str) -> bytes:
 
 
 def _check_md5(store: ObjectStore, uri: str, data: bytes) -> None:
-    """Compare a manifest with the checksum beside it, if there is one; a newline at its end is forgiven."""
+    """Compare a manifest with the checksum beside it, if there is one. A newline at its end may be missing or added."""
     for suffix in (".md5", ".checksum"):
         beside = uri.removesuffix(".json") + suffix
         if store.exists(beside):
-            wanted = store.read(beside).decode("ascii", "replace").strip()
-            if wanted not in (md5_text(data), md5_text(data.rstrip(b"\n"))):
+            expected = store.read(beside).decode("ascii", "replace").strip()
+            if expected not in (md5_text(data), md5_text(data.rstrip(b"\n"))):
                 raise ExportError(f"{uri}: its MD5 is not the one in {beside}; copy the export again")
 
 

@@ -1,4 +1,12 @@
-"""A finished export into the lake: a full one becomes the base of `current`, an incremental one joins the changelog."""
+"""Loads a finished export: a full one becomes the base of `current`, an incremental one joins the changelog.
+
+A full export is loaded in four steps: open the export (`export_files`), plan what it becomes (`LoadPlan`), write and check
+its rows (`snapshot_writer`), and commit them. An incremental export is read like landed change objects: each line asserts
+the state of a key at the end of the export's window.
+
+Loading is idempotent: an export that is loaded changes nothing. After a crash, repeat the call; files that were written
+and not committed are removed by compaction.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +17,6 @@ from functools import partial
 from typing import cast
 
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
@@ -22,10 +29,11 @@ from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_co
 from ddb_lake.engine.merge_plan import MergeRules
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
+from ddb_lake.engine.staging import StagedRows
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.scan import TableScan, live_files
+from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state
@@ -45,14 +53,16 @@ from ddb_lake.pipeline.apply.object_reader import (
 )
 from ddb_lake.pipeline.capture.gap_log import heal_gaps
 from ddb_lake.pipeline.load.export_files import (
-    FoundExport,
+    Export,
+    InvalidLine,
+    InvalidLines,
     LocalFile,
-    check_lines,
-    find_export,
-    verified,
+    check_line_lengths,
+    download_files,
+    numbered_lines,
+    open_export,
 )
-from ddb_lake.pipeline.load.line_screening import BadLine, BadLines, lines_of
-from ddb_lake.pipeline.load.snapshot_writer import Base, Target
+from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
 from ddb_lake.pipeline.load.table_identity import check_origin
 from ddb_lake.pipeline.merge.current import (
     create_current,
@@ -78,10 +88,19 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """The result of loading an export. `items`: those of the export; `rows`: living rows of `current` afterwards.
+    """The result of loading an export. Times are UTC microseconds.
 
-    `quarantined`: lines that went to quarantine. `doubts`: as in `pipeline.apply.apply.ApplyResult`.
-    `name_collisions`: new columns whose names carry a suffix.
+    Attributes:
+        export_us: the instant whose state the export has: the export time, or the exclusive end of the window.
+        items: the number of items or lines according to the manifest.
+        files: the number of data files.
+        already_loaded: the export was loaded before, and nothing changed.
+        rows: living rows of `current` afterwards.
+        horizon_us: the snapshot cutoff of `current` (inclusive); None without a full export.
+        notes: what may surprise, such as an export of a table with another name.
+        quarantined: lines that went to the quarantine.
+        doubts: as in `pipeline.apply.apply.ApplyResult`.
+        name_collisions: new columns whose names carry a suffix.
     """
 
     table: str
@@ -103,13 +122,29 @@ class LoadResult:
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
     """Load a finished export. One that is loaded already changes nothing.
 
-    `reject`: put lines that hold no valid item into the quarantine and load the rest. By default they are refused.
-    `recreated`: the source was deleted and created again, and a full export of the new table becomes the base.
-    Raises UsageError or ExportError before anything is committed: see `pipeline.load.export_files`, `pipeline.load.table_identity`.
+    Args:
+        lake: the open lake.
+        table: the lake's name of the table.
+        uri: the export's `manifest-summary.json`, or a folder or prefix with exactly one of those below it.
+        recreated: the source was deleted and created again; a full export of the new table replaces the old items.
+        reject: put lines that hold no valid item into the quarantine and load the rest. By default they are an error.
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        UsageError: several exports lie below `uri`, or the export is of another table (`check_origin`).
+        ConfigError: the table is not configured, or its key is not known.
+        ExportError: the export is incomplete or damaged, or has lines without a valid item. Nothing was committed.
+        CheckFailed: the rows contradict the configuration, such as a wrong `key`. Nothing was committed.
+
+    Example:
+        >>> with open_lake(settings) as lake:
+        ...     load_export(lake, "orders", "s3://exports/AWSDynamoDB/01693685827463-2d8752fd/").rows
     """
     started = time.monotonic()
     settings = lake.table(table)
-    export = find_export(lake.objects, uri)
+    export = open_export(lake.objects, uri)
     notes = _notes(lake, settings, export)
     check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
@@ -118,7 +153,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 
-def _notes(lake: Lake, settings: TableSettings, export: FoundExport) -> list[str]:
+def _notes(lake: Lake, settings: TableSettings, export: Export) -> list[str]:
     summary = export.summary
     if summary.table_name != settings.source_name:
         return [f"the export is of table {summary.table_name}, loaded as {settings.name}"]
@@ -127,307 +162,337 @@ def _notes(lake: Lake, settings: TableSettings, export: FoundExport) -> list[str
     return []
 
 
+def _result(name: str, export: Export, already_loaded: bool, rows: int, cutoff_us: int | None) -> LoadResult:
+    summary = export.summary
+    return LoadResult(
+        table=name,
+        export_id=summary.export_id,
+        export_type=summary.export_type,
+        export_us=summary.as_of_us,
+        items=summary.item_count,
+        files=len(export.files),
+        already_loaded=already_loaded,
+        rows=rows,
+        horizon_us=cutoff_us,
+    )
+
+
 # --- full exports
 
 
-def _load_full(lake: Lake, settings: TableSettings, export: FoundExport, reject: bool) -> LoadResult:
-    name, summary = settings.name, export.summary
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """One attempt to load a full export: the state of `current` before it, and what the export becomes.
+
+    Attributes:
+        settings: the table.
+        export: the export.
+        table: `current`; None if it does not exist yet.
+        state: the state of `current` before the load.
+    """
+
+    settings: TableSettings
+    export: Export
+    table: Table | None
+    state: CurrentState
+
+    @property
+    def becomes_base(self) -> bool:
+        """Whether the export is newer than all that are loaded. Its rows replace those of `current` then."""
+        newest, summary = self.state.base, self.export.summary
+        return newest is None or (newest.export_us, newest.export_id) < (summary.as_of_us, summary.export_id)
+
+    @property
+    def keep_expired(self) -> bool:
+        """Whether items that Time to Live removed stay as rows."""
+        return self.settings.ttl_deletes == "keep"
+
+    def iceberg_schema(self, schema: TableSchema) -> Schema:
+        """The Iceberg schema, with the field ids that creating or evolving the table gives."""
+        return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSnapshot:
+    """The rows of an export, written and checked, and the commit that adds them.
+
+    Attributes:
+        table: `current`, which exists now.
+        commit: the open commit, with the new columns.
+        rows: the files, and the columns they have.
+        rejected: the number of lines that were left out.
+    """
+
+    table: Table
+    commit: Commit
+    rows: ExportRows
+    rejected: int
+
+
+def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool) -> LoadResult:
+    name, arn = settings.name, export.summary.export_arn
     table = lake.current(name)
     state = current_state(table)
-    loaded = next((e for e in state.exports if e.export_arn == summary.export_arn), None) if state else None
+    loaded = next((e for e in state.exports if e.export_arn == arn), None) if state else None
     if table and state and loaded:
-        result = _result(
-            name, export, already_loaded=True, rows=live_files(table).rows, cutoff_us=state.snapshot_cutoff_us
-        )
+        result = _result(name, export, True, live_files(table).rows, state.snapshot_cutoff_us)
         return replace(result, quarantined=loaded.rejected)
     key = lake.key(name)
     if not key:
         raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
+    plan = LoadPlan(settings, export, table, state or CurrentState(TableSchema(key)))
     with lake.session() as session:
-        loading = _Loading(lake, session, settings, export, table, state, key)
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
-        return loading.run(lake.executor(name).snapshot_writer(session, loading.target, export, reject))
+        writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)
+        try:
+            schema = _write_rows(plan, writer)
+            writer.check()
+            rejected = _quarantine_lines(lake, session, plan, writer.rejected_lines())
+            table, commit = _open_commit(lake, plan, schema)
+        except Exception:
+            writer.discard()
+            raise
+        # From here on files are not removed: a commit whose outcome is unknown may name them.
+        return _commit(lake, session, plan, WrittenSnapshot(table, commit, ExportRows(writer.scan, schema), rejected))
 
 
-def _result(name: str, export: FoundExport, already_loaded: bool, rows: int, cutoff_us: int | None) -> LoadResult:
-    summary = export.summary
-    return LoadResult(
-        name,
-        summary.export_id,
-        summary.export_type,
-        summary.as_of_us,
-        summary.item_count,
-        len(export.files),
-        already_loaded,
-        rows,
-        cutoff_us,
+def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
+    table, name = plan.table, plan.settings.name
+    return SnapshotTarget(
+        name=name,
+        io=cast(FileIO, table.io) if table is not None else lake.catalog.file_io(),
+        location=table.location() if table is not None else lake.catalog.location(name),
+        iceberg_schema=plan.iceberg_schema,
+        options=plan.settings.schema_options,
+        memory_bytes=lake.settings.memory_bytes,
+        progress=lake.progress,
     )
 
 
-class _Loading:
-    """One attempt at loading a full export."""
+def _write_rows(plan: LoadPlan, writer: SnapshotWriter) -> TableSchema:
+    """Write the export's rows, and return the columns that they have.
 
-    def __init__(
-        self,
-        lake: Lake,
-        session: Session,
-        settings: TableSettings,
-        export: FoundExport,
-        table: Table | None,
-        state: CurrentState | None,
-        key: tuple[str, ...],
-    ) -> None:
-        self.lake, self.session, self.settings, self.export = lake, session, settings, export
-        self.table = table
-        self.state = state or CurrentState(TableSchema(key))
-        self.keep_expired = settings.ttl_deletes == "keep"
-        newest = self.state.base
-        self.becomes_base = newest is None or (newest.export_us, newest.export_id) < (
-            export.summary.as_of_us,
-            export.summary.export_id,
-        )
-        self.target = Target(
-            settings.name,
-            cast(FileIO, table.io) if table is not None else lake.catalog.file_io(),
-            table.location() if table is not None else lake.catalog.location(settings.name),
-            self._iceberg_schema,
-            settings.schema_options,
-            lake.settings.memory_bytes,
-            lake.progress,
-        )
-        self._written: list[str] = []
-        self._rejected = 0
+    Only a new base may change the types of columns: rows of an older export lie beside those of `current`.
+    """
+    known, policy = plan.state.schema, plan.settings.schema_evolution
+    if plan.becomes_base and (policy == "add_columns" or not known.columns):
+        first, nulls = guess_from(writer.sample(), known)
+        return fit_schema(first, known, nulls, writer.project_and_write)
+    return extend_schema(known, policy, writer.project_and_write)
 
-    def run(self, base: Base) -> LoadResult:
-        try:
-            schema = self._write(base)
-            base.check(schema)
-            self._written = base.written
-            self._rejected = self._set_aside(base)
-            table, commit = self._open_commit(schema)
-        except Exception:
-            base.discard()
-            raise
-        metadata = commit.transaction.table_metadata
-        writer = FileWriter.for_table(self.session.con, table, metadata)
-        return self._commit(table, commit, schema, writer.entries(self._written, metadata))
 
-    def _set_aside(self, base: Base) -> int:
-        """Commit the lines that were left out to the quarantine, before the rest: another attempt finds them there."""
-        rows = base.set_aside
-        if rows is None:
-            return 0
-        hour_us = self.export.summary.as_of_us // HOUR_US * HOUR_US
-        files = [IngestedObject(ObjectRef(uri, one.md5 or "", 0, 0), hour_us, 0) for one, uri in self.export.files]
-        set_aside(self.lake, self.session, self.settings.name, rows, files)
-        return base.rejected
+def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: StagedRows | None) -> int:
+    """Commit rejected lines to the quarantine. This comes before the rest: a repeated attempt finds them there."""
+    if rejected is None:
+        return 0
+    hour_us = plan.export.summary.as_of_us // HOUR_US * HOUR_US
+    files = [IngestedObject(ObjectRef(uri, file.md5 or "", 0, 0), hour_us, 0) for file, uri in plan.export.files]
+    set_aside(lake, session, plan.settings.name, rejected, files)
+    return rejected.rows
 
-    def _write(self, base: Base) -> TableSchema:
-        """Write the export's rows; gives the columns they were written with."""
-        known, policy = self.state.schema, self.settings.schema_evolution
-        if self.becomes_base and (policy == "add_columns" or not known.columns):
-            first, nulls = guess_from(base.sample(), known)
-            return fit_schema(first, known, nulls, base.project_and_write)
-        return extend_schema(known, policy, base.project_and_write)
 
-    def _iceberg_schema(self, schema: TableSchema) -> Schema:
-        """The Iceberg schema, with the field ids that creating or evolving the table gives."""
-        return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
+def _open_commit(lake: Lake, plan: LoadPlan, schema: TableSchema) -> tuple[Table, Commit]:
+    if plan.table is None:
+        table = create_current(lake, plan.settings, schema)
+        if table.current_snapshot() is not None or table.schema() != plan.iceberg_schema(schema):
+            raise CommitConflict("another writer made the table meanwhile")
+        return table, Commit(table)
+    commit = Commit(plan.table)
+    evolve_table(commit, plan.table.schema(), plan.state.schema, schema, plan.keep_expired)
+    return plan.table, commit
 
-    # --- the commit
 
-    def _open_commit(self, schema: TableSchema) -> tuple[Table, Commit]:
-        if self.table is None:
-            table = create_current(self.lake, self.settings, schema)
-            if table.current_snapshot() is not None or table.schema() != self._iceberg_schema(schema):
-                raise CommitConflict("another writer made the table meanwhile")
-            return table, Commit(table)
-        commit = Commit(self.table)
-        evolve_table(commit, self.table.schema(), self.state.schema, schema, self.keep_expired)
-        return self.table, commit
+def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot) -> LoadResult:
+    """Commit the export's rows: as a branch of their own, and in `current` if the export becomes the base."""
+    table, commit, summary = written.table, written.commit, plan.export.summary
+    metadata = commit.transaction.table_metadata
+    files = FileWriter.for_table(session.con, table, metadata).entries(written.rows.scan.paths, metadata)
+    branch = f"export-{summary.export_id}"
+    state = replace(plan.state, schema=written.rows.schema)
+    properties = {"ddb_lake.export": summary.export_id}
+    delta = Delta()
+    if plan.becomes_base:
+        delta, state = _merge_changelog(lake, session, plan, written, state)
+        delta = replace(delta, added=[*files, *delta.added], replace_all=True)
+    elif plan.keep_expired:
+        delta, state = _merge_expired(lake, session, plan, written, state)
+        if delta.added or delta.deletes:
+            properties = {"ddb_lake.older-export": summary.export_id}
+    loaded = LoadedExport(
+        export_id=summary.export_id,
+        export_arn=summary.export_arn,
+        export_us=summary.as_of_us,
+        items=summary.item_count,
+        branch=branch,
+        schema=state.schema,
+        table_id=summary.table_id,
+        rejected=written.rejected,
+    )
+    state = replace(state, exports=(*state.exports, loaded))
+    commit.snapshot(replace(delta, summary=properties))
+    commit.snapshot(Delta(added=files, summary=properties), branch=branch)
+    commit.set_properties(state.properties())
+    table = commit.run()
+    return replace(
+        _result(plan.settings.name, plan.export, False, live_files(table).rows, state.snapshot_cutoff_us),
+        quarantined=written.rejected,
+        name_collisions=new_collisions(plan.state.schema, state.schema),
+    )
 
-    def _commit(self, table: Table, commit: Commit, schema: TableSchema, base: list[DataFile]) -> LoadResult:
-        summary = self.export.summary
-        branch = f"export-{summary.export_id}"
-        state = replace(self.state, schema=schema)
-        marks = {"ddb_lake.export": summary.export_id}
-        delta = Delta()
-        if self.becomes_base:
-            delta, state = self._rebuild(table, commit, state, base)
-        elif self.keep_expired:
-            delta, state = self._recheck_expired(table, commit, state)
-            if delta.added or delta.deletes:
-                marks = {"ddb_lake.older-export": summary.export_id}
-        loaded = LoadedExport(
-            summary.export_id,
-            summary.export_arn,
-            summary.as_of_us,
-            summary.item_count,
-            branch,
-            state.schema,
-            summary.table_id,
-            self._rejected,
-        )
-        state = replace(state, exports=(*state.exports, loaded))
-        commit.snapshot(replace(delta, summary=marks))
-        commit.snapshot(Delta(added=base, summary=marks), branch=branch)
-        commit.set_properties(state.properties())
-        table = commit.run()
-        result = _result(self.settings.name, self.export, False, live_files(table).rows, state.snapshot_cutoff_us)
-        return replace(
-            result, quarantined=self._rejected, name_collisions=new_collisions(self.state.schema, state.schema)
-        )
 
-    def _rebuild(
-        self, table: Table, commit: Commit, state: CurrentState, base: list[DataFile]
-    ) -> tuple[Delta, CurrentState]:
-        """The base's files and the records of the changelog that change them."""
-        changes = self.lake.changes(self.settings.name)
-        log = changes_state(changes)
-        cutoff_us = snapshot_cutoff_us(self.export.summary.as_of_us, log.first_change_us, self.settings.clock_skew_us)
-        state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
-        if changes is None or log.records == 0:
-            return Delta(added=base, replace_all=True), state
-        iceberg = commit.transaction.table_metadata.schema()
-        written = TableScan(iceberg, tuple(self._written))
-        known = known_records(changes, cutoff_us, self.keep_expired)
-        sources = MergeSources(
-            new_records=naming_records(known, cutoff_us, self.settings.clock_skew_us, self.keep_expired),
-            changelog=known,
-            current=keyed_rows(written, state.schema),
-            tombstones=Sidecar(),
-            base=ExportRows(written, state.schema),
-            rules=MergeRules(
-                cutoff_us,
-                self.export.summary.as_of_us,
-                self.settings.clock_skew_us,
-                time_ordered=set(log.sources) <= {"time"},
-                redecide_all=True,
-                keep_expired=self.keep_expired,
-            ),
-            exported_keys=partial(self._exported_keys, iceberg, state.schema),
-        )
-        delta, state = self._merge(table, commit, state, sources)
-        snapshot = changes.current_snapshot()
-        state = replace(state, applied_snapshot=snapshot.snapshot_id if snapshot else None)
-        return replace(delta, added=[*base, *delta.added], replace_all=True), state
+def _merge_changelog(
+    lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState
+) -> tuple[Delta, CurrentState]:
+    """The changes that records of the changelog make to the rows of a new base, and the state after them."""
+    settings, export_us = plan.settings, plan.export.summary.as_of_us
+    changes = lake.changes(settings.name)
+    log = changes_state(changes)
+    cutoff_us = snapshot_cutoff_us(export_us, log.first_change_us, settings.clock_skew_us)
+    state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
+    if changes is None or log.records == 0:
+        return Delta(), state
+    known = known_records(changes, cutoff_us, plan.keep_expired)
+    sources = MergeSources(
+        new_records=naming_records(known, cutoff_us, settings.clock_skew_us, plan.keep_expired),
+        changelog=known,
+        current=keyed_rows(written.rows.scan, state.schema),
+        tombstones=Sidecar(),
+        base=written.rows,
+        rules=MergeRules(
+            cutoff_us,
+            export_us,
+            settings.clock_skew_us,
+            time_ordered=set(log.sources) <= {"time"},
+            redecide_all=True,
+            keep_expired=plan.keep_expired,
+        ),
+        exported_keys=partial(_keys_of_exports, plan, written),
+    )
+    delta, state = _merge(lake, session, plan, written, state, sources)
+    snapshot = changes.current_snapshot()
+    return delta, replace(state, applied_snapshot=snapshot.snapshot_id if snapshot else None)
 
-    def _recheck_expired(self, table: Table, commit: Commit, state: CurrentState) -> tuple[Delta, CurrentState]:
-        """Decide the expired rows again for an export older than the base: an item that it has did not expire before it."""
-        changes, base = self.lake.changes(self.settings.name), state.base
-        assert base is not None, "an export without a newer one becomes the base"
-        if changes is None:
-            return Delta(), state
-        iceberg = commit.transaction.table_metadata.schema()
-        known = known_records(changes, None, keep_expired=True)
-        sources = MergeSources(
-            new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
-            changelog=known,
-            current=current_rows(table, self.state.schema),
-            tombstones=state.tombstones,
-            base=export_rows(table, base),
-            rules=MergeRules(
-                state.snapshot_cutoff_us,
-                base.export_us,
-                self.settings.clock_skew_us,
-                time_ordered=False,
-                redecide_all=True,
-                keep_expired=True,
-            ),
-            exported_keys=partial(self._exported_keys, iceberg, state.schema),
-        )
-        return self._merge(table, commit, state, sources)
 
-    def _exported_keys(self, iceberg: Schema, schema: TableSchema, from_us: int) -> list[Relation]:
-        found = exported_keys(self.table, self.state.exports, from_us)
-        if self.export.summary.as_of_us >= from_us:
-            found.append(
-                keys_of_export(
-                    self.export.summary.as_of_us, ExportRows(TableScan(iceberg, tuple(self._written)), schema)
-                )
-            )
-        return found
+def _merge_expired(
+    lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState
+) -> tuple[Delta, CurrentState]:
+    """The changes that an export older than the base makes to expired rows, and the state after them.
 
-    def _merge(
-        self, table: Table, commit: Commit, state: CurrentState, sources: MergeSources
-    ) -> tuple[Delta, CurrentState]:
-        before = commit.transaction.table_metadata
-        merge = self.lake.executor(self.settings.name).plan_merge(self.session, table, sources)
-        steps = [state.schema] if self.table is None else [self.state.schema, state.schema]
-        schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], self.keep_expired))
-        evolve_table(commit, before.schema(), state.schema, schema, self.keep_expired)
-        added, deletes = merge.write(table, commit.transaction.table_metadata)
-        tombstones = merge.write_tombstones(table, state.tombstones)
-        return Delta(added=added, deletes=deletes), replace(state, schema=schema, tombstones=tombstones)
+    An item that the export has did not expire before it.
+    """
+    settings, base = plan.settings, state.base
+    assert base is not None, "an export without a newer one becomes the base"
+    changes = lake.changes(settings.name)
+    if changes is None:
+        return Delta(), state
+    known = known_records(changes, None, keep_expired=True)
+    sources = MergeSources(
+        new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
+        changelog=known,
+        current=current_rows(written.table, plan.state.schema),
+        tombstones=state.tombstones,
+        base=export_rows(written.table, base),
+        rules=MergeRules(
+            state.snapshot_cutoff_us,
+            base.export_us,
+            settings.clock_skew_us,
+            time_ordered=False,
+            redecide_all=True,
+            keep_expired=True,
+        ),
+        exported_keys=partial(_keys_of_exports, plan, written),
+    )
+    return _merge(lake, session, plan, written, state, sources)
+
+
+def _keys_of_exports(plan: LoadPlan, written: WrittenSnapshot, from_us: int) -> list[Relation]:
+    """The keys in the loaded exports of an instant or later, and in this one."""
+    keys = exported_keys(plan.table, plan.state.exports, from_us)
+    export_us = plan.export.summary.as_of_us
+    return [*keys, keys_of_export(export_us, written.rows)] if export_us >= from_us else keys
+
+
+def _merge(
+    lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState, sources: MergeSources
+) -> tuple[Delta, CurrentState]:
+    table, commit = written.table, written.commit
+    before = commit.transaction.table_metadata
+    merge = lake.executor(plan.settings.name).plan_merge(session, table, sources)
+    steps = [state.schema] if plan.table is None else [plan.state.schema, state.schema]
+    schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], plan.keep_expired))
+    evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
+    added, deletes = merge.write(table, commit.transaction.table_metadata)
+    tombstones = merge.write_tombstones(table, state.tombstones)
+    return Delta(added=added, deletes=deletes), replace(state, schema=schema, tombstones=tombstones)
 
 
 # --- incremental exports
 
 
-def _load_increment(lake: Lake, settings: TableSettings, export: FoundExport, reject: bool) -> LoadResult:
-    """Each line of an incremental export asserts a key's state as of the window's end.
+def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject: bool) -> LoadResult:
+    """Ingest an incremental export into the changelog, and bring `current` up to it.
 
-    The ledger names its data files and the export itself, and the changelog's state its window, in one commit.
+    The ledger names its data files and the export itself, and the state of the changelog names its window, in one commit.
     """
     name, marker = settings.name, export_ref(export.summary.export_id)
-    found = None
+    ingested = None
     with lake.session() as session:
         if unseen(lake, session, name, [marker]):
-            found = _take_in_increment(lake, session, settings, export, marker, reject)
+            ingested = _ingest_increment(lake, session, settings, export, reject)
     current = update_current(lake, name)
-    result = _result(name, export, found is None, current.rows, current.horizon_us)
+    result = _result(name, export, ingested is None, current.rows, current.horizon_us)
     result = replace(result, name_collisions=current.name_collisions)
-    if found is None:
+    if ingested is None:
         return result
-    nothing = found.records and not found.new and not found.duplicates
-    doubts = (everything_quarantined(name, found.records),) if nothing else ()
-    return replace(result, quarantined=found.quarantined, doubts=doubts)
+    nothing = ingested.records and not ingested.new and not ingested.duplicates
+    doubts = (everything_quarantined(name, ingested.records),) if nothing else ()
+    return replace(result, quarantined=ingested.quarantined, doubts=doubts)
 
 
-def _take_in_increment(
-    lake: Lake, session: Session, settings: TableSettings, export: FoundExport, marker: ObjectRef, reject: bool
+def _ingest_increment(
+    lake: Lake, session: Session, settings: TableSettings, export: Export, reject: bool
 ) -> IngestResult | None:
-    """Ingest the lines of an export that the ledger does not name; None if all its files were there already.
+    """Ingest the lines of an export that the ledger does not name; None if it named all of its data files.
 
-    Raises ExportError for lines that hold no valid record, unless `reject` sends them to the quarantine.
+    Raises:
+        ExportError: a line holds no valid record and `reject` is false, or the number of lines is not the manifest's.
     """
     name, as_of_us = settings.name, export.summary.as_of_us
-    files = verified(lake.objects, export, session.folder)
+    files = download_files(lake.objects, export, session.folder)
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
-    fresh = [file for file in files if file.ref in unknown]
-    check_lines(fresh)
+    new_files = [file for file in files if file.ref in unknown]
+    check_line_lengths(new_files)
     reader = GroupReader(session.folder, name, {}, lake.key, as_of_us, lake.validator)
-    staged = reader.read((file.ref, file.path.read_bytes()) for file in fresh)
-    for file, read in zip(fresh, staged.objects, strict=True):
+    staged = reader.read((file.ref, file.path.read_bytes()) for file in new_files)
+    for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:
             raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
-    bad = _bad_records(fresh, reader.unreadable)
-    if bad.count and not reject:
-        raise bad.refusal()
-    rows = staged.tables.get(name) or StagedTable.empty(session.folder)
-    objects = [*staged.objects, IngestedObject(marker, as_of_us // HOUR_US * HOUR_US, 0)]
-    result = ingest(
-        lake, session, name, LocalDeduplicator(session, rows), objects, reader.keys.get(name, ()), _window(export)
-    )
-    return None if files and not fresh else result
+    invalid = _invalid_lines(new_files, reader.unreadable)
+    if invalid.count and not reject:
+        raise invalid.error()
+    rows = LocalDeduplicator(session, staged.tables.get(name) or StagedTable.empty(session.folder))
+    marker = IngestedObject(export_ref(export.summary.export_id), as_of_us // HOUR_US * HOUR_US, 0)
+    objects = [*staged.objects, marker]
+    result = ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
+    return None if files and not new_files else result
 
 
-def _bad_records(files: Sequence[LocalFile], unreadable: Unreadable) -> BadLines:
+def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> InvalidLines:
     """The lines that were not read as records. `unreadable`: the first of them by file number and offset."""
-    bad = BadLines(unreadable.count)
+    invalid = InvalidLines(unreadable.count)
     for number, offset, reason in unreadable.first:
-        line = max((line for line, at, _ in lines_of(files[number]) if at <= offset), default=0)
-        bad.first.append(BadLine(files[number].uri, line, offset, reason))
-    return bad
+        line = max((line for line, start, _ in numbered_lines(files[number]) if start <= offset), default=0)
+        invalid.first.append(InvalidLine(files[number].uri, line, offset, reason))
+    return invalid
 
 
 def export_ref(export_id: str) -> ObjectRef:
-    """What stands in the ledger for a loaded incremental export, wherever a copy of it lies."""
+    """The entry of the ledger for a loaded incremental export, independent of where a copy of it lies."""
     return ObjectRef(f"export/{export_id}", "loaded", 0, 0)
 
 
-def _window(export: FoundExport) -> Window:
-    """What an incremental export covers: windows are whole seconds."""
+def _window(export: Export) -> Window:
+    """The window of an incremental export, in whole seconds."""
     from_us, to_us = export.summary.from_us, export.summary.to_us
     assert from_us is not None and to_us is not None, "parse_summary gives an increment both"
     return Window(from_us // 1_000_000, to_us // 1_000_000)

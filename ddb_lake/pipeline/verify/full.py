@@ -35,11 +35,11 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import ExportError, UsageError
 from ddb_lake.pipeline.load.export_files import (
-    FoundExport,
+    Export,
     LocalFile,
-    find_export,
+    download_files,
     lines_sql,
-    verified,
+    open_export,
 )
 from ddb_lake.pipeline.load.table_identity import check_origin
 from ddb_lake.pipeline.open_lake import Lake
@@ -121,13 +121,13 @@ def verify_counts(lake: Lake, name: str) -> Report:
 def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Report:
     """The lake against a finished full export, key by key. Costs the source nothing."""
     started = time.monotonic()
-    export = find_export(lake.objects, uri)
+    export = open_export(lake.objects, uri)
     table = lake.table(name)
     check_full(lake, name, export)
     margin = table.clock_skew_us
     reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
     with lake.session() as session:
-        files = verified(lake.objects, export, session.folder)
+        files = download_files(lake.objects, export, session.folder)
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
     if compared != export.summary.item_count:
         raise ExportError(f"{uri}: {compared} items read, the manifest says {export.summary.item_count}; copy it again")
@@ -149,7 +149,7 @@ def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ
     return make_report(lake, name, "full", f"scan of {items.name}", findings, reading, started, compared, items)
 
 
-def check_full(lake: Lake, name: str, export: FoundExport) -> None:
+def check_full(lake: Lake, name: str, export: Export) -> None:
     """Raise UsageError unless the export is a full one of the table's source, and of the same as the lake's items."""
     table = lake.table(name)
     if export.summary.export_type != "FULL":

@@ -27,7 +27,7 @@ from ddb_lake.core.verify.verdicts import Difference
 from ddb_lake.engine.row_diff import document_key_sql, register
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.load.export_files import find_export, lines_sql, verified
+from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_export
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.compare import (
@@ -113,7 +113,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     """
     started = time.monotonic()
     table = lake.table(name)
-    export = find_export(lake.objects, uri)
+    export = open_export(lake.objects, uri)
     check_full(lake, name, export)
     at_us = export.summary.as_of_us
     base = living_view(lake, name).state.base
@@ -126,7 +126,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     _apply_pending(lake, name)
     images: dict[str, Item | None] = dict.fromkeys(wanted)
     with lake.session() as session:
-        files = verified(lake.objects, export, session.folder)
+        files = download_files(lake.objects, export, session.folder)
         put_source_items(session, images)
         register(session.con)
         session.con.execute(
