@@ -32,7 +32,7 @@ from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.read.query import add_views
+from ddb_lake.pipeline.read.query import create_views
 
 if TYPE_CHECKING:
     import pandas
@@ -107,7 +107,7 @@ class OpenLake:
 
     def sql(self, query: str) -> LakeTable:
         """A query over the lake as it is now, each table by its name, as `ddb-lake query` has them."""
-        add_views(self._lake, self._session, query)
+        create_views(self._lake, self._session, query)
         return LakeTable("query", self._session, f"({query})")
 
     def _iceberg(self, name: str, full_name: str) -> LakeTable:

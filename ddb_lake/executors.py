@@ -13,7 +13,7 @@ from types import MappingProxyType
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.executor import Executor, ExecutorFactory
-from ddb_lake.pipeline.open_lake import Lake, Progress, silent, unheard
+from ddb_lake.pipeline.open_lake import Lake, Progress, no_progress, no_warning
 
 
 def _local(lake: Lake, settings: TableSettings) -> Executor:
@@ -35,7 +35,7 @@ EXECUTORS: Mapping[str, ExecutorFactory] = MappingProxyType({"duckdb": _local, "
 
 @contextmanager
 def open_lake(
-    settings: LakeSettings, progress: Progress = silent, warn: Callable[[str], None] = unheard
+    settings: LakeSettings, progress: Progress = no_progress, warn: Callable[[str], None] = no_warning
 ) -> Iterator[Lake]:
     """Open a lake for the length of a `with` block.
 

@@ -29,14 +29,12 @@ from ddb_lake.config.sections import (
     ValidateSettings,
 )
 from ddb_lake.config.tables import TableSettings
-from ddb_lake.core.merge.ordering import DEFAULT_CLOCK_SKEW_US
 from ddb_lake.core.operations.config_document import DEFAULT_FILES
 
 COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
 
 __all__ = [
     "COMPONENT_TYPE",
-    "DEFAULT_CLOCK_SKEW_US",
     "DEFAULT_FILES",
     "AuroraSettings",
     "CanarySettings",

@@ -10,6 +10,11 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def identifiers(names: Iterable[str]) -> list[str]:
+    """Quoted identifiers."""
+    return [identifier(name) for name in names]
+
+
 CARRIED = "u:"
 """The prefix of the names that columns of items have in our SQL.
 
@@ -38,6 +43,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quoted(texts: Iterable[str]) -> list[str]:
+    """String literals."""
+    return [literal(text) for text in texts]
+
+
 def literals(texts: Iterable[str]) -> str:
     """A list of string literals, `['a', 'b']`."""
-    return "[" + ", ".join(literal(text) for text in texts) + "]"
+    return "[" + ", ".join(quoted(texts)) + "]"

@@ -22,7 +22,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.engine.session import Done, Session, with_memory
-from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.engine.sql import identifiers, literal, literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.schemas import carried_names, field_ids
 
@@ -131,8 +131,9 @@ class FileWriter:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
         else:
             name += ".parquet"
-        columns = zip(carried_names(self.schema), self.schema.fields, strict=True)
-        names = ", ".join(f"{identifier(name)} AS {identifier(field.name)}" for name, field in columns)
+        sources = identifiers(carried_names(self.schema))
+        targets = identifiers(field.name for field in self.schema.fields)
+        names = ", ".join(f"{source} AS {target}" for source, target in zip(sources, targets, strict=True))
         try:
             rows, paths = self._con.execute(
                 f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"

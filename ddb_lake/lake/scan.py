@@ -18,7 +18,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.core.operations.library_errors import reading
-from ddb_lake.engine.sql import identifier, literals
+from ddb_lake.engine.sql import identifiers, literals
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
@@ -87,7 +87,7 @@ class TableScan:
             positions: add `_file_path` and `_pos`, by which a position delete names the row.
         """
         chosen = self.paths if paths is None else paths
-        carried = [identifier(name) for name in carried_names(self.schema)]
+        carried = identifiers(carried_names(self.schema))
         names = ", ".join(carried)
         selected = f"{names}, _file_path, _pos" if positions else names
         if not chosen:

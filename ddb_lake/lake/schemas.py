@@ -27,7 +27,7 @@ from ddb_lake.core.schema.table_schema import (
     TableSchema,
     dotted,
 )
-from ddb_lake.engine.sql import CARRIED, identifier, literal
+from ddb_lake.engine.sql import CARRIED, identifiers, quoted
 
 _SIMPLE: dict[str, IcebergType] = {
     "string": StringType(),
@@ -155,13 +155,13 @@ def duckdb_type(kind: IcebergType) -> str:
 def field_ids(schema: Schema) -> str:
     """The FIELD_IDS option of DuckDB's COPY for files of this schema."""
 
-    def one(field: Any) -> str:
+    def field_id(field: Any) -> str:
         if isinstance(field.field_type, ListType):
-            inner = f"{{__duckdb_field_id: {field.field_id}, element: {field.field_type.element_id}}}"
-            return f"{identifier(field.name)}: {inner}"
-        return f"{identifier(field.name)}: {field.field_id}"
+            return f"{{__duckdb_field_id: {field.field_id}, element: {field.field_type.element_id}}}"
+        return str(field.field_id)
 
-    return "{" + ", ".join(one(f) for f in schema.fields) + "}"
+    names = identifiers(field.name for field in schema.fields)
+    return "{" + ", ".join(f"{name}: {field_id(f)}" for name, f in zip(names, schema.fields, strict=True)) + "}"
 
 
 def carried_names(schema: Schema) -> list[str]:
@@ -177,8 +177,9 @@ def carried_names(schema: Schema) -> list[str]:
 
 def read_schema(schema: Schema) -> str:
     """The `schema` parameter of DuckDB's read_parquet: columns by field id, by their `carried_names`."""
+    names = quoted(carried_names(schema))
     entries = (
-        f"{f.field_id}: {{name: {literal(name)}, type: {literal(duckdb_type(f.field_type))}, default_value: NULL}}"
-        for name, f in zip(carried_names(schema), schema.fields, strict=True)
+        f"{field.field_id}: {{name: {name}, type: '{duckdb_type(field.field_type)}', default_value: NULL}}"
+        for name, field in zip(names, schema.fields, strict=True)
     )
     return "MAP {" + ", ".join(entries) + "}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pyiceberg.table import Table
 
@@ -17,6 +18,7 @@ from ddb_lake.pipeline.load.snapshot_writer import LocalSnapshotWriter, Snapshot
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_key import table_key
 
 
 class LocalExecutor:
@@ -33,10 +35,12 @@ class LocalExecutor:
         """Read the objects by several processes, or by this one if they are small or hold several tables' records."""
         lake, name = self._lake, self._settings.name
         routes, shared_names = lake.routes()
-        plan = ReadPlan(session.folder, name, routes, lake.key(name), lake.validator(name), shared_names)
+        plan = ReadPlan(session.folder, name, routes, table_key(lake, name), lake.validator(name), shared_names)
         staged, keys = read_shared(plan, refs), {name: plan.key}
         if staged is None:
-            reader = GroupReader(session.folder, name, routes, lake.key, validators=lake.validator, shared=shared_names)
+            reader = GroupReader(
+                session.folder, name, routes, partial(table_key, lake), validators=lake.validator, shared=shared_names
+            )
             staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
         rows = {name: StagedTable.empty(session.folder)} | staged.tables
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}

@@ -1,62 +1,78 @@
-"""An open lake: its settings, catalog, objects and DuckDB sessions, handed to every stage."""
+"""An open lake: the settings, catalog, objects and DuckDB sessions that every step of the pipeline works with.
+
+`ddb_lake.executors.open_lake` opens a lake. Opening reads nothing: the catalog and S3 are connected on first use.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
-from ddb_lake.aws.source import describe_source
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.decode.routing import SharedNames, shared_names
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine.session import Session, connect
-from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
-from ddb_lake.lake.state import CurrentState, changes_state
-from ddb_lake.pipeline.executor import Executor, ExecutorFactory
+
+if TYPE_CHECKING:  # for annotations: a query imports only what it uses
+    from ddb_lake.core.values.json_schema import Validator
+    from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 
 
 class Progress(Protocol):
-    """Where a stage says how far it is; a call is cheap and may be ignored."""
+    """Receives the progress of a long step. A call is cheap, and the receiver may ignore it."""
 
     def __call__(self, what: str, done: int, total: int | None = None) -> None:
-        """`what` is being done; `done` of `total` units are."""
+        """Report `done` of `total` units of the work `what`; `total` is None if it is unknown."""
 
 
-def silent(what: str, done: int, total: int | None = None) -> None:
-    """Progress that nobody looks at."""
+def no_progress(what: str, done: int, total: int | None = None) -> None:
+    """Ignore progress."""
 
 
-def unheard(message: str) -> None:
-    """Warnings that nobody looks at."""
+def no_warning(message: str) -> None:
+    """Ignore a warning."""
 
 
 @dataclass(slots=True)
 class Lake:
-    """What a step of the pipeline needs. `ddb_lake.executors.open_lake` opens one.
+    """An open lake. Steps of the pipeline take it as their first argument.
 
-    `executors`: what does the heavy work, by a table's setting `engine`.
+    Attributes:
+        settings: the configuration.
+        catalog: the Iceberg tables. It belongs to the opener, which closes it.
+        executors: the engines for the heavy work, by a table's setting `engine`.
+        store: reads landed objects; made on first use by default. Use `objects`.
+        progress: receives the progress of long steps.
+        warn: receives warnings.
+        now: the clock.
     """
 
     settings: LakeSettings
     catalog: LakeCatalog
     executors: Mapping[str, ExecutorFactory]
-    objects: ObjectStore = field(default_factory=ObjectStore)
-    progress: Progress = silent
-    warn: Callable[[str], None] = unheard
+    store: ObjectStore | None = None
+    progress: Progress = no_progress
+    warn: Callable[[str], None] = no_warning
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The reader of landed objects and exports."""
+        if self.store is None:
+            self.store = ObjectStore()
+        return self.store
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A DuckDB session that can reach this lake's files."""
+        """A DuckDB session that can read and write this lake's files. It takes `settings.memory` at most."""
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session
 
@@ -65,12 +81,12 @@ class Lake:
         return self.settings.table(name)
 
     def executor(self, name: str) -> Executor:
-        """What does the heavy work of a table, by its setting `engine`."""
+        """The engine that does the heavy work of a table, by the table's setting `engine`."""
         settings = self.table(name)
         return self.executors[settings.engine](self, settings)
 
     def routes(self) -> tuple[dict[str, str], SharedNames]:
-        """The lake tables by their source's name, and the names that several sources have."""
+        """The lake tables by the names of their source tables, and the names that several lake tables share."""
         sources = []
         for table in self.settings.tables:
             uris = self.settings.change_uris(table)
@@ -79,38 +95,17 @@ class Lake:
         return shared_names(sources)
 
     def current(self, name: str) -> Table | None:
-        """The Iceberg table of living items, if it exists."""
+        """The Iceberg table of living items; None if it does not exist yet."""
         return self.catalog.table(name)
 
     def changes(self, name: str) -> Table | None:
-        """The Iceberg table of change records, if it exists."""
+        """The changelog, an Iceberg table of all change records; None if it does not exist yet."""
         return self.catalog.table(name + CHANGES)
 
     def quarantine(self, name: str) -> Table | None:
-        """The Iceberg table of undecodable bytes, if it exists."""
+        """The Iceberg table of bytes that hold no valid record; None if it does not exist yet."""
         return self.catalog.table(name + QUARANTINE)
 
-    def key(self, name: str) -> tuple[str, ...]:
-        """A table's key attributes: as the lake has them, else as configured, else as the source says.
-
-        Empty if nobody knows. Raises ConfigError if the configuration contradicts the lake.
-        """
-        configured = self.table(name).key
-        stored = self._stored_key(name)
-        if stored and configured and set(stored) != set(configured):
-            raise ConfigError(
-                f"table {name}: the lake's key is {list(stored)}, the configuration says {list(configured)};"
-                " a key cannot change: mend `key`, or give the new table another name"
-            )
-        return stored or configured or describe_source(self.table(name)).key
-
     def validator(self, name: str) -> Validator | None:
-        """What a table's landed changes must satisfy, if anything."""
+        """The rules that a table's landed changes must satisfy; None without `validate`."""
         return self.table(name).validator
-
-    def _stored_key(self, name: str) -> tuple[str, ...]:
-        current = self.current(name)
-        if current is not None:
-            return CurrentState.of(current).schema.key
-        state = changes_state(self.changes(name))
-        return state.key if state.records else ()  # nothing has been said with it yet

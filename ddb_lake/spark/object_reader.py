@@ -35,6 +35,7 @@ from ddb_lake.pipeline.apply.object_reader import (
 )
 from ddb_lake.pipeline.apply.parallel_reader import ElsewhereError
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_key import table_key
 from ddb_lake.spark.distribution import run_tasks
 from ddb_lake.spark.export_tasks import Place
 from ddb_lake.spark.snapshot_writer import WAVES, place_of, spark_of
@@ -111,7 +112,7 @@ def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list
     """
     cores = spark_of(lake).sparkContext.defaultParallelism
     several = groups(refs)
-    while taken := list(islice(several, cores * WAVES if lake.key(table) else 1)):
+    while taken := list(islice(several, cores * WAVES if table_key(lake, table) else 1)):
         yield [ref for group in taken for ref in group]
 
 
@@ -139,7 +140,7 @@ def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGro
 
 
 def _known(lake: Lake, table: str) -> KnownTable:
-    return KnownTable(lake.key(table), lake.validator(table))
+    return KnownTable(table_key(lake, table), lake.table(table).validator)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:

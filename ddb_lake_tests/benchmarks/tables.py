@@ -91,7 +91,7 @@ def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
         store._s3 = s3
         now += timedelta(seconds=later)
         with LakeCatalog(settings) as catalog:
-            lake = Lake(settings, catalog, EXECUTORS, objects=store, now=lambda at=now: at)
+            lake = Lake(settings, catalog, EXECUTORS, store=store, now=lambda at=now: at)
             memory, started = SensorMemory.load(cursor), time.process_time()
             plan = Planner(lake, memory, Busy(), budget_s=3600).plan()
             assert plan.looked_at == len(settings.tables) and not plan.failed and not plan.work, plan

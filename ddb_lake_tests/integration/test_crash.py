@@ -160,7 +160,7 @@ def test_replay_killed_after_any_step_and_run_again_brings_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flattened record is undecodable until the table's key is configured."""
-    monkeypatch.setattr("ddb_lake.pipeline.open_lake.describe_source", lambda table: SourceTable())
+    monkeypatch.setattr("ddb_lake.pipeline.table_key.describe_source", lambda table: SourceTable())
     flattened = {"Event": "INSERT", "ingestion_timestamp": "2026-03-01T09:30:00", "id": "a"}
     landed = land(tmp_path / "object", flattened, "\n", {**flattened, "id": "b"}, "\ngarbage\n")
     without_key = Job(tmp_path / "lake", ({"name": "orders"},), (Step("apply", "orders", (landed,)),))

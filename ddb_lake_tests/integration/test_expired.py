@@ -29,7 +29,6 @@ from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.spark import merge, snapshot_writer
@@ -57,7 +56,7 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.several_tables import dumped
+from ddb_lake_tests.support.several_tables import dumped, queried
 
 EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
 
@@ -171,8 +170,7 @@ ALL_ROWS = [("again", 2, None), ("back", 2, None), *EXPIRED, ("stays", 1, None)]
 
 
 def shown(opened: Lake, as_of_us: int | None = None) -> list[tuple[Any, ...]]:
-    with run_query(opened, "SELECT id, v, epoch_us(_expired_at) FROM orders ORDER BY id", as_of_us) as result:
-        return [row for batch in result.batches() for row in batch]
+    return queried(opened, "SELECT id, v, epoch_us(_expired_at) FROM orders ORDER BY id", as_of_us)
 
 
 @pytest.mark.parametrize("seed", range(8))

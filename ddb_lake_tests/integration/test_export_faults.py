@@ -209,7 +209,7 @@ def test_wrong_key_is_refused_and_the_right_one_loads(tmp_path: Path, key: list[
 def test_no_key_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ddb_lake.aws.source import SourceTable
 
-    monkeypatch.setattr("ddb_lake.pipeline.open_lake.describe_source", lambda table: SourceTable())
+    monkeypatch.setattr("ddb_lake.pipeline.table_key.describe_source", lambda table: SourceTable())
     manifest = full(*ITEMS).write(tmp_path / "export")
     with lake(tmp_path / "lake", "orders", []) as opened:
         with pytest.raises(ConfigError, match="add `key:"):

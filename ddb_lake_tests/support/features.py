@@ -46,7 +46,6 @@ from ddb_lake.pipeline.maintain.daily_snapshots import end_us, keep_day
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine, show_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.repair import repair_from_export
@@ -65,6 +64,7 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb, running
 from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, aurora
+from ddb_lake_tests.support.several_tables import queried
 
 CLOCK_SKEW_US: Final = 5 * MINUTE_US
 KEYS: Final = tuple(f"k{number:02d}" for number in range(14))
@@ -444,7 +444,7 @@ def _check_lake(world: World, lake: Lake) -> None:
         _check_rows(f"query as of {as_of_us}", _rows(lake, as_of_us), world.expected_rows(as_of_us))
     if world.days:
         kept = defaultdict(list)
-        for day, *row in _query(lake, "SELECT _day, id, v, epoch_us(_expired_at) FROM orders_daily"):
+        for day, *row in queried(lake, "SELECT _day, id, v, epoch_us(_expired_at) FROM orders_daily"):
             kept[day].append(tuple(row))
         equal("days kept", sorted(kept), sorted(world.days))
         for day, wanted in world.days.items():
@@ -467,15 +467,10 @@ def _check_rows(what: str, found: Sequence[tuple[Any, ...]], wanted: Rows) -> No
     equal(f"{what} (found, wanted)", wrong, {})
 
 
-def _query(lake: Lake, sql: str, as_of_us: int | None = None) -> list[tuple[Any, ...]]:
-    with run_query(lake, sql, as_of_us) as result:
-        return [row for batch in result.batches() for row in batch]
-
-
 def _rows(lake: Lake, as_of_us: int | None = None) -> list[tuple[Any, ...]]:
     keeps = lake.table("orders").ttl_deletes == "keep"
     expired = "epoch_us(_expired_at)" if keeps else "NULL"
-    return _query(lake, f"SELECT id, v, {expired} FROM orders", as_of_us)
+    return queried(lake, f"SELECT id, v, {expired} FROM orders", as_of_us)
 
 
 def _check_replica(world: World, lake: Lake) -> None:

@@ -26,7 +26,7 @@ from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.read.query import run_query, table_columns
+from ddb_lake.pipeline.read.query import table_columns
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
@@ -36,7 +36,7 @@ from ddb_lake_tests.support.export_files import (
     land,
     sorted_items,
 )
-from ddb_lake_tests.support.several_tables import lake_of
+from ddb_lake_tests.support.several_tables import lake_of, query_result
 
 Values = dict[str, Any]
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -227,7 +227,7 @@ class Named:
         if by_name:
             shown = ", ".join(identifier(name) for name in columns)
             sql = f"SELECT {shown} FROM {identifier(self.table)} WHERE {identifier(self.column(self.key))} IS NOT NULL"
-        with run_query(self.lake, sql, as_of_us) as result:
+        with query_result(self.lake, sql, as_of_us) as result:
             names = result.columns
             found = [dict(zip(names, row, strict=True)) for batch in result.batches() for row in batch]
         return self.by_key(found, columns)

@@ -89,7 +89,7 @@ class Steps:
         self.now = NOW
         self.settings: LakeSettings = parse_settings({"warehouse": str(folder), "tables": list(tables)}, "test")
         self.catalog = LakeCatalog(self.settings)
-        self.lake = Lake(self.settings, self.catalog, EXECUTORS, objects=self.store, now=lambda: self.now)
+        self.lake = Lake(self.settings, self.catalog, EXECUTORS, store=self.store, now=lambda: self.now)
         self.cursor: str | None = None
 
     def tick(self, busy: Busy | None = None, **options: Any) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.read.query import run_query
+from ddb_lake.pipeline.read.query import QueryResult, run_query
+from ddb_lake.pipeline.read.time_travel import run_query_as_of
 from ddb_lake_tests.support.export_files import sorted_items
 
 
@@ -29,7 +30,12 @@ def dumped(lake: Lake, name: str = "orders", as_of_us: int | None = None) -> lis
     return sorted_items(json.loads(line)["Item"] for line in dump_items(lake, name, as_of_us))
 
 
-def queried(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
-    with run_query(lake, sql) as result:
+def queried(lake: Lake, sql: str, as_of_us: int | None = None) -> list[tuple[Any, ...]]:
+    """All rows of a query of the lake as it is now, or as of an instant."""
+    with query_result(lake, sql, as_of_us) as result:
         return [row for batch in result.batches() for row in batch]
+
+
+def query_result(lake: Lake, sql: str, as_of_us: int | None = None) -> AbstractContextManager[QueryResult]:
+    """The result of a query of the lake as it is now, or as of an instant."""
+    return run_query(lake, sql) if as_of_us is None else run_query_as_of(lake, sql, as_of_us)

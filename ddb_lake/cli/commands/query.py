@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
@@ -23,6 +23,7 @@ from ddb_lake.errors import TerminalError, UsageError
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.read.query import QueryResult
 
 Form: TypeAlias = Literal["table", "json", "csv"]
 
@@ -63,9 +64,7 @@ def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, 
 
 
 def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
-    from ddb_lake.pipeline.read.query import run_query
-
-    with _sql_errors(lake), run_query(lake, sql, as_of_us) as result:
+    with _sql_errors(lake), _result(lake, sql, as_of_us) as result:
         rows = chain.from_iterable(result.batches())
         if form == "json":
             write_lines(json_array(result.columns, rows))
@@ -73,6 +72,16 @@ def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
             write_lines(csv_lines(result.columns, rows))
         else:
             click.echo(f"({count_text(print_table(result.columns, rows), 'row')})")
+
+
+def _result(lake: Lake, sql: str, as_of_us: int | None) -> AbstractContextManager[QueryResult]:
+    if as_of_us is not None:
+        from ddb_lake.pipeline.read.time_travel import run_query_as_of
+
+        return run_query_as_of(lake, sql, as_of_us)
+    from ddb_lake.pipeline.read.query import run_query
+
+    return run_query(lake, sql)
 
 
 def _ask(invocation: Invocation, form: Form, as_of_us: int | None) -> None:

@@ -8,6 +8,7 @@ from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
 from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.errors import DdbLakeError
+from ddb_lake.pipeline.table_key import table_key
 
 _LIVE = ("ACTIVE", "UPDATING")
 _BOTH_IMAGES = "NEW_AND_OLD_IMAGES"
@@ -21,7 +22,7 @@ def examine_key(subject: TableSubject) -> Iterator[Finding]:
     with open_lake(subject.lake.settings) as lake:
         if (lake.catalog.kind == "glue" or table.source.role_arn) and subject.lake.credentials is None:
             return
-        key = lake.key(table.name)
+        key = table_key(lake, table.name)
     if key:
         yield ok(", ".join(key))
     else:

@@ -21,6 +21,7 @@ from ddb_lake.engine.sql import literal
 from ddb_lake.errors import ConfigError
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import view
+from ddb_lake.pipeline.table_key import table_key
 from ddb_lake.pipeline.verify.compare import open_items
 from ddb_lake.pipeline.verify.evidence import living_rows_sql
 
@@ -36,7 +37,7 @@ def canary_sign(lake: Lake, table: TableSettings) -> Sign:
     settings = table.checks.canary
     assert settings is not None, "the caller has looked"
     key: Item = {name: dict(value) for name, value in settings.key.items()}
-    wanted = lake.key(table.name)
+    wanted = table_key(lake, table.name)
     if set(key) != set(wanted):
         raise ConfigError(f"table {table.name}: checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}")
     items = open_items(lake, table.name, RATE)

@@ -21,6 +21,7 @@ from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.changelog import changes_table
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_key import table_key
 
 
 def all_gaps(lake: Lake, table: str) -> tuple[Gap, ...]:
@@ -79,7 +80,7 @@ def update_log(
         if changes is None:
             if not make:
                 return ChangesState()
-            changes = changes_table(lake, table, lake.key(table))
+            changes = changes_table(lake, table, table_key(lake, table))
         state = changes_state(changes)
         wanted = change(state)
         if wanted != state:

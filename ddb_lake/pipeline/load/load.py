@@ -82,6 +82,7 @@ from ddb_lake.pipeline.merge.sources import (
     naming_records,
 )
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_key import table_key
 
 HOUR_US = 3_600_000_000
 
@@ -237,7 +238,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
     if table and state and loaded:
         result = _result(name, export, True, live_files(table).rows, state.snapshot_cutoff_us)
         return replace(result, quarantined=loaded.rejected)
-    key = lake.key(name)
+    key = table_key(lake, name)
     if not key:
         raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
     plan = LoadPlan(settings, export, table, state or CurrentState(TableSchema(key)))
@@ -462,7 +463,7 @@ def _ingest_increment(
     unknown = set(unseen(lake, session, name, [file.ref for file in files]))
     new_files = [file for file in files if file.ref in unknown]
     check_line_lengths(new_files)
-    reader = GroupReader(session.folder, name, {}, lake.key, as_of_us, lake.validator)
+    reader = GroupReader(session.folder, name, {}, partial(table_key, lake), as_of_us, lake.validator)
     staged = reader.read((file.ref, file.path.read_bytes()) for file in new_files)
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_key import table_key
 
 DISCARDED = "ddb_lake.discarded"
 """Property of a quarantine: the number of its discarded entries."""
@@ -234,7 +236,7 @@ def _read(
 ) -> tuple[GroupReader, StagedGroup]:
     folder.mkdir()
     routes, shared = lake.routes()
-    reader = GroupReader(folder, name, routes, lake.key, asserted_us, lake.validator, time_unit, shared)
+    reader = GroupReader(folder, name, routes, partial(table_key, lake), asserted_us, lake.validator, time_unit, shared)
     return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
 
 
@@ -329,7 +331,7 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
     folder = session.folder / f"now-{len(list(session.folder.iterdir()))}"
     folder.mkdir()
     routes, shared = lake.routes()
-    reader = GroupReader(folder, name, routes, lake.key, validators=lake.validator, shared=shared)
+    reader = GroupReader(folder, name, routes, partial(table_key, lake), validators=lake.validator, shared=shared)
     staged = reader.read([(ref, lake.objects.fetch(ref))])
     rows = staged.tables.get(name)
     if rows is None:

@@ -1,33 +1,90 @@
-"""A table's rows as of a time, in typed columns: what queries as of a time and the states of days show."""
+"""The lake as of an instant: a table's rows in typed columns, and statements over them.
+
+`pipeline.read.replay` decides what each key was at the instant. This module projects the result onto columns and puts it
+in the place of the tables that a statement reads. Daily snapshots are made of the same rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session, lasting
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.pipeline.merge.local_merge import fit_rows
+from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.query import QueryResult, execute_query, mentioned_names
 from ddb_lake.pipeline.read.replay import replay
 
 
-def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
-    """The typed columns of a table's rows as of an instant (inclusive), and a query of them, valid in the session.
+@contextmanager
+def run_query_as_of(lake: Lake, sql: str, as_of_us: int) -> Iterator[QueryResult]:
+    """Run one statement against the lake as of an instant.
 
-    With `ttl_deletes: keep` they include the rows of items that Time to Live had removed by then, as in `current`.
-    The query stays valid after `Session.forget_relations`. Only what changed since the base is worked out now; the base's rows are read
-    when they are asked for. `number`: another one for each of several tables in one session.
+    Tables and changelogs that the statement names are as of then; quarantines and kept days are those of now.
+
+    Args:
+        lake: the open lake.
+        sql: a statement, as for `pipeline.read.query.run_query`.
+        as_of_us: the instant (inclusive), microseconds since the epoch.
+
+    Raises:
+        UsageError: the statement is wrong, or the lake has no state of a named table at that time.
+        DamagedError: and other errors, as `run_query`.
     """
-    found = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
-    schema, projected_rows = fit_rows(session, found.plan, found.schema, lake.table(name))
+    with lake.session() as session:
+        relations = past_relations(lake, session, sql, as_of_us)
+        # a replay makes relations of its own, of any name: none may be read in the place of a table
+        session.forget_relations()
+        yield execute_query(lake, session, sql, relations)
+
+
+def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, str]:
+    """Relations of the tables and changelogs that a statement names, as of an instant (inclusive), by name.
+
+    They stay valid in the session after `Session.forget_relations`.
+    """
+    relations: dict[str, str] = {}
+    names = mentioned_names(lake, sql)
+    for number, settings in enumerate(lake.settings.tables):
+        name = settings.name
+        if name in names and lake.current(name) is not None:
+            _, rows = past_rows(lake, session, name, as_of_us, number)
+            relations[name] = shown(f"({rows})")
+        changes = lake.changes(name) if name + CHANGES in names else None
+        if changes is not None:
+            relations[name + CHANGES] = f"(FROM {records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us}))"
+    return relations
+
+
+def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
+    """The rows of a table as of an instant, in typed columns.
+
+    Items that Time to Live had removed by then are among them if the table has `ttl_deletes: keep`, as in `current`.
+
+    Args:
+        as_of_us: the instant (inclusive), microseconds since the epoch.
+        number: distinguishes the relations of several tables in one session.
+
+    Returns:
+        The columns, and a query of the rows. The query stays valid in the session after `Session.forget_relations`. What
+        changed since the base is computed now; the base's rows are read when the query runs.
+    """
+    replayed = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
+    schema, projected_rows = fit_rows(session, replayed.plan, replayed.schema, lake.table(name))
     changed_keys, projected = lasting(f"past_keys_{number}"), lasting(f"past_rows_{number}")
     session.con.execute(
-        f"CREATE OR REPLACE TABLE {identifier(changed_keys)} AS SELECT _key FROM {found.plan.new_states}"
+        f"CREATE OR REPLACE TABLE {identifier(changed_keys)} AS SELECT _key FROM {replayed.plan.new_states}"
     )
     session.keep(projected, f"SELECT * FROM {projected_rows}")
     rows = f"SELECT * FROM {identifier(projected)}"
-    if found.base_rows is not None:
-        keyed = f"(SELECT *, {key_text_sql(found.schema)} AS _past_key FROM {found.base_rows})"
-        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {identifier(changed_keys)} k ON k._key = b._past_key"
+    if replayed.base_rows is not None:
+        keyed = f"(SELECT *, {key_text_sql(replayed.schema)} AS _past_key FROM {replayed.base_rows})"
+        changed = identifier(changed_keys)
+        unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {changed} k ON k._key = b._past_key"
         rows = f"{unchanged} UNION ALL BY NAME {rows}"
     return schema, rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -177,3 +179,16 @@ def test_names_are_told_without_reading_any_table(wide: Lake, monkeypatch: pytes
     assert table_names(wide) == found
     assert near_names(wide, "costumers") == ["customers"]
     assert near_names(wide, "orders_chnages")[0] == "orders_changes"
+
+
+# --- what a query imports
+
+
+def test_query_imports_few_modules_and_neither_mysql_nor_streams() -> None:
+    code = "import sys, ddb_lake.pipeline.read.query; print(*(m for m in sys.modules if m.partition('.')[0] == 'ddb_lake'))"
+
+    modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+    assert len(modules) < 50
+    assert [name for name in modules if "mysql" in name or "streams" in name or "kinesis" in name] == []
+    assert [name for name in modules if name.startswith(("ddb_lake.pipeline.plan", "ddb_lake.pipeline.apply"))] == []

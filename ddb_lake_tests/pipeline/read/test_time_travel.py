@@ -12,8 +12,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import run_query
-from ddb_lake.pipeline.read.time_travel import past_rows
+from ddb_lake.pipeline.read.time_travel import past_rows, run_query_as_of
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     T0_US,
@@ -26,7 +25,7 @@ from ddb_lake_tests.support.several_tables import dumped, lake_of
 
 
 def past(lake: Lake, sql: str, as_of_us: int) -> list[tuple[Any, ...]]:
-    with run_query(lake, sql, as_of_us) as result:
+    with run_query_as_of(lake, sql, as_of_us) as result:
         return [row for batch in result.batches() for row in batch]
 
 

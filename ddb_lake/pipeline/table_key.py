@@ -1,0 +1,37 @@
+"""The primary key of a table, from the first place that states it."""
+
+from __future__ import annotations
+
+from ddb_lake.aws.source import describe_source
+from ddb_lake.errors import ConfigError
+from ddb_lake.lake.state import changes_state, current_state
+from ddb_lake.pipeline.open_lake import Lake
+
+
+def table_key(lake: Lake, name: str) -> tuple[str, ...]:
+    """A table's key attributes, the partition key first.
+
+    The lake's tables state them once they hold anything; before that the configuration does, or else DescribeTable.
+
+    Returns:
+        The attributes; empty if none of the three states them.
+
+    Raises:
+        ConfigError: the table is not configured, or its configuration contradicts the lake.
+    """
+    settings = lake.table(name)
+    stored = _stored_key(lake, name)
+    if stored and settings.key and set(stored) != set(settings.key):
+        raise ConfigError(
+            f"table {name}: the lake's key is {list(stored)}, the configuration says {list(settings.key)};"
+            " a key cannot change: correct `key`, or give the new table another name"
+        )
+    return stored or settings.key or describe_source(settings).key
+
+
+def _stored_key(lake: Lake, name: str) -> tuple[str, ...]:
+    current = current_state(lake.current(name))
+    if current is not None:
+        return current.schema.key
+    changes = changes_state(lake.changes(name))
+    return changes.key if changes.records else ()  # no record has been written by this key yet
