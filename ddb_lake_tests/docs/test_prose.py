@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake_tests.support.docs_blocks import DOCS, ROOT
+from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
 from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_prose
 
 PRODUCT = ROOT / "ddb_lake"
@@ -32,7 +32,7 @@ PENDING = {
 }
 """Packages whose code is not edited yet. Remove a package when its prose is clean; do not add one."""
 
-PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md")), *sorted(DECISIONS.glob("*.md"))]
 PACKAGES = sorted(path.name for path in PRODUCT.iterdir() if path.suffix == ".py" or any(path.rglob("*.py")))
 
 

@@ -1,4 +1,4 @@
-"""The reference pages are complete, the index lists all decisions, and workflows call existing make targets."""
+"""The reference pages are complete, and workflows call existing make targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddb_lake.cli.app import COMMANDS
 from ddb_lake.config import LakeSettings
 from ddb_lake.docs import reference, tables
 from ddb_lake.infra.config import InfraSettings
-from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
+from ddb_lake_tests.support.docs_blocks import DOCS, ROOT
 from ddb_lake_tests.support.docs_settings import settings
 
 
@@ -59,11 +59,6 @@ def test_errors_have_their_exit_status() -> None:
 )
 def test_prose_is_taken_literally(text: str, expected: str) -> None:
     assert tables.prose(text) == expected
-
-
-def test_decisions_are_listed() -> None:
-    listed = set(re.findall(r"^\| \[\d{4}\]\((.*?)\)", (DECISIONS / "README.md").read_text(), re.MULTILINE))
-    assert {path.name for path in DECISIONS.glob("[0-9]*.md")} == listed
 
 
 def test_examples_of_the_documentation_are_what_they_are_named() -> None:
