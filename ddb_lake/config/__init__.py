@@ -1,8 +1,8 @@
-"""The configuration of a lake: typed, checked, and the same for the Dagster component and the command line.
+"""The configuration of a lake: typed, validated, and the same for the Dagster component and the command line.
 
 The file is a Dagster component's YAML (`type:` and `attributes:`); a file of the attributes alone is read as well.
-Credentials never stand in it: `{{ env.NAME }}` takes a value from the environment, and AWS clients follow the
-standard AWS variables.
+It has no credentials: `{{ env.NAME }}` inserts an environment variable, and AWS clients follow the standard AWS
+variables.
 """
 
 from __future__ import annotations

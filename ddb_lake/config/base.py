@@ -1,4 +1,8 @@
-"""What all settings have in common, and how durations and sizes of memory are spelled."""
+"""The base class of settings, and the types of durations, memory sizes and locations.
+
+pydantic's `timedelta` rejects `5m` and `48h`, and its `ByteSize` accepts numbers without a unit, which DuckDB rejects:
+both types are defined here.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ from ddb_lake.core.layout.firehose_paths import static_part
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LEAST_MEMORY_MB = 320  # below, DuckDB's buffers for reading JSON do not fit
+_LEAST_MEMORY_MB = 320  # DuckDB's buffers for reading JSON need that much
 _MEMORY = re.compile(r"([1-9]\d*) ?(MB|GB)")
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown names are errors, values do not change."""
+    """Base of all settings: an unknown name is an error, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,14 +41,14 @@ def _checked_memory(text: str) -> str:
 
 
 Memory = Annotated[str, AfterValidator(_checked_memory)]
-"""How much memory may be taken: `512MB`, `4GB`."""
+"""A size of memory: `512MB`, `4GB`."""
 
 
 _SCHEME = re.compile(r"[sS]3[anAN]?(?=:)|[A-Za-z][A-Za-z0-9+.\-]*(?=:/|:[^/\\\\]*:)")
 
 
 def _checked_location(text: str) -> str:
-    """Raise ValueError for a text that is no folder and no S3 prefix. The message states what to write instead."""
+    """Validate a folder or S3 prefix. Raises ValueError; the message states what to write instead."""
     if text != text.strip() or not text or any(ord(char) < 32 for char in text):
         raise ValueError(f"{text!r} is empty, or has spaces around it or control characters")
     if "!{" in text:
@@ -54,7 +58,7 @@ def _checked_location(text: str) -> str:
         )
     scheme = _SCHEME.match(text)
     if scheme is not None and not re.match(r"(s3|file)://", text):
-        raise ValueError(f"{text!r}: a location is a folder, file:///folder or s3://bucket/prefix{_meant(text)}")
+        raise ValueError(f"{text!r}: a location is a folder, file:///folder or s3://bucket/prefix{_suggestion(text)}")
     if text.startswith("s3://") and not re.match(r"s3://[A-Za-z0-9][A-Za-z0-9._\-]*(/|$)", text):
         raise ValueError(f"{text!r}: s3:// needs a bucket's name after it")
     if re.search(r"/\*+$", text):
@@ -62,8 +66,8 @@ def _checked_location(text: str) -> str:
     return text
 
 
-def _meant(text: str) -> str:
-    """The S3 prefix that was probably meant, as the end of a message."""
+def _suggestion(text: str) -> str:
+    """The end of a message: the S3 prefix that the text probably stands for."""
     arn = re.match(r"arn:aws[a-z\-]*:s3:::(.+)", text)
     host = re.match(r"https?://([a-z0-9.\-]+)\.s3[.\-][a-z0-9.\-]*amazonaws\.com/?(.*)", text)
     other = re.match(r"(?:s3[an]?|S3[AN]?):/*(.+)", text)
@@ -72,11 +76,11 @@ def _meant(text: str) -> str:
 
 
 Location = Annotated[str, AfterValidator(_checked_location)]
-"""Where objects lie: a folder, `file://` or `s3://bucket/prefix`, without expressions and wildcards."""
+"""The location of objects: a folder, `file://` or `s3://bucket/prefix`, without expressions and wildcards."""
 
 
 def memory_bytes(memory: Memory) -> int:
-    """Bytes of a `Memory`."""
+    """A `Memory` in bytes."""
     match = _MEMORY.fullmatch(memory)
-    assert match is not None, "checked when the settings were made"
+    assert match is not None, "the validator accepted it"
     return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]

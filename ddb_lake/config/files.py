@@ -1,4 +1,4 @@
-"""Configuration files: found, read, filled in from the environment, and checked."""
+"""Configuration files: find, read, insert environment variables, validate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddb_lake.config.lake import LakeSettings
-from ddb_lake.core.operations.config_document import DEFAULT_FILES
+from ddb_lake.core.operations.config_document import candidate_files
 from ddb_lake.errors import ConfigError
 
 _ENV = re.compile(
@@ -21,20 +21,34 @@ _ENV = re.compile(
 
 
 def find_file(start: Path) -> Path:
-    """The project's own configuration file. Raises ConfigError naming where it was looked for."""
-    named = os.environ.get("DDB_LAKE_CONFIG")
-    candidates = [Path(named)] if named else [start / name for name in DEFAULT_FILES]
+    """The configuration file of a project.
+
+    Args:
+        start: the folder in which the default files are looked for, if DDB_LAKE_CONFIG is not set.
+
+    Raises:
+        ConfigError: there is none; the message lists the candidates.
+    """
+    candidates = candidate_files(start)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = ", ".join(str(c) for c in candidates)
+    listed = ", ".join(map(str, candidates))
     raise ConfigError(
-        f"no configuration found (looked for {looked}); write one with `ddb-lake init` or give --config FILE"
+        f"no configuration found (looked for {listed}); write one with `ddb-lake init`, or name it with --config FILE"
     )
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> LakeSettings:
-    """Read, fill in and check a configuration file. Raises ConfigError with each fault and where it stands."""
+    """Read a configuration file.
+
+    Args:
+        path: a Dagster component's YAML, or a file of its attributes alone.
+        environment: the variables for `{{ env.NAME }}`; default: those of the process.
+
+    Raises:
+        ConfigError: the file cannot be read, or is invalid; the message has each fault with its path.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -48,7 +62,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
 
 
 def parse_settings(attributes: Any, where: str) -> LakeSettings:
-    """Check the attributes of a lake. Raises ConfigError with each fault and where it stands."""
+    """Validate the attributes of a lake. Raises ConfigError with each fault and its path."""
     try:
         return LakeSettings.model_validate(attributes)
     except ValidationError as error:
@@ -77,5 +91,7 @@ def _render(text: str, environment: Mapping[str, str], where: str) -> str:
 
     filled = _ENV.sub(value, text)
     if "{{" in filled and not _ENV.search(text):
-        raise ConfigError(f"{where}: only {{{{ env.NAME }}}} is understood in {text!r}")
+        raise ConfigError(
+            f"{where}: only {{{{ env.NAME }}}} and {{{{ env('NAME', 'default') }}}} are allowed in {text!r}"
+        )
     return filled

@@ -1,4 +1,4 @@
-"""The settings of a lake: its warehouse and catalog, what works on it, and its tables."""
+"""The settings of a lake: warehouse, catalog, dbt, Spark, and tables."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ class CatalogSettings(Settings):
     type: Literal["sql", "glue", "rest"] | None = Field(
         None, description="Kind of catalog; default: SQLite beside a local warehouse, Glue for one on S3."
     )
-    uri: str | None = Field(None, description="Of a REST catalog, or of another SQL database than the one beside it.")
-    namespace: str = Field("ddb_lake", description="The Iceberg namespace; in Glue the database.")
-    properties: dict[str, str] = Field(default_factory=dict, description="Passed on to pyiceberg.")
+    uri: str | None = Field(
+        None, description="Address of a REST catalog, or of a SQL database; default: SQLite beside the warehouse."
+    )
+    namespace: str = Field("ddb_lake", description="Namespace of the Iceberg tables; in Glue the database.")
+    properties: dict[str, str] = Field(
+        default_factory=dict, description="Further properties of the catalog, passed to pyiceberg."
+    )
 
     @field_validator("namespace")
     @classmethod
@@ -40,30 +44,32 @@ class CatalogSettings(Settings):
 
 
 class DbtSettings(Settings):
-    """A dbt project over the lake, whose models Dagster shows and builds. Without `project` there is none."""
+    """A dbt project that reads the lake; Dagster shows and builds its models. Without `project` there is none."""
 
-    project: str = Field("", description="The dbt project's folder; empty for none.")
-    profiles: str | None = Field(None, description="The folder of profiles.yml; default: the project's.")
-    target: str | None = Field(None, description="The target of profiles.yml; default: the profile's own.")
-    select: str = Field("fqn:*", description="Which models, as dbt's --select says it.")
-    exclude: str = Field("", description="Which models not, as dbt's --exclude says it.")
-    vars: dict[str, Any] = Field(default_factory=dict, description="dbt's --vars.")
+    project: str = Field("", description="Folder of the dbt project; empty: none.")
+    profiles: str | None = Field(None, description="Folder of profiles.yml; default: that of the project.")
+    target: str | None = Field(None, description="Target in profiles.yml; default: that of the profile.")
+    select: str = Field("fqn:*", description="Models to include, in the syntax of dbt's --select.")
+    exclude: str = Field("", description="Models to exclude, in the syntax of dbt's --exclude.")
+    vars: dict[str, Any] = Field(default_factory=dict, description="Variables, as for dbt's --vars.")
     schedule: str | None = Field(None, description="Cron expression (UTC) for building all models.")
-    column_lineage: bool = Field(True, description="Tell what each column is made of, which takes seconds a run.")
+    column_lineage: bool = Field(True, description="Record column lineage, which takes seconds a run.")
 
 
 class SparkLaunchSettings(Settings):
-    """A job of its own for the work that Dagster asks Spark for, and where it runs."""
+    """Where Dagster runs Spark's work as a separate job."""
 
     type: Literal["process", "emr-serverless", "glue"] = Field(
         description="spark-submit on this machine, or a job of EMR Serverless or Glue."
     )
     application_id: str | None = Field(None, description="EMR Serverless: the application.")
-    role_arn: str | None = Field(None, description="EMR Serverless: the role the job has.")
-    entry_point: str | None = Field(None, description="EMR Serverless: where the job's script lies (s3://…/job.py).")
-    log_group: str | None = Field(None, description="EMR Serverless: the CloudWatch log group; default: EMR's own.")
-    job: str | None = Field(None, description="Glue: the job's name.")
-    timeout_minutes: int | None = Field(None, ge=1, description="EMR Serverless, Glue: when the job is ended.")
+    role_arn: str | None = Field(None, description="EMR Serverless: the execution role of the job.")
+    entry_point: str | None = Field(None, description="EMR Serverless: location of the job's script (s3://…/job.py).")
+    log_group: str | None = Field(None, description="EMR Serverless: CloudWatch log group; default: that of EMR.")
+    job: str | None = Field(None, description="Glue: name of the job.")
+    timeout_minutes: int | None = Field(
+        None, ge=1, description="EMR Serverless, Glue: time after which the job is ended."
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -75,16 +81,16 @@ class SparkLaunchSettings(Settings):
 
 
 class SparkSettings(Settings):
-    """The Spark that does the work of tables with `engine: spark`."""
+    """Spark for tables with `engine: spark`."""
 
     master: str | None = Field(
         None,
-        description="Spark's master, `spark://host:7077` or `local[4]`; default: what spark-submit says, or local.",
+        description="Spark's master, `spark://host:7077` or `local[4]`; default: that of spark-submit, else local.",
     )
-    settings: dict[str, str] = Field(default_factory=dict, description="Spark's own settings (`spark.…`).")
-    memory: Memory = Field("1GB", description="What DuckDB may take of memory in each task, at least 320MB.")
+    settings: dict[str, str] = Field(default_factory=dict, description="Spark properties (`spark.…`).")
+    memory: Memory = Field("1GB", description="DuckDB's memory limit in each task, at least 320MB.")
     launch: SparkLaunchSettings | None = Field(
-        None, description="Dagster runs the work as a job of its own there; default: in its own process."
+        None, description="Run the work as a separate job; default: in Dagster's process."
     )
 
     @property
@@ -94,19 +100,19 @@ class SparkSettings(Settings):
 
 
 class LakeSettings(Settings):
-    """A lake: a warehouse, its catalog, and its tables."""
+    """A lake: its warehouse, catalog and tables."""
 
-    warehouse: str = Field(description="Where the lake is: a folder, `file://` or `s3://bucket/prefix`.")
+    warehouse: str = Field(description="Location of the lake: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
     key_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_]{0,50}$",
-        description="First part of all asset keys in Dagster, and of the names of jobs, sensor and pools: for several lakes in"
-        " one code location.",
+        description="Prefix of the asset keys and of the names of jobs, sensor and pools in Dagster, for several lakes in one code"
+        " location.",
     )
     memory: Memory = Field(
-        "1GB", description="What DuckDB may take of memory, at least 320MB; a process takes about 500 MB more."
+        "1GB", description="DuckDB's memory limit, at least 320MB; a process uses about 500 MB more."
     )
     spark: SparkSettings = Field(default_factory=lambda: SparkSettings())
     tables: tuple[TableSettings, ...] = ()
@@ -126,7 +132,7 @@ class LakeSettings(Settings):
 
     @model_validator(mode="after")
     def _landing_is_apart(self) -> Self:
-        """Compaction removes files below a table's location that the table does not name: nothing else may be there."""
+        """Landing is outside of every table's location, where compaction removes files that the table does not name."""
         for table in self.tables:
             for uri in self.landed_uris(table):
                 for owner in self.tables:
@@ -134,7 +140,7 @@ class LakeSettings(Settings):
                         if is_within(uri, location):
                             raise ValueError(
                                 f"table {table.name!r}: {uri} is within {location}, where the lake stores {owner.name!r};"
-                                " let changes and exports land outside it"
+                                " set a location outside it for changes and exports"
                             )
         return self
 
@@ -153,11 +159,11 @@ class LakeSettings(Settings):
         return tables
 
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
-        """The same lake, with one engine for all tables: for one run."""
+        """A copy of the settings with one engine for all tables, for one run."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
 
     def location(self, name: str) -> str:
-        """Where the Iceberg table of a name is, or will be."""
+        """The location of the Iceberg table of a name, whether it exists or not."""
         return f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}/{name}"
 
     def landed_uris(self, table: TableSettings) -> list[str]:
@@ -166,7 +172,7 @@ class LakeSettings(Settings):
         return self.change_uris(table) + ([f"s3://{export.bucket}/{export.prefix}"] if export else [])
 
     def stream_landing(self, table: TableSettings) -> str | None:
-        """Where the records land that are read from the table's DynamoDB stream; None if they are not."""
+        """Where records of the table's DynamoDB stream land; None if the stream is not read."""
         changes = table.changes
         if changes is None or not changes.streams:
             return None
@@ -180,13 +186,13 @@ class LakeSettings(Settings):
         return [uri for uri in known if uri is not None]
 
     def is_source_of(self, table: TableSettings, arn: str) -> bool:
-        """Whether the DynamoDB table of an ARN is a table's source: its name, and Region and account as far as known."""
+        """Whether an ARN names a table's source: equal name, and equal Region and account where they are configured."""
         name = arn.rpartition(":table/")[2]
         same = [one.identity for one in self.tables if one.source_name == name]
         return table.identity in matching(same, *arn_parts(arn))
 
     def table(self, name: str) -> TableSettings:
-        """The settings of one table. Raises ConfigError if there is none of that name."""
+        """The settings of one table. Raises ConfigError if no table has the name."""
         for table in self.tables:
             if table.name == name:
                 return table

@@ -1,4 +1,4 @@
-"""The parts of a table's settings."""
+"""The sections of a table's settings: source, exports, changes, checks, daily snapshots, Aurora, validation."""
 
 from __future__ import annotations
 
@@ -20,25 +20,31 @@ _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ 
 
 
 class SourceSettings(Settings):
-    """The source table: where it is and how to reach it."""
+    """The source table: its name, Region and account, and the role to reach it."""
 
-    table: str | None = Field(None, description="The DynamoDB table's name, where it differs from the lake table's.")
+    table: str | None = Field(None, description="Name of the DynamoDB table; default: the name of the lake table.")
     region: str | None = Field(None, description="AWS Region; default: the standard AWS variables.")
     account: str | None = Field(
         None, pattern=r"^\d{12}$", description="Account of the source table; default: that of `role_arn`, if given."
     )
-    role_arn: str | None = Field(None, description="Role to assume for reaching the table (another account, say).")
-    external_id: str | None = Field(None, description="External id that the role's trust policy asks for.")
+    role_arn: str | None = Field(
+        None, description="Role to assume for access to the table, for example in another account."
+    )
+    external_id: str | None = Field(None, description="External id that the role's trust policy requires.")
 
 
 class ExportSettings(Settings):
-    """Where full exports go and when they are taken."""
+    """The destination of exports, and the schedule of full ones."""
 
-    bucket: str = Field(description="Bucket that DynamoDB exports into.")
-    prefix: str = Field("", description="Key prefix before `AWSDynamoDB/`.")
-    schedule: str | None = Field(None, description="Cron expression (UTC) for new exports.")
-    bucket_owner: str | None = Field(None, description="Account that owns the bucket, if it is another one.")
-    kms_key_id: str | None = Field(None, description="KMS key for the exported objects.")
+    bucket: str = Field(description="Bucket that DynamoDB writes exports to.")
+    prefix: str = Field("", description="Prefix of the keys, before `AWSDynamoDB/`.")
+    schedule: str | None = Field(None, description="Cron expression (UTC) for new full exports.")
+    bucket_owner: str | None = Field(
+        None, description="Account that owns the bucket, if it is not the account of the table."
+    )
+    kms_key_id: str | None = Field(
+        None, description="KMS key that encrypts the exported objects; the ARN for a key of another account."
+    )
 
     @field_validator("bucket")
     @classmethod
@@ -59,11 +65,11 @@ class ExportSettings(Settings):
 
 
 class IncrementalExportSettings(Settings):
-    """Incremental exports as the way in of changes: no stream is needed. They go where `export` says."""
+    """Changes by incremental exports, without a stream. Their destination is that of `export`."""
 
-    every: str = Field("15m", description="Length of the exported windows: 15m to 24h.")
+    every: str = Field("15m", description="Length of an exported window: 15m to 24h.")
     view: Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"] = Field(
-        "NEW_AND_OLD_IMAGES", description="Which images a line has; NEW_IMAGE costs less and leaves out the old ones."
+        "NEW_AND_OLD_IMAGES", description="Images of a line; NEW_IMAGE costs less and has no old images."
     )
 
     @field_validator("every")
@@ -75,31 +81,32 @@ class IncrementalExportSettings(Settings):
 
 
 class ChangesSettings(Settings):
-    """Where landed change objects are found."""
+    """The location and the source of landed change objects."""
 
     uri: Location | None = Field(
         None,
-        description="Firehose's prefix, without `!{...}`: a folder, file:// or s3:// prefix. Without a final"
+        description="Firehose's prefix, without `!{...}`: a folder, file:// or s3:// prefix. If it has no final"
         " slash, keys that continue it with yyyy/MM/dd/HH/ are read too.",
     )
-    errors_uri: Location | None = Field(None, description="Firehose's error prefix, where it lies outside `uri`.")
+    errors_uri: Location | None = Field(None, description="Firehose's error prefix, if it is outside `uri`.")
     layout: Literal["auto", "hourly", "flat"] = Field(
         "auto",
-        description="`auto`: each listing finds out; `hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: list everything.",
+        description="`hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: every listing lists everything; `auto`: each listing"
+        " detects which.",
     )
-    lookback: str = Field("48h", description="How far back the sensor looks for late objects.")
+    lookback: str = Field("48h", description="How far back the sensor lists hours for late objects.")
     delivery_stream: str | None = Field(
-        None, description="Name of the Firehose stream that delivers to `uri`: a check looks at its data freshness."
+        None, description="Firehose stream that delivers to `uri`; a check reads its data freshness."
     )
-    streams: bool = Field(False, description="Changes are read from DynamoDB Streams directly.")
+    streams: bool = Field(False, description="Read changes from the DynamoDB stream directly.")
     landing: Location | None = Field(
-        None, description="Where what is read from the stream lands; default: `landing/<table>/` below the warehouse."
+        None, description="Where records of the stream land; default: `landing/<table>/` below the warehouse."
     )
     incremental_exports: IncrementalExportSettings | None = Field(
-        None, description="Changes come by incremental exports, to the place that `export` names."
+        None, description="Read changes from incremental exports, with the destination of `export`."
     )
     notifications: str | None = Field(
-        None, description="URL of an SQS queue of S3 notifications, to look sooner at what has landed."
+        None, description="URL of an SQS queue with S3 notifications; landed objects are found sooner."
     )
 
     @field_validator("notifications")
@@ -111,10 +118,10 @@ class ChangesSettings(Settings):
 
 
 class CanarySettings(Settings):
-    """An item that is written to the source again and again, to see that changes still arrive in the lake."""
+    """An item that a check writes to the source, to measure whether changes still arrive in the lake."""
 
     key: dict[str, dict[str, str]] = Field(
-        description="The item's key in DynamoDB JSON, `{id: {S: canary}}`; one that no other item has."
+        description="Key of the item in DynamoDB JSON, `{id: {S: canary}}`; no other item may have it."
     )
 
     @field_validator("key")
@@ -126,15 +133,15 @@ class CanarySettings(Settings):
 
 
 class FullCheckSettings(Settings):
-    """A check that compares every key with the source: the check `content`."""
+    """The check `content`, which compares every key with the source."""
 
     against: Literal["export", "new_export", "scan"] = Field(
         "export",
-        description="The newest finished full export, an export taken for the check, or a scan of the source (small"
-        " tables).",
+        description="`export`: the newest finished full export; `new_export`: an export for the check; `scan`: a scan of the source,"
+        " for small tables.",
     )
-    schedule: str | None = Field(None, description="Cron expression (UTC); without it the check runs when asked for.")
-    settle: str = Field("0s", description="How long to wait for changes under way before what differs is a fault.")
+    schedule: str | None = Field(None, description="Cron expression (UTC); default: the check runs only on request.")
+    settle: str = Field("0s", description="How long to wait for changes to land before a difference is a fault.")
 
     @field_validator("settle")
     @classmethod
@@ -144,53 +151,66 @@ class FullCheckSettings(Settings):
 
 
 class CheckSettings(Settings):
-    """Bounds of the checks."""
+    """The limits of the checks."""
 
-    max_lag: str = Field("30m", description="Newest landed object not yet applied: how old it may be.")
-    count_tolerance: float = Field(0.05, ge=0, description="Allowed share between lake and DescribeTable's item count.")
-    sample: int = Field(0, ge=0, description="Keys of each side that a check reads from the source; 0: it reads none.")
-    read_rate: float = Field(100, ge=1, description="Read units a second that a check takes at most.")
+    max_lag: str = Field("30m", description="Maximum age of a landed object that is not applied.")
+    count_tolerance: float = Field(
+        0.05,
+        ge=0,
+        description="Allowed difference between the lake's rows and DescribeTable's count, a share.",
+    )
+    sample: int = Field(
+        0, ge=0, description="Number of keys of each side that a check compares with the source; 0: none are read."
+    )
+    read_rate: float = Field(100, ge=1, description="Maximum read units a second of a check.")
     full: FullCheckSettings | None = Field(None, description="Compare every key with the source.")
-    canary: CanarySettings | None = Field(None, description="Write an item to the source and see that it arrives.")
+    canary: CanarySettings | None = Field(None, description="Write an item to the source and check that it arrives.")
     freshness: str | None = Field(
-        None, description="Dagster's freshness policy of `current`: it changes at least so often; not for idle tables."
+        None,
+        description="Freshness policy of `current` in Dagster: the longest time between two changes; not for idle tables.",
     )
 
     @field_validator("freshness")
     @classmethod
     def _valid_freshness(cls, text: str | None) -> str | None:
         if text is not None and seconds(text) < 60:
-            raise ValueError("Dagster looks at freshness once a minute: 1m or more")
+            raise ValueError("Dagster evaluates freshness once a minute: 1m or more")
         return text
 
 
 class DailyStatesSettings(Settings):
-    """The items as of the end of each day (UTC), one Parquet file a day: the asset `daily/<table>`."""
+    """Daily snapshots: the items as of the end of each day (UTC), one Parquet file a day, in the asset `daily/<table>`."""
 
     start: date = Field(description="The first day, `2026-01-01`; not before the first full export.")
     schedule: str | None = Field(
-        None, description="Cron expression (UTC) for the day before; without it days are made when asked for."
+        None, description="Cron expression (UTC) that makes the snapshot of the day before; default: only on request."
     )
 
 
 class AuroraSettings(Settings):
-    """A table of a MySQL-compatible database (Aurora, MariaDB) that is kept equal to the lake's current items."""
+    """A table of a MySQL-compatible database (Aurora, MariaDB) that replication keeps equal to the lake's current items."""
 
-    host: str = Field(description="The database's host; for Aurora the cluster's (writer) endpoint.")
-    port: int = Field(3306, ge=1, le=65535, description="The database's port.")
-    database: str = Field(description="The database (schema), which must exist.")
-    table: str | None = Field(None, description="The table's name there; default: the lake table's.")
-    user: str = Field(description="The user to log in as.")
-    password_env: str | None = Field(None, description="Name of the environment variable that holds the password.")
+    host: str = Field(description="Host of the database; for Aurora the writer endpoint of the cluster.")
+    port: int = Field(3306, ge=1, le=65535, description="Port of the database.")
+    database: str = Field(description="Name of the database (schema); it must exist.")
+    table: str | None = Field(None, description="Name of the table; default: that of the lake table.")
+    user: str = Field(description="User to log in as.")
+    password_env: str | None = Field(None, description="Environment variable with the password.")
     secret_arn: str | None = Field(
-        None, description="Secret of Secrets Manager: the password, or JSON with `password`."
+        None, description="Secret in Secrets Manager: the password, or JSON with `password`."
     )
-    iam_auth: bool = Field(False, description="Log in with a token that IAM signs (Aurora, RDS).")
-    region: str | None = Field(None, description="AWS Region of the secret and of IAM; default: the AWS variables.")
-    tls: bool | None = Field(None, description="Encrypt the connection; default: yes, but not to this machine.")
-    tls_ca: str | None = Field(None, description="File of certificates to trust; for Aurora, AWS's RDS bundle.")
-    columns: tuple[str, ...] = Field((), description="The lake's columns to replicate; default: all.")
-    types: dict[str, str] = Field(default_factory=dict, description="SQL types of columns, where others are wanted.")
+    iam_auth: bool = Field(False, description="Log in with an IAM authentication token (Aurora, RDS).")
+    region: str | None = Field(
+        None, description="AWS Region of the secret and of IAM; default: the standard AWS variables."
+    )
+    tls: bool | None = Field(None, description="Encrypt the connection; default: yes, except to this machine.")
+    tls_ca: str | None = Field(
+        None, description="File with the certificates to trust; for Aurora the RDS bundle of AWS."
+    )
+    columns: tuple[str, ...] = Field((), description="Columns of the lake table to replicate; default: all.")
+    types: dict[str, str] = Field(
+        default_factory=dict, description="SQL types by column, in place of the default ones."
+    )
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -208,13 +228,13 @@ class AuroraSettings(Settings):
 
 
 class ValidateSettings(Settings):
-    """What the changes of a table must satisfy; those that do not go to quarantine."""
+    """A JSON Schema for changes; a change that violates it goes to quarantine."""
 
     json_schema: str | dict[str, Any] = Field(
-        alias="schema", description="A JSON Schema (draft-07), or the name of a JSON or YAML file with one."
+        alias="schema", description="A JSON Schema (draft-07), or the path of a JSON or YAML file with one."
     )
     attribute: str | None = Field(
-        None, description="The attribute that holds the document the schema is for; default: it is for the item."
+        None, description="Attribute with the document to validate; default: the item itself."
     )
 
     @cached_property
@@ -225,7 +245,7 @@ class ValidateSettings(Settings):
             try:
                 schema = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))  # JSON is YAML
             except (OSError, ValueError, yaml.YAMLError) as error:
-                raise ConfigError(f"{schema}: no JSON Schema can be read from there: {error}") from error
+                raise ConfigError(f"{schema}: no JSON Schema can be read: {error}") from error
         return Validator([Rule(schema, self.attribute)])
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from ddb_lake.core.schema.table_schema import SchemaOptions
 from ddb_lake.core.values.json_schema import Validator
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
-_ELSEWHERE = "`source.table` can name a DynamoDB table whose name differs"
+_SOURCE_HINT = "`source.table` can name a DynamoDB table whose name differs"
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 
@@ -32,38 +32,50 @@ _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 class TableSettings(Settings):
     """One table of the lake."""
 
-    name: str = Field(
-        description="The lake table's name; the DynamoDB table's too unless `source.table` says otherwise."
+    name: str = Field(description="Name of the lake table, and of the DynamoDB table unless `source.table` is set.")
+    key: tuple[str, ...] = Field(
+        (), description="Key attributes: partition key, then sort key; default: from the source."
     )
-    key: tuple[str, ...] = Field((), description="Key attributes: partition key, then sort key.")
     source: SourceSettings = Field(default_factory=lambda: SourceSettings())
     export: ExportSettings | None = None
     changes: ChangesSettings | None = None
-    columns: dict[str, str] = Field(default_factory=dict, description="Column types by attribute (`a.b` for members).")
-    nested: Literal["flatten", "json"] = Field("flatten", description="Maps: flattened to columns, or one JSON column.")
-    flatten_depth: int = Field(5, ge=1, le=32, description="How deep maps are flattened, 1 to 32; below that JSON.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Column types by attribute (`a.b` for members of maps)."
+    )
+    nested: Literal["flatten", "json"] = Field(
+        "flatten", description="Maps: `flatten` to columns, or `json` in one column."
+    )
+    flatten_depth: int = Field(
+        5, ge=1, le=32, description="Depth to which maps are flattened, 1 to 32; deeper maps are JSON."
+    )
     schema_evolution: Literal["add_columns", "rescue", "fail"] = Field(
-        "add_columns", description="New attributes: become columns, stay in `_rescued`, or fail the run."
+        "add_columns", description="New attributes become columns, stay in `_rescued`, or fail the run."
     )
     engine: Literal["duckdb", "spark"] = Field(
-        "duckdb", description="What does the work: DuckDB on this machine, or Spark (`spark`) on many."
+        "duckdb", description="Engine of heavy work: DuckDB on this machine, or Spark on a cluster."
     )
     ttl_deletes: Literal["apply", "keep"] = Field(
-        "apply", description="Items that Time to Live removed: delete the row, or keep it with `_expired_at`."
+        "apply",
+        description="Items that Time to Live removed: `apply` the delete, or `keep` the row with `_expired_at`.",
     )
-    snapshot_margin: str = Field("5m", description="How long before an export's time change records still win over it.")
+    snapshot_margin: str = Field(
+        "5m", description="Clock skew allowance: changes up to this long before an export's time win over it."
+    )
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
-    owners: tuple[str, ...] = Field((), description="Who owns the assets in Dagster: email addresses or `team:name`.")
-    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster, beside our own.")
+    owners: tuple[str, ...] = Field((), description="Owners of the assets in Dagster: email addresses or `team:name`.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Further tags of the assets in Dagster.")
     mask: bool | tuple[str, ...] = Field(
-        False, description="Attributes whose values no sample in Dagster shows (`a.b` for members); true: of all."
+        False,
+        description="Attributes whose values are hidden in Dagster's samples (`a.b` for members of maps); true: all.",
     )
     daily_states: DailyStatesSettings | None = Field(
-        None, description="Keep the items as of the end of each day; needs `changes`."
+        None, description="Daily snapshots of the items; requires `changes`."
     )
-    aurora: AuroraSettings | None = Field(None, description="A MySQL-compatible table kept equal to the lake's.")
+    aurora: AuroraSettings | None = Field(
+        None, description="A MySQL-compatible table that is kept equal to the lake table."
+    )
     validation: ValidateSettings | None = Field(
-        None, alias="validate", description="A JSON Schema for changes; offenders go to quarantine."
+        None, alias="validate", description="A JSON Schema for changes; records that violate it go to quarantine."
     )
 
     @field_validator("owners")
@@ -75,7 +87,7 @@ class TableSettings(Settings):
         return owners
 
     def masks(self, path: Sequence[str]) -> bool:
-        """Whether the values of an attribute path are not to be shown: it, or a map that it is in, is masked."""
+        """Whether the values of an attribute path are hidden: the path itself or a map above it is masked."""
         if isinstance(self.mask, bool):
             return self.mask
         masked = set(self.mask)
@@ -85,14 +97,16 @@ class TableSettings(Settings):
     @classmethod
     def _valid_name(cls, name: str) -> str:
         if not _TABLE_NAME.fullmatch(name):
-            raise ValueError(f"a table's name has 1 to {LONGEST_NAME} letters, digits, '_', '-' and '.'; {_ELSEWHERE}")
+            raise ValueError(
+                f"a table's name has 1 to {LONGEST_NAME} letters, digits, '_', '-' and '.'; {_SOURCE_HINT}"
+            )
         if name.strip(".") != name:
             raise ValueError(
-                f"{name!r}: a table's name is also the name of a folder; it may not begin or end with '.'; {_ELSEWHERE}"
+                f"{name!r}: a table's name is also the name of a folder; it may not begin or end with '.'; {_SOURCE_HINT}"
             )
         if name.lower().endswith(ICEBERG_SUFFIXES[1:]):
             raise ValueError(
-                f"a table's name may not end in {' or '.join(ICEBERG_SUFFIXES[1:])}: the lake uses these endings; {_ELSEWHERE}"
+                f"a table's name may not end in {' or '.join(ICEBERG_SUFFIXES[1:])}: the lake uses these endings; {_SOURCE_HINT}"
             )
         return name
 
@@ -120,15 +134,17 @@ class TableSettings(Settings):
         return text
 
     @model_validator(mode="after")
-    def _exports_have_a_place(self) -> Self:
+    def _exports_have_a_destination(self) -> Self:
         if self.changes is not None and self.changes.incremental_exports is not None and self.export is None:
-            raise ValueError("changes.incremental_exports needs `export: {bucket: ...}`: windows are exported there")
+            raise ValueError(
+                "changes.incremental_exports needs `export: {bucket: ...}`, the destination of the windows"
+            )
         return self
 
     @model_validator(mode="after")
     def _days_have_changes(self) -> Self:
         if self.daily_states is not None and self.changes is None:
-            raise ValueError("daily_states needs `changes`: exports alone do not tell how a day ended")
+            raise ValueError("daily_states needs `changes`: exports alone do not contain the end of a day")
         return self
 
     @model_validator(mode="after")
@@ -145,7 +161,7 @@ class TableSettings(Settings):
 
     @property
     def identity(self) -> Source:
-        """The DynamoDB table as far as the settings name it."""
+        """The DynamoDB table, with Region and account as far as they are configured."""
         account = self.source.account or arn_parts(self.source.role_arn)[1]
         return Source(self.name, self.source_name, self.source.region, account)
 
@@ -156,10 +172,10 @@ class TableSettings(Settings):
 
     @property
     def validator(self) -> Validator | None:
-        """What landed changes must satisfy, if anything."""
+        """The compiled JSON Schema for landed changes; None without one."""
         return None if self.validation is None else self.validation.validator
 
     @property
     def schema_options(self) -> SchemaOptions:
-        """How items become columns."""
+        """The options of the table schema."""
         return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=self.columns)

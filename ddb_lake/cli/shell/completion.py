@@ -1,32 +1,30 @@
-"""What a shell offers for the name of a table: the configured ones, read from the file without checking it."""
+"""Completion of table names by click's `shell_complete`: the configured tables, read without validation."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from ddb_lake.cli.invocation import Invocation
-from ddb_lake.core.operations.config_document import DEFAULT_FILES, configured_tables
+from ddb_lake.core.operations.config_document import candidate_files, configured_tables
 
 
 def table_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The configured tables that begin with `incomplete` and stand on the line not yet. None if there is no file."""
-    given = ctx.params.get(param.name or "", ())
-    standing = set(given) if isinstance(given, tuple) else set()
-    return [name for name in _configured(ctx) if name.startswith(incomplete) and name not in standing]
+    """The configured tables that begin with `incomplete` and are not on the line yet; none without a readable file."""
+    value = ctx.params.get(param.name or "", ())
+    present = set(value) if isinstance(value, tuple) else set()
+    return [name for name in _configured(ctx) if name.startswith(incomplete) and name not in present]
 
 
 def _configured(ctx: click.Context) -> list[str]:
-    """Not by `ddb_lake.config`, whose imports take longer than a key press may."""
-    import yaml
+    import yaml  # not ddb_lake.config: importing pydantic takes longer than a key press may
 
     invocation = ctx.find_object(Invocation)
-    named = (invocation and invocation.config) or os.environ.get("DDB_LAKE_CONFIG")
-    places = [Path(named)] if named else [Path.cwd() / name for name in DEFAULT_FILES]
-    file = next((place for place in places if place.is_file()), None)
+    named = invocation and invocation.config
+    candidates = [named] if named else candidate_files(Path.cwd())
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
     try:
         return configured_tables(yaml.safe_load(file.read_text(encoding="utf-8"))) if file is not None else []
-    except (OSError, ValueError, yaml.YAMLError):  # a file that is being written; its faults are the commands' to tell
+    except (OSError, ValueError, yaml.YAMLError):  # the command itself reports the fault
         return []

@@ -1,16 +1,24 @@
-"""A configuration file as plain data, for those who need only a glance at it: where it is, which tables it names."""
+"""A configuration file as plain data, without validation: the default files, and the names of the tables."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 DEFAULT_FILES = ("ddb_lake/defs/lake/defs.yaml", "ddb_lake.yaml", "defs.yaml")
-"""Where the project's own configuration is looked for, below the working folder."""
+"""The files that are looked for in the working folder, in this order."""
+
+
+def candidate_files(folder: Path) -> list[Path]:
+    """The files that may be the configuration, in order: that of DDB_LAKE_CONFIG, else the default files of a folder."""
+    named = os.environ.get("DDB_LAKE_CONFIG")
+    return [Path(named)] if named else [folder / name for name in DEFAULT_FILES]
 
 
 def configured_tables(document: Any) -> list[str]:
-    """The names of the tables in a parsed file, in its order; of a document of another shape, none."""
+    """The names of the tables in a parsed file, in its order; none if the document has another shape."""
     attributes = document.get("attributes", document) if isinstance(document, Mapping) else None
     tables = attributes.get("tables") if isinstance(attributes, Mapping) else None
     if not isinstance(tables, list):
