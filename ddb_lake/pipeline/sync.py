@@ -12,7 +12,7 @@ from ddb_lake.errors import DatabaseError, ExportError, TransientError
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.mysql.replication import ReplicateResult, replicate, replication_due
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects, is_empty
-from ddb_lake.pipeline.apply.changelog import unseen
+from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.capture.incremental_exports import Increments, overdue, start_due
 from ddb_lake.pipeline.capture.streams import StreamsResult, read_streams
 from ddb_lake.pipeline.load.export_files import SUMMARY, open_export
@@ -130,7 +130,7 @@ def _not_loaded(lake: Lake, table: TableSettings, summaries: Sequence[ObjectRef]
         return []
     markers = {export_ref(_export_id(ref)): ref for ref in summaries}
     with lake.session() as session:
-        return [markers[marker] for marker in unseen(lake, session, table.name, list(markers))]
+        return [markers[marker] for marker in not_ingested(lake, session, table.name, list(markers))]
 
 
 def _export_id(summary: ObjectRef) -> str:

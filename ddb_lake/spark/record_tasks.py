@@ -1,6 +1,6 @@
-"""What one task on Spark does with staged rows: which of them are repeated, and the files of those that are new.
+"""Tasks that write staged rows on Spark: find those that are not new, and write the others as files of a table.
 
-Rows go through the shuffle without their content: an id, its time, and where the row stands.
+Rows go through the shuffle without their content: as an id, its time, and the position of the row.
 """
 
 from __future__ import annotations
@@ -14,16 +14,7 @@ from pyiceberg.schema import Schema
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.sql import literal, literals
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.pipeline.apply.deduplication import (
-    Figures,
-    choose_first,
-    forget_chosen,
-    leave_out,
-    number_objects,
-    with_hours,
-    write_chosen,
-    write_chosen_rejected,
-)
+from ddb_lake.pipeline.apply.deduplication import Figures, NewRows, with_arrival_hours
 from ddb_lake.spark.export_tasks import Place, scratch_file
 
 DDL = (
@@ -33,7 +24,7 @@ DDL = (
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file of staged rows, by its number; `hours`: number and arrival hour (µs) of its objects that count."""
+    """A file of staged rows, by its number; `hours`: number and arrival hour (µs) of those of its objects that count."""
 
     number: int
     path: str
@@ -41,7 +32,7 @@ class StagedFile:
 
     @property
     def rows(self) -> str:
-        """Its rows and where they stand."""
+        """A relation of its rows, with the position (file, pos) of each."""
         return (
             f"(SELECT *, {self.number}::BIGINT AS file, file_row_number AS pos"
             f" FROM read_parquet({literal(self.path)}, file_row_number = true))"
@@ -49,45 +40,52 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class StagedIds:
-    """Rows that are staged. `same`: see `pipeline.apply.deduplication.CHANGES`."""
+class ScanStagedIds:
+    """Scan the ids of staged rows. `identity`: as in `pipeline.apply.deduplication.NewRows`."""
 
     place: Place
-    same: tuple[str, ...]
+    identity: tuple[str, ...]
     file: StagedFile
     buckets: int
 
 
 @dataclass(frozen=True, slots=True)
-class KnownIds:
-    """Rows of a table that may be the same as some that are staged."""
+class ScanKnownIds:
+    """Scan the ids of rows of a table that may be the same as staged rows."""
 
     place: Place
-    same: tuple[str, ...]
+    identity: tuple[str, ...]
     query: str
     buckets: int
 
 
 @dataclass(frozen=True, slots=True)
-class Repeats:
+class FindRepeated:
     """Find the staged rows of a bucket that are not new."""
 
     place: Place
-    same: tuple[str, ...]
+    identity: tuple[str, ...]
     scratch: str
 
 
 @dataclass(frozen=True, slots=True)
 class WriteNew:
-    """Staged rows to become files of a table, but for those whose places are in the files `repeated`.
+    """Write staged rows as files of a table, without those that are not new.
 
-    `repeated` None: that is found out here, against the rows of `known`. `batch`: of the changelog. `at`: for the
-    quarantine, when they are put there.
+    Attributes:
+        place: how the task reaches files.
+        iceberg: the schema of the table.
+        identity: the columns that are equal in the same rows.
+        files: the staged rows.
+        repeated: files of the positions of rows that are not new. None: the task finds these rows, among `known`.
+        known: a relation of the rows that the table has; None if it has none that could be the same.
+        batch: the number of the commit, for the changelog.
+        at: the time of the quarantine (ISO 8601); None for the changelog.
     """
 
     place: Place
     iceberg: Schema
-    same: tuple[str, ...]
+    identity: tuple[str, ...]
     files: tuple[StagedFile, ...]
     repeated: tuple[str, ...] | None
     known: str | None
@@ -95,54 +93,53 @@ class WriteNew:
     at: str | None
 
 
-def scan_ids(task: StagedIds | KnownIds) -> Iterator[pa.RecordBatch]:
-    """The rows' ids, and their buckets."""
+def scan_ids(task: ScanStagedIds | ScanKnownIds) -> Iterator[pa.RecordBatch]:
+    """The ids of the rows, their positions, and their buckets."""
     with task.place.session() as session:
-        if isinstance(task, StagedIds):
-            number_objects(session, task.file.hours)
-            rows, place = with_hours(task.file.rows), '_object, "offset", file, pos'
+        if isinstance(task, ScanStagedIds):
+            rows = with_arrival_hours(session, task.file.rows, task.file.hours)
+            position = '_object, "offset", file, pos'
         else:
-            nowhere = ", ".join(f'NULL::BIGINT AS "{name}"' for name in ("_object", "offset", "file", "pos"))
-            rows, place = task.query, nowhere
-        name = task.same[0]
-        time = "changed_at" if "changed_at" in task.same else "NULL::TIMESTAMP AS changed_at"
-        shown = f"{key_hash_sql(name)} % {task.buckets} AS bucket, {isinstance(task, KnownIds)} AS known"
-        yield from session.con.execute(f"SELECT {shown}, {name} AS id, {time}, {place} FROM {rows}").to_arrow_reader(
-            10_000
-        )
+            rows = task.query
+            position = ", ".join(f'NULL::BIGINT AS "{name}"' for name in ("_object", "offset", "file", "pos"))
+        name = task.identity[0]
+        time = "changed_at" if "changed_at" in task.identity else "NULL::TIMESTAMP AS changed_at"
+        bucket = f"{key_hash_sql(name)} % {task.buckets} AS bucket, {isinstance(task, ScanKnownIds)} AS known"
+        query = f"SELECT {bucket}, {name} AS id, {time}, {position} FROM {rows}"
+        yield from session.con.execute(query).to_arrow_reader(10_000)
 
 
-def find_repeated(task: Repeats, _bucket: int, rows: pa.Table) -> str | None:
-    """A file of the places (file, pos) of rows that are not new; None if all are."""
+def find_repeated(task: FindRepeated, _bucket: int, rows: pa.Table) -> str | None:
+    """A file of the positions (file, pos) of staged rows that are not new; None if all are new."""
     with task.place.session() as session:
         session.con.register("bucket_rows", rows)
-        session.con.execute(f"CREATE TABLE ids AS SELECT * EXCLUDE (id), id AS {task.same[0]} FROM bucket_rows")
-        choose_first(session, task.same, "(SELECT * FROM ids WHERE NOT known)")
-        leave_out(session, task.same, "(SELECT * FROM ids WHERE known)")
-        repeated = "SELECT file, pos FROM ids i ANTI JOIN chosen c ON c.file = i.file AND c.pos = i.pos WHERE NOT known"
+        session.con.execute(f"CREATE TABLE ids AS SELECT * EXCLUDE (id), id AS {task.identity[0]} FROM bucket_rows")
+        new = NewRows.first_of_each(session, task.identity, "(SELECT * FROM ids WHERE NOT known)")
+        new.remove_known("(SELECT * FROM ids WHERE known)")
+        repeated = f"SELECT file, pos FROM ids i ANTI JOIN {new} n ON n.file = i.file AND n.pos = i.pos WHERE NOT known"
         return scratch_file(session, repeated, task.scratch)
 
 
 def write_new(task: WriteNew) -> tuple[list[str], Figures]:
-    """Write the rows that are new; gives the files."""
+    """Write the rows that are new; returns the paths of the files, and figures."""
     with task.place.session() as session:
-        number_objects(session, [entry for file in task.files for entry in file.hours])
-        rows = with_hours(f"({' UNION ALL '.join(f'FROM {file.rows}' for file in task.files)})")
-        staged: int = session.value(f"SELECT count(*) FROM {rows}")
+        staged = f"({' UNION ALL '.join(f'FROM {file.rows}' for file in task.files)})"
+        rows = with_arrival_hours(session, staged, [entry for file in task.files for entry in file.hours])
+        count: int = session.value(f"SELECT count(*) FROM {rows}")
         if task.repeated is None:
-            choose_first(session, task.same, rows)
+            new = NewRows.first_of_each(session, task.identity, rows)
             if task.known is not None:
-                leave_out(session, task.same, task.known)
+                new.remove_known(task.known)
         else:
-            new = f"SELECT * FROM {rows} s"
+            query = f"SELECT * FROM {rows} s"
             if task.repeated:
-                again = f"read_parquet({literals(task.repeated)})"
-                new += f" ANTI JOIN {again} r ON r.file = s.file AND r.pos = s.pos"
-            session.con.execute(f"CREATE TABLE chosen AS {new}")
+                repeated = f"read_parquet({literals(task.repeated)})"
+                query += f" ANTI JOIN {repeated} r ON r.file = s.file AND r.pos = s.pos"
+            new = NewRows.of(session, task.identity, query)
         writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
         if task.at is None:
-            paths, figures = write_chosen(session, writer, task.batch)
+            paths, figures = new.write_changes(writer, task.batch)
         else:
-            paths, figures = write_chosen_rejected(writer, task.at), Figures()
-        forget_chosen(session)
-        return paths, replace(figures, staged=staged)
+            paths, figures = new.write_rejected(writer, task.at), Figures()
+        new.drop()
+        return paths, replace(figures, staged=count)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ddb_lake.pipeline.apply.deduplication import Figures
 from ddb_lake.spark.export_tasks import WriteShare, Written, write_share
 from ddb_lake.spark.record_tasks import (
-    Repeats,
+    FindRepeated,
     WriteNew,
     find_repeated,
     write_new,
@@ -38,7 +38,7 @@ def write_new_then_die(task: WriteNew) -> tuple[list[str], Figures]:
     return written
 
 
-def find_then_die(task: Repeats, bucket: int, rows: pa.Table) -> str | None:
+def find_then_die(task: FindRepeated, bucket: int, rows: pa.Table) -> str | None:
     """The executor dies in the middle of a shuffle, with what it held of the rows."""
     _die("shuffle", [], lambda: _executor_and_worker()[1:])
     return find_repeated(task, bucket, rows)

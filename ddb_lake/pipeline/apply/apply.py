@@ -1,4 +1,7 @@
-"""Landed change objects into changelog and current."""
+"""Apply landed objects: ingest their records into the changelog, and merge the changelog into `current`.
+
+Objects are read and committed in groups. A run that is broken off is continued by applying the same objects again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.state import changes_state
-from ddb_lake.pipeline.apply.changelog import IngestResult, ingest, unseen
+from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested
 from ddb_lake.pipeline.merge.current import CurrentResult, update_current
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -19,9 +22,20 @@ from ddb_lake.pipeline.open_lake import Lake
 class ApplyResult:
     """What applying some objects did.
 
-    `objects`: found below the URIs, of which `already_ingested` were known. `other_tables`: records of tables that
-    are not configured, by their source's name; they stay in landing. `doubts`: probable mistakes, although the command
-    did its work: a place without objects, or objects whose records all went to quarantine.
+    Attributes:
+        table: the table's name.
+        objects: the number of objects.
+        already_ingested: the number of those that the ledger named before.
+        records: the records of all configured tables in the other objects, rejected ones included.
+        new: those that were added to a changelog.
+        duplicates: those that a changelog had already, or that are several times in the objects.
+        quarantined: entries that were added to a quarantine.
+        other_tables: the number of records by source table that is not configured. They stay in landing.
+        tables: the figures by table.
+        current: what became of the `current` of each table.
+        seconds: how long it took.
+        doubts: probable mistakes, although the command did its work: a place without objects, or objects whose records
+            all went to quarantine.
     """
 
     table: str
@@ -39,68 +53,106 @@ class ApplyResult:
 
 
 def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
-    """Take the objects at and below `uris` into the changelog, then bring `current` up to it.
+    """Ingest the objects at and below `uris` into the changelog, then merge the changelog into `current`.
 
-    Records that name another configured table go to that table; those that name none go to `table`. Objects named
-    twice or ingested before change nothing. A place without objects becomes a doubt of the result, and the other places
-    are applied. Raises CheckFailed if `current` of a table cannot take its records; all other tables are up to date then,
-    and the changelogs have all records.
+    Records that name another configured table go to that table. Those that name none go to `table`. Objects that were
+    ingested before, or are named twice, change nothing.
+
+    Args:
+        lake: the open lake.
+        table: the table whose objects these are.
+        uris: objects, and folders or prefixes of objects. One without objects becomes a doubt of the result; the others
+            are applied.
+
+    Raises:
+        CheckFailed: `current` of a table cannot take its records. The other tables are up to date then, and the
+            changelogs have all records.
+        ConfigError: `table` is not configured.
+        TransientError: other writers committed first, again and again, or an object cannot be fetched now. It is safe to
+            apply the same objects again.
+
+    Example:
+        result = apply_objects(lake, "orders", ["s3://landing/orders/2026/03/01/"])
+        print(result.new, "new records,", result.current["orders"].rows, "items")
     """
     lake.table(table)
     refs: dict[str, ObjectRef] = {}
     doubts = []
     for uri in uris:
-        found = list(lake.objects.list(uri)) if lake.objects.reachable(uri) else []
-        if not found and (uri.startswith("s3://") or not lake.objects.reachable(uri)):
+        listed = list(lake.objects.list(uri)) if lake.objects.reachable(uri) else []
+        if not listed and (uri.startswith("s3://") or not lake.objects.reachable(uri)):
             doubts.append(f"{table}: {uri}: nothing is there; expected an object, or a folder or prefix of objects")
-        refs |= {ref.uri: ref for ref in found}
+        refs |= {ref.uri: ref for ref in listed}
     result = apply_refs(lake, table, list(refs.values()))
     return replace(result, doubts=(*doubts, *result.doubts))
 
 
 def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult:
-    """`apply_objects` for objects already listed."""
+    """`apply_objects` for objects that are listed already."""
     started = time.monotonic()
     results: dict[str, IngestResult] = {}
-    current = _Current(lake)
-    others: Counter[str] = Counter()
-    done = fresh_objects = 0
+    merges = _Merges(lake)
+    other_tables: Counter[str] = Counter()
+    done = new_objects = 0
     executor = lake.executor(table)
     for group in executor.groups(refs):
         with lake.session() as session:
-            fresh = unseen(lake, session, table, group)
-            fresh_objects += len(fresh)
+            fresh = not_ingested(lake, session, table, group)
             if fresh:
                 read = executor.read(session, fresh)
-                others += read.other_tables
-                # `table` last: once its ledger names an object, every other table has its share of it, in `current` too
+                # `table` last: if its ledger names an object, all other tables have their share, in `current` too
                 for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):
-                    found = ingest(lake, session, name, rows, read.objects, read.keys.get(name, ()))
-                    results[name] = results[name] + found if name in results else found
+                    share = TableShare(name, rows, read.objects, read.keys.get(name, ()))
+                    results[name] = results.get(name, IngestResult(name)) + ingest(lake, session, share)
                     if name != table:
-                        current.update(name)
+                        merges.update(name)
+                new_objects += len(fresh)
+                other_tables += read.other_tables
         done += len(group)
         lake.progress(f"{table}: objects ingested", done, len(refs))
-    current.update(table)
-    current.raise_failure()
+    merges.update(table)
+    merges.raise_failure()
     result = ApplyResult(
         table,
         objects=len(refs),
-        already_ingested=len(refs) - fresh_objects,
+        already_ingested=len(refs) - new_objects,
         records=sum(r.records for r in results.values()),
         new=sum(r.new for r in results.values()),
         duplicates=sum(r.duplicates for r in results.values()),
         quarantined=sum(r.quarantined for r in results.values()),
-        other_tables=dict(others),
+        other_tables=dict(other_tables),
         tables=results,
-        current=current.results,
+        current=merges.results,
         seconds=time.monotonic() - started,
     )
     return replace(result, doubts=_doubts(lake, result))
 
 
+class _Merges:
+    """Merges of several tables. If one fails, the others are carried out all the same."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._failure: CheckFailed | None = None
+        self.results: dict[str, CurrentResult] = {}
+
+    def update(self, name: str) -> None:
+        """Merge the changelog of a table into its `current`."""
+        try:
+            result = update_current(self._lake, name)
+        except CheckFailed as failure:
+            self._failure = self._failure or failure
+        else:
+            self.results[name] = self.results[name] + result if name in self.results else result
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self._failure is not None:
+            raise self._failure
+
+
 def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
-    """Doubts if no record of the objects was taken in, probably by a mistake in the configuration or the command."""
+    """Doubts if no record was ingested, probably because of a mistake in the configuration or the command."""
     table = result.table
     if result.new or result.duplicates:
         return ()
@@ -126,30 +178,5 @@ def everything_quarantined(table: str, records: int) -> str:
 
 
 def is_empty(lake: Lake, table: str) -> bool:
-    """Whether the lake has nothing of a table: no export is loaded, and no change was taken in."""
-    changes = lake.changes(table)
-    records = changes_state(changes).records
-    return lake.current(table) is None and not records
-
-
-class _Current:
-    """Brings tables' `current` up to date. What one table's rows refuse does not keep the others waiting."""
-
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
-        self._failure: CheckFailed | None = None
-        self.results: dict[str, CurrentResult] = {}
-
-    def update(self, name: str) -> None:
-        """Apply to `current` what the changelog has and it has not."""
-        try:
-            found = update_current(self._lake, name)
-        except CheckFailed as failure:
-            self._failure = self._failure or failure
-        else:
-            self.results[name] = self.results[name] + found if name in self.results else found
-
-    def raise_failure(self) -> None:
-        """Raise the first failure, if there was one."""
-        if self._failure is not None:
-            raise self._failure
+    """Whether no export of a table is loaded and no change record of it is ingested."""
+    return lake.current(table) is None and not changes_state(lake.changes(table)).records

@@ -1,6 +1,6 @@
-"""Staged rows into the changelog and the quarantine: each distinct record once, with the ledger in the same commit.
+"""Commit staged rows to the changelog and the quarantine: each distinct record once, and the ledger in the same commit.
 
-Which rows are new, and their files, is an `Deduplicator`'s; here is what is committed.
+A `Deduplicator` finds the new rows and writes their files. This module decides which objects count, and commits.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.capture.export_windows import Window, remembered
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
 from ddb_lake.core.operations.retry_policy import retry_commit
@@ -31,9 +31,8 @@ from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.deduplication import (
     Deduplicator,
-    Figures,
     LocalDeduplicator,
-    Numbered,
+    NumberedObjects,
     extreme,
 )
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
@@ -44,8 +43,14 @@ from ddb_lake.pipeline.open_lake import Lake
 class IngestResult:
     """What one table got from some objects.
 
-    `duplicates`: records that were in the changelog already, or twice in the objects. `hours`: new records by
-    arrival hour (ISO 8601, UTC).
+    Attributes:
+        table: the table's name.
+        records: the records that the objects have of the table, rejected ones included.
+        new: those that are added to the changelog.
+        duplicates: records that were in the changelog already, or are several times in the objects.
+        quarantined: entries that are added to the quarantine.
+        by_event: the new records by `event_name`.
+        hours: the new records by arrival hour (ISO 8601, UTC).
     """
 
     table: str
@@ -68,144 +73,139 @@ class IngestResult:
         )
 
 
-def unseen(lake: Lake, session: Session, table: str, objects: Sequence[Any]) -> list[Any]:
-    """Those of `objects` (ObjectRefs) that the changelog of `table` has not ingested."""
+@dataclass(frozen=True, slots=True)
+class TableShare:
+    """One table's share of a group of objects that was read.
+
+    Attributes:
+        table: the table's name.
+        rows: its staged rows.
+        objects: the objects of the group.
+        key: the table's key attributes; empty if they are not known.
+        window: the interval that the objects cover, if they are an incremental export.
+    """
+
+    table: str
+    rows: Deduplicator
+    objects: Sequence[IngestedObject]
+    key: tuple[str, ...] = ()
+    window: Window | None = None
+
+
+def not_ingested(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
+    """Those of `refs` that the ledger of a table's changelog does not name, in their order."""
     changes = lake.changes(table)
-    if changes is None or not objects:
-        return list(objects)
-    known = _ledger(session, changes, [(ref.uri, ref.version) for ref in objects])
-    return [ref for ref in objects if (ref.uri, ref.version) not in known]
+    if changes is None or not refs:
+        return list(refs)
+    ingested = _ledger_names(session, changes_state(changes), refs)
+    return [ref for ref in refs if (ref.uri, ref.version) not in ingested]
 
 
-def ingest(
-    lake: Lake,
-    session: Session,
-    table: str,
-    deduplicator: Deduplicator,
-    objects: Sequence[IngestedObject],
-    key: tuple[str, ...],
-    window: Window | None = None,
-) -> IngestResult:
-    """Commit one table's share of a group of objects: quarantine first, then changelog and ledger at once.
+def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
+    """Commit a table's share of a group of objects: first the quarantine, then changelog and ledger in one commit.
 
-    `window`: what the objects, an incremental export, cover of time; noted in the same commit.
+    The effect is that of exactly one delivery: records that the changelog has are left out, and so is every record of an
+    object that the ledger names. After a crash between the two commits, the next run finds its entries in the
+    quarantine.
 
-    Exactly-once effect: records that are there already are left out, and so is all of an object that the ledger
-    names. A crash between the two commits leaves quarantined bytes that the next run finds there.
+    Raises:
+        TransientError: other writers committed first, again and again.
     """
     try:
-        quarantined = retry_commit(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
-        result = retry_commit(lambda: _commit_changes(lake, session, table, deduplicator, objects, key, window))
+        quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))
+        result = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:
-        deduplicator.close()
-    return replace(result, quarantined=quarantined, records=deduplicator.records)
+        share.rows.close()
+    return replace(result, quarantined=quarantined, records=share.rows.records)
 
 
-def set_aside(lake: Lake, session: Session, table: str, rows: StagedRows, objects: Sequence[IngestedObject]) -> int:
-    """Commit rows to the quarantine alone; returns how many it did not have before."""
-    deduplicator = LocalDeduplicator(session, StagedTable.rejected(session.folder, rows))
-    return retry_commit(lambda: _commit_quarantine(lake, session, table, deduplicator, objects))
-
-
-def changes_table(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
-    """The changelog, created if there is none."""
-    found = lake.changes(table)
-    if found is not None:
-        return found
-    schema = fixed_schema(CHANGES_COLUMNS)
-    properties = {"comment": f"Every distinct change record of {table}, once", **ChangesState(key=key).properties()}
-    return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)
-
-
-def quarantine_table(lake: Lake, table: str) -> Table:
-    """The quarantine, created if there is none, with columns that an earlier release did not have added to it."""
-    found = lake.quarantine(table)
-    if found is not None:
-        missing = missing_columns(found.schema(), QUARANTINE_COLUMNS)
-        if missing:
-            with found.update_schema() as update:
-                for column in missing:
-                    update.add_column(column[0], column[1], column[2])
-        return found
-    properties = {"comment": f"What could not be taken into {table}, with the reason"}
-    return lake.catalog.create(table + QUARANTINE, fixed_schema(QUARANTINE_COLUMNS), properties=properties)
-
-
-def _ledger(session: Session, changes: Table, wanted: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    state = changes_state(changes)
-    if not state.ledger.files:
-        return set()
-    columns = {"object": [uri for uri, _ in wanted], "version": [version for _, version in wanted]}
-    session.con.register("wanted_objects", pa.table(columns))
-    try:
-        rows = session.rows(
-            f"SELECT object, version FROM {state.ledger.sql(LEDGER_COLUMNS)} l SEMI JOIN wanted_objects w"
-            " ON l.object = w.object AND l.version = w.version"
-        )
-    finally:
-        session.con.unregister("wanted_objects")
-    return {(uri, version) for uri, version in rows}
-
-
-def _unknown(session: Session, changes: Table | None, objects: Sequence[IngestedObject]) -> Numbered:
-    """The objects that the ledger does not name."""
-    known = _ledger(session, changes, [(o.ref.uri, o.ref.version) for o in objects]) if changes is not None else set()
-    return [(number, o) for number, o in enumerate(objects) if (o.ref.uri, o.ref.version) not in known]
-
-
-def _commit_quarantine(
-    lake: Lake, session: Session, name: str, deduplicator: Deduplicator, objects: Sequence[IngestedObject]
+def quarantine_rows(
+    lake: Lake, session: Session, table: str, rows: StagedRows, objects: Sequence[IngestedObject]
 ) -> int:
-    if deduplicator.rejected == 0:
+    """Commit rows to the quarantine alone. Returns the number of rows that it did not have."""
+    deduplicator = LocalDeduplicator(session, StagedTable.rejected(session.folder, rows))
+    return retry_commit(lambda: _commit_rejected(lake, session, TableShare(table, deduplicator, objects)))
+
+
+def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> int:
+    if share.rows.rejected == 0:
         return 0
-    fresh = _unknown(session, lake.changes(name), objects)
-    table = quarantine_table(lake, name)
-    files = deduplicator.write_rejected(table, fresh, lake.now().replace(tzinfo=None).isoformat())
+    state = changes_state(lake.changes(share.table))
+    table = ensure_quarantine(lake, share.table)
+    at = lake.now().replace(tzinfo=None).isoformat()
+    files = share.rows.write_rejected(table, _not_in_ledger(session, state, share.objects), at)
     if files:
         _commit(table, files, {})
     return sum(f.record_count for f in files)
 
 
-def _commit_changes(
-    lake: Lake,
-    session: Session,
-    name: str,
-    deduplicator: Deduplicator,
-    objects: Sequence[IngestedObject],
-    key: tuple[str, ...],
-    window: Window | None,
-) -> IngestResult:
-    table = changes_table(lake, name, key)
+def _commit_changes(lake: Lake, session: Session, share: TableShare) -> IngestResult:
+    table = ensure_changelog(lake, share.table, share.key)
     state = changes_state(table)
-    fresh = _unknown(session, table, objects)
-    if not fresh:
-        return IngestResult(name)
+    objects = _not_in_ledger(session, state, share.objects)
+    if not objects:
+        return IngestResult(share.table)
     batch = state.batch + 1
-    files, found = deduplicator.write_changes(table, fresh, batch)
-    grown = _grown(state, batch, found, key)
-    if window is not None:
-        grown = replace(grown, windows=remembered((*grown.windows, window)))
-    ledger = state.ledger.append(session.con, table, _ledger_rows(session, [o for _, o in fresh]), LEDGER_COLUMNS)
-    _commit(table, files, replace(grown, ledger=ledger).properties())
-    return IngestResult(
-        name, 0, found.new, found.staged - found.new, 0, dict(found.by_event), dict(sorted(found.hours.items()))
-    )
-
-
-def _grown(state: ChangesState, batch: int, found: Figures, key: tuple[str, ...]) -> ChangesState:
-    """The changelog's state with new records."""
-    return replace(
+    files, figures = share.rows.write_changes(table, objects, batch)
+    windows = state.windows if share.window is None else remembered((*state.windows, share.window))
+    ledger_rows = _ledger_rows(session, [o for _, o in objects])
+    state = replace(
         state,
-        key=state.key if state.records else key or state.key,
+        key=state.key if state.records else share.key or state.key,
         batch=batch,
-        records=state.records + found.new,
-        first_change_us=extreme(min, state.first_change_us, found.first_us),
-        last_change_us=extreme(max, state.last_change_us, found.last_us),
-        sources=tuple(sorted({*state.sources, *found.sources})),
+        records=state.records + figures.new,
+        first_change_us=extreme(min, state.first_change_us, figures.first_us),
+        last_change_us=extreme(max, state.last_change_us, figures.last_us),
+        sources=tuple(sorted({*state.sources, *figures.sources})),
+        ledger=state.ledger.append(session.con, table, ledger_rows, LEDGER_COLUMNS),
+        windows=windows,
     )
+    _commit(table, files, state.properties())
+    return IngestResult(
+        share.table,
+        new=figures.new,
+        duplicates=figures.staged - figures.new,
+        by_event=dict(figures.by_event),
+        hours=dict(sorted(figures.hours.items())),
+    )
+
+
+def _commit(table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
+    commit = Commit(table)
+    commit.snapshot(Delta(added=files))
+    commit.set_properties(properties)
+    commit.run()
+
+
+# --- the ledger
+
+
+def _not_in_ledger(session: Session, state: ChangesState, objects: Sequence[IngestedObject]) -> NumberedObjects:
+    """The objects that the ledger does not name, with their numbers: another writer may have ingested some meanwhile."""
+    ingested = _ledger_names(session, state, [o.ref for o in objects])
+    return [(number, o) for number, o in enumerate(objects) if (o.ref.uri, o.ref.version) not in ingested]
+
+
+def _ledger_names(session: Session, state: ChangesState, refs: Sequence[ObjectRef]) -> set[tuple[str, str]]:
+    """The URIs and versions of those of `refs` that the ledger names."""
+    if not state.ledger.files:
+        return set()
+    columns = {"object": [ref.uri for ref in refs], "version": [ref.version for ref in refs]}
+    session.con.register("wanted_objects", pa.table(columns))
+    try:
+        return {
+            (uri, version)
+            for uri, version in session.rows(
+                f"SELECT object, version FROM {state.ledger.sql(LEDGER_COLUMNS)} l SEMI JOIN wanted_objects w"
+                " ON l.object = w.object AND l.version = w.version"
+            )
+        }
+    finally:
+        session.con.unregister("wanted_objects")
 
 
 def _ledger_rows(session: Session, objects: Sequence[IngestedObject]) -> str:
+    """A query of the ledger's rows for some objects."""
     rows = pa.table(
         {
             "object": [o.ref.uri for o in objects],
@@ -219,8 +219,30 @@ def _ledger_rows(session: Session, objects: Sequence[IngestedObject]) -> str:
     return "SELECT * FROM ledger_rows"
 
 
-def _commit(table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
-    commit = Commit(table)
-    commit.snapshot(Delta(added=files))
-    commit.set_properties(properties)
-    commit.run()
+# --- the tables
+
+
+def ensure_changelog(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
+    """The changelog of a table, which is created if it does not exist."""
+    changes = lake.changes(table)
+    if changes is not None:
+        return changes
+    schema = fixed_schema(CHANGES_COLUMNS)
+    properties = {"comment": f"Every distinct change record of {table}, once", **ChangesState(key=key).properties()}
+    return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)
+
+
+def ensure_quarantine(lake: Lake, table: str) -> Table:
+    """The quarantine of a table, which is created if it does not exist. Columns that an earlier release lacks are added."""
+    quarantine = lake.quarantine(table)
+    if quarantine is None:
+        comment = f"What could not be taken into {table}, with the reason"
+        return lake.catalog.create(
+            table + QUARANTINE, fixed_schema(QUARANTINE_COLUMNS), properties={"comment": comment}
+        )
+    missing = missing_columns(quarantine.schema(), QUARANTINE_COLUMNS)
+    if missing:
+        with quarantine.update_schema() as update:
+            for column in missing:
+                update.add_column(column[0], column[1], column[2])
+    return quarantine

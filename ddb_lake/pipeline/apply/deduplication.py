@@ -1,7 +1,7 @@
-"""What of staged rows is new, written as files of the changelog and the quarantine that the caller commits.
+"""Deduplicate staged rows, and write the new ones as Parquet files of the changelog or the quarantine.
 
-By this process (`LocalDeduplicator`) or by tasks on Spark (`spark.changelog`), with the same functions over a session's
-tables: `staged_objects`, the objects that count, and `chosen`, the rows that are left.
+The caller commits the files (`pipeline.apply.changelog`). `LocalDeduplicator` works in this process. The tasks of
+`ddb_lake.spark` use the same `NewRows` on their part of the rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +24,27 @@ from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 
+RECORD_IDENTITY = ("record_id", "changed_at")
+"""The columns that are equal in two rows of the same change record. The first is unique alone: the others find files."""
+
+REJECTED_IDENTITY = ("quarantine_id",)
+"""The same of the quarantine."""
+
+NumberedObjects: TypeAlias = Sequence[tuple[int, IngestedObject]]
+"""Objects with their number in the group, which the column `_object` of staged rows has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of rows of the changelog: how many they are, by arrival hour and by event, and what its state says of them.
+    """Figures of rows that were written to the changelog. Those of parts can be added.
 
-    `staged`: rows they were chosen from. `first_us` and `last_us`: of changes; assertions do not count.
+    Attributes:
+        staged: the number of rows from which the new ones were chosen.
+        hours: the number of new rows by arrival hour (ISO 8601, UTC).
+        by_event: the number of new rows by `event_name`.
+        first_us: the least time of a new change record; assertions do not count.
+        last_us: the greatest.
+        sources: how the new records are ordered (`lake.state.ChangesState.sources`).
     """
 
     staged: int = 0
@@ -41,7 +56,7 @@ class Figures:
 
     @property
     def new(self) -> int:
-        """How many rows."""
+        """The number of new rows."""
         return self.hours.total()
 
     def __add__(self, other: Figures) -> Figures:
@@ -55,40 +70,59 @@ class Figures:
         )
 
 
-Numbered = Sequence[tuple[int, IngestedObject]]
-"""Objects by their number in the group."""
+def extreme(which: Callable[[Sequence[int]], int], first: int | None, second: int | None) -> int | None:
+    """The least or greatest of two values, either of which may be unknown. `which`: `min` or `max`."""
+    known = [value for value in (first, second) if value is not None]
+    return which(known) if known else None
 
 
 class Deduplicator(Protocol):
-    """Rows of one table that were staged. What of them is new becomes files, which the caller commits.
+    """Staged rows of one table: writes those that the table does not have.
 
-    Of rows with one id the one in the first object counts, there the first. Only rows of `objects` are looked at.
+    If several rows are the same record, the first of the first object is written. Both methods consider the rows of
+    `objects` only.
     """
 
     @property
     def records(self) -> int:
-        """Rows of either kind."""
+        """The number of staged rows, rejected ones included."""
 
     @property
     def rejected(self) -> int:
-        """Rows for the quarantine."""
+        """The number of staged rows for the quarantine."""
 
-    def write_changes(self, table: Table, objects: Numbered, batch: int) -> tuple[list[DataFile], Figures]:
-        """Write the records that the changelog does not have, an arrival hour a file or several."""
+    def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
+        """Write the records that the changelog does not have. A file has one arrival hour.
 
-    def write_rejected(self, table: Table, objects: Numbered, at: str) -> list[DataFile]:
-        """Write what the quarantine does not have. `at`: when they are put there (ISO 8601, UTC)."""
+        Args:
+            table: the changelog.
+            objects: the objects whose rows count.
+            batch: the number of the commit, for the column `_batch`.
+        """
+
+    def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
+        """Write the rejected rows that the quarantine does not have.
+
+        Args:
+            table: the quarantine.
+            objects: the objects whose rows count.
+            at: the time of the quarantine (ISO 8601, UTC, without a zone).
+        """
 
     def close(self) -> None:
-        """All is committed, or given up."""
+        """Delete the staged rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadGroup:
-    """A group of landed objects that was read: its staged rows by lake table, and the tables' key attributes.
+    """A group of landed objects that was read.
 
-    `tables` always has the table that is applied: the ledger must name an object even if none of its records is of it.
-    `other_tables`: the number of records by source table that is not configured.
+    Attributes:
+        objects: the objects, in the order of their numbers.
+        tables: the staged rows by lake table. The table that is applied is always among them: its ledger must name an
+            object even if no record of the object is for it.
+        other_tables: the number of records by source table that is not configured.
+        keys: the key attributes by lake table; empty if they are not known.
     """
 
     objects: list[IngestedObject]
@@ -98,162 +132,187 @@ class ReadGroup:
 
 
 class LocalDeduplicator:
-    """Rows that are staged on this machine's disk (`Deduplicator`)."""
+    """Rows that are staged in the session's work folder (`Deduplicator`)."""
 
     def __init__(self, session: Session, staged: StagedTable) -> None:
         self._session, self._staged = session, staged
         self.records = sum(staged.records.values())
         self.rejected = staged.quarantine.rows
 
-    def write_changes(self, table: Table, objects: Numbered, batch: int) -> tuple[list[DataFile], Figures]:
-        """Write the records that the changelog does not have, an arrival hour a file."""
-        session = self._session
-        number_objects(session, [(number, o.hour_us) for number, o in objects])
-        rows = with_hours(placed(self._staged.changes.path))
-        count: int = session.value(f"SELECT count(*) FROM {rows}")
-        choose_first(session, CHANGES, f"(SELECT {_NARROW} FROM {rows})")  # images are read where they are written
-        near = files_near(table, _times(session))
-        if near:
-            leave_out(session, CHANGES, TableScan(table.schema(), tuple(near)).sql())
-        if session.value("SELECT count(*) FROM chosen") < count:
-            rows = f"(SELECT c.* FROM {rows} c SEMI JOIN chosen k ON k.place = c.place)"
+    def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
+        """Write the records that the changelog does not have."""
+        session, path = self._session, self._staged.changes.path
+        rows = with_arrival_hours(session, with_row_positions(path), [(number, o.hour_us) for number, o in objects])
+        staged: int = session.value(f"SELECT count(*) FROM {rows}")
+        # images are large, and are read when they are written
+        new = NewRows.first_of_each(session, RECORD_IDENTITY, f"(SELECT {_WITHOUT_IMAGES} FROM {rows})")
+        candidates = candidate_files(table, new.times())
+        if candidates:
+            new.remove_known(TableScan(table.schema(), tuple(candidates)).sql())
+        if new.count() < staged:
+            rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {new} n ON n.position = r.position)"
         writer = FileWriter.for_table(session.con, table)
-        size = mean_row_bytes(session, str(self._staged.changes.path))
-        paths, figures = write_chosen(session, writer, batch, rows, size)
-        forget_chosen(session)
-        return writer.entries(paths, table.metadata), replace(figures, staged=count)
+        paths, figures = new.write_changes(writer, batch, rows, mean_row_bytes(session, str(path)))
+        new.drop()
+        return writer.entries(paths, table.metadata), replace(figures, staged=staged)
 
-    def write_rejected(self, table: Table, objects: Numbered, at: str) -> list[DataFile]:
-        """Write what the quarantine does not have."""
+    def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
+        """Write the rejected rows that the quarantine does not have."""
         session = self._session
-        number_objects(session, [(number, o.hour_us) for number, o in objects])
-        choose_first(session, QUARANTINE, with_hours(f"read_parquet({literal(str(self._staged.quarantine.path))})"))
-        leave_out(session, QUARANTINE, quarantine_sql(table))
+        staged = f"read_parquet({literal(str(self._staged.quarantine.path))})"
+        rows = with_arrival_hours(session, staged, [(number, o.hour_us) for number, o in objects])
+        new = NewRows.first_of_each(session, REJECTED_IDENTITY, rows)
+        new.remove_known(scan_table(table).sql())
         writer = FileWriter.for_table(session.con, table)
-        paths = write_chosen_rejected(writer, at)
-        forget_chosen(session)
+        paths = new.write_rejected(writer, at)
+        new.drop()
         return writer.entries(paths, table.metadata)
 
     def close(self) -> None:
-        """The rows go with the session's folder."""
+        """Do nothing: the rows are deleted with the session's work folder."""
 
 
-# --- what is done in a session, here and in a task
+# --- staged rows in a session: of this process, or of a task
 
 
-CHANGES = ("record_id", "changed_at")
-QUARANTINE = ("quarantine_id",)
-"""Of rows that are one and the same, the columns that agree; the first of them is the id, and suffices."""
-
-_NARROW = (
-    'record_id, changed_at, _object, "offset", place, arrival_hour, event_name, asserted_at, sequence_number, stream'
+_WITHOUT_IMAGES = (
+    'record_id, changed_at, _object, "offset", position, arrival_hour, event_name, asserted_at, sequence_number, stream'
 )
-"""What choosing records, and saying what was chosen, asks of them."""
+"""The columns by which new records are chosen and counted."""
 
 
-def number_objects(session: Session, hours: Sequence[tuple[int, int]]) -> None:
-    """Make `staged_objects`: number and arrival hour (microseconds) of the objects that count."""
+def with_arrival_hours(session: Session, rows: str, hours: Sequence[tuple[int, int]]) -> str:
+    """A relation of the staged rows of some objects, with the column `arrival_hour`. It is valid until the next call.
+
+    Args:
+        session: the session.
+        rows: a relation of staged rows.
+        hours: the numbers of the objects, and their arrival hours (microseconds). Rows of other objects are left out.
+    """
     session.con.execute("CREATE OR REPLACE TABLE staged_objects (number BIGINT, arrival_hour TIMESTAMP)")
     if hours:
         numbers, hours_us = zip(*hours, strict=True)
-        fresh = pa.table({"n": pa.array(numbers, pa.int64()), "h": pa.array(hours_us, pa.timestamp("us"))})
-        session.con.register("fresh_objects", fresh)
-        session.con.execute("INSERT INTO staged_objects SELECT n, h FROM fresh_objects")
-        session.con.unregister("fresh_objects")
+        objects = pa.table({"n": pa.array(numbers, pa.int64()), "h": pa.array(hours_us, pa.timestamp("us"))})
+        session.con.register("objects_of_group", objects)
+        session.con.execute("INSERT INTO staged_objects SELECT n, h FROM objects_of_group")
+        session.con.unregister("objects_of_group")
+    return f"(SELECT r.*, o.arrival_hour FROM {rows} r JOIN staged_objects o ON o.number = r._object)"
 
 
-def with_hours(rows: str) -> str:
-    """The staged rows of the objects that count, with the objects' hours."""
-    return f"(SELECT c.*, o.arrival_hour FROM {rows} c JOIN staged_objects o ON o.number = c._object)"
+def with_row_positions(path: Path) -> str:
+    """A relation of staged rows with the column `position`, which is different for each. `path` may be a pattern."""
+    position = "(file_index::BIGINT << 40) + file_row_number"
+    return f"(SELECT *, {position} AS position FROM read_parquet({literal(str(path))}, file_row_number = true))"
 
 
-def placed(path: Path) -> str:
-    """Staged rows, each with a number of its own in `place`."""
-    place = "(file_index::BIGINT << 40) + file_row_number"
-    return f"(SELECT *, {place} AS place FROM read_parquet({literal(str(path))}, file_row_number = true))"
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Staged rows that may be new, in a table of a session that `str` names.
 
-
-def choose_first(session: Session, same: tuple[str, ...], rows: str) -> None:
-    """Make `chosen`: each of the staged rows once."""
-    session.con.execute(
-        f"CREATE OR REPLACE TABLE chosen AS SELECT * FROM {rows}"
-        f' QUALIFY row_number() OVER (PARTITION BY {same[0]} ORDER BY _object, "offset") = 1'
-    )
-
-
-def leave_out(session: Session, same: tuple[str, ...], known: str) -> None:
-    """Take from `chosen` what is known."""
-    agree = " AND ".join(f"f.{column} = k.{column}" for column in same)
-    session.con.execute(
-        f"DELETE FROM chosen WHERE {same[0]} IN (SELECT k.{same[0]} FROM (SELECT {', '.join(same)} FROM {known}) k"
-        f" SEMI JOIN chosen f ON {agree})"
-    )
-
-
-def write_chosen(
-    session: Session, writer: FileWriter, batch: int, rows: str = "chosen", row_bytes: int = 0
-) -> tuple[list[str], Figures]:
-    """Write the records of `chosen` as files of the changelog, an arrival hour a file, and say what they are.
-
-    `rows`: the same records, whole, where `chosen` has not all of their columns. `row_bytes`: about what one takes.
+    Attributes:
+        session: the session. It has one such table at a time.
+        identity: the columns that are equal in the same rows, `RECORD_IDENTITY` or `REJECTED_IDENTITY`.
     """
-    paths: list[str] = []
-    hours = session.rows("SELECT arrival_hour, count(*), min(_object), max(_object) FROM chosen GROUP BY 1 ORDER BY 1")
-    for hour, _, first, last in hours:
-        theirs = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
-        query = f"SELECT *, {batch} AS _batch FROM {rows} WHERE {theirs}"
-        paths += with_memory(session, partial(writer.write_paths, query, row_bytes=row_bytes))
-    low, high = session.rows(
-        "SELECT min(epoch_us(changed_at)), max(epoch_us(changed_at)) FROM chosen WHERE asserted_at IS NULL"
-    )[0]
-    sources = session.rows(
-        "SELECT DISTINCT CASE WHEN asserted_at IS NOT NULL THEN 'assertion'"
-        " WHEN sequence_number IS NOT NULL THEN coalesce(stream, 'stream') ELSE 'time' END FROM chosen"
-    )
-    by_event = Counter(dict(session.rows("SELECT event_name, count(*) FROM chosen GROUP BY 1")))
-    by_hour = Counter({hour.isoformat(): count for hour, count, _, _ in hours})
-    return paths, Figures(0, by_hour, by_event, low, high, frozenset(source for (source,) in sources))
+
+    session: Session
+    identity: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "new_rows"
+
+    @classmethod
+    def of(cls, session: Session, identity: tuple[str, ...], query: str) -> NewRows:
+        """The rows of a query, all of which are new."""
+        rows = cls(session, identity)
+        session.con.execute(f"CREATE OR REPLACE TABLE {rows} AS {query}")
+        return rows
+
+    @classmethod
+    def first_of_each(cls, session: Session, identity: tuple[str, ...], rows: str) -> NewRows:
+        """Of the rows of a relation that are the same, the first: in the object of the least number, at the least offset."""
+        order = f'PARTITION BY {identity[0]} ORDER BY _object, "offset"'
+        return cls.of(session, identity, f"SELECT * FROM {rows} QUALIFY row_number() OVER ({order}) = 1")
+
+    def remove_known(self, known: str) -> None:
+        """Remove the rows that the relation `known` has."""
+        same = " AND ".join(f"n.{column} = k.{column}" for column in self.identity)
+        columns, unique = ", ".join(self.identity), self.identity[0]
+        self.session.con.execute(
+            f"DELETE FROM {self} WHERE {unique} IN"
+            f" (SELECT k.{unique} FROM (SELECT {columns} FROM {known}) k SEMI JOIN {self} n ON {same})"
+        )
+
+    def count(self) -> int:
+        """The number of rows."""
+        rows: int = self.session.value(f"SELECT count(*) FROM {self}")
+        return rows
+
+    def times(self) -> np.ndarray[Any, Any]:
+        """The distinct times of the changes (microseconds), sorted."""
+        column = self.session.con.execute(f"SELECT DISTINCT epoch_us(changed_at) AS t FROM {self}").fetchnumpy()["t"]
+        return np.sort(np.asarray(column, dtype=np.int64))
+
+    def write_changes(
+        self, writer: FileWriter, batch: int, rows: str | None = None, row_bytes: int = 0
+    ) -> tuple[list[str], Figures]:
+        """Write the rows as files of the changelog, each of one arrival hour.
+
+        Args:
+            writer: that of the changelog.
+            batch: the number of the commit.
+            rows: a relation of the same rows with all columns, if this table lacks some.
+            row_bytes: the approximate size of a row in memory; 0 if it is not known.
+
+        Returns:
+            The paths of the files, and figures, without `staged`.
+        """
+        paths: list[str] = []
+        hours = self.session.rows(
+            f"SELECT arrival_hour, count(*), min(_object), max(_object) FROM {self} GROUP BY 1 ORDER BY 1"
+        )
+        for hour, _, first, last in hours:
+            # the bounds of the objects let DuckDB skip row groups
+            condition = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
+            query = f"SELECT *, {batch} AS _batch FROM {rows or self} WHERE {condition}"
+            paths += with_memory(self.session, partial(writer.write_paths, query, row_bytes=row_bytes))
+        return paths, self._figures({hour.isoformat(): count for hour, count, _, _ in hours})
+
+    def _figures(self, hours: dict[str, int]) -> Figures:
+        first_us, last_us = self.session.rows(
+            f"SELECT min(epoch_us(changed_at)), max(epoch_us(changed_at)) FROM {self} WHERE asserted_at IS NULL"
+        )[0]
+        sources = self.session.rows(
+            "SELECT DISTINCT CASE WHEN asserted_at IS NOT NULL THEN 'assertion'"
+            f" WHEN sequence_number IS NOT NULL THEN coalesce(stream, 'stream') ELSE 'time' END FROM {self}"
+        )
+        by_event = dict(self.session.rows(f"SELECT event_name, count(*) FROM {self} GROUP BY 1"))
+        return Figures(0, Counter(hours), Counter(by_event), first_us, last_us, frozenset(s for (s,) in sources))
+
+    def write_rejected(self, writer: FileWriter, at: str) -> list[str]:
+        """Write the rows as files of the quarantine; returns their paths. `at`: the time of the quarantine."""
+        open_entry = "NULL::TIMESTAMP AS discarded_at, NULL::VARCHAR AS discarded_by, NULL::VARCHAR AS discarded_why"
+        return writer.write_paths(f"SELECT *, TIMESTAMP '{at}' AS quarantined_at, {open_entry} FROM {self}")
+
+    def drop(self) -> None:
+        """Drop the table."""
+        self.session.con.execute(f"DROP TABLE {self}")
 
 
-def write_chosen_rejected(writer: FileWriter, at: str) -> list[str]:
-    """Write the rows of `chosen` as a file of the quarantine."""
-    opened = "NULL::TIMESTAMP AS discarded_at, NULL::VARCHAR AS discarded_by, NULL::VARCHAR AS discarded_why"
-    return writer.write_paths(f"SELECT *, TIMESTAMP '{at}' AS quarantined_at, {opened} FROM chosen")
+def candidate_files(table: Table, times: np.ndarray[Any, Any], span_us: int = 1) -> list[str]:
+    """The files of the changelog that may have some records: the same record has the same time.
 
-
-def forget_chosen(session: Session) -> None:
-    """What was chosen is written."""
-    session.con.execute("DROP TABLE chosen")
-
-
-def quarantine_sql(table: Table) -> str:
-    """All that the quarantine has."""
-    return scan_table(table).sql()
-
-
-def files_near(table: Table, times: np.ndarray[Any, Any], span_us: int = 1) -> list[str]:
-    """Files of the changelog that may hold one of some records: a duplicate has the same time.
-
-    `times`: when they changed, sorted, each the start of `span_us` microseconds.
+    Args:
+        table: the changelog.
+        times: sorted beginnings (microseconds) of the intervals in which the records changed.
+        span_us: the length of each interval.
     """
-    near = []
+    paths = []
     for file in live_files(table).data:
         bounds = column_bounds(file, table.schema(), "changed_at")
         if bounds is None:
-            near.append(file.file_path)
+            paths.append(file.file_path)
             continue
         first = int(np.searchsorted(times, bounds[0] - span_us + 1))
         if first < len(times) and times[first] <= bounds[1]:
-            near.append(file.file_path)
-    return near
-
-
-def _times(session: Session) -> np.ndarray[Any, Any]:
-    column = session.con.execute("SELECT DISTINCT epoch_us(changed_at) AS t FROM chosen").fetchnumpy()["t"]
-    return np.sort(np.asarray(column, dtype=np.int64))
-
-
-def extreme(which: Callable[[Sequence[int]], int], held: int | None, found: int | None) -> int | None:
-    """The least or greatest of what is known."""
-    known = [value for value in (held, found) if value is not None]
-    return which(known) if known else None
+            paths.append(file.file_path)
+    return paths

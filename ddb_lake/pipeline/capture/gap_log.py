@@ -19,7 +19,7 @@ from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.state import ChangesState, changes_state
-from ddb_lake.pipeline.apply.changelog import changes_table
+from ddb_lake.pipeline.apply.changelog import ensure_changelog
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.table_key import table_key
 
@@ -80,7 +80,7 @@ def update_log(
         if changes is None:
             if not make:
                 return ChangesState()
-            changes = changes_table(lake, table, table_key(lake, table))
+            changes = ensure_changelog(lake, table, table_key(lake, table))
         state = changes_state(changes)
         wanted = change(state)
         if wanted != state:

@@ -38,12 +38,7 @@ from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state
 from ddb_lake.pipeline.apply.apply import everything_quarantined
-from ddb_lake.pipeline.apply.changelog import (
-    IngestResult,
-    ingest,
-    set_aside,
-    unseen,
-)
+from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
@@ -288,7 +283,7 @@ def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: St
         return 0
     hour_us = plan.export.summary.as_of_us // HOUR_US * HOUR_US
     files = [IngestedObject(ObjectRef(uri, file.md5 or "", 0, 0), hour_us, 0) for file, uri in plan.export.files]
-    set_aside(lake, session, plan.settings.name, rejected, files)
+    quarantine_rows(lake, session, plan.settings.name, rejected, files)
     return rejected.rows
 
 
@@ -438,7 +433,7 @@ def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject:
     name, marker = settings.name, export_ref(export.summary.export_id)
     ingested = None
     with lake.session() as session:
-        if unseen(lake, session, name, [marker]):
+        if not_ingested(lake, session, name, [marker]):
             ingested = _ingest_increment(lake, session, settings, export, reject)
     current = update_current(lake, name)
     result = _result(name, export, ingested is None, current.rows, current.horizon_us)
@@ -460,7 +455,7 @@ def _ingest_increment(
     """
     name, as_of_us = settings.name, export.summary.as_of_us
     files = download_files(lake.objects, export, session.folder)
-    unknown = set(unseen(lake, session, name, [file.ref for file in files]))
+    unknown = set(not_ingested(lake, session, name, [file.ref for file in files]))
     new_files = [file for file in files if file.ref in unknown]
     check_line_lengths(new_files)
     reader = GroupReader(session.folder, name, {}, partial(table_key, lake), as_of_us, lake.validator)
@@ -473,8 +468,8 @@ def _ingest_increment(
         raise invalid.error()
     rows = LocalDeduplicator(session, staged.tables.get(name) or StagedTable.empty(session.folder))
     marker = IngestedObject(export_ref(export.summary.export_id), as_of_us // HOUR_US * HOUR_US, 0)
-    objects = [*staged.objects, marker]
-    result = ingest(lake, session, name, rows, objects, reader.keys.get(name, ()), _window(export))
+    share = TableShare(name, rows, [*staged.objects, marker], reader.keys.get(name, ()), _window(export))
+    result = ingest(lake, session, share)
     return None if files and not new_files else result
 
 

@@ -23,7 +23,7 @@ from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
-from ddb_lake.pipeline.apply.changelog import ingest, quarantine_table
+from ddb_lake.pipeline.apply.changelog import TableShare, ensure_quarantine, ingest
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
@@ -142,7 +142,7 @@ def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str)
     lake.table(name)
     if lake.quarantine(name) is None:
         return 0
-    quarantine_table(lake, name)  # with the columns that an earlier release did not have
+    ensure_quarantine(lake, name)  # with the columns that an earlier release did not have
     with lake.session() as session:
         return retry_commit(lambda: _discard(lake, session, name, chosen, by, why))
 
@@ -266,9 +266,8 @@ def _take_in(
     reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us, time_unit)
     new = duplicates = 0
     for table, rows in staged.tables.items():
-        found = ingest(
-            lake, session, table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ())
-        )
+        share = TableShare(table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ()))
+        found = ingest(lake, session, share)
         new, duplicates = new + found.new, duplicates + found.duplicates
     for table in staged.tables:
         update_current(lake, table)

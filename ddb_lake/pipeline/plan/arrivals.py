@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path, split_s3
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.firehose_paths import arrival_hour, continues, is_below
-from ddb_lake.pipeline.apply.changelog import unseen
+from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import hours_back
 
@@ -170,7 +170,7 @@ def unapplied(lake: Lake, table: TableSettings, refs: Sequence[ObjectRef], first
     if not refs:
         return Arrivals()
     with lake.session() as session:
-        fresh: list[ObjectRef] = unseen(lake, session, table.name, refs)
+        fresh: list[ObjectRef] = not_ingested(lake, session, table.name, refs)
     places, now = roots(lake, table), lake.now()
     hours: list[datetime] = []
     for ref in fresh:
