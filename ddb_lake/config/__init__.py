@@ -7,7 +7,7 @@ variables.
 
 from __future__ import annotations
 
-from ddb_lake.config.base import Settings, memory_bytes, seconds
+from ddb_lake.config.base import Settings, seconds
 from ddb_lake.config.files import fill_in, find_file, load_settings, parse_settings
 from ddb_lake.config.lake import (
     CatalogSettings,
@@ -56,7 +56,6 @@ __all__ = [
     "fill_in",
     "find_file",
     "load_settings",
-    "memory_bytes",
     "parse_settings",
     "seconds",
 ]

@@ -12,11 +12,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from ddb_lake.core.layout.firehose_paths import static_part
+from ddb_lake.core.operations.system import MEMORY_SIZE, memory_bytes
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEAST_MEMORY_MB = 320  # DuckDB's buffers for reading JSON need that much
-_MEMORY = re.compile(r"([1-9]\d*) ?(MB|GB)")
 
 
 class Settings(BaseModel):
@@ -34,8 +34,7 @@ def seconds(text: str) -> int:
 
 
 def _checked_memory(text: str) -> str:
-    match = _MEMORY.fullmatch(text)
-    if not match or (match[2] == "MB" and int(match[1]) < _LEAST_MEMORY_MB):
+    if not MEMORY_SIZE.fullmatch(text) or memory_bytes(text) < _LEAST_MEMORY_MB * 10**6:
         raise ValueError(f"{text!r} is no size such as 512MB or 4GB, of at least {_LEAST_MEMORY_MB}MB")
     return text
 
@@ -77,10 +76,3 @@ def _suggestion(text: str) -> str:
 
 Location = Annotated[str, AfterValidator(_checked_location)]
 """The location of objects: a folder, `file://` or `s3://bucket/prefix`, without expressions and wildcards."""
-
-
-def memory_bytes(memory: Memory) -> int:
-    """A `Memory` in bytes."""
-    match = _MEMORY.fullmatch(memory)
-    assert match is not None, "the validator accepted it"
-    return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Memory, Settings, memory_bytes
+from ddb_lake.config.base import Memory, Settings
 from ddb_lake.config.locations import is_within
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
@@ -17,6 +17,7 @@ from ddb_lake.core.layout.table_names import (
     name_collision,
     namespace_fault,
 )
+from ddb_lake.core.operations.system import memory_bytes
 from ddb_lake.errors import ConfigError
 
 

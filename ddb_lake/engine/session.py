@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from ddb_lake.config import memory_bytes
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import (
     ATTEMPTS,
@@ -22,7 +21,7 @@ from ddb_lake.core.operations.retry_policy import (
     READ_TIMEOUT_S,
     WAIT_FACTOR,
 )
-from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full
+from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full, memory_bytes
 from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import UndecodableError, UnreachableError, UsageError

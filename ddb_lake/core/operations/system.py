@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -23,6 +24,17 @@ DISK_FULL: Final = (
     "the disk is full: free space in the warehouse and in the folder of temporary files (TMPDIR), then run it again;"
     " what was not committed is written anew"
 )
+
+
+MEMORY_SIZE: Final = re.compile(r"(?P<number>[1-9]\d*) ?(?P<unit>MB|GB)")
+"""A size of memory as the configuration and DuckDB spell it; units are powers of ten."""
+
+
+def memory_bytes(text: str) -> int:
+    """The bytes of a size such as `512MB` or `4GB`."""
+    size = MEMORY_SIZE.fullmatch(text)
+    assert size is not None, "the configuration rejects other texts"
+    return int(size["number"]) * {"MB": 10**6, "GB": 10**9}[size["unit"]]
 
 
 def is_disk_full(error: BaseException) -> bool:
