@@ -113,7 +113,7 @@ class OpenLake:
     def _iceberg(self, name: str, full_name: str) -> LakeTable:
         table = self._lake.catalog.table(full_name)
         if table is None:
-            raise UsageError(f"the lake has no {full_name} yet; `ddb-lake status {name}` shows what it has")
+            raise UsageError(f"the lake has no {full_name} yet", hint=f"`ddb-lake status {name}` shows what it has")
         rows = shown(scan_table(table).sql())
         return LakeTable(full_name, self._session, rows)
 
@@ -121,7 +121,7 @@ class OpenLake:
         """A relation of the items of an instant, in the columns that the table has now."""
         table = self._lake.current(name)
         if table is None:
-            raise UsageError(f"the lake has no {name} yet; `ddb-lake status {name}` shows what it has")
+            raise UsageError(f"the lake has no {name} yet", hint=f"`ddb-lake status {name}` shows what it has")
         self._made += 1
         staged = self._session.folder / f"as-of-{self._made}.parquet"
         _stage(dump_items(self._lake, name, as_of_us), staged)
@@ -188,7 +188,7 @@ def _discovered(warehouse: str) -> LakeSettings:
         names = {name for _, name in catalog.catalog.list_tables(bare.catalog.namespace)}
     own = [name for name in sorted(names) if not name.endswith(ICEBERG_SUFFIXES[1:])]
     if not own:
-        raise UsageError(f"{warehouse}: no table of a lake in the namespace {bare.catalog.namespace}")
+        raise UsageError(f"no table of a lake in the namespace {bare.catalog.namespace}", uri=warehouse)
     return parse_settings({"warehouse": warehouse, "tables": [{"name": name} for name in own]}, warehouse)
 
 

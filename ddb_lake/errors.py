@@ -1,46 +1,104 @@
-"""Every error this project raises on purpose, in one tree.
+"""Every error that this project raises on purpose, in one tree.
 
     DdbLakeError
-    ├── UsageError              the caller asked for something that cannot be (exit status 2)
+    ├── UsageError              the caller asked for something that cannot be done (exit status 2)
     │   ├── ConfigError         the configuration is wrong or incomplete
     │   └── MemoryLimitError    the operating system refuses memory to this process
-    ├── TerminalError           trying again will not help; the message says what will
-    │   ├── ExportError         an export is incomplete, damaged, or in a format we do not read
+    ├── TerminalError           another attempt fails too; the message says what helps
+    │   ├── ExportError         an export is incomplete, damaged, or in a format that is not read
     │   ├── UndecodableError    bytes that are no record; the caller puts them into quarantine
     │   ├── DamagedError        a file of the lake is missing, or is not what was written
     │   ├── DeniedError         this identity may not read or write a file
     │   ├── DatabaseError       a database refuses a statement or a row; nothing of the file or step was applied
     │   └── CheckFailed         an invariant does not hold; nothing was committed
-    ├── TransientError          trying again may help (network, throttling)
+    ├── TransientError          another attempt may succeed (network, throttling)
     │   ├── CommitConflict      another writer committed first; plan again from the new state
-    │   └── UnreachableError    a service, or the disk, failed after all that was tried; later it may not
-    └── CommitStateUnknown      the catalog did not say whether the commit landed; never clean up after it
+    │   └── UnreachableError    a service or the disk failed after several attempts; a later run may succeed
+    └── CommitStateUnknown      the catalog did not report whether the commit succeeded; never remove its files
 
-A message says what happened, where (table, object, offset), what was expected against what was found,
-and what to do next. It never carries an item's values.
+The attributes of an error say what happened, and its message is built from them:
+
+    table orders: s3://landing/a.gz, byte 512: no JSON, expected an object, found a list; correct the file
+
+A message never has an item's values.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+__all__ = [
+    "CheckFailed",
+    "CommitConflict",
+    "CommitStateUnknown",
+    "ConfigError",
+    "DamagedError",
+    "DatabaseError",
+    "DdbLakeError",
+    "DeniedError",
+    "ExportError",
+    "MemoryLimitError",
+    "TerminalError",
+    "TransientError",
+    "UndecodableError",
+    "UnreachableError",
+    "UsageError",
+]
+
 
 class DdbLakeError(Exception):
-    """Root of all errors raised on purpose by ddb_lake.
+    """Root of all errors that ddb_lake raises on purpose.
+
+    Each argument is also an attribute. `str()` gives the message that is built from them.
 
     Args:
-        message: what happened, where, what was expected and found, and the next step.
-        uri: the file or object of the error, if there is one.
-        table: the lake's table of the error, if it is known.
-        hint: the next step alone, if it is known; it is part of the message.
+        what: what happened, a clause without its place and without the next step.
+        table: the lake's table.
+        uri: the file or object.
+        offset: the place in the decompressed object, in bytes.
+        expected: what was expected.
+        found: what was found instead.
+        hint: the next step, a clause in the imperative.
     """
 
     transient = False
     """Whether the same call may succeed later without any change."""
 
     def __init__(
-        self, *message: object, uri: str | None = None, table: str | None = None, hint: str | None = None
+        self,
+        what: object = "",
+        *,
+        table: str | None = None,
+        uri: str | None = None,
+        offset: int | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(*message)
-        self.uri, self.table, self.hint = uri, table, hint
+        self.what, self.table, self.uri, self.offset = str(what), table, uri, offset
+        self.expected, self.found, self.hint = expected, found, hint
+        super().__init__(self.message())
+
+    def message(self) -> str:
+        """The message: the table, the file and the offset, what happened, and the next step, as far as each is known."""
+        place = f"table {self.table}: " if self.table else ""
+        if self.uri:
+            place += f"{self.uri}{'' if self.offset is None else f', byte {self.offset}'}: "
+        expected = "" if self.expected is None else f", expected {self.expected}"
+        found = "" if self.found is None else f", found {self.found}"
+        return f"{place}{self.what}{expected}{found}{f'; {self.hint}' if self.hint else ''}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with the built message in the place of `what`, and build it again.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[DdbLakeError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> DdbLakeError:
+    """An error from another process."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(DdbLakeError):
@@ -54,16 +112,20 @@ class ConfigError(UsageError):
 class MemoryLimitError(UsageError):
     """The operating system refuses memory to this process; DuckDB's own limit was not reached."""
 
-    def __init__(self, message: str = "the operating system gives this process no more memory") -> None:
-        hint = (
-            "lower `memory`, or raise the limit of the process (`ulimit -v`, the container's or the host's memory);"
-            " a larger `memory` makes it worse"
+    def __init__(self, what: str = "the operating system gives this process no more memory") -> None:
+        super().__init__(
+            what,
+            hint="lower `memory`, or raise the limit of the process (`ulimit -v`, the container's or the host's memory);"
+            " a larger `memory` makes it worse",
         )
-        super().__init__(f"{message}: {hint}", hint=hint)
+
+    def message(self) -> str:
+        """What happened, and the next step."""
+        return f"{self.what}: {self.hint}"
 
 
 class TerminalError(DdbLakeError):
-    """Trying again will not help."""
+    """Another attempt fails too, until something is changed."""
 
 
 class ExportError(TerminalError):
@@ -81,7 +143,7 @@ RECOVER = (
 
 
 class DamagedError(TerminalError):
-    """A file of the lake is missing, or its bytes are not what was written. Waiting does not help.
+    """A file of the lake is missing, or its bytes are not what was written. A later attempt fails too.
 
     Args:
         what: the fault of the file, a clause about `it`.
@@ -91,28 +153,38 @@ class DamagedError(TerminalError):
     """
 
     def __init__(self, what: str, *, uri: str | None = None, table: str | None = None, hint: str = RECOVER) -> None:
-        named = uri or "a file of the lake (`ddb-lake doctor` checks them all)"
-        whose = f"{table}: " if table else ""
-        self.what = what
-        super().__init__(f"{whose}{named}: {what}. Waiting does not help. {hint}.", uri=uri, table=table, hint=hint)
+        super().__init__(what, uri=uri, table=table, hint=hint)
+
+    def message(self) -> str:
+        """The table, the file, its fault, and how to recover."""
+        table = f"{self.table}: " if self.table else ""
+        file = self.uri or "a file of the lake (`ddb-lake doctor` checks them all)"
+        return f"{table}{file}: {self.what}. Waiting does not help. {self.hint}."
 
 
 class DeniedError(TerminalError):
     """This identity may not read or write a file."""
 
-    def __init__(self, message: str, *, uri: str | None = None, table: str | None = None) -> None:
+    def __init__(self, what: str, *, uri: str | None = None, table: str | None = None) -> None:
         hint = "Give this identity access to it: `ddb-lake iam` prints the policies. Waiting does not help"
-        super().__init__(f"{message}. {hint}.", uri=uri, table=table, hint=hint)
+        super().__init__(what, uri=uri, table=table, hint=hint)
+
+    def message(self) -> str:
+        """The table, the file, what is denied, and the next step."""
+        table = f"{self.table}: " if self.table else ""
+        return f"{table}{self.uri or 'a file of the lake'}: {self.what}. {self.hint}."
 
 
 class DatabaseError(TerminalError):
     """A database refuses a statement or a row; the transaction was rolled back.
 
-    `of_a_row`: the fault is in the data of some record, and other records may be applied.
+    Args:
+        what: what the database refuses.
+        of_a_row: whether the fault is in the data of one record, so that other records may be applied.
     """
 
-    def __init__(self, message: str, of_a_row: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, of_a_row: bool = False) -> None:
+        super().__init__(what)
         self.of_a_row = of_a_row
 
 
@@ -121,7 +193,7 @@ class CheckFailed(TerminalError):
 
 
 class TransientError(DdbLakeError):
-    """Trying again may help."""
+    """Another attempt may succeed."""
 
     transient = True
 
@@ -131,8 +203,8 @@ class CommitConflict(TransientError):
 
 
 class UnreachableError(TransientError):
-    """A service or the disk failed, after the attempts that its client makes: the stage is not tried again at once."""
+    """A service or the disk failed, after the attempts that its client makes. A step does not try again at once."""
 
 
 class CommitStateUnknown(DdbLakeError):
-    """The catalog did not answer whether a commit landed; its files must not be removed."""
+    """The catalog did not report whether a commit succeeded; its files must not be removed."""

@@ -37,7 +37,8 @@ def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[st
     except (ClientError, BotoCoreError) as error:
         said = " ".join(str(error).split())
         raise TransientError(
-            f"CloudWatch cannot be asked for {metric} ({said}); grant cloudwatch:ListMetrics and GetMetricStatistics"
+            f"CloudWatch cannot be asked for {metric} ({said})",
+            hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
     if not points:
         return None

@@ -68,11 +68,11 @@ def start_export(
     TransientError if the token was used for another export.
     """
     if table.export is None:
-        raise ConfigError(f"table {table.name}: nowhere to export to; add `export: {{bucket: …}}`")
+        raise ConfigError("nowhere to export to", table=table.name, hint="add `export: {bucket: …}`")
     source = describe_source(table)
     if source.arn is None:
         raise ConfigError(
-            f"table {table.name}: the source table {table.source_name} cannot be reached: {source.unreachable}"
+            f"the source table {table.source_name} cannot be reached: {source.unreachable}", table=table.name
         )
     arguments = {"TableArn": source.arn, "ExportFormat": "DYNAMODB_JSON", **_destination(table.export)}
     if token:
@@ -111,8 +111,7 @@ def start_first_unfailed(
             return state
         failures.append(state.failure)
     raise ExportError(
-        f"table {table.name}: {len(failures)} exports of {table.source_name} failed; the last: {failures[-1]}",
-        table=table.name,
+        f"{len(failures)} exports of {table.source_name} failed; the last: {failures[-1]}", table=table.name
     )
 
 
@@ -140,16 +139,13 @@ def wait_for_export(table: TableSettings, state: ExportState, on_wait: Callable[
         state = polling(describe_export, table, state.arn)
     if state.status == "IN_PROGRESS":
         raise ExportError(
-            f"table {table.name}: export {state.arn} is not done after {EXPORT_TIMEOUT_S // 3600} hours;"
-            " `ddb-lake sync` or the sensor loads it once it is",
+            f"export {state.arn} is not done after {EXPORT_TIMEOUT_S // 3600} hours",
             table=table.name,
+            hint="`ddb-lake sync` or the sensor loads it once it is",
         )
     if state.status != "COMPLETED":
         reason = state.failure or "without a reason"
-        raise ExportError(
-            f"table {table.name}: export {state.arn} ended as {state.status}: {reason}; then export again",
-            table=table.name,
-        )
+        raise ExportError(f"export {state.arn} ended as {state.status}: {reason}; then export again", table=table.name)
     return state
 
 
@@ -238,6 +234,6 @@ def _explained(error: ClientError, what: str, access: Access) -> ExportError | T
     code = error.response.get("Error", {}).get("Code", "")
     said = f"{code}: {error.response.get('Error', {}).get('Message', str(error))}"
     if code in _PASSING:
-        return TransientError(f"{what}: {said}; try again")
+        return TransientError(f"{what}: {said}", hint="try again")
     advice = next_step(said, access)
     return ExportError(f"{what}: {said}" + (f"; {advice}" if advice else ""))

@@ -109,7 +109,9 @@ class TableItems:
             return unprocessed
 
         if left := DYNAMODB.drain(requests, write, sleep=self.sleep):
-            raise TransientError(f"{self.name}: DynamoDB left {len(left)} items unprocessed; run the command again")
+            raise TransientError(
+                f"{self.name}: DynamoDB left {len(left)} items unprocessed", hint="run the command again"
+            )
 
     def is_empty(self) -> bool:
         """Whether the table has no item."""
@@ -128,7 +130,9 @@ class TableItems:
 
         requests = [{name: to_boto(value) for name, value in key.items()} for key in keys]
         if left := DYNAMODB.drain(requests, read, sleep=self.sleep):
-            raise TransientError(f"{self.name}: DynamoDB left {len(left)} keys unprocessed; run the command again")
+            raise TransientError(
+                f"{self.name}: DynamoDB left {len(left)} keys unprocessed", hint="run the command again"
+            )
         return items
 
     def _call(self, operation: str, least_units: float, **arguments: Any) -> dict[str, Any]:
@@ -177,7 +181,7 @@ def make_table(client: Any, name: str, key: Sequence[tuple[str, str]]) -> None:
         if "Error" in error.last_response:
             raise _translated(ClientError(error.last_response, "DescribeTable"), name, "describe_table") from error
         raise TransientError(
-            f"{name}: not active {ACTIVE_WITHIN_S} s after it was created; run the command again"
+            f"not active {ACTIVE_WITHIN_S} s after it was created", table=name, hint="run the command again"
         ) from error
     except (ClientError, BotoCoreError) as error:
         raise _translated(error, name, "create_table") from error
@@ -207,10 +211,10 @@ def _code(error: BaseException) -> str:
 def _translated(error: Exception, name: str, operation: str) -> Exception:
     code = _code(error)
     if code == "ResourceNotFoundException":
-        return UsageError(f"table {name}: DynamoDB has no such table in this Region")
+        return UsageError("DynamoDB has no such table in this Region", table=name)
     if code == "AccessDeniedException":
         action = "".join(part.capitalize() for part in operation.split("_"))
-        return ConfigError(f"table {name}: dynamodb:{action} is not allowed; grant it to the role that is used")
+        return ConfigError(f"dynamodb:{action} is not allowed", table=name, hint="grant it to the role that is used")
     if code in _THROTTLED or isinstance(error, BotoCoreError):
-        return TransientError(f"table {name}: {operation}: {code or type(error).__name__}; try again")
-    return TerminalError(f"table {name}: {operation}: {code}")
+        return TransientError(f"{operation}: {code or type(error).__name__}", table=name, hint="try again")
+    return TerminalError(f"{operation}: {code}", table=name)

@@ -38,7 +38,8 @@ def failed_replications(table: TableSettings, from_us: int, to_us: int) -> list[
     except (ClientError, BotoCoreError) as error:
         said = " ".join(str(error).split())
         raise TerminalError(
-            f"CloudWatch cannot be asked for {METRIC} ({said}); grant cloudwatch:ListMetrics and GetMetricStatistics"
+            f"CloudWatch cannot be asked for {METRIC} ({said})",
+            hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
     found: dict[int, int] = {}
     for point in points:

@@ -67,7 +67,7 @@ class Landing:
             path = local_path(uri)
             with _locked(path.with_name(".lock")):
                 if self.load(name)[1] != version:
-                    raise CommitConflict(f"{uri}: another reader replaced it first; read it again")
+                    raise CommitConflict("another reader replaced it first; read it again", uri=uri)
                 _replace(path, data)
             return _version(data)
         bucket, key = split_s3(uri)
@@ -76,7 +76,7 @@ class Landing:
             answer = self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ClientError as error:
             if _code(error) in _CONFLICTS or (version is not None and _code(error) in ("NoSuchKey", "404")):
-                raise CommitConflict(f"{uri}: another reader replaced it first; read it again") from error
+                raise CommitConflict("another reader replaced it first; read it again", uri=uri) from error
             raise
         etag: str = answer["ETag"]
         return etag

@@ -76,7 +76,7 @@ class ObjectStore:
             inside = sorted(p for p in path.rglob("*") if p.is_file())
             yield from (_file_ref(p) for p in inside if not _hidden(p.relative_to(path)))
         else:
-            raise UsageError(f"{uri}: no such file or folder")
+            raise UsageError("no such file or folder", uri=uri)
 
     def list_span(self, uri: str, first: str, last: str) -> Iterator[ObjectRef]:
         """The objects below `uri` from those below `first` to those below `last`, in key order.
@@ -129,9 +129,9 @@ class ObjectStore:
         except (FileNotFoundError, ClientError) as error:
             if isinstance(error, ClientError) and not is_missing(error):
                 raise
-            raise UnreachableError(f"{ref.uri}: it was removed after it was listed") from error
+            raise UnreachableError("it was removed after it was listed", uri=ref.uri) from error
         if len(data) != ref.size_bytes:
-            raise UnreachableError(f"{ref.uri}: {len(data)} bytes came of {ref.size_bytes}: half an object is none")
+            raise UnreachableError(f"{len(data)} bytes came of {ref.size_bytes}: half an object is none", uri=ref.uri)
         return data
 
     def _fetched(self, ref: ObjectRef) -> bytes:
@@ -147,7 +147,7 @@ class ObjectStore:
             data = file.read()
             status = os.fstat(file.fileno())
         if _file_version(status) != ref.version:
-            raise UnreachableError(f"{ref.uri}: it was rewritten after it was listed")
+            raise UnreachableError("it was rewritten after it was listed", uri=ref.uri)
         return data
 
     def _body(self, uri: str, **conditions: str) -> bytes:
@@ -220,7 +220,7 @@ def local_path(uri: str) -> Path:
     """The absolute path of a local URI."""
     path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri).expanduser()
     if "://" in uri and not uri.startswith("file://"):
-        raise UsageError(f"{uri}: only s3://, file:// and local paths are read")
+        raise UsageError("only s3://, file:// and local paths are read", uri=uri)
     return path.resolve()
 
 
@@ -228,7 +228,7 @@ def split_s3(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket:
-        raise UsageError(f"{uri}: no bucket")
+        raise UsageError("no bucket", uri=uri)
     return bucket, key
 
 

@@ -45,17 +45,17 @@ def translate_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN_TRANSFERS as error:
-        raise UnreachableError(f"{uri}: the transfer broke off ({_one_line(error)})") from error
+        raise UnreachableError(f"the transfer broke off ({_one_line(error)})", uri=uri) from error
     except (HTTPClientError, EndpointConnectionError) as error:
-        raise UnreachableError(f"{uri}: S3 does not answer ({_one_line(error)})") from error
+        raise UnreachableError(f"S3 does not answer ({_one_line(error)})", uri=uri) from error
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         conditional = error.operation_name == "GetObject"
         if code in _REWRITTEN and conditional:
-            raise UnreachableError(f"{uri}: it was rewritten after it was listed") from error
+            raise UnreachableError("it was rewritten after it was listed", uri=uri) from error
         if code in _TRANSIENT or status >= 500:
-            raise UnreachableError(f"{uri}: S3 fails ({_one_line(error)})") from error
+            raise UnreachableError(f"S3 fails ({_one_line(error)})", uri=uri) from error
         raise
 
 

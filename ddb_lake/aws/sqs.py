@@ -44,8 +44,9 @@ def _received(url: str, most: int) -> Iterator[Message]:
             )
         except (BotoCoreError, ClientError) as error:
             raise TransientError(
-                f"the queue {url} cannot be read: {' '.join(str(error).split())}; objects are found all the same, later;"
-                " check `changes.notifications`, and allow sqs:ReceiveMessage and sqs:DeleteMessage"
+                f"the queue {url} cannot be read: {' '.join(str(error).split())}; objects are found all the "
+                "same, later",
+                hint="check `changes.notifications`, and allow sqs:ReceiveMessage and sqs:DeleteMessage",
             ) from error
         # With a short visibility timeout the same messages come again, while others may wait: stop there.
         found = {message["MessageId"]: message for message in answer.get("Messages", [])}
@@ -67,8 +68,8 @@ def delete_messages(url: str, messages: Sequence[Message]) -> None:
             _client(url).delete_message_batch(QueueUrl=url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
             raise TransientError(
-                f"messages of {url} cannot be deleted and will come again: {' '.join(str(error).split())};"
-                " allow sqs:DeleteMessage"
+                f"messages of {url} cannot be deleted and will come again: {' '.join(str(error).split())}",
+                hint="allow sqs:DeleteMessage",
             ) from error
 
 

@@ -35,7 +35,8 @@ def find_file(start: Path) -> Path:
             return candidate
     listed = ", ".join(map(str, candidates))
     raise ConfigError(
-        f"no configuration found (looked for {listed}); write one with `ddb-lake init`, or name it with --config FILE"
+        f"no configuration found (looked for {listed})",
+        hint="write one with `ddb-lake init`, or name it with --config FILE",
     )
 
 
@@ -52,11 +53,11 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{error.strerror}", uri=str(path)) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"not YAML: {error}", uri=str(path)) from error
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping with `type` and `attributes`")
+        raise ConfigError("expected a mapping with `type` and `attributes`", uri=str(path))
     attributes = document.get("attributes", document) if "type" in document else document
     return parse_settings(fill_in(attributes, os.environ if environment is None else environment, str(path)), str(path))
 

@@ -19,7 +19,9 @@ def table_models(lake: Lake, name: str) -> TableModels:
     settings: TableSettings = lake.table(name)
     table = lake.current(name)
     if table is None:
-        raise UsageError(f"{name}: the lake has no rows of it yet, so its columns are not known; load or apply first")
+        raise UsageError(
+            "the lake has no rows of it yet, so its columns are not known", table=name, hint="load or apply first"
+        )
     schema = CurrentState.of(table).schema
     keep_expired = any(field.name == "_expired_at" for field in table.schema().fields)
     return TableModels(name, schema, settings.clock_skew_us // 1_000_000, keep_expired)
@@ -30,7 +32,7 @@ def write_models(folder: Path, models: TableModels, force: bool = False) -> list
     files = {folder / path: text for path, text in models.files().items()}
     for path in files:
         if not force and path.exists() and MARK not in path.read_text(encoding="utf-8")[:200]:
-            raise UsageError(f"{path} was not written by this command; --force replaces it")
+            raise UsageError(f"{path} was not written by this command", hint="--force replaces it")
     return list(_write(files))
 
 

@@ -476,7 +476,7 @@ def _look_up_states(session: Session, inputs: MergeInput) -> None:
     winners = WINNERS.count(session)
     if not states == winners == keys:
         raise CheckFailed(
-            f"{inputs.table}: {winners} keys have {states} winners, {keys} distinct; nothing was committed"
+            f"{winners} keys have {states} winners, {keys} distinct; nothing was committed", table=inputs.table
         )
 
 

@@ -210,8 +210,8 @@ def _meaning(error: duckdb.Error, memory: str) -> Exception:
     found = translate(error)
     if found is None and isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"{memory} of memory do not suffice for this, even with one thread and spilling to disk;"
-            " set `memory` to more, or `spark.memory` for tasks on Spark"
+            f"{memory} of memory do not suffice for this, even with one thread and spilling to disk",
+            hint="set `memory` to more, or `spark.memory` for tasks on Spark",
         )
     return found or error
 

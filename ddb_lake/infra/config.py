@@ -137,12 +137,12 @@ def load_infra(path: Path) -> InfraSettings:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         found = InfraSettings.model_validate(fill_in(document, os.environ, str(path)))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{error.strerror}", uri=str(path)) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"not YAML: {error}", uri=str(path)) from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'deployment'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path}: {faults}") from error
+        raise ConfigError(f"{faults}", uri=str(path)) from error
     return _beside(found, path.parent)
 
 

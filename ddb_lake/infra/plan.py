@@ -119,13 +119,17 @@ def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
 
 def _table(settings: InfraSettings, table: TableSettings) -> TablePlan:
     if not table.key:
-        raise ConfigError(f"table {table.name}: its `key` is needed to create it; add it to the lake's configuration")
+        raise ConfigError(
+            "its `key` is needed to create it", table=table.name, hint="add it to the lake's configuration"
+        )
     if table.changes is None or table.changes.uri is None or table.export is None:
-        raise ConfigError(f"table {table.name}: `changes.uri` and `export.bucket` say where its data lands; add them")
+        raise ConfigError(
+            "`changes.uri` and `export.bucket` say where its data lands", table=table.name, hint="add them"
+        )
     feed = settings.tables.get(table.name, FeedSettings())
     stray = set(feed.key_types) - set(table.key)
     if stray:
-        raise ConfigError(f"table {table.name}: `key_types` names {sorted(stray)}, which are not in its key")
+        raise ConfigError(f"`key_types` names {sorted(stray)}, which are not in its key", table=table.name)
     landing = _s3(table.changes.uri, f"table {table.name}: changes.uri")
     role = (table.source.role_arn or f"role/{settings.name}-source").rpartition("/")[2]
     return TablePlan(
@@ -150,7 +154,7 @@ def _columns(table: TableSettings, feed: FeedSettings) -> str:
     columns = feed.columns or {name: f"/{name.replace('~', '~0').replace('/', '~1')}" for name in table.key}
     lacking = set(table.key) - set(columns)
     if lacking:
-        raise ConfigError(f"table {table.name}: `columns` lacks the key's {sorted(lacking)}")
+        raise ConfigError(f"`columns` lacks the key's {sorted(lacking)}", table=table.name)
     return json.dumps({table.source_name: columns}, separators=(",", ":"))
 
 
@@ -160,21 +164,23 @@ def _schemas(table: TableSettings, feed: FeedSettings) -> str | None:
     try:
         rule: dict[str, Any] = {"schema": json.loads(feed.json_schema.read_text(encoding="utf-8"))}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"table {table.name}: {feed.json_schema}: {error}") from error
+        raise ConfigError(f"{feed.json_schema}: {error}", table=table.name) from error
     if feed.schema_attribute:
         rule["attribute"] = feed.schema_attribute
     text = json.dumps({table.source_name: rule}, separators=(",", ":"))
     if len(text.encode()) > _LARGEST_SCHEMA_BYTES:
         raise ConfigError(
-            f"table {table.name}: the schema has {len(text.encode())} bytes, and a function's environment holds "
-            f"{_LARGEST_SCHEMA_BYTES} of it; leave descriptions and examples out"
+            f"the schema has {len(text.encode())} bytes, and a function's environment holds "
+            f"{_LARGEST_SCHEMA_BYTES} of it",
+            table=table.name,
+            hint="leave descriptions and examples out",
         )
     return text
 
 
 def _s3(uri: str, what: str) -> Location:
     if not uri.startswith("s3://"):
-        raise ConfigError(f"{what}: {uri} is not on S3, so there is no bucket to deploy; give an s3:// URI")
+        raise ConfigError(f"{what}: {uri} is not on S3, so there is no bucket to deploy", hint="give an s3:// URI")
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     return Location(bucket, _folder(prefix))
 

@@ -124,8 +124,9 @@ class LakeCatalog:
             except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
                 if self.kind == "rest":
                     raise UnreachableError(
-                        f"{name}: the answer of the catalog at {self.place} is not that of an Iceberg REST catalog"
-                        f" ({type(error).__name__}); check `catalog.uri`"
+                        f"the answer of the catalog at {self.place} is not that of an Iceberg REST catalog ({type(error).__name__})",
+                        table=name,
+                        hint="check `catalog.uri`",
                     ) from error
                 uri = self._metadata_location(identifier)
                 raise DamagedError(
@@ -309,7 +310,8 @@ class LakeCatalog:
             if "unable to open database file" in str(error.orig):
                 self._explain_unopened(error)
             raise UnreachableError(
-                f"the catalog {self.place} cannot be used now ({_one_line(error.orig)}); if it stays so, check `catalog.uri`"
+                f"the catalog {self.place} cannot be used now ({_one_line(error.orig)})",
+                hint="if it stays so, check `catalog.uri`",
             ) from error
         except DatabaseError as error:
             what = f"it is no SQL catalog ({_one_line(error.orig)})"
@@ -320,7 +322,8 @@ class LakeCatalog:
             if not type(error).__module__.startswith("requests"):
                 raise
             raise UnreachableError(
-                f"the catalog {self.place} cannot be reached ({type(error).__name__}); if it stays so, check `catalog.uri`"
+                f"the catalog {self.place} cannot be reached ({type(error).__name__})",
+                hint="if it stays so, check `catalog.uri`",
             ) from error
 
     def _explain_unopened(self, error: OperationalError) -> None:
@@ -332,7 +335,7 @@ class LakeCatalog:
             ) from error
         if all(os.access(place, os.R_OK | os.W_OK) for place in (path.parent, *([path] if path.exists() else []))):
             raise TransientError(f"the catalog {path} cannot be opened now, though access is granted") from error
-        what = f"the catalog {path} cannot be opened: it, or its folder, is not there or access is denied"
+        what = "the catalog cannot be opened: it, or its folder, is not there or access is denied"
         raise DeniedError(what, uri=str(path)) from error
 
     def _open(self) -> Catalog:

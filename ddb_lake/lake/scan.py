@@ -167,7 +167,9 @@ def current_or_conflict(table: Table) -> Iterator[None]:
         except Exception:  # the damage is the error to report
             raise error from error.__cause__
         if later.metadata_location != table.metadata_location:
-            raise CommitConflict(f"{table.name()[-1]}: another commit replaced files that were being read") from error
+            raise CommitConflict(
+                "another commit replaced files that were being read", table=table.name()[-1]
+            ) from error
         raise
 
 

@@ -275,7 +275,7 @@ def _unreadable(uri: str, error: ClientError) -> TerminalError:
     code = error.response.get("Error", {}).get("Code", "unknown")
     gone = code in ("404", "NoSuchKey")
     advice = "it was removed before it was loaded" if gone else "check the function's role, and its way to S3"
-    return TerminalError(f"{uri}: S3 answers {code}; {advice}")
+    return TerminalError(f"S3 answers {code}; {advice}", uri=uri)
 
 
 @lru_cache(maxsize=1)

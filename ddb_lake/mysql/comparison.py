@@ -87,7 +87,9 @@ def compare(lake: Lake, name: str, sample: int | None = SAMPLE_ROWS) -> Comparis
         position = read_position(database, target)
         table = lake.current(name)
         if position is None or table is None or table.snapshot_by_id(position.snapshot_id) is None:
-            raise UsageError(f"{name}: the database has no state that the lake still knows: `ddb-lake aurora {name}`")
+            raise UsageError(
+                f"the database has no state that the lake still knows: `ddb-lake aurora {name}`", table=name
+            )
         rows: int = database.value(f"SELECT COUNT(*) FROM {target.name}")
         rejected = rejected_rows(database, target).count
         stretch = _stretch(position, sample)

@@ -204,7 +204,7 @@ def _replace_apart(
 def _lock(database: Database, target: Target, before: Position | None) -> None:
     held = locked_position(database, target)
     if (Position.load(held) if held is not None else None) != before:
-        raise CommitConflict(f"{target.name}: another writer replicated meanwhile")
+        raise CommitConflict("another writer replicated meanwhile", table=target.name)
 
 
 def _stage_unstaged(database: Database, target: Target) -> None:

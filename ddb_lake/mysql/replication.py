@@ -232,7 +232,7 @@ def _attempt(
 ) -> ReplicateResult:
     table = lake.current(name)
     if table is None or table.current_snapshot() is None:
-        raise UsageError(f"{name}: the lake has no rows of it yet; load an export or apply changes first")
+        raise UsageError("the lake has no rows of it yet", table=name, hint="load an export or apply changes first")
     target = target_of(name, settings)
     ensure_state(database, target)
     before = read_position(database, target)

@@ -144,7 +144,9 @@ def free_port(port: int) -> int:
         with socket.create_server((HOST, port)) as taken:
             return int(taken.getsockname()[1])
     except OSError as error:
-        raise UsageError(f"port {port} cannot be had ({error.strerror}); --port 0 takes any that is free") from error
+        raise UsageError(
+            f"port {port} cannot be had ({error.strerror})", hint="--port 0 takes any that is free"
+        ) from error
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:

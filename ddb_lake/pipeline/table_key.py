@@ -23,8 +23,9 @@ def table_key(lake: Lake, name: str) -> tuple[str, ...]:
     stored = _stored_key(lake, name)
     if stored and settings.key and set(stored) != set(settings.key):
         raise ConfigError(
-            f"table {name}: the lake's key is {list(stored)}, the configuration says {list(settings.key)};"
-            " a key cannot change: correct `key`, or give the new table another name"
+            f"the lake's key is {list(stored)}, the configuration says {list(settings.key)}; a key cannot "
+            "change: correct `key`, or give the new table another name",
+            table=name,
         )
     return stored or settings.key or describe_source(settings).key
 

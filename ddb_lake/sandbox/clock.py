@@ -56,7 +56,9 @@ class Clock:
         at_us = to_micros(at)
         with self._lock:
             if at_us < self._last_us:
-                raise UsageError("the sandbox's clock only moves forward; start a new sandbox at the earlier time")
+                raise UsageError(
+                    "the sandbox's clock only moves forward", hint="start a new sandbox at the earlier time"
+                )
             self._offset_us = at_us - _machine_us()
             self._last_us = at_us
 
@@ -83,7 +85,7 @@ def to_micros(at: datetime) -> int:
         UsageError: `at` has no time zone.
     """
     if at.tzinfo is None:
-        raise UsageError("an instant without a time zone is ambiguous; give it in UTC")
+        raise UsageError("an instant without a time zone is ambiguous", hint="give it in UTC")
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -107,7 +107,7 @@ class Sandbox:
         except OSError as error:
             _ONE_AT_A_TIME.release()
             raise UsageError(
-                f"port {self._port} on {_HOST} cannot be served: {error.strerror}; choose another"
+                f"port {self._port} on {_HOST} cannot be served: {error.strerror}", hint="choose another"
             ) from error
         except BaseException:
             _ONE_AT_A_TIME.release()
@@ -141,7 +141,7 @@ class Sandbox:
             UsageError: it is not running.
         """
         if self._server is None:
-            raise UsageError("the sandbox is not running; enter it first")
+            raise UsageError("the sandbox is not running", hint="enter it first")
         return f"http://{_HOST}:{self._server.port}"
 
     def environment(self) -> dict[str, str]:

@@ -121,7 +121,7 @@ def _spoken(spark: Any, progress: Progress) -> Iterator[None]:
             yield
         except PySparkException as error:
             fault = f"Spark gave a task up, which it had tried again: {_last_line(str(error))}"
-            raise TerminalError(f"{fault}; see Spark's logs, and run it again when that is mended") from error
+            raise TerminalError(f"{fault}", hint="see Spark's logs, and run it again when that is mended") from error
 
 
 def _last_line(text: str) -> str:

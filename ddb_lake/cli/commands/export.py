@@ -61,7 +61,9 @@ def export(invocation: Invocation, table: str, options: ExportOptions) -> None:
     settings = invocation.settings().table(table)
     if settings.export is None:
         raise ConfigError(
-            f"table {table}: no export bucket is configured; add `export: {{bucket: ...}}` to the table's configuration"
+            "no export bucket is configured",
+            table=table,
+            hint="add `export: {bucket: ...}` to the table's configuration",
         )
     if not options.incremental and (options.from_us is not None or options.to_us is not None):
         raise click.UsageError("--from and --to name the window of an incremental export: add --incremental")

@@ -72,7 +72,7 @@ class InitOptions:
 def init(path: Path, options: InitOptions, force: bool, as_json: bool) -> None:
     """Write a starter configuration to PATH (default: ddb_lake.yaml) and print the next commands."""
     if path.exists() and not force:
-        raise UsageError(f"{path} exists already; --force replaces it")
+        raise UsageError(f"{path} exists already", hint="--force replaces it")
     name = "orders" if options.table is None else options.table
     key = tuple(attribute for text in options.key for attribute in _attributes(text))
     if not key:

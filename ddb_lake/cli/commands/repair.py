@@ -79,7 +79,9 @@ def _repair_keys(lake: Lake, table: str, options: RepairOptions) -> bool:
 
     document = last_report(lake, table) if options.keys_from is None else _read_report(options.keys_from)
     if document is None:
-        raise UsageError(f"{table}: there is no report of a verification; run `ddb-lake verify {table}` first")
+        raise UsageError(
+            "there is no report of a verification", table=table, hint=f"run `ddb-lake verify {table}` first"
+        )
     keys = keys_of(document, table)
     if document.get("total", 0) > len(keys):
         note(
@@ -98,10 +100,10 @@ def _read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"{path}: no JSON document ({error}); expected a report of `ddb-lake verify --json`"
+            f"no JSON document ({error}); expected a report of `ddb-lake verify --json`", uri=str(path)
         ) from error
     if not isinstance(report, dict):
-        raise UsageError(f"{path}: no JSON object; expected a report of `ddb-lake verify --json`")
+        raise UsageError("no JSON object; expected a report of `ddb-lake verify --json`", uri=str(path))
     return report
 
 

@@ -86,7 +86,7 @@ class Prompt:
         elif name == ".help":
             click.echo(HELP)
         else:
-            raise UsageError(f"{line!r} is no command here; .help lists them")
+            raise UsageError(f"{line!r} is no command here", hint=".help lists them")
 
 
 def remember_lines(words: Callable[[], Sequence[str]]) -> None:

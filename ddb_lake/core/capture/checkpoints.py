@@ -185,7 +185,8 @@ def load(data: bytes, where: str) -> Checkpoint:
         document: dict[str, Any] = json.loads(data)
         if document["format"] != FORMAT:
             raise TerminalError(
-                f"{where}: a checkpoint of format {document['format']}, this version reads {FORMAT}; upgrade ddb-lake"
+                f"{where}: a checkpoint of format {document['format']}, this version reads {FORMAT}",
+                hint="upgrade ddb-lake",
             )
         streams = tuple(
             StreamPlace(
@@ -200,6 +201,9 @@ def load(data: bytes, where: str) -> Checkpoint:
         return Checkpoint(document["table_id"], streams, document["began_us"], document["read_us"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TerminalError(
-            f"{where}: no checkpoint of a stream reader ({type(error).__name__}); restore an earlier version of the"
-            " object, or remove it: reading then begins anew with what the stream still has"
+            f"{where}: no checkpoint of a stream reader ({type(error).__name__})",
+            hint=(
+                "restore an earlier version of the object, or remove it: reading then begins anew with what the "
+                "stream still has"
+            ),
         ) from error

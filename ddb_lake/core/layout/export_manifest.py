@@ -128,7 +128,9 @@ def parse_summary(data: bytes) -> ExportSummary:
         output_view=fields.text("outputView") if incremental else None,
     )
     if summary.from_us is not None and summary.to_us is not None and summary.from_us >= summary.to_us:
-        raise ExportError("manifest-summary.json: exportFromTime is not before exportToTime; export the window again")
+        raise ExportError(
+            "manifest-summary.json: exportFromTime is not before exportToTime", hint="export the window again"
+        )
     return summary
 
 
@@ -254,8 +256,8 @@ def _require_dynamodb_json(fields: _Fields) -> None:
     output_format = fields.text("outputFormat")
     if output_format != DYNAMODB_JSON:
         raise ExportError(
-            f"manifest-summary.json: outputFormat is {output_format!r}, which is not read; "
-            f"export again with ExportFormat {DYNAMODB_JSON}"
+            f"manifest-summary.json: outputFormat is {output_format!r}, which is not read",
+            hint=f"export again with ExportFormat {DYNAMODB_JSON}",
         )
 
 

@@ -325,5 +325,5 @@ def _number(letter: str, at: datetime) -> int | None:
 
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
-        raise ConfigError("an instant without a time zone is ambiguous; give it in UTC")
+        raise ConfigError("an instant without a time zone is ambiguous", hint="give it in UTC")
     return at.astimezone(UTC)

@@ -94,7 +94,7 @@ def reading(uri: str, table: str | None = None) -> Iterator[None]:
 
 def _otherwise(error: Exception, uri: str, table: str | None) -> DdbLakeError:
     if isinstance(error, OSError):
-        return UnreachableError(f"{uri}: it cannot be read now ({_one_line(str(error))})", uri=uri, table=table)
+        return UnreachableError(f"it cannot be read now ({_one_line(str(error))})", uri=uri, table=table)
     return DamagedError(f"it is damaged ({type(error).__name__})", uri=uri, table=table)
 
 
@@ -103,27 +103,28 @@ def _of_storage(error: BaseException, text: str, uri: str | None, table: str | N
     aws, lower = _AWS_ERROR.search(text), text.lower()
     code = aws["code"] if aws else ""
     status = _status(text, aws)
-    named = uri or "a file of the lake"
     if isinstance(error, FileNotFoundError) or code in _MISSING_CODES or status == 404:
         return DamagedError("it is not there", uri=uri, table=table)
     if isinstance(error, PermissionError) or code in _REFUSED_CODES or status in (401, 403):
-        return DeniedError(f"{named}: access is denied", uri=uri, table=table)
+        return DeniedError("access is denied", uri=uri, table=table)
     if code in _PASSING_CODES or status == 429 or status >= 500:
-        return UnreachableError(
-            f"{named}: the store fails ({_one_line(code or f'HTTP {status}')})", uri=uri, table=table
-        )
+        return _unreachable(f"the store fails ({_one_line(code or f'HTTP {status}')})", uri, table)
     if isinstance(error, IsADirectoryError | NotADirectoryError) or "is a directory" in lower:
         return DamagedError("it is a folder, where a file was written", uri=uri, table=table)
     if (isinstance(error, OSError) and error.errno is None) or type(error).__name__ in ("IOException", "HTTPException"):
         if any(text in lower for text in _MISSING_TEXTS):
             return DamagedError("it is not there", uri=uri, table=table)
         if any(text in lower for text in _REFUSED_TEXTS):
-            return DeniedError(f"{named}: access is denied", uri=uri, table=table)
+            return DeniedError("access is denied", uri=uri, table=table)
         if isinstance(error, ConnectionError | TimeoutError) or any(text in lower for text in _PASSING_TEXTS):
-            return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
+            return _unreachable(f"it cannot be reached ({_one_line(text)})", uri, table)
     if isinstance(error, ConnectionError | TimeoutError):
-        return UnreachableError(f"{named}: it cannot be reached ({_one_line(text)})", uri=uri, table=table)
+        return _unreachable(f"it cannot be reached ({_one_line(text)})", uri, table)
     return None
+
+
+def _unreachable(what: str, uri: str | None, table: str | None) -> UnreachableError:
+    return UnreachableError(what if uri else f"a file of the lake: {what}", uri=uri, table=table)
 
 
 def _of_duckdb(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
@@ -132,7 +133,7 @@ def _of_duckdb(error: BaseException, text: str, uri: str | None, table: str | No
     if not type(error).__module__.lstrip("_").startswith("duckdb") or name in _DUCKDB_BUGS:
         return None
     if name == "IOException":
-        return UnreachableError(f"{uri or 'a file'}: {_one_line(text)}", uri=uri, table=table)
+        return _unreachable(_one_line(text), uri, table)
     if any(text in lower for text in _DAMAGED_TEXTS):
         return DamagedError("it is damaged: its bytes are no Parquet file, or not all of it", uri=uri, table=table)
     return None

@@ -24,7 +24,7 @@ def project_folder(settings: DbtSettings) -> Path:
     folder = Path(settings.project).expanduser().resolve()
     if not (folder / "dbt_project.yml").is_file():
         raise ConfigError(
-            f"dbt.project: {folder} has no dbt_project.yml; `ddb-lake init-dbt --project` begins one there"
+            f"dbt.project: {folder} has no dbt_project.yml", hint="`ddb-lake init-dbt --project` begins one there"
         )
     return folder
 

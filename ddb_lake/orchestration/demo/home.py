@@ -52,7 +52,9 @@ class DemoHome:
         """Remove what an earlier demo left, and begin anew. Raises UsageError if it is not a demo's."""
         ours = [self.lake, self.dagster]
         if any(path.exists() for path in ours) and not (self.folder / _MARK).exists():
-            raise UsageError(f"{self.folder} has a lake or a dagster folder that no demo made; choose another folder")
+            raise UsageError(
+                f"{self.folder} has a lake or a dagster folder that no demo made", hint="choose another folder"
+            )
         for path in ours:
             shutil.rmtree(path, ignore_errors=True)
         self.dagster.mkdir(parents=True)

@@ -91,7 +91,7 @@ def launch(
         invocation = glue.run(context=context, start_job_run_params=parameters, extras=extras)
     messages = invocation.get_custom_messages()
     if not messages:
-        raise TerminalError(f"{table}: the job on Spark ended without saying what it did; see its log")
+        raise TerminalError("the job on Spark ended without saying what it did", table=table, hint="see its log")
     return result_of(messages[-1])
 
 

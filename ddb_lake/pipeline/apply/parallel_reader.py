@@ -141,7 +141,7 @@ def _answer(plan: ReadPlan, number: int, process: subprocess.Popen[bytes]) -> Re
     status = process.wait()
     answer = _folder(plan, number) / _ANSWER
     if status or not answer.exists():
-        raise TransientError(f"{plan.table}: a reading process ended with status {status}; run it again")
+        raise TransientError(f"a reading process ended with status {status}", table=plan.table, hint="run it again")
     share = pickle.loads(answer.read_bytes())
     if isinstance(share, BaseException):
         raise share

@@ -39,7 +39,7 @@ def canary_sign(lake: Lake, table: TableSettings) -> Sign:
     key: Item = {name: dict(value) for name, value in settings.key.items()}
     wanted = table_key(lake, table.name)
     if set(key) != set(wanted):
-        raise ConfigError(f"table {table.name}: checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}")
+        raise ConfigError(f"checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}", table=table.name)
     items = open_items(lake, table.name, RATE)
     ((_, standing),) = items.get([key])
     now_us = int(lake.now().timestamp() * 1_000_000)

@@ -81,9 +81,10 @@ def survey(lake: Lake, name: str) -> Increments:
     first_s = min((window.from_s for window in due), default=None)
     if first_s is not None and earliest_s is not None and first_s < earliest_s:
         raise ExportError(
-            f"table {name}: the next incremental export begins at {_text(first_s)}, and DynamoDB's point-in-time"
-            f" recovery reaches back to {_text(earliest_s)} only: what changed between is not to be had that way;"
-            f" take a new full export: `ddb-lake export {name}`"
+            f"the next incremental export begins at {_text(first_s)}, and DynamoDB's point-in-time recovery "
+            f"reaches back to {_text(earliest_s)} only: what changed between is not to be had that way",
+            table=name,
+            hint=f"take a new full export: `ddb-lake export {name}`",
         )
     status = {state: tuple(e for e in found if e.status == state) for state in ("IN_PROGRESS", "COMPLETED", "FAILED")}
     return Increments(name, covered_s, status["IN_PROGRESS"], status["COMPLETED"], status["FAILED"], due)
@@ -111,7 +112,7 @@ def _start(lake: Lake, table: TableSettings, found: Increments) -> Increments:
             lake.warn(f"{table.name}: {window_text(window)} failed before and is tried again: {earlier[-1].failure}")
         state = start_export(table, token=_token(table, window, len(earlier)), window=window)
         if state.status == "FAILED":
-            raise ExportError(f"table {table.name}: the export of {window_text(window)} failed: {state.failure}")
+            raise ExportError(f"the export of {window_text(window)} failed: {state.failure}", table=table.name)
         started.append(state)
     return Increments(table.name, found.covered_s, (*found.under_way, *started), found.finished, found.failed)
 
@@ -125,11 +126,12 @@ def _token(table: TableSettings, window: Window, attempt: int) -> str:
 def _required(lake: Lake, table: TableSettings) -> tuple[ExportSettings, IncrementalExportSettings, int]:
     base_s = _base_s(lake, table)
     if table.export is None:
-        raise ConfigError(f"table {table.name}: nowhere to export to; add `export: {{bucket: …}}`")
+        raise ConfigError("nowhere to export to", table=table.name, hint="add `export: {bucket: …}`")
     if base_s is None:
         raise ExportError(
-            f"table {table.name}: incremental exports follow a full one, and none is loaded;"
-            f" run `ddb-lake export {table.name}` first"
+            "incremental exports follow a full one, and none is loaded",
+            table=table.name,
+            hint=f"run `ddb-lake export {table.name}` first",
         )
     return table.export, wanted_increments(table) or IncrementalExportSettings(), base_s
 

@@ -120,8 +120,9 @@ def open_export(store: ObjectStore, uri: str) -> Export:
     total = sum(file.item_count for file, _ in files)
     if total != summary.item_count:
         raise ExportError(
-            f"{absolute}: itemCount is {summary.item_count}, but {files_uri} counts {total};"
-            " copy the export again, or export again"
+            f"itemCount is {summary.item_count}, but {files_uri} counts {total}",
+            uri=absolute,
+            hint="copy the export again, or export again",
         )
     return Export(absolute, summary, files)
 
@@ -132,7 +133,7 @@ def _manifest_named_in_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except ExportError as error:
-        raise ExportError(f"{uri.rpartition('/')[0]}: {error}") from error
+        raise ExportError(f"{error}", uri=uri.rpartition("/")[0]) from error
 
 
 def download_files(store: ObjectStore, export: Export, folder: Path) -> list[LocalFile]:
@@ -194,8 +195,10 @@ def bounded_lines(file: LocalFile) -> Iterator[bytes]:
                 return
             if len(line) > MAX_LINE_BYTES:
                 raise ExportError(
-                    f"{file.uri}: line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, so that it is no item of"
-                    " DynamoDB (400 KB at most), and nothing was loaded; copy the file again, or export again"
+                    f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, so that it is no item of DynamoDB "
+                    "(400 KB at most), and nothing was loaded",
+                    uri=file.uri,
+                    hint="copy the file again, or export again",
                 )
             yield line
 
@@ -357,7 +360,7 @@ def numbered_lines(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
             offset += len(line)
     except (OSError, EOFError, zlib.error) as error:
         raise ExportError(
-            f"{file.uri}: damaged after line {number} ({error}), and its MD5 is the manifest's; export again"
+            f"damaged after line {number} ({error}), and its MD5 is the manifest's", uri=file.uri, hint="export again"
         ) from error
 
 
@@ -385,12 +388,12 @@ def _download(store: ObjectStore, file: DataFile, uri: str, target: Path) -> Loc
         if isinstance(error, (OSError, UsageError)) or _is_missing(error):
             reason = error.strerror if isinstance(error, OSError) else None
             raise ExportError(
-                f"{uri}: named by the manifest, but not there ({reason or error}); copy the export again"
+                f"named by the manifest, but not there ({reason or error})", uri=uri, hint="copy the export again"
             ) from error
         raise
     md5 = base64.b64encode(digest.digest()).decode()
     if file.md5 and md5 != file.md5:
-        raise ExportError(f"{uri}: MD5 is {md5}, the manifest says {file.md5}; copy the file again")
+        raise ExportError(f"MD5 is {md5}, the manifest says {file.md5}", uri=uri, hint="copy the file again")
     size = path.stat().st_size
     return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, md5, size, 0))
 
@@ -404,9 +407,9 @@ def _only_manifest(store: ObjectStore, uri: str) -> str:
     if len(manifests) == 1:
         return manifests[0]
     if not manifests:
-        raise ExportError(f"{uri}: no {SUMMARY} at or below it; name the folder of a finished export")
+        raise ExportError(f"no {SUMMARY} at or below it", uri=uri, hint="name the folder of a finished export")
     listed = ", ".join(manifests[:5])
-    raise UsageError(f"{uri}: {len(manifests)} exports below it ({listed}); name one of them")
+    raise UsageError(f"{len(manifests)} exports below it ({listed})", uri=uri, hint="name one of them")
 
 
 def _locate(manifest: str, key: str) -> str:
@@ -421,7 +424,7 @@ def _read(store: ObjectStore, uri: str) -> bytes:
         return store.read(uri)
     except Exception as error:
         if isinstance(error, FileNotFoundError) or _is_missing(error):
-            raise ExportError(f"{uri}: not there; the export is incomplete or not finished") from error
+            raise ExportError("not there; the export is incomplete or not finished", uri=uri) from error
         raise
 
 
@@ -432,7 +435,7 @@ def _check_md5(store: ObjectStore, uri: str, data: bytes) -> None:
         if store.exists(beside):
             expected = store.read(beside).decode("ascii", "replace").strip()
             if expected not in (md5_text(data), md5_text(data.rstrip(b"\n"))):
-                raise ExportError(f"{uri}: its MD5 is not the one in {beside}; copy the export again")
+                raise ExportError(f"its MD5 is not the one in {beside}", uri=uri, hint="copy the export again")
 
 
 def _is_missing(error: Exception) -> bool:

@@ -235,7 +235,9 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         return replace(result, quarantined=loaded.rejected)
     key = table_key(lake, name)
     if not key:
-        raise ConfigError(f"table {name}: a full export does not say the key; add `key: [...]` to its configuration")
+        raise ConfigError(
+            "a full export does not say the key", table=name, hint="add `key: [...]` to its configuration"
+        )
     plan = LoadPlan(settings, export, table, state or CurrentState(TableSchema(key)))
     with lake.session() as session:
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
@@ -462,7 +464,9 @@ def _ingest_increment(
     staged = reader.read((file.ref, file.path.read_bytes()) for file in new_files)
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:
-            raise ExportError(f"{file.uri}: {read.records} lines, the manifest says {file.items}; copy the file again")
+            raise ExportError(
+                f"{read.records} lines, the manifest says {file.items}", uri=file.uri, hint="copy the file again"
+            )
     invalid = _invalid_lines(new_files, reader.unreadable)
     if invalid.count and not reject:
         raise invalid.error()

@@ -45,19 +45,20 @@ def start_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[Export
     """
     table = lake.table(name)
     if table.export is None:
-        raise ConfigError(f"table {name}: nowhere to export to; add `export: {{bucket: …}}`")
+        raise ConfigError("nowhere to export to", table=name, hint="add `export: {bucket: …}`")
     until_s = latest_end_us(lake) // 1_000_000
     wanted = Window(from_us // 1_000_000, -(-to_us // 1_000_000))
     if wanted.seconds <= 0 or wanted.to_s > until_s:
         raise UsageError(
-            f"table {name}: a stretch to export begins before it ends, and ends at least {SETTLE_S} s ago;"
-            " try again with other times, or later"
+            f"a stretch to export begins before it ends, and ends at least {SETTLE_S} s ago",
+            table=name,
+            hint="try again with other times, or later",
         )
     place = f"{table.export.bucket}/{table.export.prefix}"
     windows = split(wanted)
     if windows[-1].to_s > until_s:
         raise UsageError(
-            f"table {name}: DynamoDB exports windows of at least {SHORTEST_S} s: try again when that is over"
+            f"DynamoDB exports windows of at least {SHORTEST_S} s: try again when that is over", table=name
         )
     return [_started(table, place, window) for window in windows]
 

@@ -258,5 +258,5 @@ def check_unique(export: Export, schema: TableSchema, repeated: int) -> None:
     """Raise CheckFailed if several rows have the same key. Equal hashes of different keys are no fault."""
     if repeated:
         raise CheckFailed(
-            f"{export.uri}: {repeated} keys occur more than once for key {list(schema.key)}; is `key` right?"
+            f"{repeated} keys occur more than once for key {list(schema.key)}; is `key` right?", uri=export.uri
         )

@@ -24,9 +24,11 @@ def check_source(lake: Lake, table: str, found: str | None) -> None:
     if found is None or known is None or found == known:
         return
     raise UsageError(
-        f"table {table}: the source has the id {found}, the lake's items are of the table with the id {known}:"
-        f" {lake.table(table).source_name} was deleted and created again, so that its items say nothing of the lake's."
-        f" Take a full export of the new table and load that with `ddb-lake load {table} URI --recreated`"
+        f"the source has the id {found}, the lake's items are of the table with the id {known}: "
+        f"{lake.table(table).source_name} was deleted and created again, so that its items say nothing "
+        f"of the lake's. Take a full export of the new table and load that with `ddb-lake load {table} "
+        "URI --recreated`",
+        table=table,
     )
 
 
@@ -45,9 +47,10 @@ def check_origin(lake: Lake, table: str, summary: ExportSummary, recreated: bool
     if recreated and summary.export_type == "FULL" and summary.as_of_us > base.export_us:
         return
     raise UsageError(
-        f"table {table}: export {summary.export_id} is of the table with the id {summary.table_id}, the lake's items are"
-        f" of the one with the id {base.table_id}: {summary.table_name} was deleted and created again, or this is another"
-        f" table. {_way(table, summary, base.export_us)}"
+        f"export {summary.export_id} is of the table with the id {summary.table_id}, the lake's items "
+        f"are of the one with the id {base.table_id}: {summary.table_name} was deleted and created "
+        f"again, or this is another table. {_way(table, summary, base.export_us)}",
+        table=table,
     )
 
 

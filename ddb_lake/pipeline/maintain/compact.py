@@ -235,7 +235,8 @@ class _Compaction:
         after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
         if after != self.live.rows:
             raise CheckFailed(
-                f"{self.settings.name}: compaction would leave {after} of {self.live.rows} rows; nothing was committed"
+                f"compaction would leave {after} of {self.live.rows} rows; nothing was committed",
+                table=self.settings.name,
             )
         delta = Delta(added, deletes, removed=gone, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
         commit.snapshot(delta)
@@ -295,7 +296,7 @@ def _compact_changes(lake: Lake, name: str) -> None:
 
             added += sorted_if_it_fits(session, "changed_at", write, size)
     if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
-        raise CheckFailed(f"{name}: compacting the changelog would change its rows; nothing was committed")
+        raise CheckFailed("compacting the changelog would change its rows; nothing was committed", table=name)
     commit = Commit(changes)
     commit.snapshot(Delta(added, removed=frozenset(f.file_path for f in crowded)))
     commit.run()

@@ -95,12 +95,13 @@ def _check_known(name: str, day: date, seen: View) -> None:
     exports = [export.export_us for export in seen.state.exports]
     first_us = min(exports) if exports else seen.log.first_change_us
     if seen.table is None or first_us is None:
-        raise UsageError(f"{name}: nothing is in the lake yet; load an export, then make the day again")
+        raise UsageError("nothing is in the lake yet", table=name, hint="load an export, then make the day again")
     if first_us >= end_us(day):
         what = "first snapshot" if exports else "first change"
         raise UsageError(
-            f"{name}: the lake knows nothing of {day}; its {what} is of {time_text(first_us, unit='s')}. Set `daily_states.start` to"
-            f" {time_text(first_us, unit='s'):.10} or later"
+            f"the lake knows nothing of {day}; its {what} is of {time_text(first_us, unit='s')}. Set "
+            f"`daily_states.start` to {time_text(first_us, unit='s'):.10} or later",
+            table=name,
         )
 
 
@@ -108,16 +109,17 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     """Raise UsageError while changes of the day may be missing."""
     end, table, now = end_us(day), lake.table(name), lake.now()
     if now.timestamp() * 1e6 < end:
-        raise UsageError(f"{name}: {day} is not over before {time_text(end, unit='s')}; make it then")
+        raise UsageError(f"{day} is not over before {time_text(end, unit='s')}", table=name, hint="make it then")
     base = seen.state.base_at(end - 1)
     gaps = [
         gap for gap in seen.log.gaps if gap.is_open and gap.from_us < end and (not base or gap.to_us > base.export_us)
     ]
     if gaps:
         raise UsageError(
-            f"{name}: changes from {time_text(gaps[0].from_us, unit='s')} to {time_text(gaps[0].to_us, unit='s')}"
-            " may be missing, so that it is not"
-            f" certain how {day} ended; `ddb-lake repair {name} --gaps`, then make the day again"
+            f"changes from {time_text(gaps[0].from_us, unit='s')} to {time_text(gaps[0].to_us, unit='s')} "
+            f"may be missing, so that it is not certain how {day} ended",
+            table=name,
+            hint=f"`ddb-lake repair {name} --gaps`, then make the day again",
         )
     _check_applied(lake, table, day)
     covered_us = _covered_us(lake, name, day, seen)
@@ -126,11 +128,12 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     missing = f"{name}: the changelog goes up to {time_text(covered_us, unit='s') if covered_us else 'nowhere'}, {day} is longer"
     assert table.changes is not None, "the settings see to it"
     if table.changes.incremental_exports is not None:
-        raise UsageError(f"{missing}; make the day again once the window over its end is loaded")
+        raise UsageError(f"{missing}", hint="make the day again once the window over its end is loaded")
     ready = end + seconds(table.checks.max_lag) * 1_000_000
     if now.timestamp() * 1e6 < ready:
         raise UsageError(
-            f"{missing}; make it after {time_text(ready, unit='s')}, when everything must have landed (`max_lag`)"
+            f"{missing}",
+            hint=f"make it after {time_text(ready, unit='s')}, when everything must have landed (`max_lag`)",
         )
 
 
@@ -140,8 +143,9 @@ def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
     objects = [ref for ref in waiting(lake, table).refs if (earliest_us(ref) or 0) < latest_us]
     if objects:
         raise UsageError(
-            f"{table.name}: {len(objects)} landed objects that may hold changes of {day} are not applied, the first is"
-            f" {objects[0].uri}: run `ddb-lake sync {table.name}`, then make the day again"
+            f"{len(objects)} landed objects that may hold changes of {day} are not applied, the first is "
+            f"{objects[0].uri}: run `ddb-lake sync {table.name}`, then make the day again",
+            table=table.name,
         )
 
 

@@ -143,16 +143,18 @@ class Restore:
         found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
         if found.arn is None:
             if not create:
-                raise UsageError(f"table {target}: {found.unreachable}; `--create` makes it")
+                raise UsageError(f"{found.unreachable}", table=target, hint="`--create` makes it")
             make_table(self._items.client, target, self._key_types())
             self._mark = self._wanted
         elif set(found.key) != set(self._key):
-            raise UsageError(f"table {target}: its key is {list(found.key)}, that of the items is {list(self._key)}")
+            raise UsageError(f"its key is {list(found.key)}, that of the items is {list(self._key)}", table=target)
         elif self._items.is_empty():
             self._mark = self._wanted
         elif not begun and not into_existing:
             raise UsageError(
-                f"table {target}: has items already{self._other()}; restore into an empty table, or use `--into-existing`"
+                f"has items already{self._other()}",
+                table=target,
+                hint="restore into an empty table, or use `--into-existing`",
             )
 
     def _other(self) -> str:
@@ -166,7 +168,7 @@ class Restore:
         found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
         if not found:
             raise UsageError(
-                f"{self.plan.table}: no items to restore, and so no types of the key to create a table with"
+                "no items to restore, and so no types of the key to create a table with", table=self.plan.table
             )
         item = orjson.loads(found[0][0])
         return [(name, next(iter(item[name]))) for name in self._key]
@@ -213,8 +215,9 @@ class Restore:
             self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
         if equal != self.plan.items or (strange and not others):
             raise CheckFailed(
-                f"table {self.plan.target}: {equal} of {self.plan.items} items are there as they were put, and {strange}"
-                " others; is something writing to it? Run the same restore again with `--into-existing`"
+                f"{equal} of {self.plan.items} items are there as they were put, and {strange} others; is "
+                "something writing to it? Run the same restore again with `--into-existing`",
+                table=self.plan.target,
             )
         return equal
 
@@ -226,9 +229,7 @@ class Restore:
         except CommitConflict as error:
             there, found = place.load(_name(mark))
             if there != data or found is None:  # otherwise the answer to an earlier attempt was lost
-                raise CommitConflict(
-                    f"table {mark.target}: another restore writes to it; wait until that ends"
-                ) from error
+                raise CommitConflict("another restore writes to it; wait until that ends", table=mark.target) from error
             version = found
         self._held = _Held(mark, version)
 
@@ -247,7 +248,7 @@ def open_restore(
     """
     table = lake.table(name)
     if target == table.source_name:
-        raise UsageError(f"table {target}: is the source itself; restore into another table")
+        raise UsageError("is the source itself", table=target, hint="restore into another table")
     seen = view(lake, name)
     found = replay(lake, session, name, as_of_us)
     path = session.folder / "restore.parquet"

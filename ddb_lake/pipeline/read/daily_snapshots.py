@@ -40,7 +40,9 @@ def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> str:
     refs = lake.objects.list(folder) if lake.objects.reachable(folder) else ()
     uris = [ref.uri for ref in refs if _FILE_NAME.fullmatch(ref.uri.rpartition("/")[2])]
     if not uris:
-        raise UsageError(f"{name}{DAILY}: no day is kept yet; materialize partitions of `daily/{name}` in Dagster")
+        raise UsageError(
+            f"{name}{DAILY}: no day is kept yet", hint=f"materialize partitions of `daily/{name}` in Dagster"
+        )
     selects = [f"SELECT *{rename} FROM read_parquet({literal(uri)})" for uri, rename in _renamed(session, uris)]
     return " UNION ALL BY NAME ".join(selects)
 

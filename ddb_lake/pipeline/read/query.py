@@ -107,7 +107,7 @@ def execute_query(
             raise translated from error
         raise UsageError(str(error)) from error
     if result is None or not result.description:
-        raise UsageError("no statement that gives rows; write a SELECT")
+        raise UsageError("no statement that gives rows", hint="write a SELECT")
     columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
     return QueryResult(columns, types, session.con)
 

@@ -111,7 +111,8 @@ def replay(
     if base is None and state.exports:
         first = min(e.export_us for e in state.exports)
         raise UsageError(
-            f"{name}: the lake knows nothing of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}"
+            f"the lake knows nothing of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}",
+            table=name,
         )
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
     based_on = export_rows(table, base) if base and table else None

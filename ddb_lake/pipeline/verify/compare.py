@@ -44,8 +44,9 @@ def reached(table: TableSettings) -> SourceTable:
     source = describe_source(table)
     if source.arn is None:
         raise UsageError(
-            f"table {table.name}: the source {table.source_name} cannot be reached ({source.unreachable});"
-            " mend `source`, or compare with an export: `--export URI`"
+            f"the source {table.source_name} cannot be reached ({source.unreachable})",
+            table=table.name,
+            hint="mend `source`, or compare with an export: `--export URI`",
         )
     return source
 
@@ -81,7 +82,9 @@ def living_view(lake: Lake, name: str) -> View:
     """The table as it is now. Raises UsageError if nothing is in the lake yet."""
     seen = view(lake, name)
     if seen.table is None:
-        raise UsageError(f"{name}: nothing is in the lake yet; `ddb-lake load` or `ddb-lake apply` brings it there")
+        raise UsageError(
+            "nothing is in the lake yet", table=name, hint="`ddb-lake load` or `ddb-lake apply` brings it there"
+        )
     return seen
 
 

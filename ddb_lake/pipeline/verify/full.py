@@ -130,7 +130,9 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
         files = download_files(lake.objects, export, session.folder)
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
     if compared != export.summary.item_count:
-        raise ExportError(f"{uri}: {compared} items read, the manifest says {export.summary.item_count}; copy it again")
+        raise ExportError(
+            f"{compared} items read, the manifest says {export.summary.item_count}", uri=uri, hint="copy it again"
+        )
     return make_report(
         lake, name, "full", f"export {export.summary.export_id}", findings, reading, started, compared, None
     )
@@ -153,11 +155,13 @@ def check_full(lake: Lake, name: str, export: Export) -> None:
     """Raise UsageError unless the export is a full one of the table's source, and of the same as the lake's items."""
     table = lake.table(name)
     if export.summary.export_type != "FULL":
-        raise UsageError(f"{export.uri}: an incremental export does not say what is absent; compare with a full one")
+        raise UsageError(
+            "an incremental export does not say what is absent", uri=export.uri, hint="compare with a full one"
+        )
     if not lake.settings.is_source_of(table, export.summary.table_arn):
         raise UsageError(
-            f"{export.uri}: is of {export.summary.table_arn}, the source of {name} is {table.source_name}"
-            f" of {table.identity.text()}"
+            f"is of {export.summary.table_arn}, the source of {name} is {table.source_name} of {table.identity.text()}",
+            uri=export.uri,
         )
     check_origin(lake, name, export.summary)
 
@@ -228,8 +232,10 @@ def _nominate(
     count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
     if keyless:
         raise ExportError(
-            f"{name}: {keyless} of {count} lines of the source have no item with the key {', '.join(schema.key)},"
-            " and cannot be compared; export again"
+            f"{keyless} of {count} lines of the source have no item with the key {', '.join(schema.key)}, "
+            "and cannot be compared",
+            table=name,
+            hint="export again",
         )
     if not find_differing(session, left, right):
         return None, count

@@ -119,8 +119,9 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     base = living_view(lake, name).state.base
     if base is not None and at_us < base.export_us:
         raise UsageError(
-            f"{uri}: is older than export {base.export_id}, on which the lake rests, and cannot overrule it;"
-            " use that one or a newer one, or `--from-source`"
+            f"is older than export {base.export_id}, on which the lake rests, and cannot overrule it",
+            uri=uri,
+            hint="use that one or a newer one, or `--from-source`",
         )
     wanted = _keyed(lake, name, keys)
     _apply_pending(lake, name)
@@ -152,7 +153,7 @@ def _keyed(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
             check_keys(key)
             text = key_text(key, names)
         except UndecodableError as error:
-            raise UsageError(f"{name}: not a key of this table, whose key is {list(names)}: {error}") from None
+            raise UsageError(f"not a key of this table, whose key is {list(names)}: {error}", table=name) from None
         found[text] = {part: key[part] for part in names}
     return found
 
