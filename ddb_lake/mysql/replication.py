@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 from pyiceberg.table import Table
@@ -42,6 +42,7 @@ from ddb_lake.mysql.replica import (
 from ddb_lake.mysql.statements import Target
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.work import WorkKind
 
 if TYPE_CHECKING:
     from ddb_lake.mysql.connection import Database
@@ -157,6 +158,16 @@ def replication_due(lake: Lake, table: TableSettings) -> str | None:
         plan = _plan(current, table.aurora, before, has_native_json(database))
     pending = plan.scope == "all" or before is None or plan.after.applied_batch != before.applied_batch
     return plan.reason if pending else None
+
+
+REPLICATION: Final = WorkKind(
+    name="replicate",
+    target="the database",
+    is_configured=lambda table: table.aurora is not None,
+    due=replication_due,
+    run=replicate,
+)
+"""What the shells add to the pipeline's own kinds of work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,14 @@ from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
-from ddb_lake.orchestration.assets.changes import ApplyConfig, current_checks
+from ddb_lake.orchestration.assets.changes import ApplyConfig
 from ddb_lake.orchestration.assets.compaction import compact_job
 from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
 from ddb_lake.orchestration.assets.lake_page import freshness_asset
-from ddb_lake.orchestration.assets.mysql import ReplicateConfig, aurora_checks
-from ddb_lake.orchestration.assets.snapshot import LoadConfig, snapshot_checks
-from ddb_lake.orchestration.assets.streams import StreamsConfig, stream_checks, streams_job
-from ddb_lake.orchestration.checks.backlog import lake_checks
-from ddb_lake.orchestration.checks.content import content_checks
-from ddb_lake.orchestration.checks.health import liveness_checks
-from ddb_lake.orchestration.checks.verification import trust_checks
+from ddb_lake.orchestration.assets.mysql import ReplicateConfig
+from ddb_lake.orchestration.assets.snapshot import LoadConfig
+from ddb_lake.orchestration.assets.streams import StreamsConfig, streams_job
+from ddb_lake.orchestration.checks.registry import HOURLY_OPS, ON_REQUEST_OP, check_definitions, checks_of
 from ddb_lake.orchestration.failures import RETRIES, failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.run_requests import (
@@ -64,14 +61,8 @@ def lake_definitions(
     for one in tables.values():
         assets.append(one.specs["dynamodb"])
         assets += _writers(lake, one, open_lake, execute)
-    checks = lake_checks(lake, tables, open_lake)
-    others = [
-        *aurora_checks(lake, tables, open_lake),
-        *stream_checks(lake, tables, open_lake),
-        *trust_checks(lake, tables, open_lake),
-        *liveness_checks(lake, tables, open_lake),
-    ]
-    full = content_checks(lake, tables, open_lake)
+    hourly = check_definitions(lake, HOURLY_OPS, tables, open_lake)
+    on_request = check_definitions(lake, [ON_REQUEST_OP], tables, open_lake)
     overview = freshness_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
@@ -81,14 +72,14 @@ def lake_definitions(
         jobs.append(streams)
     return dg.Definitions(
         assets=[*assets, overview],
-        asset_checks=[checks, *others, *full],
+        asset_checks=[*hourly, *on_request],
         jobs=jobs,
         sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
         schedules=[
             *export_schedules(lake, tables.values()),
             *content_schedules(lake, tables.values()),
             *day_schedules(lake, tables.values()),
-            checks_schedule(lake, overview, checks, *others),
+            checks_schedule(lake, overview, hourly),
             compaction_schedule(lake, compact),
         ],
     )
@@ -176,7 +167,7 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
     @dg.multi_asset(
         name=load_op_name(lake, assets.table.name),
         specs=[assets.specs["snapshot"]],
-        check_specs=snapshot_checks(assets),
+        check_specs=[check.spec(assets) for check in checks_of(assets, "snapshot")],
         can_subset=True,
         pool=assets.pool(),
         retry_policy=RETRIES,
@@ -192,7 +183,7 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
     @dg.multi_asset(
         name=apply_op_name(lake, assets.table.name),
         specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
-        check_specs=current_checks(assets),
+        check_specs=[check.spec(assets) for check in checks_of(assets, "current")],
         can_subset=True,
         pool=assets.pool(),
         retry_policy=RETRIES,

@@ -49,7 +49,7 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
 
 
-def said_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An error's message in one line; its type alone where the message may quote an item's values."""
     if is_disk_full(error) and not isinstance(error, DdbLakeError):
         return DISK_FULL
@@ -61,7 +61,7 @@ def said_of(error: BaseException) -> str:
 def _needs_mending(error: Exception) -> str | None:
     """What to tell of an AWS error that stays until somebody mends its cause; None for others."""
     if type(error).__name__ in _NOT_SET_UP:
-        return f"AWS cannot be asked: {said_of(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
+        return f"AWS cannot be asked: {error_text(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return f"AWS refuses: {said_of(error)}; `ddb-lake doctor` shows what is missing" if code in _REFUSALS else None
+    return f"AWS refuses: {error_text(error)}; `ddb-lake doctor` shows what is missing" if code in _REFUSALS else None

@@ -11,8 +11,8 @@ import dagster as dg
 
 from ddb_lake.orchestration.heartbeats import end_dead_run, run_health
 from ddb_lake.orchestration.specs import TableAssets, hour_key, python_name
-from ddb_lake.pipeline.plan.planner import Busy, Work
-from ddb_lake.pipeline.plan.work import digest
+from ddb_lake.pipeline.plan.planner import Busy
+from ddb_lake.pipeline.plan.work import Work, digest
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -103,7 +103,7 @@ class Requests:
                 yield self._load(one)
             elif one.kind == "merge":
                 yield self._merge(one)
-            elif one.kind == "window":
+            elif one.kind == "export":
                 yield self._window(one)
             elif one.kind == "replicate":
                 yield self._replicate(one)
@@ -138,7 +138,7 @@ class Requests:
         )
 
     def _load(self, work: Work) -> dg.RunRequest:
-        config = {load_op_name(self._lake, work.table): {"config": {"uri": work.uri}}}
+        config = {load_op_name(self._lake, work.table): {"config": {"uri": work.uris[0]}}}
         return dg.RunRequest(
             run_key=f"{self._lake}/load/{_state([work])}",
             job_name=sync_job_name(self._lake),
@@ -257,4 +257,4 @@ def _selected(keys: Sequence[dg.AssetKey], selections: Sequence[set[dg.AssetKey]
 
 def _state(work: Sequence[Work]) -> str:
     """A run key is used once and for all: it names the state seen, and how often that was asked for."""
-    return digest(f"{one.table}/{one.digest}/{one.tries}" for one in work)
+    return digest(f"{one.table}/{one.digest or one.state}/{one.tries}" for one in work)

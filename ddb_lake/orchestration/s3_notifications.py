@@ -1,7 +1,10 @@
-"""Notifications of landed objects: where the sensor looks sooner than it would have.
+"""S3 event notifications in SQS queues: places that the sensor lists earlier than it would without them.
 
-The listing stays the truth. A message only adds a place to this tick's listing, and is deleted when what was found
-there has been asked for; losing the queue, or every message in it, costs some minutes and no object.
+The listing decides. A message only adds a place to this tick's listing, and is deleted once the tick has requested what
+was found there. Losing the queue, or every message in it, delays objects by some minutes and loses none.
+
+S3 delivers notifications at least once and in any order:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html
 """
 
 from __future__ import annotations
@@ -18,45 +21,48 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.planner import Busy, Plan
 
 MOST_MESSAGES = 500
-"""How many messages a tick takes from a queue: a few seconds. The rest waits for the next."""
+"""The most messages that a tick receives from a queue: a few seconds. The next tick receives the rest."""
 
 
 @dataclass(slots=True)
-class Heard:
-    """What the queues said. `hints`: URIs to look at, by table. `silent`: queues that could not be read, and why."""
+class Notifications:
+    """The messages that one tick received.
+
+    `hints`: the URIs to list, by table. `errors`: of the queues that could not be read.
+    """
 
     hints: dict[str, list[str]] = field(default_factory=dict)
-    silent: list[TransientError] = field(default_factory=list)
+    errors: list[TransientError] = field(default_factory=list)
     _messages: dict[str, list[tuple[Message, frozenset[str]]]] = field(default_factory=lambda: defaultdict(list))
 
-    def take(self, url: str, message: Message, tables: Collection[TableSettings]) -> None:
-        """Note what a message of a queue says about some tables."""
+    def add(self, queue_url: str, message: Message, tables: Collection[TableSettings]) -> None:
+        """Add a message of a queue, for the tables below whose places its objects are."""
         uris = parse_message(message.body).uris
         concerned = set()
         for table in tables:
-            found = [uri for below in by_place(uris, places_of(table)).values() for uri in below]
-            if found:
+            below = [uri for place in by_place(uris, landing_places(table)).values() for uri in place]
+            if below:
                 concerned.add(table.name)
-                self.hints.setdefault(table.name, []).extend(found)
-        self._messages[url].append((message, frozenset(concerned)))
+                self.hints.setdefault(table.name, []).extend(below)
+        self._messages[queue_url].append((message, frozenset(concerned)))
 
-    def forget(self, plan: Plan, busy: Busy) -> Iterator[TransientError]:
-        """Delete the messages whose tables were looked at, so that what they named is asked for or applied.
+    def delete_handled(self, plan: Plan, busy: Busy) -> Iterator[TransientError]:
+        """Delete the messages whose tables the tick examined without an error, and those that concern no table.
 
-        Also those that concern no table of ours: the queue is the lake's own. A message about a table that is busy, or
-        that could not be looked at, stays and comes again. Gives what went wrong; nothing depends on it.
+        The queue belongs to the lake, so no other reader needs the latter. A message about a table that is busy, failed or
+        was not examined stays, and is received again. Yields the errors of deletions: they only repeat a listing.
         """
-        done = plan.looked - set(plan.failed) - set(busy.applying) - set(busy.loading)
-        for url, messages in self._messages.items():
+        handled = plan.examined - set(plan.failed) - set(busy.applying) - set(busy.loading)
+        for queue_url, messages in self._messages.items():
             try:
-                delete_messages(url, [message for message, tables in messages if tables <= done])
+                delete_messages(queue_url, [message for message, tables in messages if tables <= handled])
             except TransientError as error:
                 yield error
 
 
-def listen(lake: Lake) -> Heard:
-    """Receive what waits in the queues of all tables; none of them has to be there."""
-    heard = Heard()
+def receive_notifications(lake: Lake) -> Notifications:
+    """Receive what waits in the queues of all tables. A queue that cannot be read is an entry of `errors`."""
+    received = Notifications()
     queues: dict[str, list[TableSettings]] = defaultdict(list)
     for table in lake.settings.tables:
         if table.changes is not None and table.changes.notifications is not None:
@@ -64,16 +70,16 @@ def listen(lake: Lake) -> Heard:
     for url, tables in queues.items():
         try:
             for message in receive_messages(url, MOST_MESSAGES):
-                heard.take(url, message, tables)
+                received.add(url, message, tables)
         except TransientError as error:
-            heard.silent.append(error)
-    return heard
+            received.errors.append(error)
+    return received
 
 
-def places_of(table: TableSettings) -> list[str]:
-    """The places in S3 where a table's objects land: changes, failed deliveries, exports."""
+def landing_places(table: TableSettings) -> list[str]:
+    """The S3 URIs below which a table's objects land: changes, failed deliveries, exports."""
     changes, export = table.changes, table.export
-    found = [uri for uri in (changes.uri, changes.errors_uri) if uri is not None] if changes is not None else []
+    places = [uri for uri in (changes.uri, changes.errors_uri) if uri is not None] if changes is not None else []
     if export is not None and not export.bucket.startswith("/") and "://" not in export.bucket:
-        found.append(f"s3://{export.bucket}/{export.prefix}".rstrip("/"))
-    return [uri for uri in found if uri.startswith("s3://")]
+        places.append(f"s3://{export.bucket}/{export.prefix}".rstrip("/"))
+    return [uri for uri in places if uri.startswith("s3://")]

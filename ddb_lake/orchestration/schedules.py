@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
 
-from ddb_lake.orchestration.checks.content import CONTENT
+from ddb_lake.orchestration.checks.registry import CONTENT
 from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
 
@@ -49,7 +49,7 @@ def content_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.S
             name=name,
             job=dg.define_asset_job(
                 name,
-                selection=dg.AssetSelection.checks(dg.AssetCheckKey(one.key("current"), CONTENT)),
+                selection=dg.AssetSelection.checks(CONTENT.spec(one).key),
                 executor_def=dg.in_process_executor,
                 tags={LAKE_TAG: lake},
                 description=f"Compares every key of {one.table.name} with its source.",
@@ -96,7 +96,7 @@ def _day_schedule(lake: str, one: TableAssets, cron: str) -> dg.ScheduleDefiniti
 
 
 def checks_schedule(
-    lake: str, overview: dg.AssetsDefinition, *checks: dg.AssetChecksDefinition
+    lake: str, overview: dg.AssetsDefinition, checks: Sequence[dg.AssetChecksDefinition]
 ) -> dg.ScheduleDefinition:
     """Evaluates the checks that must go red when no run comes, and brings the overview up to date."""
     name = f"{lake}_checks"

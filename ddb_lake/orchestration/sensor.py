@@ -1,23 +1,28 @@
-"""One sensor a lake: sees what is due for all its tables and asks for runs."""
+"""The sensor: one for each lake. Each tick plans the due work of all tables and requests runs for it.
+
+Dagster evaluates it every 30 s in its daemon: https://docs.dagster.io/guides/automate/sensors
+"""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
 
-from ddb_lake.orchestration.failures import is_unreachable, said_of
+from ddb_lake.orchestration.failures import error_text, is_unreachable
 from ddb_lake.orchestration.run_requests import Requests
-from ddb_lake.orchestration.s3_notifications import listen
+from ddb_lake.orchestration.s3_notifications import receive_notifications
 from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.orchestration.work_kinds import WORK_KINDS
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.cursor import SensorMemory
+from ddb_lake.pipeline.plan.cursor import SensorCursor
 from ddb_lake.pipeline.plan.planner import (
     BUDGET_S,
     Busy,
     Plan,
     Planner,
+    Tick,
 )
 from ddb_lake.pipeline.plan.work import digest
 
@@ -34,11 +39,19 @@ def sensor_name(lake: str) -> str:
 def planning_sensor(
     lake: str,
     tables: Mapping[str, TableAssets],
-    jobs: list[Any],
+    jobs: Sequence[Any],
     open_lake: Callable[[], AbstractContextManager[Lake]],
     budget_s: float = BUDGET_S,
 ) -> dg.SensorDefinition:
-    """The sensor. `jobs`: those of `requests`; `open_lake` opens the lake for a tick."""
+    """The sensor definition of a lake.
+
+    Args:
+        lake: the name with which its jobs begin.
+        tables: its assets by table.
+        jobs: the jobs that it may request.
+        open_lake: opens the lake for one tick.
+        budget_s: the seconds in which a tick examines tables; it continues in the next.
+    """
 
     @dg.sensor(
         name=sensor_name(lake),
@@ -50,22 +63,23 @@ def planning_sensor(
         " rewritten objects are found.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        memory = SensorMemory.load(context.cursor)
+        cursor = SensorCursor.load(context.cursor)
         origin = context.code_location_origin
+        location = origin.location_name if origin is not None else None
         with open_lake() as opened:
             requests = Requests(lake, tables, warehouse_digest(opened))
-            location = origin.location_name if origin is not None else None
-            busy, distrusted = requests.busy(context.instance, time.time(), location)
-            heard = listen(opened)
-            plan = Planner(opened, memory, busy, budget_s, hints=heard.hints).plan()
-        reason = _tell(context, plan, busy)
-        wanted = list(requests.requests(plan.work))
-        for warning in (*distrusted, *heard.silent, *heard.forget(plan, busy)):
+            busy, warnings = requests.busy(context.instance, time.time(), location)
+            notifications = receive_notifications(opened)
+            plan = Planner(opened, WORK_KINDS).tick(Tick(cursor, busy, notifications.hints, budget_s))
+        skip_reason = _report(context, plan, busy)
+        run_requests = list(requests.requests(plan.work))
+        # Messages are deleted last: until then, an error leaves them in the queue and the next tick lists their places.
+        for warning in (*warnings, *notifications.errors, *notifications.delete_handled(plan, busy)):
             context.log.warning(str(warning))
         return dg.SensorResult(
-            run_requests=wanted,
-            skip_reason=None if wanted else reason,
-            cursor=memory.dump(tables),
+            run_requests=run_requests,
+            skip_reason=None if run_requests else skip_reason,
+            cursor=cursor.dump(tables),
         )
 
     return arrivals
@@ -76,24 +90,24 @@ def warehouse_digest(lake: Lake) -> str:
     return digest([lake.catalog.warehouse, lake.settings.catalog.namespace])
 
 
-def _tell(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
-    """Log the tables that could not be looked at; gives the reason to say when nothing is asked for.
+def _report(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
+    """Log the tables that could not be examined; returns the reason to show if nothing is requested.
 
-    Raises the first fault if there is one in every table, nothing is to be asked for, and somebody must mend it.
+    Raises the first error if every table failed, nothing is requested, and waiting does not help: then the tick fails.
     """
-    in_vain = bool(plan.failed) and len(plan.failed) == plan.looked_at and not plan.work
-    if in_vain and all(is_unreachable(error) for error in plan.failed.values()):
-        return f"AWS cannot be asked: {said_of(next(iter(plan.failed.values())))}"
+    all_failed = bool(plan.failed) and len(plan.failed) == len(plan.examined) and not plan.work
+    if all_failed and all(is_unreachable(error) for error in plan.failed.values()):
+        return f"AWS cannot be asked: {error_text(next(iter(plan.failed.values())))}"
     for table, error in plan.failed.items():
-        context.log.error(f"{table}: {said_of(error)}")
-    if in_vain:
+        context.log.error(f"{table}: {error_text(error)}")
+    if all_failed:
         raise next(iter(plan.failed.values()))
     if busy.runs:
         waiting = "; ".join(f"{table}: {text}" for table, text in sorted(busy.runs.items())[:SHOWN])
         more = f"; and {len(busy.runs) - SHOWN} more" if len(busy.runs) > SHOWN else ""
-        idle = plan.looked_at - len(busy.runs.keys() & plan.looked)
+        idle = len(plan.examined - busy.runs.keys())
         return (
             f"Waiting for runs that are under way, tables: {len(busy.runs)} ({waiting}{more}). Nothing is due for the"
             f" other tables looked at: {idle}. Objects listed: {plan.listed}."
         )
-    return f"Nothing is due: {plan.looked_at} tables looked at, {plan.listed} objects listed."
+    return f"Nothing is due: {len(plan.examined)} tables looked at, {plan.listed} objects listed."

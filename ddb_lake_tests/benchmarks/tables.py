@@ -82,8 +82,8 @@ def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
     from ddb_lake.executors import EXECUTORS
     from ddb_lake.lake.catalog import LakeCatalog
     from ddb_lake.pipeline.open_lake import Lake
-    from ddb_lake.pipeline.plan.cursor import SensorMemory
-    from ddb_lake.pipeline.plan.planner import Busy, Planner
+    from ddb_lake.pipeline.plan.cursor import SensorCursor
+    from ddb_lake.pipeline.plan.planner import Planner, Tick
 
     cursor, now = None, NOW
     for name, later in (("first tick", 0), ("usual tick", 30), ("tick every ten minutes", 600)):
@@ -92,10 +92,10 @@ def ticks(settings: Any) -> Iterator[tuple[str, float, int]]:
         now += timedelta(seconds=later)
         with LakeCatalog(settings) as catalog:
             lake = Lake(settings, catalog, EXECUTORS, store=store, now=lambda at=now: at)
-            memory, started = SensorMemory.load(cursor), time.process_time()
-            plan = Planner(lake, memory, Busy(), budget_s=3600).plan()
-            assert plan.looked_at == len(settings.tables) and not plan.failed and not plan.work, plan
-            cursor = memory.dump(table.name for table in settings.tables)
+            state, started = SensorCursor.load(cursor), time.process_time()
+            plan = Planner(lake).tick(Tick(state, budget_s=3600))
+            assert len(plan.examined) == len(settings.tables) and not plan.failed and not plan.work, plan
+            cursor = state.dump(table.name for table in settings.tables)
         yield name, time.process_time() - started, s3.lists
 
 

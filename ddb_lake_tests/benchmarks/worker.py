@@ -30,7 +30,7 @@ from ddb_lake_tests.benchmarks.peers.shapes import ROWS
 READS = 5
 SCANNED = "count(*), max(customer), max(order_id), sum(total), sum(quantity)"
 PARTS = {
-    "list": "ddb_lake.pipeline.sync.plan_due",
+    "list": "ddb_lake.pipeline.plan.planner.list_unapplied",
     "read": "ddb_lake.pipeline.apply.apply._read",
     "ingest": "ddb_lake.pipeline.apply.apply.ingest",
     "current": "ddb_lake.pipeline.apply.apply.update_current",

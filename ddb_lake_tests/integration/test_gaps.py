@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lake.orchestration.checks.evaluation import Subject
 from ddb_lake.orchestration.checks.verification import no_gaps
 from ddb_lake.pipeline.capture.gap_log import all_gaps, open_gaps
 from ddb_lake.pipeline.capture.gap_repair import repair_gaps
@@ -63,7 +64,7 @@ def test_stream_that_was_off_is_a_gap_that_incremental_exports_mend(stand: Stand
     assert (longer.from_us, longer.to_us > gap.to_us) == (gap.from_us, True)
     stand.put("o4", total="4")
     stand.deliver()
-    assert no_gaps(stand.lake, stand.lake.table("orders"))[0] is False
+    assert no_gaps(Subject(stand.lake, stand.lake.table("orders"))).state == "fail"
     early = repair_gaps(stand.lake, "orders")
     assert len(early.left) == 1 and early.again_us is not None
     stand.wait(30)
@@ -71,7 +72,7 @@ def test_stream_that_was_off_is_a_gap_that_incremental_exports_mend(stand: Stand
     assert result.left == () and result.exports
     assert_lake_is_source(stand.lake, stand.sandbox)
     assert watch(stand.lake, "orders") == ()
-    assert no_gaps(stand.lake, stand.lake.table("orders"))[0] is True
+    assert no_gaps(Subject(stand.lake, stand.lake.table("orders"))).state == "pass"
     assert all(g.repaired_by for g in all_gaps(stand.lake, "orders"))
     assert repair_gaps(stand.lake, "orders").exports == ()
 

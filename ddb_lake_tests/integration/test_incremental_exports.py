@@ -19,18 +19,19 @@ from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.capture import incremental_exports
 from ddb_lake.pipeline.capture.incremental_exports import (
     SETTLE_S,
+    examine_windows,
     full_export_time,
     start_due,
-    survey,
 )
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.load.run_export import export_increments, export_window
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.status import table_status
-from ddb_lake.pipeline.sync import plan_due, sync
+from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox, Traffic
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
+from ddb_lake_tests.support.several_tables import due_work
 
 EVERY = {"changes": {"incremental_exports": {"every": "15m"}}}
 QUARTER_S = 900
@@ -117,7 +118,7 @@ def test_nothing_is_due_within_a_window_and_looking_costs_no_request(
     sandbox.clock.advance(timedelta(minutes=9))
     for name in ("list_exports", "restorable_since_s"):
         monkeypatch.setattr(incremental_exports, name, lambda *_: pytest.fail("DynamoDB was asked"))
-    assert plan_due(lake) == []
+    assert due_work(lake) == []
 
 
 def test_days_without_a_daemon_are_caught_up_in_windows_of_a_day(
@@ -149,7 +150,7 @@ def test_crash_before_loading_neither_repeats_nor_skips_a_window(
         start_due(lake, "orders")  # and dies again: neither export is loaded
         assert_chained(windows_of(lake))
         assert len(windows_of(lake)) == 2
-        assert [w.kind for w in plan_due(lake)][:2] == ["load", "load"]
+        assert [w.kind for w in due_work(lake)][:2] == ["load", "load"]
         caught_up(lake, sandbox)
         assert_chained(windows_of(lake))
         assert_lake_is_source(lake, sandbox)
@@ -282,7 +283,7 @@ def test_window_without_changes_is_loaded_all_the_same(lake: Lake, sandbox: Sand
     assert load_export(
         lake, "orders", f"s3://exports/AWSDynamoDB/{empty.export_id}/manifest-summary.json"
     ).already_loaded
-    assert plan_due(lake) == []
+    assert due_work(lake) == []
 
 
 def test_stretch_that_is_empty_or_not_over_is_wrong_use(lake: Lake, sandbox: Sandbox) -> None:
@@ -294,9 +295,9 @@ def test_stretch_that_is_empty_or_not_over_is_wrong_use(lake: Lake, sandbox: San
 
 def test_increments_without_a_base_ask_for_one(sandbox: Sandbox, tmp_path: Path) -> None:
     with orders_lake(sandbox, tmp_path / "lake", **EVERY) as lake:
-        assert plan_due(lake) == []
+        assert due_work(lake) == []
         with pytest.raises(ExportError, match="run `ddb-lake export orders` first"):
-            survey(lake, "orders")
+            examine_windows(lake, "orders")
 
 
 def test_listing_goes_on_to_its_end_unless_it_is_newest_first(

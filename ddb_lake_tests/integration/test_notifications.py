@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.orchestration.s3_notifications import Heard, listen
+from ddb_lake.orchestration.s3_notifications import Notifications, receive_notifications
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import landed_in
-from ddb_lake.pipeline.plan.cursor import SensorMemory
+from ddb_lake.pipeline.plan.arrivals import prefixes_of_hours
+from ddb_lake.pipeline.plan.cursor import SensorCursor
 from ddb_lake.pipeline.plan.planner import (
     ALL_EVERY_S,
     Busy,
     Plan,
     Planner,
+    Tick,
 )
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import Sandbox
@@ -35,15 +36,15 @@ class Sensor:
 
     def __init__(self, lake: Lake, sandbox: Sandbox) -> None:
         self.lake, self.sandbox = lake, sandbox
-        self.memory = SensorMemory()
+        self.cursor = SensorCursor()
         self.warnings: list[str] = []
 
     def tick(self, busy: Busy | None = None, dies: bool = False) -> Plan:
         busy = busy or Busy()
-        heard = listen(self.lake)
-        plan = Planner(self.lake, self.memory, busy, hints=heard.hints).plan()
+        received = receive_notifications(self.lake)
+        plan = Planner(self.lake).tick(Tick(self.cursor, busy, received.hints))
         if not dies:
-            self.warnings += [str(error) for error in (*heard.silent, *heard.forget(plan, busy))]
+            self.warnings += [str(error) for error in (*received.errors, *received.delete_handled(plan, busy))]
         return plan
 
     def settle(self) -> None:
@@ -52,7 +53,9 @@ class Sensor:
             if not plan.work:
                 return
             for work in plan.work:
-                apply_objects(self.lake, work.table, landed_in(self.lake, self.lake.table(work.table), work.hours))
+                apply_objects(
+                    self.lake, work.table, prefixes_of_hours(self.lake, self.lake.table(work.table), work.hours)
+                )
         raise AssertionError("the sensor never stops asking")
 
     @property
@@ -123,9 +126,9 @@ def test_late_object_is_seen_in_the_next_tick_and_its_message_is_deleted_when_it
 
 def test_tick_that_dies_before_it_ends_hears_its_messages_again(sensor: Sensor, sandbox: Sandbox, queue: str) -> None:
     land(sandbox, 20, 1)
-    before = sensor.memory.dump(["orders"])
+    before = sensor.cursor.dump(["orders"])
     sensor.tick(dies=True)
-    sensor.memory = SensorMemory.load(before)  # the cursor is saved with the requests
+    sensor.cursor = SensorCursor.load(before)  # the cursor is saved with the requests
     assert waiting(sandbox, queue) > 0
     sensor.settle()
     assert sensor.applied == 1
@@ -195,7 +198,7 @@ def test_finished_export_is_looked_for_when_its_manifest_is_written(sensor: Sens
 
     start_export(sensor.lake.table("orders"))
     assert sensor.tick().work == []
-    heard = Heard()
-    heard.hints["orders"] = ["s3://exports/AWSDynamoDB/01772357400000-0badcafe/manifest-summary.json"]
-    plan = Planner(sensor.lake, sensor.memory, Busy(), hints=heard.hints).plan()
+    received = Notifications()
+    received.hints["orders"] = ["s3://exports/AWSDynamoDB/01772357400000-0badcafe/manifest-summary.json"]
+    plan = Planner(sensor.lake).tick(Tick(sensor.cursor, hints=received.hints))
     assert [work.kind for work in plan.work] == ["load"]

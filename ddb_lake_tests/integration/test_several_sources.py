@@ -15,7 +15,7 @@ from ddb_lake.pipeline.load.export_files import open_export
 from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.sync import plan_due, sync
+from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import check_full
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
 from ddb_lake_tests.support.export_files import (
@@ -27,7 +27,7 @@ from ddb_lake_tests.support.export_files import (
     sorted_items,
 )
 from ddb_lake_tests.support.no_source import no_source
-from ddb_lake_tests.support.several_tables import dumped, lake_of
+from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
 __all__ = ["no_source"]
 
@@ -75,7 +75,7 @@ def test_histories_of_two_regions_end_exact(tmp_path: Path, monkeypatch: pytest.
     with lake_of(tmp_path / "lake", *tables) as lake:
         for _ in range(3):
             sync(lake)
-        assert [due for due in plan_due(lake) if due.kind != "compact"] == []
+        assert [due for due in due_work(lake) if due.kind != "compact"] == []
         for name, found in (("orders_eu", eu), ("orders_us", us)):
             assert found.differences(line.decode() for line in dump_items(lake, name)) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.orchestration.checks.verification import sample_matches_source
+from ddb_lake.orchestration.checks.verification import sample_outcome
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify.full import verify_counts, verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
@@ -113,8 +113,8 @@ def test_source_names_the_keys_and_mends_them_while_writes_go_on(stand: Stand) -
     assert at_fault(report) == expected
     sample = verify_sample(stand.lake, "orders", ALL, read_rate=None)
     assert at_fault(sample) == expected
-    passed, said, figures = sample_matches_source(sample)
-    assert (passed, figures["differences"], "ann" in f"{said} {figures}") == (False, 8, False)
+    found = sample_outcome(sample)
+    assert (found.state, found.figures["differences"], "ann" in f"{found.text} {found.figures}") == ("fail", 8, False)
     stand.put("o06", total="6.5")
     stand.delete("o04")
     result = repair_from_source(stand.lake, "orders", [found.key for found in report.differences], read_rate=None)

@@ -10,7 +10,7 @@ from ddb_lake.orchestration.run_requests import (
     apply_op_name,
 )
 from ddb_lake.orchestration.specs import python_name
-from ddb_lake.pipeline.plan.planner import Work
+from ddb_lake.pipeline.plan.work import Work
 from ddb_lake_tests.support.run_requests import requests
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def apply(table: str, *hours: datetime, digest: str = "d", tries: int = 1, everything: bool = False) -> Work:
-    return Work(table, "apply", "2 objects", digest, tries, hours, everything=everything)
+    return Work(table, "apply", "2 objects", (), hours, everything, digest, tries=tries)
 
 
 def keys(request: dg.RunRequest) -> list[str]:
@@ -73,12 +73,12 @@ def test_objects_without_an_hour_are_asked_for_by_configuration() -> None:
 
 
 def test_load_names_its_export_and_brings_current_up_to_date() -> None:
-    work = Work("orders", "load", "export 1 is not loaded", "d", uri="s3://e/AWSDynamoDB/1/manifest-summary.json")
+    work = Work("orders", "load", "export 1 is not loaded", ("s3://e/AWSDynamoDB/1/manifest-summary.json",), digest="d")
 
     (request,) = requests("orders").requests([work])
 
     assert keys(request) == ["snapshot/orders", "current/orders"]
-    assert request.run_config["ops"]["lake__snapshot__orders"]["config"]["uri"] == work.uri
+    assert request.run_config["ops"]["lake__snapshot__orders"]["config"]["uri"] == work.uris[0]
     assert RANGE_START not in request.tags
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.errors import UsageError
-from ddb_lake.pipeline.plan import planner
+from ddb_lake.pipeline.plan import due, planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 
 Make = Callable[..., FolderLake]
@@ -52,8 +52,8 @@ def test_no_way_to_aws_is_a_reason_to_skip_and_no_error(folder_lake: Make, monke
     def nobody(*_: Any) -> Any:
         raise NoCredentialsError("Unable to locate credentials")
 
-    monkeypatch.setattr(planner, "roots", nobody)
-    monkeypatch.setattr(planner, "plan_loads", nobody)
+    monkeypatch.setattr(planner, "landing_roots", nobody)
+    monkeypatch.setattr(due, "exports_to_load", nobody)
 
     requests, skipped = lake.ticker.requests()
 
@@ -67,7 +67,7 @@ def test_fault_of_the_only_table_makes_the_tick_fail(folder_lake: Make, monkeypa
     def denied(*_: Any) -> Any:
         raise PermissionError("AccessDenied")
 
-    monkeypatch.setattr(planner, "roots", denied)
+    monkeypatch.setattr(planner, "landing_roots", denied)
     with pytest.raises(Exception, match="AccessDenied"):
         lake.ticker.requests()
 

@@ -12,9 +12,9 @@ from ddb_lake.pipeline.apply import apply
 from ddb_lake.pipeline.apply.apply import ApplyResult
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.work import Due
+from ddb_lake.pipeline.plan.work import Work
 from ddb_lake.pipeline.read.status import table_status
-from ddb_lake.pipeline.sync import plan_due, plan_table, sync
+from ddb_lake.pipeline.sync import sync
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,
@@ -26,7 +26,7 @@ from ddb_lake_tests.support.export_files import (
     land,
     sorted_items,
 )
-from ddb_lake_tests.support.several_tables import dumped, lake_of
+from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
@@ -43,16 +43,16 @@ def orders(folder: Path, **settings: Any) -> dict[str, Any]:
     return {"name": "orders", "changes": changes, "export": export, **settings}
 
 
-def due_but_compactions(lake: Lake) -> list[Due]:
+def due_but_compactions(lake: Lake) -> list[Work]:
     """What is due; a few rows are soon worth a compaction, which has a test of its own."""
-    return [due for due in plan_due(lake) if due.kind != "compact"]
+    return [work for work in due_work(lake) if work.kind != "compact"]
 
 
 def test_nothing_is_due_before_anything_has_landed(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
-        assert plan_due(lake) == []
+        assert due_work(lake) == []
         lake.now = lambda: NOW
-        assert list(plan_table(lake, lake.table("orders"))) == []
+        assert due_work(lake) == []
         assert sync(lake) == []
 
 
@@ -62,7 +62,7 @@ def test_landed_objects_are_due_once_by_their_hours(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", orders(tmp_path)) as lake:
         (due,) = due_but_compactions(lake)
         assert (due.table, due.kind, due.uris) == ("orders", "apply", (first, second))
-        assert due.hours == ("2026-03-01T09:00:00+00:00", "2026-03-01T11:00:00+00:00")
+        assert due.hours == (NOW.replace(hour=9, minute=0), NOW.replace(hour=11, minute=0))
         assert due_but_compactions(lake) == [due], "the same state has the same digest"
         (applied,) = sync(lake)
         assert isinstance(applied, ApplyResult)
@@ -129,7 +129,7 @@ def test_changelog_that_current_has_not_applied_is_due(tmp_path: Path, monkeypat
             with pytest.raises(ZeroDivisionError):
                 sync(lake)
         (due,) = due_but_compactions(lake)
-        assert (due.kind, due.uris) == ("apply", ())
+        assert (due.kind, due.uris) == ("merge", ())
         sync(lake)
         assert table_status(lake, "orders").pending_batches == 0
         assert due_but_compactions(lake) == []
@@ -141,12 +141,12 @@ def test_compaction_is_due_when_rows_are_retired(tmp_path: Path) -> None:
         sync(lake)
         firehose(tmp_path, 9, "a", change(T0_US + MINUTE_US, item("key 0", v=2)))
         sync(lake)
-        assert plan_due(lake) == [], "one of thirteen rows is retired"
+        assert due_work(lake) == [], "one of thirteen rows is retired"
         firehose(tmp_path, 9, "b", *(change(T0_US + MINUTE_US, item(f"key {n}", v=2)) for n in (1, 2, 3)))
         sync(lake)
-        assert [due.kind for due in plan_due(lake)] == ["compact"], "four of sixteen are"
+        assert [due.kind for due in due_work(lake)] == ["compact"], "four of sixteen are"
         sync(lake)
-        assert plan_due(lake) == []
+        assert due_work(lake) == []
         assert len(dumped(lake)) == 12
 
 
@@ -155,5 +155,5 @@ def test_tables_are_planned_by_name(tmp_path: Path) -> None:
     other = {"name": "other", "changes": {"uri": str(tmp_path / "landing")}}
     with lake_of(tmp_path / "lake", orders(tmp_path), other) as lake:
         lake.now = lambda: NOW + timedelta(hours=1)
-        assert [due.table for due in plan_due(lake, ["other"])] == ["other"]
-        assert [due.table for due in plan_due(lake)] == ["orders", "other"]
+        assert [due.table for due in due_work(lake, "other")] == ["other"]
+        assert [due.table for due in due_work(lake)] == ["orders", "other"]

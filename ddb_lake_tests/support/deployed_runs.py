@@ -265,15 +265,15 @@ def _notify(on: Stand) -> None:
 
 def _tick(on: Stand) -> None:
     """What Dagster's sensor does at a tick in which a notification waits."""
-    from ddb_lake.orchestration.s3_notifications import listen
-    from ddb_lake.pipeline.plan.cursor import SensorMemory
-    from ddb_lake.pipeline.plan.planner import Busy, Planner
+    from ddb_lake.orchestration.s3_notifications import receive_notifications
+    from ddb_lake.pipeline.plan.cursor import SensorCursor
+    from ddb_lake.pipeline.plan.planner import Busy, Planner, Tick
 
-    heard, busy = listen(on.lake), Busy()
-    assert heard.hints, "the notification is not understood"
-    plan = Planner(on.lake, SensorMemory(), busy, hints=heard.hints).plan()
+    received, busy = receive_notifications(on.lake), Busy()
+    assert received.hints, "the notification is not understood"
+    plan = Planner(on.lake).tick(Tick(SensorCursor(), busy, received.hints))
     assert not plan.failed, plan.failed
-    assert not list(heard.forget(plan, busy))
+    assert not list(received.delete_handled(plan, busy))
 
 
 def _trust(on: Stand) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from ddb_lake.executors import EXECUTORS
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.cursor import SensorMemory
-from ddb_lake.pipeline.plan.planner import Busy, Plan, Planner
+from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.planner import Busy, Plan, Planner, Tick
+from ddb_lake.pipeline.plan.work import WorkKind
 
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 
@@ -92,20 +93,22 @@ class Steps:
         self.lake = Lake(self.settings, self.catalog, EXECUTORS, store=self.store, now=lambda: self.now)
         self.cursor: str | None = None
 
-    def tick(self, busy: Busy | None = None, **options: Any) -> Plan:
-        """One tick of the sensor, with what it remembers passed through a cursor."""
-        memory = SensorMemory.load(self.cursor)
-        plan = Planner(self.lake, memory, busy or Busy(), **options).plan()
-        self.cursor = memory.dump(table.name for table in self.settings.tables)
+    def tick(self, busy: Busy | None = None, kinds: Sequence[WorkKind] = (), **options: Any) -> Plan:
+        """One tick of the sensor, whose cursor is passed on as text."""
+        cursor = SensorCursor.load(self.cursor)
+        plan = Planner(self.lake, kinds).tick(Tick(cursor, busy or Busy(), **options))
+        self.cursor = cursor.dump(table.name for table in self.settings.tables)
         return plan
 
     def apply(self, plan: Plan) -> None:
         """Do what was planned, as a run would."""
-        from ddb_lake.pipeline.plan.arrivals import everywhere, landed_in
+        from ddb_lake.pipeline.plan.arrivals import all_prefixes, prefixes_of_hours
 
         for work in plan.work:
             table = self.lake.table(work.table)
-            uris = everywhere(self.lake, table) if work.everything else landed_in(self.lake, table, work.hours)
+            uris = (
+                all_prefixes(self.lake, table) if work.everything else prefixes_of_hours(self.lake, table, work.hours)
+            )
             apply_objects(self.lake, work.table, uris)
 
 

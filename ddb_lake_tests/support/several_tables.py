@@ -11,6 +11,8 @@ from typing import Any
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.planner import Planner
+from ddb_lake.pipeline.plan.work import Work
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import QueryResult, run_query
 from ddb_lake.pipeline.read.time_travel import run_query_as_of
@@ -28,6 +30,12 @@ def lake_of(folder: Path, *tables: dict[str, Any]) -> Iterator[Lake]:
 def dumped(lake: Lake, name: str = "orders", as_of_us: int | None = None) -> list[str]:
     """The items of a table, to be compared with `sorted_items`."""
     return sorted_items(json.loads(line)["Item"] for line in dump_items(lake, name, as_of_us))
+
+
+def due_work(lake: Lake, *tables: str) -> list[Work]:
+    """All work that is due for some tables (all by default)."""
+    chosen = [lake.table(name) for name in tables] or lake.settings.tables
+    return [work for table in chosen for work in Planner(lake).due(table)]
 
 
 def queried(lake: Lake, sql: str, as_of_us: int | None = None) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from ddb_lake.cli.doctor.health import examine_capture, examine_sensors
 from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import ConfigError
-from ddb_lake.orchestration.checks.health import sensor_sign
+from ddb_lake.orchestration.checks.health import read_sensor_sign
 from ddb_lake.pipeline.capture.canary import canary_sign
 from ddb_lake.pipeline.capture.health import capture_signs, error_sign
 from ddb_lake.pipeline.load.load import load_export
@@ -96,7 +96,7 @@ def test_source_that_was_created_again_is_noticed(stand: Stand) -> None:
     stand.client.delete_table(TableName="orders")
     create_orders_table(stand.client)
     sign = signs(stand)["the source table"]
-    assert sign.state == "dead" and "created again" in sign.said
+    assert sign.state == "dead" and "created again" in sign.text
 
 
 def test_objects_below_the_error_prefix_are_noticed(stand: Stand) -> None:
@@ -111,9 +111,9 @@ def test_objects_below_the_error_prefix_are_noticed(stand: Stand) -> None:
 def test_canary_goes_round_and_is_missed_when_it_does_not_come_back(stand: Stand) -> None:
     table = stand.lake.table("orders")
     assert canary_sign(stand.lake, table).state == "unknown"
-    assert "on its way" in canary_sign(stand.lake, table).said
+    assert "on its way" in canary_sign(stand.lake, table).text
     stand.deliver()
-    assert "is in current" in canary_sign(stand.lake, table).said
+    assert "is in current" in canary_sign(stand.lake, table).text
     stand.wait(60)
     assert canary_sign(stand.lake, table).state == "dead"
     stand.deliver()
@@ -138,11 +138,11 @@ def test_sensor_that_does_not_tick_is_dead(status: str, age_s: int, state: str) 
         all_instigator_state=lambda: [known, SimpleNamespace(instigator_name="another")],
         get_ticks=lambda origin, selector, limit: [SimpleNamespace(timestamp=1000.0)][:limit],
     )
-    assert sensor_sign(instance, "lake_arrivals", (1000 + age_s) * 10**6).state == state
+    assert read_sensor_sign(instance, "lake_arrivals", (1000 + age_s) * 10**6).state == state
 
 
 def test_sensor_that_never_ticked_is_neither_alive_nor_dead(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        assert sensor_sign(instance, "lake_arrivals", 0).state == "unknown"
+        assert read_sensor_sign(instance, "lake_arrivals", 0).state == "unknown"
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert sensor_sign(instance, "lake_arrivals", 0).state == "unknown"
+        assert read_sensor_sign(instance, "lake_arrivals", 0).state == "unknown"

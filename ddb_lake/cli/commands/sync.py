@@ -21,7 +21,7 @@ from ddb_lake.cli.output.writers import write_document
 if TYPE_CHECKING:
     from ddb_lake.pipeline.capture.incremental_exports import Increments
     from ddb_lake.pipeline.open_lake import Lake
-    from ddb_lake.pipeline.plan.work import Due
+    from ddb_lake.pipeline.plan.work import Work
 
 
 @command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
@@ -67,25 +67,26 @@ class _Run:
 
     def table(self, name: str) -> None:
         """Plan and do what is due for one table; after a failure, nothing more of it."""
-        from ddb_lake.pipeline.sync import plan_due, plan_reads, unfound
+        from ddb_lake.mysql.replication import REPLICATION
+        from ddb_lake.pipeline.plan.due import missing_input
+        from ddb_lake.pipeline.plan.planner import Planner
 
+        planner, table = Planner(self.lake, (REPLICATION,)), self.lake.table(name)
         step = "read"
         try:
-            for one in plan_reads(self.lake, [name]):
-                self.due.append(asdict(one))
-                self._do(one)
+            for work in planner.reads(table):
+                self._do(work)
             step = "plan"
-            planned = plan_due(self.lake, [name])
-            missing = [f"{name}: {place}" for place in unfound(self.lake, self.lake.table(name))]
+            planned = list(planner.due(table))
+            missing = [f"{name}: {place}" for place in missing_input(self.lake, table)]
             if planned:
                 for place in missing:
                     self.lake.warn(place)
             else:
                 self.doubt(missing)
-            for one in planned:
-                self.due.append(asdict(one))
-                step = one.kind
-                self._do(one)
+            for work in planned:
+                step = _step(work)
+                self._do(work)
         except Exception as error:  # whatever it is, the other tables are not to wait for it
             self._failed(name, step, error)
 
@@ -94,18 +95,19 @@ class _Run:
         self.doubts += doubts
         self.worst = max(self.worst, print_doubts(doubts, quarantined, self.strict))
 
-    def _do(self, due: Due) -> None:
-        from ddb_lake.mysql.replication import ReplicateResult, rejected_text
+    def _do(self, work: Work) -> None:
+        from ddb_lake.mysql.replication import REPLICATION, ReplicateResult, rejected_text
         from ddb_lake.pipeline.apply.apply import ApplyResult
         from ddb_lake.pipeline.capture.streams import StreamsResult
         from ddb_lake.pipeline.load.load import LoadResult
-        from ddb_lake.pipeline.sync import run_due
+        from ddb_lake.pipeline.sync import run_work
 
+        self.due.append(_document(work))
         if self.dry:
-            self._echo([f"{due.table}: {due.kind} is due: {due.reason}"])
+            self._echo([f"{work.table}: {_step(work)} is due: {work.reason}"])
             return
-        result = run_due(self.lake, due)
-        self.outcomes.append({"table": due.table, "kind": due.kind, "result": asdict(result)})
+        result = run_work(self.lake, work, (REPLICATION,))
+        self.outcomes.append({"table": work.table, "kind": _step(work), "result": asdict(result)})
         if isinstance(result, StreamsResult) and result.gaps:
             self.worst = max(self.worst, 1)  # data is in doubt; what has landed is applied all the same
         self._echo(_remarked_lines(result))
@@ -124,6 +126,23 @@ class _Run:
     def _echo(self, lines: Sequence[str]) -> None:
         for line in lines if self.say else ():
             click.echo(line)
+
+
+def _step(work: Work) -> str:
+    """The name of a step of `sync`: that of the command which does the same."""
+    return "apply" if work.kind == "merge" else work.kind
+
+
+def _document(work: Work) -> dict[str, Any]:
+    """What is due, as `--json` has it."""
+    return {
+        "table": work.table,
+        "kind": _step(work),
+        "reason": work.reason,
+        "uris": work.uris,
+        "hours": [hour.isoformat() for hour in work.hours],
+        "digest": work.digest,
+    }
 
 
 def _remarked_lines(result: Any) -> list[str]:

@@ -37,19 +37,19 @@ def examine_sensors() -> Iterator[Finding]:
 
     from dagster import DagsterInstance
 
-    from ddb_lake.orchestration.checks.health import sensor_sign
+    from ddb_lake.orchestration.checks.health import read_sensor_sign
 
     with DagsterInstance.get() as instance:
         for name in sorted({state.instigator_name for state in instance.all_instigator_state()}):
             if name.endswith("_arrivals"):
-                yield _finding(name, sensor_sign(instance, name, time.time_ns() // 1000))
+                yield _finding(name, read_sensor_sign(instance, name, time.time_ns() // 1000))
 
 
 def _finding(subject: str, sign: Sign) -> Finding:
     """A sign of life as a finding; the next step of a dead one follows the colon in its text."""
     check = f"{subject}: {sign.name}"
     if sign.state != "dead":
-        found = sign.said.rstrip(".")
+        found = sign.text.rstrip(".")
         return ok(found, check) if sign.state == "alive" else skip(found, check)
-    found, _, step = sign.said.partition(": ")
+    found, _, step = sign.text.partition(": ")
     return fail(found.rstrip("."), step or "see the guide to liveness", check)

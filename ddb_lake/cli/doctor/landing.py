@@ -59,10 +59,10 @@ def _uri(subject: TableSubject) -> str:
 def _continued_keys(subject: TableSubject) -> Finding | None:
     """A warning if keys continue `changes.uri` without its final slash."""
     from ddb_lake.aws.objects import ObjectStore
-    from ddb_lake.pipeline.plan.arrivals import continued_example
+    from ddb_lake.pipeline.plan.arrivals import continued_key
 
     uri = _uri(subject)
-    example = continued_example(ObjectStore(), uri)
+    example = continued_key(ObjectStore(), uri)
     if example is None:
         return None
     return warn(

@@ -116,7 +116,7 @@ def add_gap(gaps: Iterable[Gap], found: Gap) -> tuple[Gap, ...]:
     return _sorted(held)
 
 
-def close_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
+def repaired_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
     """`gaps` after [from_us, to_us) was mended: open gaps inside are closed, those that reach beyond are cut."""
     kept: list[Gap] = []
     for gap in gaps:

@@ -17,11 +17,11 @@ MISSED_TICKS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """One sign of life. `said`: a sentence for people, with the next step if it is dead; never an item's values."""
+    """One sign of life. `text`: a sentence for people, with the next step if it is dead; never an item's values."""
 
     name: str
     state: State
-    said: str
+    text: str
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
@@ -33,25 +33,25 @@ class Measure:
     at_us: int
 
 
-def replication(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign:
+def replication_sign(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign:
     """DynamoDB to Kinesis: `AgeOfOldestUnreplicatedRecord` (ms), None where CloudWatch has no value: an idle table."""
     name = "replication to Kinesis"
     if age_ms is None:
         return Sign(
-            name, "unknown", "CloudWatch has no AgeOfOldestUnreplicatedRecord: nothing waits, or nothing is said."
+            name, "unknown", "CloudWatch has no AgeOfOldestUnreplicatedRecord: nothing waits, or nothing is text."
         )
     age_s = age_ms.value / 1000
     figures = {"replication age seconds": round(age_s, 3)}
     if age_s <= max_lag_s:
         return Sign(name, "alive", f"The oldest record that waits for Kinesis is {age_s:.0f} s old.", figures)
-    said = (
+    text = (
         f"A record of {table} waits for Kinesis since {age_s:.0f} s, max_lag is {max_lag_s} s: give the stream more"
         " shards, and look at its policy and key."
     )
-    return Sign(name, "dead", said, figures)
+    return Sign(name, "dead", text, figures)
 
 
-def delivery(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
+def delivery_sign(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
     """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: nothing was delivered."""
     name = "delivery to S3"
     if freshness_s is None:
@@ -61,54 +61,54 @@ def delivery(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
     figures = {"data freshness seconds": freshness_s.value}
     if freshness_s.value <= max_lag_s:
         return Sign(name, "alive", f"Firehose's oldest record is {freshness_s.value:.0f} s old.", figures)
-    said = (
+    text = (
         f"Firehose's {stream} holds a record for {freshness_s.value:.0f} s, max_lag is {max_lag_s} s: look at its errors"
         " in CloudWatch Logs, at its role, and at the bucket's policy."
     )
-    return Sign(name, "dead", said, figures)
+    return Sign(name, "dead", text, figures)
 
 
-def same_table(found: str | None, known: str | None, table: str) -> Sign:
+def identity_sign(found: str | None, known: str | None, table: str) -> Sign:
     """Whether the source is the table that the lake was loaded from, by its id. None: not known."""
     name = "the source table"
     if found is None or known is None:
         return Sign(name, "unknown", "The id of the source table is not known here.")
     if found == known:
         return Sign(name, "alive", "The source is the table that the lake was loaded from.")
-    said = (
+    text = (
         f"{table} was deleted and created again (its id is {found}, the lake's items are of {known}): take a full export"
         " of the new table and load it with `ddb-lake load --recreated`."
     )
-    return Sign(name, "dead", said)
+    return Sign(name, "dead", text)
 
 
-def destination(stream: str | None, status: str, seen: str | None, table: str) -> Sign:
+def destination_sign(stream: str | None, status: str, seen: str | None, table: str) -> Sign:
     """Whether the table still feeds a Kinesis stream, and the one that was seen before (None: none was)."""
     name = "the Kinesis destination"
     if stream is None and seen is None:
         return Sign(name, "unknown", "Changes do not come through Kinesis, or they never did.")
     if stream is None or status not in ("ACTIVE", "UPDATING"):
-        said = f"The Kinesis destination of {table} is {status}: enable it again, then `ddb-lake repair --gaps`."
-        return Sign(name, "dead", said)
+        text = f"The Kinesis destination of {table} is {status}: enable it again, then `ddb-lake repair --gaps`."
+        return Sign(name, "dead", text)
     if seen is not None and stream != seen:
-        said = f"{table} feeds another Kinesis stream than before: see that it is delivered too, then `ddb-lake repair --gaps`."
-        return Sign(name, "dead", said)
+        text = f"{table} feeds another Kinesis stream than before: see that it is delivered too, then `ddb-lake repair --gaps`."
+        return Sign(name, "dead", text)
     return Sign(name, "alive", f"The Kinesis destination is {status}.")
 
 
-def error_arrivals(count: int, newest_us: int | None, hours: int, uri: str) -> Sign:
+def failed_deliveries_sign(count: int, newest_us: int | None, hours: int, uri: str) -> Sign:
     """Whether Firehose put objects below its error prefix in the last `hours`."""
     name = "failed deliveries"
     if not count:
         return Sign(name, "alive", f"Nothing was put below {uri} in the last {hours} h.", {"objects": 0})
-    said = (
+    text = (
         f"{count} objects were put below {uri} in the last {hours} h: Firehose could not transform or deliver their"
         " records. What can be read of them is in the lake; the rest is in quarantine with its reason."
     )
-    return Sign(name, "dead", said, {"objects": count, "newest": newest_us or 0})
+    return Sign(name, "dead", text, {"objects": count, "newest": newest_us or 0})
 
 
-def ticking(last_us: int | None, now_us: int, interval_s: int, switched_off: bool, sensor: str) -> Sign:
+def sensor_sign(last_us: int | None, now_us: int, interval_s: int, switched_off: bool, sensor: str) -> Sign:
     """Whether a sensor still ticks. `last_us`: its last tick, None if none is known."""
     name = "the sensor"
     if switched_off:
@@ -119,8 +119,8 @@ def ticking(last_us: int | None, now_us: int, interval_s: int, switched_off: boo
     figures = {"seconds since its last tick": round(age_s, 1)}
     if age_s <= MISSED_TICKS * interval_s:
         return Sign(name, "alive", f"The sensor ticked {age_s:.0f} s ago.", figures)
-    said = f"The sensor {sensor} has not ticked for {age_s:.0f} s, its interval is {interval_s} s: is the Dagster daemon alive?"
-    return Sign(name, "dead", said, figures)
+    text = f"The sensor {sensor} has not ticked for {age_s:.0f} s, its interval is {interval_s} s: is the Dagster daemon alive?"
+    return Sign(name, "dead", text, figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class CanaryStep:
     write: bool
 
 
-def canary(written: tuple[str, int] | None, arrived: str | None, now_us: int, max_lag_s: int) -> CanaryStep:
+def canary_step(written: tuple[str, int] | None, arrived: str | None, now_us: int, max_lag_s: int) -> CanaryStep:
     """What the canary says: (nonce, time written) as the source has it, and the nonce that `current` has.
 
     One that is under way is left alone, so that its age grows until it arrives or is late.
@@ -148,11 +148,11 @@ def canary(written: tuple[str, int] | None, arrived: str | None, now_us: int, ma
         )
     if age_s <= max_lag_s:
         return CanaryStep(Sign(name, "alive", f"A canary is on its way for {age_s:.0f} s.", figures), False)
-    said = (
+    text = (
         f"The canary that was written {age_s:.0f} s ago is not in current, max_lag is {max_lag_s} s: changes do not get"
         " through. `ddb-lake doctor` and the checks beside this one say where they stop."
     )
-    return CanaryStep(Sign(name, "dead", said, figures), False)
+    return CanaryStep(Sign(name, "dead", text, figures), False)
 
 
 def worst(signs: tuple[Sign, ...]) -> State:
@@ -161,8 +161,8 @@ def worst(signs: tuple[Sign, ...]) -> State:
     return "dead" if "dead" in states else "alive" if "alive" in states else "unknown"
 
 
-def merged(signs: tuple[Sign, ...]) -> tuple[State, str, dict[str, Any]]:
+def merged_signs(signs: tuple[Sign, ...]) -> tuple[State, str, dict[str, Any]]:
     """Several signs as one: the worst state, what the dead ones say (or else all), and all figures."""
     state = worst(signs)
-    told = [sign.said for sign in signs if sign.state == state] or [sign.said for sign in signs]
-    return state, " ".join(told), {name: value for sign in signs for name, value in sign.figures.items()}
+    texts = [sign.text for sign in signs if sign.state == state] or [sign.text for sign in signs]
+    return state, " ".join(texts), {name: value for sign in signs for name, value in sign.figures.items()}

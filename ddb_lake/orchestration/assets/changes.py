@@ -12,7 +12,8 @@ from typing import TypeAlias
 import dagster as dg
 
 from ddb_lake.errors import CheckFailed
-from ddb_lake.orchestration.checks.advice import advised
+from ddb_lake.orchestration.checks.evaluation import Outcome, outcome
+from ddb_lake.orchestration.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
     collisions_of,
@@ -27,10 +28,7 @@ from ddb_lake.orchestration.specs import HOUR_FORMAT, TableAssets, has_partition
 from ddb_lake.pipeline.apply.apply import ApplyResult
 from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import everywhere, landed_in
-
-UNIQUE_KEYS = "unique_keys"
-SCHEMA = "schema_unchanged"
+from ddb_lake.pipeline.plan.arrivals import all_prefixes, prefixes_of_hours
 
 Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
 
@@ -39,25 +37,6 @@ class ApplyConfig(dg.Config):
     """What to apply: the objects of the run's hours or, with `everything`, whatever has landed in whatever place."""
 
     everything: bool = False
-
-
-def current_checks(assets: TableAssets) -> list[dg.AssetCheckSpec]:
-    """The checks that bringing `current` up to date evaluates."""
-    key = assets.key("current")
-    return [
-        dg.AssetCheckSpec(
-            UNIQUE_KEYS,
-            asset=key,
-            blocking=True,
-            description="Each changed key has one winner. Evaluated before the commit: if not, nothing is committed.",
-        ),
-        dg.AssetCheckSpec(
-            SCHEMA,
-            asset=key,
-            description="No column was added or widened since the last materialization; tells the share of rows with"
-            " rescued values.",
-        ),
-    ]
 
 
 class Applying:
@@ -75,8 +54,8 @@ class Applying:
         self._current = assets.key("current")
         self._selected = context.selected_asset_keys
         self._checks = {check.name for check in context.selected_asset_check_keys if check.asset_key == self._current}
-        told = SCHEMA in self._checks or self._current in self._selected
-        self._before = self._last_columns() if told else None
+        compares = SCHEMA_UNCHANGED.name in self._checks or self._current in self._selected
+        self._before = self._last_columns() if compares else None
 
     def run(self, config: ApplyConfig) -> Iterator[Event]:
         """Do what is selected. A failed check is told, and then raised: nothing was committed."""
@@ -89,26 +68,26 @@ class Applying:
             elif self._current in self._selected:
                 result = launching.update(self._context, self._lake, self._assets.table)
         except CheckFailed as error:
-            if UNIQUE_KEYS in self._checks:
-                yield self._check(UNIQUE_KEYS, False, str(error))
+            if UNIQUE_KEYS.name in self._checks:
+                yield UNIQUE_KEYS.result(self._assets, outcome(False, str(error)))
             raise
         if self._current in self._selected:
             metadata = current_metadata(self._lake, self._name, result)
             metadata |= self._schema_changes(metadata.get("dagster/column_schema"))
             yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
-        if UNIQUE_KEYS in self._checks:
-            yield self._unique(result)
-        if SCHEMA in self._checks:
-            yield self._schema()
+        if UNIQUE_KEYS.name in self._checks:
+            yield UNIQUE_KEYS.result(self._assets, _unique(result))
+        if SCHEMA_UNCHANGED.name in self._checks:
+            yield SCHEMA_UNCHANGED.result(self._assets, self._schema())
 
     # --- changes
 
     def _apply(self, config: ApplyConfig) -> ApplyResult:
         if config.everything:
-            uris = everywhere(self._lake, self._assets.table)
+            uris = all_prefixes(self._lake, self._assets.table)
         else:
             hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
-            uris = landed_in(self._lake, self._assets.table, hours)
+            uris = prefixes_of_hours(self._lake, self._assets.table, hours)
         applied = launching.apply(self._context, self._lake, self._assets.table, uris)
         for doubt in applied.doubts if applied.objects else ():  # an hour's folder may be empty
             self._context.log.error(doubt)
@@ -142,36 +121,20 @@ class Applying:
 
     # --- checks
 
-    def _check(self, name: str, passed: bool, said: str, **figures: float) -> dg.AssetCheckResult:
-        severity = dg.AssetCheckSeverity.ERROR if name == UNIQUE_KEYS else dg.AssetCheckSeverity.WARN
-        return dg.AssetCheckResult(
-            asset_key=self._current,
-            check_name=name,
-            passed=passed,
-            severity=severity,
-            description=said,
-            metadata={label.replace("_", " "): value for label, value in figures.items()}
-            | advised(name, self._assets.table, passed),
-        )
-
-    def _unique(self, result: CurrentResult | None) -> dg.AssetCheckResult:
-        if result is None or not result.changed:
-            return self._check(UNIQUE_KEYS, True, "Nothing changed: no key was decided anew.")
-        said = f"{result.changed} changed keys have {result.changed} winners."
-        return self._check(UNIQUE_KEYS, True, said, changed_keys=result.changed, rows=result.rows)
-
-    def _schema(self) -> dg.AssetCheckResult:
+    def _schema(self) -> Outcome:
         table = self._lake.current(self._name)
         if table is None:
-            return self._check(SCHEMA, True, "There is no table yet.")
+            return outcome(True, "There is no table yet.")
         share, now = rescued_share(table), column_types(column_schema(table))
         collisions = "".join(f" {collision}." for collision in collisions_of(table))
+        figures = {"columns": len(now), "rescued share": share}
         if self._before is None:
-            said = f"{len(now)} columns; no earlier materialization to compare them with.{collisions}"
-            return self._check(SCHEMA, True, said, columns=len(now), rescued_share=share)
+            return outcome(
+                True, f"{len(now)} columns; no earlier materialization to compare them with.{collisions}", figures
+            )
         drift = _drift(self._before, now)
-        said = f"{len(now)} columns; since the last materialization: {'; '.join(drift) or 'no difference'}.{collisions}"
-        return self._check(SCHEMA, not drift, said, columns=len(now), rescued_share=share)
+        compared = f"since the last materialization: {'; '.join(drift) or 'no difference'}"
+        return outcome(not drift, f"{len(now)} columns; {compared}.{collisions}", figures)
 
     def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
         """What became of the columns since the last materialization, if anything."""
@@ -185,10 +148,17 @@ class Applying:
         return column_types(told.schema) if isinstance(told, dg.TableSchemaMetadataValue) else None
 
 
+def _unique(result: CurrentResult | None) -> Outcome:
+    if result is None or not result.changed:
+        return outcome(True, "Nothing changed: no key was decided anew.")
+    text = f"{result.changed} changed keys have {result.changed} winners."
+    return outcome(True, text, {"changed keys": result.changed, "rows": result.rows})
+
+
 def _drift(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What became of the columns, in words."""
+    """The differences between the columns of two materializations, in words."""
     added = [name for name in now if name not in before]
     gone = [name for name in before if name not in now]
     retyped = [f"{name} from {before[name]} to {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
-    said = [("added", added), ("gone", gone), ("retyped", retyped)]
-    return [f"{what}: {', '.join(names)}" for what, names in said if names]
+    differences = [("added", added), ("gone", gone), ("retyped", retyped)]
+    return [f"{what}: {', '.join(names)}" for what, names in differences if names]

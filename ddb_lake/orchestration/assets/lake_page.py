@@ -14,12 +14,12 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.values.time_text import microseconds, time_text
-from ddb_lake.orchestration.failures import failures, said_of
+from ddb_lake.orchestration.failures import error_text, failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import landed, unapplied
+from ddb_lake.pipeline.plan.arrivals import list_landed, unapplied
 from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.verify.report import last_report
 
@@ -96,10 +96,10 @@ def look(lake: Lake, table: TableSettings) -> TableFreshness:
     found = TableFreshness(table.name, seconds(table.checks.max_lag))
     try:
         found = replace(found, status=table_status(lake, table.name), verified=last_report(lake, table.name))
-        refs = list(landed(lake, table, "near"))
+        refs = list(list_landed(lake, table, "recent"))
         oldest_us = unapplied(lake, table, refs).oldest_us
     except Exception as error:  # whatever it is, it is this table's
-        return replace(found, fault=said_of(error))
+        return replace(found, fault=error_text(error))
     waiting_s = 0.0 if oldest_us is None else max(0.0, lake.now().timestamp() - oldest_us / 1e6)
     return replace(found, landed_us=max((ref.modified_us for ref in refs), default=None), waiting_s=waiting_s)
 

@@ -9,16 +9,14 @@ import dagster as dg
 
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState, current_state
-from ddb_lake.orchestration.checks.advice import advised
+from ddb_lake.orchestration.checks.evaluation import Outcome, outcome
+from ddb_lake.orchestration.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
 from ddb_lake.orchestration.metadata import snapshot_metadata
 from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.sync import plan_loads
-
-UNIQUE_KEYS = "unique_keys"
-MATCHES_MANIFEST = "rows_match_manifest"
+from ddb_lake.pipeline.plan.exports import exports_to_load
 
 
 class LoadConfig(dg.Config):
@@ -31,31 +29,12 @@ class LoadConfig(dg.Config):
     """Put lines that hold no valid item into the quarantine and load the rest; by default they are refused."""
 
 
-def snapshot_checks(assets: TableAssets) -> list[dg.AssetCheckSpec]:
-    """The checks that loading evaluates, before anything is committed."""
-    key = assets.key("snapshot")
-    return [
-        dg.AssetCheckSpec(
-            MATCHES_MANIFEST,
-            asset=key,
-            blocking=True,
-            description="Data files, digests and number of items are those of the export's manifest.",
-        ),
-        dg.AssetCheckSpec(
-            UNIQUE_KEYS,
-            asset=key,
-            blocking=True,
-            description="Each item of the export has its key, and no key stands twice.",
-        ),
-    ]
-
-
 def load_snapshot(
     context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: LoadConfig
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Load what `config` says. A failed check is told, and then raised: nothing was committed."""
+    """Load the exports of `config`. The result of a failed check is yielded before its error is raised; nothing was committed."""
     key = assets.key("snapshot")
-    wanted = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
+    selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
     result = None
     try:
         for uri in [config.uri] if config.uri else _due(lake, assets):
@@ -63,23 +42,17 @@ def load_snapshot(
             for doubt in result.doubts:
                 context.log.error(doubt)
     except (CheckFailed, ExportError) as error:
-        broken = UNIQUE_KEYS if isinstance(error, CheckFailed) else MATCHES_MANIFEST
-        if broken in wanted:
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=broken,
-                passed=False,
-                description=str(error),
-                metadata=advised(broken, assets.table, passed=False),
-            )
+        failed = UNIQUE_SNAPSHOT_KEYS if isinstance(error, CheckFailed) else ROWS_MATCH_MANIFEST
+        if failed.name in selected:
+            yield failed.result(assets, outcome(False, str(error)))
         raise
     if key in context.selected_asset_keys:
         yield dg.MaterializeResult(asset_key=key, metadata=_metadata(lake, assets, result))
-    yield from (check for check in _passed(lake, assets, result) if check.check_name in wanted)
+    yield from (check for check in _results(lake, assets, result) if check.check_name in selected)
 
 
 def _due(lake: Lake, assets: TableAssets) -> list[str]:
-    due = [uri for one in plan_loads(lake, assets.table) for uri in one.uris]
+    due = list(exports_to_load(lake, assets.table))
     table = lake.current(assets.table.name)
     if not due and (table is None or not CurrentState.of(table).exports):
         export = assets.table.export
@@ -97,40 +70,38 @@ def _metadata(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
     return {"already loaded": True, "export": newest.export_id if newest else "none"}
 
 
-def _passed(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Iterator[dg.AssetCheckResult]:
-    key = assets.key("snapshot")
-    loaded = _rows_of_branch(lake, assets, result)
-    if result is not None and result.export_type == "FULL" and loaded != result.items - result.quarantined:
-        said = (
-            f"The branch of export {result.export_id} has {loaded} rows and the quarantine {result.quarantined} of its"
-            f" lines; its manifest says {result.items} items."
-        )
-        yield dg.AssetCheckResult(asset_key=key, check_name=MATCHES_MANIFEST, passed=False, description=said)
-    elif result is not None:
-        said = f"{result.items} items in {result.files} data files, as the manifest of export {result.export_id} says."
-        figures = {"manifest items": result.items, "data files": result.files}
-        if result.quarantined:
-            said += f" {result.quarantined} lines hold no valid item and are in the quarantine."
-            figures["lines in quarantine"] = result.quarantined
-        yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=MATCHES_MANIFEST,
-            passed=True,
-            description=said,
-            metadata=figures | ({"rows of the branch": loaded} if loaded is not None else {}),
-        )
-    else:
-        said = "Every finished export was loaded before, and was compared with its manifest then."
-        yield dg.AssetCheckResult(asset_key=key, check_name=MATCHES_MANIFEST, passed=True, description=said)
+def _results(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Iterator[dg.AssetCheckResult]:
+    """The checks of what was loaded last; `result` is None if every export was loaded before."""
+    yield ROWS_MATCH_MANIFEST.result(assets, _compared_with_manifest(lake, assets, result))
     items = result.items - result.quarantined if result else 0
-    keyed = f"{items} items have {items} different keys." if result else "Checked when it was loaded."
-    yield dg.AssetCheckResult(asset_key=key, check_name=UNIQUE_KEYS, passed=True, description=keyed)
+    text = f"{items} items have {items} different keys." if result else "Checked when it was loaded."
+    yield UNIQUE_SNAPSHOT_KEYS.result(assets, outcome(True, text))
 
 
-def _rows_of_branch(lake: Lake, assets: TableAssets, result: LoadResult | None) -> int | None:
-    """Rows of the export's own branch, as the table's metadata has them."""
+def _compared_with_manifest(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Outcome:
+    if result is None:
+        return outcome(True, "Every finished export was loaded before, and was compared with its manifest then.")
+    rows = _rows_of_branch(lake, assets, result)
+    if result.export_type == "FULL" and rows != result.items - result.quarantined:
+        return outcome(
+            False,
+            f"The branch of export {result.export_id} has {rows} rows and the quarantine {result.quarantined} of its"
+            f" lines; its manifest says {result.items} items.",
+        )
+    text = f"{result.items} items in {result.files} data files, as the manifest of export {result.export_id} says."
+    figures = {"manifest items": result.items, "data files": result.files}
+    if result.quarantined:
+        text += f" {result.quarantined} lines hold no valid item and are in the quarantine."
+        figures["lines in quarantine"] = result.quarantined
+    if rows is not None:
+        figures["rows of the branch"] = rows
+    return outcome(True, text, figures)
+
+
+def _rows_of_branch(lake: Lake, assets: TableAssets, result: LoadResult) -> int | None:
+    """The rows of the export's own branch, from the table's metadata."""
     table = lake.current(assets.table.name)
-    snapshot = table.snapshot_by_name(f"export-{result.export_id}") if table is not None and result else None
+    snapshot = table.snapshot_by_name(f"export-{result.export_id}") if table is not None else None
     if snapshot is None or snapshot.summary is None:
         return None
     return int(snapshot.summary["total-records"] or 0)

@@ -1,60 +1,25 @@
-"""Checks that the lake equals its source, and that no change records are missing. On `current/<table>`."""
+"""Whether change records are missing, and whether a sample of the keys equals the source."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import TerminalError, UsageError
-from ddb_lake.orchestration.checks.evaluation import OpenLake, check_op, judged
-from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.orchestration.checks.evaluation import WARN, Outcome, Subject, outcome
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.capture.kinesis_monitor import watch
-from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.report import Report, keep_report
 from ddb_lake.pipeline.verify.sample import verify_sample
 
-NO_GAPS = "no_gaps"
-SAMPLE = "sample_matches_source"
 SHOWN = 25
-
-_DESCRIPTIONS = {
-    NO_GAPS: "No change records are missing: the stream ran throughout, or what it missed was mended by an export.",
-    SAMPLE: "Keys of the lake and of the source, read with strong consistency, are equal attribute by attribute.",
-}
+"""The gaps or keys that an evaluation lists at most."""
 
 
-def trust_checks(lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake) -> list[dg.AssetChecksDefinition]:
-    """The checks of all tables, in an op of their own: they ask AWS and may take their time."""
-    return check_op(f"{lake}_trust_checks", tables, open_lake, _check_specs, _evaluate)
-
-
-def _check_specs(assets: TableAssets) -> list[dg.AssetCheckSpec]:
-    changes = assets.table.changes
-    names = [NO_GAPS] if changes is not None and changes.uri is not None else []
-    names += [SAMPLE] if assets.table.checks.sample else []
-    return [dg.AssetCheckSpec(name, asset=assets.key("current"), description=_DESCRIPTIONS[name]) for name in names]
-
-
-def _evaluate(
-    _context: dg.AssetCheckExecutionContext, lake: Lake, table: TableSettings, spec: dg.AssetCheckSpec
-) -> dg.AssetCheckResult:
-    """Evaluate one check."""
-
-    def judge() -> tuple[bool, str, dict[str, Any], bool]:
-        if spec.name == NO_GAPS:
-            return *no_gaps(lake, table), False
-        report = _sampled(lake, table)
-        return *sample_matches_source(report), report.outcome == "in doubt"
-
-    return judged(spec, table, judge)
-
-
-def no_gaps(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]]:
-    """Whether no gap is open, after a look at the source's stream."""
+def no_gaps(subject: Subject) -> Outcome:
+    """No gap is open, after the source's stream was examined for new ones."""
+    lake, table = subject.lake, subject.table
     try:
         gaps = watch(lake, table.name)
     except TerminalError as error:
@@ -62,9 +27,9 @@ def no_gaps(lake: Lake, table: TableSettings) -> tuple[bool, str, dict[str, Any]
         if not gaps:
             raise UsageError(f"the stream of {table.source_name} cannot be looked at: {error}") from error
     if not gaps:
-        return True, "No change records are missing.", {"gaps": 0}
-    said = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` mends them."
-    return False, said, {"gaps": len(gaps), "open gaps": dg.TableMetadataValue(_gap_rows(gaps), _GAP_SCHEMA)}
+        return outcome(True, "No change records are missing.", {"gaps": 0})
+    text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` mends them."
+    return outcome(False, text, {"gaps": len(gaps), "open gaps": dg.TableMetadataValue(_gap_rows(gaps), _GAP_SCHEMA)})
 
 
 _GAP_SCHEMA = dg.TableSchema([dg.TableColumn(name) for name in ("kind", "from", "to", "reason")])
@@ -84,14 +49,16 @@ def _gap_rows(gaps: tuple[Gap, ...]) -> list[dg.TableRecord]:
     ]
 
 
-def _sampled(lake: Lake, table: TableSettings) -> Report:
-    report = verify_sample(lake, table.name, table.checks.sample, read_rate=table.checks.read_rate)
-    keep_report(lake, report)
-    return report
+def sample_matches_source(subject: Subject) -> Outcome:
+    """The keys of a sample are equal, read from the source with strong consistency. The report is kept in the lake."""
+    table = subject.table
+    report = verify_sample(subject.lake, table.name, table.checks.sample, read_rate=table.checks.read_rate)
+    keep_report(subject.lake, report)
+    return sample_outcome(report)
 
 
-def sample_matches_source(report: Report) -> tuple[bool, str, dict[str, Any]]:
-    """Whether a sample is equal. Keys are named by their hash: the UI shows no values of items."""
+def sample_outcome(report: Report) -> Outcome:
+    """The outcome of a report on a sample. Differences that may be changes under way are a warning."""
     figures: dict[str, Any] = {
         "keys compared": report.compared,
         "differences": report.total,
@@ -100,11 +67,17 @@ def sample_matches_source(report: Report) -> tuple[bool, str, dict[str, Any]]:
         "read units": report.cost.read_units,
     }
     if report.outcome == "equal":
-        return True, f"{report.compared} keys are equal.", figures
+        return outcome(True, f"{report.compared} keys are equal.", figures)
     figures["keys at fault"] = differing_keys(report)
-    said = f"{report.total} of {report.compared} keys differ"
-    said += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
-    return False, f"{said}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` mends them.", figures
+    differing = f"{report.total} of {report.compared} keys differ"
+    differing += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
+    text = f"{differing}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` mends them."
+    return Outcome("fail", text, figures, severity_of(report))
+
+
+def severity_of(report: Report) -> dg.AssetCheckSeverity | None:
+    """A warning if no difference is certain."""
+    return WARN if report.outcome == "in doubt" else None
 
 
 def differing_keys(report: Report) -> dg.TableMetadataValue:

@@ -43,7 +43,9 @@ def canary_sign(lake: Lake, table: TableSettings) -> Sign:
     items = open_items(lake, table.name, RATE)
     ((_, standing),) = items.get([key])
     now_us = int(lake.now().timestamp() * 1_000_000)
-    step = health.canary(_written(standing), _arrived(lake, table.name, key), now_us, seconds(table.checks.max_lag))
+    step = health.canary_step(
+        _written(standing), _arrived(lake, table.name, key), now_us, seconds(table.checks.max_lag)
+    )
     if step.write:
         items.put([{**key, NONCE: {"S": uuid.uuid4().hex}, WRITTEN: {"N": str(now_us)}}])
     return step.sign

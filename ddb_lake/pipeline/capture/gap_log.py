@@ -1,6 +1,6 @@
 """The record of gaps: kept with the changelog, in the same commits as its rows.
 
-Detectors call `record_gap`; loading an export calls `close_gap`; `status` and the checks read `open_gaps`.
+Detectors call `record_gap`; loading an export calls `record_repair`; `status` and the checks read `open_gaps`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ddb_lake.core.capture.gaps import (
     ALWAYS_US,
     Gap,
     add_gap,
-    close_gaps,
+    repaired_gaps,
 )
 from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.core.operations.retry_policy import retry_commit
@@ -45,16 +45,16 @@ def record_gap(lake: Lake, table: str, gap: Gap) -> tuple[Gap, ...]:
     return tuple(g for g in found.gaps if g.is_open)
 
 
-def close_gap(lake: Lake, table: str, from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
+def record_repair(lake: Lake, table: str, from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
     """Record that [from_us, to_us) was mended, by an export of that id; gives the open gaps afterwards.
 
     `core.capture.gaps.ALWAYS_US` as the beginning stands for all time before `to_us`. Idempotent.
     """
-    found = update_log(lake, table, lambda s: replace(s, gaps=close_gaps(s.gaps, from_us, to_us, repaired_by)))
+    found = update_log(lake, table, lambda s: replace(s, gaps=repaired_gaps(s.gaps, from_us, to_us, repaired_by)))
     return tuple(g for g in found.gaps if g.is_open)
 
 
-def heal_gaps(lake: Lake, settings: TableSettings, summary: ExportSummary) -> None:
+def repair_by_export(lake: Lake, settings: TableSettings, summary: ExportSummary) -> None:
     """Close what a loaded export mends: a full one all before it, an incremental one its window.
 
     An export's end may be off by up to the snapshot margin, so what it mends ends that far before it. Its beginning is
@@ -63,7 +63,7 @@ def heal_gaps(lake: Lake, settings: TableSettings, summary: ExportSummary) -> No
     begin = ALWAYS_US if summary.from_us is None else summary.from_us
     end = summary.as_of_us - settings.clock_skew_us
     if begin < end:
-        close_gap(lake, settings.name, begin, end, summary.export_id)
+        record_repair(lake, settings.name, begin, end, summary.export_id)
 
 
 def update_log(

@@ -31,7 +31,7 @@ def _signs(lake: Lake, table: TableSettings) -> Iterator[Sign]:
     if source.unreachable is not None:
         yield Sign("the source table", "unknown", f"{table.source_name} cannot be reached: {source.unreachable}.")
         return
-    yield health.same_table(source.table_id, source_id(lake, table.name), table.source_name)
+    yield health.identity_sign(source.table_id, source_id(lake, table.name), table.source_name)
     yield _read("the Kinesis destination", lambda: _destination(lake, table, now_us))
     yield _read("replication to Kinesis", lambda: _replication(table, now_us, max_lag_s))
     stream = table.changes.delivery_stream if table.changes else None
@@ -50,20 +50,20 @@ def _destination(lake: Lake, table: TableSettings, now_us: int) -> Sign:
     found = observe_destination(table, now_us)
     changes = lake.changes(table.name)
     seen = changes_state(changes).observed
-    return health.destination(found.stream, found.status, seen.stream if seen else None, table.source_name)
+    return health.destination_sign(found.stream, found.status, seen.stream if seen else None, table.source_name)
 
 
 def _replication(table: TableSettings, now_us: int, max_lag_s: int) -> Sign:
     metrics = source_client(table, "cloudwatch")
     named = "TableName", table.source_name
     age = newest_maximum(metrics, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", named, now_us)
-    return health.replication(age, max_lag_s, table.source_name)
+    return health.replication_sign(age, max_lag_s, table.source_name)
 
 
 def _delivery(stream: str, now_us: int, max_lag_s: int) -> Sign:
     named = "DeliveryStreamName", stream
     freshness = newest_maximum(client("cloudwatch"), "AWS/Firehose", "DeliveryToS3.DataFreshness", named, now_us)
-    return health.delivery(freshness, max_lag_s, stream)
+    return health.delivery_sign(freshness, max_lag_s, stream)
 
 
 def error_sign(lake: Lake, table: TableSettings) -> Sign:
@@ -72,4 +72,4 @@ def error_sign(lake: Lake, table: TableSettings) -> Sign:
     assert uri is not None, "the caller has looked"
     since_us = int(lake.now().timestamp() - ERRORS_HOURS * 3600) * 1_000_000
     recent = [ref.modified_us for ref in lake.objects.list(uri) if ref.modified_us >= since_us]
-    return health.error_arrivals(len(recent), max(recent, default=None), ERRORS_HOURS, uri)
+    return health.failed_deliveries_sign(len(recent), max(recent, default=None), ERRORS_HOURS, uri)

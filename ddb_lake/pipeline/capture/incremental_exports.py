@@ -56,7 +56,7 @@ def covered_until_s(lake: Lake, table: TableSettings) -> int | None:
     return None if base_s is None else chain_end(base_s, _loaded(lake, table))
 
 
-def overdue(lake: Lake, table: TableSettings) -> str | None:
+def past_due(lake: Lake, table: TableSettings) -> str | None:
     """Why the table's windows should be looked at, from what the lake has alone; None if nothing can be due."""
     wanted = wanted_increments(table)
     loaded_s = covered_until_s(lake, table) if wanted is not None else None
@@ -65,7 +65,7 @@ def overdue(lake: Lake, table: TableSettings) -> str | None:
     return f"changes since {_text(loaded_s)} are not loaded"
 
 
-def survey(lake: Lake, name: str) -> Increments:
+def examine_windows(lake: Lake, name: str) -> Increments:
     """What the lake has, what DynamoDB has, and what is due. Reads only.
 
     Raises ConfigError if the table is not configured for incremental exports, ExportError if there is no base, or if
@@ -93,12 +93,12 @@ def survey(lake: Lake, name: str) -> Increments:
 def start_due(lake: Lake, name: str, most: int | None = None) -> Increments:
     """Start every window that is due, or the first `most`, without waiting for them; gives how things are then.
 
-    Raises as `survey`, and ExportError if DynamoDB refuses or has failed to export a window, with the next step.
+    Raises as `examine_windows`, and ExportError if DynamoDB refuses or has failed to export a window, with the next step.
     """
 
     def attempt() -> Increments:
         # Another run may have started a window from the same start: its token is refused to us, and we look again.
-        found = survey(lake, name)
+        found = examine_windows(lake, name)
         return _start(lake, lake.table(name), replace(found, due=found.due[:most]))
 
     return retry_commit(attempt)
@@ -118,7 +118,7 @@ def _start(lake: Lake, table: TableSettings, found: Increments) -> Increments:
 
 
 def _token(table: TableSettings, window: Window, attempt: int) -> str:
-    assert table.export is not None, "survey has looked"
+    assert table.export is not None, "examine_windows has looked"
     place = f"{table.export.bucket}/{table.export.prefix}"
     return token(table.source_name, place, str(window.from_s), attempt)
 

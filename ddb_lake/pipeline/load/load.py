@@ -46,7 +46,7 @@ from ddb_lake.pipeline.apply.object_reader import (
     StagedTable,
     Unreadable,
 )
-from ddb_lake.pipeline.capture.gap_log import heal_gaps
+from ddb_lake.pipeline.capture.gap_log import repair_by_export
 from ddb_lake.pipeline.load.export_files import (
     Export,
     InvalidLine,
@@ -145,7 +145,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     check_origin(lake, table, export.summary, recreated)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = retry_commit(lambda: load(lake, settings, export, reject))
-    heal_gaps(lake, settings, export.summary)
+    repair_by_export(lake, settings, export.summary)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 

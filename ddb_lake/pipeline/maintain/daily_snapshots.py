@@ -22,7 +22,7 @@ from ddb_lake.engine.sql import literal, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.file_writer import PARQUET
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import earliest_us, waiting
+from ddb_lake.pipeline.plan.arrivals import earliest_arrival_us, list_unapplied
 from ddb_lake.pipeline.read.daily_snapshots import COLUMNS_METADATA, daily_folder
 from ddb_lake.pipeline.read.replay import View, view
 from ddb_lake.pipeline.read.time_travel import past_rows
@@ -140,7 +140,7 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
 def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
     """Raise UsageError if a landed object that is not applied may hold changes of the day."""
     latest_us = end_us(day) + seconds(table.checks.max_lag) * 1_000_000
-    objects = [ref for ref in waiting(lake, table).refs if (earliest_us(ref) or 0) < latest_us]
+    objects = [ref for ref in list_unapplied(lake, table).refs if (earliest_arrival_us(ref) or 0) < latest_us]
     if objects:
         raise UsageError(
             f"{len(objects)} landed objects that may hold changes of {day} are not applied, the first is "

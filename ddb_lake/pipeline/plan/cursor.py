@@ -1,6 +1,6 @@
-"""What the sensor remembers between ticks: where it stopped, when it last looked how far, what it has asked for.
+"""What the sensor stores between ticks: where it stopped, when it listed what, and which work it has requested.
 
-Nothing in it decides whether an object is applied: that is the ledger's to say. Losing it costs a few listings.
+The ledger alone decides whether an object is applied. Losing the cursor costs a few listings and no object.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 FIRST_PAUSE_S = 60
 LONGEST_PAUSE_S = 3600
+_VERSION = 1
 
 
 @dataclass(slots=True)
-class Asked:
-    """Work that was asked for: the state of the lake then, how often in that state, and when last (epoch s)."""
+class Request:
+    """The last request of one kind of work: the lake's state then, how often it was requested in it, and when (epoch s)."""
 
     state: str
     tries: int
@@ -24,90 +25,104 @@ class Asked:
 
 
 @dataclass(slots=True)
-class TableMemory:
-    """What is remembered of one table. Times are seconds since the epoch.
+class TableCursor:
+    """What is stored for one table. Times are seconds since the epoch.
 
-    `window_at_s`, `all_at_s`: when its landed objects were last listed that far; `rest_at_s`: when exports to load
-    and files to compact were last looked for; `increments_at_s`: when incremental exports were. `quiet`: digest
-    of the listing of the hours that still fill, when all of it was applied. `behind_h`: the hours by which the local time
-    of its folders is behind UTC.
+    Attributes:
+        lookback_at_s: when the look-back window was last listed.
+        all_at_s: when everything below the table's prefixes was last listed.
+        rest_at_s: when exports to load, added kinds of work and files to compact were last examined.
+        exports_at_s: when incremental exports were last examined.
+        applied_listing: digest of the listing of the recent hours when every object in it was applied.
+        hours_behind_utc: the hours by which the local time of the table's folders is behind UTC.
+        requests: the last request by kind of work.
     """
 
-    window_at_s: int = 0
+    lookback_at_s: int = 0
     all_at_s: int = 0
     rest_at_s: int = 0
-    increments_at_s: int = 0
-    quiet: str = ""
-    behind_h: int = 0
-    asked: dict[str, Asked] = field(default_factory=dict)
+    exports_at_s: int = 0
+    applied_listing: str = ""
+    hours_behind_utc: int = 0
+    requests: dict[str, Request] = field(default_factory=dict)
 
-    def may_ask(self, what: str, state: str, now_s: int) -> bool:
-        """Whether to ask for work now. In the state of last time it is asked for again after ever longer pauses:
+    def should_request(self, kind: str, state: str, now_s: int) -> bool:
+        """Whether to request work now.
 
-        what was asked for has not been done, because its run failed or never came to be.
+        In a new state, at once. In the state of the last request the work was not done, because its run failed or never
+        started: it is requested again after pauses that double, up to `LONGEST_PAUSE_S`.
         """
-        before = self.asked.get(what)
-        if before is None or before.state != state:
+        last = self.requests.get(kind)
+        if last is None or last.state != state:
             return True
-        pause_s: int = min(FIRST_PAUSE_S * 2 ** (before.tries - 1), LONGEST_PAUSE_S)
-        return now_s - before.at_s >= pause_s
+        pause_s: int = min(FIRST_PAUSE_S * 2 ** (last.tries - 1), LONGEST_PAUSE_S)
+        return now_s - last.at_s >= pause_s
 
-    def ask(self, what: str, state: str, now_s: int) -> int:
-        """Note that work is asked for; how often now, in this very state."""
-        before = self.asked.get(what)
-        tries = before.tries + 1 if before is not None and before.state == state else 1
-        self.asked[what] = Asked(state, tries, now_s)
+    def record_request(self, kind: str, state: str, now_s: int) -> int:
+        """Store a request; returns how often the work was requested in this state."""
+        last = self.requests.get(kind)
+        tries = last.tries + 1 if last is not None and last.state == state else 1
+        self.requests[kind] = Request(state, tries, now_s)
         return tries
 
 
 @dataclass(slots=True)
-class SensorMemory:
+class SensorCursor:
     """The sensor's cursor. `resume_at`: the table to begin with, where the last tick ran out of time."""
 
     resume_at: str | None = None
-    tables: dict[str, TableMemory] = field(default_factory=dict)
+    tables: dict[str, TableCursor] = field(default_factory=dict)
 
-    def of(self, table: str) -> TableMemory:
-        """What is remembered of a table, to be changed in place."""
-        return self.tables.setdefault(table, TableMemory())
+    def table(self, name: str) -> TableCursor:
+        """The cursor of a table, to be changed in place."""
+        return self.tables.setdefault(name, TableCursor())
 
-    def in_turn(self, tables: Iterable[str]) -> list[str]:
+    def rotated(self, tables: Iterable[str]) -> list[str]:
         """The tables, beginning where the last tick stopped."""
         names = list(tables)
         start = names.index(self.resume_at) if self.resume_at in names else 0
         return names[start:] + names[:start]
 
     def dump(self, tables: Iterable[str]) -> str:
-        """As a cursor, with what is remembered of `tables` alone."""
+        """The text for Dagster, with the cursors of `tables` only."""
         kept = {name: _packed(self.tables[name]) for name in tables if name in self.tables}
-        return json.dumps({"v": 1, "next": self.resume_at, "t": kept}, separators=(",", ":"), sort_keys=True)
+        document = {"v": _VERSION, "next": self.resume_at, "t": kept}
+        return json.dumps(document, separators=(",", ":"), sort_keys=True)
 
     @classmethod
-    def load(cls, cursor: str | None) -> SensorMemory:
-        """The inverse of `dump`. A cursor of another kind is nothing remembered."""
+    def load(cls, text: str | None) -> SensorCursor:
+        """The inverse of `dump`. A text of another format or version gives an empty cursor."""
         try:
-            document = json.loads(cursor or "{}")
-            if document.get("v") != 1:
+            document = json.loads(text or "{}")
+            if document.get("v") != _VERSION:
                 return cls()
-            return cls(document["next"], {name: _unpacked(one) for name, one in document["t"].items()})
+            return cls(document["next"], {name: _unpacked(packed) for name, packed in document["t"].items()})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
 
-def _packed(table: TableMemory) -> list[Any]:
-    asked = {what: [one.state, one.tries, one.at_s] for what, one in table.asked.items()}
+def _packed(table: TableCursor) -> list[Any]:
+    """A list without names: a cursor of thousands of tables stays small."""
+    requests = {kind: [one.state, one.tries, one.at_s] for kind, one in table.requests.items()}
     return [
-        table.window_at_s,
+        table.lookback_at_s,
         table.all_at_s,
         table.rest_at_s,
-        table.quiet,
-        asked,
-        table.increments_at_s,
-        table.behind_h,
+        table.applied_listing,
+        requests,
+        table.exports_at_s,
+        table.hours_behind_utc,
     ]
 
 
-def _unpacked(packed: list[Any]) -> TableMemory:
-    window_at_s, all_at_s, rest_at_s, quiet, asked, increments_at_s, behind_h = packed
-    known = {what: Asked(*one) for what, one in asked.items()}
-    return TableMemory(window_at_s, all_at_s, rest_at_s, increments_at_s, quiet, behind_h, known)
+def _unpacked(packed: list[Any]) -> TableCursor:
+    lookback_at_s, all_at_s, rest_at_s, applied_listing, requests, exports_at_s, hours_behind_utc = packed
+    return TableCursor(
+        lookback_at_s,
+        all_at_s,
+        rest_at_s,
+        exports_at_s,
+        applied_listing,
+        hours_behind_utc,
+        {kind: Request(*one) for kind, one in requests.items()},
+    )

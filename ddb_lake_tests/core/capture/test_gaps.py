@@ -12,8 +12,8 @@ from ddb_lake.core.capture.gaps import (
     Gap,
     Observation,
     add_gap,
-    close_gaps,
     gap_between,
+    repaired_gaps,
     stretches,
 )
 
@@ -40,7 +40,7 @@ def test_open_and_mended_stretches_partition_what_was_ever_lost(
         gaps = add_gap(gaps, gap)
     lost = {us for g in found for us in range(g.from_us, g.to_us)}
     assert covered(gaps, True) == lost
-    gaps = close_gaps(gaps, *mended, "export-1")
+    gaps = repaired_gaps(gaps, *mended, "export-1")
     assert covered(gaps, True) == lost - set(range(*mended))
     assert covered(gaps, False) == lost & set(range(*mended))
     closed = covered(gaps, False)
@@ -60,7 +60,7 @@ def test_a_full_export_closes_all_before_it(found: list[Gap]) -> None:
     gaps: tuple[Gap, ...] = ()
     for gap in found:
         gaps = add_gap(gaps, gap)
-    assert not [g for g in close_gaps(gaps, ALWAYS_US, INSTANTS, "full") if g.is_open]
+    assert not [g for g in repaired_gaps(gaps, ALWAYS_US, INSTANTS, "full") if g.is_open]
 
 
 def test_open_gaps_of_one_kind_that_touch_become_one() -> None:

@@ -9,14 +9,14 @@ from ddb_lake.core.capture.health import (
     MISSED_TICKS,
     Measure,
     Sign,
-    canary,
-    delivery,
-    destination,
-    error_arrivals,
-    merged,
-    replication,
-    same_table,
-    ticking,
+    canary_step,
+    delivery_sign,
+    destination_sign,
+    failed_deliveries_sign,
+    identity_sign,
+    merged_signs,
+    replication_sign,
+    sensor_sign,
 )
 
 LAG_S = 1800
@@ -24,23 +24,23 @@ LAG_S = 1800
 
 @given(st.integers(0, 10**9))
 def test_replication_is_dead_as_soon_as_a_record_waits_longer_than_max_lag(age_ms: int) -> None:
-    sign = replication(Measure(age_ms, 0), LAG_S, "orders")
+    sign = replication_sign(Measure(age_ms, 0), LAG_S, "orders")
     assert sign.state == ("alive" if age_ms <= LAG_S * 1000 else "dead")
 
 
 @given(st.integers(0, 10**6))
 def test_delivery_is_dead_as_soon_as_firehose_holds_a_record_longer_than_max_lag(age_s: int) -> None:
-    assert delivery(Measure(age_s, 0), LAG_S, "hose").state == ("alive" if age_s <= LAG_S else "dead")
+    assert delivery_sign(Measure(age_s, 0), LAG_S, "hose").state == ("alive" if age_s <= LAG_S else "dead")
 
 
 def test_metric_without_a_value_says_nothing() -> None:
-    assert replication(None, LAG_S, "orders").state == delivery(None, LAG_S, "hose").state == "unknown"
+    assert replication_sign(None, LAG_S, "orders").state == delivery_sign(None, LAG_S, "hose").state == "unknown"
 
 
 def test_table_with_another_id_is_another_table() -> None:
-    states = [same_table(*ids, "orders").state for ids in (("a", "a"), ("b", "a"), (None, "a"), ("a", None))]
+    states = [identity_sign(*ids, "orders").state for ids in (("a", "a"), ("b", "a"), (None, "a"), ("a", None))]
     assert states == ["alive", "dead", "unknown", "unknown"]
-    assert "--recreated" in same_table("b", "a", "orders").said
+    assert "--recreated" in identity_sign("b", "a", "orders").text
 
 
 def test_destination_must_be_active_and_the_one_that_was_seen() -> None:
@@ -52,42 +52,42 @@ def test_destination_must_be_active_and_the_one_that_was_seen() -> None:
         ("arn:2", "ACTIVE", "arn:1"): "dead",
         (None, "not set up", None): "unknown",
     }
-    assert {case: destination(*case, "orders").state for case in cases} == cases
+    assert {case: destination_sign(*case, "orders").state for case in cases} == cases
 
 
 def test_objects_below_the_error_prefix_are_told() -> None:
-    assert error_arrivals(0, None, 24, "s3://b/failed/").state == "alive"
-    found = error_arrivals(2, 5, 24, "s3://b/failed/")
+    assert failed_deliveries_sign(0, None, 24, "s3://b/failed/").state == "alive"
+    found = failed_deliveries_sign(2, 5, 24, "s3://b/failed/")
     assert (found.state, found.figures) == ("dead", {"objects": 2, "newest": 5})
 
 
 @given(st.integers(0, 10**7), st.integers(1, 600))
 def test_sensor_is_dead_when_it_missed_its_ticks(age_s: int, interval_s: int) -> None:
     now_us = 10**15
-    sign = ticking(now_us - age_s * 10**6, now_us, interval_s, False, "s")
+    sign = sensor_sign(now_us - age_s * 10**6, now_us, interval_s, False, "s")
     assert sign.state == ("alive" if age_s <= MISSED_TICKS * interval_s else "dead")
 
 
 def test_sensor_that_is_switched_off_is_dead_and_one_that_is_not_known_is_neither() -> None:
-    assert ticking(10, 10, 30, True, "s").state == "dead"
-    assert ticking(None, 10, 30, False, "s").state == "unknown"
+    assert sensor_sign(10, 10, 30, True, "s").state == "dead"
+    assert sensor_sign(None, 10, 30, False, "s").state == "unknown"
 
 
 @given(st.integers(0, 10**7), st.booleans())
 def test_canary_that_arrived_is_followed_by_another_and_one_under_way_is_waited_for(age_s: int, there: bool) -> None:
     now_us = 10**15
-    step = canary(("n", now_us - age_s * 10**6), "n" if there else "older", now_us, LAG_S)
+    step = canary_step(("n", now_us - age_s * 10**6), "n" if there else "older", now_us, LAG_S)
     late = not there and age_s > LAG_S
     assert (step.sign.state, step.write) == ("dead" if late else "alive", there)
 
 
 def test_first_canary_is_written() -> None:
-    step = canary(None, None, 0, LAG_S)
+    step = canary_step(None, None, 0, LAG_S)
     assert (step.sign.state, step.write) == ("unknown", True)
 
 
 def test_several_signs_are_as_bad_as_the_worst_of_them_and_say_that() -> None:
     signs = (Sign("a", "alive", "A.", {"x": 1}), Sign("b", "dead", "B."), Sign("c", "unknown", "C.", {"y": 2}))
-    assert merged(signs) == ("dead", "B.", {"x": 1, "y": 2})
-    assert merged(signs[2:])[0] == "unknown"
-    assert merged((signs[0], signs[2]))[:2] == ("alive", "A.")
+    assert merged_signs(signs) == ("dead", "B.", {"x": 1, "y": 2})
+    assert merged_signs(signs[2:])[0] == "unknown"
+    assert merged_signs((signs[0], signs[2]))[:2] == ("alive", "A.")

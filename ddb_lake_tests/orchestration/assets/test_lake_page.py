@@ -24,7 +24,7 @@ from ddb_lake.orchestration.assets.lake_page import (
     overview_metadata,
     overview_page,
 )
-from ddb_lake.orchestration.checks.advice import TODO, advised, known_checks
+from ddb_lake.orchestration.checks.evaluation import TODO
 from ddb_lake.orchestration.metadata import MASKED, masked_columns
 from ddb_lake.pipeline.read.status import TableStatus
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted
@@ -106,21 +106,6 @@ def test_overview_is_materialized_with_the_checks(folder_lake: Make) -> None:
     (waiting,) = late.metadata["first objects waiting"].records
     assert waiting.data["object"].endswith("2025/02/03/04/a") and waiting.data["landed"] == "2023-11-14 22:13:20Z"
     assert "ddb-lake sync orders" in steps(late.metadata)
-
-
-def test_every_check_has_steps_of_its_own(folder_lake: Make) -> None:
-    settings = {"checks": {"sample": 3, "full": {}}, "changes": {"uri": "s3://landing/", "streams": True}}
-    aurora = {"aurora": {"host": "db", "database": "d", "user": "u", "password_env": "P"}}
-    graph = folder_lake(orders={**settings, **aurora}).defs.resolve_asset_graph()
-
-    assert {key.name for key in graph.asset_check_keys} <= known_checks()
-
-
-def test_green_check_has_no_advice() -> None:
-    table = TableSettings(name="orders")
-
-    assert advised("up_to_date", table, passed=True) == {}
-    assert steps(advised("unknown", table, passed=False)).startswith("`ddb-lake status orders`")
 
 
 # --- what is told of the assets

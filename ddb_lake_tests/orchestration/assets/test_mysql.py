@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake.mysql.connection import Server
+from ddb_lake.mysql.replication import REPLICATION
+from ddb_lake.orchestration import sensor
 from ddb_lake.orchestration.assets import mysql as replicating
 from ddb_lake.orchestration.run_requests import Requests
 from ddb_lake.orchestration.specs import LakeAsset, base_spec, table_assets
-from ddb_lake.pipeline.plan import planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted
 from ddb_lake_tests.support.landed_files import order
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb
@@ -72,7 +74,7 @@ def test_run_that_failed_on_the_database_alone_is_made_up_for(
 
     with monkeypatch.context() as broken:
         broken.setattr(replicating, "replicate", refuses)
-        broken.setattr("ddb_lake.pipeline.plan.planner.replication_due", lambda *_: None)
+        broken.setattr(sensor, "WORK_KINDS", ())
         runs = lake.settle()
         assert [run.success for run in runs] == [False]
         assert ("current/orders", None) in runs[0].materialized and len(lake.items()) == 1
@@ -83,15 +85,15 @@ def test_run_that_failed_on_the_database_alone_is_made_up_for(
 
 
 def test_planner_asks_for_what_the_database_lacks_once_in_a_while(
-    steps: Callable[..., Steps], monkeypatch: pytest.MonkeyPatch
+    steps: Callable[..., Steps],
 ) -> None:
     lake = steps({"name": "orders", "key": ["customer", "order_id"], "aurora": aurora(Server("h", "d", "u"))})
     reasons: list[str | None] = ["2 batches of changes", "2 batches of changes", None]
-    monkeypatch.setattr(planner, "replication_due", lambda *_: reasons.pop(0))
+    kinds = [replace(REPLICATION, due=lambda *_: reasons.pop(0))]
 
-    first, at_once = lake.tick(), lake.tick()
+    first, at_once = lake.tick(kinds=kinds), lake.tick(kinds=kinds)
     lake.now += timedelta(minutes=11)
-    later = lake.tick()
+    later = lake.tick(kinds=kinds)
 
     assert [(work.kind, work.reason) for work in first.work] == [("replicate", "2 batches of changes")]
     assert at_once.work == [] and not any(plan.failed for plan in (first, at_once, later))
@@ -112,12 +114,12 @@ def test_database_that_is_away_keeps_no_other_work_waiting(
     )
     lake.store.put("s3://landing/2026/03/04/12/a", json.dumps(inserted(1)).encode())
     monkeypatch.setenv(PASSWORD_ENV, PASSWORD)
-    plan = lake.tick()
+    plan = lake.tick(kinds=[REPLICATION])
     lake.apply(plan)
     lake.now += timedelta(minutes=11)
     lake.store.put("s3://landing/2026/03/04/12/b", json.dumps(inserted(2)).encode())
 
-    later = lake.tick()
+    later = lake.tick(kinds=[REPLICATION])
 
     assert [work.kind for work in later.work] == ["apply"]
     assert isinstance(later.failed["orders"], TransientError)

@@ -13,8 +13,8 @@ from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.session import session
 from ddb_lake.core.capture.checkpoints import Checkpoint, dump
 from ddb_lake.orchestration import run_requests
-from ddb_lake.orchestration.assets import streams as streaming
-from ddb_lake.orchestration.assets.streams import STREAM_COMPLETE, stream_complete
+from ddb_lake.orchestration.checks.evaluation import Subject
+from ddb_lake.orchestration.checks.streams import LONGEST_UNREAD_S, stream_complete
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.pipeline.capture.streams import CHECKPOINT
 from ddb_lake.pipeline.plan.planner import Busy
@@ -51,7 +51,7 @@ def test_sensor_has_streams_read_and_what_landed_applied(sandbox: Sandbox, folde
     assert reading.success
     assert [asset for asset, _ in reading.materialized] == ["streams/orders"]
     assert reading.metadata["streams/orders"]["records landed"] == 10
-    assert check(reading, "streams/orders", STREAM_COMPLETE).passed
+    assert check(reading, "streams/orders", "stream_complete").passed
 
     traffic.run(5)
     again, applying = sorted(lake.ticker.tick().runs, key=lambda run: run.reason.startswith("orders"))
@@ -71,7 +71,7 @@ def test_check_is_red_while_a_gap_is_open_and_says_what_mends_it(sandbox: Sandbo
 
     (reading,) = lake.ticker.tick().runs
 
-    found = check(reading, "streams/orders", STREAM_COMPLETE)
+    found = check(reading, "streams/orders", "stream_complete")
     assert reading.success
     assert not found.passed
     assert "repair orders --gaps" in (found.description or "")
@@ -79,13 +79,13 @@ def test_check_is_red_while_a_gap_is_open_and_says_what_mends_it(sandbox: Sandbo
 
 def test_check_is_red_when_nobody_reads(steps: Callable[..., Steps]) -> None:
     lake = steps({"name": "orders", "key": ["id"], "changes": {"streams": True}})
-    table = lake.settings.table("orders")
-    assert not stream_complete(lake.lake, table)[0]
+    subject = Subject(lake.lake, lake.settings.table("orders"))
+    assert stream_complete(subject).state == "fail"
     _write_checkpoint(lake, NOW - timedelta(hours=1))
-    assert stream_complete(lake.lake, table)[0]
-    lake.now = NOW + timedelta(seconds=streaming.LONGEST_UNREAD_S)
-    passed, said, _ = stream_complete(lake.lake, table)
-    assert (passed, "not read for" in said) == (False, True)
+    assert stream_complete(subject).state == "pass"
+    lake.now = NOW + timedelta(seconds=LONGEST_UNREAD_S)
+    found = stream_complete(subject)
+    assert (found.state, "not read for" in found.text) == ("fail", True)
 
 
 def test_reading_is_asked_for_when_the_last_one_is_done_and_after_pauses_if_it_never_is(

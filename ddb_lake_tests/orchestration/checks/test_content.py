@@ -13,7 +13,7 @@ import pytest
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
-from ddb_lake.orchestration.checks.advice import TODO
+from ddb_lake.orchestration.checks.evaluation import TODO
 from ddb_lake.pipeline.verify.repair import repair_from_export
 from ddb_lake.pipeline.verify.report import last_report
 from ddb_lake.sandbox import Sandbox, Traffic

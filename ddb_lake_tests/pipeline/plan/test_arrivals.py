@@ -21,14 +21,14 @@ from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan import arrivals
 from ddb_lake.pipeline.plan.arrivals import (
-    earliest_us,
-    everywhere,
-    landed_in,
-    waiting,
+    all_prefixes,
+    earliest_arrival_us,
+    list_unapplied,
+    prefixes_of_hours,
 )
-from ddb_lake.pipeline.plan.cursor import SensorMemory
-from ddb_lake.pipeline.plan.planner import WINDOW_EVERY_S, Busy, Planner
-from ddb_lake.pipeline.sync import plan_due, sync
+from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.planner import LOOKBACK_EVERY_S, Planner, Tick
+from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.support.export_files import (
     change,
@@ -37,7 +37,7 @@ from ddb_lake_tests.support.export_files import (
     sorted_items,
     text_of,
 )
-from ddb_lake_tests.support.several_tables import dumped, lake_of
+from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
 HOUR = timedelta(hours=1)
 UNIQUE = "11111111-2222-3333-4444-555555555555"
@@ -147,21 +147,25 @@ class Sensor:
     """The planner, ticked as the sensor does."""
 
     def __init__(self, lake: Lake) -> None:
-        self.lake, self.cursor = lake, SensorMemory().dump(())
+        self.lake, self.cursor = lake, SensorCursor().dump(())
 
     def settle(self) -> int:
         """Tick and apply until nothing is due; the number of ticks with work."""
         for number in range(10):
-            memory = SensorMemory.load(self.cursor)
-            plan = Planner(self.lake, memory, Busy()).plan()
+            cursor = SensorCursor.load(self.cursor)
+            plan = Planner(self.lake).tick(Tick(cursor))
             assert plan.failed == {}
-            self.cursor = memory.dump(["orders"])
+            self.cursor = cursor.dump(["orders"])
             work = [one for one in plan.work if one.kind == "apply"]
             if not work:
                 return number
             for one in work:
                 orders = self.lake.table("orders")
-                uris = everywhere(self.lake, orders) if one.everything else landed_in(self.lake, orders, one.hours)
+                uris = (
+                    all_prefixes(self.lake, orders)
+                    if one.everything
+                    else prefixes_of_hours(self.lake, orders, one.hours)
+                )
                 apply_objects(self.lake, "orders", uris)
         raise AssertionError("the sensor never stops asking")
 
@@ -176,7 +180,7 @@ def test_sync_applies_what_lands_in_any_layout(layout: Layout, landing: Landing,
             landing.put(layout.slash + layout.key(at), change(us(at), item("a", n=number)))
             sync(lake)
             assert json.loads(next(line for line in dumped(lake) if '"a"' in line))["n"] == {"N": str(number)}
-        assert [due.kind for due in plan_due(lake) if due.kind == "apply"] == []
+        assert [work for work in due_work(lake) if work.kind == "apply"] == []
         assert len(dumped(lake)) == (4 if layout.hourly else 1)
 
 
@@ -190,13 +194,13 @@ def test_sensor_finds_at_once_what_lands_in_any_layout(layout: Layout, landing: 
             landing.put(layout.slash + by_hour(now - HOUR), change(us(now), item("hourly")))
         landing.put(layout.slash + layout.key(now - timedelta(seconds=1)), change(us(now) - 9, item("a", n=1)))
         assert sensor.settle() > 0
-        lake.now = lambda: now + timedelta(seconds=WINDOW_EVERY_S)
+        lake.now = lambda: now + timedelta(seconds=LOOKBACK_EVERY_S)
         sensor.settle()
-        lake.now = lambda: now + timedelta(seconds=WINDOW_EVERY_S + 30)
+        lake.now = lambda: now + timedelta(seconds=LOOKBACK_EVERY_S + 30)
         if layout.hourly:
             landing.put(layout.slash + by_hour(now), change(us(now), item("hourly 2")))
         landing.put(layout.slash + layout.key(now), change(us(now), item("a", n=5)))
-        assert len(waiting(lake, lake.table("orders"), "window").refs) == (2 if layout.hourly else 1)
+        assert len(list_unapplied(lake, lake.table("orders"), "lookback").refs) == (2 if layout.hourly else 1)
         assert sensor.settle() > 0, "the tick lists only the hours that still fill"
         assert len(dumped(lake)) == (3 if layout.hourly else 1)
         assert '{"N": "5"}' in dumped(lake)[0]
@@ -229,8 +233,8 @@ def test_stray_in_the_folders_of_hours_is_found_when_everything_is_listed(landin
         landing.put("/" + by_hour(now), change(us(now), item("a")))
         landing.put(f"/{now - 400 * HOUR:%Y/%m}/x", change(us(now), item("b")))
         orders = lake.table("orders")
-        found = waiting(lake, orders)
-        assert (len(found.refs), found.strays) == (2, 1)
+        found = list_unapplied(lake, orders)
+        assert (len(found.refs), found.outside_hours) == (2, 1)
         Sensor(lake).settle()
         assert dumped(lake) == sorted_items([item("a"), item("b")])
 
@@ -244,7 +248,7 @@ def test_many_folders_beside_the_years_are_listed_with_everything(
     for name in ("x", "y"):
         landing.put(f"/{name}/object", change(us(now), item(name)))
     with lake_of(tmp_path / "lake", table(landing, LAYOUTS["hourly"])) as lake:
-        assert len(waiting(lake, lake.table("orders"), "near").refs) == 3
+        assert len(list_unapplied(lake, lake.table("orders"), "recent").refs) == 3
 
 
 def test_prefix_without_a_slash_takes_no_other_prefix(landing: Landing, tmp_path: Path) -> None:
@@ -284,4 +288,4 @@ def test_arrival_is_never_assumed_later_than_it_can_be(
     day = datetime(2026, 3, 4, tzinfo=UTC)
     key = "x" if hour is None else f"{day + hour * HOUR:%Y/%m/%d/%H}/x"
     expected = None if earliest is None else us(day + earliest * HOUR)
-    assert earliest_us(ObjectRef(f"s3://b/{key}", "v", 1, us(day + written * HOUR))) == expected
+    assert earliest_arrival_us(ObjectRef(f"s3://b/{key}", "v", 1, us(day + written * HOUR))) == expected

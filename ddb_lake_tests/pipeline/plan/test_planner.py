@@ -1,4 +1,4 @@
-"""The sensor's thinking. Each test is named after what a simpler sensor would lose, or what it would cost."""
+"""The plan of a tick. Each test is named after what a simpler sensor would lose, or what it would cost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.plan import planner
-from ddb_lake.pipeline.plan.cursor import LONGEST_PAUSE_S, SensorMemory
+from ddb_lake.pipeline.plan import due, planner
+from ddb_lake.pipeline.plan.cursor import LONGEST_PAUSE_S, SensorCursor
+from ddb_lake.pipeline.plan.due import LONGEST_SPAN
 from ddb_lake.pipeline.plan.planner import (
     ALL_EVERY_S,
-    LONGEST_SPAN,
-    WINDOW_EVERY_S,
+    LOOKBACK_EVERY_S,
     Busy,
 )
 from ddb_lake_tests.support.landed_files import change, order
@@ -90,7 +90,7 @@ def test_object_of_an_earlier_hour_is_found_within_the_look_back(steps: Make) ->
     settle(lake)
 
     lake.store.put(uri(NOW - 40 * HOUR), record(2))
-    lake.now = NOW + timedelta(seconds=WINDOW_EVERY_S)
+    lake.now = NOW + timedelta(seconds=LOOKBACK_EVERY_S)
     plan = lake.tick()
 
     assert [work.hours for work in plan.work] == [(THIS_HOUR - 40 * HOUR,)]
@@ -102,7 +102,7 @@ def test_object_older_than_the_look_back_is_found_when_all_is_listed(steps: Make
     settle(lake)
 
     lake.store.put(uri(NOW - 500 * HOUR), record(2))
-    lake.now = NOW + timedelta(seconds=WINDOW_EVERY_S)
+    lake.now = NOW + timedelta(seconds=LOOKBACK_EVERY_S)
     assert lake.tick().work == []
     lake.now = NOW + timedelta(seconds=ALL_EVERY_S)
     plan = lake.tick()
@@ -185,10 +185,10 @@ def test_work_whose_run_failed_is_asked_for_again_after_growing_pauses(steps: Ma
 
 
 def test_pause_between_tries_has_a_bound(steps: Make) -> None:
-    memory = SensorMemory().of("orders")
+    cursor = SensorCursor().table("orders")
     for at_s in range(0, 100 * LONGEST_PAUSE_S, LONGEST_PAUSE_S):
-        assert memory.may_ask("apply", "state", at_s)
-        memory.ask("apply", "state", at_s)
+        assert cursor.should_request("apply", "state", at_s)
+        cursor.record_request("apply", "state", at_s)
 
 
 def test_work_after_a_run_that_did_some_is_asked_for_at_once(steps: Make) -> None:
@@ -282,7 +282,7 @@ def test_unreadable_table_does_not_keep_the_others_waiting(steps: Make) -> None:
     assert list(plan.failed) == ["broken"]
 
 
-def test_quiet_tables_cost_few_requests_and_no_look_into_the_lake(steps: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_tables_cost_few_requests_and_no_look_into_the_lake(steps: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"t{number}" for number in range(8)]
     lake = steps(*(table(name) for name in names))
     for name in names:
@@ -296,18 +296,18 @@ def test_quiet_tables_cost_few_requests_and_no_look_into_the_lake(steps: Make, m
     lake.store.requests = 0
     plan = lake.tick()
 
-    assert plan.work == [] and plan.looked_at == len(names)
+    assert plan.work == [] and len(plan.examined) == len(names)
     assert lake.store.requests <= 3 * len(names)
 
 
 def test_cursor_stays_small_for_thousands_of_tables() -> None:
-    memory = SensorMemory()
+    cursor = SensorCursor()
     for number in range(5000):
-        one = memory.of(f"table-{number:04d}")
-        one.window_at_s = one.all_at_s = one.rest_at_s = 1_700_000_000
-        one.quiet = "0123456789abcdef"
+        one = cursor.table(f"table-{number:04d}")
+        one.lookback_at_s = one.all_at_s = one.rest_at_s = 1_700_000_000
+        one.applied_listing = "0123456789abcdef"
 
-    assert len(memory.dump(memory.tables)) < 400_000
+    assert len(cursor.dump(cursor.tables)) < 400_000
 
 
 def test_long_backlog_is_asked_for_in_stretches(steps: Make) -> None:
@@ -330,7 +330,7 @@ def test_long_backlog_is_asked_for_in_stretches(steps: Make) -> None:
     assert settle_after <= 4
 
 
-def test_table_without_anything_landed_is_quiet(steps: Make) -> None:
+def test_table_without_landed_objects_has_no_work(steps: Make) -> None:
     lake = steps(table())
 
     assert [lake.tick().work for _ in range(3)] == [[], [], []]
@@ -353,8 +353,8 @@ def test_fault_in_one_kind_of_work_does_not_keep_the_others_waiting(
     def broken(*_: object) -> None:
         raise PermissionError("no")
 
-    monkeypatch.setattr(planner, "plan_loads", broken)
-    monkeypatch.setattr(planner, "needs_compaction", broken)
+    monkeypatch.setattr(due, "exports_to_load", broken)
+    monkeypatch.setattr(due, "needs_compaction", broken)
     plan = lake.tick()
 
     assert [work.kind for work in plan.work] == ["apply"]
@@ -383,15 +383,15 @@ def test_run_that_died_between_changelog_and_current_is_made_up_for(
 @pytest.mark.parametrize(
     "cursor", [None, "", "not json", "[]", '{"v": 0}', '{"v": 1}', '{"v": 1, "next": null, "t": 3}']
 )
-def test_cursor_of_another_kind_is_nothing_remembered(cursor: str | None) -> None:
-    assert SensorMemory.load(cursor) == SensorMemory()
+def test_cursor_of_another_format_is_an_empty_one(cursor: str | None) -> None:
+    assert SensorCursor.load(cursor) == SensorCursor()
 
 
-def test_memory_survives_the_cursor() -> None:
-    memory = SensorMemory("b")
-    one = memory.of("a")
-    one.window_at_s, one.all_at_s, one.rest_at_s, one.quiet = 1, 2, 3, "x"
-    one.ask("apply near", "digest", 3)
+def test_cursor_is_loaded_as_it_was_dumped() -> None:
+    cursor = SensorCursor("b")
+    one = cursor.table("a")
+    one.lookback_at_s, one.all_at_s, one.rest_at_s, one.applied_listing = 1, 2, 3, "x"
+    one.record_request("apply", "digest", 3)
 
-    assert SensorMemory.load(memory.dump(["a"])) == memory
-    assert SensorMemory.load(memory.dump([])).tables == {}
+    assert SensorCursor.load(cursor.dump(["a"])) == cursor
+    assert SensorCursor.load(cursor.dump([])).tables == {}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from ddb_lake.pipeline.plan.work import (
     HOUR,
-    contiguous,
     digest,
     hours_back,
 )
@@ -23,7 +22,6 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 observations = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5), unique=True, max_size=6
 )
-hour_sets = st.sets(st.integers(0, 60), max_size=40).map(lambda offsets: {START + HOUR * offset for offset in offsets})
 
 
 @given(observations, st.data())
@@ -69,22 +67,3 @@ def test_hours_back_are_utc_whatever_the_zone_of_now() -> None:
 def test_hours_back_across_a_change_of_the_clocks_are_hours_of_real_time(moment: str) -> None:
     now = datetime.fromisoformat(moment)
     assert hours_back(now.astimezone(ZoneInfo("Europe/Berlin")), 4 * 3600) == hours_back(now, 4 * 3600)
-
-
-@given(hour_sets, st.integers(1, 5), st.data())
-def test_contiguous_runs_hold_every_hour_once_without_gaps(
-    hours: set[datetime], limit: int, data: st.DataObject
-) -> None:
-    listed = sorted(hours)
-    given_hours = data.draw(st.permutations(listed + listed[:3]))
-    runs = contiguous(given_hours, limit)
-    assert [hour for run in runs for hour in run] == listed
-    assert all(1 <= len(run) <= limit for run in runs)
-    assert all(later - earlier == HOUR for run in runs for earlier, later in pairwise(run))
-    for run, following in pairwise(runs):  # a run ends for a reason
-        assert len(run) == limit or following[0] - run[-1] > HOUR
-
-
-def test_contiguous_runs_are_of_a_day_at_most_by_default() -> None:
-    assert [len(run) for run in contiguous([START + HOUR * offset for offset in range(50)])] == [24, 24, 2]
-    assert contiguous([]) == []
