@@ -1,4 +1,9 @@
-"""Change records and quarantined bytes as Arrow rows, staged on disk so that memory stays bounded."""
+"""Stage change records and quarantined bytes: Arrow rows in Parquet files on local disk, before a commit.
+
+Promises: a writer holds at most BATCH_ROWS rows or BATCH_BYTES in memory. Rows of the fast path are validated by batch before
+they are written: a row whose keys or images do not match the canonical patterns is left out, and the caller parses its record
+strictly.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -45,7 +50,7 @@ STAGED_CHANGES = pa.schema(
         ("_object", pa.int64()),
     ]
 )
-"""The changelog's columns as staged; `_object` is the object's number in the group."""
+"""The changelog's columns as they are staged. `_key`: text of the primary key. `_object`: number of the object in its group."""
 
 STAGED_QUARANTINE = pa.schema(
     [
@@ -59,55 +64,77 @@ STAGED_QUARANTINE = pa.schema(
     ]
 )
 
-_REPEATED = ["kind", "event_name", "stream", "shard", "object", "reason"]
+_DICTIONARY_COLUMNS = ["kind", "event_name", "stream", "shard", "object", "reason"]
 _OTHER_KEY = (
-    "Keys: the record's key is {}, that of the table {}: mend `key` in the configuration, then replay the quarantine"
+    "Keys: the record's key is {}, that of the table {}: correct `key` in the configuration, then replay the quarantine"
 )
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
 
 MIN_US = -62_135_596_800_000_000
 MAX_US = 253_402_300_799_999_999
-"""Times from year 1 to 9999, the range that every engine holds."""
+"""The first and last microsecond of the years 1 to 9999, the range that every engine can store."""
 
 
-def _text(image: Item | None) -> bytes | None:
-    return None if image is None else orjson.dumps(image, option=orjson.OPT_SORT_KEYS)
+class RowOrigin(NamedTuple):
+    """Where a row comes from: the object, the offset in it (bytes, decompressed), the ordinal of the outcome in the object, and
+    the number of the object in its group."""
+
+    uri: str
+    offset: int
+    ordinal: int
+    number: int
 
 
-def change_row(record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int) -> tuple[Any, ...]:
-    """One row of `STAGED_CHANGES`. Raises UndecodableError if the record has another key than the table."""
+# --- rows
+
+
+def change_row(record: ChangeRecord, key_names: Sequence[str], origin: RowOrigin) -> tuple[Any, ...]:
+    """A row of `STAGED_CHANGES`. Raises UndecodableError if the record has another key than the table."""
     key = key_text(record.keys, key_names)
     if len(record.keys) != len(key_names):
         raise UndecodableError(_OTHER_KEY.format(", ".join(sorted(record.keys)), ", ".join(key_names)))
     texts = (_text(record.keys), _text(record.new_image), _text(record.old_image))
-    return _row(record, record_id(record), texts, key, uri, offset, number)
+    return _row(record, record_id(record), texts, key, origin)
 
 
-def unchecked_row(
-    record: ChangeRecord, key_names: Sequence[str], uri: str, offset: int, number: int
-) -> tuple[Any, ...] | None:
-    """`change_row` for an unchecked record; None if it has to be read with all checks, also after any exception."""
+def unvalidated_row(record: ChangeRecord, key_names: Sequence[str], origin: RowOrigin) -> tuple[Any, ...] | None:
+    """`change_row` for a record of the fast path. Returns None if it must be parsed strictly first, also after any exception."""
     try:
         texts = record.texts
         identity = None if texts is None else record_id_of_texts(record, texts)
         if texts is None or identity is None or len(record.keys) != len(key_names):
             return None
-        return _row(record, identity, texts, key_text(record.keys, key_names), uri, offset, number)
+        return _row(record, identity, texts, key_text(record.keys, key_names), origin)
     except MemoryError:
         raise
     except Exception:
         return None
 
 
+def quarantine_row(
+    reason: str, raw: bytes, origin: RowOrigin, record_id: str | None = None, asserted_us: int | None = None
+) -> tuple[Any, ...]:
+    """A row of `STAGED_QUARANTINE`.
+
+    Its id is the digest of the origin and the bytes, so that reading the same object again gives the same id.
+
+    Args:
+        record_id: the id of a record that violates the table's JSON Schema. It is the row's id then: a record that was
+            delivered twice is in the quarantine once.
+        asserted_us: the end (exclusive) of the incremental export that the bytes belong to.
+    """
+    uri, offset, ordinal, number = origin
+    digest = record_id or blake2b(f"{uri}\0{offset}\0{ordinal}\0".encode() + raw, digest_size=16).hexdigest()
+    return digest, reason, raw, uri, offset, asserted_us, number
+
+
+def _text(image: Item | None) -> bytes | None:
+    return None if image is None else orjson.dumps(image, option=orjson.OPT_SORT_KEYS)
+
+
 def _row(
-    record: ChangeRecord,
-    identity: bytes,
-    texts: Sequence[bytes | None],
-    key: str,
-    uri: str,
-    offset: int,
-    number: int,
+    record: ChangeRecord, identity: bytes, texts: Sequence[bytes | None], key: str, origin: RowOrigin
 ) -> tuple[Any, ...]:
     """`texts`: keys, new and old image as compact JSON (UTF-8), with sorted names."""
     return (
@@ -124,138 +151,130 @@ def _row(
         record.shard,
         record.arrived_us,
         record.asserted_us,
-        uri,
-        offset,
+        origin.uri,
+        origin.offset,
         key,
         key_hash(key),
-        number,
+        origin.number,
     )
 
 
-def usual(rows: pa.RecordBatch) -> pa.Array:
-    """For each row of `STAGED_CHANGES`, whether keys and images are certainly items in their usual form (`core.decode.fast_path`)."""
-    found = pc.match_substring_regex(rows.column("keys"), CANONICAL_KEY_PATTERN)
+# --- validation of the fast path
+
+
+def matches_canonical_patterns(rows: pa.RecordBatch) -> pa.Array:
+    """For each row of `STAGED_CHANGES`, whether its keys and images are certainly valid and canonical (`core.decode.fast_path`)."""
+    matches = pc.match_substring_regex(rows.column("keys"), CANONICAL_KEY_PATTERN)
     for name in ("new_image", "old_image"):
-        found = pc.and_(found, pc.fill_null(pc.match_substring_regex(rows.column(name), CANONICAL_ITEM_PATTERN), True))
-    return found
+        image_matches = pc.match_substring_regex(rows.column(name), CANONICAL_ITEM_PATTERN)
+        matches = pc.and_(matches, pc.fill_null(image_matches, True))
+    return matches
 
 
-def quarantine_row(
-    reason: str,
-    raw: bytes,
-    uri: str,
-    offset: int,
-    ordinal: int,
-    number: int,
-    record_id: str | None = None,
-    asserted_us: int | None = None,
-) -> tuple[Any, ...]:
-    """One row of `STAGED_QUARANTINE`. The id names the place and the bytes: the same place read again is the same.
-
-    What is a record, though one that offends against the table's schema, has its record id: delivered twice, it is
-    there once.
-    """
-    digest = record_id or blake2b(f"{uri}\0{offset}\0{ordinal}\0".encode() + raw, digest_size=16).hexdigest()
-    return digest, reason, raw, uri, offset, asserted_us, number
-
-
-@dataclass(slots=True)
-class _Buffer:
-    """Rows, and the origin of each unchecked row (None for the others)."""
-
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    origins: list[Any] = field(default_factory=list)
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StagedRows:
-    """Rows that another process staged; `path` may be a pattern."""
-
-    path: Path
-    rows: int
-
-
-class Stage:
-    """Collects rows of one schema in a Parquet file; never more than a batch of them in memory.
-
-    `doubt`: called with the origin of each unchecked row that is not `usual` and is left out. It may add other rows.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema, doubt: Callable[[Any], None] | None = None) -> None:
-        self.path = path
-        self._doubt = doubt
-        self.rows = 0
-        self._schema = schema
-        self._buffer = _Buffer()
-        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_REPEATED)
-
-    def add(self, row: tuple[Any, ...], size_bytes: int = 0, origin: Any = None) -> None:
-        """Add one row; `size_bytes` is about its size in memory. `origin`: of an unchecked row."""
-        buffer = self._buffer
-        buffer.rows.append(row)
-        buffer.origins.append(origin)
-        buffer.size += size_bytes
-        if len(buffer.rows) >= BATCH_ROWS or buffer.size >= BATCH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is in memory."""
-        while self._buffer.rows:  # a doubt may add another row
-            rows, origins = self._buffer.rows, self._buffer.origins
-            self._buffer = _Buffer()
-            columns = [
-                pa.array(column, type=field.type)
-                for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
-            ]
-            batch = pa.record_batch(columns, schema=self._schema)
-            if self._doubt is not None:
-                batch = _without_doubtful(batch, origins, self._doubt)
-            self._writer.write_batch(batch)
-            self.rows += batch.num_rows
-
-    def close(self) -> Path:
-        """Write the rest; gives the file."""
-        self.flush()
-        self._writer.close()
-        return self.path
-
-
-def _without_doubtful(batch: pa.RecordBatch, origins: Sequence[Any], doubt: Callable[[Any], None]) -> pa.RecordBatch:
-    if not any(origins):
+def _without_invalid(
+    batch: pa.RecordBatch, sources: Sequence[Any], on_invalid: Callable[[Any], None]
+) -> pa.RecordBatch:
+    """The batch without the unvalidated rows that do not match; `on_invalid` is called with the source of each."""
+    if not any(sources):
         return batch
-    found = usual(batch)
-    if pc.all(found).as_py():
+    matches = matches_canonical_patterns(batch)
+    if pc.all(matches).as_py():
         return batch
-    kept = [origin is None or seen for origin, seen in zip(origins, found.to_pylist(), strict=True)]
-    for origin, keep in zip(origins, kept, strict=True):
-        if not keep:
-            doubt(origin)
-    return batch.filter(pa.array(kept))
+    valid = [source is None or match for source, match in zip(sources, matches.to_pylist(), strict=True)]
+    for source, is_valid in zip(sources, valid, strict=True):
+        if not is_valid:
+            on_invalid(source)
+    return batch.filter(pa.array(valid))
 
 
-class Checks:
-    """Unchecked records that are not staged, checked in batches. `doubt`: as in `Stage`."""
+class BatchValidator:
+    """Validates records of the fast path that are not staged, in batches. `on_invalid`: as in `StagingWriter`."""
 
-    def __init__(self, doubt: Callable[[Any], None]) -> None:
-        self._doubt = doubt
+    def __init__(self, on_invalid: Callable[[Any], None]) -> None:
+        self._on_invalid = on_invalid
         self._texts: list[Texts] = []
-        self._origins: list[Any] = []
+        self._sources: list[Any] = []
         self._size_bytes = 0
 
-    def add(self, texts: Texts, origin: Any) -> None:
-        """Add one record, which comes from `origin`."""
+    def add(self, texts: Texts, source: Any) -> None:
+        """Add a record."""
         self._texts.append(texts)
-        self._origins.append(origin)
+        self._sources.append(source)
         self._size_bytes += sum(len(text or b"") for text in texts)
         if len(self._texts) >= BATCH_ROWS or self._size_bytes >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Check the records in memory."""
-        texts, origins = self._texts, self._origins
-        self._texts, self._origins, self._size_bytes = [], [], 0
+        """Validate the records in memory."""
+        texts, sources = self._texts, self._sources
+        self._texts, self._sources, self._size_bytes = [], [], 0
         if texts:
             columns = [pa.array(column, type=pa.string()) for column in zip(*texts, strict=True)]
             batch = pa.record_batch(columns, names=list(Texts._fields))
-            _without_doubtful(batch, origins, self._doubt)
+            _without_invalid(batch, sources, self._on_invalid)
+
+
+# --- files
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRows:
+    """Rows in Parquet files. `path`: a file, or a pattern of several."""
+
+    path: Path
+    rows: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows in memory, and the source of each unvalidated one (None for the others)."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    sources: list[Any] = field(default_factory=list)
+    size_bytes: int = 0
+
+
+class StagingWriter:
+    """Writes rows of one schema to a staging file; at most one batch is in memory.
+
+    `on_invalid`: called with the source of each unvalidated row that does not match the canonical patterns and is therefore
+    left out. It may add other rows to this writer.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, on_invalid: Callable[[Any], None] | None = None) -> None:
+        self.path = path
+        self.rows = 0
+        self._on_invalid = on_invalid
+        self._schema = schema
+        self._batch = _Batch()
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_DICTIONARY_COLUMNS)
+
+    def add(self, row: tuple[Any, ...], size_bytes: int = 0, source: Any = None) -> None:
+        """Add a row. `size_bytes`: about its size in memory. `source`: of an unvalidated row; None: the row is valid."""
+        batch = self._batch
+        batch.rows.append(row)
+        batch.sources.append(source)
+        batch.size_bytes += size_bytes
+        if len(batch.rows) >= BATCH_ROWS or batch.size_bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Validate and write the rows in memory."""
+        while self._batch.rows:  # `on_invalid` may add rows
+            rows, sources = self._batch.rows, self._batch.sources
+            self._batch = _Batch()
+            columns = [
+                pa.array(column, type=field.type)
+                for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+            ]
+            batch = pa.record_batch(columns, schema=self._schema)
+            if self._on_invalid is not None:
+                batch = _without_invalid(batch, sources, self._on_invalid)
+            self._writer.write_batch(batch)
+            self.rows += batch.num_rows
+
+    def close(self) -> Path:
+        """Write the rest; returns the file."""
+        self.flush()
+        self._writer.close()
+        return self.path

@@ -11,14 +11,14 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.engine.session import Session
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
-from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedTable, fetch, groups
-from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
+from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedTable, fetch, groups
+from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake.pipeline.load.export_files import Export, download_files
 from ddb_lake.pipeline.load.snapshot_writer import LocalSnapshotWriter, SnapshotTarget
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.table_key import table_key
+from ddb_lake.pipeline.table_key import table_definition
 
 
 class LocalExecutor:
@@ -34,13 +34,12 @@ class LocalExecutor:
     def read(self, session: Session, refs: Sequence[ObjectRef]) -> ReadGroup:
         """Read the objects by several processes, or by this one if they are small or hold several tables' records."""
         lake, name = self._lake, self._settings.name
-        routes, shared_names = lake.routes()
-        plan = ReadPlan(session.folder, name, routes, table_key(lake, name), lake.validator(name), shared_names)
-        staged, keys = read_shared(plan, refs), {name: plan.key}
+        options = ReadOptions(name, lake.routes())
+        definition = table_definition(lake, name)
+        staged = read_parallel(ReadPlan(session.folder, options, definition), refs)
+        keys = {name: definition.key}
         if staged is None:
-            reader = GroupReader(
-                session.folder, name, routes, partial(table_key, lake), validators=lake.validator, shared=shared_names
-            )
+            reader = GroupReader(session.folder, options, partial(table_definition, lake))
             staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
         rows = {name: StagedTable.empty(session.folder)} | staged.tables
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}

@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import LakeSettings, TableSettings
-from ddb_lake.core.decode.routing import SharedNames, shared_names
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.lake.catalog import LakeCatalog
@@ -85,14 +85,14 @@ class Lake:
         settings = self.table(name)
         return self.executors[settings.engine](self, settings)
 
-    def routes(self) -> tuple[dict[str, str], SharedNames]:
-        """The lake tables by the names of their source tables, and the names that several lake tables share."""
+    def routes(self) -> Routes:
+        """The lake tables by the names of their source tables."""
         sources = []
         for table in self.settings.tables:
             uris = self.settings.change_uris(table)
             places = tuple(uri if uri.startswith("s3://") else str(local_path(uri)) for uri in uris)
             sources.append(replace(table.identity, places=places))
-        return shared_names(sources)
+        return Routes.to(sources)
 
     def current(self, name: str) -> Table | None:
         """The Iceberg table of living items; None if it does not exist yet."""

@@ -1,10 +1,11 @@
-"""The primary key of a table, from the first place that states it."""
+"""The primary key of a table, from the first place that states it, and what reading its records requires."""
 
 from __future__ import annotations
 
 from ddb_lake.aws.source import describe_source
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.state import changes_state, current_state
+from ddb_lake.pipeline.apply.object_reader import TableDefinition
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -28,6 +29,11 @@ def table_key(lake: Lake, name: str) -> tuple[str, ...]:
             table=name,
         )
     return stored or settings.key or describe_source(settings).key
+
+
+def table_definition(lake: Lake, name: str) -> TableDefinition:
+    """A table's key and JSON Schemas, for `pipeline.apply.object_reader.GroupReader`. Raises ConfigError as `table_key`."""
+    return TableDefinition(table_key(lake, name), lake.table(name).validator)
 
 
 def _stored_key(lake: Lake, name: str) -> tuple[str, ...]:

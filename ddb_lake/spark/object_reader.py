@@ -22,20 +22,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
-from ddb_lake.core.decode.routing import SharedNames
 from ddb_lake.core.layout.table_names import CHANGES
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.pipeline.apply.object_reader import (
     GROUP_BYTES,
     GroupReader,
     IngestedObject,
+    ReadOptions,
     StagedTable,
+    TableDefinition,
+    UnknownTableError,
     fetch,
     groups,
+    only,
 )
-from ddb_lake.pipeline.apply.parallel_reader import ElsewhereError
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.table_key import table_key
+from ddb_lake.pipeline.table_key import table_definition, table_key
 from ddb_lake.spark.distribution import run_tasks
 from ddb_lake.spark.export_tasks import Place
 from ddb_lake.spark.snapshot_writer import WAVES, place_of, spark_of
@@ -47,24 +48,14 @@ MINUTE_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class KnownTable:
-    """What the driver knows of a table whose records are read. `key`: empty if nobody does."""
-
-    key: tuple[str, ...]
-    validator: Validator | None
-
-
-@dataclass(frozen=True, slots=True)
 class ReadTask:
     """Some objects of a group, by their number in it. `known`: tables whose records may be among them."""
 
     place: Place
-    table: str
-    routes: dict[str, str]
-    known: dict[str, KnownTable]
+    options: ReadOptions
+    known: dict[str, TableDefinition]
     scratch: str
     objects: tuple[tuple[int, ObjectRef], ...]
-    shared: SharedNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +109,12 @@ def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list
 
 def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
     """Stage every record of the objects, of any configured table."""
-    routes, shared = lake.routes()
+    options = ReadOptions(table, lake.routes())
     spark = spark_of(lake)
     location = lake.catalog.location(table + CHANGES)
     place = place_of(lake, lake.catalog.file_io(), location)
     scratch = f"{location}/scratch/{uuid.uuid4().hex}"
-    known = {table: _known(lake, table)}
+    known = {table: table_definition(lake, table)}
     cores = spark.sparkContext.defaultParallelism
     done: list[ReadAnswer] = []
     shares = _shares(refs, cores if known[table].key else 0)
@@ -131,16 +122,12 @@ def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGro
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
             _discard(place, done)  # what the key is, the first record of all says
             done, shares = [], _shares(refs, 0)
-        tasks = [ReadTask(place, table, routes, known, scratch, share, shared) for share in shares]
+        tasks = [ReadTask(place, options, known, scratch, share) for share in shares]
         told = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
         done += [answer for answer in told if answer.asks is None]
         shares = [share for share, answer in zip(shares, told, strict=True) if answer.asks is not None]
-        known |= {answer.asks: _known(lake, answer.asks) for answer in told if answer.asks is not None}
+        known |= {answer.asks: table_definition(lake, answer.asks) for answer in told if answer.asks is not None}
     return _together(done, scratch)
-
-
-def _known(lake: Lake, table: str) -> KnownTable:
-    return KnownTable(table_key(lake, table), lake.table(table).validator)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
@@ -180,27 +167,14 @@ def _discard(place: Place, answers: Sequence[ReadAnswer]) -> None:
 
 def read_objects(task: ReadTask) -> ReadAnswer:
     """Stage the rows of some objects."""
-
-    def key_of(table: str) -> tuple[str, ...]:
-        if table not in task.known:
-            raise ElsewhereError(table)
-        return task.known[table].key
-
     with TemporaryDirectory(prefix="ddb-lake-read-") as folder:
-        reader = GroupReader(
-            Path(folder),
-            task.table,
-            task.routes,
-            key_of,
-            validators=lambda name: task.known[name].validator,
-            shared=task.shared,
-        )
+        reader = GroupReader(Path(folder), task.options, only(task.known))
         numbers = [number for number, _ in task.objects]
         fetched = fetch(ObjectStore(), [ref for _, ref in task.objects])
         try:
             group = reader.read_numbered(zip(numbers, fetched, strict=True))
-        except ElsewhereError as elsewhere:
-            return ReadAnswer([], Counter(), {}, {}, asks=str(elsewhere))
+        except UnknownTableError as unknown:
+            return ReadAnswer([], Counter(), {}, {}, asks=unknown.table)
         tables = {name: _hand_over(task, staged) for name, staged in group.tables.items()}
         objects = list(zip(numbers, group.objects, strict=True))
         return ReadAnswer(objects, group.other_tables, reader.keys, tables)

@@ -23,8 +23,10 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from ddb_lake.aws import s3_reader
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.aws.session import client, session
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.errors import UnreachableError
 from ddb_lake.pipeline.apply import parallel_reader
+from ddb_lake.pipeline.apply.object_reader import ReadOptions, TableDefinition
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.front import Front
 from ddb_lake_tests.support.fault_proxy import Fault, Way
@@ -259,12 +261,15 @@ def test_missing_credentials_are_what_botocore_says_of_them(
 
 
 def test_reading_processes_fetch_by_obstore(stand: Stand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(parallel_reader, "SHARED_BYTES", 1)
+    monkeypatch.setattr(parallel_reader, "PARALLEL_BYTES", 1)
     monkeypatch.setattr(parallel_reader, "cpu_count", lambda: 2)
     refs = [stand.listed(f"{n}.gz", gzip.compress(json.dumps(record(n)).encode())) for n in range(6)]
 
-    shared = parallel_reader.read_shared(
-        parallel_reader.ReadPlan(tmp_path, "orders", {"orders": "orders"}, ("id",), None), refs
+    shared = parallel_reader.read_parallel(
+        parallel_reader.ReadPlan(
+            tmp_path, ReadOptions("orders", Routes({"orders": "orders"})), TableDefinition(("id",))
+        ),
+        refs,
     )
 
     assert shared is not None

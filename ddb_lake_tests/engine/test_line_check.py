@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.json_schema import Validator
@@ -28,7 +29,7 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.errors import UndecodableError
 from ddb_lake.lambdas.transform import Captured
-from ddb_lake.pipeline.apply.object_reader import GroupReader
+from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, TableDefinition, only
 from ddb_lake_tests.support.dynamodb_values import CASES, Case, texts
 
 TYPES = {
@@ -171,7 +172,9 @@ def images(values: Sequence[str], fast: bool) -> dict[int, bytes]:
     data = changes(values)
     with tempfile.TemporaryDirectory() as folder:
         validator = None if fast else Validator([])
-        reader = GroupReader(Path(folder), "t", {"t": "t"}, lambda _: ("id",), validators=lambda _: validator)
+        reader = GroupReader(
+            Path(folder), ReadOptions("t", Routes({"t": "t"})), only({"t": TableDefinition(("id",), validator)})
+        )
         group = reader.read([(ObjectRef("s3://b/o", "1", len(data), 0), data)])
         with duckdb.connect() as con:
             rows = con.execute(

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import cycle
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 from unittest.mock import patch
@@ -25,10 +24,10 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine import staging
 from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.mutating import TOKENS, WAYS, seeds
 
 GROUP: Final = 40
@@ -281,9 +280,7 @@ def staged(data: Sequence[bytes], key: tuple[str, ...], fast: bool) -> Staged:
     """The objects read with the fast path, or with all checks."""
     refs = [ObjectRef(f"s3://bucket/landing/{number}", "1", len(one), 0) for number, one in enumerate(data)]
     with TemporaryDirectory() as folder:
-        reader = GroupReader(
-            Path(folder), "orders", ROUTES, lambda _: key, validators=lambda _: None if fast else Validator([])
-        )
+        reader = group_reader(folder, "orders", key, fast=fast, routes=ROUTES)
         group = reader.read(zip(refs, data, strict=True))
         return _comparable(group, reader)
 

@@ -28,15 +28,14 @@ from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
 from ddb_lake.core.schema.table_schema import Path as AttributePath
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import LOOKED_UP, MOST_IN_SQL, Projection
 from ddb_lake.engine.schema_fitting import guess
 from ddb_lake.engine.session import Session, connect
-from ddb_lake.pipeline.apply.object_reader import GroupReader
 from ddb_lake.pipeline.load.export_files import LocalFile, lines_sql
 from ddb_lake_tests.support.dynamodb_values import CASES
+from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.fuzzing import a_value, an_item, mutated, no_value, written
 from ddb_lake_tests.trust.mutating import TOKENS, WAYS
 
@@ -225,9 +224,7 @@ def changed(lines: dict[int, bytes], fast: bool) -> dict[int, bytes]:
         for number, line in lines.items()
     )
     with TemporaryDirectory() as folder:
-        reader = GroupReader(
-            Path(folder), "t", {"t": "t"}, lambda _: ("id",), validators=lambda _: None if fast else Validator([])
-        )
+        reader = group_reader(folder, "t", fast=fast)
         group = reader.read([(ObjectRef("s3://bucket/object", "1", len(data), 0), data)])
         with duckdb.connect() as con:
             rows = con.execute(

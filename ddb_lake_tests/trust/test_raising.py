@@ -18,14 +18,13 @@ import pytest
 
 import ddb_lake.core
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.values.json_schema import Validator
-from ddb_lake.engine.staging import Stage
+from ddb_lake.engine.staging import StagingWriter
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.apply.object_reader import GroupReader
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.export_files import land
 from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.group_reader import group_reader
 
 CORE = str(Path(ddb_lake.core.__file__).parent)
 OF_THE_OBJECT = ("compression.py", "firehose_paths.py", "system.py")
@@ -110,20 +109,13 @@ def read(data: bytes, fast: bool, fault: Fault) -> tuple[set[str], list[tuple[st
     """Markers of the records that were staged, what was quarantined with its reason, and records of other tables."""
     refs = [ObjectRef("s3://bucket/landing/0", "1", len(data), 0)]
     with TemporaryDirectory() as folder:
-        reader = GroupReader(
-            Path(folder), "orders", {"orders": "orders"}, lambda _: ("id",), validators=_validator(fast)
-        )
+        reader = group_reader(folder, "orders", fast=fast)
         with fault.on():
             group = reader.read(zip(refs, [data], strict=True))
         staged = group.tables["orders"]
         ids = {key.partition(":")[2] for key in pq.read_table(staged.changes.path)["_key"].to_pylist()}
         rejected = pq.read_table(staged.quarantine.path, columns=["reason", "raw"]).to_pylist()
         return ids, [(row["reason"], row["raw"]) for row in rejected], dict(group.other_tables)
-
-
-def _validator(fast: bool) -> Any:
-    validator = None if fast else Validator([])
-    return lambda _: validator
 
 
 def opened(raw: bytes) -> bytes:
@@ -190,13 +182,13 @@ def test_lack_of_memory_ends_reading_at_any_call(fast: bool) -> None:
 def test_machine_that_fails_ends_the_run_and_nothing_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def failing(self: Stage) -> None:
+    def failing(self: StagingWriter) -> None:
         raise error
 
     path = land(tmp_path / "object", b"\n".join([PIECES[0], PIECES[9]]).decode())
     with lake(tmp_path / "lake", "orders", ["id"]) as opened:
         with monkeypatch.context() as patched, pytest.raises((OSError, MemoryError, KeyboardInterrupt, DdbLakeError)):
-            patched.setattr(Stage, "flush", failing)
+            patched.setattr(StagingWriter, "flush", failing)
             apply_objects(opened, "orders", [path])
         assert opened.changes("orders") is None and opened.quarantine("orders") is None
         result = apply_objects(opened, "orders", [path])

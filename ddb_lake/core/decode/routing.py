@@ -1,7 +1,8 @@
-"""The lake table that a record belongs to, if several tables have sources of one name in other Regions or accounts. Pure.
+"""Routes: the lake table that a record belongs to, found by the name of its source table.
 
-If only one table's source has the name, the name decides. Otherwise the object's place and the record's Region and account
-reduce the candidates. A record that is still ambiguous belongs to no table.
+Source tables in several Regions or accounts can have one name. If only one lake table's source has the name, the name
+decides. Otherwise the location of the object decides, then the record's Region and account. A record that is still ambiguous
+belongs to no table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ddb_lake.core.layout.firehose_paths import continues, is_below
 from ddb_lake.core.values.change_record import ChangeRecord
+from ddb_lake.errors import UndecodableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Source:
     places: tuple[str, ...] = ()
 
     def is_delivered_to(self, uri: str) -> bool:
-        """Whether an object lies where this source's objects land."""
+        """Whether an object is at a location of this source."""
         return any(is_below(place, uri) or continues(place, uri) for place in self.places)
 
     def text(self) -> str:
@@ -34,62 +36,74 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedNames:
-    """The source tables' names that several lake tables have, with their sources."""
+class Routes:
+    """The configured lake tables by the names of their source tables.
 
-    by_name: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    `unique`: the lake table, for each name that only one source has. `shared`: the sources, for each other name.
+    """
+
+    unique: Mapping[str, str]
+    shared: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def to(cls, sources: Iterable[Source]) -> Routes:
+        """The routes to the lake tables of these sources."""
+        by_name: dict[str, list[Source]] = {}
+        for source in sources:
+            by_name.setdefault(source.name, []).append(source)
+        unique = {name: those[0].table for name, those in by_name.items() if len(those) == 1}
+        return cls(unique, {name: tuple(those) for name, those in by_name.items() if len(those) > 1})
 
     def table_of(self, record: ChangeRecord, uri: str, applied: str) -> str | None:
-        """The lake table of a record with such a name; None if it is ambiguous or contradictory.
-
-        The place of the object decides first, then the record's Region and account. If the object is in no table's
-        place, its record belongs to `applied` unless the record contradicts this.
+        """The lake table of a record; None if its source table is not configured.
 
         Args:
-            uri: the object that has the record.
-            applied: the lake table that the object is applied to.
+            uri: the object that contains the record.
+            applied: the lake table that the object is applied to. A record without the name of its source belongs to it, and
+                so does an ambiguous record of an object at no source's location, if the record does not contradict this.
+
+        Raises:
+            UndecodableError: the record is ambiguous; the message names the settings that help.
         """
-        sources = self.by_name[record.table or ""]
-        here = [source for source in sources if source.is_delivered_to(uri)]
-        found = matching(here or sources, *_origin(record))
-        if len(found) > 1 and not here:
-            found = [source for source in found if source.table == applied] or found
-        return found[0].table if len(found) == 1 else None
-
-    def reason(self, record: ChangeRecord) -> str:
-        """The reason why a record belongs to no table, and the settings that help."""
-        region, account = _origin(record)
-        of = f"Region {region or 'unknown'}, account {account or 'unknown'}"
-        names = ", ".join(source.text() for source in self.by_name[record.table or ""])
-        return (
-            f"tableName: {record.table} is the source of several tables, {names}; the record ({of}) and the place of its"
-            " object match none of them alone; set `source.region`, `source.account` or separate `changes.uri`, then replay"
-        )
+        if record.table is None:
+            return applied
+        if record.table not in self.shared:
+            return self.unique.get(record.table)
+        sources = self.shared[record.table]
+        delivered = [source for source in sources if source.is_delivered_to(uri)]
+        candidates = matching(delivered or sources, *_origin(record))
+        if len(candidates) > 1 and not delivered:
+            candidates = [source for source in candidates if source.table == applied] or candidates
+        if len(candidates) != 1:
+            raise UndecodableError(_ambiguous(record, sources))
+        return candidates[0].table
 
 
-def shared_names(sources: Iterable[Source]) -> tuple[dict[str, str], SharedNames]:
-    """The lake tables by their source's name, for names that only one table has, and the other names."""
-    by_name: dict[str, list[Source]] = {}
-    for source in sources:
-        by_name.setdefault(source.name, []).append(source)
-    only = {name: found[0].table for name, found in by_name.items() if len(found) == 1}
-    return only, SharedNames({name: tuple(found) for name, found in by_name.items() if len(found) > 1})
+def _ambiguous(record: ChangeRecord, sources: Sequence[Source]) -> str:
+    """The reason why a record belongs to no table, and the settings that help."""
+    region, account = _origin(record)
+    names = ", ".join(source.text() for source in sources)
+    return (
+        f"tableName: {record.table} is the source of several tables, {names}; the record (Region {region or 'unknown'}, account"
+        f" {account or 'unknown'}) and the place of its object match none of them alone; set `source.region`, `source.account`"
+        " or separate `changes.uri`, then replay"
+    )
 
 
 def matching(sources: Sequence[Source], region: str | None, account: str | None) -> list[Source]:
-    """The sources that a Region and an account do not contradict; among them, those that most facts confirm."""
+    """The sources that a Region and an account do not contradict; among these, those that most of the two confirm."""
 
     def confirmed(source: Source) -> int:
         return (None not in (source.region, region)) + (None not in (source.account, account))
 
-    fit = [
+    possible = [
         source
         for source in sources
         if (source.region or region) == (region or source.region)
         and (source.account or account) == (account or source.account)
     ]
-    most = max(map(confirmed, fit), default=0)
-    return [source for source in fit if confirmed(source) == most]
+    most = max(map(confirmed, possible), default=0)
+    return [source for source in possible if confirmed(source) == most]
 
 
 def _origin(record: ChangeRecord) -> tuple[str | None, str | None]:

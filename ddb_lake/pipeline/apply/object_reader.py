@@ -1,4 +1,8 @@
-"""Landed objects into staged rows: what every way in has in common, before anything is committed."""
+"""Read landed objects and stage their rows, before anything is committed. All ways of ingestion use `GroupReader`.
+
+A group is a list of objects that are committed together. Records of the fast path are staged unvalidated; the staging writers
+validate them by batch and return those that do not match, which are then parsed strictly (`core.decode.fast_path`).
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,19 @@ import logging
 import traceback
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.decode.compression import DamagedObjectError, decompress
 from ddb_lake.core.decode.envelopes import Outcome, limited, read_envelope
 from ddb_lake.core.decode.objects import read_object
-from ddb_lake.core.decode.routing import SharedNames
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.operations.system import without_cycle_detection
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
@@ -30,23 +34,23 @@ from ddb_lake.engine.staging import (
     MIN_US,
     STAGED_CHANGES,
     STAGED_QUARANTINE,
-    Checks,
-    Stage,
+    BatchValidator,
+    RowOrigin,
     StagedRows,
+    StagingWriter,
     change_row,
     quarantine_row,
-    unchecked_row,
+    unvalidated_row,
 )
 from ddb_lake.errors import UndecodableError
 
 GROUP_BYTES = 64 * 1024 * 1024
 GROUP_OBJECTS = 10_000
-"""Objects are committed in groups of at most this size, so that a long run keeps what it has done."""
+"""The greatest size of a group. Each group is committed before the next is read, so that an interrupted run keeps its work."""
 
 READ_AHEAD = 16
-NO_SHARED_NAMES = SharedNames()
 MAX_UNREADABLE = 5
-"""The most entries that are listed of the content that was no record."""
+"""The most unreadable parts whose places are kept."""
 
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
@@ -56,90 +60,70 @@ _NEVER_US = MAX_US + 1
 _LOG = logging.getLogger(__name__)
 
 
+# --- inputs
+
+
+@dataclass(frozen=True, slots=True)
+class TableDefinition:
+    """What a reader needs of a lake table: the names of its key attributes, empty if they are not known yet, and the JSON Schemas
+    that its records must satisfy."""
+
+    key: tuple[str, ...] = ()
+    validator: Validator | None = None
+
+
+DefinitionOf: TypeAlias = Callable[[str], TableDefinition]
+"""Returns the definition of a lake table, by its name."""
+
+
+class UnknownTableError(Exception):
+    """A record belongs to a configured table that the reader was not given. `table`: its name."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
+
+
+def only(definitions: Mapping[str, TableDefinition]) -> DefinitionOf:
+    """`DefinitionOf` for a process without access to the lake. It raises UnknownTableError for any other table."""
+
+    def definition_of(table: str) -> TableDefinition:
+        if table not in definitions:
+            raise UnknownTableError(table)
+        return definitions[table]
+
+    return definition_of
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How the objects of a group are read.
+
+    `table`: the lake table that they are applied to. `asserted_us`: the end (exclusive) of the incremental export that they
+    belong to. `time_unit`: the unit for times that are impossible in their declared unit (`times.change_time_us`).
+    """
+
+    table: str
+    routes: Routes
+    asserted_us: int | None = None
+    time_unit: str | None = None
+
+
+# --- results
+
+
 @dataclass(frozen=True, slots=True)
 class IngestedObject:
-    """One object of a group: what it was, the hour it landed in, and how many of its records went where."""
+    """An object that was read, the hour in which it arrived, and the number of its outcomes."""
 
     ref: ObjectRef
     hour_us: int
     records: int
 
 
-@dataclass(slots=True)
-class _Tally:
-    """An object while it is read. `hour`: of its path. `times`: of its records by ordinal, where the path has none."""
-
-    ref: ObjectRef
-    hour: datetime | None
-    records: int = 0
-    latest_us: int = -1
-    times: array[int] = field(default_factory=lambda: array("q"))
-
-    def arrived_us(self, record: ChangeRecord) -> int | None:
-        """The latest possible arrival of a record (UTC microseconds): that of its envelope, else the later of the end of the
-        hour in its object's key and the time at which the object was modified; None if neither is known.
-
-        A key has the hour of the object's oldest record. After an outage Firehose delivers days of records in one object,
-        and people copy objects into folders of any date; but no record arrived after its object was written.
-        """
-        if record.arrived_us is not None:
-            return record.arrived_us
-        hour_us = (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1) if self.hour is not None else 0
-        return max(hour_us, self.ref.modified_us) or None
-
-    def is_possible(self, record: ChangeRecord) -> bool:
-        """Whether a record is not more than a day later than its arrival."""
-        if record.arrived_us is not None:
-            return record.changed_us <= record.arrived_us + LATEST_AFTER_ARRIVAL_US
-        if self.latest_us < 0:
-            arrived_us = self.arrived_us(record)
-            self.latest_us = MAX_US if arrived_us is None else arrived_us + LATEST_AFTER_ARRIVAL_US
-        return record.changed_us <= self.latest_us
-
-    def came(self, place: _Place, record: ChangeRecord) -> None:
-        """Note when a record came."""
-        if self.hour is None:
-            self.times.extend([_NEVER_US] * (place.ordinal + 1 - len(self.times)))
-            self.times[place.ordinal] = _clamp(record.arrived_us or record.changed_us)
-
-    def forget(self, place: _Place) -> None:
-        """What came there may be none."""
-        if self.hour is None:
-            self.times[place.ordinal] = _NEVER_US
-
-    def object(self) -> IngestedObject:
-        """What was read. Its hour: the path's, else that of its first record, else that in which it was modified."""
-        first_us = min(self.times, default=_NEVER_US)
-        unknown = first_us in (0, _NEVER_US)
-        since = timedelta(microseconds=_clamp(self.ref.modified_us) if unknown else first_us)
-        hour = (self.hour or _EPOCH + since).replace(minute=0, second=0, microsecond=0)
-        return IngestedObject(self.ref, (hour - _EPOCH) // timedelta(microseconds=1), self.records)
-
-
-class _Place(NamedTuple):
-    """Where a record comes from: its object, there the offset and the ordinal, and the object's number in the group."""
-
-    tally: _Tally
-    offset: int
-    ordinal: int
-    number: int
-
-
-class _Origin(NamedTuple):
-    """The origin of an unchecked record: its place, its object's bytes, their number when decompressed; its table.
-
-    `table`: the source table that it names, if that is not configured.
-    """
-
-    place: _Place
-    data: bytes
-    size_bytes: int
-    table: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """Rows for one lake table, on disk; `records`: how many came of each object, by its number."""
+    """Staged rows of one lake table. `records`: the number of outcomes by object (its number in the group)."""
 
     changes: StagedRows
     quarantine: StagedRows
@@ -147,7 +131,7 @@ class StagedTable:
 
     @classmethod
     def at(cls, stem: Path, changes: int, quarantined: int, records: Counter[int]) -> StagedTable:
-        """So many rows at `stem`, which may be a pattern."""
+        """The rows in the files of a `stem`, which may be a pattern. `changes`, `quarantined`: their numbers."""
         return cls(
             StagedRows(stem.with_suffix(_CHANGES), changes),
             StagedRows(stem.with_suffix(_QUARANTINE), quarantined),
@@ -157,7 +141,7 @@ class StagedTable:
     @classmethod
     def empty(cls, folder: Path) -> StagedTable:
         """No rows."""
-        return _Staging(folder / "empty").close()
+        return _TableWriters(folder / "empty").close()
 
     @classmethod
     def rejected(cls, folder: Path, rows: StagedRows) -> StagedTable:
@@ -165,50 +149,37 @@ class StagedTable:
         return replace(cls.empty(folder), quarantine=rows)
 
 
-class _Staging:
-    """Rows for one lake table while they come in. `doubt`: as in `Stage`."""
-
-    def __init__(self, stem: Path, doubt: Callable[[_Origin], None] | None = None) -> None:
-        self._stem = stem
-        self.changes = Stage(stem.with_suffix(_CHANGES), STAGED_CHANGES, doubt)
-        self.quarantine = Stage(stem.with_suffix(_QUARANTINE), STAGED_QUARANTINE)
-        self.records: Counter[int] = Counter()
-
-    def close(self) -> StagedTable:
-        """Write what is left."""
-        self.changes.close()
-        self.quarantine.close()
-        return StagedTable.at(self._stem, self.changes.rows, self.quarantine.rows, self.records)
-
-
-@dataclass(slots=True)
-class Unreadable:
-    """Bytes that were no record: their count, and the first place (object's number, offset) with the reason.
-
-    Records that were read and break the table's JSON Schema do not count.
-    """
-
-    count: int = 0
-    first: list[tuple[int, int, str]] = field(default_factory=list)
-
-    def add(self, place: _Place, reason: str) -> None:
-        """Count one."""
-        self.count += 1
-        if len(self.first) < MAX_UNREADABLE:
-            self.first.append((place.number, place.offset, reason))
-
-
 @dataclass(slots=True)
 class StagedGroup:
-    """All rows of a group of objects, by lake table; and how many belong to tables that are not configured."""
+    """The rows of a group of objects, by lake table. `other_tables`: the number of records by source table that is not configured."""
 
     objects: list[IngestedObject]
     tables: dict[str, StagedTable]
     other_tables: Counter[str]
 
 
+@dataclass(slots=True)
+class Unreadable:
+    """The parts of objects that are no record: their count, and the first of them (object's number, offset, reason).
+
+    Records that violate the table's JSON Schema do not count.
+    """
+
+    count: int = 0
+    first: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def add(self, origin: RowOrigin, reason: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.first) < MAX_UNREADABLE:
+            self.first.append((origin.number, origin.offset, reason))
+
+
+# --- fetching
+
+
 def groups(refs: Iterable[ObjectRef]) -> Iterator[list[ObjectRef]]:
-    """Objects in groups small enough to be committed at once."""
+    """The objects in groups, in order."""
     group: list[ObjectRef] = []
     size = 0
     for ref in refs:
@@ -222,10 +193,10 @@ def groups(refs: Iterable[ObjectRef]) -> Iterator[list[ObjectRef]]:
 
 
 def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[ObjectRef, bytes]]:
-    """The bytes of each object, in order; those in S3 are fetched ahead of their use.
+    """The bytes of each object, in order. Objects in S3 are fetched ahead, by threads.
 
-    Files are not: they are there at once, and a thread that asks for the interpreter at every call to the system waits for
-    it longer, beside one that parses, than the file takes.
+    Local files are read without threads: beside a thread that parses, another one waits longer for the interpreter than
+    reading the file takes.
     """
     if not any(ref.uri.startswith("s3://") for ref in refs):
         yield from ((ref, store.fetch(ref)) for ref in refs)
@@ -241,234 +212,311 @@ def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[Objec
             yield first, future.result()
 
 
-class GroupReader:
-    """Reads a group of objects into staged rows.
+# --- one object
 
-    `table`: the lake table for records that name none. `routes`: source table name to lake table. `shared`: names that
-    several sources have.
-    `keys`: a lake table's key attributes, empty if not known yet (then the first record's own, sorted).
-    `validators`: what a lake table's records must satisfy; offenders are rejected.
-    `time_unit`: the unit for times that are impossible in their declared unit (`times.change_time_us`).
+
+@dataclass(slots=True)
+class _ObjectTally:
+    """One object while it is read. `hour`: the one in its path. `times`: arrival or change time of its records by ordinal,
+    if the path has no hour."""
+
+    ref: ObjectRef
+    hour: datetime | None
+    records: int = 0
+    times: array[int] = field(default_factory=lambda: array("q"))
+    _latest_change_us: int = -1
+
+    def arrived_us(self, record: ChangeRecord) -> int | None:
+        """The latest possible arrival of a record (UTC microseconds); None if it is not known.
+
+        It is the arrival in the record's envelope, else the later of two times: the end of the hour in the object's key, and
+        the object's modification. A key has the hour of the object's oldest record: after an outage Firehose delivers days
+        of records in one object, and objects are copied into folders of any date. But no record arrived after its object
+        was written.
+        """
+        if record.arrived_us is not None:
+            return record.arrived_us
+        hour_us = (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1) if self.hour is not None else 0
+        return max(hour_us, self.ref.modified_us) or None
+
+    def is_possible(self, record: ChangeRecord) -> bool:
+        """Whether the time of a record is at most a day after its arrival (`times.check_not_after`)."""
+        if record.arrived_us is not None:
+            return record.changed_us <= record.arrived_us + LATEST_AFTER_ARRIVAL_US
+        if self._latest_change_us < 0:
+            arrived_us = self.arrived_us(record)
+            self._latest_change_us = MAX_US if arrived_us is None else arrived_us + LATEST_AFTER_ARRIVAL_US
+        return record.changed_us <= self._latest_change_us
+
+    def note_time(self, ordinal: int, record: ChangeRecord) -> None:
+        """Keep the time of a record, from which the object's hour is found if its path has none."""
+        if self.hour is None:
+            self.times.extend([_NEVER_US] * (ordinal + 1 - len(self.times)))
+            self.times[ordinal] = _clamp(record.arrived_us or record.changed_us)
+
+    def forget_time(self, ordinal: int) -> None:
+        """Undo `note_time`."""
+        if self.hour is None:
+            self.times[ordinal] = _NEVER_US
+
+    def result(self) -> IngestedObject:
+        """The object with its hour: the one in its path, else that of its first record, else that of its modification."""
+        first_us = min(self.times, default=_NEVER_US)
+        unknown = first_us in (0, _NEVER_US)
+        since = timedelta(microseconds=_clamp(self.ref.modified_us) if unknown else first_us)
+        hour = (self.hour or _EPOCH + since).replace(minute=0, second=0, microsecond=0)
+        return IngestedObject(self.ref, (hour - _EPOCH) // timedelta(microseconds=1), self.records)
+
+
+class _Unvalidated(NamedTuple):
+    """An unvalidated record, as needed to parse it strictly: its origin, the object's bytes, and the size of its segment.
+
+    `other_table`: its source table, if that is not configured.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        table: str,
-        routes: dict[str, str],
-        keys: Callable[[str], tuple[str, ...]],
-        asserted_us: int | None = None,
-        validators: Callable[[str], Validator | None] = lambda _table: None,
-        time_unit: str | None = None,
-        shared: SharedNames = NO_SHARED_NAMES,
-    ) -> None:
-        self._folder = folder
-        self._table = table
-        self._routes = routes
-        self._shared = shared
-        self._find_key = keys
-        self._asserted_us = asserted_us
-        self._find_validator = validators
-        self._time_unit = time_unit
-        self._validators: dict[str, Validator | None] = {}
+    origin: RowOrigin
+    data: bytes
+    size_bytes: int
+    other_table: str | None = None
+
+
+class _TableWriters:
+    """The staging files of one lake table. `on_invalid`: as in `StagingWriter`."""
+
+    def __init__(self, stem: Path, on_invalid: Callable[[_Unvalidated], None] | None = None) -> None:
+        self._stem = stem
+        self.changes = StagingWriter(stem.with_suffix(_CHANGES), STAGED_CHANGES, on_invalid)
+        self.quarantine = StagingWriter(stem.with_suffix(_QUARANTINE), STAGED_QUARANTINE)
+        self.records: Counter[int] = Counter()
+
+    def close(self) -> StagedTable:
+        """Write the rows in memory."""
+        self.changes.close()
+        self.quarantine.close()
+        return StagedTable.at(self._stem, self.changes.rows, self.quarantine.rows, self.records)
+
+
+# --- a group
+
+
+class GroupReader:
+    """Reads one group of objects into staging files in `folder`.
+
+    Each outcome goes the same way: find the lake table, make a row, stage it. `keys` has the key attributes of each table
+    that was met; if a table's key is not known, it is that of its first record, sorted by name.
+    """
+
+    def __init__(self, folder: Path, options: ReadOptions, definition_of: DefinitionOf) -> None:
         self.keys: dict[str, tuple[str, ...]] = {}
         self.unreadable = Unreadable()
-        self._staging: dict[str, _Staging] = {}
-        self._fast: set[str] = set()
-        self._others = Checks(self._doubt_other)
-        self._content = _Content()
-        self._group = StagedGroup([], {}, Counter())
-        self._tallies: list[_Tally] = []
+        self._folder = folder
+        self._options = options
+        self._definition_of = definition_of
+        self._validators: dict[str, Validator | None] = {}
+        self._fast_tables: set[str] = set()
+        self._tallies: dict[int, _ObjectTally] = {}
+        self._writers: dict[str, _TableWriters] = {}
+        self._other_tables: Counter[str] = Counter()
+        self._other_records = BatchValidator(self._on_invalid_other)
+        self._content = _LastContent()
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
-        """Stage every record of the objects."""
+        """Stage every outcome of the objects. A reader reads one group."""
         return self.read_numbered(enumerate(objects))
 
     def read_numbered(self, objects: Iterable[tuple[int, tuple[ObjectRef, bytes]]]) -> StagedGroup:
-        """As `read`, of objects that have a number in their group."""
+        """As `read`, for objects with their numbers in the group."""
         with without_cycle_detection():
             for number, (ref, data) in objects:
-                self._read_one(number, ref, data)
-        self._others.flush()
-        for staging in [*self._staging.values()]:  # a doubt about one table's record may quarantine it with another's
-            staging.changes.flush()
-        closed = {table: staging.close() for table, staging in self._staging.items()}
-        self._group.tables = {
-            table: staged for table, staged in closed.items() if staged.changes.rows or staged.quarantine.rows
-        }  # all rows of a table may have been left out
-        self._group.other_tables = +self._group.other_tables  # without tables that have no record left
-        self._group.objects = [tally.object() for tally in self._tallies]
-        return self._group
-
-    def _read_one(self, number: int, ref: ObjectRef, data: bytes) -> None:
-        tally = _Tally(ref, _hour(ref.uri))
-        self._tallies.append(tally)
-        key_names = self._key(self._table) or None
-        fast = self._is_fast(self._table)
-        outcomes = read_object(
-            data, key_names=key_names, asserted_us=self._asserted_us, fast=fast, time_unit=self._time_unit
+                self._read_object(number, ref, data)
+        self._other_records.flush()
+        for writers in [*self._writers.values()]:  # an invalid record of one table may go to another's quarantine
+            writers.changes.flush()
+        staged = {table: writers.close() for table, writers in self._writers.items()}
+        return StagedGroup(
+            [tally.result() for tally in self._tallies.values()],
+            {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows},
+            +self._other_tables,  # without tables whose count is zero
         )
-        for offset, outcome, raw, unchecked in outcomes:
-            place = _Place(tally, offset, tally.records, number)
-            if unchecked:
-                self._take_unchecked(outcome, _Origin(place, data, len(raw)))  # type: ignore[arg-type]
+
+    def _read_object(self, number: int, ref: ObjectRef, data: bytes) -> None:
+        options = self._options
+        tally = self._tallies[number] = _ObjectTally(ref, _hour(ref.uri))
+        outcomes = read_object(
+            data,
+            key_names=self._key(options.table) or None,
+            asserted_us=options.asserted_us,
+            fast=self._is_fast(options.table),
+            time_unit=options.time_unit,
+        )
+        for offset, outcome, raw, unvalidated in outcomes:
+            origin = RowOrigin(ref.uri, offset, tally.records, number)
+            if unvalidated:
+                self._stage_unvalidated(outcome, _Unvalidated(origin, data, len(raw)))  # type: ignore[arg-type]
             else:
-                self._take(outcome, place, raw)
+                self._stage_outcome(outcome, origin, raw)
             tally.records += 1
 
-    def _take(self, outcome: Outcome, place: _Place, raw: bytes) -> None:
-        """Stage a checked outcome. `raw`: the bytes of its JSON object."""
-        if isinstance(outcome, Rejected):
-            self._reject(self._table, outcome, place)
-            return
-        table = self._routes.get(outcome.table) if outcome.table is not None else self._table
-        if table is None and outcome.table in self._shared.by_name:
-            table = self._shared.table_of(outcome, place.tally.ref.uri, self._table)
-            if table is None:
-                self._reject(self._table, Rejected(self._shared.reason(outcome), raw), place)
-                return
-        if table is None:
-            place.tally.came(place, outcome)
-            self._group.other_tables[outcome.table or ""] += 1
-            return
-        key_names, validator = self._key(table), self._validator(table)  # errors of the lake are raised
-        place.tally.came(place, outcome)
-        found = self._row(table, outcome, key_names, validator, place, raw)
-        if isinstance(found, Rejected):
-            self._reject(table, found, place)
-        else:
-            self._stage(table, found, place)
+    # strict
 
-    def _row(
-        self,
-        table: str,
-        record: ChangeRecord,
-        key_names: tuple[str, ...],
-        validator: Validator | None,
-        place: _Place,
-        raw: bytes,
-    ) -> tuple[Any, ...] | Rejected:
-        """The row of a checked record, or the reason why there is none."""
+    def _stage_outcome(self, outcome: Outcome, origin: RowOrigin, raw: bytes) -> None:
+        """Stage an outcome of strict parsing. `raw`: the bytes of its segment."""
+        if isinstance(outcome, Rejected):
+            self._reject(self._options.table, outcome, origin)
+            return
         try:
-            if not MIN_US <= record.changed_us <= MAX_US:
-                raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
-            check_not_after(record.changed_us, place.tally.arrived_us(record))
-            if record.arrived_us is not None and not MIN_US <= record.arrived_us <= MAX_US:
-                record = replace(record, arrived_us=None)
-            if not key_names:
-                key_names = self.keys[table] = tuple(sorted(record.keys))
-            row = change_row(record, key_names, place.tally.ref.uri, place.offset, place.number)
-            fault = None if validator is None else validator.fault(record)
+            table = self._options.routes.table_of(outcome, origin.uri, self._options.table)
+        except UndecodableError as error:
+            self._reject(self._options.table, Rejected(str(error), raw), origin)
+            return
+        if table is None:
+            self._tallies[origin.number].note_time(origin.ordinal, outcome)
+            self._other_tables[outcome.table or ""] += 1
+            return
+        key_names, validator = (
+            self._key(table),
+            self._validator(table),
+        )  # an error of the lake is no fault of the record
+        self._tallies[origin.number].note_time(origin.ordinal, outcome)
+        try:
+            row = self._validated_row(table, outcome, key_names, origin)
+            fault = None if validator is None else validator.fault(outcome)
         except MemoryError:
             raise
         except Exception as error:
-            return Rejected.unexpected(error, raw)
-        return row if fault is None else Rejected(fault, raw, record_id=row[0])
+            self._reject(table, Rejected.unexpected(error, raw), origin)
+            return
+        if fault is None:
+            self._stage_row(table, row, origin)
+        else:
+            self._reject(table, Rejected(fault, raw, record_id=row[0]), origin)
+
+    def _validated_row(
+        self, table: str, record: ChangeRecord, key_names: tuple[str, ...], origin: RowOrigin
+    ) -> tuple[Any, ...]:
+        """The row of a strictly parsed record. Raises UndecodableError if the record cannot be stored."""
+        if not MIN_US <= record.changed_us <= MAX_US:
+            raise UndecodableError("ApproximateCreationDateTime is outside the years 1 to 9999")
+        check_not_after(record.changed_us, self._tallies[origin.number].arrived_us(record))
+        if record.arrived_us is not None and not MIN_US <= record.arrived_us <= MAX_US:
+            record = replace(record, arrived_us=None)
+        if not key_names:
+            key_names = self.keys[table] = tuple(sorted(record.keys))
+        return change_row(record, key_names, origin)
+
+    # fast path
 
     def _is_fast(self, table: str) -> bool:
-        """Whether records of a lake table are read on the fast path."""
-        if table in self._fast:
+        """Whether the fast path is possible for a table: its key is known, and it has no JSON Schema."""
+        if table in self._fast_tables:
             return True
         if not self._key(table) or self._validator(table) is not None:
             return False
-        self._fast.add(table)
+        self._fast_tables.add(table)
         return True
 
-    def _take_unchecked(self, record: ChangeRecord, origin: _Origin) -> None:
-        """Stage a record; its keys and images are checked with its batch, and it may be read again with all checks."""
-        table = self._table if record.table is None else self._routes.get(record.table)
-        place = origin.place
-        if table is None and record.table in self._shared.by_name:
-            table = self._shared.table_of(record, place.tally.ref.uri, self._table)
-            if table is None:
-                self._take_again(origin)
-                return
+    def _stage_unvalidated(self, record: ChangeRecord, source: _Unvalidated) -> None:
+        """Stage an unvalidated record, or parse it strictly at once if the fast path is not possible for it."""
+        origin = source.origin
+        tally = self._tallies[origin.number]
+        try:
+            table = self._options.routes.table_of(record, origin.uri, self._options.table)
+        except UndecodableError:
+            self._parse_strictly(source)
+            return
         if table is None:
-            self._group.other_tables[record.table or ""] += 1
-            place.tally.came(place, record)
-            self._others.add(record.texts, origin._replace(table=record.table or ""))  # type: ignore[arg-type]
+            self._other_tables[record.table or ""] += 1
+            tally.note_time(origin.ordinal, record)
+            self._other_records.add(record.texts, source._replace(other_table=record.table or ""))  # type: ignore[arg-type]
             return
         row = None
-        if self._is_fast(table) and place.tally.is_possible(record):
-            row = unchecked_row(record, self.keys[table], place.tally.ref.uri, place.offset, place.number)
+        if self._is_fast(table) and tally.is_possible(record):
+            row = unvalidated_row(record, self.keys[table], origin)
         if row is None:
-            self._take_again(origin)
+            self._parse_strictly(source)
             return
-        place.tally.came(place, record)  # before it is staged, which may raise a doubt about it
-        self._stage(table, row, place, origin)
+        tally.note_time(origin.ordinal, record)  # before the row is staged: that may validate the batch with it
+        self._stage_row(table, row, origin, source)
 
-    def _doubt(self, table: str, origin: _Origin) -> None:
-        """Read a staged record again, which was left out."""
-        self._staged(table).records[origin.place.number] -= 1
-        origin.place.tally.forget(origin.place)
-        self._take_again(origin)
+    def _on_invalid(self, table: str, source: _Unvalidated) -> None:
+        """Parse strictly a staged record whose validation failed; its row was left out."""
+        self._writers_of(table).records[source.origin.number] -= 1
+        self._tallies[source.origin.number].forget_time(source.origin.ordinal)
+        self._parse_strictly(source)
 
-    def _doubt_other(self, origin: _Origin) -> None:
-        """Read again a record that was counted as one of a table that is not configured."""
-        self._group.other_tables.subtract([origin.table or ""])
-        origin.place.tally.forget(origin.place)
-        self._take_again(origin)
+    def _on_invalid_other(self, source: _Unvalidated) -> None:
+        """Parse strictly a record whose validation failed, and that was counted for a table that is not configured."""
+        self._other_tables.subtract([source.other_table or ""])
+        self._tallies[source.origin.number].forget_time(source.origin.ordinal)
+        self._parse_strictly(source)
 
-    def _take_again(self, origin: _Origin) -> None:
-        place, data, size, _ = origin
-        key_names = self._key(self._table) or None
+    def _parse_strictly(self, source: _Unvalidated) -> None:
+        origin = source.origin
         try:
-            raw = self._content.of(data)[place.offset : place.offset + size]
+            raw = self._content.of(source.data)[origin.offset : origin.offset + source.size_bytes]
             value = loads(raw)
         except MemoryError:
             raise
         except Exception as error:
-            self._reject(self._table, limited(Rejected.unexpected(error, data)), place)
+            self._reject(self._options.table, limited(Rejected.unexpected(error, source.data)), origin)
             return
         outcomes = read_envelope(
-            value, key_names=key_names, asserted_us=self._asserted_us, raw=raw, time_unit=self._time_unit
+            value,
+            key_names=self._key(self._options.table) or None,
+            asserted_us=self._options.asserted_us,
+            raw=raw,
+            time_unit=self._options.time_unit,
         )
         for outcome in outcomes:
-            self._take(outcome, place, raw)
+            self._stage_outcome(outcome, origin, raw)
 
-    def _stage(self, table: str, row: tuple[Any, ...], place: _Place, origin: _Origin | None = None) -> None:
-        staged = self._staged(table)
-        staged.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), origin)
-        staged.records[place.number] += 1
+    # rows
 
-    def _reject(self, table: str, found: Rejected, place: _Place) -> None:
-        if found.record_id is None:
-            self.unreadable.add(place, found.reason)
-        tally, offset, ordinal, number = place
-        uri, raw = tally.ref.uri, found.raw
-        if found.error is not None:
-            log_unexpected(found.error, f"{table}: {uri}, byte {offset} went to quarantine")
-        staged = self._staged(table)
-        row = quarantine_row(found.reason, raw, uri, offset, ordinal, number, found.record_id, self._asserted_us)
-        staged.quarantine.add(row, len(raw))
-        staged.records[number] += 1
+    def _stage_row(
+        self, table: str, row: tuple[Any, ...], origin: RowOrigin, source: _Unvalidated | None = None
+    ) -> None:
+        writers = self._writers_of(table)
+        writers.changes.add(row, len(row[5]) + len(row[6] or "") + len(row[7] or ""), source)
+        writers.records[origin.number] += 1
+
+    def _reject(self, table: str, rejected: Rejected, origin: RowOrigin) -> None:
+        if rejected.record_id is None:
+            self.unreadable.add(origin, rejected.reason)
+        if rejected.error is not None:
+            log_unexpected(rejected.error, f"{table}: {origin.uri}, byte {origin.offset} went to quarantine")
+        row = quarantine_row(rejected.reason, rejected.raw, origin, rejected.record_id, self._options.asserted_us)
+        writers = self._writers_of(table)
+        writers.quarantine.add(row, len(rejected.raw))
+        writers.records[origin.number] += 1
+
+    # tables
 
     def _validator(self, table: str) -> Validator | None:
         if table not in self._validators:
-            self._validators[table] = self._find_validator(table)
+            self._validators[table] = self._definition_of(table).validator
         return self._validators[table]
 
     def _key(self, table: str) -> tuple[str, ...]:
         if not self.keys.get(table):
-            self.keys[table] = self._find_key(table)
+            self.keys[table] = self._definition_of(table).key
         return self.keys[table]
 
-    def _staged(self, table: str) -> _Staging:
-        staging = self._staging.get(table)
-        if staging is None:
-            stem = self._folder / f"{len(self._staging)}"
-            staging = self._staging[table] = _Staging(stem, partial(self._doubt, table))
-        return staging
+    def _writers_of(self, table: str) -> _TableWriters:
+        writers = self._writers.get(table)
+        if writers is None:
+            stem = self._folder / f"{len(self._writers)}"
+            writers = self._writers[table] = _TableWriters(stem, partial(self._on_invalid, table))
+        return writers
 
 
-class _Content:
-    """Landed objects' bytes, decompressed again for records that are read again; only the last object's are kept."""
+class _LastContent:
+    """The decompressed bytes of the last object from which a record was parsed strictly."""
 
     def __init__(self) -> None:
         self._data, self._decompressed = b"", b""
 
     def of(self, data: bytes) -> bytes:
-        """What can be read of an object's bytes."""
+        """The readable content of an object's bytes."""
         if data is not self._data:
             try:
                 self._decompressed = decompress(data)
@@ -479,16 +527,16 @@ class _Content:
 
 
 def _hour(uri: str) -> datetime | None:
-    """The arrival hour that an object's path names."""
+    """The arrival hour in an object's path."""
     try:
         return arrival_hour(uri)
-    except Exception as error:  # the hours of its records are used
+    except Exception as error:  # the times of its records are used
         log_unexpected(error, f"the hour in the path of {uri} is not used")
         return None
 
 
 def log_unexpected(error: Exception, where: str) -> None:
-    """Log where an unexpected exception was raised. Its text may hold an item's values, so it is left out."""
+    """Log an unexpected exception with its traceback. Its text may contain an item's values, so it is left out."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("%s: reading it raised %s\n%s", where, type(error).__name__, frames)
 

@@ -1,8 +1,8 @@
-"""A group of landed objects read by several processes, because Python parses JSON on one processor at a time.
+"""Read a group of landed objects by several processes, because Python parses JSON on one processor at a time.
 
-The processes are started for one group and end with it. Each is given a share of the objects, fetches them itself, stages
-rows into a folder of its own, and says in the end what it did; nothing is committed by them. A group that holds records
-of a second configured table is read again by this process alone: only it can ask the lake for that table's key.
+The processes are started for one group and end with it. Each fetches and reads a share of the objects, stages rows in a folder
+of its own, and leaves a description of them in a file; none commits anything. A group with records of a second configured
+table is not read this way, because only the calling process can get that table's key from the lake.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ from threading import Thread
 from typing import Any
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
-from ddb_lake.core.decode.routing import SharedNames
 from ddb_lake.core.operations.system import cpu_count
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine.import_hook import spare_pandas
 from ddb_lake.errors import TransientError
 from ddb_lake.pipeline.apply.object_reader import (
-    NO_SHARED_NAMES,
     GroupReader,
     IngestedObject,
+    ReadOptions,
     StagedGroup,
     StagedTable,
+    TableDefinition,
+    UnknownTableError,
     fetch,
+    only,
 )
 
-SHARED_BYTES = 3 * 1024 * 1024
-"""Compressed size from which starting processes takes less time than they save."""
+PARALLEL_BYTES = 3 * 1024 * 1024
+"""The compressed size of a group from which starting processes takes less time than it saves."""
 
 MAX_READERS = 4
-"""Each takes about 150 MB."""
+"""The most processes. Each takes about 150 MB."""
 
 _SWITCH_S = 0.0002
 """How long a thread that fetches waits for the one that parses: it needs the interpreter several times an object."""
 
 _TASK = "task.pickle"
-_ANSWER = "answer.pickle"
+_RESULT = "result.pickle"
 
 Numbered = tuple[int, ObjectRef]
 """An object and its number in the group."""
@@ -52,53 +53,54 @@ Numbered = tuple[int, ObjectRef]
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What a reader must know. `key`: of `table`, empty while nobody knows it."""
+    """How a group is read. `folder`: for the staged rows. `definition`: of the table `options.table`."""
 
     folder: Path
-    table: str
-    routes: dict[str, str]
-    key: tuple[str, ...]
-    validator: Validator | None
-    shared: SharedNames = NO_SHARED_NAMES
+    options: ReadOptions
+    definition: TableDefinition
 
 
 @dataclass(frozen=True, slots=True)
 class ReadShare:
-    """What one process read: objects by their number in the group, and its rows, which are on disk."""
+    """The result of one process: the objects by their numbers, and the numbers of rows in its folder.
+
+    `changes`, `quarantined`: None if nothing was staged. `records`: as in `StagedTable`.
+    """
 
     objects: list[tuple[int, IngestedObject]]
     other_tables: Counter[str]
-    staged: bool
-    changes: int
-    quarantined: int
+    changes: int | None
+    quarantined: int | None
     records: Counter[int]
 
 
-class ElsewhereError(Exception):
-    """A record belongs to another configured table than the group's."""
+# --- the calling process
 
 
-def read_shared(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | None:
-    """The group's rows; None if one process had better read it.
+def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | None:
+    """Read a group by several processes.
 
-    It had if the key is not known: the first record of all says what it is, and several readers could disagree.
-    Raises TransientError if a reader dies, and what fetching an object raises.
+    Returns None if one process must read it, or reads it faster: the group is small, it has records of a second configured
+    table, or the table's key is not known (then the first record decides it, and several processes could disagree).
+
+    Raises:
+        TransientError: a process died. Errors of fetching an object are raised as they are.
     """
     count = min(cpu_count(), MAX_READERS, len(refs))
-    if not plan.key or count < 2 or sum(ref.size_bytes for ref in refs) < SHARED_BYTES:
+    if not plan.definition.key or count < 2 or sum(ref.size_bytes for ref in refs) < PARALLEL_BYTES:
         return None
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for number, objects in enumerate(_shares(refs, count)):
             processes.append(_start(replace(plan, folder=_folder(plan, number)), objects))
-        done = [_answer(plan, number, process) for number, process in enumerate(processes)]
-    except ElsewhereError:
+        shares = [_result(plan, number, process) for number, process in enumerate(processes)]
+    except UnknownTableError:
         return None
     finally:
         for process in processes:
             with process:
                 process.kill()
-    return _together(plan, done)
+    return _merged(plan, shares)
 
 
 def _shares(refs: Sequence[ObjectRef], count: int) -> list[list[Numbered]]:
@@ -112,24 +114,12 @@ def _shares(refs: Sequence[ObjectRef], count: int) -> list[list[Numbered]]:
     return [sorted(share, key=lambda entry: entry[0]) for share in shares]
 
 
-def _together(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
-    numbered = sorted((entry for share in shares for entry in share.objects), key=lambda entry: entry[0])
-    group = StagedGroup([entry for _, entry in numbered], {}, sum((s.other_tables for s in shares), Counter()))
-    staged = [share for share in shares if share.staged]
-    if staged:
-        stem = plan.folder / "reader-*" / "0"
-        records = sum((s.records for s in staged), Counter[int]())
-        rows = StagedTable.at(stem, sum(s.changes for s in staged), sum(s.quarantined for s in staged), records)
-        group.tables[plan.table] = rows
-    return group
-
-
 def _folder(plan: ReadPlan, number: int) -> Path:
     return plan.folder / f"reader-{number}"
 
 
 def _start(plan: ReadPlan, objects: list[Numbered]) -> subprocess.Popen[bytes]:
-    """A process that reads some objects into `plan.folder`, and leaves its answer there."""
+    """Start a process that reads some objects into `plan.folder`."""
     plan.folder.mkdir()
     (plan.folder / _TASK).write_bytes(pickle.dumps((plan, objects)))
     command = [sys.executable, "-c", f"from {__name__} import main; main()", str(plan.folder)]
@@ -137,51 +127,59 @@ def _start(plan: ReadPlan, objects: list[Numbered]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
 
 
-def _answer(plan: ReadPlan, number: int, process: subprocess.Popen[bytes]) -> ReadShare:
+def _result(plan: ReadPlan, number: int, process: subprocess.Popen[bytes]) -> ReadShare:
+    """Wait for a process. Raises the exception that it left as its result."""
     status = process.wait()
-    answer = _folder(plan, number) / _ANSWER
-    if status or not answer.exists():
-        raise TransientError(f"a reading process ended with status {status}", table=plan.table, hint="run it again")
-    share = pickle.loads(answer.read_bytes())
+    file = _folder(plan, number) / _RESULT
+    if status or not file.exists():
+        table = plan.options.table
+        raise TransientError(f"a reading process ended with status {status}", table=table, hint="run it again")
+    share = pickle.loads(file.read_bytes())
     if isinstance(share, BaseException):
         raise share
     return share  # type: ignore[no-any-return]
 
 
-def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
-    """A reader's work."""
+def _merged(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
+    numbered = sorted((entry for share in shares for entry in share.objects), key=lambda entry: entry[0])
+    group = StagedGroup([entry for _, entry in numbered], {}, sum((s.other_tables for s in shares), Counter()))
+    staged = [share for share in shares if share.changes is not None]
+    if staged:
+        changes, quarantined = sum(s.changes or 0 for s in staged), sum(s.quarantined or 0 for s in staged)
+        records = sum((s.records for s in staged), Counter[int]())
+        group.tables[plan.options.table] = StagedTable.at(plan.folder / "reader-*" / "0", changes, quarantined, records)
+    return group
 
-    def key_of(table: str) -> tuple[str, ...]:
-        if table != plan.table:
-            raise ElsewhereError(table)
-        return plan.key
 
-    reader = GroupReader(
-        plan.folder, plan.table, plan.routes, key_of, validators=lambda _table: plan.validator, shared=plan.shared
-    )
-    numbers = [number for number, _ in objects]
-    fetched = fetch(ObjectStore(), [ref for _, ref in objects])
-    group = reader.read_numbered(zip(numbers, fetched, strict=True))
-    staged = group.tables.get(plan.table)
-    return ReadShare(
-        list(zip(numbers, group.objects, strict=True)),
-        group.other_tables,
-        staged is not None,
-        staged.changes.rows if staged else 0,
-        staged.quarantine.rows if staged else 0,
-        staged.records if staged else Counter(),
-    )
+# --- a reading process
 
 
 def main() -> None:
-    """A reading process. It ends with the process that asked, which holds the other end of its standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked is told of it too, and ends us
+    """Read a share, and leave the result or the exception in a file. Ends with the calling process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process gets it too, and ends this one
+    # the calling process holds the other end of standard input: when it ends, the read returns
     Thread(target=lambda: (os.read(sys.stdin.fileno(), 1), os._exit(1)), daemon=True).start()
     spare_pandas(None)
     sys.setswitchinterval(_SWITCH_S)
     folder = Path(sys.argv[1])
     try:
-        answer: Any = _read(*pickle.loads((folder / _TASK).read_bytes()))
-    except Exception as error:  # told to the process that asked, which raises it
-        answer = error
-    (folder / _ANSWER).write_bytes(pickle.dumps(answer))
+        result: Any = _read(*pickle.loads((folder / _TASK).read_bytes()))
+    except Exception as error:  # the calling process raises it
+        result = error
+    (folder / _RESULT).write_bytes(pickle.dumps(result))
+
+
+def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
+    table = plan.options.table
+    reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}))
+    numbers = [number for number, _ in objects]
+    fetched = fetch(ObjectStore(), [ref for _, ref in objects])
+    group = reader.read_numbered(zip(numbers, fetched, strict=True))
+    staged = group.tables.get(table)
+    return ReadShare(
+        list(zip(numbers, group.objects, strict=True)),
+        group.other_tables,
+        staged.changes.rows if staged else None,
+        staged.quarantine.rows if staged else None,
+        staged.records if staged else Counter(),
+    )

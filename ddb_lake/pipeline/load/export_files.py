@@ -36,7 +36,7 @@ from ddb_lake.core.layout.export_manifest import (
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
-from ddb_lake.engine.staging import STAGED_QUARANTINE, Stage, StagedRows, quarantine_row
+from ddb_lake.engine.staging import STAGED_QUARANTINE, RowOrigin, StagedRows, StagingWriter, quarantine_row
 from ddb_lake.errors import CheckFailed, DdbLakeError, ExportError, UndecodableError, UsageError
 
 T = TypeVar("T")
@@ -313,20 +313,20 @@ class ExportLines:
                 raise invalid.error()
             return False
         before = self.invalid.count
-        stage = Stage(self._folder / f"rejected-{before}.parquet", STAGED_QUARANTINE)
-        self.files = [self._valid_copy(number, file, stage) for number, file in enumerate(self.files)]
-        path = stage.close()
-        if stage.rows:
-            self.rejected = StagedRows(path, stage.rows)
+        writer = StagingWriter(self._folder / f"rejected-{before}.parquet", STAGED_QUARANTINE)
+        self.files = [self._valid_copy(number, file, writer) for number, file in enumerate(self.files)]
+        path = writer.close()
+        if writer.rows:
+            self.rejected = StagedRows(path, writer.rows)
         return self.invalid.count > before
 
-    def _valid_copy(self, number: int, file: LocalFile, stage: Stage) -> LocalFile:
-        """The file, or a copy without its invalid lines, which are added to `stage`."""
+    def _valid_copy(self, number: int, file: LocalFile, writer: StagingWriter) -> LocalFile:
+        """The file, or a copy without its invalid lines, which are added to `writer`."""
         rejected = set()
         for line, raw in _invalid_lines(file):
             self.invalid.add(line)
-            row = quarantine_row(line.reason, raw, line.uri, line.offset, line.line, number)
-            stage.add(row, len(raw))
+            row = quarantine_row(line.reason, raw, RowOrigin(line.uri, line.offset, line.line, number))
+            writer.add(row, len(raw))
             rejected.add(line.line)
         if not rejected:
             return file

@@ -23,6 +23,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
@@ -43,6 +44,7 @@ from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
     IngestedObject,
+    ReadOptions,
     StagedTable,
     Unreadable,
 )
@@ -77,7 +79,7 @@ from ddb_lake.pipeline.merge.sources import (
     naming_records,
 )
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.table_key import table_key
+from ddb_lake.pipeline.table_key import table_definition, table_key
 
 HOUR_US = 3_600_000_000
 
@@ -460,7 +462,9 @@ def _ingest_increment(
     unknown = set(not_ingested(lake, session, name, [file.ref for file in files]))
     new_files = [file for file in files if file.ref in unknown]
     check_line_lengths(new_files)
-    reader = GroupReader(session.folder, name, {}, partial(table_key, lake), as_of_us, lake.validator)
+    reader = GroupReader(
+        session.folder, ReadOptions(name, Routes({}), asserted_us=as_of_us), partial(table_definition, lake)
+    )
     staged = reader.read((file.ref, file.path.read_bytes()) for file in new_files)
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:

@@ -25,10 +25,10 @@ from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.apply.changelog import TableShare, ensure_quarantine, ingest
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
-from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
+from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.table_key import table_key
+from ddb_lake.pipeline.table_key import table_definition
 
 DISCARDED = "ddb_lake.discarded"
 """Property of a quarantine: the number of its discarded entries."""
@@ -235,8 +235,8 @@ def _read(
     time_unit: str | None,
 ) -> tuple[GroupReader, StagedGroup]:
     folder.mkdir()
-    routes, shared = lake.routes()
-    reader = GroupReader(folder, name, routes, partial(table_key, lake), asserted_us, lake.validator, time_unit, shared)
+    options = ReadOptions(name, lake.routes(), asserted_us, time_unit)
+    reader = GroupReader(folder, options, partial(table_definition, lake))
     return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
 
 
@@ -329,8 +329,7 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
     """The quarantine ids of what cannot be read of an object."""
     folder = session.folder / f"now-{len(list(session.folder.iterdir()))}"
     folder.mkdir()
-    routes, shared = lake.routes()
-    reader = GroupReader(folder, name, routes, partial(table_key, lake), validators=lake.validator, shared=shared)
+    reader = GroupReader(folder, ReadOptions(name, lake.routes()), partial(table_definition, lake))
     staged = reader.read([(ref, lake.objects.fetch(ref))])
     rows = staged.tables.get(name)
     if rows is None:

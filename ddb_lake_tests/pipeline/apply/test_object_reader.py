@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine import staging
-from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup
+from ddb_lake.pipeline.apply.object_reader import StagedGroup
 from ddb_lake_tests.support import envelopes, strategies
+from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.mutating import mutants
 
 SPOILED = st.one_of(strategies.json_values(), st.dictionaries(strategies.names(), strategies.json_values(), max_size=3))
@@ -35,16 +34,10 @@ def lines(draw: st.DrawFn) -> bytes:
     return json.dumps(change, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode()
 
 
-def staged(objects: Sequence[bytes], key: tuple[str, ...], trusting: bool) -> tuple[list[Any], Any]:
+def staged(objects: Sequence[bytes], key: tuple[str, ...], fast: bool) -> tuple[list[Any], Any]:
     refs = [ObjectRef(f"s3://bucket/landing/{number}", "1", len(data), 0) for number, data in enumerate(objects)]
     with tempfile.TemporaryDirectory() as folder:
-        reader = GroupReader(
-            Path(folder),
-            "orders",
-            {"orders": "orders", "other": "others"},
-            lambda _: key,
-            validators=lambda _: None if trusting else Validator([]),
-        )
+        reader = group_reader(folder, "orders", key, fast=fast, routes={"orders": "orders", "other": "others"})
         group = reader.read(zip(refs, objects, strict=True))
         return rows(group), (group.objects, group.other_tables, reader.keys)
 

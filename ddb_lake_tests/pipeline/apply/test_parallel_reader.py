@@ -12,11 +12,19 @@ import duckdb
 import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import DdbLakeError, UnreachableError
 from ddb_lake.pipeline.apply import parallel_reader
-from ddb_lake.pipeline.apply.object_reader import GroupReader, StagedGroup, fetch
-from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_shared
+from ddb_lake.pipeline.apply.object_reader import (
+    GroupReader,
+    ReadOptions,
+    StagedGroup,
+    TableDefinition,
+    fetch,
+    only,
+)
+from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake_tests.support.kinesis_lines import record
 
 NARROW = Validator([Rule({"properties": {"n": {"maximum": 20}}})])
@@ -35,13 +43,13 @@ def landed(tmp_path: Path) -> list[ObjectRef]:
 
 @pytest.fixture(autouse=True)
 def small_groups_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_reader, "SHARED_BYTES", 1)
+    monkeypatch.setattr(parallel_reader, "PARALLEL_BYTES", 1)
     monkeypatch.setattr(parallel_reader, "cpu_count", lambda: 3)
 
 
 def plan(folder: Path, routes: dict[str, str] | None = None, key: tuple[str, ...] = ("id",)) -> ReadPlan:
     folder.mkdir()
-    return ReadPlan(folder, "orders", routes or {"orders": "orders"}, key, NARROW)
+    return ReadPlan(folder, ReadOptions("orders", Routes(routes or {"orders": "orders"})), TableDefinition(key, NARROW))
 
 
 def contents(group: StagedGroup) -> list[Any]:
@@ -55,9 +63,9 @@ def contents(group: StagedGroup) -> list[Any]:
 
 
 def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: Path) -> None:
-    shared = read_shared(plan(tmp_path / "several"), landed)
+    shared = read_parallel(plan(tmp_path / "several"), landed)
     one = plan(tmp_path / "one")
-    reader = GroupReader(one.folder, "orders", one.routes, lambda _: one.key, validators=lambda _: NARROW)
+    reader = GroupReader(one.folder, one.options, only({"orders": one.definition}))
     alone = reader.read(fetch(ObjectStore(), landed))
     assert shared is not None
     assert contents(shared) == contents(alone)
@@ -66,7 +74,7 @@ def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: 
 
 def test_records_of_a_second_table_are_left_to_one_reader(landed: list[ObjectRef], tmp_path: Path) -> None:
     routes = {"orders": "orders", "other": "others"}
-    assert read_shared(plan(tmp_path / "two", routes), landed) is None
+    assert read_parallel(plan(tmp_path / "two", routes), landed) is None
 
 
 def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
@@ -74,13 +82,13 @@ def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
 ) -> None:
     monkeypatch.setattr(parallel_reader, "__name__", "ddb_lake.no_such_module")
     with pytest.raises(DdbLakeError, match="run it again"):
-        read_shared(plan(tmp_path / "dead"), landed)
+        read_parallel(plan(tmp_path / "dead"), landed)
 
 
 def test_an_object_that_is_gone_is_an_error_that_names_it(landed: list[ObjectRef], tmp_path: Path) -> None:
     Path(landed[7].uri).unlink()
     with pytest.raises(UnreachableError, match=r"7\.gz: it was removed after it was listed"):
-        read_shared(plan(tmp_path / "lost"), landed)
+        read_parallel(plan(tmp_path / "lost"), landed)
 
 
 def test_shares_are_of_about_equal_size(landed: list[ObjectRef]) -> None:
@@ -92,9 +100,9 @@ def test_shares_are_of_about_equal_size(landed: list[ObjectRef]) -> None:
 def test_a_small_group_is_read_by_one_process(
     landed: list[ObjectRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel_reader, "SHARED_BYTES", 1 << 30)
-    assert read_shared(plan(tmp_path / "small"), landed) is None
+    monkeypatch.setattr(parallel_reader, "PARALLEL_BYTES", 1 << 30)
+    assert read_parallel(plan(tmp_path / "small"), landed) is None
 
 
 def test_while_the_key_is_not_known_one_process_finds_it(landed: list[ObjectRef], tmp_path: Path) -> None:
-    assert read_shared(plan(tmp_path / "unknown", key=()), landed) is None
+    assert read_parallel(plan(tmp_path / "unknown", key=()), landed) is None
