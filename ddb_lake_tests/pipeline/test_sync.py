@@ -28,6 +28,8 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 

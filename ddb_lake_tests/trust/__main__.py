@@ -21,7 +21,7 @@ from ddb_lake_tests.trust.readers import Compared, compare
 from ddb_lake_tests.trust.soaking import Soak, soak
 
 HERE = Path(__file__).parent
-HISTORIES = ("ddb_lake_tests/integration/test_histories.py", "ddb_lake_tests/integration/test_expired.py")
+HISTORIES = ("ddb_lake_tests/integration/test_histories.py", "ddb_lake_tests/pipeline/merge/test_expired_items.py")
 
 
 def run_tests() -> tuple[int, dict[str, bool], int]:

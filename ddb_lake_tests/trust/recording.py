@@ -25,8 +25,8 @@ MODULES = (
     "ddb_lake_tests.trust.test_daemons",
     "ddb_lake_tests.integration.test_crash",
     "ddb_lake_tests.integration.test_concurrency",
-    "ddb_lake_tests.integration.test_export_faults",
-    "ddb_lake_tests.integration.test_restore",
+    "ddb_lake_tests.pipeline.load.test_export_files",
+    "ddb_lake_tests.pipeline.maintain.test_restore",
     "ddb_lake_tests.pipeline.capture.test_streams",
 )
 RECORD = "DDB_LAKE_FAULTS_FILE"

@@ -24,6 +24,8 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
 from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 ORDERS = {"name": "orders"}
 
 

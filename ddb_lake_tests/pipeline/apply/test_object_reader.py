@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from ddb_lake.pipeline.apply.object_reader import StagedGroup
 from ddb_lake_tests.support import envelopes, strategies
 from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.mutating import mutants
+
+pytestmark = pytest.mark.usefixtures("no_source")
 
 SPOILED = st.one_of(strategies.json_values(), st.dictionaries(strategies.names(), strategies.json_values(), max_size=3))
 

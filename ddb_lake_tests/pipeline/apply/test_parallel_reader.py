@@ -27,6 +27,8 @@ from ddb_lake.pipeline.apply.object_reader import (
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake_tests.support.kinesis_lines import record
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 NARROW = Validator([Rule({"properties": {"n": {"maximum": 20}}})])
 
 

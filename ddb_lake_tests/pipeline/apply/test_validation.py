@@ -25,6 +25,8 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.several_tables import dumped, lake_of
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 STRICT: dict[str, Any] = {"schema": {"properties": {"v": {"type": "integer", "maximum": 10}}}}
 LOOSE: dict[str, Any] = {"schema": {"properties": {"v": {"type": "integer"}}}}
 

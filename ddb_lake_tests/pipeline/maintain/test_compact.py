@@ -28,6 +28,8 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:

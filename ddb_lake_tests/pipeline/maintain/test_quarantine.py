@@ -30,6 +30,8 @@ from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
 from ddb_lake_tests.support.several_tables import queried
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 FLATTENED = {"Event": "INSERT", "ingestion_timestamp": "2026-03-01T09:30:00", "id": "a", "v": 1}
 
 

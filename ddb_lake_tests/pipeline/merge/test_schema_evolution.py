@@ -25,6 +25,8 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 OLD = item("a", v=1)
 NEW = item("b", v="text", fresh=2, m={"M": {"x": {"N": "1"}}})
 COLUMNS = "SELECT column_name FROM (DESCRIBE orders) WHERE column_name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY 1"

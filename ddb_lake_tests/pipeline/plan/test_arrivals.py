@@ -39,6 +39,8 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 HOUR = timedelta(hours=1)
 UNIQUE = "11111111-2222-3333-4444-555555555555"
 DAYS = {"daily_states": {"start": "2024-01-01"}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
@@ -19,6 +21,8 @@ from ddb_lake_tests.support.export_files import (
     land,
 )
 from ddb_lake_tests.support.several_tables import lake_of
+
+pytestmark = pytest.mark.usefixtures("no_source")
 
 DAY_US = 24 * HOUR_US
 

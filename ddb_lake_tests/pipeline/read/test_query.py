@@ -32,6 +32,8 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.several_tables import lake_of, queried
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 
 @pytest.mark.parametrize("name", ("orders", "Orders.v2-eu", "select", "2024-orders", "a.b.c", "_"))
 def test_table_of_any_name_can_be_queried_by_it(tmp_path: Path, name: str) -> None:

@@ -24,6 +24,8 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.several_tables import lake_of
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 ORDERS = {"name": "orders"}
 NOW = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=T0_US + 2 * HOUR_US)
 

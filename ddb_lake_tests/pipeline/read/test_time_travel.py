@@ -23,6 +23,8 @@ from ddb_lake_tests.support.export_files import (
 )
 from ddb_lake_tests.support.several_tables import dumped, lake_of
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 
 def past(lake: Lake, sql: str, as_of_us: int) -> list[tuple[Any, ...]]:
     with run_query_as_of(lake, sql, as_of_us) as result:
