@@ -31,6 +31,8 @@ from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
 __all__ = ["no_source"]
 
+pytestmark = pytest.mark.usefixtures("no_source")
+
 EU, US = "eu-west-1", "us-east-1"
 
 
