@@ -1,11 +1,11 @@
-"""Two relations of the same items compared without holding either: by hashes of buckets, then of keys.
+"""Compares two relations of items in bounded memory: by hashes of buckets, then by hashes of keys.
 
-One side is the text of an export's lines, the other the lines that `dump` gives for the lake's rows. Nothing here
-projects a line, and what reads one is `ddb_lake.core.verify.equality`: a fault of the projection cannot make both sides equal.
+One side is the text of an export's lines, the other the lines that `dump` writes for the lake's rows. No line is projected
+here, and lines are read by `ddb_lake.core.verify.equality` alone: a fault of the projection cannot make both sides equal.
 
-Each side is reduced to (key hash, row hash) on disk, 16 bytes a row before compression. Buckets whose counts and hashes
-agree are equal; only keys of the others are joined, a bounded number at a time. Row hashes are of one process, and nothing
-of them outlives it.
+Each side is reduced to (key hash, row hash) on disk, 16 bytes a row before compression. Buckets with the same count and hash
+are equal. The keys of the other buckets are joined, a bounded number of rows at a time. The hashes are DuckDB's own, which
+may differ between its versions, so they are not kept.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from ddb_lake.engine.sql import literal, literals
 
 BUCKET_BITS = 12
 JOINED_ROWS = 20_000_000
-"""Rows of both sides that are joined at once."""
+"""Rows of both sides that are joined at the same time."""
 
 
 MOST_REORDERED = 200
-"""Attributes of a table whose lines are reordered in SQL, which looks each of them up in each line."""
+"""The most columns with which lines are reordered in SQL. It looks each of them up in each line."""
 
 _SLICE_ROWS = 64
-"""Texts that Python holds at once, beside DuckDB's."""
+"""Texts that Python holds at the same time, beside those of DuckDB."""
 
 
-def register(con: Any) -> None:
-    """Give a connection the functions that the SQL of this module calls."""
+def register_functions(con: Any) -> None:
+    """Create the functions that the SQL of this module calls, unless the connection has them."""
     if con.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchone()[0]:
         return
     con.create_function("ddb_fingerprint", _fingerprints, ["VARCHAR"], "BIGINT", type="arrow")
@@ -54,26 +54,31 @@ def register(con: Any) -> None:
     con.create_function("ddb_plain_number", _plain_number, ["VARCHAR"], "VARCHAR", null_handling="special")
 
 
-def dumped_sql(item: str) -> str:
-    """SQL of the item that `dump` gives for a row: what the lake returns. `item`: SQL of `engine.inverse_projection.item_sql`."""
+def dumped_item_sql(item: str) -> str:
+    """SQL of the item that `dump` writes for a row. `item`: SQL of `engine.inverse_projection.item_sql`."""
     return f"ddb_completed({item}, _rescued)"
 
 
 def text_hash_sql(schema: TableSchema) -> str:
-    """SQL of a hash of the line that `dump` gives for a row; of a row with something rescued, one that no line has."""
+    """SQL of a hash of the line that `dump` writes for a row. A row with rescued values gets a hash that no line has."""
     return f"""hash(concat('{{"{ITEM_MEMBER}":', {item_sql(schema)}, '}}', _rescued))"""
 
 
 def dumped_fingerprint_sql(schema: TableSchema) -> str:
-    """SQL of `equality.fingerprint` of the line that `dump` gives for a row."""
+    """SQL of `equality.fingerprint` of the line that `dump` writes for a row."""
     return f"ddb_dumped_fingerprint({item_sql(schema)}, _rescued)"
 
 
 def reordered_sql(key: Sequence[str], order: Sequence[MemberPath], lines: str) -> str:
     """A relation of lines with `_key`, and `reordered`: the text of `item` with the members of maps in a given order.
 
-    The texts of the members are those of the line. A line with anything else in it (another member, a name that occurs
-    twice) is left as it is. `order`: paths of members; those of maps come before what is in them.
+    The texts of the members do not change. A line with other contents (an unknown member, a name that occurs twice) is left
+    as it is.
+
+    Args:
+        key: the key attributes.
+        order: the paths of members; a map comes before its members.
+        lines: a relation with `item`, the text of a line.
     """
     maps = {path[:-1] for path in order} - {()}
     leaves = {path: f"_members[{i}]" for i, path in enumerate((p for p in order if p not in maps), 1)}
@@ -112,17 +117,29 @@ def fingerprint_sql(line: str) -> str:
     return f"ddb_fingerprint({line})"
 
 
-def reduce_rows(session: Session, rows: str, row_hash: str, target: Path, extra: Sequence[str] = ()) -> None:
-    """Write (k, h, extra…) of rows that have a `_key_hash`; `row_hash`: SQL of h; `extra`: SQL of more columns."""
+def write_hashes(session: Session, rows: str, row_hash: str, target: Path, extra: Sequence[str] = ()) -> None:
+    """Write a Parquet file (k, h, extra…) of rows with a `_key_hash`: k.
+
+    Args:
+        session: the session of the rows.
+        rows: the relation.
+        row_hash: SQL of h.
+        target: the file.
+        extra: SQL of further columns.
+    """
     columns = ["_key_hash AS k", f"{row_hash} AS h", *extra]
     session.con.execute(
         f"COPY (SELECT {', '.join(columns)} FROM {rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION lz4)"
     )
 
 
-def find_differing(session: Session, left: Path, right: Path) -> int:
-    """Make the table `differing` (_key_hash): of the rows that are not the same on both sides. Gives their number."""
-    session.con.execute("CREATE OR REPLACE TABLE differing (_key_hash BIGINT)")
+def find_differing_keys(session: Session, left: Path, right: Path) -> int:
+    """Make the table `differing_keys` (_key_hash) of the rows that differ between two files of `write_hashes`.
+
+    Returns:
+        The number of key hashes.
+    """
+    session.con.execute("CREATE OR REPLACE TABLE differing_keys (_key_hash BIGINT)")
     shift = 63 - BUCKET_BITS
     buckets = f"SELECT k >> {shift} AS b, count(*) AS n, bit_xor(hash(k, h)) AS x FROM read_parquet({{}}) GROUP BY ALL"
     unequal = session.rows(
@@ -137,11 +154,11 @@ def find_differing(session: Session, left: Path, right: Path) -> int:
             for path in (left, right)
         ]
         session.con.execute(
-            f"INSERT INTO differing SELECT coalesce(l.k, r.k) FROM ({sides[0]}) l FULL JOIN ({sides[1]}) r ON l.k = r.k"
+            f"INSERT INTO differing_keys SELECT coalesce(l.k, r.k) FROM ({sides[0]}) l FULL JOIN ({sides[1]}) r ON l.k = r.k"
             " WHERE l.n IS DISTINCT FROM r.n OR l.x IS DISTINCT FROM r.x OR l.s IS DISTINCT FROM r.s"
         )
-    found: int = session.value("SELECT count(*) FROM differing")
-    return found
+    count: int = session.value("SELECT count(*) FROM differing_keys")
+    return count
 
 
 def _chunks(buckets: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -157,13 +174,13 @@ def _chunks(buckets: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def document_key_sql(key: Sequence[str], member: str | None = ITEM_MEMBER, document: str = "item") -> str:
-    """SQL of `_key` over an item's JSON text, below `member` of a document if one is named; NULL if it has no key."""
+    """SQL of `_key` of an item in a JSON document; NULL if it has no key. `member`: the member that is the item."""
     above = "" if member is None else f"/{member}"
     return " || ".join(_key_part(document, f"{above}/{_pointed(name)}") for name in key)
 
 
 def _key_part(document: str, pointer: str) -> str:
-    """SQL of one attribute's part of `_key`. `pointer`: where the document has the attribute's value."""
+    """SQL of one attribute's part of `_key`. `pointer`: the JSON Pointer of its value in the document."""
     pieces = []
     for tag in ("S", "N", "B"):
         text = f"json_extract_string({document}, {literal(f'{pointer}/{tag}')})"
@@ -177,7 +194,7 @@ def _key_part(document: str, pointer: str) -> str:
 
 
 def _pointer(path: MemberPath) -> str:
-    """Where a line has a member of its item."""
+    """The JSON Pointer of an item's member in a line."""
     return "/M".join(["", *(f"/{_pointed(name)}" for name in path)]).replace("/M", f"/{ITEM_MEMBER}", 1)
 
 
@@ -202,7 +219,7 @@ def _dumped_fingerprints(items: Any, rescued: Any) -> pa.Array:
 
 
 def _texts(column: Any) -> Iterator[bytes | None]:
-    """The UTF-8 of a column's texts, of which Python holds a few at once."""
+    """The texts of a column as UTF-8. Python holds a few at the same time."""
     for start in range(0, len(column), _SLICE_ROWS):
         yield from column.slice(start, _SLICE_ROWS).cast(pa.binary()).to_pylist()
 

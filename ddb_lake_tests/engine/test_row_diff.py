@@ -14,11 +14,11 @@ from ddb_lake.engine import row_diff
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.row_diff import (
     document_key_sql,
-    find_differing,
+    find_differing_keys,
     fingerprint_sql,
-    reduce_rows,
-    register,
+    register_functions,
     reordered_sql,
+    write_hashes,
 )
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import literal
@@ -31,11 +31,11 @@ def item(number: int, **more: Item) -> Item:
 
 
 def reduce(session: Session, items: list[Item], target: Path) -> None:
-    register(session.con)
+    register_functions(session.con)
     lines = " UNION ALL ".join(f"SELECT {literal(orjson.dumps({'Item': i}).decode())} AS item" for i in items)
     keyed = f"(SELECT *, {document_key_sql(KEY)} AS _key FROM ({lines}))"
     rows = f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {keyed})"
-    reduce_rows(session, rows, fingerprint_sql("item"), target)
+    write_hashes(session, rows, fingerprint_sql("item"), target)
 
 
 @pytest.mark.parametrize("joined_rows", [1, 20_000_000])
@@ -56,8 +56,8 @@ def test_differing_keys_are_found_and_equal_ones_in_other_order_are_not(
     with connect() as session:
         reduce(session, left, tmp_path / "left.parquet")
         reduce(session, right, tmp_path / "right.parquet")
-        count = find_differing(session, tmp_path / "left.parquet", tmp_path / "right.parquet")
-        found = {h for (h,) in session.rows("SELECT _key_hash FROM differing")}
+        count = find_differing_keys(session, tmp_path / "left.parquet", tmp_path / "right.parquet")
+        found = {h for (h,) in session.rows("SELECT _key_hash FROM differing_keys")}
     hashes = {n: key_hash(key_text(item(n), KEY)) for n in (100, 101, 102, 103, 104)}
     assert count == len(found)
     assert found - {hashes[101]} == {hashes[n] for n in (100, 102, 103, 104)}  # 1.10 may be looked at, as an item
@@ -79,7 +79,7 @@ def test_differing_keys_are_found_and_equal_ones_in_other_order_are_not(
 def test_key_of_a_document_is_the_key_text_of_its_item(value: Item) -> None:
     whole: Item = {"a/b~c": value, "z": {"N": "5"}, "rest": {"S": "a/b~c"}}
     with connect() as session:
-        register(session.con)
+        register_functions(session.con)
         document = literal(orjson.dumps({"Item": whole}).decode())
         found = session.value(f"SELECT {document_key_sql(['a/b~c', 'z'], 'Item', document)}")
     assert found == key_text(whole, ["a/b~c", "z"])
@@ -109,7 +109,7 @@ MAP = {"M": {"inner": {"M": {"b": {"N": "1"}}}, "a": {"S": "}{"}}}
 def test_reordered_line_has_all_of_the_line_or_is_the_line(line: Item | str, reordered: Item | None) -> None:
     text = line if isinstance(line, str) else orjson.dumps(line).decode()
     with connect() as session:
-        register(session.con)
+        register_functions(session.con)
         found = session.rows(
             f"SELECT _key, reordered FROM {reordered_sql(['id'], ORDER, f'(SELECT {literal(text)} AS item)')}"
         )

@@ -16,7 +16,7 @@ from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quaran
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.sync import sync
-from ddb_lake.pipeline.verify.full import check_full
+from ddb_lake.pipeline.verify.full import check_export
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
 from ddb_lake_tests.support.export_files import (
     T0_US,
@@ -194,7 +194,7 @@ def test_exports_are_of_a_table_by_their_whole_arn(tmp_path: Path) -> None:
             path for path in (tmp_path / "exports").rglob("manifest-summary.json") if arns["b"] in path.read_text()
         )
         with pytest.raises(UsageError, match="is of arn:aws:dynamodb:eu-west-1:222222222222:table/orders"):
-            check_full(lake, "a", open_export(lake.objects, str(manifest)))
+            check_export(lake, "a", open_export(lake.objects, str(manifest)))
 
 
 @pytest.mark.parametrize(

@@ -275,13 +275,16 @@ def test_data_file_of_the_lake_that_is_gone_is_never_taken_for_no_rows(ground: S
     table = spoiled.current(ground.scenario.table)
     assert table is not None
     gone = Path(max(live_files(table).data, key=lambda file: file.record_count).file_path)
-    kept, original = gone.read_bytes(), row_diff.reduce_rows
+    kept, original = gone.read_bytes(), row_diff.write_hashes
 
-    def reduce_rows(*arguments: Any, **named: Any) -> Any:
+    def write_hashes(*arguments: Any, **named: Any) -> Any:
         gone.unlink(missing_ok=True)
         return original(*arguments, **named)
 
-    with mock.patch.object(verifying, "reduce_rows", reduce_rows), pytest.raises(Exception, match=gone.name) as raised:
+    with (
+        mock.patch.object(verifying, "write_hashes", write_hashes),
+        pytest.raises(Exception, match=gone.name) as raised,
+    ):
         ground.verify(spoiled)
     assert gone.name in explained(raised.value)
     with pytest.raises(Exception, match=gone.name) as raised:

@@ -22,8 +22,7 @@ from ddb_lake.errors import ConfigError
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import view
 from ddb_lake.pipeline.table_key import table_key
-from ddb_lake.pipeline.verify.compare import open_items
-from ddb_lake.pipeline.verify.evidence import living_rows_sql
+from ddb_lake.pipeline.verify.compare import living_rows_sql, open_items
 
 NONCE, WRITTEN = "ddb_lake_canary", "ddb_lake_written_us"
 RATE = 100.0

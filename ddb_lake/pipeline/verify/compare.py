@@ -1,144 +1,380 @@
-"""What every strength of verification has in common: reaching the source, judging until it settles, reporting."""
+"""Compares items of the source with the lake's rows, and judges every key that differs.
+
+Works in one DuckDB session on these tables:
+
+| table | columns | contents | made by |
+| --- | --- | --- | --- |
+| `source_items` | _key, _key_hash, item | items of the source, as DynamoDB JSON | the caller, or `stage_source_items` |
+| `compared_hashes` | _key_hash | the rows of the lake to compare | the caller, or `stage_source_items` |
+| `lake_rows` | _key, _key_hash, item | these rows, as `dump` writes them | `compare_keys` |
+| `unequal_keys` | _key, _key_hash | keys whose items differ, or that have several rows | `compare_keys` |
+| `replayed_items`, `base_items`, `key_records` | _key, … | what exports and records have of the unequal keys | `compare_keys` |
+
+Items are compared as canonical DynamoDB JSON by `ddb_lake.core.verify.equality`, which shares no code with what loads and
+merges them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from ddb_lake.aws.items import TableItems
 from ddb_lake.aws.source import SourceTable, describe_source, source_client
 from ddb_lake.config import TableSettings
+from ddb_lake.core.merge.ordering import ABSENT
 from ddb_lake.core.operations.rate_limit import Pace
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import key_hash
+from ddb_lake.core.verify.equality import canonical
+from ddb_lake.core.verify.verdicts import (
+    Difference,
+    Evidence,
+    Known,
+    judge,
+)
+from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.engine.merge_plan import version_us
+from ddb_lake.engine.row_diff import document_key_sql, dumped_item_sql, register_functions
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.load.table_identity import check_source
+from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.replay import View, view
-from ddb_lake.pipeline.verify.evidence import (
-    Findings,
-    Reading,
-    count_living,
-    examine,
-)
-from ddb_lake.pipeline.verify.report import (
-    Cost,
-    Outcome,
-    Report,
-    Strength,
-)
+from ddb_lake.pipeline.read.replay import View, replay, view
+from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
 DEFAULT_READ_RATE = 100.0
-"""Read units a second that verifying takes from the source unless told otherwise."""
+"""Read units a second that verification takes from the source by default."""
 
 POLL_S = 2.0
+FETCH_ROWS = 2_000
+MAX_LISTED = 100_000
+"""Differences that a report lists. Further ones are only counted."""
+
+_NO_ITEMS = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS item, NULL::VARCHAR AS _rescued WHERE false)"
 
 
-def reached(table: TableSettings) -> SourceTable:
-    """What DynamoDB says of the source. Raises UsageError if it cannot be reached."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The time span in which the source was read, both ends inclusive. It includes what clocks may be off."""
+
+    from_us: int
+    to_us: int
+
+
+@dataclass(slots=True)
+class Findings:
+    """The differences that a comparison found.
+
+    Attributes:
+        differences: the first `MAX_LISTED` of them.
+        kinds: the number of all of them, by kind.
+        doubtful: the number of those that a change under way may explain.
+        explained: the number of keys that differ because of changes around the reading; they are no differences.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    doubtful: int = 0
+    explained: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of all differences."""
+        return self.kinds.total()
+
+    @property
+    def outcome(self) -> Outcome:
+        """`equal` without differences, `in doubt` if none is certain, else `different`."""
+        if not self.total:
+            return "equal"
+        return "in doubt" if self.doubtful == self.total else "different"
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference, and list it if there is room."""
+        self.kinds[difference.kind] += 1
+        self.doubtful += not difference.certain
+        if len(self.differences) < MAX_LISTED:
+            self.differences.append(difference)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison of a table with its source.
+
+    Attributes:
+        table: the lake's name of the table.
+        strength: how much was compared.
+        source: what the lake was compared with, in words.
+        reading: when that was read.
+        findings: the differences.
+        compared: the number of keys.
+        read_units: capacity that reading the source took.
+    """
+
+    table: str
+    strength: Strength
+    source: str
+    reading: Reading
+    findings: Findings
+    compared: int
+    read_units: float = 0.0
+
+
+# --- the source
+
+
+def require_source(table: TableSettings) -> SourceTable:
+    """The source as DynamoDB describes it. Raises UsageError if it cannot be reached."""
     source = describe_source(table)
     if source.arn is None:
         raise UsageError(
             f"the source {table.source_name} cannot be reached ({source.unreachable})",
             table=table.name,
-            hint="mend `source`, or compare with an export: `--export URI`",
+            hint="correct `source`, or compare with an export: `--export URI`",
         )
     return source
 
 
-def reached_source(lake: Lake, name: str) -> SourceTable:
-    """`reached`, of the table that the lake's items are of. Raises UsageError for one that was created again."""
-    source = reached(lake.table(name))
+def require_same_source(lake: Lake, name: str) -> SourceTable:
+    """As `require_source`. Raises UsageError too if the source was deleted and created again after the lake's exports."""
+    source = require_source(lake.table(name))
     check_source(lake, name, source.table_id)
     return source
 
 
 def open_items(lake: Lake, name: str, read_rate: float | None) -> TableItems:
-    """The source's items, read at a rate."""
+    """The items of the source. `read_rate`: read units a second; None for no limit."""
     table = lake.table(name)
     return TableItems(source_client(table), table.source_name, Pace(read_rate))
 
 
-def put_source_items(session: Session, known: Mapping[str, Item | None]) -> None:
-    """Make `source_items`, `asked` and `asked_keys` (_key) of keys' texts and what the source has of them."""
-    texts = list(known)
+def stage_source_items(session: Session, items: Mapping[str, Item | None]) -> None:
+    """Make `source_items`, `compared_hashes` and `compared_keys` (_key) from items by the text of their key.
+
+    None: the source does not have the item.
+    """
+    texts = list(items)
     hashes = pa.array([key_hash(text) for text in texts], type=pa.int64())
-    items = pa.array([None if i is None else orjson.dumps(i).decode() for i in known.values()], type=pa.string())
+    documents = pa.array([None if i is None else orjson.dumps(i).decode() for i in items.values()], type=pa.string())
     session.con.register(
-        "read_items", pa.table({"_key": pa.array(texts, pa.string()), "_key_hash": hashes, "item": items})
+        "read_items", pa.table({"_key": pa.array(texts, pa.string()), "_key_hash": hashes, "item": documents})
     )
     session.con.execute("CREATE OR REPLACE TABLE source_items AS SELECT * FROM read_items WHERE item IS NOT NULL")
-    session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT DISTINCT _key_hash FROM read_items")
-    session.con.execute("CREATE OR REPLACE TABLE asked_keys AS SELECT _key FROM read_items")
+    session.con.execute("CREATE OR REPLACE TABLE compared_hashes AS SELECT DISTINCT _key_hash FROM read_items")
+    session.con.execute("CREATE OR REPLACE TABLE compared_keys AS SELECT _key FROM read_items")
     session.con.unregister("read_items")
 
 
-def living_view(lake: Lake, name: str) -> View:
+# --- the lake
+
+
+def require_view(lake: Lake, name: str) -> View:
     """The table as it is now. Raises UsageError if nothing is in the lake yet."""
-    seen = view(lake, name)
-    if seen.table is None:
+    now = view(lake, name)
+    if now.table is None:
         raise UsageError(
             "nothing is in the lake yet", table=name, hint="`ddb-lake load` or `ddb-lake apply` brings it there"
         )
-    return seen
+    return now
 
 
-def settled(
+def keeps_expired(table: Table) -> bool:
+    """Whether the table may have rows of items that Time to Live removed."""
+    return any(field.name == "_expired_at" for field in table.schema().fields)
+
+
+def living_rows_sql(seen: View) -> str:
+    """The rows of a view, without those of items that Time to Live removed (`ttl_deletes: keep`)."""
+    assert seen.table is not None, "the view is of require_view"
+    rows = scan_table(seen.table).sql()
+    if not keeps_expired(seen.table):
+        return rows
+    return f"(SELECT * FROM {rows} WHERE _expired_at IS NULL)"
+
+
+def count_living(lake: Lake, seen: View) -> int:
+    """The number of items in the rows of a view."""
+    if seen.table is None:
+        return 0
+    if not keeps_expired(seen.table):
+        return live_files(seen.table).rows
+    with lake.session() as session:
+        count: int = session.value(f"SELECT count(*) FROM {living_rows_sql(seen)}")
+    return count
+
+
+# --- comparing
+
+
+def compare_until_certain(
     lake: Lake, session: Session, name: str, reading: Reading, settle_s: float, seen: View | None = None
 ) -> Findings:
-    """Examine, and again while what differs may be under way and there is time; what is left then is certain."""
-    findings = examine(lake, session, name, seen or living_view(lake, name), reading)
+    """Compare the keys of the session's tables, and again while a change under way may explain what differs.
+
+    Args:
+        lake: the open lake.
+        session: the session with `source_items` and `compared_hashes`.
+        name: the table.
+        reading: when the source was read.
+        settle_s: how long to repeat. What differs after that is certain; with 0 it may be in doubt.
+        seen: the view of the first comparison; by default, the table as it is now.
+    """
+    findings = compare_keys(lake, session, name, seen or require_view(lake, name), reading)
     deadline = time.monotonic() + settle_s
     while findings.doubtful and time.monotonic() < deadline:
         lake.progress(f"{name}: keys that may be changing", findings.doubtful)
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
-        findings = examine(lake, session, name, living_view(lake, name), reading)
+        findings = compare_keys(lake, session, name, require_view(lake, name), reading)
     if findings.doubtful and settle_s > 0:
-        findings.differences = [replace(found, certain=True) for found in findings.differences]
+        findings.differences = [replace(difference, certain=True) for difference in findings.differences]
         findings.doubtful = 0
     return findings
 
 
-def make_report(
-    lake: Lake,
-    name: str,
-    strength: Strength,
-    source: str,
-    findings: Findings,
-    reading: Reading,
-    started: float,
-    compared: int,
-    items: TableItems | None,
-) -> Report:
-    """The report of findings. `items`: how the source was read, None if it was not."""
-    seen = living_view(lake, name)
-    outcome: Outcome = "equal"
-    if findings.total:
-        outcome = "in doubt" if findings.doubtful == findings.total else "different"
+def compare_keys(lake: Lake, session: Session, name: str, seen: View, reading: Reading) -> Findings:
+    """Compare the rows of `compared_hashes` with `source_items`, and judge every key that is not equal."""
+    _stage_lake_rows(session, seen)
+    findings = Findings()
+    if not _stage_unequal_keys(session):
+        return findings
+    _stage_evidence(lake, session, name, seen)
+    for hashed, evidence in _evidence(session, seen, reading):
+        verdict = judge(evidence)
+        if verdict is None:
+            findings.explained += 1
+            continue
+        item = orjson.loads(evidence.source or evidence.held[0])
+        key = {part: item[part] for part in seen.state.schema.key if part in item}
+        findings.add(Difference(key, hashed, verdict.kind, verdict.cause, verdict.certain))
+    return findings
+
+
+def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
+    """The report of a comparison. `started`: by the monotonic clock."""
+    seen, findings = require_view(lake, comparison.table), comparison.findings
     listed = len(findings.differences)
-    notes = (f"{findings.total} differences, {listed} listed",) if listed < findings.total else ()
-    ordered = tuple(sorted(findings.differences, key=lambda d: (d.kind, orjson.dumps(d.key))))
     return Report(
-        name,
-        strength,
-        source,
-        outcome,
-        reading.from_us,
-        reading.to_us,
-        seen.watermark_us,
-        count_living(lake, seen),
-        None,
-        compared,
-        findings.explained,
-        findings.doubtful,
-        dict(findings.kinds),
-        ordered,
-        Cost(read_units=items.consumed.units) if items else Cost(),
-        time.monotonic() - started,
-        notes,
+        table=comparison.table,
+        strength=comparison.strength,
+        source=comparison.source,
+        outcome=findings.outcome,
+        read_from_us=comparison.reading.from_us,
+        read_to_us=comparison.reading.to_us,
+        watermark_us=seen.watermark_us,
+        rows=count_living(lake, seen),
+        compared=comparison.compared,
+        explained=findings.explained,
+        doubtful=findings.doubtful,
+        kinds=dict(findings.kinds),
+        differences=tuple(sorted(findings.differences, key=lambda d: (d.kind, orjson.dumps(d.key)))),
+        cost=Cost(read_units=comparison.read_units),
+        seconds=time.monotonic() - started,
+        notes=(f"{findings.total} differences, {listed} listed",) if listed < findings.total else (),
     )
+
+
+def _stage_lake_rows(session: Session, seen: View) -> None:
+    """Make `lake_rows`. A row that lost its key gets a key of its own, so that it differs from every item."""
+    schema = seen.state.schema
+    register_functions(session.con)
+    rows = f"(SELECT r.* FROM {living_rows_sql(seen)} r SEMI JOIN compared_hashes h ON h._key_hash = r._key_hash)"
+    dumped = f"(SELECT _key_hash, {dumped_item_sql(item_sql(schema))} AS item FROM {rows})"
+    key = f"coalesce({document_key_sql(schema.key, None)}, 'no key ' || _key_hash)"
+    session.con.execute(f"CREATE OR REPLACE TABLE lake_rows AS SELECT {key} AS _key, _key_hash, item FROM {dumped}")
+
+
+def _stage_unequal_keys(session: Session) -> int:
+    """Make `unequal_keys`, and return their number."""
+    session.con.execute("CREATE OR REPLACE TABLE unequal_keys (_key VARCHAR, _key_hash BIGINT)")
+    cursor = session.con.cursor()
+    cursor.execute(
+        "SELECT coalesce(l._key, s._key), coalesce(l._key_hash, s._key_hash), l.n, l.item, s.item FROM"
+        " (SELECT _key, any_value(_key_hash) AS _key_hash, count(*) AS n, first(item) AS item"
+        " FROM lake_rows GROUP BY _key) l FULL JOIN source_items s ON s._key = l._key"
+    )
+    total = 0
+    while rows := cursor.fetchmany(FETCH_ROWS):
+        unequal = [(key, hashed) for key, hashed, n, item, source in rows if n != 1 or not _is_same(item, source)]
+        if unequal:
+            _insert(session, unequal)
+            total += len(unequal)
+    return total
+
+
+def _insert(session: Session, keys: list[tuple[str, int]]) -> None:
+    columns = {"k": [key for key, _ in keys], "h": pa.array([hashed for _, hashed in keys], type=pa.int64())}
+    session.con.register("more_unequal", pa.table(columns))
+    session.con.execute("INSERT INTO unequal_keys SELECT k, h FROM more_unequal")
+    session.con.unregister("more_unequal")
+
+
+def _is_same(item: str, source: str | None) -> bool:
+    return source is not None and canonical(item) == canonical(source)
+
+
+def _stage_evidence(lake: Lake, session: Session, name: str, seen: View) -> None:
+    """Make `replayed_items`, `base_items` and `key_records` of the keys in `unequal_keys`."""
+    found = replay(lake, session, name, keys="unequal_keys", seen=seen)
+    session.con.execute(f"CREATE OR REPLACE TABLE replayed_items AS SELECT _key, item, _rescued FROM {found.items}")
+    base_items = found.base_items or _NO_ITEMS
+    session.con.execute(f"CREATE OR REPLACE TABLE base_items AS SELECT _key, item, _rescued FROM {base_items}")
+    if seen.changes is None:
+        session.con.execute(
+            "CREATE OR REPLACE TABLE key_records"
+            " (_key VARCHAR, records STRUCT(t BIGINT, removed BOOLEAN, o VARCHAR, n VARCHAR)[])"
+        )
+        return
+    clock_skew_us = lake.table(name).clock_skew_us
+    records = f"(SELECT *, {version_us(clock_skew_us)} AS t FROM {records_sql(seen.changes, after_us=found.snapshot_cutoff_us)})"
+    session.con.execute(
+        "CREATE OR REPLACE TABLE key_records AS SELECT r._key,"
+        " list({t: r.t, removed: r.event_name IN ('REMOVE', 'DELETE'),"
+        " o: CASE WHEN r.event_name = 'INSERT' THEN '' ELSE r.old_image END, n: r.new_image} ORDER BY r.t) AS records"
+        f" FROM {records} r SEMI JOIN unequal_keys u ON u._key_hash = r._key_hash AND u._key = r._key"
+        f" WHERE r._batch <= {seen.applied} AND r.t > {found.snapshot_cutoff_us or 0} GROUP BY r._key"
+    )
+
+
+def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[int, Evidence]]:
+    cursor = session.con.cursor()
+    cursor.execute(
+        "SELECT u._key_hash, l.rows, s.item, r.item, r._rescued, b.item, b._rescued, c.records FROM unequal_keys u"
+        " LEFT JOIN (SELECT _key, list(item) AS rows FROM lake_rows GROUP BY _key) l ON l._key = u._key"
+        " LEFT JOIN source_items s ON s._key = u._key LEFT JOIN replayed_items r ON r._key = u._key"
+        " LEFT JOIN base_items b ON b._key = u._key LEFT JOIN key_records c ON c._key = u._key"
+    )
+    base = seen.state.base
+    while rows := cursor.fetchmany(FETCH_ROWS):
+        for hashed, lake_items, source, item, rescued, base_item, base_rescued, records in rows:
+            evidence = Evidence(
+                held=tuple(canonical(row) for row in lake_items or ()),
+                source=_image(source, None),
+                replayed=_image(item, rescued),
+                base=_image(base_item, base_rescued),
+                records=tuple(_known(record) for record in records or ()),
+                from_us=reading.from_us,
+                to_us=reading.to_us,
+                base_us=base.export_us if base else None,
+                watermark_us=seen.watermark_us,
+            )
+            yield hashed, evidence
+
+
+def _known(record: dict[str, Any]) -> Known:
+    # An empty old image says that there was no item; NULL says that the record does not have it.
+    before = None if record["o"] is None else _image(record["o"] or None, None)
+    return Known(record["t"], ABSENT if record["removed"] else _image(record["n"], None), before)
+
+
+def _image(item: str | None, rescued: str | None) -> bytes:
+    return ABSENT if item is None else canonical(complete(item, rescued))

@@ -1,8 +1,7 @@
-"""Does the lake equal its source? Counts, and every key. (`pipeline.verify.sample` takes a sample.)
+"""Verifies a table by counts, or by every key (`pipeline.verify.sample` compares a sample). Nothing is written.
 
-Nothing is written. A full comparison takes an export, or scans a small table: the lines of the source and the lines that
-`dump` gives become one hash each, and only keys whose hashes differ are compared as items. How the source was read, and
-when, is in the report.
+A full comparison reads an export, or scans a small table. Each line of the source, and each line that `dump` would write, is
+reduced to a hash (`engine.row_diff`). Only keys whose hashes differ are compared as items (`pipeline.verify.compare`).
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from ddb_lake.engine.row_diff import (
     MOST_REORDERED,
     document_key_sql,
     dumped_fingerprint_sql,
-    find_differing,
+    find_differing_keys,
     fingerprint_sql,
-    reduce_rows,
-    register,
+    register_functions,
     reordered_sql,
     text_hash_sql,
+    write_hashes,
 )
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
@@ -46,18 +45,17 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
-    living_view,
-    make_report,
-    open_items,
-    reached,
-    reached_source,
-    settled,
-)
-from ddb_lake.pipeline.verify.evidence import (
+    Comparison,
     Findings,
     Reading,
+    compare_until_certain,
     count_living,
     living_rows_sql,
+    make_report,
+    open_items,
+    require_same_source,
+    require_source,
+    require_view,
 )
 from ddb_lake.pipeline.verify.report import (
     Cost,
@@ -67,7 +65,10 @@ from ddb_lake.pipeline.verify.report import (
 )
 
 EXPORT_USD_PER_GB = 0.10
-"""Public list price of an export, full or incremental."""
+"""Public list price of an export in us-east-1, full or incremental.
+
+https://aws.amazon.com/dynamodb/pricing/on-demand/
+"""
 
 SCAN_FILE_BYTES = 64 * 1024 * 1024
 
@@ -76,10 +77,23 @@ SCAN_FILE_BYTES = 64 * 1024 * 1024
 
 
 def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, scan: bool = False) -> Cost:
-    """What verifying takes, by DescribeTable's size, which is up to six hours old. Nothing for counts."""
+    """The cost of a verification, estimated from the size that DescribeTable returns.
+
+    DynamoDB updates that size about every six hours:
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
+
+    Args:
+        table: the table.
+        strength: `counts` costs nothing.
+        sample: the number of keys of a sample.
+        scan: a full verification scans the source. By default it takes a new export.
+
+    Raises:
+        UsageError: the source cannot be reached.
+    """
     if strength == "counts":
         return Cost()
-    source = reached(table)
+    source = require_source(table)
     size, items = source.size_bytes or 0, source.items or 0
     if strength == "sample":
         return Cost(read_units=2 * read_units(size / max(items, 1), sample))
@@ -93,12 +107,18 @@ def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, sca
 
 
 def verify_counts(lake: Lake, name: str) -> Report:
-    """Living rows against DescribeTable's count: free, and as old as that count. Never certain."""
+    """Compare the number of living rows with the item count that DescribeTable returns.
+
+    This is free. The count is up to about six hours old, so the outcome is `equal` or `in doubt`, never `different`.
+
+    Raises:
+        UsageError: the source cannot be reached, was created again, or nothing is in the lake yet.
+    """
     started = time.monotonic()
     table = lake.table(name)
-    seen = living_view(lake, name)
+    seen = require_view(lake, name)
     rows = count_living(lake, seen)
-    items = reached_source(lake, name).items or 0
+    items = require_same_source(lake, name).items or 0
     apart = abs(rows - items) / max(items, 1)
     outcome: Outcome = "equal" if apart <= table.checks.count_tolerance else "in doubt"
     note = f"{apart:.2%} apart, {table.checks.count_tolerance:.2%} allowed; DynamoDB counts about every six hours"
@@ -119,11 +139,22 @@ def verify_counts(lake: Lake, name: str) -> Report:
 
 
 def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Report:
-    """The lake against a finished full export, key by key. Costs the source nothing."""
+    """Compare every key with a finished full export. This reads nothing of the source table.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        uri: the export, as for `pipeline.load.load.load_export`. It need not be loaded.
+        settle_s: how long to wait for changes under way. What differs after that is certain; with 0 it may be in doubt.
+
+    Raises:
+        UsageError: the export is incremental or of another table, or nothing is in the lake yet.
+        ExportError: the export is incomplete or damaged.
+    """
     started = time.monotonic()
     export = open_export(lake.objects, uri)
     table = lake.table(name)
-    check_full(lake, name, export)
+    check_export(lake, name, export)
     margin = table.clock_skew_us
     reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
     with lake.session() as session:
@@ -133,26 +164,37 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
         raise ExportError(
             f"{compared} items read, the manifest says {export.summary.item_count}", uri=uri, hint="copy it again"
         )
-    return make_report(
-        lake, name, "full", f"export {export.summary.export_id}", findings, reading, started, compared, None
-    )
+    comparison = Comparison(name, "full", f"export {export.summary.export_id}", reading, findings, compared)
+    return make_report(lake, comparison, started)
 
 
 def verify_scan(lake: Lake, name: str, *, read_rate: float | None = DEFAULT_READ_RATE, settle_s: float = 0.0) -> Report:
-    """The lake against a strongly consistent scan of the whole source, key by key: for small tables."""
+    """Compare every key with a strongly consistent scan of the source: for small tables.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        read_rate: read units a second at most; None for no limit.
+        settle_s: how long to wait for changes under way. What differs after that is certain; with 0 it may be in doubt.
+
+    Raises:
+        UsageError: the source cannot be reached, was created again, or nothing is in the lake yet.
+    """
     started = time.monotonic()
-    reached_source(lake, name)
+    require_same_source(lake, name)
     items = open_items(lake, name, read_rate)
     with lake.session() as session:
         from_us = items.served_us()
         files = scan_to_files(items, session.folder, lambda done: lake.progress(f"{name}: items scanned", done))
         reading = Reading(from_us, items.served_us() + 2 * CLOCK_SLACK_US)
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
-    return make_report(lake, name, "full", f"scan of {items.name}", findings, reading, started, compared, items)
+    read_units = items.consumed.units
+    comparison = Comparison(name, "full", f"scan of {items.name}", reading, findings, compared, read_units)
+    return make_report(lake, comparison, started)
 
 
-def check_full(lake: Lake, name: str, export: Export) -> None:
-    """Raise UsageError unless the export is a full one of the table's source, and of the same as the lake's items."""
+def check_export(lake: Lake, name: str, export: Export) -> None:
+    """Raise UsageError unless the export is a full one, of the table's source, and of the table of the lake's items."""
     table = lake.table(name)
     if export.summary.export_type != "FULL":
         raise UsageError(
@@ -166,8 +208,8 @@ def check_full(lake: Lake, name: str, export: Export) -> None:
     check_origin(lake, name, export.summary)
 
 
-def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) -> list[LocalFile]:
-    """Scan a table into files of lines as a full export has them."""
+def scan_to_files(items: TableItems, folder: Path, progress: Callable[[int], None]) -> list[LocalFile]:
+    """Scan a table into files of lines like those of a full export. `progress`: called with the number of items so far."""
     files: list[LocalFile] = []
     lines: list[bytes] = []
     size = count = 0
@@ -181,7 +223,7 @@ def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) 
         lines += [b'{"Item":' + orjson.dumps(item) + b"}\n" for item in page]
         size += sum(map(len, lines[-len(page) :])) if page else 0
         count += len(page)
-        told(count)
+        progress(count)
         if size >= SCAN_FILE_BYTES:
             write()
             lines, size = [], 0
@@ -192,28 +234,30 @@ def scan_to_files(items: TableItems, folder: Path, told: Callable[[int], None]) 
 def _compare(
     lake: Lake, session: Session, name: str, files: Sequence[LocalFile], reading: Reading, settle_s: float
 ) -> tuple[Findings, int]:
-    """Compare the lake with files of items; gives the findings and the number of items in the files."""
-    seen = living_view(lake, name)
-    register(session.con)
-    rows, count = _nominate(lake, session, name, seen, files)
+    """Compare the lake with files of items. Returns the findings and the number of items in the files."""
+    seen = require_view(lake, name)
+    register_functions(session.con)
+    rows, count = _differing_lines(lake, session, name, seen, files)
     if not rows:
         return Findings(), count
     session.con.execute(
         "CREATE OR REPLACE TABLE source_items AS SELECT s._key, s._key_hash,"
         f" json_extract(s.item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {rows} s"
     )
-    session.con.execute("CREATE OR REPLACE TABLE asked AS SELECT _key_hash FROM differing")
-    return settled(lake, session, name, reading, settle_s, seen), count
+    session.con.execute("CREATE OR REPLACE TABLE compared_hashes AS SELECT _key_hash FROM differing_keys")
+    return compare_until_certain(lake, session, name, reading, settle_s, seen), count
 
 
-def _nominate(
+def _differing_lines(
     lake: Lake, session: Session, name: str, seen: View, files: Sequence[LocalFile]
 ) -> tuple[str | None, int]:
-    """Make `differing` (_key_hash) of the keys whose items may differ. Gives a relation (_key, _key_hash, item) of the
-    lines that have them, None if there are none, and the number of all lines.
+    """Make `differing_keys` (_key_hash) of the keys whose items may differ.
 
-    Lines are compared by their text first, with the members of maps in the order of the lake's columns, and then by
-    `equality.fingerprint`, which regards no order of members.
+    Lines are compared by their text first, with the members of maps in the order of the lake's columns: fast, and equal
+    texts are equal items. The others are compared by `equality.fingerprint`, which ignores the order of members.
+
+    Returns:
+        A relation (_key, _key_hash, item) of the lines with these keys, None if there are none; and the number of all lines.
     """
     schema = seen.state.schema
     left, right = session.folder / "lake.parquet", session.folder / "source.parquet"
@@ -221,13 +265,13 @@ def _nominate(
     order = member_order(schema)
     by_text = len(order) <= MOST_REORDERED
     lake.progress(f"{name}: rows of the lake hashed", 0)
-    reduce_rows(session, living, text_hash_sql(schema) if by_text else dumped_fingerprint_sql(schema), left)
+    write_hashes(session, living, text_hash_sql(schema) if by_text else dumped_fingerprint_sql(schema), left)
     lake.progress(f"{name}: items of the source hashed", 0)
     if by_text:
-        reordered = _hashed(reordered_sql(schema.key, order, lines_sql(files)))
-        reduce_rows(session, reordered, "hash(reordered)", right, ["filename"])
+        reordered = _with_hash(reordered_sql(schema.key, order, lines_sql(files)))
+        write_hashes(session, reordered, "hash(reordered)", right, ["filename"])
     else:
-        reduce_rows(session, _keyed(schema.key, files), fingerprint_sql("item"), right, ["filename"])
+        write_hashes(session, _keyed_lines(schema.key, files), fingerprint_sql("item"), right, ["filename"])
     source = f"read_parquet({literal(str(right))})"
     count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
     if keyless:
@@ -237,25 +281,26 @@ def _nominate(
             table=name,
             hint="export again",
         )
-    if not find_differing(session, left, right):
+    if not find_differing_keys(session, left, right):
         return None, count
     holding = {
-        path for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing ON k = _key_hash")
+        path
+        for (path,) in session.rows(f"SELECT DISTINCT filename FROM {source} SEMI JOIN differing_keys ON k = _key_hash")
     }
-    chosen = "(SELECT r.* FROM {} r SEMI JOIN differing d ON d._key_hash = r._key_hash)"
-    differing = chosen.format(_keyed(schema.key, [f for f in files if str(f.path) in holding]))
+    chosen = "(SELECT r.* FROM {} r SEMI JOIN differing_keys d ON d._key_hash = r._key_hash)"
+    differing = chosen.format(_keyed_lines(schema.key, [f for f in files if str(f.path) in holding]))
     if by_text:
-        reduce_rows(session, chosen.format(living), dumped_fingerprint_sql(schema), left)
-        reduce_rows(session, differing, fingerprint_sql("item"), right)
-        if not find_differing(session, left, right):
+        write_hashes(session, chosen.format(living), dumped_fingerprint_sql(schema), left)
+        write_hashes(session, differing, fingerprint_sql("item"), right)
+        if not find_differing_keys(session, left, right):
             return None, count
     return differing, count
 
 
-def _keyed(key: Sequence[str], files: Sequence[LocalFile]) -> str:
-    """A relation (item, filename, _key, _key_hash) of the lines of files. `item`: the line's text."""
-    return _hashed(f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})")
+def _keyed_lines(key: Sequence[str], files: Sequence[LocalFile]) -> str:
+    """A relation (item, filename, _key, _key_hash) of the lines of files. `item`: the text of the line."""
+    return _with_hash(f"(SELECT *, {document_key_sql(key)} AS _key FROM {lines_sql(files)})")
 
 
-def _hashed(keyed: str) -> str:
+def _with_hash(keyed: str) -> str:
     return f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {keyed})"

@@ -1,11 +1,11 @@
-"""Mending keys that a verification found: what the source has now, or had in an export, lands and is applied.
+"""Repairs keys that a verification found: lands and applies what the source has of them, or had in an export.
 
-A repair writes lines of its own envelope (`core.decode.export_lines`) below `repairs/<table>/` of the warehouse, and from there on
-goes the way of every landed object: into the changelog, by the order into `current`. So a later change wins over a
-repair, nothing else about the key is forgotten, and `current` can still be rebuilt from what landed. The rows of the
-mended keys are then decided anew over all their records, whatever rows there were.
+A repair writes lines of its own envelope (`core.decode.export_lines`) below `repairs/<table>/` of the warehouse. They are
+applied like every landed object: into the changelog, and by the order of changes into `current`. So a later change wins over
+a repair, no record of the key is lost, and `current` can still be rebuilt from landing. Then the rows of the keys are
+decided again over all their records, independent of the rows there were.
 
-Crash points: objects that were written and not applied are applied by the next repair; all else is one commit each.
+Crash points: objects that were written and not applied are applied by the next repair. Everything else is one commit each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -24,7 +24,7 @@ from ddb_lake.core.layout.table_names import REPAIRS_FOLDER
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import check_keys, key_hash, key_text
 from ddb_lake.core.verify.verdicts import Difference
-from ddb_lake.engine.row_diff import document_key_sql, register
+from ddb_lake.engine.row_diff import document_key_sql, register_functions
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_export
@@ -32,25 +32,33 @@ from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
-    living_view,
+    Reading,
+    compare_keys,
     open_items,
-    put_source_items,
-    reached_source,
+    require_same_source,
+    require_view,
+    stage_source_items,
 )
-from ddb_lake.pipeline.verify.evidence import Reading, examine
-from ddb_lake.pipeline.verify.full import check_full
+from ddb_lake.pipeline.verify.full import check_export
 
 LINES_PER_OBJECT = 2_000
-ROUNDS = 3
-"""A key that changes while it is read is read again, this often at most."""
+MAX_ROUNDS = 3
+"""A key that changes while it is read is read again, in at most so many rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What a repair did.
+    """The result of a repair.
 
-    `keys`: that were to be mended. `present` and `absent`: what the source has of them. `left`: what still differs
-    and no change under way explains. `objects`: written, below the warehouse. `rows`: living rows afterwards.
+    Attributes:
+        source: where the images came from, in words.
+        keys: the number of keys to repair.
+        present: the number of keys of which the source has an item.
+        absent: the number of keys of which it has none.
+        left: what still differs, and no change under way explains.
+        objects: the objects that were written, below the warehouse.
+        rows: living rows of `current` afterwards.
+        read_units: capacity that reading the source took.
     """
 
     table: str
@@ -66,164 +74,195 @@ class RepairResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
-    """What the source has of some keys, and when it was read."""
+class _Images:
+    """What the source has of some keys.
 
-    images: Mapping[str, Item | None]
+    Attributes:
+        items: by the text of the key; None where the source has no item.
+        reading: when the source was read.
+        seen_us: every change before this instant is in the images.
+        asserted_us: the (exclusive) instant whose state the images assert.
+    """
+
+    items: Mapping[str, Item | None]
     reading: Reading
     seen_us: int
     asserted_us: int
 
 
+@dataclass(slots=True)
+class _Progress:
+    """What a repair has done so far, over all rounds."""
+
+    items: dict[str, Item | None] = field(default_factory=dict)
+    objects: list[str] = field(default_factory=list)
+    left: tuple[Difference, ...] = ()
+
+    def result(self, lake: Lake, name: str, source: str, read_units: float, started: float) -> RepairResult:
+        present = sum(item is not None for item in self.items.values())
+        return RepairResult(
+            table=name,
+            source=source,
+            keys=len(self.items),
+            present=present,
+            absent=len(self.items) - present,
+            left=self.left,
+            objects=tuple(self.objects),
+            rows=update_current(lake, name).rows,
+            read_units=read_units,
+            seconds=time.monotonic() - started,
+        )
+
+
 def repair_from_source(
     lake: Lake, name: str, keys: Sequence[Item], *, read_rate: float | None = DEFAULT_READ_RATE
 ) -> RepairResult:
-    """Mend keys with what the source has of them now, read with strong consistency.
+    """Repair keys by what the source has of them now, read with strong consistency.
 
-    Raises UsageError for keys that are none of this table, or if the source cannot be reached.
+    Args:
+        lake: the open lake.
+        name: the table.
+        keys: the keys, as DynamoDB JSON; further attributes are ignored.
+        read_rate: read units a second at most; None for no limit.
+
+    Returns:
+        What was repaired, and what still differs.
+
+    Raises:
+        UsageError: a key is not one of this table, the source cannot be reached, or it was created again.
     """
     started = time.monotonic()
-    reached_source(lake, name)
-    wanted = _keyed(lake, name, keys)
+    require_same_source(lake, name)
+    remaining = _by_text(lake, name, keys)
     _apply_pending(lake, name)
-    items = open_items(lake, name, read_rate)
-    left: tuple[Difference, ...] = ()
-    objects: list[str] = []
-    found: dict[str, Item | None] = {}
-    asked = wanted
-    for attempt in range(ROUNDS):
-        if not asked:
+    source = open_items(lake, name, read_rate)
+    progress = _Progress()
+    for number in range(MAX_ROUNDS):
+        if not remaining:
             break
-        if attempt:
-            items.sleep(2 * CLOCK_SLACK_US / 1e6)  # until what has just changed is certainly older than the next read
-        seen = _read(lake, name, items, asked)
-        found |= seen.images
-        objects += _mend(lake, name, asked, seen)
-        left = _unequal(lake, name, seen)
-        still = {key_text(d.key, _key(lake, name)) for d in left}
-        asked = {text: key for text, key in asked.items() if text in still}
-    source = f"{items.name} read by key"
-    return _result(lake, name, source, found, left, objects, items.consumed.units, started)
+        if number:  # wait until what has just changed is certainly older than the next read
+            source.sleep(2 * CLOCK_SLACK_US / 1e6)
+        images = _read_images(lake, name, source, remaining)
+        progress.items |= images.items
+        progress.objects += _apply_images(lake, name, remaining, images)
+        progress.left = _differences(lake, name, images)
+        differing = {key_text(difference.key, _key(lake, name)) for difference in progress.left}
+        remaining = {text: key for text, key in remaining.items() if text in differing}
+    return progress.result(lake, name, f"{source.name} read by key", source.consumed.units, started)
 
 
 def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) -> RepairResult:
-    """Mend keys with what a full export has of them. Changes that the lake has of later times still win.
+    """Repair keys by what a full export has of them. Changes of later times in the lake still win.
 
-    Raises UsageError for an export that is older than the lake's newest, which it could not overrule.
+    Args:
+        lake: the open lake.
+        name: the table.
+        keys: the keys, as DynamoDB JSON; further attributes are ignored.
+        uri: the export, as for `pipeline.load.load.load_export`. It need not be loaded.
+
+    Returns:
+        What was repaired, and what still differs.
+
+    Raises:
+        UsageError: a key is not one of this table, or the export is older than the lake's newest, which wins over it.
+        ExportError: the export is incomplete or damaged.
     """
     started = time.monotonic()
     table = lake.table(name)
     export = open_export(lake.objects, uri)
-    check_full(lake, name, export)
-    at_us = export.summary.as_of_us
-    base = living_view(lake, name).state.base
-    if base is not None and at_us < base.export_us:
+    check_export(lake, name, export)
+    export_us = export.summary.as_of_us
+    base = require_view(lake, name).state.base
+    if base is not None and export_us < base.export_us:
         raise UsageError(
-            f"is older than export {base.export_id}, on which the lake rests, and cannot overrule it",
+            f"is older than export {base.export_id}, the newest in the lake, which wins over it",
             uri=uri,
             hint="use that one or a newer one, or `--from-source`",
         )
-    wanted = _keyed(lake, name, keys)
+    wanted = _by_text(lake, name, keys)
     _apply_pending(lake, name)
-    images: dict[str, Item | None] = dict.fromkeys(wanted)
+    items: dict[str, Item | None] = dict.fromkeys(wanted)
     with lake.session() as session:
         files = download_files(lake.objects, export, session.folder)
-        put_source_items(session, images)
-        register(session.con)
+        stage_source_items(session, items)
+        register_functions(session.con)
         session.con.execute(
             f"SELECT _key, item FROM (SELECT {document_key_sql(_key(lake, name))} AS _key,"
             f" json_extract(item, '/{ITEM_MEMBER}')::VARCHAR AS item FROM {lines_sql(files)}) i"
-            " SEMI JOIN asked_keys a ON a._key = i._key"
+            " SEMI JOIN compared_keys c ON c._key = i._key"
         )
         while rows := session.con.fetchmany(LINES_PER_OBJECT):
-            images |= {text: orjson.loads(item) for text, item in rows}
-    reading = Reading(at_us - table.clock_skew_us, at_us + table.clock_skew_us)
-    seen = _Round(images, reading, at_us - table.clock_skew_us, at_us + 1)
-    objects = _mend(lake, name, wanted, seen)
-    left = _unequal(lake, name, seen)
-    return _result(lake, name, f"export {export.summary.export_id}", images, left, objects, 0.0, started)
+            items |= {text: orjson.loads(item) for text, item in rows}
+    reading = Reading(export_us - table.clock_skew_us, export_us + table.clock_skew_us)
+    images = _Images(items, reading, export_us - table.clock_skew_us, export_us + 1)
+    objects = _apply_images(lake, name, wanted, images)
+    progress = _Progress(items, objects, _differences(lake, name, images))
+    return progress.result(lake, name, f"export {export.summary.export_id}", 0.0, started)
 
 
-def _keyed(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
-    """Distinct keys by their text. Raises UsageError for one that is no key of the table."""
+def _by_text(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
+    """Distinct keys by their text. Raises UsageError for one that is not a key of the table."""
     names = _key(lake, name)
-    found: dict[str, Item] = {}
+    distinct: dict[str, Item] = {}
     for key in keys:
         try:
             check_keys(key)
             text = key_text(key, names)
         except UndecodableError as error:
             raise UsageError(f"not a key of this table, whose key is {list(names)}: {error}", table=name) from None
-        found[text] = {part: key[part] for part in names}
-    return found
+        distinct[text] = {part: key[part] for part in names}
+    return distinct
 
 
 def _key(lake: Lake, name: str) -> tuple[str, ...]:
-    return living_view(lake, name).state.schema.key
+    return require_view(lake, name).state.schema.key
 
 
-def _place(lake: Lake, name: str) -> Landing:
+def _landing(lake: Lake, name: str) -> Landing:
     return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPAIRS_FOLDER}/{name}")
 
 
 def _apply_pending(lake: Lake, name: str) -> None:
-    """Apply what an earlier repair wrote and could not apply."""
-    uri = _place(lake, name).uri
+    """Apply objects that an earlier repair wrote and did not apply."""
+    uri = _landing(lake, name).uri
     if lake.objects.reachable(uri):
         apply_objects(lake, name, [uri])
 
 
-def _read(lake: Lake, name: str, items: TableItems, keys: Mapping[str, Item]) -> _Round:
-    """What the source has of the keys. All changes before `seen_us` are in it."""
-    from_us = items.served_us()
-    images: dict[str, Item | None] = {}
+def _read_images(lake: Lake, name: str, source: TableItems, keys: Mapping[str, Item]) -> _Images:
+    from_us = source.served_us()
+    items: dict[str, Item | None] = {}
     names = _key(lake, name)
-    for key, item in items.get(list(keys.values())):
-        images[key_text(key, names)] = item
-        lake.progress(f"{name}: keys read from the source", len(images), len(keys))
-    to_us = items.served_us() + 2 * CLOCK_SLACK_US
-    base = living_view(lake, name).state.base
-    # The read came after the export that the lake rests on, even if their clocks leave it open.
+    for key, item in source.get(list(keys.values())):
+        items[key_text(key, names)] = item
+        lake.progress(f"{name}: keys read from the source", len(items), len(keys))
+    to_us = source.served_us() + 2 * CLOCK_SLACK_US
+    base = require_view(lake, name).state.base
+    # The read came after the lake's newest export, even if their clocks leave that open.
     asserted_us = max(from_us, base.export_us if base and base.export_us <= to_us else 0) + 1
-    return _Round(images, Reading(from_us, to_us), from_us, asserted_us)
+    return _Images(items, Reading(from_us, to_us), from_us, asserted_us)
 
 
-def _mend(lake: Lake, name: str, keys: Mapping[str, Item], seen: _Round) -> list[str]:
-    """Land and apply what was seen of the keys, and decide their rows anew."""
-    place = _place(lake, name)
+def _apply_images(lake: Lake, name: str, keys: Mapping[str, Item], images: _Images) -> list[str]:
+    """Land and apply images of keys, and decide the rows of the keys again. Returns the objects."""
+    landing = _landing(lake, name)
     hour = f"{lake.now():%Y/%m/%d/%H}"
     objects = []
     texts = list(keys)
     for first in range(0, len(texts), LINES_PER_OBJECT):
-        batch = [(text, keys[text]) for text in texts[first : first + LINES_PER_OBJECT]]
         lines = [
-            write_repair_line(Assertion(k, seen.images[text], seen.seen_us, seen.asserted_us)) for text, k in batch
+            write_repair_line(Assertion(keys[text], images.items[text], images.seen_us, images.asserted_us))
+            for text in texts[first : first + LINES_PER_OBJECT]
         ]
-        objects.append(place.put(f"{hour}/repair-{uuid.uuid4().hex}.json", b"".join(lines)))
+        objects.append(landing.put(f"{hour}/repair-{uuid.uuid4().hex}.json", b"".join(lines)))
     if objects:
         apply_objects(lake, name, objects)
         update_current(lake, name, redecide_keys=[(text, key_hash(text)) for text in keys])
     return objects
 
 
-def _unequal(lake: Lake, name: str, seen: _Round) -> tuple[Difference, ...]:
+def _differences(lake: Lake, name: str, images: _Images) -> tuple[Difference, ...]:
+    """What still differs from the images."""
     with lake.session() as session:
-        put_source_items(session, seen.images)
-        return tuple(examine(lake, session, name, living_view(lake, name), seen.reading).differences)
-
-
-def _result(
-    lake: Lake,
-    name: str,
-    source: str,
-    images: Mapping[str, Item | None],
-    left: tuple[Difference, ...],
-    objects: Sequence[str],
-    units: float,
-    started: float,
-) -> RepairResult:
-    present = sum(image is not None for image in images.values())
-    rows = update_current(lake, name).rows
-    absent = len(images) - present
-    seconds = time.monotonic() - started
-    return RepairResult(name, source, len(images), present, absent, left, tuple(objects), rows, units, seconds)
+        stage_source_items(session, images.items)
+        return tuple(compare_keys(lake, session, name, require_view(lake, name), images.reading).differences)

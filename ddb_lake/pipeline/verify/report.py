@@ -1,4 +1,4 @@
-"""What a verification found, and where the last report of a table is kept: `repair` begins with it."""
+"""The report of a verification. The last one of each table is stored in the warehouse, where `repair` reads it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a verification takes from the source, as far as can be said beforehand, or took.
+    """The estimated cost of a verification, or the cost that it had.
 
-    `read_units`: strongly consistent, of 4 KB. `export_gb` and `usd`: of a new export, at list price.
+    Attributes:
+        read_units: capacity for strongly consistent reads of up to 4 KB each.
+        export_gb: the size of a new export.
+        usd: its list price.
     """
 
     read_units: float = 0.0
@@ -50,12 +53,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a verification found. Times are UTC microseconds.
+    """The result of a verification. Times are UTC microseconds.
 
-    `source`: what the lake was compared with, read within [`read_from_us`, `read_to_us`], which has all that clocks may
-    be off. `compared`: keys looked at; `explained`: of them, those that differ because they changed around the reading.
-    `doubtful`: of the differences, those that a change under way may still explain. `differences`: at most
-    `pipeline.verify.evidence.MAX_LISTED` of them. `source_items`: as DescribeTable or the manifest counts them.
+    Attributes:
+        strength: how much was compared.
+        source: what the lake was compared with, in words.
+        outcome: `equal` without differences, `in doubt` if no difference is certain, else `different`.
+        read_from_us: the source was read at or after this instant, whatever the clocks may be off.
+        read_to_us: the source was read at or before this instant.
+        watermark_us: the greatest instant up to which the lake has changes.
+        rows: living rows of the lake.
+        source_items: the number of items according to DescribeTable.
+        compared: the number of keys that were compared.
+        explained: the number of those that differ because they changed around the reading.
+        doubtful: the number of differences that a change under way may explain.
+        kinds: the number of all differences by kind (`core.verify.verdicts.DifferenceKind`).
+        differences: at most `pipeline.verify.compare.MAX_LISTED` of them.
+        cost: what reading the source took.
     """
 
     table: str
@@ -78,11 +92,11 @@ class Report:
 
     @property
     def total(self) -> int:
-        """All differences, listed or not."""
+        """The number of all differences, listed or not."""
         return sum(self.kinds.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `ddb-lake verify --json`, which `ddb-lake repair --keys-from` reads."""
+        """The document that `ddb-lake verify --json` prints and `ddb-lake repair --keys-from` reads."""
         return {name: getattr(self, name) for name in _FIGURES} | {
             "total": self.total,
             "differences": [found.to_json() for found in self.differences],
@@ -92,18 +106,18 @@ class Report:
 
 
 def keep_report(lake: Lake, report: Report) -> None:
-    """Keep a report as the table's last one, in the warehouse."""
+    """Store a report in the warehouse, as the table's last one."""
     _place(lake, report.table).put(LAST, orjson.dumps(report.to_json()))
 
 
 def last_report(lake: Lake, name: str) -> dict[str, Any] | None:
-    """The document of the table's last report; None if it was never verified."""
+    """The document of the table's last report; None if the table was never verified."""
     data, _ = _place(lake, name).load(LAST)
     return None if data is None else orjson.loads(data)
 
 
 def keys_of(document: Mapping[str, Any], name: str) -> list[Item]:
-    """The keys at fault that a report names. Raises UsageError for one of another table, or that is none."""
+    """The keys that differ according to the document of a report. Raises UsageError unless it is a report of the table."""
     if document.get("table") != name or not isinstance(document.get("differences"), list):
         raise UsageError(f"not a report of table {name}: expected the document of `ddb-lake verify {name} --json`")
     return [found["key"] for found in document["differences"]]

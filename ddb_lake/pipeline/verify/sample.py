@@ -1,6 +1,6 @@
-"""Does the lake equal its source? A sample of keys, read from the source itself.
+"""Verifies a table by a sample of keys, which are read from the source itself. Nothing is written.
 
-Items are compared as DynamoDB JSON by code that has no part in loading them. Nothing is written.
+The keys come from both sides: keys of the lake find rows that are wrong or superfluous, items of the source find missing rows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
-    living_view,
+    Comparison,
+    Reading,
+    compare_until_certain,
     make_report,
     open_items,
-    put_source_items,
-    reached_source,
-    settled,
+    require_same_source,
+    require_view,
+    stage_source_items,
 )
-from ddb_lake.pipeline.verify.evidence import Reading
 from ddb_lake.pipeline.verify.report import Report
 
 DEFAULT_SAMPLE = 100
@@ -49,34 +50,45 @@ def verify_sample(
     settle_s: float = 0.0,
     seed: int | None = None,
 ) -> Report:
-    """`size` keys of the lake and `size` of the source, read with strong consistency and compared attribute by attribute.
+    """Compare random keys of the lake and of the source, read with strong consistency.
 
     Args:
-        read_rate: read units a second at most.
-        settle_s: how long to wait for changes under way. What differs after that is a fault; with 0, in doubt.
+        lake: the open lake.
+        name: the table.
+        size: the number of keys chosen from the lake's rows, and about as many from the source's items.
+        read_rate: read units a second at most; None for no limit.
+        settle_s: how long to wait for changes under way. What differs after that is certain; with 0 it may be in doubt.
         seed: of the choice of keys.
+
+    Returns:
+        The report. Nothing is written.
+
+    Raises:
+        UsageError: the source cannot be reached, was created again, or nothing is in the lake yet.
     """
     started = time.monotonic()
-    source = reached_source(lake, name)
+    source = require_same_source(lake, name)
     items = open_items(lake, name, read_rate)
-    seen = living_view(lake, name)
+    seen = require_view(lake, name)
     chance = random.Random(seed)
     with lake.session() as session:
-        keys = _lake_keys(session, seen, size, chance)
+        keys = _random_lake_keys(session, seen, size, chance)
         from_us = items.served_us()
         lake.progress(f"{name}: keys of the lake read from the source", 0, len(keys))
         known = {key_text(key, seen.state.schema.key): item for key, item in items.get(keys)}
-        for item in _source_items(items, size, source.items or 0, chance):
+        for item in _random_source_items(items, size, source.items or 0, chance):
             known[key_text(item, seen.state.schema.key)] = item
         reading = Reading(from_us, items.served_us() + 2 * CLOCK_SLACK_US)
-        put_source_items(session, known)
-        findings = settled(lake, session, name, reading, settle_s)
-    return make_report(lake, name, "sample", f"{items.name} read by key", findings, reading, started, len(known), items)
+        stage_source_items(session, known)
+        findings = compare_until_certain(lake, session, name, reading, settle_s)
+    read_units = items.consumed.units
+    comparison = Comparison(name, "sample", f"{items.name} read by key", reading, findings, len(known), read_units)
+    return make_report(lake, comparison, started)
 
 
-def _lake_keys(session: Session, seen: View, size: int, chance: random.Random) -> list[Item]:
-    """The keys of randomly chosen rows; of a large table, from a few files chosen by their number of rows."""
-    assert seen.table is not None, "the caller has looked"
+def _random_lake_keys(session: Session, seen: View, size: int, chance: random.Random) -> list[Item]:
+    """The keys of randomly chosen rows. Of a large table, only a few files are read, chosen by their number of rows."""
+    assert seen.table is not None, "the view is of require_view"
     scan = scan_table(seen.table)
     live = scan.live
     if not live.data or size == 0:
@@ -97,13 +109,13 @@ def _lake_keys(session: Session, seen: View, size: int, chance: random.Random) -
     return list(distinct.values())
 
 
-def _source_items(items: TableItems, size: int, count: int, chance: random.Random) -> Iterable[Item]:
-    """About `size` items of randomly chosen segments of the source, in as many requests at most."""
+def _random_source_items(items: TableItems, size: int, count: int, chance: random.Random) -> Iterable[Item]:
+    """About `size` items of randomly chosen segments of the source, by at most as many requests."""
     segments = max(1, min(MAX_SEGMENTS, count // SEGMENT_ITEMS))
-    found = 0
+    count_read = 0
     for _ in range(size):
-        if found >= size:
+        if count_read >= size:
             return
-        for page in items.scan(chance.randrange(segments), segments, limit=min(size - found, SEGMENT_ITEMS)):
+        for page in items.scan(chance.randrange(segments), segments, limit=min(size - count_read, SEGMENT_ITEMS)):
             yield from page
-            found += len(page)
+            count_read += len(page)
