@@ -105,9 +105,9 @@ def chain_end(base_s: int, windows: Sequence[Window]) -> int:
 def due_windows(base_s: int, until_s: int, every_s: int, taken: Iterable[Window]) -> Iterator[Window]:
     """The windows to start now: with `taken` they follow the full export at `base_s` without a gap.
 
-    Each is `every_s` long, or after a pause a multiple of it, up to a day. What is left before `until_s` is shorter
-    than `every_s`. Where the chain is broken, because a full export was taken in the middle of a window or a window
-    is missing, one is added that begins there and ends where a later one does.
+    Each is `every_s` long, or after a pause a multiple of it, up to a day. The rest before `until_s` is shorter
+    than `every_s`. If the chain is broken, because a full export was created in the middle of a window or a window
+    is missing, a window is added that begins at the break and ends at the end of a later window.
 
     Args:
         until_s: the latest end of a window.
@@ -149,7 +149,7 @@ def token(table: str, place: str, start: str, attempt: int) -> str:
 
     Args:
         place: bucket and prefix that are exported to.
-        start: what the export is one of: the start of a planned window, or a whole window that was asked for.
+        start: the start of a planned window, or a complete window that the user requested.
         attempt: how many exports of it have failed.
     """
     return str(uuid.uuid5(_TOKENS, "\0".join((table, place, start, str(attempt)))))

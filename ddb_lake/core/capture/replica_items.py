@@ -54,7 +54,7 @@ def replica_of(record: Any, key_names: Sequence[str] = ()) -> Replica:
     that the key needs goes under `payload_<name>`.
 
     Raises:
-        UndecodableError: what of it is no such record, without its values.
+        UndecodableError: the record is not of this form; the message has none of its values.
     """
     sequence = sequence_of(record)
     if not sequence:

@@ -76,7 +76,7 @@ Lineage: TypeAlias = Mapping[str, Place]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The lineage with a listing taken in. `lost`: shards of which records were trimmed before they were read.
+    """The lineage, updated by a listing. `lost`: shards that lost records to trimming before they were read.
 
     `lost_since_us`: no lost record is older; None if nothing was lost.
     """
@@ -87,10 +87,10 @@ class Observed:
 
 
 def first_sight(listed: Iterable[Shard], began_us: int) -> Lineage:
-    """The lineage of a stream of which nothing was read, whose records reach back to `began_us`.
+    """Return the lineage of a stream that was never read, whose records reach back to `began_us`.
 
-    A shard whose parent is still listed is whole, so that it begins at its first record; of the others whatever is
-    left is read.
+    A shard whose parent is still listed is complete and is read from its first record. The others are read from their
+    oldest remaining record.
     """
     shards = {shard.shard_id: shard for shard in listed}
     return {
@@ -100,7 +100,7 @@ def first_sight(listed: Iterable[Shard], began_us: int) -> Lineage:
 
 
 def observe(lineage: Lineage, listed: Iterable[Shard], unread_us: int = 0, began_us: int = 0) -> Observed:
-    """Take in a listing of a stream that was read before.
+    """Update the lineage of a stream that was read before by a listing.
 
     New shards are added; those that are finished and not listed any more are forgotten, as nothing asks for them.
     Lost are: a shard that went before it was finished; one that came and went unseen, as a new shard's parent; one

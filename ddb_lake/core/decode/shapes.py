@@ -357,7 +357,7 @@ def shape_of(obj: dict[str, Any]) -> Shape | None:
 
 
 def is_envelope(obj: dict[str, Any]) -> bool:
-    """Whether the object is certainly an envelope, so that it is one even between damaged bytes."""
+    """Whether the object is certainly an envelope, even between damaged bytes."""
     match shape_of(obj):
         case "flattened":
             return obj["Event"] in EVENT_NAMES and isinstance(obj["ingestion_timestamp"], str)

@@ -36,7 +36,7 @@ _EPOCH_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSummary:
-    """One export, as its `manifest-summary.json` tells it. Times are UTC microseconds since the epoch.
+    """One export, as described by its `manifest-summary.json`. Times are UTC microseconds since the epoch.
 
     A FULL export shows the table at `export_time_us`. An INCREMENTAL export shows what changed in
     [`from_us`, `to_us`): from inclusive, to exclusive. What does not apply is None.

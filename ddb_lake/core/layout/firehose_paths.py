@@ -149,7 +149,7 @@ def static_part(prefix: str) -> str:
 def hour_prefixes(prefix: str, start: datetime, end: datetime) -> list[str]:
     """The prefixes to LIST for what was delivered in the hours from `start`'s to `end`'s, both included.
 
-    `prefix` is a Firehose prefix: a plain root stands for the default layout below it. An expression finer
+    `prefix` is a Firehose prefix: a plain root has the default layout below it. An expression finer
     than the hour, or not known beforehand, ends the prefix there; equal prefixes are given once, in time
     order. The result covers every such key, and more where the layout is coarser than the hour.
 

@@ -1,8 +1,8 @@
 """Messages of S3 about new objects, as an SQS queue gives them: which objects they name. Pure.
 
 A message is a hint where to look sooner and never a fact to act upon: messages come twice, late, out of order or not
-at all, a multipart upload can send two, and anybody may have written to the queue. So nothing here raises, and what a
-message says of an object beside its name is not even read.
+at all, a multipart upload can send two, and messages may be forged. Therefore no function here raises, and of a
+message only the name of the object is read.
 
 Forms: S3 straight to SQS (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html:
 keys are URL-encoded), S3 through EventBridge (keys are as they are), either through SNS, and S3's test message.

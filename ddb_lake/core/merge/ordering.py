@@ -50,7 +50,7 @@ def snapshot_cutoff_us(export_us: int, first_change_us: int | None, clock_skew_u
 
 
 def assertion_us(written_us: int, asserted_us: int, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
-    """Where an incremental export's line stands in time: a change wins over it only if it is later.
+    """Return the position of an incremental export's line in the order: a change wins over it only if it is later.
 
     Over a snapshot's row it wins if `asserted_us` is later than the snapshot's own time.
 
@@ -63,8 +63,8 @@ def assertion_us(written_us: int, asserted_us: int, clock_skew_us: int = DEFAULT
 def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
     """The version that says what the item is now. `versions` are all of one key, later than the snapshot cutoff; not empty.
 
-    `base` gives the snapshot's canonical image of the key (`ABSENT` without one); it is asked only where records of
-    one instant form a closed circle, which says all but where it began.
+    `base` returns the snapshot's canonical image of the key (`ABSENT` without one). It is called only if the records of
+    one instant form a closed trail, which does not show where it began.
     """
     groups: dict[int, list[Version]] = defaultdict(list)
     for version, time_us in _effective_times(_distinct(versions)):

@@ -1,4 +1,4 @@
-"""What AWS refuses, and the step that mends it: from the text of a refusal to advice. Pure.
+"""Next steps for errors of AWS: from the text of an error to advice. Pure.
 
 A table, a bucket and a key may belong to three accounts, each with policies of its own, and what AWS says names the
 call that failed and not always what is wrong. The plainest case: without the role of the table's account, a call
@@ -36,20 +36,20 @@ class Access:
         return f"the role {self.role_arn}" if self.role_arn else "this identity"
 
 
-def next_step(said: str, access: Access) -> str | None:
+def next_step(error: str, access: Access) -> str | None:
     """What to do about a refusal; None for one that speaks for itself.
 
     Args:
-        said: the code and the message of an error, or of a failed export: `AccessDeniedException: User: … is not …`.
+        error: the code and the message of an error, or of a failed export: `AccessDeniedException: User: … is not …`.
     """
-    code = said.partition(":")[0].strip()
-    denied = _DENIED.search(said)
+    code = error.partition(":")[0].strip()
+    denied = _DENIED.search(error)
     if denied is not None:
-        return _denied(denied, said, access)
+        return _denied(denied, error, access)
     known = _KNOWN.get(code)
     if known is not None:
         return known(access)
-    if re.search("kms", code, re.IGNORECASE) or "kms:" in said:
+    if re.search("kms", code, re.IGNORECASE) or "kms:" in error:
         return _key(access)
     if code in ("AccessDenied", "AccessDeniedException"):
         return _exports(access)
@@ -70,7 +70,7 @@ def account_of(arn: str | None) -> str | None:
     return match[1] if match else None
 
 
-def _denied(denied: re.Match[str], said: str, access: Access) -> str:
+def _denied(denied: re.Match[str], error: str, access: Access) -> str:
     action, caller = denied["action"], denied["caller"]
     service = action.partition(":")[0]
     if action == "sts:AssumeRole":
@@ -85,7 +85,7 @@ def _denied(denied: re.Match[str], said: str, access: Access) -> str:
         return f"allow {action} to {caller}; {_bucket(access)}"
     if service == "kms":
         return f"allow {action} to {caller}; {_key(access)}"
-    boundary = "; a permissions boundary or service control policy denies it" if "explicit deny" in said else ""
+    boundary = "; a permissions boundary or service control policy denies it" if "explicit deny" in error else ""
     return f"allow {action} to {caller}{boundary}"
 
 
@@ -160,7 +160,7 @@ _KNOWN: dict[str, Callable[[Access], str]] = {
         "choose a time inside the table's point-in-time recovery window and not later than now; if the window no"
         " longer reaches back, take a new full export; if it does, check this machine's clock"
     ),
-    "S3NoSuchBucket": lambda access: f"create the bucket {access.bucket}, or mend `export.bucket`",
+    "S3NoSuchBucket": lambda access: f"create the bucket {access.bucket}, or correct `export.bucket`",
     "S3AccessDenied": _bucket,
 }
 """Advice by the code of an error or of a failed export (`FailureCode`)."""

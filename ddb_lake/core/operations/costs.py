@@ -73,7 +73,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A quantity that AWS charges: how many units of which price."""
+    """A quantity that AWS charges: the number of units, and the name of their price."""
 
     what: str
     price: str

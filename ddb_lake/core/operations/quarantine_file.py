@@ -1,4 +1,4 @@
-"""A file of mended quarantine entries, as `ddb-lake quarantine show --json` prints them. Pure."""
+"""A file of corrected quarantine entries, in the format of `ddb-lake quarantine show --json`. Pure."""
 
 from __future__ import annotations
 

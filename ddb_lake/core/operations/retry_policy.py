@@ -145,7 +145,7 @@ TRANSFER: Final = RetryPolicy(attempts=3, longest_wait_s=0.0)
 """Reading an object whose transfer breaks off: clients repeat requests, but not transfers. Nothing is throttled: no wait."""
 
 DYNAMODB: Final = RetryPolicy(attempts=12, longest_wait_s=20.0)
-"""Requests of items that DynamoDB throttles, and batches of which it leaves a part unprocessed.
+"""Requests of items that DynamoDB throttles, and batches that it processes only in part.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html recommends exponential back-off.
 """
@@ -160,7 +160,7 @@ LAMBDA: Final = RetryPolicy(attempts=10, longest_wait_s=5.0)
 def retry_commit(plan_and_commit: Callable[[], T]) -> T:
     """Plan and commit; repeat both while another writer commits first or holds the catalog.
 
-    `plan_and_commit` must read the state anew each time. An `UnreachableError` is raised at once: the clients have
+    `plan_and_commit` must read the state again each time. An `UnreachableError` is raised at once: the clients have
     retried the request already.
     """
     return COMMIT.call(

@@ -22,7 +22,7 @@ _FULL_TEXTS: Final = (
 
 DISK_FULL: Final = (
     "the disk is full: free space in the warehouse and in the folder of temporary files (TMPDIR), then run it again;"
-    " what was not committed is written anew"
+    " uncommitted data is written again"
 )
 
 

@@ -174,7 +174,7 @@ class Inference:
             shape.add(need, times)
 
     def observe_maps(self, path: Path, count: int) -> None:
-        """Take in that `count` items have a map at `path` whose members are counted elsewhere."""
+        """Record that `count` items have a map at `path` whose members are counted elsewhere."""
         stats = self.paths.setdefault(path, PathStats())
         stats.counts["M"] = stats.counts.get("M", 0) + count
 
@@ -185,10 +185,10 @@ class Inference:
         counted: Collection[Path] = (),
         columns: Mapping[Path, Column] | None = None,
     ) -> None:
-        """Take in what the columns did not hold of `count` items with the same leftovers.
+        """Record the values of `count` items, with the same leftovers, that the columns did not hold.
 
         `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
-        that `observe_column` counts; what stands in one as well, for its spelling, is not counted twice.
+        that `observe_column` counts; a value that is also in a column, because of its spelling, is not counted twice.
         """
         maps: set[Path] = set()
         for text, value in rescued.items():

@@ -66,7 +66,7 @@ DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One typed column: where its values stand in the item, their DynamoDB type, and how they are held."""
+    """One typed column: the path of its values in the item, their DynamoDB type, and the column's type."""
 
     path: Path
     tag: str

@@ -16,7 +16,9 @@ from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.core.values.numbers import NumberText
 from ddb_lake.errors import UndecodableError
 
-MAX_NESTING: Final = 120  # a little beyond what attributes.check_item tolerates, so that it names the path
+MAX_NESTING: Final = (
+    120  # a little more than attributes.check_item accepts, because that function names the path in its error
+)
 
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch
 

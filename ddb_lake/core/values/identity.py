@@ -21,13 +21,12 @@ def record_id(record: ChangeRecord) -> bytes:
 
     Delivery is at least once: Kinesis, Firehose and retries repeat a record with the same eventID. But the ID alone
     does not identify: fixtures and hand-made records use "1" over and over, and a record that was dropped as
-    a duplicate would be lost. So the content counts as well, in its canonical form: event, time, keys, both
-    images, the Streams sequence number and, for an assertion, the time it speaks of. Two different records
-    then both survive, and of a true duplicate everything is the same.
+    a duplicate would be lost. So the content is included in its canonical form: event, time, keys, both
+    images, the Streams sequence number and, for an assertion, its asserted time. Two different records
+    are then both kept, and true duplicates are equal in all parts.
 
-    How a record travelled does not count: arrival, shard, table and the TTL mark. Its Kinesis sequence number
-    does only where there is no eventID: without one, two equal records are two puts to the stream, of which it is
-    unknown whether they are one change.
+    The transport is excluded: arrival, shard, table and the TTL mark. The Kinesis sequence number is included only
+    if there is no eventID: two equal records without one are two puts to the stream, and may be one change or two.
     """
     text = canonical_text(_text(record, record.keys, record.new_image, record.old_image))
     if text is None:
@@ -40,7 +39,7 @@ def record_id(record: ChangeRecord) -> bytes:
 def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
     """The `record_id` of an unchecked record, valid if its texts are usual (`core.decode.fast_path`); None if they cannot be.
 
-    It is computed from the texts alone, so that it does not depend on the content of keys and images.
+    It is computed from the texts alone and does not depend on the content of keys and images.
     """
     digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
     for part in texts:

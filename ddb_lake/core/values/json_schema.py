@@ -1,4 +1,4 @@
-"""Declared JSON Schemas (draft-07), and what of an item does not satisfy them.
+"""Declared JSON Schemas (draft-07), and the parts of an item that violate them.
 
 A schema describes the item's plain JSON form (`core.values.plain_json`), or the document that one attribute holds: a string of JSON
 text, or a map or list. Numbers are compared exactly: integers as integers, others as doubles where a double says
@@ -55,7 +55,7 @@ class Validator:
         self._rules = [(rule.attribute, compile_schema(rule.schema)) for rule in rules]
 
     def __reduce__(self) -> tuple[type[Validator], tuple[tuple[Rule, ...]]]:
-        """For another process, which compiles them anew."""
+        """Pickle the declared rules; the other process compiles them again."""
         return Validator, (self._declared,)
 
     def fault(self, record: ChangeRecord) -> str | None:

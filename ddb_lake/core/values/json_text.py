@@ -1,7 +1,7 @@
 """JSON bytes to Python objects, without rounding a number or dropping a member in silence.
 
-orjson decodes; it is strict (UTF-8, no NaN, no lone surrogate, at most 1024 levels) and fast. Two things it does
-are loss, and are mended here: of members with the same name it keeps the last, and plain numbers become
+orjson decodes; it is strict (UTF-8, no NaN, no lone surrogate, at most 1024 levels) and fast. It loses data in two
+cases, which are corrected here: it keeps only the last of members with the same name, and converts plain numbers to
 64-bit integers and floats.
 """
 

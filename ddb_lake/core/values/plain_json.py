@@ -1,4 +1,4 @@
-"""Items as plain JSON: the form without type tags, which other systems read. Exact, but it does not tell types apart.
+"""Items as plain JSON: the form without type tags, which other systems read. Exact, but it does not distinguish types.
 
 Text, numbers (every digit, as `canonical_number` writes them), true and false, null; sets and lists are arrays, maps
 are objects, binary is base64 text. `conversions.from_plain` is the way back as far as there is one.

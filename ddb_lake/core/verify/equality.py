@@ -4,7 +4,7 @@ Verification must find the faults of the code that loads and merges items, so it
 nothing of ours, and import-linter holds that. It reads the text of an export's line and the text that `dump` returns in
 the same way. Values are equal as DynamoDB compares them: numbers by value, sets without order, binary by its bytes,
 members of maps without order. What no writer of DynamoDB JSON writes (two members of one name, a tag that does not exist,
-`{"N":"abc"}`) is kept as it is, so that it equals only itself.
+`{"N":"abc"}`) is kept unchanged and equals only itself.
 """
 
 from __future__ import annotations

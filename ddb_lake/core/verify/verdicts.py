@@ -14,7 +14,7 @@ from ddb_lake.core.merge.ordering import ABSENT
 
 DifferenceKind: TypeAlias = Literal["missing", "extra", "stale", "wrong", "doubled"]
 """missing: the source has the item, the lake has not. extra: the lake has an item that the source has not (any more).
-stale: the lake has an older image. wrong: the lake has an image that nothing ever said. doubled: several rows."""
+stale: the lake has an older image. wrong: the lake has an image that no record or export has. doubled: several rows."""
 
 Cause: TypeAlias = Literal["current", "records"]
 """current: the rows are not what the lake's own records give. records: the records do not give what the source has."""

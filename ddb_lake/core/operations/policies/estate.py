@@ -48,8 +48,8 @@ class Place:
 class Source:
     """A source table. `role_arn`: the role through which it is reached, None where it is reached directly.
 
-    `export`: where its exports go; they are written with the permissions of whoever starts them. `streams`: its
-    DynamoDB Streams are read directly, and what is read lands at `stream_landing`; None: anywhere in the landing.
+    `export`: the destination of its exports, which are written with the permissions of the caller. `streams`: its
+    DynamoDB Streams are read directly, and the records land at `stream_landing`; None: anywhere in the landing.
     """
 
     table_arn: str

@@ -24,7 +24,7 @@ def direct_tables(estate: Estate) -> tuple[str, ...]:
 
 
 def streamed_sources(estate: Estate) -> list[Source]:
-    """The tables whose streams are read; all of them where none is said to be, for who asks for the policy before."""
+    """The tables whose streams are read; all tables if none is configured, for a policy printed before the configuration."""
     return [source for source in estate.sources if source.streams] or list(estate.sources)
 
 
@@ -42,7 +42,7 @@ def listing(sid: str, places: Iterable[Place]) -> list[Statement]:
     """Listing below the places' prefixes: one statement a bucket, as the condition belongs to it."""
     by_bucket: dict[str, list[str]] = {}
     for place in places:
-        named = [place.prefix.rstrip("/")] if place.prefix else []  # whether it is an object is asked first
+        named = [place.prefix.rstrip("/")] if place.prefix else []  # first, the prefix may be an object
         by_bucket.setdefault(place.bucket_arn, []).extend([*named, f"{place.prefix}*"])
     return [
         Statement(
@@ -67,13 +67,13 @@ def decrypt_tables(estate: Estate) -> list[Statement]:
 
 
 def decrypt(sources: Iterable[Source], region: str) -> list[Statement]:
-    """DynamoDB decrypts a table under a customer's key with the permissions of whoever reads it."""
+    """DynamoDB decrypts a table with a customer managed key with the permissions of the reader."""
     keys = distinct(source.kms_key_arn for source in sources)
     return [Statement("DecryptTable", ("kms:Decrypt",), keys, via("dynamodb", region))] if keys else []
 
 
 def via(service: str, region: str) -> dict[str, dict[str, str]]:
-    """The condition that only a service asks, in the name of whoever has the permission."""
+    """The condition that only a service makes the request, on behalf of the principal."""
     return {"StringEquals": {"kms:ViaService": f"{service}.{region}.amazonaws.com"}}
 
 

@@ -51,7 +51,7 @@ def _exporter(estate: Estate) -> list[Statement]:
         Statement("DescribeTable", ("dynamodb:DescribeTable", "dynamodb:DescribeContinuousBackups"), tables),
         Statement("StartExport", ("dynamodb:ExportTableToPointInTime", "dynamodb:ListExports"), tables),
         Statement("FollowExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
-        # DynamoDB writes the export with the permissions of whoever started it.
+        # DynamoDB writes the export with the permissions of the caller that started it.
         Statement(
             "WriteExport",
             ("s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"),
@@ -141,7 +141,7 @@ def _verifier(estate: Estate) -> list[Statement]:
 
 
 def _repairer(estate: Estate) -> list[Statement]:
-    """Reads single items of the source to mend what verification found; `applier` writes them."""
+    """Reads single items of the source to repair differing keys; `applier` writes them."""
     return [
         Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:BatchGetItem"), direct_tables(estate)),
         *decrypt_tables(estate),
@@ -223,7 +223,7 @@ def _describing(estate: Estate) -> list[Statement]:
 
 
 def _liveness(estate: Estate) -> list[Statement]:
-    """Reads the metrics that tell a living stream from a dead one."""
+    """Reads the metrics that distinguish an active stream from a dead one."""
     return [
         Statement("ReadMetrics", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ("*",)),
         Statement(
@@ -235,9 +235,9 @@ def _liveness(estate: Estate) -> list[Statement]:
 
 
 def _canary(estate: Estate) -> list[Statement]:
-    """Writes one item to each source table now and then, for `checks.canary`; nothing else writes to a source.
+    """Writes one item to each source table at intervals, for `checks.canary`; no other role writes to a source.
 
-    To attach to whoever reaches the table: the task's role, or the source's.
+    Attach it to the role that accesses the table: the task's role, or the source's.
     """
     tables = distinct(source.table_arn for source in estate.sources)
     return [
