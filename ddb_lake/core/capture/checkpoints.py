@@ -75,7 +75,7 @@ class Checkpoint:
 def look(
     before: Checkpoint | None, listed: Sequence[Stream], table_id: str | None, now_us: int
 ) -> tuple[Checkpoint, list[Gap]]:
-    """Take in what a table's streams are now; gives the gaps that this shows.
+    """Update the checkpoint by the table's present streams; return it with the gaps that this reveals.
 
     At the first look (`before` None) the newest stream is taken, from what it still has on. Later: every stream that
     is taken is read to its end, the newer ones beside it. `listed` is not empty at the first look.
@@ -105,7 +105,7 @@ def look(
             running_us = stream.created_us
     if not (streams and streams[-1].running):
         gaps.append(_gap("stream_off", running_us, now_us, now_us, "the stream is off, or its table is gone"))
-    if not places:  # the last one stands for all: by it a new stream is told from an older one
+    if not places:  # keep the last one: a later listing is compared with it to recognize a new stream
         places = [replace(before.streams[-1], running_us=running_us, lineage={})]
     return replace(before, table_id=table_id or before.table_id, streams=tuple(places)), gaps
 
@@ -203,7 +203,7 @@ def load(data: bytes, where: str) -> Checkpoint:
         raise TerminalError(
             f"{where}: no checkpoint of a stream reader ({type(error).__name__})",
             hint=(
-                "restore an earlier version of the object, or remove it: reading then begins anew with what the "
-                "stream still has"
+                "restore an earlier version of the object, or remove it: reading then starts again with the oldest "
+                "records of the stream"
             ),
         ) from error

@@ -1,8 +1,8 @@
-"""Gaps: stretches of time of which change records may have been lost, and how they are mended.
+"""Gaps: time ranges in which change records may have been lost, and how they are repaired.
 
-A gap is half-open: `from_us` inclusive, `to_us` exclusive, UTC microseconds. It is mended by something that asserts
-the state of every key that changed in it: an incremental export of the stretch, or a full export taken after it.
-Whatever was mended once stays mended: a detector that looks at the same stretch again opens nothing.
+A gap is half-open: `from_us` inclusive, `to_us` exclusive, UTC microseconds. It is repaired by assertions of the state of
+every key that changed in it: an incremental export of the range, or a full export taken after it.
+A repaired range stays repaired: a detector that finds the same range again opens no gap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ trimmed: DynamoDB Streams dropped records older than 24 hours before they were r
 """
 
 ALWAYS_US: Final = -(1 << 62)
-"""Earlier than any instant: the beginning of what a full export mends."""
+"""Earlier than any instant: the beginning of the range that a full export repairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Gap:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing has mended it."""
+        """Whether the gap is not repaired."""
         return self.repaired_by is None
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def gap_between(before: Observation, after: Observation) -> Gap | None:
 
 
 def add_gap(gaps: Iterable[Gap], found: Gap) -> tuple[Gap, ...]:
-    """`gaps` with `found` in them, but for what of it is mended already.
+    """Return `gaps` with `found` added, except for the parts of it that are repaired already.
 
     Open gaps of one kind that overlap or touch become one, with the earliest detection and the newest reason, so that
     a detector may report a growing stretch as often as it likes. Adding the same gap twice changes nothing.
@@ -117,7 +117,7 @@ def add_gap(gaps: Iterable[Gap], found: Gap) -> tuple[Gap, ...]:
 
 
 def repaired_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
-    """`gaps` after [from_us, to_us) was mended: open gaps inside are closed, those that reach beyond are cut."""
+    """Return `gaps` after [from_us, to_us) was repaired: open gaps inside are closed, longer ones are shortened."""
     kept: list[Gap] = []
     for gap in gaps:
         low, high = max(gap.from_us, from_us), min(gap.to_us, to_us)

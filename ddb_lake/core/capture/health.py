@@ -1,6 +1,6 @@
-"""Running, or only looking like it? What the signs of a capture say of it: pure decisions, one a sign.
+"""Health of a capture: pure functions that judge its signs, one function per sign.
 
-A sign that nobody could read says nothing: `unknown` is neither alive nor dead. Times are UTC microseconds.
+A sign that could not be read is `unknown`, which means neither alive nor dead. Times are UTC microseconds.
 """
 
 from __future__ import annotations
