@@ -24,13 +24,13 @@ from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.engine import projection as projecting
 from ddb_lake.engine.inverse_projection import complete, item_sql
-from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.errors import UndecodableError
 from ddb_lake.lambdas.transform import Captured
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, TableDefinition, only
 from ddb_lake_tests.support.dynamodb_values import CASES, Case, texts
+from ddb_lake_tests.support.line_check import Recording
 
 TYPES = {
     "S": ("string",),
@@ -79,19 +79,6 @@ def shown(item: bytes) -> bytes:
 def session() -> Iterator[Session]:
     with connect() as opened:
         yield opened
-
-
-class Recording(LineCheck):
-    """A check that keeps the lines that it found to be invalid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.invalid: set[str] = set()
-
-    def _valid(self, lines: Any) -> pa.Array:
-        found = super()._valid(lines)
-        self.invalid |= {line for line, valid in zip(lines.to_pylist(), found.to_pylist(), strict=True) if not valid}
-        return found
 
 
 def loaded(session: Session, values: Sequence[str], tag: str, column_type: str, nulls: bool) -> list[bytes | None]:

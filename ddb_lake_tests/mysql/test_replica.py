@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 import pytest
 
-from ddb_lake.config import AuroraSettings
-from ddb_lake.errors import DatabaseError, TransientError
-from ddb_lake.mysql import replication as stage
+from ddb_lake.errors import DatabaseError
 from ddb_lake.mysql.comparison import compare
-from ddb_lake.mysql.connection import Database
 from ddb_lake.mysql.replication import ReplicateResult, rejected_text, replicate
-from ddb_lake_tests.support.mariadb import Dying
-from ddb_lake_tests.support.mysql_lakes import Replicated, order
+from ddb_lake_tests.support.mysql_lakes import Replicated, lost_connections, order
 
 ANN, BOB, CEC = order("ann", 1), order("bob", 2), order("cec", 3)
 
@@ -249,32 +243,18 @@ def test_connection_lost_at_any_statement_leaves_rows_rejections_and_position_of
     replicated.change((noted(BOB, LONG), None), (noted(ANN, "2"), noted(ANN, LONG)), (None, noted(CEC, "1")))
     before = ({("cec", "1")}, {("ann",)})
     after = ({("ann", "2")}, {("bob",)})
-    really, died = stage.opened, 0
+    lost = 0
 
     def state() -> tuple[set[Any], set[Any]]:
         fields = replicated.rows("JSON_UNQUOTE(JSON_EXTRACT(fields, '$[0]'))", "orders_rejected")
         return replicated.rows("customer, note"), fields
 
-    for statements in range(200):
-
-        @contextmanager
-        def dying(given: AuroraSettings, statements: int = statements) -> Iterator[Database]:
-            with really(given) as database:
-                yield Dying(database, statements)
-
-        monkeypatch.setattr(stage, "opened", dying)
-        try:
-            with replicated.lake() as lake:
-                replicate(lake, "orders")
+    for _ in lost_connections(replicated, monkeypatch):
+        lost += 1
+        assert state() in (before, after)
+        if state() == after:
             break
-        except TransientError:
-            died += 1
-            assert state() in (before, after)
-            if state() == after:
-                break
-        finally:
-            monkeypatch.setattr(stage, "opened", really)
 
-    assert died > 20
+    assert lost > 20
     assert run(replicated).rejected == 1
     assert state() == after

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,18 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.config import AuroraSettings
-from ddb_lake.errors import CommitConflict, ConfigError, DatabaseError, TransientError, UsageError
+from ddb_lake.errors import CommitConflict, ConfigError, DatabaseError, UsageError
 from ddb_lake.lake import maintenance
 from ddb_lake.mysql import replication as stage
 from ddb_lake.mysql.comparison import ComparisonResult, compare
-from ddb_lake.mysql.connection import Database
 from ddb_lake.mysql.replication import ReplicateResult, replicate, replication_due
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.support.export_files import full
-from ddb_lake_tests.support.mariadb import Dying, MariaDb
-from ddb_lake_tests.support.mysql_lakes import Replicated, order
+from ddb_lake_tests.support.mariadb import MariaDb
+from ddb_lake_tests.support.mysql_lakes import Replicated, lost_connections, order
 from ddb_lake_tests.support.strategies import items
 
 ANN, BOB = order("ann", 1, total={"N": "10.50"}), order("bob", 2, total={"N": "1"})
@@ -178,30 +174,14 @@ def test_connection_lost_at_any_statement_leaves_the_state_before_or_after(
     replicated.change((ANN, None))
     run(replicated)
     replicated.change((BOB, None), (None, ANN))
-    really = stage.opened
-    died = 0
-    for statements in range(100):
-
-        @contextmanager
-        def dying(given: AuroraSettings, statements: int = statements) -> Iterator[Database]:
-            with really(given) as database:
-                yield Dying(database, statements)
-
-        monkeypatch.setattr(stage, "opened", dying)
-        try:
-            with replicated.lake() as lake:
-                replicate(lake, "orders")
-        except TransientError:
-            died += 1
-            assert replicated.rows("customer") in ({("ann",)}, {("bob",)})
-            if replicated.rows("customer") == {("bob",)}:
-                break
-        else:
+    lost = 0
+    for _ in lost_connections(replicated, monkeypatch):
+        lost += 1
+        assert replicated.rows("customer") in ({("ann",)}, {("bob",)})
+        if replicated.rows("customer") == {("bob",)}:
             break
-        finally:
-            monkeypatch.setattr(stage, "opened", really)
 
-    assert died > 10
+    assert lost > 10
     assert run(replicated).rows == 1
 
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddb_lake.config import parse_settings
+import pytest
+
+from ddb_lake.config import AuroraSettings, parse_settings
+from ddb_lake.errors import TransientError
 from ddb_lake.executors import open_lake
-from ddb_lake.mysql.connection import Server
+from ddb_lake.mysql import replication
+from ddb_lake.mysql.connection import Database, Server
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
@@ -22,7 +26,7 @@ from ddb_lake_tests.support.landed_files import (
     write_changes,
     write_export,
 )
-from ddb_lake_tests.support.mariadb import MariaDb
+from ddb_lake_tests.support.mariadb import Dying, MariaDb
 
 PASSWORD_ENV = "TEST_DATABASE_PASSWORD"
 
@@ -92,3 +96,28 @@ class Replicated:
 
 
 __all__ = ["Replicated", "order"]
+
+
+def lost_connections(replicated: Replicated, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Replicate again and again, over a connection that is lost before its first statement, then its second, and so on.
+
+    Yields after each run that failed; ends with the first run that succeeds.
+    """
+    opened = replication.opened
+    for statements in range(200):
+
+        @contextmanager
+        def dying(settings: AuroraSettings, statements: int = statements) -> Iterator[Database]:
+            with opened(settings) as database:
+                yield Dying(database, statements)
+
+        monkeypatch.setattr(replication, "opened", dying)
+        try:
+            with replicated.lake() as lake:
+                replication.replicate(lake, "orders")
+            return
+        except TransientError:
+            pass
+        finally:
+            monkeypatch.setattr(replication, "opened", opened)
+        yield

@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import duckdb
 import orjson
-import pyarrow as pa
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
@@ -29,13 +28,13 @@ from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
 from ddb_lake.core.schema.table_schema import Path as AttributePath
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.inverse_projection import complete, item_sql
-from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import LOOKED_UP, MOST_IN_SQL, Projection
 from ddb_lake.engine.schema_fitting import guess
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.pipeline.load.export_files import LocalFile, lines_sql
 from ddb_lake_tests.support.dynamodb_values import CASES
 from ddb_lake_tests.support.group_reader import group_reader
+from ddb_lake_tests.support.line_check import Recording
 from ddb_lake_tests.trust.fuzzing import a_value, an_item, mutated, no_value, written
 from ddb_lake_tests.trust.mutating import TOKENS, WAYS
 
@@ -143,19 +142,6 @@ def _number(text: str) -> str:
 
 
 # --- the two readers
-
-
-class Recording(LineCheck):
-    """A check that keeps the lines that it found to be invalid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.invalid: set[str] = set()
-
-    def _valid(self, lines: Any) -> pa.Array:
-        found = super()._valid(lines)
-        self.invalid |= {line for line, valid in zip(lines.to_pylist(), found.to_pylist(), strict=True) if not valid}
-        return found
 
 
 def exported(
