@@ -101,7 +101,7 @@ class OpenLake:
         return self._iceberg(name, name + CHANGES)
 
     def quarantine(self, name: str) -> LakeTable:
-        """What could not be taken in of a table's objects. Raises UsageError if nothing ever was put there."""
+        """Records of a table that could not be ingested. Raises UsageError if there never were any."""
         self._lake.table(name)
         return self._iceberg(name, name + QUARANTINE)
 

@@ -1,7 +1,7 @@
 """Every error that this project raises on purpose, in one tree.
 
     DdbLakeError
-    ├── UsageError              the caller asked for something that cannot be done (exit status 2)
+    ├── UsageError              the caller requested something that cannot be done (exit status 2)
     │   ├── ConfigError         the configuration is wrong or incomplete
     │   └── MemoryLimitError    the operating system refuses memory to this process
     ├── TerminalError           another attempt fails too; the message says what helps
@@ -102,7 +102,7 @@ def _restored(kind: type[DdbLakeError], arguments: tuple[Any, ...], attributes: 
 
 
 class UsageError(DdbLakeError):
-    """The caller asked for something that cannot be done; another call can."""
+    """The caller requested something that cannot be done; another call can."""
 
 
 class ConfigError(UsageError):

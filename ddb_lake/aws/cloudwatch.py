@@ -17,8 +17,8 @@ LOOK_BACK = timedelta(minutes=30)
 def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[str, str], now_us: int) -> Measure | None:
     """The maximum in the newest minute of the last half hour that has a value; None if none has.
 
-    Of several metrics with that dimension (one for each operation) the greatest. Raises TransientError saying why
-    CloudWatch cannot be asked.
+    If several metrics have that dimension (one for each operation), their greatest value. Raises TransientError with the
+    reason if CloudWatch cannot be called.
     """
     now = datetime.fromtimestamp(now_us / 1e6, UTC)
     wanted = [{"Name": dimension[0], "Value": dimension[1]}]
@@ -37,7 +37,7 @@ def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[st
     except (ClientError, BotoCoreError) as error:
         said = " ".join(str(error).split())
         raise TransientError(
-            f"CloudWatch cannot be asked for {metric} ({said})",
+            f"CloudWatch cannot be read for {metric} ({said})",
             hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
     if not points:

@@ -1,7 +1,7 @@
-"""What AWS says of the things a lake rests on, for `ddb-lake doctor` and `init`: reads, changes nothing.
+"""State of the AWS resources that a lake needs, for `ddb-lake doctor` and `init`: only reads.
 
-Calls give up within seconds, because a person waits for them. What AWS refuses or cannot be asked is a TerminalError
-whose text is the reason.
+Calls time out within seconds, because a user waits for them. A refused or failed call is a TerminalError whose text is the
+reason.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def check_bucket(bucket: str, owner: str | None = None) -> None:
 
 
 def owns_bucket(bucket: str, account: str) -> bool:
-    """Whether the bucket belongs to the account. Raises TerminalError if it cannot be asked at all."""
+    """Whether the bucket belongs to the account. Raises TerminalError if AWS cannot be called."""
     check_bucket(bucket)
     try:
         check_bucket(bucket, account)
@@ -126,9 +126,9 @@ def owns_bucket(bucket: str, account: str) -> bool:
 
 
 def key_state(table: TableSettings) -> str:
-    """The state of the KMS key that exports are encrypted with (`Enabled`), asked as who exports. Raises TerminalError.
+    """The state of the KMS key that exports are encrypted with (`Enabled`), read as the exporting role. Raises TerminalError.
 
-    A key named by its ARN is asked for in its own Region.
+    A key named by its ARN is read in its own Region.
     """
     export, source = table.export, table.source
     assert export is not None and export.kms_key_id is not None, "the caller has looked"

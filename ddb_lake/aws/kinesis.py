@@ -31,14 +31,14 @@ def observe_destination(table: TableSettings, now_us: int) -> Observation:
 def failed_replications(table: TableSettings, from_us: int, to_us: int) -> list[tuple[int, int, int]]:
     """(from, to, records) of each five minutes in which DynamoDB could not replicate records to Kinesis, in µs.
 
-    Raises TerminalError saying why CloudWatch cannot be asked.
+    Raises TerminalError with the reason if CloudWatch cannot be called.
     """
     try:
         points = list(_points(source_client(table, "cloudwatch"), table.source_name, from_us, to_us))
     except (ClientError, BotoCoreError) as error:
         said = " ".join(str(error).split())
         raise TerminalError(
-            f"CloudWatch cannot be asked for {METRIC} ({said})",
+            f"CloudWatch cannot be read for {METRIC} ({said})",
             hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
     found: dict[int, int] = {}

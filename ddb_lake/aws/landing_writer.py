@@ -31,7 +31,7 @@ class Landing:
         self.uri = uri
 
     def put(self, name: str, data: bytes) -> str:
-        """Write a new object whole; gives its URI. Nobody sees a part of it, and it is there when this returns."""
+        """Write a new object atomically and return its URI. Readers never see a part of it."""
         uri = join(self.uri, name)
         if uri.startswith("s3://"):
             bucket, key = split_s3(uri)

@@ -1,8 +1,8 @@
 """Objects fetched from S3 by obstore, which takes a tenth of the processor time that botocore takes for a request.
 
-It asks once. Whatever it does not answer with the object (S3 fails or throttles, the connection breaks off, the object is
-gone, rewritten or not to be read, the key cannot be said to it) is left to botocore, which asks again: retries, errors and
-advice are its own, and the same for every object. Belongs here: nothing that lists, writes, or knows what was listed.
+It sends one request. If the response is not the object (S3 fails or throttles, the connection breaks off, the object is
+missing, rewritten or forbidden, the key is not supported), botocore requests the object: retries, errors and
+advice are botocore's, and the same for every object. Code that lists or writes objects does not belong here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Fetcher:
         self._making = Lock()
 
     def get(self, bucket: str, key: str, etag: str) -> bytes | None:
-        """The bytes of the object, as stored, if its ETag is still this one; None if botocore is to be asked."""
+        """Return the bytes of the object, as stored, if its ETag is still this one; None if botocore must request it."""
         if not _can_be_said(key) or self._misses[bucket] >= MISSES or _process() != os.getpid():
             return None
         from obstore.exceptions import BaseError
@@ -51,7 +51,7 @@ class Fetcher:
             data = self._store(bucket).get(key, options={"if_match": f'"{etag}"'}).bytes().to_bytes()
         except (BaseError, OSError, ValueError) as error:
             self._misses[bucket] += 1
-            _log.debug("s3://%s: botocore is asked for an object (%s)", bucket, type(error).__name__)
+            _log.debug("s3://%s: botocore requests an object (%s)", bucket, type(error).__name__)
             return None
         self._misses[bucket] = 0
         return data
@@ -104,10 +104,10 @@ def bucket_url(s3: Any, bucket: str) -> str:
 
 
 def _credentials() -> S3Credential:
-    """The session's, which renew themselves when they are asked for."""
+    """Return the session's credentials; the session renews them when they are read."""
     found = session().get_credentials()
     if found is None:
-        raise LookupError("no credentials")  # what is to be done about it is said by botocore
+        raise LookupError("no credentials")  # botocore's error states the next step
     frozen = found.get_frozen_credentials()
     return {
         "access_key_id": frozen.access_key or "",
@@ -124,5 +124,5 @@ def _can_be_said(key: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _process() -> int:
-    """The process that obstore runs in. A fork of it has none of its threads, and would wait for them for ever."""
+    """The process that obstore runs in. A fork of it has none of its threads and would wait for them permanently."""
     return os.getpid()

@@ -49,7 +49,7 @@ def access_of(table: TableSettings) -> Access:
 def restorable_since_s(table: TableSettings) -> int | None:
     """Since when (whole seconds since the epoch) the table can be exported; None where DynamoDB does not say.
 
-    Whoever may not ask for it still may export: DynamoDB then refuses what is too early.
+    An identity without the right to read this may still export: DynamoDB then refuses a time that is too early.
     """
     try:
         found = source_client(table).describe_continuous_backups(TableName=table.source_name)

@@ -58,7 +58,7 @@ def _received(url: str, most: int) -> Iterator[Message]:
 
 
 def delete_messages(url: str, messages: Sequence[Message]) -> None:
-    """Delete messages for good. One that cannot be deleted is delivered again, which is harmless."""
+    """Delete messages. A message that cannot be deleted is delivered again, which is harmless."""
     for start in range(0, len(messages), BATCH):
         entries = [
             {"Id": str(number), "ReceiptHandle": message.receipt}

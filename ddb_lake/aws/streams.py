@@ -1,8 +1,8 @@
 """DynamoDB Streams over the API: which streams a table has, their shards, iterators, and records.
 
-`StreamSource` is what the reader (`pipeline.capture.streams`) asks of it; anything that keeps its promises can stand in. The
-client itself tries throttled calls again, with growing pauses and jitter (`session`); what is still throttled after
-that is told as ThrottledError, so that the reader can go on elsewhere meanwhile.
+`StreamSource` is the interface that the reader (`pipeline.capture.streams`) uses; tests replace it with a fake. The
+client retries throttled calls with growing pauses and jitter (`session`). A call that is still throttled after
+that raises ThrottledError, and the reader continues with other shards meanwhile.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class StreamSource(Protocol):
     """The streams of one table. Every call may raise ThrottledError."""
 
     def table_id(self) -> str | None:
-        """The table's own id; None if the table is not there or cannot be asked."""
+        """The table's own id; None if the table does not exist or cannot be described."""
 
     def streams(self) -> list[str]:
         """The ARNs of its streams, in no order: those that are switched off too, while they can be read."""

@@ -251,7 +251,7 @@ class LakeCatalog:
 
     @property
     def _unmade(self) -> bool:
-        """Whether this is a catalog of our own beside the warehouse that nobody has written to yet."""
+        """Whether this is our own catalog beside the warehouse, and no database file exists yet."""
         return self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists()
 
     def create(

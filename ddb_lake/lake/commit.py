@@ -1,4 +1,4 @@
-"""One snapshot that adds rows, retires rows by position, and removes files: what pyiceberg 0.12 cannot commit.
+"""One snapshot that adds rows, deletes rows by position, and removes files: a commit that pyiceberg 0.12 does not support.
 
 pyiceberg reads position deletes and does not write them; its snapshot producers are private. This module is the one
 place that extends them (`pyproject.toml` pins the version), held by tests that read every kind of commit back
@@ -141,7 +141,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         return writer.to_manifest_file()
 
     def _merged(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
-        """The manifests, small ones of data files in one if there are too many: whoever reads opens each of them."""
+        """Yield the manifests; too many small ones of data files are merged, because each reader opens each manifest."""
         small: dict[int, list[ManifestFile]] = defaultdict(list)
         for manifest in manifests:
             files = (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)

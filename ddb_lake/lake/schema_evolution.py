@@ -1,7 +1,7 @@
 """Schema changes of `current`: columns added, retyped and dropped, never renamed or reinterpreted.
 
 pyiceberg accepts a change of a decimal's scale, which would change values: a column whose type changes is dropped and
-added again under a new field id, and whoever changes it rewrites the files.
+added again under a new field id, and the caller rewrites the files.
 """
 
 from __future__ import annotations

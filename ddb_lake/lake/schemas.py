@@ -68,9 +68,9 @@ CHANGES_COLUMNS = {
 
 QUARANTINE_COLUMNS = {
     "quarantine_id": ("string", "Hash of object, offset and bytes"),
-    "reason": ("string", "Why the bytes could not be taken in"),
+    "reason": ("string", "Why the bytes could not be ingested"),
     "raw": ("binary", "The bytes"),
-    "object": ("string", "The landed object they stand in"),
+    "object": ("string", "The landed object that contains them"),
     "offset": ("long", "Where in the decompressed object they begin, in bytes"),
     "arrival_hour": ("timestamp", "Hour in which the object landed (UTC)"),
     "quarantined_at": ("timestamp", "When they were put here (UTC)"),

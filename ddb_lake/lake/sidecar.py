@@ -23,7 +23,7 @@ LEDGER_COLUMNS = {
     "arrival_hour": "TIMESTAMP",
     "records": "BIGINT",
 }
-"""One row an ingested object; `version` tells a rewritten object from the one that was ingested."""
+"""One row per ingested object; `version` distinguishes a rewritten object from the ingested one."""
 
 TOMBSTONE_COLUMNS = {
     "_key": "VARCHAR",

@@ -107,7 +107,7 @@ class ChangesState:
 
     `first_change_us` / `last_change_us`: least and greatest time of a change record (assertions do not count).
     `sources`: the distinct orders its records come in: `time` (KDS, flattened), `assertion`, or a Streams ARN.
-    `gaps`: stretches of which records may be missing, open and mended. `observed`: how the source's stream was last seen.
+    `gaps`: ranges in which records may be missing, open and repaired. `observed`: how the source's stream was last seen.
     `windows`: those of the loaded incremental exports, in order (`core.capture.export_windows.remembered`).
     """
 

@@ -12,15 +12,11 @@ from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_pro
 PRODUCT = ROOT / "ddb_lake"
 
 PENDING = {
-    "api.py",
-    "aws",
     "cli",
     "config",
     "dbt",
     "engine",
-    "errors.py",
     "infra",
-    "lake",
     "lambdas",
     "mysql",
     "orchestration",
