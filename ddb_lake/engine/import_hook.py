@@ -36,8 +36,8 @@ def _is_importing(module: str) -> bool:
 def spare_pandas(importer: str | None = "pyarrow.dataset") -> None:
     """Keep pyarrow from importing pandas, a third of what opening a lake imports (decision 0033).
 
-    pyarrow looks for it only to recognise its objects. Whoever imports pandas for its own sake gets it, and pyarrow's
-    `to_pandas` then finds it; with None for `importer`, nobody in this process gets it.
+    pyarrow looks for it only to recognize its objects. Other imports of pandas work, and pyarrow's
+    `to_pandas` then finds it; with None for `importer`, no module in this process can import it.
     """
     if not any(isinstance(finder, _Refusal) and finder.refused == "pandas" for finder in sys.meta_path):
         sys.meta_path.insert(0, _Refusal("pandas", importer))

@@ -1,4 +1,4 @@
-"""DuckDB connections: bounded memory, spilling, our scalar functions, and S3 where it is asked for."""
+"""DuckDB connections: bounded memory, spilling, our scalar functions, and S3 on request."""
 
 from __future__ import annotations
 

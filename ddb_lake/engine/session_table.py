@@ -9,7 +9,7 @@ from ddb_lake.engine.session import Session
 
 @dataclass(frozen=True, slots=True)
 class SessionTable:
-    """A table of a session, by its name and its columns. In an f-string it stands for its name.
+    """A table of a session, by its name and its columns. In an f-string it is its name.
 
     It is no temporary table in the sense of SQL: all cursors of the session read it.
     """

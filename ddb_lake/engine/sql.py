@@ -37,7 +37,7 @@ def shown(rows: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A string literal. A NUL cannot stand in SQL text, so it is spelled by its code."""
+    """A string literal. SQL text cannot contain a NUL, so it is spelled by its code."""
     if "\0" in text:
         return "(" + " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0")) + ")"
     return "'" + text.replace("'", "''") + "'"

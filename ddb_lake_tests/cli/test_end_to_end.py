@@ -199,7 +199,7 @@ def test_command_that_could_take_in_nothing_ends_with_status_1(run: Run, project
     for command in (("sync",), ("load", "orders", manifest, "--reject-to-quarantine"), ("apply", "orders", "object")):
         result = run(*command)
         assert result.exit_code == 1, command
-        assert "Error: orders: nothing could be taken in: all 1 records went to quarantine" in result.stderr, command
+        assert "Error: orders: nothing could be ingested: all 1 records went to quarantine" in result.stderr, command
     config.write_text(f"warehouse: warehouse\ntables: {tables.format(key='customer, order_id')}\n")
     replayed = run("quarantine", "replay", "orders")
     assert replayed.exit_code == 0 and len(_items(run("dump", "orders"))) == 2, "the increment has another key"

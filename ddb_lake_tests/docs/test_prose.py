@@ -13,21 +13,23 @@ PRODUCT = ROOT / "ddb_lake"
 
 PENDING = {
     "cli",
-    "config",
     "dbt",
-    "engine",
     "infra",
     "lambdas",
     "mysql",
     "orchestration",
-    "pipeline",
+    "pipeline/capture",
+    "pipeline/plan",
     "sandbox",
     "spark",
 }
 """Packages whose code is not edited yet. Remove a package when its prose is clean; do not add one."""
 
 PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md")), *sorted(DECISIONS.glob("*.md"))]
-PACKAGES = sorted(path.name for path in PRODUCT.iterdir() if path.suffix == ".py" or any(path.rglob("*.py")))
+PIPELINE = {f"pipeline/{path.parent.name}" for path in PRODUCT.glob("pipeline/*/__init__.py")}
+PACKAGES = sorted(
+    {path.name for path in PRODUCT.iterdir() if path.suffix == ".py" or any(path.rglob("*.py"))} | PIPELINE
+)
 
 
 def texts(paths: list[Path]) -> list[str]:
@@ -42,7 +44,8 @@ def test_page_has_no_habit(page: Path) -> None:
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name not in PENDING])
 def test_code_has_no_habit(package: str) -> None:
     place = PRODUCT / package
-    assert texts([place] if place.is_file() else sorted(place.rglob("*.py"))) == []
+    modules = place.glob("*.py") if package == "pipeline" else place.rglob("*.py")
+    assert texts([place] if place.is_file() else sorted(modules)) == []
 
 
 def test_pending_packages_exist() -> None:

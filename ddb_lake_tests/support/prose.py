@@ -26,7 +26,7 @@ HABITS: dict[str, str] = {
     r"mends?|mended|mending": "repair, correct",
     r"heals?|healed|healing": "repair",
     r"graves?|bury|buried": "tombstone",
-    r"on trust|doubtful": "fast path, unvalidated; in doubt is the state of a verification",
+    r"on trust": "fast path, unvalidated",
     r"go(?:es)? by": "uses, is decided by, follows",
     r"rests? on|resting on": "depends on, is based on",
     r"stands? in|stands? for|stands? at|stands? among|stands? elsewhere|stand-in": "is in, replaces, emulator",

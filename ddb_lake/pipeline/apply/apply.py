@@ -171,7 +171,7 @@ def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
 def everything_quarantined(table: str, records: int) -> str:
     """The doubt of a command whose records all went to quarantine."""
     return (
-        f"{table}: nothing could be taken in: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
+        f"{table}: nothing could be ingested: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
         f" {table}`: the `key` of another table, or another table's data, is a likely cause. Correct it, then `ddb-lake"
         f" quarantine replay {table}`"
     )

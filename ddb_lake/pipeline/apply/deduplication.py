@@ -71,7 +71,7 @@ class Figures:
 
 
 def extreme(which: Callable[[Sequence[int]], int], first: int | None, second: int | None) -> int | None:
-    """The least or greatest of two values, either of which may be unknown. `which`: `min` or `max`."""
+    """The least or greatest of two values, which may be unknown. `which`: `min` or `max`."""
     known = [value for value in (first, second) if value is not None]
     return which(known) if known else None
 
@@ -222,7 +222,7 @@ class NewRows:
 
     @classmethod
     def of(cls, session: Session, identity: tuple[str, ...], query: str) -> NewRows:
-        """The rows of a query, all of which are new."""
+        """The rows of a query; all of them are new."""
         rows = cls(session, identity)
         session.con.execute(f"CREATE OR REPLACE TABLE {rows} AS {query}")
         return rows

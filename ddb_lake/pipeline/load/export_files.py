@@ -195,7 +195,7 @@ def bounded_lines(file: LocalFile) -> Iterator[bytes]:
                 return
             if len(line) > MAX_LINE_BYTES:
                 raise ExportError(
-                    f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, so that it is no item of DynamoDB "
+                    f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, so it is no item of DynamoDB "
                     "(400 KB at most), and nothing was loaded",
                     uri=file.uri,
                     hint="copy the file again, or export again",

@@ -1,4 +1,4 @@
-"""Taking exports and waiting for them: what the command line does at once, and how a stretch of time is mended."""
+"""Requesting exports and waiting for them, for the command line and for the repair of a time range."""
 
 from __future__ import annotations
 

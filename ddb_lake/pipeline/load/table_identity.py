@@ -1,7 +1,7 @@
 """Is an export, or the source itself, the table that the lake's items are of? A table that is deleted and created again has another id.
 
-Its old items are gone and its new changes say nothing of them: laid over the old table's rows they would make a mixture
-of both. So an export with an unknown id is refused, and a full one is taken if somebody says that it is to replace them.
+Its new changes do not mention the old items: applied over the old table's rows they would mix both tables.
+So an export with an unknown id is refused, unless it is a full one and the user confirms that it replaces the old items.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_source(lake: Lake, table: str, found: str | None) -> None:
 
 
 def check_origin(lake: Lake, table: str, summary: ExportSummary, recreated: bool = False) -> None:
-    """Raise UsageError if the export is of another table than the lake's items, and that is not said to be right.
+    """Raise UsageError if the export is of another table than the lake's items, unless the user confirmed that.
 
     Exports of a table that was the source before are known and may be loaded, as history.
     """

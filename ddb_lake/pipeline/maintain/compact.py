@@ -1,4 +1,4 @@
-"""Rewriting files without changing contents: small files together, retired rows away, rescued values into columns."""
+"""Rewriting files without changing contents: merges small files, removes deleted rows, moves rescued values into columns."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _why(live: LiveFiles) -> str | None:
 
 
 def _crowd(files: Sequence[DataFile]) -> list[DataFile]:
-    """Small files of which there are too many of about one size, and all that are smaller."""
+    """Small files of about one size, if there are too many, and all smaller files."""
     sizes: dict[int, list[DataFile]] = defaultdict(list)
     for file in files:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
@@ -174,7 +174,7 @@ class _Compaction:
         return self._commit(chosen, f"SELECT * FROM {query}", schema)
 
     def _worth_rewriting(self) -> tuple[DataFile, ...]:
-        """Crowded small files, and those of which a good part is retired; none if only delete files are too many."""
+        """Too many small files, and files with many deleted rows; none if only delete files are too many."""
         if not self.deletes:
             retired: dict[str, int] = {}
         else:

@@ -32,7 +32,7 @@ from ddb_lake.pipeline.read.time_travel import past_rows
 class DayResult:
     """A kept day: `rows` as of `as_of_us` (inclusive, UTC microseconds), in the file `uri` of so many bytes.
 
-    `base`: the export that the rows rest on, None if only changes are known. `covered_us`: up to where the changelog went.
+    `base`: the export that is the base of the rows, None if only changes are known. `covered_us`: up to where the changelog went.
     """
 
     table: str
@@ -62,7 +62,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
     lake.progress(f"{name}: items as of the end of {day}", 0)
     with lake.session() as session:
         schema, rows = past_rows(lake, session, name, as_of_us)
-        # to a folder under another name first, to S3 as one upload: nobody sees a part of it
+        # to a folder under another name first, to S3 as one upload: readers never see a part of it
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
         columns = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
         options += f", KV_METADATA {{{COLUMNS_METADATA}: {literal(columns)}}}"
@@ -117,7 +117,7 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     if gaps:
         raise UsageError(
             f"changes from {time_text(gaps[0].from_us, unit='s')} to {time_text(gaps[0].to_us, unit='s')} "
-            f"may be missing, so that it is not certain how {day} ended",
+            f"may be missing, so the end of {day} is not certain",
             table=name,
             hint=f"`ddb-lake repair {name} --gaps`, then make the day again",
         )
@@ -152,7 +152,7 @@ def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
 def _covered_us(lake: Lake, name: str, day: date, seen: View) -> int | None:
     """Up to where the changelog goes, for the state of a day. Exports after the day say nothing of how it ended.
 
-    A stream is heard of in the order of time, but for what is late; incremental exports only as far as they join.
+    A stream delivers in the order of time, except late records; incremental exports count only as far as they join.
     """
     base, changes = seen.state.base_at(end_us(day) - 1), lake.table(name).changes
     joined_us = chain_end(base.export_us // 1_000_000, seen.log.windows) * 1_000_000 if base is not None else None

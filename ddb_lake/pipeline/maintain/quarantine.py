@@ -1,4 +1,4 @@
-"""The quarantine: what is in it and why, and how it comes back into the flow once mended."""
+"""The quarantine: its entries with their reasons, and their replay into the changelog after a correction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class QuarantineGroup:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
-    """One entry: its bytes, where they stand in landing, and why they are here.
+    """One entry: its bytes, their location in landing, and the reason.
 
     `asserted_us`: the (exclusive) end of the window of the incremental export that the bytes are a line of.
     """
@@ -75,8 +75,8 @@ class Discarded:
 class ReplayResult:
     """`replayed`: entries that are records now and have left the quarantine; `new`: records they brought.
 
-    `rewritten`: entries that left because their object was rewritten since, and is taken in as it is now. `absent`:
-    entries that a mended file names and the quarantine has not, such as those that were replayed before.
+    `rewritten`: entries that left because their object was rewritten since, and its new version is ingested. `absent`:
+    entries that the corrections name and the quarantine does not have, such as those that were replayed before.
     """
 
     table: str
@@ -181,12 +181,12 @@ def replay_quarantine(
 ) -> ReplayResult:
     """Read every entry again; what is a record now goes into the changelog and then leaves the quarantine.
 
-    Entries leave in two ways: their bytes can be read now (the configuration was mended), or the object they stand in
-    was rewritten, and is taken in as it is now. With `mended`, bytes by quarantine id, only the entries it names are
+    Entries leave in two ways: their bytes can be read now (the configuration was corrected), or their object
+    was rewritten, and its new version is ingested. With `mended`, bytes by quarantine id, only the entries it names are
     read, and those bytes in place of their own. `time_unit` (a name of `times.UNIT_US`) is the unit of times that are
     impossible in their declared one; times that are possible keep their unit.
 
-    Exactly-once effect: the changelog's ledger names each entry that was taken in, whatever its bytes were. After a
+    Exactly-once effect: the changelog's ledger names each ingested entry, whatever its bytes were. After a
     crash between the two commits the entry is found there, and only leaves the quarantine.
     """
     lake.table(name)
@@ -211,7 +211,7 @@ def replay_quarantine(
 def _replay(
     lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry], time_unit: str | None
 ) -> tuple[list[QuarantineEntry], int, int]:
-    """Take in what can be read; gives those entries, and how many of their records are new and how many duplicates."""
+    """Ingest the readable entries; return them, and the numbers of their new and duplicate records."""
     readable: list[QuarantineEntry] = []
     new = duplicates = 0
     by_window = sorted(entries, key=lambda entry: (entry.asserted_us or 0, entry.quarantine_id))
@@ -261,7 +261,7 @@ def _take_in(
 ) -> tuple[int, int]:
     """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
 
-    Only of entries that are readable: the changelog's ledger names what it has taken in, and never looks at it again.
+    Only readable entries may be passed: the changelog's ledger names ingested entries, and they are never read again.
     """
     reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us, time_unit)
     new = duplicates = 0
@@ -275,7 +275,7 @@ def _take_in(
 
 
 def _ref(entry: QuarantineEntry) -> ObjectRef:
-    """The entry as an object of its own, one and the same however its bytes were mended.
+    """The entry as a separate object, the same for all corrections of its bytes.
 
     The hour of the object it was found in stays readable in the name; if it has none, it arrived before it was quarantined.
     """
@@ -287,9 +287,9 @@ def _ref(entry: QuarantineEntry) -> ObjectRef:
 
 
 def _overtaken(lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]) -> list[QuarantineEntry]:
-    """The entries whose bytes are no longer in their object, which was rewritten and is taken in as it is now.
+    """The entries whose bytes are no longer in their object, which was rewritten and whose new version is ingested.
 
-    An object that accounts for fewer records than before was not mended but cut: its entries stay.
+    An object with fewer records than before was truncated and not corrected: its entries stay.
     """
     found: list[QuarantineEntry] = []
     ordered = sorted(entries, key=lambda entry: entry.object)
@@ -306,7 +306,7 @@ def _overtaken(lake: Lake, session: Session, name: str, entries: Sequence[Quaran
 
 
 def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef | None:
-    """The object as it is now, if that is another version than the first that was taken in."""
+    """The present version of the object, if it is not the version that was ingested first."""
     try:
         listed = next((ref for ref in lake.objects.list(uri) if ref.uri == uri), None)
     except UsageError:  # a folder that is no longer there

@@ -1,7 +1,7 @@
 """Merge the changelog into `current`, which has the latest image of each living item.
 
 `update_current` opens the two tables, has an executor plan the merge and write the rows, and commits. A commit that
-another writer preceded is planned again. Loading a full export builds `current` anew with the same parts
+another writer preceded is planned again. Loading a full export builds `current` again with the same parts
 (`pipeline.load.load`).
 """
 

@@ -1,6 +1,6 @@
-"""What the landed records and exports alone say the items are, now or as of a time: `current` is not looked at.
+"""The items computed from landed records and exports alone, now or as of a time, without reading `current`.
 
-`dump --as-of`, queries as of a time, restoring and verification all rest on this one replay.
+`dump --as-of`, queries as of a time, restoring and verification use this replay.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class View:
 
     @property
     def watermark_us(self) -> int | None:
-        """The greatest instant up to which the lake has heard of changes: of a record, or of an export."""
+        """The greatest instant up to which the lake has changes: of a record, or of an export."""
         base_us = self.state.base.export_us if self.state.base else None
         covered_us = None if base_us is None else chain_end(base_us // 1_000_000, self.log.windows) * 1_000_000
         return max((us for us in (self.log.last_change_us, base_us, covered_us) if us is not None), default=None)

@@ -20,7 +20,7 @@ class TableStatus:
 
     `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now
     less the watermark. `pending_batches`:
-    commits of the changelog that `current` has not applied. `deleted_rows`: rows retired and not yet compacted away.
+    commits of the changelog that `current` has not applied. `deleted_rows`: rows deleted by position and not yet removed by compaction.
     `gaps`: periods whose change records may be missing and that are not repaired yet. `name_collisions`: columns whose
     names have a suffix, because another attribute has the name.
     """

@@ -6,7 +6,7 @@ How it works:
    `compare.compare_keys` with these items and the time span in which they were read.
 2. `compare` takes the lake's rows as `dump` writes them, compares both as canonical JSON, and collects the evidence of
    each key that differs: the item that exports and records alone give (`pipeline.read.replay`), and the key's records.
-3. `core.verify.verdicts.judge` decides from the evidence whether the difference is a fault, and of which kind. A change
+3. `core.verify.verdicts.judge` decides from the evidence whether the difference is a fault, and its kind. A change
    that happened while the source was read is no fault: its key counts as *explained*.
 4. `report` is the result. The last report of each table is stored in the warehouse.
 5. `repair` reads the faulty keys again, lands what the source has as lines of their own envelope, and applies them.

@@ -284,7 +284,7 @@ def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
 
 
 def _stage_lake_rows(session: Session, seen: View) -> None:
-    """Make `lake_rows`. A row that lost its key gets a key of its own, so that it differs from every item."""
+    """Make `lake_rows`. A row that lost its key gets a separate key and differs from every item."""
     schema = seen.state.schema
     register_functions(session.con)
     rows = f"(SELECT r.* FROM {living_rows_sql(seen)} r SEMI JOIN compared_hashes h ON h._key_hash = r._key_hash)"

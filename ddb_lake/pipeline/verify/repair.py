@@ -53,9 +53,9 @@ class RepairResult:
     Attributes:
         source: where the images came from, in words.
         keys: the number of keys to repair.
-        present: the number of keys of which the source has an item.
-        absent: the number of keys of which it has none.
-        left: what still differs, and no change under way explains.
+        present: the number of keys that the source has.
+        absent: the number of keys that it does not have.
+        left: the remaining differences that no change under way explains.
         objects: the objects that were written, below the warehouse.
         rows: living rows of `current` afterwards.
         read_units: capacity that reading the source took.
