@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 
 from ddb_lake.aws.source import describe_source, source_client
 from ddb_lake.config import TableSettings
-from ddb_lake.core.capture.shards import Place, Shard, Stream
+from ddb_lake.core.capture.shards import Shard, ShardPosition, Stream
 from ddb_lake.errors import TerminalError, TransientError
 
 _THROTTLED = {
@@ -29,11 +29,11 @@ _THROTTLED = {
 
 
 class ExpiredIteratorError(TransientError):
-    """An iterator older than 15 minutes: make another from the same place."""
+    """An iterator older than 15 minutes: make another from the same position."""
 
 
 class TrimmedError(TerminalError):
-    """The place is before what the shard still has: records after it may be gone."""
+    """The position is before the first record that the shard still has: records after it may be lost."""
 
 
 class StreamGoneError(TerminalError):
@@ -64,8 +64,8 @@ class StreamSource(Protocol):
     def describe(self, arn: str) -> Stream:
         """A stream with all its shards. Raises StreamGoneError."""
 
-    def iterator(self, arn: str, shard_id: str, place: Place) -> str:
-        """An iterator that goes on at a place. Raises TrimmedError, StreamGoneError."""
+    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
+        """An iterator that continues at a position. Raises TrimmedError, StreamGoneError."""
 
     def records(self, iterator: str) -> Page:
         """The next records, up to 1,000 or 1 MB; none may mean that there are more later on.
@@ -111,12 +111,12 @@ class TableStreams:
                     return Stream(arn, created_us, running, found.get("StreamViewType", ""), tuple(shards))
                 request["ExclusiveStartShardId"] = found["LastEvaluatedShardId"]
 
-    def iterator(self, arn: str, shard_id: str, place: Place) -> str:
+    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
         """As StreamSource has it."""
-        if place.after is not None:
-            where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": place.after}
-        elif place.start is not None:
-            where = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": place.start}
+        if position.after is not None:
+            where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": position.after}
+        elif position.start is not None:
+            where = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": position.start}
         else:
             where = {"ShardIteratorType": "TRIM_HORIZON"}
         with _told():

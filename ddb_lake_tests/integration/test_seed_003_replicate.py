@@ -22,7 +22,7 @@ from ddb_lake.aws.session import session
 from ddb_lake.aws.streams import TableStreams
 from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.core.capture.replica_items import PARTITION_KEY, SHARD, SORT_KEY
-from ddb_lake.core.capture.shards import Place
+from ddb_lake.core.capture.shards import ShardPosition
 from ddb_lake.core.capture.stream_lines import stream_line
 from ddb_lake.core.operations.retry_policy import RetryPolicy
 from ddb_lake.executors import open_lake
@@ -250,7 +250,7 @@ def _forwarded(sandbox: Sandbox, lake: LakeSettings, pick: random.Random, monkey
     source = TableStreams(lake.table("clicks"))
     (arn,) = source.streams()
     (shard,) = source.describe(arn).shards
-    iterator: str | None = source.iterator(arn, shard.shard_id, Place())
+    iterator: str | None = source.iterator(arn, shard.shard_id, ShardPosition())
     records: list[dict[str, Any]] = []
     while iterator is not None:
         page = source.records(iterator)

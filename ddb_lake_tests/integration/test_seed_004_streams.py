@@ -21,7 +21,7 @@ from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session
 from ddb_lake.aws.streams import StreamSource, TableStreams, ThrottledError
 from ddb_lake.config import parse_settings
-from ddb_lake.core.capture.shards import Place
+from ddb_lake.core.capture.shards import ShardPosition
 from ddb_lake.errors import CommitConflict, ConfigError
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -203,10 +203,12 @@ def test_reader_over_http_goes_on_after_a_sequence_number_and_from_the_first(
     assert source.table_id() == sandbox.client("dynamodb").describe_table(TableName="orders")["Table"]["TableId"]
     (arn,) = source.streams()
     (shard,) = source.describe(arn).shards
-    records = source.records(source.iterator(arn, shard.shard_id, Place())).records
+    records = source.records(source.iterator(arn, shard.shard_id, ShardPosition())).records
     numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-    anchored = source.records(source.iterator(arn, shard.shard_id, Place(start=shard.first))).records
-    after = source.records(source.iterator(arn, shard.shard_id, Place(start=shard.first, after=numbers[2]))).records
+    anchored = source.records(source.iterator(arn, shard.shard_id, ShardPosition(start=shard.first))).records
+    after = source.records(
+        source.iterator(arn, shard.shard_id, ShardPosition(start=shard.first, after=numbers[2]))
+    ).records
     assert [record["dynamodb"]["SequenceNumber"] for record in anchored] == numbers
     assert [record["dynamodb"]["SequenceNumber"] for record in after] == numbers[3:]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ddb_lake.aws.streams import ExpiredIteratorError, Page, StreamGoneError, ThrottledError, TrimmedError
-from ddb_lake.core.capture.shards import Place, Shard, Stream
+from ddb_lake.core.capture.shards import Shard, ShardPosition, Stream
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -192,20 +192,20 @@ class SimulatedStreams:
         )
         return Stream(arn, stream.created_us, stream.off_us is None, "NEW_AND_OLD_IMAGES", shards)
 
-    def iterator(self, arn: str, shard_id: str, place: Place) -> str:
+    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
         self._answer("iterator")
         stream = self._find(arn)
         shard = stream.shards.get(shard_id)
         if shard is None or shard.is_gone(self.now_us):
             raise StreamGoneError("no such shard")
         trimmed = shard.trimmed(self.now_us)
-        if place.after is not None:
+        if position.after is not None:
             numbers = [int(record["dynamodb"]["SequenceNumber"]) for _, record in shard.records]
-            begin = numbers.index(int(place.after)) + 1
+            begin = numbers.index(int(position.after)) + 1
             if begin - 1 < trimmed:
                 raise TrimmedError("trimmed")
-        elif place.start is not None:
-            assert int(place.start) == shard.first
+        elif position.start is not None:
+            assert int(position.start) == shard.first
             begin = 0
             if trimmed:
                 raise TrimmedError("trimmed")

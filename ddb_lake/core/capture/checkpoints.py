@@ -1,6 +1,6 @@
-"""What a reader of DynamoDB Streams remembers between runs, and what a look at the streams makes of it. Pure.
+"""Checkpoints: what a reader of DynamoDB Streams stores between runs, and how a new listing of streams changes it. Pure.
 
-A checkpoint claims one thing: every record at or before the places in it has landed, or is in a gap that was recorded.
+A checkpoint promises one thing: every record at or before its positions has landed, or is in a gap that was recorded.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ddb_lake.core.capture.shards import (
     RETENTION_US,
     SLACK_US,
     Lineage,
-    Place,
+    ShardPosition,
     Stream,
-    first_sight,
+    initial_lineage,
     observe,
 )
 from ddb_lake.errors import TerminalError
@@ -26,11 +26,11 @@ FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class StreamPlace:
+class StreamPosition:
     """How far one stream was read. Times are UTC microseconds.
 
-    `began_us`: what is older was in the stream no more when reading it began. `running_us`: when it was last seen
-    capturing changes.
+    `began_us`: older records were no longer in the stream when reading began. `running_us`: when the stream was last observed
+    to capture changes.
     """
 
     arn: str
@@ -41,26 +41,26 @@ class StreamPlace:
 
     @property
     def unread_since_us(self) -> int | None:
-        """No record of it that was not read is older; None if all its shards were read to their ends."""
-        return min((place.since_us for place in self.lineage.values() if not place.finished), default=None)
+        """No unread record is older; None if all shards were read to their ends."""
+        return min((position.since_us for position in self.lineage.values() if not position.finished), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far a table's streams were read.
 
-    `streams`: oldest first; those that ended stay while they are listed. `table_id`: the table's own; another one is
-    another table of the same name. `began_us`: since when changes were read without a break but for recorded gaps.
-    `read_us`: when this was written.
+    `streams`: oldest first. A stream that ended stays as long as DynamoDB lists it. `table_id`: the table's own; if it
+    changes, the table was replaced. `began_us`: changes were read from then on, except in recorded gaps. `read_us`: when the
+    checkpoint was written.
     """
 
     table_id: str | None = None
-    streams: tuple[StreamPlace, ...] = ()
+    streams: tuple[StreamPosition, ...] = ()
     began_us: int = 0
     read_us: int = 0
 
-    def place(self, arn: str) -> StreamPlace:
-        """The place in one stream. Raises KeyError if it is not read."""
+    def position(self, arn: str) -> StreamPosition:
+        """The position in one stream. Raises KeyError if the stream is not read."""
         for stream in self.streams:
             if stream.arn == arn:
                 return stream
@@ -72,89 +72,91 @@ class Checkpoint:
         return replace(self, streams=tuple(streams))
 
 
-def look(
+def observe_streams(
     before: Checkpoint | None, listed: Sequence[Stream], table_id: str | None, now_us: int
 ) -> tuple[Checkpoint, list[Gap]]:
-    """Update the checkpoint by the table's present streams; return it with the gaps that this reveals.
+    """Update a checkpoint from a new listing of a table's streams; returns it with the gaps that the listing reveals.
 
-    At the first look (`before` None) the newest stream is taken, from what it still has on. Later: every stream that
-    is taken is read to its end, the newer ones beside it. `listed` is not empty at the first look.
+    Without a checkpoint (`before` is None) the newest stream is read, from the oldest record that it still has; `listed` must
+    not be empty then. Later, each known stream is read to its end, and newer streams are read as well.
     """
     streams = sorted(listed, key=lambda stream: stream.created_us)
     if before is None:
         newest = streams[-1]
-        place = _begun(newest, now_us)
-        gaps = [] if newest.running else [_gap("stream_off", place.began_us, now_us, now_us, "the stream is off")]
-        return Checkpoint(table_id, (place,), place.began_us), gaps
+        position = _begun(newest, now_us)
+        gaps = [] if newest.running else [_gap("stream_off", position.began_us, now_us, now_us, "the stream is off")]
+        return Checkpoint(table_id, (position,), position.began_us), gaps
     gaps = []
     known = {one.arn: one for one in streams}
-    places = []
-    for place in before.streams:
-        if place.arn in known:
-            seen, lost = _seen(place, known[place.arn], before.read_us, now_us)
-            places.append(seen)
+    positions = []
+    for position in before.streams:
+        if position.arn in known:
+            continued, lost = _continued(position, known[position.arn], before.read_us, now_us)
+            positions.append(continued)
         else:
-            lost = _vanished(place, now_us)
+            lost = _vanished(position, now_us)
         gaps += lost
-    newest_us = max(place.created_us for place in before.streams)
-    running_us = max(place.running_us for place in before.streams)
+    newest_us = max(position.created_us for position in before.streams)
+    running_us = max(position.running_us for position in before.streams)
     for stream in streams:
         if stream.created_us > newest_us:
-            places.append(_begun(stream, now_us))
-            gaps += _between(before.table_id, table_id, running_us, places[-1], now_us)
+            positions.append(_begun(stream, now_us))
+            gaps += _between(before.table_id, table_id, running_us, positions[-1], now_us)
             running_us = stream.created_us
     if not (streams and streams[-1].running):
         gaps.append(_gap("stream_off", running_us, now_us, now_us, "the stream is off, or its table is gone"))
-    if not places:  # keep the last one: a later listing is compared with it to recognize a new stream
-        places = [replace(before.streams[-1], running_us=running_us, lineage={})]
-    return replace(before, table_id=table_id or before.table_id, streams=tuple(places)), gaps
+    if not positions:  # keep the last one: a stream is new only if it was created after it
+        positions = [replace(before.streams[-1], running_us=running_us, lineage={})]
+    return replace(before, table_id=table_id or before.table_id, streams=tuple(positions)), gaps
 
 
-def _begun(stream: Stream, now_us: int) -> StreamPlace:
+def _begun(stream: Stream, now_us: int) -> StreamPosition:
     began_us = max(stream.created_us, now_us - RETENTION_US)
-    lineage = first_sight(stream.shards, began_us)
-    return StreamPlace(stream.arn, stream.created_us, began_us, now_us, lineage)
+    lineage = initial_lineage(stream.shards, began_us)
+    return StreamPosition(stream.arn, stream.created_us, began_us, now_us, lineage)
 
 
-def _seen(place: StreamPlace, stream: Stream, read_us: int, now_us: int) -> tuple[StreamPlace, list[Gap]]:
-    found = observe(place.lineage, stream.shards, now_us - read_us, place.began_us)
-    running_us = now_us if stream.running else place.running_us
+def _continued(position: StreamPosition, stream: Stream, read_us: int, now_us: int) -> tuple[StreamPosition, list[Gap]]:
+    observed = observe(position.lineage, stream.shards, now_us - read_us, position.began_us)
+    running_us = now_us if stream.running else position.running_us
     gaps = []
-    if found.lost_since_us is not None:
-        said = f"records of {len(found.lost)} shards were trimmed after 24 hours, before they were read"
-        gaps += trimmed(found.lost_since_us, now_us, said)
-    return replace(place, lineage=found.lineage, running_us=running_us), gaps
+    if observed.lost_since_us is not None:
+        reason = f"records of {len(observed.lost)} shards were trimmed after 24 hours, before they were read"
+        gaps += trimmed(observed.lost_since_us, now_us, reason)
+    return replace(position, lineage=observed.lineage, running_us=running_us), gaps
 
 
-def _vanished(place: StreamPlace, now_us: int) -> list[Gap]:
-    since_us = place.unread_since_us
+def _vanished(position: StreamPosition, now_us: int) -> list[Gap]:
+    since_us = position.unread_since_us
     if since_us is None:
         return []
     return trimmed(since_us, now_us, "a stream that was switched off went before it was read to its end")
 
 
-def _between(old_id: str | None, new_id: str | None, running_us: int, place: StreamPlace, now_us: int) -> Iterator[Gap]:
-    """What may be missing between the streams before and a new one."""
+def _between(
+    old_id: str | None, new_id: str | None, running_us: int, position: StreamPosition, now_us: int
+) -> Iterator[Gap]:
+    """The gaps between the earlier streams and a new one."""
     if old_id is not None and new_id is not None and old_id != new_id:
-        said = "the table was deleted and made again: its old items go only with a full export of the new table"
-        yield _gap("lost", 0, place.created_us, now_us, said)
-    said = "the stream was switched off and on again; changes in between were not captured"
-    yield _gap("stream_changed", running_us, place.created_us, now_us, said)
-    if place.began_us > place.created_us:
-        yield from trimmed(place.created_us, now_us, "the new stream was not read for more than 24 hours")
+        reason = "the table was deleted and created again: only a full export of the new table removes its old items"
+        yield _gap("lost", 0, position.created_us, now_us, reason)
+    reason = "the stream was switched off and on again; changes in between were not captured"
+    yield _gap("stream_changed", running_us, position.created_us, now_us, reason)
+    if position.began_us > position.created_us:
+        yield from trimmed(position.created_us, now_us, "the new stream was not read for more than 24 hours")
 
 
-def trimmed(since_us: int, now_us: int, said: str) -> list[Gap]:
-    """The gap left by records not older than `since_us` that were trimmed: only what is older than 24 hours is.
+def trimmed(since_us: int, now_us: int, reason: str) -> list[Gap]:
+    """The gap of trimmed records that are not older than `since_us`. Only records older than 24 hours are trimmed.
 
-    None if nothing can have been lost, as with an idle shard that was read again and again, whose last record went.
+    Empty if nothing can be lost, for example if the last record of an idle shard was trimmed after it was read.
     """
     to_us = now_us - RETENTION_US + SLACK_US
-    return [_gap("trimmed", since_us, to_us, now_us, said)] if since_us < to_us else []
+    return [_gap("trimmed", since_us, to_us, now_us, reason)] if since_us < to_us else []
 
 
-def _gap(kind: Any, from_us: int, to_us: int, now_us: int, said: str) -> Gap:
-    return Gap(kind, from_us, max(to_us, from_us + 1), said, now_us)
+def _gap(kind: Any, from_us: int, to_us: int, now_us: int, reason: str) -> Gap:
+    return Gap(kind, from_us, max(to_us, from_us + 1), reason, now_us)
 
 
 def dump(checkpoint: Checkpoint) -> bytes:
@@ -165,7 +167,7 @@ def dump(checkpoint: Checkpoint) -> bytes:
             "created_us": one.created_us,
             "began_us": one.began_us,
             "running_us": one.running_us,
-            "shards": {shard_id: place.to_json() for shard_id, place in one.lineage.items()},
+            "shards": {shard_id: position.to_json() for shard_id, position in one.lineage.items()},
         }
         for one in checkpoint.streams
     ]
@@ -180,7 +182,7 @@ def dump(checkpoint: Checkpoint) -> bytes:
 
 
 def load(data: bytes, where: str) -> Checkpoint:
-    """The inverse of `dump`. Raises TerminalError naming `where` for what is no checkpoint of this format."""
+    """The inverse of `dump`. Raises TerminalError, which names `where`, if the data is no checkpoint of this format."""
     try:
         document: dict[str, Any] = json.loads(data)
         if document["format"] != FORMAT:
@@ -189,12 +191,12 @@ def load(data: bytes, where: str) -> Checkpoint:
                 hint="upgrade ddb-lake",
             )
         streams = tuple(
-            StreamPlace(
+            StreamPosition(
                 one["arn"],
                 one["created_us"],
                 one["began_us"],
                 one["running_us"],
-                {shard_id: Place(**place) for shard_id, place in one["shards"].items()},
+                {shard_id: ShardPosition(**position) for shard_id, position in one["shards"].items()},
             )
             for one in document["streams"]
         )

@@ -1,14 +1,15 @@
-"""Windows of incremental exports: which stretch of time is to be exported next. Pure.
+"""Windows of incremental exports: which time range is exported next. Pure.
 
-Times are whole seconds since the epoch (UTC); a window's start is inclusive, its end exclusive, as DynamoDB has it.
-What is due follows from the windows that are there, never from a cursor, and where the next one begins follows from
-them alone: so a crash repeats none and skips none, and of two planners that see the same one only starts it
-(`token` is the same for both).
+Times are whole seconds since the epoch (UTC); a window's start is inclusive and its end exclusive, as for DynamoDB. Which windows
+are due follows from the existing windows alone, never from a cursor. So a crash repeats and skips none, and if two planners see the
+same windows, only one export is started (`token` is the same for both).
 
-An item that is inserted and removed within a window is not in its export. So a window must not begin before the full
-export it follows: the full export may have such an item, and nothing would ever remove it. For the same reason the
-chain that follows a full export is exact: each window begins where the one before it ended. Other windows beside the
-chain do no harm if they end where a window of the chain does: then both say the same of that instant.
+An incremental export does not list an item that was inserted and removed within its window. Therefore a window must not begin
+before the full export that it follows: the full export may have such an item, and nothing would remove it. For the same reason
+the windows after a full export form an exact chain: each begins where the previous one ended. Other windows do no harm if they
+end where a window of the chain ends: both state the same instant.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from itertools import pairwise
 
 SHORTEST_S = 15 * 60
 LONGEST_S = 24 * 3600
-"""What DynamoDB takes as an incremental export's window."""
+"""The shortest and the longest window that DynamoDB accepts."""
 
 KEPT_S = 90 * 24 * 3600
-"""Windows are remembered one by one for this long before the newest; where older ones met is forgotten."""
+"""Windows that end within this time before the newest end are stored one by one; of older ones only the union is stored."""
 
 _TOKENS = uuid.UUID("0f5d2c0a-8a1e-5d0b-9d3c-6a1f5b7e2c44")
 
@@ -42,7 +43,7 @@ class Window:
 
 
 def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """The same stretches of time, in order, none touching another."""
+    """The union of windows, as windows in order that do not touch."""
     found: list[Window] = []
     for window in sorted(windows):
         if found and window.from_s <= found[-1].to_s:
@@ -53,7 +54,7 @@ def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
 
 
 def remembered(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """What is kept of windows: each of the last `KEPT_S` once, in order, and of older ones what they cover."""
+    """The windows to store: each of the last `KEPT_S` once, in order, and the union of the older ones."""
     distinct = set(windows)
     since_s = _kept_since_s(distinct)
     old = {window for window in distinct if window.to_s <= since_s}
@@ -65,7 +66,7 @@ def _kept_since_s(windows: Iterable[Window]) -> int:
 
 
 def packed(windows: Sequence[Window]) -> list[list[int]]:
-    """Windows as runs of [start, length, how many follow each other]: mostly one run."""
+    """Windows as runs of [start, length, number of windows that follow each other]; mostly one run."""
     runs: list[list[int]] = []
     for window in windows:
         if runs and window.seconds == runs[-1][1] and window.from_s == runs[-1][0] + runs[-1][1] * runs[-1][2]:
@@ -85,9 +86,10 @@ def unpacked(runs: Iterable[Sequence[int]]) -> tuple[Window, ...]:
 
 
 def chain_end(base_s: int, windows: Sequence[Window]) -> int:
-    """Until when (exclusive) windows follow a full export taken at `base_s`, each beginning where one before it ended.
+    """The end (exclusive) of the chain of windows after a full export taken at `base_s`.
 
-    Of windows that are no longer remembered one by one, it is enough that they cover the time.
+    In the chain each window begins where the previous one ended. For windows that are not stored one by one, it is enough
+    that they cover the time.
     """
     since_s = _kept_since_s(windows)
     end_s = base_s
@@ -103,37 +105,37 @@ def chain_end(base_s: int, windows: Sequence[Window]) -> int:
 
 
 def due_windows(base_s: int, until_s: int, every_s: int, taken: Iterable[Window]) -> Iterator[Window]:
-    """The windows to start now: with `taken` they follow the full export at `base_s` without a gap.
+    """The windows to start now, so that with `taken` they follow the full export at `base_s` without a gap.
 
-    Each is `every_s` long, or after a pause a multiple of it, up to a day. The rest before `until_s` is shorter
-    than `every_s`. If the chain is broken, because a full export was created in the middle of a window or a window
-    is missing, a window is added that begins at the break and ends at the end of a later window.
+    Each is `every_s` long, or after a pause a multiple of it, up to a day. The time left before `until_s` is shorter than
+    `every_s`. If the chain is broken, because a full export was taken in the middle of a window or a window is missing, one is
+    added that begins there and ends where a later one ends.
 
     Args:
         until_s: the latest end of a window.
         every_s: from `SHORTEST_S` to `LONGEST_S`.
         taken: windows that are loaded, exported or being exported.
     """
-    held = list(taken)
+    windows = list(taken)
     while True:
-        end_s = chain_end(base_s, held)
-        last_s = max([base_s, *(window.to_s for window in held)])
-        ends = [window.to_s for window in held if window.to_s - end_s >= SHORTEST_S]
+        end_s = chain_end(base_s, windows)
+        last_s = max([base_s, *(window.to_s for window in windows)])
+        ends = [window.to_s for window in windows if window.to_s - end_s >= SHORTEST_S]
         if end_s < last_s and ends:
-            found = Window(end_s, min(*ends, end_s + LONGEST_S))
+            due = Window(end_s, min(*ends, end_s + LONGEST_S))
         else:
             length_s = min((until_s - last_s) // every_s * every_s, LONGEST_S // every_s * every_s)
-            found = Window(last_s, last_s + length_s)
-        if found.seconds <= 0 or found.to_s > until_s:
+            due = Window(last_s, last_s + length_s)
+        if due.seconds <= 0 or due.to_s > until_s:
             return
-        held.append(found)
-        yield found
+        windows.append(due)
+        yield due
 
 
 def split(window: Window) -> list[Window]:
-    """Windows that DynamoDB takes and that cover `window`: a long one in equal parts, a short one with a later end.
+    """Windows of valid length that cover `window`: a long one in equal parts, a short one with a later end.
 
-    None begins earlier: what was inserted before and removed in the window would be missed.
+    None begins earlier: an export would not list an item that was inserted before the window and removed in it.
     """
     parts = -(-window.seconds // LONGEST_S)
     length_s = max(window.seconds, SHORTEST_S)
@@ -144,12 +146,12 @@ def split(window: Window) -> list[Window]:
 def token(table: str, place: str, start: str, attempt: int) -> str:
     """The ClientToken of an export, 36 characters.
 
-    DynamoDB gives the same export for the same token for eight hours, and refuses the token with other parameters.
-    A token of the window's start alone therefore lets only one window begin there, whatever its end.
+    DynamoDB returns the same export for the same token for eight hours, and refuses the token with other parameters. Because the
+    token depends on the window's start alone, only one window can begin there, whatever its end.
 
     Args:
-        place: bucket and prefix that are exported to.
-        start: the start of a planned window, or a complete window that the user requested.
-        attempt: how many exports of it have failed.
+        place: the bucket and prefix of the export.
+        start: the start of a planned window, or a requested window with both ends.
+        attempt: the number of failed exports of this window.
     """
     return str(uuid.uuid5(_TOKENS, "\0".join((table, place, start, str(attempt)))))

@@ -1,8 +1,8 @@
-"""Gaps: time ranges in which change records may have been lost, and how they are repaired.
+"""Gaps: time ranges from which change records may be missing, and how they are repaired. Pure.
 
-A gap is half-open: `from_us` inclusive, `to_us` exclusive, UTC microseconds. It is repaired by assertions of the state of
-every key that changed in it: an incremental export of the range, or a full export taken after it.
-A repaired range stays repaired: a detector that finds the same range again opens no gap.
+A gap is half-open: `from_us` inclusive, `to_us` exclusive, UTC microseconds. Loading an export that states every key that changed in
+the range repairs it: an incremental export of the range, or a full export taken after it. A repaired range stays
+repaired: a detector that reports it again opens no new gap.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, TypeAlias
 GapKind: TypeAlias = Literal["stream_off", "stream_changed", "precision_changed", "too_large", "trimmed", "lost"]
 """Why records may be missing.
 
-stream_off: the table's stream was disabled or not active. stream_changed: its ARN is another one than before.
-precision_changed: the unit of its times changed. too_large: records over the Kinesis limit were skipped.
-trimmed: DynamoDB Streams dropped records older than 24 hours before they were read. lost: any other reason.
+stream_off: the table's stream was disabled or not active. stream_changed: its ARN changed. precision_changed: the unit of its
+times changed. too_large: records over the Kinesis limit were skipped. trimmed: DynamoDB Streams dropped records older than 24
+hours before they were read. lost: any other reason.
 """
 
 ALWAYS_US: Final = -(1 << 62)
@@ -25,7 +25,7 @@ ALWAYS_US: Final = -(1 << 62)
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One stretch. `reason`: a sentence for people, without item values. `repaired_by`: an export's id, None if open."""
+    """One time range. `reason`: a sentence without item values. `repaired_by`: the id of an export, None if the gap is open."""
 
     kind: GapKind
     from_us: int
@@ -40,7 +40,7 @@ class Gap:
 
     @property
     def is_open(self) -> bool:
-        """Whether the gap is not repaired."""
+        """Whether it is not repaired."""
         return self.repaired_by is None
 
     def to_json(self) -> dict[str, Any]:
@@ -55,9 +55,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How the source's stream looked at `seen_us`. `stream`: its ARN, None without one; `status`: ACTIVE if it runs.
+    """The state of the source's stream at `seen_us`. `stream`: its ARN, None without one. `status`: ACTIVE if it runs.
 
-    `failures_us`: until when (exclusive) the counts of records that could not be replicated were looked at.
+    `failures_us`: the end (exclusive) of the time for which the counts of records that could not be replicated were read.
     """
 
     stream: str | None
@@ -82,13 +82,13 @@ class Observation:
 
 
 def gap_between(before: Observation, after: Observation) -> Gap | None:
-    """What two observations of one table's stream say about the time between them; None: that it ran.
+    """The gap between two observations of one table's stream; None if it ran all the time.
 
-    A stream that is off now was on until `before` at the latest known; one that has come back as another ARN began at
+    If the stream is off now, `before` is the last time at which it is known to have run. A stream with another ARN began at
     some instant between the two.
     """
     if before.stream is None and after.stream is None:
-        return None  # there never was one to miss
+        return None  # there was no stream
     stretch = before.seen_us, after.seen_us + 1
     if not after.is_running:
         return Gap("stream_off", *stretch, f"the stream of changes is {after.status}", after.seen_us)
@@ -102,22 +102,21 @@ def gap_between(before: Observation, after: Observation) -> Gap | None:
     return None
 
 
-def add_gap(gaps: Iterable[Gap], found: Gap) -> tuple[Gap, ...]:
-    """Return `gaps` with `found` added, except for the parts of it that are repaired already.
+def add_gap(gaps: Iterable[Gap], added: Gap) -> tuple[Gap, ...]:
+    """`gaps` with a new gap, without the parts of it that are repaired.
 
-    Open gaps of one kind that overlap or touch become one, with the earliest detection and the newest reason, so that
-    a detector may report a growing stretch as often as it likes. Adding the same gap twice changes nothing.
+    Open gaps of one kind that overlap or touch become one, with the earliest detection and the newest reason: a detector
+    may report a growing range any number of times. Adding the same gap twice changes nothing.
     """
-    held = tuple(gaps)
-    repaired = [(g.from_us, g.to_us) for g in held if not g.is_open]
-    pieces = [replace(found, from_us=low, to_us=high) for low, high in _without((found.from_us, found.to_us), repaired)]
-    for piece in pieces:
-        held = _merged(held, piece)
-    return _sorted(held)
+    merged = tuple(gaps)
+    repaired = [(g.from_us, g.to_us) for g in merged if not g.is_open]
+    for low, high in _without((added.from_us, added.to_us), repaired):
+        merged = _merged(merged, replace(added, from_us=low, to_us=high))
+    return _sorted(merged)
 
 
 def repaired_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
-    """Return `gaps` after [from_us, to_us) was repaired: open gaps inside are closed, longer ones are shortened."""
+    """`gaps` after [from_us, to_us) was repaired: open gaps inside are closed, and those that reach beyond are cut."""
     kept: list[Gap] = []
     for gap in gaps:
         low, high = max(gap.from_us, from_us), min(gap.to_us, to_us)
@@ -131,11 +130,11 @@ def repaired_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: st
     return _sorted(kept)
 
 
-def stretches(gaps: Iterable[Gap], clock_skew_us: int = 0) -> list[tuple[int, int]]:
-    """The open stretches of all kinds, each with `clock_skew_us` after it, united where they overlap or touch.
+def open_ranges(gaps: Iterable[Gap], clock_skew_us: int = 0) -> list[tuple[int, int]]:
+    """The open time ranges of all kinds, each extended by `clock_skew_us` at its end, united if they overlap or touch.
 
-    None before it: an incremental export does not list an item that was inserted and removed within its window, so one
-    that began earlier would say nothing of an item whose insert was received and whose remove was lost.
+    They are not extended at the beginning: an incremental export does not list an item that was inserted and removed within
+    its window. An export that began earlier would not list an item whose insert was received and whose remove was lost.
     """
     united: list[tuple[int, int]] = []
     for low, high in sorted((g.from_us, g.to_us + clock_skew_us) for g in gaps if g.is_open):

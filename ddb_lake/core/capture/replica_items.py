@@ -1,8 +1,8 @@
-"""Kinesis records as items of a table in another account, under keys that make writing them again harmless. Pure.
+"""Kinesis records as items of a table in another account, with keys that make repeated writes harmless. Pure.
 
-The key is that of the AWS blog's pattern: the sort key is the record's sequence number, which is unique in its stream;
-the partition key is the two digits before its last one, which spread best, and the shard: `80_shardId-000000000006`.
-With `key_names`, attributes of the payload are the key instead, and the item with the greatest sequence number stays.
+The key: the sort key is the record's sequence number, which is unique in its stream; the partition key is the two digits before
+its last one, which vary most, and the shard: `80_shardId-000000000006`. With `key_names`, attributes of the payload are the key
+instead, and the item with the greatest sequence number is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTITION_KEY: Final = "seqNumbershardIdHash"
 SORT_KEY: Final = "sequenceNumber"
 SHARD: Final = "shardId"
 ORDER: Final = "sequenceOrder"
-"""With keys from the payload: the sequence number filled up with zeros, so that text compares as numbers do."""
+"""With keys from the payload: the sequence number padded with zeros, so that its text compares like the number."""
 
 _RESERVED: Final = frozenset({PARTITION_KEY, SORT_KEY, SHARD, ORDER})
 _LONGEST_SEQUENCE: Final = 129
@@ -33,7 +33,7 @@ _SEQUENCE: Final = re.compile(r"0|[1-9][0-9]{0,128}", re.ASCII).fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One item to write. `order`: the record's sequence number, filled up; greater is newer."""
+    """One item to write. `order`: the padded sequence number; greater is newer."""
 
     item: Item
     key: Item
@@ -41,7 +41,10 @@ class Replica:
 
 
 def sequence_of(record: Any) -> str:
-    """A record's name in a partial batch response; empty if it has none, upon which Lambda hands over the whole batch."""
+    """The record's identifier in a partial batch response; empty if it has none: then Lambda retries the complete batch.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
+    """
     body = record.get("kinesis") if isinstance(record, Mapping) else None
     sequence = body.get("sequenceNumber") if isinstance(body, Mapping) else None
     return sequence if isinstance(sequence, str) and _SEQUENCE(sequence) else ""
@@ -50,11 +53,10 @@ def sequence_of(record: Any) -> str:
 def replica_of(record: Any, key_names: Sequence[str] = ()) -> Replica:
     """The item of one record of a Kinesis event (Lambda's form), whose data is a JSON object.
 
-    Numbers keep every digit, text that is empty and null stay what they are. An attribute of the payload under a name
-    that the key needs goes under `payload_<name>`.
+    Numbers keep every digit. A member of the payload whose name is used by the key becomes the attribute `payload_<name>`.
 
     Raises:
-        UndecodableError: the record is not of this form; the message has none of its values.
+        UndecodableError: the record is of another form; the message has no values.
     """
     sequence = sequence_of(record)
     if not sequence:

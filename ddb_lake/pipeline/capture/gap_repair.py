@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ddb_lake.aws.exports import start_export, wait_for_export
 from ddb_lake.aws.source import restorable_since_s
 from ddb_lake.core.capture.export_windows import SHORTEST_S
-from ddb_lake.core.capture.gaps import Gap, stretches
+from ddb_lake.core.capture.gaps import Gap, open_ranges
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S
 from ddb_lake.pipeline.load.load import load_export
@@ -36,14 +36,14 @@ def repair_gaps(lake: Lake, name: str) -> GapsResult:
     """
     table = lake.table(name)
     loaded: list[str] = []
-    waiting = stretches(open_gaps(lake, name), table.clock_skew_us)
+    waiting = open_ranges(open_gaps(lake, name), table.clock_skew_us)
     earliest_s = restorable_since_s(table) if waiting else None
     if waiting and earliest_s is not None and waiting[0][0] < earliest_s * SECOND_US:
         state = wait_for_export(
             table, start_export(table), lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s)
         )
         loaded.append(load_export(lake, name, state.manifest_uri).export_id)
-        waiting = stretches(open_gaps(lake, name), table.clock_skew_us)
+        waiting = open_ranges(open_gaps(lake, name), table.clock_skew_us)
     latest = (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US
     for low, high in waiting:
         until = min(high, latest)

@@ -41,7 +41,7 @@ from ddb_lake.aws.streams import (
 )
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture import checkpoints, shards
-from ddb_lake.core.capture.checkpoints import Checkpoint, StreamPlace
+from ddb_lake.core.capture.checkpoints import Checkpoint, StreamPosition
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.shards import RETENTION_US, Stream
 from ddb_lake.core.capture.stream_lines import LineBatch, changed_us, sequence_of, stream_line
@@ -209,7 +209,7 @@ class _Reader:
         check_view(self.table, streams, begun=self._places is not None)
         if self._places is None:
             self._record(forgotten(self.lake, self.landing.uri, now_us))
-        self._places, gaps = checkpoints.look(self._places, streams, table_id, now_us)
+        self._places, gaps = checkpoints.observe_streams(self._places, streams, table_id, now_us)
         self._record([*gaps, *before_the_stream(self.lake, self.table, self._places.began_us, now_us)])
         self._closed = {
             (stream.arn, shard.shard_id) for stream in streams for shard in stream.shards if shard.last is not None
@@ -241,7 +241,7 @@ class _Reader:
     def _turn(self, arn: str, shard_id: str) -> bool:
         """Read one page of a shard; whether that got further."""
         key = arn, shard_id
-        place = self._state.place(arn).lineage[shard_id]
+        place = self._state.position(arn).lineage[shard_id]
         try:
             if key not in self._iterators:
                 self._iterators[key] = self.source.iterator(arn, shard_id, place)
@@ -264,12 +264,12 @@ class _Reader:
         self._take(arn, shard_id, page)
         self._empty[key] = 0 if page.records else self._empty[key] + 1
         if self._empty[key] >= EMPTY_PAGES and key not in self._closed:
-            lineage = shards.quiet(self._state.place(arn).lineage, shard_id, self._now_us())
+            lineage = shards.idle(self._state.position(arn).lineage, shard_id, self._now_us())
             self._places = self._state.with_lineage(arn, lineage)
         return bool(page.records) or page.next_iterator is None
 
     def _take(self, arn: str, shard_id: str, page: Page) -> None:
-        lineage = self._state.place(arn).lineage
+        lineage = self._state.position(arn).lineage
         for record in page.records:
             self._batch.add(stream_line(record, arn), self.clock())
             sequence = sequence_of(record)
@@ -286,7 +286,7 @@ class _Reader:
     def _trimmed(self, arn: str, shard_id: str) -> None:
         """Records of the shard went before they were read: that is recorded first, then reading goes on."""
         now_us = self._now_us()
-        stream: StreamPlace = self._state.place(arn)
+        stream: StreamPosition = self._state.position(arn)
         said = "records of a shard were trimmed after 24 hours, before they were read"
         self._record(checkpoints.trimmed(stream.lineage[shard_id].since_us, now_us, said))
         lineage = shards.restarted(stream.lineage, shard_id, now_us - RETENTION_US)

@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.capture.checkpoints import (
     Checkpoint,
-    StreamPlace,
+    StreamPosition,
     dump,
     load,
-    look,
+    observe_streams,
     trimmed,
 )
 from ddb_lake.core.capture.shards import (
     RETENTION_US,
     SLACK_US,
-    Place,
     Shard,
+    ShardPosition,
     Stream,
 )
 from ddb_lake.errors import TerminalError
@@ -25,9 +25,9 @@ NOW_US = 1_772_357_400_000_000
 HOUR_US = 3_600_000_000
 
 _NUMBERS = st.none() | st.integers(10**20, 10**39).map(str)
-_PLACES = st.builds(Place, st.none() | st.text(), _NUMBERS, _NUMBERS, st.integers(0, NOW_US), st.booleans())
+_PLACES = st.builds(ShardPosition, st.none() | st.text(), _NUMBERS, _NUMBERS, st.integers(0, NOW_US), st.booleans())
 _TIMES = st.integers(0, NOW_US)
-_STREAMS = st.builds(StreamPlace, st.text(), _TIMES, _TIMES, _TIMES, st.dictionaries(st.text(), _PLACES, max_size=3))
+_STREAMS = st.builds(StreamPosition, st.text(), _TIMES, _TIMES, _TIMES, st.dictionaries(st.text(), _PLACES, max_size=3))
 _CHECKPOINTS = st.builds(Checkpoint, st.none() | st.text(), st.lists(_STREAMS, max_size=3).map(tuple), _TIMES, _TIMES)
 
 
@@ -48,38 +48,38 @@ def _stream(arn: str, created_us: int, running: bool = True, *shards: Shard) -> 
 
 def test_first_look_takes_the_newest_stream_from_what_it_has_left() -> None:
     old, new = _stream("old", NOW_US - 90 * HOUR_US, False), _stream("new", NOW_US - 50 * HOUR_US)
-    place, gaps = look(None, [new, old], "t", NOW_US)
+    place, gaps = observe_streams(None, [new, old], "t", NOW_US)
     assert [one.arn for one in place.streams] == ["new"]
     assert (place.began_us, gaps) == (NOW_US - RETENTION_US, [])
-    young, _ = look(None, [_stream("new", NOW_US - HOUR_US)], "t", NOW_US)
+    young, _ = observe_streams(None, [_stream("new", NOW_US - HOUR_US)], "t", NOW_US)
     assert young.began_us == NOW_US - HOUR_US
 
 
 def test_stream_that_followed_another_leaves_a_gap_from_when_that_was_last_seen_running() -> None:
-    before, _ = look(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
+    before, _ = observe_streams(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
     off, on = _stream("one", NOW_US - 9 * HOUR_US, False), _stream("two", NOW_US + HOUR_US)
-    place, gaps = look(before, [off, on], "t", NOW_US + 2 * HOUR_US)
+    place, gaps = observe_streams(before, [off, on], "t", NOW_US + 2 * HOUR_US)
     assert [one.arn for one in place.streams] == ["one", "two"]
     assert [(gap.kind, gap.from_us, gap.to_us) for gap in gaps] == [("stream_changed", NOW_US, NOW_US + HOUR_US)]
-    again, nothing = look(place, [off, on], "t", NOW_US + 3 * HOUR_US)
+    again, nothing = observe_streams(place, [off, on], "t", NOW_US + 3 * HOUR_US)
     assert ([one.arn for one in again.streams], nothing) == (["one", "two"], [])
 
 
 def test_stream_that_went_unread_is_a_gap_and_is_not_told_again() -> None:
-    before, _ = look(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
+    before, _ = observe_streams(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
     now_us = NOW_US + 60 * HOUR_US
-    place, gaps = look(before, [], "t", now_us)
+    place, gaps = observe_streams(before, [], "t", now_us)
     assert {gap.kind for gap in gaps} == {"trimmed", "stream_off"}
-    _, later = look(place, [], "t", now_us + HOUR_US)
+    _, later = observe_streams(place, [], "t", now_us + HOUR_US)
     assert {gap.kind for gap in later} == {"stream_off"}
-    back, gaps = look(place, [_stream("two", now_us + HOUR_US)], "t", now_us + 2 * HOUR_US)
+    back, gaps = observe_streams(place, [_stream("two", now_us + HOUR_US)], "t", now_us + 2 * HOUR_US)
     assert [one.arn for one in back.streams] == ["two"]
     assert [(gap.kind, gap.from_us, gap.to_us) for gap in gaps] == [("stream_changed", NOW_US, now_us + HOUR_US)]
 
 
 def test_table_of_another_id_is_a_gap_since_ever() -> None:
-    before, _ = look(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
-    _, gaps = look(before, [_stream("two", NOW_US + HOUR_US)], "u", NOW_US + 2 * HOUR_US)
+    before, _ = observe_streams(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
+    _, gaps = observe_streams(before, [_stream("two", NOW_US + HOUR_US)], "u", NOW_US + 2 * HOUR_US)
     assert ("lost", 0, NOW_US + HOUR_US) in [(gap.kind, gap.from_us, gap.to_us) for gap in gaps]
 
 

@@ -13,8 +13,8 @@ from ddb_lake.core.capture.gaps import (
     Observation,
     add_gap,
     gap_between,
+    open_ranges,
     repaired_gaps,
-    stretches,
 )
 
 INSTANTS = 40
@@ -75,7 +75,7 @@ def test_gap_survives_json() -> None:
 
 @given(st.lists(some_gaps(), max_size=6), st.integers(0, 3))
 def test_stretches_are_apart_and_cover_the_open_gaps(found: list[Gap], margin: int) -> None:
-    united = stretches(found, margin)
+    united = open_ranges(found, margin)
     assert all(left[1] < right[0] for left, right in pairwise(united))
     wanted = {us for g in found for us in range(g.from_us, g.to_us + margin)}
     assert {us for low, high in united for us in range(low, high)} == wanted

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ddb_lake.core.capture.shards import (
     RETENTION_US,
     SLACK_US,
-    Place,
     Shard,
+    ShardPosition,
     advanced,
     finished,
-    first_sight,
+    idle,
+    initial_lineage,
     observe,
-    quiet,
     readable,
     restarted,
 )
@@ -56,7 +56,7 @@ _STEPS = st.lists(
 def test_lineage_reads_what_the_model_reads_and_tells_what_it_lost(steps: list[tuple[str, int]]) -> None:
     number = 10**21
     nodes = [Node("s0", None, number)]
-    lineage = first_sight([nodes[0].listed()], 0)
+    lineage = initial_lineage([nodes[0].listed()], 0)
     lost: set[str] = set()
     told: set[str] = set()
     for step, pick in steps:
@@ -100,40 +100,44 @@ def test_lineage_reads_what_the_model_reads_and_tells_what_it_lost(steps: list[t
 
 
 def test_shards_without_a_listed_parent_begin_at_what_is_left_and_others_at_their_first_record() -> None:
-    lineage = first_sight([Shard("a", "gone", "10", "19"), Shard("b", "a", "20")], 7)
-    assert lineage == {"a": Place("gone", None, None, 7), "b": Place("a", "20", None, 7)}
+    lineage = initial_lineage([Shard("a", "gone", "10", "19"), Shard("b", "a", "20")], 7)
+    assert lineage == {"a": ShardPosition("gone", None, None, 7), "b": ShardPosition("a", "20", None, 7)}
     assert readable(lineage) == ["a"]
 
 
 def test_shard_that_is_furthest_behind_is_read_first() -> None:
-    lineage = {"a": Place(after="300"), "b": Place(after="20"), "c": Place(after="1000", finished=True)}
+    lineage = {
+        "a": ShardPosition(after="300"),
+        "b": ShardPosition(after="20"),
+        "c": ShardPosition(after="1000", finished=True),
+    }
     assert readable(lineage) == ["b", "a"]
 
 
 def test_closed_shard_of_which_the_last_record_was_read_is_finished_without_asking() -> None:
-    found = observe({"a": Place(after="19")}, [Shard("a", None, "10", "19")])
+    found = observe({"a": ShardPosition(after="19")}, [Shard("a", None, "10", "19")])
     assert found.lineage["a"].finished
     assert found.lost == ()
 
 
 def test_place_that_no_number_holds_is_lost_if_it_was_not_looked_at_for_a_day() -> None:
-    lineage = {"a": Place(since_us=5)}
+    lineage = {"a": ShardPosition(since_us=5)}
     listed = [Shard("a", None, "10")]
     assert observe(lineage, listed, RETENTION_US - SLACK_US).lost == ()
     found = observe(lineage, listed, _DAY_AND_MORE_US)
     assert (found.lost, found.lost_since_us) == (("a",), 5)
-    assert observe({"a": Place(start="10")}, listed, _DAY_AND_MORE_US).lost == ()  # the service tells
+    assert observe({"a": ShardPosition(start="10")}, listed, _DAY_AND_MORE_US).lost == ()  # the service tells
 
 
 def test_parent_that_came_and_went_unseen_is_lost() -> None:
-    found = observe({"a": Place(after="5", since_us=50, finished=True)}, [Shard("c", "b", "30")])
+    found = observe({"a": ShardPosition(after="5", since_us=50, finished=True)}, [Shard("c", "b", "30")])
     assert (found.lost, found.lost_since_us) == (("b",), 50)
-    assert found.lineage == {"c": Place("b", "30", None, 50)}
+    assert found.lineage == {"c": ShardPosition("b", "30", None, 50)}
 
 
 def test_times_of_what_is_unread_only_grow() -> None:
-    lineage = {"a": Place(since_us=10 * SLACK_US)}
-    assert quiet(lineage, "a", 0)["a"].since_us == 10 * SLACK_US
-    assert quiet(lineage, "a", 12 * SLACK_US)["a"].since_us == 11 * SLACK_US
-    assert advanced(lineage, "a", "7", 3)["a"] == Place(after="7", since_us=10 * SLACK_US)
-    assert restarted(advanced(lineage, "a", "7", 3), "a", 9)["a"] == Place(since_us=9)
+    lineage = {"a": ShardPosition(since_us=10 * SLACK_US)}
+    assert idle(lineage, "a", 0)["a"].since_us == 10 * SLACK_US
+    assert idle(lineage, "a", 12 * SLACK_US)["a"].since_us == 11 * SLACK_US
+    assert advanced(lineage, "a", "7", 3)["a"] == ShardPosition(after="7", since_us=10 * SLACK_US)
+    assert restarted(advanced(lineage, "a", "7", 3), "a", 9)["a"] == ShardPosition(since_us=9)
