@@ -31,7 +31,7 @@ _TOKENS = uuid.UUID("0f5d2c0a-8a1e-5d0b-9d3c-6a1f5b7e2c44")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A stretch of time: `from_s` inclusive, `to_s` exclusive, `from_s` before `to_s`."""
+    """A time range: `from_s` inclusive, `to_s` exclusive, `from_s` before `to_s`."""
 
     from_s: int
     to_s: int

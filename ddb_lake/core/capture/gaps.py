@@ -89,16 +89,16 @@ def gap_between(before: Observation, after: Observation) -> Gap | None:
     """
     if before.stream is None and after.stream is None:
         return None  # there was no stream
-    stretch = before.seen_us, after.seen_us + 1
+    time_range = before.seen_us, after.seen_us + 1
     if not after.is_running:
-        return Gap("stream_off", *stretch, f"the stream of changes is {after.status}", after.seen_us)
+        return Gap("stream_off", *time_range, f"the stream of changes is {after.status}", after.seen_us)
     if not before.is_running:
-        return Gap("stream_off", *stretch, f"the stream of changes was {before.status}", after.seen_us)
+        return Gap("stream_off", *time_range, f"the stream of changes was {before.status}", after.seen_us)
     if before.stream != after.stream:
-        return Gap("stream_changed", *stretch, "the stream of changes is another one than before", after.seen_us)
+        return Gap("stream_changed", *time_range, "the stream of changes is another one than before", after.seen_us)
     if before.precision != after.precision:
         reason = f"the precision of times went from {before.precision} to {after.precision}"
-        return Gap("precision_changed", *stretch, reason, after.seen_us)
+        return Gap("precision_changed", *time_range, reason, after.seen_us)
     return None
 
 
@@ -160,17 +160,17 @@ def _merged(gaps: tuple[Gap, ...], found: Gap) -> tuple[Gap, ...]:
     return (*(g for g in gaps if g not in near), whole)
 
 
-def _without(stretch: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The parts of a stretch that no stretch of `taken` covers."""
-    left, low = [], stretch[0]
+def _without(time_range: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of a time range that no range of `taken` covers."""
+    left, low = [], time_range[0]
     for begin, end in sorted(taken):
-        if end <= low or begin >= stretch[1]:
+        if end <= low or begin >= time_range[1]:
             continue
         if begin > low:
             left.append((low, begin))
         low = max(low, end)
-    if low < stretch[1]:
-        left.append((low, stretch[1]))
+    if low < time_range[1]:
+        left.append((low, time_range[1]))
     return left
 
 
