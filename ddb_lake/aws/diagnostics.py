@@ -1,7 +1,6 @@
-"""State of the AWS resources that a lake needs, for `ddb-lake doctor` and `init`: only reads.
+"""Read-only look-ups of AWS resources for `ddb-lake doctor` and `init`: identity, tables, buckets, keys, queues.
 
-Calls time out within seconds, because a user waits for them. A refused or failed call is a TerminalError whose text is the
-reason.
+Time-outs are a few seconds, because a person waits. An error of AWS is a TerminalError with its code and message.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _QUICK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who AWS takes us for. `clock_offset_s`: our clock minus theirs, to the second; None if they did not say."""
+    """The caller's identity. `clock_offset_s`: this machine's clock minus that of AWS; None if the response has no date."""
 
     account: str
     arn: str
@@ -35,7 +34,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class KinesisDestination:
-    """A Kinesis stream that a table's changes go to. `precision`: MICROSECOND or MILLISECOND."""
+    """A Kinesis stream that receives a table's changes. `precision` of their times: MICROSECOND or MILLISECOND.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_KinesisDataStreamDestination.html
+    """
 
     stream_arn: str
     status: str
@@ -44,7 +46,7 @@ class KinesisDestination:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """A table as DescribeTable has it. `stream_view`: None without a DynamoDB stream."""
+    """A table as DescribeTable returns it. `stream_view`: None without a DynamoDB stream."""
 
     key: tuple[str, ...]
     arn: str
@@ -54,69 +56,73 @@ class TableState:
 
 
 def credentials_source() -> str | None:
-    """Where the default credentials come from (`env`, `shared-credentials-file`, `iam-role`); None without any."""
-    with _reasons():
-        found = session().get_credentials()
-    return None if found is None else str(found.method)
+    """The source of the default credentials (`env`, `shared-credentials-file`, `iam-role`); None without any."""
+    with _aws_errors():
+        credentials = session().get_credentials()
+    return None if credentials is None else str(credentials.method)
 
 
 def identity(region: str | None = None) -> Identity:
-    """Who the default credentials belong to. Raises TerminalError."""
-    with _reasons():
+    """The identity of the default credentials. Raises TerminalError."""
+    with _aws_errors():
         client = session(region).client("sts", config=_QUICK)
-        found = client.get_caller_identity()
+        caller = client.get_caller_identity()
         client.close()
-    date = found["ResponseMetadata"]["HTTPHeaders"].get("date")
+    date = caller["ResponseMetadata"]["HTTPHeaders"].get("date")
     offset = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds() if date else None
-    return Identity(found["Account"], found["Arn"], offset)
+    return Identity(caller["Account"], caller["Arn"], offset)
 
 
 def table_state(table: TableSettings) -> TableState:
-    """What DescribeTable says of the source table. Raises TerminalError."""
+    """The source table, by DescribeTable. Raises TerminalError."""
     with _source(table) as client:
-        found = client.describe_table(TableName=table.source_name)["Table"]
-    roles = {entry["KeyType"]: entry["AttributeName"] for entry in found["KeySchema"]}
-    stream = found.get("StreamSpecification") or {}
+        description = client.describe_table(TableName=table.source_name)["Table"]
+    roles = {entry["KeyType"]: entry["AttributeName"] for entry in description["KeySchema"]}
+    stream = description.get("StreamSpecification") or {}
     return TableState(
         tuple(roles[role] for role in ("HASH", "RANGE") if role in roles),
-        found["TableArn"],
-        found["TableStatus"],
-        found.get("ItemCount", 0),
+        description["TableArn"],
+        description["TableStatus"],
+        description.get("ItemCount", 0),
         stream.get("StreamViewType") if stream.get("StreamEnabled") else None,
     )
 
 
 def recovery_enabled(table: TableSettings) -> bool:
-    """Whether point-in-time recovery is on, without which DynamoDB exports nothing. Raises TerminalError."""
+    """Whether point-in-time recovery is on, which exports require. Raises TerminalError."""
     with _source(table) as client:
-        found = client.describe_continuous_backups(TableName=table.source_name)["ContinuousBackupsDescription"]
-    status: str = found.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus", "DISABLED")
+        backups = client.describe_continuous_backups(TableName=table.source_name)["ContinuousBackupsDescription"]
+    status: str = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus", "DISABLED")
     return status == "ENABLED"
 
 
 def kinesis_destinations(table: TableSettings) -> list[KinesisDestination]:
-    """The Kinesis streams that the table's changes go or went to. Raises TerminalError."""
+    """The Kinesis streams that receive, or received, the table's changes. Raises TerminalError."""
     with _source(table) as client:
-        found = client.describe_kinesis_streaming_destination(TableName=table.source_name)
+        response = client.describe_kinesis_streaming_destination(TableName=table.source_name)
     return [
         KinesisDestination(
             entry["StreamArn"],
             entry["DestinationStatus"],
             entry.get("ApproximateCreationDateTimePrecision", "MILLISECOND"),
         )
-        for entry in found["KinesisDataStreamDestinations"]
+        for entry in response["KinesisDataStreamDestinations"]
     ]
 
 
 def check_bucket(bucket: str, owner: str | None = None) -> None:
-    """Ask whether the bucket is there and open to us. Raises TerminalError saying why not."""
+    """Check that the bucket exists and that this identity may list it. Raises TerminalError with the reason.
+
+    Args:
+        owner: account that must own the bucket; None: any.
+    """
     expected = {"ExpectedBucketOwner": owner} if owner else {}
-    with _reasons(), _closing(session().client("s3", config=_QUICK)) as client:
+    with _aws_errors(), _closing(session().client("s3", config=_QUICK)) as client:
         client.head_bucket(Bucket=bucket, **expected)
 
 
 def owns_bucket(bucket: str, account: str) -> bool:
-    """Whether the bucket belongs to the account. Raises TerminalError if AWS cannot be called."""
+    """Whether the bucket belongs to the account. Raises TerminalError if the bucket cannot be listed."""
     check_bucket(bucket)
     try:
         check_bucket(bucket, account)
@@ -126,14 +132,14 @@ def owns_bucket(bucket: str, account: str) -> bool:
 
 
 def key_state(table: TableSettings) -> str:
-    """The state of the KMS key that exports are encrypted with (`Enabled`), read as the exporting role. Raises TerminalError.
+    """The state of the KMS key of exports, such as `Enabled`, as the exporting identity reads it. Raises TerminalError.
 
-    A key named by its ARN is read in its own Region.
+    A key with an ARN is described in its own Region.
     """
     export, source = table.export, table.source
-    assert export is not None and export.kms_key_id is not None, "the caller has looked"
+    assert export is not None and export.kms_key_id is not None, "the caller checked it"
     region = export.kms_key_id.split(":")[3] if export.kms_key_id.startswith("arn:") else source.region
-    with _reasons():
+    with _aws_errors():
         current = session(region, source.role_arn, source.external_id)
         with _closing(current.client("kms", config=_QUICK)) as client:
             state: str = client.describe_key(KeyId=export.kms_key_id)["KeyMetadata"]["KeyState"]
@@ -141,23 +147,23 @@ def key_state(table: TableSettings) -> str:
 
 
 def waiting_messages(url: str) -> int:
-    """About how many messages wait in a queue. Raises TerminalError."""
-    with _reasons(), _closing(session().client("sqs", config=_QUICK)) as client:
-        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-    return int(found["Attributes"]["ApproximateNumberOfMessages"])
+    """The approximate number of messages in a queue. Raises TerminalError."""
+    with _aws_errors(), _closing(session().client("sqs", config=_QUICK)) as client:
+        response = client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(response["Attributes"]["ApproximateNumberOfMessages"])
 
 
 def has_objects(uri: str) -> bool:
-    """Whether anything lies below an `s3://` prefix. Raises TerminalError."""
+    """Whether there is an object below an `s3://` prefix. Raises TerminalError."""
     bucket, key = split_s3(uri)
-    with _reasons(), _closing(session().client("s3", config=_QUICK)) as client:
+    with _aws_errors(), _closing(session().client("s3", config=_QUICK)) as client:
         return bool(client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
 
 
 @contextmanager
 def _source(table: TableSettings) -> Iterator[Any]:
     source = table.source
-    with _reasons():
+    with _aws_errors():
         current = session(source.region, source.role_arn, source.external_id)
         with _closing(current.client("dynamodb", config=_QUICK)) as client:
             yield client
@@ -172,8 +178,8 @@ def _closing(client: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """AWS's errors as one-line reasons."""
+def _aws_errors() -> Iterator[None]:
+    """Translate errors of AWS to TerminalError, with code and message in one line."""
     try:
         yield
     except NoRegionError as error:

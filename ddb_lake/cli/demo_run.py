@@ -1,7 +1,7 @@
-"""`ddb-lake demo`: the whole path on the embedded AWS stand-in, told step by step.
+"""`ddb-lake demo`: the complete pipeline on the embedded AWS emulator, step by step.
 
-A DynamoDB table with traffic, a point-in-time export, changes through Kinesis and Firehose to S3 with all that goes
-wrong there, Dagster's sensor and runs, checks, and in the end the lake compared with the table, item by item.
+It has a DynamoDB table with traffic, a point-in-time export, changes through Kinesis and Firehose to S3 with their
+usual faults, Dagster's sensor, runs and checks. At the end the lake is compared with the table, item by item.
 """
 
 from __future__ import annotations
@@ -37,31 +37,37 @@ from ddb_lake.sandbox import ExportOptions, Sandbox, StreamFaults
 
 ITEMS = 400
 STEPS = 120
-_EXACT = {"DDB_LAKE_COUNT_TOLERANCE": "0"}  # the stand-in counts its items at once, DynamoDB every six hours
+_EXACT = {"DDB_LAKE_COUNT_TOLERANCE": "0"}  # the emulator counts items at once, DynamoDB every six hours
 _DEV = "ddb_lake.orchestration.dev"
 _FAULTS = StreamFaults(duplicates=0.05, reordering=0.10)
 
 
 def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int) -> int:
-    """Run the demo in `folder`, which keeps the lake; `keep` says whether somebody will look at it afterwards.
+    """Run the demo.
+
+    Args:
+        folder: where the lake is stored.
+        keep: the folder is kept; print commands to look at the lake.
+        emit: prints a line.
+        seed: of the generated orders.
 
     Returns:
-        0; 1 if the lake is not what the table is, or a run or check failed.
+        The exit status: 1 if the lake differs from the table, or a run or check failed; else 0.
 
     Raises:
-        UsageError: `folder` has a lake that no demo made, or another sandbox runs in this process.
+        UsageError: `folder` has a lake that no demo wrote, or another sandbox runs in this process.
     """
     home = DemoHome(folder)
     home.clear()
     start = datetime.now(UTC) - timedelta(hours=2)
     sandbox = Sandbox(start=start, faults=_FAULTS, exports=ExportOptions(seconds=1.0))
-    with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_EXACT}), _hushed():
+    with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_EXACT}), _quiet_libraries():
         return _Demo(home, DemoSource(sandbox, seed), emit).run(keep)
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Libraries' notices are not part of the story."""
+def _quiet_libraries() -> Iterator[None]:
+    """Suppress log messages and warnings of libraries."""
     loggers = [logging.getLogger(name) for name in ("dagster", "alembic", "werkzeug")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -76,7 +82,7 @@ def _hushed() -> Iterator[None]:
 
 
 class _Demo:
-    """One telling. `_failed`: what was not as it should be."""
+    """One run of the demo. `_failed` lists the faults."""
 
     def __init__(self, home: DemoHome, source: DemoSource, emit: Callable[[str], None]) -> None:
         self._home, self._source, self._emit = home, source, emit
@@ -86,15 +92,15 @@ class _Demo:
 
     def run(self, keep: bool) -> int:
         started = time.monotonic()
-        self._emit("ddb_lake: an exact copy of a DynamoDB table, made on this machine alone")
+        self._emit("ddb_lake: an exact copy of a DynamoDB table, made on this machine")
         self._make_source()
         with dg.DagsterInstance.get() as instance:
             defs = demo_definitions()
             lake = next(iter(defs.sensors or ())).name.removesuffix("_arrivals")
-            self._take_export(defs, instance, lake)
-            self._let_it_live()
-            self._follow(Ticker(defs, instance, f"{lake}_arrivals"))
-            self._check(defs, instance, lake)
+            self._export_and_load(defs, instance, lake)
+            self._change_source()
+            self._follow_changes(Ticker(defs, instance, f"{lake}_arrivals"))
+            self._run_checks(defs, instance, lake)
         self._show_tables()
         self._compare()
         self._end(keep, time.monotonic() - started)
@@ -103,131 +109,137 @@ class _Demo:
     # --- the source
 
     def _make_source(self) -> None:
-        self._chapter("A DynamoDB table, with point-in-time recovery and a Kinesis stream")
+        self._heading("A DynamoDB table, with point-in-time recovery and a Kinesis stream")
         self._source.create()
         self._source.traffic.insert(ITEMS)
         self._source.traffic.run(STEPS // 4)
         self._source.write_corners()
-        self._say(f"{TABLE}: {self._count():,} items with maps, sets, lists, binary, 38-digit numbers, empty strings")
-        self._say(f"its changes go through Kinesis and Firehose (gzip) to s3://{LANDING_BUCKET}/orders/yyyy/MM/dd/HH/")
-        self._say(f"{_FAULTS.duplicates:.0%} of them come twice and {_FAULTS.reordering:.0%} out of order, on purpose")
+        self._print(f"{TABLE}: {self._count():,} items with maps, sets, lists, binary, 38-digit numbers, empty strings")
+        self._print(
+            f"its changes go through Kinesis and Firehose (gzip) to s3://{LANDING_BUCKET}/orders/yyyy/MM/dd/HH/"
+        )
+        self._print(
+            f"{_FAULTS.duplicates:.0%} of them come twice and {_FAULTS.reordering:.0%} out of order, on purpose"
+        )
 
-    def _take_export(self, defs: dg.Definitions, instance: dg.DagsterInstance, lake: str) -> None:
-        self._chapter(f"A full export to s3://{EXPORT_BUCKET}, taken and loaded by Dagster")
-        self._tell(run_job(defs, instance, f"{lake}_export_{TABLE}", "a new export"))
+    def _export_and_load(self, defs: dg.Definitions, instance: dg.DagsterInstance, lake: str) -> None:
+        self._heading(f"A full export to s3://{EXPORT_BUCKET}, taken and loaded by Dagster")
+        self._print_run(run_job(defs, instance, f"{lake}_export_{TABLE}", "a new export"))
 
-    def _let_it_live(self) -> None:
-        self._chapter("The table lives on: inserts, updates, deletes, moves, bursts within a millisecond, expiry")
+    def _change_source(self) -> None:
+        self._heading("The table changes: inserts, updates, deletes, moves, bursts within a millisecond, expiry")
         for _ in range(2):
             self._source.live_on(STEPS)
             self._source.an_hour_later()
         self._source.live_on(STEPS)
         self._source.delivery.flush()
-        self._say(f"{self._count():,} items now; {len(self._source.landed())} objects have landed")
-        self._spoil()
+        self._print(f"{self._count():,} items now; {len(self._source.landed())} objects have landed")
+        self._damage_delivery()
 
-    def _spoil(self) -> None:
-        """What happens between a stream and a lake."""
-        whole = [key for key in self._source.landed() if key.startswith("orders/")]
-        late, cut, twice = whole[1], whole[-1], whole[0]
+    def _damage_delivery(self) -> None:
+        """Delay, truncate, repeat and corrupt delivered objects."""
+        delivered = [key for key in self._source.landed() if key.startswith("orders/")]
+        late, truncated, repeated = delivered[1], delivered[-1], delivered[0]
         self._source.hold_back(late)
-        self._source.put(f"{twice.rpartition('/')[0]}/delivered-again.gz", self._source.read(twice))
-        data = self._source.read(cut)
-        self._source.held[cut] = data
-        self._source.put(cut, data[: len(data) // 2])
-        self._source.put(f"{cut.rpartition('/')[0]}/garbage", b'{"dynamodb": {"Keys": {}}}\nnot a record\x00\xff')
+        self._source.put(f"{repeated.rpartition('/')[0]}/delivered-again.gz", self._source.read(repeated))
+        data = self._source.read(truncated)
+        self._source.held[truncated] = data
+        self._source.put(truncated, data[: len(data) // 2])
+        self._source.put(f"{truncated.rpartition('/')[0]}/garbage", b'{"dynamodb": {"Keys": {}}}\nnot a record\x00\xff')
         failed = sum(key.startswith("orders-failed/") for key in self._source.landed())
-        self._say("1 object is late, 1 is cut short, 1 comes twice, 1 is garbage;")
-        self._say(f"{failed} hold records on which Firehose's transformation failed")
+        self._print("1 object is late, 1 is truncated, 1 is delivered twice, 1 is garbage;")
+        self._print(f"{failed} hold records on which Firehose's transformation failed")
 
     # --- Dagster
 
-    def _follow(self, ticker: Ticker) -> None:
-        self._chapter("Dagster's sensor finds what is not applied, and asks for runs")
+    def _follow_changes(self, ticker: Ticker) -> None:
+        self._heading("Dagster's sensor finds objects that are not applied, and requests runs")
         self._tick(ticker, "first tick")
         arrived = self._source.let_arrive()
-        self._say(f"the late object arrives, sorting before others; the cut one is rewritten ({len(arrived)} objects)")
+        self._print(
+            f"the late object arrives, in an earlier hour; the truncated one is rewritten ({len(arrived)} objects)"
+        )
         self._tick(ticker, "next tick")
         tick = ticker.tick()
-        self._say(f"last tick: {tick.skipped}")
+        self._print(f"last tick: {tick.skipped}")
         if tick.runs:
-            self._fail("the sensor still asks for runs")
+            self._fail("the sensor still requests runs")
 
     def _tick(self, ticker: Ticker, name: str) -> None:
-        ticker.cursor = None  # as after hours: look at everything, not only at the hours that still fill
+        ticker.cursor = None  # list everything, as after hours without a tick
         tick = ticker.tick()
         if not tick.runs:
-            self._fail(f"{name}: the sensor asked for nothing: {tick.skipped}")
+            self._fail(f"{name}: the sensor requested no run: {tick.skipped}")
         for run in tick.runs:
-            self._say(f"{name}: {run.reason}")
-            self._tell(run)
+            self._print(f"{name}: {run.reason}")
+            self._print_run(run)
 
-    def _check(self, defs: dg.Definitions, instance: dg.DagsterInstance, lake: str) -> None:
-        self._chapter("The checks that run every hour")
-        self._tell(run_job(defs, instance, f"{lake}_checks_job", "the checks"))
+    def _run_checks(self, defs: dg.Definitions, instance: dg.DagsterInstance, lake: str) -> None:
+        self._heading("The checks that run every hour")
+        self._print_run(run_job(defs, instance, f"{lake}_checks_job", "the checks"))
 
-    def _tell(self, run: Run) -> None:
+    def _print_run(self, run: Run) -> None:
         if not run.success:
             self._fail(f"the run for {run.reason} failed; Dagster has the reason")
         hours = [partition for _, partition in run.materialized if partition]
         assets = dict.fromkeys(asset for asset, _ in run.materialized)
         if assets:
             span = f" (hours {hours[0]} to {hours[-1]})" if hours else ""
-            self._say(f"materialized {', '.join(assets)}{span}")
-        if told := run.metadata.get(f"changes/{TABLE}"):
-            self._duplicates += told["duplicates"]
-            self._say(f"{told['records']:,} records: {told['new']:,} new, {told['duplicates']:,} known already")
+            self._print(f"materialized {', '.join(assets)}{span}")
+        if counts := run.metadata.get(f"changes/{TABLE}"):
+            self._duplicates += counts["duplicates"]
+            self._print(f"{counts['records']:,} records: {counts['new']:,} new, {counts['duplicates']:,} known already")
         for check in run.checks:
             mark = "✓" if check.passed else "!" if check.severity == dg.AssetCheckSeverity.WARN else "✗"
-            self._say(f"  {mark} {check.asset_key.to_user_string()} {check.check_name}: {check.description}")
+            self._print(f"  {mark} {check.asset_key.to_user_string()} {check.check_name}: {check.description}")
             if mark == "✗":
                 self._fail(f"check {check.check_name} failed")
 
     # --- the lake
 
     def _show_tables(self) -> None:
-        self._chapter("The lake")
+        self._heading("The lake")
         with open_lake(self._home.settings()) as lake:
             status = table_status(lake, TABLE)
-            self._say(
+            self._print(
                 f"{status.rows:,} rows; {status.changes:,} distinct change records from {status.objects} objects,"
-                f" {self._duplicates:,} duplicates left out; {status.quarantined} pieces in quarantine:"
+                f" {self._duplicates:,} duplicates left out; {status.quarantined} entries in quarantine:"
             )
             for group in list_quarantine(lake, TABLE):
-                self._say(f"  quarantined: {group.count} × {group.reason}")
+                self._print(f"  quarantined: {group.count} × {group.reason}")
             query = (
                 "SELECT status, count(*) AS orders, sum(total) AS total, max(_changed_at) AS last_change"
                 f" FROM {TABLE} WHERE customer <> 'c-corner' GROUP BY ALL ORDER BY orders DESC, status LIMIT 8"
             )
-            self._say(query)
+            self._print(query)
             with run_query(lake, query) as result:
                 rows = [[str(value) for value in row] for batch in result.batches() for row in batch]
             for line in _columns(result.columns, rows):
-                self._say(f"  {line}")
+                self._print(f"  {line}")
 
     def _compare(self) -> None:
-        self._chapter("The lake against the table, item by item, every attribute and digit")
-        wanted = sorted(canonical_text(item) for item in self._source.items())
+        self._heading("The lake against the table, item by item, every attribute and digit")
+        expected = sorted(canonical_text(item) for item in self._source.items())
         with open_lake(self._home.settings()) as lake:
-            found = sorted(canonical_text(json.loads(line)["Item"]) for line in dump_items(lake, TABLE))
-        missing, extra = len(set(wanted) - set(found)), len(set(found) - set(wanted))
-        if wanted == found:
-            self._say(f"✓ {len(wanted):,} items in DynamoDB, {len(found):,} in the lake, all of them equal")
+            actual = sorted(canonical_text(json.loads(line)["Item"]) for line in dump_items(lake, TABLE))
+        missing, extra = len(set(expected) - set(actual)), len(set(actual) - set(expected))
+        if expected == actual:
+            self._print(f"✓ {len(expected):,} items in DynamoDB, {len(actual):,} in the lake, all of them equal")
         else:
-            self._say(f"✗ {len(wanted):,} items in DynamoDB, {len(found):,} in the lake:")
-            self._fail(f"{missing} items are missing or stale in the lake, {extra} should not be there")
+            self._print(f"✗ {len(expected):,} items in DynamoDB, {len(actual):,} in the lake:")
+            self._fail(f"{missing} items are missing or stale in the lake, {extra} are extra")
 
     def _count(self) -> int:
         return sum(1 for _ in self._source.items())
 
-    # --- telling
+    # --- output
 
     def _end(self, keep: bool, seconds: float) -> None:
         self._emit("")
         if self._failed:
             self._emit("FAILED: " + "; ".join(self._failed))
         else:
-            self._emit(f"Done in {seconds:.0f} s: the lake is what the table is.")
+            self._emit(f"Done in {seconds:.0f} s: the lake equals the table.")
         if keep:
             config = self._home.config
             program = called_as(Path(sys.executable), Path.cwd())
@@ -235,22 +247,22 @@ class _Demo:
             self._emit(f"  {program} status --config {config}")
             self._emit(f"  {program} quarantine show {TABLE} --config {config}")
             dev = "make dev" if self._home.folder == Path(".demo") else f"python -m {_DEV} --folder {self._home.folder}"
-            self._emit(f"  {dev}   # Dagster's UI on this lake, with the table still alive")
+            self._emit(f"  {dev}   # Dagster's UI on this lake, while the table keeps changing")
 
-    def _chapter(self, title: str) -> None:
+    def _heading(self, title: str) -> None:
         self._step += 1
         self._emit(f"\n{self._step}. {title}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._emit(f"   {text}")
 
-    def _fail(self, what: str) -> None:
-        self._failed.append(what)
-        self._say(f"✗ {what}")
+    def _fail(self, fault: str) -> None:
+        self._failed.append(fault)
+        self._print(f"✗ {fault}")
 
 
 def called_as(python: Path, folder: Path) -> str:
-    """How `ddb-lake` is called from a folder: by its path if its environment is below, which need not be activated."""
+    """The command for `ddb-lake` in a folder: its path if the environment is below the folder, else its name."""
     program = python.with_name("ddb-lake")
     return str(program.relative_to(folder)) if program.is_relative_to(folder) else program.name
 

@@ -1,4 +1,4 @@
-"""One run of the command line: which configuration it uses, and the lake it opens."""
+"""One run of the command line: its configuration, and the lake that it opens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Invocation:
         return self.config or find_file(Path.cwd())
 
     def settings(self) -> LakeSettings:
-        """The configuration, read now. Raises ConfigError."""
+        """Read the configuration. Raises ConfigError."""
         from ddb_lake.config import load_settings
         from ddb_lake.errors import ConfigError
 
@@ -47,12 +47,12 @@ class Invocation:
 
     @contextmanager
     def lake(self, *tables: str, bars: bool = True, engine: Engine | None = None) -> Iterator[Lake]:
-        """The open lake, with progress and warnings on stderr.
+        """Open the lake, with progress and warnings on stderr.
 
         Args:
-            tables: names that must be configured.
+            tables: names of tables; each must be configured.
             bars: whether progress bars may be shown (on a terminal only).
-            engine: does the work of this run, whatever the configuration says.
+            engine: the engine of this run, in place of the configured one.
 
         Raises:
             ConfigError: the configuration is wrong, or a table is not in it.

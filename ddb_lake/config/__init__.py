@@ -1,6 +1,6 @@
 """The configuration of a lake: typed, validated, and the same for the Dagster component and the command line.
 
-The file is a Dagster component's YAML (`type:` and `attributes:`); a file of the attributes alone is also accepted.
+The file is a Dagster component's YAML (`type:` and `attributes:`); a file of the attributes alone is valid too.
 It has no credentials: `{{ env.NAME }}` inserts an environment variable, and AWS clients follow the standard AWS
 variables.
 """

@@ -66,7 +66,7 @@ def _checked_location(text: str) -> str:
 
 
 def _suggestion(text: str) -> str:
-    """The end of a message: the S3 prefix that the text probably means."""
+    """The end of a message: the S3 prefix that was probably meant."""
     arn = re.match(r"arn:aws[a-z\-]*:s3:::(.+)", text)
     host = re.match(r"https?://([a-z0-9.\-]+)\.s3[.\-][a-z0-9.\-]*amazonaws\.com/?(.*)", text)
     other = re.match(r"(?:s3[an]?|S3[AN]?):/*(.+)", text)

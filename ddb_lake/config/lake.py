@@ -154,7 +154,7 @@ class LakeSettings(Settings):
             if source in known:
                 raise ValueError(
                     f"{known[source]} and {table.name} have the same source, the DynamoDB table {source.name}: remove one of"
-                    " them, or set `source.region` or `source.account` to distinguish two DynamoDB tables of one name"
+                    " them, or set `source.region` or `source.account` to distinguish two DynamoDB tables with the same name"
                 )
             known[source] = table.name
         return tables

@@ -1,4 +1,4 @@
-"""`ddb-lake apply`: landed change objects into changelog and current."""
+"""`ddb-lake apply`: apply landed change objects to changelog and current."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def apply(
 ) -> None:
     """Apply landed change objects to TABLE: files, folders, s3:// prefixes.
 
-    Records that name another configured table go there; records of tables that are not configured are counted.
-    Applying an object again changes nothing. The exit status is 1 if there is nothing at a URI, or if all records went
-    to quarantine.
+    Records that name another configured table are applied to that table; records of tables that are not configured are
+    counted. Applying an object again changes nothing. The exit status is 1 if a URI has no object, or if all records
+    went to quarantine.
     """
     from ddb_lake.pipeline.apply.apply import apply_objects
 
     with invocation.lake(table, engine=engine) as lake:
         result = apply_objects(lake, table, uris)
     print_apply_result(result, as_json)
-    if found := print_doubts(result.doubts, result.quarantined, strict):
-        click.get_current_context().exit(found)
+    if status := print_doubts(result.doubts, result.quarantined, strict):
+        click.get_current_context().exit(status)
 
 
 def print_apply_result(result: ApplyResult, as_json: bool) -> None:
-    """Say what applying objects did."""
+    """Print the result of an apply, and its remarks on stderr."""
     if as_json:
         write_document(asdict(result))
     else:
@@ -61,15 +61,15 @@ def print_apply_result(result: ApplyResult, as_json: bool) -> None:
 
 
 def print_apply_remarks(result: ApplyResult) -> None:
-    """What a user should know beyond the result, on stderr."""
+    """Print notes and warnings about an apply on stderr."""
     if result.objects == 0 and not result.doubts:
-        warn(f"{result.table}: no objects found there")
+        warn(f"{result.table}: no objects at these URIs")
     for name, ingested in result.tables.items():
         warn_quarantined(name, ingested.quarantined)
     if result.other_tables:
         counts = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.other_tables.items()))
-        step = "add them below `tables:`, or name theirs by `source: {table: ...}`"
-        warn(f"records of tables that are not configured were left in landing: {counts}; {step}")
+        step = "add them below `tables:`, or set `source: {table: ...}` of their lake tables"
+        warn(f"records of tables that are not configured stay in landing: {counts}; {step}")
     for name, current in result.current.items():
         for remark in current.notes:
             note(remark)
@@ -77,20 +77,20 @@ def print_apply_remarks(result: ApplyResult) -> None:
 
 
 def warn_name_collisions(table: str, collisions: Sequence[NameCollision]) -> None:
-    """Report new columns whose names carry a suffix."""
+    """Warn about new columns whose names have a suffix."""
     for collision in collisions:
         warn(f"{table}: {collision}")
 
 
 def warn_quarantined(table: str, count: int) -> None:
-    """Say that records went to quarantine, if any did."""
+    """Warn about records that went to quarantine, if there are any."""
     if count:
         records = count_text(count, "record went", "records went")
         warn(f"{table}: {records} to quarantine; see `ddb-lake quarantine list {table}`")
 
 
 def apply_lines(result: ApplyResult) -> list[str]:
-    """Applied objects, a line a table."""
+    """The result of an apply, one line for each table."""
     known = f", {result.already_ingested:,} of them applied before" if result.already_ingested else ""
     lines = [f"{count_text(result.objects, 'object')}{known}, {duration_text(result.seconds)}"]
     for name in sorted({*result.tables, *result.current}):

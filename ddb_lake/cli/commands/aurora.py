@@ -1,4 +1,4 @@
-"""`ddb-lake aurora`: the current items into a MySQL-compatible database, and whether the two are equal."""
+"""`ddb-lake aurora`: replicate the current items into a MySQL-compatible database, and compare the two."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ if TYPE_CHECKING:
     "ddb-lake aurora orders --check all --json",
 )
 @table_argument
-@click.option("--full", is_flag=True, help="Go over all rows, even if only some have changed.")
-@click.option("--replay", is_flag=True, help="Try the rows again that the database rejected.")
+@click.option("--full", is_flag=True, help="Replicate all rows, even if only some have changed.")
+@click.option("--replay", is_flag=True, help="Write the rows again that the database rejected.")
 @click.option(
     "--check",
     type=click.Choice(["sample", "all"]),
-    help="Compare rows and values afterwards: a sample of about 10,000 rows, or all.",
+    help="Compare rows and values afterwards: about 10,000 rows, or all.",
 )
 @json_option
 @pass_invocation
 def aurora(invocation: Invocation, table: str, full: bool, replay: bool, check: str | None, as_json: bool) -> None:
-    """Make the table in the database that the `aurora` settings of TABLE name equal to the lake's current items.
+    """Replicate the current items of TABLE into the database table of its `aurora` settings.
 
-    Only what has changed since the last time is written, in one transaction. Rows that the database rejects go to the
-    table with `_rejected` after its name; the others are written. The exit status is 1 while rows are rejected, and if
-    --check finds a difference.
+    Rows that changed since the last replication are written, in one transaction. Rows that the database rejects go to
+    the table with `_rejected` after its name; the others are written. The exit status is 1 while rows are rejected, and
+    if --check finds a difference.
     """
     from ddb_lake.mysql.comparison import SAMPLE_ROWS, compare
     from ddb_lake.mysql.replication import rejected_text, replicate
 
     with invocation.lake(table) as lake:
         result = replicate(lake, table, full=full, replay=replay)
-        found = compare(lake, table, None if check == "all" else SAMPLE_ROWS) if check else None
+        comparison = compare(lake, table, None if check == "all" else SAMPLE_ROWS) if check else None
     if as_json:
-        comparison = {**asdict(found), "equal": found.equal} if found else None
-        write_document({**asdict(result), "comparison": comparison})
+        compared = {**asdict(comparison), "equal": comparison.equal} if comparison else None
+        write_document({**asdict(result), "comparison": compared})
     else:
         click.echo(replication_text(result))
-        if found:
-            click.echo(comparison_text(found))
-    if said := rejected_text(result):
-        print_doubts([said], 0, False)
-    if result.rejected or (found and not found.equal):
+        if comparison:
+            click.echo(comparison_text(comparison))
+    if rejected := rejected_text(result):
+        print_doubts([rejected], 0, False)
+    if result.rejected or (comparison and not comparison.equal):
         click.get_current_context().exit(1)
 
 
 def replication_text(result: ReplicateResult) -> str:
-    """A replication in one line."""
+    """The result of a replication in one line."""
     target = result.target.replace("`", "")
     if result.scope == "nothing":
-        return f"{result.table}: {target} has all {count_text(result.rows, 'row')}; nothing to do."
+        return f"{result.table}: {target} has all {count_text(result.rows, 'row')}; nothing has changed."
     added = f", columns added: {', '.join(result.columns_added)}" if result.columns_added else ""
     return (
-        f"{result.table}: {count_text(result.upserted, 'row')} put into {target} and {result.removed:,} removed, it has"
+        f"{result.table}: {count_text(result.upserted, 'row')} written to {target} and {result.removed:,} removed, it has"
         f" {count_text(result.rows, 'row')} now ({result.scope}: {result.reason}{added}; {duration_text(result.seconds)})."
     )
 
 
-def comparison_text(found: ComparisonResult) -> str:
-    """A comparison in a few lines; rows that differ are named by their key's hash."""
-    target = found.target.replace("`", "")
+def comparison_text(result: ComparisonResult) -> str:
+    """The result of a comparison in a few lines; rows that differ are named by the hash of their key."""
+    target = result.target.replace("`", "")
     lines = [
-        f"{found.table}: {found.lake_rows:,} rows in the lake, {found.target_rows:,} in {target};"
-        f" {count_text(found.compared, 'key')} compared: {found.missing:,} missing, {found.extra:,} extra,"
-        f" {found.different:,} different, {found.rejected:,} rejected."
+        f"{result.table}: {result.lake_rows:,} rows in the lake, {result.target_rows:,} in {target};"
+        f" {count_text(result.compared, 'key')} compared: {result.missing:,} missing, {result.extra:,} extra,"
+        f" {result.different:,} different, {result.rejected:,} rejected."
     ]
-    return "\n".join([*lines, *(f"  {key}: {what}" for key, what in found.examples)])
+    return "\n".join([*lines, *(f"  {key}: {fault}" for key, fault in result.examples)])

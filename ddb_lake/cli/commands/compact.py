@@ -1,4 +1,4 @@
-"""`ddb-lake compact`: rewrite files, change nothing."""
+"""`ddb-lake compact`: rewrite the files of a table without a change of its contents."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.maintain.compact import CompactResult
 
 
-@command("compact", "Rewrite files for fast reading; contents stay.", "ddb-lake compact orders")
+@command("compact", "Rewrite files for fast reading; the contents stay the same.", "ddb-lake compact orders")
 @table_argument
-@click.option("--force", is_flag=True, help="Rewrite even if it would gain little.")
+@click.option("--force", is_flag=True, help="Rewrite even if the gain is small.")
 @json_option
 @pass_invocation
 def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> None:
-    """Fold the deletes of TABLE into its data files, expire old snapshots and remove files nobody refers to.
+    """Merge the deletes of TABLE into its data files, expire old snapshots and remove unreferenced files.
 
     The contents stay the same.
     """
@@ -37,15 +37,15 @@ def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> N
 
 
 def compact_text(result: CompactResult) -> str:
-    """A compaction in one line, and a line for each table whose orphans were not removed."""
+    """The result of a compaction in one line, and a line for each table whose orphan files were not removed."""
     return "\n".join(
-        (_rewritten(result), *(f"{left}; none of its orphans was removed." for left in result.orphans_left))
+        (_rewritten(result), *(f"{left}; its orphan files were not removed." for left in result.orphans_left))
     )
 
 
 def _rewritten(result: CompactResult) -> str:
     if result.skipped:
-        return f"{result.table}: not compacted: {result.reason}. --force does it all the same."
+        return f"{result.table}: not compacted: {result.reason}. --force compacts it nevertheless."
     return (
         f"{result.table}: {count_text(result.files_before, 'file')} ({size_text(result.bytes_before)}) to"
         f" {result.files_after:,} ({size_text(result.bytes_after)});"

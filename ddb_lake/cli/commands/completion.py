@@ -1,4 +1,4 @@
-"""`ddb-lake completion`: the script that teaches a shell our commands, options and tables."""
+"""`ddb-lake completion`: click's script that completes commands, options and tables in a shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ddb_lake.cli.command import command
 
 PROGRAM = "ddb-lake"
 VARIABLE = "_DDB_LAKE_COMPLETE"
-"""By which the script asks us, as click derives it from the program's name."""
+"""The variable by which the script calls the program, as click derives it from the program's name."""
 
 
 @command(
@@ -21,13 +21,13 @@ VARIABLE = "_DDB_LAKE_COMPLETE"
 def completion(shell: str) -> None:
     """Print the script that completes commands, options and the names of configured tables in SHELL.
 
-    Put the first example into ~/.bashrc or, with zsh in it, into ~/.zshrc; bash must be 4.4 or later.
+    Add the first example to ~/.bashrc (bash 4.4 or later), or with `zsh` in it to ~/.zshrc.
     """
     from click.shell_completion import get_completion_class
 
     from ddb_lake.cli.app import cli
 
-    kind = get_completion_class(shell)
-    assert kind is not None, "click knows the shells of the choice"
-    script = kind(cli, {}, PROGRAM, VARIABLE)
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None, "click has a class for each shell of the choice"
+    script = completion_class(cli, {}, PROGRAM, VARIABLE)
     click.echo(script.source_template % script.source_vars())

@@ -36,7 +36,7 @@ class CostOptions:
 
 @command(
     "cost",
-    "Compare the monthly cost of the ways in.",
+    "Compare the monthly cost of change sources.",
     "ddb-lake cost --items 10000000 --item-bytes 800 --changes-per-second 50",
     "ddb-lake cost --items 10000000 --item-bytes 800 --changes-per-second 50 --prices eu-west-1.toml",
 )

@@ -1,4 +1,4 @@
-"""`ddb-lake demo` and `ddb-lake sandbox`: the embedded AWS stand-in, with the whole path on it or alone."""
+"""`ddb-lake demo` and `ddb-lake sandbox`: the complete pipeline on the embedded AWS emulator, and the emulator alone."""
 
 from __future__ import annotations
 
@@ -20,24 +20,29 @@ if TYPE_CHECKING:
     from ddb_lake.sandbox import Sandbox
 
 
-@command("demo", "The whole path on the embedded AWS stand-in.", "ddb-lake demo", "ddb-lake demo --folder demo-lake")
+@command(
+    "demo",
+    "Run the complete pipeline on the embedded AWS emulator.",
+    "ddb-lake demo",
+    "ddb-lake demo --folder demo-lake",
+)
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the lake is made; it stays. Default: a temporary folder, removed at the end.",
+    help="Folder of the lake, which is kept. Default: a temporary folder, removed at the end.",
 )
-@click.option("--keep", is_flag=True, help="Keep the temporary folder, and say where it is.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which made-up orders there are.")
+@click.option("--keep", is_flag=True, help="Keep the temporary folder, and print its path.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the generated orders.")
 def demo(folder: Path | None, keep: bool, seed: int) -> None:
-    """Run the whole path on the embedded AWS stand-in: table, export, changes, lake, checks.
+    """Run the complete pipeline on the embedded AWS emulator: table, export, changes, lake, checks.
 
-    Nothing leaves this machine, and no AWS account is needed. Needs the `sandbox` extra.
+    It needs no AWS account and no network, but the `sandbox` extra.
     """
     from ddb_lake.cli.demo_run import run_demo
 
     with _demo_folder(folder, keep) as place:
-        outcome = run_demo(place, keep=keep or folder is not None, emit=click.echo, seed=seed)
-    click.get_current_context().exit(outcome)
+        status = run_demo(place, keep=keep or folder is not None, emit=click.echo, seed=seed)
+    click.get_current_context().exit(status)
 
 
 @contextmanager
@@ -54,16 +59,20 @@ def _demo_folder(folder: Path | None, keep: bool) -> Iterator[Path]:
             yield Path(name)
 
 
-@command("sandbox", "The embedded AWS stand-in alone.", "ddb-lake sandbox --port 4566")
+@command("sandbox", "Run the embedded AWS emulator alone.", "ddb-lake sandbox --port 4566")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=4566, show_default=True, help="Port on 127.0.0.1; 0: any."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=4566,
+    show_default=True,
+    help="Port on 127.0.0.1; 0: any free port.",
 )
 @click.option("--region", default="eu-west-1", show_default=True, help="The Region of the printed environment.")
 @json_option
 def sandbox(port: int, region: str, as_json: bool) -> None:
-    """Serve the embedded AWS stand-in until interrupted, and print the environment that points clients at it.
+    """Serve the embedded AWS emulator until interrupted, and print the environment variables for its clients.
 
-    The lines on stdout are for a shell to evaluate. Nothing is kept on disk. Needs the `sandbox` extra.
+    A shell can evaluate the lines on stdout. Nothing is stored on disk. Needs the `sandbox` extra.
     """
     from ddb_lake.sandbox import serve
 
@@ -81,7 +90,7 @@ def sandbox(port: int, region: str, as_json: bool) -> None:
 
 @contextmanager
 def _stopped_by_sigterm(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM ends what waits for `stop` as Ctrl-C does. Only the main thread can ask for that."""
+    """Set `stop` on SIGTERM. In another thread than the main one this does nothing, because Python forbids it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

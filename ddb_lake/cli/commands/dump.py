@@ -1,4 +1,4 @@
-"""`ddb-lake dump`: the items exactly as DynamoDB has them."""
+"""`ddb-lake dump`: print the items exactly as DynamoDB has them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddb_lake.core.values.time_text import TIME_RULE
 
 @command(
     "dump",
-    "Write the items exactly, now or as of a time.",
+    "Print the items exactly, now or as of a time.",
     "ddb-lake dump orders > orders.jsonl",
     "ddb-lake dump orders --as-of 2024-05-14T11:14:20Z",
 )
@@ -24,12 +24,12 @@ from ddb_lake.core.values.time_text import TIME_RULE
 @click.option("--as-of", "as_of_us", type=Time(), help=f"The items as they were then. {TIME_RULE}.")
 @pass_invocation
 def dump(invocation: Invocation, table: str, as_of_us: int | None) -> None:
-    """Write the items of TABLE, one DynamoDB JSON object {"Item":{...}} a line, in no particular order.
+    """Print the items of TABLE, one DynamoDB JSON object {"Item":{...}} in each line, in no particular order.
 
-    Every attribute, type and digit is the source's.
+    Every attribute, type and digit is that of the source.
     """
     from ddb_lake.pipeline.read.dump import dump_items
 
     with invocation.lake(table, bars=not sys.stdout.isatty()) as lake:
         if not write_lines(dump_items(lake, table, as_of_us)) and lake.current(table) is None:
-            warn(f"{table}: nothing is in the lake yet; `ddb-lake load` or `ddb-lake apply` brings it there")
+            warn(f"{table}: the lake has no items of it yet; run `ddb-lake load` or `ddb-lake apply` first")

@@ -1,4 +1,4 @@
-"""`ddb-lake init-dbt`: dbt models of the lake's tables."""
+"""`ddb-lake init-dbt`: write dbt models of the lake's tables."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from ddb_lake.cli.output.writers import write_document
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("dbt_project"),
     show_default=True,
-    help="The dbt project's folder; a new one is begun if it has no dbt_project.yml.",
+    help="Folder of the dbt project; a new project is created if it has no dbt_project.yml.",
 )
 @click.option("--force", is_flag=True, help="Replace files that this command did not write.")
 @json_option
 @pass_invocation
 def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, force: bool, as_json: bool) -> None:
-    """Write staging models, history and daily changes of TABLEs (default: all) with documentation and tests.
+    """Write dbt models of TABLEs (default: all): staging, history and daily changes, with documentation and tests.
 
-    The columns are those the lake has now. Running it again brings the files up to date; files that were written by
-    hand stay, unless --force is given.
+    The columns are the current ones of the lake. Running the command again updates its files; files that it did not
+    write stay, unless --force is given.
     """
     from ddb_lake.dbt.project import table_models, write_frame, write_models
 
     with invocation.lake(*tables, bars=False) as lake:
         names = tables or tuple(table.name for table in lake.settings.tables)
-        found = [table_models(lake, name) for name in names]
+        models = [table_models(lake, name) for name in names]
     written = write_frame(project)
-    for models in found:
-        written += write_models(project, models, force)
+    for models_of_table in models:
+        written += write_models(project, models_of_table, force)
     step = f"dbt build --project-dir {shlex.quote(str(project))} --profiles-dir {shlex.quote(str(project))}"
     if as_json:
         document = {
@@ -56,5 +56,5 @@ def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, for
     for path in written:
         click.echo(f"Wrote {path}.")
     if not written:
-        click.echo("Nothing to write: the models are what the lake's tables are.")
+        click.echo("Nothing to write: the models are up to date.")
     click.echo(f"Next: {step}")

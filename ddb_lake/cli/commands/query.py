@@ -39,23 +39,25 @@ _MISSING = re.compile(r"Table with name (\S+) does not exist")
     "ddb-lake query",
 )
 @click.argument("sql", required=False, metavar="[SQL]")
-@click.option("--json", "as_json", is_flag=True, help="Print an array of objects, numbers with all their digits.")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects; numbers have all their digits.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
 @click.option("--as-of", "as_of_us", type=Time(), help=f"The tables as they were then. {TIME_RULE}.")
 @pass_invocation
 def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, as_of_us: int | None) -> None:
-    """Run SQL over the lake with DuckDB; without SQL, on a terminal, ask for it at a prompt.
+    """Run SQL over the lake with DuckDB. Without SQL, a terminal shows a prompt for it.
 
-    Each table goes by its name, its changelog by <table>_changes, what could not be parsed by <table>_quarantine.
-    A name with characters other than letters, digits and _ stands in double quotes. Timestamps are UTC.
+    The tables are <table>, its changelog <table>_changes, and its quarantined records <table>_quarantine. Write a name
+    with characters other than letters, digits and _ in double quotes. Timestamps are UTC.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     form: Form = "json" if as_json else "csv" if as_csv else "table"
     if sql is None:
         if not sys.stdin.isatty():
-            raise click.UsageError("SQL is missing: give it as an argument, or run this on a terminal to be asked")
-        _ask(invocation, form, as_of_us)
+            raise click.UsageError(
+                "SQL is missing: give it as an argument, or run this on a terminal, which shows a prompt"
+            )
+        _run_prompt(invocation, form, as_of_us)
         return
     if not sql.strip(" \t\r\n;"):
         raise click.UsageError("the SQL is empty")
@@ -84,19 +86,19 @@ def _result(lake: Lake, sql: str, as_of_us: int | None) -> AbstractContextManage
     return run_query(lake, sql)
 
 
-def _ask(invocation: Invocation, form: Form, as_of_us: int | None) -> None:
-    from ddb_lake.cli.shell.prompt import Prompt, remember_lines
+def _run_prompt(invocation: Invocation, form: Form, as_of_us: int | None) -> None:
+    from ddb_lake.cli.shell.prompt import Prompt, enable_line_editing
 
     with invocation.lake(bars=False) as lake:
-        answers = _Answers(lake, form, as_of_us)
-        remember_lines(answers.tables)
-        click.echo(f"{lake.catalog.warehouse}: SQL ends with `;`, .help tells more, .quit ends.", err=True)
-        Prompt(answers, invocation.debug).run()
+        queries = _PromptQueries(lake, form, as_of_us)
+        enable_line_editing(queries.tables)
+        click.echo(f"{lake.catalog.warehouse}: SQL ends with `;`; .help lists the commands, .quit ends.", err=True)
+        Prompt(queries, invocation.debug).run()
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """An open lake at the prompt. Each statement sees it as it is then."""
+class _PromptQueries:
+    """The queries of the prompt over an open lake. Each statement reads its newest state."""
 
     lake: Lake
     form: Form
@@ -118,7 +120,7 @@ class _Answers:
 
 @contextmanager
 def _sql_errors(lake: Lake) -> Iterator[None]:
-    """DuckDB's complaints about the statement are wrong use; what it cannot read or hold is a failure."""
+    """Translate DuckDB's errors: a fault of the statement to UsageError, any other to TerminalError."""
     import duckdb
 
     try:
@@ -134,23 +136,23 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
 def _reclassify(error: Exception, lake: Lake) -> NoReturn:
     import duckdb
 
-    said = str(error).partition("\n\nLINE ")[0].strip()
-    if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(said)):
+    message = str(error).partition("\n\nLINE ")[0].strip()
+    if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(message)):
         raise UsageError(_missing_table(lake, missing[1])) from error
-    if isinstance(error, duckdb.CatalogException) and " is of type View" in said:
-        raise UsageError(f"{said}; `ddb-lake query` only reads the lake") from error
+    if isinstance(error, duckdb.CatalogException) and " is of type View" in message:
+        raise UsageError(f"{message}; `ddb-lake query` only reads the lake") from error
     if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
-        raise UsageError(said) from error
-    raise TerminalError(said) from error
+        raise UsageError(message) from error
+    raise TerminalError(message) from error
 
 
 def _missing_table(lake: Lake, name: str) -> str:
-    """What is said of a name that is no table: it is not there yet, or which ones were probably meant."""
+    """The message about a name that is no table: its table is empty yet, or similar names."""
     from ddb_lake.pipeline.read.query import near_names
 
     configured = next((table.name for table in lake.settings.tables if table.name.lower() == name.lower()), None)
     if configured is not None:
         steps = f"`ddb-lake load {configured} --export URI`, `ddb-lake apply {configured} URI` or `ddb-lake sync`"
-        return f"the lake has no rows of {configured} yet; {steps} brings them"
+        return f"the lake has no rows of {configured} yet; {steps} adds them"
     near = " or ".join(near_names(lake, name))
     return f'there is no table {name!r}.{f" Did you mean {near}?" if near else ""} `ddb-lake query "SHOW TABLES"` lists them'

@@ -1,4 +1,4 @@
-"""`ddb-lake report`: one HTML page of a lake."""
+"""`ddb-lake report`: one HTML page about a lake."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ddb_lake.cli.output.writers import write_document
 def report(invocation: Invocation, output: Path, as_json: bool) -> None:
     """Write one self-contained HTML page: tables, freshness, volumes over time, quarantine and verification.
 
-    It has no items of the tables in it, and needs no network to be looked at.
+    The page contains no items of the tables, and a browser needs no network for it.
     """
     from ddb_lake.cli.report.page import page
     from ddb_lake.pipeline.read.overview import lake_overview

@@ -1,4 +1,4 @@
-"""`ddb-lake status`: what the lake holds and how far behind it is."""
+"""`ddb-lake status`: the contents of the lake and its lag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(
     "status",
-    "Show what the lake holds and how far behind it is.",
+    "Show the contents of the lake and its lag.",
     "ddb-lake status",
     "ddb-lake status orders --json",
     "ddb-lake status --watch 5",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value=5.0,
     metavar="[SECONDS]",
-    help="Show it again and again until Ctrl-C; every 5 seconds if no number is given.",
+    help="Print the status repeatedly until Ctrl-C, by default every 5 seconds.",
 )
 @json_option
 @pass_invocation
@@ -49,86 +49,86 @@ def status(invocation: Invocation, table: str | None, every_s: float | None, as_
     with invocation.lake(*named) as lake:
         names = named or [known.name for known in lake.settings.tables]
         if every_s is None:
-            _show(lake, names, table, as_json)
+            _print_status(lake, names, table, as_json)
         else:
             _watch(lake, names, table, every_s)
 
 
 def _watch(lake: Lake, names: list[str], table: str | None, every_s: float) -> None:
-    """Show the status over and over, at the top of a terminal, until Ctrl-C."""
+    """Print the status repeatedly, at the top of a terminal, until Ctrl-C."""
     import time
 
     try:
         while True:
-            click.clear()  # nothing where there is no terminal
+            click.clear()  # does nothing without a terminal
             click.echo(f"{lake.now():%Y-%m-%d %H:%M:%S} UTC, every {every_s:g} s; Ctrl-C ends it\n")
-            _show(lake, names, table, as_json=False)
+            _print_status(lake, names, table, as_json=False)
             time.sleep(every_s)
     except KeyboardInterrupt:
         click.echo()
 
 
-def _show(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:
+def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:
     from ddb_lake.pipeline.read.status import table_status
 
-    found = [table_status(lake, name) for name in names]
+    statuses = [table_status(lake, name) for name in names]
     if as_json:
-        documents = [status_document(one) for one in found]
+        documents = [status_document(status) for status in statuses]
         write_document(documents[0] if table else {"tables": documents})
     elif table:
-        print_facts(_facts(found[0]))
+        print_facts(_facts(statuses[0]))
     else:
-        _show_all(found)
+        _print_all(statuses)
 
 
-def status_document(found: TableStatus) -> dict[str, Any]:
-    """A table's status as JSON has it."""
-    return asdict(found)
+def status_document(status: TableStatus) -> dict[str, Any]:
+    """The status of a table for `--json`."""
+    return asdict(status)
 
 
-def _show_all(found: list[TableStatus]) -> None:
+def _print_all(statuses: list[TableStatus]) -> None:
     headers = ("table", "rows", "changes", "watermark", "lag", "pending", "quarantined", "files", "size")
     print_table(
         headers,
         [
             (
-                one.table,
-                one.rows,
-                one.changes,
-                time_text(one.watermark_us),
-                duration_text(one.lag_s),
-                one.pending_batches,
-                one.quarantined,
-                one.files,
-                size_text(one.bytes),
+                status.table,
+                status.rows,
+                status.changes,
+                time_text(status.watermark_us),
+                duration_text(status.lag_s),
+                status.pending_batches,
+                status.quarantined,
+                status.files,
+                size_text(status.bytes),
             )
-            for one in found
+            for status in statuses
         ],
     )
 
 
-def _facts(found: TableStatus) -> list[tuple[str, Any]]:
+def _facts(status: TableStatus) -> list[tuple[str, Any]]:
     return [
-        ("table", found.table),
-        ("rows", f"{found.rows:,}"),
-        ("columns", found.columns),
-        ("change records", f"{found.changes:,}"),
-        ("first change", time_text(found.first_change_us)),
-        ("last change", time_text(found.last_change_us)),
-        ("watermark", time_text(found.watermark_us)),
-        ("lag", duration_text(found.lag_s)),
-        ("pending batches", found.pending_batches),
-        ("base export", time_text(found.base_export_us)),
-        ("horizon", time_text(found.horizon_us)),
-        ("exports", ", ".join(found.exports) or "-"),
-        ("objects ingested", f"{found.objects:,}"),
-        ("last commit", time_text(found.last_commit_us)),
-        ("tombstones", f"{found.tombstones:,}"),
-        ("quarantined", f"{found.quarantined:,}"),
-        ("files", f"{found.files:,} and {found.delete_files:,} of deletes ({found.deleted_rows:,} rows)"),
-        ("size", size_text(found.bytes)),
-        ("gaps", f"{len(found.gaps)} open: `ddb-lake repair {found.table} --gaps`" if found.gaps else "-"),
-        *(("column name", str(collision)) for collision in found.name_collisions),
-        ("snapshots", found.snapshots),
-        ("snapshot", found.snapshot_id),
+        ("table", status.table),
+        ("rows", f"{status.rows:,}"),
+        ("columns", status.columns),
+        ("change records", f"{status.changes:,}"),
+        ("first change", time_text(status.first_change_us)),
+        ("last change", time_text(status.last_change_us)),
+        ("watermark", time_text(status.watermark_us)),
+        ("lag", duration_text(status.lag_s)),
+        ("pending batches", status.pending_batches),
+        ("base export", time_text(status.base_export_us)),
+        ("horizon", time_text(status.horizon_us)),
+        ("exports", ", ".join(status.exports) or "-"),
+        ("objects ingested", f"{status.objects:,}"),
+        ("last commit", time_text(status.last_commit_us)),
+        ("tombstones", f"{status.tombstones:,}"),
+        ("quarantined", f"{status.quarantined:,}"),
+        ("files", f"{status.files:,} and {status.delete_files:,} of deletes ({status.deleted_rows:,} rows)"),
+        ("size", size_text(status.bytes)),
+        ("gaps", f"{len(status.gaps)} open: `ddb-lake repair {status.table} --gaps`" if status.gaps else "-"),
+        *(("column name", str(collision)) for collision in status.name_collisions),
+        ("snapshots", status.snapshots),
+        ("snapshot", status.snapshot_id),
     ]

@@ -1,4 +1,4 @@
-"""`ddb-lake streams`: land what a table's DynamoDB stream has."""
+"""`ddb-lake streams`: land the records of a table's DynamoDB stream."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 
 @command(
     "streams",
-    "Land what a table's DynamoDB stream has.",
+    "Land the records of a table's DynamoDB stream.",
     "ddb-lake streams orders",
     "ddb-lake streams orders --for 10m",
 )
 @table_argument
-@click.option("--for", "span_s", type=Duration(), help="Go on reading for so long (90s, 10m), instead of to its end.")
+@click.option(
+    "--for", "span_s", type=Duration(), help="Read for this long (90s, 10m), instead of to the end of the stream."
+)
 @json_option
 @pass_invocation
 def streams(invocation: Invocation, table: str, span_s: float | None, as_json: bool) -> None:
     """Read the DynamoDB stream of TABLE and land its records; `ddb-lake sync` does this too, and applies them.
 
-    Needs `changes: {streams: true}`. What was read is remembered beside what landed: the next reading goes on from
-    there, whoever does it. Exit status 1 if change records may be missing, with what mends that.
+    Needs `changes: {streams: true}`. The position is stored beside the landed records, and the next reading continues
+    from it, in any process. The exit status is 1 if change records may be missing; the message has the next step.
     """
     from ddb_lake.pipeline.capture.streams import Budget, read_streams
 
@@ -49,16 +51,16 @@ def streams(invocation: Invocation, table: str, span_s: float | None, as_json: b
 
 
 def streams_text(result: StreamsResult) -> str:
-    """What was read, in one line."""
+    """The result of a reading in one line."""
     landed = f"{count_text(result.records, 'record')} in {count_text(len(result.uris), 'object')}"
     return f"{result.table}: landed {landed} from its stream, {duration_text(result.seconds)}."
 
 
 def print_stream_remarks(result: StreamsResult) -> None:
-    """What a user should know beyond the result, on stderr."""
+    """Print gaps and notes about a reading on stderr."""
     from ddb_lake.pipeline.capture.stream_gaps import gap_text
 
     for gap in result.gaps:
         warn(gap_text(result.table, gap))
     if not result.caught_up:
-        note(f"{result.table}: the stream has more; read on with `ddb-lake streams {result.table} --for 10m`")
+        note(f"{result.table}: the stream has more records; continue with `ddb-lake streams {result.table} --for 10m`")

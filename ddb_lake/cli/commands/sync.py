@@ -1,4 +1,4 @@
-"""`ddb-lake sync`: whatever is due, once, in this process."""
+"""`ddb-lake sync`: all work that is due, once, in this process."""
 
 from __future__ import annotations
 
@@ -24,49 +24,56 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.plan.work import Work
 
 
-@command("sync", "Do whatever is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
+@command("sync", "Do all work that is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
 @tables_argument
-@click.option("--dry-run", is_flag=True, help="Say what is due, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Only list the work that is due.")
 @strict_option
 @json_option
 @pass_invocation
 def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool) -> None:
-    """Do whatever is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
+    """Do all work that is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
 
-    It is what the Dagster sensor would ask for. A table that fails does not keep the others from being brought up
-    to date; the exit status is then 1. It is also 1 if all records went to quarantine, and if nothing is due for a table
-    because nothing has landed at the places in its configuration.
+    It is the work that the Dagster sensor requests. If a table fails, the work of the others continues, and the exit
+    status is 1. It is also 1 if all records went to quarantine, or if nothing is due for a table because the locations
+    in its configuration do not exist.
     """
     with invocation.lake(*tables) as lake:
-        run = _Run(lake, invocation.debug, dry_run, strict, say=not as_json)
+        run = _SyncRun(lake, invocation.debug, dry_run, strict, quiet=as_json)
         for name in tables or [table.name for table in lake.settings.tables]:
             run.table(name)
         if not lake.settings.tables:
-            run.doubt(["no table is configured: add one below `tables:`"])
+            run.add_doubts(["no table is configured: add one below `tables:`"])
     if as_json:
-        write_document({"due": run.due, "results": run.outcomes, "doubts": run.doubts})
-    elif not run.due and not run.worst:
+        write_document({"due": run.due, "results": run.results, "doubts": run.doubts})
+    elif not run.due and not run.status:
         click.echo("Nothing is due.")
-    if run.worst:
-        click.get_current_context().exit(run.worst)
+    if run.status:
+        click.get_current_context().exit(run.status)
 
 
 @dataclass(slots=True)
-class _Run:
-    """One pass over the tables. `worst`: the greatest exit status that an error stands for."""
+class _SyncRun:
+    """One pass over the tables.
+
+    Args:
+        dry: only list the work that is due.
+        strict: a quarantined record makes the exit status 1.
+        quiet: print nothing on stdout.
+        status: the greatest exit status of an error so far.
+    """
 
     lake: Lake
     debug: bool
     dry: bool
     strict: bool
-    say: bool
+    quiet: bool
     due: list[dict[str, Any]] = field(default_factory=list)
-    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    worst: int = 0
+    status: int = 0
 
     def table(self, name: str) -> None:
-        """Plan and do what is due for one table; after a failure, nothing more of it."""
+        """Plan and do the work that is due for one table, up to the first failure."""
         from ddb_lake.mysql.replication import REPLICATION
         from ddb_lake.pipeline.plan.due import missing_input
         from ddb_lake.pipeline.plan.planner import Planner
@@ -83,17 +90,17 @@ class _Run:
                 for place in missing:
                     self.lake.warn(place)
             else:
-                self.doubt(missing)
+                self.add_doubts(missing)
             for work in planned:
                 step = _step(work)
                 self._do(work)
-        except Exception as error:  # whatever it is, the other tables are not to wait for it
+        except Exception as error:  # the work of the other tables continues after any error
             self._failed(name, step, error)
 
-    def doubt(self, doubts: Sequence[str], quarantined: int = 0) -> None:
-        """Print doubts; they decide the exit status."""
+    def add_doubts(self, doubts: Sequence[str], quarantined: int = 0) -> None:
+        """Print doubts about a result; they make the exit status 1."""
         self.doubts += doubts
-        self.worst = max(self.worst, print_doubts(doubts, quarantined, self.strict))
+        self.status = max(self.status, print_doubts(doubts, quarantined, self.strict))
 
     def _do(self, work: Work) -> None:
         from ddb_lake.mysql.replication import REPLICATION, ReplicateResult, rejected_text
@@ -107,25 +114,26 @@ class _Run:
             self._echo([f"{work.table}: {_step(work)} is due: {work.reason}"])
             return
         result = run_work(self.lake, work, (REPLICATION,))
-        self.outcomes.append({"table": work.table, "kind": _step(work), "result": asdict(result)})
+        self.results.append({"table": work.table, "kind": _step(work), "result": asdict(result)})
         if isinstance(result, StreamsResult) and result.gaps:
-            self.worst = max(self.worst, 1)  # data is in doubt; what has landed is applied all the same
-        self._echo(_remarked_lines(result))
+            self.status = max(self.status, 1)  # data is in doubt; landed objects are applied nevertheless
+        self._echo(_result_lines(result))
         if isinstance(result, LoadResult | ApplyResult):
-            self.doubt(result.doubts, result.quarantined)
-        if isinstance(result, ReplicateResult) and (said := rejected_text(result)):
-            self.doubt([said])
+            self.add_doubts(result.doubts, result.quarantined)
+        if isinstance(result, ReplicateResult) and (rejected := rejected_text(result)):
+            self.add_doubts([rejected])
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
-        self.worst = max(self.worst, exit_status(error))
-        self.outcomes.append(
+        self.status = max(self.status, exit_status(error))
+        self.results.append(
             {"table": name, "kind": step, "error": error_text(error), "exit_status": exit_status(error)}
         )
         print_error(error, self.debug, f"{name}, {step}: ")
 
     def _echo(self, lines: Sequence[str]) -> None:
-        for line in lines if self.say else ():
-            click.echo(line)
+        if not self.quiet:
+            for line in lines:
+                click.echo(line)
 
 
 def _step(work: Work) -> str:
@@ -145,8 +153,8 @@ def _document(work: Work) -> dict[str, Any]:
     }
 
 
-def _remarked_lines(result: Any) -> list[str]:
-    """What stdout says of a result; its remarks go to stderr."""
+def _result_lines(result: Any) -> list[str]:
+    """The lines about a result for stdout. Prints its remarks on stderr."""
     from ddb_lake.mysql.replication import ReplicateResult
     from ddb_lake.pipeline.apply.apply import ApplyResult
     from ddb_lake.pipeline.capture.incremental_exports import Increments
@@ -169,9 +177,9 @@ def _remarked_lines(result: Any) -> list[str]:
     return [compact_text(result)]
 
 
-def export_lines(found: Increments) -> list[str]:
-    """The incremental exports that are under way, one a line."""
+def export_lines(increments: Increments) -> list[str]:
+    """The incremental exports that are running, one in each line."""
     from ddb_lake.pipeline.capture.incremental_exports import window_text
 
-    windows = [window_text(one.window) for one in found.under_way]
-    return [f"{found.table}: changes of {window} are being exported; a later sync loads them." for window in windows]
+    windows = [window_text(export.window) for export in increments.under_way]
+    return [f"{increments.table}: changes of {window} are being exported; a later sync loads them." for window in windows]

@@ -1,4 +1,4 @@
-"""The prompt of `ddb-lake query`: SQL over several lines until `;`, and a few commands that begin with a dot."""
+"""The prompt of `ddb-lake query`: SQL over several lines until `;`, and commands that begin with a dot."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from ddb_lake.errors import UsageError
 HISTORY_LINES = 2_000
 FIRST, FURTHER = "lake> ", "  ... "
 HELP = """\
-SQL ends with `;` and may take several lines; Ctrl-C drops what is typed.
-.tables          the tables that can be queried
-.schema TABLE    its columns, their types, and the attributes they come from
-.help            this
+SQL ends with `;` and may have several lines; Ctrl-C discards the input.
+.tables          list the tables
+.schema TABLE    list its columns, with their types and attributes
+.help            print this help
 .quit            end (or Ctrl-D)"""
 
 
-class Answers(Protocol):
-    """What the prompt asks of the lake. Errors may be any; they are told, and the prompt goes on."""
+class Queries(Protocol):
+    """The queries that the prompt runs. They may raise any error: the prompt prints it and continues."""
 
     def tables(self) -> Sequence[str]:
-        """The names that can be queried."""
+        """The names of the tables."""
 
     def columns(self, table: str) -> Sequence[tuple[str, str, str]]:
-        """Name, type and attribute of each column. Raises UsageError for a table that is not there."""
+        """Name, type and attribute of each column. Raises UsageError for an unknown table."""
 
     def run(self, sql: str) -> None:
-        """Run one statement and print its rows."""
+        """Run a statement and print its rows."""
 
 
 class Prompt:
-    """One conversation. `read` gives a line for a prompt, and raises EOFError at the end."""
+    """An interactive session. `read` returns a line after a prompt, and raises EOFError at the end of input."""
 
-    def __init__(self, answers: Answers, debug: bool = False, read: Callable[[str], str] = input) -> None:
-        self._answers, self._debug, self._read = answers, debug, read
+    def __init__(self, queries: Queries, debug: bool = False, read: Callable[[str], str] = input) -> None:
+        self._queries, self._debug, self._read = queries, debug, read
 
     def run(self) -> None:
-        """Talk until `.quit` or the end of input."""
+        """Read and run statements until `.quit` or the end of input."""
         pending = ""
         while True:
             try:
@@ -61,56 +61,56 @@ class Prompt:
             if not pending.strip() and line.strip().startswith("."):
                 if line.strip() in (".quit", ".exit"):
                     return
-                self._safely(self._dotted, line.strip())
+                self._run_and_report(self._run_command, line.strip())
                 continue
             statements, pending = split_statements(pending + line + "\n")
             for statement in statements:
-                self._safely(self._answers.run, statement)
+                self._run_and_report(self._queries.run, statement)
 
-    def _safely(self, do: Callable[[str], None], what: str) -> None:
-        """No error ends the conversation, and Ctrl-C ends what runs, not us."""
+    def _run_and_report(self, run: Callable[[str], None], text: str) -> None:
+        """Run a statement or command. Its errors are printed; Ctrl-C ends it and returns to the prompt."""
         try:
-            do(what)
+            run(text)
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
         except Exception as error:
             print_error(error, self._debug)
 
-    def _dotted(self, line: str) -> None:
+    def _run_command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         if name == ".tables":
-            for table in self._answers.tables():
+            for table in self._queries.tables():
                 click.echo(table)
         elif name == ".schema" and rest.strip():
-            print_table(("column", "type", "attribute"), self._answers.columns(rest.strip().strip('"').rstrip(";")))
+            print_table(("column", "type", "attribute"), self._queries.columns(rest.strip().strip('"').rstrip(";")))
         elif name == ".help":
             click.echo(HELP)
         else:
             raise UsageError(f"{line!r} is no command here", hint=".help lists them")
 
 
-def remember_lines(words: Callable[[], Sequence[str]]) -> None:
-    """Line editing where Python has it: a history that outlives the session, and Tab for `words`."""
+def enable_line_editing(words: Callable[[], Sequence[str]]) -> None:
+    """Enable line editing, if Python has readline: a history in a file, and completion of `words` with Tab."""
     try:
         import readline
-    except ImportError:  # not on every platform; the prompt works without
+    except ImportError:  # some platforms lack it; the prompt works without it
         return
-    place = history_file()
+    file = history_file()
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            readline.read_history_file(place)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            readline.read_history_file(file)
         readline.set_history_length(HISTORY_LINES)
-        atexit.register(_keep_history, place)
+        atexit.register(_save_history, file)
     except OSError as error:
-        click.echo(f"Note: the history is not kept: {error}", err=True)
-    found: list[str] = []
+        click.echo(f"Note: the history is not saved: {error}", err=True)
+    matches: list[str] = []
 
     def complete(text: str, state: int) -> str | None:
         if state == 0:
-            known = [*words(), ".tables", ".schema", ".help", ".quit"]
-            found[:] = [word for word in known if word.lower().startswith(text.lower())]
-        return found[state] if state < len(found) else None
+            candidates = [*words(), ".tables", ".schema", ".help", ".quit"]
+            matches[:] = [word for word in candidates if word.lower().startswith(text.lower())]
+        return matches[state] if state < len(matches) else None
 
     readline.set_completer_delims(" \t\n,;()=<>")
     readline.set_completer(complete)
@@ -118,16 +118,16 @@ def remember_lines(words: Callable[[], Sequence[str]]) -> None:
 
 
 def history_file() -> Path:
-    """Where the history is kept: $DDB_LAKE_HISTORY, else below the user's state folder."""
+    """The file of the history: $DDB_LAKE_HISTORY, else below the user's state folder."""
     named = os.environ.get("DDB_LAKE_HISTORY")
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(named) if named else Path(state) / "ddb-lake" / "query_history"
 
 
-def _keep_history(place: Path) -> None:
+def _save_history(file: Path) -> None:
     import readline
 
     try:
-        readline.write_history_file(place)
+        readline.write_history_file(file)
     except OSError as error:
-        print(f"Note: the history is not kept: {error}", file=sys.stderr)
+        print(f"Note: the history is not saved: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""SQL as it is typed: where a statement ends."""
+"""Splitting of typed SQL into statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TOKEN = re.compile(
         | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$   # a string between dollar marks
         | --[^\n]*(?:\n|\Z)                 # a comment to the end of the line
         | /\*.*?\*/)                        # a comment
-    | (?P<open>['"] | \$\w*\$ | /\*)        # one of them that goes on in a line to come
+    | (?P<open>['"] | \$\w*\$ | /\*)        # the start of one that a later line ends
     | (?P<end>;)
     | .
     """,
@@ -20,16 +20,17 @@ _TOKEN = re.compile(
 
 
 def split_statements(text: str) -> tuple[list[str], str]:
-    """The statements that a `;` ends, without it and without those of blanks alone, and what follows the last.
+    """Split a text at each `;` outside of strings, quoted names and comments.
 
-    A `;` in a string, a quoted name or a comment ends nothing.
+    Returns:
+        The complete statements without their `;`, except empty ones; and the text after the last `;`.
     """
-    found: list[str] = []
+    statements: list[str] = []
     begin = 0
     for token in _TOKEN.finditer(text):
         if token["open"]:
             break
         if token["end"]:
-            found.append(text[begin : token.start()].strip())
+            statements.append(text[begin : token.start()].strip())
             begin = token.end()
-    return [statement for statement in found if statement], text[begin:]
+    return [statement for statement in statements if statement], text[begin:]

@@ -13,11 +13,13 @@ from ddb_lake.errors import UsageError
 def parse_corrected(data: bytes, where: str) -> dict[str, bytes]:
     """The bytes of each entry by its quarantine id.
 
-    Either the document that `quarantine show --json` prints, or one entry a line. Of an entry, `quarantine_id` and
-    `text` count; without a text, `raw` in base64. Other members are left alone.
+    Args:
+        data: the document that `quarantine show --json` prints, or one entry in each line. Of an entry, `quarantine_id`
+            and `text` are read, or `raw` in base64 if there is no text. Other members are ignored.
+        where: the name of the file, for messages.
 
     Raises:
-        UsageError: not such a file; it names the entry and never quotes it.
+        UsageError: the file has another form. The message names the entry and never quotes it.
     """
     entries: dict[str, bytes] = {}
     for number, entry in enumerate(_entries(data, where), start=1):
@@ -28,7 +30,7 @@ def parse_corrected(data: bytes, where: str) -> dict[str, bytes]:
                 f"{place}: expected an object with a `quarantine_id`, as `quarantine show --json` prints it"
             )
         if identifier in entries:
-            raise UsageError(f"{place}: quarantine id {identifier} stands twice")
+            raise UsageError(f"{place}: quarantine id {identifier} occurs twice")
         entries[identifier] = _bytes(entry, place)
     return entries
 
@@ -37,14 +39,14 @@ def _entries(data: bytes, where: str) -> list[Any]:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{where}: no UTF-8 text; expected what `quarantine show --json` prints") from None
+        raise UsageError(f"{where}: no UTF-8 text; expected the output of `quarantine show --json`") from None
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return [_line(line, number, where) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     listed = document.get("entries", [document]) if isinstance(document, dict) else document
     if not isinstance(listed, list):
-        raise UsageError(f"{where}: `entries` is no list; expected what `quarantine show --json` prints")
+        raise UsageError(f"{where}: `entries` is no list; expected the output of `quarantine show --json`")
     return listed
 
 
@@ -53,7 +55,7 @@ def _line(line: str, number: int, where: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         raise UsageError(
-            f"{where}, line {number}: no JSON; expected what `quarantine show --json` prints, or one entry a line"
+            f"{where}, line {number}: no JSON; expected the output of `quarantine show --json`, or one entry in each line"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The machine under us: its processors, and what its errors mean (a full disk, a quota, a file size limit)."""
+"""Host facts: CPU count, detection of a full disk and of refused memory."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def memory_bytes(text: str) -> int:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the error, or one that it came of, says that nothing more can be written."""
+    """Whether an error, or a cause of it, means a full disk, an exceeded quota or a file size limit."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         if isinstance(current, OSError) and current.errno in _FULL:
             return True
-        said = str(current).lower()
-        if any(text in said for text in _FULL_TEXTS):
+        message = str(current).lower()
+        if any(text in message for text in _FULL_TEXTS):
             return True
         current = current.__cause__ or current.__context__
     return False
@@ -63,9 +63,9 @@ _NO_MEMORY: Final = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the operating system refused memory to this process: by a limit (`ulimit -v`, a container) or the host's size.
+    """Whether the operating system refused memory to this process, by a limit (`ulimit -v`, a container) or the host's size.
 
-    DuckDB raises one class for this and for its own limit; only the message about its own limit has figures.
+    DuckDB raises the same class for this and for its own limit; only the message about its own limit has figures.
     """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -79,13 +79,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def cpu_count() -> int:
-    """Processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def without_cycle_detection() -> Iterator[None]:
-    """Pause the garbage collector: decoded JSON has no cycles, and a search for cycles takes as long as the decoding."""
+    """Pause the search for reference cycles: decoded JSON has none, and the search takes as long as the decoding."""
     enabled = gc.isenabled()
     gc.disable()
     try:

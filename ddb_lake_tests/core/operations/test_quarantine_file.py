@@ -54,7 +54,7 @@ def test_other_files_are_wrong_use(data: bytes) -> None:
         ([{"raw": "eA=="}], "entry 1: expected an object with a `quarantine_id`"),
         ([{"quarantine_id": "a", "raw": "?"}], "cannot be encoded"),
         ([{"quarantine_id": "a"}], "neither"),
-        ([{"quarantine_id": "a", "text": ""}, {"quarantine_id": "a", "text": ""}], "stands twice"),
+        ([{"quarantine_id": "a", "text": ""}, {"quarantine_id": "a", "text": ""}], "occurs twice"),
     ],
 )
 def test_faulty_entry_is_named(entries: list[dict[str, str]], said: str) -> None:
