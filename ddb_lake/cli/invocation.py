@@ -41,7 +41,7 @@ class Invocation:
         file = self.file()
         if not file.exists():
             raise ConfigError(
-                f"{file}: no such file", hint=f"name another by --config, or write it with `ddb-lake init {file}`"
+                f"{file}: no such file", hint=f"name another with --config, or write it with `ddb-lake init {file}`"
             )
         return load_settings(file)
 

@@ -69,10 +69,10 @@ def test_dump_before_the_first_export_is_wrong_use(run: Run, lake: Path) -> None
 def test_dump_of_a_table_that_was_never_loaded_warns(run: Run, lake: Path) -> None:
     result = run("dump", "customers", "--config", lake)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("Warning: customers: nothing is in the lake yet")
+    assert result.stderr.startswith("Warning: customers: ") and "`ddb-lake load`" in result.stderr
 
 
-def test_config_stands_before_or_after_the_command(run: Run, lake: Path) -> None:
+def test_config_is_valid_before_and_after_the_command(run: Run, lake: Path) -> None:
     before, after = run("--config", lake, "dump", "orders"), run("dump", "orders", "--config", lake)
     assert sorted(before.stdout.splitlines()) == sorted(after.stdout.splitlines()) != []
     nearer = run("--config", "nowhere.yaml", "quarantine", "--config", lake, "list", "orders")
@@ -174,20 +174,20 @@ def test_apply_reports_one_document_and_repeats_without_effect(run: Run, project
     assert (again["already_ingested"], again["new"]) == (2, 0)
 
 
-def test_apply_of_what_is_not_there_says_so_and_applies_the_rest(run: Run, project: Path) -> None:
+def test_apply_of_a_missing_object_is_an_error_and_the_others_are_applied(run: Run, project: Path) -> None:
     result = run("apply", "orders", "nowhere")
     assert result.exit_code == 1
-    assert "Error: orders: nowhere: nothing is there; expected an object, or a folder" in result.stderr
+    assert result.stderr.startswith("Error: orders: nowhere")
     write_changes(project / "object", change(1, EXPORT_US, order("ann", 1)))
     result = run("apply", "orders", "nowhere", "object")
     assert result.exit_code == 1 and "orders: 1 new of 1 record" in result.stdout
     assert run("apply", "orders", "object").exit_code == 0
     (project / "empty").mkdir()
     result = run("apply", "orders", "empty")
-    assert result.exit_code == 0 and "orders: no objects found there" in result.stderr
+    assert result.exit_code == 0 and "Warning: orders: no objects" in result.stderr
 
 
-def test_command_that_could_take_in_nothing_ends_with_status_1(run: Run, project: Path) -> None:
+def test_command_that_quarantined_everything_ends_with_status_1(run: Run, project: Path) -> None:
     config = project / "ddb_lake.yaml"
     tables = "[{{name: orders, key: [{key}], changes: {{uri: landing}}}}]"
     config.write_text(f"warehouse: warehouse\ntables: {tables.format(key='wrong')}\n")
@@ -242,9 +242,7 @@ def test_configuration_errors_name_the_place(run: Run, project: Path) -> None:
     assert "ddb_lake.yaml: tables.0.key: " in result.stderr
     missing = run("status", "--config", "missing.yaml")
     assert missing.exit_code == 2
-    assert "missing.yaml: no such file; name another by --config, or write it with `ddb-lake init missing.yaml`" in (
-        missing.stderr
-    )
+    assert "missing.yaml: no such file" in missing.stderr and "`ddb-lake init missing.yaml`" in missing.stderr
 
 
 def test_quarantined_and_foreign_records_are_warnings(run: Run, project: Path) -> None:
@@ -253,7 +251,7 @@ def test_quarantined_and_foreign_records_are_warnings(run: Run, project: Path) -
     result = run("apply", "orders", "object")
     assert result.exit_code == 0
     assert "Warning: orders: 1 record went to quarantine; see `ddb-lake quarantine list orders`" in result.stderr
-    assert "not configured were left in landing: others (1); add them below `tables:`" in result.stderr
+    assert "not configured stay in landing: others (1)" in result.stderr
     assert "orders: 1 new of 2 records" in result.stdout
 
 
@@ -287,7 +285,7 @@ def test_compact_keeps_the_contents(run: Run, project: Path, landing: Path) -> N
 def test_sync_does_what_is_due_once(run: Run, project: Path, landing: Path) -> None:
     tables = f"[{{name: orders, key: [customer, order_id], changes: {{uri: {landing / 'changes'}}}}}]"
     (project / "ddb_lake.yaml").write_text(f"warehouse: warehouse\ntables: {tables}\n")
-    assert run("sync", "--dry-run").stdout == "orders: apply is due: 2 objects are not applied\n"
+    assert run("sync", "--dry-run").stdout.startswith("orders: apply is due: 2 ")
     done = json.loads(run("sync", "--json").stdout)
     assert [(one["table"], one["kind"]) for one in done["due"]] == [("orders", "apply")]
     assert done["results"][0]["result"]["new"] == 3

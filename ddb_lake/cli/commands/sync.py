@@ -182,4 +182,6 @@ def export_lines(increments: Increments) -> list[str]:
     from ddb_lake.pipeline.capture.incremental_exports import window_text
 
     windows = [window_text(export.window) for export in increments.under_way]
-    return [f"{increments.table}: changes of {window} are being exported; a later sync loads them." for window in windows]
+    return [
+        f"{increments.table}: changes of {window} are being exported; a later sync loads them." for window in windows
+    ]

@@ -86,7 +86,7 @@ class Prompt:
         elif name == ".help":
             click.echo(HELP)
         else:
-            raise UsageError(f"{line!r} is no command here", hint=".help lists them")
+            raise UsageError(f"unknown command {line!r}", hint=".help lists the commands")
 
 
 def enable_line_editing(words: Callable[[], Sequence[str]]) -> None:
