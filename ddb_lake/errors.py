@@ -180,12 +180,12 @@ class DatabaseError(TerminalError):
 
     Args:
         what: what the database refuses.
-        of_a_row: whether the fault is in the data of one record, so that other records may be applied.
+        is_row_error: whether the fault is in the data of one record, so that other records may be applied.
     """
 
-    def __init__(self, what: str, of_a_row: bool = False) -> None:
+    def __init__(self, what: str, is_row_error: bool = False) -> None:
         super().__init__(what)
-        self.of_a_row = of_a_row
+        self.is_row_error = is_row_error
 
 
 class CheckFailed(TerminalError):

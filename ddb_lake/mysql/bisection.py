@@ -1,6 +1,6 @@
-"""Numbered records into staging and from there into the target, in halves where the database refuses some of them.
+"""Load numbered records into staging and apply them to the target; halve a range that contains a rejected record.
 
-Each record that the database rejects is found, and the others are applied. All of it happens within the caller's transaction.
+So each record that the database rejects is found, and all others are applied, within the caller's transaction.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SAVEPOINT: Final = "ddb_lake"
 
 @dataclass
 class Bisection:
-    """Records by their numbers (inclusive), first `stage`, then `apply`.
+    """Records by their numbers (both ends of a range inclusive): call `stage`, then `apply`.
 
     Args:
-        what: what the records are, as errors of `load` name it.
-        load: brings records into staging.
-        put: brings staged records into the target; gives a count, of which `applied` is the sum.
-        one_by_one: apply each record by itself.
-        rejected: numbers of the rejected records, and why.
+        what: the name of the records in errors of `load`.
+        load: loads a range of records into staging.
+        put: applies a range of staged records to the target and returns a count; `applied` is the sum of the counts.
+        one_by_one: apply each record with a statement of its own.
+        rejected: the numbers of the rejected records, with the reason of each.
     """
 
     database: Database
@@ -42,24 +42,24 @@ class Bisection:
     applied: int = 0
 
     def stage(self, first: int, last: int) -> None:
-        """Records into staging; those that the database rejects are not there afterwards."""
+        """Load a range of records into staging, without those that the database rejects."""
         if first > last:
             return
         try:
             self.load(first, last)
         except DatabaseError as error:
-            if not error.of_a_row:
+            if not error.is_row_error:
                 raise
             self.database.execute(sql.unstage(self.target, first, last))
             if first == last:
-                self.rejected.setdefault(first, _reason(error, self.what))
+                self.rejected.setdefault(first, _reason_of(error, self.what))
             else:
                 middle = (first + last) // 2
                 self.stage(first, middle)
                 self.stage(middle + 1, last)
 
     def apply(self, first: int, last: int) -> None:
-        """Staged records into the target; what `put` does must not depend on their order."""
+        """Apply a range of staged records to the target. The effect of `put` must not depend on their order."""
         if first > last:
             return
         if first == last or not self.one_by_one:
@@ -68,18 +68,18 @@ class Bisection:
                 self.applied += self.put(first, last)
                 return
             except DatabaseError as error:
-                if not error.of_a_row:
+                if not error.is_row_error:
                     raise
                 self.database.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
                 if first == last:
-                    self.rejected[first] = _reason(error, str(self.database.server))
+                    self.rejected[first] = _reason_of(error, str(self.database.server))
                     return
         middle = (first + last) // 2
         self.apply(first, middle)
         self.apply(middle + 1, last)
 
-    def apply_again(self) -> None:
-        """Apply the rejected records again while that succeeds for some: a row that was in the way may be gone."""
+    def retry_rejected(self) -> None:
+        """Apply the rejected records again until none succeeds: the row that they conflicted with may have been removed."""
         before = None
         while self.rejected and len(self.rejected) != before:
             tried, self.rejected = self.rejected, {}
@@ -88,7 +88,7 @@ class Bisection:
                 self.apply(record, record)
 
 
-def _reason(error: DatabaseError, what: str) -> str:
-    """Why one record was rejected, without the place, which its row names."""
-    said = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
-    return re.sub(r"^record \d+(, |: )", "", said)
+def _reason_of(error: DatabaseError, what: str) -> str:
+    """Why one record was rejected, without its number, which the row of the rejected record has."""
+    message = str(error).removeprefix(f"{what}: ").removesuffix("; nothing of it was applied")
+    return re.sub(r"^record \d+(, |: )", "", message)

@@ -1,12 +1,11 @@
-"""Files of changes (`mysql.csv_rows`) into a table: each version of a file once, late and repeated ones harmlessly.
+"""Load files of changes (`mysql.csv_rows`) into a table, each version of a file once.
 
-What a file does is a function of the set of rows loaded so far: of the rows of a key the one with the greatest `_seq`
-wins, a removal among those with equal ones; a removal leaves a tombstone, so that a row that comes late does not
-resurrect the key. Staging, upsert, tombstones and the ledger's row are one transaction. The ledger only saves work: without
-it, nothing would be applied wrongly.
+The table is a function of the set of rows loaded so far. For each key the row with the greatest `_seq` wins; among equal
+ones a removal wins. A removal leaves a tombstone, so that a late row does not resurrect the key. Repeated and late files
+therefore do no harm. Staging, upsert, tombstones and the ledger's row are one transaction. The ledger only saves work.
 
 If the database rejects a record, the other records of its file are applied. The rejected record goes to `<table>_rejected`
-with the reason, in the same transaction. `replay` tries it again after the table was changed.
+with the reason, in the same transaction. `replay` applies it again after the table was changed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ EVENTS: Final = ("INSERT", "MODIFY", "UPSERT", *REMOVALS)
 
 REPLAY_ROWS: Final = 1_000
 
-_WHY: Final = {
+_UNUSABLE_REASONS: Final = {
     "event": f"its first field is none of {', '.join(EVENTS)}",
     "sequence": "it has no _seq",
     "key": "a column of the key is NULL",
@@ -49,9 +48,11 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The result of loading a file. `already_loaded`: this version of it was loaded before, so nothing was done.
+    """The result of loading one version of a file.
 
-    `rejected`: the number of its records that the database rejected; they are in `<table>_rejected`.
+    Attributes:
+        already_loaded: this version was loaded before, and nothing was done.
+        rejected: the number of records that the database rejected; they are in `<table>_rejected`.
     """
 
     object: str
@@ -63,7 +64,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of a replay: the numbers of rejected records that were applied, and of those that are still rejected."""
+    """The result of a replay: how many rejected records were applied, and how many are still rejected."""
 
     replayed: int = 0
     still_rejected: int = 0
@@ -87,11 +88,11 @@ class ChangeLoader:
             sql.create_rejected(self.target),
         ):
             database.execute(statement)
-        found = described(database, self.target)
+        found = table_columns(database, self.target)
         self._check(found, columns)
         self.target = self.target.with_columns([found[name] for name in columns])
         self._one_by_one = has_other_unique_index(database, self.target)
-        register(database, self.target)
+        ensure_state_row(database, self.target)
 
     def _check(self, found: dict[str, SqlColumn], columns: Sequence[str]) -> None:
         missing = [name for name in (SEQUENCE, *columns) if name not in found]
@@ -99,7 +100,7 @@ class ChangeLoader:
         if missing or unknown or not self.target.key:
             raise DatabaseError(
                 f"{self.target.name}: columns that the table lacks: {missing or 'none'}; columns of the key that files do"
-                f" not have: {unknown or 'none'}; mend the table or the configured columns and key"
+                f" not have: {unknown or 'none'}; correct the table or the configured columns and key"
             )
         _check_key(self.target, found)
 
@@ -108,66 +109,66 @@ class ChangeLoader:
 
         Args:
             object_name: the file's name for the ledger, `s3://bucket/key`.
-            version: what tells a rewritten file from this one.
-            source: where the server gets it, by `statements.from_s3` or `from_client`.
+            version: the ETag or another text that changes when the file is rewritten.
+            source: the source clause of LOAD DATA, from `statements.from_s3` or `from_client`.
 
         Raises:
             DatabaseError: the database refuses a statement, and nothing was applied.
-            TransientError: the connection was lost, or another writer was in the way.
+            TransientError: the connection was lost, or another writer held a lock for too long.
         """
         if (before := self._in_ledger(object_name, version)) is not None:
             return Loaded(object_name, version, before, already_loaded=True)
         if not self._one_by_one:  # an upsert would put one item's values into the row of another
             try:
-                return self._load_at_once(object_name, version, source)
+                return self._load_whole_file(object_name, version, source)
             except DatabaseError as error:
-                if not error.of_a_row:
+                if not error.is_row_error:
                     raise
-        return self._load_apart(object_name, version, source)
+        return self._load_by_bisection(object_name, version, source)
 
-    def _load_at_once(self, object_name: str, version: str, source: str) -> Loaded:
+    def _load_whole_file(self, object_name: str, version: str, source: str) -> Loaded:
         """Load a file if all its records fit. Raises DatabaseError for the first record that does not."""
         self.database.execute(sql.drop_staging(self.target))
         self.database.execute(sql.create_staging(self.target, sql.CHANGE_FLAGS))
         with self.database.transaction():
             records = self.database.load(sql.load_changes(self.target, source), object_name)
-            self._refuse_unusable(object_name)
+            self._reject_unusable(object_name)
             locked_position(self.database, self.target)
             if (before := self._in_ledger(object_name, version)) is not None:
                 return Loaded(object_name, version, before, already_loaded=True)
-            self.database.execute(sql.bury(self.target, REMOVALS))
+            self.database.execute(sql.insert_tombstones(self.target, REMOVALS))
             self.database.execute(sql.upsert_changes(self.target, REMOVALS))
-            self.database.execute(sql.remove_buried(self.target))
-            self._note(object_name, version, records)
+            self.database.execute(sql.delete_tombstoned_rows(self.target))
+            self._add_to_ledger(object_name, version, records)
         self.database.execute(sql.drop_staging(self.target))
         return Loaded(object_name, version, records)
 
-    def _load_apart(self, object_name: str, version: str, source: str) -> Loaded:
+    def _load_by_bisection(self, object_name: str, version: str, source: str) -> Loaded:
         """Load the records of a file that fit, and put the others into the table of rejected records."""
-        self._make_apart()
+        self._create_staging_tables()
         with self.database.transaction():
             faults = self.database.load_leniently(sql.load_raw(self.target, source), object_name)
-            records = self._last_raw()
-            apart = self._staged(object_name, faults, 1, records)
+            records = self._last_raw_record()
+            bisection = self._stage(object_name, faults, 1, records)
             locked_position(self.database, self.target)
             if (before := self._in_ledger(object_name, version)) is not None:
                 return Loaded(object_name, version, before, already_loaded=True)
-            apart.apply(1, records)
-            for record, reason in sorted(apart.rejected.items()):
+            bisection.apply(1, records)
+            for record, reason in sorted(bisection.rejected.items()):
                 self._reject(object_name, version, record, reason)
-            self._note(object_name, version, records)
-        self._drop_apart()
-        return Loaded(object_name, version, records, rejected=len(apart.rejected))
+            self._add_to_ledger(object_name, version, records)
+        self._drop_staging_tables()
+        return Loaded(object_name, version, records, rejected=len(bisection.rejected))
 
     def replay(self) -> Replayed:
-        """Try the rejected records again, for instance after a column was widened. `_seq` guards them as it does others.
+        """Apply the rejected records again, for instance after a column was widened. `_seq` decides as for any other record.
 
         A replayed record stays in the table of rejected records, with the time of the replay.
         """
         found = Replayed()
         after = 0
         while True:
-            self._make_apart()
+            self._create_staging_tables()
             with self.database.transaction():
                 locked_position(self.database, self.target)
                 rows = self.database.rows(
@@ -179,56 +180,56 @@ class ChangeLoader:
                     break
                 faults = self._insert_raw(rows)
                 first, after = rows[0][0], rows[-1][0]
-                apart = self._staged(self.target.rejected, faults, first, after)
-                apart.apply(first, after)
+                bisection = self._stage(self.target.rejected, faults, first, after)
+                bisection.apply(first, after)
                 for identifier, _ in rows:
-                    self._replayed(identifier, apart.rejected.get(identifier))
-            still = len(apart.rejected)
+                    self._record_replay(identifier, bisection.rejected.get(identifier))
+            still = len(bisection.rejected)
             found = Replayed(found.replayed + len(rows) - still, found.still_rejected + still)
-        self._drop_apart()
+        self._drop_staging_tables()
         return found
 
-    def _staged(self, what: str, faults: dict[int, str], first: int, last: int) -> Bisection:
-        """Raw records in staging, without those that cannot be used. `faults`: malformed ones, and why."""
-        apart = Bisection(
+    def _stage(self, what: str, faults: dict[int, str], first: int, last: int) -> Bisection:
+        """Load raw records into staging, without unusable ones. `faults`: malformed records, with the reason of each."""
+        bisection = Bisection(
             self.database,
             self.target,
             what,
             lambda start, end: self.database.load(sql.stage_raw(self.target, start, end), what),
-            self._put,
+            self._apply_staged,
             self._one_by_one,
             faults,
         )
         malformed = list(faults)
-        apart.stage(first, last)
+        bisection.stage(first, last)
         for record, why in self.database.rows(sql.unusable_changes(self.target, EVENTS)):
-            apart.rejected.setdefault(record, _WHY[why])
+            bisection.rejected.setdefault(record, _UNUSABLE_REASONS[why])
             self.database.execute(sql.unstage(self.target, record, record))
         for record in malformed:
             self.database.execute(sql.unstage(self.target, record, record))
-        return apart
+        return bisection
 
-    def _put(self, first: int, last: int) -> int:
-        """Staged records into the target; the guards of their versions make their order irrelevant."""
-        self.database.execute(sql.bury(self.target, REMOVALS, (first, last)))
+    def _apply_staged(self, first: int, last: int) -> int:
+        """Apply staged records to the target. `_seq` decides, so their order is irrelevant."""
+        self.database.execute(sql.insert_tombstones(self.target, REMOVALS, (first, last)))
         if self._one_by_one:
             self.database.execute(sql.update_change(self.target, REMOVALS, first))
             self.database.execute(sql.insert_change(self.target, REMOVALS, first))
         else:
             self.database.execute(sql.upsert_changes(self.target, REMOVALS, (first, last)))
-        self.database.execute(sql.remove_buried(self.target, (first, last)))
+        self.database.execute(sql.delete_tombstoned_rows(self.target, (first, last)))
         return last - first + 1
 
-    def _make_apart(self) -> None:
-        self._drop_apart()
+    def _create_staging_tables(self) -> None:
+        self._drop_staging_tables()
         self.database.execute(sql.create_staging(self.target, sql.CHANGE_FLAGS))
         self.database.execute(sql.create_raw(self.target))
 
-    def _drop_apart(self) -> None:
+    def _drop_staging_tables(self) -> None:
         self.database.execute(sql.drop_staging(self.target))
         self.database.execute(sql.drop_raw(self.target))
 
-    def _last_raw(self) -> int:
+    def _last_raw_record(self) -> int:
         raw = qualified(self.target.database, sql.RAW)
         return int(self.database.value(f"SELECT MAX({sql.identifier(sql.RECORD)}) FROM {raw}") or 0)
 
@@ -237,7 +238,7 @@ class ChangeLoader:
         faults = {}
         wanted = len(sql.CHANGE_FLAGS) + len(self.target.columns)
         for identifier, text in rows:
-            fields = [_bytes(field) for field in json.loads(text)]
+            fields = [_from_json(field) for field in json.loads(text)]
             if len(fields) != wanted:
                 faults[identifier] = f"the record has {len(fields)} fields, and the configured columns need {wanted}"
             padded = [*fields, *[None] * wanted][:wanted]
@@ -250,7 +251,7 @@ class ChangeLoader:
             f"INSERT INTO {self.target.rejected} (object_hash, version, record, object, {KEY}, fields, reason, rejected_at)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6))",
             (
-                *(_digest(object_name), version.encode(), record, object_name, self._key_of(fields)),
+                *(_sha256(object_name), version.encode(), record, object_name, self._key_of(fields)),
                 *(fields_json(fields), reason),
             ),
         )
@@ -264,7 +265,7 @@ class ChangeLoader:
             return None
         return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in known)).digest()
 
-    def _replayed(self, identifier: int, reason: str | None) -> None:
+    def _record_replay(self, identifier: int, reason: str | None) -> None:
         if reason is None:
             change, arguments = "replayed_at = UTC_TIMESTAMP(6)", (identifier,)
         else:
@@ -275,32 +276,32 @@ class ChangeLoader:
         found: int | None = self.database.value(
             f"SELECT records FROM {qualified(self.target.database, LEDGER)}"
             " WHERE target = %s AND object_hash = %s AND version = %s",
-            (self.target.table, _digest(object_name), version.encode()),
+            (self.target.table, _sha256(object_name), version.encode()),
         )
         return found
 
-    def _note(self, object_name: str, version: str, records: int) -> None:
+    def _add_to_ledger(self, object_name: str, version: str, records: int) -> None:
         self.database.execute(
             f"INSERT INTO {qualified(self.target.database, LEDGER)}"
             " (target, object_hash, version, object, records, loaded_at) VALUES (%s, %s, %s, %s, %s, UTC_TIMESTAMP(6))",
-            (self.target.table, _digest(object_name), version.encode(), object_name, records),
+            (self.target.table, _sha256(object_name), version.encode(), object_name, records),
         )
 
-    def _refuse_unusable(self, object_name: str) -> None:
+    def _reject_unusable(self, object_name: str) -> None:
         found = self.database.rows(sql.unusable_changes(self.target, EVENTS, limit=1))
         if found:
             record, why = found[0]
-            message = f"{object_name}: record {record}: {_WHY[why]}; nothing of it was applied"
-            raise DatabaseError(message, of_a_row=True)
+            message = f"{object_name}: record {record}: {_UNUSABLE_REASONS[why]}; nothing of it was applied"
+            raise DatabaseError(message, is_row_error=True)
 
 
 def fields_json(fields: Sequence[bytes | None]) -> str:
     """A record's fields as a JSON array."""
-    return json.dumps([_text(field) for field in fields], ensure_ascii=False)
+    return json.dumps([_to_json(field) for field in fields], ensure_ascii=False)
 
 
-def _text(field: bytes | None) -> str | dict[str, str] | None:
-    """A field as JSON has it."""
+def _to_json(field: bytes | None) -> str | dict[str, str] | None:
+    """A field as JSON: text, or base64 if its bytes are not UTF-8."""
     if field is None:
         return None
     try:
@@ -309,8 +310,8 @@ def _text(field: bytes | None) -> str | dict[str, str] | None:
         return {"base64": base64.b64encode(field).decode()}
 
 
-def _bytes(field: str | dict[str, str] | None) -> bytes | None:
-    """The inverse of `_text`."""
+def _from_json(field: str | dict[str, str] | None) -> bytes | None:
+    """The inverse of `_to_json`."""
     if isinstance(field, dict):
         return base64.b64decode(field["base64"])
     return None if field is None else field.encode()
@@ -326,17 +327,17 @@ def has_other_unique_index(database: Database, target: Target) -> bool:
     return bool(found)
 
 
-def described(database: Database, target: Target) -> dict[str, SqlColumn]:
-    """The columns of a table as it is, by name, with their types; empty if there is no such table."""
+def table_columns(database: Database, target: Target) -> dict[str, SqlColumn]:
+    """The columns of a table in the database, by name; empty if there is no such table."""
     found = database.rows(
         "SELECT column_name, column_type, character_set_name, collation_name FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
         (target.database, target.table),
     )
-    return {name: SqlColumn(name, _type(kind, charset, collation)) for name, kind, charset, collation in found}
+    return {name: SqlColumn(name, _full_type(kind, charset, collation)) for name, kind, charset, collation in found}
 
 
-def _type(kind: str | bytes, charset: str | None, collation: str | None) -> str:
+def _full_type(kind: str | bytes, charset: str | None, collation: str | None) -> str:
     text = kind.decode() if isinstance(kind, bytes) else kind
     return f"{text} CHARACTER SET {charset} COLLATE {collation}" if charset else text
 
@@ -350,8 +351,8 @@ def _check_key(target: Target, found: dict[str, SqlColumn]) -> None:
 
 
 def check_layout(database: Database, target: Target) -> None:
-    """Refuse a table whose primary key is not `_key` alone. Raises DatabaseError."""
-    _check_key(target, described(database, target))
+    """Raise DatabaseError unless `_key` alone is the primary key."""
+    _check_key(target, table_columns(database, target))
     found = database.rows(
         "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s"
         " AND index_name = 'PRIMARY'",
@@ -361,8 +362,8 @@ def check_layout(database: Database, target: Target) -> None:
         raise DatabaseError(f"{target.name}: the primary key must be {KEY} alone")
 
 
-def register(database: Database, target: Target) -> None:
-    """See to it that the table has its row in `ddb_lake_state`, which writers lock."""
+def ensure_state_row(database: Database, target: Target) -> None:
+    """Insert the table's row into `ddb_lake_state`, which writers lock, if it is missing."""
     state = qualified(target.database, STATE)
     if not database.rows(f"SELECT 1 FROM {state} WHERE target = %s", (target.table,)):
         database.execute(
@@ -373,7 +374,7 @@ def register(database: Database, target: Target) -> None:
 
 
 def locked_position(database: Database, target: Target) -> str | None:
-    """Where replication into the table stands, its row locked until the transaction ends: writers take turns."""
+    """Lock the table's row in `ddb_lake_state` until the transaction ends, and return the position of replication."""
     found: str | None = database.value(
         f"SELECT position FROM {qualified(target.database, STATE)} WHERE target = %s FOR UPDATE", (target.table,)
     )
@@ -381,9 +382,12 @@ def locked_position(database: Database, target: Target) -> str | None:
 
 
 def is_aurora(database: Database) -> bool:
-    """Whether the server is Aurora, which reads files from S3 itself."""
+    """Whether the server is Aurora, which can load files from S3.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraMySQL.Integrating.LoadFromS3.html
+    """
     return bool(database.rows("SHOW VARIABLES LIKE 'aurora_version'"))
 
 
-def _digest(text: str) -> bytes:
+def _sha256(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()

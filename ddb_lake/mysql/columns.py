@@ -1,4 +1,4 @@
-"""A lake table's columns in a MySQL-compatible database: their names, SQL types, and how their values are written.
+"""The columns of a lake table in a MySQL-compatible database: names, SQL types, and the text of values in files.
 
 The types hold every value that the lake's column can hold, exactly:
 
@@ -35,7 +35,7 @@ from ddb_lake.mysql.statements import KEY, SqlColumn, shortened
 
 KEY_BYTES: Final = (2048, 1024)
 INDEXED_CHARACTERS: Final = 191
-"""How much of a text column of the key is indexed: two such columns fit any index."""
+"""The indexed length of a text column of the key. Two such columns fit the size limit of an index."""
 
 MAX_SCALE: Final = 30
 METADATA: Final = (
@@ -45,7 +45,7 @@ METADATA: Final = (
 )
 EXPIRED_AT: Final = Column((), "", "_expired_at", "timestamp")
 
-_SIMPLE: Final = {
+_SQL_TYPES: Final = {
     "long": "BIGINT",
     "double": "DOUBLE",
     "boolean": "BOOLEAN",
@@ -58,45 +58,47 @@ _UNBOUNDED: Final = re.compile(r"(?i)\w*(?:text|blob).*")
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """One column: the lake's (`name`, `type`), and its counterpart."""
+    """A column of the lake and its column in the database."""
 
     column: Column
     sql: SqlColumn
 
     @property
     def name(self) -> str:
-        """The lake's name of it."""
+        """The name of the column in the lake."""
         return self.column.name
 
     @property
     def text(self) -> str:
-        """DuckDB's SQL of the text that stands in a file for the value; NULL for NULL."""
+        """DuckDB SQL for the text of the value in a file; NULL for NULL."""
         return value_text(self.column.type, carried(self.name) if self.column.path else identifier(self.name))
 
 
-def replicated(
+def replicated_columns(
     schema: TableSchema,
     expired: bool,
     wanted: Sequence[str] = (),
     types: Mapping[str, str] | None = None,
     native_json: bool = True,
 ) -> list[Replicated]:
-    """The columns to replicate: the key's, then those `wanted` (none named: all), then the metadata columns.
+    """The columns to replicate: the key's, then the `wanted` ones, then the metadata columns.
 
     Args:
         expired: whether the lake's table has `_expired_at`.
-        types: SQL types that are wanted instead of the usual ones, by the lake's column name.
+        wanted: names of columns of the lake; all if empty.
+        types: SQL types in place of the default ones, by the name of the lake's column.
+        native_json: whether the database has a JSON type without a depth limit of 32.
 
     Raises:
-        ConfigError: a name in `wanted` or `types` is none of the lake's columns.
+        ConfigError: the lake has no column of a name in `wanted` or `types`.
     """
-    held = {column.name: column for column in (*schema.columns, *METADATA, *((EXPIRED_AT,) if expired else ()))}
-    unknown = sorted({*wanted, *(types or ())} - set(held))
+    available = {column.name: column for column in (*schema.columns, *METADATA, *((EXPIRED_AT,) if expired else ()))}
+    unknown = sorted({*wanted, *(types or ())} - set(available))
     if unknown:
-        raise ConfigError(f"aurora: no such columns in the lake: {', '.join(unknown)}; it has {', '.join(held)}")
+        raise ConfigError(f"aurora: no such columns in the lake: {', '.join(unknown)}; it has {', '.join(available)}")
     chosen = [
         column
-        for column in held.values()
+        for column in available.values()
         if not wanted or column.name in wanted or not column.path or _key_place(schema, column) is not None
     ]
     names = sql_names(schema)
@@ -117,13 +119,13 @@ def _key_place(schema: TableSchema, column: Column) -> int | None:
 
 
 def sql_names(schema: TableSchema) -> dict[Path, str]:
-    """The names of a table's columns in the database: the lake's, with a suffix where it is `_key`."""
+    """The names of columns in the database: the lake's names, with a suffix for a column named `_key`."""
     free = {c.path: c.name for c in schema.columns if c.name.lower() != KEY}
     return {path: shortened(name) for path, name in column_names([c.path for c in schema.columns], free, {KEY}).items()}
 
 
 def sql_type(schema: TableSchema, column: Column, native_json: bool = True) -> str:
-    """The SQL type that holds whatever a column of the lake can hold."""
+    """The SQL type that holds every value of a column of the lake."""
     place = _key_place(schema, column)
     if place is not None and column.tag in ("S", "B"):
         return f"{'VARCHAR' if column.tag == 'S' else 'VARBINARY'}({KEY_BYTES[min(place, 1)]})"
@@ -132,11 +134,11 @@ def sql_type(schema: TableSchema, column: Column, native_json: bool = True) -> s
         return f"DECIMAL({precision},{scale})" if scale <= MAX_SCALE else "LONGTEXT"
     if column.type == "json" or column.type.startswith("list<"):
         return "JSON" if native_json else "LONGTEXT"
-    return _SIMPLE.get(column.type, "LONGTEXT")
+    return _SQL_TYPES.get(column.type, "LONGTEXT")
 
 
 def value_text(column_type: str, value: str) -> str:
-    """DuckDB's SQL of the text of a value of a lake's column type."""
+    """DuckDB SQL for the text of a value of a lake's column type."""
     if column_type.startswith("list<"):
         return f"to_json(list_transform({value}, lambda x: {value_text(column_type[5:-1], 'x')}))::VARCHAR"
     if column_type == "binary":
@@ -149,7 +151,7 @@ def value_text(column_type: str, value: str) -> str:
 
 
 def key_index(schema: TableSchema, columns: Sequence[Replicated]) -> list[str]:
-    """The parts of an index by which items are found by their own key, as MySQL's SQL."""
+    """The parts (MySQL SQL) of an index over the item's key."""
     by_path = {one.column.path: one.sql for one in columns}
     return [_index_part(by_path[(name,)]) for name in schema.key if (name,) in by_path]
 

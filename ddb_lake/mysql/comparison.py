@@ -1,8 +1,8 @@
-"""The lake's rows against the database's, at the state that replication has reached: both read once, in order of key.
+"""Compare the lake's rows with those of a replica, at the state that the replica has.
 
-Both sides are read in one sweep over `_key`, in bounded memory, and a difference is told by the key's hash, never by a
-value. The database is read in one consistent snapshot, the lake at the position that this snapshot names, so that what
-is written meanwhile does not matter.
+Both sides are read once, in the order of `_key`, in bounded memory. The database is read in one consistent snapshot, and
+the lake at the position stored in that snapshot, so concurrent writes do not matter. A difference is reported by the hash of
+its key, never by a value.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ddb_lake.mysql.position import Position, read_position
 from ddb_lake.mysql.replica import ensure_state, rejected_reasons, rejected_rows
 from ddb_lake.mysql.replication import (
     aurora_settings,
-    keyed_texts,
-    opened,
+    connect_replica,
+    rows_as_text_sql,
     target_of,
 )
 from ddb_lake.mysql.statements import KEY, Target, identifier
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS: Final = 10_000
 FETCH_ROWS: Final = 1_000
-MOST_TOLD: Final = 20
+MAX_EXAMPLES: Final = 20
 SLICES: Final = 1 << 16
 """A sample is a stretch of the keys' hashes, cut at their first two bytes."""
 
@@ -49,7 +49,7 @@ class ComparisonResult:
 
     `lake_rows`, `target_rows`: all rows there are. `compared`: keys looked at, of which `missing` are not in the
     database, `extra` not in the lake, and `different` in some column; `examples`: the hashes of the first of them, with
-    what is wrong. `rejected`: rows that the database rejected and has not taken since, of all rows. `lag_s`: how long ago
+    what is different. `rejected`: rows that the database rejected and has not taken since, of all rows. `lag_s`: how long ago
     the lake got what the database has not; 0 if there is no such thing.
     """
 
@@ -80,7 +80,7 @@ def compare(lake: Lake, name: str, sample: int | None = SAMPLE_ROWS) -> Comparis
     """
     settings = aurora_settings(lake.table(name))
     target = target_of(name, settings)
-    with opened(settings) as database:
+    with connect_replica(settings) as database:
         ensure_state(database, target)
         database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         database.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -93,29 +93,29 @@ def compare(lake: Lake, name: str, sample: int | None = SAMPLE_ROWS) -> Comparis
         rows: int = database.value(f"SELECT COUNT(*) FROM {target.name}")
         rejected = rejected_rows(database, target).count
         stretch = _stretch(position, sample)
-        found = _Findings()
+        found = _Differences()
         if sample != 0:
-            with lake.session() as session, closing(_stored(database, target, position, stretch)) as stored:
-                found = _sweep(position, _expected(session, table, position, stretch), stored)
-        reasons = rejected_reasons(database, target, [key for key, _ in found.told()])
+            with lake.session() as session, closing(_database_rows(database, target, position, stretch)) as stored:
+                found = _sweep(position, _lake_rows(session, table, position, stretch), stored)
+        reasons = rejected_reasons(database, target, [key for key, _ in found.examples()])
     lag_s = _lag_s(table, position.snapshot_id, lake.now().timestamp())
-    examples = tuple((key, _because(what, reasons.get(key))) for key, what in found.told())
+    examples = tuple((key, _with_reason(what, reasons.get(key))) for key, what in found.examples())
     return ComparisonResult(name, target.name, position.rows, rows, *found.figures, examples, lag_s, rejected)
 
 
-def _because(what: str, reason: str | None) -> str:
+def _with_reason(what: str, reason: str | None) -> str:
     return what if reason is None else f"{what}, as the database rejected it: {reason}"
 
 
 def _lag_s(table: Table, since: int, now_s: float) -> float:
-    """The age of the first snapshot after the one that the database has."""
+    """The age of the first snapshot of the lake after the one that the database has, in seconds; 0 without one."""
     by_parent = {snapshot.parent_snapshot_id: snapshot for snapshot in _history(table)}
     after = by_parent.get(since)
     return max(0.0, now_s - after.timestamp_ms / 1000) if after is not None else 0.0
 
 
 def _history(table: Table) -> Iterator[Any]:
-    """The snapshots of `main`, newest first, as far as they are known."""
+    """The snapshots of `main` that have not expired, newest first."""
     known = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     at = table.current_snapshot()
     while at is not None:
@@ -143,17 +143,17 @@ def _stretch(position: Position, sample: int | None) -> _Stretch:
     return _Stretch(f"{first:04x}", f"{last:04x}" if last < SLICES else None)
 
 
-def _expected(session: Session, table: Table, position: Position, stretch: _Stretch) -> Iterator[tuple[Any, ...]]:
+def _lake_rows(session: Session, table: Table, position: Position, stretch: _Stretch) -> Iterator[tuple[Any, ...]]:
     """The lake's rows: the key's hash in hexadecimal, then the columns' texts."""
     names = ", ".join(f"c{number}" for number in range(len(position.layout)))
-    rows = f"(SELECT sha256(k) AS h, * FROM {keyed_texts(table, position, position.layout)})"
+    rows = f"(SELECT sha256(k) AS h, * FROM {rows_as_text_sql(table, position, position.layout)})"
     limits = [f"h >= '{stretch.first}'"] + ([f"h < '{stretch.last}'"] if stretch.last else [])
     session.con.execute(f"SELECT h, {names} FROM {rows} WHERE {' AND '.join(limits)} ORDER BY h")
     while found := session.con.fetchmany(FETCH_ROWS):
         yield from found
 
 
-def _stored(
+def _database_rows(
     database: Database, target: Target, position: Position, stretch: _Stretch
 ) -> Generator[tuple[Any, ...], None, None]:
     """The database's rows: the key's hash in hexadecimal, then the columns' values."""
@@ -168,8 +168,8 @@ def _stored(
 # --- the sweep
 
 
-class _Findings:
-    """What a sweep has found so far."""
+class _Differences:
+    """Counts and examples of differences."""
 
     def __init__(self) -> None:
         self.compared = self.missing = self.extra = self.different = 0
@@ -180,24 +180,24 @@ class _Findings:
         """Keys compared, missing, extra, different."""
         return self.compared, self.missing, self.extra, self.different
 
-    def told(self) -> tuple[tuple[str, str], ...]:
+    def examples(self) -> tuple[tuple[str, str], ...]:
         """The first differences."""
         return tuple(self._examples)
 
     def note(self, key: str, what: str) -> None:
-        """Keep a difference as an example, if there are few yet."""
-        if len(self._examples) < MOST_TOLD:
+        """Keep a difference as an example, up to `MAX_EXAMPLES`."""
+        if len(self._examples) < MAX_EXAMPLES:
             self._examples.append((key, what))
 
 
-def _sweep(position: Position, expected: Iterator[tuple[Any, ...]], stored: Iterator[tuple[Any, ...]]) -> _Findings:
-    """Walk both sides in step; each is in order of the key's hash, which is unique."""
-    findings = _Findings()
+def _sweep(position: Position, expected: Iterator[tuple[Any, ...]], stored: Iterator[tuple[Any, ...]]) -> _Differences:
+    """Merge both sides; each is ordered by the key's hash, which is unique."""
+    findings = _Differences()
     ours, theirs = next(expected, None), next(stored, None)
     while ours is not None or theirs is not None:
         findings.compared += 1
         if theirs is None or (ours is not None and ours[0] < theirs[0]):
-            assert ours is not None, "one of the two is there"
+            assert ours is not None, "the loop ends when both are exhausted"
             findings.missing += 1
             findings.note(ours[0], "not in the database")
             ours = next(expected, None)
@@ -206,20 +206,22 @@ def _sweep(position: Position, expected: Iterator[tuple[Any, ...]], stored: Iter
             findings.note(theirs[0], "not in the lake")
             theirs = next(stored, None)
         else:
-            if wrong := _wrong(position.layout, ours[1:], theirs[1:]):
+            if different := _different_columns(position.layout, ours[1:], theirs[1:]):
                 findings.different += 1
-                findings.note(ours[0], f"other values of {', '.join(wrong)}")
+                findings.note(ours[0], f"other values of {', '.join(different)}")
             ours, theirs = next(expected, None), next(stored, None)
     return findings
 
 
-def _wrong(layout: tuple[Replicated, ...], texts: tuple[Any, ...], values: tuple[Any, ...]) -> list[str]:
+def _different_columns(layout: tuple[Replicated, ...], texts: tuple[Any, ...], values: tuple[Any, ...]) -> list[str]:
     """Names of the columns whose value differs."""
-    return [one.sql.name for one, text, value in zip(layout, texts, values, strict=True) if not same(one, text, value)]
+    return [
+        one.sql.name for one, text, value in zip(layout, texts, values, strict=True) if not is_equal(one, text, value)
+    ]
 
 
-def same(column: Replicated, text: str | None, value: Any) -> bool:
-    """Whether the database's value is the one that the lake's text stands for."""
+def is_equal(column: Replicated, text: str | None, value: Any) -> bool:
+    """Whether the database's value equals the lake's, given as text."""
     if text is None or value is None:
         return text is None and value is None
     kind = column.column.type
@@ -228,8 +230,8 @@ def same(column: Replicated, text: str | None, value: Any) -> bool:
             return bool(orjson.loads(text) == orjson.loads(value))
         if kind == "binary":
             return isinstance(value, bytes) and base64.b64decode(text) == value
-        if kind in _READ:
-            return bool(_READ[kind](text) == _READ[kind](str(value)))
+        if kind in _PARSERS:
+            return bool(_PARSERS[kind](text) == _PARSERS[kind](str(value)))
         if kind.startswith("decimal"):
             return canonical_number(text) == canonical_number(
                 f"{value:f}" if hasattr(value, "adjusted") else str(value)
@@ -239,7 +241,7 @@ def same(column: Replicated, text: str | None, value: Any) -> bool:
     return text == (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
 
 
-_READ: Final[dict[str, Callable[[str], Any]]] = {
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "long": int,
     "double": float,
     "boolean": int,

@@ -1,8 +1,8 @@
-"""A connection to a MySQL-compatible database, set up the same way each time, whose errors tell no values.
+"""A connection to a MySQL-compatible database, with the session settings that `statements` requires.
 
-Every statement goes through `Database`, which turns the driver's errors into ours: transient ones (lost connections,
-deadlocks, a failover under way) may be tried again, others may not. A server quotes values in its messages
-(`Incorrect integer value: '…'`), so only the messages of errors that speak of names are passed on.
+`Database` runs every statement and translates the driver's errors: TransientError for lost connections, deadlocks and
+failovers, DatabaseError for the rest. A server quotes values in its messages (`Incorrect integer value: '…'`), so the
+message is kept only for errors whose message has no values; for all others the error has the code and the record's number.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SQL_MODE: Final = (
     "STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,"
     "NO_BACKSLASH_ESCAPES"
 )
-"""Strict, so that a value which does not fit is refused; without backslash escapes, as `statements.literal` quotes."""
+"""Strict: a value that does not fit is an error. Without backslash escapes: `statements.literal` relies on it."""
 
 CONNECT_TIMEOUT_S: Final = 10
 FETCH_ROWS: Final = 1_000
 LOCK_WAIT_S: Final = 60
-"""How long a writer waits for another one of the same table."""
+"""How long a writer waits for another writer of the same table."""
 
 _ROW: Final = re.compile(r"for column .*?`?([^`'\s]+)['`]? at row (\d+)$|at row (\d+)$|^Row (\d+) ", re.DOTALL)
 _TRANSIENT: Final = {
@@ -44,7 +44,7 @@ _TRANSIENT: Final = {
     *(ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OPTION_PREVENTS_STATEMENT),
     *(ER.QUERY_INTERRUPTED, ER.TOO_MANY_USER_CONNECTIONS, 1836, 1290),  # 1836, 1290: read-only, as in a failover
 }
-_SPEAKING: Final = {
+_MESSAGES_WITHOUT_VALUES: Final = {
     *(ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.NO_SUCH_TABLE),
     *(ER.TOO_BIG_ROWSIZE, ER.TOO_MANY_FIELDS, ER.BAD_FIELD_ERROR, ER.NOT_ALLOWED_COMMAND, ER.DUP_FIELDNAME),
     *(ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, ER.TOO_LONG_KEY, ER.COLUMNACCESS_DENIED_ERROR),
@@ -54,7 +54,7 @@ _SPEAKING: Final = {
 _RECORD: Final = re.compile(r"record (\d+)(?:, |: )?")
 MOST_WARNINGS: Final = 65_535
 
-_OF_A_ROW: Final = {
+_ROW_ERRORS: Final = {
     *(ER.WARN_DATA_OUT_OF_RANGE, ER.WARN_DATA_TRUNCATED, ER.TRUNCATED_WRONG_VALUE, ER.TRUNCATED_WRONG_VALUE_FOR_FIELD),
     *(ER.DATA_TOO_LONG, ER.BAD_NULL_ERROR, ER.NO_DEFAULT_FOR_FIELD, ER.WARN_NULL_TO_NOTNULL, ER.DUP_ENTRY),
     *(ER.NO_REFERENCED_ROW, ER.NO_REFERENCED_ROW_2, ER.ROW_IS_REFERENCED, ER.ROW_IS_REFERENCED_2, 1644),
@@ -72,7 +72,7 @@ _OF_A_ROW: Final = {
         4038,
     ),  # geometry, BIGINT, JSON, CHECK constraints; 1526: no partition; 1644: SIGNAL
 }
-"""Errors that are about the values of a record. Any other error stops the whole file."""
+"""Errors of the values of one record. Any other error stops the whole file."""
 
 _ADVICE: Final = {
     ER.ACCESS_DENIED_ERROR: "check `user` and the password, secret or IAM authentication",
@@ -80,17 +80,19 @@ _ADVICE: Final = {
     3948: "set local_infile=1 in the server's (cluster) parameter group",
     ER.TOO_BIG_ROWSIZE: "replicate fewer columns: name those you need in `mysql.columns`",
     ER.TOO_MANY_FIELDS: "replicate fewer columns: name those you need in `mysql.columns`",
-    ER.BAD_DB_ERROR: "create the database, or mend `database`",
+    ER.BAD_DB_ERROR: "create the database, or correct `database`",
     CR.CR_CONN_HOST_ERROR: "check host, port, security groups, and that the server runs",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a database is, and how it is reached.
+    """The address of a database and the user.
 
-    `tls`: None means on, but not to this machine. `tls_ca`: a file of certificates to trust instead of the system's
-    (for Aurora, AWS's bundle).
+    Args:
+        tls: encrypt the connection; None: unless the host is this machine.
+        tls_ca: a file of certificates to trust in place of the system's; for Aurora, the RDS bundle.
+            https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.SSL.html
     """
 
     host: str
@@ -102,7 +104,7 @@ class Server:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether the host is this machine."""
         try:
             return self.host == "localhost" or ip_address(self.host).is_loopback
         except ValueError:
@@ -125,7 +127,7 @@ class Database:
     driver: Any = field(repr=False)
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> int:
-        """Run a statement; the number of rows it counts (for an upsert 1 a row put, 2 a row replaced)."""
+        """Run a statement. Returns its row count: for an upsert, 1 for an inserted row and 2 for a replaced one."""
         with self._errors(), self.driver.cursor() as cursor:
             count: int = cursor.execute(sql, arguments or None)
             return count
@@ -142,29 +144,31 @@ class Database:
         return found[0][0] if found else None
 
     def stream(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query as they come, in bounded memory. Read to the end before the next statement."""
+        """Stream the rows of a query in bounded memory. The caller reads them all before the next statement."""
         with self._errors(), self.driver.cursor(SSCursor) as cursor:
             cursor.execute(sql, arguments or None)
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
     def load(self, sql: str, what: str) -> int:
-        """Run a LOAD DATA; the number of records.
+        """Run a LOAD DATA. Returns the number of records.
 
-        LOCAL makes warnings of faults in the data, and a number rounded is never more than a note: each is refused
-        here. Raises DatabaseError with the place of the first one in `what`.
+        With LOCAL, the server reports invalid data as a warning, and a rounded number as a note. Each of them is an error
+        here: raises DatabaseError with the number of the first such record in `what`.
         """
         try:
             with self.driver.cursor() as cursor:
                 count: int = cursor.execute(sql)
                 warned = cursor._result.warning_count if cursor._result else 0
                 cursor.execute("SHOW WARNINGS")
-                found = list(cursor.fetchall())
+                warnings = list(cursor.fetchall())
         except pymysql.MySQLError as error:
-            raise self._told(error, what) from None
-        if found or warned:
-            _, code, message = found[0] if found else ("", 0, "")
-            raise DatabaseError(f"{what}: {_place(int(code), str(message))}; nothing of it was applied", of_a_row=True)
+            raise self._translate(error, what) from None
+        if warnings or warned:
+            _, code, message = warnings[0] if warnings else ("", 0, "")
+            raise DatabaseError(
+                f"{what}: {_place(int(code), str(message))}; nothing of it was applied", is_row_error=True
+            )
         return count
 
     def load_leniently(self, sql: str, what: str) -> dict[int, str]:
@@ -174,22 +178,22 @@ class Database:
             cursor.execute(sql)
             warned = cursor._result.warning_count if cursor._result else 0
             cursor.execute("SHOW WARNINGS")
-            found = list(cursor.fetchall())
+            warnings = list(cursor.fetchall())
         self.execute("SET SESSION max_error_count = 64")
         faults: dict[int, str] = {}
-        for _, code, message in found:
+        for _, code, message in warnings:
             place = _place(int(code), str(message))
             number = _RECORD.match(place)
             if number is None:
                 raise DatabaseError(f"{what}: {place}; nothing of it was applied")
             faults.setdefault(int(number[1]), place[number.end() :])
-        if warned > len(found) or warned >= MOST_WARNINGS:
+        if warned > len(warnings) or warned >= MOST_WARNINGS:
             raise DatabaseError(f"{what}: {warned} records are malformed; nothing of it was applied")
         return faults
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """A transaction around the block: committed at its end, rolled back if anything is raised."""
+        """A transaction: committed at the end of the block, rolled back if the block raises."""
         self.execute("START TRANSACTION")
         try:
             yield
@@ -205,13 +209,13 @@ class Database:
             self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self.driver.open:
             self.driver.close()
 
     @property
     def alive(self) -> bool:
-        """Whether the server still answers; the connection is not made anew."""
+        """Whether the server responds. Does not reconnect."""
         try:
             self.driver.ping(reconnect=False)
         except pymysql.MySQLError:
@@ -223,15 +227,15 @@ class Database:
         try:
             yield
         except pymysql.MySQLError as error:
-            raise self._told(error, str(self.server)) from None
+            raise self._translate(error, str(self.server)) from None
 
-    def _told(self, error: pymysql.MySQLError, what: str) -> DdbLakeError:
-        return told(error, what)
+    def _translate(self, error: pymysql.MySQLError, what: str) -> DdbLakeError:
+        return translate_error(error, what)
 
 
 @contextmanager
 def connect(server: Server, password: str) -> Iterator[Database]:
-    """A connection for the length of a `with` block. Raises DatabaseError, TransientError or ConfigError."""
+    """A connection for a `with` block. Raises DatabaseError, TransientError or ConfigError."""
     database = open_database(server, password)
     try:
         yield database
@@ -259,9 +263,9 @@ def open_database(server: Server, password: str) -> Database:
             ),
         )
     except (pymysql.MySQLError, OSError) as error:
-        raise told(error, str(server)) from None
+        raise translate_error(error, str(server)) from None
     database = Database(server, driver)
-    # every statement sees what was committed before it: writers of one table take turns by its row in ddb_lake_state
+    # Each statement sees what was committed before it; writers of a table exclude each other by its row in ddb_lake_state.
     database.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     return database
 
@@ -275,19 +279,19 @@ def _tls(server: Server) -> ssl.SSLContext | None:
         raise ConfigError(f"aurora: tls_ca {server.tls_ca}: {error.strerror or 'no certificates in it'}") from error
 
 
-def told(error: BaseException, what: str) -> DdbLakeError:
-    """Our error for one of the driver's; without its message where that may quote an item's values."""
+def translate_error(error: BaseException, what: str) -> DdbLakeError:
+    """Translate an error of the driver. Its message is left out if it may quote an item's values."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
     advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
     text = f"{what}: {_place(code, message)}{advice}"
     lost = isinstance(error, pymysql.err.InterfaceError | OSError)
-    return TransientError(text) if code in _TRANSIENT or lost else DatabaseError(text, code in _OF_A_ROW)
+    return TransientError(text) if code in _TRANSIENT or lost else DatabaseError(text, code in _ROW_ERRORS)
 
 
 def _place(code: int, message: str) -> str:
-    """What an error or warning says of where, and its message if that speaks of names alone."""
-    if code in _SPEAKING:
+    """The record and column of an error or warning, and its message if that has no values."""
+    if code in _MESSAGES_WITHOUT_VALUES:
         return f"{' '.join(message.split())} (error {code})"
     name = next((n for n, number in sorted(vars(ER).items()) if number == code), "")
     kind = f"error {code}" + (f" ({name.lower().replace('_', ' ')})" if name else "")

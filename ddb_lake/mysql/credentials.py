@@ -1,7 +1,7 @@
-"""The password with which a database is reached: from the environment, from Secrets Manager, or made by IAM.
+"""The password of a database: from the environment, from Secrets Manager, or a token signed by IAM.
 
-It is kept in memory for as long as a connection is opened, and never logged. AWS is reached through a client that the
-caller makes (`make_client("secretsmanager")`), so that nothing here needs boto3.
+It is in memory while a connection is opened, and never logged. The caller makes the AWS clients
+(`make_client("secretsmanager")`), so this module does not need boto3.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where the password comes from: exactly one of the three.
+    """The source of the password: exactly one of the three.
 
-    `password_env`: name of an environment variable. `secret_arn`: a secret of Secrets Manager, either the password
-    itself or a JSON document with `password` (as RDS makes them). `iam_auth`: a token that IAM signs, good for 15 min.
+    Args:
+        password_env: the name of an environment variable.
+        secret_arn: a secret of Secrets Manager: the password itself, or a JSON document with `password`, as RDS creates.
+            https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
+        iam_auth: use a token that IAM signs, which is valid for 15 minutes.
+            https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.html
     """
 
     password_env: str | None = None
@@ -34,7 +38,7 @@ class Login:
             raise ConfigError("aurora: give exactly one of password_env, secret_arn, iam_auth")
 
     def password(self, server: Server, environment: Mapping[str, str], make_client: Callable[[str], Any]) -> Password:
-        """The password, fetched now. Raises ConfigError if it cannot be had."""
+        """Fetch the password. Raises ConfigError if it is missing or the secret has another form."""
         if self.password_env:
             found = environment.get(self.password_env)
             if found is None:
@@ -51,7 +55,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """A password, which no `repr` shows."""
+    """A password that `repr` does not show."""
 
     text: str = field(repr=False)
 

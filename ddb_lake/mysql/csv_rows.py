@@ -1,4 +1,4 @@
-r"""The CSV in which changes go to MySQL-compatible databases: one row a change record, exact, both ways.
+r"""The CSV format of changes for MySQL-compatible databases: one row for each change record, without loss.
 
 The file
     UTF-8, no header, no byte order mark. Fields are separated by `,`, rows end with `\n`. Every value stands in `"`, a
@@ -9,14 +9,14 @@ The file
 The row: `_event`, `_seq`, then the columns in their configured order
     `_event`  INSERT, MODIFY or REMOVE, as captured (UPSERT or DELETE from an incremental export).
     `_seq`    an integer of 1 to 40 digits, for DECIMAL(40,0), that orders the records of one key: of two rows the
-              greater one wins, equal ones are the same record delivered twice, or undecided (`sequence_of`).
+              greater one wins; equal ones are the same record delivered twice, or cannot be ordered (`sequence_of`).
     columns   a value of the new image each, see `Column`. A REMOVE has its key's columns; all others are NULL.
 
 A value (`column_text`)
     S: its text. N: its digits, by `canonical_number`. BOOL: 1 or 0. B: base64 (`FROM_BASE64` gives it back). SS, NS, BS,
-    L, M: JSON text (`plain.plain_text`). NULL, and what the item has not: NULL.
+    L, M: JSON text (`plain.plain_text`). NULL and absent attributes: NULL.
 
-Rows may repeat, come late and in any order, within a file and between files: a loader goes by `_seq` alone.
+Rows may repeat, be late and be in any order, within a file and between files: a loader compares `_seq` alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FIELD: Final = re.compile(r'(?:"((?:[^"]|"")*+)"|(NULL))([,\n])')
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column and where its value stands in the item, from the attribute's name inwards.
+    """A column and the path of its value in the item, from the attribute's name inwards.
 
     A step below a map is a member's name, below a list an index (from 0). A step below a string reads that string as
     JSON text: `("payload", "session", "start")` is a member of the document that the attribute `payload` holds.
@@ -74,12 +74,12 @@ def csv_row(record: ChangeRecord, columns: Sequence[Column]) -> str:
 
 
 def sequence_of(record: ChangeRecord) -> int:
-    """The record's place among those of its key, as an integer of at most 40 digits.
+    """A number of at most 40 digits that orders the records of one key.
 
     DynamoDB Streams: its SequenceNumber, exact. Otherwise the change's time in microseconds, then 22 digits for records
     of one time: bits 73 to 145 of the Kinesis sequence number, which AWS does not describe, but which in every published
-    number hold the count within a shard (0 without one). So ties within a microsecond are decided in all likelihood,
-    not by contract. Records of Streams and of Kinesis do not compare: a table is filled from one of them.
+    number hold the count within a shard (0 without one). AWS does not guarantee the order within a microsecond.
+    Numbers of Streams and of Kinesis are not comparable: load a table from one of them only.
 
     Raises:
         UndecodableError: a SequenceNumber of more than 40 digits.
@@ -99,7 +99,7 @@ def find_value(
     """The value at a path of a checked item, None if there is none.
 
     Args:
-        documents: the strings that were read as JSON text so far; give the same dict for all columns of one item.
+        documents: a cache of strings parsed as JSON text; pass the same dict for all columns of one item.
 
     Raises:
         UndecodableError: a string that the path goes through is no JSON text.
@@ -152,10 +152,10 @@ def _doubled(text: str) -> str:
 
 
 def read_rows(text: str) -> Iterator[list[str | None]]:
-    """The rows of a file, as `write_row` took them; fields are in the order they were written in.
+    """The rows of a file: the inverse of `write_row`.
 
     Raises:
-        UndecodableError: with the offset (in characters) of the first thing that is not written like this.
+        UndecodableError: the text has another format; the message has the offset in characters.
     """
     row: list[str | None] = []
     position = 0

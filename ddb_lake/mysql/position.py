@@ -1,4 +1,4 @@
-"""Where replication stands: which state of the lake's table a database has, kept there in the rows' own transaction."""
+"""The position of replication: which state of the lake's table a database has, stored there in the rows' transaction."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The state of `current` that the table has.
+    """The state of `current` that the table in the database has.
 
-    `snapshot_id`: of the lake's Iceberg table. `applied_batch`: of the changelog; `base`: id of the newest export, and
-    `snapshot_cutoff_us`: its snapshot cutoff, None without one. `columns`: the lake's then, of which `layout` were replicated.
+    Attributes:
+        snapshot_id: the snapshot of the lake's Iceberg table.
+        applied_batch: the last applied batch of the changelog.
+        base: the id of the newest full export; None without one.
+        snapshot_cutoff_us: the snapshot cutoff of that export.
+        columns: the lake's columns at that time.
+        layout: the replicated columns.
+        rows: the number of rows of the lake's table.
     """
 
     snapshot_id: int
@@ -36,7 +42,7 @@ class Position:
     rows: int
 
     def dump(self) -> str:
-        """As a JSON document."""
+        """The position as a JSON document."""
         return json.dumps(
             {
                 "snapshot_id": str(self.snapshot_id),
@@ -74,7 +80,7 @@ def _replicated(path: list[str], tag: str, name: str, kind: str, sql_name: str, 
 
 
 def read_position(database: Database, target: Target) -> Position | None:
-    """Where replication into a table stands; None if it never was."""
+    """The position of a table; None before its first replication."""
     text = database.value(
         f"SELECT position FROM {qualified(target.database, STATE)} WHERE target = %s", (target.table,)
     )
@@ -82,7 +88,7 @@ def read_position(database: Database, target: Target) -> Position | None:
 
 
 def write_position(database: Database, target: Target, position: Position) -> None:
-    """Set where it stands, in the transaction of its rows."""
+    """Set the position, in the transaction of the rows."""
     database.execute(
         f"UPDATE {qualified(target.database, STATE)} SET position = %s, changed_at = UTC_TIMESTAMP(6) WHERE target = %s",
         (position.dump(), target.table),

@@ -1,9 +1,9 @@
-"""`current` into a MySQL-compatible database, incrementally: what each run changes there is one transaction.
+"""Replicate `current` into a MySQL-compatible database, incrementally. Each run is one transaction there.
 
-Which keys have changed since the last replicated state is known from the changelog: the keys of the batches applied
-since. That says it all while every snapshot since came from applying batches or from compaction that left the rows as they
-are; else (the first time, a new base, other columns, a history that has expired) the whole table is compared and made
-equal. Either way the position moves in the rows' transaction, so that a crash anywhere leaves the state before or after.
+The keys that have changed since the last replicated state are those of the changelog's batches applied since. This is
+complete if every snapshot since then came from applying batches, or from a compaction that left the rows unchanged.
+Otherwise (the first run, a new base, other columns, an expired history) all rows are sent. The position moves in the rows'
+transaction, so a crash leaves the state before or the state after.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import CommitConflict, ConfigError, UsageError
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.mysql.columns import Replicated, replicated
+from ddb_lake.mysql.columns import Replicated, replicated_columns
 from ddb_lake.mysql.credentials import Login
 from ddb_lake.mysql.position import Position, read_position
 from ddb_lake.mysql.replica import (
+    RowFile,
     ensure_state,
     ensure_table,
     has_native_json,
@@ -52,11 +53,19 @@ Scope = Literal["nothing", "changes", "all"]
 
 @dataclass(frozen=True, slots=True)
 class ReplicateResult:
-    """What replication did.
+    """The result of a replication.
 
-    `scope`: whether it went over the changed keys or over all rows, and `reason`: why. `upserted`: rows sent.
-    `rows`: living rows of the lake's table then, and so the target's where none is rejected. `rejected`: rows that the
-    database rejected, now or before, and has not taken since; `rejections`: the most frequent reasons and their counts.
+    Attributes:
+        scope: whether nothing, the changed keys or all rows were sent.
+        reason: the reason of the scope.
+        upserted: the number of rows sent.
+        removed: the number of rows removed.
+        rows: the live rows of the lake's table; also the target's, unless some are rejected.
+        columns_added: the columns that the target got.
+        snapshot_id: the replicated snapshot of the lake's table.
+        seconds: the duration.
+        rejected: the rows that the database rejected, now or before, and has not accepted since.
+        rejections: the most frequent reasons with their counts.
     """
 
     table: str
@@ -77,33 +86,34 @@ def replicate(lake: Lake, name: str, full: bool = False, replay: bool = False) -
     """Make the database's table equal to `current`, apart from rows that the database rejects.
 
     Args:
-        full: compare all rows, even if only some have changed.
-        replay: try the rejected rows again too, with the values that the lake has now.
+        full: send all rows, even if only some have changed.
+        replay: also send the rejected rows again, with the values that the lake has now.
 
     Raises:
-        UsageError: the table has no `aurora` settings, or the lake has nothing of it yet.
-        DatabaseError: the database refuses something that is not about a row; nothing was applied.
-        TransientError: the database cannot be reached, or others write to it.
+        UsageError: the table has no `aurora` settings, or the lake has no rows of it yet.
+        DatabaseError: the database refuses a statement for a reason other than a row's values; nothing was applied.
+        TransientError: the database cannot be reached, or another writer keeps moving the position.
     """
     started = time.monotonic()
     settings = aurora_settings(lake.table(name))
-    with opened(settings) as database:
+    with connect_replica(settings) as database:
         result = COMMIT.call(
-            lambda: _attempt(lake, name, settings, database, full, replay),
+            lambda: _replicate_once(lake, name, settings, database, full, replay),
             lambda error: isinstance(error, CommitConflict),
         )
-        found = rejected_rows(database, target_of(name, settings))
-    return replace(result, seconds=time.monotonic() - started, rejected=found.count, rejections=found.reasons)
+        rejections = rejected_rows(database, target_of(name, settings))
+    seconds = time.monotonic() - started
+    return replace(result, seconds=seconds, rejected=rejections.count, rejections=rejections.reasons)
 
 
 def rejected_text(result: ReplicateResult) -> str | None:
-    """What the database rejected, why, and the next action, without a final full stop; None if it has every row."""
+    """A message about the rejected rows: count, reasons and the next step, without a final full stop; None without any."""
     if not result.rejected:
         return None
     target = result.target.replace("`", "")
-    told = sum(count for _, count in result.rejections)
+    explained = sum(count for _, count in result.rejections)
     reasons = [f"{reason}: {count:,}" for reason, count in result.rejections]
-    reasons += [f"other reasons: {result.rejected - told:,}"] if told < result.rejected else []
+    reasons += [f"other reasons: {result.rejected - explained:,}"] if explained < result.rejected else []
     return (
         f"{result.table}: {target} rejects {result.rejected:,} of the rows ({'; '.join(reasons)}). They are in"
         f" {target}_rejected; what {target} has of their keys is older. Change the table, as by a wider column, then"
@@ -126,9 +136,9 @@ def target_of(name: str, settings: AuroraSettings) -> Target:
 
 
 @contextmanager
-def opened(settings: AuroraSettings) -> Iterator[Database]:
-    """A connection to the database of the settings. The driver is wanted only where one is replicated to."""
-    try:
+def connect_replica(settings: AuroraSettings) -> Iterator[Database]:
+    """A connection to the database of the settings. Raises ConfigError if PyMySQL is not installed."""
+    try:  # imported here: the driver is an optional dependency
         from ddb_lake.mysql.connection import Server, connect
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -144,15 +154,15 @@ def opened(settings: AuroraSettings) -> Iterator[Database]:
 
 
 def replication_due(lake: Lake, table: TableSettings) -> str | None:
-    """Why the database should be brought up to date; None if it has the lake's rows, or none is configured.
+    """The reason to replicate; None if the database has the lake's rows, or none is configured.
 
-    Raises DatabaseError or TransientError if it cannot be asked.
+    Raises DatabaseError or TransientError if the position cannot be read.
     """
     current = lake.current(table.name) if table.aurora is not None else None
     if table.aurora is None or current is None or current.current_snapshot() is None:
         return None
     target = target_of(table.name, table.aurora)
-    with opened(table.aurora) as database:
+    with connect_replica(table.aurora) as database:
         ensure_state(database, target)
         before = read_position(database, target)
         plan = _plan(current, table.aurora, before, has_native_json(database))
@@ -172,7 +182,7 @@ REPLICATION: Final = WorkKind(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be done: over which rows, why, with which columns, and where it leads to."""
+    """A planned replication: which rows to send, the reason, the columns, and the position after it."""
 
     scope: Scope
     reason: str
@@ -183,9 +193,9 @@ class _Plan:
 def _plan(table: Table, settings: AuroraSettings, before: Position | None, native_json: bool) -> _Plan:
     state = CurrentState.of(table)
     snapshot = table.current_snapshot()
-    assert snapshot is not None, "the caller has looked"
+    assert snapshot is not None, "the caller checks it"
     expired = any(field.name == "_expired_at" for field in table.schema().fields)
-    columns = replicated(state.schema, expired, settings.columns, settings.types, native_json)
+    columns = replicated_columns(state.schema, expired, settings.columns, settings.types, native_json)
     after = Position(
         snapshot.snapshot_id,
         state.applied_batch,
@@ -196,15 +206,15 @@ def _plan(table: Table, settings: AuroraSettings, before: Position | None, nativ
         live_files(table).rows,
     )
     if before == after:
-        return _Plan("nothing", "the database has it all", columns, after)
-    reason = _why_all(table, before, after)
+        return _Plan("nothing", "the database has this state", columns, after)
+    reason = _full_reason(table, before, after)
     if reason is not None or before is None:
         return _Plan("all", reason or "", columns, after)
     return _Plan("changes", f"{after.applied_batch - before.applied_batch} batches of changes", columns, after)
 
 
-def _why_all(table: Table, before: Position | None, after: Position) -> str | None:
-    """Why the keys of the batches since do not say all that differs; None if they do."""
+def _full_reason(table: Table, before: Position | None, after: Position) -> str | None:
+    """The reason to send all rows; None if the keys of the batches since `before` are all that differs."""
     if before is None:
         return "the database has nothing of it yet"
     if before.base != after.base:
@@ -216,12 +226,12 @@ def _why_all(table: Table, before: Position | None, after: Position) -> str | No
         return "columns of the lake changed their types"
     fresh = {column.name for column in after.columns.columns[len(known) :]}
     if before.layout != tuple(one for one in after.layout if one.name not in fresh):
-        return "other columns or types are to be replicated"
-    return _unexplained(table, before.snapshot_id)
+        return "other columns or types are configured"
+    return _other_change_reason(table, before.snapshot_id)
 
 
-def _unexplained(table: Table, since: int) -> str | None:
-    """What happened to the lake's rows since a snapshot that was no batch of changes; None if nothing did."""
+def _other_change_reason(table: Table, since: int) -> str | None:
+    """A change of the lake's rows since a snapshot that did not come from a batch of changes; None without one."""
     known = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     at = table.current_snapshot()
     while at is not None and at.snapshot_id != since:
@@ -238,7 +248,7 @@ def _unexplained(table: Table, since: int) -> str | None:
     return None if at is not None else "the state that the database has is no longer in the lake's history"
 
 
-def _attempt(
+def _replicate_once(
     lake: Lake, name: str, settings: AuroraSettings, database: Database, full: bool, replay: bool
 ) -> ReplicateResult:
     table = lake.current(name)
@@ -249,10 +259,10 @@ def _attempt(
     before = read_position(database, target)
     plan = _plan(table, settings, before, has_native_json(database))
     if full:
-        plan = replace(plan, scope="all", reason="asked for")
-    again = rejected_keys(database, target) if replay and plan.scope != "all" else []
-    if again:
-        plan = replace(plan, scope="changes", reason=f"{len(again)} rejected rows are tried again")
+        plan = replace(plan, scope="all", reason="requested")
+    retried = rejected_keys(database, target) if replay and plan.scope != "all" else []
+    if retried:
+        plan = replace(plan, scope="changes", reason=f"{len(retried)} rejected rows are sent again")
     result = ReplicateResult(
         name, target.name, plan.scope, plan.reason, rows=plan.after.rows, snapshot_id=plan.after.snapshot_id
     )
@@ -260,75 +270,78 @@ def _attempt(
         return result
     target, added = ensure_table(database, target, plan.after.columns, plan.columns, before)
     with lake.session() as session:
-        query = _living(table, plan) if plan.scope == "all" else _changed(lake, session, name, table, plan, before)
-        if again:
-            query = _with_rejected(session, query, table, plan, again)
-        path = session.folder / "rows.csv"
-        _write(session, query, path)
-        done = replace_rows(
-            database,
-            *(target, str(path), plan.scope == "all", before, plan.after),
-            numbered=lambda: _NumberedRows(session, query),
+        query = (
+            _all_rows_sql(table, plan)
+            if plan.scope == "all"
+            else _changed_rows_sql(lake, session, name, table, plan, before)
         )
+        if retried:
+            query = _with_rejected_rows_sql(session, query, table, plan, retried)
+        path = session.folder / "rows.csv"
+        _write_csv(session, query, path)
+        file = RowFile(str(path), plan.scope == "all", lambda: _NumberedRows(session, query))
+        done = replace_rows(database, target, file, before, plan.after)
     return replace(result, upserted=done.upserted, removed=done.removed, columns_added=added)
 
 
-def _living(table: Table, plan: _Plan) -> str:
-    """All living rows, as a query of `_key`, `_gone` and the columns' texts."""
-    return f"SELECT sha256(k) AS k, '0' AS gone, {_names(plan)} FROM {keyed_texts(table, plan.after, plan.columns)}"
+def _all_rows_sql(table: Table, plan: _Plan) -> str:
+    """A query of all live rows: the key's hash `k`, `removed` (0), and the columns' texts."""
+    return f"SELECT sha256(k) AS k, '0' AS removed, {_text_names(plan)} FROM {rows_as_text_sql(table, plan.after, plan.columns)}"
 
 
-def _changed(lake: Lake, session: Session, name: str, table: Table, plan: _Plan, before: Position | None) -> str:
-    """The same of the keys that batches since `before` speak of; those that live no more are gone."""
-    assert before is not None, "without a position, all is replicated"
+def _changed_rows_sql(
+    lake: Lake, session: Session, name: str, table: Table, plan: _Plan, before: Position | None
+) -> str:
+    """A query of the rows of the keys in batches since `before`. `removed` is 1 for keys without a live row."""
+    assert before is not None, "without a position, all rows are sent"
     changes = lake.changes(name)
     if changes is None or before.applied_batch == plan.after.applied_batch:
-        return f"{_living(table, plan)} WHERE false"
+        return f"{_all_rows_sql(table, plan)} WHERE false"
     session.con.execute(
         "CREATE OR REPLACE TABLE changed AS SELECT _key, any_value(_key_hash) AS _key_hash"
         f" FROM {records_sql(changes, after_batch=before.applied_batch)}"
         f" WHERE _batch > {before.applied_batch} AND _batch <= {plan.after.applied_batch} GROUP BY _key"
     )
-    living = keyed_texts(table, plan.after, plan.columns, among="changed")
+    live = rows_as_text_sql(table, plan.after, plan.columns, among="changed")
     return (
-        f"SELECT sha256(c._key) AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
-        f" FROM changed c LEFT JOIN {living} l ON l.k = c._key"
+        f"SELECT sha256(c._key) AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS removed, {_text_names(plan)}"
+        f" FROM changed c LEFT JOIN {live} l ON l.k = c._key"
     )
 
 
-def _with_rejected(session: Session, query: str, table: Table, plan: _Plan, hashes: list[str]) -> str:
-    """The rows of a query, and those of the keys that the database rejected, as they are in the lake now."""
+def _with_rejected_rows_sql(session: Session, query: str, table: Table, plan: _Plan, hashes: list[str]) -> str:
+    """A query of the rows of `query` and of the rejected keys, with the values that the lake has now."""
     session.con.register("rejected_keys", pa.table({"h": pa.array(hashes, pa.string())}))
-    living = f"(SELECT sha256(k) AS h, * FROM {keyed_texts(table, plan.after, plan.columns)})"
+    live = f"(SELECT sha256(k) AS h, * FROM {rows_as_text_sql(table, plan.after, plan.columns)})"
     return (
         f"WITH sent AS MATERIALIZED ({query}) SELECT * FROM sent UNION ALL"
-        f" SELECT r.h AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS gone, {_names(plan)}"
-        f" FROM rejected_keys r LEFT JOIN {living} l ON l.h = r.h WHERE r.h NOT IN (SELECT k FROM sent)"
+        f" SELECT r.h AS k, CASE WHEN l.k IS NULL THEN '1' ELSE '0' END AS removed, {_text_names(plan)}"
+        f" FROM rejected_keys r LEFT JOIN {live} l ON l.h = r.h WHERE r.h NOT IN (SELECT k FROM sent)"
     )
 
 
 class _NumberedRows:
-    """The rows of a query by numbers from 1, kept by DuckDB, which spills them where they take more than `memory`."""
+    """The rows of a query by numbers from 1, in a DuckDB table, which spills to disk beyond `memory`."""
 
     def __init__(self, session: Session, query: str) -> None:
         self._session = session
-        self._path = session.folder / "portion.csv"
+        self._path = session.folder / "rows-range.csv"
         session.con.execute(
             f"CREATE OR REPLACE TABLE numbered AS SELECT row_number() OVER () AS record, * FROM ({query})"
         )
         (self.count,) = session.con.execute("SELECT count(*) FROM numbered").fetchone()
 
-    def portion(self, first: int, last: int) -> str:
-        """A file of some rows, with their numbers."""
-        _write(self._session, f"SELECT * FROM numbered WHERE record BETWEEN {first} AND {last}", self._path)
+    def write_range(self, first: int, last: int) -> str:
+        """Write rows (both ends inclusive) with their numbers to a file. Returns its path."""
+        _write_csv(self._session, f"SELECT * FROM numbered WHERE record BETWEEN {first} AND {last}", self._path)
         return str(self._path)
 
     def key(self, record: int) -> bytes:
-        """The hash of one row's key."""
+        """The hash of a row's key."""
         return bytes.fromhex(self._row(record)[0])
 
-    def gone(self, record: int) -> bool:
-        """Whether a row's key is no more in the lake."""
+    def is_removed(self, record: int) -> bool:
+        """Whether a row's key is no longer in the lake."""
         return bool(self._row(record)[1] == "1")
 
     def fields(self, record: int) -> Sequence[str | None]:
@@ -336,25 +349,25 @@ class _NumberedRows:
         return self._row(record)[2:]
 
     def _row(self, record: int) -> tuple[Any, ...]:
-        found: tuple[Any, ...] = self._session.con.execute(
+        row: tuple[Any, ...] = self._session.con.execute(
             f"SELECT * EXCLUDE (record) FROM numbered WHERE record = {record}"
         ).fetchone()
-        return found
+        return row
 
 
-def _names(plan: _Plan) -> str:
+def _text_names(plan: _Plan) -> str:
     return ", ".join(identifier(f"c{number}") for number in range(len(plan.columns)))
 
 
-def keyed_texts(
+def rows_as_text_sql(
     table: Table,
     position: Position,
     columns: Sequence[Replicated],
     among: str | None = None,
 ) -> str:
-    """A query of the living rows of a position's snapshot: the key's text `k`, the columns' texts `c0`, `c1`, ….
+    """A query of the live rows of a position's snapshot: the key's text `k`, the columns' texts `c0`, `c1`, ….
 
-    `among`: a relation with `_key_hash`, to which the rows are limited.
+    `among`: a relation with `_key_hash`; only rows with these hashes are returned.
     """
     rows = scan_table(table, position.snapshot_id).sql()
     if among is not None:
@@ -363,8 +376,8 @@ def keyed_texts(
     return f"(SELECT {key_text_sql(position.columns)} AS k, {texts} FROM {rows})"
 
 
-def _write(session: Session, query: str, path: Path) -> None:
-    """The rows of a query as the CSV of `mysql.csv_rows`, however many they are: DuckDB streams them."""
+def _write_csv(session: Session, query: str, path: Path) -> None:
+    """Write the rows of a query as CSV, in the format of `mysql.csv_rows`. DuckDB streams them."""
     session.con.execute(
         f"COPY ({query}) TO {literal(str(path))}"
         " (FORMAT csv, HEADER false, DELIMITER ',', QUOTE '\"', ESCAPE '\"', FORCE_QUOTE *, NULLSTR 'NULL')"

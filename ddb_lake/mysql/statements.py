@@ -1,14 +1,15 @@
-"""The SQL sent to MySQL-compatible databases, as text. Pure: names and values go in through `identifier` and `literal` only.
+"""The SQL sent to MySQL-compatible databases, as text. Pure: `identifier` and `literal` quote all names and values.
 
-The text rests on the session that `connection` sets up: strict, and without backslash escapes in literals.
+The statements require the session settings of `connection`: strict mode, and no backslash escapes in literals.
+SQLAlchemy Core is not used: decision 0013.
 
 The target table
-    `_key` BINARY(32), the primary key: SHA-256 of the key's exact text, so that keys which a collation calls equal
-    (case, accents, spaces at the end) stay different items; then columns of any type.
+    `_key` BINARY(32), the primary key: SHA-256 of the key's exact text, so that keys that a collation compares as
+    equal (case, accents, trailing spaces) stay different items; then columns of any type.
 
-Order of work: files are loaded into a temporary staging table, which must be made before the transaction begins, because
-DDL commits what is open. Staging has the target's column types, so that a value which does not fit is refused with its
-place. From there set-based statements go to the target.
+Steps: create a temporary staging table before the transaction begins, because DDL commits implicitly
+(https://dev.mysql.com/doc/refman/8.0/en/implicit-commit.html); load a file into it; apply it to the target with
+set-based statements. Staging has the target's column types, so the error of a value that does not fit names its record.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from ddb_lake.errors import ConfigError
 KEY: Final = "_key"
 SEQUENCE: Final = "_seq"
 EVENT: Final = "ddb_lake:event"
-GONE: Final = "ddb_lake:gone"
+REMOVED: Final = "ddb_lake:removed"
 RECORD: Final = "ddb_lake:record"
 MALFORMED: Final = "ddb_lake:malformed"
-"""Columns of the staging table in addition to the loaded ones. No column of a lake has a colon in its name."""
+"""Columns of the staging table beside the loaded ones. No column of a lake has a colon in its name."""
 
 WHY: Final = "ddb_lake:why"
 STAGING: Final = "ddb_lake_staging"
@@ -46,14 +47,14 @@ _TABLE: Final = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 
 
 @dataclass(frozen=True, slots=True)
 class SqlColumn:
-    """A column of a target: its name, and its type as it stands in a definition (character set and collation too)."""
+    """A column of a target: its name, and its type as in a column definition, with character set and collation."""
 
     name: str
     type: str
 
     @property
     def is_binary(self) -> bool:
-        """Whether it holds bytes, which stand in files as base64."""
+        """Whether the column has bytes, which are base64 in files."""
         return self.type.split("(")[0].split()[0].lower().endswith(_BINARY)
 
 
@@ -61,7 +62,9 @@ class SqlColumn:
 class Target:
     """A table of a database.
 
-    `columns`: those that are loaded, in the files' order, without `_key` and `_seq`. `key`: which of them are the key.
+    Attributes:
+        columns: the loaded columns in the files' order, without `_key` and `_seq`.
+        key: the names of the columns that are the item's key.
     """
 
     database: str
@@ -86,7 +89,7 @@ class Target:
 
     @property
     def rejected_table(self) -> str:
-        """The name of that table alone, which MySQL's 64 characters hold."""
+        """The name of that table alone, at most 64 characters."""
         return shortened(self.table + REJECTED)
 
     def with_columns(self, columns: Sequence[SqlColumn]) -> Target:
@@ -98,7 +101,7 @@ class Target:
 
 
 def identifier(name: str) -> str:
-    """A quoted name. Raises ConfigError for one that MySQL does not take."""
+    """A quoted name. Raises ConfigError for a name that MySQL does not accept."""
     if not is_identifier(name):
         raise ConfigError(
             f"{name!r} is no name for MySQL: 1 to {MAX_NAME} characters of the Basic Multilingual Plane, without NUL and"
@@ -108,13 +111,16 @@ def identifier(name: str) -> str:
 
 
 def is_identifier(name: str) -> bool:
-    """Whether MySQL takes the name, quoted: it refuses white space of ASCII at the end, and NUL anywhere."""
+    """Whether MySQL accepts the quoted name.
+
+    https://dev.mysql.com/doc/refman/8.0/en/identifiers.html
+    """
     in_plane = all(ord(c) <= 0xFFFF and not 0xD800 <= ord(c) <= 0xDFFF for c in name)
     return 0 < len(name) <= MAX_NAME and "\0" not in name and name[-1] not in " \t\n\v\f\r" and in_plane
 
 
 def shortened(name: str) -> str:
-    """A name, cut and with a mark of the whole where MySQL's 64 characters do not hold it."""
+    """A name of at most 64 characters: a longer one is cut and ends with a hash of the full name."""
     if len(name) <= MAX_NAME:
         return name
     return f"{name[: MAX_NAME - 13]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
@@ -128,18 +134,18 @@ def qualified(database: str, table: str) -> str:
 def literal(text: str) -> str:
     """A string literal of a session without backslash escapes (NO_BACKSLASH_ESCAPES)."""
     if "\0" in text:
-        raise ConfigError("a NUL character cannot stand in a name of a file")
+        raise ConfigError("the name of a file contains a NUL character")
     return "'" + text.replace("'", "''") + "'"
 
 
-_EVENT, _GONE, _RECORD, _MALFORMED, _WHY = map(identifier, (EVENT, GONE, RECORD, MALFORMED, WHY))
+_EVENT, _REMOVED, _RECORD, _MALFORMED, _WHY = map(identifier, (EVENT, REMOVED, RECORD, MALFORMED, WHY))
 
 
-# --- tables of ours
+# --- our own tables
 
 
 def create_ledger(database: str) -> str:
-    """The ledger: one row a loaded version of an object, written in the transaction that loads it."""
+    """The ledger: one row for each loaded version of an object, inserted in the transaction that loads it."""
     return (
         f"CREATE TABLE IF NOT EXISTS {qualified(database, LEDGER)} (target VARCHAR(64) NOT NULL,"
         " object_hash BINARY(32) NOT NULL, version VARBINARY(255) NOT NULL, object TEXT NOT NULL,"
@@ -149,7 +155,7 @@ def create_ledger(database: str) -> str:
 
 
 def create_state(database: str) -> str:
-    """One row a target: what one writer at a time locks, and where replication stands (a JSON document)."""
+    """One row for each target: the lock of its writers, and the position of replication (a JSON document)."""
     return (
         f"CREATE TABLE IF NOT EXISTS {qualified(database, STATE)} (target VARCHAR(64) NOT NULL PRIMARY KEY,"
         f" position LONGTEXT NULL, changed_at DATETIME(6) NOT NULL) {_TABLE}"
@@ -157,7 +163,7 @@ def create_state(database: str) -> str:
 
 
 def create_tombstones(target: Target) -> str:
-    """Removed keys and the versions that removed them: what a late record of such a key is compared with."""
+    """Removed keys and the versions that removed them. A late record of such a key is compared with its tombstone."""
     return (
         f"CREATE TABLE IF NOT EXISTS {target.tombstones} ({KEY} BINARY(32) NOT NULL PRIMARY KEY,"
         f" {SEQUENCE} {SEQUENCE_TYPE} NOT NULL, removed_at DATETIME(6) NOT NULL, KEY (removed_at)) {_TABLE}"
@@ -175,7 +181,7 @@ def create_rejected(target: Target) -> str:
 
 
 def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool = False) -> str:
-    """The target itself. `indexed`: parts of an index for looking items up by their own key, as SQL."""
+    """The target. `indexed`: the parts of an index over the item's key, as SQL."""
     parts = [f"{KEY} BINARY(32) NOT NULL PRIMARY KEY"]
     parts += [f"{SEQUENCE} {SEQUENCE_TYPE} NOT NULL"] if sequenced else []
     parts += [f"{identifier(column.name)} {column.type} NULL" for column in target.columns]
@@ -186,7 +192,7 @@ def create_target(target: Target, indexed: Sequence[str] = (), sequenced: bool =
 def alter_target(
     target: Target, added: Sequence[SqlColumn], changed: Sequence[SqlColumn], dropped: Sequence[str] = ()
 ) -> str:
-    """Drop, add and retype columns. A column that is dropped and added begins empty."""
+    """Drop, add and retype columns. A column that is dropped and added is empty."""
     parts = [f"DROP COLUMN {identifier(name)}" for name in dropped]
     parts += [f"ADD COLUMN {identifier(column.name)} {column.type} NULL" for column in added]
     parts += [f"MODIFY COLUMN {identifier(column.name)} {column.type} NULL" for column in changed]
@@ -197,7 +203,7 @@ def alter_target(
 
 
 def create_staging(target: Target, flags: Sequence[SqlColumn]) -> str:
-    """The staging table of this session: `RECORD` counts the file's records from 1, `flags` come before the columns."""
+    """The staging table of this session. `RECORD` numbers the file's records from 1; `flags` precede the columns."""
     parts = [f"{_RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", f"{KEY} BINARY(32) NULL"]
     parts += [f"{identifier(column.name)} {column.type} NULL" for column in (*flags, *target.columns)]
     parts += [f"{_MALFORMED} BOOLEAN NULL", f"KEY ({KEY})"]
@@ -212,28 +218,31 @@ def drop_staging(target: Target) -> str:
 CHANGE_FLAGS: Final = (SqlColumn(EVENT, "VARCHAR(16)"), SqlColumn(SEQUENCE, SEQUENCE_TYPE))
 """The leading fields of a file of changes (`mysql.csv_rows`)."""
 
-ROW_FLAGS: Final = (SqlColumn(GONE, "BOOLEAN"),)
+ROW_FLAGS: Final = (SqlColumn(REMOVED, "BOOLEAN"),)
 """The leading field, after `_key`, of a file that replication writes."""
 
 
 def from_s3(uri: str, region: str) -> str:
-    """Where Aurora reads a file itself: `s3://bucket/key` in a Region."""
+    """The source clause for a file that Aurora reads from S3.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraMySQL.Integrating.LoadFromS3.html
+    """
     return f"FROM S3 FILE {literal(f's3-{region}://' + uri.removeprefix('s3://'))}"
 
 
 def from_client(path: str) -> str:
-    """A file that the client sends."""
+    """The source clause for a file that the client sends."""
     return f"LOCAL INFILE {literal(path)}"
 
 
 def load_changes(target: Target, source: str) -> str:
-    """A file of changes into staging; `_key` is made of the key's columns. `source`: `from_s3` or `from_client`."""
+    """Load a file of changes into staging, with `_key` computed from the key's columns. `source`: a source clause."""
     return _load(target, source, CHANGE_FLAGS, target.key)
 
 
 def create_raw(target: Target) -> str:
     """A table of this session for the fields of a file's records as bytes. It accepts any content."""
-    fields = ", ".join(f"f{number} LONGBLOB NULL" for number in range(_fields(target)))
+    fields = ", ".join(f"f{number} LONGBLOB NULL" for number in range(_field_count(target)))
     parts = f"{_RECORD} BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, {fields}"
     return f"CREATE TEMPORARY TABLE {qualified(target.database, RAW)} ({parts}) {_TABLE}"
 
@@ -245,7 +254,7 @@ def drop_raw(target: Target) -> str:
 
 def load_raw(target: Target, source: str) -> str:
     """Load a file's records unchanged into the table of raw fields. A record with another number of fields gets a warning."""
-    fields = ", ".join(f"f{number}" for number in range(_fields(target)))
+    fields = ", ".join(f"f{number}" for number in range(_field_count(target)))
     csv = _CSV.replace("utf8mb4", "binary", 1)
     raw = qualified(target.database, RAW)
     return f"LOAD DATA {source} IGNORE INTO TABLE {raw} {csv} ({fields})"
@@ -253,30 +262,30 @@ def load_raw(target: Target, source: str) -> str:
 
 def insert_raw(target: Target) -> str:
     """Insert one record into the table of raw fields. The arguments are its number and its fields."""
-    names = ", ".join([_RECORD, *(f"f{number}" for number in range(_fields(target)))])
-    places = ", ".join(["%s"] * (_fields(target) + 1))
+    names = ", ".join([_RECORD, *(f"f{number}" for number in range(_field_count(target)))])
+    places = ", ".join(["%s"] * (_field_count(target) + 1))
     return f"INSERT INTO {qualified(target.database, RAW)} ({names}) VALUES ({places})"
 
 
 def raw_record(target: Target) -> str:
     """Select the fields of one raw record. The argument is its number."""
-    fields = ", ".join(f"f{number}" for number in range(_fields(target)))
+    fields = ", ".join(f"f{number}" for number in range(_field_count(target)))
     return f"SELECT {fields} FROM {qualified(target.database, RAW)} WHERE {_RECORD} = %s"
 
 
 def stage_raw(target: Target, first: int, last: int) -> str:
     """Insert raw records, by their numbers (inclusive), into staging, as `load_changes` does with a file."""
-    names, values, doubts, texts = [_RECORD], [_RECORD], [], {}
+    names, values, malformed, texts = [_RECORD], [_RECORD], [], {}
     for number, column in enumerate((*CHANGE_FLAGS, *target.columns)):
         text = texts[column.name] = f"CONVERT(f{number} USING utf8mb4)"
-        doubts.append(f"(f{number} IS NOT NULL AND NOT (CAST({text} AS BINARY) <=> f{number}))")
+        malformed.append(f"(f{number} IS NOT NULL AND NOT (CAST({text} AS BINARY) <=> f{number}))")
         if column.is_binary:
-            doubts.append(f"({text} IS NOT NULL AND NOT {_is_base64(text)})")
+            malformed.append(f"({text} IS NOT NULL AND NOT {_is_base64(text)})")
             text = f"IF({_is_base64(text)}, FROM_BASE64({text}), NULL)"
         names.append(identifier(column.name))
         values.append(text)
     names += [KEY, _MALFORMED]
-    values += [key_sql([texts[name] for name in target.key]), " OR ".join(doubts)]
+    values += [key_sql([texts[name] for name in target.key]), " OR ".join(malformed)]
     return (
         f"INSERT INTO {qualified(target.database, STAGING)} ({', '.join(names)}) SELECT {', '.join(values)}"
         f" FROM {qualified(target.database, RAW)} WHERE {_RECORD} BETWEEN {first} AND {last}"
@@ -288,55 +297,57 @@ def unstage(target: Target, first: int, last: int) -> str:
     return f"DELETE FROM {qualified(target.database, STAGING)} WHERE {_RECORD} BETWEEN {first} AND {last}"
 
 
-def _fields(target: Target) -> int:
+def _field_count(target: Target) -> int:
     return len(CHANGE_FLAGS) + len(target.columns)
 
 
 def load_rows(target: Target, source: str, numbered: bool = False) -> str:
-    """A file of whole rows into staging: `_key` in hexadecimal, `GONE`, then the columns. `numbered`: `RECORD` first."""
+    """Load a file of rows into staging: `_key` in hexadecimal, `REMOVED`, then the columns. `numbered`: `RECORD` first."""
     leading = (SqlColumn(KEY, ""), *ROW_FLAGS)
     return _load(target, source, (SqlColumn(RECORD, "BIGINT"), *leading) if numbered else leading, ())
 
 
-def stage_key(target: Target, gone: bool | None) -> str:
-    """A row of staging without values; its arguments are its number (None: the next) and `_key`. `gone` None: a key whose
-    row in the target stays as it is."""
-    flag = "NULL" if gone is None else str(gone).upper()
+def stage_key(target: Target, removed: bool | None) -> str:
+    """Insert a row without values into staging. The arguments are its number (None: the next one) and `_key`.
+
+    `removed`: None for a key whose row in the target stays unchanged.
+    """
+    flag = "NULL" if removed is None else str(removed).upper()
     staging = qualified(target.database, STAGING)
-    return f"INSERT INTO {staging} ({_RECORD}, {KEY}, {_GONE}) VALUES (%s, %s, {flag})"
+    return f"INSERT INTO {staging} ({_RECORD}, {KEY}, {_REMOVED}) VALUES (%s, %s, {flag})"
 
 
 def _load(target: Target, source: str, leading: Sequence[SqlColumn], key: Sequence[str]) -> str:
-    """Fields go to their columns, so that a record with too few of them is a fault; those of the key to variables, as
-    its text is hashed before a column's type has touched it."""
-    fields, sets, doubts = [], [], []
+    # A field is assigned to its column directly, so that the server reports a record with too few fields. The fields of the
+    # key go to variables, because `_key` is the hash of their text before any conversion to the column's type.
+    fields, sets, malformed = [], [], []
     places: dict[str, str] = {}
     for number, column in enumerate((*leading, *target.columns)):
         name = identifier(column.name)
-        held = column.name in key or column.name == KEY
-        place = places[column.name] = f"@f{number}" if held else name
+        is_variable = column.name in key or column.name == KEY
+        place = places[column.name] = f"@f{number}" if is_variable else name
         fields.append(place)
         if column.name == KEY:
             sets.append(f"{name} = UNHEX({place})")
         elif column.is_binary:
-            doubts.append(f"({place} IS NOT NULL AND NOT {_is_base64(place)})")
+            malformed.append(f"({place} IS NOT NULL AND NOT {_is_base64(place)})")
             sets.append(f"{name} = IF({_is_base64(place)}, FROM_BASE64({place}), NULL)")
-        elif held:
+        elif is_variable:
             sets.append(f"{name} = {place}")
     if key:
         sets.insert(0, f"{KEY} = {key_sql([places[name] for name in key])}")
-    sets.insert(0, f"{_MALFORMED} = {' OR '.join(doubts) or 'FALSE'}")
+    sets.insert(0, f"{_MALFORMED} = {' OR '.join(malformed) or 'FALSE'}")
     staging = qualified(target.database, STAGING)
     return f"LOAD DATA {source} INTO TABLE {staging} {_CSV} ({', '.join(fields)}) SET {', '.join(sets)}"
 
 
 def _is_base64(place: str) -> str:
-    """SQL of whether a text is base64: MariaDB stops without a place at one that is not, MySQL makes it NULL."""
+    """SQL for whether a text is base64. FROM_BASE64 of another text is an error without a record number in MariaDB, and NULL in MySQL."""
     return f"({place} REGEXP '^[A-Za-z0-9+/]*={{0,2}}$' AND OCTET_LENGTH({place}) % 4 = 0)"
 
 
 def key_sql(values: Sequence[str]) -> str:
-    """SQL of `_key` from the texts of the key's values: SHA-256 of each one's length in bytes, ':' and itself."""
+    """SQL for `_key`: SHA-256 over, for each value of the key, its length in bytes, ':' and its text."""
     texts = ", ".join(f"OCTET_LENGTH({value}), ':', {value}" for value in values)
     return f"UNHEX(SHA2(CONCAT({texts}), 256))"
 
@@ -361,17 +372,17 @@ Records: TypeAlias = tuple[int, int] | None
 """The first and the last number of some staged records; None for all."""
 
 
-def _among(records: Records) -> str:
+def _in_range(records: Records) -> str:
     return "" if records is None else f" AND s.{_RECORD} BETWEEN {records[0]} AND {records[1]}"
 
 
-def bury(target: Target, removals: Sequence[str], records: Records = None) -> str:
-    """Tombstones of the staged removals; of two of one key the later stays."""
+def insert_tombstones(target: Target, removals: Sequence[str], records: Records = None) -> str:
+    """Insert the tombstones of staged removals; of two for one key the later stays."""
     staging = qualified(target.database, STAGING)
     events = ", ".join(literal(event) for event in removals)
     return (
         f"INSERT INTO {target.tombstones} ({KEY}, {SEQUENCE}, removed_at) SELECT s.{KEY}, s.{SEQUENCE}, UTC_TIMESTAMP(6)"
-        f" FROM {staging} s WHERE s.{_EVENT} IN ({events}){_among(records)} ORDER BY s.{KEY}"
+        f" FROM {staging} s WHERE s.{_EVENT} IN ({events}){_in_range(records)} ORDER BY s.{KEY}"
         f" ON DUPLICATE KEY UPDATE removed_at = IF(VALUES({SEQUENCE}) > {target.tombstones}.{SEQUENCE},"
         f" VALUES(removed_at), {target.tombstones}.removed_at),"
         f" {SEQUENCE} = GREATEST({target.tombstones}.{SEQUENCE}, VALUES({SEQUENCE}))"
@@ -379,7 +390,10 @@ def bury(target: Target, removals: Sequence[str], records: Records = None) -> st
 
 
 def upsert_changes(target: Target, removals: Sequence[str], records: Records = None) -> str:
-    """Staged images that are later than their key's tombstone and row; the guard is assigned last, as it reads itself."""
+    """Upsert staged images that are later than the tombstone and the row of their key.
+
+    `_seq` is assigned last, because the other assignments compare the stored `_seq`.
+    """
     staging, t = qualified(target.database, STAGING), target.name
     events = ", ".join(literal(event) for event in removals)
     names = [identifier(column.name) for column in target.columns]
@@ -391,7 +405,7 @@ def upsert_changes(target: Target, removals: Sequence[str], records: Records = N
     return (
         f"INSERT INTO {t} ({columns}) SELECT {picked} FROM {staging} s LEFT JOIN {target.tombstones} d"
         f" ON d.{KEY} = s.{KEY} WHERE s.{_EVENT} NOT IN ({events}) AND (d.{SEQUENCE} IS NULL"
-        f" OR s.{SEQUENCE} > d.{SEQUENCE}){_among(records)} ORDER BY s.{KEY}, s.{_RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
+        f" OR s.{SEQUENCE} > d.{SEQUENCE}){_in_range(records)} ORDER BY s.{KEY}, s.{_RECORD} ON DUPLICATE KEY UPDATE {', '.join(sets)}"
     )
 
 
@@ -400,7 +414,7 @@ def update_change(target: Target, removals: Sequence[str], record: int) -> str:
     t = target.name
     sets = [f"t.{name} = s.{name}" for name in (SEQUENCE, *(identifier(column.name) for column in target.columns))]
     return (
-        f"UPDATE {t} t JOIN {qualified(target.database, STAGING)} s ON s.{KEY} = t.{KEY}{_among((record, record))}"
+        f"UPDATE {t} t JOIN {qualified(target.database, STAGING)} s ON s.{KEY} = t.{KEY}{_in_range((record, record))}"
         f" SET {', '.join(sets)} WHERE {_is_image(removals)} AND s.{SEQUENCE} > t.{SEQUENCE}"
     )
 
@@ -413,7 +427,7 @@ def insert_change(target: Target, removals: Sequence[str], record: int) -> str:
         f"INSERT INTO {t} ({', '.join([KEY, SEQUENCE, *names])}) SELECT {picked}"
         f" FROM {qualified(target.database, STAGING)} s LEFT JOIN {t} t ON t.{KEY} = s.{KEY}"
         f" LEFT JOIN {target.tombstones} d ON d.{KEY} = s.{KEY} WHERE {_is_image(removals)} AND t.{KEY} IS NULL"
-        f" AND (d.{SEQUENCE} IS NULL OR s.{SEQUENCE} > d.{SEQUENCE}){_among((record, record))}"
+        f" AND (d.{SEQUENCE} IS NULL OR s.{SEQUENCE} > d.{SEQUENCE}){_in_range((record, record))}"
     )
 
 
@@ -421,26 +435,26 @@ def _is_image(removals: Sequence[str]) -> str:
     return f"s.{_EVENT} NOT IN ({', '.join(literal(event) for event in removals)})"
 
 
-def remove_buried(target: Target, records: Records = None) -> str:
-    """Rows of staged keys that their tombstone is not older than."""
+def delete_tombstoned_rows(target: Target, records: Records = None) -> str:
+    """Delete rows of staged keys whose tombstone is not older than the row."""
     staging, t = qualified(target.database, STAGING), target.name
     return (
         f"DELETE t FROM {t} t JOIN {target.tombstones} d ON d.{KEY} = t.{KEY} AND d.{SEQUENCE} >= t.{SEQUENCE}"
-        f" JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)}"
+        f" JOIN {staging} s ON s.{KEY} = t.{KEY}{_in_range(records)}"
     )
 
 
 def upsert_rows(target: Target) -> str:
-    """Staged rows as they are. The target must have no unique index besides its primary key."""
+    """Upsert staged rows. The target must have no unique index besides its primary key."""
     names = [identifier(column.name) for column in target.columns]
     sets = ", ".join(f"{name} = VALUES({name})" for name in (KEY, *names))
-    return f"{_insert_rows(target, '')} WHERE NOT s.{_GONE} ORDER BY s.{KEY} ON DUPLICATE KEY UPDATE {sets}"
+    return f"{_insert_rows(target, '')} WHERE NOT s.{_REMOVED} ORDER BY s.{KEY} ON DUPLICATE KEY UPDATE {sets}"
 
 
 def insert_rows(target: Target, records: Records) -> str:
-    """Those of the staged rows whose key has no row."""
+    """Insert the staged rows whose key has no row."""
     absent = f" LEFT JOIN {target.name} t ON t.{KEY} = s.{KEY}"
-    return f"{_insert_rows(target, absent)} WHERE NOT s.{_GONE} AND t.{KEY} IS NULL{_among(records)} ORDER BY s.{KEY}"
+    return f"{_insert_rows(target, absent)} WHERE NOT s.{_REMOVED} AND t.{KEY} IS NULL{_in_range(records)} ORDER BY s.{KEY}"
 
 
 def _insert_rows(target: Target, joined: str) -> str:
@@ -451,47 +465,45 @@ def _insert_rows(target: Target, joined: str) -> str:
 
 
 def update_rows(target: Target, records: Records) -> str:
-    """The rows of staged keys become the staged ones; no other row does, whatever unique indexes the table has."""
+    """Update the rows of staged keys. No other row changes, with any unique index."""
     names = [identifier(column.name) for column in target.columns]
     sets = ", ".join(f"t.{name} = s.{name}" for name in names)
     staging = qualified(target.database, STAGING)
-    return (
-        f"UPDATE {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)} SET {sets} WHERE NOT s.{_GONE}"
-    )
+    return f"UPDATE {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_in_range(records)} SET {sets} WHERE NOT s.{_REMOVED}"
 
 
-def remove_gone(target: Target, records: Records = None) -> str:
-    """Rows whose staged key is gone."""
+def delete_removed_rows(target: Target, records: Records = None) -> str:
+    """Delete the rows whose staged key is removed."""
     staging = qualified(target.database, STAGING)
-    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_among(records)} WHERE s.{_GONE}"
+    return f"DELETE t FROM {target.name} t JOIN {staging} s ON s.{KEY} = t.{KEY}{_in_range(records)} WHERE s.{_REMOVED}"
 
 
-def count_staged(target: Target, gone: bool) -> str:
-    """How many staged keys are gone, or are not."""
-    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {'' if gone else 'NOT '}{_GONE}"
+def count_staged(target: Target, removed: bool) -> str:
+    """Count the staged keys that are removed, or those that are not."""
+    return f"SELECT COUNT(*) FROM {qualified(target.database, STAGING)} WHERE {'' if removed else 'NOT '}{_REMOVED}"
 
 
 def staged_key(target: Target) -> str:
-    """`_key` of a staged record; its argument is its number."""
+    """Select `_key` of a staged record. The argument is its number."""
     return f"SELECT {KEY} FROM {qualified(target.database, STAGING)} WHERE {_RECORD} = %s"
 
 
 def last_staged(target: Target) -> str:
-    """The greatest number of a staged record; NULL without one."""
+    """Select the greatest number of a staged record; NULL without one."""
     return f"SELECT MAX({_RECORD}) FROM {qualified(target.database, STAGING)}"
 
 
-def remove_unstaged(target: Target) -> str:
-    """Rows whose key is not staged: after a whole table was staged, those that are no more."""
-    return f"DELETE t {_unstaged(target)}"
+def delete_unstaged_rows(target: Target) -> str:
+    """Delete the rows whose key is not staged, after a full file was staged."""
+    return f"DELETE t {_unstaged_rows(target)}"
 
 
-def unstaged(target: Target, limit: int) -> str:
-    """Keys of such rows, `limit` of them."""
-    return f"SELECT t.{KEY} {_unstaged(target)} LIMIT {limit}"
+def unstaged_keys(target: Target, limit: int) -> str:
+    """Select at most `limit` keys of such rows."""
+    return f"SELECT t.{KEY} {_unstaged_rows(target)} LIMIT {limit}"
 
 
-def _unstaged(target: Target) -> str:
+def _unstaged_rows(target: Target) -> str:
     staging = qualified(target.database, STAGING)
     return f"FROM {target.name} t LEFT JOIN {staging} s ON s.{KEY} = t.{KEY} WHERE s.{KEY} IS NULL"
 
@@ -500,42 +512,42 @@ def _unstaged(target: Target) -> str:
 
 
 ROWS: Final = "current"
-"""The `object` of a rejected row of the lake's `current`; its `version` is its `_key`, so that a key has one at most."""
+"""The `object` of a rejected row of the lake's `current`. Its `version` is its `_key`: at most one row for each key."""
 
 _OF_ROWS: Final = f"r.object_hash = UNHEX(SHA2({literal(ROWS)}, 256))"
 
 
 def count_rejected(target: Target) -> str:
-    """How many rows of `current` are rejected."""
+    """Count the rejected rows of `current`."""
     return f"SELECT COUNT(*) FROM {target.rejected} r WHERE {_OF_ROWS}"
 
 
 def rejections(target: Target, limit: int) -> str:
-    """The most frequent reasons, and the number of rows that each one applies to."""
+    """Select the most frequent reasons with their numbers of rows."""
     return f"SELECT r.reason, COUNT(*) AS n FROM {target.rejected} r WHERE {_OF_ROWS} GROUP BY r.reason ORDER BY n DESC, 1 LIMIT {limit}"
 
 
 def rejected_keys(target: Target) -> str:
-    """The hashes of the keys of rejected rows, in hexadecimal."""
+    """Select the hashes of the keys of rejected rows, in hexadecimal."""
     return f"SELECT LOWER(HEX(r.{KEY})) FROM {target.rejected} r WHERE {_OF_ROWS}"
 
 
 def rejected_reasons(target: Target, keys: int) -> str:
-    """Why the rows of some keys were rejected; the arguments are the hashes of `keys` of them, in hexadecimal."""
+    """Select the reasons of rejected rows. The arguments are the hashes of `keys` keys, in hexadecimal."""
     places = ", ".join(["UNHEX(%s)"] * keys)
     return f"SELECT LOWER(HEX(r.{KEY})), r.reason FROM {target.rejected} r WHERE {_OF_ROWS} AND r.version IN ({places})"
 
 
-def settle_rejected(target: Target, whole: bool) -> str:
-    """Take out the rejected rows whose keys are staged (`whole`: all); those that are rejected again are put in after."""
-    if whole:
+def delete_rejected(target: Target, is_full: bool) -> str:
+    """Delete the rejected rows whose keys are staged; with `is_full`, all of them."""
+    if is_full:
         return f"DELETE r FROM {target.rejected} r WHERE {_OF_ROWS}"
     staging = qualified(target.database, STAGING)
     return f"DELETE r FROM {target.rejected} r JOIN {staging} s ON s.{KEY} = r.{KEY} WHERE {_OF_ROWS}"
 
 
 def insert_rejected(target: Target) -> str:
-    """Put a rejected row in; the arguments are `_key` twice, the fields and the reason."""
+    """Insert a rejected row. The arguments are `_key` twice, the fields and the reason."""
     return (
         f"INSERT INTO {target.rejected} (object_hash, object, version, record, {KEY}, fields, reason, rejected_at)"
         f" VALUES (UNHEX(SHA2({literal(ROWS)}, 256)), {literal(ROWS)}, %s, 0, %s, %s, %s, UTC_TIMESTAMP(6))"

@@ -243,7 +243,7 @@ def test_unique_index_never_puts_one_items_values_into_anothers_row(pages: Pages
 
 def test_error_that_is_not_about_a_record_stops_the_file(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = pages.loader()
-    monkeypatch.setattr("ddb_lake.mysql.statements.bury", lambda *_: "DELETE FROM nowhere")
+    monkeypatch.setattr("ddb_lake.mysql.statements.insert_tombstones", lambda *_: "DELETE FROM nowhere")
     with pytest.raises(DatabaseError):
         loader.load("s3://landing/x", "v1", pages.file(put(1)))
     assert pages.count("Pages_rejected") == 0 and pages.count("ddb_lake_ledger") == 0

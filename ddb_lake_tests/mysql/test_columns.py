@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.engine.session import connect
 from ddb_lake.errors import ConfigError
-from ddb_lake.mysql.columns import key_index, replicated, sql_type
+from ddb_lake.mysql.columns import key_index, replicated_columns, sql_type
 from ddb_lake.mysql.csv_rows import read_rows, write_row
 from ddb_lake.mysql.position import Position
-from ddb_lake.mysql.replication import _write
+from ddb_lake.mysql.replication import _write_csv
 from ddb_lake.mysql.statements import shortened
 
 SCHEMA = TableSchema(
@@ -30,7 +30,7 @@ SCHEMA = TableSchema(
 
 
 def test_each_type_has_one_that_holds_all_its_values() -> None:
-    types = {one.name: one.sql.type for one in replicated(SCHEMA, expired=True)}
+    types = {one.name: one.sql.type for one in replicated_columns(SCHEMA, expired=True)}
 
     assert types == {
         "pk": "VARCHAR(2048)",
@@ -51,12 +51,12 @@ def test_each_type_has_one_that_holds_all_its_values() -> None:
 
 
 def test_wanted_columns_come_with_the_key_and_the_metadata() -> None:
-    columns = replicated(SCHEMA, False, wanted=["n"], types={"n": "int"})
+    columns = replicated_columns(SCHEMA, False, wanted=["n"], types={"n": "int"})
 
     assert [one.name for one in columns] == ["pk", "sk", "n", "_changed_at", "_source", "_rescued"]
     assert columns[2].sql.type == "int"
     assert key_index(SCHEMA, columns) == ["`pk`(191)", "`sk`(191)"]
-    assert key_index(SCHEMA, replicated(SCHEMA, False, types={"pk": "varchar(20)", "sk": "int"})) == [
+    assert key_index(SCHEMA, replicated_columns(SCHEMA, False, types={"pk": "varchar(20)", "sk": "int"})) == [
         "`pk`(20)",
         "`sk`",
     ]
@@ -65,7 +65,7 @@ def test_wanted_columns_come_with_the_key_and_the_metadata() -> None:
 @pytest.mark.parametrize("named", [{"wanted": ["x"]}, {"types": {"x": "int"}}])
 def test_column_that_the_lake_has_not_is_refused(named: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="no such columns in the lake: x"):
-        replicated(SCHEMA, False, **named)  # type: ignore[arg-type]
+        replicated_columns(SCHEMA, False, **named)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.text("ab", min_size=60, max_size=70), unique=True, max_size=6))
@@ -77,7 +77,7 @@ def test_names_fit_and_stay_different(names: list[str]) -> None:
 
 
 def test_position_is_read_as_it_was_written() -> None:
-    position = Position(2**62, 7, None, -5, SCHEMA, tuple(replicated(SCHEMA, True)), 3)
+    position = Position(2**62, 7, None, -5, SCHEMA, tuple(replicated_columns(SCHEMA, True)), 3)
 
     assert Position.load(position.dump()) == position
 
@@ -98,7 +98,7 @@ def test_file_that_duckdb_writes_is_the_one_that_csvrows_describes(rows: list[tu
             session.con.execute("INSERT INTO t VALUES (?, ?, ?)", [number, *row])
         path = session.folder / "rows.csv"
 
-        _write(session, "SELECT a, b FROM t ORDER BY i", path)
+        _write_csv(session, "SELECT a, b FROM t ORDER BY i", path)
 
         written = path.read_bytes().decode()
     assert written == "".join(write_row(row) for row in rows)

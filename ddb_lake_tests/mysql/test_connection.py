@@ -14,7 +14,7 @@ from ddb_lake.mysql.connection import (
     Server,
     connect,
     open_database,
-    told,
+    translate_error,
 )
 from ddb_lake.mysql.credentials import Login
 from ddb_lake_tests.support.mariadb import PASSWORD
@@ -35,7 +35,7 @@ VALUE = "4711-secret"
 )
 @pytest.mark.parametrize("code", [1062, 1265, 1366, 1406, 1958, 4025, 3140])
 def test_messages_that_quote_values_are_not_passed_on(code: int, message: str) -> None:
-    error = told(pymysql.err.DataError(code, message), "s3://b/k")
+    error = translate_error(pymysql.err.DataError(code, message), "s3://b/k")
 
     assert isinstance(error, DatabaseError)
     assert VALUE not in str(error) and str(code) in str(error)
@@ -44,14 +44,14 @@ def test_messages_that_quote_values_are_not_passed_on(code: int, message: str) -
 
 @given(st.integers(0, 5000), st.text(max_size=40))
 def test_message_of_an_unknown_error_is_its_number_alone(code: int, secret: str) -> None:
-    said = str(told(pymysql.err.InternalError(10_000 + code, f"value <{secret}> is wrong"), "here"))
+    said = str(translate_error(pymysql.err.InternalError(10_000 + code, f"value <{secret}> is wrong"), "here"))
 
     assert said == f"here: error {10_000 + code}"
 
 
 @pytest.mark.parametrize("code", [1205, 1213, 2006, 2013, 1040, 1290, 1836])
 def test_errors_that_pass_are_transient(code: int) -> None:
-    assert isinstance(told(pymysql.err.OperationalError(code, "x"), "here"), TransientError)
+    assert isinstance(translate_error(pymysql.err.OperationalError(code, "x"), "here"), TransientError)
 
 
 def test_wrong_password_says_what_to_mend_and_not_the_password(pages: Pages) -> None:

@@ -187,7 +187,7 @@ def test_connection_lost_at_any_statement_leaves_the_state_before_or_after(
 
 def test_writer_that_was_overtaken_plans_again(replicated: Replicated, monkeypatch: pytest.MonkeyPatch) -> None:
     replicated.change((ANN, None))
-    really, calls = stage._write, []
+    really, calls = stage._write_csv, []
 
     def overtaken(*arguments: Any) -> None:
         really(*arguments)
@@ -197,7 +197,7 @@ def test_writer_that_was_overtaken_plans_again(replicated: Replicated, monkeypat
             with replicated.lake() as other:
                 assert replicate(other, "orders").rows == 2
 
-    monkeypatch.setattr(stage, "_write", overtaken)
+    monkeypatch.setattr(stage, "_write_csv", overtaken)
     with replicated.lake() as lake:
         result = replicate(lake, "orders")
 
