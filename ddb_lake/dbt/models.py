@@ -1,20 +1,23 @@
-"""The dbt models of one table, written from the lake's schema of it: pure text, no dbt.
+"""The text of a table's dbt models, from the lake's schema of the table. Does not import dbt.
 
 For the table `orders`: the sources, `stg_orders` and `stg_orders_changes` (views), `orders_history` and
-`orders_daily_changes` (incremental), each column documented and typed by contract, with tests from the key; and the
-macro `orders_columns`, which says what the items hold.
+`orders_daily_changes` (incremental), and the macro `orders_columns`, which lists the items' columns. The SQL comes from
+`templates/`; they are Jinja templates with other delimiters (`<< >>`, `<% %>`), because a dbt model is a Jinja template itself.
+The properties (YAML) document each column, declare its type as a contract, and have tests for the key.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ddb_lake.core.layout.table_names import glue_name
 from ddb_lake.core.schema.table_schema import (
@@ -27,7 +30,7 @@ from ddb_lake.core.schema.table_schema import (
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, column_doc
 
 MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."
-"""Stands in the first line of each file that may be written again."""
+"""The first line of each file that may be overwritten."""
 
 SOURCE = "lake"
 _SCALARS = {
@@ -43,7 +46,7 @@ _CHANGE_COLUMNS = (
     *("record_id", "kind", "event_name", "changed_at", "asserted_at", "new_image", "old_image", "ttl"),
     *("sequence_number", "stream", "kinesis_sequence", "arrival_hour", "_key_hash", "_batch"),
 )
-"""The columns of the changelog that its staging model keeps, each with the prefix `_`."""
+"""The columns of the changelog in its staging model, each with the prefix `_`."""
 
 _RENAMED = {"event_name": "_event", "ttl": "_is_ttl"}
 _HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
@@ -78,8 +81,28 @@ _OWN_NAME = re.compile(r"(?<!\w)_[a-z]\w*")
 
 
 @cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ddb_lake.dbt"),
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters |= {"jinja_string": _jinja_string, "sql_identifier": _quote}
+    return environment
+
+
+@cache
 def own_names() -> frozenset[str]:
-    """The names of all columns in the models and macros that are no attributes' columns. All begin with `_`."""
+    """The names of all columns in models and macros that are not columns of attributes. All begin with `_`."""
     used = (name for macro in _MACROS.rglob("*.sql") for name in _OWN_NAME.findall(macro.read_text(encoding="utf-8")))
     shown = (*CURRENT_METADATA, *EXPIRED_AT, *map(_change_name, _CHANGE_COLUMNS), *_HISTORY_COLUMNS)
     return frozenset({*shown, *used})
@@ -87,21 +110,28 @@ def own_names() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class TableModels:
-    """What the models of a table are written from. `keep_expired`: the lake keeps what Time to Live removed."""
+    """The facts that the models of a table are rendered from.
+
+    Args:
+        table: the table's name in the lake.
+        schema: the lake's schema of its items.
+        clock_skew_s: the clock skew allowance (`snapshot_margin`), in seconds.
+        keep_expired: whether the lake keeps items that Time to Live deleted.
+    """
 
     table: str
     schema: TableSchema
-    margin_s: int = 300
+    clock_skew_s: int = 300
     keep_expired: bool = False
 
     @property
     def name(self) -> str:
-        """The table's name in models: lower case, digits and underscores."""
+        """The table's name in models: lower case letters, digits and underscores."""
         return glue_name(self.table)
 
     @property
     def columns(self) -> list[Column]:
-        """The attributes' columns with their names in the models: the lake's, with a suffix if it is one of `own_names`."""
+        """The attributes' columns with their names in the models: the lake's name, with a suffix if it is in `own_names()`."""
         reserved = own_names()
         free = {c.path: c.name for c in self.schema.columns if c.name.lower() not in reserved}
         names = column_names([c.path for c in self.schema.columns], free, reserved)
@@ -114,74 +144,50 @@ class TableModels:
         return [by_path[(name,)] for name in self.schema.key if (name,) in by_path]
 
     def files(self) -> dict[str, str]:
-        """Path below the project to text, for each file."""
+        """The text of each file, by its path below the project."""
         name = self.name
         return {
-            f"macros/tables/{name}.sql": self._macro(),
-            f"models/staging/{name}/stg_{name}.sql": self._staging(),
-            f"models/staging/{name}/stg_{name}_changes.sql": self._staging_changes(),
+            f"macros/tables/{name}.sql": self._sql("columns_macro"),
+            f"models/staging/{name}/stg_{name}.sql": self._sql("staging", self._current_columns()),
+            f"models/staging/{name}/stg_{name}_changes.sql": self._sql("staging_changes", _changelog_columns()),
             f"models/staging/{name}/_stg_{name}.yml": self._staging_properties(),
-            f"models/history/{name}/{name}_history.sql": self._history(),
-            f"models/history/{name}/{name}_daily_changes.sql": self._daily_changes(),
+            f"models/history/{name}/{name}_history.sql": self._sql("history"),
+            f"models/history/{name}/{name}_daily_changes.sql": self._sql("daily_changes"),
             f"models/history/{name}/_{name}_history.yml": self._history_properties(),
         }
 
     # --- SQL
 
-    def _macro(self) -> str:
-        rows = [
-            f"    {{'name': {_text(c.name)}, 'tag': {_text(c.tag)}, 'type': {_text(c.type)}, 'path': [{', '.join(map(_text, c.path))}]}}"
-            for c in self.columns
-        ]
-        return (
-            f"{{#- {MARK}\n    The columns of `{_plain(self.table)}`: name, DynamoDB type, type, path of the attribute. -#}}\n"
-            f"{{% macro {self.name}_columns() %}}{{{{ return([\n" + ",\n".join(rows) + "\n]) }}{% endmacro %}\n"
-        )
-
-    def _staging(self) -> str:
-        columns = [
-            _quote(held.name) if held.name == shown.name else f"{_quote(held.name)} as {_quote(shown.name)}"
-            for held, shown in zip(self.schema.columns, self.columns, strict=True)
-        ]
-        columns += [name for name in CURRENT_METADATA if name != "_expired_at"]
-        where = "\nwhere _expired_at is null" if self.keep_expired else ""
-        return f"-- {MARK}\nselect\n    {_list(columns)}\nfrom {{{{ source('{SOURCE}', '{self.name}') }}}}{where}\n"
-
-    def _staging_changes(self) -> str:
-        columns = [
-            f"{name} as {_change_name(name)}" if _change_name(name) != name else name for name in _CHANGE_COLUMNS
-        ]
-        return (
-            f"-- {MARK}\nselect\n    {_list(columns)},"
-            + "".join(
-                f"\n    {{{{ item_column({_reference(self.name, c, self.columns)}, 'keys') }}}} as {_quote(c.name)},"
-                for c in self.keys
+    def _sql(self, template: str, selected: Sequence[str] = ()) -> str:
+        """Render a template. `selected`: the columns that the model selects from its source, as SQL."""
+        text: str = (
+            _templates()
+            .get_template(f"{template}.sql.jinja")
+            .render(
+                mark=MARK,
+                source=SOURCE,
+                table=_without_jinja(self.table),
+                name=self.name,
+                columns=self.columns,
+                keys=self.keys,
+                selected=selected,
+                keep_expired=self.keep_expired,
+                clock_skew_s=self.clock_skew_s,
             )
-            + f"\n    {{{{- item_columns({self.name}_columns()[{len(self.keys)}:], 'new_image') }}}}"
-            f"\nfrom {{{{ source('{SOURCE}', '{self.name}_changes') }}}}\n"
         )
+        return text
 
-    def _history(self) -> str:
-        current, changes = f"ref('stg_{self.name}')", f"ref('stg_{self.name}_changes')"
-        keys = ", ".join(_text(c.name) for c in self.keys)
-        return (
-            f"-- {MARK}\n"
-            + _incremental(f"forget_touched_items({changes}, {current}, margin_s={self.margin_s})")
-            + f"{{{{ item_history({changes}, {current}, [{keys}], {self.name}_columns(), margin_s={self.margin_s}) }}}}\n"
-        )
-
-    def _daily_changes(self) -> str:
-        changes = f"ref('stg_{self.name}_changes')"
-        return (
-            f"-- {MARK}\n"
-            + _incremental(f"forget_touched_days({changes})")
-            + f"{{{{ item_daily_changes({changes}) }}}}\n"
-        )
+    def _current_columns(self) -> list[str]:
+        columns = [
+            _quote(stored.name) if stored.name == shown.name else f"{_quote(stored.name)} as {_quote(shown.name)}"
+            for stored, shown in zip(self.schema.columns, self.columns, strict=True)
+        ]
+        return columns + [name for name in CURRENT_METADATA if name != "_expired_at"]
 
     # --- properties
 
     def _staging_properties(self) -> str:
-        shown = _plain(self.table)
+        shown = _without_jinja(self.table)
         own = [_property(c) for c in self.columns]
         kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
         change = [
@@ -213,7 +219,7 @@ class TableModels:
         return _document({"sources": [self._sources()], "models": models})
 
     def _sources(self) -> dict[str, Any]:
-        shown = _plain(self.table)
+        shown = _without_jinja(self.table)
         current = [_column(c.name, None, column_doc(c)) for c in self.schema.columns]
         metadata = CURRENT_METADATA | (EXPIRED_AT if self.keep_expired else {})
         current += [_column(name, None, doc) for name, (_, doc) in metadata.items()]
@@ -239,15 +245,15 @@ class TableModels:
         }
 
     def _history_properties(self) -> str:
-        shown = _plain(self.table)
+        shown = _without_jinja(self.table)
         own = [_property(c) for c in self.columns]
         keys = [c.name for c in self.keys]
         for key in keys:
             _test(own, key, "not_null")
         kept = [_column(name, kind, doc) for name, (kind, doc) in _HISTORY_COLUMNS.items()]
         _test(kept, "_version_id", "unique", "not_null")
-        _values(kept, "_started_by", "insert", "update", "export", "unknown")
-        _values(kept, "_ended_by", "update", "delete", "ttl", "export")
+        _accepted_values(kept, "_started_by", "insert", "update", "export", "unknown")
+        _accepted_values(kept, "_ended_by", "update", "delete", "ttl", "export")
         daily = [_column(name, kind, doc) for name, (kind, doc) in _DAILY_COLUMNS.items()]
         _test(daily, "change_day", "unique", "not_null")
         same = {"other": f"ref('stg_{self.name}')", "columns": f"{{{{ {self.name}_columns() }}}}"}
@@ -277,12 +283,12 @@ _CONTRACT = {"contract": {"enforced": True}}
 
 
 def _asset(table: str, stage: str) -> dict[str, Any]:
-    """Which of Dagster's assets a source is: for our component, and for dagster-dbt's own."""
+    """The Dagster asset of a source, as `meta` for our component and for dagster-dbt."""
     return {"ddb_lake": {"table": table, "stage": stage}, "dagster": {"asset_key": [stage, table]}}
 
 
 def data_type(column_type: str) -> str:
-    """A column type as a model's contract says it, in both engines."""
+    """A column type for a model's contract, valid in DuckDB and Athena."""
     if column_type.startswith("list<"):
         inner = data_type(column_type[5:-1])
         return f"{{{{ '{inner}[]' if target.type == 'duckdb' else 'array({inner})' }}}}"
@@ -295,7 +301,7 @@ def _property(column: Column, before: str = "") -> dict[str, Any]:
 
 def _column(name: str, kind: str | None, description: str, quote: bool = False) -> dict[str, Any]:
     typed = {"data_type": kind} if kind else {}
-    return {"name": name, **typed, **({"quote": True} if quote else {}), "description": _plain(description)}
+    return {"name": name, **typed, **({"quote": True} if quote else {}), "description": _without_jinja(description)}
 
 
 def _test(columns: list[dict[str, Any]], name: str, *tests: Any) -> None:
@@ -303,7 +309,7 @@ def _test(columns: list[dict[str, Any]], name: str, *tests: Any) -> None:
     column["data_tests"] = [*column.get("data_tests", []), *tests]
 
 
-def _values(columns: list[dict[str, Any]], name: str, *values: str) -> None:
+def _accepted_values(columns: list[dict[str, Any]], name: str, *values: str) -> None:
     _test(columns, name, {"accepted_values": {"arguments": {"values": list(values)}}})
 
 
@@ -311,32 +317,20 @@ def _unique(keys: list[Column]) -> dict[str, Any]:
     return {"unique_together": {"arguments": {"columns": [c.name for c in keys]}}}
 
 
-def _incremental(hook: str) -> str:
-    return (
-        "{{ config(\n    materialized='incremental',\n    incremental_strategy='append',\n"
-        "    on_schema_change='append_new_columns',\n"
-        f'    pre_hook="{{{{ {hook} }}}}"\n) }}}}\n'
-    )
-
-
-def _reference(table: str, column: Column, columns: list[Column]) -> str:
-    return f"{table}_columns()[{columns.index(column)}]"
+def _changelog_columns() -> list[str]:
+    return [f"{name} as {_change_name(name)}" if _change_name(name) != name else name for name in _CHANGE_COLUMNS]
 
 
 def _change_name(name: str) -> str:
     return _RENAMED.get(name) or (name if name.startswith("_") else f"_{name}")
 
 
-def _list(columns: list[str]) -> str:
-    return ",\n    ".join(columns)
-
-
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(text: str) -> str:
-    """A Jinja string. Braces are spelled so that Jinja does not end there."""
+def _jinja_string(text: str) -> str:
+    """A Jinja string literal. Braces are escaped, so that they do not end the expression."""
     return (
         json.dumps(text, ensure_ascii=False)
         .replace("{", "\\x7b")
@@ -346,8 +340,8 @@ def _text(text: str) -> str:
     )
 
 
-def _plain(text: str) -> str:
-    """Text that Jinja leaves as it is."""
+def _without_jinja(text: str) -> str:
+    """Text without Jinja's delimiters: a space separates their characters."""
     return re.sub(r"\{(?=[{%#])", "{ ", text).replace("}}", "} }")
 
 

@@ -1,4 +1,4 @@
-"""A dbt project for a lake on disk: its frame, our macros, and the models of its tables."""
+"""Write a dbt project for a lake: the project files, our macros, and the models of its tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddb_lake.pipeline.open_lake import Lake
 
 
 def table_models(lake: Lake, name: str) -> TableModels:
-    """What a table's models are written from. Raises UsageError if the lake has no such table yet."""
+    """The models of a table. Raises UsageError if the lake has no rows of it yet."""
     settings: TableSettings = lake.table(name)
     table = lake.current(name)
     if table is None:
@@ -28,7 +28,14 @@ def table_models(lake: Lake, name: str) -> TableModels:
 
 
 def write_models(folder: Path, models: TableModels, force: bool = False) -> list[Path]:
-    """Write the models of a table; the paths written. Raises UsageError if a file there is not ours to replace."""
+    """Write the models of a table.
+
+    Returns:
+        The paths of the files that changed.
+
+    Raises:
+        UsageError: a file exists that this function has not written, and `force` is not set.
+    """
     files = {folder / path: text for path, text in models.files().items()}
     for path in files:
         if not force and path.exists() and MARK not in path.read_text(encoding="utf-8")[:200]:
@@ -37,9 +44,12 @@ def write_models(folder: Path, models: TableModels, force: bool = False) -> list
 
 
 def write_frame(folder: Path) -> list[Path]:
-    """Write the project's frame and our macros, where `folder` has no dbt_project.yml; the paths written.
+    """Write the project files and our macros into `folder`.
 
-    The macros of a project that has them are brought up to date.
+    If it has a `dbt_project.yml`, only macros that were written before are updated.
+
+    Returns:
+        The paths of the files that changed.
     """
     shipped = resources.files("ddb_lake.dbt").joinpath("project")
     files = {

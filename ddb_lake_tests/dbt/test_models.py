@@ -115,6 +115,15 @@ def test_models_of_this_project_are_those_of_its_tables(built: Built, table: str
     assert outdated == [], f"run `ddb-lake init-dbt {table}` on a lake with the demo's columns"
 
 
+def test_macros_of_this_project_are_those_that_init_dbt_writes() -> None:
+    shipped, copied = PROJECT.parent / "ddb_lake/dbt/project/macros", PROJECT / "macros/ddb_lake"
+
+    def texts(folder: Path) -> dict[str, str]:
+        return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.sql")}
+
+    assert texts(copied) == texts(shipped)
+
+
 def init_dbt(built: Built, project: Path, *arguments: str) -> Result:
     config = built.folder / "lake.json"
     return CliRunner().invoke(cli, ["init-dbt", "--config", str(config), "--project", str(project), *arguments])

@@ -35,6 +35,7 @@ NEEDED = {
     "ddb_lake/cli/report.css",
     "ddb_lake/dbt/project/dbt_project.yml",
     "ddb_lake/dbt/project/macros/history.sql",
+    "ddb_lake/dbt/templates/history.sql.jinja",
     "ddb_lake/infra/example.yaml",
     "ddb_lake/infra/example_lake.yaml",
     "ddb_lake/infra/flags.json",
