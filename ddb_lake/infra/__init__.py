@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def _use_packaged_node() -> None:
-    """Without a Node, importing `aws_cdk` ends in an AttributeError; the `infra` extra brings one as a wheel.
+    """Set `JSII_NODE` to the Node of the `infra` extra. Without Node, importing `aws_cdk` raises an AttributeError.
 
     It has to be named before the first import of `aws_cdk`, so this is done here. A JSII_NODE that is set stays.
     """

@@ -12,9 +12,9 @@ import click
 
 from ddb_lake.config import load_settings
 from ddb_lake.errors import CheckFailed, DdbLakeError
-from ddb_lake.infra.checking import checkov_outcome, compare
 from ddb_lake.infra.config import load_infra
-from ddb_lake.infra.plan import Plan, make_plan
+from ddb_lake.infra.deployment import Deployment, resolve_deployment
+from ddb_lake.infra.nag_findings import checkov_outcome, compare
 
 _EXAMPLE = Path(__file__).with_name("example.yaml")
 _config = click.option(
@@ -37,9 +37,9 @@ def synth(config: Path, out: Path, explicit: bool, record: bool) -> None:
     """Synthesise every stack and run cdk-nag; findings fail it. `cdk deploy --app DIR` takes it from there."""
     from ddb_lake.infra.app import build_app
 
-    plan = _plan(config)
-    bound = explicit or plan.settings.explicit_environment
-    app = build_app(plan, out, explicit_environment=bound, record_acknowledgements=record)
+    deployment = _load_deployment(config)
+    bound = explicit or deployment.settings.explicit_environment
+    app = build_app(deployment, out, explicit_environment=bound, record_acknowledgements=record)
     try:
         app.synth()
     except RuntimeError as error:
@@ -82,7 +82,7 @@ def templates(config: Path, out: Path) -> None:
     """Write a plain template for each topology, with the functions' packages and a README of the parameters."""
     from ddb_lake.infra.templates import write_templates
 
-    written = write_templates(_plan(config), out)
+    written = write_templates(_load_deployment(config), out)
     _lint([path for path in written if path.suffix == ".json"])
     click.echo("\n".join(str(path) for path in written))
 
@@ -100,9 +100,9 @@ def checkov(report: Path, assembly: Path) -> None:
     click.echo(f"checkov: {passed} checks passed, none failed; every skip has its reason")
 
 
-def _plan(config: Path) -> Plan:
+def _load_deployment(config: Path) -> Deployment:
     settings = load_infra(config)
-    return make_plan(settings, load_settings(settings.lake))
+    return resolve_deployment(settings, load_settings(settings.lake))
 
 
 def _lint(paths: list[Path]) -> None:

@@ -17,8 +17,8 @@ from aws_cdk import aws_lambda as lambda_
 from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from ddb_lake.infra.constructs.acknowledgements import RECORD_ONLY
+from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource, build_package
-from ddb_lake.infra.plan import Plan
 from ddb_lake.infra.stacks import catalog, consumer, orchestration, producer, replicate, same_account, streams_to_aurora
 from ddb_lake.infra.stacks.base import new_stack
 
@@ -45,70 +45,78 @@ def context(record_acknowledgements: bool = False) -> dict[str, Any]:
 
 
 def build_app(
-    plan: Plan, outdir: Path, *, explicit_environment: bool, record_acknowledgements: bool = False, checks: bool = True
+    deployment: Deployment,
+    outdir: Path,
+    *,
+    explicit_environment: bool,
+    record_acknowledgements: bool = False,
+    checks: bool = True,
 ) -> cdk.App:
-    """The app with every stack of the deployment, not yet synthesised.
+    """The app with all stacks of the deployment, before synthesis.
 
     With `record_acknowledgements`, acknowledged findings are reported like all others, and what was acknowledged is in
     the assembly's metadata: how `check` finds acknowledgements that no finding answers to.
     """
     app = cdk.App(outdir=str(outdir), context=context(record_acknowledgements), analytics_reporting=False)
-    code = packaged(outdir / "packages", plan)
+    code = packaged(outdir / "packages", deployment)
     key_arns: dict[str, str] = {}
-    for name in stack_names(plan):
+    for name in stack_names(deployment):
         whose, about, build = TOPOLOGIES[name]
         stack = new_stack(
-            app, f"{plan.name}-{name}", f"ddb-lake: {about}", _environment(plan, name, whose, explicit_environment)
+            app,
+            f"{deployment.name}-{name}",
+            f"ddb-lake: {about}",
+            _environment(deployment, name, whose, explicit_environment),
         )
         if name == "orchestration":
-            build = partial(build, key_arns=bucket_keys(stack, plan))
-        key_arns[name] = build(stack, plan, code)
-        cdk.Tags.of(stack).add("project", plan.name)
+            build = partial(build, key_arns=bucket_keys(stack, deployment))
+        key_arns[name] = build(stack, deployment, code)
+        cdk.Tags.of(stack).add("project", deployment.name)
     if checks:
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
     return app
 
 
-def stack_names(plan: Plan) -> list[str]:
-    """The stacks of a deployment: the replica only where a Region is given."""
-    return [name for name in TOPOLOGIES if name != "replica" or plan.settings.catalog.replica_region]
+def stack_names(deployment: Deployment) -> list[str]:
+    """The names of the deployment's stacks. The replica is one of them if its Region is configured."""
+    return [name for name in TOPOLOGIES if name != "replica" or deployment.settings.catalog.replica_region]
 
 
-def packaged(folder: Path, plan: Plan) -> CodeSource:
-    """Code from packages made of the active environment, each once an app."""
-    made: dict[str, Path] = {}
+def packaged(folder: Path, deployment: Deployment) -> CodeSource:
+    """Code from packages of the active environment, built once for each app."""
+    packages: dict[str, Path] = {}
 
     def code(_stack: cdk.Stack, handler: str) -> lambda_.Code:
-        if handler not in made:
-            made[handler] = build_package(handler, folder, certificates_for(handler, plan))
-        return lambda_.Code.from_asset(str(made[handler]))
+        if handler not in packages:
+            packages[handler] = build_package(handler, folder, certificates_for(handler, deployment))
+        return lambda_.Code.from_asset(str(packages[handler]))
 
     return code
 
 
-def certificates_for(handler: str, plan: Plan) -> Path | None:
-    """The certificates to pack with a handler: only the loader meets a database."""
-    return plan.settings.aurora.certificates if handler == "load_aurora" else None
+def certificates_for(handler: str, deployment: Deployment) -> Path | None:
+    """The certificates to package with a handler; None except for the Aurora loader."""
+    return deployment.settings.aurora.certificates if handler == "load_aurora" else None
 
 
-def _environment(plan: Plan, name: str, whose: str, explicit: bool) -> cdk.Environment | None:
+def _environment(deployment: Deployment, name: str, whose: str, explicit: bool) -> cdk.Environment | None:
     if not explicit:
         return None
-    region = plan.settings.catalog.replica_region if name == "replica" else plan.settings.region
+    region = deployment.settings.catalog.replica_region if name == "replica" else deployment.settings.region
     return cdk.Environment(
-        account=plan.producer_account if whose == "producer" else plan.consumer_account, region=region
+        account=deployment.producer_account if whose == "producer" else deployment.consumer_account, region=region
     )
 
 
-def bucket_keys(stack: cdk.Stack, plan: Plan) -> dict[str, str]:
-    """The keys of the buckets that the task reads and writes: parameters, as other stacks or templates made them."""
+def bucket_keys(stack: cdk.Stack, deployment: Deployment) -> dict[str, str]:
+    """Parameters for the keys of the buckets that the task accesses, which other stacks create."""
     return {
         what: cdk.CfnParameter(
             stack,
             f"{what.capitalize()}KeyArn",
             type="String",
             allowed_pattern="^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+$",
-            description=f"Output KeyArn of the stack that made the {what} bucket of {plan.name}",
+            description=f"Output KeyArn of the stack that made the {what} bucket of {deployment.name}",
         ).value_as_string
         for what in ("landing", "warehouse")
     }

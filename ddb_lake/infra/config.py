@@ -1,4 +1,4 @@
-"""What a deployment adds to a lake's configuration: accounts, sizes, and what exists already and is adopted.
+"""The configuration of a deployment, beside that of its lake: accounts, sizes, and existing resources to use.
 
 Table names, keys, buckets, prefixes, roles and the catalog's database are those of the lake's own file (`lake`), the one
 that the Dagster component and the command line read. They are not repeated here.
@@ -21,7 +21,7 @@ _ACCOUNT = r"[0-9]{12}"
 
 
 class FeedSettings(Settings):
-    """One table's way into the lake; the table itself is described in the lake's configuration."""
+    """How one table's changes reach the lake. The lake's configuration describes the table itself."""
 
     key_types: dict[str, Literal["S", "N", "B"]] = Field(
         default_factory=dict, description="Types of the key attributes; S where nothing is said."
@@ -46,7 +46,7 @@ class DeliverySettings(Settings):
 
 
 class AdoptSettings(Settings):
-    """What exists already. What is adopted is used, and never changed or removed."""
+    """Existing resources. The stacks use them, and never change or remove them."""
 
     vpc_id: str | None = Field(None, description="VPC to use in place of a new one, with its endpoints.")
     private_subnet_ids: tuple[str, ...] = Field((), description="The VPC's private subnets, one a zone.")
@@ -59,7 +59,7 @@ class AdoptSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """The VPC without a way to the internet."""
+    """The VPC, which has no route to the internet."""
 
     cidr: str = Field("10.80.0.0/20", description="Addresses of the VPC.")
     zones: int = Field(2, ge=2, le=3, description="In how many availability zones it is.")
@@ -82,7 +82,7 @@ class AuroraSettings(Settings):
 
 
 class AlarmSettings(Settings):
-    """When somebody is told. The topic's subscribers are added after deployment, where they are known."""
+    """Thresholds of the alarms. Add the topic's subscribers after deployment."""
 
     freshness_minutes: int = Field(15, ge=1, description="Age of the oldest record Firehose has not delivered.")
     behind_minutes: int = Field(15, ge=1, description="How far a reader of a stream may be behind.")
@@ -147,7 +147,7 @@ def load_infra(path: Path) -> InfraSettings:
 
 
 def _beside(found: InfraSettings, folder: Path) -> InfraSettings:
-    """The files that are named relative to the deployment's file, as paths that can be opened."""
+    """Resolve file names relative to the deployment's file."""
     tables = {
         name: feed.model_copy(update={"json_schema": feed.json_schema and folder / feed.json_schema})
         for name, feed in found.tables.items()

@@ -1,7 +1,6 @@
-"""From a lake's configuration and a deployment's to the names that all stacks use.
+"""Resolve the names that all stacks use from the configurations of the lake and of the deployment.
 
-Strings in, strings out; of files only the JSON Schemas are read. In the stacks these strings may be CDK tokens (the
-parameters of a plain template), so nothing that comes after this module takes one apart.
+In a plain template these strings are CDK tokens (parameters), so no other module may parse one.
 """
 
 from __future__ import annotations
@@ -32,10 +31,12 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
-class TablePlan:
-    """One table. `id` is fit for construct ids; every other string may be a token.
+class TableDeployment:
+    """The names of one table. `id` is valid in construct ids; every other string may be a token.
 
-    `key_names` is comma-separated, `columns_json` and `schemas_json` are as `lambdas.validate` reads them.
+    Attributes:
+        key_names: comma-separated.
+        columns_json, schemas_json: in the format of `lambdas.validate`.
     """
 
     id: str
@@ -53,7 +54,7 @@ class TablePlan:
 
     @property
     def keyed_by_sequence(self) -> bool:
-        """Whether the key is what the replicate function makes of a Kinesis sequence number: one item a record."""
+        """Whether the key comes from the Kinesis sequence number, so that each record is an item of its own."""
         return tuple(name for name, _ in self.key) == (PARTITION_KEY, SORT_KEY)
 
     @property
@@ -68,14 +69,14 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A deployment, every name decided."""
+class Deployment:
+    """A deployment with all names."""
 
     settings: InfraSettings
     name: str
     producer_account: str
     consumer_account: str
-    tables: tuple[TablePlan, ...]
+    tables: tuple[TableDeployment, ...]
     warehouse: Location
     namespace: str
     task_role: str
@@ -92,8 +93,8 @@ class Plan:
         return tuple(dict.fromkeys(p.bucket for t in self.tables for p in (t.landing, t.errors, t.exports)))
 
 
-def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
-    """Decide every name. Raises ConfigError where the lake's configuration has no place for something."""
+def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deployment:
+    """Resolve all names. Raises ConfigError if the lake's configuration lacks one or has an invalid one."""
     unknown = set(settings.tables) - {table.name for table in lake.tables}
     if unknown:
         raise ConfigError(f"tables {sorted(unknown)} are in the deployment but not in the lake's configuration")
@@ -105,7 +106,7 @@ def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
         raise ConfigError(
             f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}"
         )
-    return Plan(
+    return Deployment(
         settings,
         settings.name,
         settings.producer_account,
@@ -117,7 +118,7 @@ def make_plan(settings: InfraSettings, lake: LakeSettings) -> Plan:
     )
 
 
-def _table(settings: InfraSettings, table: TableSettings) -> TablePlan:
+def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:
     if not table.key:
         raise ConfigError(
             "its `key` is needed to create it", table=table.name, hint="add it to the lake's configuration"
@@ -132,7 +133,7 @@ def _table(settings: InfraSettings, table: TableSettings) -> TablePlan:
         raise ConfigError(f"`key_types` names {sorted(stray)}, which are not in its key", table=table.name)
     landing = _s3(table.changes.uri, f"table {table.name}: changes.uri")
     role = (table.source.role_arn or f"role/{settings.name}-source").rpartition("/")[2]
-    return TablePlan(
+    return TableDeployment(
         "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", table.name)),
         table.source_name,
         tuple((name, feed.key_types.get(name, "S")) for name in table.key),

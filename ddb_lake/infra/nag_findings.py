@@ -1,4 +1,4 @@
-"""cdk-nag's findings against what was acknowledged: neither side may have one that the other lacks."""
+"""Compare cdk-nag's findings with the acknowledgements: each must have its counterpart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddb_lake.infra.constructs.acknowledgements import METADATA
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Findings that nobody acknowledged, and acknowledgements that no finding answers to: `path: rule`."""
+    """Findings without an acknowledgement, and acknowledgements without a finding, as `path: rule`."""
 
     unacknowledged: tuple[str, ...]
     unused: tuple[str, ...]
@@ -66,7 +66,7 @@ def _given(assembly: Path) -> list[tuple[str, str]]:
 
 
 def checkov_outcome(report: Path, assembly: Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Checkov's failures, the skips that it had no use for, and how many checks passed. Lines are `file: resource: check`."""
+    """Checkov's failures and unused skips (`file: resource: check`), and the number of passed checks."""
     document = json.loads(report.read_text(encoding="utf-8"))
     results = [one["results"] for one in (document if isinstance(document, list) else [document])]
     failed = _checks(results, "failed_checks")

@@ -1,8 +1,8 @@
 """Lambda packages from the active environment: pure wheels only, byte-identical, without Docker or network.
 
-A package holds a handler with the modules of this project that it imports, and the distributions that those import,
-with what they require. boto3 is not among them: the runtime brings it. Two runs on two machines give the same bytes: files are
-sorted, times fixed, permissions set, nothing compressed by a library whose version shows.
+A package has a handler, the modules of this project that it imports, and the distributions that those require. boto3 is left
+out, because the runtime has it (https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html). Two machines write the same
+bytes: files are sorted, times and permissions are fixed, and nothing is compressed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ddb_lake.errors import ConfigError
 from ddb_lake.infra.imports import modules_needed, third_party
 
 CodeSource: TypeAlias = Callable[[Any, str], Any]
-"""Given a stack and a handler's name, its `aws_cdk.aws_lambda.Code`."""
+"""Returns the `aws_cdk.aws_lambda.Code` of a stack and a handler's name."""
 
 IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"})
 CERTIFICATES = "certificates.pem"
@@ -32,7 +32,7 @@ _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 def build_package(handler: str, folder: Path, certificates: Path | None = None) -> Path:
-    """Write a handler's package into `folder` and give its path, `<handler>-<hash>.zip`; one that is there is kept.
+    """Write a handler's package into `folder`, unless it exists. Returns its path, `<handler>-<hash>.zip`.
 
     `certificates` is packed as `CERTIFICATES`, for a function that reaches a database.
 
@@ -61,7 +61,7 @@ def handler_modules(handler: str) -> list[Path]:
 
 
 def distributions(modules: Sequence[Path]) -> list[str]:
-    """The distributions that the modules import, those of the runtime left out, sorted."""
+    """The distributions that the modules import, without those of the Lambda runtime, sorted."""
     provided = metadata.packages_distributions()
     imported = third_party(modules, _ROOT.name)
     return sorted({_normal(d) for name in imported for d in provided.get(name, [name])} - IN_THE_RUNTIME)

@@ -1,6 +1,6 @@
-"""Plain CloudFormation templates for those without CDK: every name of the deployment becomes a parameter.
+"""Plain CloudFormation templates, for deployments without CDK: each name of the deployment is a parameter.
 
-A template is made by the same functions as the stack, with a plan whose strings are parameters. The packages of the
+The same functions as for a stack create a template, from a deployment whose strings are parameters. The packages of the
 functions lie beside the templates; their names carry a hash, so that an update of the code is an update of the stack.
 """
 
@@ -19,17 +19,17 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 
 from ddb_lake.infra.app import TOPOLOGIES, bucket_keys, certificates_for, context
+from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource, build_package
-from ddb_lake.infra.plan import Location, Plan, TablePlan
 from ddb_lake.infra.stacks.base import new_stack
 
 _NOT_PLAIN = ("replica",)
-"""Stacks that make sense only beside another one of the same app."""
+"""Stacks that require another stack of the same app."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of the templates. `default`: None where whoever deploys has to decide."""
+    """A parameter of the templates. `default`: None if the user must give a value."""
 
     id: str
     about: str
@@ -69,17 +69,19 @@ PARAMETERS = (
 )
 
 
-def write_templates(plan: Plan, folder: Path) -> list[Path]:
-    """Write a template a topology, the packages and a README with the parameters. Gives the files, sorted."""
+def write_templates(deployment: Deployment, folder: Path) -> list[Path]:
+    """Write a template for each topology, the packages, and a README of the parameters. Returns the paths, sorted."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        written = [_write_one(name, plan, folder, Path(scratch, name)) for name in TOPOLOGIES if name not in _NOT_PLAIN]
+        written = [
+            _write_one(name, deployment, folder, Path(scratch, name)) for name in TOPOLOGIES if name not in _NOT_PLAIN
+        ]
     readme = folder / "README.md"
     readme.write_text(_readme({path: _parameters_of(path) for path in written}), encoding="utf-8")
     return sorted([*written, readme, *folder.glob("*.zip")])
 
 
-def _write_one(name: str, plan: Plan, folder: Path, scratch: Path) -> Path:
+def _write_one(name: str, deployment: Deployment, folder: Path, scratch: Path) -> Path:
     _, about, build = TOPOLOGIES[name]
     # Parameters that are not used go afterwards, and cfn-lint sees what is left: CDK's own rules would come too early.
     rules = {"@aws-cdk/core:validateAgainstDefaultRules": False}
@@ -87,8 +89,8 @@ def _write_one(name: str, plan: Plan, folder: Path, scratch: Path) -> Path:
     stack = new_stack(app, name, f"ddb-lake: {about}", None, cdk.BootstraplessSynthesizer())
     given = {p.id: _parameter(stack, p) for p in PARAMETERS}
     if name == "orchestration":
-        build = partial(build, key_arns=bucket_keys(stack, plan))
-    build(stack, _parameterised(plan, given), _code(folder, plan, given))
+        build = partial(build, key_arns=bucket_keys(stack, deployment))
+    build(stack, _parameterised(deployment, given), _code(folder, deployment, given))
     _let_keys_vary(stack)
     template = _without_unused(app.synth().get_stack_by_name(name).template)
     path = folder / f"{name}.template.json"
@@ -103,15 +105,17 @@ def _parameter(stack: cdk.Stack, wanted: Parameter) -> cdk.CfnParameter:
     )
 
 
-def _parameterised(plan: Plan, given: dict[str, cdk.CfnParameter]) -> Plan:
-    """The plan of one table whose every name is a parameter."""
+def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -> Deployment:
+    """A deployment of one table whose names are parameters."""
 
     def text(id: str) -> str:
         return str(given[id].value_as_string)
 
     landing = text("LandingBucket")
-    feed = plan.tables[0].feed.model_copy(update={"adopt": False, "shards": given["KinesisShards"].value_as_number})
-    table = TablePlan(
+    feed = deployment.tables[0].feed.model_copy(
+        update={"adopt": False, "shards": given["KinesisShards"].value_as_number}
+    )
+    table = TableDeployment(
         id="Table",
         name=text("TableName"),
         key=((text("PartitionKeyName"), "S"),),
@@ -128,11 +132,13 @@ def _parameterised(plan: Plan, given: dict[str, cdk.CfnParameter]) -> Plan:
         ),
         columns_json=f'{{"{text("TableName")}":["{_quoted(text("ColumnNames"))}"]}}',
     )
-    settings = plan.settings.model_copy(
-        update={"catalog": plan.settings.catalog.model_copy(update={"replica_region": None, "lake_formation": False})}
+    settings = deployment.settings.model_copy(
+        update={
+            "catalog": deployment.settings.catalog.model_copy(update={"replica_region": None, "lake_formation": False})
+        }
     )
     return dataclasses.replace(
-        plan,
+        deployment,
         settings=settings,
         name=text("DeploymentName"),
         producer_account=text("ProducerAccount"),
@@ -145,13 +151,13 @@ def _parameterised(plan: Plan, given: dict[str, cdk.CfnParameter]) -> Plan:
 
 
 def _quoted(names: str) -> str:
-    """Comma-separated names as the members of a JSON array, but for the outermost quotes."""
+    """Comma-separated names as the members of a JSON array, without the first and the last quote."""
     return str(cdk.Fn.join('","', cdk.Fn.split(",", names)))
 
 
-def _code(folder: Path, plan: Plan, given: dict[str, cdk.CfnParameter]) -> CodeSource:
+def _code(folder: Path, deployment: Deployment, given: dict[str, cdk.CfnParameter]) -> CodeSource:
     def code(stack: cdk.Stack, handler: str) -> lambda_.Code:
-        package = build_package(handler, folder, certificates_for(handler, plan))
+        package = build_package(handler, folder, certificates_for(handler, deployment))
         known = stack.node.try_find_child("Artifacts")
         bucket = known or s3.Bucket.from_bucket_name(stack, "Artifacts", given["ArtifactBucket"].value_as_string)
         return lambda_.Code.from_bucket(bucket, f"{given['ArtifactPrefix'].value_as_string}{package.name}")
@@ -160,7 +166,7 @@ def _code(folder: Path, plan: Plan, given: dict[str, cdk.CfnParameter]) -> CodeS
 
 
 def _let_keys_vary(stack: cdk.Stack) -> None:
-    """A table's key of one or two attributes of any type, which CDK's table takes only as constants."""
+    """Override a table's key with parameters: one or two attributes of any type. CDK's table accepts only constants."""
     tables = [
         node
         for node in stack.node.find_all()
@@ -184,7 +190,7 @@ def _one_or_two(member: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_unused(template: dict[str, Any]) -> dict[str, Any]:
-    """The template without parameters and conditions that nothing refers to."""
+    """The template without unused parameters and conditions."""
     if f'["{_HAS_SORT_KEY}"' not in json.dumps(template["Resources"]):
         template = {name: part for name, part in template.items() if name != "Conditions"}
     body = json.dumps({name: part for name, part in template.items() if name != "Parameters"})

@@ -12,7 +12,7 @@ import pytest
 
 from ddb_lake.config import load_settings
 from ddb_lake.infra.config import load_infra
-from ddb_lake.infra.plan import Plan, make_plan
+from ddb_lake.infra.deployment import Deployment, resolve_deployment
 from ddb_lake_tests.support.synthesis import EXAMPLE, made_once
 from ddb_lake_tests.support.templates import Template, read_templates
 
@@ -55,6 +55,6 @@ def adopting(adopting_assembly: Path) -> dict[str, Template]:
 
 
 @pytest.fixture(scope="session")
-def plan() -> Plan:
+def plan() -> Deployment:
     settings = load_infra(EXAMPLE)
-    return make_plan(settings, load_settings(settings.lake))
+    return resolve_deployment(settings, load_settings(settings.lake))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddb_lake.infra.checking import compare
+from ddb_lake.infra.nag_findings import compare
 from ddb_lake_tests.support.templates import Template, text
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from ddb_lake.errors import CheckFailed
 from ddb_lake.infra.app import TOPOLOGIES
-from ddb_lake.infra.checking import checkov_outcome, compare
 from ddb_lake.infra.constructs.acknowledgements import METADATA
+from ddb_lake.infra.nag_findings import checkov_outcome, compare
 from ddb_lake_tests.support.templates import Template, as_list
 
 BARE_RESOURCES = {

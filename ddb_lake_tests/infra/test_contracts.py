@@ -20,7 +20,7 @@ from ddb_lake.core.layout.firehose_paths import (
 from ddb_lake.core.operations.policies import actions as policy_actions
 from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
-from ddb_lake.infra.plan import Plan
+from ddb_lake.infra.deployment import Deployment
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
 from ddb_lake.lambdas.environment import Variable, given
 from ddb_lake_tests.support.templates import (
@@ -46,40 +46,42 @@ DEFAULTED = {
 
 @pytest.mark.parametrize("name", DELIVERING)
 def test_objects_that_firehose_delivers_lie_where_the_lake_looks_for_them(
-    name: str, templates: dict[str, Template], plan: Plan
+    name: str, templates: dict[str, Template], deployment: Deployment
 ) -> None:
     found = templates[name].only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
     destination = found.get("S3BackupConfiguration", found)  # beside files for Aurora, records land as they came in
     folder = expand_prefix(destination["Prefix"], AT)
     key = firehose_key(folder, "stream", 1, AT, UNIQUE, ".json.gz")
     assert arrival_hour(key) == AT.replace(minute=0, second=0)
-    (looked_for,) = hour_prefixes(plan.tables[0].landing.prefix, AT, AT)
+    (looked_for,) = hour_prefixes(deployment.tables[0].landing.prefix, AT, AT)
     assert key.startswith(looked_for)
     assert destination["Prefix"].endswith(f"!{{timestamp:{DEFAULT_LAYOUT}}}")
 
 
 @pytest.mark.parametrize("name", DELIVERING)
-def test_error_objects_lie_below_the_lakes_error_prefix(name: str, templates: dict[str, Template], plan: Plan) -> None:
+def test_error_objects_lie_below_the_lakes_error_prefix(
+    name: str, templates: dict[str, Template], deployment: Deployment
+) -> None:
     destination = templates[name].only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
     folder = expand_prefix(destination["ErrorOutputPrefix"], AT, error_output_type="processing-failed")
-    assert folder == f"{plan.tables[0].errors.prefix}processing-failed/2026/03/29/01/"
+    assert folder == f"{deployment.tables[0].errors.prefix}processing-failed/2026/03/29/01/"
     assert arrival_hour(firehose_key(folder, "stream", 1, AT, UNIQUE)) == AT.replace(minute=0, second=0)
 
 
 def test_files_for_aurora_lie_where_the_loader_takes_them_and_not_in_the_lakes_landing(
-    templates: dict[str, Template], plan: Plan
+    templates: dict[str, Template], deployment: Deployment
 ) -> None:
     template = templates["streams-to-aurora"]
     destination = template.only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
     taken = environments(template)["load_aurora"][0]["DDB_LAKE_AURORA_PREFIX"]
     assert expand_prefix(destination["Prefix"], AT).startswith(taken)
-    assert not taken.startswith(plan.tables[0].landing.prefix)
+    assert not taken.startswith(deployment.tables[0].landing.prefix)
 
 
 def test_records_too_large_for_firehose_lie_below_the_landing_prefix(
-    templates: dict[str, Template], plan: Plan
+    templates: dict[str, Template], deployment: Deployment
 ) -> None:
-    landing = plan.tables[0].landing
+    landing = deployment.tables[0].landing
     for name in ("replicate-target", "streams-to-aurora"):
         uri = environments(templates[name])["forward"][0]["DDB_LAKE_OVERSIZE_URI"]
         assert uri.startswith(f"s3://{landing.bucket}/{landing.prefix}")
@@ -138,7 +140,7 @@ def test_handlers_take_the_environments_of_their_functions(deployed: list[tuple[
 def test_handler_reads_what_it_declares_and_says_what_it_requires(
     handler: str, deployed: list[tuple[str, dict[str, str]]]
 ) -> None:
-    environment = Watched(next(one for name, one in deployed if name == handler))
+    environment = RecordedEnvironment(next(one for name, one in deployed if name == handler))
     HANDLERS[handler](environment)
     assert environment.read == variables(handler).keys()
     for name in [name for name, variable in variables(handler).items() if variable.required]:
@@ -150,13 +152,13 @@ def test_handler_reads_what_it_declares_and_says_what_it_requires(
 def test_handler_uses_what_it_declares(
     handler: str, deployed: list[tuple[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[Watched] = []
+    kept: list[RecordedEnvironment] = []
 
-    def watching(declared: Sequence[Variable], environment: Mapping[str, str]) -> Watched:
-        kept.append(Watched(given(declared, environment)))
+    def recording(declared: Sequence[Variable], environment: Mapping[str, str]) -> RecordedEnvironment:
+        kept.append(RecordedEnvironment(given(declared, environment)))
         return kept[-1]
 
-    monkeypatch.setattr(importlib.import_module(f"ddb_lake.lambdas.{handler}"), "given", watching)
+    monkeypatch.setattr(importlib.import_module(f"ddb_lake.lambdas.{handler}"), "given", recording)
     HANDLERS[handler](next(one for name, one in deployed if name == handler))
     assert [found.read for found in kept] == [variables(handler).keys()]
 
@@ -169,7 +171,9 @@ def test_handler_in_its_function_reads_no_variable_of_ours_besides(
     module = importlib.import_module(f"ddb_lake.lambdas.{handler}")
     environment = next(one for name, one in deployed if name == handler)
     # No role is assumed: there is nobody here to assume it from.
-    watched = Watched({name: value for name, value in environment.items() if name != "DDB_LAKE_TARGET_ROLE_ARN"})
+    watched = RecordedEnvironment(
+        {name: value for name, value in environment.items() if name != "DDB_LAKE_TARGET_ROLE_ARN"}
+    )
     for name, value in aws.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(module, "os", SimpleNamespace(environ=watched))
@@ -177,7 +181,7 @@ def test_handler_in_its_function_reads_no_variable_of_ours_besides(
     assert {name for name in watched.read if name.startswith("DDB_LAKE")} == variables(handler).keys()
 
 
-class Watched(dict[str, str]):
+class RecordedEnvironment(dict[str, str]):
     """An environment that knows what was read of it."""
 
     def __init__(self, values: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import yaml
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.config import InfraSettings, load_infra
-from ddb_lake.infra.plan import Location, Plan, make_plan
+from ddb_lake.infra.deployment import Deployment, Location, resolve_deployment
 from ddb_lake_tests.support.synthesis import EXAMPLE
 
 LAKE: dict[str, Any] = {
@@ -32,18 +32,18 @@ DEPLOYMENT: dict[str, Any] = {
 }
 
 
-def planned(table: dict[str, Any] | None = None, **deployment: Any) -> Plan:
+def planned(table: dict[str, Any] | None = None, **deployment: Any) -> Deployment:
     lake = {**LAKE, "tables": [{**LAKE["tables"][0], **(table or {})}]}
-    return make_plan(InfraSettings.model_validate({**DEPLOYMENT, **deployment}), parse_settings(lake, "test"))
+    return resolve_deployment(InfraSettings.model_validate({**DEPLOYMENT, **deployment}), parse_settings(lake, "test"))
 
 
 def test_names_are_those_of_the_lakes_configuration() -> None:
-    plan = planned({"source": {"table": "Orders", "role_arn": "arn:aws:iam::111122223333:role/path/reader"}})
-    (table,) = plan.tables
+    deployment = planned({"source": {"table": "Orders", "role_arn": "arn:aws:iam::111122223333:role/path/reader"}})
+    (table,) = deployment.tables
     assert (table.name, table.key, table.source_role) == ("Orders", (("id", "S"),), "reader")
     assert (table.landing, table.errors) == (Location("landing", "orders/"), Location("landing", "orders-failed/"))
-    assert (table.exports, plan.warehouse) == (Location("landing", "exports/"), Location("lake", "warehouse/"))
-    assert plan.landing_buckets == ("landing",)
+    assert (table.exports, deployment.warehouse) == (Location("landing", "exports/"), Location("lake", "warehouse/"))
+    assert deployment.landing_buckets == ("landing",)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The parts that the stacks share: each a function that adds to a scope and gives back what others need."""
+"""Parts that the stacks share. Each function adds resources to a scope and returns those that other parts use."""

@@ -1,4 +1,4 @@
-"""Findings of cdk-nag and checkov that are meant, each with its reason. A finding that no longer occurs fails the build."""
+"""Accepted findings of cdk-nag and checkov, each with its reason. Accepting a finding that does not occur fails the build."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aws_cdk import Acknowledgment, CfnResource, Validations
 from constructs import Construct
 
 RECORD_ONLY = "ddb-lake:record-acknowledgements"
-"""Context under which acknowledgements are only written down, so that every finding is reported."""
+"""The context key that records acknowledgements without applying them, so that every finding is reported."""
 
 METADATA = "ddb-lake:acknowledged"
 
@@ -23,6 +23,6 @@ def acknowledge(construct: Construct, finding: str, reason: str) -> None:
 
 
 def skip_checkov(resource: CfnResource, check: str, reason: str) -> None:
-    """Have checkov leave out one check on one resource. One that would pass anyway fails the build as well."""
+    """Skip one checkov check on one resource. Skipping a check that passes fails the build."""
     skips = (resource.get_metadata("checkov") or {}).get("skip", [])
     resource.add_metadata("checkov", {"skip": [*skips, {"id": check, "comment": reason}]})

@@ -1,4 +1,4 @@
-"""Alarms to an encrypted topic, and a dashboard of what they watch."""
+"""CloudWatch alarms that notify an encrypted topic, and a dashboard of their metrics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from constructs import Construct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A metric and the bound above which somebody is told. A metric without data is no alarm: idle tables have none."""
+class AlarmProps:
+    """A metric, and the threshold above which the alarm fires. Missing data is not breaching: an idle table has none."""
 
     id: str
     title: str
@@ -30,7 +30,7 @@ class Watched:
 
 
 def alarm_topic(scope: Construct, key: kms.IKey, name: str) -> sns.Topic:
-    """The topic that alarms go to; whoever wants to be told subscribes to it."""
+    """The topic that alarms notify. Subscribe to it to receive them."""
     topic = sns.Topic(scope, "Alarms", topic_name=name, master_key=key, enforce_ssl=True)
     topic.add_to_resource_policy(
         iam.PolicyStatement(
@@ -44,47 +44,50 @@ def alarm_topic(scope: Construct, key: kms.IKey, name: str) -> sns.Topic:
     return topic
 
 
-def watch(scope: Construct, topic: sns.ITopic, name: str, watched: list[Watched]) -> None:
-    """An alarm for each, and one dashboard with all of them."""
-    alarms = [_alarm(scope, topic, name, one) for one in watched]
+def create_alarms(scope: Construct, topic: sns.ITopic, name: str, properties: list[AlarmProps]) -> None:
+    """Create an alarm for each of `properties`, and one dashboard with all of them."""
+    alarms = [_alarm(scope, topic, name, props) for props in properties]
     dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=name)
     dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=alarms, width=24, height=4))
     widgets = [
-        cloudwatch.AlarmWidget(title=one.title, alarm=alarm, width=8, height=6)
-        for one, alarm in zip(watched, alarms, strict=True)
+        cloudwatch.AlarmWidget(title=props.title, alarm=alarm, width=8, height=6)
+        for props, alarm in zip(properties, alarms, strict=True)
     ]
     for start in range(0, len(widgets), 3):
         dashboard.add_widgets(*widgets[start : start + 3])
 
 
-def _alarm(scope: Construct, topic: sns.ITopic, name: str, watched: Watched) -> cloudwatch.Alarm:
+def _alarm(scope: Construct, topic: sns.ITopic, name: str, props: AlarmProps) -> cloudwatch.Alarm:
     metric = cloudwatch.Metric(
-        namespace=watched.namespace,
-        metric_name=watched.metric,
-        dimensions_map=dict(watched.dimensions),
-        statistic=watched.statistic,
-        period=cdk.Duration.seconds(watched.period_s),
+        namespace=props.namespace,
+        metric_name=props.metric,
+        dimensions_map=dict(props.dimensions),
+        statistic=props.statistic,
+        period=cdk.Duration.seconds(props.period_s),
     )
     alarm = cloudwatch.Alarm(
         scope,
-        f"{watched.id}Alarm",
-        alarm_name=f"{name}-{watched.id}",
-        alarm_description=watched.title,
+        f"{props.id}Alarm",
+        alarm_name=f"{name}-{props.id}",
+        alarm_description=props.title,
         metric=metric,
-        threshold=watched.above,
+        threshold=props.above,
         comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-        evaluation_periods=watched.periods,
+        evaluation_periods=props.periods,
         treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
     )
     alarm.add_alarm_action(actions.SnsAction(topic))
     return alarm
 
 
-def of_delivery(id: str, name: str, freshness_minutes: int, from_kinesis: bool) -> list[Watched]:
-    """What shows that a delivery stream lives."""
+def delivery_alarms(id: str, name: str, freshness_minutes: int, from_kinesis: bool) -> list[AlarmProps]:
+    """Alarms of a delivery stream.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+    """
     dimensions = {"DeliveryStreamName": name}
     found = [
-        Watched(
+        AlarmProps(
             id=f"{id}Freshness",
             title=f"{name}: age of the oldest record not delivered (s)",
             namespace="AWS/Firehose",
@@ -92,7 +95,7 @@ def of_delivery(id: str, name: str, freshness_minutes: int, from_kinesis: bool) 
             dimensions=dimensions,
             above=freshness_minutes * 60,
         ),
-        Watched(
+        AlarmProps(
             id=f"{id}Throttled",
             title=f"{name}: throttled",
             namespace="AWS/Firehose",
@@ -104,7 +107,7 @@ def of_delivery(id: str, name: str, freshness_minutes: int, from_kinesis: bool) 
     ]
     if from_kinesis:
         found.append(
-            Watched(
+            AlarmProps(
                 id=f"{id}Behind",
                 title=f"{name}: behind the Kinesis stream (ms)",
                 namespace="AWS/Firehose",
@@ -116,12 +119,15 @@ def of_delivery(id: str, name: str, freshness_minutes: int, from_kinesis: bool) 
     return found
 
 
-def of_capture(id: str, table: str, stream: str, behind_minutes: int) -> list[Watched]:
-    """What shows that DynamoDB's changes reach Kinesis. A record that failed for good is a gap: repair by export."""
+def capture_alarms(id: str, table: str, stream: str, behind_minutes: int) -> list[AlarmProps]:
+    """Alarms of a table's Kinesis destination. A record that could not be replicated is a gap, which an export repairs.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+    """
     both = {"TableName": table, "DelegatedOperation": "PutToKinesisStream"}
     kinesis = {"StreamName": stream}
     return [
-        Watched(
+        AlarmProps(
             id=f"{id}ReplicationAge",
             title=f"{table}: age of the oldest change not in Kinesis (ms)",
             namespace="AWS/DynamoDB",
@@ -129,7 +135,7 @@ def of_capture(id: str, table: str, stream: str, behind_minutes: int) -> list[Wa
             dimensions=both,
             above=behind_minutes * 60_000,
         ),
-        Watched(
+        AlarmProps(
             id=f"{id}ReplicationFailed",
             title=f"{table}: changes that Kinesis will never get",
             namespace="AWS/DynamoDB",
@@ -139,7 +145,7 @@ def of_capture(id: str, table: str, stream: str, behind_minutes: int) -> list[Wa
             above=0,
             periods=1,
         ),
-        Watched(
+        AlarmProps(
             id=f"{id}WriteThrottled",
             title=f"{stream}: writes throttled (more shards are needed)",
             namespace="AWS/Kinesis",
@@ -148,7 +154,7 @@ def of_capture(id: str, table: str, stream: str, behind_minutes: int) -> list[Wa
             statistic="Sum",
             above=0,
         ),
-        Watched(
+        AlarmProps(
             id=f"{id}ReadThrottled",
             title=f"{stream}: reads throttled",
             namespace="AWS/Kinesis",
@@ -160,11 +166,14 @@ def of_capture(id: str, table: str, stream: str, behind_minutes: int) -> list[Wa
     ]
 
 
-def of_function(id: str, name: str, iterator_minutes: int | None = None) -> list[Watched]:
-    """What shows that a function works. `iterator_minutes`: how old a stream's record may be when it is read."""
+def function_alarms(id: str, name: str, iterator_minutes: int | None = None) -> list[AlarmProps]:
+    """Alarms of a function. `iterator_minutes`: the greatest age of a stream's record when it is read.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+    """
     dimensions = {"FunctionName": name}
     found = [
-        Watched(
+        AlarmProps(
             id=f"{id}{metric}",
             title=f"{name}: {metric.lower()}",
             namespace="AWS/Lambda",
@@ -177,7 +186,7 @@ def of_function(id: str, name: str, iterator_minutes: int | None = None) -> list
     ]
     if iterator_minutes is not None:
         found.append(
-            Watched(
+            AlarmProps(
                 id=f"{id}IteratorAge",
                 title=f"{name}: age of the records it reads (ms)",
                 namespace="AWS/Lambda",
@@ -189,12 +198,12 @@ def of_function(id: str, name: str, iterator_minutes: int | None = None) -> list
     return found
 
 
-def of_queue(id: str, name: str, dead_letters: bool, age_minutes: int = 60) -> list[Watched]:
-    """What shows that a queue is emptied; a dead-letter queue has to be empty."""
+def queue_alarms(id: str, name: str, dead_letters: bool, age_minutes: int = 60) -> list[AlarmProps]:
+    """Alarms of a queue: the age of its oldest message, or for a dead-letter queue that it is not empty."""
     dimensions = {"QueueName": name}
     if dead_letters:
         return [
-            Watched(
+            AlarmProps(
                 id=f"{id}Depth",
                 title=f"{name}: messages that failed for good",
                 namespace="AWS/SQS",
@@ -205,7 +214,7 @@ def of_queue(id: str, name: str, dead_letters: bool, age_minutes: int = 60) -> l
             )
         ]
     return [
-        Watched(
+        AlarmProps(
             id=f"{id}Age",
             title=f"{name}: age of the oldest message (s)",
             namespace="AWS/SQS",
@@ -216,10 +225,10 @@ def of_queue(id: str, name: str, dead_letters: bool, age_minutes: int = 60) -> l
     ]
 
 
-def of_error_prefix(id: str, rule_name: str) -> list[Watched]:
-    """Arrivals under an error prefix, counted by the rule that matches them."""
+def error_prefix_alarms(id: str, rule_name: str) -> list[AlarmProps]:
+    """The alarm of objects under an error prefix, counted by the EventBridge rule that matches them."""
     return [
-        Watched(
+        AlarmProps(
             id=f"{id}ErrorArrivals",
             title=f"{rule_name}: objects under the error prefix",
             namespace="AWS/Events",

@@ -17,7 +17,7 @@ from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.roles import attach, own_account
-from ddb_lake.infra.plan import Plan
+from ddb_lake.infra.deployment import Deployment
 
 _FAMILY = "aurora-mysql8.0"
 _VERSION = "8.0.mysql_aurora.3.10.3"
@@ -25,7 +25,7 @@ _VERSION = "8.0.mysql_aurora.3.10.3"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The cluster and the security group in front of it."""
+    """The cluster and its security group."""
 
     resource: rds.CfnDBCluster
     group: ec2.SecurityGroup
@@ -33,22 +33,25 @@ class Cluster:
 
 
 def cluster(
-    scope: Construct, plan: Plan, key: kms.IKey, network: Network, objects: Sequence[str], bucket_arn: str
+    scope: Construct, deployment: Deployment, key: kms.IKey, network: Network, objects: Sequence[str], bucket_arn: str
 ) -> Cluster:
-    """The cluster, which may read `objects` (ARN patterns) of the bucket by `LOAD DATA FROM S3`."""
+    """Create the cluster. It may read `objects` (ARN patterns) of the bucket with `LOAD DATA FROM S3`.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraMySQL.Integrating.LoadFromS3.html
+    """
     group = network.client_group(scope, "AuroraGroup", "Aurora: entered by the loader, reaches S3 only", ("s3",))
     reader = _import_role(scope, key, objects, bucket_arn)
     subnets = rds.CfnDBSubnetGroup(
         scope,
         "AuroraSubnets",
-        db_subnet_group_description=f"{plan.name}: private subnets",
+        db_subnet_group_description=f"{deployment.name}: private subnets",
         subnet_ids=network.vpc.select_subnets(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED).subnet_ids,
     )
-    settings = plan.settings.aurora
-    made = rds.CfnDBCluster(
+    settings = deployment.settings.aurora
+    cluster_resource = rds.CfnDBCluster(
         scope,
         "Aurora",
-        db_cluster_identifier=f"{plan.name}-aurora",
+        db_cluster_identifier=f"{deployment.name}-aurora",
         engine="aurora-mysql",
         engine_version=_VERSION,
         database_name=settings.database,
@@ -65,27 +68,29 @@ def cluster(
         backup_retention_period=14,
         db_subnet_group_name=subnets.ref,
         vpc_security_group_ids=[group.security_group_id],
-        db_cluster_parameter_group_name=_parameters(scope, plan, reader.role_arn).ref,
+        db_cluster_parameter_group_name=_parameters(scope, deployment, reader.role_arn).ref,
         associated_roles=[rds.CfnDBCluster.DBClusterRoleProperty(role_arn=reader.role_arn)],
         enable_cloudwatch_logs_exports=["audit", "error", "slowquery"],
         serverless_v2_scaling_configuration=rds.CfnDBCluster.ServerlessV2ScalingConfigurationProperty(
             min_capacity=settings.min_capacity, max_capacity=settings.max_capacity
         ),
     )
-    made.apply_removal_policy(cdk.RemovalPolicy.SNAPSHOT)
-    acknowledge(made, "AwsSolutions-RDS14", "The table is a copy: it is loaded again from S3, not rewound")
+    cluster_resource.apply_removal_policy(cdk.RemovalPolicy.SNAPSHOT)
+    acknowledge(cluster_resource, "AwsSolutions-RDS14", "The table is a copy: it is loaded again from S3, not rewound")
     monitor = _monitoring_role(scope)
     for number in range(2):
-        _instance(scope, plan, key, made.ref, monitor.role_arn, number)
-    return Cluster(made, group, str(made.attr_db_cluster_arn))
+        _instance(scope, deployment, key, cluster_resource.ref, monitor.role_arn, number)
+    return Cluster(cluster_resource, group, str(cluster_resource.attr_db_cluster_arn))
 
 
-def _instance(scope: Construct, plan: Plan, key: kms.IKey, cluster_ref: str, monitor_arn: str, number: int) -> None:
+def _instance(
+    scope: Construct, deployment: Deployment, key: kms.IKey, cluster_ref: str, monitor_arn: str, number: int
+) -> None:
     rds.CfnDBInstance(
         scope,
         f"AuroraInstance{number}",
         db_cluster_identifier=cluster_ref,
-        db_instance_identifier=f"{plan.name}-aurora-{number}",
+        db_instance_identifier=f"{deployment.name}-aurora-{number}",
         db_instance_class="db.serverless",
         engine="aurora-mysql",
         publicly_accessible=False,
@@ -120,11 +125,11 @@ def _monitoring_role(scope: Construct) -> iam.Role:
     return role
 
 
-def _parameters(scope: Construct, plan: Plan, role_arn: str) -> rds.CfnDBClusterParameterGroup:
+def _parameters(scope: Construct, deployment: Deployment, role_arn: str) -> rds.CfnDBClusterParameterGroup:
     return rds.CfnDBClusterParameterGroup(
         scope,
         "AuroraParameters",
-        description=f"{plan.name}: loading from S3, TLS only",
+        description=f"{deployment.name}: loading from S3, TLS only",
         family=_FAMILY,
         parameters={
             "aws_default_s3_role": role_arn,

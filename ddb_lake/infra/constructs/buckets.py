@@ -1,4 +1,4 @@
-"""Buckets: encrypted, versioned, private, logged, kept. Adopted ones are referred to and left as they are."""
+"""Buckets: encrypted, versioned, private, logged, kept. Adopted buckets are referenced and not changed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import skip_checkov
-from ddb_lake.infra.plan import Plan
+from ddb_lake.infra.deployment import Deployment
 
 _NONCURRENT_DAYS = 30
 
 
 def access_logs(scope: Construct) -> s3.Bucket:
-    """The bucket that S3's access logs go to. S3 delivers them only into buckets under its own key."""
-    made = s3.Bucket(
+    """The bucket of S3's access logs. S3 delivers them only to buckets encrypted with SSE-S3.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+    """
+    bucket_resource = s3.Bucket(
         scope,
         "AccessLogs",
         encryption=s3.BucketEncryption.S3_MANAGED,
@@ -28,15 +31,19 @@ def access_logs(scope: Construct) -> s3.Bucket:
         removal_policy=cdk.RemovalPolicy.RETAIN,
         lifecycle_rules=[*_housekeeping(), s3.LifecycleRule(id="ExpireLogs", expiration=cdk.Duration.days(365))],
     )
-    skip_checkov(made.node.default_child, "CKV_AWS_18", "The bucket of the access logs cannot log into itself")
-    return made
+    skip_checkov(
+        bucket_resource.node.default_child, "CKV_AWS_18", "The bucket of the access logs cannot log into itself"
+    )
+    return bucket_resource
 
 
-def bucket(scope: Construct, plan: Plan, id: str, name: str, key: kms.IKey, logs: s3.IBucket | None) -> s3.IBucket:
-    """A bucket for data under `key`, which tells EventBridge of what arrives; or the adopted one of that name."""
-    if name in plan.settings.adopt.buckets:
+def bucket(
+    scope: Construct, deployment: Deployment, id: str, name: str, key: kms.IKey, logs: s3.IBucket | None
+) -> s3.IBucket:
+    """A data bucket encrypted by `key`, which notifies EventBridge of new objects; or the adopted bucket of that name."""
+    if name in deployment.settings.adopt.buckets:
         return s3.Bucket.from_bucket_name(scope, id, name)
-    made = s3.Bucket(
+    bucket_resource = s3.Bucket(
         scope,
         id,
         bucket_name=name,
@@ -54,18 +61,20 @@ def bucket(scope: Construct, plan: Plan, id: str, name: str, key: kms.IKey, logs
         lifecycle_rules=_housekeeping(),
     )
     # CDK's own `event_bridge_enabled` brings a custom resource with a function of its own.
-    plain = made.node.default_child
+    plain = bucket_resource.node.default_child
     plain.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
         event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
     )
-    return made
+    return bucket_resource
 
 
-def landing_buckets(scope: Construct, plan: Plan, key: kms.IKey) -> dict[str, s3.IBucket]:
-    """The buckets that Firehose and exports write into, by name, with one for their access logs if any is made here."""
-    names = plan.landing_buckets
-    logs = None if set(names) <= set(plan.settings.adopt.buckets) else access_logs(scope)
-    return {name: bucket(scope, plan, f"Landing{number or ''}", name, key, logs) for number, name in enumerate(names)}
+def landing_buckets(scope: Construct, deployment: Deployment, key: kms.IKey) -> dict[str, s3.IBucket]:
+    """The buckets that Firehose and exports write into, by name. Creates a bucket for their access logs, unless all are adopted."""
+    names = deployment.landing_buckets
+    logs = None if set(names) <= set(deployment.settings.adopt.buckets) else access_logs(scope)
+    return {
+        name: bucket(scope, deployment, f"Landing{number or ''}", name, key, logs) for number, name in enumerate(names)
+    }
 
 
 def allow_writers(

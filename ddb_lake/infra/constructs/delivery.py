@@ -1,7 +1,7 @@
 """Amazon Data Firehose to S3: from a Kinesis stream or direct puts, through a function, by date, with an error prefix.
 
-The plain resource is used, with a policy of its own: CDK's richer one would let the role delete and list in the whole
-bucket.
+This uses the CloudFormation resource (`CfnDeliveryStream`) with a policy of its own: the policy of CDK's L2 construct lets the
+role delete and list in the whole bucket.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from ddb_lake.core.operations.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account, role
-from ddb_lake.infra.plan import DATED, Location, Plan
+from ddb_lake.infra.deployment import DATED, Deployment, Location
 
 _TRANSFORM_MEBIBYTES = "1"
 _TRANSFORM_SECONDS = "60"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPlan:
-    """One delivery stream. `stream`: the Kinesis stream it reads; None: it takes direct puts.
+class DeliveryProps:
+    """The properties of one delivery stream.
 
-    `bucket_key_arn`: the key of a bucket in this account; None for another account's bucket, whose own default
-    encryption applies. `backup`: where the records go as they came in, before the function.
+    Args:
+        bucket_key_arn: the key of a bucket in this account; None for a bucket of another account, whose default
+            encryption applies.
+        backup: where Firehose also writes the records as they came in, before the function.
+        transform: the function that processes the records.
+        stream: the Kinesis stream that it reads; None for direct puts.
     """
 
     name: str
@@ -43,6 +47,8 @@ class DeliveryPlan:
     error_prefix: str
     bucket_arn: str
     bucket_key_arn: str | None
+    transform: lambda_.IFunction
+    stream: kinesis.IStream | None = None
     other_account: str | None = None
     other_key_arn: str | None = None
     backup: Location | None = None
@@ -52,26 +58,24 @@ class DeliveryPlan:
 def delivery_stream(
     scope: Construct,
     id: str,
-    plan: Plan,
-    made: DeliveryPlan,
+    deployment: Deployment,
+    props: DeliveryProps,
     key: kms.IKey,
-    transform: lambda_.IFunction,
-    stream: kinesis.IStream | None = None,
 ) -> firehose.CfnDeliveryStream:
-    """The delivery stream with its role, policy and error log."""
-    stack = cdk.Stack.of(scope)
+    """Create the delivery stream with its role, policy and error log."""
+    stack, stream = cdk.Stack.of(scope), props.stream
     within = Construct(scope, id)
-    logs = log_group(within, "Logs", f"/firehose/{made.name}", key)
+    logs = log_group(within, "Logs", f"/firehose/{props.name}", key)
     log_stream = logs.add_stream("Delivery", log_stream_name="delivery")
     writer = role(
         within,
         "Role",
-        made.role_name,
+        props.role_name,
         own_account("firehose.amazonaws.com", stack, external_id=True),
-        f"Firehose stream {made.name}",
+        f"Firehose stream {props.name}",
     )
-    policy = attach(writer, _statements(stack, made, key, transform, stream, logs.log_group_arn))
-    _accept(policy, made)
+    policy = attach(writer, _statements(stack, props, key, logs.log_group_arn))
+    _acknowledge_findings(policy, props)
     source = (
         None
         if stream is None
@@ -89,12 +93,12 @@ def delivery_stream(
     built = firehose.CfnDeliveryStream(
         within,
         "Stream",
-        delivery_stream_name=made.name,
+        delivery_stream_name=props.name,
         delivery_stream_type="DirectPut" if stream is None else "KinesisStreamAsSource",
         delivery_stream_encryption_configuration_input=encryption,
         kinesis_stream_source_configuration=source,
         extended_s3_destination_configuration=_destination(
-            plan, made, writer.role_arn, transform, logs.log_group_name, log_stream.log_stream_name
+            deployment, props, writer.role_arn, logs.log_group_name, log_stream.log_stream_name
         ),
     )
     built.node.add_dependency(policy)
@@ -106,9 +110,9 @@ def delivery_stream(
 
 
 def _destination(
-    plan: Plan, made: DeliveryPlan, role_arn: str, transform: lambda_.IFunction, group: str, stream: str
+    deployment: Deployment, props: DeliveryProps, role_arn: str, group: str, stream: str
 ) -> firehose.CfnDeliveryStream.ExtendedS3DestinationConfigurationProperty:
-    delivery = plan.settings.delivery
+    delivery = deployment.settings.delivery
     kinds = firehose.CfnDeliveryStream
     logging = kinds.CloudWatchLoggingOptionsProperty(enabled=True, log_group_name=group, log_stream_name=stream)
     buffering = kinds.BufferingHintsProperty(
@@ -116,39 +120,39 @@ def _destination(
     )
     encryption = (
         kinds.EncryptionConfigurationProperty(
-            kms_encryption_config=kinds.KMSEncryptionConfigProperty(awskms_key_arn=made.bucket_key_arn)
+            kms_encryption_config=kinds.KMSEncryptionConfigProperty(awskms_key_arn=props.bucket_key_arn)
         )
-        if made.bucket_key_arn
+        if props.bucket_key_arn
         else None
     )
     backup = (
         kinds.S3DestinationConfigurationProperty(
-            bucket_arn=made.bucket_arn,
+            bucket_arn=props.bucket_arn,
             role_arn=role_arn,
-            prefix=f"{made.backup.prefix}{DATED}",
-            error_output_prefix=made.error_prefix,
+            prefix=f"{props.backup.prefix}{DATED}",
+            error_output_prefix=props.error_prefix,
             compression_format="GZIP",
             buffering_hints=buffering,
             encryption_configuration=encryption,
             cloud_watch_logging_options=logging,
         )
-        if made.backup
+        if props.backup
         else None
     )
     return kinds.ExtendedS3DestinationConfigurationProperty(
-        bucket_arn=made.bucket_arn,
+        bucket_arn=props.bucket_arn,
         role_arn=role_arn,
-        prefix=made.prefix,
-        error_output_prefix=made.error_prefix,
-        compression_format="GZIP" if made.extension.endswith(".gz") else "UNCOMPRESSED",
-        file_extension=made.extension,
+        prefix=props.prefix,
+        error_output_prefix=props.error_prefix,
+        compression_format="GZIP" if props.extension.endswith(".gz") else "UNCOMPRESSED",
+        file_extension=props.extension,
         buffering_hints=buffering,
         encryption_configuration=encryption,
         cloud_watch_logging_options=logging,
         s3_backup_mode="Enabled" if backup else None,
         s3_backup_configuration=backup,
         processing_configuration=kinds.ProcessingConfigurationProperty(
-            enabled=True, processors=[_processor(transform)]
+            enabled=True, processors=[_processor(props.transform)]
         ),
     )
 
@@ -169,36 +173,29 @@ def _processor(transform: lambda_.IFunction) -> firehose.CfnDeliveryStream.Proce
     )
 
 
-def _statements(
-    stack: cdk.Stack,
-    made: DeliveryPlan,
-    key: kms.IKey,
-    transform: lambda_.IFunction,
-    stream: kinesis.IStream | None,
-    logs_arn: str,
-) -> list[Statement]:
-    prefixes = [made.landing.prefix, made.errors.prefix, *([made.backup.prefix] if made.backup else [])]
-    objects = tuple(f"{made.bucket_arn}/{prefix}*" for prefix in prefixes)
-    handing_over = ("s3:PutObjectAcl",) if made.other_account else ()
-    found = [
-        Statement("WriteObjects", ("s3:PutObject", "s3:AbortMultipartUpload", *handing_over), objects),
+def _statements(stack: cdk.Stack, props: DeliveryProps, key: kms.IKey, logs_arn: str) -> list[Statement]:
+    prefixes = [props.landing.prefix, props.errors.prefix, *([props.backup.prefix] if props.backup else [])]
+    objects = tuple(f"{props.bucket_arn}/{prefix}*" for prefix in prefixes)
+    cross_account = ("s3:PutObjectAcl",) if props.other_account else ()
+    always = [
+        Statement("WriteObjects", ("s3:PutObject", "s3:AbortMultipartUpload", *cross_account), objects),
         Statement(
             "FindBucket",
             ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"),
-            (made.bucket_arn,),
+            (props.bucket_arn,),
         ),
-        _encrypt_objects(stack, made),
+        _encrypt_objects(stack, props),
         Statement(
             "Transform",
             ("lambda:InvokeFunction", "lambda:GetFunctionConfiguration"),
-            (transform.function_arn, f"{transform.function_arn}:$LATEST"),
+            (props.transform.function_arn, f"{props.transform.function_arn}:$LATEST"),
         ),
         Statement("LogErrors", ("logs:PutLogEvents",), (logs_arn,)),
     ]
-    return [*found, *_reading(stack, stream, key)]
+    return [*always, *_stream_statements(stack, props.stream, key)]
 
 
-def _reading(stack: cdk.Stack, stream: kinesis.IStream | None, key: kms.IKey) -> list[Statement]:
+def _stream_statements(stack: cdk.Stack, stream: kinesis.IStream | None, key: kms.IKey) -> list[Statement]:
     if stream is None:
         return []
     return [
@@ -216,34 +213,38 @@ def _reading(stack: cdk.Stack, stream: kinesis.IStream | None, key: kms.IKey) ->
     ]
 
 
-def _encrypt_objects(stack: cdk.Stack, made: DeliveryPlan) -> Statement:
-    """Another account's key need not be known: with a bucket key its encryption context is the bucket's ARN."""
+def _encrypt_objects(stack: cdk.Stack, props: DeliveryProps) -> Statement:
+    """The use of the bucket's key. Without the ARN of another account's key, its encryption context limits the statement.
+
+    With an S3 Bucket Key the encryption context is the bucket's ARN.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html
+    """
     conditions: dict[str, dict[str, Any]] = {
         "StringEquals": {
             "kms:ViaService": f"s3.{stack.region}.amazonaws.com",
-            "kms:EncryptionContext:aws:s3:arn": made.bucket_arn,
+            "kms:EncryptionContext:aws:s3:arn": props.bucket_arn,
         }
     }
-    key_arn = made.bucket_key_arn or made.other_key_arn or other_keys(stack, str(made.other_account))
+    key_arn = props.bucket_key_arn or props.other_key_arn or other_keys(stack, str(props.other_account))
     return Statement("EncryptObjects", ("kms:Decrypt", "kms:GenerateDataKey"), (key_arn,), conditions)
 
 
-def _accept(policy: iam.Policy, made: DeliveryPlan) -> None:
+def _acknowledge_findings(policy: iam.Policy, props: DeliveryProps) -> None:
     stack = cdk.Stack.of(policy)
-    places = [made.landing, made.errors, *([made.backup] if made.backup else [])]
+    places = [props.landing, props.errors, *([props.backup] if props.backup else [])]
     for place in places:
         acknowledge(
             policy,
-            finding(stack, f"{made.bucket_arn}/{place.prefix}*"),
-            f"{made.name}: Firehose chooses the objects' names below the prefix",
+            finding(stack, f"{props.bucket_arn}/{place.prefix}*"),
+            f"{props.name}: Firehose chooses the objects' names below the prefix",
         )
-    if made.other_account and not made.other_key_arn:
-        keys = other_keys(stack, made.other_account)
+    if props.other_account and not props.other_key_arn:
+        keys = other_keys(stack, props.other_account)
         acknowledge(policy, finding(stack, keys), "The other account's key policy decides; its key may not exist yet")
 
 
 def other_keys(stack: cdk.Stack, account: str) -> str:
-    """The keys of another account, where the one that is meant cannot be known."""
+    """All keys of another account, for when the ARN of its key is not configured."""
     return f"arn:{stack.partition}:kms:{stack.region}:{account}:key/*"
 
 

@@ -14,28 +14,29 @@ from constructs import Construct
 
 from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.constructs.delivery import DeliveryPlan, delivery_stream, finding
+from ddb_lake.infra.constructs.alarms import AlarmProps, delivery_alarms, function_alarms
+from ddb_lake.infra.constructs.delivery import DeliveryProps, delivery_stream, finding
 from ddb_lake.infra.constructs.feeds import firehose_role
 from ddb_lake.infra.constructs.functions import (
     FAILED_BATCHES,
-    FunctionPlan,
+    FunctionProps,
     StreamMapping,
     failure_calls,
-    feed,
     function,
+    map_stream,
 )
 from ddb_lake.infra.constructs.network import Network
-from ddb_lake.infra.constructs.watching import Watched, of_delivery, of_function
+from ddb_lake.infra.deployment import DATED, Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import DATED, Location, Plan, TablePlan
 
 _DELIVERIES_MEBIBYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What a stack has already made, and forwarding uses."""
+class StackResources:
+    """Resources of a stack that forwarding uses."""
 
+    deployment: Deployment
     key: kms.IKey
     vpc: Network
     failures: sqs.Queue
@@ -43,79 +44,82 @@ class Around:
     code: CodeSource
 
 
-def oversize(table: TablePlan) -> Location:
-    """Where records go that Firehose would not take for their size. Below the landing prefix: the lake reads them."""
+@dataclass(frozen=True, slots=True)
+class TransformedFiles:
+    """Where Firehose writes the output of a function, if the lake does not read it."""
+
+    location: Location
+    extension: str
+
+
+def oversize(table: TableDeployment) -> Location:
+    """Where records larger than Firehose accepts are written: below the landing prefix, so that the lake reads them."""
     return Location(table.landing.bucket, f"{table.landing.prefix}oversize/")
 
 
-def failed_batches(table: TablePlan) -> Location:
-    """The place where Lambda puts batches that the function could not handle, of every table of this bucket."""
+def failed_batches(table: TableDeployment) -> Location:
+    """Where Lambda writes batches that a function could not process, for all tables of this bucket."""
     return Location(table.landing.bucket, FAILED_BATCHES)
 
 
-def forwarded(
+def forward_stream(
     scope: Construct,
-    plan: Plan,
-    table: TablePlan,
+    table: TableDeployment,
     source: dynamodb.ITable,
     transform: lambda_.IFunction,
-    around: Around,
-    files: Location | None = None,
-    extension: str = ".json.gz",
-) -> list[Watched]:
-    """Forward a table's stream to S3 through `transform`.
+    resources: StackResources,
+    files: TransformedFiles | None = None,
+) -> list[AlarmProps]:
+    """Forward a table's DynamoDB stream to S3 through `transform`. Returns the alarms.
 
-    `files`: where what the function makes of the records goes, if that is not for the lake; the records as they came in
-    then land beside it, where the lake looks for them.
+    With `files`, Firehose writes the function's output there, and the records as they came in to the landing prefix.
     """
-    stack = cdk.Stack.of(scope)
-    name = f"{plan.name}-{table.name}-delivery"
-    delivery_stream(
-        scope,
-        f"{table.id}Delivery",
-        plan,
-        DeliveryPlan(
-            name=name,
-            role_name=firehose_role(plan, table),
-            landing=files or table.landing,
-            errors=table.errors,
-            prefix=f"{files.prefix}{DATED}" if files else table.delivery_prefix,
-            error_prefix=table.error_prefix,
-            bucket_arn=around.bucket.bucket_arn,
-            bucket_key_arn=around.key.key_arn,
-            backup=table.landing if files else None,
-            extension=extension,
-        ),
-        around.key,
-        transform,
+    deployment, stack = resources.deployment, cdk.Stack.of(scope)
+    name = f"{deployment.name}-{table.name}-delivery"
+    props = DeliveryProps(
+        name=name,
+        role_name=firehose_role(deployment, table),
+        landing=files.location if files else table.landing,
+        errors=table.errors,
+        prefix=f"{files.location.prefix}{DATED}" if files else table.delivery_prefix,
+        error_prefix=table.error_prefix,
+        bucket_arn=resources.bucket.bucket_arn,
+        bucket_key_arn=resources.key.key_arn,
+        transform=transform,
+        backup=table.landing if files else None,
+        extension=files.extension if files else ".json.gz",
     )
-    forwarder = f"{plan.name}-{table.name}-forward"
+    delivery_stream(scope, f"{table.id}Delivery", deployment, props, resources.key)
+    forwarder = f"{deployment.name}-{table.name}-forward"
     big = oversize(table)
-    objects = f"{around.bucket.bucket_arn}/{big.prefix}*"
-    made = FunctionPlan(
+    objects = f"{resources.bucket.bucket_arn}/{big.prefix}*"
+    function_props = FunctionProps(
         handler="forward",
         name=forwarder,
         purpose="Forwards stream records to Firehose",
         environment={"DDB_LAKE_DELIVERY_STREAM": name, "DDB_LAKE_OVERSIZE_URI": f"s3://{big.bucket}/{big.prefix}"},
-        calls=forward_calls(stack, name, objects, around.key.key_arn),
-        service_calls=stream_calls(stack, source, around),
+        calls=forward_calls(stack, name, objects, resources.key.key_arn),
+        service_calls=stream_calls(stack, source, resources),
         gateways=("s3",),
         timeout_s=120,
         memory_mb=_DELIVERIES_MEBIBYTES,
     )
-    built = function(scope, f"{table.id}Forward", made, around.key, around.vpc, around.code)
+    built = function(scope, f"{table.id}Forward", function_props, resources.key, resources.vpc, resources.code)
     acknowledge(built.policy, finding(stack, objects), "One object for each record too large for Firehose")
     mapping = StreamMapping(arn=str(source.table_stream_arn), starting_position="TRIM_HORIZON", batch_size=500)
-    feed(scope, f"{table.id}Stream", built, mapping, around.bucket.bucket_arn)
-    alarms = plan.settings.alarms
+    map_stream(scope, f"{table.id}Stream", built, mapping, resources.bucket.bucket_arn)
+    limits = deployment.settings.alarms
     return [
-        *of_function(f"{table.id}Forward", forwarder, alarms.behind_minutes),
-        *of_delivery(table.id, name, alarms.freshness_minutes, from_kinesis=False),
+        *function_alarms(f"{table.id}Forward", forwarder, limits.behind_minutes),
+        *delivery_alarms(table.id, name, limits.freshness_minutes, from_kinesis=False),
     ]
 
 
 def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -> list[Statement]:
-    """What the forward handler calls. Putting to an encrypted delivery stream needs its key as well."""
+    """The permissions for what the forward handler calls. Puts to an encrypted delivery stream also require its key.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/encryption.html
+    """
     arn = stack.format_arn(service="firehose", resource="deliverystream", resource_name=delivery)
     return [
         Statement("PutRecords", ("firehose:PutRecordBatch",), (arn,)),
@@ -125,17 +129,17 @@ def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -
     ]
 
 
-def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, around: Around) -> list[Statement]:
+def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, resources: StackResources) -> list[Statement]:
     """The permissions of the Lambda service to read a table's stream and to store failed batches."""
-    key_arn = str(around.key.key_arn)
+    key_arn = str(resources.key.key_arn)
     return [
         Statement(
             "ReadStream",
             ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
             (str(source.table_stream_arn),),
         ),
-        # AWS grants the listing of streams on no single one.
+        # ListStreams has no resource-level permission.
         Statement("ListStreams", ("dynamodb:ListStreams",), ("*",)),
         key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
-        *failure_calls(around.bucket.bucket_arn, key_arn, stack.region),
+        *failure_calls(resources.bucket.bucket_arn, key_arn, stack.region),
     ]

@@ -1,7 +1,7 @@
-"""Lambda functions: one role each, in the private subnets, with reserved concurrency and nothing in their logs.
+"""Lambda functions: one role each, in the private subnets, with reserved concurrency and no payload in their logs.
 
-A function's policy has two parts. `calls` is what its handler calls, and a test holds it to that; the rest is what
-the Lambda service does in its name (logs, network interfaces, decrypting the environment).
+A function's policy has two parts: `calls` for its handler, which a test compares with the handler's code, and the
+permissions that the Lambda service uses for it (logs, network interfaces, decrypting the environment).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _INTERFACES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionPlan:
-    """What differs between functions. `handler` is a module of `ddb_lake.lambdas`; `calls` is what it calls."""
+class FunctionProps:
+    """The properties of one function. `handler`: a module of `ddb_lake.lambdas`. `calls`: the permissions for what it calls."""
 
     handler: str
     name: str
@@ -56,7 +56,7 @@ class FunctionPlan:
 
 @dataclass(frozen=True, slots=True)
 class BuiltFunction:
-    """A function, its role, its security group, and the policy that has to be there before it is used."""
+    """A function, its role, its security group, and its policy, which must exist before the function is used."""
 
     function: lambda_.Function
     role: iam.Role
@@ -65,56 +65,59 @@ class BuiltFunction:
 
 
 def function(
-    scope: Construct, id: str, made: FunctionPlan, key: kms.IKey, network: Network, code: CodeSource
+    scope: Construct, id: str, props: FunctionProps, key: kms.IKey, network: Network, code: CodeSource
 ) -> BuiltFunction:
-    """A function in the private subnets of `network`, its environment and logs under `key`."""
+    """Create a function in the private subnets of `network`, with its environment and logs encrypted by `key`."""
     stack = cdk.Stack.of(scope)
     within = Construct(scope, id)
-    group = network.client_group(within, "Group", made.purpose, made.gateways)
-    logs = log_group(within, "Logs", f"/lambda/{made.name}", key)
+    group = network.client_group(within, "Group", props.purpose, props.gateways)
+    logs = log_group(within, "Logs", f"/lambda/{props.name}", key)
     owner = role(
         within,
         "Role",
-        made.role_name or f"{made.name}-role",
+        props.role_name or f"{props.name}-role",
         iam.ServicePrincipal("lambda.amazonaws.com"),
-        made.purpose,
+        props.purpose,
     )
     arn = stack.format_arn(
-        service="lambda", resource="function", resource_name=made.name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+        service="lambda", resource="function", resource_name=props.name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
     )
-    policy = attach(owner, [*made.calls, *made.service_calls, *_service(arn, logs.log_group_arn, key.key_arn)])
+    policy = attach(owner, [*props.calls, *props.service_calls, *_service(arn, logs.log_group_arn, key.key_arn)])
     policy.add_statements(_not_from_code(arn))
-    _accept(policy)
+    _acknowledge_findings(policy)
     built = lambda_.Function(
         within,
         "Function",
-        function_name=made.name,
-        description=made.purpose,
+        function_name=props.name,
+        description=props.purpose,
         runtime=RUNTIME,
         architecture=lambda_.Architecture.ARM_64,
-        handler=f"ddb_lake.lambdas.{made.handler}.handler",
-        code=code(stack, made.handler),
+        handler=f"ddb_lake.lambdas.{props.handler}.handler",
+        code=code(stack, props.handler),
         role=owner.without_policy_updates(),
-        environment=dict(made.environment),
+        environment=dict(props.environment),
         environment_encryption=key,
         log_group=logs,
-        memory_size=made.memory_mb,
-        timeout=cdk.Duration.seconds(made.timeout_s),
-        reserved_concurrent_executions=made.concurrency,
+        memory_size=props.memory_mb,
+        timeout=cdk.Duration.seconds(props.timeout_s),
+        reserved_concurrent_executions=props.concurrency,
         tracing=lambda_.Tracing.ACTIVE,
         vpc=network.vpc,
         vpc_subnets=network.subnets,
         security_groups=[group],
     )
     built.node.add_dependency(policy)
-    acknowledge(built, "Serverless-LambdaDLQ", made.no_dead_letters)
-    skip_checkov(built.node.default_child, "CKV_AWS_116", made.no_dead_letters)
+    acknowledge(built, "Serverless-LambdaDLQ", props.no_dead_letters)
+    skip_checkov(built.node.default_child, "CKV_AWS_116", props.no_dead_letters)
     return BuiltFunction(built, owner, group, policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMapping:
-    """How a function is fed from a stream. `sid` names the statement that lets the Lambda service read it."""
+    """An event source mapping from a stream.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
+    """
 
     arn: str
     starting_position: str
@@ -132,10 +135,11 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 """
 
 
-def feed(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping, failures_arn: str) -> None:
-    """Read a stream into a function: bad batches are halved, retried for a while, and then put into a bucket.
+def map_stream(scope: Construct, id: str, built: BuiltFunction, mapping: StreamMapping, failures_arn: str) -> None:
+    """Invoke a function with the records of a stream. Failing batches are bisected, retried, and then written to a bucket.
 
-    The objects hold the records, so that `ddb-lake apply` reads them; to a queue or topic AWS sends no records.
+    The objects contain the records, so `ddb-lake apply` can read them. To a queue or topic Lambda sends no records.
+    https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
     """
     source = lambda_.CfnEventSourceMapping(
         scope,
@@ -179,7 +183,10 @@ def _service(function_arn: str, logs_arn: str, key_arn: str) -> list[Statement]:
 
 
 def _not_from_code(function_arn: str) -> iam.PolicyStatement:
-    """The interfaces are the Lambda service's to manage: the function's own code may not."""
+    """Deny the function's code the network interface actions, which only the Lambda service needs.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+    """
     return iam.PolicyStatement(
         sid="NotFromCode",
         effect=iam.Effect.DENY,
@@ -189,7 +196,7 @@ def _not_from_code(function_arn: str) -> iam.PolicyStatement:
     )
 
 
-def _accept(policy: iam.Policy) -> None:
+def _acknowledge_findings(policy: iam.Policy) -> None:
     reason = "Lambda checks for the EC2 actions on all resources, and a Deny keeps the code from them; so X-Ray's"
     acknowledge(policy, "AwsSolutions-IAM5[Resource::*]", reason)
     skip_checkov(policy.node.default_child, "CKV_AWS_111", reason)

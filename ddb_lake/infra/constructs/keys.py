@@ -1,4 +1,4 @@
-"""One customer-managed key a stack, and who besides its own account may use it for what."""
+"""One customer-managed key for each stack, and its policy for services and other accounts."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from ddb_lake.infra.plan import Plan
+from ddb_lake.infra.deployment import Deployment
 
 
-def data_key(scope: Construct, plan: Plan, alias: str) -> kms.IKey:
-    """The key of a stack, rotated yearly and kept when the stack goes; or the adopted one.
+def data_key(scope: Construct, deployment: Deployment, alias: str) -> kms.IKey:
+    """The key of a stack: rotated yearly, retained when the stack is deleted. Or the adopted key.
 
     An adopted key needs the statements of `service_statements` in its policy: it is not ours to change.
     """
-    if plan.settings.adopt.key_arn:
-        return kms.Key.from_key_arn(scope, "Key", plan.settings.adopt.key_arn)
+    if deployment.settings.adopt.key_arn:
+        return kms.Key.from_key_arn(scope, "Key", deployment.settings.adopt.key_arn)
     key = kms.Key(
         scope,
         "Key",
-        alias=f"alias/{plan.name}-{alias}",
-        description=f"{plan.name}: data of the {alias} stack",
+        alias=f"alias/{deployment.name}-{alias}",
+        description=f"{deployment.name}: data of the {alias} stack",
         enable_key_rotation=True,
         pending_window=cdk.Duration.days(30),
         removal_policy=cdk.RemovalPolicy.RETAIN,
     )
-    for statement in service_statements(scope, plan):
+    for statement in service_statements(scope, deployment):
         key.add_to_resource_policy(statement)
     return key
 
 
-def service_statements(scope: Construct, plan: Plan) -> list[iam.PolicyStatement]:
-    """AWS services that use the key on nobody's behalf: Logs, alarms to the topic, events to the queue."""
+def service_statements(scope: Construct, deployment: Deployment) -> list[iam.PolicyStatement]:
+    """Statements for AWS services that use the key without a role: Logs, alarms to the topic, events to the queue."""
     stack = cdk.Stack.of(scope)
-    groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/*/{plan.name}-*"
+    groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/*/{deployment.name}-*"
     account: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": stack.account}}
     return [
         iam.PolicyStatement(

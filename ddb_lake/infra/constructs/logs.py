@@ -1,4 +1,4 @@
-"""Log groups: encrypted, kept for a while, named so that the key's policy knows them."""
+"""Log groups: encrypted, with a retention, named as the key's policy requires."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from constructs import Construct
 def log_group(
     scope: Construct, id: str, name: str, key: kms.IKey, retention: logs.RetentionDays = logs.RetentionDays.ONE_YEAR
 ) -> logs.LogGroup:
-    """A log group under `key`. Its name is `/<kind>/<deployment>-…`, which the key's policy asks for."""
+    """A log group encrypted by `key`. The key's policy requires a name like `/<kind>/<deployment>-…`."""
     return logs.LogGroup(
         scope,
         id,

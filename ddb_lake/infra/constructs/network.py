@@ -1,4 +1,4 @@
-"""A VPC without a way to the internet: private subnets, endpoints, flow logs."""
+"""A VPC without a route to the internet: private subnets, endpoints, flow logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ddb_lake.core.operations.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account
-from ddb_lake.infra.plan import Plan
+from ddb_lake.infra.deployment import Deployment
 
 HTTPS = ec2.Port.tcp(443)
 _GATEWAYS = {
@@ -35,7 +35,7 @@ class Network:
     subnets: ec2.SubnetSelection
 
     def client_group(self, scope: Construct, id: str, purpose: str, gateways: Sequence[str] = ()) -> ec2.SecurityGroup:
-        """A security group that nothing can enter and that reaches the endpoints on 443, and `gateways`, only."""
+        """A security group without ingress. Its egress is limited to the endpoints on port 443 and to `gateways`."""
         group = ec2.SecurityGroup(
             scope, id, vpc=self.vpc, description=purpose, allow_all_outbound=False, disable_inline_rules=True
         )
@@ -48,9 +48,11 @@ class Network:
         return group
 
 
-def network(scope: Construct, plan: Plan, key: kms.IKey, endpoints: Sequence[str], gateways: Sequence[str]) -> Network:
-    """The VPC of a stack, or the adopted one, which must have its endpoints already."""
-    adopted = plan.settings.adopt
+def network(
+    scope: Construct, deployment: Deployment, key: kms.IKey, endpoints: Sequence[str], gateways: Sequence[str]
+) -> Network:
+    """Create the stack's VPC, or use the adopted one, which must have the endpoints."""
+    adopted = deployment.settings.adopt
     isolated = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
     if adopted.vpc_id:
         vpc = ec2.Vpc.from_vpc_attributes(
@@ -72,12 +74,12 @@ def network(scope: Construct, plan: Plan, key: kms.IKey, endpoints: Sequence[str
             disable_inline_rules=True,
         )
         return Network(vpc, group, isolated)
-    made = ec2.Vpc(
+    vpc = ec2.Vpc(
         scope,
         "Vpc",
-        vpc_name=f"{plan.name}-vpc",
-        ip_addresses=ec2.IpAddresses.cidr(plan.settings.network.cidr),
-        max_azs=plan.settings.network.zones,
+        vpc_name=f"{deployment.name}-vpc",
+        ip_addresses=ec2.IpAddresses.cidr(deployment.settings.network.cidr),
+        max_azs=deployment.settings.network.zones,
         nat_gateways=0,
         create_internet_gateway=False,
         restrict_default_security_group=False,  # else a custom resource with a function of its own
@@ -85,15 +87,17 @@ def network(scope: Construct, plan: Plan, key: kms.IKey, endpoints: Sequence[str
             ec2.SubnetConfiguration(name="private", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24)
         ],
     )
-    _flow_log(scope, plan, made, key)
-    wanted = endpoints if plan.settings.network.endpoints is None else plan.settings.network.endpoints
+    _flow_log(scope, deployment, vpc, key)
+    wanted = endpoints if deployment.settings.network.endpoints is None else deployment.settings.network.endpoints
     for service in gateways:
-        endpoint = made.add_gateway_endpoint(f"{service.capitalize()}Gateway", service=_GATEWAYS[service])
-        endpoint.add_to_policy(_within_accounts(plan))
-    return Network(made, _interface_endpoints(scope, plan, made, wanted) if wanted else None, isolated)
+        endpoint = vpc.add_gateway_endpoint(f"{service.capitalize()}Gateway", service=_GATEWAYS[service])
+        endpoint.add_to_policy(_within_accounts(deployment))
+    return Network(vpc, _interface_endpoints(scope, deployment, vpc, wanted) if wanted else None, isolated)
 
 
-def _interface_endpoints(scope: Construct, plan: Plan, vpc: ec2.Vpc, services: Sequence[str]) -> ec2.SecurityGroup:
+def _interface_endpoints(
+    scope: Construct, deployment: Deployment, vpc: ec2.Vpc, services: Sequence[str]
+) -> ec2.SecurityGroup:
     group = ec2.SecurityGroup(
         scope,
         "EndpointGroup",
@@ -110,13 +114,13 @@ def _interface_endpoints(scope: Construct, plan: Plan, vpc: ec2.Vpc, services: S
             open=False,
             private_dns_enabled=True,
         )
-        endpoint.add_to_policy(_within_accounts(plan))
+        endpoint.add_to_policy(_within_accounts(deployment))
     return group
 
 
-def _within_accounts(plan: Plan) -> iam.PolicyStatement:
+def _within_accounts(deployment: Deployment) -> iam.PolicyStatement:
     """An endpoint's policy: our own accounts' identities on our own accounts' resources."""
-    accounts = list(dict.fromkeys((plan.producer_account, plan.consumer_account)))
+    accounts = list(dict.fromkeys((deployment.producer_account, deployment.consumer_account)))
     condition: dict[str, Any] = {"aws:PrincipalAccount": accounts, "aws:ResourceAccount": accounts}
     return iam.PolicyStatement(
         sid="OwnAccounts",
@@ -127,9 +131,11 @@ def _within_accounts(plan: Plan) -> iam.PolicyStatement:
     )
 
 
-def _flow_log(scope: Construct, plan: Plan, vpc: ec2.Vpc, key: kms.IKey) -> None:
+def _flow_log(scope: Construct, deployment: Deployment, vpc: ec2.Vpc, key: kms.IKey) -> None:
     stack = cdk.Stack.of(scope)
-    group = log_group(scope, "FlowLogs", f"/vpc/{plan.name}-{stack.node.id}", key, logs.RetentionDays.THREE_MONTHS)
+    group = log_group(
+        scope, "FlowLogs", f"/vpc/{deployment.name}-{stack.node.id}", key, logs.RetentionDays.THREE_MONTHS
+    )
     writer = iam.Role(
         scope,
         "FlowLogRole",
@@ -159,7 +165,10 @@ def _flow_log(scope: Construct, plan: Plan, vpc: ec2.Vpc, key: kms.IKey) -> None
 
 
 def _prefix_list(stack: cdk.Stack, service: str) -> cdk.CfnParameter:
-    """The Region's prefix list of a gateway endpoint, which CloudFormation cannot look up: a parameter."""
+    """A parameter for the Region's prefix list of a gateway endpoint, which CloudFormation cannot look up.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/working-with-aws-managed-prefix-lists.html
+    """
     id = f"{'S3' if service == 's3' else 'DynamoDb'}PrefixListId"
     found = stack.node.try_find_child(id)
     return (

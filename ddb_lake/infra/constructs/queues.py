@@ -17,11 +17,11 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.plan import Location
+from ddb_lake.infra.deployment import Location
 
 
 def dead_letters(scope: Construct, id: str, name: str, key: kms.IKey, of_a_queue: bool = False) -> sqs.Queue:
-    """A queue for what failed for good; kept fourteen days. `of_a_queue`: a `work_queue` has it for its own."""
+    """A dead-letter queue that keeps messages for 14 days. `of_a_queue`: it belongs to a `work_queue`."""
     queue = sqs.Queue(
         scope,
         id,
@@ -57,7 +57,10 @@ def work_queue(scope: Construct, id: str, name: str, key: kms.IKey, failures: sq
 def arrivals_to_queue(
     scope: Construct, id: str, name: str, places: Sequence[Location], queue: sqs.Queue, failures: sqs.Queue
 ) -> None:
-    """Tell `queue` of every object created below the places (all in one bucket), however it was uploaded."""
+    """Notify `queue` of every object created below the locations, which are in one bucket.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html
+    """
     rule = _rule(scope, id, name, places)
     rule.targets = [_target(queue.queue_arn, "Queue", failures)]
     _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)
@@ -67,7 +70,7 @@ def arrivals_to_queue(
 def arrivals_to_topic(
     scope: Construct, id: str, name: str, places: Sequence[Location], topic: sns.Topic, failures: sqs.Queue
 ) -> None:
-    """Tell `topic` of every object created below the places (all in one bucket)."""
+    """Notify `topic` of every object created below the locations, which are in one bucket."""
     rule = _rule(scope, id, name, places)
     rule.targets = [_target(topic.topic_arn, "Topic", failures)]
     _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)

@@ -12,12 +12,12 @@ from ddb_lake.core.operations.policies import Statement
 
 
 def role(scope: Construct, id: str, name: str, principal: iam.IPrincipal, description: str) -> iam.Role:
-    """A role of a fixed name: other accounts' policies refer to it before it exists."""
+    """A role with a fixed name, so that other accounts' policies can refer to it before it exists."""
     return iam.Role(scope, id, role_name=name, assumed_by=principal, description=description)
 
 
 def attach(holder: iam.Role, statements: Iterable[Statement], id: str = "Policy") -> iam.Policy:
-    """Give a role a policy of exactly these statements, and nothing that CDK would add by itself."""
+    """Attach a policy with these statements to a role. CDK adds nothing to it."""
     return iam.Policy(
         holder,
         id,
@@ -29,6 +29,9 @@ def attach(holder: iam.Role, statements: Iterable[Statement], id: str = "Policy"
 
 
 def own_account(service: str, stack: cdk.Stack, external_id: bool = False) -> iam.IPrincipal:
-    """A service acting for this account only (the confused deputy's remedy)."""
+    """A service principal limited to requests for this account, against the confused deputy problem.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+    """
     condition = {"sts:ExternalId": stack.account} if external_id else {"aws:SourceAccount": stack.account}
     return iam.ServicePrincipal(service, conditions={"StringEquals": condition})

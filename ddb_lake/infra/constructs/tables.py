@@ -11,7 +11,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.plan import Plan, TablePlan
+from ddb_lake.infra.deployment import Deployment, TableDeployment
 
 _TYPES = {
     "S": dynamodb.AttributeType.STRING,
@@ -22,20 +22,20 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A table whose changes go to a Kinesis stream; `table_arn` is known for an adopted table as well."""
+    """A table and the Kinesis stream of its changes."""
 
     table_arn: str
     stream: kinesis.Stream
     stream_name: str
 
 
-def capture(scope: Construct, plan: Plan, table: TablePlan, key: kms.IKey) -> Capture:
-    """The table with its Kinesis stream.
+def capture(scope: Construct, deployment: Deployment, table: TableDeployment, key: kms.IKey) -> Capture:
+    """Create the table with its Kinesis stream.
 
     An adopted table is left as it is: CloudFormation cannot switch its streaming on, so that the command that does is
     an output of the stack.
     """
-    stream_name = f"{plan.name}-{table.name}-changes"
+    stream_name = f"{deployment.name}-{table.name}-changes"
     on_demand = table.feed.shards == 0
     stream = kinesis.Stream(
         scope,
@@ -65,12 +65,12 @@ def capture(scope: Construct, plan: Plan, table: TablePlan, key: kms.IKey) -> Ca
 
 def source_table(
     scope: Construct,
-    table: TablePlan,
+    table: TableDeployment,
     key: kms.IKey,
     kinesis_stream: kinesis.IStream | None = None,
     stream: dynamodb.StreamViewType | None = None,
 ) -> dynamodb.Table:
-    """The table: recoverable to any second of 35 days, protected, under `key`, its times in microseconds.
+    """Create the table: point-in-time recovery, deletion protection, encrypted by `key`, change times in microseconds.
 
     `dynamodb.Table` and not `TableV2`, which cannot say how precise the times in Kinesis are.
     """

@@ -1,1 +1,1 @@
-"""One topology a module: `build(stack, plan, code)` fills an empty stack."""
+"""One module for each topology. Its `build(stack, deployment, code)` fills an empty stack."""

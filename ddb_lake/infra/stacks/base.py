@@ -7,9 +7,9 @@ from constructs import Construct
 
 
 class ZonedStack(cdk.Stack):  # type: ignore[misc]  # CDK's types are not followed: jsii checks arguments at run time
-    """A stack whose zones are the Region's first ones, whatever they are called.
+    """A stack in the Region's first three availability zones, without their names.
 
-    With an explicit environment CDK would look the zones up, or bake in invented ones where it cannot.
+    With an explicit environment, CDK looks the names up, or writes dummy names into the template if it cannot.
     """
 
     @property
@@ -25,7 +25,7 @@ def new_stack(
     environment: cdk.Environment | None,
     synthesizer: cdk.IStackSynthesizer | None = None,
 ) -> cdk.Stack:
-    """An empty stack. `environment` None: it can be deployed to any account and Region."""
+    """An empty stack. Without `environment`, it can be deployed to any account and Region."""
     return ZonedStack(
         scope,
         id,

@@ -1,4 +1,4 @@
-"""What readers of the lake use: Glue database, Athena workgroup, and, if asked for, Lake Formation and a second Region."""
+"""For readers of the lake: Glue database, Athena workgroup; optionally Lake Formation and a copy in a second Region."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from ddb_lake.infra.constructs.buckets import access_logs, bucket
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.roles import attach, own_account
+from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Plan
 
 _GIBIBYTE = 1024**3
 
 
-def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
+def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key that the warehouse and Athena's results are under."""
-    key = data_key(stack, plan, "catalog")
+    key = data_key(stack, deployment, "catalog")
     logs = access_logs(stack)
-    warehouse = bucket(stack, plan, "Warehouse", plan.warehouse.bucket, key, logs)
-    if plan.settings.catalog.replica_region:
-        _replicate(stack, plan, warehouse, key)
-    results = bucket(stack, plan, "Results", f"{plan.name}-{plan.consumer_account}-athena-results", key, logs)
+    warehouse = bucket(stack, deployment, "Warehouse", deployment.warehouse.bucket, key, logs)
+    if deployment.settings.catalog.replica_region:
+        _replicate(stack, deployment, warehouse, key)
+    results = bucket(
+        stack, deployment, "Results", f"{deployment.name}-{deployment.consumer_account}-athena-results", key, logs
+    )
     database = glue.CfnDatabase(
         stack,
         "Database",
         catalog_id=stack.account,
         database_input=glue.CfnDatabase.DatabaseInputProperty(
-            name=plan.namespace,
+            name=deployment.namespace,
             description="Iceberg tables of the lake, made and committed by ddb-lake",
-            location_uri=f"s3://{plan.warehouse.bucket}/{plan.warehouse.prefix}",
+            location_uri=f"s3://{deployment.warehouse.bucket}/{deployment.warehouse.prefix}",
         ),
     )
-    _workgroup(stack, plan, key, results)
-    if plan.settings.catalog.lake_formation:
-        _register(stack, plan, warehouse, key)
+    _workgroup(stack, deployment, key, results)
+    if deployment.settings.catalog.lake_formation:
+        _register(stack, deployment, warehouse, key)
     cdk.CfnOutput(
         stack, "DatabaseName", value=database.ref, description="`catalog.namespace` of the lake's configuration"
     )
@@ -50,12 +52,15 @@ def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG00
     return str(key.key_arn)
 
 
-def _workgroup(stack: cdk.Stack, plan: Plan, key: kms.IKey, results: s3.IBucket) -> None:
-    """Settings are enforced: a client can choose neither another place for results nor plain text."""
+def _workgroup(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, results: s3.IBucket) -> None:
+    """The workgroup. Its settings are enforced: a client cannot choose another location or unencrypted results.
+
+    https://docs.aws.amazon.com/athena/latest/ug/workgroups-settings-override.html
+    """
     athena.CfnWorkGroup(
         stack,
         "Workgroup",
-        name=plan.name,
+        name=deployment.name,
         description="Queries of the lake",
         state="ENABLED",
         recursive_delete_option=False,
@@ -63,7 +68,7 @@ def _workgroup(stack: cdk.Stack, plan: Plan, key: kms.IKey, results: s3.IBucket)
             enforce_work_group_configuration=True,
             publish_cloud_watch_metrics_enabled=True,
             requester_pays_enabled=False,
-            bytes_scanned_cutoff_per_query=plan.settings.catalog.scan_cutoff_gibibytes * _GIBIBYTE,
+            bytes_scanned_cutoff_per_query=deployment.settings.catalog.scan_cutoff_gibibytes * _GIBIBYTE,
             engine_version=athena.CfnWorkGroup.EngineVersionProperty(selected_engine_version="Athena engine version 3"),
             result_configuration=athena.CfnWorkGroup.ResultConfigurationProperty(
                 output_location=f"s3://{results.bucket_name}/",
@@ -76,9 +81,12 @@ def _workgroup(stack: cdk.Stack, plan: Plan, key: kms.IKey, results: s3.IBucket)
     )
 
 
-def _register(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey) -> None:
-    """Lake Formation reads the warehouse through a role of its own, and hands out access by table and column."""
-    place = Place(warehouse.bucket_arn, plan.warehouse.prefix, key.key_arn)
+def _register(stack: cdk.Stack, deployment: Deployment, warehouse: s3.IBucket, key: kms.IKey) -> None:
+    """Register the warehouse with Lake Formation, with a role of its own, so that it grants access by table and column.
+
+    https://docs.aws.amazon.com/lake-formation/latest/dg/register-data-lake.html
+    """
+    place = Place(warehouse.bucket_arn, deployment.warehouse.prefix, key.key_arn)
     role = iam.Role(
         stack,
         "RegistrationRole",
@@ -97,7 +105,7 @@ def _register(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey
     registered = lakeformation.CfnResource(
         stack,
         "Registration",
-        resource_arn=f"{place.bucket_arn}/{plan.warehouse.prefix.rstrip('/')}",
+        resource_arn=f"{place.bucket_arn}/{deployment.warehouse.prefix.rstrip('/')}",
         use_service_linked_role=False,
         role_arn=role.role_arn,
         hybrid_access_enabled=True,
@@ -105,22 +113,22 @@ def _register(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey
     registered.node.add_dependency(policy)
 
 
-def _replicate(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey) -> None:
-    """Copy the warehouse into the bucket that `build_replica` makes in another Region; deploy that one first."""
+def _replicate(stack: cdk.Stack, deployment: Deployment, warehouse: s3.IBucket, key: kms.IKey) -> None:
+    """Replicate the warehouse into the bucket of `build_replica` in another Region. Deploy that stack first."""
     if not isinstance(warehouse, s3.Bucket):
         return  # an adopted bucket's replication is not ours to set
-    region = str(plan.settings.catalog.replica_region)
-    target = f"arn:{stack.partition}:s3:::{replica_name(plan)}"
-    target_keys = f"arn:{stack.partition}:kms:{region}:{stack.account}:alias/{plan.name}-replica"
+    region = str(deployment.settings.catalog.replica_region)
+    target = f"arn:{stack.partition}:s3:::{replica_name(deployment)}"
+    target_keys = f"arn:{stack.partition}:kms:{region}:{stack.account}:alias/{deployment.name}-replica"
     role = iam.Role(
         stack,
         "ReplicationRole",
         assumed_by=own_account("s3.amazonaws.com", stack),
         description="S3 copies the warehouse into another Region",
     )
-    policy = attach(role, _replication_calls(stack, plan, warehouse, key, region, target))
-    copied = f"{target}/{plan.warehouse.prefix}*"
-    read = f"{warehouse.bucket_arn}/{plan.warehouse.prefix}*"
+    policy = attach(role, _replication_calls(stack, deployment, warehouse, key, region, target))
+    copied = f"{target}/{deployment.warehouse.prefix}*"
+    read = f"{warehouse.bucket_arn}/{deployment.warehouse.prefix}*"
     for arn in (copied, read, f"arn:{stack.partition}:kms:{region}:{stack.account}:key/*"):
         acknowledge(
             policy, finding(stack, arn), "S3 copies every object below the prefix; the copy's key is found by alias"
@@ -132,7 +140,7 @@ def _replicate(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKe
                 id="Copy",
                 status="Enabled",
                 priority=1,
-                filter=s3.CfnBucket.ReplicationRuleFilterProperty(prefix=plan.warehouse.prefix),
+                filter=s3.CfnBucket.ReplicationRuleFilterProperty(prefix=deployment.warehouse.prefix),
                 delete_marker_replication=s3.CfnBucket.DeleteMarkerReplicationProperty(status="Enabled"),
                 source_selection_criteria=s3.CfnBucket.SourceSelectionCriteriaProperty(
                     sse_kms_encrypted_objects=s3.CfnBucket.SseKmsEncryptedObjectsProperty(status="Enabled")
@@ -149,26 +157,26 @@ def _replicate(stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKe
 
 
 def _replication_calls(
-    stack: cdk.Stack, plan: Plan, warehouse: s3.IBucket, key: kms.IKey, region: str, target: str
+    stack: cdk.Stack, deployment: Deployment, warehouse: s3.IBucket, key: kms.IKey, region: str, target: str
 ) -> list[Statement]:
     def via(where: str) -> dict[str, dict[str, str]]:
         return {"StringEquals": {"kms:ViaService": f"s3.{where}.amazonaws.com"}}
 
     by_alias = {
         "StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"},
-        "ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{plan.name}-replica"},
+        "ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{deployment.name}-replica"},
     }
     return [
         Statement("FindObjects", ("s3:GetReplicationConfiguration", "s3:ListBucket"), (warehouse.bucket_arn,)),
         Statement(
             "ReadVersions",
             ("s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"),
-            (f"{warehouse.bucket_arn}/{plan.warehouse.prefix}*",),
+            (f"{warehouse.bucket_arn}/{deployment.warehouse.prefix}*",),
         ),
         Statement(
             "WriteCopies",
             ("s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"),
-            (f"{target}/{plan.warehouse.prefix}*",),
+            (f"{target}/{deployment.warehouse.prefix}*",),
         ),
         Statement("DecryptObjects", ("kms:Decrypt",), (key.key_arn,), via(stack.region)),
         Statement(
@@ -180,13 +188,13 @@ def _replication_calls(
     ]
 
 
-def replica_name(plan: Plan) -> str:
+def replica_name(deployment: Deployment) -> str:
     """The name of the bucket with the copy."""
-    return f"{plan.warehouse.bucket}-replica"
+    return f"{deployment.warehouse.bucket}-replica"
 
 
-def build_replica(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG001  # one signature
+def build_replica(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature
     """Fill the stack of the other Region: the bucket that the warehouse is copied into, under a key of its own."""
-    key = data_key(stack, plan, "replica")
-    bucket(stack, plan, "Replica", replica_name(plan), key, access_logs(stack))
+    key = data_key(stack, deployment, "replica")
+    bucket(stack, deployment, "Replica", replica_name(deployment), key, access_logs(stack))
     return str(key.key_arn)

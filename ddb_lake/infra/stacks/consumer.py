@@ -1,47 +1,47 @@
-"""The lake's account of two: the buckets that the source's account delivers and exports into."""
+"""Two accounts, the lake's: the buckets that the source's account delivers and exports into."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 
+from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_prefix_alarms, queue_alarms
 from ddb_lake.infra.constructs.buckets import allow_writers, landing_buckets
 from ddb_lake.infra.constructs.feeds import firehose_role
 from ddb_lake.infra.constructs.keys import allow_other_account, data_key
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
-from ddb_lake.infra.constructs.watching import alarm_topic, of_error_prefix, of_queue, watch
+from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Plan
 
 
-def build(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
+def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key its buckets are under."""
-    key = data_key(stack, plan, "consumer")
-    topic = alarm_topic(stack, key, f"{plan.name}-landing-alarms")
-    failures = dead_letters(stack, "Undelivered", f"{plan.name}-landing-undelivered", key)
-    watched = of_queue("Undelivered", f"{plan.name}-landing-undelivered", dead_letters=True)
-    for name, made in landing_buckets(stack, plan, key).items():
+    key = data_key(stack, deployment, "consumer")
+    topic = alarm_topic(stack, key, f"{deployment.name}-landing-alarms")
+    failures = dead_letters(stack, "Undelivered", f"{deployment.name}-landing-undelivered", key)
+    alarms = queue_alarms("Undelivered", f"{deployment.name}-landing-undelivered", dead_letters=True)
+    for name, bucket in landing_buckets(stack, deployment, key).items():
         writers = {}
-        for table in plan.tables:
+        for table in deployment.tables:
             if name == table.landing.bucket:
                 prefixes = [table.landing.prefix, table.errors.prefix]
-                writers[f"{table.id}Delivery"] = (firehose_role(plan, table), prefixes)
+                writers[f"{table.id}Delivery"] = (firehose_role(deployment, table), prefixes)
             if name == table.exports.bucket:
                 writers[f"{table.id}Export"] = (table.source_role, [f"{table.exports.prefix}AWSDynamoDB/"])
-        allow_writers(made, stack, plan.producer_account, writers)
-    roles = [role for table in plan.tables for role in (firehose_role(plan, table), table.source_role)]
+        allow_writers(bucket, stack, deployment.producer_account, writers)
+    roles = [role for table in deployment.tables for role in (firehose_role(deployment, table), table.source_role)]
     allow_other_account(
         key,
         stack,
         "WritersOfTheSourceAccount",
-        plan.producer_account,
+        deployment.producer_account,
         list(dict.fromkeys(roles)),
         ["kms:GenerateDataKey", "kms:Decrypt"],
     )
-    for table in plan.tables:
-        rule = f"{plan.name}-{table.name}-landing-failed"
+    for table in deployment.tables:
+        rule = f"{deployment.name}-{table.name}-landing-failed"
         arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
-        watched += of_error_prefix(table.id, rule)
-    watch(stack, topic, f"{plan.name}-consumer", watched)
+        alarms += error_prefix_alarms(table.id, rule)
+    create_alarms(stack, topic, f"{deployment.name}-consumer", alarms)
     cdk.CfnOutput(
         stack,
         "KeyArn",

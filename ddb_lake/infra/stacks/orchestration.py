@@ -1,4 +1,4 @@
-"""What running Dagster needs: the task's role, the arrivals queue of its sensor, alarms, and EMR Serverless."""
+"""The resources for running Dagster: the task's role, the arrivals queue of its sensor, alarms, and EMR Serverless."""
 
 from __future__ import annotations
 
@@ -17,64 +17,73 @@ from ddb_lake.core.operations.policies import (
     statements,
 )
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_prefix_alarms, queue_alarms
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.queues import arrivals_to_queue, dead_letters, work_queue
 from ddb_lake.infra.constructs.roles import attach, own_account
 from ddb_lake.infra.constructs.tables import table_arn
-from ddb_lake.infra.constructs.watching import alarm_topic, of_error_prefix, of_queue, watch
+from ddb_lake.infra.deployment import Deployment, Location
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Location, Plan
 
 ENDPOINTS = ("glue", "logs")
 _SENSOR_SECONDS = 300
 
 
-def build(stack: cdk.Stack, plan: Plan, code: CodeSource, key_arns: Mapping[str, str]) -> str:  # noqa: ARG001
+def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource, key_arns: Mapping[str, str]) -> str:  # noqa: ARG001
     """Fill the stack. `key_arns`: the keys of the buckets, as `landing` and `warehouse`. Gives the ARN of its own key."""
-    key = data_key(stack, plan, "orchestration")
-    topic = alarm_topic(stack, key, f"{plan.name}-orchestration-alarms")
-    failures = dead_letters(stack, "Unread", f"{plan.name}-unread", key, of_a_queue=True)
-    queue = work_queue(stack, "Arrivals", f"{plan.name}-arrivals", key, failures, _SENSOR_SECONDS)
-    watched = [
-        *of_queue("Unread", f"{plan.name}-unread", dead_letters=True),
-        *of_queue("Arrivals", f"{plan.name}-arrivals", dead_letters=False),
+    key = data_key(stack, deployment, "orchestration")
+    topic = alarm_topic(stack, key, f"{deployment.name}-orchestration-alarms")
+    failures = dead_letters(stack, "Unread", f"{deployment.name}-unread", key, of_a_queue=True)
+    queue = work_queue(stack, "Arrivals", f"{deployment.name}-arrivals", key, failures, _SENSOR_SECONDS)
+    alarms = [
+        *queue_alarms("Unread", f"{deployment.name}-unread", dead_letters=True),
+        *queue_alarms("Arrivals", f"{deployment.name}-arrivals", dead_letters=False),
     ]
-    for table in plan.tables:
-        landed, failed = f"{plan.name}-{table.name}-arrived", f"{plan.name}-{table.name}-arrived-failed"
+    for table in deployment.tables:
+        landed, failed = f"{deployment.name}-{table.name}-arrived", f"{deployment.name}-{table.name}-arrived-failed"
         arrivals_to_queue(stack, f"{table.id}Arrived", landed, [table.landing], queue, failures)
         arrivals_to_queue(stack, f"{table.id}ArrivedFailed", failed, [table.errors], queue, failures)
-        watched += of_error_prefix(table.id, failed)
-    found = estate(stack, plan, key_arns, queue.queue_arn, key.key_arn)
-    _task_role(stack, plan, found)
-    if plan.settings.orchestration.emr:
-        _spark(stack, plan, key, found)
-    watch(stack, topic, f"{plan.name}-orchestration", watched)
+        alarms += error_prefix_alarms(table.id, failed)
+    found = estate(stack, deployment, key_arns, queue.queue_arn, key.key_arn)
+    _task_role(stack, deployment, found)
+    if deployment.settings.orchestration.emr:
+        _spark(stack, deployment, key, found)
+    create_alarms(stack, topic, f"{deployment.name}-orchestration", alarms)
     cdk.CfnOutput(stack, "ArrivalsQueueUrl", value=queue.queue_url, description="For the sensor of the lake")
     return str(key.key_arn)
 
 
-def estate(stack: cdk.Stack, plan: Plan, key_arns: Mapping[str, str], queue_arn: str, queue_key_arn: str) -> Estate:
-    """All that the task touches. Tables of another account are behind their role."""
-    here = plan.producer_account == plan.consumer_account
-    roles = [f"arn:{stack.partition}:iam::{plan.producer_account}:role/{table.source_role}" for table in plan.tables]
-    exports = [_place(stack, table.exports, key_arns["landing"]) for table in plan.tables]
+def estate(
+    stack: cdk.Stack, deployment: Deployment, key_arns: Mapping[str, str], queue_arn: str, queue_key_arn: str
+) -> Estate:
+    """The resources that the task accesses. Tables of another account are accessed through their role."""
+    here = deployment.producer_account == deployment.consumer_account
+    roles = [
+        f"arn:{stack.partition}:iam::{deployment.producer_account}:role/{table.source_role}"
+        for table in deployment.tables
+    ]
+    exports = [_place(stack, table.exports, key_arns["landing"]) for table in deployment.tables]
     catalog = f"arn:{stack.partition}:glue:{stack.region}:{stack.account}"
     return Estate(
         region=stack.region,
         sources=tuple(
             Source(
-                table_arn(stack, table.name, plan.producer_account),
+                table_arn(stack, table.name, deployment.producer_account),
                 None if here else role,
                 key_arns["landing"] if here else None,
                 export,
             )
-            for table, role, export in zip(plan.tables, roles, exports, strict=True)
+            for table, role, export in zip(deployment.tables, roles, exports, strict=True)
         ),
-        landing=tuple(_place(stack, p, key_arns["landing"]) for t in plan.tables for p in (t.landing, t.errors)),
-        warehouse=_place(stack, plan.warehouse, key_arns["warehouse"]),
-        glue=(f"{catalog}:catalog", f"{catalog}:database/{plan.namespace}", f"{catalog}:table/{plan.namespace}/*"),
+        landing=tuple(_place(stack, p, key_arns["landing"]) for t in deployment.tables for p in (t.landing, t.errors)),
+        warehouse=_place(stack, deployment.warehouse, key_arns["warehouse"]),
+        glue=(
+            f"{catalog}:catalog",
+            f"{catalog}:database/{deployment.namespace}",
+            f"{catalog}:table/{deployment.namespace}/*",
+        ),
         queue_arns=(queue_arn,),
         queue_key_arn=queue_key_arn,
     )
@@ -84,13 +93,13 @@ def _place(stack: cdk.Stack, where: Location, key_arn: str) -> Place:
     return Place(f"arn:{stack.partition}:s3:::{where.bucket}", where.prefix, key_arn)
 
 
-def _task_role(stack: cdk.Stack, plan: Plan, found: Estate) -> None:
-    """The role of Dagster's code: exactly what `ddb-lake iam dagster-task` prints."""
-    principal = own_account(plan.settings.orchestration.task_principal, stack)
+def _task_role(stack: cdk.Stack, deployment: Deployment, found: Estate) -> None:
+    """The role of Dagster's code, with the statements that `ddb-lake iam dagster-task` prints."""
+    principal = own_account(deployment.settings.orchestration.task_principal, stack)
     role = iam.Role(
         stack,
         "Task",
-        role_name=plan.task_role,
+        role_name=deployment.task_role,
         assumed_by=principal,
         description="Dagster's code: exports, applies, verifies",
     )
@@ -110,19 +119,19 @@ def _reason(arn: str) -> str:
     return "Names below it are chosen by DynamoDB, Firehose, or the lake's writer"
 
 
-def _spark(stack: cdk.Stack, plan: Plan, key: kms.IKey, found: Estate) -> None:
-    """EMR Serverless in private subnets, and the role its jobs run with: what applying needs."""
-    vpc = network(stack, plan, key, ENDPOINTS, ("s3",))
+def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estate) -> None:
+    """EMR Serverless in private subnets, and the role of its jobs, with the permissions for applying changes."""
+    vpc = network(stack, deployment, key, ENDPOINTS, ("s3",))
     group = vpc.client_group(stack, "SparkGroup", "EMR Serverless workers", ("s3",))
     for direction in (group.add_ingress_rule, group.add_egress_rule):
         direction(group, ec2.Port.all_tcp(), "Between the workers of a job")
-    limit = plan.settings.orchestration.emr_max_vcpu
+    limit = deployment.settings.orchestration.emr_max_vcpu
     emrserverless.CfnApplication(
         stack,
         "Spark",
-        name=f"{plan.name}-spark",
+        name=f"{deployment.name}-spark",
         type="SPARK",
-        release_label=plan.settings.orchestration.emr_release,
+        release_label=deployment.settings.orchestration.emr_release,
         architecture="ARM64",
         auto_start_configuration=emrserverless.CfnApplication.AutoStartConfigurationProperty(enabled=True),
         auto_stop_configuration=emrserverless.CfnApplication.AutoStopConfigurationProperty(
@@ -139,7 +148,7 @@ def _spark(stack: cdk.Stack, plan: Plan, key: kms.IKey, found: Estate) -> None:
     role = iam.Role(
         stack,
         "SparkJob",
-        role_name=f"{plan.name}-spark-job",
+        role_name=f"{deployment.name}-spark-job",
         assumed_by=own_account("emr-serverless.amazonaws.com", stack),
         description="Spark jobs of the lake: read landing, write the warehouse",
     )

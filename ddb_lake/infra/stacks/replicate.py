@@ -1,4 +1,4 @@
-"""Two accounts: a Kinesis stream's records into a DynamoDB table of the other account, and on from there to S3.
+"""Two accounts: replicate a Kinesis stream's records into a DynamoDB table of the other account, and forward that to S3.
 
 `build_source` fills the stack of the account with the stream, `build_target` that of the account with the table. Either
 may come first.
@@ -13,60 +13,66 @@ from aws_cdk import aws_kinesis as kinesis
 
 from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.alarms import (
+    alarm_topic,
+    create_alarms,
+    error_prefix_alarms,
+    function_alarms,
+    queue_alarms,
+)
 from ddb_lake.infra.constructs.buckets import access_logs, bucket, landing_buckets
 from ddb_lake.infra.constructs.feeds import transform_function
-from ddb_lake.infra.constructs.forwarding import Around, failed_batches, forwarded
+from ddb_lake.infra.constructs.forwarding import StackResources, failed_batches, forward_stream
 from ddb_lake.infra.constructs.functions import (
     FAILED_BATCHES,
-    FunctionPlan,
+    FunctionProps,
     StreamMapping,
     failure_calls,
-    feed,
     function,
+    map_stream,
 )
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
 from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import source_table
-from ddb_lake.infra.constructs.watching import alarm_topic, of_error_prefix, of_function, of_queue, watch
+from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource
-from ddb_lake.infra.plan import Location, Plan, TablePlan
 
 SOURCE_ENDPOINTS = ("sts",)
 TARGET_ENDPOINTS = ("kinesis-firehose",)
 
 
-def function_role(plan: Plan, table: TablePlan) -> str:
-    """The name of the replicating function's role, in the account of the stream."""
-    return f"{plan.name}-{table.name}-replicate-role"
+def function_role(deployment: Deployment, table: TableDeployment) -> str:
+    """The name of the replicate function's role, in the stream's account."""
+    return f"{deployment.name}-{table.name}-replicate-role"
 
 
-def target_role(plan: Plan, table: TablePlan) -> str:
-    """The name of the role that writes the table, in the account of the table."""
-    return f"{plan.name}-{table.name}-target"
+def target_role(deployment: Deployment, table: TableDeployment) -> str:
+    """The name of the role that writes the table, in the table's account."""
+    return f"{deployment.name}-{table.name}-target"
 
 
-def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
+def build_source(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack of the account with the Kinesis stream. Gives the ARN of its key."""
-    key = data_key(stack, plan, "replicate-source")
-    vpc = network(stack, plan, key, SOURCE_ENDPOINTS, ("dynamodb",))
-    topic = alarm_topic(stack, key, f"{plan.name}-replicate-alarms")
-    failures = dead_letters(stack, "Undelivered", f"{plan.name}-replicate-undelivered", key)
-    name = f"{plan.name}-unreplicated-{plan.producer_account}-{stack.region}"
-    unreplicated = bucket(stack, plan, "Unreplicated", name, key, access_logs(stack))
-    rule = f"{plan.name}-unreplicated"
+    key = data_key(stack, deployment, "replicate-source")
+    vpc = network(stack, deployment, key, SOURCE_ENDPOINTS, ("dynamodb",))
+    topic = alarm_topic(stack, key, f"{deployment.name}-replicate-alarms")
+    failures = dead_letters(stack, "Undelivered", f"{deployment.name}-replicate-undelivered", key)
+    name = f"{deployment.name}-unreplicated-{deployment.producer_account}-{stack.region}"
+    unreplicated = bucket(stack, deployment, "Unreplicated", name, key, access_logs(stack))
+    rule = f"{deployment.name}-unreplicated"
     arrivals_to_topic(stack, "UnreplicatedArrived", rule, [Location(name, FAILED_BATCHES)], topic, failures)
-    watched = [
-        *of_queue("Undelivered", f"{plan.name}-replicate-undelivered", dead_letters=True),
-        *of_error_prefix("Unreplicated", rule),
+    alarms = [
+        *queue_alarms("Undelivered", f"{deployment.name}-replicate-undelivered", dead_letters=True),
+        *error_prefix_alarms("Unreplicated", rule),
     ]
-    for table in plan.tables:
+    for table in deployment.tables:
         on_demand = table.feed.shards == 0
         stream = kinesis.Stream(
             stack,
             f"{table.id}Events",
-            stream_name=f"{plan.name}-{table.name}-events",
+            stream_name=f"{deployment.name}-{table.name}-events",
             stream_mode=kinesis.StreamMode.ON_DEMAND if on_demand else kinesis.StreamMode.PROVISIONED,
             shard_count=None if on_demand else table.feed.shards,
             retention_period=cdk.Duration.hours(table.feed.retention_hours),
@@ -77,48 +83,48 @@ def build_source(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
         acknowledge(
             stream, "AwsSolutions-KDS3", "A customer-managed key is meant: its policy and its rotation are ours"
         )
-        made = _replicate(stack, plan, table, stream.stream_arn, unreplicated.bucket_arn, key.key_arn)
-        built = function(stack, f"{table.id}Replicate", made, key, vpc, code)
+        props = _replicate(stack, deployment, table, stream.stream_arn, unreplicated.bucket_arn, key.key_arn)
+        built = function(stack, f"{table.id}Replicate", props, key, vpc, code)
         mapping = StreamMapping(arn=stream.stream_arn, starting_position="TRIM_HORIZON", batch_size=300)
-        feed(stack, f"{table.id}Mapping", built, mapping, unreplicated.bucket_arn)
-        watched += of_function(f"{table.id}Replicate", made.name, plan.settings.alarms.behind_minutes)
-    watch(stack, topic, f"{plan.name}-replicate-source", watched)
+        map_stream(stack, f"{table.id}Mapping", built, mapping, unreplicated.bucket_arn)
+        alarms += function_alarms(f"{table.id}Replicate", props.name, deployment.settings.alarms.behind_minutes)
+    create_alarms(stack, topic, f"{deployment.name}-replicate-source", alarms)
     return str(key.key_arn)
 
 
-def build_target(stack: cdk.Stack, plan: Plan, code: CodeSource) -> str:
+def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack of the account with the table. Gives the ARN of the key its bucket is under."""
-    key = data_key(stack, plan, "replicate-target")
-    vpc = network(stack, plan, key, TARGET_ENDPOINTS, ("s3",))
-    topic = alarm_topic(stack, key, f"{plan.name}-target-alarms")
-    failures = dead_letters(stack, "Undelivered", f"{plan.name}-target-undelivered", key)
-    buckets = landing_buckets(stack, plan, key)
-    transform = transform_function(stack, plan, key, vpc, code)
-    watched = [
-        *of_function("Transform", f"{plan.name}-transform"),
-        *of_queue("Undelivered", f"{plan.name}-target-undelivered", dead_letters=True),
+    key = data_key(stack, deployment, "replicate-target")
+    vpc = network(stack, deployment, key, TARGET_ENDPOINTS, ("s3",))
+    topic = alarm_topic(stack, key, f"{deployment.name}-target-alarms")
+    failures = dead_letters(stack, "Undelivered", f"{deployment.name}-target-undelivered", key)
+    buckets = landing_buckets(stack, deployment, key)
+    transform = transform_function(stack, deployment, key, vpc, code)
+    alarms = [
+        *function_alarms("Transform", f"{deployment.name}-transform"),
+        *queue_alarms("Undelivered", f"{deployment.name}-target-undelivered", dead_letters=True),
     ]
-    for table in plan.tables:
+    for table in deployment.tables:
         target = source_table(stack, table, key, stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)
-        _target_role(stack, plan, table, target.table_arn, key.key_arn)
-        around = Around(key, vpc, failures, buckets[table.landing.bucket], code)
-        watched += forwarded(stack, plan, table, target, transform.function, around)
-        rule = f"{plan.name}-{table.name}-target-failed"
+        _target_role(stack, deployment, table, target.table_arn, key.key_arn)
+        resources = StackResources(deployment, key, vpc, failures, buckets[table.landing.bucket], code)
+        alarms += forward_stream(stack, table, target, transform.function, resources)
+        rule = f"{deployment.name}-{table.name}-target-failed"
         arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
-        watched += of_error_prefix(table.id, rule)
-    watch(stack, topic, f"{plan.name}-replicate-target", watched)
+        alarms += error_prefix_alarms(table.id, rule)
+    create_alarms(stack, topic, f"{deployment.name}-replicate-target", alarms)
     return str(key.key_arn)
 
 
 def _replicate(
-    stack: cdk.Stack, plan: Plan, table: TablePlan, stream_arn: str, failures_arn: str, key_arn: str
-) -> FunctionPlan:
-    assumed = f"arn:{stack.partition}:iam::{plan.consumer_account}:role/{target_role(plan, table)}"
-    return FunctionPlan(
+    stack: cdk.Stack, deployment: Deployment, table: TableDeployment, stream_arn: str, failures_arn: str, key_arn: str
+) -> FunctionProps:
+    assumed = f"arn:{stack.partition}:iam::{deployment.consumer_account}:role/{target_role(deployment, table)}"
+    return FunctionProps(
         handler="replicate",
-        name=f"{plan.name}-{table.name}-replicate",
+        name=f"{deployment.name}-{table.name}-replicate",
         purpose="Writes records of the stream into the table of the other account, each once",
-        role_name=function_role(plan, table),
+        role_name=function_role(deployment, table),
         environment={
             "DDB_LAKE_TARGET_TABLE": table.name,
             "DDB_LAKE_TARGET_ROLE_ARN": assumed,
@@ -146,14 +152,16 @@ def _replicate(
     )
 
 
-def _target_role(stack: cdk.Stack, plan: Plan, table: TablePlan, table_arn: str, key_arn: str) -> None:
-    """The role that the other account's function becomes."""
-    function = f"arn:{stack.partition}:iam::{plan.producer_account}:role/{function_role(plan, table)}"
+def _target_role(
+    stack: cdk.Stack, deployment: Deployment, table: TableDeployment, table_arn: str, key_arn: str
+) -> None:
+    """The role that the other account's function assumes."""
+    function = f"arn:{stack.partition}:iam::{deployment.producer_account}:role/{function_role(deployment, table)}"
     role = iam.Role(
         stack,
         f"{table.id}Target",
-        role_name=target_role(plan, table),
-        assumed_by=iam.AccountPrincipal(plan.producer_account).with_conditions(
+        role_name=target_role(deployment, table),
+        assumed_by=iam.AccountPrincipal(deployment.producer_account).with_conditions(
             {"ArnEquals": {"aws:PrincipalArn": function}, "StringEquals": {"sts:ExternalId": table.external_id}}
         ),
         description="Writes the table for the other account's function",
@@ -161,8 +169,8 @@ def _target_role(stack: cdk.Stack, plan: Plan, table: TablePlan, table_arn: str,
     attach(role, _target_calls(stack, table, table_arn, key_arn))
 
 
-def _target_calls(stack: cdk.Stack, table: TablePlan, table_arn: str, key_arn: str) -> list[Statement]:
-    """What the replicate handler calls with the target role: conditional puts where the newest record of a key stays.
+def _target_calls(stack: cdk.Stack, table: TableDeployment, table_arn: str, key_arn: str) -> list[Statement]:
+    """The permissions for what the replicate handler calls with the target role: conditional puts if the newest record of a key wins.
 
     A batch in which DynamoDB refuses an item is put one by one as well.
     """
