@@ -15,29 +15,31 @@ LOOK_BACK = timedelta(minutes=30)
 
 
 def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[str, str], now_us: int) -> Measure | None:
-    """The maximum in the newest minute of the last half hour that has a value; None if none has.
+    """The maximum of a metric in the newest minute of the last half hour with data; None without data.
 
-    If several metrics have that dimension (one for each operation), their greatest value. Raises TransientError with the
-    reason if CloudWatch cannot be called.
+    Several metrics may have the dimension, one for each operation: their greatest value counts.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
+
+    Raises TransientError if CloudWatch cannot be read.
     """
     now = datetime.fromtimestamp(now_us / 1e6, UTC)
     wanted = [{"Name": dimension[0], "Value": dimension[1]}]
     points: list[dict[str, Any]] = []
     try:
-        for found in client.list_metrics(Namespace=namespace, MetricName=metric, Dimensions=wanted)["Metrics"]:
+        for listed in client.list_metrics(Namespace=namespace, MetricName=metric, Dimensions=wanted)["Metrics"]:
             points += client.get_metric_statistics(
                 Namespace=namespace,
                 MetricName=metric,
-                Dimensions=found["Dimensions"],
+                Dimensions=listed["Dimensions"],
                 StartTime=now - LOOK_BACK,
                 EndTime=now,
                 Period=PERIOD_S,
                 Statistics=["Maximum"],
             )["Datapoints"]
     except (ClientError, BotoCoreError) as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise TransientError(
-            f"CloudWatch cannot be read for {metric} ({said})",
+            f"CloudWatch cannot be read for {metric} ({message})",
             hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
     if not points:

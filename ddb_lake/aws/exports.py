@@ -1,4 +1,7 @@
-"""Exports of the source table to S3: start, describe, list. What is loaded is decided by `stages`."""
+"""Exports of the source table to S3: start, wait, describe and list.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.HowItWorks.html
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ from ddb_lake.core.operations.aws_hints import Access, next_step
 from ddb_lake.core.operations.retry_policy import EXPORT_TIMEOUT_S, EXPORT_WAITS_S
 from ddb_lake.errors import ConfigError, ExportError, TransientError
 
-_PASSING = ("ThrottlingException", "InternalServerError", "LimitExceededException", "ExportConflictException")
+_TRANSIENT = ("ThrottlingException", "InternalServerError", "LimitExceededException", "ExportConflictException")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportState:
-    """An export as DescribeExport says. `status`: IN_PROGRESS, COMPLETED or FAILED; `failure`: why, and what next.
+    """An export as DescribeExport returns it.
 
-    `window`: what an incremental export covers.
+    Attributes:
+        status: IN_PROGRESS, COMPLETED or FAILED.
+        failure: the reason of a failed export, and the next step.
+        window: the window of an incremental export.
     """
 
     arn: str
@@ -38,14 +44,14 @@ class ExportState:
 
     @property
     def manifest_uri(self) -> str:
-        """Where manifest-summary.json lies. Raises ExportError unless the export is completed."""
+        """The URI of manifest-summary.json. Raises ExportError unless the export is completed."""
         if self.status != "COMPLETED" or not self.bucket or not self.manifest_key:
             raise ExportError(f"export {self.arn} is {self.status}: {self.failure or 'no manifest yet'}")
         return f"s3://{self.bucket}/{self.manifest_key}"
 
     @property
     def started_s(self) -> int | None:
-        """When it was started (whole seconds since the epoch), from its ARN; None if that does not say."""
+        """The start in whole seconds since the epoch, from the ARN; None if the ARN has another form."""
         milliseconds = self.arn.rpartition("/")[2].partition("-")[0]
         return int(milliseconds) // 1000 if milliseconds.isdecimal() else None
 
@@ -63,9 +69,16 @@ def start_export(
 ) -> ExportState:
     """Start an export of the table to its `export.bucket`: a full one, or with `window` an incremental one.
 
-    With the same `token` within 8 hours, DynamoDB gives the export that was started the first time. Raises ConfigError
-    without `export` settings or if the table cannot be reached, ExportError if DynamoDB refuses, with the next step,
-    TransientError if the token was used for another export.
+    Args:
+        token: the client token. With the same token within 8 hours, DynamoDB returns the export of the first request.
+            https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+        at: the time of the snapshot of a full export; None: now.
+        window: the window of an incremental export, from inclusive, to exclusive.
+
+    Raises:
+        ConfigError: there are no `export` settings, or the table cannot be reached.
+        ExportError: DynamoDB refuses; the message has the next step.
+        TransientError: the request was throttled, or the token was used for another export.
     """
     if table.export is None:
         raise ConfigError("nowhere to export to", table=table.name, hint="add `export: {bucket: …}`")
@@ -82,10 +95,10 @@ def start_export(
     if window:
         arguments |= _increment(table, window)
     try:
-        found = source_client(table).export_table_to_point_in_time(**arguments)["ExportDescription"]
+        description = source_client(table).export_table_to_point_in_time(**arguments)["ExportDescription"]
     except ClientError as error:
-        raise _explained(error, f"export of {table.source_name}", access_of(table)) from error
-    return _state(found, access_of(table))
+        raise _translated(error, f"export of {table.source_name}", access_of(table)) from error
+    return _state(description, access_of(table))
 
 
 def describe_export(table: TableSettings, arn: str) -> ExportState:
@@ -93,7 +106,7 @@ def describe_export(table: TableSettings, arn: str) -> ExportState:
     try:
         return _state(source_client(table).describe_export(ExportArn=arn)["ExportDescription"], access_of(table))
     except ClientError as error:
-        raise _explained(error, f"export {arn}", access_of(table)) from error
+        raise _translated(error, f"export {arn}", access_of(table)) from error
 
 
 def start_first_unfailed(
@@ -150,22 +163,23 @@ def wait_for_export(table: TableSettings, state: ExportState, on_wait: Callable[
 
 
 def list_exports(table: TableSettings, since_s: int | None = None) -> list[ExportState]:
-    """The exports of the table that DynamoDB still lists (90 days), oldest first, without what DescribeExport adds.
+    """The exports of the table that DynamoDB lists (of 90 days), oldest first, with the attributes of ListExports alone.
 
-    `since_s`: exports started earlier may be left out; none started then or later is.
+    `since_s`: exports that were started earlier may be left out.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListExports.html
     """
     source = describe_source(table)
     if source.arn is None:
         return []
     try:
-        found = [export for page in _pages(table, source.arn, since_s) for export in page]
+        exports = [export for page in _pages(table, source.arn, since_s) for export in page]
     except ClientError as error:
-        raise _explained(error, f"exports of {table.source_name}", access_of(table)) from error
-    return sorted(found, key=lambda e: e.arn)
+        raise _translated(error, f"exports of {table.source_name}", access_of(table)) from error
+    return sorted(exports, key=lambda e: e.arn)
 
 
 def _pages(table: TableSettings, arn: str, since_s: int | None) -> Iterator[list[ExportState]]:
-    """The listing, to its end: no order is promised. Where it is newest first, only as far as it matters."""
+    """The pages of the listing. The API guarantees no order; if a page is newest first, stop at `since_s`."""
     client = source_client(table)
     token: str | None = None
     while True:
@@ -211,29 +225,29 @@ def _increment(table: TableSettings, window: Window) -> dict[str, Any]:
     }
 
 
-def _state(found: dict[str, Any], access: Access) -> ExportState:
+def _state(description: dict[str, Any], access: Access) -> ExportState:
     failure = None
-    if found.get("FailureCode"):
-        failure = f"{found['FailureCode']}: {found.get('FailureMessage', '')}"
+    if description.get("FailureCode"):
+        failure = f"{description['FailureCode']}: {description.get('FailureMessage', '')}"
         advice = next_step(failure, access)
         failure += f"; {advice}" if advice else ""
-    asked = found.get("IncrementalExportSpecification")
+    window = description.get("IncrementalExportSpecification")
     return ExportState(
-        found["ExportArn"],
-        found["ExportStatus"],
-        found.get("ExportType", "FULL_EXPORT"),
+        description["ExportArn"],
+        description["ExportStatus"],
+        description.get("ExportType", "FULL_EXPORT"),
         failure,
-        found.get("S3Bucket"),
-        found.get("ExportManifest"),
-        found.get("S3Prefix"),
-        Window(int(asked["ExportFromTime"].timestamp()), int(asked["ExportToTime"].timestamp())) if asked else None,
+        description.get("S3Bucket"),
+        description.get("ExportManifest"),
+        description.get("S3Prefix"),
+        Window(int(window["ExportFromTime"].timestamp()), int(window["ExportToTime"].timestamp())) if window else None,
     )
 
 
-def _explained(error: ClientError, what: str, access: Access) -> ExportError | TransientError:
+def _translated(error: ClientError, what: str, access: Access) -> ExportError | TransientError:
     code = error.response.get("Error", {}).get("Code", "")
-    said = f"{code}: {error.response.get('Error', {}).get('Message', str(error))}"
-    if code in _PASSING:
-        return TransientError(f"{what}: {said}", hint="try again")
-    advice = next_step(said, access)
-    return ExportError(f"{what}: {said}" + (f"; {advice}" if advice else ""))
+    message = f"{code}: {error.response.get('Error', {}).get('Message', str(error))}"
+    if code in _TRANSIENT:
+        return TransientError(f"{what}: {message}", hint="try again")
+    advice = next_step(message, access)
+    return ExportError(f"{what}: {message}" + (f"; {advice}" if advice else ""))

@@ -1,4 +1,7 @@
-"""How a table's changes are captured: its Kinesis destination, and how many records that could not take."""
+"""The Kinesis destination of a table's changes: its state, and the records that DynamoDB could not replicate to it.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds_gettingstarted.html
+"""
 
 from __future__ import annotations
 
@@ -17,35 +20,35 @@ from ddb_lake.errors import TerminalError
 NAMESPACE, METRIC = "AWS/DynamoDB", "FailedToReplicateRecordCount"
 PERIOD_S = 300
 POINTS = 1_440
-"""What CloudWatch gives at once."""
+"""The number of data points in one response of GetMetricStatistics."""
 
 
 def observe_destination(table: TableSettings, now_us: int) -> Observation:
-    """The table's Kinesis destination now; of several, one that is active. Raises TerminalError saying why not."""
-    found = sorted(kinesis_destinations(table), key=lambda d: (d.status != "ACTIVE", d.stream_arn))
-    if not found:
+    """The table's Kinesis destination; an active one if it has several. Raises TerminalError if it cannot be read."""
+    destinations = sorted(kinesis_destinations(table), key=lambda d: (d.status != "ACTIVE", d.stream_arn))
+    if not destinations:
         return Observation(None, "not set up", None, now_us)
-    return Observation(found[0].stream_arn, found[0].status, found[0].precision, now_us)
+    return Observation(destinations[0].stream_arn, destinations[0].status, destinations[0].precision, now_us)
 
 
 def failed_replications(table: TableSettings, from_us: int, to_us: int) -> list[tuple[int, int, int]]:
     """(from, to, records) of each five minutes in which DynamoDB could not replicate records to Kinesis, in µs.
 
-    Raises TerminalError with the reason if CloudWatch cannot be called.
+    Raises TerminalError if CloudWatch cannot be read.
     """
     try:
         points = list(_points(source_client(table, "cloudwatch"), table.source_name, from_us, to_us))
     except (ClientError, BotoCoreError) as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise TerminalError(
-            f"CloudWatch cannot be read for {METRIC} ({said})",
+            f"CloudWatch cannot be read for {METRIC} ({message})",
             hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
         ) from error
-    found: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for point in points:
         at_us = int(point["Timestamp"].timestamp()) * 1_000_000
-        found[at_us] = found.get(at_us, 0) + int(point["Sum"])
-    return [(at, at + PERIOD_S * 1_000_000, count) for at, count in sorted(found.items()) if count]
+        counts[at_us] = counts.get(at_us, 0) + int(point["Sum"])
+    return [(at, at + PERIOD_S * 1_000_000, count) for at, count in sorted(counts.items()) if count]
 
 
 def _points(client: Any, name: str, from_us: int, to_us: int) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Writing into landing, for what no service of AWS lands for us: whole objects, and one document that is replaced.
+"""Write to landing what no AWS service writes there: objects, and documents that are replaced by compare-and-swap.
 
-Landed objects are written once, under names that are never used again. The document is replaced only if it is the one
-that was read before (compare and swap): in S3 by a conditional put, in a folder under a lock.
+An object is written once, under a name that is never used again. A document is replaced only if it still has the version that
+was read: in S3 by a conditional put, in a folder under a lock.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Landing:
         self.uri = uri
 
     def put(self, name: str, data: bytes) -> str:
-        """Write a new object atomically and return its URI. Readers never see a part of it."""
+        """Write a new object atomically and durably. Returns its URI."""
         uri = join(self.uri, name)
         if uri.startswith("s3://"):
             bucket, key = split_s3(uri)
@@ -41,7 +42,7 @@ class Landing:
         return uri
 
     def load(self, name: str) -> tuple[bytes | None, str | None]:
-        """A document and its version; None and None if there is none."""
+        """A document and its version; None and None if it does not exist."""
         uri = join(self.uri, name)
         if not uri.startswith("s3://"):
             path = local_path(uri)
@@ -57,17 +58,18 @@ class Landing:
         return answer["Body"].read(), answer["ETag"]
 
     def replace(self, name: str, data: bytes, version: str | None) -> str:
-        """Replace the document if it still is at `version` (None: if there is none); gives its new version.
+        """Replace the document if it has `version` (None: if it does not exist). Returns its new version.
 
-        Raises CommitConflict if it is not. After a lost answer it may be raised although the document was replaced:
-        load it again, it says which.
+        Raises:
+            CommitConflict: it has another version. After a lost response, this may be raised although the document was
+                replaced: load it to find out.
         """
         uri = join(self.uri, name)
         if not uri.startswith("s3://"):
             path = local_path(uri)
             with _locked(path.with_name(".lock")):
                 if self.load(name)[1] != version:
-                    raise CommitConflict("another reader replaced it first; read it again", uri=uri)
+                    raise CommitConflict("another process replaced it first; read it again", uri=uri)
                 _replace(path, data)
             return _version(data)
         bucket, key = split_s3(uri)
@@ -76,7 +78,7 @@ class Landing:
             answer = self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ClientError as error:
             if _code(error) in _CONFLICTS or (version is not None and _code(error) in ("NoSuchKey", "404")):
-                raise CommitConflict("another reader replaced it first; read it again", uri=uri) from error
+                raise CommitConflict("another process replaced it first; read it again", uri=uri) from error
             raise
         etag: str = answer["ETag"]
         return etag
@@ -91,7 +93,7 @@ def _version(data: bytes) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole and durably: under a hidden name, which no listing shows, then renamed."""
+    """Write a file atomically and durably: under a hidden name, which listings leave out, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{uuid.uuid4().hex}")
     with hidden.open("wb") as file:

@@ -1,7 +1,8 @@
-"""Objects in S3 and in local folders, behind the same few calls: list, fetch, read, download, exists.
+"""Objects in S3 and in local folders, with one interface: list, fetch, read, download, exists.
 
-What S3 or the way there does wrong (failing, throttling, a connection that ends half-way through an object) is an
-`UnreachableError` after a few attempts: nothing that was read in part is ever given to a caller.
+After the retries, a transient fault of S3 or of the connection is an `UnreachableError`; a caller never gets a part of an object.
+`fetch`, which reads landed objects by the thousand, uses obstore first (`s3_reader`). `read` and `download` use boto3 alone:
+they read a few manifests and data files of exports, without a listed ETag to check.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from ddb_lake.errors import UnreachableError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """One object as it was when listed.
+    """An object as it was listed.
 
-    `version` changes when its content is rewritten: the ETag in S3; size and modification time in a folder.
+    `version` changes when the content is rewritten: the ETag in S3, size and modification time in a folder.
     """
 
     uri: str
@@ -46,7 +47,7 @@ class Level:
 
 
 class ObjectStore:
-    """Reads landed objects; writes nothing. URIs are `s3://bucket/key`, `file://…` or local paths."""
+    """Reads objects. URIs are `s3://bucket/key`, `file://…` or local paths."""
 
     def __init__(self) -> None:
         self._s3: Any = None
@@ -55,16 +56,16 @@ class ObjectStore:
 
     @property
     def s3(self) -> Any:
-        """The S3 client, made on first use, which several threads may come to at once."""
+        """The S3 client, created on first use. Thread-safe."""
         with self._making:
             if self._s3 is None:
                 self._s3 = client("s3")
             return self._s3
 
     def list(self, uri: str) -> Iterator[ObjectRef]:
-        """The objects at or below `uri`, in key order. Files and folders whose name begins with '.' are left out.
+        """The objects at or below `uri`, in the order of keys, without files and folders whose name begins with '.'.
 
-        Raises UsageError if a local path does not exist; an S3 prefix without objects gives none.
+        Raises UsageError if a local path does not exist. An S3 prefix without objects is empty.
         """
         if uri.startswith("s3://"):
             yield from self._list_s3(uri)
@@ -101,16 +102,16 @@ class ObjectStore:
             page = self.s3.list_objects_v2(Bucket=bucket, Prefix=root, Delimiter="/")
         if page.get("IsTruncated"):
             return None
-        entries = (_entry(bucket, found) for found in page.get("Contents", ()))
+        entries = (_entry(bucket, content) for content in page.get("Contents", ()))
         inside = (entry for entry in entries if not entry.key.endswith("/"))
-        folders = (found["Prefix"] for found in page.get("CommonPrefixes", ()))
+        folders = (common["Prefix"] for common in page.get("CommonPrefixes", ()))
         return Level(
             tuple(entry.ref for entry in inside if not _hidden(Path(entry.key.removeprefix(root)))),
             tuple(f"s3://{bucket}/{key}" for key in folders if not _hidden(Path(key.removeprefix(root)))),
         )
 
     def reachable(self, uri: str) -> bool:
-        """Whether there is anything to list: a local folder may not have been made yet."""
+        """Whether the location can be listed: False for a local folder that does not exist yet."""
         return uri.startswith("s3://") or local_path(uri).exists()
 
     def read(self, uri: str) -> bytes:
@@ -120,9 +121,9 @@ class ObjectStore:
         return local_path(uri).read_bytes()
 
     def fetch(self, ref: ObjectRef) -> bytes:
-        """The bytes of an object, all of them, exactly as it was when listed.
+        """The complete bytes of an object as it was listed.
 
-        Raises UnreachableError if it was rewritten or removed since, or if fewer bytes come than it has.
+        Raises UnreachableError if it was rewritten or removed since, or if the number of bytes differs.
         """
         try:
             data = self._fetched(ref)
@@ -131,7 +132,7 @@ class ObjectStore:
                 raise
             raise UnreachableError("it was removed after it was listed", uri=ref.uri) from error
         if len(data) != ref.size_bytes:
-            raise UnreachableError(f"{len(data)} bytes came of {ref.size_bytes}: half an object is none", uri=ref.uri)
+            raise UnreachableError(f"{len(data)} of {ref.size_bytes} bytes were received", uri=ref.uri)
         return data
 
     def _fetched(self, ref: ObjectRef) -> bytes:
@@ -159,14 +160,14 @@ class ObjectStore:
         return self.s3.get_object(Bucket=bucket, Key=key, **conditions)
 
     def exists(self, uri: str) -> bool:
-        """Whether there is an object of exactly this name."""
+        """Whether an object with exactly this name exists."""
         if not uri.startswith("s3://"):
             return local_path(uri).is_file()
         bucket, key = split_s3(uri)
         return any(page.key == key for page in self._keys(bucket, key, limit=1))
 
     def download(self, uri: str, target: Path) -> Path:
-        """The object as a local file: itself if it is one, else a copy at `target`."""
+        """The object as a local file: a local object itself, or a copy of an S3 object at `target`."""
         if not uri.startswith("s3://"):
             return local_path(uri)
 
@@ -179,18 +180,18 @@ class ObjectStore:
 
     def _list_s3(self, uri: str) -> Iterator[ObjectRef]:
         bucket, key = split_s3(uri)
-        found, whole_folder = False, key.endswith("/")
-        if key and not whole_folder:
+        has_objects, is_folder = False, key.endswith("/")
+        if key and not is_folder:
             for entry in self._keys(bucket, key, limit=1):
                 if entry.key == key:
                     yield entry.ref
                     return
             key += "/"
         for entry in self._keys(bucket, key):
-            found = True
+            has_objects = True
             if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(key))):
                 yield entry.ref
-        if not found and key.endswith("/") and not whole_folder:  # `prefix/2024/…`, or `prefix2024/…`
+        if not has_objects and key.endswith("/") and not is_folder:  # `prefix/2024/…`, or `prefix2024/…`
             yield from (entry.ref for entry in self._keys(bucket, key[:-1]) if not entry.key.endswith("/"))
 
     def _keys(self, bucket: str, prefix: str, limit: int | None = None, after: str | None = None) -> Iterator[_Entry]:
@@ -201,7 +202,7 @@ class ObjectStore:
         )
         with translate_errors(f"s3://{bucket}/{prefix}"):
             for page in pages:
-                yield from (_entry(bucket, found) for found in page.get("Contents", ()))
+                yield from (_entry(bucket, content) for content in page.get("Contents", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +211,17 @@ class _Entry:
     ref: ObjectRef
 
 
-def _entry(bucket: str, found: dict[str, Any]) -> _Entry:
-    modified_us = int(found["LastModified"].timestamp() * 1_000_000)
-    ref = ObjectRef(f"s3://{bucket}/{found['Key']}", found["ETag"].strip('"'), found["Size"], modified_us)
-    return _Entry(found["Key"], ref)
+def _entry(bucket: str, content: dict[str, Any]) -> _Entry:
+    modified_us = int(content["LastModified"].timestamp() * 1_000_000)
+    ref = ObjectRef(f"s3://{bucket}/{content['Key']}", content["ETag"].strip('"'), content["Size"], modified_us)
+    return _Entry(content["Key"], ref)
 
 
 def local_path(uri: str) -> Path:
     """The absolute path of a local URI."""
     path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri).expanduser()
     if "://" in uri and not uri.startswith("file://"):
-        raise UsageError("only s3://, file:// and local paths are read", uri=uri)
+        raise UsageError("only s3://, file:// and local paths are supported", uri=uri)
     return path.resolve()
 
 

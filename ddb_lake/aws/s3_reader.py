@@ -1,8 +1,8 @@
-"""Objects fetched from S3 by obstore, which takes a tenth of the processor time that botocore takes for a request.
+"""Fetch objects from S3 with obstore, which takes a tenth of botocore's processor time for a request.
 
-It sends one request. If the response is not the object (S3 fails or throttles, the connection breaks off, the object is
-missing, rewritten or forbidden, the key is not supported), botocore requests the object: retries, errors and
-advice are botocore's, and the same for every object. Code that lists or writes objects does not belong here.
+obstore sends one request. If it does not return the object (a fault, throttling, a broken connection, a missing, rewritten or
+denied object, a key that it cannot express), the caller reads the object with botocore. So there is one policy of retries
+and one set of errors. Decision 0038 has the measurements.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
 MISSES = 16
-"""After so many requests in a row that gave no object, a bucket is left to botocore: it waits where S3 throttles."""
+"""After this many failed requests in succession, only botocore reads from the bucket: it waits if S3 throttles."""
 
 _CREDENTIALS_LAST = timedelta(minutes=10)
-"""As long as those that renew themselves are good for, at least, when botocore gives them. obstore asks every 5 minutes."""
+"""The lifetime that is reported to obstore: botocore refreshes credentials at least 10 minutes before they expire."""
 
 _WHOLE_REQUEST = timedelta(hours=1)
-"""obstore's own limit is 30 seconds, however much comes; what counts is how long nothing does."""
+"""The limit of a complete request, in place of obstore's 30 seconds: the read timeout bounds the time without data."""
 
 _log = logging.getLogger(__name__)
 
 
 class Fetcher:
-    """Fetches objects, one store a bucket. Threads may share it."""
+    """Fetches objects, with one store for each bucket. Thread-safe."""
 
     def __init__(self) -> None:
         self._stores: dict[str, S3Store] = {}
@@ -42,8 +42,8 @@ class Fetcher:
         self._making = Lock()
 
     def get(self, bucket: str, key: str, etag: str) -> bytes | None:
-        """Return the bytes of the object, as stored, if its ETag is still this one; None if botocore must request it."""
-        if not _can_be_said(key) or self._misses[bucket] >= MISSES or _process() != os.getpid():
+        """The stored bytes of the object if it has this ETag; None if the caller has to read it with botocore."""
+        if not _is_expressible(key) or self._misses[bucket] >= MISSES or _obstore_process() != os.getpid():
             return None
         from obstore.exceptions import BaseError
 
@@ -51,7 +51,7 @@ class Fetcher:
             data = self._store(bucket).get(key, options={"if_match": f'"{etag}"'}).bytes().to_bytes()
         except (BaseError, OSError, ValueError) as error:
             self._misses[bucket] += 1
-            _log.debug("s3://%s: botocore requests an object (%s)", bucket, type(error).__name__)
+            _log.debug("s3://%s: botocore reads an object (%s)", bucket, type(error).__name__)
             return None
         self._misses[bucket] = 0
         return data
@@ -70,8 +70,8 @@ def _open(bucket: str) -> S3Store:
     url, settings = bucket_url(s3, bucket), s3.meta.config
     return S3Store(
         bucket,
-        aws_endpoint_url_s3=url,  # for the variable of this name goes before `endpoint`
-        virtual_hosted_style_request=True,  # whichever style it is, the bucket is in the URL
+        aws_endpoint_url_s3=url,  # the environment variable of this name would override `endpoint`
+        virtual_hosted_style_request=True,  # the URL contains the bucket in either style
         region=s3.meta.region_name.replace("aws-global", "us-east-1"),
         credential_provider=_credentials,
         skip_signature=False,
@@ -88,7 +88,7 @@ def _open(bucket: str) -> S3Store:
 
 
 def bucket_url(s3: Any, bucket: str) -> str:
-    """Where this client, which is of no use afterwards, would send requests for a bucket's objects; it sends nothing."""
+    """The URL to which a client sends requests for a bucket's objects. Sends nothing; the client is unusable afterwards."""
     from botocore.awsrequest import AWSResponse
     from urllib3 import HTTPResponse
 
@@ -104,11 +104,11 @@ def bucket_url(s3: Any, bucket: str) -> str:
 
 
 def _credentials() -> S3Credential:
-    """Return the session's credentials; the session renews them when they are read."""
-    found = session().get_credentials()
-    if found is None:
-        raise LookupError("no credentials")  # botocore's error states the next step
-    frozen = found.get_frozen_credentials()
+    """The session's credentials, which botocore refreshes when they are read."""
+    credentials = session().get_credentials()
+    if credentials is None:
+        raise LookupError("no credentials")  # botocore then raises the error with the next step
+    frozen = credentials.get_frozen_credentials()
     return {
         "access_key_id": frozen.access_key or "",
         "secret_access_key": frozen.secret_key or "",
@@ -117,12 +117,12 @@ def _credentials() -> S3Credential:
     }
 
 
-def _can_be_said(key: str) -> bool:
-    """Whether obstore asks for exactly this key: it normalizes paths, and refuses control characters."""
+def _is_expressible(key: str) -> bool:
+    """Whether obstore requests exactly this key: it normalizes paths and rejects control characters."""
     return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
 
 
 @lru_cache(maxsize=1)
-def _process() -> int:
-    """The process that obstore runs in. A fork of it has none of its threads and would wait for them permanently."""
+def _obstore_process() -> int:
+    """The process that uses obstore. A fork has none of its threads and would wait for them forever."""
     return os.getpid()

@@ -1,6 +1,7 @@
-"""AWS clients by the standard AWS variables (`AWS_ENDPOINT_URL` included), with a role assumed where one is given.
+"""The one way to make boto3 sessions and clients: from the standard AWS variables, with an assumed role if configured.
 
-boto3 is imported when a session is made: many a command of a local lake asks AWS nothing.
+`AWS_ENDPOINT_URL` is one of these variables. boto3 is imported when the first session is made, because many commands of a local
+lake do not call AWS. Lambda handlers make clients themselves, with shorter time-outs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from ddb_lake.engine.session import S3Access
 
 _MAKING = Lock()
-"""Held while a client is made: a session makes one at a time, and threads share it."""
+"""Held while a client is created: creating clients of one session is not thread-safe.
+
+https://boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html
+"""
 
 
 @lru_cache(maxsize=1)
@@ -36,7 +40,7 @@ def _config() -> Config:
 
 @lru_cache(maxsize=32)
 def session(region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> boto3.Session:
-    """A boto3 session; with `role_arn`, one whose credentials are the role's and renew themselves."""
+    """A boto3 session. With `role_arn`, it has the role's credentials, which are refreshed before they expire."""
     import boto3
 
     base = boto3.Session(region_name=region)
@@ -47,12 +51,12 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
         arguments = {"RoleArn": role_arn, "RoleSessionName": "ddb-lake"}
         if external_id:
             arguments["ExternalId"] = external_id
-        found = base.client("sts", config=_config()).assume_role(**arguments)["Credentials"]  # type: ignore[arg-type]
+        credentials = base.client("sts", config=_config()).assume_role(**arguments)["Credentials"]  # type: ignore[arg-type]
         return {
-            "access_key": found["AccessKeyId"],
-            "secret_key": found["SecretAccessKey"],
-            "token": found["SessionToken"],
-            "expiry_time": found["Expiration"].isoformat(),
+            "access_key": credentials["AccessKeyId"],
+            "secret_key": credentials["SecretAccessKey"],
+            "token": credentials["SessionToken"],
+            "expiry_time": credentials["Expiration"].isoformat(),
         }
 
     from botocore.credentials import RefreshableCredentials
@@ -72,8 +76,8 @@ def client(service: str, region: str | None = None, role_arn: str | None = None,
 
 
 def s3_access() -> S3Access | None:
-    """What DuckDB needs to read and write S3 as this process does; None without credentials."""
-    from ddb_lake.engine.session import S3Access  # here: Lambda handlers take a session, and have no DuckDB
+    """The settings with which DuckDB accesses S3 as this process does; None without credentials."""
+    from ddb_lake.engine.session import S3Access  # imported here: Lambda handlers use sessions and do not have DuckDB
 
     current = session()
     credentials = current.get_credentials()

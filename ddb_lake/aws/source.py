@@ -1,4 +1,4 @@
-"""The source table: what DescribeTable says of it."""
+"""The source table, as DescribeTable and DescribeContinuousBackups return it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ddb_lake.core.operations.aws_hints import Access, next_step
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A DynamoDB table as the service describes it; everything empty if it cannot be reached, with the reason.
+    """A DynamoDB table as DescribeTable returns it. If it cannot be read, only `unreachable` is set, to the reason.
 
-    `items` and `size_bytes` are refreshed by DynamoDB about every six hours.
+    DynamoDB updates `items` and `size_bytes` about every six hours.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
     """
 
     key: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ def source_client(table: TableSettings, service: str = "dynamodb") -> Any:
 
 
 def access_of(table: TableSettings) -> Access:
-    """How the table is reached and exported, to explain a refusal."""
+    """The configuration with which the table is accessed and exported, to explain a refusal."""
     source, export = table.source, table.export
     return Access(
         table.source_name,
@@ -47,42 +48,43 @@ def access_of(table: TableSettings) -> Access:
 
 
 def restorable_since_s(table: TableSettings) -> int | None:
-    """Since when (whole seconds since the epoch) the table can be exported; None where DynamoDB does not say.
+    """The earliest time of an export, in whole seconds since the epoch; None if point-in-time recovery is off.
 
-    An identity without the right to read this may still export: DynamoDB then refuses a time that is too early.
+    Also None if `dynamodb:DescribeContinuousBackups` is denied: exports may still be allowed, and DynamoDB rejects times
+    that are too early.
     """
     try:
-        found = source_client(table).describe_continuous_backups(TableName=table.source_name)
+        backups = source_client(table).describe_continuous_backups(TableName=table.source_name)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "AccessDeniedException":
             return None
         raise
-    recovery = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+    recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
     earliest = recovery.get("EarliestRestorableDateTime")
     return None if earliest is None else int(earliest.timestamp())
 
 
 def describe_source(table: TableSettings) -> SourceTable:
-    """What DynamoDB says of the source table."""
+    """Describe the source table. Does not raise: a failure is in `unreachable`."""
     try:
-        found = source_client(table).describe_table(TableName=table.source_name)["Table"]
+        description = source_client(table).describe_table(TableName=table.source_name)["Table"]
     except (BotoCoreError, ClientError) as error:
-        return SourceTable(unreachable=_explained(error, access_of(table)))
-    roles = {entry["KeyType"]: entry["AttributeName"] for entry in found["KeySchema"]}
+        return SourceTable(unreachable=_reason(error, access_of(table)))
+    roles = {entry["KeyType"]: entry["AttributeName"] for entry in description["KeySchema"]}
     key = tuple(roles[role] for role in ("HASH", "RANGE") if role in roles)
     return SourceTable(
         key,
-        found.get("TableArn"),
-        found.get("TableId"),
-        found.get("ItemCount"),
-        size_bytes=found.get("TableSizeBytes"),
+        description.get("TableArn"),
+        description.get("TableId"),
+        description.get("ItemCount"),
+        size_bytes=description.get("TableSizeBytes"),
     )
 
 
-def _explained(error: BotoCoreError | ClientError, access: Access) -> str:
+def _reason(error: BotoCoreError | ClientError, access: Access) -> str:
     if not isinstance(error, ClientError):
         return " ".join(str(error).split())
     fault = error.response.get("Error", {})
-    said = f"{fault.get('Code', 'refused')}: {fault.get('Message') or error}"
-    advice = next_step(said, access)
-    return f"{said}; {advice}" if advice else said
+    reason = f"{fault.get('Code', 'refused')}: {fault.get('Message') or error}"
+    advice = next_step(reason, access)
+    return f"{reason}; {advice}" if advice else reason

@@ -1,4 +1,4 @@
-"""SQS queues of notifications: receive and delete, nothing else."""
+"""SQS queues of notifications: receive and delete messages."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from ddb_lake.aws.session import client
 from ddb_lake.errors import TransientError
 
 BATCH = 10
-"""What SQS gives and takes at once."""
+"""The number of messages in one request.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+"""
 
 _REGION = re.compile(r"https?://(?:sqs\.([a-z0-9-]+)\.|([a-z0-9-]+)\.queue\.)amazonaws\.com")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `receipt` names this delivery of it; SQS delivers it again unless it is deleted."""
+    """One message. `receipt` identifies this delivery; SQS delivers the message again unless it is deleted."""
 
     body: str
     receipt: str
 
 
 def receive_messages(url: str, most: int) -> list[Message]:
-    """What waits in a queue, at most `most` messages and without waiting for any.
+    """Receive at most `most` messages, without waiting for new ones.
 
-    They stay in the queue, invisible to others for its visibility timeout. Raises TransientError if the queue cannot
-    be reached or read: there is nothing that must be done about it at once.
+    They stay in the queue, hidden from other receivers for its visibility timeout. Raises TransientError if the queue
+    cannot be read; the planner finds the objects by listing.
     """
     return list(_received(url, most))
 
@@ -44,21 +47,20 @@ def _received(url: str, most: int) -> Iterator[Message]:
             )
         except (BotoCoreError, ClientError) as error:
             raise TransientError(
-                f"the queue {url} cannot be read: {' '.join(str(error).split())}; objects are found all the "
-                "same, later",
+                f"the queue {url} cannot be read: {' '.join(str(error).split())}; listing finds the objects later",
                 hint="check `changes.notifications`, and allow sqs:ReceiveMessage and sqs:DeleteMessage",
             ) from error
-        # With a short visibility timeout the same messages come again, while others may wait: stop there.
-        found = {message["MessageId"]: message for message in answer.get("Messages", [])}
-        fresh = found.keys() - seen
-        yield from (Message(found[name]["Body"], found[name]["ReceiptHandle"]) for name in found if name in fresh)
+        # With a short visibility timeout, SQS may return the same messages again: stop when all are known.
+        batch = {message["MessageId"]: message for message in answer.get("Messages", [])}
+        fresh = batch.keys() - seen
+        yield from (Message(batch[name]["Body"], batch[name]["ReceiptHandle"]) for name in batch if name in fresh)
         seen |= fresh
         if not fresh:
             return
 
 
 def delete_messages(url: str, messages: Sequence[Message]) -> None:
-    """Delete messages. A message that cannot be deleted is delivered again, which is harmless."""
+    """Delete messages. One that cannot be deleted is delivered again, which does no harm."""
     for start in range(0, len(messages), BATCH):
         entries = [
             {"Id": str(number), "ReceiptHandle": message.receipt}
@@ -68,7 +70,7 @@ def delete_messages(url: str, messages: Sequence[Message]) -> None:
             _client(url).delete_message_batch(QueueUrl=url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
             raise TransientError(
-                f"messages of {url} cannot be deleted and will come again: {' '.join(str(error).split())}",
+                f"messages of {url} cannot be deleted and will be delivered again: {' '.join(str(error).split())}",
                 hint="allow sqs:DeleteMessage",
             ) from error
 

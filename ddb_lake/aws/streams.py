@@ -1,8 +1,8 @@
-"""DynamoDB Streams over the API: which streams a table has, their shards, iterators, and records.
+"""DynamoDB Streams through the API: a table's streams, their shards, iterators and records.
 
-`StreamSource` is the interface that the reader (`pipeline.capture.streams`) uses; tests replace it with a fake. The
-client retries throttled calls with growing pauses and jitter (`session`). A call that is still throttled after
-that raises ThrottledError, and the reader continues with other shards meanwhile.
+`StreamSource` is the interface that the reader (`pipeline.capture.streams`) uses; tests implement it too. The client retries
+throttled requests (`session`). If it still fails, the error is ThrottledError, and the reader continues with another shard.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations_Amazon_DynamoDB_Streams.html
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class TrimmedError(TerminalError):
 
 
 class StreamGoneError(TerminalError):
-    """There is no such stream or shard (any more)."""
+    """The stream or shard does not exist, or no longer exists."""
 
 
 class ThrottledError(TransientError):
-    """Too many calls for now, or a fault of the service that passes."""
+    """A throttled request, or a transient fault of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one GetRecords gave: records in boto3's form, and where to go on; None at the end of a closed shard."""
+    """The response of one GetRecords: records in boto3's form, and the next iterator; None at the end of a closed shard."""
 
     records: Sequence[Mapping[str, Any]]
     next_iterator: str | None
@@ -56,10 +56,10 @@ class StreamSource(Protocol):
     """The streams of one table. Every call may raise ThrottledError."""
 
     def table_id(self) -> str | None:
-        """The table's own id; None if the table does not exist or cannot be described."""
+        """The table's id; None if the table does not exist or cannot be described."""
 
     def streams(self) -> list[str]:
-        """The ARNs of its streams, in no order: those that are switched off too, while they can be read."""
+        """The ARNs of its streams in any order, with disabled ones that can still be read."""
 
     def describe(self, arn: str) -> Stream:
         """A stream with all its shards. Raises StreamGoneError."""
@@ -68,65 +68,65 @@ class StreamSource(Protocol):
         """An iterator that continues at a position. Raises TrimmedError, StreamGoneError."""
 
     def records(self, iterator: str) -> Page:
-        """The next records, up to 1,000 or 1 MB; none may mean that there are more later on.
+        """The next records, up to 1,000 or 1 MB. An empty page does not mean that there are no more.
 
         Raises ExpiredIteratorError, TrimmedError, StreamGoneError.
         """
 
 
 class TableStreams:
-    """The streams of a configured table, over the API: the real `StreamSource`."""
+    """The streams of a configured table, through the API."""
 
     def __init__(self, table: TableSettings) -> None:
         self._table = table
         self._client = source_client(table, "dynamodbstreams")
 
     def table_id(self) -> str | None:
-        """As StreamSource has it."""
+        """See `StreamSource`."""
         return describe_source(self._table).table_id
 
     def streams(self) -> list[str]:
-        """As StreamSource has it."""
-        found: list[str] = []
+        """See `StreamSource`."""
+        arns: list[str] = []
         request: dict[str, str] = {"TableName": self._table.source_name}
-        with _told():
+        with _translated_errors():
             while True:
                 answer = self._client.list_streams(**request)
-                found += [one["StreamArn"] for one in answer["Streams"]]
+                arns += [one["StreamArn"] for one in answer["Streams"]]
                 if not answer.get("LastEvaluatedStreamArn"):
-                    return found
+                    return arns
                 request["ExclusiveStartStreamArn"] = answer["LastEvaluatedStreamArn"]
 
     def describe(self, arn: str) -> Stream:
-        """As StreamSource has it."""
+        """See `StreamSource`."""
         shards: list[Shard] = []
         request: dict[str, str] = {"StreamArn": arn}
-        with _told():
+        with _translated_errors():
             while True:
-                found = self._client.describe_stream(**request)["StreamDescription"]
-                shards += [_shard(one) for one in found.get("Shards", ())]
-                if not found.get("LastEvaluatedShardId"):
-                    created_us = int(found["CreationRequestDateTime"].timestamp() * 1_000_000)
-                    running = found["StreamStatus"] in ("ENABLED", "ENABLING")
-                    return Stream(arn, created_us, running, found.get("StreamViewType", ""), tuple(shards))
-                request["ExclusiveStartShardId"] = found["LastEvaluatedShardId"]
+                page = self._client.describe_stream(**request)["StreamDescription"]
+                shards += [_shard(one) for one in page.get("Shards", ())]
+                if not page.get("LastEvaluatedShardId"):
+                    created_us = int(page["CreationRequestDateTime"].timestamp() * 1_000_000)
+                    running = page["StreamStatus"] in ("ENABLED", "ENABLING")
+                    return Stream(arn, created_us, running, page.get("StreamViewType", ""), tuple(shards))
+                request["ExclusiveStartShardId"] = page["LastEvaluatedShardId"]
 
     def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
-        """As StreamSource has it."""
+        """See `StreamSource`."""
         if position.after is not None:
             where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": position.after}
         elif position.start is not None:
             where = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": position.start}
         else:
             where = {"ShardIteratorType": "TRIM_HORIZON"}
-        with _told():
+        with _translated_errors():
             answer = self._client.get_shard_iterator(StreamArn=arn, ShardId=shard_id, **where)
-        found: str = answer["ShardIterator"]
-        return found
+        shard_iterator: str = answer["ShardIterator"]
+        return shard_iterator
 
     def records(self, iterator: str) -> Page:
-        """As StreamSource has it."""
-        with _told():
+        """See `StreamSource`."""
+        with _translated_errors():
             answer = self._client.get_records(ShardIterator=iterator)
         return Page(answer["Records"], answer.get("NextShardIterator"))
 
@@ -142,20 +142,20 @@ def _shard(found: Mapping[str, Any]) -> Shard:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """The service's answers as this module's errors."""
+def _translated_errors() -> Iterator[None]:
+    """Translate the service's errors to those of this module."""
     try:
         yield
     except HTTPClientError as error:
         raise ThrottledError(f"DynamoDB Streams did not answer: {type(error).__name__}") from error
     except ClientError as error:
-        code, said = error.response.get("Error", {}).get("Code", ""), str(error)
+        code, message = error.response.get("Error", {}).get("Code", ""), str(error)
         if code == "ExpiredIteratorException":
-            raise ExpiredIteratorError(said) from error
+            raise ExpiredIteratorError(message) from error
         if code == "TrimmedDataAccessException":
-            raise TrimmedError(said) from error
+            raise TrimmedError(message) from error
         if code == "ResourceNotFoundException":
-            raise StreamGoneError(said) from error
+            raise StreamGoneError(message) from error
         if code in _THROTTLED:
-            raise ThrottledError(said) from error
+            raise ThrottledError(message) from error
         raise

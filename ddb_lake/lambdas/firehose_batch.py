@@ -1,8 +1,12 @@
-"""The protocol of a Firehose transformation: a batch of records in, a result for every one of them out.
+"""The protocol of a Firehose transformation function: a batch of records in, one result for each of them out.
 
-Promises: every recordId comes back once; a record that cannot be processed fails alone, whatever it raises; the answer
-stays below Lambda's 6 MB, and a record that no longer fits comes back as ProcessingFailed, upon which Firehose writes
-the original to the error prefix. Nothing of a record but its recordId is ever logged. Standard library only.
+Event: `{"records": [{"recordId": …, "data": <base64>, "kinesisRecordMetadata": {…}}, …]}`. Response: `{"records": [{"recordId": …,
+"result": "Ok" | "Dropped" | "ProcessingFailed", "data": <base64>, "metadata": {"partitionKeys": {…}}}, …]}`.
+https://docs.aws.amazon.com/firehose/latest/dev/data-transformation-status-model.html
+
+Every recordId is returned once. A record that cannot be processed fails alone, with any exception. The response stays
+below Lambda's 6 MB: a record that does not fit is ProcessingFailed, and Firehose writes the original to the error prefix. Logs
+contain nothing of a record but its recordId. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 
 MAX_RESPONSE_BYTES: Final = 6 * 1024 * 1024
-"""What Lambda returns at most from a synchronous call."""
+"""The largest response of a synchronous invocation.
+
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+"""
 
 _FRAME_BYTES: Final = len('{"records": []}')
 _RESULT_BYTES: Final = len('{"recordId": , "result": "ProcessingFailed", "data": ""}, ')
-_NO_ROOM: Final = "the answer would be larger than 6 MB; lower the transformation's buffer size"
+_NO_ROOM: Final = "the response would be larger than 6 MB; lower the transformation's buffer size"
 _LOGGED_REASONS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
@@ -38,21 +45,21 @@ class Kept:
 
 
 Process: TypeAlias = Callable[[bytes, Arrival], Kept | None]
-"""The bytes of one record and what is known of its arrival to what is delivered, or to None: the record is dropped.
+"""Turns the bytes and the arrival of one record into what is delivered; None drops the record.
 
-Raises UndecodableError, whose text is the reason, for what must go to the error prefix.
+Raises UndecodableError, with the reason, for a record that goes to the error prefix.
 """
 
 
 def is_blank(data: bytes) -> bool:
-    """Whether a record holds nothing but JSON's white space: such a record is dropped."""
+    """Whether a record is JSON white space alone. Such a record is dropped."""
     return not data.strip(b" \t\r\n")
 
 
 def process_batch(event: Any, process: Process) -> dict[str, list[dict[str, Any]]]:
-    """Firehose's answer for an event: Ok, Dropped or ProcessingFailed for each record, in order. Never raises."""
-    found = event.get("records") if isinstance(event, dict) else None
-    records: list[Any] = found if isinstance(found, list) else []
+    """The response for an event: Ok, Dropped or ProcessingFailed for each record, in order. Never raises."""
+    batch = event.get("records") if isinstance(event, dict) else None
+    records: list[Any] = batch if isinstance(batch, list) else []
     reasons: Counter[str] = Counter()
     results = [_result(record, process, reasons) for record in records]
     _make_fit(results, reasons)
@@ -74,7 +81,7 @@ def _result(record: Any, process: Process, reasons: Counter[str]) -> dict[str, A
         kept = process(_data(record), _arrival(record))
     except UndecodableError as error:
         reason = str(error)
-    except Exception as error:  # a fault of ours costs this record's way, not the batch's; Firehose keeps the record
+    except Exception as error:  # a defect fails this record alone; Firehose writes it to the error prefix
         reason = f"unexpected {type(error).__name__}"
     else:
         if kept is None:
@@ -110,7 +117,7 @@ def _arrival(record: Mapping[str, Any]) -> Arrival:
 
 
 def _make_fit(results: list[dict[str, Any]], reasons: Counter[str]) -> None:
-    """Take data out of results, in place, until the answer fits: first the copies that failed records carry."""
+    """Remove data from results in place until the response fits: first the copies in failed results, then Ok results."""
     size = _FRAME_BYTES + sum(map(_size_bytes, results))
     for wanted in ("ProcessingFailed", "Ok"):
         for result in reversed(results):
@@ -128,7 +135,7 @@ def _make_fit(results: list[dict[str, Any]], reasons: Counter[str]) -> None:
 
 
 def _size_bytes(result: dict[str, Any]) -> int:
-    """What a result takes in the answer, no less than any JSON encoder would write."""
+    """An upper bound of the size of a result in the response."""
     if result["result"] != "Ok" or "metadata" in result:
         return len(json.dumps(result)) + 2
     return _RESULT_BYTES + len(json.dumps(result["recordId"])) + len(result["data"])

@@ -1,20 +1,24 @@
-"""DynamoDB Streams to Firehose: each record as Lambda gives it, on a line of its own, in its order.
+"""Forward DynamoDB Streams to Firehose: each record as Lambda passes it, one on each line, in the order of the stream.
 
-Event source mapping: a DynamoDB stream, with `ReportBatchItemFailures`. For order, what comes back of a batch is the
-sequence number of the *first* record that was not delivered, and nothing after it is sent any more: Lambda takes the least
-number reported as its checkpoint and hands over everything from there again. Reporting each record alone would
-redeliver no less. Records sent twice are one record in the lake.
+Event: `{"Records": [{"eventID": …, "eventName": …, "dynamodb": {…}}, …]}`, from an event source mapping of a DynamoDB stream
+with `ReportBatchItemFailures` (https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html).
+
+Response: `{"batchItemFailures": [{"itemIdentifier": <sequence number>}]}`, with the *first* record that was not delivered. No later
+record is sent after it, which keeps the order: Lambda retries everything from the lowest reported number
+(https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html). A record that is sent twice is one record
+in the lake.
 
 `DDB_LAKE_DELIVERY_STREAM`
     Name of the delivery stream (direct put).
 `DDB_LAKE_OVERSIZE_URI`
-    `s3://bucket/prefix/` below the places that the lake applies. Records of more than 1,000 KiB, which Firehose does not
-    take, are written there as objects of their own, `<prefix>yyyy/MM/dd/HH/<sequence number>-<hash>.json` by the hour
-    of the change: the same record has the same key. So a large item never holds up its shard, and is not lost.
+    `s3://bucket/prefix/` below a landing prefix of the lake. A record of more than 1,000 KiB, which Firehose does not
+    accept (https://docs.aws.amazon.com/firehose/latest/dev/limits.html), is written there as an object,
+    `<prefix>yyyy/MM/dd/HH/<sequence number>-<hash>.json` by the hour
+    of the change. The same record has the same key. So a large item does not block its shard, and is not lost.
 
-Throttling and passing faults are tried again with capped exponential back-off, only for what failed, until the time
-left is short. A fault that trying again does not mend (a missing stream, a denied right) raises: Lambda counts it as an
-error, and the records stay in the stream. Nothing of a record but its sequence number is ever logged.
+Transient errors are retried for the rejected records alone, by `retry_policy.LAMBDA`, within the time left. Any other error (a
+missing stream, a denied permission) is raised: Lambda counts it as an error and retries the batch. Logs contain sequence
+numbers and nothing else of a record.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from ddb_lake.core.capture.firehose_records import (
 )
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.errors import ConfigError
-from ddb_lake.lambdas.environment import Variable, expected, given
+from ddb_lake.lambdas.environment import Variable, describe_required, read_variables
 from ddb_lake.lambdas.retries import is_transient
 
 RESERVED_S: Final = 2.0
@@ -54,11 +58,11 @@ _log: Final = Logger(service="ddb_lake.forward")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Lambda's entry point: what to hand over again.
+    """The entry point of Lambda. Returns the partial batch response.
 
     Raises:
-        ConfigError: the environment lacks something.
-        botocore.exceptions.ClientError: trying again does not help.
+        ConfigError: a variable is missing or invalid.
+        botocore.exceptions.ClientError: an error that is not transient.
     """
     found = event.get("Records") if isinstance(event, dict) else None
     forwarder = _forwarder(Settings.from_environment(os.environ), os.environ.get("AWS_ENDPOINT_URL", ""))
@@ -67,7 +71,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment asks for: the delivery stream, and where records go that are too large for it.
+    """The settings: the delivery stream, and the bucket and prefix of records that are too large for it.
 
     `prefix` is empty or ends with a slash.
     """
@@ -78,34 +82,34 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings. Raises ConfigError that says what is expected."""
-        found = given(VARIABLES, environment)
+        """Read the settings. Raises ConfigError."""
+        found = read_variables(VARIABLES, environment)
         uri = found["DDB_LAKE_OVERSIZE_URI"]
         scheme, _, place = uri.partition("://")
         bucket, _, prefix = place.partition("/")
         if scheme != "s3" or not bucket:
-            raise ConfigError(f"DDB_LAKE_OVERSIZE_URI is {uri!r}: {expected(VARIABLES)}")
+            raise ConfigError(f"DDB_LAKE_OVERSIZE_URI is {uri!r}: {describe_required(VARIABLES)}")
         prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
         return cls(found["DDB_LAKE_DELIVERY_STREAM"], bucket, prefix)
 
 
 @lru_cache(maxsize=4)
 def _forwarder(settings: Settings, _endpoint: str) -> Forwarder:
-    """One for the life of the process; clients are dear to make."""
+    """The forwarder of this process: creating clients is slow."""
     session = boto3.session.Session()
     firehose, s3 = session.client("firehose", config=_CONFIG), session.client("s3", config=_CONFIG)
     return Forwarder(firehose, s3, settings.stream, settings.bucket, settings.prefix)
 
 
 def _remaining(context: Any) -> Callable[[], float]:
-    """Seconds left of this invocation, less what answering takes."""
+    """A function that returns the seconds left for this invocation, without `RESERVED_S`."""
     left_ms = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
     return lambda: left_ms() / 1000 - RESERVED_S
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarder:
-    """Sends records to one delivery stream; `pause` waits for seconds."""
+    """Sends records to one delivery stream. `pause` waits for seconds."""
 
     firehose: Any
     s3: Any
@@ -115,7 +119,7 @@ class Forwarder:
     pause: Callable[[float], None] = time.sleep
 
     def forward(self, records: Sequence[Any], remaining_s: Callable[[], float]) -> dict[str, list[dict[str, str]]]:
-        """Send the records of an event in their order; Lambda's partial batch response."""
+        """Send the records of an event in order. Returns Lambda's partial batch response."""
         lines = [line_of(record) for record in records]
         first_unsent: int | None = None
         for numbers in batches([len(line) for line in lines]):
@@ -134,17 +138,17 @@ class Forwarder:
         """Send one batch until it is accepted. Returns the number of the first record that is not; None if all are."""
         unsent = LAMBDA.drain(
             numbers,
-            lambda left: self._try(left, records, lines),
+            lambda left: self._send_once(left, records, lines),
             is_retryable=is_transient,
             sleep=self.pause,
             remaining_s=remaining_s,
         )
         return unsent[0] if unsent else None
 
-    def _try(self, numbers: Sequence[int], records: Sequence[Any], lines: Sequence[bytes]) -> list[int]:
+    def _send_once(self, numbers: Sequence[int], records: Sequence[Any], lines: Sequence[bytes]) -> list[int]:
         """Send once. Returns the numbers of the records that Firehose rejected."""
         if len(lines[numbers[0]]) > MAX_RECORD_BYTES:  # a batch of its own
-            self._put_aside(records[numbers[0]], lines[numbers[0]])
+            self._write_oversize(records[numbers[0]], lines[numbers[0]])
             return []
         answer = self.firehose.put_record_batch(
             DeliveryStreamName=self.stream, Records=[{"Data": lines[number]} for number in numbers]
@@ -154,14 +158,14 @@ class Forwarder:
         responses = answer["RequestResponses"]
         return [number for number, one in zip(numbers, responses, strict=True) if one.get("ErrorCode")]
 
-    def _put_aside(self, record: Any, line: bytes) -> None:
+    def _write_oversize(self, record: Any, line: bytes) -> None:
         key = self.prefix + oversize_key(record, line)
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=line, ContentType="application/json")
-        _log.warning("larger than Firehose takes", extra={"bytes": len(line), "sequence": _sequence_number(record)})
+        _log.warning("larger than Firehose accepts", extra={"bytes": len(line), "sequence": _sequence_number(record)})
 
 
 def _sequence_number(record: Any) -> str:
-    """Its name in a partial batch response; empty if it has none, upon which Lambda hands over the whole batch again."""
+    """The record's identifier in a partial batch response. If it is empty, Lambda retries the complete batch."""
     body = record.get("dynamodb") if isinstance(record, Mapping) else None
     sequence = body.get("SequenceNumber") if isinstance(body, Mapping) else None
     return sequence if isinstance(sequence, str) else ""

@@ -1,24 +1,30 @@
-"""S3 events to a table in Aurora or another MySQL-compatible database: the CSV files that `validate` made.
+"""Load the CSV files of `validate` into a table of Aurora or another MySQL-compatible database.
 
-Takes events of S3 itself, of EventBridge, and SQS messages with either. Each version of a file is loaded once and as a
-whole (`mysql.change_files`); repeated, late and rewritten ones do no harm. From SQS, the messages that failed come back
-(`ReportBatchItemFailures` must be on); any other event fails as a whole once all of its files were tried.
+Event: a notification of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html), an event of
+EventBridge (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html), SQS messages with either
+(https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html), or `{"replay": true}`.
+
+Response: for SQS `{"batchItemFailures": [{"itemIdentifier": <message id>}, …]}` (the mapping needs `ReportBatchItemFailures`);
+for other events `{"loaded": [{"object", "records", "already_loaded", "rejected"}, …]}`, and an error after all files were attempted if
+one of them failed; for a replay `{"replayed": n, "still_rejected": n}`.
+
+Each version of a file is loaded once and atomically (`mysql.change_files`). Repeated, late and rewritten files do no harm.
 
 `DDB_LAKE_AURORA_HOST`, `_PORT` (3306), `_DATABASE`, `_USER`, `_TABLE`
     The table. `_TLS_CA`: a file of certificates to trust (AWS's RDS bundle); `_TLS`: `off` for a plain connection.
 `DDB_LAKE_AURORA_PASSWORD`, `_SECRET_ARN`, or `_IAM_AUTH=true`
-    How to log in: exactly one of them.
+    The login: exactly one of them.
 `DDB_LAKE_COLUMNS`, `DDB_LAKE_AURORA_KEY`
-    The files' columns, exactly as given to `validate` (for one table); which of them are the key, comma-separated.
+    The files' columns, as for `validate` (of one table), and the names of the key's columns, comma-separated.
 `DDB_LAKE_AURORA_LOAD`
-    `s3`: the server reads the file (`LOAD DATA FROM S3`); `client`: this function sends it; default: as the server can.
+    `s3`: the server reads the file (`LOAD DATA FROM S3`); `client`: this function sends it; default: `s3` on Aurora.
 `DDB_LAKE_AURORA_PREFIX`
-    Only keys that begin with it are loaded (default: all): objects under an error prefix are not for this function.
+    Load only keys with this prefix (default: all), for instance to leave out an error prefix.
 
 A record that the database rejects is written to `<table>_rejected` with the reason, and the other records of its file are loaded.
-After you have changed the table (a column widened), invoke the function with `{"replay": true}` to try the rejected records again.
+After you have changed the table (a column widened), invoke the function with `{"replay": true}` to load the rejected records again.
 
-Nothing of a row is ever logged.
+Logs contain no values of rows.
 """
 
 from __future__ import annotations
@@ -40,7 +46,7 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.core.layout.s3_notifications import parse_message
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
-from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake.lambdas.environment import Variable, read_variables
 from ddb_lake.mysql.change_files import (
     ChangeLoader,
     Loaded,
@@ -64,12 +70,12 @@ _log: Final = Logger(service="ddb_lake.load_aurora")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda's signature
-    """Lambda's entry point. Returns the failed messages, or the loaded files; for `{"replay": true}`, the replayed records.
+    """The entry point of Lambda. Returns the failed messages, or the loaded files; for `{"replay": true}`, the replayed records.
 
     Raises:
         DdbLakeError: a file of an event that did not come through SQS failed.
     """
-    loader = _loader(tuple(given(VARIABLES, os.environ).items()), os.environ.get("AWS_ENDPOINT_URL", ""))
+    loader = _loader(tuple(read_variables(VARIABLES, os.environ).items()), os.environ.get("AWS_ENDPOINT_URL", ""))
     if event.get("replay") is True:
         replayed = loader.replay()
         return {"replayed": replayed.replayed, "still_rejected": replayed.still_rejected}
@@ -81,10 +87,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: 
 
 
 def _processed(loader: Loader, message: Mapping[str, Any]) -> bool:
-    """Whether a message is done with. Whatever is wrong with one must not keep the others of its batch."""
+    """Whether a message was processed. An error of one message does not affect the others of its batch."""
     try:
         loader.load_all(_uris(message.get("body", "")))
-    except DdbLakeError:  # told where it was raised
+    except DdbLakeError:  # `load_all` has logged it
         return False
     except Exception as error:
         _log.error("message %s: unexpected %s", message.get("messageId"), type(error).__name__)
@@ -94,10 +100,10 @@ def _processed(loader: Loader, message: Mapping[str, Any]) -> bool:
 
 def _uris(text: str) -> tuple[str, ...]:
     """The objects that an event or a message names."""
-    found = parse_message(text)
-    if found.kind == "other":
-        _log.warning("an event that names no new object")
-    return found.uris
+    notification = parse_message(text)
+    if notification.kind == "other":
+        _log.warning("the event names no new object")
+    return notification.uris
 
 
 def _summary(loaded: Loaded) -> dict[str, Any]:
@@ -111,7 +117,7 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment asks for."""
+    """The settings."""
 
     server: Server
     login: Login
@@ -123,8 +129,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings. Raises ConfigError that names what is missing or wrong."""
-        found = given(VARIABLES, environment)
+        """Read the settings. Raises ConfigError for a missing or invalid variable."""
+        found = read_variables(VARIABLES, environment)
 
         def of(name: str, otherwise: str = "") -> str:
             return found.get(PREFIX + name, otherwise)
@@ -163,7 +169,7 @@ def _columns(text: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Loader:
-    """Loads objects, over a connection that it keeps from one invocation to the next."""
+    """Loads objects over a connection that is kept between invocations."""
 
     settings: Settings
     environment: Mapping[str, str] = field(repr=False)
@@ -172,10 +178,10 @@ class Loader:
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def load_all(self, uris: Sequence[str]) -> list[Loaded]:
-        """Load the objects. All are tried; then the first failure is raised."""
+        """Load the objects. Attempts all, then raises the first error."""
         loaded, failure = [], None
         for uri in uris:
-            if not self._is_ours(uri):
+            if not self._is_in_prefix(uri):
                 continue
             try:
                 loaded.append(self.load(uri))
@@ -204,16 +210,16 @@ class Loader:
         return loaded
 
     def replay(self) -> Replayed:
-        """Try the rejected records again. Raises DdbLakeError."""
+        """Load the rejected records again. Raises DdbLakeError."""
         return self._connected().replay()
 
     def close(self) -> None:
-        """Let go of the connection; the next object gets a new one."""
+        """Close the connection. The next object opens a new one."""
         if self._changes is not None:
             self._changes.database.close()
             self._changes = None
 
-    def _is_ours(self, uri: str) -> bool:
+    def _is_in_prefix(self, uri: str) -> bool:
         _, key = _split(uri)
         return key.startswith(self.settings.prefix) and not key.endswith("/")
 
@@ -241,10 +247,10 @@ class Loader:
 
     @contextmanager
     def _source(self, uri: str) -> Iterator[tuple[str, str]]:
-        """Where the server gets the object, and the version that is there now.
+        """The source clause of LOAD DATA for the object, and its current version.
 
-        If it is rewritten meanwhile, its new contents are loaded under the old version, and by their own event again:
-        the guard of the upsert makes that harmless.
+        If the object is rewritten in between, its new contents are loaded under the old version, and again with their
+        own event. This does no harm, because the upsert compares `_seq`.
         """
         s3 = self._client("s3")
         bucket, key = _split(uri)
@@ -273,13 +279,13 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _unreadable(uri: str, error: ClientError) -> TerminalError:
     code = error.response.get("Error", {}).get("Code", "unknown")
-    gone = code in ("404", "NoSuchKey")
-    advice = "it was removed before it was loaded" if gone else "check the function's role, and its way to S3"
+    is_missing = code in ("404", "NoSuchKey")
+    advice = "it was removed before it was loaded" if is_missing else "check the function's role, and its way to S3"
     return TerminalError(f"S3 answers {code}; {advice}", uri=uri)
 
 
 @lru_cache(maxsize=1)
 def _loader(environment: tuple[tuple[str, str], ...], _endpoint: str) -> Loader:
-    """One for the life of the function."""
+    """The loader of this process."""
     found = dict(environment)
     return Loader(Settings.from_environment(found), found)

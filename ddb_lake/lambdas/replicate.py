@@ -1,31 +1,33 @@
-"""Kinesis to a DynamoDB table in another account, where handing records over again changes nothing.
+"""Replicate Kinesis records into a DynamoDB table of another account, idempotently.
 
-Event source mapping: a Kinesis stream of JSON objects, with `ReportBatchItemFailures`, `BisectBatchOnFunctionError`,
-a finite `MaximumRetryAttempts` or `MaximumRecordAgeInSeconds`, and an on-failure destination. Every record of a batch
-is tried every time, whatever becomes of the others; what was not written comes back in the stream's order. Lambda goes
-on from the first of those, so a record that can never be written holds its shard up until the retries are used up;
-then it goes to the destination and the shard goes on, and nothing else is missing.
+Event: `{"Records": [{"kinesis": {"data": <base64>, "sequenceNumber": …}, …}, …]}`, from an event source mapping of a Kinesis stream
+of JSON objects (https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html) with `ReportBatchItemFailures`,
+`BisectBatchOnFunctionError`, a finite `MaximumRetryAttempts` or `MaximumRecordAgeInSeconds`, and an on-failure destination.
 
-Idempotent, by what is written where:
+Response: `{"batchItemFailures": [{"itemIdentifier": <sequence number>}, …]}`, with each record that was not written, in the order of
+the stream. Every record of a batch is written independently of the others. Lambda retries from the first reported record, so a
+record that can never be written blocks its shard until the retries are used up. Then Lambda sends it to the destination.
 
-- Keys from the sequence number (the default, `core.capture.replica_items`): an item is a function of its record, so two writes of
-  one record are the same item. What is there already is looked up and left alone, so that a replay from TRIM_HORIZON
-  does not undo what others have since added to an item; the rest goes by BatchWriteItem, 25 at a time, which knows no
-  conditions and needs none: if the same record is being written at the same moment, both write the same.
-- `DDB_LAKE_TARGET_KEY`: the newest record of a key stays. BatchWriteItem would let an older one overwrite it, so each
-  item is put by itself, on condition that what is there is older; of one batch only the newest of a key is put.
+Why repeated writes change nothing:
+
+- Keys from the sequence number (the default, `core.capture.replication`): an item is a function of its record, so two writes of
+  a record write the same item. Existing items are looked up and not written, so that a replay from TRIM_HORIZON does not
+  undo later changes of an item. The others are written with BatchWriteItem, 25 in a request. It has no conditions, and needs
+  none: concurrent writes of one record are equal.
+- `DDB_LAKE_TARGET_KEY`: the newest record of a key wins. With BatchWriteItem an older record could overwrite it, so each
+  item is put with the condition that the stored one is older. Of one batch, only the newest record of a key is put.
 
 `DDB_LAKE_TARGET_TABLE`, `DDB_LAKE_TARGET_REGION` (default: this function's)
     The table.
 `DDB_LAKE_TARGET_ROLE_ARN`, `DDB_LAKE_EXTERNAL_ID`
-    The role to assume in the table's account. Assumed once in the life of a process and renewed before it expires.
+    The role to assume in the table's account, once for each process. Its credentials are refreshed before they expire.
     It needs dynamodb:BatchGetItem, BatchWriteItem and PutItem on the table.
 `DDB_LAKE_TARGET_KEY`
     Names of the payload's attributes that are the table's key, comma-separated: partition key, then sort key.
 
-Throttling and passing faults are tried again with capped exponential back-off, only for what failed, until the time
-left is short. A fault that trying again does not mend (a missing table, a denied right) raises: Lambda counts it as an
-error, and the records stay in the stream. Nothing of a record but its sequence number is ever logged.
+Transient errors are retried for the unwritten records alone, by `retry_policy.LAMBDA`, within the time left. Any other error (a
+missing table, a denied permission) is raised: Lambda counts it as an error and retries the batch. Logs contain sequence
+numbers and nothing else of a record.
 """
 
 from __future__ import annotations
@@ -46,12 +48,15 @@ from ddb_lake.core.capture.replica_items import ORDER, Replica, replica_of, sequ
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError
-from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake.lambdas.environment import Variable, read_variables
 from ddb_lake.lambdas.retries import is_transient
 
 MOST_READ: Final = 100
 MOST_WRITTEN: Final = 25
-"""What one BatchGetItem and one BatchWriteItem take."""
+"""The number of keys of one BatchGetItem, and of items of one BatchWriteItem.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
+"""
 
 RESERVED_S: Final = 2.0
 """The part of an invocation's time that is reserved for returning the response."""
@@ -70,16 +75,16 @@ T = TypeVar("T")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Lambda's entry point: the records to hand over again, in their order.
+    """The entry point of Lambda. Returns the partial batch response.
 
     Raises:
-        ConfigError: the environment lacks something.
-        botocore.exceptions.ClientError: trying again does not help.
+        ConfigError: a variable is missing.
+        botocore.exceptions.ClientError: an error that is not transient.
     """
     found = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(found, list):
         _log.error("no Kinesis event: it has no list of Records")
-        return {"batchItemFailures": [{"itemIdentifier": ""}]}  # the whole batch is in doubt
+        return {"batchItemFailures": [{"itemIdentifier": ""}]}  # an empty identifier: Lambda retries the complete batch
     replicator = _replicator(Settings.from_environment(os.environ), os.environ.get("AWS_ENDPOINT_URL", ""))
     left_ms = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
     return replicator.replicate(found, lambda: left_ms() / 1000 - RESERVED_S)
@@ -87,7 +92,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment asks for. `key_names`: empty for keys from the sequence number."""
+    """The settings. `key_names`: empty for keys from the sequence number."""
 
     table: str
     region: str | None = None
@@ -97,8 +102,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """The settings. Raises ConfigError that says what is expected."""
-        found = given(VARIABLES, environment)
+        """Read the settings. Raises ConfigError."""
+        found = read_variables(VARIABLES, environment)
         key = found.get("DDB_LAKE_TARGET_KEY", "")
         return cls(
             found["DDB_LAKE_TARGET_TABLE"],
@@ -111,7 +116,7 @@ class Settings:
 
 @lru_cache(maxsize=4)
 def _replicator(settings: Settings, _endpoint: str) -> Replicator:
-    """One for the life of the process: the role is assumed once, and its credentials renew themselves."""
+    """The replicator of this process, so that the role is assumed once."""
     reached = session(settings.region, settings.role_arn, settings.external_id)
     return Replicator(reached.client("dynamodb", config=_CONFIG), settings.table, settings.key_names)
 
@@ -126,7 +131,7 @@ class Replicator:
     pause: Callable[[float], None] = time.sleep
 
     def replicate(self, records: Sequence[Any], remaining_s: Callable[[], float]) -> dict[str, list[dict[str, str]]]:
-        """Write the records of an event; Lambda's partial batch response."""
+        """Write the records of an event. Returns Lambda's partial batch response."""
         replicas: dict[int, Replica] = {}
         failed: dict[int, str] = {}
         for number, record in enumerate(records):
@@ -143,7 +148,7 @@ class Replicator:
     # --- keys from the sequence number
 
     def _write(self, replicas: Mapping[int, Replica], remaining_s: Callable[[], float]) -> dict[int, str]:
-        """Write what is not there yet, in batches; gives what failed, and why."""
+        """Write the missing items in batches. Returns the failed records with the reasons."""
         numbers: dict[str, list[int]] = {}
         for number, replica in replicas.items():
             numbers.setdefault(_mark(replica.key), []).append(number)
@@ -157,29 +162,29 @@ class Replicator:
     def _write_absent(self, waiting: dict[str, Replica], remaining_s: Callable[[], float]) -> dict[str, str]:
         present: set[str] = set()
         keys = {mark: replica.key for mark, replica in waiting.items()}
-        unread = self._patiently(keys, lambda some: self._look_up(some, present), remaining_s)
+        unread = self._drain(keys, lambda some: self._look_up(some, present), remaining_s)
         absent = {mark: replica for mark, replica in waiting.items() if mark not in present and mark not in unread}
         faults = dict.fromkeys(unread, "throttled")
         for marks in _chunks(list(absent), MOST_WRITTEN):
             batch = {mark: absent[mark] for mark in marks}
             try:
-                unwritten = self._patiently(batch, self._write_batch, remaining_s)
+                unwritten = self._drain(batch, self._write_batch, remaining_s)
                 faults |= dict.fromkeys(unwritten, "throttled")
             except ClientError as error:
                 if _code(error) != "ValidationException":
                     raise
-                faults |= self._put_each(batch, remaining_s)  # one of them is at fault: the others are not to suffer
+                faults |= self._put_each(batch, remaining_s)  # one item is invalid: write the others one by one
         return faults
 
     def _look_up(self, keys: Mapping[str, Item], present: set[str]) -> set[str]:
-        """Look keys up once and add those that are there to `present`; the marks of what was not read."""
+        """Look up keys once and add the existing ones to `present`. Returns the marks of keys that were not read."""
         request = {"Keys": list(keys.values()), **_only(next(iter(keys.values())))}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
         present |= {_mark(key) for key in answer.get("Responses", {}).get(self.table, ())}
         return {_mark(key) for key in answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", ())}
 
     def _write_batch(self, batch: Mapping[str, Replica]) -> set[str]:
-        """Write once; the marks of what was not taken."""
+        """Write once. Returns the marks of items that were not written."""
         requests = [{"PutRequest": {"Item": replica.item}} for replica in batch.values()]
         answer = self.client.batch_write_item(RequestItems={self.table: requests})
         left = answer.get("UnprocessedItems", {}).get(self.table, ())
@@ -189,7 +194,7 @@ class Replicator:
     # --- one at a time
 
     def _put_newest(self, replicas: Mapping[int, Replica], remaining_s: Callable[[], float]) -> dict[int, str]:
-        """Put the newest of each key, if what is there is older; gives what failed, and why."""
+        """Put the newest record of each key if the stored one is older. Returns the failed records with the reasons."""
         newest: dict[str, int] = {}
         for number, replica in replicas.items():
             mark = _mark(replica.key)
@@ -202,7 +207,7 @@ class Replicator:
         faults: dict[str, str] = {}
         for mark, replica in batch.items():
             try:
-                if self._patiently({mark: replica}, self._put, remaining_s):
+                if self._drain({mark: replica}, self._put, remaining_s):
                     faults[mark] = "throttled"
             except ClientError as error:
                 if _code(error) != "ValidationException":
@@ -224,9 +229,9 @@ class Replicator:
         except ClientError as error:
             if _code(error) != "ConditionalCheckFailedException":
                 raise
-        return set()  # also if the condition failed: it is there already, or a newer one is
+        return set()  # also if the condition failed: the item, or a newer one, exists
 
-    def _patiently(
+    def _drain(
         self, work: Mapping[str, T], call: Callable[[Mapping[str, T]], set[str]], remaining_s: Callable[[], float]
     ) -> set[str]:
         """Call with all of `work`, then with what it leaves unfinished. Returns the marks of what is never finished."""
@@ -240,13 +245,13 @@ class Replicator:
 
 
 def _only(key: Item) -> dict[str, Any]:
-    """A projection to the key: that an item is there is all that is asked."""
+    """A projection to the key: only the existence of an item matters."""
     names = {f"#k{number}": name for number, name in enumerate(key)}
     return {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
 
 
 def _mark(key: Item) -> str:
-    """One text for equal keys (DynamoDB JSON)."""
+    """A text that is equal for equal keys (DynamoDB JSON)."""
     return repr(sorted((name, *value.items()) for name, value in key.items()))
 
 

@@ -1,11 +1,13 @@
-"""Firehose transformation that lets only valid changes through, as CSV rows, flat JSON or in their envelope.
+"""Firehose transformation that validates change records and delivers CSV rows, plain JSON or envelopes.
+
+`firehose_batch` has the shapes of event and response.
 
 `DDB_LAKE_SCHEMAS`
-    JSON by source table: `{"web_analytics": {"schema": {…}, "attribute": "payload"}}`, a list where several must hold,
+    JSON by source table: `{"web_analytics": {"schema": {…}, "attribute": "payload"}}`, a list if several apply,
     `[]` for a table without one. `schema` is a draft-07 JSON Schema or the name of a file with one; it describes the
     item in plain JSON or, with `attribute`, the document in that attribute (`core.values.json_schema`). Or the name of a file
-    that holds all this. Files are packaged beside the code. Records of a table that is not named fail; with one
-    table named, records that do not say theirs are taken for its. Not set: nothing is validated.
+    with this JSON. Files are packaged beside the code. Records of other tables fail; if one table is
+    named, records without a table belong to it. Not set: nothing is validated.
 `DDB_LAKE_OUTPUT`
     `envelope` (default) and `json`: as `envelope` and `flatten` of the transform handler. `csv`: `mysql.csv_rows`.
 `DDB_LAKE_COLUMNS`
@@ -14,8 +16,8 @@
 `DDB_LAKE_PARTITION_KEYS`
     As of the transform handler.
 
-Offenders come back ProcessingFailed with the original data; the log counts the reasons, without a value. A remove has
-nothing to validate. Standard library and fastjsonschema only.
+An invalid record is ProcessingFailed with its original data; the log counts the reasons, without values. Removes are not
+validated. Standard library and fastjsonschema only.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from ddb_lake.core.decode.arrival import Arrival
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError, UndecodableError
-from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake.lambdas.environment import Variable, read_variables
 from ddb_lake.lambdas.firehose_batch import Kept, is_blank, process_batch
 from ddb_lake.lambdas.transform import Captured
 from ddb_lake.mysql.csv_rows import Column, csv_row
@@ -49,8 +51,8 @@ T = TypeVar("T")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, list[dict[str, Any]]]:  # noqa: ARG001  # Lambda's
-    """Lambda's entry point. Raises ConfigError for a wrong environment, and nothing for any event."""
-    return process_batch(event, _validation(tuple(given(VARIABLES, os.environ).items())).process)
+    """The entry point of Lambda. Raises ConfigError for an invalid environment, and nothing for any event."""
+    return process_batch(event, _validation(tuple(read_variables(VARIABLES, os.environ).items())).process)
 
 
 @lru_cache(maxsize=4)
@@ -60,7 +62,7 @@ def _validation(environment: tuple[tuple[str, str], ...]) -> Validation:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What is validated, and what comes out. `validators` None: nothing is validated."""
+    """The validators and the output. `validators`: None validates nothing."""
 
     output: Literal["csv", "envelope", "json"] = "envelope"
     validators: Mapping[str, Validator] | None = None
@@ -69,12 +71,12 @@ class Validation:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], folder: Path | None = None) -> Validation:
-        """What the environment asks for; files are looked for in `folder` (default: the working folder).
+        """Read the settings. Files are in `folder` (default: the working folder).
 
         Raises:
-            ConfigError: which variable is wrong, and how.
+            ConfigError: a variable is invalid.
         """
-        found = given(VARIABLES, environment)
+        found = read_variables(VARIABLES, environment)
         output = found.get("DDB_LAKE_OUTPUT", "envelope")
         if output not in _OUTPUTS:
             raise ConfigError(f"DDB_LAKE_OUTPUT is {output!r}: expected one of {', '.join(_OUTPUTS)}")
@@ -95,10 +97,10 @@ class Validation:
         )
 
     def process(self, data: bytes, arrival: Arrival) -> Kept | None:
-        """One record to what is delivered of it; None for white space.
+        """The delivered form of one record; None for white space.
 
         Raises:
-            UndecodableError: no change record, or what it offends against, without a value.
+            UndecodableError: it is not a change record, or invalid; the reason has no values.
         """
         if is_blank(data):
             return None

@@ -22,7 +22,7 @@ from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
-from ddb_lake.lambdas.environment import Variable, given
+from ddb_lake.lambdas.environment import Variable, read_variables
 from ddb_lake_tests.support.templates import (
     Template,
     actions,
@@ -155,10 +155,10 @@ def test_handler_uses_what_it_declares(
     kept: list[RecordedEnvironment] = []
 
     def recording(declared: Sequence[Variable], environment: Mapping[str, str]) -> RecordedEnvironment:
-        kept.append(RecordedEnvironment(given(declared, environment)))
+        kept.append(RecordedEnvironment(read_variables(declared, environment)))
         return kept[-1]
 
-    monkeypatch.setattr(importlib.import_module(f"ddb_lake.lambdas.{handler}"), "given", recording)
+    monkeypatch.setattr(importlib.import_module(f"ddb_lake.lambdas.{handler}"), "read_variables", recording)
     HANDLERS[handler](next(one for name, one in deployed if name == handler))
     assert [found.read for found in kept] == [variables(handler).keys()]
 

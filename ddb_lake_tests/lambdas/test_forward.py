@@ -227,7 +227,7 @@ def test_nothing_of_a_record_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     change = envelopes.Change("INSERT", {"id": {"S": "secret"}}, {"id": {"S": "secret" * 200_000}}, None, 0, "e")
     Service([set(), {0}]).forward([envelopes.streams(change), envelopes.streams(CHANGE, "7")], remaining_s=-1)
     assert [json.loads(line)["message"] for line in log.getvalue().splitlines()] == [
-        "larger than Firehose takes",
+        "larger than Firehose accepts",
         "not delivered in time",
     ]
     assert "secret" not in log.getvalue()

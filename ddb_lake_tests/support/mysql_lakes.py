@@ -103,7 +103,7 @@ def lost_connections(replicated: Replicated, monkeypatch: pytest.MonkeyPatch) ->
 
     Yields after each run that failed; ends with the first run that succeeds.
     """
-    opened = replication.opened
+    opened = replication.connect_replica
     for statements in range(200):
 
         @contextmanager
@@ -111,7 +111,7 @@ def lost_connections(replicated: Replicated, monkeypatch: pytest.MonkeyPatch) ->
             with opened(settings) as database:
                 yield Dying(database, statements)
 
-        monkeypatch.setattr(replication, "opened", dying)
+        monkeypatch.setattr(replication, "connect_replica", dying)
         try:
             with replicated.lake() as lake:
                 replication.replicate(lake, "orders")
@@ -119,5 +119,5 @@ def lost_connections(replicated: Replicated, monkeypatch: pytest.MonkeyPatch) ->
         except TransientError:
             pass
         finally:
-            monkeypatch.setattr(replication, "opened", opened)
+            monkeypatch.setattr(replication, "connect_replica", opened)
         yield
