@@ -1,6 +1,7 @@
-"""The embedded AWS stand-in: moto, and what moto lacks, over HTTP on loopback.
+"""The embedded AWS stand-in: moto with additions, over HTTP on loopback.
 
-Production code does not know it is there: only the environment differs. Needs the `sandbox` extra.
+Production code does not refer to it: only the environment differs. Needs the `sandbox` extra. Each module cites the AWS page of
+the behaviour that it emulates.
 """
 
 from ddb_lake.errors import ConfigError

@@ -1,4 +1,4 @@
-"""Errors as AWS services answer them over HTTP."""
+"""Errors as AWS services return them over HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DYNAMODB_NAMESPACE = "com.amazonaws.dynamodb.v20120810#"
 
 
 class AwsError(Exception):
-    """An error answer of an emulated service; clients see its `code`."""
+    """An error response of an emulated service. Clients see its `code`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -25,13 +25,13 @@ class AwsError(Exception):
 
 
 def json_reply(body: dict[str, Any], status: int = 200) -> Reply:
-    """An answer of a JSON service. Members that are None are left out, as AWS does."""
+    """A response of a JSON service, without members that are None, as in AWS."""
     present = {name: value for name, value in body.items() if value is not None}
     return bytes_reply(json.dumps(present).encode(), status)
 
 
 def bytes_reply(data: bytes, status: int = 200) -> Reply:
-    """An answer with the checksum that clients of DynamoDB verify."""
+    """A response with the checksum that clients of DynamoDB verify."""
     headers = [
         ("Content-Type", "application/x-amz-json-1.0"),
         ("Content-Length", str(len(data))),

@@ -1,4 +1,4 @@
-"""What the stand-in reads and changes inside moto. Everything private to moto 5.2.5 that we rely on is here."""
+"""Access to moto's state. This is the only module that uses private parts of moto 5.2.5."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ddb_lake.sandbox.history import Change
 from ddb_lake.sandbox.items import AttributeValue, Item, number_text, size_bytes, with_bytes
 
 _FIRST_SEQUENCE = 49_650_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
-"""Kinesis sequence numbers have 56 digits; moto would count from 1."""
+"""The first sequence number: Kinesis numbers have 56 digits, and moto counts from 1."""
 
 _SEQUENCE_STEP = 1 << 80
-"""By how much two records that follow each other in a shard differ. The low bits tell shards apart."""
+"""The difference between consecutive records of a shard. The low bits distinguish shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose resources a request means."""
+    """The account and Region of a request."""
 
     account: str
     region: str
@@ -41,7 +41,7 @@ class Scope:
 
 
 def reset() -> None:
-    """Forget every resource of every account: moto's state belongs to the process."""
+    """Drop all resources of all accounts: moto's state is global."""
     BackendDict.reset()
 
 
@@ -77,7 +77,7 @@ def tables(scope: Scope) -> list[Any]:
 
 
 def read_item(table: Any, key: Item) -> Item | None:
-    """The item at `key` as DynamoDB JSON; its numbers are respelt in the table as DynamoDB keeps them."""
+    """The item at `key` as DynamoDB JSON. Its numbers are normalized in the table as DynamoDB does."""
     return _read(table.get_item(*_moto_key(table, key)))
 
 
@@ -125,7 +125,7 @@ def _base64(value: bytes | str) -> str:
 
 
 def set_restorable(table: Any, earliest: datetime, latest: datetime) -> None:
-    """Let DescribeContinuousBackups tell the window in which exports can be asked for."""
+    """Set the window that DescribeContinuousBackups returns."""
     recovery = table.continuous_backups["PointInTimeRecoveryDescription"]
     recovery["EarliestRestorableDateTime"] = earliest.timestamp()
     recovery["LatestRestorableDateTime"] = latest.timestamp()
@@ -143,18 +143,18 @@ def ttl_attribute(table: Any) -> str | None:
 
 
 def stream_length(table: Any) -> int:
-    """How many records the table's DynamoDB stream holds; 0 without a stream."""
+    """The number of records of the table's DynamoDB stream; 0 without a stream."""
     return len(table.stream_shard.items) if table.stream_shard else 0
 
 
 def close_stream(table: Any) -> None:
-    """Let go of a stream that was switched off; moto would fail every later write."""
+    """Remove a disabled stream, with which moto fails every later write."""
     table.stream_shard = None
     table.latest_stream_label = None
 
 
 class _StreamRecord:
-    """One record of a DynamoDB stream, in the place of moto's own."""
+    """A record of a DynamoDB stream, in place of moto's."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = record
@@ -164,9 +164,9 @@ class _StreamRecord:
 
 
 def rewrite_stream(table: Any, length: int, changes: list[Change]) -> None:
-    """Replace what moto put into the table's stream after `length` by one true record for each change.
+    """Replace the records that moto appended to the table's stream after `length` with one record for each change.
 
-    moto gives no-op writes a MODIFY, an UpdateItem that inserts two INSERTs, and no identity to TTL.
+    moto writes a MODIFY for no-op writes, two INSERTs for an inserting UpdateItem, and no identity for TTL.
     """
     shard = table.stream_shard
     if shard is None:
@@ -222,5 +222,5 @@ def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us:
 
 
 def _naive_utc(at_us: int) -> datetime:
-    """moto keeps its times in UTC without a zone."""
+    """A time in UTC without a time zone, as moto has them."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Change capture: what each write request really changed, found by comparing before with after.
+"""Change capture: the changes of each write request, from comparing the items before and after it.
 
 Writes are taken one at a time. After each, the items it may have touched are read from moto and compared
 with the history, which is complete because every write passes here: a write that changes nothing is no
@@ -30,9 +30,9 @@ _ALIVE_FOR_TTL_S = 5 * 365 * 24 * 3600
 
 
 class Recorder:
-    """Keeps the history of every table and hands each change to `sink` at once, in order.
+    """Keeps the history of every table and passes each change to `sink` at once, in order.
 
-    Whoever reads or changes a table or its history holds `lock`: then they agree.
+    Hold `lock` while reading or changing a table or its history, so that they agree.
     """
 
     def __init__(self, clock: Clock, sink: Sink) -> None:
@@ -47,7 +47,7 @@ class Recorder:
             self._histories.clear()
 
     def history(self, scope: Scope, table: Any) -> TableHistory:
-        """The history of a moto table; begun now, with the items it has, if there is none."""
+        """The history of a moto table. It begins now, with the table's items, if there is none."""
         reference = (scope, str(table.name))
         if reference not in self._histories:
             begun = TableHistory(str(uuid.uuid4()), self._clock.now_us())
@@ -57,12 +57,12 @@ class Recorder:
         return self._histories[reference]
 
     def drop(self, scope: Scope, name: str) -> None:
-        """A deleted table's history ends; a table made again under its name is another."""
+        """End the history of a deleted table. A new table of the same name has its own."""
         self._histories.pop((scope, name), None)
 
     @contextmanager
     def observed(self, scope: Scope, operation: str, body: dict[str, Any]) -> Iterator[None]:
-        """Around a request: whatever it changes is captured, even when it fails half-way."""
+        """Capture what the request inside the block changes, even if it fails."""
         with self.lock:
             touched = _touched(operation, body)
             if operation in _WHOLE_TABLE:
@@ -75,12 +75,15 @@ class Recorder:
                     self._capture(scope, name, None if operation in _WHOLE_TABLE else items, lengths[name])
 
     def capture_all(self, scope: Scope, table: Any) -> TableHistory:
-        """Capture what changed without a request (an import, code in this process); the table's history."""
+        """Capture changes that were made without a request (an import, code in this process). Returns the table's history."""
         self._capture(scope, table.name, None, backend.stream_length(table))
         return self.history(scope, table)
 
     def expire(self, scope: Scope, table: Any, now_s: int) -> int:
-        """Delete, as the Time to Live service, the items that expired by `now_s`; how many."""
+        """Delete the items that expired by `now_s`, as Time to Live does. Returns their number.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
+        """
         attribute = backend.ttl_attribute(table)
         if attribute is None:
             return 0
@@ -96,7 +99,7 @@ class Recorder:
             return len(changes)
 
     def _before(self, scope: Scope, name: str) -> int:
-        """Make sure of the table's history before a write; the length of its stream."""
+        """Ensure the table's history before a write. Returns the length of its stream."""
         table = backend.find_table(scope, name)
         if table is None:
             return 0
@@ -128,7 +131,7 @@ class Recorder:
 
 
 def _touched(operation: str, body: dict[str, Any]) -> dict[str, list[Item]]:
-    """The tables a request writes to, by name or ARN, each with the items or keys named, in request order."""
+    """The tables that a request writes to, by name or ARN, each with its items or keys in the order of the request."""
     found: dict[str, list[Item]] = {}
     for name, item in _written(operation, body):
         found.setdefault(name.rpartition(":table/")[2], []).append(item)
@@ -151,6 +154,6 @@ def _written(operation: str, body: dict[str, Any]) -> Iterator[tuple[str, Item]]
 
 
 def _expired(item: Item, attribute: str, now_s: int) -> bool:
-    """DynamoDB expires numbers of epoch seconds that passed, unless they passed more than five years ago."""
+    """Whether a number of epoch seconds has expired: it is past, but not by more than five years."""
     text = item.get(attribute, {}).get("N")
     return text is not None and now_s - _ALIVE_FOR_TTL_S <= float(text) <= now_s

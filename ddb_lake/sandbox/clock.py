@@ -1,4 +1,4 @@
-"""The sandbox's time: UTC microseconds that only ever grow, and that tests and demos may move forward."""
+"""The sandbox's clock: increasing UTC microseconds, which tests and demos may move forward."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Runs at the pace of the machine's clock from `start` on (default: now); every reading is a new instant.
+    """Runs at the rate of the host's clock from `start` (default: now). Every reading returns a new time.
 
-    Safe to read from several threads.
+    Thread-safe.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
@@ -26,7 +26,7 @@ class Clock:
         self._held = False
 
     def now_us(self) -> int:
-        """A microsecond later than every earlier reading, at least."""
+        """The time, at least a microsecond later than every earlier reading."""
         with self._lock:
             current = self._last_us if self._held else _machine_us() + self._offset_us
             self._last_us = max(current, self._last_us + 1)
@@ -37,7 +37,7 @@ class Clock:
         return from_micros(self.now_us())
 
     def next_ms_us(self) -> int:
-        """The next whole millisecond, in microseconds; later readings come after it."""
+        """The next whole millisecond, in microseconds. Later readings are greater."""
         with self._lock:
             current = self._last_us if self._held else _machine_us() + self._offset_us
             self._last_us = -(-max(current, self._last_us + 1) // 1000) * 1000
@@ -48,10 +48,10 @@ class Clock:
         self.set(self.now() + by)
 
     def set(self, at: datetime) -> None:
-        """Jump to `at`; time then runs on from there.
+        """Jump to `at`. The time runs on from there.
 
         Raises:
-            UsageError: `at` lies before what was already read. History is not rewritten.
+            UsageError: `at` is before an earlier reading.
         """
         at_us = to_micros(at)
         with self._lock:
@@ -64,7 +64,7 @@ class Clock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Time stands still inside but for one microsecond a reading: a burst of changes within a millisecond.
+        """Inside, only readings advance the time, by one microsecond each: a burst of changes within a millisecond.
 
         Starts on a whole millisecond, so that up to 999 readings share it.
         """

@@ -1,4 +1,6 @@
-"""Firehose's compression formats, with the extension and the Content-Encoding each one is delivered with.
+"""Firehose's compression formats, each with its file extension and Content-Encoding.
+
+https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
 
 The two Snappy formats share the extension: `Snappy` is snappy-java's stream (magic 0x82 SNAPPY 0x00), and
 `HADOOP_SNAPPY` is Hadoop's block framing. The service delivers both as `.snappy`, though its

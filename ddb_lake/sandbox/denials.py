@@ -1,6 +1,8 @@
-"""Refusals on request: what AWS answers when a policy, a setting or a service is in the way.
+"""Errors on request: the responses of AWS to denied or failing operations.
 
-moto enforces no policies; so a test says which operation is refused, and with which code and message.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html
+
+moto does not enforce policies. So a test names the refused operation, the error's code and message.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
 
 @dataclass(slots=True)
 class Denials:
-    """The operations that are refused now, by name: those of JSON services, and of STS."""
+    """The refused operations of JSON services and of STS, by name."""
 
     _refused: dict[str, AwsError] = field(default_factory=dict)
 
@@ -27,11 +29,11 @@ class Denials:
         self._refused[operation] = AwsError(code, message)
 
     def forget(self) -> None:
-        """Refuse nothing any more."""
+        """Stop refusing operations."""
         self._refused.clear()
 
     def answer(self, environ: dict[str, Any]) -> Reply | None:
-        """The refusal of a request; None if it is let through."""
+        """The error response to a request; None if it is not refused."""
         if not self._refused:
             return None
         operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[2]

@@ -1,8 +1,9 @@
-"""Kinesis Data Streams for DynamoDB: which tables stream where, and the records on their way there.
+"""Kinesis Data Streams for DynamoDB: the destinations of tables, and their records.
 
-One active destination a table, as DynamoDB has it. Its faults can be turned on: records delivered twice
-(same bytes, same eventID) and out of order. Held records are put before anybody reads the stream, so that
-late means late, never lost.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds.html
+
+A table has one active destination. Faults can be switched on: records delivered twice (same bytes, same eventID) and out
+of order. Delayed records are put before the stream is read, so no record is lost.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _PRECISIONS = ("MILLISECOND", "MICROSECOND")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFaults:
-    """How unkind the stream is. Probabilities are from 0 to 1; `seed` makes the choices repeatable.
+    """The faults of the stream. Probabilities are from 0 to 1; `seed` makes the choices repeatable.
 
-    A late record is overtaken by up to `lateness` others. Records of more than `record_limit_bytes` are
-    skipped for good, as DynamoDB skips what Kinesis would not take.
+    A late record comes after up to `lateness` later ones. Records of more than `record_limit_bytes` are dropped, as
+    DynamoDB drops records that Kinesis does not accept.
     """
 
     duplicates: float = 0.0
@@ -60,7 +61,7 @@ class _Held:
 
 
 class Destinations:
-    """The streaming destinations of all tables, and the sink of their changes. Its callers hold the recorder's lock."""
+    """The streaming destinations of all tables. Callers hold the recorder's lock."""
 
     def __init__(self, clock: Clock, faults: StreamFaults) -> None:
         self._clock = clock
@@ -71,24 +72,24 @@ class Destinations:
         self.skipped = 0
 
     def forget(self) -> None:
-        """Drop all destinations and held records."""
+        """Drop all destinations and delayed records."""
         self._by_table.clear()
         self._held.clear()
         self.skipped = 0
 
     def drop(self, scope: Scope, name: str) -> None:
-        """A deleted table streams no more."""
+        """Drop the destination of a deleted table."""
         self._by_table.pop((scope, name), None)
 
     def send(self, reference: TableRef, _history: TableHistory, change: Change) -> None:
-        """Put a change's record into the streams its table is enabled for, with the faults asked for."""
+        """Put a change's record into the streams of its table, with the configured faults."""
         self._let_overtake()
         for destination in self._by_table.get(reference, {}).values():
             if destination.status == "ACTIVE":
                 self._send_to(destination, reference, change)
 
     def release(self) -> None:
-        """Put every held record: somebody is about to read."""
+        """Put all delayed records, before the stream is read."""
         held, self._held = self._held, []
         for record in held:
             self._put(record)

@@ -1,4 +1,7 @@
-"""The files of one export, written to S3 byte by byte as DynamoDB writes them (formats.md section 1)."""
+"""The files of one export, with the bytes that DynamoDB writes to S3.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from ddb_lake.sandbox.items import Item, size_bytes
 
 @dataclass(frozen=True, slots=True)
 class ExportLine:
-    """One line of a data file, and the bytes it is billed as. `spread` decides which file it goes to."""
+    """One line of a data file, and its billed bytes. `spread` selects the file."""
 
     text: str
     billed_bytes: int
@@ -60,9 +63,9 @@ def write_export(
     files: int,
     ended_us: Callable[[], int],
 ) -> ExportSummary:
-    """Write the data files, then the manifests and their digests; the summary as written.
+    """Write the data files, then the manifests and their digests. Returns the summary.
 
-    Lines are in no order, and a file may have none.
+    Lines have no order, and a file may be empty.
     """
     folder = summary.manifest_files_key.rpartition("/")[0]
     data_folder = f"{folder}/data" if summary.export_type == "FULL" else f"{_root(folder)}{MARKER}data"
@@ -84,7 +87,7 @@ def write_export(
 
 
 def _put_data_file(s3: Any, bucket: str, key: str, lines: list[ExportLine]) -> DataFile:
-    """A multipart upload of one part, as DynamoDB makes it: the ETag is not the MD5."""
+    """A multipart upload of one part, as by DynamoDB: the ETag is not the MD5."""
     data = gzip.compress("".join(f"{line.text}\n" for line in lines).encode(), mtime=0)
     upload = {"Bucket": bucket, "Key": key, "UploadId": s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]}
     part = {"ETag": s3.upload_part(PartNumber=1, Body=data, **upload)["ETag"], "PartNumber": 1}

@@ -1,4 +1,7 @@
-"""What DynamoDB accepts as a request for an export, and the error it answers otherwise."""
+"""The validation of export requests, with DynamoDB's errors.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ _SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """How exports behave. The bounds of an incremental export's window are AWS's; tests may relax them.
+    """The behaviour of exports. The default bounds of an incremental export's window are those of AWS.
 
-    `seconds` is how long an export stays IN_PROGRESS; with 0 it has ended when the request is answered.
-    `files` is into how many data files the items are dealt, by hash: some may be empty.
+    `seconds`: how long an export is IN_PROGRESS; with 0 it has ended when the request returns.
+    `files`: the number of data files, to which items are assigned by hash; some may be empty.
     """
 
     seconds: float = 0.2
@@ -32,7 +35,7 @@ class ExportOptions:
 
 
 def exportable_table(scope: Scope, body: dict[str, Any]) -> Any:
-    """The moto table a request means, if it may be exported in the format asked for."""
+    """The moto table of a request, if it can be exported in the requested format."""
     arn = str(body.get("TableArn"))
     if not arn.startswith("arn:") or ":table/" not in arn:
         raise AwsError("ValidationException", "One or more parameter values were invalid: tableArn is not a valid ARN")
@@ -66,7 +69,7 @@ def incremental_specification(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def export_time_us(body: dict[str, Any], history: TableHistory, now_us: int) -> int:
-    """The instant a full export shows: the one asked for, or now."""
+    """The time of a full export: the requested one, or now."""
     at_us = now_us if body.get("ExportTime") is None else _micros(body["ExportTime"])
     if at_us > now_us or at_us < _recoverable_from(history):
         raise AwsError("InvalidExportTimeException", "Export Time is invalid")
@@ -94,7 +97,7 @@ def window_us(asked: dict[str, Any], options: ExportOptions, history: TableHisto
 
 
 def destination_fault(summary: ExportSummary, body: dict[str, Any]) -> tuple[str, str] | None:
-    """Why an export that was accepted fails: FailureCode and message. Buckets and keys may be another account's."""
+    """The FailureCode and message of an accepted export that fails. Buckets and keys may belong to another account."""
     account = summary.table_arn.split(":")[4]
     owner = backend.bucket_account(summary.bucket)
     named = body.get("S3BucketOwner")
@@ -109,7 +112,7 @@ _DIFFERENCE = "Difference between export period from time and export period to t
 
 
 def _recoverable_from(history: TableHistory) -> int:
-    """Requests carry whole seconds: the second in which recovery began counts as recoverable."""
+    """The earliest exportable second. Requests have whole seconds, so the second in which recovery began counts."""
     return _whole_seconds(history.created_us if history.recoverable_from_us is None else history.recoverable_from_us)
 
 

@@ -1,7 +1,9 @@
-"""Exports to S3 as DynamoDB makes them: accepted, in progress, and completed or failed.
+"""Emulate DynamoDB's exports to S3: accepted, in progress, and completed or failed.
 
-The contents are fixed when the request is accepted, from the table's history; the files are written in the
-background (`export_files`), so that clients have to wait and can meet a failure, as in AWS.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.HowItWorks.html
+
+The contents are fixed when the request is accepted, from the table's history. The files are written in the background
+(`export_files`), so clients have to wait and may see a failure, as in AWS.
 """
 
 from __future__ import annotations
@@ -45,10 +47,10 @@ _FAILURES = {"NoSuchBucket": "S3NoSuchBucket", "AccessDenied": "S3AccessDenied"}
 
 @dataclass(slots=True)
 class _Export:
-    """One accepted export. `summary` is completed, and `status` changed, when it ends."""
+    """One accepted export. When it ends, `summary` is completed and `status` changes."""
 
     summary: ExportSummary
-    asked: dict[str, Any]
+    request: dict[str, Any]
     lines: Sequence[ExportLine]
     status: str = "IN_PROGRESS"
     failure: tuple[str, str] | None = None
@@ -58,8 +60,8 @@ class _Export:
         return self.summary.manifest_files_key.rpartition("/")[0]
 
     def described(self) -> dict[str, Any]:
-        """ExportDescription; what is not known yet is absent."""
-        summary, asked = self.summary, self.asked
+        """The ExportDescription; attributes that are not known yet are absent."""
+        summary, request = self.summary, self.request
         described: dict[str, Any] = {
             "ExportArn": summary.export_arn,
             "ExportStatus": self.status,
@@ -68,14 +70,14 @@ class _Export:
             "TableArn": summary.table_arn,
             "TableId": summary.table_id,
             "ExportTime": _seconds(summary.export_time_us),
-            "ClientToken": asked.get("ClientToken"),
+            "ClientToken": request.get("ClientToken"),
             "S3Bucket": summary.bucket,
-            "S3BucketOwner": asked.get("S3BucketOwner"),
+            "S3BucketOwner": request.get("S3BucketOwner"),
             "S3Prefix": summary.prefix,
             "S3SseAlgorithm": summary.sse_algorithm,
             "S3SseKmsKeyId": summary.sse_kms_key_id,
             "ExportFormat": summary.output_format,
-            "ExportType": asked.get("ExportType"),
+            "ExportType": request.get("ExportType"),
         }
         if summary.export_type == "INCREMENTAL":
             described["IncrementalExportSpecification"] = {
@@ -93,7 +95,7 @@ class _Export:
 
 @dataclass(slots=True)
 class Exports:
-    """All exports, of every table. `s3` gives the client that writes them: they go through the front door."""
+    """All exports of all tables. `s3` returns the client that writes them, through the sandbox's own API."""
 
     clock: Clock
     recorder: Recorder
@@ -106,7 +108,7 @@ class Exports:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def forget(self) -> None:
-        """Drop all exports; those in progress write no further."""
+        """Drop all exports. Those in progress stop writing."""
         self.stop()
         self._by_arn.clear()
         self._by_token.clear()
@@ -114,7 +116,7 @@ class Exports:
         self._stopping.clear()
 
     def stop(self) -> None:
-        """Let the exports in progress end where they are, and wait for that."""
+        """Stop the exports in progress, and wait until they have stopped."""
         self._stopping.set()
         for worker in self._workers:
             worker.join()
@@ -126,7 +128,7 @@ class Exports:
         with self.recorder.lock:
             earlier = self._by_token.get(token) if "ClientToken" in body else None
             if earlier is not None:
-                if earlier.asked != body:
+                if earlier.request != body:
                     message = "Export conflict: Duplicate request detected with conflicting parameters"
                     raise AwsError("ExportConflictException", message)
                 return {"ExportDescription": earlier.described()}
@@ -149,7 +151,7 @@ class Exports:
         return {"ExportDescription": export.described()}
 
     def list_exports(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
-        """ListExports: newest first; of a table, those of its present incarnation only."""
+        """ListExports: newest first. For a table, only exports of the table that has the name now."""
         found = [e for e in list(self._by_arn.values()) if e.summary.table_arn.startswith(scope.arn("dynamodb", ""))]
         if body.get("TableArn"):
             table = backend.find_table(scope, body["TableArn"])
@@ -170,14 +172,14 @@ class Exports:
 
     def _accepted(self, scope: Scope, body: dict[str, Any]) -> _Export:
         table = exportable_table(scope, body)
-        asked = incremental_specification(body)
+        request = incremental_specification(body)
         history = self.recorder.capture_all(scope, table)
         start_us = self.clock.next_ms_us()
-        summary, lines = self._contents(history, asked, body, self._summary(table, history, body, start_us))
+        summary, lines = self._contents(history, request, body, self._summary(table, history, body, start_us))
         return _Export(summary, json.loads(json.dumps(body)), lines)
 
     def _summary(self, table: Any, history: TableHistory, body: dict[str, Any], start_us: int) -> ExportSummary:
-        """What full and incremental exports have in common, as of their start."""
+        """The attributes that full and incremental exports have in common, at their start."""
         export_id = f"0{start_us // 1000:013d}-{secrets.token_hex(4)}"
         prefix = body.get("S3Prefix") or None
         root = "" if prefix is None else prefix if prefix.endswith("/") else f"{prefix}/"
@@ -197,13 +199,13 @@ class Exports:
         )
 
     def _contents(
-        self, history: TableHistory, asked: dict[str, Any] | None, body: dict[str, Any], common: ExportSummary
+        self, history: TableHistory, request: dict[str, Any] | None, body: dict[str, Any], common: ExportSummary
     ) -> tuple[ExportSummary, list[ExportLine]]:
-        if asked is None:
+        if request is None:
             at_us = export_time_us(body, history, common.start_time_us)
             return replace(common, export_time_us=at_us), [full_line(item) for item in history.items_at(at_us)]
-        from_us, to_us = window_us(asked, self.options, history, common.start_time_us)
-        view = asked.get("ExportViewType") or "NEW_AND_OLD_IMAGES"
+        from_us, to_us = window_us(request, self.options, history, common.start_time_us)
+        view = request.get("ExportViewType") or "NEW_AND_OLD_IMAGES"
         lines = [incremental_line(net, view) for net in history.net_changes(from_us, to_us)]
         incremental = replace(common, export_type="INCREMENTAL", version=INCREMENTAL_VERSION, output_view=view)
         return replace(incremental, from_us=from_us, to_us=to_us), lines
@@ -218,7 +220,7 @@ class Exports:
 
     def _run(self, export: _Export) -> None:
         try:
-            fault = self.failing.pop(0) if self.failing else destination_fault(export.summary, export.asked)
+            fault = self.failing.pop(0) if self.failing else destination_fault(export.summary, export.request)
             if fault is not None:
                 self._fail(export, *fault)
                 return

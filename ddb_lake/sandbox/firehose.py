@@ -1,7 +1,10 @@
-"""A Firehose delivery stream to S3: reads Kinesis or takes puts, transforms, buffers, writes objects.
+"""A Firehose delivery stream to S3: reads Kinesis or accepts puts, transforms, buffers, writes objects.
 
-Driven by `pump`, which may come as rarely as it likes: buffers are filled and closed by the records'
-arrival times, so that the objects are those a stream that ran all the time would have written.
+https://docs.aws.amazon.com/firehose/latest/dev/basic-deliver.html and, for prefixes,
+https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+
+`pump` drives it. Buffers are filled and closed by the records' arrival times, so the objects are those of a stream that
+runs all the time, however rarely `pump` is called.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Buffer:
-    """Records waiting to become one object; `opened_us` is when the oldest of them arrived."""
+    """The records of the next object. `opened_us`: the arrival of the oldest one."""
 
     opened_us: int
     records: list[bytes] = field(default_factory=list)
@@ -74,7 +77,7 @@ class _Buffer:
 
 
 class DeliveryStream:
-    """One delivery stream. Safe for several threads; each `pump` is a whole."""
+    """One delivery stream. Thread-safe; each `pump` is atomic."""
 
     def __init__(self, delivery: Delivery, *, s3: Any, kinesis: Any, clock: Clock, arn: str, region: str) -> None:
         check_prefixes(delivery)
@@ -97,14 +100,14 @@ class DeliveryStream:
         self._calls = 0
 
     def put_batch(self, batch: Sequence[bytes]) -> list[str | None]:
-        """Take the records of one PutRecordBatch; their record ids, None for one that is refused."""
+        """Accept the records of one PutRecordBatch. Returns their record ids, None for a rejected one."""
         with self._lock:
             call, self._calls = self._calls, self._calls + 1
             refuses = self.delivery.refuses or (lambda _call, _number: False)
             return [None if refuses(call, number) else self.put(data) for number, data in enumerate(batch)]
 
     def put(self, data: bytes, at: datetime | None = None) -> str:
-        """Take one record, as PutRecord does; its record id. `at` is its arrival time (default: now)."""
+        """Accept one record, as PutRecord does. Returns its record id. `at`: its arrival (default: now)."""
         with self._lock:
             record_id = f"{secrets.randbelow(9 * 10**55) + 10**55}000000"
             arrived_us = self._clock.now_us() if at is None else to_micros(at)
@@ -112,9 +115,9 @@ class DeliveryStream:
             return record_id
 
     def pump(self, now: datetime | None = None) -> list[str]:
-        """Take in what has arrived and write the objects due by `now` (default: the clock's); their keys.
+        """Read new records and write the objects that are due at `now` (default: the clock's time). Returns their keys.
 
-        When S3 or Kinesis fails, nothing is lost: the next call goes on from there.
+        If S3 or Kinesis fails, the next call continues from there without loss.
         """
         with self._lock:
             keys = self._take_in()
@@ -122,12 +125,12 @@ class DeliveryStream:
             return keys + self._close_due(now_us)
 
     def flush(self) -> list[str]:
-        """Take in what has arrived and write everything, due or not; the keys of the objects."""
+        """Read new records and write all buffers. Returns the keys of the objects."""
         with self._lock:
             return self._take_in() + self._close_due(None)
 
     def _take_in(self) -> list[str]:
-        """Transform and buffer all that arrived; the keys of the objects that became due meanwhile."""
+        """Transform and buffer new records. Returns the keys of the objects that became due."""
         if self._reader is not None:
             self._reader.read_into(self._arrived)
         self._arrived.sort(key=lambda record: record.arrived_us)  # shards are merged by time, stably
@@ -156,7 +159,7 @@ class DeliveryStream:
         self._errors.add(self._error_line(outcome), arrived_us)
 
     def _template(self, record: Transformed) -> str | None:
-        """The prefix with the record's partition keys put in: records that share it share objects."""
+        """The prefix with the record's partition keys. Records with the same prefix share objects."""
         template = self.delivery.prefix
         for name, value in record.partition_keys.items():
             template = template.replace(f"!{{partitionKeyFromLambda:{name}}}", value)
@@ -175,7 +178,7 @@ class DeliveryStream:
         return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
     def _close_due(self, now_us: int | None) -> list[str]:
-        """Write the buffers that are full, or old enough at `now_us` (None: every one)."""
+        """Write the buffers that are full, or old enough at `now_us` (None: all)."""
         due = [template for template, buffer in self._buffers.items() if self._due(buffer, now_us)]
         keys = [self._close(template) for template in due]
         if self._errors is not None and self._due(self._errors, now_us):
@@ -218,7 +221,7 @@ def _random_string() -> str:
 
 
 def _batches(records: Iterable[Arrived], most_bytes: int) -> Iterator[list[Arrived]]:
-    """Runs of records of up to `most_bytes` together; a larger record is a run of its own."""
+    """Groups of records of at most `most_bytes`; a larger record is a group of its own."""
     batch: list[Arrived] = []
     size = 0
     for record in records:
@@ -232,10 +235,10 @@ def _batches(records: Iterable[Arrived], most_bytes: int) -> Iterator[list[Arriv
 
 
 def check_prefixes(delivery: Delivery) -> None:
-    """What Firehose refuses when a delivery stream is made.
+    """Check the prefixes as Firehose does when a delivery stream is created.
 
     Raises:
-        ConfigError: a prefix is not one Firehose would take.
+        ConfigError: Firehose rejects a prefix.
     """
     if "!{" in delivery.prefix and not delivery.error_prefix:
         raise ConfigError("ErrorOutputPrefix can't be null when Prefix contains expressions")

@@ -1,4 +1,7 @@
-"""Firehose's API in front of our delivery streams: moto keeps their descriptions, we do their work."""
+"""Firehose's API for the sandbox's delivery streams: moto has their descriptions, this module delivers their records.
+
+https://docs.aws.amazon.com/firehose/latest/APIReference/API_Operations.html
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _MOST_RECORD_BYTES = 1000 * 1024
 
 @dataclass(slots=True)
 class FirehoseApi:
-    """The delivery streams by name. `make` builds one; `lambdas` holds the handlers by function name.
+    """The delivery streams by name. `make` creates one; `lambdas` has the handlers by function name.
 
-    A Lambda ARN that names none of them fails its records, as a missing function does.
+    With a Lambda ARN of no handler, the records fail, as with a missing function.
     """
 
     make: Callable[[Scope, Delivery], DeliveryStream]
@@ -34,7 +37,7 @@ class FirehoseApi:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forget(self) -> None:
-        """Drop all delivery streams, and what they hold."""
+        """Drop all delivery streams and their buffers."""
         with self._lock:
             self._streams.clear()
 
@@ -44,14 +47,14 @@ class FirehoseApi:
             return list(self._streams.values())
 
     def add(self, scope: Scope, delivery: Delivery) -> DeliveryStream:
-        """Make a delivery stream and take its puts from now on."""
+        """Create a delivery stream and accept its puts."""
         stream = self.make(scope, delivery)
         with self._lock:
             self._streams[scope, delivery.name] = stream
         return stream
 
     def answer(self, scope: Scope, operation: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Our answer to a request; None when it is moto's to answer."""
+        """The response to a request; None if moto has to respond."""
         if operation == "CreateDeliveryStream":
             self._check(body)
         with self._lock:
@@ -70,7 +73,7 @@ class FirehoseApi:
         return {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": answers}
 
     def completed(self, scope: Scope, operation: str, body: dict[str, Any]) -> None:
-        """After moto made or deleted a delivery stream: so do we. What a deleted one held is lost."""
+        """Create or delete a delivery stream after moto did. The buffers of a deleted one are lost."""
         if operation == "CreateDeliveryStream" and _destination(body) is not None:
             self.add(scope, self._delivery(body))
         elif operation == "DeleteDeliveryStream":

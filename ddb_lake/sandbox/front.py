@@ -1,7 +1,7 @@
-"""The front door: a WSGI application that answers what moto cannot and watches what passes to moto.
+"""The WSGI application in front of moto: responds to requests that moto lacks, and captures the changes of the others.
 
-Requests are taken one at a time, but for those that may wait: moto's state is not made for threads, a
-transaction must be seen as a whole or not at all, and every change must be captured.
+Requests are processed one at a time, except those that may wait: moto is not thread-safe, a transaction must be atomic, and
+every change must be captured.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from ddb_lake.sandbox.items import digits
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
 _DEFAULT_REGION = "us-east-1"
 _WAITING = ("sqs", "lambda")
-"""Services whose requests may take their time: a receive from SQS can wait for twenty seconds."""
+"""Services whose requests may wait: ReceiveMessage of SQS waits up to 20 seconds."""
 _DESCRIBING = ("CreateTable", "DescribeTable", "UpdateTable")
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The application. `moto` is moto's own; `forget` is called when a client resets moto."""
+    """The application. `moto`: moto's application. `forget`: called when a client resets moto."""
 
     moto: Callable[..., Iterable[bytes]]
     clock: Clock
@@ -50,7 +50,7 @@ class Front:
     denials: Denials
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer one request."""
+        """Respond to one request."""
         denied = self.denials.answer(environ)
         if denied is not None:
             return _send(denied, start_response)
@@ -85,13 +85,13 @@ class Front:
             return self._completed(scope, operation, body, reply) if reply[0] == 200 else reply
 
     def _dated(self, reply: Reply) -> Reply:
-        """With the service's clock, as every answer of AWS has it."""
+        """Add the Date header with the sandbox's time, as in every response of AWS."""
         status, headers, body = reply
         kept = [(name, value) for name, value in headers if name.lower() != "date"]
         return status, [*kept, ("Date", http_date(self.clock.now()))], body
 
     def _export(self, operation: str, environ: dict[str, Any]) -> Reply:
-        """Not under the lock, which exports take for themselves: they write to S3 through this door."""
+        """Respond without the lock: exports acquire it themselves and write to S3 through this application."""
         try:
             return json_reply(exports.OPERATIONS[operation](self.exports, _scope(environ), _json_body(environ)))
         except AwsError as error:
@@ -119,12 +119,12 @@ class Front:
         return destinations.OPERATIONS[operation](self.destinations, scope, table, history, body)
 
     def _pass(self, environ: dict[str, Any]) -> Reply:
-        """moto's answer, whole."""
+        """moto's complete response."""
         chunks, status, headers = run_wsgi_app(self.moto, environ, buffered=True)
         return int(status.split()[0]), list(headers.items()), b"".join(chunks)
 
     def _completed(self, scope: Scope, operation: str, body: dict[str, Any], reply: Reply) -> Reply:
-        """After moto did it: keep our books, and add to the answer what moto leaves out."""
+        """After moto's response: update the sandbox's state, and add the members that moto leaves out."""
         name = str(body.get("TableName")).rpartition(":table/")[2]
         table = backend.find_table(scope, name)
         table_id = None if table is None else self.recorder.history(scope, table).table_id
@@ -156,13 +156,16 @@ class Front:
 
 
 def _signed_for(environ: dict[str, Any]) -> str:
-    """The service a request is signed for; what is not signed is for S3."""
+    """The service that a request is signed for; S3 if it is not signed."""
     match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     return "s3" if match is None else match[3]
 
 
 def _has_another_owner(environ: dict[str, Any]) -> bool:
-    """Whether a request to S3 names the owner that it expects of its bucket (ExpectedBucketOwner), and names another."""
+    """Whether the ExpectedBucketOwner of a request to S3 is not the owner of the bucket.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
     expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
     if expected is None:
         return False
@@ -190,7 +193,10 @@ def _json_body(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_long_numbers(value: Any) -> None:
-    """DynamoDB takes numbers of up to 38 significant digits; moto takes more."""
+    """Reject numbers of more than 38 significant digits, which moto accepts.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+    """
     members = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
     for member in members:
         _refuse_long_numbers(member)

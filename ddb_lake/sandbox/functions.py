@@ -1,4 +1,7 @@
-"""Lambda functions in this process: the handlers that production deploys, invoked as Lambda invokes them."""
+"""Lambda functions in this process: the handlers that production deploys, invoked as Lambda does.
+
+https://docs.aws.amazon.com/lambda/latest/dg/python-handler.html
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _ENVIRONMENT: Final = threading.RLock()  # the environment is the process's: one
 
 
 class FunctionFault(Exception):
-    """An invocation that gave no answer. `code` and `message` are those that Firehose writes for it."""
+    """An invocation without a response. `code` and `message` are those that Firehose writes for it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -45,7 +48,10 @@ _FAULTS: Final[Mapping[FaultName, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What Lambda tells a handler of its invocation."""
+    """The context object of an invocation.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
 
     function_name: str
     aws_request_id: str
@@ -58,13 +64,13 @@ class Context:
         return f"arn:aws:lambda:eu-west-1:123456789012:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function is stopped. Time stands still here."""
+        """Milliseconds until the function is stopped; a constant."""
         return self.remaining_ms
 
 
 @dataclass(slots=True)
 class Function:
-    """A Lambda function: call it with an event, and it gives the handler's answer, both gone through JSON.
+    """A Lambda function. Call it with an event; it returns the handler's response. Both are converted to JSON and back.
 
     `environment` holds the function's variables, for its own invocations alone. `faults` happen to the next
     invocations, one each (None: nothing does): throttled before the handler runs, or an error or a timeout after it ran,
@@ -82,14 +88,14 @@ class Function:
         self._next_faults = deque(self.faults)
 
     def fail_next(self, *faults: FaultName | None) -> None:
-        """Let these faults happen, after those still to come."""
+        """Add faults after those that have not happened yet."""
         self._next_faults.extend(faults)
 
     def __call__(self, event: dict[str, Any]) -> Any:
         """Invoke the function.
 
         Raises:
-            FunctionFault: a fault that was asked for. What the handler itself raises is raised as it is.
+            FunctionFault: a fault of `faults`. Errors of the handler are raised unchanged.
         """
         self.invocations += 1
         fault = self._next_faults.popleft() if self._next_faults else None

@@ -1,6 +1,6 @@
-"""What happened to a table: every change in order, from which any state and any export can be made.
+"""The history of a table: its changes in order, from which any state and any export is computed.
 
-Pure: it is told the time. The history is kept in memory for as long as the table lives.
+Pure: the caller passes the time. The history is in memory as long as the table exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class NetChange:
-    """What a window of time did to one item: its image before, after, and when it was last written."""
+    """The net change of one item in a window of time: its image before and after, and the time of its last write."""
 
     key: Key
     old: Item | None
@@ -44,7 +44,7 @@ class NetChange:
 
 @dataclass(slots=True)
 class TableHistory:
-    """The changes of one table, oldest first, and the items living now.
+    """The changes of one table, oldest first, and its live items.
 
     `created_us` and `recoverable_from_us` (None while point-in-time recovery is off) are UTC microseconds.
     """
@@ -56,7 +56,7 @@ class TableHistory:
     living: dict[Key, Item] = field(default_factory=dict)
 
     def observe(self, key: Key, new: Item | None, time_us: int, *, ttl: bool = False) -> Change | None:
-        """Note that the item at `key` is `new` now; None when that is no change."""
+        """Record that the item at `key` is `new` now. Returns None if it is unchanged."""
         old = self.living.get(key)
         if same_item(old, new):
             return None
@@ -69,7 +69,7 @@ class TableHistory:
         return change
 
     def items_at(self, time_us: int) -> list[Item]:
-        """The items as of `time_us`, changes at that very instant included."""
+        """The items as of `time_us`, inclusive."""
         state: dict[Key, Item] = {}
         for change in self.changes:
             if change.time_us > time_us:
@@ -81,7 +81,7 @@ class TableHistory:
         return list(state.values())
 
     def net_changes(self, from_us: int, to_us: int) -> Iterator[NetChange]:
-        """One net change for every key written in [from, to); inserted and removed inside is nothing."""
+        """One net change for each key written in [from, to). A key that was inserted and removed within it has none."""
         first: dict[Key, Change] = {}
         last: dict[Key, Change] = {}
         for change in self.changes:

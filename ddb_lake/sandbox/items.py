@@ -1,6 +1,8 @@
-"""Items of the stand-in as DynamoDB JSON: sizes, numbers in DynamoDB's spelling, binary encoded again.
+"""Items of the sandbox as DynamoDB JSON: sizes, numbers in DynamoDB's spelling, binary encoded again.
 
-Independent of `core` on purpose: a stand-in that shared the code under test could not show its faults.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html has the sizes.
+
+Does not import `core`: with shared code, tests against the sandbox could not find defects of that code.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ _SETS = ("SS", "NS", "BS")
 
 
 def number_text(text: str) -> str:
-    """A number as DynamoDB gives it back: plain digits, no exponent, no surplus zeros, no minus zero."""
+    """A number as DynamoDB returns it: plain digits, no exponent, no superfluous zeros, no minus zero."""
     value = Decimal(text).normalize(_WIDE)
     return format(value, "f") if value else "0"
 
 
 def digits(text: str) -> int:
-    """How many significant digits a number has."""
+    """The number of significant digits of a number."""
     return len(Decimal(text).normalize(_WIDE).as_tuple().digits)
 
 
@@ -41,12 +43,12 @@ def key_of(item: Item, attributes: list[str]) -> Key:
 
 
 def same_item(one: Item | None, other: Item | None) -> bool:
-    """Whether two images are equal; the order in a set means nothing."""
+    """Whether two images are equal. The order in a set does not count."""
     return one == other or (one is not None and other is not None and canonical(one) == canonical(other))
 
 
 def canonical(item: Item) -> str:
-    """One text for all spellings of an item."""
+    """A text that is equal for all spellings of an item."""
     return json.dumps({name: _ordered(value) for name, value in item.items()}, sort_keys=True, ensure_ascii=False)
 
 
@@ -64,7 +66,7 @@ def _descend(kind: str, content: Any, change: Callable[[AttributeValue], Attribu
 
 
 def encode_binary_again(item: Item) -> Item:
-    """An item whose binary values, wherever they are, are base64-encoded once more than they were."""
+    """The item with every binary value base64-encoded once more."""
     return {name: _encode_value(value) for name, value in item.items()}
 
 
@@ -78,7 +80,7 @@ def _encode_value(value: AttributeValue) -> AttributeValue:
 
 
 def with_bytes(item: Item) -> Item:
-    """An item whose binary values are bytes, as moto's serialiser takes them."""
+    """The item with binary values as bytes, for moto's serialiser."""
     return {name: _bytes_value(value) for name, value in item.items()}
 
 
@@ -96,7 +98,7 @@ def _base64(text: str) -> str:
 
 
 def size_bytes(item: Item | None) -> int:
-    """The size of an item as DynamoDB counts it: the UTF-8 of the names, and each value by its type."""
+    """The size of an item as DynamoDB counts it: the UTF-8 bytes of the names, and each value by its type."""
     return sum(len(name.encode()) + _value_size(value) for name, value in (item or {}).items())
 
 

@@ -1,4 +1,4 @@
-"""Reads a whole Kinesis stream through its API, shard by shard, each record once."""
+"""Read a Kinesis stream through its API, shard by shard, each record once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ddb_lake.sandbox.transform import Arrived
 
 
 class KinesisReader:
-    """Begins at the latest records of the shards there are when it is made, or at the oldest.
+    """Starts at the latest or at the oldest records of the existing shards.
 
-    Shards that a resharding makes later are read from their beginning.
+    Shards that are created later by resharding are read from their start.
     """
 
     def __init__(self, client: Any, stream_arn: str, from_start: bool) -> None:
@@ -20,7 +20,7 @@ class KinesisReader:
         self._iterators = {shard: self._iterator(shard, from_start) for shard in self._shards()}
 
     def read_into(self, found: list[Arrived]) -> None:
-        """Append all records not read yet, each shard's in order; what was appended is not read again."""
+        """Append all unread records, each shard's in order."""
         for shard in self._shards():
             if shard not in self._iterators:
                 self._iterators[shard] = self._iterator(shard, from_start=True)

@@ -1,4 +1,7 @@
-"""The change records DynamoDB puts into Kinesis Data Streams, byte by byte (formats.md section 2)."""
+"""The bytes of the change records that DynamoDB writes to Kinesis Data Streams.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html has the members.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 def change_record(change: Change, *, region: str, table_name: str, event_id: str, precision: str | None) -> bytes:
     """The record of a change. `precision` is MICROSECOND, MILLISECOND, or None: milliseconds, not declared.
 
-    Binary values are base64-encoded twice, here in sets and at any depth too.
+    Binary values are base64-encoded twice, also in sets and at any depth.
     """
     microseconds = precision == "MICROSECOND"
     body: dict[str, Any] = {

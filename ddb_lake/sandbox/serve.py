@@ -1,4 +1,4 @@
-"""Runs a sandbox until it is interrupted, as AWS would run: delivering and expiring by itself."""
+"""Run a sandbox until it is interrupted. It delivers and expires items continuously, as AWS does."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def serve(
 ) -> None:
     """Serve on `port` (0: a free one) until interrupted from the keyboard, or until `stop` is set.
 
-    `on_ready` is called once, with the sandbox serving. Every second the delivery streams are pumped and
-    expired items deleted; a fault there is logged, and tried again in the next second.
+    `on_ready` is called once, with the running sandbox. Every second, delivery streams are pumped and expired items are
+    deleted; an error is logged, and the next second tries again.
 
     Raises:
         UsageError: the port is taken, or another sandbox runs in this process.

@@ -1,4 +1,4 @@
-"""The sandbox: moto and what moto lacks, in this process, over HTTP on loopback."""
+"""The sandbox: moto with additions, in this process, over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Sandbox:
         self.stop()
 
     def start(self) -> None:
-        """Begin to serve.
+        """Start the server.
 
         Raises:
             UsageError: another sandbox runs in this process, or the port is taken.
@@ -114,7 +114,7 @@ class Sandbox:
             raise
 
     def stop(self) -> None:
-        """End serving and forget everything. Does nothing when it is not running."""
+        """Stop the server and drop all state. Does nothing if it is not running."""
         if self._server is None:
             return
         self._exports.stop()
@@ -128,14 +128,14 @@ class Sandbox:
         _ONE_AT_A_TIME.release()
 
     def reset(self) -> None:
-        """Forget everything, and go on serving: the cheap way to a fresh sandbox between tests."""
+        """Drop all state and keep serving: a fast way to a fresh sandbox between tests."""
         self._forget()
         with self._recorder.lock:
             backend.reset()
 
     @property
     def endpoint_url(self) -> str:
-        """Where it serves.
+        """The URL of the sandbox.
 
         Raises:
             UsageError: it is not running.
@@ -145,7 +145,7 @@ class Sandbox:
         return f"http://{_HOST}:{self._server.port}"
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that point AWS clients, ours included, at this sandbox."""
+        """The environment variables with which AWS clients use this sandbox."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": _CREDENTIAL,
@@ -159,7 +159,7 @@ class Sandbox:
         return "".join(f"export {name}={value}\n" for name, value in self.environment().items())
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client of this sandbox; made once, and closed when the sandbox stops."""
+        """A boto3 client of this sandbox. It is created once, and closed when the sandbox stops."""
         key = (service, region or self.region)
         with self._making_clients:
             if key not in self._clients:
@@ -175,26 +175,26 @@ class Sandbox:
 
     @property
     def lambdas(self) -> dict[str, Handler]:
-        """The functions that delivery streams made over the API may name, by function name."""
+        """The functions, by name, that delivery streams created through the API may use."""
         return self._firehose.lambdas
 
     def delivery_stream(self, delivery: Delivery) -> DeliveryStream:
-        """Make a Firehose delivery stream; `pump` moves it, and PutRecord over HTTP reaches it too."""
+        """Create a Firehose delivery stream. `pump` drives it; PutRecord over HTTP works too."""
         return self._firehose.add(self._scope(), delivery)
 
     def pump(self, now: datetime | None = None) -> list[str]:
-        """Pump every delivery stream; the keys of the objects written."""
+        """Pump every delivery stream. Returns the keys of the written objects."""
         return [key for stream in self._firehose.streams() for key in stream.pump(now)]
 
     def flush(self) -> list[str]:
-        """Flush every delivery stream; the keys of the objects written."""
+        """Flush every delivery stream. Returns the keys of the written objects."""
         return [key for stream in self._firehose.streams() for key in stream.flush()]
 
     def expire(self, table: str, now: datetime | None = None) -> int:
-        """Delete a table's expired items, as DynamoDB's Time to Live does by itself; how many.
+        """Delete a table's expired items, as Time to Live does. Returns their number.
 
         Raises:
-            UsageError: there is no such table here.
+            UsageError: the table does not exist in the sandbox.
         """
         found = backend.find_table(self._scope(), table)
         if found is None:
@@ -207,7 +207,7 @@ class Sandbox:
 
     @property
     def skipped_records(self) -> int:
-        """How many change records were too large for Kinesis, and are in no stream."""
+        """The number of change records that were too large for Kinesis."""
         return self._destinations.skipped
 
     def _scope(self) -> Scope:
@@ -224,15 +224,15 @@ class Sandbox:
         )
 
     def deny(self, operation: str, code: str, message: str) -> None:
-        """Refuse an operation of a JSON service or of STS from now on, with that error; `allow` ends it."""
+        """Refuse an operation of a JSON service or of STS with an error, until `allow`."""
         self._denials.deny(operation, code, message)
 
     def allow(self) -> None:
-        """Refuse nothing any more."""
+        """Stop refusing operations."""
         self._denials.forget()
 
     def fail_export(self, code: str, message: str) -> None:
-        """Let the next export that is started end FAILED, with that FailureCode."""
+        """Make the next export FAILED, with a FailureCode."""
         self._exports.failing.append((code, message))
 
     def _forget(self) -> None:
@@ -245,21 +245,21 @@ class Sandbox:
 
 @functools.cache
 def _moto() -> Any:
-    """moto's application: one for the process, as its state is; it makes each service's part when first asked."""
+    """moto's application, one for each process, like its state."""
     application = DomainDispatcherApplication(create_backend_app)
-    # Which service a host belongs to never changes; moto would list its own folder for every request.
+    # The service of a host never changes; without the cache, moto lists its own folder for every request.
     application.get_backend_for_host = functools.cache(application.get_backend_for_host)
     return application
 
 
 @functools.cache
 def _session() -> boto3.session.Session:
-    """One for the process: it keeps the service models it has read. Credentials are given with each client."""
+    """The session of the process: it caches service models. Each client is given its credentials."""
     return boto3.session.Session()
 
 
 class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
-    """moto's handler, silent, and with one Date in an answer: the application's, if it gives one."""
+    """moto's handler without logging, and with one Date header in a response: the application's, if it has one."""
 
     _dated = False
 
@@ -282,7 +282,7 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]  # moto ships no types
 
 
 class _Server(ThreadedWSGIServer):
-    """An HTTP server in a thread. werkzeug closes every connection after its answer, so none outlives it."""
+    """An HTTP server in a thread. werkzeug closes every connection after its response, so none remains."""
 
     def __init__(self, port: int, app: Callable[..., Any]) -> None:
         with socket.create_server((_HOST, port)) as listening:  # werkzeug would end the process on a taken port

@@ -1,4 +1,7 @@
-"""Lambda's event source mapping of a DynamoDB stream: batches to a function, with partial batch responses."""
+"""Lambda's event source mapping of a DynamoDB stream: batches to a function, with partial batch responses.
+
+https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from ddb_lake.sandbox.functions import Function
 
 
 class StreamTrigger:
-    """Hands a stream's records to a function, each shard's in order, from the oldest record on.
+    """Passes a stream's records to a function, each shard's in order, from the oldest record.
 
-    A batch that fails as a whole, or from a record on, is handed over again at the next `poll`, from there; nothing of
-    the shard overtakes it. `ReportBatchItemFailures` is on.
+    A batch that fails, completely or from a record on, is passed again from there at the next `poll`, before later records
+    of the shard. `ReportBatchItemFailures` is on.
     """
 
     def __init__(self, client: Any, stream_arn: str, function: Function, batch_size: int = 100) -> None:
@@ -25,13 +28,13 @@ class StreamTrigger:
         self._waiting: dict[str, list[dict[str, Any]]] = {}
 
     def poll(self) -> int:
-        """Take in what is new and invoke the function until all is done or a batch failed; how many are done."""
+        """Read new records and invoke the function until all are processed or a batch failed. Returns the number processed."""
         self._read()
         return sum(self._deliver(waiting) for waiting in self._waiting.values())
 
     @property
     def waiting(self) -> int:
-        """How many records were read and not yet taken by the function."""
+        """The number of records that were read and not yet processed."""
         return sum(map(len, self._waiting.values()))
 
     def _read(self) -> None:
@@ -61,10 +64,10 @@ class StreamTrigger:
         return done
 
     def _taken(self, batch: list[dict[str, Any]]) -> int:
-        """How many records of a batch, from its first on, the function took."""
+        """The number of records of a batch, from its first, that the function processed."""
         try:
             answer = self._function({"Records": batch})
-        except Exception:  # to Lambda, whatever a function raises is a failed batch, which comes again
+        except Exception:  # any exception of the function fails the batch, which Lambda retries
             return 0
         failures = (answer or {}).get("batchItemFailures") or []
         numbers = {record["dynamodb"]["SequenceNumber"]: number for number, record in enumerate(batch)}
@@ -72,7 +75,7 @@ class StreamTrigger:
 
 
 def lambda_form(record: dict[str, Any], stream_arn: str) -> dict[str, Any]:
-    """A record of GetRecords, as boto3 gives it, in the form of Lambda's event."""
+    """A record of boto3's GetRecords in the form of Lambda's event."""
     identity = record.get("userIdentity")
     formed: dict[str, Any] = {**record, "dynamodb": _plain(record["dynamodb"]), "eventSourceARN": stream_arn}
     if identity:

@@ -1,7 +1,7 @@
 """A realistic table of orders, and the traffic that changes it. Through DynamoDB's API only.
 
-The items have what makes a projection hard: a nested address, sets, a list of maps, money, binary, a Time
-to Live, attributes that come and go. The same seed sends the same requests.
+The items have the values that are difficult to project: a nested address, sets, a list of maps, money, binary, a Time
+to Live, optional attributes. The same seed sends the same requests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TAGS = ("gift", "fragile", "express", "loyalty", "second-hand")
 
 
 def create_orders_table(client: Any, name: str = "orders", *, streams: bool = False) -> str:
-    """Create the table, with point-in-time recovery and Time to Live on; its ARN."""
+    """Create the table, with point-in-time recovery and Time to Live. Returns its ARN."""
     attributes = ("customer", "order_id")
     options: dict[str, Any] = {}
     if streams:
@@ -51,7 +51,7 @@ def create_orders_table(client: Any, name: str = "orders", *, streams: bool = Fa
 
 
 class Traffic:
-    """Sends orders. `now` gives the time written into them; it need not be the machine's."""
+    """Inserts, updates and deletes orders. `now` returns the time written into them."""
 
     def __init__(
         self,
@@ -66,25 +66,25 @@ class Traffic:
         self._random = random.Random(seed)
         self._now = now
         self._serial = 0
-        self._living: dict[OrderKey, None] = {}
+        self._live: dict[OrderKey, None] = {}
 
     @property
     def living(self) -> list[OrderKey]:
-        """The orders inserted and not deleted by this traffic; Time to Live may have taken some."""
-        return list(self._living)
+        """The orders inserted and not deleted by this traffic. Time to Live may have deleted some of them."""
+        return list(self._live)
 
     def insert(self, count: int = 1) -> list[OrderKey]:
-        """Place new orders, many to a request."""
+        """Insert new orders in batches."""
         keys = [self._new_key() for _ in range(count)]
         for start in range(0, count, _BATCH):
             batch = keys[start : start + _BATCH]
             puts = [{"PutRequest": {"Item": self._order(key)}} for key in batch]
             self._client.batch_write_item(RequestItems={self._table: puts})
-            self._living |= dict.fromkeys(batch)
+            self._live |= dict.fromkeys(batch)
         return keys
 
     def update(self, count: int = 1) -> list[OrderKey]:
-        """Move orders on: a new status and total, the note set or removed, a tag added."""
+        """Update orders: a new status and total, the note set or removed, a tag added."""
         keys = self._some(count)
         for key in keys:
             self._update(key, self._random.choice(_STATUSES))
@@ -95,11 +95,11 @@ class Traffic:
         keys = self._some(count)
         for key in keys:
             self._client.delete_item(TableName=self._table, Key=_key_item(key))
-            del self._living[key]
+            del self._live[key]
         return keys
 
     def recreate(self, count: int = 1) -> list[OrderKey]:
-        """Delete orders and place others under the same keys."""
+        """Delete orders and insert others with the same keys."""
         keys = self._some(count)
         for key in keys:
             self._client.delete_item(TableName=self._table, Key=_key_item(key))
@@ -107,7 +107,7 @@ class Traffic:
         return keys
 
     def burst(self, changes: int = 5, held: Callable[[], AbstractContextManager[None]] = nullcontext) -> OrderKey:
-        """Change one order many times in a row; with `held` (a sandbox clock's) within a millisecond."""
+        """Change one order many times in succession; with `held` of a sandbox's clock, within a millisecond."""
         (key,) = self._some(1) or self.insert(1)
         with held():
             for number in range(changes):
@@ -115,7 +115,7 @@ class Traffic:
         return key
 
     def rewrite(self, count: int = 1) -> list[OrderKey]:
-        """Put orders again as they are: writes that change nothing, and so are in no stream."""
+        """Put unchanged orders again. DynamoDB writes no stream record for such a write."""
         keys = self._some(count)
         for key in keys:
             item = self._client.get_item(TableName=self._table, Key=_key_item(key), ConsistentRead=True).get("Item")
@@ -124,7 +124,7 @@ class Traffic:
         return keys
 
     def move(self, count: int = 1) -> list[OrderKey]:
-        """Give orders to another customer, each in one transaction; the new keys."""
+        """Move orders to another customer, each in one transaction. Returns the new keys."""
         moved = []
         for key in self._some(count):
             found = self._client.get_item(TableName=self._table, Key=_key_item(key), ConsistentRead=True).get("Item")
@@ -134,13 +134,13 @@ class Traffic:
             delete = {"Delete": {"TableName": self._table, "Key": _key_item(key)}}
             put = {"Put": {"TableName": self._table, "Item": found | _key_item(target)}}
             self._client.transact_write_items(TransactItems=[delete, put])
-            del self._living[key]
-            self._living[target] = None
+            del self._live[key]
+            self._live[target] = None
             moved.append(target)
         return moved
 
     def run(self, steps: int) -> None:
-        """A mixture of all of it, mostly inserts and updates."""
+        """A mixture of all operations, mostly inserts and updates."""
         for _ in range(steps):
             action = self._random.choices(
                 (self.insert, self.update, self.delete, self.recreate, self.rewrite, self.move), (5, 9, 2, 1, 1, 1)
@@ -155,7 +155,7 @@ class Traffic:
         return self._customer(), f"o-{self._serial:08d}"
 
     def _some(self, count: int) -> list[OrderKey]:
-        return self._random.sample(self.living, min(count, len(self._living)))
+        return self._random.sample(self.living, min(count, len(self._live)))
 
     def _update(self, key: OrderKey, status: str) -> None:
         noted = self._random.random() < 0.5

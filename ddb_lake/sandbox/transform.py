@@ -1,4 +1,7 @@
-"""Firehose's Lambda processing: the event a handler gets, and what Firehose makes of its answer."""
+"""Firehose's Lambda processing: the event of a handler, and how Firehose interprets its response.
+
+https://docs.aws.amazon.com/firehose/latest/dev/data-transformation.html
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any, TypeAlias
 from ddb_lake.sandbox.functions import FunctionFault
 
 Handler: TypeAlias = Callable[[dict[str, Any]], Any]
-"""A transformation: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out; a `Function`, say."""
+"""A transformation, such as a `Function`: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out."""
 
 _RESULTS = ("Ok", "Dropped", "ProcessingFailed")
 _MOST_RESPONSE_BYTES = 6 * 1024 * 1024
@@ -28,7 +31,7 @@ class Arrived:
     kinesis: dict[str, Any] | None = None
 
     def in_event(self) -> dict[str, Any]:
-        """Its member of the event's records."""
+        """The record as a member of the event's `records`."""
         record: dict[str, Any] = {
             "recordId": self.record_id,
             "approximateArrivalTimestamp": self.arrived_us // 1000,
@@ -41,7 +44,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """A record to deliver: the bytes to write, and the partition keys the handler gave it."""
+    """A record to deliver: its bytes, and the partition keys that the handler returned."""
 
     source: Arrived
     data: bytes
@@ -72,7 +75,7 @@ class Transform:
     retries: int = 3
 
     def process(self, records: Sequence[Arrived]) -> list[Outcome]:
-        """Run the handler once for all `records`, again when it raises; dropped records are left out."""
+        """Run the handler for `records`; repeat it if it raises. Dropped records are left out."""
         attempts = 0
         while True:
             attempts += 1
@@ -104,12 +107,12 @@ class Transform:
 def _outcomes(records: Sequence[Arrived], answer: Any, attempts: int) -> Iterator[Outcome]:
     results = _by_id(answer)
     for record in records:
-        given = None if results is None else results.get(record.record_id, [])
-        yield from _outcome(record, given, attempts)
+        of_record = None if results is None else results.get(record.record_id, [])
+        yield from _outcome(record, of_record, attempts)
 
 
 def _by_id(answer: Any) -> dict[str, list[dict[str, Any]]] | None:
-    """The answer's results by record id; None when the answer is not of the agreed shape."""
+    """The response's results by record id; None if the response has another form."""
     listed = answer.get("records") if isinstance(answer, dict) else None
     if not isinstance(listed, list):
         return None
@@ -121,20 +124,20 @@ def _by_id(answer: Any) -> dict[str, list[dict[str, Any]]] | None:
     return results
 
 
-def _outcome(record: Arrived, given: list[dict[str, Any]] | None, attempts: int) -> Iterator[Outcome]:
+def _outcome(record: Arrived, results: list[dict[str, Any]] | None, attempts: int) -> Iterator[Outcome]:
     fault = None
-    if given is None:
+    if results is None:
         fault = "Lambda.JsonProcessingException", "The returned records do not follow the status model."
-    elif not given:
+    elif not results:
         fault = "Lambda.MissingRecordId", "One or more record IDs were not returned."
-    elif len(given) > 1:
+    elif len(results) > 1:
         fault = "Lambda.DuplicatedRecordId", "Multiple records were returned with the same record ID."
-    elif given[0]["result"] == "ProcessingFailed":
+    elif results[0]["result"] == "ProcessingFailed":
         fault = "Lambda.ProcessingFailedStatus", "ProcessingFailed status set for record"
     if fault is not None:
         yield Failed(record, *fault, attempts)
-    elif given and given[0]["result"] == "Ok":
-        yield from _delivered(record, given[0], attempts)
+    elif results and results[0]["result"] == "Ok":
+        yield from _delivered(record, results[0], attempts)
 
 
 def _delivered(record: Arrived, result: dict[str, Any], attempts: int) -> Iterator[Outcome]:

@@ -1,6 +1,6 @@
 """A table of page views whose details are a JSON document in a string, and the traffic that fills it.
 
-The shape is that of AWS's example of streaming DynamoDB to Aurora. The same seed sends the same requests.
+The items have the form of an AWS example that streams DynamoDB to Aurora. The same seed sends the same requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FIRST_S = 1_700_000_000
 
 
 def create_web_analytics_table(client: Any, name: str = TABLE) -> str:
-    """Create the table, with a stream of new images and point-in-time recovery; the stream's ARN."""
+    """Create the table, with a stream of new images and point-in-time recovery. Returns the stream's ARN."""
     created = client.create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("page_id", "activity_dt")],
@@ -37,14 +37,14 @@ def create_web_analytics_table(client: Any, name: str = TABLE) -> str:
 
 
 class WebTraffic:
-    """Sends page views, views them again with other details, and forgets some."""
+    """Inserts, updates and deletes page views."""
 
     def __init__(self, client: Any, table: str = TABLE, *, seed: int = 0) -> None:
         self._client = client
         self._table = table
         self._random = random.Random(seed)
         self._serial = 0
-        self._living: list[Item] = []
+        self._live: list[Item] = []
 
     def view(self, count: int = 1) -> None:
         """Put new items."""
@@ -55,21 +55,21 @@ class WebTraffic:
             moment = f"2026-03-01 {minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
             key: Item = {"page_id": {"S": page_id}, "activity_dt": {"S": moment}}
             self._put(key)
-            self._living.append(key)
+            self._live.append(key)
 
     def view_again(self, count: int = 1) -> None:
-        """Put items that are there already, with other details."""
-        for key in self._random.choices(self._living, k=count) if self._living else ():
+        """Put existing items again with other details."""
+        for key in self._random.choices(self._live, k=count) if self._live else ():
             self._put(key)
 
     def forget(self, count: int = 1) -> None:
         """Delete items."""
-        for _ in range(min(count, len(self._living))):
-            key = self._living.pop(self._random.randrange(len(self._living)))
+        for _ in range(min(count, len(self._live))):
+            key = self._live.pop(self._random.randrange(len(self._live)))
             self._client.delete_item(TableName=self._table, Key=key)
 
     def payload(self) -> dict[str, Any]:
-        """The details of a view, as the table holds them in `payload`."""
+        """The details of a view, as in the attribute `payload`."""
         pick = self._random
         start_ms = (_FIRST_S + pick.randrange(10_000_000)) * 1000
         return {

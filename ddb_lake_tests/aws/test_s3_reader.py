@@ -184,7 +184,7 @@ def test_fault_that_passes_costs_nothing(stand: Stand, monkeypatch: pytest.Monke
         ("half", "the transfer broke off"),
         ("throttle", "S3 fails"),
         ("hang", "S3 does not answer"),
-        ("short", "half an"),
+        ("short", "bytes were received"),
     ],
 )
 def test_fault_that_stays_is_said(stand: Stand, monkeypatch: pytest.MonkeyPatch, kind: Any, said: str) -> None:

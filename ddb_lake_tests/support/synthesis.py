@@ -21,7 +21,7 @@ EXAMPLE = _PACKAGE / "infra" / "example.yaml"
 
 _KEPT_S = 3600
 
-_SOURCES = ("infra/**/*.py", "infra/*.yaml", "infra/*.json", "core/*.py", "lambdas/*.py", "aurora/*.py", "*.py")
+_SOURCES = ("infra/**/*.py", "infra/*.yaml", "infra/*.json", "core/**/*.py", "lambdas/*.py", "mysql/*.py", "*.py")
 
 
 def made_once(name: str, *arguments: str, may_fail: bool = False) -> Path:
