@@ -227,9 +227,9 @@ def _change(on: Stand) -> None:
 def _watch(on: Stand) -> None:
     from ddb_lake.cli.doctor.registry import examine_account
     from ddb_lake.cli.doctor.subject import LakeSubject
-    from ddb_lake.pipeline.capture.canary import canary_sign
     from ddb_lake.pipeline.capture.health import capture_signs, error_sign
     from ddb_lake.pipeline.capture.kinesis_monitor import watch
+    from ddb_lake.pipeline.verify.canary import canary_sign
 
     table = on.lake.table(NAME)
     _measure(on)
@@ -278,8 +278,8 @@ def _tick(on: Stand) -> None:
 
 def _trust(on: Stand) -> None:
     from ddb_lake.pipeline.capture.gap_log import record_gap
-    from ddb_lake.pipeline.capture.gap_repair import repair_gaps
     from ddb_lake.pipeline.verify.full import verify_scan
+    from ddb_lake.pipeline.verify.gap_repair import repair_gaps
     from ddb_lake.pipeline.verify.repair import repair_from_source
     from ddb_lake.pipeline.verify.sample import verify_sample
 

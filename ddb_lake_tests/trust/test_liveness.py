@@ -17,9 +17,9 @@ from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.checks.health import read_sensor_sign
-from ddb_lake.pipeline.capture.canary import canary_sign
 from ddb_lake.pipeline.capture.health import capture_signs, error_sign
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.verify.canary import canary_sign
 from ddb_lake_tests.support.sandbox_lake import BUCKET, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import LANDING, Stand
 

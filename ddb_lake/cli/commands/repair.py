@@ -18,8 +18,8 @@ from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import UsageError
 
 if TYPE_CHECKING:
-    from ddb_lake.pipeline.capture.gap_repair import GapsResult
     from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.verify.gap_repair import GapsResult
     from ddb_lake.pipeline.verify.repair import RepairResult
 
 
@@ -120,7 +120,7 @@ def _print_result(result: RepairResult, as_json: bool) -> None:
 
 
 def _repair_gaps(lake: Lake, table: str, as_json: bool) -> bool:
-    from ddb_lake.pipeline.capture.gap_repair import repair_gaps
+    from ddb_lake.pipeline.verify.gap_repair import repair_gaps
 
     result = repair_gaps(lake, table)
     if as_json:

@@ -9,8 +9,8 @@ from ddb_lake.core.capture.health import Sign, merged_signs, sensor_sign
 from ddb_lake.orchestration.checks.evaluation import Outcome, State, Subject
 from ddb_lake.orchestration.failures import error_text
 from ddb_lake.orchestration.sensor import INTERVAL_S
-from ddb_lake.pipeline.capture.canary import canary_sign
 from ddb_lake.pipeline.capture.health import capture_signs, error_sign
+from ddb_lake.pipeline.verify.canary import canary_sign
 
 _STATES: dict[str, State] = {"alive": "pass", "dead": "fail", "unknown": "unknown"}
 

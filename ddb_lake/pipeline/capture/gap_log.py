@@ -1,6 +1,7 @@
-"""The record of gaps: kept with the changelog, in the same commits as its rows.
+"""The log of a table's gaps, in the changelog's state. The model of gaps is `core.capture.gaps`.
 
-Detectors call `record_gap`; loading an export calls `record_repair`; `status` and the checks read `open_gaps`.
+Detectors (`kinesis_monitor`, `streams`) call `record_gap`, loading an export calls `repair_by_export`, and `status` and the
+checks read `open_gaps`. Gaps are repaired by `pipeline.verify.gap_repair`, which exports them and loads the exports.
 """
 
 from __future__ import annotations
@@ -25,40 +26,48 @@ from ddb_lake.pipeline.table_key import table_key
 
 
 def all_gaps(lake: Lake, table: str) -> tuple[Gap, ...]:
-    """Every gap ever recorded of a table, mended or not, by their beginning."""
+    """All recorded gaps of a table, open or repaired, by their beginning."""
     lake.table(table)
-    changes = lake.changes(table)
-    return changes_state(changes).gaps
+    return changes_state(lake.changes(table)).gaps
 
 
 def open_gaps(lake: Lake, table: str) -> tuple[Gap, ...]:
-    """The gaps that nothing has mended."""
+    """The gaps that are not repaired."""
     return tuple(gap for gap in all_gaps(lake, table) if gap.is_open)
 
 
 def record_gap(lake: Lake, table: str, gap: Gap) -> tuple[Gap, ...]:
-    """Record a stretch of which records may be missing; gives the open gaps afterwards.
+    """Record a gap, and create the changelog if there is none. Idempotent: parts that were repaired stay repaired.
 
-    Idempotent: what is recorded already, or was mended, is left as it is. Makes the changelog if there is none.
+    Returns:
+        All open gaps of the table.
     """
-    found = update_log(lake, table, lambda state: replace(state, gaps=add_gap(state.gaps, gap)), make=True)
-    return tuple(g for g in found.gaps if g.is_open)
+    log = update_log(lake, table, lambda state: replace(state, gaps=add_gap(state.gaps, gap)), create=True)
+    return tuple(gap for gap in log.gaps if gap.is_open)
 
 
 def record_repair(lake: Lake, table: str, from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
-    """Record that [from_us, to_us) was mended, by an export of that id; gives the open gaps afterwards.
+    """Record that an export repaired the time from `from_us` (inclusive) to `to_us` (exclusive). Idempotent.
 
-    `core.capture.gaps.ALWAYS_US` as the beginning stands for all time before `to_us`. Idempotent.
+    Args:
+        lake: an open lake.
+        table: the table's name.
+        from_us: UTC microseconds; `core.capture.gaps.ALWAYS_US` for all time before `to_us`.
+        to_us: UTC microseconds.
+        repaired_by: the id of the export.
+
+    Returns:
+        The gaps that are still open.
     """
-    found = update_log(lake, table, lambda s: replace(s, gaps=repaired_gaps(s.gaps, from_us, to_us, repaired_by)))
-    return tuple(g for g in found.gaps if g.is_open)
+    log = update_log(lake, table, lambda s: replace(s, gaps=repaired_gaps(s.gaps, from_us, to_us, repaired_by)))
+    return tuple(gap for gap in log.gaps if gap.is_open)
 
 
 def repair_by_export(lake: Lake, settings: TableSettings, summary: ExportSummary) -> None:
-    """Close what a loaded export mends: a full one all before it, an incremental one its window.
+    """Record what a loaded export repairs: a full one all time before it, an incremental one its window.
 
-    An export's end may be off by up to the snapshot margin, so what it mends ends that far before it. Its beginning is
-    taken for exact (`core.capture.gaps.stretches` says why); `verify` finds what that misses.
+    An export's end may be off by up to the clock skew allowance, so the repaired time ends that much earlier. Its beginning
+    is used as it is (see `core.capture.gaps.stretches`); `verify` finds what that misses.
     """
     begin = ALWAYS_US if summary.from_us is None else summary.from_us
     end = summary.as_of_us - settings.clock_skew_us
@@ -67,27 +76,27 @@ def repair_by_export(lake: Lake, settings: TableSettings, summary: ExportSummary
 
 
 def update_log(
-    lake: Lake, table: str, change: Callable[[ChangesState], ChangesState], make: bool = False
+    lake: Lake, table: str, change: Callable[[ChangesState], ChangesState], create: bool = False
 ) -> ChangesState:
-    """Change the changelog's state in a commit of its own; gives the state afterwards.
+    """Change the changelog's state in a commit of its own, if `change` changes anything; returns the new state.
 
-    No commit if `change` changes nothing. Without a changelog, nothing happens unless `make`.
+    Without a changelog, it is created if `create` is set; otherwise nothing happens.
     """
     lake.table(table)
 
     def attempt() -> ChangesState:
         changes = lake.changes(table)
         if changes is None:
-            if not make:
+            if not create:
                 return ChangesState()
             changes = ensure_changelog(lake, table, table_key(lake, table))
         state = changes_state(changes)
-        wanted = change(state)
-        if wanted != state:
+        changed = change(state)
+        if changed != state:
             commit = Commit(changes)
             commit.snapshot(Delta())
-            commit.set_properties(wanted.properties())
+            commit.set_properties(changed.properties())
             commit.run()
-        return wanted
+        return changed
 
     return retry_commit(attempt)

@@ -1,4 +1,7 @@
-"""Signs of life of a table's capture, read from AWS, the landing and the lake. Judged by `core.capture.health`."""
+"""Reading the signs of life of a table's capture: from DynamoDB, CloudWatch, the landing and the lake.
+
+`core.capture.health` judges them. The checks in Dagster and `ddb-lake doctor` show them.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ from ddb_lake.core.capture import health
 from ddb_lake.core.capture.health import Sign
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lake.state import changes_state
-from ddb_lake.pipeline.load.table_identity import source_id
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_identity import source_id
 
 ERRORS_HOURS = 24
 """How far back objects below Firehose's error prefix are counted."""
 
 
 def capture_signs(lake: Lake, table: TableSettings) -> tuple[Sign, ...]:
-    """Source, destination, replication and delivery. A sign that cannot be read is unknown, with the reason."""
+    """The signs of the source table, its Kinesis destination, replication and delivery.
+
+    Returns:
+        One sign each. A sign that cannot be read is `unknown`, with the reason. If the source cannot be reached, its sign alone.
+    """
     return tuple(_signs(lake, table))
 
 
@@ -67,9 +74,9 @@ def _delivery(stream: str, now_us: int, max_lag_s: int) -> Sign:
 
 
 def error_sign(lake: Lake, table: TableSettings) -> Sign:
-    """What Firehose put below its error prefix lately."""
+    """The objects that Firehose put below its error prefix in the last `ERRORS_HOURS` hours."""
     uri = table.changes.errors_uri if table.changes else None
-    assert uri is not None, "the caller has looked"
+    assert uri is not None, "the registry of checks requires it"
     since_us = int(lake.now().timestamp() - ERRORS_HOURS * 3600) * 1_000_000
     recent = [ref.modified_us for ref in lake.objects.list(uri) if ref.modified_us >= since_us]
     return health.failed_deliveries_sign(len(recent), max(recent, default=None), ERRORS_HOURS, uri)

@@ -1,8 +1,9 @@
-"""Incremental exports as a way in: which windows are due, under way or finished, and starting those that are due.
+"""Capturing changes by incremental exports: which windows are due, under way or finished, and starting the due ones.
 
-Nothing is remembered between runs. What the lake has loaded stands in the changelog's state, what DynamoDB is exporting
-in its list of exports; where the next window begins follows from both (`core.capture.export_windows`). A run may die at any point, and
-several may run at once: a window is started once, because all of them ask for it with the same token.
+No state is kept between runs. The windows that are loaded are in the changelog's state, those that are exported in DynamoDB's
+list of exports, and both give the beginning of the next (`core.capture.export_windows`). A run may end at any point, and
+several may run at once: a window is started once, because all runs request it with the same ClientToken.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from ddb_lake.core.capture.export_windows import (
     token,
 )
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.errors import ConfigError, ExportError
 from ddb_lake.lake.state import base_export, changes_state
 from ddb_lake.pipeline.open_lake import Lake
 
 SETTLE_S = 60
-"""How long after a window's end it is asked for: DynamoDB's clock may be off by up to a minute against ours."""
+"""A window is requested so long after its end: DynamoDB's clock may differ from ours by up to a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Increments:
-    """How far a table's incremental exports are.
+    """The incremental exports of a table.
 
     `covered_s`: until when (exclusive, seconds since the epoch) the lake has them without a gap. `under_way`: started
     and not ended; `finished`: ended and not loaded; `failed`: ended without files. `due`: windows to start.
@@ -51,13 +53,13 @@ def wanted_increments(table: TableSettings) -> IncrementalExportSettings | None:
 
 
 def covered_until_s(lake: Lake, table: TableSettings) -> int | None:
-    """Until when (exclusive) the lake has what changed since its base, by incremental exports; None without a base."""
+    """The end (exclusive, epoch seconds) of the changes since the base that incremental exports cover; None without a base."""
     base_s = _base_s(lake, table)
     return None if base_s is None else chain_end(base_s, _loaded(lake, table))
 
 
 def past_due(lake: Lake, table: TableSettings) -> str | None:
-    """Why the table's windows should be looked at, from what the lake has alone; None if nothing can be due."""
+    """Why windows may be due, from the lake's state alone; None if none can be. DynamoDB is not asked."""
     wanted = wanted_increments(table)
     loaded_s = covered_until_s(lake, table) if wanted is not None else None
     if wanted is None or loaded_s is None or _until_s(lake) - loaded_s < seconds(wanted.every):
@@ -66,10 +68,11 @@ def past_due(lake: Lake, table: TableSettings) -> str | None:
 
 
 def examine_windows(lake: Lake, name: str) -> Increments:
-    """What the lake has, what DynamoDB has, and what is due. Reads only.
+    """The windows that are loaded, exported and due. Reads the lake and DynamoDB's list of exports.
 
-    Raises ConfigError if the table is not configured for incremental exports, ExportError if there is no base, or if
-    exports no longer reach back to where the next window begins.
+    Raises:
+        ConfigError: the table has no place to export to.
+        ExportError: no full export is loaded, or point-in-time recovery no longer reaches back to the next window.
     """
     table = lake.table(name)
     place, wanted, base_s = _required(lake, table)
@@ -91,13 +94,18 @@ def examine_windows(lake: Lake, name: str) -> Increments:
 
 
 def start_due(lake: Lake, name: str, most: int | None = None) -> Increments:
-    """Start every window that is due, or the first `most`, without waiting for them; gives how things are then.
+    """Start every window that is due, or the first `most`, without waiting for them.
 
-    Raises as `examine_windows`, and ExportError if DynamoDB refuses or has failed to export a window, with the next step.
+    Returns:
+        The windows after that; the started ones are under way.
+
+    Raises:
+        ConfigError: as `examine_windows`.
+        ExportError: as `examine_windows`, or DynamoDB refuses an export or has failed it; with the next step.
     """
 
     def attempt() -> Increments:
-        # Another run may have started a window from the same start: its token is refused to us, and we look again.
+        # Another run may have started a window with the same beginning. DynamoDB then refuses the token; plan again.
         found = examine_windows(lake, name)
         return _start(lake, lake.table(name), replace(found, due=found.due[:most]))
 
@@ -118,7 +126,7 @@ def _start(lake: Lake, table: TableSettings, found: Increments) -> Increments:
 
 
 def _token(table: TableSettings, window: Window, attempt: int) -> str:
-    assert table.export is not None, "examine_windows has looked"
+    assert table.export is not None, "examine_windows requires it"
     place = f"{table.export.bucket}/{table.export.prefix}"
     return token(table.source_name, place, str(window.from_s), attempt)
 
@@ -160,10 +168,10 @@ def _is_loaded(export: ExportState, loaded: Sequence[Window]) -> bool:
 
 
 def full_export_time(lake: Lake, table: TableSettings) -> datetime | None:
-    """The instant that a new full export should show; None: whichever DynamoDB takes.
+    """The instant of a new full export; None where DynamoDB may choose it.
 
-    With incremental exports, the end of the last window: so the chain goes on from it as it is. Without one yet, a
-    whole second, as windows begin at one.
+    With incremental exports, the end of the last window, so that the chain of windows continues from it. Before the first
+    window, a whole second, because windows begin at one.
     """
     if wanted_increments(table) is None:
         return None
@@ -173,12 +181,12 @@ def full_export_time(lake: Lake, table: TableSettings) -> datetime | None:
 
 
 def latest_end_us(lake: Lake) -> int:
-    """The latest end of a window that DynamoDB takes for sure (UTC microseconds, a whole second)."""
+    """The latest end of a window that DynamoDB accepts in any case (UTC microseconds, a whole second)."""
     return _until_s(lake) * 1_000_000
 
 
 def window_text(window: Window | None) -> str:
-    """A window as people write it: `[start, end)`."""
+    """A window as text: `[start, end)`."""
     return "" if window is None else f"[{_text(window.from_s)}, {_text(window.to_s)})"
 
 
@@ -187,4 +195,4 @@ def _until_s(lake: Lake) -> int:
 
 
 def _text(at_s: int) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return str(iso_text(at_s * 1_000_000))

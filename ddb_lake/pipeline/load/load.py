@@ -60,7 +60,6 @@ from ddb_lake.pipeline.load.export_files import (
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
-from ddb_lake.pipeline.load.table_identity import check_origin
 from ddb_lake.pipeline.merge.current import (
     create_current,
     iceberg_schema,
@@ -79,6 +78,7 @@ from ddb_lake.pipeline.merge.sources import (
     naming_records,
 )
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.table_key import table_definition, table_key
 
 HOUR_US = 3_600_000_000

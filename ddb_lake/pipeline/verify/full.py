@@ -40,9 +40,9 @@ from ddb_lake.pipeline.load.export_files import (
     lines_sql,
     open_export,
 )
-from ddb_lake.pipeline.load.table_identity import check_origin
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
+from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
     Comparison,

@@ -1,4 +1,4 @@
-"""Mending gaps: the stretches of which change records may be missing are exported and loaded."""
+"""Repairing gaps: the time in which change records may be missing is exported from the source, and loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class GapsResult:
-    """What mending gaps did. `exports`: loaded. `left`: gaps still open; `again_us`: when exports reach their ends."""
+    """The result of a repair. `exports`: the ids of those loaded. `left`: gaps still open; `again_us`: when to repair again."""
 
     table: str
     exports: tuple[str, ...] = ()
@@ -28,29 +28,35 @@ class GapsResult:
 
 
 def repair_gaps(lake: Lake, name: str) -> GapsResult:
-    """Mend every open gap, as far as exports reach: by incremental exports of the stretch and the margin after it.
+    """Repair every open gap, by incremental exports of the gap and of the clock skew allowance after it.
 
-    Where point-in-time recovery no longer reaches back to a gap, a new full export takes the place of all before it.
-    Exports end a minute ago at the latest, and are trusted to within the margin of their ends: what a gap has beyond
-    that stays open. Raises as `pipeline.load.run_export.export_window` and `aws.exports.start_export`.
+    If point-in-time recovery no longer reaches back to a gap, a new full export replaces everything before it. Exports end a
+    minute ago at the latest, and their ends may be off by the clock skew allowance: the part of a gap after that stays open.
+
+    Args:
+        lake: an open lake.
+        name: the table's name.
+
+    Raises:
+        ExportError: DynamoDB refuses or fails an export (see `pipeline.load.run_export.export_window`).
     """
     table = lake.table(name)
     loaded: list[str] = []
-    waiting = open_ranges(open_gaps(lake, name), table.clock_skew_us)
-    earliest_s = restorable_since_s(table) if waiting else None
-    if waiting and earliest_s is not None and waiting[0][0] < earliest_s * SECOND_US:
+    unrepaired = open_ranges(open_gaps(lake, name), table.clock_skew_us)
+    earliest_s = restorable_since_s(table) if unrepaired else None
+    if unrepaired and earliest_s is not None and unrepaired[0][0] < earliest_s * SECOND_US:
         state = wait_for_export(
             table, start_export(table), lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s)
         )
         loaded.append(load_export(lake, name, state.manifest_uri).export_id)
-        waiting = open_ranges(open_gaps(lake, name), table.clock_skew_us)
+        unrepaired = open_ranges(open_gaps(lake, name), table.clock_skew_us)
     latest = (int(lake.now().timestamp()) - SETTLE_S) * SECOND_US
-    for low, high in waiting:
+    for low, high in unrepaired:
         until = min(high, latest)
         low = max(low, (earliest_s or 0) * SECOND_US)
         if low < until and low + SHORTEST_S * SECOND_US <= latest:
             loaded += [found.export_id for found in export_window(lake, name, low, until)]
     left = open_gaps(lake, name)
-    reached = [max(gap.to_us + table.clock_skew_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
-    again_us = max(reached) + SETTLE_S * SECOND_US if left else None
+    repairable_us = [max(gap.to_us + table.clock_skew_us, gap.from_us + SHORTEST_S * SECOND_US) for gap in left]
+    again_us = max(repairable_us) + SETTLE_S * SECOND_US if left else None
     return GapsResult(name, tuple(loaded), left, again_us)

@@ -1,7 +1,7 @@
-"""A canary: one item that is written to the source now and then, to see that changes still get through.
+"""The canary of a table: an item that is written to the source to see whether its change arrives in `current`.
 
-Its state is the item itself: the source has the last one that was written and when, `current` the last that arrived.
-Only tables with `checks.canary` have one: it writes to the source.
+The state is the item itself: the source has the last one written and its time, `current` the last one that arrived. Only
+tables with `checks.canary` have one, because it writes to the source. `core.capture.health` judges it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ RATE = 100.0
 
 
 def canary_sign(lake: Lake, table: TableSettings) -> Sign:
-    """Look for the last canary in `current`, and write the next one if it is there.
+    """Judge the last canary, and write the next one if it has arrived.
 
-    Raises ConfigError if the canary's key is not one of the table, and what DynamoDB refuses.
+    Raises:
+        ConfigError: `checks.canary.key` is not a key of the table, or the key of an item that is no canary.
+        TerminalError: DynamoDB refuses to read or write the item.
     """
     settings = table.checks.canary
-    assert settings is not None, "the caller has looked"
+    assert settings is not None, "the registry of checks requires it"
     key: Item = {name: dict(value) for name, value in settings.key.items()}
     wanted = table_key(lake, table.name)
     if set(key) != set(wanted):
         raise ConfigError(f"checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}", table=table.name)
     items = open_items(lake, table.name, RATE)
-    ((_, standing),) = items.get([key])
+    ((_, source_item),) = items.get([key])
     now_us = int(lake.now().timestamp() * 1_000_000)
     step = health.canary_step(
-        _written(standing), _arrived(lake, table.name, key), now_us, seconds(table.checks.max_lag)
+        _written(source_item), _arrived(lake, table.name, key), now_us, seconds(table.checks.max_lag)
     )
     if step.write:
         items.put([{**key, NONCE: {"S": uuid.uuid4().hex}, WRITTEN: {"N": str(now_us)}}])

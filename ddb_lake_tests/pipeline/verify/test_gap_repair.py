@@ -11,9 +11,9 @@ import pytest
 from ddb_lake.orchestration.checks.evaluation import Subject
 from ddb_lake.orchestration.checks.verification import no_gaps
 from ddb_lake.pipeline.capture.gap_log import all_gaps, open_gaps
-from ddb_lake.pipeline.capture.gap_repair import repair_gaps
 from ddb_lake.pipeline.capture.kinesis_monitor import watch
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.verify.gap_repair import repair_gaps
 from ddb_lake_tests.support.sandbox_lake import (
     BUCKET,
     assert_lake_is_source,
@@ -105,7 +105,7 @@ def test_gap_that_recovery_does_not_reach_back_to_takes_a_full_export(
     switch(stand, on=True)
     stand.wait(60)
     since_s = int((stand.sandbox.clock.now() - timedelta(minutes=20)).timestamp())
-    monkeypatch.setattr("ddb_lake.pipeline.capture.gap_repair.restorable_since_s", lambda table: since_s)
+    monkeypatch.setattr("ddb_lake.pipeline.verify.gap_repair.restorable_since_s", lambda table: since_s)
     result = repair_gaps(stand.lake, "orders")
     assert (len(result.exports), result.left, open_gaps(stand.lake, "orders")) == (1, (), ())
     assert_lake_is_source(stand.lake, stand.sandbox)
