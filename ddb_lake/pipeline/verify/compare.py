@@ -46,10 +46,10 @@ from ddb_lake.engine.row_diff import document_key_sql, dumped_item_sql, register
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import live_files, scan_table
-from ddb_lake.pipeline.table_identity import check_source
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View, replay, view
+from ddb_lake.pipeline.table_identity import check_source
 from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
 DEFAULT_READ_RATE = 100.0
