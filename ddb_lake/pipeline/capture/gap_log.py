@@ -67,7 +67,7 @@ def repair_by_export(lake: Lake, settings: TableSettings, summary: ExportSummary
     """Record what a loaded export repairs: a full one all time before it, an incremental one its window.
 
     An export's end may be off by up to the clock skew allowance, so the repaired time ends that much earlier. Its beginning
-    is used as it is (see `core.capture.gaps.stretches`); `verify` finds what that misses.
+    is used as it is (see `core.capture.gaps.open_ranges`); `verify` finds what that misses.
     """
     begin = ALWAYS_US if summary.from_us is None else summary.from_us
     end = summary.as_of_us - settings.clock_skew_us
