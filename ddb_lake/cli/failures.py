@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 import click
 
-from ddb_lake.core.operations.library_errors import of_library
+from ddb_lake.core.operations.library_errors import translate_uncaught
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
@@ -40,7 +40,7 @@ def exit_status(error: BaseException) -> int:
     """The exit status of an error."""
     if isinstance(error, click.ClickException):
         return error.exit_code
-    return WRONG_USE_STATUS if isinstance(of_library(error) or error, UsageError) else 1
+    return WRONG_USE_STATUS if isinstance(translate_uncaught(error) or error, UsageError) else 1
 
 
 def error_text(error: BaseException) -> str:
@@ -78,7 +78,7 @@ def print_error(error: BaseException, debug: bool, where: str = "") -> None:
 
 
 def _message(error: BaseException) -> str:
-    error = of_library(error) or error
+    error = translate_uncaught(error) or error
     if isinstance(error, CommitStateUnknown):
         return f"{error} Look at `ddb-lake status` before running it again."
     if is_disk_full(error) and not isinstance(error, DdbLakeError):

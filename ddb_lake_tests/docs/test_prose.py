@@ -12,7 +12,6 @@ from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_pro
 PRODUCT = ROOT / "ddb_lake"
 
 PENDING = {
-    "cli",
     "dbt",
     "infra",
     "lambdas",

@@ -1,4 +1,8 @@
-"""Counts, durations and sizes as text for people."""
+"""Counts, durations and sizes as text for people.
+
+humanize's `precisedelta` prints every unit in words (`2 days, 3 hours, 2 minutes and 3 seconds`), which is too long for
+a column of a table; `naturaldelta` prints one unit only.
+"""
 
 from __future__ import annotations
 

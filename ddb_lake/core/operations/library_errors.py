@@ -1,8 +1,8 @@
-"""Errors of libraries and of the operating system, translated into errors of ours. Pure: class names and texts only.
+"""Translation of errors of libraries and of the operating system to `ddb_lake.errors`. Pure: class names and texts only.
 
-pyarrow, DuckDB, pyiceberg, botocore and the operating system each report a missing object, a refusal and a failing
-service in their own way. Only this module knows all of them. A translation never repeats a message that may have an
-item's values: DuckDB quotes them if a data file is damaged.
+pyarrow, DuckDB, pyiceberg, botocore and the operating system report a missing object, denied access and a failing
+service with different classes and texts. Only this module has their list. A translation never repeats a message that
+may contain an item's values: DuckDB quotes them if a data file is damaged.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from ddb_lake.core.operations.system import is_disk_full, is_out_of_memory
 from ddb_lake.errors import DamagedError, DdbLakeError, DeniedError, MemoryLimitError, UnreachableError
 
 _AWS_ERROR = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))?")
-_PLACE = re.compile(r"key '(?P<key>[^']*)' in bucket '(?P<bucket>[^']*)'")
-_GONE = re.compile(r"Path does not exist '(?P<path>[^']+)'")
-"""pyarrow's, with bucket and key for an object."""
+_BUCKET_AND_KEY = re.compile(r"key '(?P<key>[^']*)' in bucket '(?P<bucket>[^']*)'")
+_MISSING_PATH = re.compile(r"Path does not exist '(?P<path>[^']+)'")
+"""A message of pyarrow, with bucket and key for an object."""
 
 _HTTP_STATUS = re.compile(r"\bHTTP (?:status )?(?:code )?(?P<a>[1-5]\d\d)\b|: (?P<b>[1-5]\d\d) \(")
 _PATH = re.compile(r"""["'](?P<path>(?:s3[an]?://|https?://|file://|/)[^"'\n]+)["']""")
 
-_PASSING_CODES = {
+_TRANSIENT_CODES = {
     "SLOW_DOWN", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "THROTTLING", "REQUEST_TIMEOUT", "REQUEST_TIME_TOO_SKEWED",
     "NETWORK_CONNECTION", "REQUEST_EXPIRED", "OPERATION_ABORTED",
 }  # fmt: skip
-_REFUSED_CODES = {
+_DENIED_CODES = {
     "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "UNRECOGNIZED_CLIENT", "INVALID_SIGNATURE",
     "MISSING_AUTHENTICATION_TOKEN", "INVALID_CLIENT_TOKEN_ID", "EXPIRED_TOKEN", "OPT_IN_REQUIRED", "VALIDATION",
 }  # fmt: skip
@@ -38,8 +38,8 @@ _MISSING_TEXTS = (
     "failed to open local file",
     "does not exist",
 )
-_REFUSED_TEXTS = ("permission denied", "operation not permitted")
-_PASSING_TEXTS = (
+_DENIED_TEXTS = ("permission denied", "operation not permitted")
+_TRANSIENT_TEXTS = (
     "connection", "timed out", "timeout", "could not establish", "couldn't resolve", "network", "curlcode", "try again",
     "too many open files", "temporarily", "ssl", "request was cancelled",
 )  # fmt: skip
@@ -47,76 +47,87 @@ _DAMAGED_TEXTS = (
     "parquet", "magic bytes", "decompression failure", "corrupted", "out of buffer", "thrift", "invalid string encoding",
     "failed to read file", "bit width", "dictionary", "page header", "unexpected end", "couldn't deserialize", "avro",
 )  # fmt: skip
-_DUCKDB_BUGS = {"BinderException", "CatalogException", "ParserException", "ConstraintException", "OutOfMemoryException"}
+_DUCKDB_OTHER_FAULTS = {
+    "BinderException",
+    "CatalogException",
+    "ParserException",
+    "ConstraintException",
+    "OutOfMemoryException",
+}
 
 
 def translate(error: BaseException, uri: str | None = None, table: str | None = None) -> DdbLakeError | None:
-    """The error of ours for a library's error; None if the error is already one of ours, or has no translation.
+    """Translate an error of a library or the operating system.
 
     Args:
         error: as it was raised.
         uri: the file that was read or written, if it is known; otherwise it comes from the error's text.
         table: the table that the file belongs to, if it is known.
+
+    Returns:
+        The translation; None if the error is a `DdbLakeError` already, or has no translation.
     """
     if isinstance(error, DdbLakeError):
         return None
     if is_out_of_memory(error):
         return MemoryLimitError()
     text, origin = str(error), type(error).__module__.partition(".")[0].lstrip("_")
-    place = uri or _named(text)
+    file = uri or _uri_in_message(text)
     if is_disk_full(error):
         return None
     if isinstance(error, OSError) or origin == "duckdb":
-        return _of_storage(error, text, place, table) or _of_duckdb(error, text, place, table)
+        return _translate_storage_error(error, text, file, table) or _translate_duckdb_error(error, text, file, table)
     return None
 
 
-def of_library(error: BaseException) -> DdbLakeError | None:
-    """`translate` for an error from any place: a file that Python itself could not open may be the user's."""
-    plain = isinstance(error, OSError) and error.errno is not None and not _AWS_ERROR.search(str(error))
-    return None if plain and not is_out_of_memory(error) else translate(error)
+def translate_uncaught(error: BaseException) -> DdbLakeError | None:
+    """`translate` for an error that no step handled. A file that Python itself could not open may be the user's: None."""
+    from_python = isinstance(error, OSError) and error.errno is not None and not _AWS_ERROR.search(str(error))
+    return None if from_python and not is_out_of_memory(error) else translate(error)
 
 
 @contextmanager
 def reading(uri: str, table: str | None = None) -> Iterator[None]:
-    """Read a file of the lake: every error in the block becomes an error that names the file.
+    """A block that reads a file of the lake: every error in it is translated to one that names the file.
 
-    An error without another translation means that the file is damaged: readers of Avro and JSON raise many classes for
-    that.
+    An error without another translation means that the file is damaged, for which readers of Avro and JSON raise many
+    classes.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, DdbLakeError):
             raise
-        raise translate(error, uri, table) or _otherwise(error, uri, table) from error
+        raise translate(error, uri, table) or _fallback(error, uri, table) from error
 
 
-def _otherwise(error: Exception, uri: str, table: str | None) -> DdbLakeError:
+def _fallback(error: Exception, uri: str, table: str | None) -> DdbLakeError:
     if isinstance(error, OSError):
         return UnreachableError(f"it cannot be read now ({_one_line(str(error))})", uri=uri, table=table)
     return DamagedError(f"it is damaged ({type(error).__name__})", uri=uri, table=table)
 
 
-def _of_storage(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
-    """Errors of a file system or an object store."""
+def _translate_storage_error(
+    error: BaseException, text: str, uri: str | None, table: str | None
+) -> DdbLakeError | None:
+    """Translate an error of a file system or an object store."""
     aws, lower = _AWS_ERROR.search(text), text.lower()
     code = aws["code"] if aws else ""
     status = _status(text, aws)
     if isinstance(error, FileNotFoundError) or code in _MISSING_CODES or status == 404:
         return DamagedError("it is not there", uri=uri, table=table)
-    if isinstance(error, PermissionError) or code in _REFUSED_CODES or status in (401, 403):
+    if isinstance(error, PermissionError) or code in _DENIED_CODES or status in (401, 403):
         return DeniedError("access is denied", uri=uri, table=table)
-    if code in _PASSING_CODES or status == 429 or status >= 500:
+    if code in _TRANSIENT_CODES or status == 429 or status >= 500:
         return _unreachable(f"the store fails ({_one_line(code or f'HTTP {status}')})", uri, table)
     if isinstance(error, IsADirectoryError | NotADirectoryError) or "is a directory" in lower:
         return DamagedError("it is a folder, where a file was written", uri=uri, table=table)
     if (isinstance(error, OSError) and error.errno is None) or type(error).__name__ in ("IOException", "HTTPException"):
         if any(text in lower for text in _MISSING_TEXTS):
             return DamagedError("it is not there", uri=uri, table=table)
-        if any(text in lower for text in _REFUSED_TEXTS):
+        if any(text in lower for text in _DENIED_TEXTS):
             return DeniedError("access is denied", uri=uri, table=table)
-        if isinstance(error, ConnectionError | TimeoutError) or any(text in lower for text in _PASSING_TEXTS):
+        if isinstance(error, ConnectionError | TimeoutError) or any(text in lower for text in _TRANSIENT_TEXTS):
             return _unreachable(f"it cannot be reached ({_one_line(text)})", uri, table)
     if isinstance(error, ConnectionError | TimeoutError):
         return _unreachable(f"it cannot be reached ({_one_line(text)})", uri, table)
@@ -127,10 +138,10 @@ def _unreachable(what: str, uri: str | None, table: str | None) -> UnreachableEr
     return UnreachableError(what if uri else f"a file of the lake: {what}", uri=uri, table=table)
 
 
-def _of_duckdb(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
-    """Errors of DuckDB about the bytes of a file; its message is not repeated."""
+def _translate_duckdb_error(error: BaseException, text: str, uri: str | None, table: str | None) -> DdbLakeError | None:
+    """Translate an error of DuckDB about the bytes of a file, without its message."""
     name, lower = type(error).__name__, text.lower()
-    if not type(error).__module__.lstrip("_").startswith("duckdb") or name in _DUCKDB_BUGS:
+    if not type(error).__module__.lstrip("_").startswith("duckdb") or name in _DUCKDB_OTHER_FAULTS:
         return None
     if name == "IOException":
         return _unreachable(_one_line(text), uri, table)
@@ -146,12 +157,12 @@ def _status(text: str, aws: re.Match[str] | None) -> int:
     return int(found["a"] or found["b"]) if found else 0
 
 
-def _named(text: str) -> str | None:
-    """The file that a message is about."""
-    place = _PLACE.search(text)
+def _uri_in_message(text: str) -> str | None:
+    """The file that a message names."""
+    place = _BUCKET_AND_KEY.search(text)
     if place:
         return f"s3://{place['bucket']}/{place['key']}"
-    gone = _GONE.search(text)
+    gone = _MISSING_PATH.search(text)
     if gone:
         return gone["path"] if gone["path"].startswith("/") else f"s3://{gone['path']}"
     path = _PATH.search(text)

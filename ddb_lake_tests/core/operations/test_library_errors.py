@@ -14,7 +14,7 @@ from pyarrow.fs import AwsStandardS3RetryStrategy, LocalFileSystem, S3FileSystem
 
 from ddb_lake.aws.session import client
 from ddb_lake.cli.failures import error_text, exit_status
-from ddb_lake.core.operations.library_errors import of_library, reading, translate
+from ddb_lake.core.operations.library_errors import reading, translate, translate_uncaught
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.engine.session import S3Access, connect, use_s3
 from ddb_lake.errors import (
@@ -110,7 +110,7 @@ def test_store_that_does_not_answer_is_temporary(raised: Any) -> None:
 def test_missing_local_file_is_damage_only_where_the_lake_reads_it() -> None:
     with pytest.raises(FileNotFoundError) as raised:
         LocalFileSystem().open_input_file("/nowhere/x.parquet")
-    assert of_library(raised.value) is None
+    assert translate_uncaught(raised.value) is None
     assert isinstance(translate(raised.value), DamagedError)
 
 
