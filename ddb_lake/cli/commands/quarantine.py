@@ -189,10 +189,10 @@ def discard(invocation: Invocation, table: str, options: DiscardOptions, as_json
         raise click.UsageError("--why is empty: give the reason for discarding the entries")
     import getpass
 
-    from ddb_lake.pipeline.maintain.quarantine import Chosen, discard_quarantine
+    from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine
 
     user = options.by or getpass.getuser()
-    chosen = Chosen(options.ids, options.objects, options.reasons)
+    chosen = EntrySelection(options.ids, options.objects, options.reasons)
     with invocation.lake(table) as lake:
         count = discard_quarantine(lake, table, chosen, user, options.why)
     if as_json:

@@ -17,7 +17,7 @@ from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE, time_text
 
 if TYPE_CHECKING:
-    from ddb_lake.pipeline.maintain.restore import Plan
+    from ddb_lake.pipeline.maintain.restore import RestorePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def restore(invocation: Invocation, table: str, options: RestoreOptions, as_json
     )
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: RestorePlan) -> None:
     continues = f"; {plan.resumes:,} items are written already" if plan.resumes else ""
     note(
         f"{plan.table}: {count_text(plan.items, 'item')} as of {time_text(plan.as_of_us)} into {plan.target}: about"

@@ -1,4 +1,8 @@
-"""Rewriting files without changing contents: merges small files, removes deleted rows, moves rescued values into columns."""
+"""Compaction: rewrites files of a table without changing its contents.
+
+Small files are merged, deleted rows are left out, and rescued values move into columns that fit them. Then old snapshots
+expire, and files that no snapshot names are removed.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +44,33 @@ from ddb_lake.pipeline.open_lake import Lake
 
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
 MAX_SMALL_FILES = 24
-"""Of about one size: a byte is rewritten each time that its file outgrows its like, not each time that files come."""
+"""Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
 
 MAX_DELETE_FILES = 16
 MAX_DELETED_SHARE = 0.20
 MAX_FILES_PER_HOUR = 8
 MAX_FILES_OF_LATEST_HOUR = 64
-"""Of the changelog. More files come for the latest hour: each byte is rewritten once, when the hour has passed."""
+"""Of the changelog. The latest hour may have more files, so that each byte is rewritten once, after the hour."""
 
 KEEP_SNAPSHOTS_FOR = timedelta(days=7)
 ORPHAN_GRACE = timedelta(days=1)
-"""A file that no snapshot names may belong to a writer that has not committed yet; after a day it does not."""
+"""A file that no snapshot names may belong to a writer that has not committed yet. A day later it does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompactResult:
-    """The result of a compaction. `reason`: why it ran, or why not (`skipped`).
+    """The result of a compaction.
 
-    `orphans_left`: for each Iceberg table whose unnamed files were not removed, the reason why they may not be its own.
+    Attributes:
+        skipped: no file was rewritten.
+        reason: why the compaction ran, or why not.
+        files_before: data files and delete files of `current`.
+        bytes_before: their size.
+        retired_rows: deleted rows that were left out.
+        retyped: columns that were added or have another type.
+        snapshots_expired: snapshots that were removed, of all of the table's Iceberg tables.
+        orphans_removed: files that no snapshot named.
+        orphans_left: for each Iceberg table whose orphans were not removed, why they may not be its own.
     """
 
     table: str
@@ -76,9 +89,9 @@ class CompactResult:
 
 
 def needs_compaction(lake: Lake, name: str) -> str | None:
-    """Why a table's files should be rewritten, by the policy of this module; None if they need not be."""
+    """Why the files of a table should be rewritten, by the limits of this module; None if they need not be."""
     table = lake.current(name)
-    if table is not None and (reason := _why(live_files(table))):
+    if table is not None and (reason := _reason(live_files(table))):
         return reason
     changes = lake.changes(name)
     crowded = _crowded_hours(changes) if changes else []
@@ -86,14 +99,23 @@ def needs_compaction(lake: Lake, name: str) -> str | None:
 
 
 def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
-    """Compact `current` and the changelog where the policy says so (`force`: in any case), then clean up.
+    """Compact `current` and the changelog, then expire snapshots and remove orphans.
 
-    Contents do not change; readers see the files before or after. Old snapshots expire (but those of exports), and
-    files that no snapshot names go once they are a day old.
+    Contents do not change, and readers see the files of before or of after. Snapshots older than a week expire, except those
+    of exports. Files that no snapshot names are removed after a day.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        force: rewrite all files of `current`. By default, only what `needs_compaction` finds.
+
+    Raises:
+        ConfigError: the table is not configured.
+        CheckFailed: the rewritten files would have other rows. Nothing was committed.
     """
     started = time.monotonic()
     settings = lake.table(name)
-    reason = "asked for" if force else needs_compaction(lake, name)
+    reason = "requested" if force else needs_compaction(lake, name)
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:
         result = retry_commit(lambda: _compact_current(lake, settings, force, result))
@@ -108,8 +130,8 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     )
 
 
-def _why(live: LiveFiles) -> str | None:
-    small = _crowd(live.data)
+def _reason(live: LiveFiles) -> str | None:
+    small = _crowded(live.data)
     total = live.rows + live.deleted_rows
     if small:
         return f"{len(small)} small files"
@@ -120,8 +142,8 @@ def _why(live: LiveFiles) -> str | None:
     return None
 
 
-def _crowd(files: Sequence[DataFile]) -> list[DataFile]:
-    """Small files of about one size, if there are too many, and all smaller files."""
+def _crowded(files: Sequence[DataFile]) -> list[DataFile]:
+    """Small files, if there are too many of about one size, and all smaller files."""
     sizes: dict[int, list[DataFile]] = defaultdict(list)
     for file in files:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
@@ -139,7 +161,7 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
         return result
     scan = scan_table(table)
     live = scan.live
-    if not live.data or (not force and _why(live) is None):
+    if not live.data or (not force and _reason(live) is None):
         return result
     with lake.session() as session:
         compaction = _Compaction(session, settings, table, scan)
@@ -174,21 +196,21 @@ class _Compaction:
         return self._commit(chosen, f"SELECT * FROM {query}", schema)
 
     def _worth_rewriting(self) -> tuple[DataFile, ...]:
-        """Too many small files, and files with many deleted rows; none if only delete files are too many."""
+        """Crowded small files, and files with many deleted rows; none if only the delete files are too many."""
         if not self.deletes:
-            retired: dict[str, int] = {}
+            deleted_rows: dict[str, int] = {}
         else:
             source = f"read_parquet({literals(self.deletes)})"
-            retired = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
-        crowd = {f.file_path for f in _crowd(self.live.data)}
+            deleted_rows = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
+        crowd = {f.file_path for f in _crowded(self.live.data)}
         return tuple(
             f
             for f in self.live.data
-            if f.file_path in crowd or retired.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
+            if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
         )
 
     def _fitted(self) -> tuple[TableSchema, str]:
-        """The columns that fit all rows now; if they differ from the table's, the rows projected onto them."""
+        """The columns that fit all rows now, and a query of the rows projected onto them; no query if the columns do not change."""
         schema = self.state.schema
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
@@ -201,13 +223,15 @@ class _Compaction:
         ):
             return schema, ""
         self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
-        held = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
+        passed = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
         item = f"CASE WHEN _rescued IS NULL THEN {item_sql(schema)} ELSE ddb_complete({item_sql(schema)}, _rescued) END"
-        self.session.con.execute(f"CREATE OR REPLACE VIEW whole AS SELECT {item} AS item, {held} FROM {rows}")
+        self.session.con.execute(
+            f"CREATE OR REPLACE VIEW complete_items AS SELECT {item} AS item, {passed} FROM {rows}"
+        )
 
         def project(projection: Projection) -> str:
-            passed = [name.strip() for name in held.split(",")]
-            self.session.keep("refitted", projection.select("whole", passed))
+            columns = [name.strip() for name in passed.split(",")]
+            self.session.keep("refitted", projection.select("complete_items", columns))
             return "refitted"
 
         first, nulls = guess((), schema, self.settings.schema_options)
@@ -229,24 +253,24 @@ class _Compaction:
             return writer.write(rows + order, metadata, split=True, row_bytes=size)
 
         added = sorted_if_it_fits(self.session, key, write, size)
-        gone = frozenset(f.file_path for f in chosen)
-        deletes = writer.write_deletes(self._remaining(gone)) if self.deletes else []
-        kept = sum(f.record_count for f in self.live.data if f.file_path not in gone)
+        removed = frozenset(f.file_path for f in chosen)
+        deletes = writer.write_deletes(self._kept_deletes(removed)) if self.deletes else []
+        kept = sum(f.record_count for f in self.live.data if f.file_path not in removed)
         after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
         if after != self.live.rows:
             raise CheckFailed(
                 f"compaction would leave {after} of {self.live.rows} rows; nothing was committed",
                 table=self.settings.name,
             )
-        delta = Delta(added, deletes, removed=gone, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
+        delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
         commit.snapshot(delta)
         commit.set_properties(replace(self.state, schema=schema).properties())
         return live_files(commit.run())
 
-    def _remaining(self, gone: frozenset[str]) -> str:
-        """Positions in files that stay."""
+    def _kept_deletes(self, removed: frozenset[str]) -> str:
+        """The deleted positions in files that are not removed."""
         source = f"read_parquet({literals(self.deletes)})"
-        return f"SELECT file_path, pos FROM {source} WHERE NOT list_contains({literals(sorted(gone))}::VARCHAR[], file_path)"
+        return f"SELECT file_path, pos FROM {source} WHERE NOT list_contains({literals(sorted(removed))}::VARCHAR[], file_path)"
 
 
 _ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
@@ -260,15 +284,15 @@ def _complete(item: str, rescued: str) -> str:
 
 
 def _crowded_hours(changes: Table) -> list[DataFile]:
-    """Small files of the changelog that share their hour with many others."""
+    """Small files of the changelog, of hours that have too many."""
     hours: dict[Any, list[DataFile]] = defaultdict(list)
     for file in live_files(changes).data:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
             bounds = column_bounds(file, changes.schema(), "arrival_hour")
             hours[bounds[0] if bounds else None].append(file)
     latest = max((hour for hour in hours if hour is not None), default=None)
-    most = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
-    return [file for hour, files in hours.items() if len(files) > most[hour] for file in files]
+    limits = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
+    return [file for hour, files in hours.items() if len(files) > limits[hour] for file in files]
 
 
 def _compact_changes(lake: Lake, name: str) -> None:
@@ -306,9 +330,10 @@ def _compact_changes(lake: Lake, name: str) -> None:
 
 
 def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
-    """Expire old snapshots and remove old orphans of all of a table's Iceberg tables.
+    """Expire old snapshots, and remove old orphans, of all of a table's Iceberg tables.
 
-    Returns the numbers of expired snapshots and removed files, and the reasons why files that no snapshot names were left.
+    Returns:
+        The number of expired snapshots, the number of removed files, and the reasons why orphans were left.
     """
     expired = removed = 0
     doubts = []
@@ -330,7 +355,7 @@ def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
 
 
 def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
-    """The files of a table that nothing names and that may be removed, or the reason why none may."""
+    """The files of a table that no snapshot names and that may be removed, or the reason why none may be."""
     listed = lake.catalog.table(full_name)
     if listed is None:
         return [], None
@@ -341,11 +366,11 @@ def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
         return [], fault
     try:
         found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(f"{location}/")]
-    except FileNotFoundError:  # another writer removed a file during the listing: the next compaction looks again
+    except FileNotFoundError:  # another writer removed a file during the listing: the next compaction lists again
         return [], None
     table = lake.catalog.table(full_name)
     if table is None or table.metadata_location != listed.metadata_location:
-        return [], None  # a commit came in between: the files that it names cannot be compared with the listing
+        return [], None  # another commit happened: its files may be missing in the listing
     before_us = int((lake.now() - ORPHAN_GRACE).timestamp() * 1_000_000)
     named = referenced(table)
     orphans = [uri for uri in unnamed(found, named, before_us) if written_by_tables(uri, location)]

@@ -1,8 +1,8 @@
-"""The items as of the end of a day (UTC), kept as one Parquet file a day below `daily/<table>/` of the warehouse.
+"""Daily snapshots: keeps the items as of the end of a day (UTC) as one Parquet file below `daily/<table>/` of the warehouse.
 
-A day's file is a function of what landed: it is made by the replay that `dump --as-of` uses, and making it again
-replaces it, so that a record that came late is in it then. A day is refused, with what to do, as long as it is not
-certain how it ended. Nothing else is read or written.
+A day's file is a function of what landed: the replay that `dump --as-of` uses makes it. Keeping a day again replaces its
+file, which then includes records that came late. As long as it is not certain how a day ended, it is not kept: the error says
+what to do. Nothing else is written. `pipeline.read.daily_snapshots` reads the files.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ from ddb_lake.pipeline.read.time_travel import past_rows
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """A kept day: `rows` as of `as_of_us` (inclusive, UTC microseconds), in the file `uri` of so many bytes.
+    """A kept day.
 
-    `base`: the export that is the base of the rows, None if only changes are known. `covered_us`: up to where the changelog went.
+    Attributes:
+        as_of_us: the last instant of the day (inclusive, UTC microseconds).
+        uri: the file.
+        rows: the number of its rows.
+        bytes: its size.
+        base: the full export that the rows are based on; None if only changes are known.
+        covered_us: the instant up to which the changelog was complete.
     """
 
     table: str
@@ -47,9 +53,15 @@ class DayResult:
 
 
 def keep_day(lake: Lake, name: str, day: date) -> DayResult:
-    """Write the items as of the end of a day; replaces what was written of it before.
+    """Write the items as of the end of a day. Replaces the file of the day if there is one.
 
-    Raises UsageError if the lake does not know the table at that time, or not yet everything of the day.
+    Args:
+        lake: the open lake.
+        name: the table.
+        day: the day, in UTC.
+
+    Raises:
+        UsageError: the lake has nothing of the table at that time, or changes of the day may be missing.
     """
     started = time.monotonic()
     as_of_us = end_us(day) - 1
@@ -62,7 +74,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
     lake.progress(f"{name}: items as of the end of {day}", 0)
     with lake.session() as session:
         schema, rows = past_rows(lake, session, name, as_of_us)
-        # to a folder under another name first, to S3 as one upload: readers never see a part of it
+        # Readers never see part of a file: in a folder it is renamed when it is complete, in S3 it is one upload.
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
         columns = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
         options += f", KV_METADATA {{{COLUMNS_METADATA}: {literal(columns)}}}"
@@ -91,7 +103,7 @@ def end_us(day: date) -> int:
 
 
 def _check_known(name: str, day: date, seen: View) -> None:
-    """Raise UsageError unless the lake knows the table at the end of the day."""
+    """Raise UsageError unless the lake has an export or a change from before the end of the day."""
     exports = [export.export_us for export in seen.state.exports]
     first_us = min(exports) if exports else seen.log.first_change_us
     if seen.table is None or first_us is None:
@@ -126,7 +138,7 @@ def _check_complete(lake: Lake, name: str, day: date, seen: View) -> None:
     if covered_us is not None and covered_us >= end:
         return
     missing = f"{name}: the changelog goes up to {time_text(covered_us, unit='s') if covered_us else 'nowhere'}, {day} is longer"
-    assert table.changes is not None, "the settings see to it"
+    assert table.changes is not None, "`daily_states` requires `changes`"
     if table.changes.incremental_exports is not None:
         raise UsageError(f"{missing}", hint="make the day again once the window over its end is loaded")
     ready = end + seconds(table.checks.max_lag) * 1_000_000
@@ -150,9 +162,10 @@ def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
 
 
 def _covered_us(lake: Lake, name: str, day: date, seen: View) -> int | None:
-    """Up to where the changelog goes, for the state of a day. Exports after the day say nothing of how it ended.
+    """The instant up to which the changelog is complete, for the state of a day; None if that is not known.
 
-    A stream delivers in the order of time, except late records; incremental exports count only as far as they join.
+    A stream delivers in the order of time, except for late records. Incremental exports cover the time up to the first gap
+    between their windows. Exports after the day do not show how it ended.
     """
     base, changes = seen.state.base_at(end_us(day) - 1), lake.table(name).changes
     joined_us = chain_end(base.export_us // 1_000_000, seen.log.windows) * 1_000_000 if base is not None else None

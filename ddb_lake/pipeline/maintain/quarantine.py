@@ -1,4 +1,8 @@
-"""The quarantine: its entries with their reasons, and their replay into the changelog after a correction."""
+"""The quarantine of a table: lists its entries, replays them, and discards them.
+
+An entry is open until it is replayed (it leaves the quarantine) or discarded (it stays, with the reason). Replaying has an
+exactly-once effect: the ledger of the changelog names each entry that was ingested.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ DISCARDED = "ddb_lake.discarded"
 
 @dataclass(frozen=True, slots=True)
 class QuarantineGroup:
-    """Entries with the same reason: how many, and when the first and last came (UTC microseconds)."""
+    """Open entries with the same reason: their number, and the times of the first and last (UTC microseconds, inclusive)."""
 
     reason: str
     count: int
@@ -46,9 +50,16 @@ class QuarantineGroup:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
-    """One entry: its bytes, their location in landing, and the reason.
+    """One open entry.
 
-    `asserted_us`: the (exclusive) end of the window of the incremental export that the bytes are a line of.
+    Attributes:
+        quarantine_id: the id, made of the place and the bytes.
+        reason: why the bytes are no record.
+        raw: the bytes.
+        object: the landed object that has them.
+        offset: their first byte in the decompressed object.
+        quarantined_us: when they were quarantined (UTC microseconds).
+        asserted_us: for a line of an incremental export, the (exclusive) end of its window.
     """
 
     quarantine_id: str
@@ -62,7 +73,7 @@ class QuarantineEntry:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """Entries that were discarded together: number and reason, then time (UTC microseconds), user and cause of the discard."""
+    """Entries that were discarded together. `why`: the cause that the user gave. `discarded_us`: UTC microseconds."""
 
     reason: str
     count: int
@@ -73,10 +84,15 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """`replayed`: entries that are records now and have left the quarantine; `new`: records they brought.
+    """The result of a replay.
 
-    `rewritten`: entries that left because their object was rewritten since, and its new version is ingested. `absent`:
-    entries that the corrections name and the quarantine does not have, such as those that were replayed before.
+    Attributes:
+        replayed: entries that are records now and have left the quarantine.
+        still_quarantined: entries that were read and stay.
+        new: records that the entries added to changelogs.
+        duplicates: records that changelogs had.
+        rewritten: entries that left because their object was rewritten, and was ingested as it is now.
+        absent: ids with replaced bytes that the quarantine does not have, such as entries that were replayed before.
     """
 
     table: str
@@ -89,32 +105,30 @@ class ReplayResult:
 
 
 def list_quarantine(lake: Lake, name: str) -> list[QuarantineGroup]:
-    """The reasons in a table's quarantine, most frequent first."""
+    """The open entries of a table by reason, the most frequent first. Raises ConfigError if the table is not configured."""
     lake.table(name)
     with lake.session() as session:
-        rows = session.rows(
-            "SELECT reason, count(*), min(epoch_us(quarantined_at)), max(epoch_us(quarantined_at))"
-            f" FROM {_entries_sql(lake, name)} GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
-    return [QuarantineGroup(*row) for row in rows]
+        times = "min(epoch_us(quarantined_at)), max(epoch_us(quarantined_at))"
+        query = f"SELECT reason, count(*), {times} FROM {_entries_sql(lake, name)} GROUP BY 1 ORDER BY 2 DESC, 1"
+        return [QuarantineGroup(*row) for row in session.rows(query)]
 
 
 def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[QuarantineEntry]:
-    """The first entries of a table's quarantine, or all, in landing order."""
+    """The first open entries of a table, in landing order. `limit`: None for all."""
     lake.table(name)
     with lake.session() as session:
         return _entries(lake, session, name, "" if limit is None else f"LIMIT {int(limit)}")
 
 
 def count_open(quarantine: Table | None) -> int:
-    """The number of entries of a quarantine that are neither replayed nor discarded, from the table's metadata alone."""
+    """The number of open entries of a quarantine, from the metadata of the Iceberg table alone."""
     if quarantine is None:
         return 0
     return live_files(quarantine).rows - int(quarantine.properties.get(DISCARDED, "0"))
 
 
 def list_discarded(lake: Lake, name: str) -> list[Discarded]:
-    """The discarded entries of a table's quarantine, the newest first."""
+    """The discarded entries of a table, the newest first."""
     lake.table(name)
     with lake.session() as session:
         rows = session.rows(
@@ -125,49 +139,63 @@ def list_discarded(lake: Lake, name: str) -> list[Discarded]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Entries, each named by its id, its object or its reason."""
+class EntrySelection:
+    """Open entries: those with one of the ids, of one of the objects, or with one of the reasons."""
 
     ids: Sequence[str] = ()
     objects: Sequence[str] = ()
     reasons: Sequence[str] = ()
 
 
-def discard_quarantine(lake: Lake, name: str, chosen: Chosen, by: str, why: str) -> int:
-    """Discard the chosen open entries. Returns their number.
+def discard_quarantine(lake: Lake, name: str, selection: EntrySelection, by: str, why: str) -> int:
+    """Discard open entries.
 
-    They stay in the table with the user, the time and the cause, and no longer count as open; a replay does not read
-    them. They stay discarded if their object is read again.
+    They stay in the quarantine with the user, the time and the cause. They no longer count as open, and a replay does not
+    read them. They stay discarded if their object is read again.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        selection: the entries.
+        by: the user.
+        why: the cause.
+
+    Returns:
+        The number of entries that were discarded.
+
+    Raises:
+        ConfigError: the table is not configured.
     """
     lake.table(name)
     if lake.quarantine(name) is None:
         return 0
     ensure_quarantine(lake, name)  # with the columns that an earlier release did not have
     with lake.session() as session:
-        return retry_commit(lambda: _discard(lake, session, name, chosen, by, why))
+        return retry_commit(lambda: _discard(lake, session, name, selection, by, why))
 
 
-def _discard(lake: Lake, session: Session, name: str, chosen: Chosen, by: str, why: str) -> int:
+def _discard(lake: Lake, session: Session, name: str, selection: EntrySelection, by: str, why: str) -> int:
     table = lake.quarantine(name)
-    assert table is not None, "the caller has looked"
+    assert table is not None, "discard_quarantine returns without one"
     rows = scan_table(table).sql(positions=True)
-    parts = {"quarantine_id": chosen.ids, "object": chosen.objects, "reason": chosen.reasons}
-    named = (
+    parts = {"quarantine_id": selection.ids, "object": selection.objects, "reason": selection.reasons}
+    selected = (
         " OR ".join(f"list_contains({literals(values)}, {column})" for column, values in parts.items() if values)
         or "false"
     )
     session.con.execute(
-        f"CREATE OR REPLACE TABLE leaving AS SELECT * FROM {rows} q WHERE discarded_at IS NULL AND ({named})"
+        f"CREATE OR REPLACE TABLE discarded_entries AS SELECT * FROM {rows} q WHERE discarded_at IS NULL AND ({selected})"
     )
-    count: int = session.value("SELECT count(*) FROM leaving")
+    count: int = session.value("SELECT count(*) FROM discarded_entries")
     if not count:
         return 0
     writer = FileWriter.for_table(session.con, table)
-    deletes = writer.write_deletes("SELECT _file_path AS file_path, _pos AS pos FROM leaving")
+    deletes = writer.write_deletes("SELECT _file_path AS file_path, _pos AS pos FROM discarded_entries")
     at = lake.now().replace(tzinfo=None).isoformat()
     paths = writer.write_paths(
         "SELECT * EXCLUDE (_file_path, _pos) REPLACE ("
-        f"TIMESTAMP '{at}' AS discarded_at, {literal(by)} AS discarded_by, {literal(why)} AS discarded_why) FROM leaving"
+        f"TIMESTAMP '{at}' AS discarded_at, {literal(by)} AS discarded_by, {literal(why)} AS discarded_why)"
+        " FROM discarded_entries"
     )
     commit = Commit(table)
     commit.snapshot(Delta(added=writer.entries(paths, table.metadata), deletes=deletes))
@@ -177,107 +205,98 @@ def _discard(lake: Lake, session: Session, name: str, chosen: Chosen, by: str, w
 
 
 def replay_quarantine(
-    lake: Lake, name: str, mended: Mapping[str, bytes] | None = None, time_unit: str | None = None
+    lake: Lake, name: str, replacements: Mapping[str, bytes] | None = None, time_unit: str | None = None
 ) -> ReplayResult:
-    """Read every entry again; what is a record now goes into the changelog and then leaves the quarantine.
+    """Read the open entries again, and ingest those that are records now.
 
-    Entries leave in two ways: their bytes can be read now (the configuration was corrected), or their object
-    was rewritten, and its new version is ingested. With `mended`, bytes by quarantine id, only the entries it names are
-    read, and those bytes in place of their own. `time_unit` (a name of `times.UNIT_US`) is the unit of times that are
-    impossible in their declared one; times that are possible keep their unit.
+    An entry leaves the quarantine in two ways: its bytes can be read now (the configuration was corrected, or the bytes are
+    replaced), or its object was rewritten, and is ingested as it is now.
 
-    Exactly-once effect: the changelog's ledger names each ingested entry, whatever its bytes were. After a
-    crash between the two commits the entry is found there, and only leaves the quarantine.
+    Exactly-once effect: the ledger of the changelog names each ingested entry, independent of its bytes. After a crash
+    between the two commits, the next replay finds it there and only removes it from the quarantine.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        replacements: bytes by quarantine id. Only these entries are read, with these bytes in place of their own.
+        time_unit: the unit (a name of `core.values.times.UNIT_US`) of times that are impossible in their declared unit.
+            Times that are possible keep their unit.
+
+    Raises:
+        ConfigError: the table is not configured.
     """
     lake.table(name)
     with lake.session() as session:
         entries = _entries(lake, session, name)
         absent = 0
-        if mended is not None:
-            absent = len(mended.keys() - {entry.quarantine_id for entry in entries})
-            entries = [replace(e, raw=mended[e.quarantine_id]) for e in entries if e.quarantine_id in mended]
-        readable, new, duplicates = _replay(lake, session, name, entries, time_unit)
-        rest = [entry for entry in entries if entry not in readable]
-        overtaken = _overtaken(lake, session, name, rest) if mended is None else []
-        if leaving := [entry.quarantine_id for entry in (*readable, *overtaken)]:
-            retry_commit(lambda: _release(lake, session, name, leaving))
-    still = len(rest) - len(overtaken)
-    return ReplayResult(name, len(readable), still, new, duplicates, len(overtaken), absent)
+        if replacements is not None:
+            absent = len(replacements.keys() - {entry.quarantine_id for entry in entries})
+            entries = [
+                replace(e, raw=replacements[e.quarantine_id]) for e in entries if e.quarantine_id in replacements
+            ]
+        readable, new, duplicates = _ingest_readable(lake, session, name, entries, time_unit)
+        others = [entry for entry in entries if entry not in readable]
+        rewritten = _ingest_rewritten(lake, session, name, others) if replacements is None else []
+        if leaving := [entry.quarantine_id for entry in (*readable, *rewritten)]:
+            retry_commit(lambda: _remove_entries(lake, session, name, leaving))
+    still = len(others) - len(rewritten)
+    return ReplayResult(name, len(readable), still, new, duplicates, len(rewritten), absent)
 
 
 # --- entries that can be read now
 
 
-def _replay(
+def _ingest_readable(
     lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry], time_unit: str | None
 ) -> tuple[list[QuarantineEntry], int, int]:
-    """Ingest the readable entries; return them, and the numbers of their new and duplicate records."""
+    """Ingest the entries that can be read. Returns them, and the numbers of new and of duplicate records."""
     readable: list[QuarantineEntry] = []
     new = duplicates = 0
     by_window = sorted(entries, key=lambda entry: (entry.asserted_us or 0, entry.quarantine_id))
     for asserted_us, group in groupby(by_window, key=lambda entry: entry.asserted_us):
-        together = list(group)
-        tried = _read(lake, session.folder / f"tried-{asserted_us}", name, together, asserted_us, time_unit)[1]
-        found = [together[number] for number in sorted(_readable(session, tried))]
-        if found:
-            brought, known = _take_in(lake, session, name, found, asserted_us, time_unit)
-            new, duplicates = new + brought, duplicates + known
-            readable += found
+        in_window = list(group)
+        options = ReadOptions(name, lake.routes(), asserted_us, time_unit)
+        # The first reading finds the readable entries. The ledger names what is ingested and is never read again, so the
+        # second reading, which is ingested, has no others.
+        _, staged = _read(lake, session.folder / f"tried-{asserted_us}", in_window, options)
+        chosen = [in_window[number] for number in sorted(_readable_numbers(session, staged))]
+        if not chosen:
+            continue
+        reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", chosen, options)
+        for table, rows in staged.tables.items():
+            share = TableShare(table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ()))
+            result = ingest(lake, session, share)
+            new, duplicates = new + result.new, duplicates + result.duplicates
+        for table in staged.tables:
+            update_current(lake, table)
+        readable += chosen
     return readable, new, duplicates
 
 
 def _read(
-    lake: Lake,
-    folder: Path,
-    name: str,
-    entries: Sequence[QuarantineEntry],
-    asserted_us: int | None,
-    time_unit: str | None,
+    lake: Lake, folder: Path, entries: Sequence[QuarantineEntry], options: ReadOptions
 ) -> tuple[GroupReader, StagedGroup]:
     folder.mkdir()
-    options = ReadOptions(name, lake.routes(), asserted_us, time_unit)
     reader = GroupReader(folder, options, partial(table_definition, lake))
     return reader, reader.read((_ref(entry), entry.raw) for entry in entries)
 
 
-def _readable(session: Session, staged: StagedGroup) -> set[int]:
-    """Numbers of the entries that gave records of configured tables, and nothing that is still rejected."""
-    given: set[int] = set()
+def _readable_numbers(session: Session, staged: StagedGroup) -> set[int]:
+    """Numbers of the entries that have records of configured tables, and nothing that is still rejected."""
+    with_records: set[int] = set()
     rejected: set[int] = set()
     for rows in staged.tables.values():
-        for numbers, stage in ((given, rows.changes), (rejected, rows.quarantine)):
-            found = session.rows(f"SELECT DISTINCT _object FROM read_parquet({literal(str(stage.path))})")
-            numbers.update(number for (number,) in found)
-    return given - rejected
-
-
-def _take_in(
-    lake: Lake,
-    session: Session,
-    name: str,
-    entries: Sequence[QuarantineEntry],
-    asserted_us: int | None,
-    time_unit: str | None,
-) -> tuple[int, int]:
-    """The entries' records into changelogs and `current`; gives how many are new and how many duplicates.
-
-    Only readable entries may be passed: the changelog's ledger names ingested entries, and they are never read again.
-    """
-    reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", name, entries, asserted_us, time_unit)
-    new = duplicates = 0
-    for table, rows in staged.tables.items():
-        share = TableShare(table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ()))
-        found = ingest(lake, session, share)
-        new, duplicates = new + found.new, duplicates + found.duplicates
-    for table in staged.tables:
-        update_current(lake, table)
-    return new, duplicates
+        for numbers, stage in ((with_records, rows.changes), (rejected, rows.quarantine)):
+            objects = session.rows(f"SELECT DISTINCT _object FROM read_parquet({literal(str(stage.path))})")
+            numbers.update(number for (number,) in objects)
+    return with_records - rejected
 
 
 def _ref(entry: QuarantineEntry) -> ObjectRef:
-    """The entry as a separate object, the same for all corrections of its bytes.
+    """The entry as an object of its own, with the same identity for all bytes that replace its own.
 
-    The hour of the object it was found in stays readable in the name; if it has none, it arrived before it was quarantined.
+    The URI begins with that of the landed object, so that its arrival hour is read from it. Without one, the entry arrived at
+    the time when it was quarantined.
     """
     uri = f"{entry.object}#quarantine/{entry.quarantine_id}"
     return ObjectRef(uri, "replayed", len(entry.raw), entry.quarantined_us)
@@ -286,12 +305,14 @@ def _ref(entry: QuarantineEntry) -> ObjectRef:
 # --- entries whose object was rewritten
 
 
-def _overtaken(lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]) -> list[QuarantineEntry]:
-    """The entries whose bytes are no longer in their object, which was rewritten and whose new version is ingested.
+def _ingest_rewritten(
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
+) -> list[QuarantineEntry]:
+    """Ingest objects that were rewritten. Returns the entries whose bytes are no longer in them.
 
-    An object with fewer records than before was truncated and not corrected: its entries stay.
+    An object with fewer records than before was cut off, so its entries stay.
     """
-    found: list[QuarantineEntry] = []
+    replaced: list[QuarantineEntry] = []
     ordered = sorted(entries, key=lambda entry: entry.object)
     for uri, group in groupby(ordered, key=lambda entry: entry.object):
         ref = _rewritten(lake, session, name, uri)
@@ -300,23 +321,23 @@ def _overtaken(lake: Lake, session: Session, name: str, entries: Sequence[Quaran
         apply_refs(lake, name, [ref])
         counts = _ledger_counts(lake, session, name, uri)
         if counts.get(ref.version, 0) >= max(counts.values(), default=0):
-            still = _rejected_now(lake, session, name, ref)
-            found += [entry for entry in group if entry.quarantine_id not in still]
-    return found
+            still = _rejected_ids(lake, session, name, ref)
+            replaced += [entry for entry in group if entry.quarantine_id not in still]
+    return replaced
 
 
 def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef | None:
-    """The present version of the object, if it is not the version that was ingested first."""
+    """The object as it is now, if the ledger names another version of it."""
     try:
         listed = next((ref for ref in lake.objects.list(uri) if ref.uri == uri), None)
-    except UsageError:  # a folder that is no longer there
+    except UsageError:  # the folder no longer exists
         return None
     versions = _ledger_counts(lake, session, name, uri)
     return listed if listed is not None and set(versions) - {listed.version} else None
 
 
 def _ledger_counts(lake: Lake, session: Session, name: str, uri: str) -> dict[str, int]:
-    """How many records each version of an object held, of those that the ledger names."""
+    """The number of records of each version of an object that the ledger names."""
     changes = lake.changes(name)
     ledger = changes_state(changes).ledger if changes is not None else None
     if ledger is None or not ledger.files:
@@ -325,8 +346,8 @@ def _ledger_counts(lake: Lake, session: Session, name: str, uri: str) -> dict[st
     return dict(session.rows(sql))
 
 
-def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> set[str]:
-    """The quarantine ids of what cannot be read of an object."""
+def _rejected_ids(lake: Lake, session: Session, name: str, ref: ObjectRef) -> set[str]:
+    """The quarantine ids of the parts of an object that cannot be read."""
     folder = session.folder / f"now-{len(list(session.folder.iterdir()))}"
     folder.mkdir()
     reader = GroupReader(folder, ReadOptions(name, lake.routes()), partial(table_definition, lake))
@@ -334,15 +355,15 @@ def _rejected_now(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
     rows = staged.tables.get(name)
     if rows is None:
         return set()
-    found = session.rows(f"SELECT quarantine_id FROM read_parquet({literal(str(rows.quarantine.path))})")
-    return {identifier for (identifier,) in found}
+    ids = session.rows(f"SELECT quarantine_id FROM read_parquet({literal(str(rows.quarantine.path))})")
+    return {identifier for (identifier,) in ids}
 
 
 # --- the table
 
 
 def _entries_sql(lake: Lake, name: str, discarded: bool = False) -> str:
-    """The open or the discarded entries, in a table of any release."""
+    """The open or the discarded entries. Columns that the table of an earlier release lacks are NULL."""
     table = lake.quarantine(name)
     nulls = {
         f.name: f'NULL::{duckdb_type(f.field_type)} AS "{f.name}"' for f in fixed_schema(QUARANTINE_COLUMNS).fields
@@ -364,14 +385,14 @@ def _entries(lake: Lake, session: Session, name: str, limit: str = "") -> list[Q
     return [QuarantineEntry(*row) for row in rows]
 
 
-def _release(lake: Lake, session: Session, name: str, identifiers: list[str]) -> None:
+def _remove_entries(lake: Lake, session: Session, name: str, identifiers: list[str]) -> None:
     table = lake.quarantine(name)
-    assert table is not None, "it had entries"
+    assert table is not None, "entries were read from it"
     rows = scan_table(table).sql(positions=True)
-    session.con.register("released", pa.table({"i": identifiers}))
+    session.con.register("replayed_entries", pa.table({"i": identifiers}))
     writer = FileWriter.for_table(session.con, table)
     deletes = writer.write_deletes(
-        f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN released r ON r.i = q.quarantine_id"
+        f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN replayed_entries r ON r.i = q.quarantine_id"
     )
     commit = Commit(table)
     commit.snapshot(Delta(deletes=deletes))

@@ -1,9 +1,9 @@
-"""The items of a time back into a DynamoDB table: at a chosen rate, resumable, and read back afterwards.
+"""Restores the items of an instant into a DynamoDB table: at a chosen rate, resumable, and read back afterwards.
 
-Items are put in the order of their key's hash. A mark in the warehouse, one a target, records the restore and up to where
-it is. It is written before the first put, after the target was found empty: a restart that finds the mark of the same
-restore continues, and a put that is repeated changes nothing. The mark is replaced by compare and swap, so of two restores
-into one target one stops. Nothing is ever deleted from the target.
+Items are put in the order of their keys' hashes. A mark in the warehouse, one for each target, names the restore and its
+position. It is written before the first put, when the target is known to be empty. A restart that finds the mark of the same
+restore continues from it; repeating a put changes nothing. The mark is replaced by compare and swap, so that of two restores
+into one target one stops. Nothing is deleted from the target.
 """
 
 from __future__ import annotations
@@ -38,8 +38,18 @@ FETCH_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a restore is going to do. `write_units`: about; `seconds`: at the write rate, at least."""
+class RestorePlan:
+    """What a restore will do.
+
+    Attributes:
+        table: the lake's name of the table.
+        target: the DynamoDB table to write to.
+        as_of_us: the instant of the items (inclusive).
+        items: their number.
+        write_units: about the capacity that writing takes.
+        write_rate: write units a second; None for no limit.
+        resumes: items that an earlier run of the same restore has written.
+    """
 
     table: str
     target: str
@@ -51,13 +61,13 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """How long the writing takes at least; None without a rate."""
+        """The least duration of the writing; None without a rate."""
         return self.write_units / self.write_rate if self.write_rate else None
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What a restore did. `written`: by this run; `resumed`: by earlier ones. `verified`: items read back and equal."""
+    """The result of a restore. `written`: items of this run; `resumed`: of earlier runs. `verified`: items read back and equal."""
 
     table: str
     target: str
@@ -72,56 +82,63 @@ class RestoreResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """The target's mark as it was last read or written, and its version; None and None if there is no mark."""
+class _StoredMark:
+    """The target's mark as it was last read or written, and its version; both None if there is no mark."""
 
     mark: Mark | None
     version: str | None
 
-    def mark_of(self, wanted: Mark) -> Mark | None:
-        """The mark, if it is that of this restore and the restore is not done."""
+    def resumable(self, wanted: Mark) -> Mark | None:
+        """The mark, if it is of the same restore as `wanted` and that is not done."""
         return self.mark if self.mark is not None and self.mark.is_of(wanted) and not self.mark.done else None
 
 
-class Restore:
-    """One restore: prepare it with `open_restore`, look at its `plan`, then `run` it."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The table to write to. `key`: its key attributes. `start`: the mark of a restore from the beginning."""
 
-    def __init__(
-        self,
-        lake: Lake,
-        session: Session,
-        items: TableItems,
-        key: tuple[str, ...],
-        wanted: Mark,
-        held: _Held,
-        plan: Plan,
-    ):
-        self._lake, self._session, self._items = lake, session, items
-        self._key, self._wanted, self._held, self.plan = key, wanted, held, plan
-        self._mark = held.mark_of(wanted) or wanted
+    items: TableItems
+    key: tuple[str, ...]
+    start: Mark
+    stored: _StoredMark
+
+
+class Restore:
+    """One restore: prepare it with `open_restore`, show its `plan`, then `run` it.
+
+    Attributes:
+        plan: what it will do.
+    """
+
+    def __init__(self, lake: Lake, session: Session, target: _Target, plan: RestorePlan) -> None:
+        self._lake, self._session, self._items, self.plan = lake, session, target.items, plan
+        self._key, self._start, self._stored = target.key, target.start, target.stored
+        self._mark = target.stored.resumable(target.start) or target.start
 
     def run(
         self, *, create: bool = False, into_existing: bool = False, read_rate: float | None = None
     ) -> RestoreResult:
-        """Write what is not written yet, then read the table back and compare.
+        """Write the items that are not written yet, then read the table back and compare.
 
         Args:
-            create: make the table (on demand) if there is none.
-            into_existing: write although the table has items; they stay unless a restored one has their key.
-            read_rate: read units a second for reading back.
+            create: create the table (on demand) if it does not exist.
+            into_existing: write although the table has items. They stay, unless a restored item has their key.
+            read_rate: read units a second for reading back; None for no limit.
 
-        Raises UsageError if the table is not there or not empty, CommitConflict if another restore writes to it, CheckFailed
-        if what is read back is not what was put.
+        Raises:
+            UsageError: the table does not exist, has another key, or is not empty.
+            CommitConflict: another restore writes to the table.
+            CheckFailed: the items that were read back are not those that were put.
         """
         started = time.monotonic()
         self._check_target(create, into_existing)
         resumed = self._mark.written
-        self._keep(self._mark)
+        self._store(self._mark)
         self._write()
         written_units = self._items.consumed.units
         reader = TableItems(self._items.client, self._items.name, Pace(read_rate), sleep=self._items.sleep)
         verified = self._read_back(reader, into_existing)
-        self._keep(replace(self._mark, done=True))
+        self._store(replace(self._mark, done=True))
         plan = self.plan
         return RestoreResult(
             plan.table,
@@ -137,19 +154,19 @@ class Restore:
         )
 
     def _check_target(self, create: bool, into_existing: bool) -> None:
-        """Check that the target exists and is empty. A target that this restore has begun to write to may have items."""
+        """Check that the target exists and is empty. It may have items if this restore has begun to write to it."""
         target = self.plan.target
-        begun = self._held.mark_of(self._wanted) is not None
-        found = describe_source(_target_settings(self._lake.table(self.plan.table), target))
-        if found.arn is None:
+        begun = self._stored.resumable(self._start) is not None
+        existing = describe_source(_target_settings(self._lake.table(self.plan.table), target))
+        if existing.arn is None:
             if not create:
-                raise UsageError(f"{found.unreachable}", table=target, hint="`--create` makes it")
+                raise UsageError(f"{existing.unreachable}", table=target, hint="`--create` makes it")
             make_table(self._items.client, target, self._key_types())
-            self._mark = self._wanted
-        elif set(found.key) != set(self._key):
-            raise UsageError(f"its key is {list(found.key)}, that of the items is {list(self._key)}", table=target)
+            self._mark = self._start
+        elif set(existing.key) != set(self._key):
+            raise UsageError(f"its key is {list(existing.key)}, that of the items is {list(self._key)}", table=target)
         elif self._items.is_empty():
-            self._mark = self._wanted
+            self._mark = self._start
         elif not begun and not into_existing:
             raise UsageError(
                 f"has items already{self._other()}",
@@ -158,19 +175,19 @@ class Restore:
             )
 
     def _other(self) -> str:
-        """The unfinished restore of other items in the target's mark, as the end of a message."""
-        other = self._held.mark
+        """The unfinished restore of other items that the target's mark names, as the end of a message."""
+        other = self._stored.mark
         if other is None or other.done:
             return ""
         return f", of an unfinished restore as of {iso_text(other.as_of_us)}"
 
     def _key_types(self) -> list[tuple[str, str]]:
-        found = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
-        if not found:
+        rows = self._session.rows(f"SELECT item FROM {self._source()} LIMIT 1")
+        if not rows:
             raise UsageError(
                 "no items to restore, and so no types of the key to create a table with", table=self.plan.table
             )
-        item = orjson.loads(found[0][0])
+        item = orjson.loads(rows[0][0])
         return [(name, next(iter(item[name]))) for name in self._key]
 
     def _source(self) -> str:
@@ -187,21 +204,21 @@ class Restore:
     def _write(self) -> None:
         kept_at, last = time.monotonic(), self._mark.after_hash
         for batch in batches(self._rows()):
-            if batch[0][0] != last:  # all of an earlier hash are there
+            if batch[0][0] != last:  # all items with the hash before are written
                 self._mark = replace(self._mark, after_hash=last)
                 if time.monotonic() - kept_at >= MARK_EVERY_S:
-                    self._keep(self._mark)
+                    self._store(self._mark)
                     kept_at = time.monotonic()
             self._items.put([item for _, item, _ in batch])
             last = batch[-1][0]
             self._mark = replace(self._mark, written=self._mark.written + len(batch))
             self._lake.progress(f"{self.plan.target}: items written", self._mark.written, self.plan.items)
         self._mark = replace(self._mark, after_hash=last)
-        self._keep(self._mark)
+        self._store(self._mark)
 
     def _read_back(self, reader: TableItems, others: bool) -> int:
-        """Scan the target; every item that was put must be there as it was put, and no other unless `others`."""
-        equal = strange = 0
+        """Scan the target. It must have every item as it was put, and no other unless `others`. Returns the number of items."""
+        equal = unknown = 0
         for page in reader.scan():
             texts = {key_text(item, self._key): item for item in page}
             hashes = ", ".join(str(key_hash(text)) for text in texts) or "NULL"
@@ -209,29 +226,29 @@ class Restore:
             wanted = {key_text(item, self._key): item for item in (orjson.loads(text) for (text,) in rows)}
             for text, item in texts.items():
                 if text not in wanted:
-                    strange += 1
+                    unknown += 1
                 elif canonical_json(item) == canonical_json(wanted[text]):
                     equal += 1
             self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
-        if equal != self.plan.items or (strange and not others):
+        if equal != self.plan.items or (unknown and not others):
             raise CheckFailed(
-                f"{equal} of {self.plan.items} items are there as they were put, and {strange} others; is "
+                f"{equal} of {self.plan.items} items are there as they were put, and {unknown} others; is "
                 "something writing to it? Run the same restore again with `--into-existing`",
                 table=self.plan.target,
             )
         return equal
 
-    def _keep(self, mark: Mark) -> None:
+    def _store(self, mark: Mark) -> None:
         """Replace the target's mark. Raises CommitConflict if another restore has replaced it."""
-        place, data = _place(self._lake), mark.dump()
+        landing, data = _landing(self._lake), mark.dump()
         try:
-            version = place.replace(_name(mark), data, self._held.version)
+            version = landing.replace(_name(mark), data, self._stored.version)
         except CommitConflict as error:
-            there, found = place.load(_name(mark))
-            if there != data or found is None:  # otherwise the answer to an earlier attempt was lost
+            stored, stored_version = landing.load(_name(mark))
+            if stored != data or stored_version is None:  # if equal, the response to an earlier attempt was lost
                 raise CommitConflict("another restore writes to it; wait until that ends", table=mark.target) from error
-            version = found
-        self._held = _Held(mark, version)
+            version = stored_version
+        self._stored = _StoredMark(mark, version)
 
 
 def open_restore(
@@ -242,17 +259,30 @@ def open_restore(
     as_of_us: int,
     write_rate: float | None = DEFAULT_WRITE_RATE,
 ) -> Restore:
-    """Gather the items as of a time (inclusive), sorted, in the session's folder; nothing is written to DynamoDB.
+    """Prepare a restore: write the items of an instant, sorted, into the session's folder. DynamoDB is only read.
 
-    Raises UsageError for an instant before the lake's first knowledge of the table, or the table itself as target.
+    Args:
+        lake: the open lake.
+        session: holds the items until the restore has run.
+        name: the lake's name of the table.
+        target: the DynamoDB table to write to.
+        as_of_us: the instant (inclusive).
+        write_rate: write units a second; None for no limit.
+
+    Raises:
+        UsageError: the lake has nothing of the table at that instant, or the target is the table's own source.
+
+    Example:
+        >>> with lake.session() as session:
+        ...     open_restore(lake, session, "orders", "orders-copy", as_of_us).run(create=True)
     """
     table = lake.table(name)
     if target == table.source_name:
         raise UsageError("is the source itself", table=target, hint="restore into another table")
     seen = view(lake, name)
-    found = replay(lake, session, name, as_of_us)
+    replayed = replay(lake, session, name, as_of_us)
     path = session.folder / "restore.parquet"
-    rows = f"SELECT _key_hash, ddb_complete(item, _rescued) AS item FROM {found.items} ORDER BY _key_hash"
+    rows = f"SELECT _key_hash, ddb_complete(item, _rescued) AS item FROM {replayed.items} ORDER BY _key_hash"
     session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")
     session.con.execute(f"COPY ({rows}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE 20480)")
     items, units, digest = session.rows(
@@ -260,13 +290,13 @@ def open_restore(
         f" coalesce(bit_xor(md5_number(item)), 0)::VARCHAR FROM read_parquet({literal(str(path))})"
     )[0]
     fingerprint = f"{items}/{digest}"
-    wanted = Mark(name, target, as_of_us, fingerprint)
-    data, version = _place(lake).load(_name(wanted))
-    held = _Held(Mark.load(data) if data else None, version)
-    begun = held.mark_of(wanted)
-    plan = Plan(name, target, as_of_us, items, int(units), write_rate, begun.written if begun else 0)
+    start = Mark(name, target, as_of_us, fingerprint)
+    data, version = _landing(lake).load(_name(start))
+    stored = _StoredMark(Mark.load(data) if data else None, version)
+    resumed = stored.resumable(start)
+    plan = RestorePlan(name, target, as_of_us, items, int(units), write_rate, resumed.written if resumed else 0)
     target_items = TableItems(source_client(table), target, Pace(write_rate))
-    return Restore(lake, session, target_items, seen.state.schema.key, wanted, held, plan)
+    return Restore(lake, session, _Target(target_items, seen.state.schema.key, start, stored), plan)
 
 
 def _complete(item: str, rescued: str | None) -> str:
@@ -278,7 +308,7 @@ def _target_settings(table: TableSettings, target: str) -> TableSettings:
     return table.model_copy(update={"source": source})
 
 
-def _place(lake: Lake) -> Landing:
+def _landing(lake: Lake) -> Landing:
     return Landing(lake.objects, f"{lake.catalog.warehouse}/{RESTORES_FOLDER}")
 
 

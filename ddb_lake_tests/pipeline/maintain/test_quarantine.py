@@ -161,7 +161,7 @@ def test_crash_before_the_entry_leaves_does_not_take_it_in_twice_however_it_is_m
         apply_objects(opened, "orders", [uri])
         (entry,) = show_quarantine(opened, "orders")
         with monkeypatch.context() as patch:
-            patch.setattr(stage, "_release", lambda *_: sys.exit("the process dies"))
+            patch.setattr(stage, "_remove_entries", lambda *_: sys.exit("the process dies"))
             with pytest.raises(SystemExit):
                 replay_quarantine(opened, "orders", {entry.quarantine_id: text_of(change(T0_US, item("a", v=1)))})
         assert show_quarantine(opened, "orders") == [entry]
