@@ -1,5 +1,6 @@
-"""Spark as the engine of distribution: it hands tasks out, shuffles rows by bucket, and tries again what fails.
+"""Spark as the executor of tables with `engine: spark` (`SparkExecutor`). The pipeline does not import this package.
 
-It knows neither the lake nor its semantics: those are in the functions it is given, which are the same ones that do the
-work on one machine. Nothing comes back to the driver but what they return.
+The driver plans and commits with the pipeline and `lake`, as one process does. Tasks run the same functions as
+`pipeline.local_executor`, each in a DuckDB session of its own, and write files. Modules that end with `_tasks` run on
+workers; `distribution` hands tasks to Spark.
 """

@@ -17,7 +17,7 @@ from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
-from ddb_lake.spark.object_reader import portions, read_on_spark
+from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
 from ddb_lake.spark.snapshot_writer import SparkSnapshotWriter
 
 
@@ -28,12 +28,12 @@ class SparkExecutor:
         self._lake, self._settings = lake, settings
 
     def groups(self, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
-        """Groups as large as all cores read in turn."""
-        return portions(self._lake, self._settings.name, refs)
+        """Groups that all cores read together."""
+        return object_groups(self._lake, self._settings.name, refs)
 
     def read(self, session: Session, refs: Sequence[ObjectRef]) -> ReadGroup:
         """Read the objects by tasks; the rows stay in scratch files."""
-        group = read_on_spark(self._lake, self._settings.name, refs)
+        group = read_objects_on_spark(self._lake, self._settings.name, refs)
         no_rows = LocalDeduplicator(session, StagedTable.empty(session.folder))
         tables: dict[str, Deduplicator] = {self._settings.name: no_rows}
         tables |= {table: SparkDeduplicator(self._lake, session, table, group) for table in group.tables}

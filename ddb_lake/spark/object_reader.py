@@ -1,7 +1,7 @@
-"""A group of landed objects read on Spark: a task reads some of them with `pipeline.apply.object_reader.GroupReader`.
+"""Read a group of landed objects on Spark: each task reads some of them with `pipeline.apply.object_reader.GroupReader`.
 
-Each task leaves its rows in scratch files below the changelog of the table that is applied, and says which; from there
-other tasks take them into the tables (`spark.changelog`). They never come to the driver.
+A task leaves its rows in scratch files below the location of the changelog that is applied, and returns their names.
+Other tasks write the rows to the tables (`spark.changelog`), so no row comes to the driver.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from ddb_lake.spark.export_tasks import Place
 from ddb_lake.spark.snapshot_writer import WAVES, place_of, spark_of
 
 LEAST_BYTES = 3 * 1024 * 1024
-"""Compressed size below which sharing objects out takes longer than it saves."""
+"""The compressed size below which dividing objects among tasks takes longer than it saves."""
 
 MINUTE_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """Some objects of a group, by their number in it. `known`: tables whose records may be among them."""
+    """Read some objects of a group. `known`: the tables whose records may be among them. `objects`: with their numbers."""
 
     place: Place
     options: ReadOptions
@@ -60,7 +60,17 @@ class ReadTask:
 
 @dataclass(frozen=True, slots=True)
 class StagedShare:
-    """One table's rows of some objects (by number), in scratch files. `minutes`: in which the records changed."""
+    """One table's rows of some objects, in scratch files.
+
+    Attributes:
+        objects: the numbers of the objects.
+        records: the number of rows of both kinds.
+        changes: the file of change records; None without any.
+        rows: their number.
+        quarantine: the file of rejected records; None without any.
+        rejected: their number.
+        minutes: the minutes since 1970 in which the records changed, each once.
+    """
 
     objects: frozenset[int]
     records: int
@@ -72,14 +82,14 @@ class StagedShare:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAnswer:
-    """What a task read. `asks`: nothing, as the driver must first say what it knows of this table."""
+class ReadResult:
+    """What a task read. `unknown_table`: nothing was read, because the task needs this table's `KnownTable`."""
 
     objects: list[tuple[int, IngestedObject]]
     other_tables: Counter[str]
     keys: dict[str, tuple[str, ...]]
     tables: dict[str, StagedShare]
-    asks: str | None = None
+    unknown_table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +106,22 @@ class SparkGroup:
 # --- on the driver
 
 
-def portions(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
-    """Objects in groups that are committed at once: of one machine's groups as many as the cores take in turn.
+def object_groups(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
+    """Groups of objects to commit at once: as many groups of one machine as all cores read in `WAVES` turns.
 
-    One, as long as the table's key is not known: then a single task has to read all of it.
+    While the key of the table is not known, a group is that of one machine: a single task reads it.
     """
     cores = spark_of(lake).sparkContext.defaultParallelism
-    several = groups(refs)
-    while taken := list(islice(several, cores * WAVES if table_key(lake, table) else 1)):
-        yield [ref for group in taken for ref in group]
+    single_groups = groups(refs)
+    while joined := list(islice(single_groups, cores * WAVES if table_key(lake, table) else 1)):
+        yield [ref for group in joined for ref in group]
 
 
-def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
-    """Stage every record of the objects, of any configured table."""
+def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
+    """Stage every record of the objects that is for a configured table.
+
+    A task that meets a table it does not know returns its name, and is repeated with it.
+    """
     options = ReadOptions(table, lake.routes())
     spark = spark_of(lake)
     location = lake.catalog.location(table + CHANGES)
@@ -116,22 +129,26 @@ def read_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGro
     scratch = f"{location}/scratch/{uuid.uuid4().hex}"
     known = {table: table_definition(lake, table)}
     cores = spark.sparkContext.defaultParallelism
-    done: list[ReadAnswer] = []
+    done: list[ReadResult] = []
     shares = _shares(refs, cores if known[table].key else 0)
     while shares:
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
-            _discard(place, done)  # what the key is, the first record of all says
+            _delete_shares(place, done)  # the first record of the group decides the key, so one task must read all
             done, shares = [], _shares(refs, 0)
         tasks = [ReadTask(place, options, known, scratch, share) for share in shares]
-        told = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
-        done += [answer for answer in told if answer.asks is None]
-        shares = [share for share, answer in zip(shares, told, strict=True) if answer.asks is not None]
-        known |= {answer.asks: table_definition(lake, answer.asks) for answer in told if answer.asks is not None}
-    return _together(done, scratch)
+        results = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
+        done += [result for result in results if result.unknown_table is None]
+        shares = [share for share, result in zip(shares, results, strict=True) if result.unknown_table is not None]
+        known |= {
+            result.unknown_table: table_definition(lake, result.unknown_table)
+            for result in results
+            if result.unknown_table is not None
+        }
+    return _joined(done, scratch)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
-    """The objects with their numbers, in order, in shares of about equal size; one share for no cores."""
+    """The objects with their numbers, in order, in shares of about equal size; one share if `cores` is 0."""
     total = sum(ref.size_bytes for ref in refs)
     wanted = max(ceil(total / GROUP_BYTES), min(cores * WAVES, ceil(total / LEAST_BYTES)), 1) if cores else 1
     shares: dict[int, list[tuple[int, ObjectRef]]] = {}
@@ -142,21 +159,21 @@ def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, Obje
     return [tuple(share) for share in shares.values()]
 
 
-def _together(answers: Sequence[ReadAnswer], scratch: str) -> SparkGroup:
-    numbered = sorted((entry for answer in answers for entry in answer.objects), key=lambda entry: entry[0])
+def _joined(results: Sequence[ReadResult], scratch: str) -> SparkGroup:
+    numbered = sorted((entry for result in results for entry in result.objects), key=lambda entry: entry[0])
     tables: dict[str, list[StagedShare]] = {}
     keys: dict[str, tuple[str, ...]] = {}
-    for answer in answers:
-        for name, share in answer.tables.items():
+    for result in results:
+        for name, share in result.tables.items():
             tables.setdefault(name, []).append(share)
-        keys |= {name: key for name, key in answer.keys.items() if key}
-    others = sum((answer.other_tables for answer in answers), Counter[str]())
+        keys |= {name: key for name, key in result.keys.items() if key}
+    others = sum((result.other_tables for result in results), Counter[str]())
     return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch)
 
 
-def _discard(place: Place, answers: Sequence[ReadAnswer]) -> None:
-    for answer in answers:
-        for share in answer.tables.values():
+def _delete_shares(place: Place, results: Sequence[ReadResult]) -> None:
+    for result in results:
+        for share in result.tables.values():
             for path in (share.changes, share.quarantine):
                 if path is not None:
                     place.io.delete(path)
@@ -165,7 +182,7 @@ def _discard(place: Place, answers: Sequence[ReadAnswer]) -> None:
 # --- in a task
 
 
-def read_objects(task: ReadTask) -> ReadAnswer:
+def read_objects(task: ReadTask) -> ReadResult:
     """Stage the rows of some objects."""
     with TemporaryDirectory(prefix="ddb-lake-read-") as folder:
         reader = GroupReader(Path(folder), task.options, only(task.known))
@@ -174,13 +191,13 @@ def read_objects(task: ReadTask) -> ReadAnswer:
         try:
             group = reader.read_numbered(zip(numbers, fetched, strict=True))
         except UnknownTableError as unknown:
-            return ReadAnswer([], Counter(), {}, {}, asks=unknown.table)
-        tables = {name: _hand_over(task, staged) for name, staged in group.tables.items()}
+            return ReadResult([], Counter(), {}, {}, unknown_table=unknown.table)
+        tables = {name: _staged_share(task, staged) for name, staged in group.tables.items()}
         objects = list(zip(numbers, group.objects, strict=True))
-        return ReadAnswer(objects, group.other_tables, reader.keys, tables)
+        return ReadResult(objects, group.other_tables, reader.keys, tables)
 
 
-def _hand_over(task: ReadTask, staged: StagedTable) -> StagedShare:
+def _staged_share(task: ReadTask, staged: StagedTable) -> StagedShare:
     share = StagedShare(
         frozenset(number for number, _ in task.objects),
         sum(staged.records.values()),
@@ -192,13 +209,13 @@ def _hand_over(task: ReadTask, staged: StagedTable) -> StagedShare:
     )
     if share.rows:
         share = replace(share, minutes=_minutes(staged.changes.path))
-        share = replace(share, changes=_put(task, staged.changes.path))
+        share = replace(share, changes=_copy_to_scratch(task, staged.changes.path))
     if share.rejected:
-        share = replace(share, quarantine=_put(task, staged.quarantine.path))
+        share = replace(share, quarantine=_copy_to_scratch(task, staged.quarantine.path))
     return share
 
 
-def _put(task: ReadTask, path: Path) -> str:
+def _copy_to_scratch(task: ReadTask, path: Path) -> str:
     target = f"{task.scratch}/{uuid.uuid4().hex}.parquet"
     if task.place.local:
         Path(task.scratch).mkdir(parents=True, exist_ok=True)

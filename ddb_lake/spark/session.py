@@ -1,4 +1,4 @@
-"""The Spark session of a process: made on first use, and shared by all that the process does."""
+"""The SparkSession of this process, which is created on first use and shared."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from ddb_lake.errors import ConfigError
 _DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",  # an image may have 400 KB
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",  # an item may have 400 KB
     "spark.task.maxFailures": "4",
 }
 
 
 def open_spark(master: str | None, settings: Mapping[str, str]) -> Any:
-    """The process's SparkSession: the one there is (spark-submit, Glue), else a new one.
+    """The active SparkSession (of spark-submit or Glue), else a new one.
 
-    The tasks run this interpreter with this package, unless `settings` name another one for them (`spark.pyspark.python`,
-    `spark.archives`). Raises ConfigError without PySpark.
+    Tasks run this interpreter with this package, unless `settings` name others for them.
+
+    Args:
+        master: the URL of the cluster; None for Spark's default.
+        settings: Spark's properties, for example `spark.pyspark.python` and `spark.archives`.
+
+    Raises:
+        ConfigError: PySpark is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PySpark's remarks on pandas, which is not used here
+        warnings.simplefilter("ignore")  # PySpark warns about pandas, which is not used here
         try:
             from pyspark.sql import SparkSession
         except ImportError as error:
@@ -41,12 +47,12 @@ def open_spark(master: str | None, settings: Mapping[str, str]) -> Any:
         if master is not None:
             builder = builder.master(master)
         home = str(Path(ddb_lake.__file__).parents[1])
-        defaults = {**_DEFAULTS, "spark.executorEnv.PYTHONPATH": home} if _is_ours(master) else _DEFAULTS
+        defaults = {**_DEFAULTS, "spark.executorEnv.PYTHONPATH": home} if _sees_local_files(master) else _DEFAULTS
         for name, value in {**defaults, **settings}.items():
             builder = builder.config(name, value)
         return builder.getOrCreate()
 
 
-def _is_ours(master: str | None) -> bool:
-    """Whether the workers see this machine's files, as a local or standalone Spark's do."""
+def _sees_local_files(master: str | None) -> bool:
+    """Whether the workers are assumed to see this machine's files: those of a local or a standalone Spark."""
     return master is None or master.startswith(("local", "spark://"))
