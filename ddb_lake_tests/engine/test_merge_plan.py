@@ -1,0 +1,114 @@
+"""The plan of a merge: its tables have the columns that they name, and the bounds of a batch of ties change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from ddb_lake.core.values.primary_key import key_hash
+from ddb_lake.engine import merge_plan
+from ddb_lake.engine.merge_plan import MergeInput, MergePlan, MergeRules, empty_plan, plan_merge
+from ddb_lake.engine.session import Session, connect
+from ddb_lake.lake.schemas import CHANGES_COLUMNS
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
+from ddb_lake.pipeline.merge.sources import NO_CURRENT_ROWS
+
+RULES = MergeRules(snapshot_cutoff_us=None, base_us=None, clock_skew_us=0, time_ordered=True)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with connect(memory="200MB", threads=1) as opened:
+        yield opened
+
+
+def record(key: str, number: int, time_us: int, new: int | None, old: int | None = None) -> dict[str, Any]:
+    """A change record of an item whose attribute `v` is `new` after it and `old` before it; None for no item."""
+    event = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+    return {
+        "record_id": f"{key}-{number}",
+        "_key": key,
+        "_key_hash": key_hash(key),
+        "event_name": event,
+        "changed_at": time_us,
+        "old_image": image(key, old),
+        "new_image": image(key, new),
+    }
+
+
+def image(key: str, value: int | None) -> str | None:
+    return None if value is None else orjson.dumps({"id": {"S": key}, "v": {"N": str(value)}}).decode()
+
+
+def inputs_of(session: Session, records: list[dict[str, Any]], **relations: Any) -> MergeInput:
+    columns = {}
+    for name in CHANGES_COLUMNS:
+        values = [one.get(name) for one in records]
+        if name in ("changed_at", "asserted_at"):
+            columns[name] = pa.array(values, pa.timestamp("us"))
+        elif name == "ttl":
+            columns[name] = pa.array([False] * len(records))
+        elif name == "_key_hash":
+            columns[name] = pa.array(values, pa.int64())
+        else:
+            columns[name] = pa.array(values, pa.string())
+    session.con.register("given_records", pa.table(columns))
+    session.con.execute("CREATE OR REPLACE TABLE records AS SELECT * FROM given_records")
+    tombstones = relations.get("tombstones", Sidecar().sql(TOMBSTONE_COLUMNS))
+    current = relations.get("current", NO_CURRENT_ROWS)
+    return MergeInput("orders", "records", "records", current, tombstones, RULES)
+
+
+def states(session: Session, plan: MergePlan) -> dict[str, Any]:
+    """The value of `v` of each key with a new state; None for a removed item."""
+    rows = session.rows(f"SELECT _key, item FROM {plan.new_states}")
+    return {key: None if item is None else int(orjson.loads(item)["v"]["N"]) for key, item in rows}
+
+
+@pytest.mark.parametrize(("rows", "keys", "size"), [(64, 1000, 32 << 20), (1, 1, 1), (2, 3, 10), (7, 1000, 100)])
+def test_ties_are_decided_alike_in_batches_of_any_size(
+    session: Session, monkeypatch: pytest.MonkeyPatch, rows: int, keys: int, size: int
+) -> None:
+    monkeypatch.setattr(merge_plan, "_TIE_ROWS", rows)
+    monkeypatch.setattr(merge_plan, "_TIE_KEYS", keys)
+    monkeypatch.setattr(merge_plan, "_TIE_BYTES", size)
+    records = []
+    for number in range(20):  # three changes of one instant, which only their images order
+        key = f"k{number}"
+        records += [record(key, 2, 5, 3, 2), record(key, 0, 5, 1), record(key, 1, 5, 2, 1)]
+    plan = plan_merge(session, inputs_of(session, records))
+    assert (plan.counts.changed, plan.counts.late, plan.counts.ties) == (20, 20, 20)
+    assert states(session, plan) == {f"k{number}": 3 for number in range(20)}
+
+
+def test_plan_names_deleted_positions_and_new_tombstones(session: Session) -> None:
+    at = "make_timestamp(1)"
+    current = (
+        f"(SELECT * FROM (VALUES ('f', 0::BIGINT, 'gone', {at}, 'change'), ('f', 1::BIGINT, 'kept', {at}, 'change'),"
+        f" ('g', 7::BIGINT, 'same', {at}, 'change')) AS r(file_path, pos, _key, _changed_at, _source))"
+    )
+    columns = "1::BIGINT AS changed_us, true AS removed, 1::BIGINT AS batch"
+    tombstones = f"(SELECT 'back' AS _key, {key_hash('back')}::BIGINT AS _key_hash, {columns})"
+    records = [record("gone", 0, 9, None, 1), record("kept", 0, 9, 2, 1), record("back", 0, 9, 5)]
+    plan = plan_merge(session, inputs_of(session, records, current=current, tombstones=tombstones))
+    assert states(session, plan) == {"gone": None, "kept": 2, "back": 5}
+    assert sorted(session.rows(plan.deleted_positions)) == [("f", 0), ("f", 1)]
+    new = session.rows(f"SELECT _key, changed_us, removed FROM ({plan.new_tombstones}) ORDER BY _key")
+    assert new == [("back", 9, False), ("gone", 9, True)]
+    assert (plan.counts.changed, plan.counts.late, plan.counts.ties) == (3, 0, 0)
+
+
+def test_tables_of_a_plan_have_the_columns_that_they_name(session: Session) -> None:
+    plan = plan_merge(session, inputs_of(session, [record("a", 0, 5, 1), record("a", 1, 5, 2, 1)]))
+    for table in (plan.winners, plan.current_rows, plan.tombstones, plan.new_states):
+        assert tuple(name for name, *_ in session.rows(f"DESCRIBE {table}")) == table.columns
+
+
+def test_empty_plan_has_no_new_states(session: Session) -> None:
+    plan = empty_plan(session)
+    assert states(session, plan) == {}
+    assert plan.mean_item_bytes(session) == 0
