@@ -162,7 +162,7 @@ def render(
     """The record of `change` as a JSON document, unstamped.
 
     `nested_once` encodes binary inside sets, maps and lists of a KDS record once instead of twice, wherever one can
-    tell the two apart by decoding (formats.md leaves open which of them AWS does).
+    tell the two apart by decoding (AWS does not document which of them it does).
     """
     images = [image if image is None or not shuffle else reordered(image, rng) for image in (change.new, change.old)]
     if declared.kind == "kds":

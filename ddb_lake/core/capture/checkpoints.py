@@ -78,7 +78,7 @@ def observe_streams(
     """Update a checkpoint from a new listing of a table's streams; returns it with the gaps that the listing reveals.
 
     Without a checkpoint (`before` is None) the newest stream is read, from the oldest record that it still has; `listed` must
-    not be empty then. Later, each known stream is read to its end, and newer streams are read as well.
+    not be empty then. Later, each known stream is read to its end, and newer streams are read too.
     """
     streams = sorted(listed, key=lambda stream: stream.created_us)
     if before is None:

@@ -108,7 +108,7 @@ def due_windows(base_s: int, until_s: int, every_s: int, taken: Iterable[Window]
     """The windows to start now, so that with `taken` they follow the full export at `base_s` without a gap.
 
     Each is `every_s` long, or after a pause a multiple of it, up to a day. The time left before `until_s` is shorter than
-    `every_s`. If the chain is broken, because a full export was taken in the middle of a window or a window is missing, one is
+    `every_s`. If the chain is broken, because a full export falls in the middle of a window or a window is missing, one is
     added that begins there and ends where a later one ends.
 
     Args:

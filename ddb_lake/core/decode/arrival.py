@@ -2,7 +2,7 @@
 
 A record of DynamoDB has none of these facts; the service that delivers it has them. Firehose passes them to a transform as
 `kinesisRecordMetadata`. Our transform adds the same object to the record: the *arrival stamp*.
-https://docs.aws.amazon.com/lambda/latest/dg/services-kinesisfirehose.html
+https://docs.aws.amazon.com/firehose/latest/dev/data-transformation.html
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Containers: take a landed object's bytes out of compression and text encodings.
 
 The content decides which container it is, never the object's name. Firehose compresses with GZIP, ZIP, Snappy (the stream of
-snappy-java) or HADOOP_SNAPPY (https://docs.aws.amazon.com/firehose/latest/dev/create-destination.html). Snappy's own framing,
+snappy-java) or HADOOP_SNAPPY (https://docs.aws.amazon.com/firehose/latest/APIReference/API_S3DestinationConfiguration.html). Snappy's own framing,
 zstd, UTF-16 or UTF-32 with a byte order mark, and base64 are read as well as containers within containers, up to
 MAX_CONTAINERS.
 

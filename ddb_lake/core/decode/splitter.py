@@ -41,7 +41,7 @@ _OPENING: Final = b"{["
 LARGEST_RECORD_BYTES: Final = 16 << 20
 """No record is larger, because Kinesis takes records of up to 10 MiB. Decoding takes ten times the memory of its input.
 
-https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
+https://docs.aws.amazon.com/streams/latest/dev/large-records.html
 """
 
 _LONG_LINE_BYTES: Final = 1 << 16

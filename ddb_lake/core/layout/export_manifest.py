@@ -1,9 +1,10 @@
-"""Export manifests: what DynamoDB writes beside the data files of an export to S3, both ways.
+"""Export manifests: the files that DynamoDB writes beside the data files of an export to S3. Parsed and built here.
 
-Belongs here: the bytes of `manifest-summary.json` and `manifest-files.json` (formats.md section 1), and
-where the data files they name lie. Promises: `parse_*` of `build_*` gives the same values back; a path
-that is returned stays inside the folder it is joined to. Does not read anything, and does not check
-digests: `md5_text` makes one, the caller compares.
+Belongs here: the bytes of `manifest-summary.json` and `manifest-files.json`, and the locations of the data files that they name.
+Promises: `parse_*` is the inverse of `build_*`; a returned path stays inside the folder that it is joined to. Does not read
+files, and does not check digests: `md5_text` computes one, and the caller compares it.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FULL_VERSION = "2020-06-30"
 INCREMENTAL_VERSION = "2023-08-01"
 DYNAMODB_JSON = "DYNAMODB_JSON"
 MARKER = "AWSDynamoDB/"
-"""The folder DynamoDB makes below the export's prefix; keys are portable from here on."""
+"""The folder that DynamoDB creates below the export's prefix. A copy of an export keeps the keys from here on."""
 
 _FULL_TYPE, _INCREMENTAL_TYPE = "FULL_EXPORT", "INCREMENTAL_EXPORT"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,8 +39,8 @@ _EPOCH_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
 class ExportSummary:
     """One export, as described by its `manifest-summary.json`. Times are UTC microseconds since the epoch.
 
-    A FULL export shows the table at `export_time_us`. An INCREMENTAL export shows what changed in
-    [`from_us`, `to_us`): from inclusive, to exclusive. What does not apply is None.
+    A FULL export has the items at `export_time_us`. An INCREMENTAL export has the changes in [`from_us`, `to_us`): from
+    inclusive, to exclusive. Fields that do not apply are None.
     """
 
     export_arn: str

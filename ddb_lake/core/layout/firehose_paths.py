@@ -1,9 +1,12 @@
-"""Keys of landed change objects, both ways: what Firehose writes, and which hour a key belongs to.
+"""Keys of landed change objects: build and parse those of Firehose, and find the hour that a key belongs to.
 
-Belongs here: Firehose's prefix expressions and file names (formats.md section 3). Keys of exports are in
-`manifest`. Promises: `parse_firehose_key(firehose_key(...))` gives its parts back, and every key delivered
-in an hour begins with one of that hour's `hour_prefixes`. All instants are UTC: a stream with a
-CustomTimeZone writes its local time into folders and names alike, and nothing in the key says so.
+Belongs here: Firehose's prefix expressions and object names. `export_manifest` has the keys of exports. Promises:
+`parse_firehose_key` is the inverse of `firehose_key`, and every key delivered in an hour begins with one of that hour's
+`hour_prefixes`. All instants are UTC. A stream with a CustomTimeZone writes its local time into folders and names, and the key
+does not show it.
+
+Prefixes: https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+Names: https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Literal, TypeAlias
 from ddb_lake.errors import ConfigError
 
 DEFAULT_LAYOUT = "yyyy/MM/dd/HH/"
-"""What Firehose appends to a prefix that has no timestamp expression."""
+"""Firehose appends this to a prefix that has no timestamp expression."""
 
 _EXPRESSION = re.compile(r"!\{([A-Za-z]+):([^}]*)\}")
 _PATTERN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
@@ -45,10 +48,10 @@ _Kind: TypeAlias = Literal["text", "timestamp", "firehose", "partitionKeyFromLam
 
 @dataclass(frozen=True, slots=True)
 class FirehoseKey:
-    """What the name of an object delivered by Firehose says. `delivered_at` is UTC, to the second.
+    """The parts of the name of an object that Firehose delivered. `delivered_at`: UTC, in whole seconds.
 
-    Firehose puts no boundary between a prefix without a final slash and the stream's name; then `stream`
-    carries the end of the prefix.
+    Firehose puts no separator between a prefix without a final slash and the stream's name; `stream` begins with the end of
+    the prefix then.
     """
 
     stream: str

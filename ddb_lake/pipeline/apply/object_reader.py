@@ -366,8 +366,10 @@ class GroupReader:
             return
         try:
             table = self._options.routes.table_of(outcome, origin.uri, self._options.table)
-        except UndecodableError as error:
-            self._reject(self._options.table, Rejected(str(error), raw), origin)
+        except MemoryError:
+            raise
+        except Exception as error:
+            self._reject(self._options.table, Rejected.unexpected(error, raw), origin)
             return
         if table is None:
             self._tallies[origin.number].note_time(origin.ordinal, outcome)
@@ -421,7 +423,9 @@ class GroupReader:
         tally = self._tallies[origin.number]
         try:
             table = self._options.routes.table_of(record, origin.uri, self._options.table)
-        except UndecodableError:
+        except MemoryError:
+            raise
+        except Exception:
             self._parse_strictly(source)
             return
         if table is None:
