@@ -1,9 +1,10 @@
 """Containers: take a landed object's bytes out of compression and text encodings.
 
 The content decides which container it is, never the object's name. Firehose compresses with GZIP, ZIP, Snappy (the stream of
-snappy-java) or HADOOP_SNAPPY (https://docs.aws.amazon.com/firehose/latest/APIReference/API_S3DestinationConfiguration.html). Snappy's own framing,
-zstd, UTF-16 or UTF-32 with a byte order mark, and base64 are read as well as containers within containers, up to
-MAX_CONTAINERS.
+snappy-java) or HADOOP_SNAPPY. Snappy's own framing, zstd, UTF-16 or UTF-32 with a byte order mark, and base64 are read too, and
+containers within containers, up to MAX_CONTAINERS.
+
+https://docs.aws.amazon.com/firehose/latest/APIReference/API_S3DestinationConfiguration.html
 
 Promises: the output is bounded, and checksums are verified if the format has them. A damaged container is always an error,
 and nothing of it is read, with one exception. Of gzip, the complete members before the damage are read, and of a truncated
