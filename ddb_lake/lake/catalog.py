@@ -1,4 +1,8 @@
-"""A lake's catalog: where its Iceberg tables are registered, and how they are created."""
+"""The catalog of a lake, in which its Iceberg tables are registered.
+
+It is a SQL catalog beside a local warehouse, Glue for a warehouse in S3, or what `catalog` in the configuration names. Errors
+of the three become errors of `ddb_lake.errors`.
+"""
 
 from __future__ import annotations
 
@@ -46,16 +50,24 @@ TABLE_PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
-    "commit.retry.num-retries": "0",  # a stale plan must be made again, not committed again
+    "commit.retry.num-retries": "0",  # a stale plan must be made again; committing it again would be wrong
 }
 SQLITE_WAIT_S = 20
-"""How long SQLite waits for the lock of another process before it says `database is locked`."""
+"""The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
 
 _CATALOG_RECOVER = "Put the catalog back from a backup, or register the tables again: the guide `on-call` says how, under `Damaged files`"
 
 
 class LakeCatalog:
-    """Opens, creates and lists the Iceberg tables of one lake. Close it, or use it in a `with`."""
+    """Opens, creates and lists the Iceberg tables of one lake. Close it, or use it in a `with` statement.
+
+    The catalog is connected on first use, and errors of the connection are raised there.
+
+    Attributes:
+        settings: the configuration.
+        warehouse: the warehouse: an absolute local path, or a URI without a final slash.
+        is_local: whether the warehouse is a local folder.
+    """
 
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
@@ -73,7 +85,7 @@ class LakeCatalog:
         self.close()
 
     def close(self) -> None:
-        """Let go of the catalog's connections."""
+        """Close the connections."""
         if self._catalog is not None:
             engine = getattr(self._catalog, "engine", None)
             if engine is not None:
@@ -96,19 +108,27 @@ class LakeCatalog:
 
     @property
     def catalog(self) -> Catalog:
-        """The pyiceberg catalog, opened on first use."""
+        """The pyiceberg catalog, connected on first use."""
         if self._catalog is None:
             self._catalog = self._open()
         return self._catalog
 
     def table(self, name: str) -> Table | None:
-        """The Iceberg table of that name as it is now, or None. Makes nothing.
+        """Load an Iceberg table as it is now. Creates nothing.
 
-        Raises DamagedError if its metadata is missing, damaged or another table's, or if the catalog does not know a
-        table whose files are there.
+        Args:
+            name: the table's name in the lake, with its suffix.
+
+        Returns:
+            The table; None if it does not exist.
+
+        Raises:
+            DamagedError: its metadata is missing, damaged or another table's; or its files exist and the catalog does not
+                have it.
+            UnreachableError: the catalog cannot be reached.
         """
         try:
-            table = None if self._unmade else self._load(self.identifier(name), name)
+            table = None if self._is_absent else self._load(self.identifier(name), name)
         except NoSuchTableError:
             table = None
         if table is None:
@@ -118,7 +138,7 @@ class LakeCatalog:
         return table
 
     def _load(self, identifier: Identifier, name: str) -> Table:
-        with self._asked():
+        with self._translated_errors():
             try:
                 return self.catalog.load_table(identifier)
             except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
@@ -147,7 +167,7 @@ class LakeCatalog:
                 raise found from error
 
     def _metadata_location(self, identifier: Identifier) -> str | None:
-        """The metadata file that the catalog names, for a message; None if the catalog does not say it."""
+        """The newest metadata file of a table, for a message; None if this kind of catalog does not return it alone."""
         catalog: Any = self.catalog
         if self.kind == "sql":
             from pyiceberg.catalog.sql import IcebergTables
@@ -164,10 +184,10 @@ class LakeCatalog:
         return None
 
     def _check_unknown(self, name: str) -> None:
-        """A catalog that does not know a table whose files are there was lost, emptied or replaced.
+        """Raise DamagedError if files of the table exist: then the catalog was lost, emptied or replaced.
 
-        A writer that is killed while it makes a table leaves only the first metadata file. Only local folders are
-        examined: for a warehouse in S3 this would need a request each time.
+        A writer that is killed while it creates a table leaves the first metadata file alone, which is no damage. Only local
+        folders are examined: in S3 this would take a request each time.
         """
         if self.kind != "sql" or not self.is_local:
             return
@@ -176,7 +196,7 @@ class LakeCatalog:
         if later is None:
             return
         catalog = self.place
-        what = "it is not there" if self._unmade else "it does not have the table"
+        what = "it is not there" if self._is_absent else "it does not have the table"
         raise DamagedError(
             f"{what}, and the files of {name} are in {folder.parent}",
             uri=catalog,
@@ -195,11 +215,14 @@ class LakeCatalog:
                     raise DamagedError(what, uri=table.metadata_location, table=name)
 
     def names(self) -> set[str]:
-        """The tables of the namespace, as `identifier` spells them. Makes nothing, and reads no table's metadata."""
-        if self._unmade:
+        """The names of the tables in the lake's namespace, as `identifier` spells them.
+
+        Creates nothing, and reads no table's metadata.
+        """
+        if self._is_absent:
             return set()
         try:
-            with self._asked():
+            with self._translated_errors():
                 return {name for *_, name in self.catalog.list_tables(self.settings.catalog.namespace)}
         except NoSuchNamespaceError:
             return set()
@@ -210,7 +233,7 @@ class LakeCatalog:
         A location is read once in the life of this object: tables do not move. Glue also returns locations of tables of
         other formats.
         """
-        if self._unmade:
+        if self._is_absent:
             return
         for namespace in self._namespaces():
             if self.kind == "glue":
@@ -221,7 +244,7 @@ class LakeCatalog:
                     if location:
                         yield (namespace[-1], found["Name"]), location
                 continue
-            with self._asked():
+            with self._translated_errors():
                 identifiers = self.catalog.list_tables(namespace)
             for identifier in identifiers:
                 if identifier not in self._locations:
@@ -236,7 +259,7 @@ class LakeCatalog:
         own: Identifier = (self.settings.catalog.namespace,)
         found = [own]
         try:
-            with self._asked():
+            with self._translated_errors():
                 parents: list[Identifier] = [()]
                 while parents:
                     inner = self.catalog.list_namespaces(parents.pop())
@@ -250,8 +273,8 @@ class LakeCatalog:
         return list(dict.fromkeys(found))
 
     @property
-    def _unmade(self) -> bool:
-        """Whether this is our own catalog beside the warehouse, and no database file exists yet."""
+    def _is_absent(self) -> bool:
+        """Whether the catalog is the default one of a local warehouse, and its database does not exist yet."""
         return self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists()
 
     def create(
@@ -261,8 +284,18 @@ class LakeCatalog:
         spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
         properties: Mapping[str, str] | None = None,
     ) -> Table:
-        """Create a table, or open it if another writer just did."""
-        with self._asked():
+        """Create a table.
+
+        Args:
+            name: the table's name in the lake, with its suffix.
+            schema: its columns.
+            spec: its partitions.
+            properties: its properties, beside `TABLE_PROPERTIES`.
+
+        Returns:
+            The new table; the existing one if another writer created it at the same time.
+        """
+        with self._translated_errors():
             CATALOG.call(
                 lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace),
                 _is_concurrent_creation,
@@ -279,36 +312,36 @@ class LakeCatalog:
                 return self.catalog.load_table(self.identifier(name))
 
     def location(self, name: str) -> str:
-        """Where a table's files are, or will be."""
+        """The location of a table's files, which may not exist yet."""
         return f"{self.warehouse}/{self.settings.catalog.namespace}/{name}"
 
     def file_io(self) -> FileIO:
-        """Access to the warehouse's files, for those of a table that is yet to be made."""
+        """Access to the files of the warehouse, for a table that does not exist yet."""
         return load_file_io(self.catalog.properties, self.warehouse)
 
     def identifier(self, name: str) -> tuple[str, str]:
-        """The namespace and table name; Glue knows lower case, digits and underscores only."""
+        """The namespace and the name of a table in the catalog. A name in Glue is spelled by `glue_name`."""
         namespace = self.settings.catalog.namespace
         return (namespace, glue_name(name)) if self.kind == "glue" else (namespace, name)
 
     @property
     def place(self) -> str:
-        """Where the catalog is, without credentials, for messages."""
+        """The catalog's address, without credentials, for messages."""
         uri = self.settings.catalog.uri
         if uri is None:
             return str(self._database) if self.kind == "sql" and self.is_local else f"the {self.kind} catalog"
         return re.sub(r"//[^/@]*@", "//", uri)
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
-        """Translate errors of a catalog: it is locked, unreachable, damaged, or configured wrongly."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Translate errors of a catalog that is locked, unreachable, damaged, or configured wrongly."""
         try:
             yield
         except OperationalError as error:
             if "locked" in str(error.orig):
                 raise TransientError(f"the catalog {self.place} is in use: {error.orig}") from error
             if "unable to open database file" in str(error.orig):
-                self._explain_unopened(error)
+                self._raise_for_unopened_database(error)
             raise UnreachableError(
                 f"the catalog {self.place} cannot be used now ({_one_line(error.orig)})",
                 hint="if it stays so, check `catalog.uri`",
@@ -326,8 +359,8 @@ class LakeCatalog:
                 hint="if it stays so, check `catalog.uri`",
             ) from error
 
-    def _explain_unopened(self, error: OperationalError) -> None:
-        """The reason why SQLite does not open its file: its message is the same for every reason."""
+    def _raise_for_unopened_database(self, error: OperationalError) -> None:
+        """Raise the reason why SQLite does not open its file. SQLite's message is the same for each reason."""
         path = Path(make_url(self.settings.catalog.uri or self._sqlite).database or "")
         if path.is_dir():
             raise DamagedError(
@@ -349,8 +382,8 @@ class LakeCatalog:
             properties["uri"] = settings.uri or self._sqlite
         elif settings.uri:
             properties["uri"] = settings.uri
-        with warnings.catch_warnings(), self._asked():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of pyiceberg's own imports
+        with warnings.catch_warnings(), self._translated_errors():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports raise them
             return CATALOG.call(lambda: load_catalog("ddb_lake", **properties), _is_concurrent_creation)
 
 
@@ -385,7 +418,7 @@ def _one_line(error: object) -> str:
 
 
 def _warehouse(uri: str) -> str:
-    """A local warehouse as an absolute path without a scheme, so that DuckDB and pyiceberg spell files alike."""
+    """A local warehouse as an absolute path without a scheme: DuckDB and pyiceberg then spell paths alike."""
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
     if "://" in uri:

@@ -1,13 +1,14 @@
-"""One snapshot that adds rows, deletes rows by position, and removes files: a commit that pyiceberg 0.12 does not support.
+"""Commits: snapshots that add rows, delete rows by position and remove files, with properties, all at once.
 
-pyiceberg reads position deletes and does not write them; its snapshot producers are private. This module is the one
-place that extends them (`pyproject.toml` pins the version), held by tests that read every kind of commit back
-through pyiceberg's own scan and through DuckDB's iceberg extension.
+pyiceberg 0.12 reads position deletes but does not write them, and its snapshot producers are private. This module alone
+extends them. `pyproject.toml` pins the version, and tests read every kind of commit back through pyiceberg's scan and
+through DuckDB's iceberg extension.
 
-A conflict is never retried here: positions and de-duplication were planned against one snapshot and are void
-against another. `commit` raises `CommitConflict` and the caller plans again. To make every concurrent change of our
-state a conflict, each commit has a snapshot on `main`, even if it adds no file: the catalogs compare that, not the
-table's properties.
+A conflict is never retried here. Positions and deduplication are planned against one snapshot and are wrong for another,
+so `Commit.run` raises CommitConflict and the caller plans again. Catalogs compare the snapshot of a branch and not the
+properties of a table. So each commit has a snapshot on `main`, even if it adds no file: then every concurrent change of
+the state in the properties is a conflict.
+https://iceberg.apache.org/spec/#optimistic-concurrency
 """
 
 from __future__ import annotations
@@ -40,17 +41,26 @@ from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 
 FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
+"""Field ids of the two columns of a position delete file. https://iceberg.apache.org/spec/#reserved-field-ids"""
+
 MAX_SMALL_MANIFESTS = 24
+"""A commit merges small manifests if there are more: a reader opens each of them."""
+
 LARGE_MANIFEST_FILES = 500
-"""A manifest of as many files is not written again with smaller ones."""
+"""A manifest of this many files is not small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one snapshot changes.
+    """The changes of one snapshot.
 
-    `added`: data files. `deletes`: position delete files. `removed`: paths of data files that leave the table.
-    `drop_deletes`: all delete files there were leave it too. `replace_all`: everything there was leaves it.
+    Attributes:
+        added: data files to add.
+        deletes: position delete files to add.
+        removed: the paths of data files to remove.
+        drop_deletes: whether to remove all delete files of the parent snapshot.
+        replace_all: whether to remove all files of the parent snapshot.
+        summary: properties of the snapshot, beside those that Iceberg defines.
     """
 
     added: Sequence[DataFile] = ()
@@ -68,7 +78,7 @@ class Delta:
 
 
 class _DeleteManifestWriter(ManifestWriterV2):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
-    """A manifest of delete files; pyiceberg's own writes data manifests only."""
+    """Writes a manifest of delete files; pyiceberg's own writer writes manifests of data files only."""
 
     def content(self) -> ManifestContent:
         return ManifestContent.DELETES
@@ -79,7 +89,7 @@ class _DeleteManifestWriter(ManifestWriterV2):  # type: ignore[misc]  # pyiceber
 
 
 class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
-    """The snapshot of a `Delta`."""
+    """Produces the snapshot of a `Delta`. Methods that override pyiceberg's have no docstring."""
 
     def __init__(self, transaction: Transaction, io: FileIO, delta: Delta, branch: str) -> None:
         super().__init__(delta.operation, transaction, io, None, dict(delta.summary), branch)
@@ -87,29 +97,33 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._name = transaction._table.name()[-1]
         self._added_data_files = list(delta.added)
         self._kept: list[ManifestFile] = []
-        self._gone: list[ManifestEntry] = []
-        self._gone_deletes: list[ManifestEntry] = []
-        self._sort_out_parent()
+        self._removed: list[ManifestEntry] = []
+        self._removed_deletes: list[ManifestEntry] = []
+        self._divide_parent_files()
 
-    def _sort_out_parent(self) -> None:
-        """Split the parent's files into what stays (whole manifests where possible) and what leaves."""
+    def _divide_parent_files(self) -> None:
+        """Divide the parent's files into those that stay (in their own manifests where possible) and those to remove."""
         for manifest in self._parent_manifests():
             if manifest.content == ManifestContent.DELETES:
                 if self._delta.drop_deletes or self._delta.replace_all:
-                    self._gone_deletes += self._live(manifest)
+                    self._removed_deletes += self._live(manifest)
                 else:
                     self._kept.append(manifest)
             elif self._delta.replace_all:
-                self._gone += self._live(manifest)
+                self._removed += self._live(manifest)
             elif self._delta.removed:
                 self._split(manifest)
             else:
                 self._kept.append(manifest)
-        self._kept = [*self._merged(self._kept)]
-        missing = self._delta.removed - {entry.data_file.file_path for entry in self._gone}
+        self._kept = [*self._merge_small(self._kept)]
+        missing = self._delta.removed - {entry.data_file.file_path for entry in self._removed}
         if missing:
-            raise CommitConflict(f"{len(missing)} data files to remove are no longer in the table; plan again")
-        self._deleted_data_files = {entry.data_file for entry in (*self._gone, *self._gone_deletes)}
+            raise CommitConflict(
+                f"{len(missing)} data files to remove are no longer in the table",
+                table=self._name,
+                hint="plan again from its new state",
+            )
+        self._deleted_data_files = {entry.data_file for entry in (*self._removed, *self._removed_deletes)}
 
     def _parent_manifests(self) -> list[ManifestFile]:
         if self._parent_snapshot_id is None:
@@ -124,24 +138,24 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
 
     def _split(self, manifest: ManifestFile) -> None:
         entries = self._live(manifest)
-        gone = [entry for entry in entries if entry.data_file.file_path in self._delta.removed]
-        if not gone:
+        removed = [entry for entry in entries if entry.data_file.file_path in self._delta.removed]
+        if not removed:
             self._kept.append(manifest)
             return
-        self._gone += gone
-        stay = [entry for entry in entries if entry.data_file.file_path not in self._delta.removed]
-        if stay:
-            self._kept.append(self._written(manifest.partition_spec_id, stay))
+        self._removed += removed
+        remaining = [entry for entry in entries if entry.data_file.file_path not in self._delta.removed]
+        if remaining:
+            self._kept.append(self._write_manifest(manifest.partition_spec_id, remaining))
 
-    def _written(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
-        """A new manifest of files that the table has already."""
+    def _write_manifest(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
+        """A new manifest of files that the table has already. They keep their sequence numbers."""
         with self.new_manifest_writer(self.spec(spec)) as writer:
             for entry in entries:
                 writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
         return writer.to_manifest_file()
 
-    def _merged(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
-        """Yield the manifests; too many small ones of data files are merged, because each reader opens each manifest."""
+    def _merge_small(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
+        """The manifests, with the small manifests of data files merged if there are too many."""
         small: dict[int, list[ManifestFile]] = defaultdict(list)
         for manifest in manifests:
             files = (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
@@ -149,26 +163,26 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
                 small[manifest.partition_spec_id].append(manifest)
             else:
                 yield manifest
-        for spec, alike in small.items():
-            if len(alike) <= MAX_SMALL_MANIFESTS:
-                yield from alike
+        for spec, same_spec in small.items():
+            if len(same_spec) <= MAX_SMALL_MANIFESTS:
+                yield from same_spec
                 continue
-            entries = [entry for manifest in alike for entry in self._live(manifest)]
+            entries = [entry for manifest in same_spec for entry in self._live(manifest)]
             if entries:
-                yield self._written(spec, entries)
+                yield self._write_manifest(spec, entries)
 
     def _existing_manifests(self) -> list[ManifestFile]:
         return self._kept
 
     def _deleted_entries(self) -> list[ManifestEntry]:
-        return [_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id) for entry in self._gone]
+        return [_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id) for entry in self._removed]
 
     def _manifests(self) -> list[ManifestFile]:
         manifests: list[ManifestFile] = super()._manifests()
         return manifests + self._delete_manifests()
 
     def _delete_manifests(self) -> list[ManifestFile]:
-        if not self._delta.deletes and not self._gone_deletes:
+        if not self._delta.deletes and not self._removed_deletes:
             return []
         writer = _DeleteManifestWriter(
             self._transaction.table_metadata.spec(),
@@ -178,7 +192,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             self._compression,
         )
         with writer:
-            for entry in self._gone_deletes:
+            for entry in self._removed_deletes:
                 writer.add_entry(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
             for file in self._delta.deletes:
                 writer.add_entry(
@@ -215,10 +229,16 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
 
 
 class Commit:
-    """A commit in the making: stage schema changes, then snapshots and properties, then `run`.
+    """One commit: stage schema changes, then snapshots and properties, then call `run`.
 
-    All of it lands at once or not at all. `main` must be staged before other branches: catalogs keep the first
-    assertion about a branch, and `main` is the one that two writers race for.
+    The catalog applies all of it or nothing. Stage `main` before other branches: catalogs keep the first assertion about
+    a branch, and concurrent writers compete for `main`.
+
+    Example:
+        commit = Commit(table)
+        commit.snapshot(Delta(added=writer.write(query, table.metadata)))
+        commit.set_properties(state.properties())
+        table = commit.run()
     """
 
     def __init__(self, table: Table) -> None:
@@ -227,43 +247,55 @@ class Commit:
         self._staged_main = False
 
     def change_schema(self, change: Callable[[Any], None]) -> None:
-        """Apply `change` to pyiceberg's UpdateSchema; later files see the new field ids."""
+        """Apply `change` to pyiceberg's UpdateSchema. Files that are written afterwards use the new field ids."""
         with self.transaction.update_schema(allow_incompatible_changes=True) as update:
             change(update)
 
     def snapshot(self, delta: Delta, branch: str = "main") -> None:
-        """Stage one snapshot."""
+        """Stage one snapshot. Raises CommitConflict if a file to remove is no longer in the table."""
         assert self._staged_main or branch == "main", "stage main first"
         self._staged_main = True
         _DeltaProducer(self.transaction, self._table.io, delta, branch).commit()
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
-        """Stage table properties; they land with the snapshots."""
+        """Stage table properties. They are committed with the snapshots."""
         if properties:
             self.transaction.set_properties(dict(properties))
 
     def run(self) -> Table:
-        """Commit.
+        """Commit what is staged.
 
-        Raises CommitConflict or, if the catalog stayed locked, TransientError: plan again. Raises CommitStateUnknown:
-        look before doing anything.
+        Returns:
+            The table with the new snapshots.
+
+        Raises:
+            CommitConflict: another writer committed first. Nothing was committed; plan again.
+            TransientError: the catalog stayed locked. Nothing was committed; plan again.
+            CommitStateUnknown: the catalog did not report the outcome. Load the table again to find out.
         """
-        assert self._staged_main, "a commit without a snapshot on main would not be noticed by concurrent writers"
+        assert self._staged_main, "concurrent writers do not notice a commit without a snapshot on main"
+        name = self._table.name()[-1]
         try:
             self.transaction.commit_transaction()
         except (CommitFailedException, ValidationException) as error:
-            raise CommitConflict(str(error)) from error
+            # pyiceberg's message names a requirement of the REST protocol; the cause keeps it
+            raise CommitConflict(
+                "another writer committed to the table first", table=name, hint="plan again from its new state"
+            ) from error
         except CommitStateUnknownException as error:
-            raise CommitStateUnknown(str(error)) from error
+            raise CommitStateUnknown(str(error), table=name) from error
         except OperationalError as error:
-            if "locked" in str(error.orig):  # SQLite says so before it changes anything
-                raise TransientError(f"the catalog is in use: {error.orig}") from error
-            raise CommitStateUnknown(f"the catalog failed: {error.orig}") from error
+            if "locked" in str(error.orig):  # SQLite reports a lock before it changes anything
+                raise TransientError(f"the catalog is in use: {error.orig}", table=name) from error
+            raise CommitStateUnknown(f"the catalog failed: {error.orig}", table=name) from error
         return self._table
 
 
 def position_delete_file(path: str, size_bytes: int, rows: int, first_path: str, last_path: str) -> DataFile:
-    """The manifest entry of a Parquet file of (file_path, pos), sorted by both."""
+    """The manifest entry of a Parquet file of (file_path, pos), sorted by both.
+
+    https://iceberg.apache.org/spec/#position-delete-files
+    """
     return DataFile.from_args(
         content=DataFileContent.POSITION_DELETES,
         file_path=path,

@@ -23,50 +23,63 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifiers, literal, literals
-from ddb_lake.lake.commit import position_delete_file
+from ddb_lake.lake.commit import FILE_PATH_ID, POS_ID, position_delete_file
 from ddb_lake.lake.schemas import carried_names, field_ids
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
+"""Rows of a row group, unless they take more than `ROW_GROUP_BYTES`. It is DuckDB's default."""
+
 ROW_GROUP_BYTES = 96 * 1024 * 1024
-"""Rows of more than 800 bytes are written in groups of fewer, which take this much memory. Those of more than 48 KB are
-only if they are not sorted: sorted rows come by the vector."""
+"""The memory of a row group whose rows are large: more than about 800 bytes each.
+
+DuckDB sorts whole vectors, so sorted rows of more than 48 KB exceed it.
+"""
 
 LARGE_ROWS_BYTES = 24 * 1024 * 1024
-"""The groups of such rows: a group is read at once, and what is made of it takes several times as much."""
+"""The memory of a row group if a vector of rows exceeds `ROW_GROUP_BYTES`.
+
+A reader reads a group at once, and its work on the group takes several times the memory.
+"""
 
 _VECTOR_ROWS = 2048
-FOOTERS_AT_ONCE = 8
+_FOOTER_THREADS = 8
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
-"""Level 1 makes files no larger than level 3 of our data, and takes less time."""
+"""On our data, level 1 gives files as small as level 3 does, in less time."""
 
 _DICTIONARY_VALUES = 10_000
-"""A column of more values than this in a row group has no dictionary: one of a fifth of the rows takes longer, and as
-many bytes."""
+"""A column with more distinct values in a row group has no dictionary.
+
+A dictionary with a value for each fifth row saves no bytes and takes longer.
+"""
 
 _DICTIONARY_BYTES = 1024 * 1024
-"""And none if its texts take more."""
+"""A column whose distinct texts take more bytes in a row group has no dictionary."""
 
-_COLUMNS_OF_FULL_SIZE = 100
-"""DuckDB allocates all dictionaries at once, before they hold any value: in a wider table each is smaller."""
+_FULL_DICTIONARY_COLUMNS = 100
+"""In a table with more columns, dictionaries are smaller: DuckDB allocates all of them before they hold any value."""
 
 _CELL_BYTES = 16
 """The memory that DuckDB takes for each column of a row, also for NULL."""
 
 
 def fits_a_vector(row_bytes: int) -> bool:
-    """Whether as many rows of about this size as DuckDB handles at once are no more than a row group."""
+    """Whether a vector (the rows that DuckDB processes at once) of rows of about this size fits in a row group."""
     return row_bytes * _VECTOR_ROWS <= ROW_GROUP_BYTES
 
 
 def group_rows(row_bytes: int) -> int:
-    """How many rows of about this size make a row group: whole vectors of DuckDB's."""
+    """The number of rows of about this size in a row group, a multiple of a vector."""
     fitting = ROW_GROUP_BYTES // max(1, row_bytes) // _VECTOR_ROWS * _VECTOR_ROWS
     return max(_VECTOR_ROWS, min(ROW_GROUP_ROWS, fitting))
 
 
 def mean_row_bytes(session: Session, paths: str | Sequence[str]) -> int:
-    """About how much a row of some Parquet files takes in memory, by their footers. `paths`: of files, or a pattern; 0 for none."""
+    """The mean size of a row of some Parquet files in memory, from their footers; 0 without files.
+
+    Args:
+        paths: the paths of the files, or a glob pattern.
+    """
     if not paths:
         return 0
     named = literal(paths) if isinstance(paths, str) else literals(paths)
@@ -76,10 +89,15 @@ def mean_row_bytes(session: Session, paths: str | Sequence[str]) -> int:
 
 
 def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], row_bytes: int = 0) -> Done:
-    """`write` rows in the order it is given: of `key`, or none if sorting outgrows the memory.
+    """Write rows sorted by `key`, or unsorted if sorting does not fit in the memory.
 
-    The order only helps those who read. The session may have fewer threads afterwards. `row_bytes`: about what a row
-    takes, if known.
+    The order makes reading faster; nothing depends on it. The session may have fewer threads afterwards.
+
+    Args:
+        session: the session that `write` uses.
+        key: the columns to sort by, as SQL.
+        write: writes the rows. It takes an ORDER BY clause, which may be empty, and may be called several times.
+        row_bytes: the approximate size of a row in memory; 0 if unknown.
     """
     if fits_a_vector(row_bytes):
         with suppress(OutOfMemoryException):
@@ -88,9 +106,13 @@ def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], 
 
 
 class FileWriter:
-    """Writes Parquet files of one table with DuckDB. `schema` has the field ids that the files carry.
+    """Writes Parquet files of one table with DuckDB.
 
-    `con`: as `engine.session` makes them: one that does not preserve the order of insertion.
+    Args:
+        con: a connection of `engine.session.connect`, which does not preserve the order of insertion.
+        io: the table's file access.
+        location: the table's location; files are written to its folder `data`.
+        schema: the columns, with the field ids that the files carry.
     """
 
     def __init__(self, con: Any, io: FileIO, location: str, schema: Schema) -> None:
@@ -103,22 +125,26 @@ class FileWriter:
 
     @classmethod
     def for_table(cls, con: Any, table: Table, metadata: TableMetadata | None = None) -> FileWriter:
-        """A writer for a table as it is, or as `metadata` (of a transaction) makes it."""
+        """A writer for a table as it is, or as it is after the transaction that has `metadata`."""
         metadata = metadata or table.metadata
         return cls(con, table.io, metadata.location, metadata.schema())
 
     def write_paths(self, query: str, *, split: bool = False, row_bytes: int = 0) -> list[str]:
-        """Write the rows of a query, which has the columns of `lake.scan.TableScan.sql`. Returns the files' paths, none for no rows.
+        """Write the rows of a query.
 
         Args:
-            split: into several files of the target size.
-            row_bytes: about how many a row takes in memory. Each thread holds a row group until it is written.
+            query: a query with the columns of `lake.scan.TableScan.sql`.
+            split: whether to write several files of about `TARGET_FILE_BYTES`.
+            row_bytes: the approximate size of a row in memory. Each thread holds a row group until it is written.
+
+        Returns:
+            The paths of the files, sorted; none if the query has no rows. If writing fails, the files are removed.
         """
         name = f"{self._folder}/{uuid.uuid4().hex}"
         width = len(self.schema.fields)
         row_bytes = max(row_bytes, _CELL_BYTES * width)
         limit = ROW_GROUP_BYTES if fits_a_vector(row_bytes) else LARGE_ROWS_BYTES
-        share = max(1.0, width / _COLUMNS_OF_FULL_SIZE)
+        share = max(1.0, width / _FULL_DICTIONARY_COLUMNS)
         dictionaries = (
             f"DICTIONARY_SIZE_LIMIT {int(_DICTIONARY_VALUES / share)},"
             f" STRING_DICTIONARY_PAGE_SIZE_LIMIT {int(_DICTIONARY_BYTES / share)}"
@@ -139,7 +165,7 @@ class FileWriter:
                 f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
             ).fetchone()
         except DuckDBError:
-            with suppress(DuckDBError):  # a file that cannot be found now is an orphan, which `compact` removes
+            with suppress(DuckDBError):  # compaction removes a file that is not found now
                 self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{name}/*')})").fetchall()])
             raise
         if rows == 0:
@@ -148,18 +174,24 @@ class FileWriter:
         return sorted(paths)
 
     def write(self, query: str, metadata: TableMetadata, *, split: bool = False, row_bytes: int = 0) -> list[DataFile]:
-        """`write_paths`, with the manifest entries of the files."""
+        """Write the rows of a query, as `write_paths`. Returns the manifest entries of the files."""
         return self.entries(self.write_paths(query, split=split, row_bytes=row_bytes), metadata)
 
     def entries(self, paths: Sequence[str], metadata: TableMetadata) -> list[DataFile]:
-        """The manifest entries of written files, from their footers: several at once, for S3 answers slowly."""
-        with ThreadPoolExecutor(FOOTERS_AT_ONCE, thread_name_prefix="footer") as pool:
+        """The manifest entries of written files. Threads read the footers: each read of S3 takes a round trip."""
+        with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
             return list(pool.map(lambda path: parquet_file_to_data_file(self._io, metadata, path), paths))
 
     def write_deletes(self, query: str) -> list[DataFile]:
-        """Write (file_path, pos) pairs as one position delete file; none for no pairs."""
+        """Write the rows of a query with (file_path, pos) as one position delete file.
+
+        Rows are sorted, as https://iceberg.apache.org/spec/#position-delete-files demands.
+
+        Returns:
+            The manifest entry of the file; none if the query has no rows.
+        """
         path = f"{self._folder}/{uuid.uuid4().hex}-deletes.parquet"
-        ids = "{file_path: 2147483546, pos: 2147483545}"
+        ids = f"{{file_path: {FILE_PATH_ID}, pos: {POS_ID}}}"
         (rows,) = self._con.execute(
             f"COPY (SELECT file_path, pos FROM ({query}) ORDER BY file_path, pos) TO {literal(path)}"
             f" (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {ids})"
@@ -173,6 +205,6 @@ class FileWriter:
         return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Delete files that were written and will not be committed."""
+        """Delete files that are in no commit."""
         for path in paths:
             self._io.delete(path)

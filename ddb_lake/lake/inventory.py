@@ -1,4 +1,4 @@
-"""Every file that a table names, compared with the files at its location: missing files and files of another size."""
+"""Compares the files that a table names with the files at its location, to find missing files and files of another size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from ddb_lake.lake.state import sidecars_of
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The result of a comparison. `files`: their number. `faults`: a sentence for each file that is missing or has another size."""
+    """The result of a comparison.
+
+    Attributes:
+        files: the number of files that the table names.
+        faults: a clause for each file that is missing or has another size.
+    """
 
     files: int
     faults: tuple[str, ...]
@@ -30,7 +35,7 @@ def sidecar_files(table: Table) -> list[str]:
 
 
 def named_files(table: Table) -> dict[str, int | None]:
-    """The files of all snapshots, with their sizes where the table states them.
+    """The URIs of the files of all snapshots, with their sizes in bytes where the table states them.
 
     Raises DamagedError if a manifest list or a manifest is missing or damaged.
     """
@@ -39,7 +44,7 @@ def named_files(table: Table) -> dict[str, int | None]:
     for snapshot in table.metadata.snapshots:
         found[snapshot.manifest_list] = None
         for manifest in snapshot_manifests(table.io, snapshot, name):
-            if manifest.manifest_path in found:  # most are of many snapshots
+            if manifest.manifest_path in found:  # most manifests belong to many snapshots
                 continue
             found[manifest.manifest_path] = manifest.manifest_length
             for entry in live_entries(table.io, manifest, name):

@@ -1,4 +1,4 @@
-"""Housekeeping of Iceberg tables: old snapshots, and files of crashed writers. Never a live file."""
+"""Housekeeping of Iceberg tables: expires old snapshots, and finds files that no snapshot names any more."""
 
 from __future__ import annotations
 
@@ -19,9 +19,17 @@ KEEP_SNAPSHOTS = 10
 
 
 def expire_snapshots(table: Table, before: datetime) -> int:
-    """Expire snapshots older than `before`, but the newest ten and the heads of branches; gives how many.
+    """Expire old snapshots. The newest `KEEP_SNAPSHOTS` and the heads of branches stay.
 
-    Their files stay until compaction removes them as `unnamed`. A concurrent commit or expiry wins: nothing is expired then.
+    The files of an expired snapshot stay until compaction removes them (see `unnamed`). If another writer commits or
+    expires snapshots at the same time, nothing is expired.
+
+    Args:
+        table: the table.
+        before: expire snapshots of an earlier instant (exclusive).
+
+    Returns:
+        The number of expired snapshots.
     """
     heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
     newest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[-KEEP_SNAPSHOTS:]
@@ -37,16 +45,16 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that a snapshot, branch or sidecar of the table, or its metadata log, names, as `spelled` writes paths.
+    """Every file that the table names: in snapshots, branches, sidecars and its metadata log, as `spelled` writes paths.
 
-    The sidecars of the versions in the log count too: another writer may still plan on one of them.
+    Sidecars of the versions in the log are among them: another writer may still read one of these versions.
     """
     metadata = table.metadata
     files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     for snapshot in metadata.snapshots:
         files.add(snapshot.manifest_list)
         for manifest in snapshot_manifests(table.io, snapshot, table.name()[-1]):
-            if manifest.manifest_path in files:  # most are of many snapshots, and never change
+            if manifest.manifest_path in files:  # most manifests belong to many snapshots
                 continue
             files.add(manifest.manifest_path)
             files.update(e.data_file.file_path for e in live_entries(table.io, manifest, table.name()[-1]))
@@ -57,14 +65,18 @@ def referenced(table: Table) -> set[str]:
 
 
 def unnamed(found: Iterable[tuple[str, int]], named: Container[str], before_us: int) -> list[str]:
-    """Of the `found` files (URI, last written) those not in `named` (see `referenced`) that are older than `before_us`.
+    """The files that no commit names and that are old enough to belong to no running writer.
 
-    The table must have been loaded after the listing: it then names the files of commits in between.
+    Args:
+        found: the URI of each file at the table's location, and its time of modification (microseconds since the epoch).
+        named: the files that the table names, from `referenced`. The table must be loaded after the files were listed;
+            otherwise the files of commits in between are missing in `named`.
+        before_us: only files that were modified before this instant (exclusive).
     """
     return [uri for uri, modified_us in found if modified_us < before_us and spelled(uri) not in named]
 
 
 def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
     for entry in table.metadata.metadata_log:
-        with suppress(FileNotFoundError):  # a later commit has cut the log
+        with suppress(FileNotFoundError):  # a later commit shortened the log
             yield FromInputFile.table_metadata(table.io.new_input(entry.metadata_file)).properties

@@ -1,7 +1,9 @@
-"""Manifest lists and manifests, read whole and compared with what names them.
+"""Reads manifest lists and manifests, and checks that they are complete.
 
-pyiceberg stops at the end of the bytes: a file that is cut short has fewer entries, or none, and the table has fewer
-rows. Every count and length that the table states about a file is compared here, without another request.
+pyiceberg stops reading at the end of the bytes. A file that was cut short then has fewer entries, and the table has fewer
+rows, without an error. So this module compares each file with every length and count that the table states about it. The
+checks take no further request.
+https://iceberg.apache.org/spec/#manifests and https://iceberg.apache.org/spec/#manifest-lists
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from ddb_lake.errors import DamagedError
 def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
     """The manifests of a snapshot.
 
-    Raises DamagedError if its manifest list is missing, is another snapshot's, or names fewer files than the snapshot has.
+    Raises:
+        DamagedError: its manifest list is missing, belongs to another snapshot, or names fewer files than the snapshot has.
     """
     uri = snapshot.manifest_list
     with reading(uri, table):
@@ -64,9 +67,9 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
                 raise DamagedError(
                     f"it has {found} {what}, and its manifest list states {stated}", uri=uri, table=table
                 )
-        strange = next((e for e in added if e.snapshot_id not in (None, manifest.added_snapshot_id)), None)
-        if strange is not None:
-            what = f"it is of snapshot {strange.snapshot_id}, where one of {manifest.added_snapshot_id} was written"
+        foreign = next((e for e in added if e.snapshot_id not in (None, manifest.added_snapshot_id)), None)
+        if foreign is not None:
+            what = f"it is of snapshot {foreign.snapshot_id}, where one of {manifest.added_snapshot_id} was written"
             raise DamagedError(what, uri=uri, table=table)
         return live
 

@@ -1,4 +1,4 @@
-"""Proof that the files below a table's location are the table's own. Without this proof none of them may be removed.
+"""Proves that the files below a table's location belong to the table. Without this proof none of them may be removed.
 
 A table may be registered with a location that is not its own: another table's, the warehouse, or a folder above or
 below another table. Catalogs accept that, and a symbolic link gives the same result. Files that this table does not name
@@ -33,8 +33,8 @@ def location_fault(catalog: LakeCatalog, location: str, landed: Iterable[str]) -
     """Other files that the configuration places at, above or below a location, as a clause; None if there are none.
 
     Args:
-        catalog: the lake's.
-        location: of one of its tables.
+        catalog: the catalog of the lake.
+        location: the location of one of its tables.
         landed: the folders and prefixes that changes and exports of the lake's tables are read from.
     """
     warehouse = catalog.warehouse
@@ -54,8 +54,8 @@ def foreign_claim(catalog: LakeCatalog, table: Table, found: Collection[str], na
     """The reason why files below the table's location may be another table's; None if it is proved that they are not.
 
     Args:
-        catalog: the lake's.
-        table: as loaded after `found` was listed.
+        catalog: the catalog of the lake.
+        table: the table, loaded after `found` was listed.
         found: every file below its location.
         named: the files that the table names, as `spelled` writes paths.
     """
@@ -89,7 +89,7 @@ def is_below(path: str, location: str) -> bool:
 
 
 def _is_of_another(table: Table, uri: str) -> bool:
-    """Whether a metadata file has another table's identity. One that a crash cut short has none."""
+    """Whether a metadata file has the UUID of another table. A file that a crash cut short has no UUID."""
     try:
         with table.io.new_input(uri).open() as stream:
             document = json.loads(stream.read())

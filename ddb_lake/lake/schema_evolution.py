@@ -1,7 +1,8 @@
-"""Schema changes of `current`: columns added, retyped and dropped, never renamed or reinterpreted.
+"""Schema changes of `current`: columns are added, retyped and dropped, and never renamed.
 
-pyiceberg accepts a change of a decimal's scale, which would change values: a column whose type changes is dropped and
-added again under a new field id, and the caller rewrites the files.
+A column whose type changes is dropped and added again under a new field id, and the caller rewrites the files. Other
+changes of types would be wrong: pyiceberg accepts a new scale of a decimal, which changes the values.
+https://iceberg.apache.org/spec/#schema-evolution
 """
 
 from __future__ import annotations
@@ -17,21 +18,29 @@ from ddb_lake.lake.schemas import column_doc, iceberg_type, metadata_columns, me
 
 
 def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSchema, keep_expired: bool) -> None:
-    """Stage in `commit` what turns columns `old` into columns `new`.
+    """Stage the schema changes from one set of columns to another.
 
-    Raises CheckFailed if a column's name would change: readers' queries name it.
+    Args:
+        commit: the commit in which the changes are staged.
+        schema: the Iceberg schema before the changes.
+        old: the columns before.
+        new: the columns after.
+        keep_expired: whether the table has the column `_expired_at`.
+
+    Raises:
+        CheckFailed: a column would get another name, which queries use.
     """
     before = {c.path: c for c in old.columns}
     after = {c.path: c for c in new.columns}
-    gone = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
+    dropped = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
     renamed = [(c.name, after[path].name) for path, c in before.items() if path in after and c.name != after[path].name]
     if renamed:
         raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed; report this fault")
     added = [c for path, c in after.items() if path not in before or _retyped(before[path], c)]
     wanted = metadata_columns(keep_expired)
     metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}
-    if gone:
-        commit.change_schema(lambda update: _drop(update, gone))
+    if dropped:
+        commit.change_schema(lambda update: _drop(update, dropped))
     if added or metadata:
         commit.change_schema(lambda update: _add(update, added, metadata))
 
@@ -40,8 +49,8 @@ def _retyped(old: Column, new: Column) -> bool:
     return old.type != new.type or old.tag != new.tag
 
 
-def _drop(update: Any, gone: list[Column]) -> None:
-    for column in gone:
+def _drop(update: Any, columns: list[Column]) -> None:
+    for column in columns:
         update.delete_column((column.name,))
 
 

@@ -1,4 +1,7 @@
-"""The Iceberg schemas of the lake's tables, and their spelling in DuckDB."""
+"""The Iceberg schemas of the lake's tables, and the same schemas for DuckDB: types, field ids and column names.
+
+Docs of columns are part of the tables: catalogs and query engines show them.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ QUARANTINE_COLUMNS = {
 
 
 def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
-    """The Iceberg schema of a table whose columns are the same in every lake."""
+    """The Iceberg schema of a changelog or quarantine, whose columns are the same in every lake."""
     return Schema(
         *(
             NestedField(i, name, _SIMPLE[kind], required=False, doc=doc)
@@ -92,7 +95,7 @@ def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
 
 
 def missing_columns(schema: Schema, columns: dict[str, tuple[str, str]]) -> list[tuple[str, IcebergType, str]]:
-    """Name, type and doc of the fixed columns that a table of an earlier release lacks."""
+    """Name, type and doc of the fixed columns that a table of an earlier release does not have."""
     known = {field.name for field in schema.fields}
     return [(name, _SIMPLE[kind], doc) for name, (kind, doc) in columns.items() if name not in known]
 
@@ -136,7 +139,7 @@ def iceberg_type(column_type: str) -> IcebergType:
 
 
 def duckdb_type(kind: IcebergType) -> str:
-    """DuckDB's name of an Iceberg type."""
+    """The DuckDB type of an Iceberg type."""
     if isinstance(kind, ListType):
         return duckdb_type(kind.element_type) + "[]"
     if isinstance(kind, DecimalType):
@@ -176,7 +179,10 @@ def carried_names(schema: Schema) -> list[str]:
 
 
 def read_schema(schema: Schema) -> str:
-    """The `schema` parameter of DuckDB's read_parquet: columns by field id, by their `carried_names`."""
+    """The `schema` parameter of DuckDB's read_parquet: each column by its field id, under its carried name.
+
+    A column that a file lacks is NULL, as https://iceberg.apache.org/spec/#column-projection demands.
+    """
     names = quoted(carried_names(schema))
     entries = (
         f"{field.field_id}: {{name: {name}, type: '{duckdb_type(field.field_type)}', default_value: NULL}}"

@@ -1,8 +1,8 @@
-"""Rows beside a table: Parquet files named in its properties, so that they change in the same commit as its rows.
+"""Sidecars: rows beside a table, in Parquet files that the table's properties name.
 
-`current` keeps its tombstones so (every reader of the table must see living items only) and the changelog its
-ledger of ingested objects. Files are merged when a newer one has grown to half its elder's size: there are
-O(log n) of them, and a row is rewritten O(log n) times.
+A sidecar changes in the same commit as the table's rows, and readers of the table do not see it. `current` has its
+tombstones in a sidecar, and the changelog its ledger of ingested objects. A new file is merged with the one before it
+if that has at most twice as many rows. So a sidecar of n rows has O(log n) files, and each row is rewritten O(log n) times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEDGER_COLUMNS = {
     "arrival_hour": "TIMESTAMP",
     "records": "BIGINT",
 }
-"""One row per ingested object; `version` distinguishes a rewritten object from the ingested one."""
+"""One row for each ingested object. A rewritten object has another `version`."""
 
 TOMBSTONE_COLUMNS = {
     "_key": "VARCHAR",
@@ -32,7 +32,7 @@ TOMBSTONE_COLUMNS = {
     "removed": "BOOLEAN",
     "batch": "BIGINT",
 }
-"""One row a removed key; a later row with `removed` false takes it back."""
+"""One row for each removed key. A row of a later batch with `removed` false revokes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class SidecarFile:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The files, oldest and largest first."""
+    """The files of a sidecar, the oldest and largest first."""
 
     files: tuple[SidecarFile, ...] = ()
 
     def to_json(self) -> list[list[Any]]:
-        """A JSON document from which `from_json` gives an equal sidecar."""
+        """The sidecar as JSON, for a table property."""
         return [[f.path, f.rows] for f in self.files]
 
     @classmethod
@@ -69,7 +69,7 @@ class Sidecar:
         return sum(f.rows for f in self.files)
 
     def sql(self, columns: dict[str, str]) -> str:
-        """A query of all rows."""
+        """A relation of all rows, in parentheses."""
         if not self.files:
             return "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items()) + " WHERE false)"
         return f"(SELECT {', '.join(columns)} FROM read_parquet({literals(self.paths)}))"
@@ -77,11 +77,23 @@ class Sidecar:
     def append(
         self, con: Any, table: Table, query: str, columns: dict[str, str], newest_by: str | None = None
     ) -> Sidecar:
-        """This sidecar with the rows of `query`. `newest_by`: of rows with equal `_key`, keep the one with the greatest."""
-        fresh = _write(con, table, f"SELECT {', '.join(columns)} FROM ({query})")
-        if fresh is None:
+        """Write the rows of a query, and merge files.
+
+        Args:
+            con: a DuckDB connection.
+            table: the table beside which the files are written.
+            query: the rows to add.
+            columns: the columns of the sidecar, with their DuckDB types.
+            newest_by: a column. Of rows with one `_key`, a merge keeps the row with its greatest value, and drops that too
+                if it is not `removed` and no older file is left.
+
+        Returns:
+            The new sidecar. Its files are in no commit yet. This sidecar stays valid.
+        """
+        added = _write(con, table, f"SELECT {', '.join(columns)} FROM ({query})")
+        if added is None:
             return self
-        files = [*self.files, fresh]
+        files = [*self.files, added]
         while len(files) > 1 and files[-2].rows <= 2 * files[-1].rows:
             pair = Sidecar(tuple(files[-2:]))
             merged = f"SELECT * FROM {pair.sql(columns)}"

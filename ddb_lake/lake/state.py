@@ -1,4 +1,7 @@
-"""What a table's commits carry besides rows: its position in the flow, as table properties of the same commit."""
+"""The state of `current` and of the changelog: how far each has come, as table properties of the same commit as the rows.
+
+Property names and JSON fields are a stored format, which earlier releases have written and other readers rely on.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,15 @@ PREFIX = "ddb_lake."
 
 @dataclass(frozen=True, slots=True)
 class LoadedExport:
-    """One full export in the lake. Its rows alone are the table's branch `branch`.
+    """One full export in the lake.
 
-    `rejected`: the number of its `items` whose lines are in the quarantine because they hold no valid item.
+    Attributes:
+        export_us: the instant of the export, microseconds since the epoch.
+        items: the number of items that its manifest states.
+        branch: the branch of `current` that has the rows of the export alone.
+        schema: the columns of those rows.
+        table_id: the id of the source table, if the export states it.
+        rejected: the number of `items` whose lines are in the quarantine because they hold no valid item.
     """
 
     export_id: str
@@ -36,10 +45,15 @@ class LoadedExport:
 
 @dataclass(frozen=True, slots=True)
 class CurrentState:
-    """State of `current`: which exports it has, which of the changelog it has applied, and its tombstones.
+    """The state of `current`: its exports, how much of the changelog is applied, and its tombstones.
 
-    `applied_batch`: greatest batch of the changelog that is in. `applied_snapshot`: the changelog's snapshot then.
-    `snapshot_cutoff_us`: the base's snapshot cutoff (inclusive), None without a base.
+    Attributes:
+        schema: the columns of items.
+        applied_batch: the greatest batch of the changelog that is applied (inclusive).
+        applied_snapshot: the snapshot of the changelog that was applied.
+        exports: the full exports that are loaded.
+        snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch; None without a base.
+        tombstones: the removed keys.
     """
 
     schema: TableSchema
@@ -51,16 +65,16 @@ class CurrentState:
 
     @property
     def base(self) -> LoadedExport | None:
-        """The newest export: the base on which changes are applied."""
+        """The newest export, on which changes are applied; None without an export."""
         return max(self.exports, key=lambda e: (e.export_us, e.export_id), default=None)
 
     def base_at(self, time_us: int) -> LoadedExport | None:
-        """The newest export taken at or before `time_us`."""
+        """The newest export of an instant at or before `time_us`; None if there is none."""
         earlier = [e for e in self.exports if e.export_us <= time_us]
         return max(earlier, key=lambda e: (e.export_us, e.export_id), default=None)
 
     def properties(self) -> dict[str, str]:
-        """As table properties."""
+        """The state as table properties."""
         return {
             PREFIX + "schema": _dump(self.schema.to_json()),
             PREFIX + "applied-batch": str(self.applied_batch),
@@ -77,14 +91,16 @@ class CurrentState:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> CurrentState:
-        """The inverse of `properties`."""
+        """The state in table properties. Properties that are missing have the values of an empty table."""
         exports = [
             LoadedExport(**{**e, "schema": TableSchema.from_json(e["schema"])})
             for e in _load(properties, "exports", [])
         ]
         document = _load(properties, "schema", {"key": [], "columns": []})
         schema = TableSchema.from_json(document)
-        if "retired" not in document:  # of an earlier release: only the names of the exports' columns are known
+        if (
+            "retired" not in document
+        ):  # written by an earlier release: the only retired names are in the exports' columns
             for export in reversed(exports):
                 schema = schema.knowing(export.schema)
         return cls(
@@ -103,12 +119,19 @@ class CurrentState:
 
 @dataclass(frozen=True, slots=True)
 class ChangesState:
-    """State of the changelog: the number of its last commit, what it has ingested, and what kinds of records it holds.
+    """The state of the changelog: its last commit, its ledger, and the kinds of its records.
 
-    `first_change_us` / `last_change_us`: least and greatest time of a change record (assertions do not count).
-    `sources`: the distinct orders its records come in: `time` (KDS, flattened), `assertion`, or a Streams ARN.
-    `gaps`: ranges in which records may be missing, open and repaired. `observed`: how the source's stream was last seen.
-    `windows`: those of the loaded incremental exports, in order (`core.capture.export_windows.remembered`).
+    Attributes:
+        key: the key attributes.
+        batch: the number of the last commit that added records.
+        records: the number of change records.
+        first_change_us: the least time of a change record, microseconds since the epoch. Assertions do not count.
+        last_change_us: the greatest time of a change record.
+        sources: the distinct orders of the records: `time` (KDS, flattened), `assertion`, or the ARN of a stream.
+        ledger: the ingested objects.
+        gaps: intervals of which records may be missing, open and repaired.
+        observed: the last observation of the source's stream.
+        windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
     """
 
     key: tuple[str, ...] = ()
@@ -123,7 +146,7 @@ class ChangesState:
     windows: tuple[Window, ...] = ()
 
     def properties(self) -> dict[str, str]:
-        """As table properties."""
+        """The state as table properties."""
         return {
             PREFIX + "key": _dump(list(self.key)),
             PREFIX + "batch": str(self.batch),
@@ -139,7 +162,7 @@ class ChangesState:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> ChangesState:
-        """The inverse of `properties`."""
+        """The state in table properties. Properties that are missing have the values of an empty table."""
         observed = _load(properties, "observed", None)
         return cls(
             tuple(_load(properties, "key", [])),
@@ -177,7 +200,7 @@ def sidecars_of(properties: Mapping[str, str]) -> tuple[Sidecar, Sidecar]:
 
 
 def _export_json(export: LoadedExport) -> dict[str, Any]:
-    """An export's columns, without the names that the table's schema keeps."""
+    """An export as JSON, without the retired column names, which the table's schema has."""
     return {**asdict(export), "schema": replace(export.schema, retired=()).to_json()}
 
 
