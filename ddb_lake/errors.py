@@ -25,7 +25,7 @@ A message never has an item's values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 __all__ = [
     "CheckFailed",
@@ -37,6 +37,7 @@ __all__ = [
     "DdbLakeError",
     "DeniedError",
     "ExportError",
+    "Facts",
     "MemoryLimitError",
     "TerminalError",
     "TransientError",
@@ -46,13 +47,10 @@ __all__ = [
 ]
 
 
-class DdbLakeError(Exception):
-    """Root of all errors that ddb_lake raises on purpose.
+class Facts(TypedDict, total=False):
+    """The facts of an error, beside what happened.
 
-    Each argument is also an attribute. `str()` gives the message that is built from them.
-
-    Args:
-        what: what happened, a clause without its place and without the next step.
+    Attributes:
         table: the lake's table.
         uri: the file or object.
         offset: the place in the decompressed object, in bytes.
@@ -61,22 +59,37 @@ class DdbLakeError(Exception):
         hint: the next step, a clause in the imperative.
     """
 
+    table: str | None
+    uri: str | None
+    offset: int | None
+    expected: object
+    found: object
+    hint: str | None
+
+
+class DdbLakeError(Exception):
+    """Root of all errors that ddb_lake raises on purpose.
+
+    Each argument is also an attribute; it is None if it is not given. `str()` gives the message that is built from them.
+
+    Args:
+        what: what happened, a clause without its place and without the next step.
+        facts: the facts that are known (`Facts`).
+    """
+
     transient = False
     """Whether the same call may succeed later without any change."""
 
-    def __init__(
-        self,
-        what: object = "",
-        *,
-        table: str | None = None,
-        uri: str | None = None,
-        offset: int | None = None,
-        expected: object = None,
-        found: object = None,
-        hint: str | None = None,
-    ) -> None:
-        self.what, self.table, self.uri, self.offset = str(what), table, uri, offset
-        self.expected, self.found, self.hint = expected, found, hint
+    table: str | None = None
+    uri: str | None = None
+    offset: int | None = None
+    expected: object = None
+    found: object = None
+    hint: str | None = None
+
+    def __init__(self, what: object = "", **facts: Unpack[Facts]) -> None:
+        self.what = str(what)
+        self.__dict__.update(facts)
         super().__init__(self.message())
 
     def message(self) -> str:

@@ -1,4 +1,4 @@
-"""The items of a table, exactly as the source has them: now, or as of a time."""
+"""Dumps the items of a table as DynamoDB JSON, equal to the items of the source, now or as of an instant."""
 
 from __future__ import annotations
 
@@ -12,13 +12,27 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import replay
 
 FETCH_ROWS = 100
+"""Items of a fetch: an item takes up to 400 KB."""
 
 
 def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[bytes]:
-    """Each living item as `{"Item":{…}}`, DynamoDB JSON on one line without its end; in no particular order.
+    """The living items of a table, each as one line of DynamoDB JSON, `{"Item":{…}}`, without a newline.
 
-    `as_of_us`: the items as of that instant (inclusive), from the newest export before it and the changelog. Raises
-    UsageError for an instant before the lake's first knowledge of the table.
+    Args:
+        lake: the open lake.
+        name: the table. A table without rows has no items.
+        as_of_us: the instant (inclusive), microseconds since the epoch; by default, the table as it is now.
+
+    Yields:
+        The lines, in no particular order.
+
+    Raises:
+        UsageError: the instant is before the first export, so the state of the table is unknown.
+        ConfigError: the table is not configured.
+
+    Example:
+        for line in dump_items(lake, "orders"):
+            item = json.loads(line)["Item"]
     """
     lake.table(name)
     table = lake.current(name)
@@ -32,8 +46,8 @@ def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[b
             yield from _lines(session, f"SELECT {item_sql(state.schema)} AS item, _rescued FROM {rows} {expired}")
     else:
         with lake.session() as session:
-            found = replay(lake, session, name, as_of_us)
-            yield from _lines(session, f"SELECT item, _rescued FROM {found.items}")
+            items = replay(lake, session, name, as_of_us).items
+            yield from _lines(session, f"SELECT item, _rescued FROM {items}")
 
 
 def _lines(session: Session, query: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What a lake is like, table by table, for people: status, volumes over time, quarantine, the last verification."""
+"""The overview of a lake's tables for the report: status, volumes over time, quarantine, and the last verification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.verify.report import last_report
 
 HOURLY_SPAN_US = 14 * 86_400 * 1_000_000
-"""Changes of a longer time are counted by day."""
+"""Changes of a longer period are counted by day."""
 
 KINDS = ("inserted", "modified", "deleted", "expired", "asserted")
 """`expired`: deleted by Time to Live. `asserted`: a line of an incremental export, or of a repair."""
@@ -26,7 +26,7 @@ KINDS = ("inserted", "modified", "deleted", "expired", "asserted")
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Change records of one kind of an hour or a day, which begins at `start` (UTC)."""
+    """The number of change records of one kind in the hour or day that begins at `start` (UTC, inclusive)."""
 
     start: datetime
     kind: str
@@ -35,7 +35,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class RowsAt:
-    """Living rows that a commit left, and when it was (UTC microseconds)."""
+    """The number of living rows after a commit, and its time (microseconds since the epoch)."""
 
     time_us: int
     rows: int
@@ -43,7 +43,12 @@ class RowsAt:
 
 @dataclass(frozen=True, slots=True)
 class TableOverview:
-    """A table. `verification`: the document of the last `verify`, None without one. `grain`: what volumes are of."""
+    """The overview of one table.
+
+    Attributes:
+        grain: the period that each volume counts.
+        verification: the report of the last `verify`; None without one.
+    """
 
     status: TableStatus
     grain: Literal["hour", "day"] = "hour"
@@ -54,17 +59,21 @@ class TableOverview:
 
 
 def lake_overview(lake: Lake) -> list[TableOverview]:
-    """Every configured table. Reads metadata and two columns of the changelogs; no items and no AWS but the lake."""
-    found = []
+    """The overviews of all configured tables.
+
+    Reads the metadata of tables and two columns of the changelogs. It reads no items and sends requests to no other AWS
+    service than the lake's.
+    """
+    overviews = []
     for number, settings in enumerate(lake.settings.tables):
         lake.progress("tables", number, len(lake.settings.tables))
-        found.append(table_overview(lake, settings.name))
-    lake.progress("tables", len(found), len(found))
-    return found
+        overviews.append(table_overview(lake, settings.name))
+    lake.progress("tables", len(overviews), len(overviews))
+    return overviews
 
 
 def table_overview(lake: Lake, name: str) -> TableOverview:
-    """One table."""
+    """The overview of one table."""
     changes, table = lake.changes(name), lake.current(name)
     status = table_status(lake, name)
     grain: Literal["hour", "day"] = "hour"
@@ -93,17 +102,17 @@ def _volumes(session: Session, changes: Table, grain: str) -> list[Volume]:
     rows = session.rows(
         f"SELECT date_trunc('{grain}', changed_at), {kind}, count(*) FROM {records_sql(changes)} GROUP BY ALL ORDER BY ALL"
     )
-    return [Volume(start, found, records) for start, found, records in rows]
+    return [Volume(*row) for row in rows]
 
 
 def rows_over_time(table: Table) -> list[RowsAt]:
-    """The living rows after each commit of `current` that is not expired, by the commits' summaries."""
-    found = []
+    """The number of living rows after each commit of `current` whose snapshot is not expired, from its summary."""
+    counts = []
     for entry in table.history():
         snapshot = table.snapshot_by_id(entry.snapshot_id)
         if snapshot is None or snapshot.summary is None:
             continue
         total = int(snapshot.summary["total-records"] or 0)
-        retired = int(snapshot.summary["total-position-deletes"] or 0)
-        found.append(RowsAt(entry.timestamp_ms * 1000, total - retired))
-    return found
+        deleted = int(snapshot.summary["total-position-deletes"] or 0)
+        counts.append(RowsAt(entry.timestamp_ms * 1000, total - deleted))
+    return counts

@@ -1,6 +1,6 @@
-"""The items computed from landed records and exports alone, now or as of a time, without reading `current`.
+"""Replays exports and change records, to find the items of a table now or as of an instant. It does not read `current`.
 
-`dump --as-of`, queries as of a time, restoring and verification use this replay.
+`dump --as-of`, queries as of an instant, restore and verification use this one replay.
 """
 
 from __future__ import annotations
@@ -37,11 +37,16 @@ from ddb_lake.pipeline.open_lake import Lake
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Relations of a replay, as SQL, valid in the session that made them.
+    """The result of a replay: relations as SQL, valid in the session of the replay.
 
-    `items`: (_key, _key_hash, item, _rescued) of each living item; complete it with `engine.inverse_projection.complete`.
-    `base_rows`: the base's own rows, of the columns `schema`, before any change; None without a base.
-    `base_items`: the same as `items` has them. `plan`: what changed since, in the session until its next plan.
+    Attributes:
+        items: (_key, _key_hash, item, _rescued) of each living item; `engine.inverse_projection.complete` makes the whole item.
+        base_rows: the rows of the base before any change, with the columns `schema`; None without a base.
+        base_items: the rows of the base, with the columns of `items`; None without a base.
+        schema: the columns of `base_rows`.
+        base: the export that the replay starts from; None without one.
+        snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch.
+        plan: the keys that changed since the base. Its tables last until the session's next plan.
     """
 
     items: str
@@ -55,7 +60,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A table and its changelog as they were at one moment, whatever is committed meanwhile."""
+    """A table and its changelog at one moment. Later commits do not change it."""
 
     table: Table | None
     changes: Table | None
@@ -64,19 +69,35 @@ class View:
 
     @property
     def applied(self) -> int:
-        """The last batch of the changelog that the rows have."""
+        """The last batch of the changelog that is applied to the rows (inclusive)."""
         return self.state.applied_batch if self.table is not None else self.log.batch
 
     @property
     def watermark_us(self) -> int | None:
-        """The greatest instant up to which the lake has changes: of a record, or of an export."""
+        """The greatest time of a change record, an export or a window of incremental exports; None if there is none."""
         base_us = self.state.base.export_us if self.state.base else None
         covered_us = None if base_us is None else chain_end(base_us // 1_000_000, self.log.windows) * 1_000_000
         return max((us for us in (self.log.last_change_us, base_us, covered_us) if us is not None), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedKeys:
+    """Keys whose rows in a view are compared with a replay.
+
+    Attributes:
+        view: the view that has the rows.
+        keys: a relation (_key, _key_hash) of the keys.
+    """
+
+    view: View
+    keys: str
+
+
 def view(lake: Lake, name: str) -> View:
-    """The table as it is now. The changelog is read after it: it has at least what the table has applied."""
+    """The table as it is now.
+
+    The changelog is loaded after `current`, so it has at least the batches that are applied to `current`.
+    """
     table = lake.current(name)
     changes = lake.changes(name)
     log = changes_state(changes)
@@ -89,48 +110,51 @@ def replay(
     session: Session,
     name: str,
     as_of_us: int | None = None,
-    keys: str | None = None,
-    seen: View | None = None,
+    compared: ComparedKeys | None = None,
     keep_expired: bool = False,
 ) -> Replay:
-    """Replay the newest export before `as_of_us` (inclusive) and the changelog over it.
+    """Replay the changelog over the newest export of an instant or before.
 
     Args:
-        as_of_us: an instant; None for all that is known.
-        keys: a relation (_key, _key_hash) of the keys that matter; None for all.
-        seen: a view whose rows are to be compared: the changelog up to what they have applied. None for all of it.
-        keep_expired: items that Time to Live removed are among the new states of `plan` too, with `_expired_at`, as in `current`
-            with `ttl_deletes: keep`. `items` does not use this.
+        lake: the open lake.
+        session: the session in which the result is valid.
+        name: the table.
+        as_of_us: the instant (inclusive), microseconds since the epoch; by default, replay everything.
+        compared: replay only these keys, up to the batch that their view has applied.
+        keep_expired: whether items that Time to Live removed are among the new states of `plan`, with `_expired_at`, as in
+            `current` with `ttl_deletes: keep`. They are never among `items`.
 
-    Raises UsageError for an instant before the lake's first knowledge of the table.
+    Raises:
+        UsageError: the instant is before the first export, so the state of the table is unknown.
     """
     settings = lake.table(name)
-    found = seen or view(lake, name)
-    table, changes, state, log = found.table, found.changes, found.state, found.log
+    keys = compared.keys if compared else None
+    replayed = compared.view if compared else view(lake, name)
+    table, changes, state, log = replayed.table, replayed.changes, replayed.state, replayed.log
     base = state.base if as_of_us is None else state.base_at(as_of_us)
     if base is None and state.exports:
         first = min(e.export_us for e in state.exports)
         raise UsageError(
-            f"the lake knows nothing of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}",
+            f"the lake has no state of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}",
             table=name,
         )
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
-    based_on = export_rows(table, base) if base and table else None
-    rows = based_on.rows.sql if based_on else None
-    schema = (based_on.schema if based_on else state.schema).knowing(state.schema)
+    base_rows = export_rows(table, base) if base and table else None
+    rows = base_rows.rows.sql if base_rows else None
+    schema = (base_rows.schema if base_rows else state.schema).knowing(state.schema)
     if changes is None:
         plan = empty_plan(session)
     else:
         known = known_records(changes, cutoff_us, keep_expired)
         naming = naming_records(known, cutoff_us, settings.clock_skew_us, keep_expired)
 
-        def seen_sql(records: Relation) -> str:
+        def chosen_records(records: Relation) -> str:
             chosen = _chosen(_until(records.sql, as_of_us), keys)
-            return chosen if seen is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
+            return chosen if compared is None else f"(SELECT * FROM {chosen} WHERE _batch <= {compared.view.applied})"
 
         current = NO_CURRENT_ROWS  # every key is decided over all its records, and no row is replaced
-        if keep_expired and based_on:
-            current = keyed_rows(based_on.scan, based_on.schema).sql
+        if keep_expired and base_rows:
+            current = keyed_rows(base_rows.scan, base_rows.schema).sql
         rules = MergeRules(
             snapshot_cutoff_us=cutoff_us,
             base_us=base.export_us if base else None,
@@ -139,11 +163,11 @@ def replay(
             redecide_all=True,
             keep_expired=keep_expired,
         )
-        exports = [one for one in state.exports if as_of_us is None or one.export_us <= as_of_us]
+        exports = [export for export in state.exports if as_of_us is None or export.export_us <= as_of_us]
         inputs = MergeInput(
             name,
-            new_records=seen_sql(naming),
-            changelog=seen_sql(known),
+            new_records=chosen_records(naming),
+            changelog=chosen_records(known),
             current=current,
             tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
             rules=rules,
@@ -154,13 +178,13 @@ def replay(
     changed = f"SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM {plan.new_states} WHERE item IS NOT NULL"
     if rows is None:
         return Replay(f"({changed})", None, None, schema, None, cutoff_us, plan)
-    based = _keyed_items(rows, schema, keys)
-    unchanged = f"SELECT b.* FROM {based} b ANTI JOIN {plan.new_states} n ON n._key = b._key"
-    return Replay(f"({unchanged} UNION ALL {changed})", rows, based, schema, base, cutoff_us, plan)
+    base_items = _keyed_items(rows, schema, keys)
+    unchanged = f"SELECT b.* FROM {base_items} b ANTI JOIN {plan.new_states} n ON n._key = b._key"
+    return Replay(f"({unchanged} UNION ALL {changed})", rows, base_items, schema, base, cutoff_us, plan)
 
 
 def _keyed_items(rows: str, schema: TableSchema, keys: str | None) -> str:
-    """(_key, _key_hash, item, _rescued) of a table's typed rows, of some keys only."""
+    """(_key, _key_hash, item, _rescued) of typed rows; of the rows with one of `keys`, if it is given."""
     chosen = f"(SELECT r.* FROM {rows} r SEMI JOIN {keys} k ON k._key_hash = r._key_hash)" if keys else rows
     keyed = f"(SELECT {key_text_sql(schema)} AS _key, _key_hash, {item_sql(schema)} AS item, _rescued FROM {chosen})"
     return f"(SELECT i.* FROM {keyed} i SEMI JOIN {keys} k ON k._key = i._key)" if keys else keyed
@@ -173,7 +197,7 @@ def _chosen(records: str, keys: str | None) -> str:
 
 
 def _until(records: str, as_of_us: int | None) -> str:
-    """Records up to an instant; an assertion speaks of the last instant before its window's end."""
+    """The records up to an instant (inclusive). An assertion is about the last instant before the end of its window."""
     if as_of_us is None:
         return records
     changed = f"changed_at <= make_timestamp({as_of_us})"

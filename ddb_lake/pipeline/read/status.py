@@ -1,4 +1,4 @@
-"""How a table is: rows, freshness, files, and what waits."""
+"""The status of a table: rows, freshness, files, and pending work. Reads metadata only."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from ddb_lake.pipeline.open_lake import Lake
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """A table's figures. Times are UTC microseconds since the epoch, None where there is nothing yet.
+    """The status of a table. Times are microseconds since the epoch (UTC), and None if there is nothing yet.
 
-    `watermark_us`: greatest change time that `current` has, or the end of its incremental exports. `lag_s`: now
-    less the watermark. `pending_batches`:
-    commits of the changelog that `current` has not applied. `deleted_rows`: rows deleted by position and not yet removed by compaction.
-    `gaps`: periods whose change records may be missing and that are not repaired yet. `name_collisions`: columns whose
-    names have a suffix, because another attribute has the name.
+    Attributes:
+        changes: the number of change records.
+        quarantined: the number of open quarantine entries.
+        files: the number of data files of `current`.
+        deleted_rows: rows that are deleted by position and not compacted yet.
+        columns: the number of columns, with those of metadata.
+        base_export_us: the instant of the newest export.
+        horizon_us: the snapshot cutoff of that export (inclusive).
+        watermark_us: the greatest time of an applied change record, or the end of the incremental exports if that is
+            later; None while batches are pending.
+        lag_s: the time from the watermark to now, in seconds.
+        pending_batches: commits of the changelog that are not applied to `current`.
+        objects: the number of ingested objects.
+        gaps: intervals whose change records may be missing and that are not repaired.
+        name_collisions: columns whose names have a suffix, because another attribute has the name.
     """
 
     table: str
@@ -52,10 +62,12 @@ class TableStatus:
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
-    """The figures of one table, from its tables' metadata alone.
+    """The status of one table, from the metadata of its Iceberg tables.
 
-    Raises DamagedError if a manifest is missing or damaged or, in a local warehouse, if any file of the table's newest
-    snapshot is missing or has another size. Objects in S3 are not looked for: `ddb-lake doctor` does that.
+    Raises:
+        ConfigError: the table is not configured.
+        DamagedError: a manifest is missing or damaged; or, in a local warehouse, a file of the newest snapshot is missing or
+            has another size. Data files in S3 are not checked: `ddb-lake doctor` checks them.
     """
     lake.table(name)
     changes = lake.changes(name)
@@ -63,9 +75,8 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
     quarantined = count_open(lake.quarantine(name))
     table = lake.current(name)
-    for found in (table, changes):
-        if found is not None:
-            check_sidecars(found, local_only=True)
+    for existing in filter(None, (table, changes)):
+        check_sidecars(existing, local_only=True)
     if changes is not None:
         live_files(changes)
     if table is None:

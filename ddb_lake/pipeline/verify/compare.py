@@ -48,7 +48,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.replay import View, replay, view
+from ddb_lake.pipeline.read.replay import ComparedKeys, View, replay, view
 from ddb_lake.pipeline.table_identity import check_source
 from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
@@ -324,7 +324,7 @@ def _is_same(item: str, source: str | None) -> bool:
 
 def _stage_evidence(lake: Lake, session: Session, name: str, seen: View) -> None:
     """Make `replayed_items`, `base_items` and `key_records` of the keys in `unequal_keys`."""
-    found = replay(lake, session, name, keys="unequal_keys", seen=seen)
+    found = replay(lake, session, name, compared=ComparedKeys(seen, "unequal_keys"))
     session.con.execute(f"CREATE OR REPLACE TABLE replayed_items AS SELECT _key, item, _rescued FROM {found.items}")
     base_items = found.base_items or _NO_ITEMS
     session.con.execute(f"CREATE OR REPLACE TABLE base_items AS SELECT _key, item, _rescued FROM {base_items}")

@@ -294,7 +294,7 @@ def test_empty_export_is_an_empty_table(opened: Lake) -> None:
     assert (result.items, result.rows) == (0, 0)
     assert dumped(opened) == []
     assert_readers_agree(opened, "orders")
-    with pytest.raises(UsageError, match="knows nothing"):
+    with pytest.raises(UsageError, match="has no state of"):
         dumped(opened, as_of_us=T0_US - HOUR_US)
     apply_objects(opened, "orders", [land(Path(opened.catalog.warehouse).parent / "x", change(T0_US + 1, item("a")))])
     assert dumped(opened) == sorted_items([item("a")])
