@@ -28,7 +28,7 @@ from ddb_lake.orchestration.demo.home import (
     surroundings,
 )
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
-from ddb_lake.orchestration.in_process_daemon import Run, Ticker, run_job
+from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, run_job
 from ddb_lake.pipeline.maintain.quarantine import list_quarantine
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
@@ -99,7 +99,7 @@ class _Demo:
             lake = next(iter(defs.sensors or ())).name.removesuffix("_arrivals")
             self._export_and_load(defs, instance, lake)
             self._change_source()
-            self._follow_changes(Ticker(defs, instance, f"{lake}_arrivals"))
+            self._follow_changes(InProcessDaemon(defs, instance, f"{lake}_arrivals"))
             self._run_checks(defs, instance, lake)
         self._show_tables()
         self._compare()
@@ -152,7 +152,7 @@ class _Demo:
 
     # --- Dagster
 
-    def _follow_changes(self, ticker: Ticker) -> None:
+    def _follow_changes(self, ticker: InProcessDaemon) -> None:
         self._heading("Dagster's sensor finds objects that are not applied, and requests runs")
         self._tick(ticker, "first tick")
         arrived = self._source.let_arrive()
@@ -165,7 +165,7 @@ class _Demo:
         if tick.runs:
             self._fail("the sensor still requests runs")
 
-    def _tick(self, ticker: Ticker, name: str) -> None:
+    def _tick(self, ticker: InProcessDaemon, name: str) -> None:
         ticker.cursor = None  # list everything, as after hours without a tick
         tick = ticker.tick()
         if not tick.runs:

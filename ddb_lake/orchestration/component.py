@@ -101,15 +101,37 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         )
 
     def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
-        """What Dagster is told of an asset. Keys may be changed; dependencies follow."""
+        """Return the spec of one asset. Override it to change keys, groups, tags or descriptions.
+
+        Args:
+            asset: a stage of a table.
+
+        Returns:
+            The spec. If its key differs from `asset.key`, the dependencies of the lake's other assets follow.
+
+        Example:
+            def get_asset_spec(self, asset):
+                return super().get_asset_spec(asset).merge_attributes(owners=["team:data"])
+        """
         spec = base_spec(asset, self.settings.catalog.namespace)
         return self.translation(spec, asset) if self.translation else spec
 
     def execute(
         self, context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets, config: dg.Config | None
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Do the work of one op: take an export, start incremental ones, load exports, bring changelog and current items
-        up to date, or keep a day.
+        """Do the work of one op. Override it to do more in a run.
+
+        Args:
+            context: the execution in Dagster, with the selected assets and checks.
+            lake: the open lake.
+            assets: the table and the specs of its assets.
+            config: the run's configuration of the op; its class says which work the op does.
+
+        Yields:
+            One result for each selected asset and check.
+
+        Raises:
+            DdbLakeError: the step failed. Errors that a retry may resolve are retried by the op.
         """
         if isinstance(config, LoadConfig):
             yield from load_snapshot(context, lake, assets, config)
@@ -127,7 +149,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             yield from keep_days(context, lake, assets)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions. Nothing is read and nothing is reached to make them."""
+        """Return the definitions of the lake: assets, checks, jobs, sensor and schedules. Reads neither AWS nor the warehouse."""
         lake = self._lake_name(context)
         own = lake_definitions(lake, self._assets_by_table, self._open, self.execute)
         models = dbt_definitions(lake, self.settings, self._assets_by_table)
@@ -139,7 +161,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     @contextmanager
     def _open(self, log: Any = None) -> Iterator[Lake]:
-        """The open lake; what it warns of goes to the run's log."""
+        """Open the lake; its warnings go to the run's log."""
         with open_lake(self.settings, warn=(log or _LOG).warning) as lake:
             yield lake
 

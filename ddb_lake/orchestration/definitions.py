@@ -9,7 +9,7 @@ import dagster as dg
 from ddb_lake.orchestration.assets.changes import ApplyConfig
 from ddb_lake.orchestration.assets.compaction import compact_job
 from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
-from ddb_lake.orchestration.assets.lake_page import freshness_asset
+from ddb_lake.orchestration.assets.lake_page import lake_page_asset
 from ddb_lake.orchestration.assets.mysql import ReplicateConfig
 from ddb_lake.orchestration.assets.snapshot import LoadConfig
 from ddb_lake.orchestration.assets.streams import StreamsConfig, streams_job
@@ -54,7 +54,14 @@ class Execute(Protocol):
 def lake_definitions(
     lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake, execute: Execute
 ) -> dg.Definitions:
-    """Everything Dagster is to know of a lake."""
+    """Return all definitions of a lake.
+
+    Args:
+        lake: the name with which jobs, the sensor and schedules begin.
+        tables: the assets by table.
+        open_lake: opens the lake; takes the run's log, or None in the sensor.
+        execute: does the work of an op.
+    """
     if not tables:
         return dg.Definitions()
     assets: list[Any] = []
@@ -63,7 +70,7 @@ def lake_definitions(
         assets += _writers(lake, one, open_lake, execute)
     hourly = check_definitions(lake, HOURLY_OPS, tables, open_lake)
     on_request = check_definitions(lake, [ON_REQUEST_OP], tables, open_lake)
-    overview = freshness_asset(lake, tables, open_lake)
+    overview = lake_page_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
     if sync := _sync_job(lake, tables):
@@ -148,7 +155,7 @@ def _increments(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Ex
 
 
 def _streams(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
-    """Reads and lands; it writes no table, so that nobody waits for it. One reader a table is enough."""
+    """Reads and lands; it writes no table, so that no run waits for it. One reader a table is enough."""
 
     @dg.multi_asset(
         name=streams_op_name(lake, assets.table.name),
@@ -214,7 +221,7 @@ def _daily(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute
 
 
 def _aurora(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
-    """Writes to the database alone, so that a slow one keeps nobody from writing the lake."""
+    """Writes to the database alone, so that a slow database delays no writer of the lake."""
 
     @dg.multi_asset(
         name=aurora_op_name(lake, assets.table.name),

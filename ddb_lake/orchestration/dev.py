@@ -87,7 +87,7 @@ def _pumping(source: DemoSource, writing: bool) -> Iterator[None]:
 
 
 def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
-    """Write some orders now and then; deliver and expire all the time."""
+    """Write some orders every `WRITE_EVERY_S` seconds; deliver and expire every second."""
     written = 0.0
     while not stop.wait(_TICK_S):
         if writing and time.monotonic() - written >= WRITE_EVERY_S:
@@ -99,7 +99,7 @@ def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
 
 
 def _dagster(home: DemoHome, port: int) -> int:
-    """Dagster's webserver and daemon, until they end or we are told to."""
+    """Dagster's webserver and daemon, until they end or are interrupted."""
     code = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-f", str(home.write_definitions())]
     return serve_ui(code, port, {}, ready=lambda url: print(f"Dagster's UI: {url}", file=sys.stderr))
 

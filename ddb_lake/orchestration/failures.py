@@ -1,4 +1,4 @@
-"""How the errors of a stage end in Dagster: tried again, or failed for good with the next step."""
+"""How errors of a step end in Dagster: retried, or failed permanently with the next step."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _UNREACHABLE = _NOT_SET_UP | {
     "ConnectionClosedError",
     "ReadTimeoutError",
 }
-"""Names of botocore's errors that say nothing about the lake: AWS cannot be asked from here, or not now."""
+"""Names of botocore's errors that say nothing about the lake: AWS cannot be reached from here, or not now."""
 
-_SPEAKING = ("botocore", "pyiceberg", "sqlalchemy", "urllib3", "requests")
+_SAFE_MESSAGES = ("botocore", "pyiceberg", "sqlalchemy", "urllib3", "requests")
 """Libraries whose messages name services, tables and files, never an item's values."""
 
 _REFUSALS = {"AccessDenied", "AccessDeniedException", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
-"""Codes of AWS's answers that stay the same until somebody mends what they name."""
+"""Error codes of AWS that do not change until an operator corrects their cause."""
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Errors that trying again will not mend fail at once, with their message alone."""
+    """Raise errors that a retry does not resolve as `dg.Failure` without retries, with their message alone."""
     try:
         yield
     except (TransientError, CommitStateUnknown):
@@ -39,13 +39,13 @@ def failures() -> Iterator[None]:
     except DdbLakeError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except Exception as error:
-        if said := _needs_mending(error):
-            raise dg.Failure(description=said, allow_retries=False) from None
+        if message := _permanent_error_text(error):
+            raise dg.Failure(description=message, allow_retries=False) from None
         raise
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether AWS could not be asked at all, as opposed to an answer that is a fault."""
+    """Whether AWS could not be reached at all, as opposed to an error that AWS returned."""
     return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
 
 
@@ -53,13 +53,13 @@ def error_text(error: BaseException) -> str:
     """An error's message in one line; its type alone where the message may quote an item's values."""
     if is_disk_full(error) and not isinstance(error, DdbLakeError):
         return DISK_FULL
-    speaks = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SPEAKING)
-    said = " ".join(str(error).split()) if speaks else ""
-    return said or f"unexpected {type(error).__name__}"
+    is_safe = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SAFE_MESSAGES)
+    text = " ".join(str(error).split()) if is_safe else ""
+    return text or f"unexpected {type(error).__name__}"
 
 
-def _needs_mending(error: Exception) -> str | None:
-    """What to tell of an AWS error that stays until somebody mends its cause; None for others."""
+def _permanent_error_text(error: Exception) -> str | None:
+    """The message for an AWS error that does not change until its cause is corrected; None for other errors."""
     if type(error).__name__ in _NOT_SET_UP:
         return f"AWS cannot be asked: {error_text(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
     response = getattr(error, "response", None)

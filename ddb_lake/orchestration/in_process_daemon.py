@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -14,9 +14,9 @@ QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRI
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that has ended: what asked for it, what it materialized (asset and partition), its checks.
+    """A run that has ended: why it was requested, what it materialized (asset and partition), and its checks.
 
-    `metadata`: what each asset's last materialization says.
+    `metadata`: of each asset's last materialization.
     """
 
     reason: str
@@ -27,15 +27,24 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """An evaluation of the sensor, and the runs it asked for. `skipped`: why it asked for none."""
+class RunOptions:
+    """What a run is started with. `assets`: those to materialize; all of the job by default."""
+
+    run_config: Mapping[str, Any] | None = None
+    assets: Sequence[dg.AssetKey] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SensorTick:
+    """An evaluation of the sensor, and the runs that it requested. `skipped`: why it requested none."""
 
     runs: tuple[Run, ...]
     skipped: str | None
 
 
-class Ticker:
-    """Evaluates one sensor as the daemon would, keeping its cursor, and executes what it asks for.
+class InProcessDaemon:
+    """Evaluates one sensor as Dagster's daemon does, keeps its cursor, and executes the runs that it requests.
 
     As with the daemon, a run key is used once.
     """
@@ -58,13 +67,13 @@ class Ticker:
         self._used |= {request.run_key for request in fresh}
         return fresh, data.skip_message
 
-    def tick(self) -> Tick:
-        """Evaluate the sensor once, and execute what it asks for, one run after the other."""
+    def tick(self) -> SensorTick:
+        """Evaluate the sensor once, and execute the requested runs, one after the other."""
         requests, skipped = self.requests()
-        return Tick(tuple(self.execute(request) for request in requests), skipped)
+        return SensorTick(tuple(self.execute(request) for request in requests), skipped)
 
     def execute(self, request: dg.RunRequest) -> Run:
-        """Execute one request. A failed run is no exception here either."""
+        """Execute one request. A failed run is a result, no exception."""
         assert request.job_name is not None, "the sensor has several jobs"
         tags = {**request.tags, "dagster/sensor_name": self._sensor.name}
         if request.run_key:
@@ -74,9 +83,7 @@ class Ticker:
             self._instance,
             request.job_name,
             reason=request.tags.get("ddb_lake/reason", request.job_name),
-            run_config=request.run_config,
-            asset_selection=request.asset_selection,
-            tags=tags,
+            options=RunOptions(request.run_config, request.asset_selection, tags),
         )
 
 
@@ -85,23 +92,22 @@ def run_job(
     instance: dg.DagsterInstance,
     job: str,
     reason: str,
-    run_config: Mapping[str, Any] | None = None,
-    asset_selection: Sequence[dg.AssetKey] | None = None,
-    tags: Mapping[str, str] | None = None,
+    options: RunOptions | None = None,
 ) -> Run:
-    """Run a job in this process."""
+    """Run a job in this process. `reason`: of the result, for people."""
+    options = options or RunOptions()
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
-        run_config={**(run_config or {}), **QUIET},
-        asset_selection=list(asset_selection) if asset_selection is not None else None,
-        tags=dict(tags or {}),
+        run_config={**(options.run_config or {}), **QUIET},
+        asset_selection=list(options.assets) if options.assets is not None else None,
+        tags=dict(options.tags),
         raise_on_error=False,
     )
-    told: dict[str, Mapping[str, Any]] = {}
+    metadata: dict[str, Mapping[str, Any]] = {}
     materialized: list[tuple[str, str | None]] = []
     for event in result.get_asset_materialization_events():
         assert event.asset_key is not None, "a materialization is one of an asset"
         name = event.asset_key.to_user_string()
         materialized.append((name, event.partition))
-        told[name] = {label: value.value for label, value in event.materialization.metadata.items()}
-    return Run(reason, result.success, tuple(materialized), tuple(result.get_asset_check_evaluations()), told)
+        metadata[name] = {label: value.value for label, value in event.materialization.metadata.items()}
+    return Run(reason, result.success, tuple(materialized), tuple(result.get_asset_check_evaluations()), metadata)

@@ -1,4 +1,4 @@
-"""What a materialization says: figures to plot, columns, where the table is, a few rows."""
+"""The metadata of materializations: figures to plot, columns, the table's place, a few rows."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
 
 
 def rescued_share(table: Table) -> float:
-    """The share of rows with something in `_rescued`, from the table's manifests; retired rows count as well."""
+    """The share of rows with rescued data, from the table's manifests; deleted rows that are still in files count too."""
     live = live_files(table)
     field = table.schema().find_field("_rescued").field_id
     rows = sum(file.record_count for file in live.data)

@@ -41,7 +41,7 @@ UNFINISHED = [
 
 
 class Requests:
-    """Makes the run requests of one lake, and tells from its runs what is under way.
+    """Makes the run requests of one lake, and reads from its runs which work is under way.
 
     `lake`: the name that its jobs begin with; `tables`: its assets by table. `warehouse`: names where the lake is.
     """
@@ -256,5 +256,8 @@ def _selected(keys: Sequence[dg.AssetKey], selections: Sequence[set[dg.AssetKey]
 
 
 def _state(work: Sequence[Work]) -> str:
-    """A run key is used once and for all: it names the state seen, and how often that was asked for."""
+    """The part of a run key that identifies the state, and the number of requests in it. Dagster starts a run key once.
+
+    https://docs.dagster.io/guides/automate/sensors
+    """
     return digest(f"{one.table}/{one.digest or one.state}/{one.tries}" for one in work)

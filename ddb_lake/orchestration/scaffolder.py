@@ -31,7 +31,7 @@ _CHANGES = "changes: {{uri: {}}}"
 
 
 class ScaffoldParams(BaseModel):
-    """What `dg scaffold` may be told."""
+    """The parameters of `dg scaffold`."""
 
     table: str = Field("orders", description="The DynamoDB table's name.")
     key: str = Field("customer,order_id", description="Key attributes: partition key, then sort key; a comma between.")

@@ -1,4 +1,4 @@
-"""What Dagster is told of a table's assets: keys, dependencies, partitions, names. Nothing here reads anything."""
+"""The specs of a table's assets: keys, dependencies, partitions, names. Pure: nothing is read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class TableAssets:
 
 
 def stages_of(table: TableSettings) -> Iterator[Stage]:
-    """The stages that a table's settings call for, upstream first."""
+    """The stages that a table's settings require, upstream first."""
     yield "dynamodb"
     if table.export is not None:
         yield "export"
@@ -124,8 +124,8 @@ def stages_of(table: TableSettings) -> Iterator[Stage]:
 def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
     """The spec of an asset before any translation."""
     table, stage = asset.table, asset.stage
-    here = set(stages_of(table))
-    upstream = [replace(asset, stage=one).key for one in _UPSTREAM[stage] if one in here]
+    stages = set(stages_of(table))
+    upstream = [replace(asset, stage=one).key for one in _UPSTREAM[stage] if one in stages]
     if stage == "current" and not upstream:
         upstream = [replace(asset, stage="dynamodb").key]
     return dg.AssetSpec(
@@ -156,7 +156,10 @@ def days_from(start: date) -> dg.DailyPartitionsDefinition:
 
 
 def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:
-    """Dagster looks at materializations alone: an idle table has none, so that it must be asked for."""
+    """Dagster's freshness counts materializations, and an idle table has none: only where `checks.freshness` is set.
+
+    https://docs.dagster.io/guides/labs/freshness
+    """
     if table.checks.freshness is None:
         return None
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=seconds(table.checks.freshness)))

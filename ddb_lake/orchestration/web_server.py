@@ -1,4 +1,4 @@
-"""Dagster's webserver and daemon in a process of their own, until somebody ends them."""
+"""Dagster's webserver and daemon in a process of their own, until they are interrupted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUP_END_S = 10.0
 _ASK_EVERY_S = 0.5
 _LOOK_EVERY_S = 0.05
 _DAGSTERS_OWN = "ignore:Function `dev_command`,ignore:Parameter `execution_type`"
-"""Notices about Dagster's own code, which nobody here can act on."""
+"""Notices about Dagster's own code, on which users of this package cannot act."""
 
 
 def serve_ui(
@@ -36,7 +36,7 @@ def serve_ui(
     """Serve until interrupted or asked to end; Dagster's exit status, 0 if it was ended here.
 
     Args:
-        code: what `dagster dev` is told to load, such as `-w workspace.yaml`.
+        code: what `dagster dev` loads, such as `-w workspace.yaml`.
         port: on this machine alone; 0 takes any that is free.
         environment: variables beside those of this process.
         ready: called once with the address, when it answers.
@@ -50,7 +50,7 @@ def serve_ui(
     command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port), *code]
     variables = {**os.environ, **environment, "PYTHONWARNINGS": _DAGSTERS_OWN}
     with _interrupts() as interrupts:
-        # a session of its own: Ctrl-C comes to us alone, and Dagster hears of it once
+        # a session of its own: Ctrl-C reaches this process alone, which interrupts Dagster once
         process = subprocess.Popen(command, env=variables, start_new_session=True)
         try:
             interrupts.release()
@@ -107,24 +107,24 @@ def _interrupts() -> Iterator[Interrupts]:
 
 
 def end_group(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
-    """End a process that leads a group, and whoever is left of the group then; another interrupt makes it quick.
+    """End a process that leads a group, and the processes left in the group; another interrupt shortens the wait.
 
     Dagster ends its webserver, daemon and code servers when it is interrupted, and is given time for that. Interrupted
-    while it starts, it ends without them: a code server that is still loading knows of nobody who would end it.
+    while it starts, it ends without them: a code server that is still loading is not ended by it.
     """
     asked = interrupts.count
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     _wait(lambda: process.poll() is not None or interrupts.count > asked, END_S)
     for last in (signal.SIGTERM, signal.SIGKILL):
-        if not _signal_group(process.pid, last):  # usual: nobody of its group is left
+        if not _signal_group(process.pid, last):  # usual: no process of its group is left
             break
         _wait(lambda: process.poll() is not None and not _signal_group(process.pid, 0), GROUP_END_S)
     process.wait()
 
 
 def _signal_group(leader: int, number: int) -> bool:
-    """Send a signal to a group; whether there is anybody in it."""
+    """Send a signal to a group; False if no process is in it."""
     try:
         os.killpg(leader, number)
     except ProcessLookupError:
@@ -150,7 +150,7 @@ def free_port(port: int) -> int:
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until the webserver answers. False if it takes longer than anybody waits; raises if it has ended."""
+    """Wait until the webserver answers. False after `START_S`; raises TerminalError if it has ended."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:

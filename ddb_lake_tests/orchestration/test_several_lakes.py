@@ -10,7 +10,7 @@ import pytest
 
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.executors import open_lake
-from ddb_lake.orchestration.in_process_daemon import Ticker
+from ddb_lake.orchestration.in_process_daemon import InProcessDaemon
 from ddb_lake_tests.support.dagster_folders import inserted
 from ddb_lake_tests.support.landed_files import order, write_changes, write_export
 from ddb_lake_tests.support.several_tables import dumped
@@ -45,7 +45,7 @@ def test_lakes_of_one_code_location_load_tick_and_materialize(tmp_path: Path) ->
         write_changes(tmp_path / name / "landing" / "2025/02/03/04/x", inserted(number + 1, customer=name))
     with dg.DagsterInstance.ephemeral() as instance:
         for name in lakes:
-            ticker = Ticker(defs, instance, f"{name}_arrivals")
+            ticker = InProcessDaemon(defs, instance, f"{name}_arrivals")
             runs = [run for _ in range(4) for run in ticker.tick().runs]
             assert runs and all(run.success for run in runs)
             written = {asset for run in runs for asset, _ in run.materialized}

@@ -11,7 +11,7 @@ import dagster as dg
 
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.executors import open_lake
-from ddb_lake.orchestration.in_process_daemon import Run, Ticker, run_job
+from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, RunOptions, run_job
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.landed_files import (
     EXPORT_US,
@@ -49,7 +49,7 @@ class FolderLake:
         self.defs = dg.build_defs_for_component(self.component)
         (sensor,) = self.defs.sensors or ()
         self.name = sensor.name.removesuffix("_arrivals")
-        self.ticker = Ticker(self.defs, self.instance, sensor.name)
+        self.ticker = InProcessDaemon(self.defs, self.instance, sensor.name)
 
     def land(self, name: str, *records: Image | str) -> Path:
         """Write a change object; `name` begins with its hour, as in `2025/02/03/04/x`."""
@@ -69,9 +69,7 @@ class FolderLake:
             self.instance,
             f"{self.name}_sync",
             "test",
-            run_config=config,
-            asset_selection=keys,
-            tags=tags,
+            RunOptions(config, keys, tags),
         )
 
     def settle(self) -> list[Run]:

@@ -15,7 +15,7 @@ import dagster as dg
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import SparkSettings, parse_settings
 from ddb_lake.executors import open_lake
-from ddb_lake.orchestration.in_process_daemon import run_job
+from ddb_lake.orchestration.in_process_daemon import RunOptions, run_job
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.landed_files import order, write_export
 from ddb_lake_tests.support.spark_cluster import SETTINGS
@@ -47,7 +47,7 @@ def main(master: str, folder: Path) -> dict[str, Any]:
     (sensor,) = defs.sensors or ()
     job = f"{sensor.name.removesuffix('_arrivals')}_sync"
     with dg.DagsterInstance.ephemeral() as instance:
-        run = run_job(defs, instance, job, "test", asset_selection=[dg.AssetKey(["snapshot", "orders"])])
+        run = run_job(defs, instance, job, "test", RunOptions(assets=[dg.AssetKey(["snapshot", "orders"])]))
         logs = [entry.user_message for one in instance.get_runs() for entry in instance.all_logs(one.run_id)]
     with open_lake(lake) as opened:
         items = len(list(dump_items(opened, "orders")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ddb_lake.orchestration.in_process_daemon import Ticker
+from ddb_lake.orchestration.in_process_daemon import InProcessDaemon
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, quiet_runs, without_telemetry
 from ddb_lake_tests.support.fault_marks import fault
@@ -29,7 +29,7 @@ def test_two_daemons_that_ask_for_the_same_work_do_it_once(
         lake.export(order("ann", 1), order("bob", 1))
         for number in range(3):
             lake.land(f"2025/02/03/0{number}/x", inserted(number + 1), inserted(number + 2))
-        tickers = [Ticker(lake.defs, instance, f"{lake.name}_arrivals") for instance in (one, other)]
+        tickers = [InProcessDaemon(lake.defs, instance, f"{lake.name}_arrivals") for instance in (one, other)]
         for _ in range(3):
             with ThreadPoolExecutor(2) as pool:
                 ticks = list(pool.map(lambda ticker: ticker.tick(), tickers))

@@ -58,7 +58,7 @@ class Applying:
         self._before = self._last_columns() if compares else None
 
     def run(self, config: ApplyConfig) -> Iterator[Event]:
-        """Do what is selected. A failed check is told, and then raised: nothing was committed."""
+        """Do what is selected. The result of a failed check is yielded before its error is raised; nothing was committed."""
         result: CurrentResult | None = None
         try:
             if self._assets.keys("changes") and self._assets.key("changes") in self._selected:

@@ -1,4 +1,4 @@
-"""`export/<table>`: start an export, or go on waiting for the one that is under way."""
+"""`export/<table>`: start a full export and wait for it, or wait for the one that is under way."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ _MOST_TOKENS = 8
 def export_table(
     context: dg.AssetExecutionContext, lake: Lake, assets: TableAssets
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Take a full export and wait for it.
+    """Start a full export and wait for it.
 
-    A run that died while it waited may be started again: it finds its export, by its token or among those under way,
-    and waits on. Raises ExportError if the export fails, with DynamoDB's reason and what mends it.
+    A run that ended while it waited may be started again: it finds its export, by its token or among those under way.
+
+    Raises:
+        ExportError: the export fails, with DynamoDB's reason and the next step.
     """
     table, started = assets.table, time.monotonic()
     state = under_way(table)
@@ -67,8 +69,9 @@ def under_way(table: TableSettings) -> ExportState | None:
 def _started(table: TableSettings, run: str, at: datetime | None = None) -> ExportState:
     """The export of this run: a new one, or the one it started before it died.
 
-    The token makes DynamoDB give the same export for 8 hours. One that failed is not asked for again. `at`: the instant
-    to show, if it is not left to DynamoDB.
+    For 8 hours, DynamoDB returns the same export for the same ClientToken, also one that failed; another attempt has
+    another token. `at`: the instant to export, if DynamoDB is not to choose it.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html
     """
     instant = f"/{at.isoformat()}" if at is not None else ""
     tokens = (str(uuid.uuid5(_TOKENS, f"{run}/{table.name}/{number}{instant}")) for number in range(_MOST_TOKENS))

@@ -12,7 +12,7 @@ from ddb_lake.pipeline.open_lake import Lake
 
 
 class IncrementsConfig(dg.Config):
-    """How many windows to start at most; without it all that are due. Which they are follows from what is there."""
+    """The most windows to start; all that are due by default."""
 
     most: int | None = None
 

@@ -1,7 +1,7 @@
-"""`lake/<name>`: one page for whoever is on call: every table, how fresh it is, and what is wrong with it.
+"""`lake/<name>`: one page for the operator on call: every table, how fresh it is, and its problems.
 
-Reads the tables' metadata, the last verification, and a listing of the hours that still fill: two or three LIST
-requests a table. No items.
+It reads the tables' metadata, the last verification, and a listing of the recent hours: two or three LIST requests a
+table. It reads no items.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,17 +26,17 @@ from ddb_lake.pipeline.verify.report import last_report
 GROUP = "overview"
 HEADERS = ("table", "state", "lag", "landed", "applied", "gaps", "quarantined", "verified")
 SHOWN = 200
-"""Tables on the page, the worst first: a page of thousands of rows helps nobody."""
+"""The most tables on the page, the worst first: an operator cannot read a page of thousands of rows."""
 
 _GOOD = "✓ fresh"
 
 
 @dataclass(frozen=True, slots=True)
-class TableFreshness:
-    """How fresh a table is. Times are UTC microseconds, None where there is nothing.
+class TableSummary:
+    """One table on the page. Times are UTC microseconds, None if there are none.
 
-    `landed_us`: when the newest object of the hours that still fill was written. `waiting_s`: for how long the first of
-    those that are not applied has waited. `fault`: why the table could not be looked at.
+    `landed_us`: when the newest object of the recent hours was written. `waiting_s`: for how long the oldest object that is
+    not applied has waited. `fault`: why the table could not be examined.
     """
 
     table: str
@@ -49,12 +49,12 @@ class TableFreshness:
 
     @property
     def has_unmerged_changes(self) -> bool:
-        """Whether something that landed has waited for longer than the table allows."""
+        """Whether a landed object has waited for longer than `max_lag`."""
         return self.waiting_s > self.max_lag_s
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong, the worst first; empty if nothing is."""
+        """The problems, the worst first."""
         if self.status is None:
             return (f"cannot be looked at: {self.fault}",)
         found = [f"{len(self.status.gaps)} gaps: changes may be missing"] if self.status.gaps else []
@@ -71,10 +71,10 @@ class TableFreshness:
         return tuple(found)
 
 
-def freshness_asset(
+def lake_page_asset(
     lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
 ) -> dg.AssetsDefinition:
-    """The asset. A run looks at all tables; none of them keeps the others from being shown."""
+    """The asset. A run examines all tables; an error in one does not affect the others."""
 
     @dg.asset(
         key=dg.AssetKey(["lake", lake]),
@@ -85,15 +85,15 @@ def freshness_asset(
     )
     def overview(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with failures(), beating(context), open_lake(context.log) as opened:
-            found = [look(opened, assets.table) for assets in tables.values()]
+            found = [examine_table(opened, assets.table) for assets in tables.values()]
             return dg.MaterializeResult(metadata=overview_metadata(found, opened.now()))
 
     return overview
 
 
-def look(lake: Lake, table: TableSettings) -> TableFreshness:
-    """One table. A fault is part of what is found."""
-    found = TableFreshness(table.name, seconds(table.checks.max_lag))
+def examine_table(lake: Lake, table: TableSettings) -> TableSummary:
+    """Examine one table. An error is part of the result."""
+    found = TableSummary(table.name, seconds(table.checks.max_lag))
     try:
         found = replace(found, status=table_status(lake, table.name), verified=last_report(lake, table.name))
         refs = list(list_landed(lake, table, "recent"))
@@ -104,8 +104,8 @@ def look(lake: Lake, table: TableSettings) -> TableFreshness:
     return replace(found, landed_us=max((ref.modified_us for ref in refs), default=None), waiting_s=waiting_s)
 
 
-def overview_metadata(found: Sequence[TableFreshness], now: datetime) -> dict[str, Any]:
-    """The page, and figures to plot. Lag is that of tables that have any changes."""
+def overview_metadata(found: Sequence[TableSummary], now: datetime) -> dict[str, Any]:
+    """The page, and figures to plot. The lag is that of tables with changes."""
     lags = [one.status.lag_s for one in found if one.status is not None and one.status.lag_s is not None]
     statuses = [one.status for one in found if one.status is not None]
     return {
@@ -121,8 +121,8 @@ def overview_metadata(found: Sequence[TableFreshness], now: datetime) -> dict[st
     }
 
 
-def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
-    """Markdown: what is wrong in a sentence, then a row a table, the worst first."""
+def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
+    """The page as Markdown: one sentence, then a row for each table, the worst first."""
     worst = sorted(found, key=lambda one: (not one.problems, -_severity(one), one.table))
     bad = sum(bool(one.problems) for one in found)
     head = (
@@ -134,14 +134,14 @@ def overview_page(found: Sequence[TableFreshness], now: datetime) -> str:
     return f"{head}\n\n{rows}{rest}"
 
 
-def _severity(one: TableFreshness) -> int:
-    """How soon somebody should look: data in doubt, then what waits, then the rest."""
+def _severity(one: TableSummary) -> int:
+    """The urgency: 2 for data in doubt, 1 for a backlog, 0 for the rest."""
     if one.status is None or one.status.gaps or (one.verified or {}).get("outcome") == "different":
         return 2
     return 1 if one.has_unmerged_changes or one.status.pending_batches else 0
 
 
-def _row(one: TableFreshness, now: datetime) -> list[str]:
+def _row(one: TableSummary, now: datetime) -> list[str]:
     state = "; ".join(one.problems) or _GOOD
     status = one.status or TableStatus(one.table)
     return [
@@ -169,7 +169,7 @@ def _time(time_us: int | None, now: datetime) -> str:
 
 
 def _span(span_s: float | None) -> str:
-    """The two largest units, as an eye takes them in."""
+    """A duration in its two largest units."""
     if span_s is None:
         return "-"
     parts: Iterator[tuple[int, str]] = zip(_divided(max(0, round(span_s))), ("d", "h", "min", "s"), strict=True)

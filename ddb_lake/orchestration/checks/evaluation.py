@@ -155,7 +155,7 @@ _ADVICE_SCHEMA = dg.TableSchema([dg.TableColumn("step", "int"), dg.TableColumn("
 def check_op(
     lake: str, checks: Sequence[Check], tables: Mapping[str, TableAssets], open_lake: OpenLake
 ) -> dg.AssetChecksDefinition | None:
-    """One op that evaluates some checks of all tables, each of which can be selected alone; None if no table has any."""
+    """One op that evaluates some checks of all tables, each selectable alone; None if no table has any."""
     by_table = {
         name: {check.spec(assets).key: check for check in checks if check.applies(assets)}
         for name, assets in tables.items()

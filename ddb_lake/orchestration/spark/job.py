@@ -1,4 +1,4 @@
-"""The job itself, run by spark-submit, EMR Serverless or Glue: one stage of one table, told through Dagster Pipes.
+"""The job itself, run by spark-submit, EMR Serverless or Glue: one step of one table, with its parameters from Dagster Pipes.
 
 It says how far it is in the run's log, and in the end what it did, or why it refuses, as a custom message: so a refusal
 reaches Dagster as the error that it is, and fails the check that it would fail there.

@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("job.py")
 def job_extras(
     settings: LakeSettings, table: str, action: Action, uris: Sequence[str], options: Mapping[str, bool]
 ) -> dict[str, Any]:
-    """What the job is told: the lake, and what to do with it. It must not launch another job."""
+    """The parameters that Pipes passes to the job: the lake and the work. It must not launch another job."""
     document = settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     document.get("spark", {}).pop("launch", None)
     return {"lake": document, "table": table, "action": action, "uris": list(uris), "options": dict(options)}

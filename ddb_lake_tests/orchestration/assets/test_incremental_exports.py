@@ -13,7 +13,7 @@ import pytest
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.aws.exports import start_export
 from ddb_lake.executors import open_lake
-from ddb_lake.orchestration.in_process_daemon import Run, Ticker
+from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox, Traffic
@@ -40,7 +40,7 @@ def test_sensor_keeps_a_table_up_to_date_by_incremental_exports_alone(
     sandbox.clock.advance(timedelta(seconds=2))
     with dg.DagsterInstance.ephemeral() as instance:
         (sensor,) = defs.sensors or ()
-        ticker = Ticker(defs, instance, sensor.name)
+        ticker = InProcessDaemon(defs, instance, sensor.name)
         _full_export(component, sandbox)
         traffic.run(5)
         sandbox.clock.advance(timedelta(minutes=16))
@@ -65,7 +65,7 @@ def _full_export(component: DynamoDBLakeComponent, sandbox: Sandbox) -> None:
         sync(lake)
 
 
-def _settle(ticker: Ticker, sandbox: Sandbox) -> list[Run]:
+def _settle(ticker: InProcessDaemon, sandbox: Sandbox) -> list[Run]:
     """Tick a minute apart until nothing is asked for twice in a row; the runs, all of which went well."""
     runs: list[Run] = []
     quiet = 0

@@ -20,7 +20,7 @@ from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.assets.lake_page import (
     SHOWN,
-    TableFreshness,
+    TableSummary,
     overview_metadata,
     overview_page,
 )
@@ -34,8 +34,8 @@ US = int(NOW.timestamp() * 1e6)
 Make = Callable[..., FolderLake]
 
 
-def fresh(name: str, **status: Any) -> TableFreshness:
-    return TableFreshness(name, 1800, TableStatus(name, rows=3, watermark_us=US, lag_s=12.0, **status), US)
+def fresh(name: str, **status: Any) -> TableSummary:
+    return TableSummary(name, 1800, TableStatus(name, rows=3, watermark_us=US, lag_s=12.0, **status), US)
 
 
 def steps(metadata: Mapping[str, Any]) -> str:
@@ -62,7 +62,7 @@ def test_page_has_the_worst_first_and_says_what_is_wrong() -> None:
     late = replace(fresh("late"), waiting_s=7200.0)
     differs = replace(fresh("differs"), verified={"outcome": "different", "read_to_us": US})
     gap = fresh("gap", gaps=(Gap("stream_off", US, US + 1, "off", US),))
-    odd, away = fresh("odd", quarantined=4), TableFreshness("away", 1800, fault="AWS cannot be asked")
+    odd, away = fresh("odd", quarantined=4), TableSummary("away", 1800, fault="AWS cannot be asked")
 
     page = overview_page([fresh("good"), odd, late, gap, away, differs], NOW)
 
