@@ -1,9 +1,13 @@
-"""Lines of a full export that SQL did not prove to hold a valid item, decided by `core.decode.export_lines`.
+"""Decides whether lines of a full export hold a valid item, for lines that SQL alone does not prove valid.
 
-`Projection` reads the known attributes of a line. A line is proven without a second look if its text matches
-`core.decode.fast_path.EXPORT_LINE_PATTERN` (each value is one), has exactly the length that these attributes take (so no name occurs
-twice and nothing else is there), and no attribute that is kept as JSON text can have a name twice. Nearly all lines of
-an export that DynamoDB wrote are proven. The others come here, a batch at a time.
+`engine.projection.Projection` reads the known attributes of a line. SQL proves a line valid if three conditions hold:
+
+- its text matches `core.decode.fast_path.EXPORT_LINE_PATTERN`, so each value is valid by itself;
+- it has exactly the length that the known attributes take, so no name occurs twice and nothing else is there;
+- no attribute that is stored as JSON text can have a name twice.
+
+This proves nearly all lines of an export that DynamoDB wrote. The others are decided here, a batch at a time, by
+`core.decode.export_lines`.
 """
 
 from __future__ import annotations
@@ -20,11 +24,17 @@ from ddb_lake.core.operations.system import without_cycle_detection
 from ddb_lake.errors import UndecodableError
 
 _NUMBERS = itertools.count()
-"""Each check's functions have their own names: DuckDB keeps a function until its connection closes."""
+"""Each check's functions have names of their own, because DuckDB keeps a function until its connection closes."""
 
 
 class LineCheck:
-    """Functions of one projection. `faults`: how often a line without a valid item was found."""
+    """The SQL functions that check the lines of one projection.
+
+    Attributes:
+        valid: the name of the function that decides whether a line holds a valid item.
+        distinct: the name of the function that decides whether no object in a JSON text has a name twice.
+        faults: the number of lines without a valid item so far.
+    """
 
     def __init__(self) -> None:
         number = next(_NUMBERS)
@@ -32,45 +42,45 @@ class LineCheck:
         self.faults = 0
 
     def register(self, con: Any) -> None:
-        """Create `valid(line)` and `distinct(text)` in the connection."""
+        """Create the two functions in a connection."""
         con.create_function(self.valid, self._valid, ["VARCHAR"], "BOOLEAN", type="arrow")
         con.create_function(self.distinct, _distinct, ["VARCHAR"], "BOOLEAN", type="arrow")
 
     def _valid(self, lines: Any) -> pa.Array:
         """For each line, whether it holds a valid item."""
-        import pyarrow.compute as pc  # slow to import, and hardly ever needed
+        import pyarrow.compute as pc  # slow to import, and rarely needed
 
-        column = _whole(lines)
+        column = _as_array(lines)
         texts = column.to_pylist()
-        usual = pc.match_substring_regex(column, EXPORT_LINE_PATTERN).to_pylist()
-        whole = _are_whole(texts)
-        found = [(seen and whole) or _is_line(text) for seen, text in zip(usual, texts, strict=True)]
-        self.faults += found.count(False)
-        return pa.array(found, pa.bool_())
+        matches = pc.match_substring_regex(column, EXPORT_LINE_PATTERN).to_pylist()
+        reproduced = _are_reproduced(texts)
+        valid = [(match and reproduced) or _is_valid_line(text) for match, text in zip(matches, texts, strict=True)]
+        self.faults += valid.count(False)
+        return pa.array(valid, pa.bool_())
 
 
 def _distinct(texts: Any) -> pa.Array:
-    """For each JSON text, whether certainly no object in it has a name twice."""
-    found = _whole(texts).to_pylist()
-    if _are_whole(found):
-        return pa.array([True] * len(found), pa.bool_())
-    return pa.array([_are_whole([text]) for text in found], pa.bool_())
+    """For each JSON text, whether it is certain that no object in it has a name twice."""
+    values = _as_array(texts).to_pylist()
+    if _are_reproduced(values):
+        return pa.array([True] * len(values), pa.bool_())
+    return pa.array([_are_reproduced([text]) for text in values], pa.bool_())
 
 
-def _are_whole(texts: list[str]) -> bool:
-    """Whether decoding and encoding reproduces the JSON texts, so that no object has a name twice.
+def _are_reproduced(texts: list[str]) -> bool:
+    """Whether decoding and encoding reproduces the JSON texts. If so, no object in them has a name twice.
 
-    Valid texts with white space or escapes may not be reproduced.
+    The converse does not hold: valid texts with white space or escapes may not be reproduced.
     """
     joined = f"[{','.join(texts)}]".encode()
     try:
         with without_cycle_detection():
             return orjson.dumps(orjson.loads(joined)) == joined
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deeply for a quick look
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deeply for orjson
         return False
 
 
-def _is_line(text: str) -> bool:
+def _is_valid_line(text: str) -> bool:
     try:
         read_full_line(text.encode())
     except UndecodableError:
@@ -78,5 +88,5 @@ def _is_line(text: str) -> bool:
     return True
 
 
-def _whole(column: Any) -> pa.Array:
+def _as_array(column: Any) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,9 +1,9 @@
-"""`core.schema.table_schema.project` for many items at once: DynamoDB JSON text to typed columns, in SQL.
+"""Projects DynamoDB JSON text onto typed columns in SQL: `core.schema.table_schema.project` for many items.
 
-The known attributes are read in one pass: `json_extract_string` looks few of them up one by one, `json_transform` many by
-a hash. A row whose attributes they did not all account for (an unknown attribute, another type than the column's) is
-handed to `core.schema.table_schema.project` itself, so that nothing is dropped. `TRY_CAST` rounds and is never trusted: a number is
-taken only if its text comes back.
+The known attributes are read in one pass: few of them by `json_extract_string`, which looks them up one by one, many by
+`json_transform`, which hashes names. A row with anything else (an unknown attribute, another type than the column's) is
+projected by `core.schema.table_schema.project` itself, so that no value is lost. `TRY_CAST` rounds, so a number is stored
+only if casting it back gives its text.
 
 Schemas of more than `MOST_IN_SQL` columns are projected by `engine.wide_projection`.
 """
@@ -50,18 +50,18 @@ def sql_type(column_type: str) -> str:
 
 
 LOOKED_UP = 50
-"""Most attributes that are looked up one by one: then `json_transform`, which hashes names, becomes the faster."""
+"""The most attributes that are looked up one by one. With more, `json_transform` is faster."""
 
 MOST_IN_SQL = 200
-"""The most columns that are projected in SQL: with more, DuckDB's planning and vectors cost more than Python's loop."""
+"""The most columns that are projected in SQL. With more, the planning and the vectors of DuckDB cost more than a loop in Python."""
 
 _NUMBERS = itertools.count()
-"""Each projection's function has its own name: DuckDB keeps a function until its connection closes."""
+"""Each projection's function has a name of its own, because DuckDB keeps a function until its connection closes."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """An attribute path: a column, a map whose members are nodes, or a path known to hold NULLs."""
+    """An attribute path: a column, a map whose members are nodes, or a path where NULL values are expected."""
 
     path: Path
     column: Column | None = None
@@ -73,10 +73,12 @@ class _Node:
 class Projection:
     """The SQL that projects items onto a schema.
 
-    `nulls` are paths where NULL values are expected: a hint that keeps rows with them on the fast path. `member`: the
-    name below which the document holds the item (`Item` in an export's lines); by default the document is the item.
-    `check`: for lines that may hold no valid item; it counts such lines, and their rows are not used. Without it, the
-    documents are known to be valid.
+    Args:
+        schema: the columns.
+        nulls: paths where NULL values are expected. Rows with NULL values elsewhere are projected correctly, but slower.
+        member: the member of a document that is the item (`Item` in the lines of an export). By default, the document is
+            the item.
+        check: counts the lines without a valid item, whose rows must not be used. Without it, all documents are valid.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class Projection:
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
     def register(self, con: Any) -> None:
-        """Create the functions that project wide rows, or rows that the SQL does not cover, and the check's functions."""
+        """Create the functions that the SQL calls in a connection."""
         if self._check is not None:
             self._check.register(con)
         if self._wide:
@@ -140,8 +142,9 @@ class Projection:
     def select(self, source: str, passthrough: Iterable[str] = ()) -> str:
         """A query of the schema's columns, as `engine.sql.carried` names them, and `_rescued`.
 
-        `source`: a relation with a column `item`, a document's text.
-        `passthrough`: columns of `source` to hand on, as SQL identifiers.
+        Args:
+            source: a relation with a column `item`, the text of a document.
+            passthrough: further columns of `source` to select, as SQL identifiers.
         """
         if self._wide:
             return self._select_wide(source, list(passthrough))
@@ -174,18 +177,18 @@ class Projection:
         return f"SELECT {', '.join([*columns, *passed])} FROM ({projected})"
 
     def _valid(self) -> str:
-        """Whether a line holds a valid item: proven, or else checked."""
+        """SQL condition: a line is proven valid (`engine.line_check` says how), or the check finds it valid."""
         assert self._check is not None, "there is a check"
         proven = [
             "k IS NULL",
             f"regexp_matches(item, {literal(EXPORT_LINE_PATTERN)})",
-        ]  # k: of a line of another length
-        for raw in self._json:  # a map with two members has this between them
+        ]  # k is NULL for a line of exactly the expected length
+        for raw in self._json:  # this text separates two members of a map
             proven.append(f"CASE WHEN contains({raw}, '}},\"') THEN {self._check.distinct}({raw}) ELSE true END")
         return f"CASE WHEN {' AND '.join(proven)} THEN true ELSE {self._check.valid}(item) END"
 
     def _parsed(self) -> str:
-        """The known attributes of a document: a list of their texts, or a struct."""
+        """SQL of the known attributes of a document: a list of their texts, or a struct."""
         if self._looked_up is not None:
             return f"json_extract_string(item, {literals(self._looked_up)})"
         fields = self._shape(self._root)
@@ -213,7 +216,7 @@ class Projection:
         return node.nullable + sum(self._nullable(member) for member in node.members.values())
 
     def _mark(self, node: _Node) -> None:
-        """A struct ignores case: of members that differ by case only, the first is read through it."""
+        """Mark the members that are read through the struct. A struct ignores case: of names that differ in case only, the first."""
         seen: set[str] = set()
         for name, member in node.members.items():
             folded = name.lower()
@@ -244,13 +247,13 @@ class Projection:
         self._dirty.append(f"len(k[1]) <> {total}")
 
     def _member(self, node: _Node, struct: str, at: str) -> str:
-        """Add a member's expressions; gives the condition under which they account for it."""
+        """Add a member's expressions. Returns the condition that they cover the member's value."""
         name = node.path[-1]
         tags = "/" + name.replace("~", "~0").replace("/", "~1")
         where = at + tags
-        accounted: list[str] = []
+        covered: list[str] = []
         if node.members:
-            accounted.append(self._map(node, f"{struct}.{identifier(name)}", where))
+            covered.append(self._map(node, f"{struct}.{identifier(name)}", where))
         elif node.column:
             raw = self._add_raw(node, node.column.tag, f"{struct}.{identifier(name)}", where)
             self._values[node.path] = self._value(node.column, raw)
@@ -258,13 +261,13 @@ class Projection:
             if node.column.tag in ("L", "M"):
                 self._json.append(f"{raw}::VARCHAR")
             self._add_length(node, node.column.tag, raw)
-            accounted.append(f"{raw} IS NOT NULL")
+            covered.append(f"{raw} IS NOT NULL")
         if node.nullable:
             raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
             self._pieces.append(f"CASE WHEN {raw} IS NOT NULL THEN {_entry(node.path, f'{raw}::VARCHAR', 'NULL')} END")
             self._add_length(node, "NULL", raw)
-            accounted.append(f"{raw} IS NOT NULL")
-        return " OR ".join(accounted) or "false"
+            covered.append(f"{raw} IS NOT NULL")
+        return " OR ".join(covered) or "false"
 
     def _map(self, node: _Node, struct: str, where: str) -> str:
         inner = where + "/M"
@@ -298,7 +301,7 @@ class Projection:
         return self._add(f"{found}::VARCHAR[]" if tag in _SET_SHAPES else found)
 
     def _add_looked_up(self, paths: list[str], tag: str, path: str) -> str:
-        """A list or a map comes as JSON, a string as it is: what does not begin like the one is the other."""
+        """Add a value that is looked up. Lists and maps are returned as JSON text, strings as they are."""
         paths.append(path)
         text = f"s[{len(paths)}]"
         if tag in ("S", "N", "B"):
@@ -313,10 +316,10 @@ class Projection:
         return raw
 
     def _add_length(self, node: _Node, tag: str, raw: str) -> None:
-        """Add the bytes that a value takes at least, with its name, type and the comma after it.
+        """Add the least number of bytes of a value, with its name, its type and the comma after it.
 
-        If they and those of all others are what the document has, nothing else is in it, and its keys need not be
-        listed. A document with spaces, escapes or empty maps is longer; its keys are.
+        If the document is exactly as long as all its values take, it has nothing else, and its keys need not be listed. The
+        keys of a longer document (with spaces, escapes or empty maps) are listed.
         """
         if tag in ("BOOL", "NULL"):
             size = f"CASE WHEN {raw} THEN {_framed(node, tag, 'true')} ELSE {_framed(node, tag, 'false')} END"
@@ -345,7 +348,7 @@ class Projection:
         return f"{raw}::VARCHAR" if column.type == "json" else raw
 
     def _number(self, column_type: str, raw: str) -> str:
-        """A number column's value. `q…` holds it where the text is what the value prints as; the rest is rare."""
+        """SQL of a number column's value: `q…` for canonical texts, which are nearly all, else the slower cast of the canonical text."""
         if column_type in ("string", "double"):
             return raw if column_type == "string" else f"TRY_CAST({raw} AS DOUBLE)"
         quick = f"q{raw[1:]}"
@@ -359,7 +362,7 @@ class Projection:
         return f"CASE WHEN {quick} IS NOT NULL THEN true ELSE {_spelled(column_type, raw)} END"
 
     def _add_pieces(self, column: Column, raw: str) -> None:
-        """What the column does not say: a number's odd spelling, a set or binary it could not hold."""
+        """Add the members of `_rescued` of a column: a number in another spelling, or a set or binary that it does not hold."""
         if column.tag == "N" and column.type != "string":
             exact = _spelled(column.type, raw) if column.type == "double" else self._plainly_spelled(column.type, raw)
             content = f"to_json({raw})::VARCHAR"
@@ -377,7 +380,7 @@ class Projection:
 
 
 def _field(index: int) -> str:
-    """The name of a field of `engine.wide_projection`' result: the columns by number, and then the values that they do not hold."""
+    """The name of a field in the result of `engine.wide_projection`: the number of a column; the last one is `_rescued`."""
     return f'"{index}"'
 
 
@@ -386,7 +389,7 @@ def _named(expressions: dict[str, str]) -> list[str]:
 
 
 def _framed(node: _Node, tag: str, content: str) -> int:
-    """Bytes of a member of a map, as short as JSON can spell it, and the comma after it."""
+    """The least number of bytes of a member of a map in JSON, with the comma after it."""
     return len(f'{json.dumps(node.path[-1], ensure_ascii=False)}:{{"{tag}":{content}}},'.encode())
 
 
@@ -396,21 +399,21 @@ def _entry(path: Path, content: str, tag: str) -> str:
 
 
 def _as_text(expression: str, column_type: str) -> str:
-    """A number's canonical text: DuckDB prints decimals with all their places."""
+    """SQL of a number's canonical text: DuckDB prints all places of a decimal, also trailing zeros."""
     if column_type.startswith("decimal") and not column_type.endswith(",0)"):
         return f"rtrim(rtrim(({expression})::VARCHAR, '0'), '.')"
     return f"({expression})::VARCHAR"
 
 
 def _spelled(column_type: str, raw: str) -> str:
-    """Whether the column's value alone gives the number's text back."""
+    """SQL condition: the column's value gives the text of the number back."""
     if column_type == "double":
         return f"regexp_full_match({raw}, '0|-?[1-9][0-9]{{0,14}}')"
     return _as_text(f"TRY_CAST({raw} AS {sql_type(column_type)})", column_type) + f" = {raw}"
 
 
 def _quick_number(column_type: str, raw: str) -> str:
-    """SQL of the value of a number whose text is canonical and short; NULL for any other.
+    """SQL of the value of a number whose text is canonical and short; NULL for other texts.
 
     Casting text to a DECIMAL of 38 digits takes DuckDB 3 µs, one of 18 digits a hundredth of it.
     """

@@ -1,8 +1,8 @@
-"""`core.schema.table_schema.project` for many items of many columns: DynamoDB JSON text to Arrow columns, in Python.
+"""Projects DynamoDB JSON text onto Arrow columns in Python: `core.schema.table_schema.project` for many columns.
 
-The SQL of `engine.projection` grows with the columns: DuckDB plans it in quadratic time, stops at an expression depth
-of 1,000, and holds a vector for each expression. Here the work is linear in the attributes that the items have. The
-loop below leaves the less usual values (a number in an unusual spelling, binary, a set) to `core.schema.table_schema.to_column`.
+The SQL of `engine.projection` grows with the columns: DuckDB plans it in quadratic time, rejects an expression depth of more
+than 1,000, and holds a vector for each expression. Here the work is linear in the attributes that the items have. Rare
+values (a number that is not canonical, a binary, a set) are converted by `core.schema.table_schema.to_column`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.engine.session import slices_of
 
 SLICE_BYTES = 16 * 1024 * 1024
-"""The size of the JSON text whose values are Python objects at the same time."""
+"""The size of the JSON text that is held as Python objects at the same time."""
 
 _Values: TypeAlias = list[Any]
 _ARROW_TYPES = {
@@ -49,13 +49,13 @@ def arrow_type(column_type: str) -> pa.DataType:
 
 
 def struct_type(schema: TableSchema) -> pa.StructType:
-    """The type of `ColumnProjector`'s result: fields named by number, for the columns in order and then for `_rescued`."""
+    """The type of the result of `ColumnProjector`: fields named by number, for the columns in order and then for `_rescued`."""
     types = [*(arrow_type(c.type) for c in schema.columns), pa.string()]
     return pa.struct([pa.field(str(index), kind) for index, kind in enumerate(types)])
 
 
 class ColumnProjector:
-    """Projects texts of items onto one schema. `member`: the name below which a text, a document, holds its item."""
+    """Projects JSON documents onto one schema. `member`: the member of a document that is the item; None: the document itself."""
 
     def __init__(self, schema: TableSchema, member: str | None = None) -> None:
         self._schema, self._member = schema, member
@@ -68,7 +68,7 @@ class ColumnProjector:
             node.tag, node.index = column.tag, index
 
     def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
-        """The columns of many texts. If a text is null, or has no item, all its values are null."""
+        """Project documents. All columns of a document that is null, or has no item, are null."""
         sizes = pc.fill_null(pc.binary_length(texts), 0).to_pylist()
         parts = [self._project(texts[first:last]) for first, last in slices_of(sizes, SLICE_BYTES)]
         return pa.concat_arrays(parts) if parts else pa.array([], self._type)
@@ -91,7 +91,7 @@ class ColumnProjector:
 
 @dataclass(slots=True)
 class _Node:
-    """An attribute path: a column (`tag`, `index`), a map whose members are nodes."""
+    """An attribute path: a column (`tag`, `index`), or a map whose members are nodes."""
 
     path: Path
     tag: str | None = None
@@ -147,18 +147,18 @@ def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
     if column.type in ("string", "boolean", "list<string>"):
         return pa.array(contents, kind)
     if column.tag != "N":
-        return _list_or_binary(kind, _settled(column, contents, range(rows.count), rows))
+        return _list_or_binary(kind, _convert(column, contents, range(rows.count), rows))
     texts = pa.array(contents, pa.string())
-    plain = pc.match_substring_regex(texts, _plain_number(column.type))
-    if pc.all(plain).as_py() is False:
-        odd = pc.indices_nonzero(pc.invert(plain)).to_pylist()
-        texts = pa.array(_settled(column, contents, odd, rows), pa.string())
+    canonical = pc.match_substring_regex(texts, _canonical_pattern(column.type))
+    if pc.all(canonical).as_py() is False:
+        others = pc.indices_nonzero(pc.invert(canonical)).to_pylist()
+        texts = pa.array(_convert(column, contents, others, rows), pa.string())
     return pc.cast(texts, kind)
 
 
-def _settled(column: Column, contents: _Values, places: range | list[int], rows: _Rows) -> _Values:
-    """`contents` with the results of `to_column` at some positions."""
-    for row in places:
+def _convert(column: Column, contents: _Values, positions: range | list[int], rows: _Rows) -> _Values:
+    """Replace some of the contents by the result of `to_column`, in place. Returns the contents."""
+    for row in positions:
         content = contents[row]
         if content is not None:
             contents[row], exact = to_column(column, content)
@@ -173,8 +173,8 @@ def _list_or_binary(kind: pa.DataType, values: _Values) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _plain_number(column_type: str) -> str:
-    """A pattern of texts that the column's value reproduces: canonical, and short enough to fit for certain."""
+def _canonical_pattern(column_type: str) -> str:
+    """A pattern of texts that the column's value certainly reproduces: canonical, and short enough to fit."""
     if column_type == "double":
         return "^(?:0|-?[1-9][0-9]{0,14})$"
     match = DECIMAL.fullmatch(column_type)

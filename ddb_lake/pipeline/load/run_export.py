@@ -21,27 +21,45 @@ _TOKENS = 4
 
 
 def export_increments(lake: Lake, name: str) -> list[LoadResult]:
-    """Start the windows that are due, wait for those under way, and load them; nothing if none is due."""
-    found = start_due(lake, name)
-    return list(_loaded(lake, name, (*found.finished, *found.under_way)))
+    """Start the exports of the windows that are due, wait for those in progress, and load them. Does nothing if none is due."""
+    increments = start_due(lake, name)
+    return list(_load_when_finished(lake, name, (*increments.finished, *increments.under_way)))
 
 
 def export_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[LoadResult]:
-    """Export what changed in [from_us, to_us) and load it: after that, the lake has the state of every such key.
+    """Export the changes of [from_us, to_us) and load them. Then the lake has the state of every key that changed.
 
-    Raises as `start_window`, and ExportError if an export fails, with DynamoDB's reason and the next step.
+    Args:
+        lake: the open lake.
+        name: the table.
+        from_us: the beginning (inclusive, UTC microseconds).
+        to_us: the end (exclusive).
+
+    Raises:
+        UsageError: as `start_window`.
+        ExportError: an export fails. The message has DynamoDB's reason.
     """
-    return list(_loaded(lake, name, start_window(lake, name, from_us, to_us)))
+    return list(_load_when_finished(lake, name, start_window(lake, name, from_us, to_us)))
 
 
 def start_window(lake: Lake, name: str, from_us: int, to_us: int) -> list[ExportState]:
-    """Start the export of what changed in [from_us, to_us), without waiting for it.
+    """Start the export of the changes of [from_us, to_us), without waiting for it.
 
-    A stretch over a day long is exported in parts, one shorter than 15 minutes together with what follows, and begun
-    seconds whole. Repeating it after a crash finds the exports of before. Needs `export` settings;
-    `changes.incremental_exports` says the view, if it is there.
+    DynamoDB exports windows of 15 minutes to 24 hours
+    (https://aws.amazon.com/blogs/database/introducing-incremental-export-from-amazon-dynamodb-to-amazon-s3/): a longer time range is
+    exported in parts, a shorter one is extended. Begun seconds are exported as a whole. Repeating the call after a crash
+    finds the exports that were started.
 
-    Raises UsageError for a stretch that is empty or ends later than a minute ago, ExportError if DynamoDB refuses.
+    Args:
+        lake: the open lake.
+        name: the table. It needs `export` settings; `changes.incremental_exports` decides the view, if it is set.
+        from_us: the beginning (inclusive, UTC microseconds).
+        to_us: the end (exclusive).
+
+    Raises:
+        ConfigError: the table has no `export` settings.
+        UsageError: the time range is empty, or ends less than a minute ago.
+        ExportError: DynamoDB refuses an export.
     """
     table = lake.table(name)
     if table.export is None:
@@ -70,7 +88,7 @@ def _started(table: TableSettings, place: str, window: Window) -> ExportState:
     return start_first_unfailed(table, tokens, window=window)
 
 
-def _loaded(lake: Lake, name: str, exports: Iterable[ExportState]) -> Iterator[LoadResult]:
+def _load_when_finished(lake: Lake, name: str, exports: Iterable[ExportState]) -> Iterator[LoadResult]:
     table = lake.table(name)
     for export in exports:
         ended = wait_for_export(table, export, lambda s: lake.progress(f"{name}: seconds waited for DynamoDB", s))

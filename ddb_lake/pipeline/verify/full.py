@@ -67,7 +67,7 @@ from ddb_lake.pipeline.verify.report import (
 EXPORT_USD_PER_GB = 0.10
 """Public list price of an export in us-east-1, full or incremental.
 
-https://aws.amazon.com/dynamodb/pricing/on-demand/
+https://aws.amazon.com/dynamodb/pricing/
 """
 
 SCAN_FILE_BYTES = 64 * 1024 * 1024
