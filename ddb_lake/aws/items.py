@@ -1,6 +1,6 @@
 """Items of DynamoDB tables, read and written through the API: for verification, repair and restore.
 
-Reads are strongly consistent and return DynamoDB JSON. Each request waits for a `Pace` in capacity units. Throttled
+Reads are strongly consistent and return DynamoDB JSON. Each request waits for a `RateLimit` in capacity units. Throttled
 requests and the unprocessed part of a batch are repeated by `retry_policy.DYNAMODB`.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.conversions import from_boto, to_boto
@@ -68,7 +68,7 @@ class TableItems:
 
     client: Any
     name: str
-    pace: Pace
+    pace: RateLimit
     consumed: Consumed = field(default_factory=Consumed)
     sleep: Callable[[float], None] = time.sleep
 
@@ -155,7 +155,7 @@ class TableItems:
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, self.name, operation) from error
         units = _units(response) or least_units
-        self.pace.spent(units, time.monotonic())
+        self.pace.spend(units, time.monotonic())
         self.consumed.add(units, _served_us(response))
         return response
 

@@ -21,8 +21,8 @@ from ddb_lake.core.schema.table_schema import (
     Path,
     SchemaOptions,
     TableSchema,
-    contested,
     evolve,
+    has_contested_names,
 )
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import Projection, number_text
@@ -71,7 +71,7 @@ def fit_schema(first: TableSchema, known: TableSchema, nulls: set[Path], project
     schema = first
     for _ in range(MAX_PASSES):
         # If several new attributes need the same name, the one with the most values gets it: all rows are counted.
-        count_columns = contested(schema, known)
+        count_columns = has_contested_names(schema, known)
         unfitted = project(schema, nulls)(count_columns)
         if not count_columns and not requires_reprojection(unfitted):
             return schema

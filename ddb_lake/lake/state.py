@@ -102,7 +102,7 @@ class CurrentState:
             "retired" not in document
         ):  # written by an earlier release: the only retired names are in the exports' columns
             for export in reversed(exports):
-                schema = schema.knowing(export.schema)
+                schema = schema.with_names_of(export.schema)
         return cls(
             schema,
             _load(properties, "applied-batch", 0),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ddb_lake.aws.sqs import Message, delete_messages, receive_messages
 from ddb_lake.config import TableSettings
-from ddb_lake.core.layout.s3_notifications import by_place, parse_message
+from ddb_lake.core.layout.s3_notifications import by_location, parse_message
 from ddb_lake.errors import TransientError
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.planner import Busy, Plan
@@ -40,7 +40,7 @@ class Notifications:
         uris = parse_message(message.body).uris
         concerned = set()
         for table in tables:
-            below = [uri for place in by_place(uris, landing_places(table)).values() for uri in place]
+            below = [uri for place in by_location(uris, landing_places(table)).values() for uri in place]
             if below:
                 concerned.add(table.name)
                 self.hints.setdefault(table.name, []).extend(below)

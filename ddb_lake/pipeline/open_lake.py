@@ -90,8 +90,8 @@ class Lake:
         sources = []
         for table in self.settings.tables:
             uris = self.settings.change_uris(table)
-            places = tuple(uri if uri.startswith("s3://") else str(local_path(uri)) for uri in uris)
-            sources.append(replace(table.identity, places=places))
+            locations = tuple(uri if uri.startswith("s3://") else str(local_path(uri)) for uri in uris)
+            sources.append(replace(table.identity, locations=locations))
         return Routes.to(sources)
 
     def current(self, name: str) -> Table | None:

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.items import BATCH_GET, TableItems
-from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.errors import ConfigError, TransientError, UsageError
 
@@ -52,7 +52,7 @@ def refusal(code: str) -> ClientError:
 
 def table_of(service: Any, rate: float | None = None) -> tuple[TableItems, list[float]]:
     slept: list[float] = []
-    return TableItems(service, "orders", Pace(rate), sleep=slept.append), slept
+    return TableItems(service, "orders", RateLimit(rate), sleep=slept.append), slept
 
 
 def test_unprocessed_items_and_keys_are_asked_again_until_all_is_done() -> None:

@@ -17,17 +17,17 @@ from ddb_lake.errors import UndecodableError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The DynamoDB table behind a lake table. `region`, `account`: None if unknown. `places`: where its objects land."""
+    """The DynamoDB table behind a lake table. `region`, `account`: None if unknown. `locations`: where its objects land."""
 
     table: str
     name: str
     region: str | None = None
     account: str | None = None
-    places: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
 
     def is_delivered_to(self, uri: str) -> bool:
         """Whether an object is at a location of this source."""
-        return any(is_below(place, uri) or continues(place, uri) for place in self.places)
+        return any(is_below(location, uri) or continues(location, uri) for location in self.locations)
 
     def text(self) -> str:
         """The source as messages name it."""

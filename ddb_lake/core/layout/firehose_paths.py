@@ -84,10 +84,8 @@ def expand_prefix(
         pieces += _default_pieces(pieces, error_output_type)
     elif error_output_type is not None:
         _require_error_output_type(prefix, pieces)
-    moment = _utc(at)
-    return "".join(
-        _expand(prefix, kind, text, moment, partition_keys or {}, random, error_output_type) for kind, text in pieces
-    )
+    values = _Values(_utc(at), partition_keys or {}, random, error_output_type)
+    return "".join(_expand(prefix, kind, text, values) for kind, text in pieces)
 
 
 def firehose_key(prefix: str, stream: str, version: int, at: datetime, unique: str, extension: str = "") -> str:
@@ -206,25 +204,27 @@ def _require_error_output_type(prefix: str, pieces: list[tuple[_Kind, str]]) -> 
         raise ConfigError(f"error prefix {prefix!r} has expressions, so it must have !{{firehose:error-output-type}}")
 
 
-def _expand(
-    prefix: str,
-    kind: _Kind,
-    text: str,
-    at: datetime,
-    partition_keys: Mapping[str, str],
-    random: Callable[[], str] | None,
-    error_output_type: str | None,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """The values of a prefix's expressions; as in `expand_prefix`."""
+
+    at: datetime
+    partition_keys: Mapping[str, str]
+    random: Callable[[], str] | None
+    error_output_type: str | None
+
+
+def _expand(prefix: str, kind: _Kind, text: str, values: _Values) -> str:
     if kind == "text":
         return text
     if kind == "timestamp":
-        return _format(text, at)
-    if kind != "firehose" and text in partition_keys:
-        return partition_keys[text]
-    if text == "random-string" and random is not None:
-        return random()
-    if text == "error-output-type" and error_output_type is not None:
-        return error_output_type
+        return _format(text, values.at)
+    if kind != "firehose" and text in values.partition_keys:
+        return values.partition_keys[text]
+    if text == "random-string" and values.random is not None:
+        return values.random()
+    if text == "error-output-type" and values.error_output_type is not None:
+        return values.error_output_type
     raise ConfigError(f"prefix {prefix!r}: !{{{kind}:{text}}} has no value here")
 
 

@@ -76,15 +76,15 @@ def _uri(described: Any, encoded: bool) -> Iterator[str]:
         yield f"s3://{name}/{unquote_plus(key) if encoded else key}"
 
 
-def by_place(uris: Iterable[str], places: Sequence[str]) -> dict[str, list[str]]:
-    """The URIs at or below each of some `s3://` places, each once; what lies below none of them is in no list.
+def by_location(uris: Iterable[str], locations: Sequence[str]) -> dict[str, list[str]]:
+    """The URIs at or below each of some `s3://` locations, each once; what lies below none of them is in no list.
 
-    A place contains the keys that continue it with a slash, or with Firehose's hour: `s3://b/orders` contains
+    A location contains the keys that continue it with a slash, or with Firehose's hour: `s3://b/orders` contains
     `s3://b/orders/x` and `s3://b/orders2026/03/01/09/x`, but not `s3://b/orders-old/x`.
     """
-    found: dict[str, list[str]] = {place: [] for place in places}
+    found: dict[str, list[str]] = {location: [] for location in locations}
     for uri in dict.fromkeys(uris):
-        for place in found:
-            if is_below(place, uri) or continues(place, uri):
-                found[place].append(uri)
+        for location in found:
+            if is_below(location, uri) or continues(location, uri):
+                found[location].append(uri)
     return found

@@ -1,4 +1,4 @@
-"""A rate of consumption that is kept on average: how long to wait before the next request."""
+"""A limit of DynamoDB's capacity units per second: how long to wait before the next request. Pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ WRITE_UNIT_BYTES = 1024
 
 
 @dataclass(slots=True)
-class Pace:
-    """At most `per_second` units a second, counted from the first request; None: no limit.
+class RateLimit:
+    """At most `per_second` units a second on average, from the first request on. None: no limit.
 
-    What was not used while idle is not saved up beyond one second's worth.
+    Units that were not used while idle are saved for one second at most.
     """
 
     per_second: float | None
     _ready_at: float | None = None
 
     def wait_s(self, now: float) -> float:
-        """Seconds to wait before the next request may start. `now`: seconds of any clock that does not go back."""
+        """Seconds to wait before the next request may start. `now`: seconds of a monotonic clock."""
         if self.per_second is None or self._ready_at is None:
             return 0.0
         return max(0.0, self._ready_at - now)
 
-    def spent(self, units: float, now: float) -> None:
-        """Units that the request which ended at `now` took."""
+    def spend(self, units: float, now: float) -> None:
+        """Count the units of a request that ended at `now`."""
         if self.per_second is None:
             return
         start = now - 1.0 if self._ready_at is None else max(self._ready_at, now - 1.0)

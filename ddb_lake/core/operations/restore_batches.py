@@ -1,4 +1,4 @@
-"""Restoring items into a DynamoDB table: batches that DynamoDB takes, and the mark by which a restart goes on. Pure."""
+"""Restoring items into a DynamoDB table: batches that DynamoDB accepts, and the progress from which a restart continues. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from ddb_lake.core.values.change_record import Item
 
 BATCH_ITEMS = 25
 BATCH_BYTES = 12 * 1024 * 1024
-"""DynamoDB takes 25 items and 16 MB a batch; base64 and escapes make a request larger than its items."""
+"""DynamoDB accepts 25 items and 16 MB per batch. Base64 and escapes make a request larger than its items.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class RestoreProgress:
     """How far a restore is. Items are written in the order of `_key_hash`.
 
-    `fingerprint`: of what is restored; with another one it begins again. `written`:
-    items that are certainly there; all of a hash up to `after_hash` (inclusive) are.
+    `fingerprint`: of the items that are restored; if it differs, the restore begins again. `after_hash`: all items with a hash
+    up to it (inclusive) are written. `written`: the number of items that are certainly written.
     """
 
     table: str
@@ -30,15 +33,15 @@ class Mark:
     done: bool = False
 
     def dump(self) -> bytes:
-        """As it is stored."""
+        """The JSON document that is stored."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def load(cls, data: bytes) -> Mark:
+    def load(cls, data: bytes) -> RestoreProgress:
         """The inverse of `dump`."""
         return cls(**json.loads(data))
 
-    def is_of(self, other: Mark) -> bool:
+    def restores_same(self, other: RestoreProgress) -> bool:
         """Whether both restore the same items into the same table."""
         return (self.table, self.target, self.as_of_us, self.fingerprint) == (
             other.table,
@@ -49,7 +52,7 @@ class Mark:
 
 
 def batches(items: Iterable[tuple[int, Item, int]]) -> Iterator[list[tuple[int, Item, int]]]:
-    """(key hash, item, size in bytes) in batches of at most 25 items and 12 MB, in order."""
+    """Entries (key hash, item, size in bytes) in batches of at most 25 items and 12 MB, in order."""
     batch: list[tuple[int, Item, int]] = []
     size = 0
     for entry in items:

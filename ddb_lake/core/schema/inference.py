@@ -19,9 +19,9 @@ from ddb_lake.core.schema.table_schema import (
     SchemaOptions,
     TableSchema,
     column_names,
+    fits_column,
     is_spelled_as_named,
     parse_pointer,
-    stands_in,
 )
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.core.values.numbers import canonical_number
@@ -195,7 +195,7 @@ class Inference:
             path = parse_pointer(text)
             maps.update(path[:length] for length in range(1, len(path)))
             column = columns.get(path) if columns else None
-            self.observe_value(path, value, 0 if column and stands_in(column, value) else count)
+            self.observe_value(path, value, 0 if column and fits_column(column, value) else count)
         for path in maps.difference(counted):
             self.observe_maps(path, count)
 

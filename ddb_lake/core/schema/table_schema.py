@@ -103,7 +103,7 @@ class TableSchema:
         retired = [(path, name) for path, name in self.names.items() if path not in held]
         return TableSchema(self.key, found, tuple(retired[-MAX_RETIRED:]))
 
-    def knowing(self, other: TableSchema) -> TableSchema:
+    def with_names_of(self, other: TableSchema) -> TableSchema:
         """The schema with the names that `other` has for attributes without a name here."""
         known, taken = self.names, {name.lower() for name in self.names.values()}
         added = [(p, n) for p, n in other.names.items() if p not in known and n.lower() not in taken]
@@ -211,7 +211,7 @@ def column_names(
     return names
 
 
-def contested(schema: TableSchema, known: TableSchema) -> bool:
+def has_contested_names(schema: TableSchema, known: TableSchema) -> bool:
     """Whether attributes without a name in `known` need the same name, so that the most frequent one must be found."""
     given = known.names
     key = {(name,) for name in schema.key}
@@ -379,7 +379,7 @@ def _fits(column_type: ColumnType, plain: str) -> bool:
     return len(decimals) <= scale and (0 if whole == "0" else len(whole)) <= precision - scale
 
 
-def stands_in(column: Column, value: AttributeValue) -> bool:
+def fits_column(column: Column, value: AttributeValue) -> bool:
     """Whether `project` gives the column a value for this one, be it in another spelling."""
     ((tag, content),) = value.items()
     return tag == column.tag and to_column(column, content)[0] is not None

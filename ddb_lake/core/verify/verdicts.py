@@ -1,7 +1,7 @@
-"""Reconciliation, key by key: is a difference between lake and source a fault, or a change under way?
+"""Verdicts: is a difference between lake and source a fault, or a change that has not arrived yet? Pure, key by key.
 
-Pure: the evidence about one key comes in, a verdict comes out. Images are canonical (`core.values.identity.canonical_json`);
-`ABSENT` where there is no item. Nothing here holds an item's values but in `Evidence`; a `Difference` names the key.
+`judge` takes the evidence about one key and returns a verdict. Images are canonical (`core.values.identity.canonical_json`), and
+`ABSENT` if there is no item. Only `Evidence` contains an item's values; a `Difference` names the key.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ DifferenceKind: TypeAlias = Literal["missing", "extra", "stale", "wrong", "doubl
 stale: the lake has an older image. wrong: the lake has an image that no record or export has. doubled: several rows."""
 
 Cause: TypeAlias = Literal["current", "records"]
-"""current: the rows are not what the lake's own records give. records: the records do not give what the source has."""
+"""current: the rows differ from the replay of the lake's own records. records: the replay differs from the source."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One landed record of a key: the item became `after` at `time_us`; `before` is None where it is not known."""
+class LandedRecord:
+    """One landed record of a key: the item became `after` at `time_us`. `before`: None if it is not known."""
 
     time_us: int
     after: bytes
@@ -31,19 +31,19 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one key.
+    """The evidence about one key.
 
-    `held`: the images of the lake's living rows, normally at most one. `source`: what the source has. `replayed`: what
-    exports and records give now. `base`: what the newest export says. `records`: those later than its snapshot cutoff.
-    [`from_us`, `to_us`]: the source was read at some instant in it, with all that clocks may be off. `base_us`: the
-    time of the newest export. `watermark_us`: the greatest change time that the lake has of any key.
+    `row_images`: the images of the lake's living rows, normally at most one. `source`: the image in the source. `replayed`: the
+    image that exports and records give now. `base`: the image in the newest export, and `base_us` its time. `records`: the
+    landed records later than its snapshot cutoff. [`from_us`, `to_us`]: the source was read at some instant in it; clock skew
+    is included. `watermark_us`: the greatest change time of any key in the lake.
     """
 
-    held: tuple[bytes, ...]
+    row_images: tuple[bytes, ...]
     source: bytes
     replayed: bytes
     base: bytes
-    records: tuple[Known, ...]
+    records: tuple[LandedRecord, ...]
     from_us: int
     to_us: int
     base_us: int | None = None
@@ -52,7 +52,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`certain`: no change under way can explain it."""
+    """A fault of one key. `certain`: no change that has not arrived yet can explain it."""
 
     kind: DifferenceKind
     cause: Cause
@@ -61,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key at fault. `key`: its DynamoDB JSON. `key_hash`: `_key_hash` of its rows."""
+    """A key with a fault. `key`: its DynamoDB JSON. `key_hash`: `_key_hash` of its rows."""
 
     key: dict[str, Any]
     key_hash: int
@@ -80,40 +80,41 @@ class Difference:
         }
 
 
-def judge(known: Evidence) -> Verdict | None:
-    """What is wrong with a key; None if nothing is, or if a change around the read or after it explains the difference."""
-    if len(known.held) > 1:
+def judge(evidence: Evidence) -> Verdict | None:
+    """The fault of a key; None if there is none, or if a change at the time of the read or after it can explain the difference."""
+    if len(evidence.row_images) > 1:
         return Verdict("doubled", "current", certain=True)
-    held = known.held[0] if known.held else ABSENT
-    if held == known.source:
+    current = evidence.row_images[0] if evidence.row_images else ABSENT
+    if current == evidence.source:
         return None
-    moved_on = any(record.time_us > known.to_us for record in known.records)
-    if held != known.replayed:
-        truth = known.replayed if moved_on else known.source
-        return Verdict(_kind(known, held, truth), "current", certain=True)
-    if moved_on:
+    # a record later than the read shows that the source had another image when it was read
+    changed_later = any(record.time_us > evidence.to_us for record in evidence.records)
+    if current != evidence.replayed:
+        correct = evidence.replayed if changed_later else evidence.source
+        return Verdict(_kind(evidence, current, correct), "current", certain=True)
+    if changed_later:
         return None
-    near = [record for record in known.records if record.time_us >= known.from_us]
-    if near and known.source in _states_around(known, near):
+    around = [record for record in evidence.records if record.time_us >= evidence.from_us]
+    if around and evidence.source in _states_around(evidence, around):
         return None
-    arrived = known.watermark_us is not None and known.watermark_us >= known.to_us
-    return Verdict(_kind(known, held, known.source), "records", certain=arrived)
+    arrived = evidence.watermark_us is not None and evidence.watermark_us >= evidence.to_us
+    return Verdict(_kind(evidence, current, evidence.source), "records", certain=arrived)
 
 
-def _states_around(known: Evidence, near: Sequence[Known]) -> set[bytes]:
+def _states_around(evidence: Evidence, around: Sequence[LandedRecord]) -> set[bytes]:
     """The images that the item had while the source may have been read."""
-    earlier = [record for record in known.records if record.time_us < known.from_us]
-    before = max(earlier, key=lambda r: r.time_us).after if earlier else known.base
-    stated = {record.before for record in near if record.before is not None}
-    return {before, *stated, *(record.after for record in near)}
+    earlier = [record for record in evidence.records if record.time_us < evidence.from_us]
+    before = max(earlier, key=lambda r: r.time_us).after if earlier else evidence.base
+    before_images = {record.before for record in around if record.before is not None}
+    return {before, *before_images, *(record.after for record in around)}
 
 
-def _kind(known: Evidence, held: bytes, truth: bytes) -> DifferenceKind:
-    if held == ABSENT:
+def _kind(evidence: Evidence, current: bytes, correct: bytes) -> DifferenceKind:
+    if current == ABSENT:
         return "missing"
-    if truth == ABSENT:
+    if correct == ABSENT:
         return "extra"
-    older = {image for record in known.records for image in (record.before, record.after)}
-    if known.records or (known.base_us is not None and known.base_us < known.from_us):
-        older.add(known.base)
-    return "stale" if held in older else "wrong"
+    earlier_images = {image for record in evidence.records for image in (record.before, record.after)}
+    if evidence.records or (evidence.base_us is not None and evidence.base_us < evidence.from_us):
+        earlier_images.add(evidence.base)
+    return "stale" if current in earlier_images else "wrong"

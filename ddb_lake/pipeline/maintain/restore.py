@@ -19,8 +19,8 @@ from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.source import describe_source, source_client
 from ddb_lake.config import SourceSettings, TableSettings
 from ddb_lake.core.layout.table_names import RESTORES_FOLDER
-from ddb_lake.core.operations.rate_limit import WRITE_UNIT_BYTES, Pace
-from ddb_lake.core.operations.restore_batches import Mark, batches
+from ddb_lake.core.operations.rate_limit import WRITE_UNIT_BYTES, RateLimit
+from ddb_lake.core.operations.restore_batches import RestoreProgress, batches
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.primary_key import key_hash, key_text
@@ -85,12 +85,12 @@ class RestoreResult:
 class _StoredMark:
     """The target's mark as it was last read or written, and its version; both None if there is no mark."""
 
-    mark: Mark | None
+    mark: RestoreProgress | None
     version: str | None
 
-    def resumable(self, wanted: Mark) -> Mark | None:
+    def resumable(self, wanted: RestoreProgress) -> RestoreProgress | None:
         """The mark, if it is of the same restore as `wanted` and that is not done."""
-        return self.mark if self.mark is not None and self.mark.is_of(wanted) and not self.mark.done else None
+        return self.mark if self.mark is not None and self.mark.restores_same(wanted) and not self.mark.done else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class _Target:
 
     items: TableItems
     key: tuple[str, ...]
-    start: Mark
+    start: RestoreProgress
     stored: _StoredMark
 
 
@@ -136,7 +136,7 @@ class Restore:
         self._store(self._mark)
         self._write()
         written_units = self._items.consumed.units
-        reader = TableItems(self._items.client, self._items.name, Pace(read_rate), sleep=self._items.sleep)
+        reader = TableItems(self._items.client, self._items.name, RateLimit(read_rate), sleep=self._items.sleep)
         verified = self._read_back(reader, into_existing)
         self._store(replace(self._mark, done=True))
         plan = self.plan
@@ -238,7 +238,7 @@ class Restore:
             )
         return equal
 
-    def _store(self, mark: Mark) -> None:
+    def _store(self, mark: RestoreProgress) -> None:
         """Replace the target's mark. Raises CommitConflict if another restore has replaced it."""
         landing, data = _landing(self._lake), mark.dump()
         try:
@@ -290,12 +290,12 @@ def open_restore(
         f" coalesce(bit_xor(md5_number(item)), 0)::VARCHAR FROM read_parquet({literal(str(path))})"
     )[0]
     fingerprint = f"{items}/{digest}"
-    start = Mark(name, target, as_of_us, fingerprint)
+    start = RestoreProgress(name, target, as_of_us, fingerprint)
     data, version = _landing(lake).load(_name(start))
-    stored = _StoredMark(Mark.load(data) if data else None, version)
+    stored = _StoredMark(RestoreProgress.load(data) if data else None, version)
     resumed = stored.resumable(start)
     plan = RestorePlan(name, target, as_of_us, items, int(units), write_rate, resumed.written if resumed else 0)
-    target_items = TableItems(source_client(table), target, Pace(write_rate))
+    target_items = TableItems(source_client(table), target, RateLimit(write_rate))
     return Restore(lake, session, _Target(target_items, seen.state.schema.key, start, stored), plan)
 
 
@@ -312,5 +312,5 @@ def _landing(lake: Lake) -> Landing:
     return Landing(lake.objects, f"{lake.catalog.warehouse}/{RESTORES_FOLDER}")
 
 
-def _name(mark: Mark) -> str:
+def _name(mark: RestoreProgress) -> str:
     return f"{mark.table}/{mark.target}.json"

@@ -141,7 +141,7 @@ def replay(
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
     base_rows = export_rows(table, base) if base and table else None
     rows = base_rows.rows.sql if base_rows else None
-    schema = (base_rows.schema if base_rows else state.schema).knowing(state.schema)
+    schema = (base_rows.schema if base_rows else state.schema).with_names_of(state.schema)
     if changes is None:
         plan = empty_plan(session)
     else:

@@ -30,14 +30,14 @@ from ddb_lake.aws.items import TableItems
 from ddb_lake.aws.source import SourceTable, describe_source, source_client
 from ddb_lake.config import TableSettings
 from ddb_lake.core.merge.ordering import ABSENT
-from ddb_lake.core.operations.rate_limit import Pace
+from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import key_hash
 from ddb_lake.core.verify.equality import canonical
 from ddb_lake.core.verify.verdicts import (
     Difference,
     Evidence,
-    Known,
+    LandedRecord,
     judge,
 )
 from ddb_lake.engine.inverse_projection import complete, item_sql
@@ -155,7 +155,7 @@ def require_same_source(lake: Lake, name: str) -> SourceTable:
 def open_items(lake: Lake, name: str, read_rate: float | None) -> TableItems:
     """The items of the source. `read_rate`: read units a second; None for no limit."""
     table = lake.table(name)
-    return TableItems(source_client(table), table.source_name, Pace(read_rate))
+    return TableItems(source_client(table), table.source_name, RateLimit(read_rate))
 
 
 def stage_source_items(session: Session, items: Mapping[str, Item | None]) -> None:
@@ -253,7 +253,7 @@ def compare_keys(lake: Lake, session: Session, name: str, seen: View, reading: R
         if verdict is None:
             findings.explained += 1
             continue
-        item = orjson.loads(evidence.source or evidence.held[0])
+        item = orjson.loads(evidence.source or evidence.row_images[0])
         key = {part: item[part] for part in seen.state.schema.key if part in item}
         findings.add(Difference(key, hashed, verdict.kind, verdict.cause, verdict.certain))
     return findings
@@ -357,7 +357,7 @@ def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[
     while rows := cursor.fetchmany(FETCH_ROWS):
         for hashed, lake_items, source, item, rescued, base_item, base_rescued, records in rows:
             evidence = Evidence(
-                held=tuple(canonical(row) for row in lake_items or ()),
+                row_images=tuple(canonical(row) for row in lake_items or ()),
                 source=_image(source, None),
                 replayed=_image(item, rescued),
                 base=_image(base_item, base_rescued),
@@ -370,10 +370,10 @@ def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[
             yield hashed, evidence
 
 
-def _known(record: dict[str, Any]) -> Known:
+def _known(record: dict[str, Any]) -> LandedRecord:
     # An empty old image says that there was no item; NULL says that the record does not have it.
     before = None if record["o"] is None else _image(record["o"] or None, None)
-    return Known(record["t"], ABSENT if record["removed"] else _image(record["n"], None), before)
+    return LandedRecord(record["t"], ABSENT if record["removed"] else _image(record["n"], None), before)
 
 
 def _image(item: str | None, rescued: str | None) -> bytes:

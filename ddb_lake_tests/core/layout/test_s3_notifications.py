@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.layout.s3_notifications import by_place, parse_message
+from ddb_lake.core.layout.s3_notifications import by_location, parse_message
 
 keys = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
 json_values = st.recursive(
@@ -101,7 +101,7 @@ def test_uris_go_to_the_places_they_lie_below_and_foreign_ones_nowhere(names: li
     places = ["s3://landing/orders/", "s3://landing/ord", "s3://other/"]
     ours = [f"s3://landing/orders/{name}" for name in names]
     uris = [*ours, "s3://landing/orders-old/x", "s3://others/x", "s3://landing/ord"]
-    found = by_place([*uris, *uris], places)
+    found = by_location([*uris, *uris], places)
     assert found["s3://landing/orders/"] == list(dict.fromkeys(ours))
     assert found["s3://landing/ord"] == ["s3://landing/ord"]
     assert found["s3://other/"] == []

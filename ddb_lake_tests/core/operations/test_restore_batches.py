@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ddb_lake.core.operations.restore_batches import (
     BATCH_BYTES,
     BATCH_ITEMS,
-    Mark,
+    RestoreProgress,
     batches,
 )
 
@@ -21,7 +21,7 @@ def test_batches_keep_order_and_limits(sizes: list[int]) -> None:
 
 
 def test_mark_survives_storing_and_knows_its_restore() -> None:
-    mark = Mark("orders", "copy", 5, "3/abc", after_hash=9, written=3)
-    assert Mark.load(mark.dump()) == mark
-    assert mark.is_of(Mark("orders", "copy", 5, "3/abc"))
-    assert not mark.is_of(Mark("orders", "copy", 5, "4/abd"))
+    mark = RestoreProgress("orders", "copy", 5, "3/abc", after_hash=9, written=3)
+    assert RestoreProgress.load(mark.dump()) == mark
+    assert mark.restores_same(RestoreProgress("orders", "copy", 5, "3/abc"))
+    assert not mark.restores_same(RestoreProgress("orders", "copy", 5, "4/abd"))
