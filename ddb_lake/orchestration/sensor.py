@@ -97,7 +97,7 @@ def _report(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
     """
     all_failed = bool(plan.failed) and len(plan.failed) == len(plan.examined) and not plan.work
     if all_failed and all(is_unreachable(error) for error in plan.failed.values()):
-        return f"AWS cannot be asked: {error_text(next(iter(plan.failed.values())))}"
+        return f"AWS cannot be called: {error_text(next(iter(plan.failed.values())))}"
     for table, error in plan.failed.items():
         context.log.error(f"{table}: {error_text(error)}")
     if all_failed:

@@ -40,8 +40,8 @@ class YamlAttributes(BaseModel):
 def yaml_model(settings: type[Settings]) -> type[BaseModel]:
     """The model of a settings class in YAML: the same names, each value of its type or a template.
 
-    What has no template in it is checked by the settings class as well, so that its own rules are told with the
-    place in the file.
+    Values without a template are also validated by the settings class, so errors of its rules have the
+    position in the file.
     """
     return _yaml_model(settings)
 
@@ -99,7 +99,7 @@ def text_resolver() -> dg.Resolver:
 class _Templated:
     """Marks a type whose place a template may take.
 
-    `wide`: its JSON schema says so. That of a container does not: a fault inside it would be told as a fault of the
+    `wide`: its JSON schema says so. That of a container does not: a fault inside it would be reported as one of the
     container, because nothing in the alternatives fits.
     """
 

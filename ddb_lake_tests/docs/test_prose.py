@@ -16,7 +16,6 @@ PENDING = {
     "infra",
     "lambdas",
     "mysql",
-    "orchestration",
     "pipeline/capture",
     "pipeline/plan",
     "sandbox",

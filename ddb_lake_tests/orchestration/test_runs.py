@@ -283,7 +283,7 @@ def test_lake_can_be_worked_on_where_aws_cannot_be_reached(folder_lake: Make) ->
     found = check(run, "current/orders", "up_to_date")
     assert run.success and not found.passed
     assert found.severity == dg.AssetCheckSeverity.WARN
-    assert (found.description or "").startswith("Not evaluated: AWS cannot be asked")
+    assert (found.description or "").startswith("Not evaluated: AWS cannot be called")
 
 
 def test_missing_credentials_fail_a_run_at_once_and_plainly(folder_lake: Make) -> None:
@@ -292,7 +292,7 @@ def test_missing_credentials_fail_a_run_at_once_and_plainly(folder_lake: Make) -
     run = lake.run("changes/orders", "current/orders", hours=HOURS)
 
     assert not run.success and retries(lake) == 0
-    assert failure(lake).startswith("AWS cannot be asked: Unable to locate credentials")
+    assert failure(lake).startswith("AWS cannot be called: Unable to locate credentials")
 
 
 def test_check_that_cannot_be_evaluated_does_not_keep_the_others_from_it(

@@ -52,7 +52,7 @@ def compact_job(
         name=compact_job_name(lake),
         executor_def=dg.in_process_executor,
         tags={LAKE_TAG: lake},
-        description="Rewrites small files and retired rows, expires old snapshots, removes files nobody names.",
+        description="Rewrites small files and removes deleted rows, expires old snapshots, removes unreferenced files.",
     )
     def job() -> None:
         compact()

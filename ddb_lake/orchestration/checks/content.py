@@ -21,7 +21,7 @@ _MEANING = {
     "missing": "the source has the item, the lake has not",
     "extra": "the lake has an item that the source has not",
     "stale": "the lake has an older image",
-    "wrong": "the lake has an image that nothing ever said",
+    "wrong": "the lake has an image that no record or export has",
     "doubled": "the lake has several rows of one key",
 }
 _KIND_SCHEMA = dg.TableSchema([dg.TableColumn("difference"), dg.TableColumn("keys", "int"), dg.TableColumn("meaning")])
@@ -75,4 +75,4 @@ def content_outcome(report: Report) -> Outcome:
     counted = ", ".join(f"{record.data['keys']} {record.data['difference']}" for record in kinds)
     text = f"{report.total} keys differ from {report.source}: {counted}."
     text += f" {report.doubtful} of them may be changing." if report.doubtful else ""
-    return Outcome("fail", f"{text} `ddb-lake repair {report.table}` mends them.", figures, severity_of(report))
+    return Outcome("fail", f"{text} `ddb-lake repair {report.table}` repairs them.", figures, severity_of(report))

@@ -81,9 +81,9 @@ UNIQUE_KEYS: Final = Check(
 SCHEMA_UNCHANGED: Final = Check(
     name="schema_unchanged",
     asset="current",
-    compares="No column was added or widened since the last materialization; tells the share of rows with rescued values.",
+    compares="No column was added or widened since the last materialization; shows the share of rows with rescued values.",
     advice=(
-        "No data is lost: this tells downstream users that columns were added or widened.",
+        "No data is lost: this informs downstream users that columns were added or widened.",
         "Expected: nothing to do, the next evaluation is green. Not wanted: `schema_evolution: rescue`, or give the"
         " attribute a type below `columns`.",
     ),
@@ -94,10 +94,10 @@ CONTENT: Final = Check(
     name="content",
     asset="current",
     op=ON_REQUEST_OP,
-    compares="Every key of the lake and of the source, or of an export of it, is equal attribute by attribute. Runs when it is"
-    " asked for, or by its own schedule.",
+    compares="Every key of the lake and of the source, or of an export of it, is equal attribute by attribute. Runs on"
+    " request, or on its own schedule.",
     advice=(
-        "`ddb-lake repair {table}` mends exactly these keys, and tells if any is left; then evaluate this check again.",
+        "`ddb-lake repair {table}` repairs exactly these keys and reports those that still differ; then evaluate this check again.",
         "Which items: the row is found by `SELECT … FROM {table} WHERE _key_hash = …`; `ddb-lake verify {table} --full"
         " --export URI` names the keys.",
         "Differences of `records` mean that changes never landed: look for gaps. Those of `current` mean that the rows are"
@@ -137,7 +137,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         compares="Living rows against DescribeTable's item count, which DynamoDB refreshes about every six hours.",
         advice=(
             "DynamoDB refreshes its count about every six hours: a burst of writes or deletes explains a difference until then.",
-            "`ddb-lake verify {table}` compares keys, which this check does not; `ddb-lake repair {table}` mends what it finds.",
+            "`ddb-lake verify {table}` compares keys, which this check does not; `ddb-lake repair {table}` repairs the differing keys.",
             "A table that is rightly this far off needs a greater `checks.count_tolerance`.",
         ),
         applies=_has("current"),
@@ -152,7 +152,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         compares="Nothing landed that could not be read.",
         advice=(
             "`ddb-lake quarantine list {table}` has the reasons, `quarantine show {table}` the bytes. No record is lost.",
-            "Mend the cause (a key, a schema, the Firehose transformation), then `ddb-lake quarantine replay {table}`.",
+            "Correct the cause (a key, a schema, the Firehose transformation), then `ddb-lake quarantine replay {table}`.",
             "Bytes that are no records of ours stay; the other tables and records are not kept waiting by them.",
         ),
         applies=_has("changes"),
@@ -184,7 +184,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         advice=(
             "`ddb-lake aurora {table} --full` makes the rows equal again; `--check all` compares all of them.",
             _REJECTED_ROWS,
-            "Does somebody else write to that table? What it writes is overwritten when the item changes.",
+            "Does another program write to that table? Its values are overwritten when the item changes.",
         ),
         applies=_has("aurora"),
         evaluate=mysql.content_matches_lake,
@@ -194,10 +194,10 @@ CHECKS: Final[tuple[Check, ...]] = (
         name="stream_complete",
         asset="streams",
         op="stream_checks",
-        compares="No record of the stream was missed, but for gaps that an export has mended, and it is read.",
+        compares="No record of the stream was missed, except in gaps that an export has repaired, and the stream is read.",
         advice=(
             "Is the sensor running? It asks for readings; `ddb-lake streams {table}` reads now. Records are kept for 24 hours.",
-            "A gap is mended by `ddb-lake repair {table} --gaps`, or by a new export.",
+            "Repair a gap with `ddb-lake repair {table} --gaps`, or with a new export.",
         ),
         applies=_has("streams"),
         evaluate=streams.stream_complete,
@@ -206,7 +206,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         name="no_gaps",
         asset="current",
         op="trust_checks",
-        compares="No change records are missing: the stream ran throughout, or what it missed was mended by an export.",
+        compares="No change records are missing: the stream ran throughout, or an export repaired its gaps.",
         advice=(
             "In these stretches the stream was off or its records expired: what changed then may be missing.",
             "`ddb-lake repair {table} --gaps` exports exactly those stretches and applies them; point-in-time recovery must"
@@ -222,7 +222,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         op="trust_checks",
         compares="Keys of the lake and of the source, read with strong consistency, are equal attribute by attribute.",
         advice=(
-            "`ddb-lake verify {table}` names the keys (here they are hashes), `ddb-lake repair {table}` mends exactly those.",
+            "`ddb-lake verify {table}` names the keys (here they are hashes), `ddb-lake repair {table}` repairs exactly those.",
             "Differences of `records` mean that changes never landed: look for gaps. Those of `current` mean that the rows are"
             " not what the records give: please report that.",
             "`in doubt`: they may be changes under way. Verify again with `--settle 10m`.",
@@ -263,8 +263,8 @@ CHECKS: Final[tuple[Check, ...]] = (
         op="liveness_checks",
         compares="Firehose put nothing below its error prefix in the last 24 hours.",
         advice=(
-            "Records that Firehose could not deliver lie below its error prefix; with `changes.errors_uri` they are taken in.",
-            "Mend the cause that the objects name: the transformation's error, a right to the bucket or to its key.",
+            "Records that Firehose could not deliver lie below its error prefix; with `changes.errors_uri` they are ingested.",
+            "Correct the cause that the objects name: the transformation's error, a right to the bucket or to its key.",
             "`ddb-lake sync {table}` applies what is there now; `ddb-lake quarantine list {table}` has what cannot be read.",
         ),
         applies=_where(lambda table: table.changes is not None and table.changes.errors_uri is not None),

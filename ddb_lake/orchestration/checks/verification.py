@@ -28,7 +28,7 @@ def no_gaps(subject: Subject) -> Outcome:
             raise UsageError(f"the stream of {table.source_name} cannot be looked at: {error}") from error
     if not gaps:
         return outcome(True, "No change records are missing.", {"gaps": 0})
-    text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` mends them."
+    text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` repairs them."
     return outcome(False, text, {"gaps": len(gaps), "open gaps": dg.TableMetadataValue(_gap_rows(gaps), _GAP_SCHEMA)})
 
 
@@ -71,7 +71,7 @@ def sample_outcome(report: Report) -> Outcome:
     figures["keys at fault"] = differing_keys(report)
     differing = f"{report.total} of {report.compared} keys differ"
     differing += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
-    text = f"{differing}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` mends them."
+    text = f"{differing}. `ddb-lake verify {report.table}` names them, `ddb-lake repair` repairs them."
     return Outcome("fail", text, figures, severity_of(report))
 
 

@@ -1,7 +1,7 @@
 """A dbt project's models as assets downstream of the lake's: active where `dbt.project` is set and dagster-dbt is there.
 
-The models' sources are the assets `current/<t>` and `changes/<t>`, their tests are asset checks, and a run tells the
-columns of each model with those they are made of.
+The models' sources are the assets `current/<t>` and `changes/<t>`, their tests are asset checks, and a run reports the
+columns of each model with their source columns.
 """
 
 from __future__ import annotations

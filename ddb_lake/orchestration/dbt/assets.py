@@ -90,7 +90,7 @@ def _told(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
 
 
 def _with_origins(event: Any) -> Any:
-    """An event with its columns' lineage as a table as well: Dagster's open-source UI draws no graph of it."""
+    """An event that also has its column lineage as a table: Dagster's open-source UI does not draw the graph."""
     lineage = event.metadata.get("dagster/column_lineage") if hasattr(event, "with_metadata") else None
     if not isinstance(lineage, dg.TableColumnLineageMetadataValue):
         return event

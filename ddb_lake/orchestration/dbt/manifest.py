@@ -1,4 +1,4 @@
-"""The manifest of a dbt project: what dbt makes of its files, made anew when they have changed."""
+"""The manifest of a dbt project, which dbt creates from its files; created again when they have changed."""
 
 from __future__ import annotations
 

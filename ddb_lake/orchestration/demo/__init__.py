@@ -1,4 +1,4 @@
-"""The demo's stage: an orders table on the embedded AWS stand-in, what goes wrong between it and the lake, a home.
+"""The parts of the demo: an orders table on the embedded AWS emulator, faults between it and the lake, and a home folder.
 
-`ddb_lake.cli.demo_run` tells the story; `ddb_lake.orchestration.dev` goes on with it in Dagster's own processes.
+`ddb_lake.cli.demo_run` runs the demo; `ddb_lake.orchestration.dev` continues it in Dagster's own processes.
 """

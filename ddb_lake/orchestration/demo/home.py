@@ -24,7 +24,7 @@ TABLE = "orders"
 
 _MARK = ".ddb-lake-demo"
 _FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_CA_BUNDLE")
-"""Variables of the surroundings that would lead away from the stand-in."""
+"""Environment variables that would make clients use another endpoint than the emulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class DemoHome:
         return self.folder / "ddb_lake.yaml"
 
     def clear(self) -> None:
-        """Remove what an earlier demo left, and begin anew. Raises UsageError if it is not a demo's."""
+        """Remove the folders of an earlier demo. Raises UsageError if they are not a demo's."""
         ours = [self.lake, self.dagster]
         if any(path.exists() for path in ours) and not (self.folder / _MARK).exists():
             raise UsageError(

@@ -73,7 +73,7 @@ def launch(
     uris: Sequence[str],
     **options: bool,
 ) -> dict[str, Any]:
-    """Run the job; what it said in the end. Raises what it refused with, TerminalError if it ended without a word."""
+    """Run the job and return its last message. Raises the job's refusal, or TerminalError if it ended without a message."""
     extras = job_extras(settings, table, action, uris, options)
     spark = settings.spark
     assert spark.launch is not None, "asked before"

@@ -68,7 +68,7 @@ def test_spoiled_lake_is_red_and_says_how_many_keys_differ_how_and_which(loaded:
     found = evaluate(loaded.defs, loaded.instance)
     assert not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
     assert found.description == (
-        f"4 keys differ from export {EXPORT_ID}: 2 missing, 1 doubled, 1 wrong. `ddb-lake repair orders` mends them."
+        f"4 keys differ from export {EXPORT_ID}: 2 missing, 1 doubled, 1 wrong. `ddb-lake repair orders` repairs them."
     )
     assert {row["difference"]: row["keys"] for row in table(found, "kinds")} == {"missing": 2, "doubled": 1, "wrong": 1}
     assert all(row["meaning"] for row in table(found, "kinds"))
