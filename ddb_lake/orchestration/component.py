@@ -55,7 +55,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     For each table: its exports, their snapshots, the changelog and the current items, with checks on them; for the
     lake one sensor that plans what is due, schedules for exports, checks and compaction. Needs no resources.
 
-    To change what Dagster is told of an asset, use `translation` or override `get_asset_spec`; to do more (or less)
+    To change the spec of an asset, use `translation` or override `get_asset_spec`; to do more (or less)
     in a run, override `execute`.
     """
 

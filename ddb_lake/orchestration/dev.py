@@ -1,6 +1,6 @@
 """`python -m ddb_lake.orchestration.dev`: Dagster's UI on the demo's lake, with the table still alive.
 
-The embedded AWS stand-in keeps nothing, so the orders table is filled from the lake, which has it exactly. Then
+The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly. Then
 orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs the sensor.
 """
 

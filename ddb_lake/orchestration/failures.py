@@ -61,7 +61,7 @@ def error_text(error: BaseException) -> str:
 def _permanent_error_text(error: Exception) -> str | None:
     """The message for an AWS error that does not change until its cause is corrected; None for other errors."""
     if type(error).__name__ in _NOT_SET_UP:
-        return f"AWS cannot be asked: {error_text(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
+        return f"AWS cannot be called: {error_text(error)}; set the standard AWS variables, or see `ddb-lake doctor`"
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return f"AWS refuses: {error_text(error)}; `ddb-lake doctor` shows what is missing" if code in _REFUSALS else None

@@ -22,7 +22,7 @@ attributes:
       # source: {{region: eu-west-1, role_arn: ...}}   # default: the standard AWS variables
       # columns: {{amount: "decimal(38,2)", payload: json}}
       # checks: {{max_lag: 30m, count_tolerance: 0.05}}
-  # translation:                        # what Dagster is told of each asset; knows {{{{ table }}}} and {{{{ stage }}}}
+  # translation:                        # the spec of each asset; may use {{{{ table }}}} and {{{{ stage }}}}
   #   owners: ["team:data"]
   #   key_prefix: aws
 """

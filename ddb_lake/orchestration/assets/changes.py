@@ -150,7 +150,7 @@ class Applying:
 
 def _unique(result: CurrentResult | None) -> Outcome:
     if result is None or not result.changed:
-        return outcome(True, "Nothing changed: no key was decided anew.")
+        return outcome(True, "Nothing changed: no key was decided again.")
     text = f"{result.changed} changed keys have {result.changed} winners."
     return outcome(True, text, {"changed keys": result.changed, "rows": result.rows})
 

@@ -78,7 +78,7 @@ def not_evaluated(error: Exception) -> Outcome:
 def not_evaluated_lake(error: Exception) -> Outcome:
     """As `not_evaluated`. Where AWS cannot be reached, nothing is known to be wrong: a warning."""
     if is_unreachable(error):
-        return Outcome("not evaluated", f"Not evaluated: AWS cannot be asked ({error_text(error)}).", severity=WARN)
+        return Outcome("not evaluated", f"Not evaluated: AWS cannot be called ({error_text(error)}).", severity=WARN)
     return not_evaluated(error)
 
 

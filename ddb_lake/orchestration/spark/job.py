@@ -31,7 +31,7 @@ def main() -> None:
     loader: Any = PipesCliArgsParamsLoader if told else PipesEnvVarParamsLoader
     with open_dagster_pipes(params_loader=loader()) as pipes:
         extras = pipes.extras
-        settings = parse_settings(extras["lake"], "the lake that Dagster told").with_engine("spark")
+        settings = parse_settings(extras["lake"], "the lake in Dagster's parameters").with_engine("spark")
         with open_lake(settings, _Said(pipes), pipes.log.warning) as lake:
             pipes.report_custom_message(answer(lake, extras))
 

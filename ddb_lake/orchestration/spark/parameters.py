@@ -1,7 +1,7 @@
 """What a job on Spark is started with: pure functions of the configuration, the same for every run.
 
-A job is `ddb_lake.orchestration.spark.job`; what it is to do comes through Pipes (`job_extras`), so that nothing of a
-run stands in a command line. References: Glue's and EMR Serverless's StartJobRun.
+A job is `ddb_lake.orchestration.spark.job`; its parameters come through Pipes (`job_extras`), so no part
+of a run is in a command line. References: Glue's and EMR Serverless's StartJobRun.
 """
 
 from __future__ import annotations

@@ -62,13 +62,13 @@ def test_page_has_the_worst_first_and_says_what_is_wrong() -> None:
     late = replace(fresh("late"), waiting_s=7200.0)
     differs = replace(fresh("differs"), verified={"outcome": "different", "read_to_us": US})
     gap = fresh("gap", gaps=(Gap("stream_off", US, US + 1, "off", US),))
-    odd, away = fresh("odd", quarantined=4), TableSummary("away", 1800, fault="AWS cannot be asked")
+    odd, away = fresh("odd", quarantined=4), TableSummary("away", 1800, fault="AWS cannot be called")
 
     page = overview_page([fresh("good"), odd, late, gap, away, differs], NOW)
 
     assert page.startswith("**5 of 6 tables need a look.**")
     assert [(row[0], row[1].strip("*")) for row in body(page)] == [
-        ("away", "cannot be looked at: AWS cannot be asked"),
+        ("away", "cannot be looked at: AWS cannot be called"),
         ("differs", "differs from its source"),
         ("gap", "1 gaps: changes may be missing"),
         ("late", "what landed waits for 2 h"),
