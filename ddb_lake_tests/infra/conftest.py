@@ -55,6 +55,6 @@ def adopting(adopting_assembly: Path) -> dict[str, Template]:
 
 
 @pytest.fixture(scope="session")
-def plan() -> Deployment:
+def deployment() -> Deployment:
     settings = load_infra(EXAMPLE)
     return resolve_deployment(settings, load_settings(settings.lake))
