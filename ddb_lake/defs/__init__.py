@@ -1,1 +1,1 @@
-"""This deployment's own definitions; not part of the library."""
+"""The components of this deployment (see `ddb_lake.definitions`): the demo's lake. Not part of the library."""

@@ -37,7 +37,7 @@ def check_view(table: TableSettings, streams: Sequence[Stream], begun: bool) -> 
 
 
 def forgotten(lake: Lake, landing: str, now_us: int) -> list[Gap]:
-    """The gap left by a checkpoint that is gone, if landed objects tell that there was one more than 24 hours ago."""
+    """The gap of a lost checkpoint, if landed objects show that the stream was read more than 24 hours ago."""
     if not lake.objects.reachable(landing):
         return []
     hours = [hour for ref in lake.objects.list(landing) if (hour := arrival_hour(ref.uri))]
@@ -46,9 +46,9 @@ def forgotten(lake: Lake, landing: str, now_us: int) -> list[Gap]:
 
 
 def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: int) -> list[Gap]:
-    """The gap between the export that the lake rests on and a stream that is read since `began_us`.
+    """The gap between the lake's base export and a stream that is read since `began_us`.
 
-    None where changes come another way as well: they may be from that time.
+    None if changes also arrive in another way: those may cover that time.
     """
     current = lake.current(table.name)
     base = base_export(current)
@@ -59,7 +59,7 @@ def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: i
 
 
 def gap_text(table: str, gap: Gap) -> str:
-    """A gap in words, with what mends it."""
+    """A gap as text, with the step that repairs it."""
     since = "from the beginning" if gap.from_us <= 0 else f"from {time_text(gap.from_us, unit='s')}"
     stretch = f"{since} to {time_text(gap.to_us, unit='s')}"
     mend = f"`ddb-lake repair {table} --gaps` mends that, or a full export taken some minutes after its end"

@@ -110,7 +110,7 @@ def read_streams(
     """Land what the table's streams have that has not landed. See this module's docstring.
 
     `clock` counts seconds from anywhere. Raises ConfigError if the table is not to be read from its stream, has none,
-    or has one without images; ThrottledError if AWS will not be asked even after pauses.
+    or has one without images; ThrottledError if AWS still throttles after pauses.
     """
     settings = lake.table(table)
     uri = lake.settings.stream_landing(settings)
@@ -201,7 +201,7 @@ class _Reader:
         self._places = None if data is None else checkpoints.load(data, self.landing.uri + CHECKPOINT)
 
     def _look(self) -> None:
-        """Take in the streams and shards that there are now, and record the gaps that this shows."""
+        """Add the streams and shards that are listed now, and record the gaps that this shows."""
         listed = [self._patiently(lambda arn=arn: self._described(arn)) for arn in self._patiently(self.source.streams)]  # type: ignore[misc]
         streams = [stream for stream in listed if stream is not None]
         table_id = self._patiently(self.source.table_id)

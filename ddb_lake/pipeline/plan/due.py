@@ -28,7 +28,7 @@ LONGEST_SPAN = timedelta(days=7)
 
 
 def read_work(lake: Lake, table: TableSettings) -> Work | None:
-    """The table's DynamoDB stream is read directly: what it has is to be landed. Nothing is asked of AWS to decide it."""
+    """The table's DynamoDB stream is read directly: its records are to be landed. Decided without a request to AWS."""
     if lake.settings.stream_landing(table) is None:
         return None
     return Work(table.name, "read", "what its stream has is not landed")

@@ -43,7 +43,7 @@ https://docs.dagster.io/deployment/troubleshooting/sensor-timeouts
 
 LOOKBACK_EVERY_S = 600
 EXPORTS_EVERY_S = 60
-"""How often DynamoDB is asked for its exports, while a window is due, under way or not loaded."""
+"""How often DynamoDB's exports are listed, while a window is due, under way or not loaded."""
 
 ALL_EVERY_S = 6 * 3600
 

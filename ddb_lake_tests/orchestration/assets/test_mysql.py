@@ -16,6 +16,8 @@ from ddb_lake.mysql.connection import Server
 from ddb_lake.mysql.replication import REPLICATION
 from ddb_lake.orchestration import sensor
 from ddb_lake.orchestration.assets import mysql as replicating
+from ddb_lake.orchestration.checks.evaluation import Subject
+from ddb_lake.orchestration.checks.mysql import content_matches_lake, rows_match_lake
 from ddb_lake.orchestration.run_requests import Requests
 from ddb_lake.orchestration.specs import LakeAsset, base_spec, table_assets
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted
@@ -142,12 +144,13 @@ def test_checks_are_red_while_rows_are_rejected_and_a_replay_takes_them(
     assert all(run.success for run in runs) and customers(mariadb, server) == {"ann"}
     assert runs[-1].metadata["aurora/orders"]["rejected"] == 1
     with lake.opened() as opened:
-        table = opened.table("orders")
-        rows, content = replicating.rows_match(opened, table), replicating.content_matches(opened, table)
-    assert (rows[0], content[0]) == (False, False)
-    assert rows[2]["rejected"] == content[2]["rejected"] == 1
-    assert "as the database rejected it: column customer: error" in content[1] and "--replay" in rows[1] + content[1]
-    assert "4711" not in rows[1] + content[1]
+        subject = Subject(opened, opened.table("orders"))
+        rows, content = rows_match_lake(subject), content_matches_lake(subject)
+    assert (rows.state, content.state) == ("fail", "fail")
+    assert rows.figures["rejected"] == content.figures["rejected"] == 1
+    assert "as the database rejected it: column customer: error" in content.text
+    assert "--replay" in rows.text + content.text
+    assert "4711" not in rows.text + content.text
     database.execute("ALTER TABLE orders MODIFY customer VARCHAR(50) CHARSET utf8mb4")
     database.close()
     run = lake.run("aurora/orders", config={"ops": {f"{lake.name}__aurora__orders": {"config": {"replay": True}}}})
@@ -165,12 +168,12 @@ def test_checks_go_red_when_the_database_differs(
     database.close()
 
     with lake.opened() as opened:
-        table = opened.table("orders")
-        rows, content = replicating.rows_match(opened, table), replicating.content_matches(opened, table)
+        subject = Subject(opened, opened.table("orders"))
+        rows, content = rows_match_lake(subject), content_matches_lake(subject)
 
-    assert (rows[0], content[0]) == (False, False)
-    assert "1 rows in" in rows[1] and "1 not in the database" in content[1]
-    assert "4711" not in content[1]
+    assert (rows.state, content.state) == ("fail", "fail")
+    assert "1 rows in" in rows.text and "1 not in the database" in content.text
+    assert "4711" not in content.text
     run = lake.run("aurora/orders", config={"ops": {f"{lake.name}__aurora__orders": {"config": {"full": True}}}})
     assert run.success and all(check(run, "aurora/orders", name).passed for name in CHECKS)
 
