@@ -36,7 +36,7 @@ from ddb_lake.pipeline.apply.deduplication import (
 from ddb_lake.pipeline.merge.sources import Relation
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
-from ddb_lake.spark.export_tasks import Place
+from ddb_lake.spark.export_tasks import TableAccess
 from ddb_lake.spark.object_reader import MINUTE_US, SparkGroup, StagedShare
 from ddb_lake.spark.record_tasks import (
     DDL,
@@ -49,7 +49,7 @@ from ddb_lake.spark.record_tasks import (
     scan_ids,
     write_new,
 )
-from ddb_lake.spark.snapshot_writer import WAVES, place_of, spark_of
+from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access
 
 ONE_TASK_ROWS = 20_000
 """The most staged rows that one task writes."""
@@ -100,12 +100,12 @@ class SparkDeduplicator:
     def _write(self, table: Table, write: _Write) -> tuple[list[DataFile], Figures]:
         if not write.files:
             return [], Figures()
-        place = place_of(self._lake, cast(FileIO, table.io), table.location())
+        access = table_access(self._lake, cast(FileIO, table.io), table.location())
         # one task finds the duplicates of few rows itself; many rows are compared in a shuffle
-        repeated = self._find_repeated(place, write) if write.rows > ONE_TASK_ROWS else None
+        repeated = self._find_repeated(access, write) if write.rows > ONE_TASK_ROWS else None
         known = write.known.sql if write.known.files and repeated is None else None
         tasks = [
-            WriteNew(place, table.schema(), write.identity, part, repeated, known, write.batch, write.at)
+            WriteNew(access, table.schema(), write.identity, part, repeated, known, write.batch, write.at)
             for part in _divided(write.files, min(len(write.files), ceil(write.rows / ONE_TASK_ROWS)))
         ]
         results = run_tasks(self._spark, write_new, tasks, partial(self._progress, "shares of new rows written"))
@@ -114,16 +114,16 @@ class SparkDeduplicator:
         entries = writer.entries([path for paths, _ in results for path in paths], table.metadata)
         return entries, sum((figures for _, figures in results), Figures())
 
-    def _find_repeated(self, place: Place, write: _Write) -> tuple[str, ...]:
+    def _find_repeated(self, access: TableAccess, write: _Write) -> tuple[str, ...]:
         """Files of the positions of staged rows that are not new."""
         identity, rows = write.identity, write.rows
         buckets = max(ceil(rows / BUCKET_ROWS), min(self._cores, ceil(rows / ONE_TASK_ROWS)))
         scans: list[ScanStagedIds | ScanKnownIds] = [
-            ScanStagedIds(place, identity, file, buckets) for file in write.files
+            ScanStagedIds(access, identity, file, buckets) for file in write.files
         ]
-        scans += [ScanKnownIds(place, identity, query, buckets) for query in write.known.parts(self._cores * WAVES)]
+        scans += [ScanKnownIds(access, identity, query, buckets) for query in write.known.parts(self._cores * WAVES)]
         ids = scan_rows(self._spark, scan_ids, scans, DDL)
-        task = FindRepeated(place, identity, self._scratch)
+        task = FindRepeated(access, identity, self._scratch)
         paths = run_groups(ids, "bucket", partial(find_repeated, task), partial(self._progress, "duplicates found"))
         return tuple(path for path in paths if path is not None)
 

@@ -50,7 +50,7 @@ MAX_REJECTED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TableAccess:
     """How a task accesses the files of a table. `memory`: the limit of its DuckDB."""
 
     io: FileIO
@@ -70,7 +70,7 @@ class Place:
 class Share:
     """Some data files of an export."""
 
-    place: Place
+    access: TableAccess
     export: Export
     options: SchemaOptions
 
@@ -112,7 +112,7 @@ class Written:
 class WrittenFiles:
     """Files with rows of these columns."""
 
-    place: Place
+    access: TableAccess
     schema: TableSchema
     iceberg: Schema
     paths: list[str]
@@ -128,7 +128,7 @@ class HashedKeys:
 
 def sample_share(share: Share) -> Inference:
     """The inference of items at the beginning of the files."""
-    with share.place.session() as session:
+    with share.access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
         lines = ExportLines(files, session.folder, reject=True)
         return lines.read(lambda files, _check: infer_from_sample(files, share.options))
@@ -136,16 +136,16 @@ def sample_share(share: Share) -> Inference:
 
 def write_share(task: WriteShare) -> Written:
     """Verify the files, project their rows, and write them sorted by key."""
-    share, place = task.share, task.share.place
-    with place.session() as session:
+    share, access = task.share, task.share.access
+    with access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
         lines = ExportLines(files, session.folder, reject=True)
-        writer = FileWriter(session.con, place.io, place.location, task.iceberg)
+        writer = FileWriter(session.con, access.io, access.location, task.iceberg)
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:
             projection = Projection(task.schema, task.nulls, ITEM_MEMBER, check)
             projection.register(session.con)
-            runs = runs_of(files, int(RUN_SHARE * place.memory_bytes))
+            runs = runs_of(files, int(RUN_SHARE * access.memory_bytes))
             as_of_us = share.export.summary.as_of_us
             return [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
 
@@ -172,13 +172,13 @@ def describe_written(
 
 def count_columns_of(files: WrittenFiles) -> list[int]:
     """`engine.schema_fitting.column_statistics` of the files' rows."""
-    with files.place.session() as session:
+    with files.access.session() as session:
         return column_statistics(session, TableScan(files.iceberg, tuple(files.paths)).sql(), files.schema)
 
 
 def key_hashes(files: WrittenFiles) -> Iterator[pa.RecordBatch]:
     """The column `_key_hash` of the files."""
-    yield from _batches(files.place, f"SELECT _key_hash FROM {TableScan(files.iceberg, tuple(files.paths)).sql()}")
+    yield from _batches(files.access, f"SELECT _key_hash FROM {TableScan(files.iceberg, tuple(files.paths)).sql()}")
 
 
 def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
@@ -187,7 +187,7 @@ def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
     rows = TableScan(files.iceberg, tuple(files.paths)).sql()
     wanted = f"(SELECT unnest([{', '.join(map(str, task.hashes))}]::BIGINT[]) AS h)"
     found = f"(SELECT r.* FROM {rows} r SEMI JOIN {wanted} w ON w.h = r._key_hash)"
-    yield from _batches(files.place, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")
+    yield from _batches(files.access, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")
 
 
 _SCRATCH_BYTES = 8 * 1024 * 1024
@@ -206,8 +206,8 @@ def scratch_file(session: Session, query: str, folder: str) -> str | None:
     return path
 
 
-def _batches(place: Place, query: str) -> Iterator[pa.RecordBatch]:
-    with place.session() as session:
+def _batches(access: TableAccess, query: str) -> Iterator[pa.RecordBatch]:
+    with access.session() as session:
         yield from session.con.execute(query).to_arrow_reader(10_000)
 
 

@@ -43,7 +43,7 @@ from ddb_lake.pipeline.merge.local_merge import in_next_batch
 from ddb_lake.pipeline.merge.sources import IN_CHANGED_KEYS, MergeSources, Relation, images_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
-from ddb_lake.spark.export_tasks import Place, Written, WrittenFiles, merged
+from ddb_lake.spark.export_tasks import TableAccess, Written, WrittenFiles, merged
 from ddb_lake.spark.merge_tasks import (
     DDL,
     DecideBucket,
@@ -58,8 +58,8 @@ from ddb_lake.spark.merge_tasks import (
 )
 from ddb_lake.spark.snapshot_writer import (
     WAVES,
-    place_of,
     spark_of,
+    table_access,
     unfitted_values_of,
 )
 
@@ -89,7 +89,7 @@ class SparkMerge:
         self._spark = spark_of(lake)
         self._session = session
         self._settings = settings.model_copy(update={"validation": None})  # tasks do not need it, and it is not pickled
-        self._place = place_of(lake, io, location)
+        self._access = table_access(lake, io, location)
         self._scratch = f"{location}/scratch/{uuid.uuid4().hex}"
         self._progress = lambda what, done, all_: lake.progress(f"{settings.name}: {what}", done, all_)
         self._cores = self._spark.sparkContext.defaultParallelism
@@ -109,7 +109,7 @@ class SparkMerge:
         most = max(1, min(BUCKET_RECORDS, BUCKET_BYTES // record_bytes))
         buckets = max(ceil(records / most), min(self._cores, ceil(records / LEAST_RECORDS)))
         scans = _Scans(
-            self._place,
+            self._access,
             sources,
             hashes,
             buckets,
@@ -142,14 +142,14 @@ class SparkMerge:
     def _find_hashes(self, sources: MergeSources) -> tuple[tuple[str, ...], int]:
         """Files of the new records' key hashes, and the number of new records."""
         parts = sources.new_records.parts(self._cores * WAVES)
-        tasks = [FindHashes(self._place, query, self._scratch) for query in parts]
+        tasks = [FindHashes(self._access, query, self._scratch) for query in parts]
         results = run_tasks(self._spark, find_hashes, tasks, partial(self._progress, "new records found"))
         paths = tuple(path for path, _ in results if path is not None)
         self._scratch_files += paths
         return paths, sum(rows for _, rows in results)
 
     def _decide(self, sources: MergeSources, rows: Any, has_changelog: bool) -> list[DecidedBucket]:
-        task = DecideBucket(self._place, sources.rules, self._settings, self._scratch, has_changelog)
+        task = DecideBucket(self._access, sources.rules, self._settings, self._scratch, has_changelog)
         return run_groups(rows, "bucket", partial(decide_bucket, task), partial(self._progress, "buckets decided"))
 
     def _decide_again(
@@ -180,12 +180,12 @@ class SparkMerge:
         self._discard()
         iceberg = iceberg_of(schema)
         tasks = [
-            WriteRows(self._place, self._settings, one.new_states, schema, frozenset(nulls), iceberg)
+            WriteRows(self._access, self._settings, one.new_states, schema, frozenset(nulls), iceberg)
             for one in self._decided
             if one.new_states is not None
         ]
         self._parts = run_tasks(self._spark, write_rows, tasks, partial(self._progress, "buckets written"))
-        files = [WrittenFiles(self._place, schema, iceberg, part.paths) for part in self._parts if part.paths]
+        files = [WrittenFiles(self._access, schema, iceberg, part.paths) for part in self._parts if part.paths]
         return partial(unfitted_values_of, self._spark, self._parts, files, schema, self._settings.schema_options)
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
@@ -203,14 +203,14 @@ class SparkMerge:
             tombstones = tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
         for path in self._scratch_files:
             with suppress(FileNotFoundError):
-                self._place.io.delete(path)
+                self._access.io.delete(path)
         self._scratch_files = []
         return tombstones
 
     def _discard(self) -> None:
         for part in self._parts:
             for path in part.paths:
-                self._place.io.delete(path)
+                self._access.io.delete(path)
         self._parts = []
 
 
@@ -219,7 +219,7 @@ class _Scans:
     """The tasks that scan the relations of a merge.
 
     Attributes:
-        place: how tasks reach files.
+        access: how tasks reach files.
         sources: the relations.
         hashes: files of the hashes of all changed keys.
         buckets: the number of buckets.
@@ -227,7 +227,7 @@ class _Scans:
         batch_rows: the number of rows that a task passes on at once.
     """
 
-    place: Place
+    access: TableAccess
     sources: MergeSources
     hashes: tuple[str, ...]
     buckets: int
@@ -258,7 +258,7 @@ class _Scans:
         return scans
 
     def _scans(self, name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[ScanPart]:
-        return [ScanPart(self.place, name, query, self.buckets, hashes, self.batch_rows) for query in queries]
+        return [ScanPart(self.access, name, query, self.buckets, hashes, self.batch_rows) for query in queries]
 
 
 def _of_keys(rows: str) -> str:

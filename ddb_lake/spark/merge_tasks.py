@@ -36,7 +36,7 @@ from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
 from ddb_lake.pipeline.merge.sources import images_of
 from ddb_lake.spark.export_tasks import (
-    Place,
+    TableAccess,
     Written,
     describe_written,
     scratch_file,
@@ -71,7 +71,7 @@ DDL = ", ".join(f"`{name}` {_SPARK_TYPES[kind]}" for name, kind in COLUMNS.items
 class FindHashes:
     """Find the distinct `_key_hash` of a relation, and write them into the folder `scratch`."""
 
-    place: Place
+    access: TableAccess
     query: str
     scratch: str
 
@@ -81,7 +81,7 @@ class ScanPart:
     """Scan the rows of one relation of a merge.
 
     Attributes:
-        place: how the task reaches files.
+        access: how the task reaches files.
         name: the relation, one of `PARTS`.
         query: its rows.
         buckets: the number of buckets.
@@ -89,7 +89,7 @@ class ScanPart:
         batch_rows: the number of rows that are passed on at once.
     """
 
-    place: Place
+    access: TableAccess
     name: str
     query: str
     buckets: int
@@ -102,14 +102,14 @@ class DecideBucket:
     """Decide the keys of a bucket.
 
     Attributes:
-        place: how the task reaches files.
+        access: how the task reaches files.
         rules: those of the merge.
         settings: those of the table.
         scratch: the folder for files that other tasks read.
         has_changelog: the changelog's records of conflicting keys are among the bucket's rows.
     """
 
-    place: Place
+    access: TableAccess
     rules: MergeRules
     settings: TableSettings
     scratch: str
@@ -161,7 +161,7 @@ class DecidedBucket:
 class WriteRows:
     """Write the living items of a bucket's new states with some columns."""
 
-    place: Place
+    access: TableAccess
     settings: TableSettings
     new_states: str
     schema: TableSchema
@@ -171,7 +171,7 @@ class WriteRows:
 
 def find_hashes(task: FindHashes) -> tuple[str | None, int]:
     """A file of the distinct key hashes, None if there are none, and the number of rows."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         session.con.execute(f"CREATE TABLE hashes AS SELECT _key_hash FROM {task.query}")
         rows: int = session.value("SELECT count(*) FROM hashes")
         return scratch_file(session, "SELECT DISTINCT _key_hash FROM hashes", task.scratch), rows
@@ -184,7 +184,7 @@ def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
     for name, kind in COLUMNS.items():
         if name not in ("part", "bucket"):
             selected.append(f"({identifier(name) if name in columns else 'NULL'})::{kind} AS {identifier(name)}")
-    with task.place.session() as session:
+    with task.access.session() as session:
         if task.hashes:
             hashes = f"SELECT DISTINCT _key_hash FROM read_parquet({literals(task.hashes)})"
             session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS {hashes}")
@@ -194,7 +194,7 @@ def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
 
 def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBucket:
     """Decide the keys of a bucket with `engine.merge_plan`, or return those that need the changelog."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         session.con.register("bucket_rows", rows)
         for name, columns in PARTS.items():  # tables: other cursors of the session do not see what is registered
             selected = ", ".join(map(identifier, columns))
@@ -225,7 +225,7 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
             plan.counts,
             scratch_file(session, f"SELECT * FROM {plan.new_states}", task.scratch),
             scratch_file(session, plan.new_tombstones, task.scratch),
-            _write_deleted_positions(session, task.place, plan),
+            _write_deleted_positions(session, task.access, plan),
             _seen_items(session, plan, task.settings),
             plan.first_expired_us,
         )
@@ -233,12 +233,12 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
 
 def write_rows(task: WriteRows) -> Written:
     """Project the living items, and write them."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         living = f"(SELECT * FROM read_parquet({literal(task.new_states)}) WHERE item IS NOT NULL)"
         projection = Projection(task.schema, task.nulls)
         projection.register(session.con)
         session.keep("projected_rows", projection.select(living, ROW_COLUMNS))
-        writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
+        writer = FileWriter(session.con, task.access.io, task.access.location, task.iceberg)
         size = int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM {living} LIMIT 1000)") or 0)
         paths = with_memory(
             session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size)
@@ -246,8 +246,8 @@ def write_rows(task: WriteRows) -> Written:
         return describe_written(session, paths, task.schema, task.iceberg, task.settings.schema_options)
 
 
-def _write_deleted_positions(session: Session, place: Place, plan: MergePlan) -> DeletedPositions | None:
-    written = FileWriter(session.con, place.io, place.location, Schema()).write_deletes(plan.deleted_positions)
+def _write_deleted_positions(session: Session, access: TableAccess, plan: MergePlan) -> DeletedPositions | None:
+    written = FileWriter(session.con, access.io, access.location, Schema()).write_deletes(plan.deleted_positions)
     if not written:
         return None
     file = written[0]

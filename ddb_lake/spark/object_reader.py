@@ -38,8 +38,8 @@ from ddb_lake.pipeline.apply.object_reader import (
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.table_key import table_definition, table_key
 from ddb_lake.spark.distribution import run_tasks
-from ddb_lake.spark.export_tasks import Place
-from ddb_lake.spark.snapshot_writer import WAVES, place_of, spark_of
+from ddb_lake.spark.export_tasks import TableAccess
+from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access
 
 LEAST_BYTES = 3 * 1024 * 1024
 """The compressed size below which dividing objects among tasks takes longer than it saves."""
@@ -51,7 +51,7 @@ MINUTE_US = 60_000_000
 class ReadTask:
     """Read some objects of a group. `known`: the tables whose records may be among them. `objects`: with their numbers."""
 
-    place: Place
+    access: TableAccess
     options: ReadOptions
     known: dict[str, TableDefinition]
     scratch: str
@@ -125,7 +125,7 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
     options = ReadOptions(table, lake.routes())
     spark = spark_of(lake)
     location = lake.catalog.location(table + CHANGES)
-    place = place_of(lake, lake.catalog.file_io(), location)
+    access = table_access(lake, lake.catalog.file_io(), location)
     scratch = f"{location}/scratch/{uuid.uuid4().hex}"
     known = {table: table_definition(lake, table)}
     cores = spark.sparkContext.defaultParallelism
@@ -133,9 +133,9 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
     shares = _shares(refs, cores if known[table].key else 0)
     while shares:
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
-            _delete_shares(place, done)  # the first record of the group decides the key, so one task must read all
+            _delete_shares(access, done)  # the first record of the group decides the key, so one task must read all
             done, shares = [], _shares(refs, 0)
-        tasks = [ReadTask(place, options, known, scratch, share) for share in shares]
+        tasks = [ReadTask(access, options, known, scratch, share) for share in shares]
         results = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
         done += [result for result in results if result.unknown_table is None]
         shares = [share for share, result in zip(shares, results, strict=True) if result.unknown_table is not None]
@@ -171,12 +171,12 @@ def _joined(results: Sequence[ReadResult], scratch: str) -> SparkGroup:
     return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch)
 
 
-def _delete_shares(place: Place, results: Sequence[ReadResult]) -> None:
+def _delete_shares(access: TableAccess, results: Sequence[ReadResult]) -> None:
     for result in results:
         for share in result.tables.values():
             for path in (share.changes, share.quarantine):
                 if path is not None:
-                    place.io.delete(path)
+                    access.io.delete(path)
 
 
 # --- in a task
@@ -217,11 +217,11 @@ def _staged_share(task: ReadTask, staged: StagedTable) -> StagedShare:
 
 def _copy_to_scratch(task: ReadTask, path: Path) -> str:
     target = f"{task.scratch}/{uuid.uuid4().hex}.parquet"
-    if task.place.local:
+    if task.access.local:
         Path(task.scratch).mkdir(parents=True, exist_ok=True)
         shutil.move(path, target)
     else:
-        with path.open("rb") as source, task.place.io.new_output(target).create() as out:
+        with path.open("rb") as source, task.access.io.new_output(target).create() as out:
             shutil.copyfileobj(source, out, 16 * 1024 * 1024)
     return target
 

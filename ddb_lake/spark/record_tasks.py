@@ -15,7 +15,7 @@ from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.sql import literal, literals
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.deduplication import Figures, NewRows, with_arrival_hours
-from ddb_lake.spark.export_tasks import Place, scratch_file
+from ddb_lake.spark.export_tasks import TableAccess, scratch_file
 
 DDL = (
     "bucket long, known boolean, id string, changed_at timestamp_ntz, _object long, `offset` long, file long, pos long"
@@ -43,7 +43,7 @@ class StagedFile:
 class ScanStagedIds:
     """Scan the ids of staged rows. `identity`: as in `pipeline.apply.deduplication.NewRows`."""
 
-    place: Place
+    access: TableAccess
     identity: tuple[str, ...]
     file: StagedFile
     buckets: int
@@ -53,7 +53,7 @@ class ScanStagedIds:
 class ScanKnownIds:
     """Scan the ids of rows of a table that may be the same as staged rows."""
 
-    place: Place
+    access: TableAccess
     identity: tuple[str, ...]
     query: str
     buckets: int
@@ -63,7 +63,7 @@ class ScanKnownIds:
 class FindRepeated:
     """Find the staged rows of a bucket that are not new."""
 
-    place: Place
+    access: TableAccess
     identity: tuple[str, ...]
     scratch: str
 
@@ -73,7 +73,7 @@ class WriteNew:
     """Write staged rows as files of a table, without those that are not new.
 
     Attributes:
-        place: how the task reaches files.
+        access: how the task reaches files.
         iceberg: the schema of the table.
         identity: the columns that are equal in the same rows.
         files: the staged rows.
@@ -83,7 +83,7 @@ class WriteNew:
         at: the time of the quarantine (ISO 8601); None for the changelog.
     """
 
-    place: Place
+    access: TableAccess
     iceberg: Schema
     identity: tuple[str, ...]
     files: tuple[StagedFile, ...]
@@ -95,7 +95,7 @@ class WriteNew:
 
 def scan_ids(task: ScanStagedIds | ScanKnownIds) -> Iterator[pa.RecordBatch]:
     """The ids of the rows, their positions, and their buckets."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         if isinstance(task, ScanStagedIds):
             rows = with_arrival_hours(session, task.file.rows, task.file.hours)
             position = '_object, "offset", file, pos'
@@ -111,7 +111,7 @@ def scan_ids(task: ScanStagedIds | ScanKnownIds) -> Iterator[pa.RecordBatch]:
 
 def find_repeated(task: FindRepeated, _bucket: int, rows: pa.Table) -> str | None:
     """A file of the positions (file, pos) of staged rows that are not new; None if all are new."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         session.con.register("bucket_rows", rows)
         session.con.execute(f"CREATE TABLE ids AS SELECT * EXCLUDE (id), id AS {task.identity[0]} FROM bucket_rows")
         new = NewRows.first_of_each(session, task.identity, "(SELECT * FROM ids WHERE NOT known)")
@@ -122,7 +122,7 @@ def find_repeated(task: FindRepeated, _bucket: int, rows: pa.Table) -> str | Non
 
 def write_new(task: WriteNew) -> tuple[list[str], Figures]:
     """Write the rows that are new; returns the paths of the files, and figures."""
-    with task.place.session() as session:
+    with task.access.session() as session:
         staged = f"({' UNION ALL '.join(f'FROM {file.rows}' for file in task.files)})"
         rows = with_arrival_hours(session, staged, [entry for file in task.files for entry in file.hours])
         count: int = session.value(f"SELECT count(*) FROM {rows}")
@@ -136,7 +136,7 @@ def write_new(task: WriteNew) -> tuple[list[str], Figures]:
                 repeated = f"read_parquet({literals(task.repeated)})"
                 query += f" ANTI JOIN {repeated} r ON r.file = s.file AND r.pos = s.pos"
             new = NewRows.of(session, task.identity, query)
-        writer = FileWriter(session.con, task.place.io, task.place.location, task.iceberg)
+        writer = FileWriter(session.con, task.access.io, task.access.location, task.iceberg)
         if task.at is None:
             paths, figures = new.write_changes(writer, task.batch)
         else:

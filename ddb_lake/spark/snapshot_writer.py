@@ -33,8 +33,8 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_tasks, scan_rows
 from ddb_lake.spark.export_tasks import (
     HashedKeys,
-    Place,
     Share,
+    TableAccess,
     WriteShare,
     Written,
     WrittenFiles,
@@ -62,10 +62,10 @@ def spark_of(lake: Lake) -> Any:
     return open_spark(lake.settings.spark.master, lake.settings.spark.settings)
 
 
-def place_of(lake: Lake, target_io: Any, location: str) -> Place:
+def table_access(lake: Lake, target_io: Any, location: str) -> TableAccess:
     """How tasks reach a table's files."""
     memory = lake.settings.spark.memory
-    return Place(target_io, location, lake.catalog.is_local, memory, lake.settings.spark.memory_bytes)
+    return TableAccess(target_io, location, lake.catalog.is_local, memory, lake.settings.spark.memory_bytes)
 
 
 class SparkSnapshotWriter:
@@ -85,9 +85,9 @@ class SparkSnapshotWriter:
         self._folder, self._reject = folder, reject
         self._spark = spark_of(lake)
         self._target, self._export = target, export
-        self._place = place_of(lake, target.io, target.location)
+        self._access = table_access(lake, target.io, target.location)
         cores = self._spark.sparkContext.defaultParallelism
-        self._shares = [Share(self._place, part, target.options) for part in shares_of(export, cores)]
+        self._shares = [Share(self._access, part, target.options) for part in shares_of(export, cores)]
         self._schema = TableSchema(())
         self._parts: list[Written] = []
         self.scan = TableScan(Schema())
@@ -96,7 +96,7 @@ class SparkSnapshotWriter:
         """The inference of some items, spread over all data files."""
         filled = [entry for entry in self._export.files if entry[0].item_count]
         chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
-        shares = [Share(self._place, replace(self._export, files=(one,)), self._target.options) for one in chosen]
+        shares = [Share(self._access, replace(self._export, files=(one,)), self._target.options) for one in chosen]
         return merged(run_tasks(self._spark, sample_share, shares), self._target.options)
 
     def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
@@ -152,7 +152,7 @@ class SparkSnapshotWriter:
 
     def _files(self) -> list[WrittenFiles]:
         return [
-            WrittenFiles(self._place, self._schema, self.scan.schema, part.paths) for part in self._parts if part.paths
+            WrittenFiles(self._access, self._schema, self.scan.schema, part.paths) for part in self._parts if part.paths
         ]
 
     def _repeated_hashes(self, files: Sequence[WrittenFiles]) -> list[int]:

@@ -18,7 +18,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.session import connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, Figures
-from ddb_lake.spark.export_tasks import Place
+from ddb_lake.spark.export_tasks import TableAccess
 from ddb_lake.spark.object_reader import _shares
 from ddb_lake.spark.record_tasks import (
     FindRepeated,
@@ -83,7 +83,7 @@ def test_rows_in_buckets_are_those_that_one_task_chooses(
 ) -> None:
     """`rows`: id, object and offset. Ids in `known` are in the changelog; objects in `ingested` do not count."""
     folder = tmp_path_factory.mktemp("rows")
-    place = Place(PyArrowFileIO(), str(folder), True, "200MB", 200_000_000)
+    access = TableAccess(PyArrowFileIO(), str(folder), True, "200MB", 200_000_000)
     files = tuple(
         StagedFile(
             number,
@@ -94,20 +94,22 @@ def test_rows_in_buckets_are_those_that_one_task_chooses(
     )
     held = _staged(folder / "known.parquet", [(one, 9, 9) for one in sorted(known)])
     query = f"(SELECT record_id, changed_at FROM read_parquet('{held}'))"
-    at_once = write_new(WriteNew(place, SCHEMA, RECORD_IDENTITY, files, None, query, 1, None))
+    at_once = write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, files, None, query, 1, None))
     scans = [
-        *(ScanStagedIds(place, RECORD_IDENTITY, file, buckets) for file in files),
-        ScanKnownIds(place, RECORD_IDENTITY, query, buckets),
+        *(ScanStagedIds(access, RECORD_IDENTITY, file, buckets) for file in files),
+        ScanKnownIds(access, RECORD_IDENTITY, query, buckets),
     ]
     scanned = [batch for task in scans for batch in scan_ids(task)]
     ids = pa.Table.from_batches(scanned) if scanned else None
     found = [
-        find_repeated(FindRepeated(place, RECORD_IDENTITY, str(folder / "scratch")), bucket, ids.filter(pa.array(mask)))
+        find_repeated(
+            FindRepeated(access, RECORD_IDENTITY, str(folder / "scratch")), bucket, ids.filter(pa.array(mask))
+        )
         for bucket in range(buckets)
         if ids is not None and any(mask := [one == bucket for one in ids["bucket"].to_pylist()])
     ]
     repeated = tuple(path for path in found if path is not None)
-    shared = [write_new(WriteNew(place, SCHEMA, RECORD_IDENTITY, (file,), repeated, None, 1, None)) for file in files]
+    shared = [write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (file,), repeated, None, 1, None)) for file in files]
     counted = [row for row in rows if row[1] not in ingested]
     expected = sorted({min(r for r in counted if r[0] == one) for one, _, _ in counted if one not in known})
     assert _written(at_once[0]) == _written([path for paths, _ in shared for path in paths]) == expected
