@@ -6,6 +6,7 @@
 | `sh`, `ddb-lake` commands that need only the lake | also run, page by page, in one lake |
 | `python` | run in that lake |
 | `yaml` | validated by the settings models |
+| `toml` | read as a file of prices |
 | `json` | parsed |
 | `sql` | parsed in its engine's dialect |
 | `text`, `usage`, `signature`, `tree`, `properties` | output, drawings, files of other programs: not checked |
@@ -29,6 +30,7 @@ import dagster as dg
 import pytest
 from botocore.stub import Stubber
 
+from ddb_lake.core.operations.prices import read_prices
 from ddb_lake.errors import UsageError
 from ddb_lake_tests.support import docs_settings
 from ddb_lake_tests.support.docs_blocks import Block, blocks, pages
@@ -91,7 +93,7 @@ def of(*languages: str) -> list[Any]:
 
 
 def test_every_block_is_of_a_class() -> None:
-    classes = {"sh", "python", "yaml", "json", "sql", *SHOWN}
+    classes = {"sh", "python", "yaml", "toml", "json", "sql", *SHOWN}
     assert [f"{block.name} {block.language!r}" for block in BLOCKS if block.language not in classes] == []
 
 
@@ -111,6 +113,11 @@ def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("block", of("yaml"))
 def test_yaml_is_of_the_settings(block: Block) -> None:
     docs_settings.check(block.text, block.name)
+
+
+@pytest.mark.parametrize("block", of("toml"))
+def test_toml_is_a_file_of_prices(block: Block) -> None:
+    assert read_prices(block.text, block.name).prices
 
 
 @pytest.mark.parametrize("block", of("json"))

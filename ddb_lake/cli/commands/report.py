@@ -41,7 +41,7 @@ def report(invocation: Invocation, output: Path, as_json: bool) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     if as_json:
-        names = [one.status.table for one in tables]
+        names = [table.status.table for table in tables]
         write_document({"path": str(output), "bytes": output.stat().st_size, "tables": names})
         return
     click.echo(f"Wrote {output} ({size_text(output.stat().st_size)}).")

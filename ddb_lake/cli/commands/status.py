@@ -119,7 +119,7 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("lag", duration_text(status.lag_s)),
         ("pending batches", status.pending_batches),
         ("base export", time_text(status.base_export_us)),
-        ("horizon", time_text(status.horizon_us)),
+        ("snapshot cutoff", time_text(status.horizon_us)),
         ("exports", ", ".join(status.exports) or "-"),
         ("objects ingested", f"{status.objects:,}"),
         ("last commit", time_text(status.last_commit_us)),
