@@ -1,4 +1,5 @@
-"""Pure core: DynamoDB's values, records, ordering, schema and paths, and what is due.
+"""The pure core: values, decoding, order, schema, verdicts, and the rules of captures, names and operations.
 
-Nothing here touches boto3, DuckDB, Dagster, the clock, the environment or the network; a linter holds it.
+It does not use boto3, DuckDB, Dagster, the clock, the environment or the network; a linter enforces this. Its packages import each
+other in one direction: `values`, then `layout`, `capture`, `schema` and `merge`, then `decode` and `verify`.
 """

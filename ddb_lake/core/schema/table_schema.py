@@ -131,7 +131,7 @@ class TableSchema:
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """How a table's items become columns: `nested`, the depth of flattening, and overrides by dotted path."""
+    """How a table's items become columns. `depth`: the levels of maps that are flattened. `overrides`: types by dotted path."""
 
     nested: Literal["flatten", "json"] = "flatten"
     depth: int = 5
@@ -380,7 +380,7 @@ def _fits(column_type: ColumnType, plain: str) -> bool:
 
 
 def fits_column(column: Column, value: AttributeValue) -> bool:
-    """Whether `project` gives the column a value for this one, be it in another spelling."""
+    """Whether `project` puts this value into the column, also in another spelling."""
     ((tag, content),) = value.items()
     return tag == column.tag and to_column(column, content)[0] is not None
 

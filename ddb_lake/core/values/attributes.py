@@ -19,7 +19,7 @@ from ddb_lake.core.values.numbers import CANONICAL_NUMBER, canonical_number, is_
 from ddb_lake.errors import UndecodableError
 
 MAX_DEPTH: Final = 100
-"""Levels of M and L tolerated below an attribute. DynamoDB holds 32; orjson writes up to 126."""
+"""The most levels of M and L below an attribute. DynamoDB allows 32; orjson writes up to 126."""
 
 _SHOWN_NAME_CHARS: Final = 60
 _BINARY: Final = ord("B")
@@ -63,7 +63,7 @@ def _check_map(item: object, depth: int) -> bool:
         for name, value in item.items():
             if type(name) is not str or not (name.isascii() or is_utf8(name)):
                 raise UndecodableError("an attribute name that is not UTF-8 text")
-            if type(value) is dict and len(value) == 1:  # text and numbers first: they are most of all values
+            if type(value) is dict and len(value) == 1:  # text and numbers first: most values are these
                 text = value.get("S")
                 if type(text) is str and text.isascii():
                     continue
@@ -223,10 +223,10 @@ def canonical_base64(text: str) -> str:
 
 
 def canonical_text(text: bytes) -> bytes | None:
-    """orjson's text of checked items as that of their canonical forms; None if it takes more than sorting plain sets.
+    """The canonical text of checked items, from orjson's text of them; None if that takes more than sorting plain sets.
 
-    Only a binary, a set, a false NULL or an oddly spelled number can be out of its canonical form. What is searched
-    for cannot occur within a string, where a quotation mark has a backslash before it.
+    Only a binary, a set, a false NULL or a number in another spelling can differ from its canonical form. The searched bytes
+    cannot occur within a string, because a quotation mark has a backslash before it there.
     """
     sorted_text = with_sorted_sets(text)
     if sorted_text is None:
@@ -238,9 +238,9 @@ def canonical_text(text: bytes) -> bytes | None:
 
 
 def with_sorted_sets(text: bytes) -> bytes | None:
-    """orjson's text of checked items with sets in their canonical form; None if one takes more than sorting.
+    """orjson's text of checked items with canonical sets; None if a set takes more than sorting.
 
-    What is searched for ends a set's tag: within a string, a quotation mark has a backslash before it.
+    The searched bytes are the end of a set's tag; within a string, a quotation mark has a backslash before it.
     """
     done, start = 0, text.find(b'S":[')
     parts = []
@@ -262,7 +262,7 @@ def with_sorted_sets(text: bytes) -> bytes | None:
 
 
 def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
-    """What is between the first and the last quotation mark of a set, in order; None if it takes more than sorting."""
+    """The members of a set, sorted: the bytes between its first and last quotation mark. None if it takes more than sorting."""
     members = inside.split(b'","')
     if numbers and not all(map(_is_canonical_number, members)):
         return None
@@ -270,4 +270,6 @@ def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
 
 
 _SMALL_SET_BYTES: Final = 128
-_known_sorted_members = lru_cache(maxsize=4096)(_sorted_members)  # both images of a change mostly have the same sets
+_known_sorted_members = lru_cache(maxsize=4096)(
+    _sorted_members
+)  # the two images of a change usually have the same sets

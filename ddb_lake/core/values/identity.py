@@ -37,9 +37,9 @@ def record_id(record: ChangeRecord) -> bytes:
 
 
 def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
-    """The `record_id` of an unchecked record, valid if its texts are usual (`core.decode.fast_path`); None if they cannot be.
+    """The `record_id` of a record of the fast path; None if its texts are certainly not canonical.
 
-    It is computed from the texts alone and does not depend on the content of keys and images.
+    It is right if the texts match the canonical patterns (`core.decode.fast_path`). It is computed from the texts alone.
     """
     digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
     for part in texts:
@@ -52,7 +52,7 @@ def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
 
 
 def _text(record: ChangeRecord, keys: Item | None, new_image: Item | None, old_image: Item | None) -> bytes:
-    """JSON of all that counts, with sorted names: no two lists of fields read alike, and absent is not empty."""
+    """JSON of the parts of a record's identity, with sorted names. It is injective: an absent image differs from an empty one."""
     return orjson.dumps((*_fields(record), keys, new_image, old_image), option=orjson.OPT_SORT_KEYS)
 
 

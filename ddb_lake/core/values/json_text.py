@@ -23,7 +23,7 @@ _NAME_ENDS: Final = re.compile(rb'"[ \t\r\n]*+:')
 
 
 def loads(raw: bytes) -> Any:
-    """The decoded JSON text, or None when it is none (or is `null`, which is no record either)."""
+    """The decoded JSON value; None for other bytes, and for `null`, which is no record either."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -31,7 +31,7 @@ def loads(raw: bytes) -> Any:
 
 
 def fault_of(raw: bytes) -> str:
-    """The reason why `loads` returns None for a text, if it can be found; it has no part of the text."""
+    """The reason why `loads` returns None for a text. It does not quote the text."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -66,10 +66,11 @@ def _has_lone_surrogate(value: Any) -> bool:
 
 
 def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
-    """`value`, which is `loads(raw)`, made sure of: no member was dropped and, if `plain`, no number rounded.
+    """The object in `raw` without loss: no member was dropped and, if `plain`, no number was rounded.
 
     Args:
-        plain: the numbers of this object are data (flattened records): they come back as `NumberText`.
+        value: `loads(raw)`.
+        plain: the object's numbers are data (flattened records); they are returned as `NumberText`.
 
     Raises:
         UndecodableError: two members of one object have the same name, or the object is nested too deeply.
@@ -87,20 +88,20 @@ def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
 
 
 def _is_whole(raw: bytes, value: dict[str, Any]) -> bool:
-    """Whether it is certain, at the price of one encoding, that every name in `raw` is in `value`."""
+    """Whether every name in `raw` is certainly in `value`. It costs one encoding."""
     try:
-        again = orjson.dumps(value)
+        encoded = orjson.dumps(value)
     except orjson.JSONEncodeError:  # nested deeper than orjson writes
         return False
-    if again == raw:
+    if encoded == raw:
         return True
-    if b"\\u0022" in raw or b"\\u003" in raw:  # a quote or colon in disguise would spoil the count
+    if b"\\u0022" in raw or b"\\u003" in raw:  # an escaped quote or colon makes the count wrong
         return False
-    return again.count(b'":') == len(_NAME_ENDS.findall(raw))
+    return encoded.count(b'":') == len(_NAME_ENDS.findall(raw))
 
 
 def dump_raw(value: Any) -> bytes:
-    """JSON of any decoded record, for quarantine: binary as base64, times as ISO 8601; never raises."""
+    """JSON of any decoded record, for the quarantine: binary as base64, times as ISO 8601. Never raises."""
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
     except (TypeError, ValueError):

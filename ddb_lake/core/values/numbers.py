@@ -3,6 +3,8 @@
 A number of DynamoDB has up to 38 significant digits and a magnitude from 1E-130 to 9.9…E+125. Services and
 clients spell the same value in many ways (`1.50`, `15E-1`); what is compared, hashed or used as a key
 goes through `canonical_number` first.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from typing import Final
 
 from ddb_lake.errors import UndecodableError
 
-MAX_POINT_SHIFT: Final = 1000  # digits before or after the point: far beyond DynamoDB's 130, and no memory bomb
+MAX_POINT_SHIFT: Final = 1000  # digits before or after the point: far more than DynamoDB's 130, and bounded
 
 MAX_CHARACTERS: Final = 2_100
-"""Of any spelling: beyond what a number within that magnitude takes, and below what CPython converts to an integer."""
+"""The longest spelling: more than any number of that magnitude takes, and less than CPython's limit for integers."""
 
 CANONICAL_NUMBER: Final = r"0|-?(?:[1-9][0-9]{0,1000}+(?:\.[0-9]{0,1000}[1-9])?|0\.[0-9]{0,1000}[1-9])"
-"""Pattern of text that `canonical_number` gives back unchanged; a longer one is looked at more closely."""
+"""The pattern of texts that `canonical_number` returns unchanged. Longer texts are examined in full."""
 
 is_canonical_number: Final = re.compile(CANONICAL_NUMBER, re.ASCII).fullmatch
 

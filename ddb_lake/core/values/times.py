@@ -27,7 +27,7 @@ https://aws.amazon.com/about-aws/whats-new/2012/01/18/aws-announces-dynamodb/
 """
 
 LATEST_AFTER_ARRIVAL_US: Final = 86_400_000_000
-"""A change is captured before it arrives. If its time is later than the arrival by more than this, clock skew is no cause."""
+"""A change is captured before it arrives. Clock skew does not explain a change that is later than its arrival by more than this."""
 
 _TOO_EARLY: Final = "earlier than 2012-01-18, when DynamoDB began"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
