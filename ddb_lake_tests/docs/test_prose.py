@@ -16,8 +16,6 @@ PENDING = {
     "infra",
     "lambdas",
     "mysql",
-    "pipeline/capture",
-    "pipeline/plan",
     "sandbox",
     "spark",
 }

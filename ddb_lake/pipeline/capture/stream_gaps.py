@@ -50,17 +50,16 @@ def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: i
 
     None if changes also arrive in another way: those may cover that time.
     """
-    current = lake.current(table.name)
-    base = base_export(current)
+    base = base_export(lake.current(table.name))
     if base is None or base.export_us >= began_us or (table.changes is not None and table.changes.uri is not None):
         return []
-    said = "the export that the lake rests on is older than what the stream still had when reading began"
-    return [Gap("lost", base.export_us, began_us, said, now_us)]
+    reason = "the lake's base export is older than the oldest record of the stream when reading began"
+    return [Gap("lost", base.export_us, began_us, reason, now_us)]
 
 
 def gap_text(table: str, gap: Gap) -> str:
     """A gap as text, with the step that repairs it."""
     since = "from the beginning" if gap.from_us <= 0 else f"from {time_text(gap.from_us, unit='s')}"
-    stretch = f"{since} to {time_text(gap.to_us, unit='s')}"
-    mend = f"`ddb-lake repair {table} --gaps` mends that, or a full export taken some minutes after its end"
-    return f"Changes of {table} {stretch} may be missing: {gap.reason}; {mend}."
+    interval = f"{since} to {time_text(gap.to_us, unit='s')}"
+    repair = f"`ddb-lake repair {table} --gaps` repairs that, or a full export taken some minutes after its end"
+    return f"Changes of {table} {interval} may be missing: {gap.reason}; {repair}."

@@ -150,7 +150,7 @@ class Planner:
         try:
             return due.added_work(kind, self._lake, table)
         except (DatabaseError, TransientError) as error:
-            return Work(table.name, kind.name, f"{kind.target} cannot be asked ({error})")
+            return Work(table.name, kind.name, f"{kind.target} does not answer ({error})")
 
 
 class _TickPlanner:
