@@ -158,7 +158,7 @@ class FileWriter:
         else:
             name += ".parquet"
         sources = identifiers(carried_names(self.schema))
-        targets = identifiers(field.name for field in self.schema.fields)
+        targets = identifiers([field.name for field in self.schema.fields])
         names = ", ".join(f"{source} AS {target}" for source, target in zip(sources, targets, strict=True))
         try:
             rows, paths = self._con.execute(

@@ -163,7 +163,7 @@ def field_ids(schema: Schema) -> str:
             return f"{{__duckdb_field_id: {field.field_id}, element: {field.field_type.element_id}}}"
         return str(field.field_id)
 
-    names = identifiers(field.name for field in schema.fields)
+    names = identifiers([field.name for field in schema.fields])
     return "{" + ", ".join(f"{name}: {field_id(f)}" for name, f in zip(names, schema.fields, strict=True)) + "}"
 
 
