@@ -189,7 +189,7 @@ def test_losing_the_queue_loses_no_object(sensor: Sensor, sandbox: Sandbox, queu
     sandbox.clock.advance(timedelta(seconds=ALL_EVERY_S))
     sensor.settle()
     assert sensor.applied == 2
-    assert all("objects are found all the same" in said for said in sensor.warnings)
+    assert all("listing finds the objects later" in warning for warning in sensor.warnings)
     assert bool(sensor.warnings) == (lost == "the queue")
 
 
