@@ -1,7 +1,16 @@
-"""`ddb_lake.open`: a lake's tables in notebooks and scripts, as DuckDB relations, Arrow, pandas or polars.
+"""`ddb_lake.open`: the tables of a lake in notebooks and scripts, as DuckDB relations, Arrow, pandas or polars.
 
-A shell over the stages, like the command line: it reads and never writes. Values are exact in every form: decimals
-stay decimals and 64-bit integers integers, also beside NULL.
+This module reads a lake and never writes to it. Values are exact in every form: decimals stay decimals and 64-bit integers
+stay integers, also in columns with NULL.
+
+    import ddb_lake
+
+    with ddb_lake.open("ddb_lake.yaml") as lake:
+        orders = lake.table("orders").pandas()
+        then = lake.table("orders", as_of="2024-05-14T11:14:20Z").arrow()
+        removed = lake.sql("FROM orders_changes WHERE event_name = 'REMOVE'").duckdb()
+
+Errors are those of `ddb_lake.errors`.
 """
 
 from __future__ import annotations
@@ -43,20 +52,32 @@ _LINE_START, _LINE_END = len(b'{"Item":'), -1
 
 
 def open(lake: str | os.PathLike[str] | Mapping[str, Any] | LakeSettings | None = None) -> OpenLake:
-    """Open a lake for reading; close it, or use it in a `with`.
+    """Open a lake for reading. Close it, or use it in a `with` statement.
 
     Args:
-        lake: a configuration file, a folder with one, a warehouse (a folder or s3://…, whose tables are found in its
-            catalog), or the settings themselves. Default: the configuration that `ddb-lake` would use here.
+        lake: a configuration file; a folder with one; a warehouse (a folder or an s3:// URI), whose tables come from its
+            catalog; or the settings, as a mapping or as `LakeSettings`. By default, the configuration that `ddb-lake` uses
+            in this folder.
+
+    Returns:
+        The open lake.
 
     Raises:
         ConfigError: the configuration is wrong, or there is none.
+        UsageError: the warehouse has no table of a lake.
+
+    Example:
+        with ddb_lake.open("s3://bucket/lake") as lake:
+            print(lake.tables)
     """
     return OpenLake(_settings(lake))
 
 
 class OpenLake:
-    """An open lake. What a table shows is the lake's state when `table` was called."""
+    """An open lake. A table has the lake's state of the moment at which `table`, `changes`, `quarantine` or `sql` was called.
+
+    It is for one thread: its tables share one DuckDB connection.
+    """
 
     def __init__(self, settings: LakeSettings) -> None:
         self._stack = ExitStack()
@@ -66,7 +87,7 @@ class OpenLake:
         except BaseException:
             self._stack.close()
             raise
-        self._made = 0
+        self._staged_count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -77,18 +98,24 @@ class OpenLake:
         self.close()
 
     def close(self) -> None:
-        """Let go of everything. Relations cannot be read any more; Arrow tables and frames stay."""
+        """Close the connections. Relations cannot be read any more; Arrow tables and data frames stay valid."""
         self._stack.close()
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that have rows to show, in order."""
-        return sorted(t.name for t in self._lake.settings.tables if self._lake.current(t.name) is not None)
+        """The names of the tables that exist in the lake, sorted."""
+        return sorted(table.name for table in self._lake.settings.tables if self._lake.current(table.name) is not None)
 
     def table(self, name: str, as_of: datetime | str | None = None) -> LakeTable:
-        """The living items of a table in typed columns, now or as of an instant (inclusive; UTC without a zone).
+        """The living items of a table, in typed columns.
 
-        Raises UsageError if the lake has no such table, or knows nothing of that instant.
+        Args:
+            name: the table.
+            as_of: the instant (inclusive), as a datetime or as text in ISO 8601; UTC without a time zone. By default, now.
+
+        Raises:
+            ConfigError: the table is not configured.
+            UsageError: the lake has no rows of it yet, or the instant is before its first export.
         """
         self._lake.table(name)
         if as_of is None:
@@ -96,17 +123,24 @@ class OpenLake:
         return LakeTable(name, self._session, self._items_as_of(name, _microseconds(as_of)))
 
     def changes(self, name: str) -> LakeTable:
-        """Every distinct change record of a table. Raises UsageError if there are none yet."""
+        """All distinct change records of a table. Raises UsageError if there are none yet."""
         self._lake.table(name)
         return self._iceberg(name, name + CHANGES)
 
     def quarantine(self, name: str) -> LakeTable:
-        """Records of a table that could not be ingested. Raises UsageError if there never were any."""
+        """All quarantine entries of a table, open and discarded. Raises UsageError if there have never been any."""
         self._lake.table(name)
         return self._iceberg(name, name + QUARANTINE)
 
     def sql(self, query: str) -> LakeTable:
-        """A query over the lake as it is now, each table by its name, as `ddb-lake query` has them."""
+        """A query over the lake as it is now, with the names that `ddb-lake query` has.
+
+        Args:
+            query: a SELECT statement of DuckDB, without a semicolon.
+
+        Example:
+            lake.sql("SELECT status, count(*) AS orders FROM orders GROUP BY 1").polars()
+        """
         create_views(self._lake, self._session, query)
         return LakeTable("query", self._session, f"({query})")
 
@@ -118,50 +152,50 @@ class OpenLake:
         return LakeTable(full_name, self._session, rows)
 
     def _items_as_of(self, name: str, as_of_us: int) -> str:
-        """A relation of the items of an instant, in the columns that the table has now."""
+        """A relation of the items as of an instant, in the columns that the table has now."""
         table = self._lake.current(name)
         if table is None:
             raise UsageError(f"the lake has no {name} yet", hint=f"`ddb-lake status {name}` shows what it has")
-        self._made += 1
-        staged = self._session.folder / f"as-of-{self._made}.parquet"
+        self._staged_count += 1
+        staged = self._session.folder / f"as-of-{self._staged_count}.parquet"
         _stage(dump_items(self._lake, name, as_of_us), staged)
         projection = Projection(CurrentState.of(table).schema)
         projection.register(self._session.con)
-        made = identifier(lasting(f"as_of_{self._made}"))
+        relation = identifier(lasting(f"as_of_{self._staged_count}"))
         query = projection.select(f"read_parquet({literal(str(staged))})")
-        self._session.con.execute(f"CREATE TABLE {made} AS {query}")
+        self._session.con.execute(f"CREATE TABLE {relation} AS {query}")
         staged.unlink()
-        return shown(made)
+        return shown(relation)
 
 
 @dataclass(frozen=True, slots=True)
 class LakeTable:
-    """Rows of an open lake, read when one of the methods asks for them."""
+    """Rows of an open lake. Each method reads them anew."""
 
     name: str
     _session: Session
     _rows: str
 
     def duckdb(self) -> Any:
-        """A DuckDB relation, to go on with (`filter`, `aggregate`, `write_parquet`…) while the lake is open."""
+        """The rows as a DuckDB relation (`filter`, `aggregate`, `write_parquet`…), valid while the lake is open."""
         return self._session.con.sql(f"SELECT * FROM {self._rows}")
 
     def arrow(self) -> pa.Table:
-        """A pyarrow table."""
+        """The rows as a pyarrow table."""
         return self.duckdb().to_arrow_table()
 
     def pandas(self) -> pandas.DataFrame:
-        """A pandas frame with Arrow's types, which have NULLs, decimals and nested values."""
-        import pandas
+        """The rows as a pandas data frame with Arrow's types, which have NULL, decimals and nested values."""
+        import pandas  # start-up time: pandas takes longer to import than the rest of this module
 
         return self.arrow().to_pandas(types_mapper=pandas.ArrowDtype)
 
     def polars(self) -> Any:
-        """A polars frame. Raises UsageError if polars is not installed."""
+        """The rows as a polars data frame. Raises UsageError if polars is not installed."""
         try:
             polars = import_module("polars")
         except ImportError as error:
-            raise UsageError("polars is not installed here: pip install polars") from error
+            raise UsageError("polars is not installed here", hint="pip install polars") from error
         return polars.from_arrow(self.arrow())
 
 
@@ -182,14 +216,14 @@ def _settings(lake: str | os.PathLike[str] | Mapping[str, Any] | LakeSettings | 
 
 
 def _discovered(warehouse: str) -> LakeSettings:
-    """Settings with the tables that a warehouse's catalog names. Raises UsageError if it has none."""
+    """Settings with the tables that the catalog of a warehouse has. Raises UsageError if it has none."""
     bare = LakeSettings(warehouse=warehouse)
     with LakeCatalog(bare) as catalog:
         names = {name for _, name in catalog.catalog.list_tables(bare.catalog.namespace)}
-    own = [name for name in sorted(names) if not name.endswith(ICEBERG_SUFFIXES[1:])]
-    if not own:
+    tables = [name for name in sorted(names) if not name.endswith(ICEBERG_SUFFIXES[1:])]
+    if not tables:
         raise UsageError(f"no table of a lake in the namespace {bare.catalog.namespace}", uri=warehouse)
-    return parse_settings({"warehouse": warehouse, "tables": [{"name": name} for name in own]}, warehouse)
+    return parse_settings({"warehouse": warehouse, "tables": [{"name": name} for name in tables]}, warehouse)
 
 
 def _microseconds(instant: datetime | str) -> int:

@@ -26,7 +26,7 @@ from ddb_lake.cli.failures import (
     print_error,
 )
 from ddb_lake.cli.invocation import Invocation
-from ddb_lake.engine.import_hook import spare_pandas
+from ddb_lake.engine.import_hook import hide_pandas
 
 COMMANDS = {
     "demo": "ddb_lake.cli.commands.demo:demo",
@@ -158,7 +158,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `ddb-lake`."""
-    spare_pandas()
+    hide_pandas()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a user cannot act on warnings of one library about another
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,8 @@
-"""Imports that a process does not need, left out of its start."""
+"""Hides a module from an importer that only looks whether it is there, so that a process starts faster.
+
+Measured for `ddb-lake status` on a local lake: 3.5 s of processor time without the hook and 2.6 s with it. The cost is
+that of pandas, which `pyarrow.dataset` imports if it can; decision 0033 has the alternatives.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 
-class _Refusal(MetaPathFinder):
-    """Says that a module is not there: always, or as long as another is being imported."""
+class _HiddenModule(MetaPathFinder):
+    """Makes a module appear as not installed: always, or while `importer` is being imported."""
 
-    def __init__(self, refused: str, importer: str | None) -> None:
-        self.refused, self._importer = refused, importer
+    def __init__(self, hidden: str, importer: str | None) -> None:
+        self.hidden, self._importer = hidden, importer
 
     def find_spec(
         self,
@@ -21,11 +25,9 @@ class _Refusal(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002  # the protocol's
         target: ModuleType | None = None,  # noqa: ARG002  # the protocol's
     ) -> ModuleSpec | None:
-        """Raises ModuleNotFoundError for the refused module; leaves everything else to other finders."""
-        if fullname == self.refused and (self._importer is None or _is_importing(self._importer)):
-            raise ModuleNotFoundError(
-                f"{self.refused} is not imported for {self._importer or 'this process'}", name=fullname
-            )
+        """Raise ModuleNotFoundError for the hidden module. Other finders look for all other modules."""
+        if fullname == self.hidden and (self._importer is None or _is_importing(self._importer)):
+            raise ModuleNotFoundError(f"{self.hidden} is hidden from {self._importer or 'this process'}", name=fullname)
         return None
 
 
@@ -33,11 +35,12 @@ def _is_importing(module: str) -> bool:
     return bool(getattr(getattr(sys.modules.get(module), "__spec__", None), "_initializing", False))
 
 
-def spare_pandas(importer: str | None = "pyarrow.dataset") -> None:
-    """Keep pyarrow from importing pandas, a third of what opening a lake imports (decision 0033).
+def hide_pandas(importer: str | None = "pyarrow.dataset") -> None:
+    """Hide pandas from pyarrow, which imports it only to recognize its objects. Call it before pyarrow is imported.
 
-    pyarrow looks for it only to recognize its objects. Other imports of pandas work, and pyarrow's
-    `to_pandas` then finds it; with None for `importer`, no module in this process can import it.
+    Args:
+        importer: the module that does not find pandas while it is being imported. Later imports of pandas succeed, and
+            `to_pandas` of pyarrow then works. With None, no module of this process finds pandas.
     """
-    if not any(isinstance(finder, _Refusal) and finder.refused == "pandas" for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Refusal("pandas", importer))
+    if not any(isinstance(finder, _HiddenModule) and finder.hidden == "pandas" for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HiddenModule("pandas", importer))

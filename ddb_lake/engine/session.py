@@ -46,7 +46,8 @@ _LASTING = "kept:"
 
 
 def lasting(name: str) -> str:
-    """The name of a relation of ours that may stand beside views of tables: no table's name has a colon."""
+    """The name of a relation that `Session.forget_relations` keeps. It collides with no view of a table: their names have
+    no colon."""
     return _LASTING + name
 
 
@@ -63,16 +64,20 @@ class S3Access:
 
 @contextmanager
 def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
-    """A DuckDB connection with a work folder of its own, which lives no longer than the block.
+    """Open a DuckDB connection with a work folder of its own. Both end with the block.
 
     Args:
         s3: credentials and endpoint, if files are in S3.
-        memory: the memory that DuckDB may use; data that does not fit is spilled to the work folder.
-        threads: one for each processor by default, but no more than the memory allows.
+        memory: the memory that DuckDB may use. Data that does not fit is spilled to the work folder.
+        threads: the number of threads. By default, one for each processor, but no more than the memory allows.
 
-    Yields a `Session`: `.con` for statements, `.folder` for spilled and staged files. DuckDB's errors leave the block
-    translated (see `core.operations.library_errors`): DamagedError, DeniedError, UnreachableError, MemoryLimitError; UsageError if `memory`
-    does not suffice.
+    Yields:
+        The session: `con` for statements, `folder` for spilled and staged files.
+
+    Raises:
+        UsageError: `memory` does not suffice.
+        DamagedError, DeniedError, UnreachableError, MemoryLimitError: translations of DuckDB's errors in the block, as in
+            `core.operations.library_errors`.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
         con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})

@@ -1,4 +1,7 @@
-"""SQL text: quoting, and the names of users' columns. Names and values from data go into SQL through these functions only."""
+"""SQL text: quoting, and the names of columns of items in our SQL.
+
+Names and values from data enter SQL through these functions only.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,21 @@ def identifiers(names: Iterable[str]) -> list[str]:
 CARRIED = "u:"
 """The prefix of the names that columns of items have in our SQL.
 
-An identifier without quotes has no colon. So a name with this prefix is none of our identifiers, no keyword, and no virtual
-column of any version of DuckDB. Users see the column's own name: see `shown`.
+An identifier without quotes has no colon. So a name with this prefix cannot collide with a name that our SQL uses, a
+keyword, or a virtual column of any version of DuckDB. `shown` gives columns their own names for users.
 """
 
 
 def carried(name: str) -> str:
-    """The identifier of a column of items in our SQL. `name`: the column's own name."""
+    """The quoted name of a column of items in our SQL, from the column's own name."""
     return identifier(CARRIED + name)
 
 
 def shown(rows: str) -> str:
-    """A relation in which columns of items have their own names, for users; other columns keep theirs.
+    """A relation for users, in which columns of items have their own names. Our SQL does not use it.
 
-    `rows`: a relation of our SQL. No SQL of ours uses the result.
+    Args:
+        rows: a relation of our SQL.
     """
     return f"(SELECT COLUMNS('^(?:{CARRIED})?(.*)$') AS '\\1' FROM {rows})"
 

@@ -55,7 +55,7 @@ def test_local_lake_needs_neither_pandas_nor_boto3(project: Path, landing: Path,
 
 def test_pandas_is_there_for_whoever_asks_for_it() -> None:
     script = (
-        "from ddb_lake.engine.import_hook import spare_pandas; spare_pandas(); import sys, pyarrow.dataset, pyarrow;"
+        "from ddb_lake.engine.import_hook import hide_pandas; hide_pandas(); import sys, pyarrow.dataset, pyarrow;"
         " assert 'pandas' not in sys.modules;"
         " frame = pyarrow.table({'a': [1]}).to_pandas(); print(type(frame).__name__, pyarrow.table(frame).num_rows)"
     )

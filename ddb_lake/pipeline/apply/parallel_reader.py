@@ -21,7 +21,7 @@ from typing import Any
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.operations.system import cpu_count
-from ddb_lake.engine.import_hook import spare_pandas
+from ddb_lake.engine.import_hook import hide_pandas
 from ddb_lake.errors import TransientError
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
@@ -159,7 +159,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process gets it too, and ends this one
     # the calling process holds the other end of standard input: when it ends, the read returns
     Thread(target=lambda: (os.read(sys.stdin.fileno(), 1), os._exit(1)), daemon=True).start()
-    spare_pandas(None)
+    hide_pandas(None)
     sys.setswitchinterval(_SWITCH_S)
     folder = Path(sys.argv[1])
     try:
