@@ -170,7 +170,7 @@ class OpenLake:
 
 @dataclass(frozen=True, slots=True)
 class LakeTable:
-    """Rows of an open lake. Each method reads them anew."""
+    """Rows of an open lake. Each call of a method reads them."""
 
     name: str
     _session: Session

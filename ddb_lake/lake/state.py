@@ -129,7 +129,7 @@ class ChangesState:
         last_change_us: the greatest time of a change record.
         sources: the distinct orders of the records: `time` (KDS, flattened), `assertion`, or the ARN of a stream.
         ledger: the ingested objects.
-        gaps: intervals of which records may be missing, open and repaired.
+        gaps: intervals whose records may be missing, open and repaired.
         observed: the last observation of the source's stream.
         windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
     """
