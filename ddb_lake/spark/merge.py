@@ -153,10 +153,10 @@ class SparkMerge:
         return run_groups(rows, "bucket", partial(decide_bucket, task), partial(self._progress, "buckets decided"))
 
     def _decide_again(
-        self, sources: MergeSources, scans: list[ScanPart], decided: list[DecidedBucket], again: list[DecidedBucket]
+        self, sources: MergeSources, scans: list[ScanPart], decided: list[DecidedBucket], buckets: list[DecidedBucket]
     ) -> list[DecidedBucket]:
-        """`decided`, with some of its buckets decided again over the rows of `scans`."""
-        numbers = [one.bucket for one in again]
+        """`decided`, with some `buckets` of it decided again over the rows of `scans`."""
+        numbers = [one.bucket for one in buckets]
         rows = scan_rows(self._spark, scan_part, scans, DDL)
         redecided = self._decide(sources, rows.where(rows.bucket.isin(numbers)), True)
         return [one for one in decided if one.bucket not in numbers] + redecided

@@ -1,4 +1,4 @@
-"""Landed objects shared out to tasks, and staged rows taken in by the functions that tasks run, here without Spark."""
+"""Staged rows deduplicated and written by the functions that tasks run, here without Spark."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
-from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine.session import connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, Figures
-from ddb_lake.spark.export_tasks import TableAccess
-from ddb_lake.spark.object_reader import _shares
+from ddb_lake.spark.export_tasks import Place
 from ddb_lake.spark.record_tasks import (
     FindRepeated,
     ScanKnownIds,
@@ -33,20 +31,6 @@ from ddb_lake.spark.record_tasks import (
 
 HOUR_US = 3_600_000_000
 SCHEMA = fixed_schema(CHANGES_COLUMNS)
-
-
-@given(st.lists(st.integers(0, 20_000_000), min_size=1, max_size=40), st.integers(0, 5))
-def test_shares_have_all_objects_once_in_order(sizes: list[int], cores: int) -> None:
-    refs = [ObjectRef(f"s3://b/{number}", "v", size, 0) for number, size in enumerate(sizes)]
-    shares = _shares(refs, cores)
-    assert [entry for share in shares for entry in share] == [*enumerate(refs)]
-    assert all(shares)
-    assert cores or len(shares) == 1
-
-
-def test_shares_of_equal_objects_are_as_many_as_three_a_core() -> None:
-    refs = [ObjectRef(f"s3://b/{number}", "v", 8_000_000, 0) for number in range(12)]
-    assert [len(share) for share in _shares(refs, 2)] == [2] * 6
 
 
 @given(st.lists(st.tuples(st.sampled_from(["INSERT", "MODIFY"]), st.integers(-5, 5), st.integers(1, 9)), max_size=9))

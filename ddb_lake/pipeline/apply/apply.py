@@ -68,7 +68,7 @@ def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
         CheckFailed: `current` of a table cannot take its records. The other tables are up to date then, and the
             changelogs have all records.
         ConfigError: `table` is not configured.
-        TransientError: other writers committed first, again and again, or an object cannot be fetched now. It is safe to
+        TransientError: in each attempt, another writer committed first, or an object cannot be fetched now. It is safe to
             apply the same objects again.
 
     Example:

@@ -109,7 +109,7 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
     quarantine.
 
     Raises:
-        TransientError: other writers committed first, again and again.
+        TransientError: in each attempt, another writer committed first.
     """
     try:
         quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))

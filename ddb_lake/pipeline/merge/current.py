@@ -103,7 +103,7 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
     Raises:
         CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`.
         ConfigError: the table is not configured.
-        TransientError: other writers committed first, again and again.
+        TransientError: in each attempt, another writer committed first.
     """
     started = time.monotonic()
     result = retry_commit(lambda: _update(lake, name))
@@ -130,7 +130,7 @@ def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: C
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Tables:
     """The changelog and `current` as one attempt found them. `table` and `state` are None before the first commit."""
 
     settings: TableSettings
@@ -168,56 +168,56 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
     log, settings = changes_state(changes), lake.table(name)
     if state is not None and state.applied_batch > log.batch:
         raise CommitConflict("another writer added to the changelog and applied it since it was read")
-    found = _Found(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
-    if not found.has_work and not (redecide_keys and state is not None):
+    tables = _Tables(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
+    if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
     if table is not None:
         with current_or_conflict(table):
             check_sidecars(table, local_only=True)
     with lake.session() as session:
-        sources = _sources(session, found, redecide_keys)
+        sources = _sources(session, tables, redecide_keys)
         if redecide_keys:  # few keys, and a relation of this session: no other engine can read it
             merge: PlannedMerge = LocalMerge.of(session, settings, sources)
         else:
             merge = lake.executor(name).plan_merge(session, table, sources)
-        return _commit(lake, found, merge)
+        return _commit(lake, tables, merge)
 
 
-def _sources(session: Session, found: _Found, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:
+def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:
     """What the merge reads. The keys to decide again are those of the new records, so all their records are added."""
-    settings, table, known = found.settings, found.table, found.known
+    settings, table, known = tables.settings, tables.table, tables.known
     keep_expired = settings.ttl_deletes == "keep"
-    new_records = _new_records(found)
+    new_records = _new_records(tables)
     if redecide_keys:
-        new_records = _with_records_of(session, found.changes, new_records, redecide_keys)
+        new_records = _with_records_of(session, tables.changes, new_records, redecide_keys)
     base = known.base
     return MergeSources(
         new_records,
-        known_records(found.changes, found.cutoff_us, keep_expired),
+        known_records(tables.changes, tables.cutoff_us, keep_expired),
         current_rows(table, known.schema),
         known.tombstones,
         export_rows(table, base) if table is not None and base is not None else None,
         MergeRules(
-            found.cutoff_us,
+            tables.cutoff_us,
             base.export_us if base else None,
             settings.clock_skew_us,
-            time_ordered=set(found.log.sources) <= {"time"},
-            redecide_all=found.cutoff_moved or bool(redecide_keys),
+            time_ordered=set(tables.log.sources) <= {"time"},
+            redecide_all=tables.cutoff_moved or bool(redecide_keys),
             keep_expired=keep_expired,
         ),
         partial(exported_keys, table, known.exports),
     )
 
 
-def _new_records(found: _Found) -> Relation:
+def _new_records(tables: _Tables) -> Relation:
     """Records that `current` does not have. If the cutoff moved back, those between the new one and the old one too."""
-    changes, known, cutoff_us = found.changes, found.known, found.cutoff_us
+    changes, known, cutoff_us = tables.changes, tables.known, tables.cutoff_us
     condition = f"_batch > {known.applied_batch}"
     if known.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= known.snapshot_cutoff_us:
         scan = scan_records(changes, after_batch=known.applied_batch)
     else:
         scan = scan_records(changes)
-        time_us = version_us(found.settings.clock_skew_us)
+        time_us = version_us(tables.settings.clock_skew_us)
         condition += f" OR {time_us} BETWEEN {cutoff_us + 1} AND {known.snapshot_cutoff_us}"
     return Relation(scan.paths, lambda paths: f"(SELECT * FROM {scan.sql(paths)} WHERE {condition})")
 
@@ -233,9 +233,9 @@ def _with_records_of(session: Session, changes: Table, records: Relation, keys: 
     return Relation(records.files, lambda files: f"(SELECT * FROM {records.read(files)} UNION ALL {of_keys})")
 
 
-def _commit(lake: Lake, found: _Found, merge: PlannedMerge) -> CurrentResult:
+def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
     """Write what was planned and commit rows, deleted positions, tombstones and state at once."""
-    settings, table, known = found.settings, found.table, found.known
+    settings, table, known = tables.settings, tables.table, tables.known
     keep_expired = settings.ttl_deletes == "keep"
 
     def iceberg(schema: TableSchema) -> Schema:
@@ -252,13 +252,13 @@ def _commit(lake: Lake, found: _Found, merge: PlannedMerge) -> CurrentResult:
         commit = Commit(created)
         evolve_table(commit, created.schema(), known.schema, schema, keep_expired)
     added, deletes = merge.write(created, commit.transaction.table_metadata)
-    applied = found.changes.current_snapshot()
+    applied = tables.changes.current_snapshot()
     state = replace(
         known,
         schema=schema,
-        applied_batch=found.log.batch,
+        applied_batch=tables.log.batch,
         applied_snapshot=applied.snapshot_id if applied else None,
-        snapshot_cutoff_us=found.cutoff_us,
+        snapshot_cutoff_us=tables.cutoff_us,
         tombstones=merge.write_tombstones(created, known.tombstones),
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
