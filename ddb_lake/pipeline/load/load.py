@@ -31,7 +31,7 @@ from ddb_lake.engine.merge_plan import MergeRules
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
-from ddb_lake.errors import CommitConflict, ConfigError, ExportError
+from ddb_lake.errors import ConfigError, ExportError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import live_files
@@ -61,8 +61,8 @@ from ddb_lake.pipeline.load.export_files import (
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
 from ddb_lake.pipeline.merge.current import (
-    create_current,
     iceberg_schema,
+    open_commit,
     update_current,
 )
 from ddb_lake.pipeline.merge.sources import (
@@ -248,7 +248,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
             schema = _write_rows(plan, writer)
             writer.check()
             rejected = _quarantine_lines(lake, session, plan, writer.rejected_lines())
-            table, commit = _open_commit(lake, plan, schema)
+            table, commit = open_commit(lake, plan.settings, plan.table, (plan.state.schema, schema))
         except Exception:
             writer.discard()
             raise
@@ -289,17 +289,6 @@ def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: St
     files = [IngestedObject(ObjectRef(uri, file.md5 or "", 0, 0), hour_us, 0) for file, uri in plan.export.files]
     quarantine_rows(lake, session, plan.settings.name, rejected, files)
     return rejected.rows
-
-
-def _open_commit(lake: Lake, plan: LoadPlan, schema: TableSchema) -> tuple[Table, Commit]:
-    if plan.table is None:
-        table = create_current(lake, plan.settings, schema)
-        if table.current_snapshot() is not None or table.schema() != plan.iceberg_schema(schema):
-            raise CommitConflict("another writer made the table meanwhile")
-        return table, Commit(table)
-    commit = Commit(plan.table)
-    evolve_table(commit, plan.table.schema(), plan.state.schema, schema, plan.keep_expired)
-    return plan.table, commit
 
 
 def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot) -> LoadResult:

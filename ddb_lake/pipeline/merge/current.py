@@ -235,23 +235,11 @@ def _with_records_of(session: Session, changes: Table, records: Relation, keys: 
 
 def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
     """Write what was planned and commit rows, deleted positions, tombstones and state at once."""
-    settings, table, known = tables.settings, tables.table, tables.known
+    settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
-
-    def iceberg(schema: TableSchema) -> Schema:
-        return iceberg_schema(table, [known.schema, schema], keep_expired)
-
-    schema = merge.fit(known.schema, iceberg)
-    if table is None:
-        created = create_current(lake, settings, schema)
-        if created.current_snapshot() is not None or created.schema() != iceberg(schema):
-            raise CommitConflict("another writer created the table at the same time")
-        commit = Commit(created)
-    else:
-        created = table
-        commit = Commit(created)
-        evolve_table(commit, created.schema(), known.schema, schema, keep_expired)
-    added, deletes = merge.write(created, commit.transaction.table_metadata)
+    schema = merge.fit(known.schema, lambda new: iceberg_schema(tables.table, [known.schema, new], keep_expired))
+    table, commit = open_commit(lake, settings, tables.table, (known.schema, schema))
+    added, deletes = merge.write(table, commit.transaction.table_metadata)
     applied = tables.changes.current_snapshot()
     state = replace(
         known,
@@ -259,7 +247,7 @@ def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
         applied_batch=tables.log.batch,
         applied_snapshot=applied.snapshot_id if applied else None,
         snapshot_cutoff_us=tables.cutoff_us,
-        tombstones=merge.write_tombstones(created, known.tombstones),
+        tombstones=merge.write_tombstones(table, known.tombstones),
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
     commit.set_properties(state.properties())
@@ -289,15 +277,31 @@ def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> Cu
 # --- the table
 
 
-def create_current(lake: Lake, settings: TableSettings, schema: TableSchema) -> Table:
-    """Create the table of living items, empty."""
+def open_commit(
+    lake: Lake, settings: TableSettings, table: Table | None, steps: tuple[TableSchema, TableSchema]
+) -> tuple[Table, Commit]:
+    """Begin a commit of `current` that changes its columns from the first of `steps` to the second.
+
+    A table that does not exist is created, empty and with the columns of the second step.
+
+    Raises:
+        CommitConflict: another writer created the table at the same time.
+        CheckFailed: a column would get another name; this is a fault of the program.
+    """
+    old, new = steps
+    keep_expired = settings.ttl_deletes == "keep"
+    if table is not None:
+        commit = Commit(table)
+        evolve_table(commit, table.schema(), old, new, keep_expired)
+        return table, commit
     properties = {
         "comment": f"Latest image of each living item of {settings.source_name}",
-        **CurrentState(schema).properties(),
+        **CurrentState(new).properties(),
     }
-    return lake.catalog.create(
-        settings.name, current_schema(schema, settings.ttl_deletes == "keep"), properties=properties
-    )
+    table = lake.catalog.create(settings.name, current_schema(new, keep_expired), properties=properties)
+    if table.current_snapshot() is not None or table.schema() != iceberg_schema(None, steps, keep_expired):
+        raise CommitConflict("another writer created the table at the same time")
+    return table, Commit(table)
 
 
 def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
