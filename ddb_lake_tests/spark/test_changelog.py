@@ -17,7 +17,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from ddb_lake.engine.session import connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, Figures
-from ddb_lake.spark.export_tasks import Place
+from ddb_lake.spark.export_tasks import TableAccess
 from ddb_lake.spark.record_tasks import (
     FindRepeated,
     ScanKnownIds,
