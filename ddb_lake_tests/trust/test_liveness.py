@@ -73,7 +73,7 @@ def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand)
         "replication to Kinesis",
         "delivery to S3",
     }
-    assert "7200 s" in found["delivery to S3"].said
+    assert "7200 s" in found["delivery to S3"].text
     arn = stand.sandbox.client("kinesis").describe_stream(StreamName="changes")["StreamDescription"]["StreamARN"]
     stand.client.disable_kinesis_streaming_destination(TableName="orders", StreamArn=arn)
     assert signs(stand)["the Kinesis destination"].state == "dead"

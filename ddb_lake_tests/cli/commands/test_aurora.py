@@ -30,7 +30,7 @@ def test_table_is_replicated_compared_and_part_of_sync(
     replicated = run("aurora", "orders")
     assert replicated.exit_code == 0
     assert replicated.stdout.startswith(
-        f"orders: 2 rows put into {server.database}.orders and 1 removed, it has 3 rows now"
+        f"orders: 2 rows written to {server.database}.orders and 1 removed, it has 3 rows now"
     )
     checked = run("aurora", "orders", "--check", "all", "--json")
     document = json.loads(checked.stdout)
