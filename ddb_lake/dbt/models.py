@@ -62,8 +62,8 @@ _HISTORY_COLUMNS: dict[str, tuple[str, str]] = {
     "_changes": ("bigint", "Change records of the instant in which it began; the last of them is the version."),
     "_item": ("varchar", "The item, DynamoDB JSON; null if it is known from an export only."),
     "_key_hash": ("bigint", "Hash of the primary key."),
-    "_through_batch": ("bigint", "Commit of the changelog up to which the version was told."),
-    "_base_at": ("timestamp(6)", "The newest export when the version was told (UTC)."),
+    "_through_batch": ("bigint", "Commit of the changelog up to which the version was computed."),
+    "_base_at": ("timestamp(6)", "The newest export when the version was computed (UTC)."),
 }
 _DAILY_COLUMNS: dict[str, tuple[str, str]] = {
     "change_day": ("date", "Day of the changes (UTC)."),

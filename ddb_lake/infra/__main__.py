@@ -68,7 +68,7 @@ def check(config: Path, out: Path | None) -> None:
         for line in outcome.unacknowledged:
             click.echo(f"not acknowledged: {line}", err=True)
         for line in outcome.unused:
-            click.echo(f"acknowledged in vain: {line}", err=True)
+            click.echo(f"acknowledged without a finding: {line}", err=True)
         if not outcome.clean:
             raise CheckFailed("cdk-nag's findings and the acknowledgements differ")
         click.echo(f"cdk-nag: no findings but {outcome.acknowledged} acknowledged ones, each with its reason")
@@ -91,9 +91,9 @@ def templates(config: Path, out: Path) -> None:
 @click.argument("report", type=click.Path(path_type=Path, exists=True))
 @click.argument("assembly", type=click.Path(path_type=Path, exists=True))
 def checkov(report: Path, assembly: Path) -> None:
-    """Hold checkov's JSON REPORT to the skips in the templates of ASSEMBLY: no failure, no skip in vain."""
+    """Compare checkov's JSON REPORT with the skips in the templates of ASSEMBLY: no failure, no unused skip."""
     failed, unused, passed = checkov_outcome(report, assembly)
-    for line in (*failed, *(f"skipped in vain: {line}" for line in unused)):
+    for line in (*failed, *(f"unused skip: {line}" for line in unused)):
         click.echo(line, err=True)
     if failed or unused:
         raise CheckFailed("checkov's findings and the skips differ")

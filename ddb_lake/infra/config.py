@@ -24,7 +24,7 @@ class FeedSettings(Settings):
     """How one table's changes reach the lake. The lake's configuration describes the table itself."""
 
     key_types: dict[str, Literal["S", "N", "B"]] = Field(
-        default_factory=dict, description="Types of the key attributes; S where nothing is said."
+        default_factory=dict, description="Types of the key attributes; default: S."
     )
     adopt: bool = Field(False, description="The table exists already and is left as it is.")
     shards: int = Field(10, ge=0, le=1000, description="Shards of the Kinesis stream; 0: on demand.")

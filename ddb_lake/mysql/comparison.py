@@ -47,7 +47,7 @@ SLICES: Final = 1 << 16
 class ComparisonResult:
     """How the database's table compares with the lake's at the same state.
 
-    `lake_rows`, `target_rows`: all rows there are. `compared`: keys looked at, of which `missing` are not in the
+    `lake_rows`, `target_rows`: all rows there are. `compared`: the number of compared keys; `missing` are not in the
     database, `extra` not in the lake, and `different` in some column; `examples`: the hashes of the first of them, with
     what is different. `rejected`: rows that the database rejected and has not taken since, of all rows. `lag_s`: how long ago
     the lake got what the database has not; 0 if there is no such thing.

@@ -1,4 +1,4 @@
-"""The embedded AWS stand-in: moto with additions, over HTTP on loopback.
+"""The embedded AWS emulator: moto with additions, over HTTP on loopback.
 
 Production code does not refer to it: only the environment differs. Needs the `sandbox` extra. Each module cites the AWS page of
 the behaviour that it emulates.

@@ -38,7 +38,7 @@ _CREDENTIAL = "testing"
 
 
 class Sandbox:
-    """An AWS stand-in: a context manager that serves while it is entered.
+    """An AWS emulator: a context manager that serves while it is entered.
 
     Real clients pointed at it by `environment` meet S3, DynamoDB (with exports, Kinesis streaming and Time
     to Live), DynamoDB Streams, Kinesis, Firehose to S3, STS, Glue and SQS. Nothing is kept on disk and

@@ -40,7 +40,7 @@ class SparkExecutor:
         return ReadGroup(group.objects, tables, group.other_tables, group.keys)
 
     def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> SparkMerge:
-        """Decide by tasks, each of which decides a bucket of keys."""
+        """Decide by tasks; each task decides a bucket of keys."""
         merge = SparkMerge(self._lake, session, self._settings, table)
         merge.plan(sources)
         return merge
@@ -48,5 +48,5 @@ class SparkExecutor:
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool
     ) -> SparkSnapshotWriter:
-        """A writer by tasks, each of which verifies, projects, sorts and writes some data files."""
+        """A writer by tasks; each task verifies, projects, sorts and writes some data files."""
         return SparkSnapshotWriter(self._lake, target, export, session.folder, reject)

@@ -11,16 +11,6 @@ from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_pro
 
 PRODUCT = ROOT / "ddb_lake"
 
-PENDING = {
-    "dbt",
-    "infra",
-    "lambdas",
-    "mysql",
-    "sandbox",
-    "spark",
-}
-"""Packages whose code is not edited yet. Remove a package when its prose is clean; do not add one."""
-
 PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md")), *sorted(DECISIONS.glob("*.md"))]
 PIPELINE = {f"pipeline/{path.parent.name}" for path in PRODUCT.glob("pipeline/*/__init__.py")}
 PACKAGES = sorted(
@@ -37,15 +27,11 @@ def test_page_has_no_habit(page: Path) -> None:
     assert texts([page]) == []
 
 
-@pytest.mark.parametrize("package", [name for name in PACKAGES if name not in PENDING])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_code_has_no_habit(package: str) -> None:
     place = PRODUCT / package
     modules = place.glob("*.py") if package == "pipeline" else place.rglob("*.py")
     assert texts([place] if place.is_file() else sorted(modules)) == []
-
-
-def test_pending_packages_exist() -> None:
-    assert PENDING - set(PACKAGES) == set()
 
 
 def test_habits_are_found_outside_code_only() -> None:

@@ -205,7 +205,7 @@ def queue_alarms(id: str, name: str, dead_letters: bool, age_minutes: int = 60) 
         return [
             AlarmProps(
                 id=f"{id}Depth",
-                title=f"{name}: messages that failed for good",
+                title=f"{name}: messages that failed permanently",
                 namespace="AWS/SQS",
                 metric="ApproximateNumberOfMessagesVisible",
                 dimensions=dimensions,

@@ -82,7 +82,7 @@ def _workgroup(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, results:
 
 
 def _register(stack: cdk.Stack, deployment: Deployment, warehouse: s3.IBucket, key: kms.IKey) -> None:
-    """Register the warehouse with Lake Formation, with a role of its own, so that it grants access by table and column.
+    """Register the warehouse with Lake Formation, with a separate role. Lake Formation then grants access by table and column.
 
     https://docs.aws.amazon.com/lake-formation/latest/dg/register-data-lake.html
     """

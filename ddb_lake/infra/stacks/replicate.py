@@ -172,7 +172,7 @@ def _target_role(
 def _target_calls(stack: cdk.Stack, table: TableDeployment, table_arn: str, key_arn: str) -> list[Statement]:
     """The permissions for what the replicate handler calls with the target role: conditional puts if the newest record of a key wins.
 
-    A batch in which DynamoDB refuses an item is put one by one as well.
+    The items of a batch are also put one by one if DynamoDB refuses one of them.
     """
     batches = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem") if table.keyed_by_sequence else ()
     return [
