@@ -106,6 +106,8 @@ def execute_query(
         if translated is not None and (translated.uri is None or is_within(translated.uri, lake.catalog.warehouse)):
             raise translated from error
         raise UsageError(str(error)) from error
+    except UnicodeDecodeError as error:  # DuckDB cut its message within a character
+        raise UsageError(error.object.decode(errors="replace")) from error
     if result is None or not result.description:
         raise UsageError("no statement that gives rows", hint="write a SELECT")
     columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
