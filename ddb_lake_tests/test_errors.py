@@ -57,7 +57,7 @@ def test_message_has_the_facts_that_are_known(facts: dict[str, Any], message: st
         UsageError("no JSON", **FACTS),
         DamagedError("it is not there", uri="/lake/a.parquet", table="orders"),
         DeniedError("access is denied", uri="/lake/a.parquet"),
-        DatabaseError("a value is too long", of_a_row=True),
+        DatabaseError("a value is too long", is_row_error=True),
         MemoryLimitError(),
     ],
 )

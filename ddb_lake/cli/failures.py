@@ -80,11 +80,11 @@ def print_error(error: BaseException, debug: bool, where: str = "") -> None:
 def _message(error: BaseException) -> str:
     error = translate_uncaught(error) or error
     if isinstance(error, CommitStateUnknown):
-        return f"{error} Look at `ddb-lake status` before running it again."
+        return f"{_sentence(error)} Look at `ddb-lake status` before running it again."
     if is_disk_full(error) and not isinstance(error, DdbLakeError):
         return f"{_first_line(error)}; {DISK_FULL}." if isinstance(error, OSError) else f"{DISK_FULL}."
     if isinstance(error, TransientError):
-        return f"{error} Run the command again: nothing is applied twice."
+        return f"{_sentence(error)} Run the command again: nothing is applied twice."
     if isinstance(error, DdbLakeError):
         return str(error)
     if isinstance(error, ImportError):
@@ -113,3 +113,9 @@ def _location(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "ddb_lake" in PurePath(frame.filename).parts] or list(frames)
     return f"{PurePath(own[-1].filename).stem}.{own[-1].name}" if own else "an unknown place"
+
+
+def _sentence(error: BaseException) -> str:
+    """An error's message, ended by a full stop."""
+    text = str(error)
+    return text if text.endswith((".", "!", "?")) else f"{text}."

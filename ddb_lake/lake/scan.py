@@ -138,10 +138,13 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     """The live files of a snapshot; the newest on main by default.
 
     Raises:
-        DamagedError: a manifest or a local data file is missing, or is not the one that was written.
+        DamagedError: a manifest or a local data file is missing, or is not the one that was written; or the table has
+            no snapshot of this id.
         CommitConflict: it is missing because another commit replaced it.
     """
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
+    if snapshot is None and snapshot_id is not None:
+        raise DamagedError(f"its metadata has no snapshot {snapshot_id}; it has expired, or is another table's", table=table.name()[-1])
     if snapshot is None:
         return LiveFiles()
     data: list[DataFile] = []

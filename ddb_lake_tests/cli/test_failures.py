@@ -49,9 +49,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, run: Run) -> Callable[..., Any]:
         (errors.ConfigError("lake.yaml: tables.0.key: wrong"), 2, "Error: lake.yaml: tables.0.key: wrong"),
         (errors.ExportError("damaged; export again"), 1, "Error: damaged; export again"),
         (errors.CheckFailed("keys twice"), 1, "Error: keys twice"),
-        (errors.TransientError("throttled."), 1, "Error: throttled. Run the command again: nothing is applied twice."),
+        (errors.TransientError("throttled"), 1, "Error: throttled. Run the command again: nothing is applied twice."),
         (
-            errors.CommitStateUnknown("no answer."),
+            errors.CommitStateUnknown("no answer"),
             1,
             "Error: no answer. Look at `ddb-lake status` before running it again.",
         ),

@@ -63,7 +63,7 @@ def projected(session: Session, rows: list[Item], schema: TableSchema) -> list[t
         (
             # DuckDB writes the hexadecimal digits of an escape in upper case, orjson in lower case
             *(
-                canonical_json(orjson.loads(value)) if column.type == "json" and value is not None else value
+                orjson.loads(value) if column.type == "json" and value is not None else value
                 for column, value in zip(schema.columns, values, strict=True)
             ),
             canonical_json(orjson.loads(rescued)) if rescued else None,

@@ -1,6 +1,7 @@
 """Which assertion about a key wins: a total order that is a function of the set, not of arrival.
 
-`ARCHITECTURE.md`, section "Order", has the rules. In short: a snapshot taken at T is the base, and a change record at or
+`engine.merge_plan` applies this order in SQL to many keys at once; only ties come to `winner` here. `ARCHITECTURE.md`,
+section "Order", has the rules. In short: a snapshot taken at T is the base, and a change record at or
 before its snapshot cutoff never wins over it; a line of an incremental export counts as a change at `assertion_us`; among
 these the greatest time wins; within one stream of DynamoDB Streams the sequence number decides before the time; equal times
 are decided by the chain of images, then the Kinesis sequence number, then the record id.

@@ -2,7 +2,8 @@
 
 A number of DynamoDB has up to 38 significant digits and a magnitude from 1E-130 to 9.9…E+125. Services and
 clients spell the same value in many ways (`1.50`, `15E-1`); what is compared, hashed or used as a key
-goes through `canonical_number` first.
+goes through `canonical_number` first. `canonical_number` accepts more than DynamoDB does: up to `MAX_POINT_SHIFT` digits
+before or after the point. Such a number is kept as it is.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 """

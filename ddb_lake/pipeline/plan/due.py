@@ -1,4 +1,7 @@
-"""What is due for a table: one function for each kind of work. The planner and `sync` decide by these alone."""
+"""The work that is due for a table: one function for each kind. The planner calls them for `sync` and for the sensor.
+
+Whether a landed object has been applied is decided in `pipeline.plan.arrivals.unapplied`.
+"""
 
 from __future__ import annotations
 
