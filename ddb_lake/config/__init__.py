@@ -16,7 +16,7 @@ from ddb_lake.config.lake import (
     SparkLaunchSettings,
     SparkSettings,
 )
-from ddb_lake.config.sections import (
+from ddb_lake.config.table_sections import (
     AuroraSettings,
     CanarySettings,
     ChangesSettings,

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Settings, seconds
-from ddb_lake.config.sections import (
+from ddb_lake.config.table_sections import (
     AuroraSettings,
     ChangesSettings,
     CheckSettings,

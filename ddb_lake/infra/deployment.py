@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddb_lake.config import LakeSettings, TableSettings
-from ddb_lake.core.capture.replica_items import PARTITION_KEY, SORT_KEY
+from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.config import FeedSettings, InfraSettings

@@ -144,7 +144,9 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     """
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None and snapshot_id is not None:
-        raise DamagedError(f"its metadata has no snapshot {snapshot_id}; it has expired, or is another table's", table=table.name()[-1])
+        raise DamagedError(
+            f"its metadata has no snapshot {snapshot_id}; it has expired, or is another table's", table=table.name()[-1]
+        )
     if snapshot is None:
         return LiveFiles()
     data: list[DataFile] = []

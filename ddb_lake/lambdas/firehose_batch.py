@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL, Arrival, read_stamp
+from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL, Arrival, read_stamp
 from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 

@@ -43,7 +43,7 @@ from ddb_lake.core.capture.firehose_records import (
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas.environment import Variable, describe_required, read_variables
-from ddb_lake.lambdas.retries import is_transient
+from ddb_lake.lambdas.transient_errors import is_transient
 
 RESERVED_S: Final = 2.0
 """The part of an invocation's time that is reserved for returning the response."""

@@ -10,7 +10,7 @@ record that can never be written blocks its shard until the retries are used up.
 
 Why repeated writes change nothing:
 
-- Keys from the sequence number (the default, `core.capture.replication`): an item is a function of its record, so two writes of
+- Keys from the sequence number (the default, `core.capture.dynamodb_copies`): an item is a function of its record, so two writes of
   a record write the same item. Existing items are looked up and not written, so that a replay from TRIM_HORIZON does not
   undo later changes of an item. The others are written with BatchWriteItem, 25 in a request. It has no conditions, and needs
   none: concurrent writes of one record are equal.
@@ -44,12 +44,17 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.session import session
-from ddb_lake.core.capture.replica_items import ORDER, Replica, replica_of, sequence_of
+from ddb_lake.core.capture.dynamodb_copies import (
+    ORDER,
+    Replica,
+    replica_of,
+    sequence_of,
+)
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError
 from ddb_lake.lambdas.environment import Variable, read_variables
-from ddb_lake.lambdas.retries import is_transient
+from ddb_lake.lambdas.transient_errors import is_transient
 
 MOST_READ: Final = 100
 MOST_WRITTEN: Final = 25

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ddb_lake.core.capture.firehose_records import parse_names, partition_keys
-from ddb_lake.core.decode.arrival import Arrival
+from ddb_lake.core.decode.arrival_stamp import Arrival
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError, UndecodableError

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ddb_lake.cli.app import COMMANDS
 from ddb_lake.config import LakeSettings
-from ddb_lake.docs import reference, tables
+from ddb_lake.docs import markdown, reference
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake_tests.support.docs_blocks import DOCS, ROOT
 from ddb_lake_tests.support.docs_settings import settings
@@ -19,7 +19,7 @@ from ddb_lake_tests.support.docs_settings import settings
 
 @pytest.mark.parametrize("model", [LakeSettings, InfraSettings])
 def test_every_setting_is_described(model: type[BaseModel]) -> None:
-    assert list(tables.undescribed(model)) == []
+    assert list(markdown.undescribed(model)) == []
 
 
 def test_configuration_has_every_setting_below_its_heading() -> None:
@@ -58,7 +58,7 @@ def test_errors_have_their_exit_status() -> None:
     ],
 )
 def test_prose_is_taken_literally(text: str, expected: str) -> None:
-    assert tables.prose(text) == expected
+    assert markdown.prose(text) == expected
 
 
 def test_examples_of_the_documentation_are_what_they_are_named() -> None:

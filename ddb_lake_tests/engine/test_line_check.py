@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL
+from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
 from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.schema.table_schema import Column, TableSchema

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from ddb_lake.aws.session import session
 from ddb_lake.aws.streams import TableStreams
 from ddb_lake.config import LakeSettings, parse_settings
-from ddb_lake.core.capture.replica_items import PARTITION_KEY, SHARD, SORT_KEY
+from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SHARD, SORT_KEY
 from ddb_lake.core.capture.shards import ShardPosition
 from ddb_lake.core.capture.stream_lines import stream_line
 from ddb_lake.core.operations.retry_policy import RetryPolicy

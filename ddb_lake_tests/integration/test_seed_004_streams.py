@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.aws.exports import describe_export, start_export
+from ddb_lake.aws.export_requests import describe_export, start_export
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session

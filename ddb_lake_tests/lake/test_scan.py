@@ -8,12 +8,12 @@ import pytest
 
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.scan import scan_table
-from ddb_lake_tests.support.iceberg_table import catalog, create
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog
 
 
 def test_snapshot_that_the_table_does_not_have_is_an_error_and_not_empty(tmp_path: Path) -> None:
     with catalog(tmp_path) as opened:
-        table = create(opened)
+        table = opened.create("t", SCHEMA)
         with pytest.raises(DamagedError, match="no snapshot 12345") as raised:
             scan_table(table, 12345)
     assert raised.value.table == table.name()[-1]
@@ -21,5 +21,5 @@ def test_snapshot_that_the_table_does_not_have_is_an_error_and_not_empty(tmp_pat
 
 def test_table_without_a_snapshot_has_no_rows(tmp_path: Path) -> None:
     with catalog(tmp_path) as opened:
-        scan = scan_table(create(opened))
+        scan = scan_table(opened.create("t", SCHEMA))
     assert (scan.paths, scan.deletes) == ((), ())

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.capture.replica_items import PARTITION_KEY, SORT_KEY, replica_of
+from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY, replica_of
 from ddb_lake.errors import ConfigError, UndecodableError
 from ddb_lake.lambdas import replicate
 from ddb_lake.lambdas.replicate import Replicator, handler

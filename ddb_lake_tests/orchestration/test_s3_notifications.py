@@ -194,7 +194,7 @@ def test_losing_the_queue_loses_no_object(sensor: Sensor, sandbox: Sandbox, queu
 
 
 def test_finished_export_is_looked_for_when_its_manifest_is_written(sensor: Sensor, sandbox: Sandbox) -> None:
-    from ddb_lake.aws.exports import start_export
+    from ddb_lake.aws.export_requests import start_export
 
     start_export(sensor.lake.table("orders"))
     assert sensor.tick().work == []

@@ -192,7 +192,7 @@ def run_everything(on: Stand) -> None:
 
 
 def _load(on: Stand) -> None:
-    from ddb_lake.aws.exports import start_export, wait_for_export
+    from ddb_lake.aws.export_requests import start_export, wait_for_export
     from ddb_lake.pipeline.load.load import load_export
 
     table = on.lake.table(NAME)
@@ -204,7 +204,7 @@ def _change(on: Stand) -> None:
     from ddb_lake.aws.objects import split_s3
     from ddb_lake.pipeline.capture.incremental_exports import start_due
     from ddb_lake.pipeline.capture.streams import read_streams
-    from ddb_lake.pipeline.load.run_export import export_increments
+    from ddb_lake.pipeline.load.request_export import export_increments
     from ddb_lake.pipeline.maintain import compact
     from ddb_lake.pipeline.sync import sync
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from ddb_lake.aws.exports import describe_export, start_export
+from ddb_lake.aws.export_requests import describe_export, start_export
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake

@@ -17,7 +17,7 @@ from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ddb_lake.aws.exports import ExportState
+    from ddb_lake.aws.export_requests import ExportState
     from ddb_lake.config import TableSettings
     from ddb_lake.pipeline.load.load import LoadResult
 
@@ -76,7 +76,7 @@ def export(invocation: Invocation, table: str, options: ExportOptions) -> None:
 
 
 def _export_full(invocation: Invocation, settings: TableSettings, options: ExportOptions) -> None:
-    from ddb_lake.aws.exports import start_export, wait_for_export
+    from ddb_lake.aws.export_requests import start_export, wait_for_export
     from ddb_lake.pipeline.capture.incremental_exports import full_export_time
     from ddb_lake.pipeline.load.load import load_export
 
@@ -106,7 +106,7 @@ def _print_started(state: ExportState, as_json: bool) -> None:
 
 def _export_increments(invocation: Invocation, table: str, options: ExportOptions) -> None:
     from ddb_lake.pipeline.capture.incremental_exports import latest_end_us, start_due
-    from ddb_lake.pipeline.load.run_export import export_increments, export_window, start_window
+    from ddb_lake.pipeline.load.request_export import export_increments, export_window, start_window
 
     from_us = options.from_us
     with invocation.lake(table) as lake:

@@ -111,7 +111,7 @@ def _verify_full(lake: Lake, table: str, options: VerifyOptions) -> Report:
     if options.scan:
         read_rate = options.read_rate or DEFAULT_READ_RATE
         return verify_scan(lake, table, read_rate=read_rate, settle_s=options.settle_s)
-    from ddb_lake.aws.exports import start_export, wait_for_export
+    from ddb_lake.aws.export_requests import start_export, wait_for_export
 
     settings = lake.table(table)
     waited = f"{table}: seconds waited for DynamoDB"

@@ -59,7 +59,7 @@ def examine_key(subject: TableSubject) -> Iterator[Finding]:
 
 def examine_last_export(subject: TableSubject) -> Iterator[Finding]:
     """The newest export into the configured bucket and prefix did not fail."""
-    from ddb_lake.aws.exports import describe_export, list_exports
+    from ddb_lake.aws.export_requests import describe_export, list_exports
 
     table, export = subject.settings, _export(subject)
     newest = (describe_export(table, listed.arn) for listed in reversed(list_exports(table)[-RECENT_EXPORTS:]))

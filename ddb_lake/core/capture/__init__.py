@@ -5,5 +5,5 @@
 - *gap*: a time range from which change records may be missing (`gaps`).
 - *window*: the time range of one incremental export (`export_windows`).
 - *sign*: one observation about whether the capture works (`health`).
-- `stream_lines`, `firehose_records` and `replica_items` are the forms in which captured records are passed on.
+- `stream_lines`, `firehose_records` and `dynamodb_copies` are the forms in which captured records are passed on.
 """

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL, Arrival
+from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL, Arrival
 from ddb_lake.core.decode.captures import read_body, read_capture, respelled
 from ddb_lake.core.decode.compression import (
     DEFAULT_LIMIT_BYTES,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from ddb_lake.core.decode.arrival import UNKNOWN_ARRIVAL
+from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL
 from ddb_lake.core.decode.captures import read_capture_with
 from ddb_lake.core.decode.shapes import shape_of
 from ddb_lake.core.values.change_record import ChangeRecord, Item, Texts

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ddb_lake.core.decode.arrival import (
+from ddb_lake.core.decode.arrival_stamp import (
     STAMP,
     UNKNOWN_ARRIVAL,
     Arrival,

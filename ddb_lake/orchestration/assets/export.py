@@ -9,7 +9,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from ddb_lake.aws.exports import (
+from ddb_lake.aws.export_requests import (
     ExportState,
     describe_export,
     list_exports,

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
+from ddb_lake.aws.export_requests import (
+    ExportState,
+    describe_export,
+    list_exports,
+    start_export,
+)
 from ddb_lake.aws.source import restorable_since_s
 from ddb_lake.config import ExportSettings, IncrementalExportSettings, TableSettings, seconds
 from ddb_lake.core.capture.export_windows import (

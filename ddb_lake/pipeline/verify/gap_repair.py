@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddb_lake.aws.exports import start_export, wait_for_export
+from ddb_lake.aws.export_requests import start_export, wait_for_export
 from ddb_lake.aws.source import restorable_since_s
 from ddb_lake.core.capture.export_windows import SHORTEST_S
 from ddb_lake.core.capture.gaps import Gap, open_ranges
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.load.run_export import export_window
+from ddb_lake.pipeline.load.request_export import export_window
 from ddb_lake.pipeline.open_lake import Lake
 
 SECOND_US = 1_000_000
@@ -38,7 +38,7 @@ def repair_gaps(lake: Lake, name: str) -> GapsResult:
         name: the table's name.
 
     Raises:
-        ExportError: DynamoDB refuses or fails an export (see `pipeline.load.run_export.export_window`).
+        ExportError: DynamoDB refuses or fails an export (see `pipeline.load.request_export.export_window`).
     """
     table = lake.table(name)
     loaded: list[str] = []

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ddb_lake.aws import exports as exports_api
-from ddb_lake.aws.exports import ExportState
+from ddb_lake.aws import export_requests as exports_api
+from ddb_lake.aws.export_requests import ExportState
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import ExportError, TransientError
 from ddb_lake.orchestration import definitions

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from ddb_lake import DynamoDBLakeComponent
-from ddb_lake.aws.exports import start_export
+from ddb_lake.aws.export_requests import start_export
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run
 from ddb_lake.pipeline.open_lake import Lake

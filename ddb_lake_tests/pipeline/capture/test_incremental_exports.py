@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.aws.exports import ExportState, describe_export, list_exports, start_export
+from ddb_lake.aws.export_requests import (
+    ExportState,
+    describe_export,
+    list_exports,
+    start_export,
+)
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.errors import ConfigError, ExportError, TransientError, UsageError
 from ddb_lake.lake.state import changes_state
@@ -24,7 +29,7 @@ from ddb_lake.pipeline.capture.incremental_exports import (
     start_due,
 )
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.load.run_export import export_increments, export_window
+from ddb_lake.pipeline.load.request_export import export_increments, export_window
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.sync import sync
@@ -303,7 +308,7 @@ def test_increments_without_a_base_ask_for_one(sandbox: Sandbox, tmp_path: Path)
 def test_listing_goes_on_to_its_end_unless_it_is_newest_first(
     lake: Lake, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ddb_lake.aws import exports
+    from ddb_lake.aws import export_requests
 
     pages: list[dict[str, Any]] = []
     starts = [1_772_000_000_000 + number * 3_600_000 for number in range(75)]
@@ -321,7 +326,7 @@ def test_listing_goes_on_to_its_end_unless_it_is_newest_first(
         ]
         return list_exports(lake.table("orders"), since_s=starts[60] // 1000)
 
-    monkeypatch.setattr(exports, "source_client", lambda table: Client())
+    monkeypatch.setattr(export_requests, "source_client", lambda table: Client())
     assert len(listed(starts[::-1])) == 25
     shuffled = random.Random(1).sample(starts, 75)
     for order in (starts, shuffled):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ddb_lake.aws.exports import ExportState, start_first_unfailed, wait_for_export
+from ddb_lake.aws.export_requests import ExportState, start_first_unfailed, wait_for_export
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import (
     SHORTEST_S,

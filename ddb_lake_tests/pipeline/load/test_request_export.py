@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from ddb_lake.aws.session import session
 from ddb_lake.cli.app import cli
 from ddb_lake.errors import ExportError
-from ddb_lake.pipeline.load.run_export import export_increments
+from ddb_lake.pipeline.load.request_export import export_increments
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.sync import sync
