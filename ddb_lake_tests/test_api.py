@@ -19,14 +19,7 @@ import ddb_lake
 from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
 DIGITS = "12345678901234567890123456789012345.678"

@@ -11,12 +11,7 @@ from ddb_lake.config.base import Memory, Settings
 from ddb_lake.config.locations import is_within
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
-from ddb_lake.core.layout.table_names import (
-    LANDING_FOLDER,
-    derived_names,
-    name_collision,
-    namespace_fault,
-)
+from ddb_lake.core.layout.table_names import LANDING_FOLDER, derived_names, name_collision, namespace_fault
 from ddb_lake.core.operations.system import memory_bytes
 from ddb_lake.errors import ConfigError
 

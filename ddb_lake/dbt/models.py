@@ -20,13 +20,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ddb_lake.core.layout.table_names import glue_name
-from ddb_lake.core.schema.table_schema import (
-    CURRENT_METADATA,
-    EXPIRED_AT,
-    Column,
-    TableSchema,
-    column_names,
-)
+from ddb_lake.core.schema.table_schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, column_names
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, column_doc
 
 MARK = "Written by `ddb-lake init-dbt`: run it again when the table has new columns."

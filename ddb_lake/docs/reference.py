@@ -21,13 +21,7 @@ from ddb_lake.cli.app import COMMANDS, cli
 from ddb_lake.cli.command import SHARED_OPTIONS
 from ddb_lake.cli.failures import BROKEN_PIPE_STATUS, INTERRUPT_STATUS, exit_status
 from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings, TableSettings
-from ddb_lake.docs.markdown import (
-    command_section,
-    option_row,
-    prose,
-    settings_sections,
-    table,
-)
+from ddb_lake.docs.markdown import command_section, option_row, prose, settings_sections, table
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake.orchestration.component import DynamoDBLakeComponent
 

@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    Path,
-    TableSchema,
-    parse_pointer,
-    place,
-)
+from ddb_lake.core.schema.table_schema import Column, Path, TableSchema, parse_pointer, place
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, literal

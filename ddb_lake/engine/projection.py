@@ -19,13 +19,7 @@ from typing import Any
 import orjson
 
 from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    Path,
-    Projector,
-    TableSchema,
-    pointer,
-)
+from ddb_lake.core.schema.table_schema import Column, Path, Projector, TableSchema, pointer
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 

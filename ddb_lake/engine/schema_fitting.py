@@ -16,14 +16,7 @@ from typing import Literal, TypeAlias
 import orjson
 
 from ddb_lake.core.schema.inference import Inference, Need
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    Path,
-    SchemaOptions,
-    TableSchema,
-    evolve,
-    has_contested_names,
-)
+from ddb_lake.core.schema.table_schema import Column, Path, SchemaOptions, TableSchema, evolve, has_contested_names
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import Projection, number_text
 from ddb_lake.engine.session import Session

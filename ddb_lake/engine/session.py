@@ -15,12 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.core.operations.retry_policy import (
-    ATTEMPTS,
-    FIRST_WAIT_MS,
-    READ_TIMEOUT_S,
-    WAIT_FACTOR,
-)
+from ddb_lake.core.operations.retry_policy import ATTEMPTS, FIRST_WAIT_MS, READ_TIMEOUT_S, WAIT_FACTOR
 from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full, memory_bytes
 from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.engine.sql import identifier, literal

@@ -15,14 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ddb_lake.core.schema.table_schema import (
-    DECIMAL,
-    Column,
-    Path,
-    TableSchema,
-    pointer,
-    to_column,
-)
+from ddb_lake.core.schema.table_schema import DECIMAL, Column, Path, TableSchema, pointer, to_column
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.engine.session import slices_of
 

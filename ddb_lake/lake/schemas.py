@@ -23,13 +23,7 @@ from pyiceberg.types import (
     TimestampType,
 )
 
-from ddb_lake.core.schema.table_schema import (
-    CURRENT_METADATA,
-    EXPIRED_AT,
-    Column,
-    TableSchema,
-    dotted,
-)
+from ddb_lake.core.schema.table_schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, dotted
 from ddb_lake.engine.sql import CARRIED, identifiers, quoted
 
 _SIMPLE: dict[str, IcebergType] = {

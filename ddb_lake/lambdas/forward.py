@@ -34,12 +34,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from ddb_lake.core.capture.firehose_records import (
-    MAX_RECORD_BYTES,
-    batches,
-    line_of,
-    oversize_key,
-)
+from ddb_lake.core.capture.firehose_records import MAX_RECORD_BYTES, batches, line_of, oversize_key
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas.environment import Variable, describe_required, read_variables

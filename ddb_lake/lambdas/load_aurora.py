@@ -47,12 +47,7 @@ from botocore.exceptions import ClientError
 from ddb_lake.core.layout.s3_notifications import parse_message
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
 from ddb_lake.lambdas.environment import Variable, read_variables
-from ddb_lake.mysql.change_files import (
-    ChangeLoader,
-    Loaded,
-    Replayed,
-    is_aurora,
-)
+from ddb_lake.mysql.change_files import ChangeLoader, Loaded, Replayed, is_aurora
 from ddb_lake.mysql.connection import Database, Server, open_database
 from ddb_lake.mysql.credentials import Login
 from ddb_lake.mysql.statements import from_client, from_s3

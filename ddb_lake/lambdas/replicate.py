@@ -44,12 +44,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.session import session
-from ddb_lake.core.capture.dynamodb_copies import (
-    ORDER,
-    Replica,
-    replica_of,
-    sequence_of,
-)
+from ddb_lake.core.capture.dynamodb_copies import ORDER, Replica, replica_of, sequence_of
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError

@@ -22,12 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ddb_lake.core.capture.firehose_records import parse_names, partition_keys
-from ddb_lake.core.decode.arrival_stamp import (
-    STAMP,
-    UNKNOWN_ARRIVAL,
-    Arrival,
-    stamped_line,
-)
+from ddb_lake.core.decode.arrival_stamp import STAMP, UNKNOWN_ARRIVAL, Arrival, stamped_line
 from ddb_lake.core.decode.captures import read_capture
 from ddb_lake.core.decode.flattened import flatten
 from ddb_lake.core.values.change_record import ChangeRecord

@@ -20,15 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ddb_lake.errors import DatabaseError
 from ddb_lake.mysql import statements as sql
 from ddb_lake.mysql.bisection import Bisection
-from ddb_lake.mysql.statements import (
-    KEY,
-    LEDGER,
-    SEQUENCE,
-    STATE,
-    SqlColumn,
-    Target,
-    qualified,
-)
+from ddb_lake.mysql.statements import KEY, LEDGER, SEQUENCE, STATE, SqlColumn, Target, qualified
 
 if TYPE_CHECKING:
     from ddb_lake.mysql.connection import Database

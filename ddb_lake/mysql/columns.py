@@ -22,12 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    Path,
-    TableSchema,
-    column_names,
-)
+from ddb_lake.core.schema.table_schema import Column, Path, TableSchema, column_names
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, identifier
 from ddb_lake.errors import ConfigError

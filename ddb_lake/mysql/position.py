@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.mysql.columns import Replicated
-from ddb_lake.mysql.statements import (
-    STATE,
-    SqlColumn,
-    Target,
-    qualified,
-)
+from ddb_lake.mysql.statements import STATE, SqlColumn, Target, qualified
 
 if TYPE_CHECKING:
     from ddb_lake.mysql.connection import Database

@@ -27,12 +27,7 @@ from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.definitions import lake_definitions
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
-from ddb_lake.orchestration.yaml_attributes import (
-    settings_resolver,
-    text_resolver,
-    yaml_component,
-    yaml_model,
-)
+from ddb_lake.orchestration.yaml_attributes import settings_resolver, text_resolver, yaml_component, yaml_model
 from ddb_lake.pipeline.open_lake import Lake
 
 _LOG = logging.getLogger(__name__)

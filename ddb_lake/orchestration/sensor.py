@@ -17,13 +17,7 @@ from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.orchestration.work_kinds import WORK_KINDS
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.cursor import SensorCursor
-from ddb_lake.pipeline.plan.planner import (
-    BUDGET_S,
-    Busy,
-    Plan,
-    Planner,
-    Tick,
-)
+from ddb_lake.pipeline.plan.planner import BUDGET_S, Busy, Plan, Planner, Tick
 from ddb_lake.pipeline.plan.work import digest
 
 INTERVAL_S = 30

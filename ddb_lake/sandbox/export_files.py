@@ -15,14 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddb_lake.core.layout.export_manifest import (
-    MARKER,
-    DataFile,
-    ExportSummary,
-    build_files,
-    build_summary,
-    md5_text,
-)
+from ddb_lake.core.layout.export_manifest import MARKER, DataFile, ExportSummary, build_files, build_summary, md5_text
 from ddb_lake.sandbox.history import NetChange
 from ddb_lake.sandbox.items import Item, size_bytes
 

@@ -18,12 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ddb_lake.core.layout.export_manifest import (
-    FULL_VERSION,
-    INCREMENTAL_VERSION,
-    MARKER,
-    ExportSummary,
-)
+from ddb_lake.core.layout.export_manifest import FULL_VERSION, INCREMENTAL_VERSION, MARKER, ExportSummary
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope

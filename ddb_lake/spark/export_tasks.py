@@ -29,21 +29,8 @@ from ddb_lake.engine.session import Session, connect, with_memory
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import TableScan
-from ddb_lake.pipeline.load.export_files import (
-    Export,
-    ExportLines,
-    InvalidLines,
-    LocalFile,
-    download_files,
-    lines_sql,
-)
-from ddb_lake.pipeline.load.snapshot_writer import (
-    RUN_SHARE,
-    infer_from_sample,
-    mismatched_files,
-    runs_of,
-    write_run,
-)
+from ddb_lake.pipeline.load.export_files import Export, ExportLines, InvalidLines, LocalFile, download_files, lines_sql
+from ddb_lake.pipeline.load.snapshot_writer import RUN_SHARE, infer_from_sample, mismatched_files, runs_of, write_run
 
 MAX_REJECTED_BYTES = 64 * 1024 * 1024
 """Compressed bytes of lines that one task may reject: the driver collects them. An export with more is an error."""

@@ -56,12 +56,7 @@ from ddb_lake.spark.merge_tasks import (
     scan_part,
     write_rows,
 )
-from ddb_lake.spark.snapshot_writer import (
-    WAVES,
-    spark_of,
-    table_access,
-    unfitted_values_of,
-)
+from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access, unfitted_values_of
 
 BUCKET_RECORDS = 50_000
 """The most new records of a bucket, about: with their images it is held in memory."""

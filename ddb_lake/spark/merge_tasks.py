@@ -35,12 +35,7 @@ from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
 from ddb_lake.pipeline.merge.sources import images_of
-from ddb_lake.spark.export_tasks import (
-    TableAccess,
-    Written,
-    describe_written,
-    scratch_file,
-)
+from ddb_lake.spark.export_tasks import TableAccess, Written, describe_written, scratch_file
 
 CURRENT = {
     "file_path": "VARCHAR",

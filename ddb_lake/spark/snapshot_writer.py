@@ -23,12 +23,7 @@ from ddb_lake.engine.schema_fitting import UnfittedValues, observe_statistics, r
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import SAMPLE_FILES, Export, InvalidLines
-from ddb_lake.pipeline.load.snapshot_writer import (
-    SnapshotTarget,
-    check_keyed,
-    check_unique,
-    count_mismatch,
-)
+from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, check_keyed, check_unique, count_mismatch
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_tasks, scan_rows
 from ddb_lake.spark.export_tasks import (

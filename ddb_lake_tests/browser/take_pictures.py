@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.support.browser import (
-    ROOT,
-    RUN_MS,
-    browsing,
-    open_asset,
-    open_check,
-    open_lineage,
-    serving,
-)
+from ddb_lake_tests.support.browser import ROOT, RUN_MS, browsing, open_asset, open_check, open_lineage, serving
 from ddb_lake_tests.support.browser_lake import prepare
 
 if TYPE_CHECKING:

@@ -14,14 +14,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.overview import lake_overview
 from ddb_lake_tests.support.browser import browsing, chromium
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
 pytestmark = [

@@ -8,15 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from ddb_lake_tests.support.browser import (
-    RUN_MS,
-    STAGES,
-    WAIT_MS,
-    browsing,
-    open_asset,
-    open_check,
-    open_lineage,
-)
+from ddb_lake_tests.support.browser import RUN_MS, STAGES, WAIT_MS, browsing, open_asset, open_check, open_lineage
 
 pytestmark = [
     pytest.mark.browser,

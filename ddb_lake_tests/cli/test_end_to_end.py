@@ -14,19 +14,8 @@ from click.testing import CliRunner, Result
 
 from ddb_lake.cli.app import cli
 from ddb_lake_tests.support.command_line import CONFIGURATION, Run
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    increment,
-    item,
-)
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    change,
-    order,
-    write_changes,
-    write_export,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, increment, item
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
 DIGITS = "12345678901234567890123456789012345678"
 SOURCE = [

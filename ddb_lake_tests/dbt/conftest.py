@@ -7,9 +7,7 @@ import pytest
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake_tests.support.dbt_lake import DAY_US, WINDOW_US, Built, dbt, opened, prepare
-from ddb_lake_tests.support.export_files import (
-    increment,
-)
+from ddb_lake_tests.support.export_files import increment
 
 
 @pytest.fixture(scope="session")

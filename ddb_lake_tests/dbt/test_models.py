@@ -14,12 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.cli.app import cli
-from ddb_lake.core.schema.table_schema import (
-    CURRENT_METADATA,
-    Column,
-    TableSchema,
-    column_names,
-)
+from ddb_lake.core.schema.table_schema import CURRENT_METADATA, Column, TableSchema, column_names
 from ddb_lake.dbt.models import MARK, TableModels, data_type
 from ddb_lake.dbt.plugin import canonical_document, canonical_image
 from ddb_lake.dbt.project import table_models

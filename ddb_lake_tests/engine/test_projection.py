@@ -15,13 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.inference import Inference
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    SchemaOptions,
-    TableSchema,
-    project,
-    restore,
-)
+from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema, project, restore
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.inverse_projection import complete, item_sql

@@ -7,20 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ddb_lake.core.operations.policies import Estate, role_names, statements
-from ddb_lake_tests.support.deployed_runs import (
-    ROLE,
-    Stand,
-    estate_of,
-    run_everything,
-    stand,
-)
-from ddb_lake_tests.support.iam_evaluation import (
-    Grant,
-    direct,
-    granted,
-    refused,
-    unused,
-)
+from ddb_lake_tests.support.deployed_runs import ROLE, Stand, estate_of, run_everything, stand
+from ddb_lake_tests.support.iam_evaluation import Grant, direct, granted, refused, unused
 from ddb_lake_tests.support.kms_uses import allowed_uses, uses
 
 WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -10,25 +10,14 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.core.layout.firehose_paths import (
-    DEFAULT_LAYOUT,
-    arrival_hour,
-    expand_prefix,
-    firehose_key,
-    hour_prefixes,
-)
+from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, hour_prefixes
 from ddb_lake.core.operations.policies import actions as policy_actions
 from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
 from ddb_lake.lambdas.environment import Variable, read_variables
-from ddb_lake_tests.support.templates import (
-    Template,
-    actions,
-    environments,
-    text,
-)
+from ddb_lake_tests.support.templates import Template, actions, environments, text
 
 AT = datetime(2026, 3, 29, 1, 59, 59, tzinfo=UTC)
 UNIQUE = "0d4f6a2c-1b2e-4a53-9a77-0123456789ab"

@@ -20,19 +20,8 @@ from ddb_lake.mysql.connection import Database, Server
 from ddb_lake.mysql.csv_rows import write_row
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.firehose import Delivery
-from ddb_lake_tests.support.aws_calls import (
-    ACCOUNT,
-    REGION,
-    Call,
-    Recorder,
-)
-from ddb_lake_tests.support.iam_evaluation import (
-    Grant,
-    attached,
-    direct,
-    refused,
-    unused,
-)
+from ddb_lake_tests.support.aws_calls import ACCOUNT, REGION, Call, Recorder
+from ddb_lake_tests.support.iam_evaluation import Grant, attached, direct, refused, unused
 from ddb_lake_tests.support.kms_uses import allowed_uses, uses
 from ddb_lake_tests.support.mariadb import MariaDb
 from ddb_lake_tests.support.templates import Template, environments, text

@@ -6,13 +6,7 @@ import pytest
 
 from ddb_lake.infra.app import TOPOLOGIES
 from ddb_lake_tests.support.iam_evaluation import Grant, attached
-from ddb_lake_tests.support.kms_uses import (
-    IMPLIED,
-    NOTHING,
-    allowed_uses,
-    uses,
-    uses_of,
-)
+from ddb_lake_tests.support.kms_uses import IMPLIED, NOTHING, allowed_uses, uses, uses_of
 from ddb_lake_tests.support.templates import Template, text
 
 ENVIRONMENT = {("kms:Decrypt", "lambda")}

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddb_lake_tests.support.templates import (
-    Template,
-    actions,
-    as_list,
-    text,
-)
+from ddb_lake_tests.support.templates import Template, actions, as_list, text
 
 Templates = dict[str, Template]
 PRODUCER, CONSUMER = "111122223333", "444455556666"

@@ -34,24 +34,10 @@ from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.simulator import write
 from ddb_lake_tests.support.commits import commits_to, held
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.killed_steps import (
-    Job,
-    Step,
-    cleaning_at_once,
-    ended,
-)
+from ddb_lake_tests.support.killed_steps import Job, Step, cleaning_at_once, ended
 from ddb_lake_tests.support.lake_contents import faults, missing_files, small_scenario
 
 

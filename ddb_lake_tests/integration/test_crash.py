@@ -19,19 +19,8 @@ from ddb_lake_tests.simulator import write
 from ddb_lake_tests.support.export_files import land
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.killed_steps import (
-    UNTOLD,
-    Job,
-    Step,
-    ended,
-)
-from ddb_lake_tests.support.lake_contents import (
-    contents,
-    faults,
-    missing_files,
-    small_scenario,
-    stray_files,
-)
+from ddb_lake_tests.support.killed_steps import UNTOLD, Job, Step, ended
+from ddb_lake_tests.support.lake_contents import contents, faults, missing_files, small_scenario, stray_files
 
 OTHER = "orders-other"
 NAMES = ("orders", OTHER)

@@ -19,21 +19,8 @@ from ddb_lake.cli.app import cli
 from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.cli.doctor.warehouse import examine_files
 from ddb_lake.config import load_settings
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
-from ddb_lake_tests.support.file_damage import (
-    Damage,
-    damages,
-    kinds,
-    make_lake,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land
+from ddb_lake_tests.support.file_damage import Damage, damages, kinds, make_lake
 
 READS = (
     ("dump", "orders"),

@@ -14,12 +14,7 @@ import click
 
 from ddb_lake.cli.app import cli
 from ddb_lake.config.tables import TableSettings
-from ddb_lake_tests.support.features import (
-    COMMANDS,
-    FEATURES,
-    SETTINGS,
-    pairs,
-)
+from ddb_lake_tests.support.features import COMMANDS, FEATURES, SETTINGS, pairs
 from ddb_lake_tests.trust.recording import ROOT
 
 READING = {

@@ -27,13 +27,7 @@ from ddb_lake.pipeline.verify.report import keep_report, keys_of, last_report
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.simulator import big_scenario
 from ddb_lake_tests.support.corruptions import lose_row, put_row
-from ddb_lake_tests.support.sandbox_lake import (
-    BUCKET,
-    START,
-    assert_lake_is_source,
-    orders_lake,
-    orders_source,
-)
+from ddb_lake_tests.support.sandbox_lake import BUCKET, START, assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.sandbox_steps import make_bucket, scan
 from ddb_lake_tests.support.several_tables import queried
 from ddb_lake_tests.support.verified_source import LANDING, Stand, at_fault

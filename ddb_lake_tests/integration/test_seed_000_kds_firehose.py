@@ -26,14 +26,7 @@ from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
 from ddb_lake_tests.support.decoded_changes import CHANGE
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
-from ddb_lake_tests.support.sandbox_steps import (
-    BUCKET,
-    make_bucket,
-    make_stream,
-    objects,
-    raw_records,
-    stream_records,
-)
+from ddb_lake_tests.support.sandbox_steps import BUCKET, make_bucket, make_stream, objects, raw_records, stream_records
 
 TABLE = "orders"
 LANDED = [f"s3://{BUCKET}/orders/", f"s3://{BUCKET}/orders-failed/"]

@@ -18,14 +18,7 @@ from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import check_export
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
-from ddb_lake_tests.support.export_files import (
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.no_source import no_source
 from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 

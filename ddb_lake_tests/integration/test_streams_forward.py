@@ -17,14 +17,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.sandbox import Delivery, Function, Sandbox, StreamTrigger
 from ddb_lake_tests.support.crashing_lake import changelog_rows, quarantined
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
-from ddb_lake_tests.support.sandbox_steps import (
-    BUCKET,
-    key,
-    make_bucket,
-    make_table,
-    objects,
-    put,
-)
+from ddb_lake_tests.support.sandbox_steps import BUCKET, key, make_bucket, make_table, objects, put
 
 STREAM = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
 ENVIRONMENT = {"DDB_LAKE_DELIVERY_STREAM": "hose", "DDB_LAKE_OVERSIZE_URI": f"s3://{BUCKET}/oversize"}

@@ -14,13 +14,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.errors import DamagedError, TransientError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
-from ddb_lake_tests.support.iceberg_table import (
-    SCHEMA,
-    catalog,
-    commit,
-    data_files,
-    rows,
-)
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, rows
 
 
 @pytest.mark.parametrize("name", ("a b", "it's", "a%20b", "a?b", "a#b", "a*[1]", "ünï", '"q"', "a:b&c=d"))

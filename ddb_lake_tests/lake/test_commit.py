@@ -20,14 +20,7 @@ from ddb_lake.lake import commit as commits
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.scan import live_files
-from ddb_lake_tests.support.iceberg_table import (
-    SCHEMA,
-    catalog,
-    commit,
-    data_files,
-    delete_files,
-    rows,
-)
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, delete_files, rows
 
 A, B, C, D = (1, "a"), (2, "b"), (3, "c"), (4, "d")
 

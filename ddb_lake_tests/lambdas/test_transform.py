@@ -18,14 +18,7 @@ from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.transform import Transform, handler
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.decoded_changes import CHANGE, one
-from ddb_lake_tests.support.firehose_events import (
-    BLOCKED,
-    SAMPLES,
-    firehose_samples,
-    records_of,
-    results,
-    transformed,
-)
+from ddb_lake_tests.support.firehose_events import BLOCKED, SAMPLES, firehose_samples, records_of, results, transformed
 from ddb_lake_tests.support.strategies import json_values
 
 KINESIS = envelopes.METADATA["sequenceNumber"]

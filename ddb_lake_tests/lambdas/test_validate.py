@@ -16,13 +16,7 @@ from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.validate import Validation, handler
 from ddb_lake.mysql.csv_rows import read_rows
 from ddb_lake_tests.support import envelopes
-from ddb_lake_tests.support.firehose_events import (
-    SAMPLES,
-    firehose_samples,
-    records_of,
-    results,
-    transformed,
-)
+from ddb_lake_tests.support.firehose_events import SAMPLES, firehose_samples, records_of, results, transformed
 from ddb_lake_tests.support.strategies import json_values
 
 SCHEMA = {"type": "object", "properties": {"Hits": {"type": "integer"}}, "required": ["Hits"]}

@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.errors import ConfigError, DatabaseError, TransientError
-from ddb_lake.mysql.connection import (
-    Server,
-    connect,
-    open_database,
-    translate_error,
-)
+from ddb_lake.mysql.connection import Server, connect, open_database, translate_error
 from ddb_lake.mysql.credentials import Login
 from ddb_lake_tests.support.mariadb import PASSWORD
 from ddb_lake_tests.support.mysql_pages import Pages

@@ -3,12 +3,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from ddb_lake.orchestration.run_requests import (
-    RANGE_END,
-    RANGE_START,
-    TABLES_PER_RUN,
-    apply_op_name,
-)
+from ddb_lake.orchestration.run_requests import RANGE_END, RANGE_START, TABLES_PER_RUN, apply_op_name
 from ddb_lake.orchestration.specs import python_name
 from ddb_lake.pipeline.plan.work import Work
 from ddb_lake_tests.support.run_requests import requests

@@ -12,12 +12,7 @@ from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.orchestration import definitions
 from ddb_lake.orchestration.checks import backlog
 from ddb_lake.orchestration.spark import launching
-from ddb_lake_tests.support.dagster_folders import (
-    HOUR_US,
-    FolderLake,
-    check,
-    inserted,
-)
+from ddb_lake_tests.support.dagster_folders import HOUR_US, FolderLake, check, inserted
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order
 
 Make = Callable[..., FolderLake]

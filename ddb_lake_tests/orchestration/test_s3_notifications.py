@@ -15,13 +15,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
-from ddb_lake.pipeline.plan.planner import (
-    ALL_EVERY_S,
-    Busy,
-    Plan,
-    Planner,
-    Tick,
-)
+from ddb_lake.pipeline.plan.planner import ALL_EVERY_S, Busy, Plan, Planner, Tick
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.support.landed_files import change, order

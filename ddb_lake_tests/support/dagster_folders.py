@@ -13,14 +13,7 @@ from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, RunOptions, run_job
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    Image,
-    change,
-    order,
-    write_changes,
-    write_export,
-)
+from ddb_lake_tests.support.landed_files import EXPORT_US, Image, change, order, write_changes, write_export
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 HOUR_US = 3_600_000_000

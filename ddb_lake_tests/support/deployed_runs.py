@@ -26,12 +26,7 @@ from ddb_lake.core.operations.policies import Estate, Place
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Delivery, ExportOptions, Sandbox
-from ddb_lake_tests.support.aws_calls import (
-    ACCOUNT,
-    REGION,
-    Call,
-    Recorder,
-)
+from ddb_lake_tests.support.aws_calls import ACCOUNT, REGION, Call, Recorder
 
 NAME = "things"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/source"

@@ -51,17 +51,7 @@ from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.repair import repair_from_export
 from ddb_lake_tests.simulator import ReadExport, reference_current, reference_expired
 from ddb_lake_tests.simulator.model import item_text
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    increment,
-    item,
-    land,
-    text_of,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, increment, item, land, text_of
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb, running
 from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, aurora
 from ddb_lake_tests.support.several_tables import queried

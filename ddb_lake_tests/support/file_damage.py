@@ -19,14 +19,7 @@ from ddb_lake.lake.manifests import _Bytes
 from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.support.export_files import (
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 
 CONFIGURATION = """\
 type: ddb_lake.DynamoDBLakeComponent

@@ -28,14 +28,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import table_columns
 from ddb_lake.pipeline.verify.full import verify_export
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    Export,
-    change,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export, change, land, sorted_items
 from ddb_lake_tests.support.several_tables import lake_of, query_result
 
 Values = dict[str, Any]

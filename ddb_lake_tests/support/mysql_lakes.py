@@ -18,14 +18,7 @@ from ddb_lake.mysql.connection import Database, Server
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    Image,
-    change,
-    order,
-    write_changes,
-    write_export,
-)
+from ddb_lake_tests.support.landed_files import EXPORT_US, Image, change, order, write_changes, write_export
 from ddb_lake_tests.support.mariadb import Dying, MariaDb
 
 PASSWORD_ENV = "TEST_DATABASE_PASSWORD"

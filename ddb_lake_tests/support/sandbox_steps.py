@@ -6,13 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from ddb_lake.core.layout.export_manifest import (
-    DataFile,
-    ExportSummary,
-    md5_text,
-    parse_files,
-    parse_summary,
-)
+from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, md5_text, parse_files, parse_summary
 from ddb_lake.sandbox import ExportOptions, Sandbox
 from ddb_lake.sandbox.items import canonical
 

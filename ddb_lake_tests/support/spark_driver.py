@@ -35,12 +35,7 @@ from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
 from ddb_lake_tests.support.spark_cluster import SETTINGS
-from ddb_lake_tests.support.spark_faults import (
-    MARKERS,
-    find_then_die,
-    write_new_then_die,
-    write_then_die,
-)
+from ddb_lake_tests.support.spark_faults import MARKERS, find_then_die, write_new_then_die, write_then_die
 
 AT_ONCE = int(os.environ.get("DDB_LAKE_SPARK_AT_ONCE", "4"))
 SPREAD = 2

@@ -11,12 +11,7 @@ import pyarrow as pa
 
 from ddb_lake.pipeline.apply.deduplication import Figures
 from ddb_lake.spark.export_tasks import WriteShare, Written, write_share
-from ddb_lake.spark.record_tasks import (
-    FindRepeated,
-    WriteNew,
-    find_repeated,
-    write_new,
-)
+from ddb_lake.spark.record_tasks import FindRepeated, WriteNew, find_repeated, write_new
 
 MARKERS = "DDB_LAKE_TEST_MARKERS"
 """Environment variable of the executors: the folder of files that say who has died, and what was written before."""

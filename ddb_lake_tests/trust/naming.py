@@ -9,12 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddb_lake_tests.support.hostile_names import (
-    duckdb_names,
-    go,
-    names_of_other_sql,
-    spelled,
-)
+from ddb_lake_tests.support.hostile_names import duckdb_names, go, names_of_other_sql, spelled
 
 WORDS = (
     *["id", "ID", "Id", "status", "Status", "address", "city", "name", "order", "total", "item", "key", "value"],

@@ -24,15 +24,7 @@ from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.errors import ConfigError, ExportError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.support.export_files import (
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-    sorted_items,
-    text_of,
-)
+from ddb_lake_tests.support.export_files import T0_US, change, full, item, land, sorted_items, text_of
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.several_tables import dumped
 from ddb_lake_tests.trust.mutating import TOKENS, mutants

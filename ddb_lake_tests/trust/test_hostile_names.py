@@ -21,13 +21,7 @@ from ddb_lake.pipeline.verify.full import verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.sandbox.items import canonical
 from ddb_lake_tests.support.corruptions import lose_row
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    Export,
-    change,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export, change, land
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.sandbox_lake import orders_source

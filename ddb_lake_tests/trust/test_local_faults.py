@@ -19,16 +19,7 @@ from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    increment,
-    item,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.folder_lake import lake

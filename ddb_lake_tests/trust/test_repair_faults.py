@@ -41,28 +41,14 @@ from ddb_lake.pipeline.verify.report import Report
 from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.support.commits import commits_to
 from ddb_lake_tests.support.corruptions import lose_row
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.fault_proxy import Fault, Way
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.folder_scenario import Ground
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.killed_steps import (
-    LANDED,
-    PROCESSES,
-    UNTOLD,
-    Job,
-    Step,
-    ended,
-)
+from ddb_lake_tests.support.killed_steps import LANDED, PROCESSES, UNTOLD, Job, Step, ended
 from ddb_lake_tests.support.lake_contents import missing_files
 from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
 from ddb_lake_tests.support.s3_faults import IMPATIENT

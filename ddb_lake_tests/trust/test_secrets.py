@@ -13,13 +13,7 @@ from ddb_lake.aws.session import session
 from ddb_lake_tests.support.command_line import Run, landing, project, run
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, quiet_runs
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    change,
-    order,
-    write_changes,
-    write_export,
-)
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
 __all__ = ["landing", "project", "quiet_runs", "run"]
 

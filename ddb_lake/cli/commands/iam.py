@@ -72,12 +72,7 @@ def iam(invocation: Invocation, role: str | None, options: IamOptions, as_json: 
     A policy is always a JSON document, ready for `aws iam create-policy --policy-document`. With --json and no ROLE:
     an object with the policy of each role.
     """
-    from ddb_lake.core.operations.policies import (
-        describe,
-        document,
-        role_names,
-        statements,
-    )
+    from ddb_lake.core.operations.policies import describe, document, role_names, statements
 
     if role is None and not as_json:
         print_table(("role", "what it does"), [(name, describe(name)) for name in role_names()])

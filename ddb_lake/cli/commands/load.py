@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddb_lake.cli.command import (
-    command,
-    engine_option,
-    json_option,
-    options_object,
-    strict_option,
-    table_argument,
-)
+from ddb_lake.cli.command import command, engine_option, json_option, options_object, strict_option, table_argument
 from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation

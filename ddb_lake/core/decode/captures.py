@@ -13,13 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from ddb_lake.core.decode.arrival_stamp import (
-    STAMP,
-    UNKNOWN_ARRIVAL,
-    Arrival,
-    is_sequence_number,
-    read_stamp,
-)
+from ddb_lake.core.decode.arrival_stamp import STAMP, UNKNOWN_ARRIVAL, Arrival, is_sequence_number, read_stamp
 from ddb_lake.core.values.attributes import canonical_value, check_item, is_utf8
 from ddb_lake.core.values.change_record import EVENT_NAMES, ChangeRecord, Item
 from ddb_lake.core.values.conversions import from_boto, undouble_binary

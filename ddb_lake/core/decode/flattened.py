@@ -29,13 +29,7 @@ from ddb_lake.core.decode.arrival_stamp import (
     stamp_text,
 )
 from ddb_lake.core.values.attributes import check_item
-from ddb_lake.core.values.change_record import (
-    EVENT_NAMES,
-    AttributeValue,
-    ChangeRecord,
-    EventName,
-    Item,
-)
+from ddb_lake.core.values.change_record import EVENT_NAMES, AttributeValue, ChangeRecord, EventName, Item
 from ddb_lake.core.values.conversions import from_plain
 from ddb_lake.core.values.plain_json import plain_members, quoted
 from ddb_lake.core.values.primary_key import check_keys

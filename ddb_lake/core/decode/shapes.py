@@ -21,13 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from ddb_lake.core.decode.arrival_stamp import (
-    STAMP,
-    UNKNOWN_ARRIVAL,
-    Arrival,
-    read_stamp,
-    sequence_number_or_none,
-)
+from ddb_lake.core.decode.arrival_stamp import STAMP, UNKNOWN_ARRIVAL, Arrival, read_stamp, sequence_number_or_none
 from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import EVENT_NAMES
 from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none

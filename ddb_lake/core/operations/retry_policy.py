@@ -13,14 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_any,
-    retry_if_exception,
-    retry_if_result,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, Retrying, retry_any, retry_if_exception, retry_if_result, wait_random_exponential
 
 from ddb_lake.errors import TransientError, UnreachableError
 

@@ -10,12 +10,7 @@ from aws_cdk import aws_emrserverless as emrserverless
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 
-from ddb_lake.core.operations.policies import (
-    Estate,
-    Place,
-    Source,
-    statements,
-)
+from ddb_lake.core.operations.policies import Estate, Place, Source, statements
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_prefix_alarms, queue_alarms
 from ddb_lake.infra.constructs.delivery import finding

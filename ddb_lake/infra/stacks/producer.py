@@ -9,12 +9,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
-from ddb_lake.core.operations.policies import (
-    Estate,
-    Place,
-    Source,
-    statements,
-)
+from ddb_lake.core.operations.policies import Estate, Place, Source, statements
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, function_alarms
 from ddb_lake.infra.constructs.delivery import finding, other_keys

@@ -14,13 +14,7 @@ from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.schema.table_schema import NameCollision
 from ddb_lake.errors import TerminalError
-from ddb_lake.orchestration.spark.parameters import (
-    Action,
-    emr_parameters,
-    glue_parameters,
-    job_extras,
-    process_command,
-)
+from ddb_lake.orchestration.spark.parameters import Action, emr_parameters, glue_parameters, job_extras, process_command
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.apply.changelog import IngestResult
 from ddb_lake.pipeline.load.load import LoadResult, load_export

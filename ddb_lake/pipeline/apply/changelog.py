@@ -29,12 +29,7 @@ from ddb_lake.lake.schemas import (
 )
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState, changes_state
-from ddb_lake.pipeline.apply.deduplication import (
-    Deduplicator,
-    LocalDeduplicator,
-    NumberedObjects,
-    extreme,
-)
+from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, NumberedObjects, extreme
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
 

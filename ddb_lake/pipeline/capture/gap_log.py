@@ -10,12 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ddb_lake.config import TableSettings
-from ddb_lake.core.capture.gaps import (
-    ALWAYS_US,
-    Gap,
-    add_gap,
-    repaired_gaps,
-)
+from ddb_lake.core.capture.gaps import ALWAYS_US, Gap, add_gap, repaired_gaps
 from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.lake.commit import Commit, Delta

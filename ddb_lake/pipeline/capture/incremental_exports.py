@@ -12,20 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ddb_lake.aws.export_requests import (
-    ExportState,
-    describe_export,
-    list_exports,
-    start_export,
-)
+from ddb_lake.aws.export_requests import ExportState, describe_export, list_exports, start_export
 from ddb_lake.aws.source import restorable_since_s
 from ddb_lake.config import ExportSettings, IncrementalExportSettings, TableSettings, seconds
-from ddb_lake.core.capture.export_windows import (
-    Window,
-    chain_end,
-    due_windows,
-    token,
-)
+from ddb_lake.core.capture.export_windows import Window, chain_end, due_windows, token
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.errors import ConfigError, ExportError

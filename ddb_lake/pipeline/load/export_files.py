@@ -25,14 +25,7 @@ from typing import TypeVar
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
 from ddb_lake.core.decode.export_lines import read_full_line
-from ddb_lake.core.layout.export_manifest import (
-    DataFile,
-    ExportSummary,
-    locate,
-    md5_text,
-    parse_files,
-    parse_summary,
-)
+from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals

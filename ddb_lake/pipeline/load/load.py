@@ -41,13 +41,7 @@ from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, curre
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
-from ddb_lake.pipeline.apply.object_reader import (
-    GroupReader,
-    IngestedObject,
-    ReadOptions,
-    StagedTable,
-    Unreadable,
-)
+from ddb_lake.pipeline.apply.object_reader import GroupReader, IngestedObject, ReadOptions, StagedTable, Unreadable
 from ddb_lake.pipeline.capture.gap_log import repair_by_export
 from ddb_lake.pipeline.load.export_files import (
     Export,
@@ -60,11 +54,7 @@ from ddb_lake.pipeline.load.export_files import (
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
-from ddb_lake.pipeline.merge.current import (
-    iceberg_schema,
-    open_commit,
-    update_current,
-)
+from ddb_lake.pipeline.merge.current import iceberg_schema, open_commit, update_current
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,

@@ -6,12 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ddb_lake.aws.export_requests import ExportState, start_first_unfailed, wait_for_export
 from ddb_lake.config import TableSettings
-from ddb_lake.core.capture.export_windows import (
-    SHORTEST_S,
-    Window,
-    split,
-    token,
-)
+from ddb_lake.core.capture.export_windows import SHORTEST_S, Window, split, token
 from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S, latest_end_us, start_due
 from ddb_lake.pipeline.load.load import LoadResult, load_export

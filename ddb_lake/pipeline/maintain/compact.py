@@ -23,13 +23,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import (
-    SessionProjection,
-    fit_schema,
-    guess,
-    requires_reprojection,
-    unfitted_values,
-)
+from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess, requires_reprojection, unfitted_values
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed

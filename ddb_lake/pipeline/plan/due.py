@@ -13,11 +13,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import is_empty
-from ddb_lake.pipeline.capture.incremental_exports import (
-    examine_windows,
-    past_due,
-    window_text,
-)
+from ddb_lake.pipeline.capture.incremental_exports import examine_windows, past_due, window_text
 from ddb_lake.pipeline.capture.streams import stream_checkpoint
 from ddb_lake.pipeline.maintain.compact import needs_compaction
 from ddb_lake.pipeline.merge.current import has_unmerged_changes

@@ -34,12 +34,7 @@ from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import key_hash
 from ddb_lake.core.verify.equality import canonical
-from ddb_lake.core.verify.verdicts import (
-    Difference,
-    Evidence,
-    LandedRecord,
-    judge,
-)
+from ddb_lake.core.verify.verdicts import Difference, Evidence, LandedRecord, judge
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.merge_plan import version_us
 from ddb_lake.engine.row_diff import document_key_sql, dumped_item_sql, register_functions

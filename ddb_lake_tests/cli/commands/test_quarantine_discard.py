@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 
 from ddb_lake_tests.support.command_line import Run
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    change,
-    order,
-    write_changes,
-)
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
 
 @pytest.fixture

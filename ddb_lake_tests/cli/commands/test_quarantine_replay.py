@@ -10,13 +10,7 @@ from typing import Any
 import pytest
 
 from ddb_lake_tests.support.command_line import Run
-from ddb_lake_tests.support.landed_files import (
-    EXPORT_US,
-    Image,
-    change,
-    order,
-    write_changes,
-)
+from ddb_lake_tests.support.landed_files import EXPORT_US, Image, change, order, write_changes
 
 CONFIGURATION = """\
 warehouse: warehouse

@@ -6,14 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.cli.output.tables import (
-    GAP,
-    display_width,
-    fit_widths,
-    print_facts,
-    print_table,
-    printable,
-)
+from ddb_lake.cli.output.tables import GAP, display_width, fit_widths, print_facts, print_table, printable
 
 
 def test_show_aligns_numbers_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,21 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.capture.checkpoints import (
-    Checkpoint,
-    StreamPosition,
-    dump,
-    load,
-    observe_streams,
-    trimmed,
-)
-from ddb_lake.core.capture.shards import (
-    RETENTION_US,
-    SLACK_US,
-    Shard,
-    ShardPosition,
-    Stream,
-)
+from ddb_lake.core.capture.checkpoints import Checkpoint, StreamPosition, dump, load, observe_streams, trimmed
+from ddb_lake.core.capture.shards import RETENTION_US, SLACK_US, Shard, ShardPosition, Stream
 from ddb_lake.errors import TerminalError
 
 NOW_US = 1_772_357_400_000_000

@@ -7,15 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.capture.gaps import (
-    ALWAYS_US,
-    Gap,
-    Observation,
-    add_gap,
-    gap_between,
-    open_ranges,
-    repaired_gaps,
-)
+from ddb_lake.core.capture.gaps import ALWAYS_US, Gap, Observation, add_gap, gap_between, open_ranges, repaired_gaps
 
 INSTANTS = 40
 

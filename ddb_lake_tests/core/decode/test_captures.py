@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.core.values.times import EARLIEST_US
 from ddb_lake_tests.support import envelopes
-from ddb_lake_tests.support.decoded_changes import (
-    CHANGE,
-    changed,
-    one,
-    reason,
-)
+from ddb_lake_tests.support.decoded_changes import CHANGE, changed, one, reason
 
 # times
 

@@ -17,12 +17,7 @@ from ddb_lake.errors import UndecodableError
 from ddb_lake.sandbox.compression import compression
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.containers import zipped
-from ddb_lake_tests.support.numbered_records import (
-    RECORDS,
-    make,
-    numbers,
-    rejected,
-)
+from ddb_lake_tests.support.numbered_records import RECORDS, make, numbers, rejected
 
 
 def hadoop_snappy(content: bytes, block_bytes: int = 700, chunk_bytes: int = 300) -> bytes:

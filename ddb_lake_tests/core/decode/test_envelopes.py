@@ -17,13 +17,7 @@ from ddb_lake.core.decode.envelopes import MAX_WRAPPERS, PAGE
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support import strategies as ddb
-from ddb_lake_tests.support.decoded_changes import (
-    CHANGE,
-    changed,
-    one,
-    read,
-    reason,
-)
+from ddb_lake_tests.support.decoded_changes import CHANGE, changed, one, read, reason
 from ddb_lake_tests.support.numbered_records import SAMPLES, needs_samples
 
 SEQUENCE = envelopes.METADATA["sequenceNumber"]

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.decode.export_lines import Assertion, write_repair_line
 from ddb_lake.core.decode.objects import read_object
-from ddb_lake.core.merge.ordering import (
-    ABSENT,
-    Version,
-    assertion_us,
-    winner,
-)
+from ddb_lake.core.merge.ordering import ABSENT, Version, assertion_us, winner
 from ddb_lake.core.values.change_record import ChangeRecord, Item, Rejected
 
 WRITTEN_US, ASSERTED_US = 1_700_000_000_001_000, 1_700_000_000_002_000

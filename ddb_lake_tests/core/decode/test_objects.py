@@ -5,12 +5,7 @@ import gzip
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake_tests.support import envelopes
-from ddb_lake_tests.support.numbered_records import (
-    RECORDS,
-    SAMPLES,
-    needs_samples,
-    rejected,
-)
+from ddb_lake_tests.support.numbered_records import RECORDS, SAMPLES, needs_samples, rejected
 
 
 def test_flattened_numbers_keep_every_digit() -> None:

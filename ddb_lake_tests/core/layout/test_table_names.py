@@ -9,25 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.config import parse_settings
-from ddb_lake.core.layout.table_names import (
-    WAREHOUSE_FOLDERS,
-    derived_names,
-    glue_name,
-    name_collision,
-)
+from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS, derived_names, glue_name, name_collision
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.query import table_names
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
 DAILY = {"changes": {"uri": "landing/changes"}, "daily_states": {"start": "2026-03-01"}}

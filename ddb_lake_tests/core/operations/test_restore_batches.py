@@ -5,12 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.operations.restore_batches import (
-    BATCH_BYTES,
-    BATCH_ITEMS,
-    RestoreProgress,
-    batches,
-)
+from ddb_lake.core.operations.restore_batches import BATCH_BYTES, BATCH_ITEMS, RestoreProgress, batches
 
 
 @given(st.lists(st.integers(1, BATCH_BYTES // 2), max_size=120))

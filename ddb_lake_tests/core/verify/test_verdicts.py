@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.merge.ordering import ABSENT
-from ddb_lake.core.verify.verdicts import (
-    Difference,
-    Evidence,
-    LandedRecord,
-    Verdict,
-    judge,
-)
+from ddb_lake.core.verify.verdicts import Difference, Evidence, LandedRecord, Verdict, judge
 
 A, B, C = b"a", b"b", b"c"
 BEFORE = LandedRecord(10, B, A)

@@ -17,13 +17,7 @@ from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.spark import job
 from ddb_lake.orchestration.spark.job import answer
 from ddb_lake.orchestration.spark.launching import result_of
-from ddb_lake.orchestration.spark.parameters import (
-    SCRIPT,
-    emr_parameters,
-    glue_parameters,
-    job_extras,
-    process_command,
-)
+from ddb_lake.orchestration.spark.parameters import SCRIPT, emr_parameters, glue_parameters, job_extras, process_command
 
 EMR = {
     "type": "emr-serverless",

@@ -16,14 +16,7 @@ from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import DdbLakeError, UnreachableError
 from ddb_lake.pipeline.apply import parallel_reader
-from ddb_lake.pipeline.apply.object_reader import (
-    GroupReader,
-    ReadOptions,
-    StagedGroup,
-    TableDefinition,
-    fetch,
-    only,
-)
+from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup, TableDefinition, fetch, only
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake_tests.support.kinesis_lines import record
 

@@ -12,22 +12,12 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.aws.export_requests import (
-    ExportState,
-    describe_export,
-    list_exports,
-    start_export,
-)
+from ddb_lake.aws.export_requests import ExportState, describe_export, list_exports, start_export
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.errors import ConfigError, ExportError, TransientError, UsageError
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.capture import incremental_exports
-from ddb_lake.pipeline.capture.incremental_exports import (
-    SETTLE_S,
-    examine_windows,
-    full_export_time,
-    start_due,
-)
+from ddb_lake.pipeline.capture.incremental_exports import SETTLE_S, examine_windows, full_export_time, start_due
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.load.request_export import export_increments, export_window
 from ddb_lake.pipeline.open_lake import Lake

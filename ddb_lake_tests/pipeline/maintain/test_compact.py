@@ -15,16 +15,7 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
 

@@ -33,26 +33,9 @@ from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.spark import merge, snapshot_writer
 from ddb_lake.spark.merge import SparkMerge
-from ddb_lake_tests.simulator import (
-    CORNERS,
-    Scenario,
-    read_export,
-    read_landing,
-    reference_expired,
-    scenarios,
-    write,
-)
+from ddb_lake_tests.simulator import CORNERS, Scenario, read_export, read_landing, reference_expired, scenarios, write
 from ddb_lake_tests.simulator.model import item_text, key_of, key_text
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    increment,
-    item,
-    land,
-    sorted_items,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree

@@ -20,23 +20,12 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan import arrivals
-from ddb_lake.pipeline.plan.arrivals import (
-    all_prefixes,
-    earliest_arrival_us,
-    list_unapplied,
-    prefixes_of_hours,
-)
+from ddb_lake.pipeline.plan.arrivals import all_prefixes, earliest_arrival_us, list_unapplied, prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
 from ddb_lake.pipeline.plan.planner import LOOKBACK_EVERY_S, Planner, Tick
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox
-from ddb_lake_tests.support.export_files import (
-    change,
-    full,
-    item,
-    sorted_items,
-    text_of,
-)
+from ddb_lake_tests.support.export_files import change, full, item, sorted_items, text_of
 from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
 
 pytestmark = pytest.mark.usefixtures("no_source")

@@ -13,11 +13,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.plan import due, planner
 from ddb_lake.pipeline.plan.cursor import LONGEST_PAUSE_S, SensorCursor
 from ddb_lake.pipeline.plan.due import LONGEST_SPAN
-from ddb_lake.pipeline.plan.planner import (
-    ALL_EVERY_S,
-    LOOKBACK_EVERY_S,
-    Busy,
-)
+from ddb_lake.pipeline.plan.planner import ALL_EVERY_S, LOOKBACK_EVERY_S, Busy
 from ddb_lake_tests.support.landed_files import change, order
 from ddb_lake_tests.support.memory_store import NOW, Steps
 

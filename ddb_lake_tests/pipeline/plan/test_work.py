@@ -11,11 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.pipeline.plan.work import (
-    HOUR,
-    digest,
-    hours_back,
-)
+from ddb_lake.pipeline.plan.work import HOUR, digest, hours_back
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -15,21 +15,8 @@ from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import (
-    FETCH_ROWS,
-    near_names,
-    run_query,
-    table_columns,
-    table_names,
-)
-from ddb_lake_tests.support.export_files import (
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake.pipeline.read.query import FETCH_ROWS, near_names, run_query, table_columns, table_names
+from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of, queried
 
 pytestmark = pytest.mark.usefixtures("no_source")

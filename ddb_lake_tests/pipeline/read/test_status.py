@@ -13,15 +13,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.read.status import TableStatus, table_status
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    MINUTE_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
 pytestmark = pytest.mark.usefixtures("no_source")

@@ -13,14 +13,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.time_travel import past_rows, run_query_as_of
-from ddb_lake_tests.support.export_files import (
-    HOUR_US,
-    T0_US,
-    change,
-    full,
-    item,
-    land,
-)
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import dumped, lake_of
 
 pytestmark = pytest.mark.usefixtures("no_source")

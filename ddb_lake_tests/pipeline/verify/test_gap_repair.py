@@ -14,12 +14,7 @@ from ddb_lake.pipeline.capture.gap_log import all_gaps, open_gaps
 from ddb_lake.pipeline.capture.kinesis_monitor import watch
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify.gap_repair import repair_gaps
-from ddb_lake_tests.support.sandbox_lake import (
-    BUCKET,
-    assert_lake_is_source,
-    orders_lake,
-    orders_source,
-)
+from ddb_lake_tests.support.sandbox_lake import BUCKET, assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import LANDING, Stand
 
 METRIC = {"MetricName": "FailedToReplicateRecordCount", "Value": 2.0, "Unit": "Count"}

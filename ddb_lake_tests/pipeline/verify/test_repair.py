@@ -13,11 +13,7 @@ from ddb_lake.pipeline.verify.full import verify_counts, verify_export, verify_s
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
 from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.support.corruptions import double_row, lose_row, put_row
-from ddb_lake_tests.support.sandbox_lake import (
-    assert_lake_is_source,
-    orders_lake,
-    orders_source,
-)
+from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import Stand, at_fault
 
 ALL = 1_000

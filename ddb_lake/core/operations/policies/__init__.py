@@ -11,12 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ddb_lake.core.operations.policies.estate import (
-    Estate,
-    Place,
-    Source,
-    Statement,
-)
+from ddb_lake.core.operations.policies.estate import Estate, Place, Source, Statement
 from ddb_lake.core.operations.policies.parts import key_use
 from ddb_lake.core.operations.policies.roles import describe, role_names, statements
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ddb_lake.core.operations.policies.estate import (
-    Estate,
-    Place,
-    Source,
-    Statement,
-)
+from ddb_lake.core.operations.policies.estate import Estate, Place, Source, Statement
 
 
 def key_use(sid: str, wanted: tuple[str, ...], key_arn: str, service: str, region: str) -> Statement:
