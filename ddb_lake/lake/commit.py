@@ -7,8 +7,8 @@ through DuckDB's iceberg extension.
 A conflict is never retried here. Positions and deduplication are planned against one snapshot and are wrong for another,
 so `Commit.run` raises CommitConflict, and `core.operations.retry_policy.retry_commit` makes the caller plan again.
 
-Catalogs compare the snapshot of a branch and not the properties of a table. So each commit has a snapshot on `main`, even if it adds no file: then every concurrent change of
-the state in the properties is a conflict.
+Catalogs compare the snapshot of a branch and not the properties of a table. So each commit has a snapshot on `main`, even
+if it adds no file: then every concurrent change of the state in the properties is a conflict.
 https://iceberg.apache.org/spec/#optimistic-concurrency
 """
 
