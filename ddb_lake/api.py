@@ -107,7 +107,7 @@ class OpenLake:
         return sorted(table.name for table in self._lake.settings.tables if self._lake.current(table.name) is not None)
 
     def table(self, name: str, as_of: datetime | str | None = None) -> LakeTable:
-        """The living items of a table, in typed columns.
+        """The existing items of a table, in typed columns.
 
         Args:
             name: the table.

@@ -1,11 +1,12 @@
-"""Which rows of `current` change: the order of `core.merge.ordering`, for many keys at once.
+"""Decides which rows of `current` change: the order of `core.merge.ordering` in SQL, for many keys at once.
 
-`plan_merge` takes relations of change records and of `current` as SQL text (`MergeInput`), and returns a `MergePlan`,
-whose tables in the session say what each changed key becomes.
+`plan_merge` takes relations of change records and of `current` as SQL text (`MergeInput`). It returns a `MergePlan`, whose
+tables in the session have the new state of each changed key.
 
-Only keys with new records are looked at. A key whose one newest record is later than all that was known is decided by
-that record. Any other key (late records, equal times, Streams sequence numbers, assertions) is decided over all records
-of the key in the changelog, and records of one instant go to `core.merge.ordering.winner` itself.
+Only keys with new records are read. If one new record of a key is later than all other records of the key, it decides the
+key. The other keys are *conflicting*: they have late records, equal times, sequence numbers of DynamoDB Streams, or lines of
+incremental exports or repairs. A conflicting key is decided over all its records in the changelog. If several records
+have the same greatest time (a *tie*), `core.merge.ordering.winner` decides in Python by the trail of images.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from ddb_lake.errors import CheckFailed
 
 REMOVAL = "event_name IN ('REMOVE', 'DELETE')"
 ABSENCE = f"(asserted_at IS NOT NULL AND {REMOVAL})"
-"""SQL condition: the record is an export's or a repair's assertion that the item is absent."""
+"""SQL condition: the record is a line of an incremental export or of a repair without an item."""
 
 EXPIRY = f"(ttl AND old_image IS NOT NULL AND {REMOVAL})"
-"""SQL condition: the record is a removal by Time to Live whose row can be kept."""
+"""SQL condition: the record is a removal by Time to Live, and has the old image, so the row can be kept."""
 
 SEQUENCE_ORDER = "length(ltrim(sequence_number, '0')), ltrim(sequence_number, '0')"
-"""SQL order of the sequence numbers of one stream: decimal numbers, which have more digits than a BIGINT."""
+"""SQL order of the sequence numbers of one stream, which are decimal numbers with too many digits for a BIGINT."""
 
 _TIE_ROWS, _TIE_KEYS, _TIE_BYTES = 64, 1000, 32 * 1024 * 1024
-"""Records of tied keys that are fetched at once, and the keys and the size of images that are decided at once."""
+"""For tied keys: the records that are fetched at once; the keys, and the bytes of images, that are decided at once."""
 
 
 def version_us(clock_skew_us: int) -> str:
-    """SQL of the time by which a record is ordered (`core.merge.ordering.assertion_us` for assertions)."""
+    """SQL of the time by which a record is ordered: that of the change, or `core.merge.ordering.assertion_us`."""
     return (
         "CASE WHEN asserted_at IS NULL THEN epoch_us(changed_at)"
         f" ELSE greatest(epoch_us(changed_at), epoch_us(asserted_at) - {clock_skew_us}) END"
@@ -52,21 +53,23 @@ def version_us(clock_skew_us: int) -> str:
 
 
 BaseImages: TypeAlias = Callable[[list[str]], dict[str, bytes]]
-"""Returns the canonical images that the base has of some keys (`_key`); keys without an item are missing."""
+"""Returns the base's canonical images of some keys, by `_key`. Keys without an item are left out."""
 
 ExportedKeys: TypeAlias = Callable[[int], Sequence[str]]
-"""Returns, for each full export of an instant or later, a relation (_key, exported_us) of its items with changed keys."""
+"""Takes a time. Returns a relation (_key, exported_us) for each full export of that time or later: its items with changed
+keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeRules:
-    """What decides a merge apart from the records.
+    """What decides a merge, apart from the records.
 
     Attributes:
         snapshot_cutoff_us: change records at or before it never win over the base; None without a base.
-        base_us: the base's own time. An assertion wins over the base only if it is of a later time. None without a base.
+        base_us: the time of the base. A line of an incremental export or of a repair wins over the base only if
+            `asserted_at` is later. None without a base.
         clock_skew_us: the clock skew allowance.
-        time_ordered: the records' times alone order them: no record is from Streams, and none is an assertion.
+        time_ordered: time alone orders the records: none is from DynamoDB Streams, an incremental export or a repair.
         redecide_all: decide every key over all its records.
         keep_expired: items that Time to Live removed stay as rows.
     """
@@ -89,18 +92,18 @@ class MergeRules:
 
 @dataclass(frozen=True, slots=True)
 class MergeInput:
-    """What a merge works on: relations as SQL text, and the rules.
+    """The input of a merge: relations as SQL text, and the rules.
 
     Attributes:
         table: the table's name, for messages.
         new_records: change records that are not applied yet.
-        changelog: all change records.
-        current: rows (file_path, pos, _key, _changed_at, _source): a superset of the living rows of `CHANGED_KEYS`,
-            which the relation may join by `_key_hash`.
+        changelog: all change records that the merge may need, the new ones included.
+        current: rows (file_path, pos, _key, _changed_at, _source). It has at least the living rows of the keys in
+            `CHANGED_KEYS`, which the relation may join by `_key_hash`.
         tombstones: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
         rules: what decides, apart from the records.
-        base_images: the base's images of some keys; used where records of one instant form a closed circle.
-        exported_keys: the keys of full exports; used if expired items are kept.
+        base_images: the base's images of some keys; called if records of one instant form a closed trail.
+        exported_keys: the keys of full exports; called if expired items are kept.
     """
 
     table: str
@@ -118,9 +121,9 @@ class MergeInput:
 
 @dataclass(frozen=True, slots=True)
 class SessionTable:
-    """A table of a session, by its name and its columns. In an f-string it is its name.
+    """The name and the columns of a table in a session. An f-string inserts the name.
 
-    It is no temporary table in the sense of SQL: all cursors of the session read it.
+    It is not a TEMPORARY table of SQL, because all cursors of the session must be able to read it.
     """
 
     name: str
@@ -150,58 +153,60 @@ class SessionTable:
 CHANGED_KEYS = SessionTable(
     "changed_keys", ("_key", "_key_hash", "latest_us", "latest_id", "latest_at", "tied", "late")
 )
-"""Keys with new records, and the newest of these. `tied`: several are the newest. `late`: some cannot win over the base."""
+"""Keys with new records, and the newest of these. `tied`: several have the greatest time. `late`: a new record cannot win over
+the base, and expired items are kept; false if they are not kept."""
 
 CURRENT_ROWS = SessionTable("current_rows", ("file_path", "pos", "_key", "changed_us", "_source"))
-"""The rows of `current` that the changed keys have now."""
+"""The rows of `current` that the changed keys have before the merge."""
 
 TOMBSTONES = SessionTable("tombstones", ("_key", "changed_us", "removed"))
-"""The newest tombstone of each changed key; `removed` is false if the key has lived again since."""
+"""The newest tombstone of each changed key. `removed` is false if the key has had an item again since."""
 
 WINNERS = SessionTable("winners", ("_key", "_key_hash", "record_id", "changed_at", "tie", "absent"))
-"""The record that decides each key that changes. `tie`: the image chain decided. `absent`: an export says that the item is
-absent, and this overrides the record."""
+"""The record that decides each key that changes. `tie`: the trail of images decided. `absent`: an export or a repair states
+that the item is absent, and this overrides the record."""
 
 NEW_STATES = SessionTable("new_states", ("_key", "_key_hash", "_changed_at", "item", "_expired_at", "_source"))
-"""What each key of `WINNERS` becomes. `item`: DynamoDB JSON, NULL if the item is removed."""
+"""The new state of each key of `WINNERS`. `item`: DynamoDB JSON; NULL if the item is removed."""
 
 _NEW_RECORDS = SessionTable("new_records", ("record_id", "changed_at", "_key", "_key_hash", "version_us", "over_base"))
 """The records that are not applied yet. `over_base`: the record can win over the base."""
 
 _CONFLICTING_KEYS = SessionTable("conflicting_keys", ("_key", "_key_hash"))
-"""Changed keys that are decided over all their records."""
+"""Changed keys that the newest record alone does not decide. They are decided over all their records."""
 
 _DECISIONS = SessionTable("decisions", ("_key", "_key_hash", "record_id", "changed_at", "by_new_record"))
-"""Each changed key with its newest record. `by_new_record`: that record alone decides the key."""
+"""Each changed key and its newest new record. `by_new_record`: that record alone decides the key."""
 
 _CANDIDATES = SessionTable(
     "candidates",
     ("_key", "_key_hash", "record_id", "changed_at", "version_us", "stream", "sequence_number", "effective_us"),
 )
-"""All records of the keys that are being decided. `effective_us`: no less than that of a record before it in its stream."""
+"""All records of the keys that are being decided. `effective_us`: the time, but in a stream no less than that of any lower
+sequence number."""
 
 _LATEST = SessionTable("latest", _CANDIDATES.columns)
 """The candidates of each key that have the greatest `effective_us`."""
 
 _RESOLVED = SessionTable("resolved", ("_key", "_key_hash", "record_id", "changed_at"))
-"""The winner of each key whose latest candidate is single, or is the last of one stream."""
+"""The winner of each key that has one latest candidate, or whose latest candidates are all of one stream."""
 
 _TIED_KEYS = SessionTable("tied_keys", ("_key",))
-"""Keys whose latest candidates the image chain orders."""
+"""The other keys: the trail of images decides which of their latest candidates wins."""
 
 _DECIDED = (*_RESOLVED.columns, "tie")
 
 _REDECIDED = SessionTable("redecided", _DECIDED)
-"""The winner of each conflicting key that has one, over all its records."""
+"""The winner of each conflicting key over all its records. A key without a record that can win is left out."""
 
 _ABSENT_KEYS = SessionTable("absent_keys", ("_key", "_key_hash"))
 """Conflicting keys that are absent in the base or in an export."""
 
 _LAST_RECORDS = SessionTable("last_records", _DECIDED)
-"""The last record of each absent key, without the assertions that it is absent."""
+"""The last record of each absent key, apart from lines that state that the item is absent."""
 
 _EXPIRED = SessionTable("expired", _DECIDED)
-"""The last records that are removals by Time to Live: the rows of these keys are kept."""
+"""Those of the last records that are removals by Time to Live. The rows of their keys are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +214,9 @@ class MergeCounts:
     """Figures of a plan.
 
     Attributes:
-        changed: keys that get another row, or none.
-        late: keys whose new records were not simply the newest.
-        ties: keys that the image chain decided.
+        changed: keys whose row is added, replaced or removed.
+        late: conflicting keys.
+        ties: keys that the trail of images decided.
     """
 
     changed: int = 0
@@ -224,15 +229,15 @@ class MergeCounts:
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """What becomes of each changed key, in tables of the session. The next plan in the session replaces them.
+    """The new state of each changed key, in tables of the session. The next plan in the session replaces the tables.
 
     Attributes:
         counts: figures.
-        winners: the record that decides each key.
-        current_rows: the rows of `current` that the changed keys have now.
+        winners: the record that decides each key that changes.
+        current_rows: the rows of `current` that the changed keys have before the merge.
         tombstones: the newest tombstone of each changed key.
-        new_states: the item that each key of `winners` has now, or none.
-        first_expired_us: the earliest time at which an item of `new_states` expired; None if none was kept.
+        new_states: the item of each key of `winners` after the merge, or NULL.
+        first_expired_us: the earliest expiry of an item whose row is kept; None if none is kept.
     """
 
     counts: MergeCounts
@@ -251,7 +256,7 @@ class MergePlan:
     def new_tombstones(self) -> str:
         """A query of tombstones to add, as (_key, _key_hash, changed_us, removed).
 
-        A removed key gets one, and so does a key with a tombstone that lives again, with `removed` false.
+        Each removed key gets one. A key with a tombstone that has an item again gets one with `removed` false.
         """
         return (
             f"SELECT n._key, n._key_hash, epoch_us(n._changed_at) AS changed_us, n.item IS NULL AS removed"
@@ -276,13 +281,13 @@ def empty_plan(session: Session) -> MergePlan:
 
 
 def plan_merge(session: Session, inputs: MergeInput) -> MergePlan:
-    """Decide what each key with new records becomes.
+    """Decide the new state of each key with new records.
 
     Returns:
-        The plan, whose tables stay in the session.
+        The plan. Its tables stay in the session.
 
     Raises:
-        CheckFailed: a key has no winner, or several; this is a fault of the program.
+        CheckFailed: a key has no winner, or several. This is a fault of the program.
     """
     late = find_conflicting_keys(session, inputs)
     ties = _redecide(session, inputs) if late else 0
@@ -295,9 +300,9 @@ def plan_merge(session: Session, inputs: MergeInput) -> MergePlan:
 
 
 def find_conflicting_keys(session: Session, inputs: MergeInput) -> int:
-    """Fill the plan's tables with what new records alone decide. Returns the number of keys that need the changelog.
+    """Decide the keys that new records alone decide, without reading the changelog. Returns the number of conflicting keys.
 
-    The changelog is not read. The conflicting keys are in `CONFLICTING_KEY_HASHES`.
+    `CONFLICTING_KEY_HASHES` is then a query of their hashes.
     """
     _find_changed_keys(session, inputs)
     _find_current_rows(session, inputs)
@@ -312,7 +317,7 @@ CONFLICTING_KEY_HASHES = f"SELECT DISTINCT _key_hash FROM {_CONFLICTING_KEYS}"
 def _find_changed_keys(session: Session, inputs: MergeInput) -> None:
     """Fill the new records and the changed keys.
 
-    A record that cannot win over the base decides nothing, unless expired items are kept: then it may be the last known
+    A record that cannot win over the base is left out. If expired items are kept it stays, because it may be the last
     record of an absent item.
     """
     rules, keep = inputs.rules, inputs.rules.keep_expired
@@ -348,7 +353,7 @@ def _find_current_rows(session: Session, inputs: MergeInput) -> None:
 
 
 def _decide_by_new_records(session: Session, rules: MergeRules) -> None:
-    """Keys with one newest record, later than what is known of them, get their winner; the others are conflicting."""
+    """Give keys their newest new record as winner if it is later than their row and tombstone; the others are conflicting."""
     known_us = (
         "greatest(CASE WHEN r._source <> 'snapshot' THEN r.changed_us END, CASE WHEN t.removed THEN t.changed_us END)"
     )
@@ -367,10 +372,10 @@ def _decide_by_new_records(session: Session, rules: MergeRules) -> None:
 
 
 def _redecide(session: Session, inputs: MergeInput) -> int:
-    """Decide the conflicting keys over all their records. Returns the number of those that the image chain decided.
+    """Decide the conflicting keys over all their records. Returns the number of those that the trail of images decided.
 
-    A key whose winner is known already keeps its row, unless every key is to be decided again. A tie is always new: the
-    row may be of another record of the same instant.
+    If the winner is not a new record, the key already has its row and is left out, except with `redecide_all`. A tied key is
+    always written: its row may be from another record of the same instant.
     """
     rules = inputs.rules
     ties = _decide_over_records(
@@ -389,9 +394,9 @@ def _redecide(session: Session, inputs: MergeInput) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """Keys to decide, the records to decide them over, and the table for the winners.
+    """Keys to decide, the records over which they are decided, and the table for the winners.
 
-    `condition`: SQL that a record, with its `version_us`, must satisfy.
+    `condition`: SQL that a record with `version_us` must satisfy to count.
     """
 
     keys: SessionTable
@@ -402,7 +407,7 @@ class _Decision:
 
 
 def _decide_over_records(session: Session, rules: MergeRules, decision: _Decision) -> int:
-    """Fill `decision.winners` for each key that has a record. Returns the number of keys that the image chain decided."""
+    """Fill `decision.winners` for each key that has a record. Returns the number of tied keys."""
     _CANDIDATES.create(
         session,
         "SELECT c._key, c._key_hash, c.record_id, c.changed_at, c.version_us, c.stream, c.sequence_number,"
@@ -438,11 +443,12 @@ def _decide_over_records(session: Session, rules: MergeRules, decision: _Decisio
 
 
 def _keep_expired(session: Session, inputs: MergeInput) -> None:
-    """Keep rows of items that are absent in an export and whose last known change is an expiry.
+    """Keep the rows of items that an export lacks because they expired (`docs/explanation/ordering.md`, "Expired items").
 
-    Such a key has neither a winner over the base nor a row of the base, or its winner is an asserted absence. Its row is
-    kept if the last of its other records, including those before the base's snapshot cutoff, is a removal by Time to
-    Live, and no full export has the item later than the clock skew allowance after it (`docs/explanation/ordering.md`).
+    A key is absent in one of two cases: no record wins over the base and the base has no row of the key, or the winner is a
+    line that states that the item is absent. The row of an absent key is kept under two conditions. The last of its other
+    records, including those before the snapshot cutoff, is a removal by Time to Live. No full export has the item more than
+    the clock skew allowance after that removal.
     """
     rules = inputs.rules
     _ABSENT_KEYS.create(
@@ -469,7 +475,7 @@ def _keep_expired(session: Session, inputs: MergeInput) -> None:
         )
     session.con.execute(f"DELETE FROM {WINNERS} WHERE _key IN (SELECT _key FROM {_EXPIRED})")
     WINNERS.insert(session, f"SELECT *, false AS absent FROM {_EXPIRED}")
-    # rows that were kept and are not kept any more are removed
+    # the other absent keys have no row: one that an earlier merge kept is removed
     WINNERS.insert(
         session,
         "SELECT a._key, a._key_hash, coalesce(d.record_id, l.record_id) AS record_id,"
@@ -489,7 +495,7 @@ def _first_expired_us(session: Session) -> int | None:
 
 def _look_up_states(session: Session, inputs: MergeInput) -> None:
     """Fill the new states with the images of the winners, and check that each key has exactly one winner."""
-    # without conflicting keys every winner is a new record, and the changelog need not be read
+    # if no key is conflicting, every winner is a new record, so the changelog is not read
     records = inputs.changelog if _CONFLICTING_KEYS.count(session) else inputs.new_records
     expired = f"{'true' if inputs.rules.keep_expired else 'false'} AND {EXPIRY}"
     NEW_STATES.keep(
@@ -550,9 +556,9 @@ class _Record(NamedTuple):
 
 
 def _decide_ties(session: Session, decision: _Decision) -> None:
-    """Decide the tied keys by the image chain, in Python.
+    """Decide the tied keys by the trail of images, in Python.
 
-    Keys are decided in batches of bounded number and size; a batch has all records of its keys.
+    The number of keys decided at once and the size of their images are bounded. All records of a key are decided together.
     """
     cursor = session.con.cursor()
     cursor.execute(
@@ -578,7 +584,7 @@ def _fetched(cursor: Any) -> Iterator[_Record]:
 
 
 def _insert_tie_winners(session: Session, decision: _Decision, keys: list[list[_Record]]) -> None:
-    """Decide some keys, each with all its records. The base's images are read once, for the keys that need them."""
+    """Decide some keys, each over all its records. The base's images are read once, for the keys that need them."""
     if not keys:
         return
     needs_base: list[str] = []

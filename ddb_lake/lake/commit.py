@@ -1,14 +1,15 @@
-"""Commits: snapshots that add rows, delete rows by position and remove files, with properties, all at once.
+"""Commits to Iceberg tables. One commit can add files, delete rows by position, remove files, and change properties.
 
-pyiceberg 0.12 reads position deletes but does not write them, and its snapshot producers are private. This module alone
-extends them. `pyproject.toml` pins the version, and tests read every kind of commit back through pyiceberg's scan and
-through DuckDB's iceberg extension.
+pyiceberg 0.12 reads position deletes but does not write them, and its snapshot producers are private classes. Only this
+module extends them. `pyproject.toml` pins the version, and tests read every kind of commit with pyiceberg's scan and with
+DuckDB's iceberg extension.
 
-A conflict is never retried here. Positions and deduplication are planned against one snapshot and are wrong for another,
-so `Commit.run` raises CommitConflict, and `core.operations.retry_policy.retry_commit` makes the caller plan again.
+This module never retries a conflict. The positions to delete and the deduplication are planned against one snapshot and are
+wrong for any other. So `Commit.run` raises CommitConflict, and `core.operations.retry_policy.retry_commit` makes the caller
+plan again.
 
-Catalogs compare the snapshot of a branch and not the properties of a table. So each commit has a snapshot on `main`, even
-if it adds no file: then every concurrent change of the state in the properties is a conflict.
+Each commit has a snapshot on `main`, even if it adds no file. Catalogs compare the snapshot of a branch, but not the
+properties of a table; without a snapshot, a concurrent change of the state in the properties would not be a conflict.
 https://iceberg.apache.org/spec/#optimistic-concurrency
 """
 
@@ -45,10 +46,10 @@ POS_ID = 2147483545
 """Field ids of the two columns of a position delete file. https://iceberg.apache.org/spec/#reserved-field-ids"""
 
 MAX_SMALL_MANIFESTS = 24
-"""A commit merges small manifests if there are more: a reader opens each of them."""
+"""A commit merges the small manifests of a partition spec if it has more than this, because a reader opens each one."""
 
 LARGE_MANIFEST_FILES = 500
-"""A manifest of this many files is not small."""
+"""A manifest with fewer files than this is small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Delta:
         removed: the paths of data files to remove.
         drop_deletes: whether to remove all delete files of the parent snapshot.
         replace_all: whether to remove all files of the parent snapshot.
-        summary: properties of the snapshot, beside those that Iceberg defines.
+        summary: properties of the snapshot, in addition to those that Iceberg defines.
     """
 
     added: Sequence[DataFile] = ()
@@ -103,7 +104,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._divide_parent_files()
 
     def _divide_parent_files(self) -> None:
-        """Divide the parent's files into those that stay (in their own manifests where possible) and those to remove."""
+        """Divide the files of the parent snapshot into files to keep, in unchanged manifests if possible, and to remove."""
         for manifest in self._parent_manifests():
             if manifest.content == ManifestContent.DELETES:
                 if self._delta.drop_deletes or self._delta.replace_all:
@@ -149,14 +150,14 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             self._kept.append(self._write_manifest(manifest.partition_spec_id, remaining))
 
     def _write_manifest(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
-        """A new manifest of files that the table has already. They keep their sequence numbers."""
+        """Write a manifest of files that are in the table already. They keep their sequence numbers."""
         with self.new_manifest_writer(self.spec(spec)) as writer:
             for entry in entries:
                 writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
         return writer.to_manifest_file()
 
     def _merge_small(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
-        """The manifests, with the small manifests of data files merged if there are too many."""
+        """Yield the manifests. If there are too many small manifests of data files, they are merged."""
         small: dict[int, list[ManifestFile]] = defaultdict(list)
         for manifest in manifests:
             files = (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
@@ -232,8 +233,8 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
 class Commit:
     """One commit: stage schema changes, then snapshots and properties, then call `run`.
 
-    The catalog applies all of it or nothing. Stage `main` before other branches: catalogs keep the first assertion about
-    a branch, and concurrent writers compete for `main`.
+    The catalog applies all of it or nothing. Stage `main` before other branches: pyiceberg keeps only the first requirement
+    of each type, so the catalog compares the snapshot of the first staged branch only, and writers compete for `main`.
 
     Example:
         commit = Commit(table)
@@ -272,14 +273,14 @@ class Commit:
         Raises:
             CommitConflict: another writer committed first. Nothing was committed; plan again.
             TransientError: the catalog stayed locked. Nothing was committed; plan again.
-            CommitStateUnknown: the catalog did not report the outcome. Load the table again to find out.
+            CommitStateUnknown: the catalog did not report whether it committed. Load the table again to find out.
         """
         assert self._staged_main, "concurrent writers do not notice a commit without a snapshot on main"
         name = self._table.name()[-1]
         try:
             self.transaction.commit_transaction()
         except (CommitFailedException, ValidationException) as error:
-            # pyiceberg's message names a requirement of the REST protocol; the cause keeps it
+            # pyiceberg's message, which names a requirement of the REST protocol, is kept in the cause
             raise CommitConflict(
                 "another writer committed to the table first", table=name, hint="plan again from its new state"
             ) from error

@@ -1,7 +1,7 @@
-"""Which files of an Iceberg table are live, and the SQL by which DuckDB reads their rows.
+"""Finds the live files of an Iceberg table, and writes the SQL by which DuckDB reads their rows.
 
-A scan reads manifests once, when it is made; its SQL stays valid while the files exist. Files are read by field id, so
-files from before a column was added or renamed fit the schema of the scan.
+A scan reads the manifests once, when it is made. Its SQL stays valid while the files exist. Files are read by field id, so
+a file that is older than a new or renamed column fits the schema of the scan.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
 
 _POS_BITS = 40
-ROWS_PER_FILE = 1_000_000
-"""The cardinality stated to DuckDB for each file.
+"""The low bits of `_place` that hold the position; the bits above hold the number of the file in the scan."""
 
-When it reads by field id, DuckDB estimates almost no rows, and would build the hash table of a join from the large side.
+ROWS_PER_FILE = 1_000_000
+"""The number of rows per file that DuckDB is given for its estimates.
+
+By field id DuckDB estimates almost no rows by itself, and builds the hash table of a join from the large side.
 """
 
 
@@ -40,36 +42,36 @@ class LiveFiles:
 
     @property
     def rows(self) -> int:
-        """Living rows: position deletes never name a row twice."""
+        """The number of living rows. A subtraction is enough, because position deletes never name a row twice."""
         return int(sum(f.record_count for f in self.data)) - self.deleted_rows
 
     @property
     def deleted_rows(self) -> int:
-        """Rows that position deletes remove."""
+        """The number of rows that position deletes name."""
         return int(sum(f.record_count for f in self.deletes))
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """The size of all files."""
         return int(sum(f.file_size_in_bytes for f in (*self.data, *self.deletes)))
 
     @property
     def paths(self) -> list[str]:
-        """Paths of the data files."""
+        """The paths of the data files."""
         return [f.file_path for f in self.data]
 
 
 @dataclass(frozen=True, slots=True)
 class TableScan:
-    """The living rows of some data files: those that no position delete names.
+    """The living rows of some data files: the rows that no position delete names.
 
-    `scan_table` makes the scan of a snapshot. The constructor also takes written files that no commit names yet.
+    `scan_table` makes the scan of a snapshot. Use the constructor for files that are written but not committed.
 
     Attributes:
         schema: the Iceberg schema by which the files are read.
         paths: the data files.
         deletes: the position delete files.
-        live: the manifest entries of the files; empty for files that no commit names.
+        live: the manifest entries of the files; empty for files that are not committed.
     """
 
     schema: Schema
@@ -78,12 +80,12 @@ class TableScan:
     live: LiveFiles = LiveFiles()
 
     def sql(self, paths: Sequence[str] | None = None, *, positions: bool = False) -> str:
-        """A relation of the living rows, in parentheses.
+        """SQL of a relation of the living rows, in parentheses.
 
-        Columns of items have the names of `engine.sql.carried`; `engine.sql.shown` gives them their own.
+        Columns of items have their names inside SQL (`engine.sql.carried`); `engine.sql.shown` restores their own names.
 
         Args:
-            paths: read these data files only, which may be none. By default, read all of the scan's.
+            paths: read only these data files; an empty list gives no rows. By default, read all data files of the scan.
             positions: add `_file_path` and `_pos`, by which a position delete names the row.
         """
         chosen = self.paths if paths is None else paths
@@ -100,8 +102,8 @@ class TableScan:
         options = f"schema = {read_schema(self.schema)}, explicit_cardinality = {len(chosen) * ROWS_PER_FILE}"
         if not positions and not self.deletes:
             return f"(SELECT {names} FROM read_parquet({literals(chosen)}, {options}))"
-        # DuckDB's virtual columns, without its options of these names: the options refuse files that have such columns.
-        # File and position in one number join faster than a path.
+        # These are virtual columns of DuckDB. Its options of the same names fail if a file has columns of these names.
+        # A join by one number (`_place`) is faster than one by path and position.
         place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"
         virtual = f"filename AS _file_path, file_row_number AS _pos, {place}"
         source = f"(SELECT {names}, {virtual} FROM read_parquet({literals(chosen)}, {options}))"
@@ -119,7 +121,7 @@ def scan_table(table: Table, snapshot_id: int | None = None) -> TableScan:
 
     Args:
         table: the table.
-        snapshot_id: the snapshot, which is read with its own schema. By default, the newest on main, read with the
+        snapshot_id: the snapshot, which is read with its own schema. By default, the newest of `main` is read with the
             schema of the table.
 
     Raises:
@@ -135,12 +137,12 @@ def scan_table(table: Table, snapshot_id: int | None = None) -> TableScan:
 
 
 def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
-    """The live files of a snapshot; the newest on main by default.
+    """The live files of a snapshot, by default the newest of `main`.
 
     Raises:
-        DamagedError: a manifest or a local data file is missing, or is not the one that was written; or the table has
-            no snapshot of this id.
-        CommitConflict: it is missing because another commit replaced it.
+        DamagedError: a manifest or a local file is missing, or differs from what was written; or the table has no snapshot of
+            this id.
+        CommitConflict: a file is missing or differs, and another commit has changed the table since it was loaded.
     """
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None and snapshot_id is not None:
@@ -163,13 +165,13 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
 
 @contextmanager
 def current_or_conflict(table: Table) -> Iterator[None]:
-    """Read files that a table names. Raises CommitConflict if one is missing because a later commit removed it."""
+    """Read files that a table names. A DamagedError becomes CommitConflict if the table has a later commit."""
     try:
         yield
     except DamagedError as error:
         try:
             later = table.catalog.load_table(table.name())
-        except Exception:  # the damage is the error to report
+        except Exception:  # report the damage, not the failure to load the table
             raise error from error.__cause__
         if later.metadata_location != table.metadata_location:
             raise CommitConflict(
@@ -179,9 +181,9 @@ def current_or_conflict(table: Table) -> Iterator[None]:
 
 
 def check_local_sizes(live: LiveFiles, table: str) -> None:
-    """Compare the sizes of local files with those in the manifests, to find missing, shortened and replaced files.
+    """Compare the sizes of local files with those in the manifests, to find files that are missing, cut short or replaced.
 
-    Files in S3 are left out: each takes a request. Raises DamagedError.
+    Files in S3 are not checked, because each check would be a request. Raises DamagedError.
     """
     for file in (*live.data, *live.deletes):
         path = file.file_path.removeprefix("file://")
@@ -196,7 +198,7 @@ def check_local_sizes(live: LiveFiles, table: str) -> None:
 
 
 def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:
-    """The least and greatest value of a column in a file, both inclusive, from its manifest; None if it has none."""
+    """The least and greatest value of a column in a file, both inclusive; None if the manifest does not state them."""
     field = schema.find_field(column)
     low = (file.lower_bounds or {}).get(field.field_id)
     high = (file.upper_bounds or {}).get(field.field_id)

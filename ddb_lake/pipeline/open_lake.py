@@ -95,7 +95,7 @@ class Lake:
         return Routes.to(sources)
 
     def current(self, name: str) -> Table | None:
-        """The Iceberg table of living items; None if it does not exist yet."""
+        """The Iceberg table of existing items; None if it does not exist yet."""
         return self.catalog.table(name)
 
     def changes(self, name: str) -> Table | None:

@@ -154,7 +154,7 @@ class DecidedBucket:
 
 @dataclass(frozen=True, slots=True)
 class WriteRows:
-    """Write the living items of a bucket's new states with some columns."""
+    """Write the existing items of a bucket's new states with some columns."""
 
     access: TableAccess
     settings: TableSettings
@@ -227,7 +227,7 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
 
 
 def write_rows(task: WriteRows) -> Written:
-    """Project the living items, and write them."""
+    """Project the existing items, and write them."""
     with task.access.session() as session:
         living = f"(SELECT * FROM read_parquet({literal(task.new_states)}) WHERE item IS NOT NULL)"
         projection = Projection(task.schema, task.nulls)

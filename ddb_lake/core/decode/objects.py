@@ -1,6 +1,6 @@
-"""Read a landed object: take its bytes out of containers, split them into segments, and read the records of each segment.
+"""Reads a landed object: takes its bytes out of containers, splits them into segments, and reads each segment's records.
 
-`read_object` is the only entry point for objects with changes. Its terms are defined in `core.decode`.
+`read_object` is the only entry point for change objects. The docstring of `core.decode` defines the terms.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ddb_lake.core.values.change_record import Rejected
 
 
 class LocatedOutcome(NamedTuple):
-    """One outcome, and the segment that it comes from: its offset in the decompressed object, and its bytes (`raw`).
+    """One outcome, and its segment: the offset in the decompressed object, and the bytes (`raw`).
 
-    The outcomes of one wrapper have the same segment. The offset of a damaged container's outcome is the end of what could be
-    read. `unvalidated`: the record comes from the fast path. The caller must check it with the patterns of
-    `core.decode.fast_path`, and read `raw` with `read_envelope` if they do not match.
+    All outcomes of a wrapper have the same segment. The outcome of a damaged container has no segment: its offset is the end
+    of the readable part. `unvalidated`: the record comes from the fast path. The caller must check the record with the
+    patterns of `core.decode.fast_path`, and read `raw` with `read_envelope` if they do not match.
     """
 
     offset: int
@@ -47,17 +47,21 @@ def read_object(
     fast: bool = False,
     time_unit: str | None = None,
 ) -> Iterator[LocatedOutcome]:
-    """Read a landed object; yields the outcomes in its order. Raises only MemoryError.
+    """Read a landed object, and yield its outcomes in the order of its bytes. Raises only MemoryError.
 
-    An empty object has no outcome. An object without any JSON value has one Rejected with the object's bytes. A damaged
-    container has one too, after the outcomes of what could be read (`compression.DamagedObjectError.readable`). Of more than
-    16 MiB the first 16 MiB are kept.
+    - An empty object has no outcome.
+    - An object of several lines that contains no JSON value has one Rejected with the bytes of the object.
+    - A damaged container has one such Rejected too, after the outcomes of the readable part
+      (`compression.DamagedObjectError.readable`).
+
+    These Rejected have at most the first 16 MiB of the object.
 
     Args:
+        data: the bytes of the object as they landed.
         key_names: the table's key attributes, partition key first; only flattened records need them.
-        asserted_us: the end (exclusive) of the incremental export that the object belongs to.
+        asserted_us: the end (exclusive) of the window, if the object belongs to an incremental export.
         limit_bytes: the greatest size of the decompressed object.
-        fast: use the fast path where it is possible; the caller checks unvalidated outcomes.
+        fast: use the fast path where possible; the caller checks unvalidated outcomes.
         time_unit: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
     damage: Rejected | None = None
@@ -107,13 +111,13 @@ def _read_segment(segment: Segment, context: ReadContext) -> Iterator[Outcome]:
 
 
 _PARSED_BYTES = 1024 * 1024
-"""Garbage of more bytes is not parsed as a JSON value: the parser takes twelve times as much memory."""
+"""Longer garbage is not parsed as a JSON value, because the parser needs twelve times its size in memory."""
 
 
 def _problem_of_object(content: bytes) -> str | None:
     """The first problem of an object of several lines in which nothing can be read; None for any other object.
 
-    The object begins with garbage. It is split a second time for this, so that its garbage is never in memory together.
+    Called if the first segment is garbage. The object is split a second time, so only one segment at a time is in memory.
     """
     problem, lines = "", 0
     for segment in split_json(content):

@@ -1,10 +1,12 @@
 """Which assertion about a key wins: a total order that is a function of the set, not of arrival.
 
-`engine.merge_plan` applies this order in SQL to many keys at once; only ties come to `winner` here. `ARCHITECTURE.md`,
-section "Order", has the rules. In short: a snapshot taken at T is the base, and a change record at or
-before its snapshot cutoff never wins over it; a line of an incremental export counts as a change at `assertion_us`; among
-these the greatest time wins; within one stream of DynamoDB Streams the sequence number decides before the time; equal times
-are decided by the chain of images, then the Kinesis sequence number, then the record id.
+`docs/explanation/ordering.md` has the rules. `engine.merge_plan` applies them in SQL to many keys at once, and calls `winner`
+only for ties. In short:
+
+- The newest snapshot is the base. A change record at or before its snapshot cutoff never wins over it.
+- A line of an incremental export or of a repair counts as a change at the time `assertion_us`.
+- Among these the greatest time wins. Within one stream of DynamoDB Streams the sequence number is compared before the time.
+- Equal times are decided by the trail of images, then by the Kinesis sequence number, then by the record id.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 ABSENT = b""
-"""The state of a key that no item has."""
+"""The state of a key without an item, in place of an image."""
 
 DEFAULT_CLOCK_SKEW_US = 5 * 60 * 1_000_000
-"""The allowance for clock skew: how far an export's times may differ from those of change records.
+"""The default clock skew allowance: how far an export's times may differ from those of change records.
 
 DynamoDB documents that an export's times can be off by up to one minute.
 """
@@ -27,8 +29,9 @@ DynamoDB documents that an export's times can be off by up to one minute.
 class Version:
     """One assertion about one key, reduced to what the order needs.
 
-    `before` and `after` are canonical images (`ABSENT` where there is no item; `before` is None where it is not
-    known). `time_us` is the change time, or `assertion_us` of an incremental export's line.
+    `before` and `after` are canonical images, or `ABSENT` if there is no item. `before` is None if it is not known.
+    `time_us` is the change time; for a line of an incremental export or of a repair it is `assertion_us`. `asserted_us` is
+    the time at which such a line states the item; None for change records.
     """
 
     record_id: str
@@ -42,30 +45,32 @@ class Version:
 
 
 def snapshot_cutoff_us(export_us: int, first_change_us: int | None, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
-    """The instant up to which (inclusive) a snapshot taken at `export_us` settles everything.
+    """The time at or before which no change record wins over a snapshot taken at `export_us`.
 
-    `export_us - clock_skew_us` if the stream covers the time since; if it began later, `export_us` itself.
+    `export_us - clock_skew_us` if the first change is at or before that time; otherwise `export_us`.
     """
     covered = first_change_us is not None and first_change_us <= export_us - clock_skew_us
     return export_us - clock_skew_us if covered else export_us
 
 
 def assertion_us(written_us: int, asserted_us: int, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
-    """Return the position of an incremental export's line in the order: a change wins over it only if it is later.
+    """The time by which a line of an incremental export or of a repair is ordered: only later changes win over the line.
 
-    Over a snapshot's row it wins if `asserted_us` is later than the snapshot's own time.
+    The line wins over a snapshot's row if `asserted_us` is later than the time of the snapshot.
 
-    The line says that the last write before `asserted_us` (exclusive) was at `written_us`. A change record between
-    the two contradicts it unless clocks differ, so it is believed within the margin and not before.
+    The line states that the last write before `asserted_us` (exclusive) was at `written_us`. A change record between the two
+    contradicts the line, unless the clocks differ. So such a record wins if it is within the clock skew allowance before
+    `asserted_us`, and loses if it is earlier.
     """
     return max(written_us, asserted_us - clock_skew_us)
 
 
 def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
-    """The version that says what the item is now. `versions` are all of one key, later than the snapshot cutoff; not empty.
+    """The version that determines what the item is now.
 
-    `base` returns the snapshot's canonical image of the key (`ABSENT` without one). It is called only if the records of
-    one instant form a closed trail, which does not show where it began.
+    `versions` are those of one key that can win over the base, at least one. `base` returns the snapshot's canonical image
+    of the key, or `ABSENT`. It is called only if the records of one instant form a closed trail: the records alone do not
+    show where such a trail began.
     """
     groups: dict[int, list[Version]] = defaultdict(list)
     for version, time_us in _effective_times(_distinct(versions)):
@@ -75,7 +80,7 @@ def winner(versions: Sequence[Version], base: Callable[[], bytes]) -> Version:
 
 
 def _distinct(versions: Sequence[Version]) -> list[Version]:
-    """One version for each record: of its deliveries the one with the least Kinesis sequence number."""
+    """One version for each record. Of several deliveries, it is the one with the least Kinesis sequence number."""
     found: dict[str, Version] = {}
     for version in versions:
         other = found.get(version.record_id)
@@ -89,7 +94,7 @@ def _delivery(version: Version) -> tuple[bool, int]:
 
 
 def _effective_times(versions: Sequence[Version]) -> list[tuple[Version, int]]:
-    """Each version's time; within one stream never less than that of a record with a lower sequence number."""
+    """Each version and its effective time: its time, but in a stream no less than that of any lower sequence number."""
     timed = [(version, version.time_us) for version in versions if version.sequence is None]
     streams: dict[str | None, list[Version]] = defaultdict(list)
     for version in versions:
@@ -104,9 +109,10 @@ def _effective_times(versions: Sequence[Version]) -> list[tuple[Version, int]]:
 
 
 def _state_before(time_us: int, groups: dict[int, list[Version]], base: Callable[[], bytes]) -> bytes:
-    """The image a key had when the group at `time_us` began: what the group before it left, or the snapshot's.
+    """The image of the key before the group at `time_us`: that after the previous group, or the snapshot's.
 
-    Going back and forth in a loop: each group may itself need the state before it.
+    To decide a group, the image before that group may be needed in turn. So the loops first go back to a group that is
+    decided without it, or to the snapshot, and then forward to `time_us`.
     """
     open_groups: list[int] = []
     state: bytes | None = None
@@ -146,7 +152,7 @@ def _last(group: Sequence[Version], state_before: Callable[[], bytes]) -> Versio
 
 
 def _without_superseded(group: Sequence[Version]) -> list[Version]:
-    """Without those that have a successor in their own stream: only the last of each stream can be the last of all."""
+    """The versions that have no successor in their stream. Only the last of a stream can be the last of all."""
     last: dict[str | None, Version] = {}
     for version in group:
         if version.sequence is not None:
@@ -161,10 +167,10 @@ def _without_superseded(group: Sequence[Version]) -> list[Version]:
 
 
 def _ends(group: Sequence[Version]) -> set[bytes]:
-    """The images at which the trail through these changes can end: entered more often than left.
+    """The images at which the trail of these changes can end. Empty if the trail is closed.
 
-    Each change leaves the image before it and enters the one after it, so the changes of one key are the edges of a
-    trail through its images, whose end is entered once more than it is left. None: the trail is closed.
+    Each change leaves the image before it and enters the image after it. So the changes of one key are the edges of a trail
+    through its images, and the image at the end of the trail is entered once more than it is left.
     """
     balance: Counter[bytes] = Counter()
     for version in group:

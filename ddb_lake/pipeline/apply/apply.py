@@ -1,6 +1,6 @@
-"""Apply landed objects: ingest their records into the changelog, and merge the changelog into `current`.
+"""Applies landed objects: ingests their records into the changelog, and merges the changelog into `current`.
 
-Objects are read and committed in groups. A run that is broken off is continued by applying the same objects again.
+Objects are read and committed in groups. To continue an interrupted run, apply the same objects again.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ddb_lake.pipeline.open_lake import Lake
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What applying some objects did.
+    """The result of applying some objects.
 
     Attributes:
         table: the table's name.
         objects: the number of objects.
-        already_ingested: the number of those that the ledger named before.
-        records: the records of all configured tables in the other objects, rejected ones included.
-        new: those that were added to a changelog.
-        duplicates: those that a changelog had already, or that are several times in the objects.
-        quarantined: entries that were added to a quarantine.
-        other_tables: the number of records by source table that is not configured. They stay in landing.
-        tables: the figures by table.
-        current: what became of the `current` of each table.
-        seconds: how long it took.
-        doubts: probable mistakes, although the command did its work: a place without objects, or objects whose records
-            all went to quarantine.
+        already_ingested: the number of objects that the ledger named before.
+        records: the number of records in the other objects, for all configured tables and including rejected ones.
+        new: the number of records that were added to a changelog.
+        duplicates: the number of records that a changelog had already, or that the objects contain more than once.
+        quarantined: the number of entries that were added to a quarantine.
+        other_tables: the number of records for each source table that is not configured. They stay in landing.
+        tables: the figures of the changelog of each table.
+        current: the result of the merge of each table.
+        seconds: the duration.
+        doubts: probable mistakes in the configuration or the command: a location without objects, or objects whose records
+            are all in quarantine or of other tables.
     """
 
     table: str
@@ -55,20 +55,20 @@ class ApplyResult:
 def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
     """Ingest the objects at and below `uris` into the changelog, then merge the changelog into `current`.
 
-    Records that name another configured table go to that table. Those that name none go to `table`. Objects that were
-    ingested before, or are named twice, change nothing.
+    A record that names another configured table goes to that table. A record without a table name goes to `table`. Objects
+    that were ingested before, or are named twice, change nothing.
 
     Args:
         lake: the open lake.
         table: the table whose objects these are.
-        uris: objects, and folders or prefixes of objects. One without objects becomes a doubt of the result; the others
-            are applied.
+        uris: objects, and folders or prefixes of objects. If one has no objects, the result has a doubt about it, and the
+            others are applied.
 
     Raises:
-        CheckFailed: `current` of a table cannot take its records. The other tables are up to date then, and the
-            changelogs have all records.
+        CheckFailed: the changelog of a table cannot be merged into its `current`. All records are in the changelogs, and
+            the other tables are up to date.
         ConfigError: `table` is not configured.
-        TransientError: in each attempt, another writer committed first, or an object cannot be fetched now. It is safe to
+        TransientError: another writer committed first in each attempt, or an object cannot be fetched now. It is safe to
             apply the same objects again.
 
     Example:
@@ -100,7 +100,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
             fresh = not_ingested(lake, session, table, group)
             if fresh:
                 read = executor.read(session, fresh)
-                # `table` last: if its ledger names an object, all other tables have their share, in `current` too
+                # `table` is last, so if its ledger names an object, all other tables have merged their records of it
                 for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):
                     share = TableShare(name, rows, read.objects, read.keys.get(name, ()))
                     results[name] = results.get(name, IngestResult(name)) + ingest(lake, session, share)
@@ -129,7 +129,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
 
 
 class _Merges:
-    """Merges of several tables. If one fails, the others are carried out all the same."""
+    """Merges of several tables. If one fails, the others still run."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -152,7 +152,7 @@ class _Merges:
 
 
 def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
-    """Doubts if no record was ingested, probably because of a mistake in the configuration or the command."""
+    """The doubt about a command that ingested no record, probably because of a mistake in the configuration or in it."""
     table = result.table
     if result.new or result.duplicates:
         return ()
@@ -169,7 +169,7 @@ def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
 
 
 def everything_quarantined(table: str, records: int) -> str:
-    """The doubt of a command whose records all went to quarantine."""
+    """The doubt about a command whose records are all in quarantine."""
     return (
         f"{table}: nothing could be ingested: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
         f" {table}`: the `key` of another table, or another table's data, is a likely cause. Correct it, then `ddb-lake"

@@ -1,11 +1,11 @@
-"""Loads a finished export: a full one becomes the base of `current`, an incremental one joins the changelog.
+"""Loads a finished export. The newest full export becomes the base of `current`; an incremental one joins the changelog.
 
-A full export is loaded in four steps: open the export (`export_files`), plan what it becomes (`LoadPlan`), write and check
-its rows (`snapshot_writer`), and commit them. An incremental export is read like landed change objects: each line asserts
-the state of a key at the end of the export's window.
+A full export is loaded in four steps: open the export (`export_files`), decide whether it becomes the base (`LoadPlan`),
+write and check its rows (`snapshot_writer`), and commit them. An incremental export is read like landed change objects: each
+line asserts the state of a key at the end of the export's window.
 
-Loading is idempotent: an export that is loaded changes nothing. After a crash, repeat the call; files that were written
-and not committed are removed by compaction.
+Loading an export again changes nothing. After a crash, repeat the call; compaction removes the files that were written but
+not committed.
 """
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ class LoadResult:
     """The result of loading an export. Times are UTC microseconds.
 
     Attributes:
-        export_us: the instant whose state the export has: the export time, or the exclusive end of the window.
+        export_us: the instant whose state the export has: its time, or the end of its window (exclusive).
         items: the number of items or lines according to the manifest.
         files: the number of data files.
-        already_loaded: the export was loaded before, and nothing changed.
-        rows: living rows of `current` afterwards.
+        already_loaded: whether the export was loaded before, so nothing changed.
+        rows: the number of living rows of `current` after the load.
         horizon_us: the snapshot cutoff of `current` (inclusive); None without a full export.
-        notes: what may surprise, such as an export of a table with another name.
-        quarantined: lines that went to the quarantine.
+        notes: remarks for the user, for example that the export is of a table with another name.
+        quarantined: the number of lines that went to quarantine.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
-        name_collisions: new columns whose names carry a suffix.
+        name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
     """
 
     table: str
@@ -108,7 +108,7 @@ class LoadResult:
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
-    """Load a finished export. One that is loaded already changes nothing.
+    """Load a finished export. An export that is already loaded changes nothing.
 
     Args:
         lake: the open lake.
@@ -121,7 +121,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
         What was loaded.
 
     Raises:
-        UsageError: several exports lie below `uri`, or the export is of another table (`check_origin`).
+        UsageError: there are several exports below `uri`, or the export is of another table (`check_origin`).
         ConfigError: the table is not configured, or its key is not known.
         ExportError: the export is incomplete or damaged, or has lines without a valid item. Nothing was committed.
         CheckFailed: the rows contradict the configuration, such as a wrong `key`. Nothing was committed.
@@ -170,7 +170,7 @@ def _result(name: str, export: Export, already_loaded: bool, rows: int, cutoff_u
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """One attempt to load a full export: the state of `current` before it, and what the export becomes.
+    """One attempt to load a full export: the state of `current` before it, and whether the export becomes the base.
 
     Attributes:
         settings: the table.
@@ -186,17 +186,17 @@ class LoadPlan:
 
     @property
     def becomes_base(self) -> bool:
-        """Whether the export is newer than all that are loaded. Its rows replace those of `current` then."""
+        """Whether the export is newer than all loaded exports. If so, its rows replace those of `current`."""
         newest, summary = self.state.base, self.export.summary
         return newest is None or (newest.export_us, newest.export_id) < (summary.as_of_us, summary.export_id)
 
     @property
     def keep_expired(self) -> bool:
-        """Whether items that Time to Live removed stay as rows."""
+        """Whether `current` keeps the rows of items that Time to Live removed."""
         return self.settings.ttl_deletes == "keep"
 
     def iceberg_schema(self, schema: TableSchema) -> Schema:
-        """The Iceberg schema, with the field ids that creating or evolving the table gives."""
+        """The Iceberg schema, with the field ids that the table will have when it is created or evolved."""
         return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
 
 
@@ -205,9 +205,9 @@ class WrittenSnapshot:
     """The rows of an export, written and checked, and the commit that adds them.
 
     Attributes:
-        table: `current`, which exists now.
+        table: `current`, which exists by now.
         commit: the open commit, with the new columns.
-        rows: the files, and the columns they have.
+        rows: the files and their columns.
         rejected: the number of lines that were left out.
     """
 
@@ -242,7 +242,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         except Exception:
             writer.discard()
             raise
-        # From here on files are not removed: a commit whose outcome is unknown may name them.
+        # From here on no file is removed after an error: a commit whose outcome is unknown may name it.
         return _commit(lake, session, plan, WrittenSnapshot(table, commit, ExportRows(writer.scan, schema), rejected))
 
 
@@ -260,9 +260,10 @@ def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
 
 
 def _write_rows(plan: LoadPlan, writer: SnapshotWriter) -> TableSchema:
-    """Write the export's rows, and return the columns that they have.
+    """Write the export's rows, and return their columns.
 
-    Only a new base may change the types of columns: rows of an older export lie beside those of `current`.
+    Only a new base may change the types of columns. An older export does not replace the rows of `current`, so its columns
+    must fit theirs.
     """
     known, policy = plan.state.schema, plan.settings.schema_evolution
     if plan.becomes_base and (policy == "add_columns" or not known.columns):
@@ -272,7 +273,7 @@ def _write_rows(plan: LoadPlan, writer: SnapshotWriter) -> TableSchema:
 
 
 def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: StagedRows | None) -> int:
-    """Commit rejected lines to the quarantine. This comes before the rest: a repeated attempt finds them there."""
+    """Commit rejected lines to the quarantine, before the rows. A repeated attempt finds them there."""
     if rejected is None:
         return 0
     hour_us = plan.export.summary.as_of_us // HOUR_US * HOUR_US
@@ -282,7 +283,7 @@ def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: St
 
 
 def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot) -> LoadResult:
-    """Commit the export's rows: as a branch of their own, and in `current` if the export becomes the base."""
+    """Commit the export's rows: in a branch of their own, and in `main` too if the export becomes the base."""
     table, commit, summary = written.table, written.commit, plan.export.summary
     metadata = commit.transaction.table_metadata
     files = FileWriter.for_table(session.con, table, metadata).entries(written.rows.scan.paths, metadata)
@@ -322,7 +323,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
 def _merge_changelog(
     lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState
 ) -> tuple[Delta, CurrentState]:
-    """The changes that records of the changelog make to the rows of a new base, and the state after them."""
+    """Apply the changelog to the rows of a new base. Returns the changes of the rows, and the state after them."""
     settings, export_us = plan.settings, plan.export.summary.as_of_us
     changes = lake.changes(settings.name)
     log = changes_state(changes)
@@ -355,9 +356,9 @@ def _merge_changelog(
 def _merge_expired(
     lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState
 ) -> tuple[Delta, CurrentState]:
-    """The changes that an export older than the base makes to expired rows, and the state after them.
+    """Decide expired rows again with an export that is older than the base. Returns the changes, and the state after them.
 
-    An item that the export has did not expire before it.
+    If the export has an item, the item had not expired before the export.
     """
     settings, base = plan.settings, state.base
     assert base is not None, "an export without a newer one becomes the base"
@@ -385,7 +386,7 @@ def _merge_expired(
 
 
 def _keys_of_exports(plan: LoadPlan, written: WrittenSnapshot, from_us: int) -> list[Relation]:
-    """The keys in the loaded exports of an instant or later, and in this one."""
+    """The keys in the exports of a time or later: the loaded ones, and the one that is being loaded."""
     keys = exported_keys(plan.table, plan.state.exports, from_us)
     export_us = plan.export.summary.as_of_us
     return [*keys, keys_of_export(export_us, written.rows)] if export_us >= from_us else keys
@@ -409,9 +410,9 @@ def _merge(
 
 
 def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject: bool) -> LoadResult:
-    """Ingest an incremental export into the changelog, and bring `current` up to it.
+    """Ingest an incremental export into the changelog, and merge the changelog into `current`.
 
-    The ledger names its data files and the export itself, and the state of the changelog names its window, in one commit.
+    The commit to the changelog also adds the data files and the export to the ledger, and the window to the state.
     """
     name, marker = settings.name, export_ref(export.summary.export_id)
     ingested = None
@@ -431,10 +432,10 @@ def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject:
 def _ingest_increment(
     lake: Lake, session: Session, settings: TableSettings, export: Export, reject: bool
 ) -> IngestResult | None:
-    """Ingest the lines of an export that the ledger does not name; None if it named all of its data files.
+    """Ingest the lines of an export that the ledger does not name. Returns None if the ledger had all of its data files.
 
     Raises:
-        ExportError: a line holds no valid record and `reject` is false, or the number of lines is not the manifest's.
+        ExportError: a line holds no valid record and `reject` is false, or the number of lines differs from the manifest.
     """
     name, as_of_us = settings.name, export.summary.as_of_us
     files = download_files(lake.objects, export, session.folder)
@@ -461,7 +462,7 @@ def _ingest_increment(
 
 
 def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> InvalidLines:
-    """The lines that were not read as records. `unreadable`: the first of them by file number and offset."""
+    """The lines that are not valid records. `unreadable`: their number, and the file number and offset of the first ones."""
     invalid = InvalidLines(unreadable.count)
     for number, offset, reason in unreadable.first:
         line = max((line for line, start, _ in numbered_lines(files[number]) if start <= offset), default=0)
@@ -470,7 +471,7 @@ def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> Invali
 
 
 def export_ref(export_id: str) -> ObjectRef:
-    """The entry of the ledger for a loaded incremental export, independent of where a copy of it lies."""
+    """The ledger's entry for a loaded incremental export. It is the same for all copies of the export."""
     return ObjectRef(f"export/{export_id}", "loaded", 0, 0)
 
 

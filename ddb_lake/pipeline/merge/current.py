@@ -1,8 +1,8 @@
-"""Merge the changelog into `current`, which has the latest image of each living item.
+"""Merges the changelog into `current`, which has the latest image of each existing item.
 
-`update_current` opens the two tables, has an executor plan the merge and write the rows, and commits. A commit that
-another writer preceded is planned again. Loading a full export builds `current` again with the same parts
-(`pipeline.load.load`).
+`update_current` opens the two tables and commits; the table's executor plans the merge and writes the rows. If another
+writer commits first, the merge is planned again. Loading a full export (`pipeline.load.load`) replaces the base of `current`
+with functions of this module.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ from ddb_lake.pipeline.open_lake import Lake
 
 @dataclass(frozen=True, slots=True)
 class CurrentResult:
-    """What an update of `current` did.
+    """The result of an update of `current`.
 
     Attributes:
         table: the table's name.
-        changed: keys whose row was added, replaced or removed.
-        upserted: keys that have a new row.
-        removed: keys that have no row any more.
-        late: keys whose new records were not simply the newest.
-        ties: keys with several newest records, which the image chain decided.
-        rows: living rows afterwards.
-        snapshot_id: the Iceberg snapshot afterwards; None if `current` has none.
-        horizon_us: the snapshot cutoff afterwards; None without a full export.
-        seconds: how long it took.
+        changed: the number of keys whose row was added, replaced or removed.
+        upserted: the number of keys that have a new row.
+        removed: the number of keys whose item is absent now.
+        late: the number of conflicting keys (`engine.merge_plan`), such as those with late records.
+        ties: the number of keys with several latest records, between which the trail of images decided.
+        rows: the number of living rows after the update.
+        snapshot_id: the Iceberg snapshot after the update; None if `current` has none.
+        horizon_us: the snapshot cutoff after the update; None without a full export.
+        seconds: the duration.
         notes: remarks for the user.
-        name_collisions: new columns whose names have a suffix.
+        name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
     """
 
     table: str
@@ -92,18 +92,18 @@ class CurrentResult:
 
 
 def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()) -> CurrentResult:
-    """Apply to `current` the records of the changelog that it does not have yet. Does nothing if there are none.
+    """Apply the records of the changelog that `current` does not have yet.
 
     Args:
         lake: the open lake.
         name: the table.
-        redecide_keys: keys (`_key`, `_key_hash`) whose rows are then decided over all their records in the changelog,
-            whatever rows they have. A key without records there keeps its row.
+        redecide_keys: keys (`_key`, `_key_hash`) that are decided again afterwards, over all their records in the changelog
+            and without regard to their rows. A key without records there keeps its row.
 
     Raises:
         CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`.
         ConfigError: the table is not configured.
-        TransientError: in each attempt, another writer committed first.
+        TransientError: another writer committed first in each attempt.
     """
     started = time.monotonic()
     result = retry_commit(lambda: _update(lake, name))
@@ -113,7 +113,7 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
 
 
 def has_unmerged_changes(lake: Lake, name: str) -> bool:
-    """Whether the changelog has records that `current` does not have: an apply ended between the two commits."""
+    """Whether the changelog has records that `current` does not have, because an apply ended between the two commits."""
     changes, table = lake.changes(name), lake.current(name)
     if changes is None:
         return False
@@ -124,14 +124,14 @@ def has_unmerged_changes(lake: Lake, name: str) -> bool:
 
 
 def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
-    """The snapshot cutoff of the newest full export, from what the changelog covers now; None without an export."""
+    """The snapshot cutoff of the newest full export, given the first change in the changelog; None without an export."""
     base = state.base if state else None
     return snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """The changelog and `current` as one attempt found them. `table` and `state` are None before the first commit."""
+    """The changelog and `current` as one attempt read them. `table` and `state` are None before the first commit."""
 
     settings: TableSettings
     changes: Table
@@ -142,12 +142,12 @@ class _Tables:
 
     @property
     def known(self) -> CurrentState:
-        """The state of `current`; without a table, that of an empty one."""
+        """The state of `current`; before the first commit, the state of an empty table."""
         return self.state or CurrentState(TableSchema(self.log.key))
 
     @property
     def cutoff_moved(self) -> bool:
-        """Whether keys must be decided again because the snapshot cutoff is not that of the last update."""
+        """Whether keys must be decided again because the snapshot cutoff has changed since the last update."""
         return self.state is not None and self.cutoff_us != self.state.snapshot_cutoff_us
 
     @property
@@ -176,7 +176,7 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
             check_sidecars(table, local_only=True)
     with lake.session() as session:
         sources = _sources(session, tables, redecide_keys)
-        if redecide_keys:  # few keys, and a relation of this session: no other engine can read it
+        if redecide_keys:  # the keys are few, and in a relation that only this session can read
             merge: PlannedMerge = LocalMerge.of(session, settings, sources)
         else:
             merge = lake.executor(name).plan_merge(session, table, sources)
@@ -184,7 +184,7 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
 
 
 def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:
-    """What the merge reads. The keys to decide again are those of the new records, so all their records are added."""
+    """The input of the merge. A merge decides the keys of new records; so all records of `redecide_keys` count as new."""
     settings, table, known = tables.settings, tables.table, tables.known
     keep_expired = settings.ttl_deletes == "keep"
     new_records = _new_records(tables)
@@ -210,7 +210,7 @@ def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[st
 
 
 def _new_records(tables: _Tables) -> Relation:
-    """Records that `current` does not have. If the cutoff moved back, those between the new one and the old one too."""
+    """Records that `current` does not have. If the cutoff became earlier, also those between the new and the old cutoff."""
     changes, known, cutoff_us = tables.changes, tables.known, tables.cutoff_us
     condition = f"_batch > {known.applied_batch}"
     if known.snapshot_cutoff_us is None or cutoff_us is None or cutoff_us >= known.snapshot_cutoff_us:
@@ -223,7 +223,7 @@ def _new_records(tables: _Tables) -> Relation:
 
 
 def _with_records_of(session: Session, changes: Table, records: Relation, keys: Sequence[tuple[str, int]]) -> Relation:
-    """`records`, and every record of some keys. A merge takes a record that is in both once."""
+    """`records`, and every record of some keys. A record may occur twice; the merge counts it once."""
     columns = {"_key": [key for key, _ in keys], "_key_hash": pa.array([h for _, h in keys], type=pa.int64())}
     session.con.register("redecide_keys", pa.table(columns))
     of_keys = (
@@ -234,7 +234,7 @@ def _with_records_of(session: Session, changes: Table, records: Relation, keys: 
 
 
 def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
-    """Write what was planned and commit rows, deleted positions, tombstones and state at once."""
+    """Write the planned rows, then commit rows, deleted positions, tombstones and state in one commit."""
     settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
     schema = merge.fit(known.schema, lambda new: iceberg_schema(tables.table, [known.schema, new], keep_expired))
@@ -264,7 +264,7 @@ def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
 
 
 def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
-    """The result for the rows that `current` has, before any figure of a merge."""
+    """The result of an update that changes nothing."""
     snapshot = table.current_snapshot() if table is not None else None
     return CurrentResult(
         name,
@@ -282,7 +282,7 @@ def open_commit(
 ) -> tuple[Table, Commit]:
     """Begin a commit of `current` that changes its columns from the first of `steps` to the second.
 
-    A table that does not exist is created, empty and with the columns of the second step.
+    If the table does not exist, it is created without rows and with the columns of the second of `steps`.
 
     Raises:
         CommitConflict: another writer created the table at the same time.

@@ -1,13 +1,16 @@
-"""The planner of a lake: which work is due, for `sync` and for the sensor. It reads and decides; it does no work.
+"""Decides which work of a lake is due, for `sync` and for the sensor. It only reads; other modules do the work.
 
-`sync` calls `Planner.reads` and `Planner.due`: everything is listed, and all due work is returned. The sensor calls
-`Planner.tick`, which decides by the same functions (`pipeline.plan.due`), within a time budget and with a cursor. The two
-differ where listing costs time or a request costs a Dagster run:
+`sync` calls `Planner.reads` and `Planner.due`, which list everything and return all work that is due. The sensor calls
+`Planner.tick`, which decides by the same functions (`pipeline.plan.due`) within a time budget, and remembers in a cursor
+what earlier ticks did. They differ where a listing takes time or a request starts a Dagster run:
 
-- A tick lists the recent hours each time, the look-back window and everything less often. `sync` lists everything.
-- A tick requests at most one load and one stretch of hours for a table; later ticks request the rest.
-- A tick asks DynamoDB which windows of incremental exports are due. `sync` does not: the step that starts them asks.
-- In a tick, an error in one kind of work does not stop the others. For `sync` it is raised, and ends the table's work.
+- Each tick lists the recent hours; every ten minutes it lists the look-back window (`changes.lookback`) and the exports, and
+  every six hours everything. `sync` always lists everything.
+- A tick requests at most one load and one run that applies for each table. That run applies at most
+  `due.LONGEST_SPAN` of arrival hours; later ticks request the rest.
+- A tick calls DynamoDB to find the windows of incremental exports that are due. `sync` leaves this to the step that starts
+  the exports.
+- In a tick, an error in one kind of work does not stop the others. `sync` raises it, and does no more work of that table.
 """
 
 from __future__ import annotations
@@ -36,23 +39,31 @@ from ddb_lake.pipeline.plan.cursor import SensorCursor, TableCursor
 from ddb_lake.pipeline.plan.work import FIRST_HOUR, Work, WorkKind, digest
 
 BUDGET_S = 40.0
-"""An evaluation that takes more than 60 s is ended by Dagster. The rest is for a last listing and the run requests.
+"""Dagster ends an evaluation after 60 s. The other 20 s are for a listing that is under way and for the run requests.
 
 https://docs.dagster.io/deployment/troubleshooting/sensor-timeouts
 """
 
 LOOKBACK_EVERY_S = 600
+"""The interval of listing the look-back window and the finished exports, and of planning added kinds and compaction."""
+
 EXPORTS_EVERY_S = 60
-"""How often DynamoDB's exports are listed, while a window is due, under way or not loaded."""
+"""The interval of listing DynamoDB's exports, while a window is due, under way or not loaded."""
 
 ALL_EVERY_S = 6 * 3600
+"""The interval of listing all landed objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The tables that unfinished runs load, apply or compact, or whose streams they read.
+    """The work of unfinished runs.
 
-    `runs`: a sentence about each of these runs, by table.
+    Attributes:
+        loading: the tables whose exports are being loaded.
+        applying: the tables whose objects are being applied.
+        compacting: whether any table is being compacted.
+        reading: the tables whose DynamoDB streams are being read.
+        runs: a sentence about the runs of each table, for messages.
     """
 
     loading: Collection[str] = ()
@@ -64,13 +75,13 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What bounds the plan of one tick of the sensor.
+    """The input of one tick of the sensor.
 
     Attributes:
         cursor: what earlier ticks stored; the plan changes it in place.
         busy: the work of unfinished runs, which is not requested again.
-        hints: URIs by table, from notifications; they are listed beside what the tick lists in any case.
-        budget_s: seconds from the beginning of the plan after which no further table is begun.
+        hints: URIs by table, from notifications; the tick lists them in addition.
+        budget_s: after this many seconds no further table is examined.
         clock: a monotonic clock, in seconds.
     """
 
@@ -86,9 +97,9 @@ class Plan:
     """The result of a tick.
 
     Attributes:
-        work: to be requested.
-        failed: the tables for which some kind of work could not be planned, with the first error of each.
-        examined: the tables that were examined; the next tick begins with the others.
+        work: the work to request.
+        failed: the first error of each table for which a kind of work could not be planned.
+        examined: the tables that were examined; the next tick begins with the first of the others.
         listed: the number of landed objects that were listed.
     """
 
@@ -99,15 +110,15 @@ class Plan:
 
 
 class OutOfTimeError(Exception):
-    """A listing takes longer than the tick has; it goes on in a run, or at the beginning of the next tick."""
+    """A listing exceeded the budget of the tick. A run lists instead, or the next tick begins with this table."""
 
 
 class Planner:
-    """Decides what is due in a lake.
+    """Decides which work of a lake is due.
 
     Args:
         lake: an open lake.
-        kinds: kinds of work beside the pipeline's own, such as replication to a database.
+        kinds: *added* kinds of work, which are not the pipeline's own, such as replication to a database.
     """
 
     def __init__(self, lake: Lake, kinds: Sequence[WorkKind] = ()) -> None:
@@ -115,14 +126,16 @@ class Planner:
         self._kinds = kinds
 
     def reads(self, table: TableSettings) -> Iterator[Work]:
-        """The table's DynamoDB stream, if it is read directly. Do this before `due`, because what is read is due then."""
+        """The work of reading the table's DynamoDB stream, if it is read directly. Do it before calling `due`, which then
+        finds the objects that it landed.
+        """
         yield from filter(None, [due.read_work(self._lake, table)])
 
     def due(self, table: TableSettings) -> Iterator[Work]:
-        """All work that is due for a table, in the order in which it is to be done: loads, landed objects, the rest.
+        """All work that is due for a table, in the order in which to do it: loads, landed objects, the rest.
 
-        Lists all landed objects. Raises the errors of listings and of the lake; an export that cannot be read is skipped
-        with a warning.
+        Lists all landed objects. Raises the errors of listings and of the lake, but skips an export that cannot be read, with
+        a warning.
         """
         lake = self._lake
         first = list(due.load_work(lake, table))
@@ -140,13 +153,15 @@ class Planner:
     def tick(self, tick: Tick) -> Plan:
         """Plan for one tick of the sensor.
 
-        Examines one table after the other, until all are examined or the budget is used up; the next tick continues there.
-        An error in one kind of work of one table is in the result and stops nothing else.
+        Examines the tables in turn until all are examined or the budget is used up; the next tick continues there. An error
+        in one kind of work of one table goes into the result, and the other work is planned.
         """
         return _TickPlanner(self._lake, self._kinds, tick).plan()
 
     def _added_work(self, kind: WorkKind, table: TableSettings) -> Work | None:
-        """A target that does not answer may be behind: the work is due, and its error ends the table's work."""
+        """Due work of an added kind. It is due too if its target does not answer: the target may be behind, and the work
+        then fails with the error.
+        """
         try:
             return due.added_work(kind, self._lake, table)
         except (DatabaseError, TransientError) as error:
@@ -180,7 +195,7 @@ class _TickPlanner:
         return self._plan
 
     def _examine(self, table: TableSettings, cursor: TableCursor) -> None:
-        """Plan each kind of work whose turn it is. A listing counts as done only if it succeeded."""
+        """Plan each kind of work whose interval has passed. A failed listing of objects is repeated in the next tick."""
         scope = self._scope(cursor)
         self._collect(table, self._reads(table, cursor))
         if table.name not in self._busy.applying and self._collect(table, self._applies(table, cursor, scope)):
@@ -198,7 +213,7 @@ class _TickPlanner:
             self._collect(table, self._compactions(table, cursor))
 
     def _collect(self, table: TableSettings, work: Iterable[Work]) -> bool:
-        """Add work to the plan; False if planning it raised an error, which belongs to this kind of work alone."""
+        """Add work to the plan. If planning it raises an error, record the error and return False."""
         try:
             self._plan.work += work
         except OutOfTimeError:
@@ -209,12 +224,12 @@ class _TickPlanner:
         return True
 
     def _requested(self, cursor: TableCursor, work: Work) -> Iterator[Work]:
-        """The work with its number of tries, unless it was requested in this state a short time ago."""
+        """The work with its number of tries; nothing if it was requested recently and its state has not changed since."""
         if cursor.should_request(work.kind, work.state, self._now_s):
             yield replace(work, tries=cursor.record_request(work.kind, work.state, self._now_s))
 
     def _requested_or_done(self, cursor: TableCursor, kind: str, work: Work | None) -> Iterator[Work]:
-        """As `_requested`. Work that is not due any more is done, and its next request is a first one."""
+        """As `_requested`. If there is no work, the tries of this kind are forgotten: its next request is a first one."""
         if work is None:
             cursor.requests.pop(kind, None)
         else:
@@ -247,7 +262,7 @@ class _TickPlanner:
                 yield from self._requested(cursor, work)
 
     def _added(self, kind: WorkKind, table: TableSettings, cursor: TableCursor) -> Iterator[Work]:
-        """Each run that applies does the added work too; this is for a run in which that work alone failed."""
+        """Due work of an added kind. A run that applies does it too, so it is due only if it failed in such a run."""
         if kind.is_configured(table) and table.name not in self._busy.applying:
             yield from self._requested_or_done(cursor, kind.name, due.added_work(kind, self._lake, table))
 
@@ -292,7 +307,7 @@ class _TickPlanner:
             yield from self._requested(cursor, merge)
 
     def _listed(self, table: TableSettings, cursor: TableCursor, scope: Scope) -> list[ObjectRef]:
-        """The objects in scope and at the places in notifications, each once."""
+        """The objects in scope and those that notifications name, each once."""
         listed = list(self._in_time(list_landed(self._lake, table, scope, cursor.hours_behind_utc), scope))
         notified = list_notified(self._lake, landing_roots(self._lake, table), self._hints(table))
         return list(dict.fromkeys([*listed, *notified]))

@@ -16,7 +16,7 @@ FETCH_ROWS = 100
 
 
 def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[bytes]:
-    """The living items of a table, each as one line of DynamoDB JSON, `{"Item":{…}}`, without a newline.
+    """The existing items of a table, each as one line of DynamoDB JSON, `{"Item":{…}}`, without a newline.
 
     Args:
         lake: the open lake.

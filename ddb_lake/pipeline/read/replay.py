@@ -40,7 +40,7 @@ class Replay:
     """The result of a replay: relations as SQL, valid in the session of the replay.
 
     Attributes:
-        items: (_key, _key_hash, item, _rescued) of each living item; `engine.inverse_projection.complete` makes the whole item.
+        items: (_key, _key_hash, item, _rescued) of each existing item; `engine.inverse_projection.complete` makes the whole item.
         base_rows: the rows of the base before any change, with the columns `schema`; None without a base.
         base_items: the rows of the base, with the columns of `items`; None without a base.
         schema: the columns of `base_rows`.

@@ -1,17 +1,18 @@
 """Compares items of the source with the lake's rows, and judges every key that differs.
 
-Works in one DuckDB session on these tables:
+It uses these tables of one DuckDB session:
 
 | table | columns | contents | made by |
 | --- | --- | --- | --- |
 | `source_items` | _key, _key_hash, item | items of the source, as DynamoDB JSON | the caller, or `stage_source_items` |
-| `compared_hashes` | _key_hash | the rows of the lake to compare | the caller, or `stage_source_items` |
-| `lake_rows` | _key, _key_hash, item | these rows, as `dump` writes them | `compare_keys` |
+| `compared_hashes` | _key_hash | the key hashes of the rows to compare | the caller, or `stage_source_items` |
+| `lake_rows` | _key, _key_hash, item | the lake's rows with these hashes, as `dump` writes them | `compare_keys` |
 | `unequal_keys` | _key, _key_hash | keys whose items differ, or that have several rows | `compare_keys` |
-| `replayed_items`, `base_items`, `key_records` | _key, … | what exports and records have of the unequal keys | `compare_keys` |
+| `replayed_items`, `base_items` | _key, item, _rescued | the unequal keys: items by replay, and in the base | `compare_keys` |
+| `key_records` | _key, records | the change records of the unequal keys | `compare_keys` |
 
-Items are compared as canonical DynamoDB JSON by `ddb_lake.core.verify.equality`, which shares no code with what loads and
-merges them.
+Items are compared as canonical DynamoDB JSON by `ddb_lake.core.verify.equality`, which shares no code with the modules that
+load and merge items.
 """
 
 from __future__ import annotations
@@ -48,19 +49,19 @@ from ddb_lake.pipeline.table_identity import check_source
 from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
 DEFAULT_READ_RATE = 100.0
-"""Read units a second that verification takes from the source by default."""
+"""The default limit of the read units per second that verification uses."""
 
 POLL_S = 2.0
 FETCH_ROWS = 2_000
 MAX_LISTED = 100_000
-"""Differences that a report lists. Further ones are only counted."""
+"""The most differences that a report lists. Further ones are only counted."""
 
 _NO_ITEMS = "(SELECT NULL::VARCHAR AS _key, NULL::VARCHAR AS item, NULL::VARCHAR AS _rescued WHERE false)"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The time span in which the source was read, both ends inclusive. It includes what clocks may be off."""
+    """The time span in which the source was read, both ends inclusive. It is extended by the allowance for other clocks."""
 
     from_us: int
     to_us: int
@@ -72,9 +73,9 @@ class Findings:
 
     Attributes:
         differences: the first `MAX_LISTED` of them.
-        kinds: the number of all of them, by kind.
-        doubtful: the number of those that a change under way may explain.
-        explained: the number of keys that differ because of changes around the reading; they are no differences.
+        kinds: the number of all differences, by kind.
+        doubtful: the number of differences that a change under way may explain.
+        explained: the number of unequal keys that changes around the reading explain. These are not differences.
     """
 
     differences: list[Difference] = field(default_factory=list)
@@ -109,11 +110,11 @@ class Comparison:
     Attributes:
         table: the lake's name of the table.
         strength: how much was compared.
-        source: what the lake was compared with, in words.
-        reading: when that was read.
+        source: the source of the items, in words, such as an export.
+        reading: when the source was read.
         findings: the differences.
-        compared: the number of keys.
-        read_units: capacity that reading the source took.
+        compared: the number of compared keys.
+        read_units: the read units that were used.
     """
 
     table: str
@@ -154,9 +155,9 @@ def open_items(lake: Lake, name: str, read_rate: float | None) -> TableItems:
 
 
 def stage_source_items(session: Session, items: Mapping[str, Item | None]) -> None:
-    """Make `source_items`, `compared_hashes` and `compared_keys` (_key) from items by the text of their key.
+    """Make `source_items`, `compared_hashes` and `compared_keys` (_key).
 
-    None: the source does not have the item.
+    `items`: the items by the text of their key; None if the source does not have the item.
     """
     texts = list(items)
     hashes = pa.array([key_hash(text) for text in texts], type=pa.int64())
@@ -198,7 +199,7 @@ def living_rows_sql(seen: View) -> str:
 
 
 def count_living(lake: Lake, seen: View) -> int:
-    """The number of items in the rows of a view."""
+    """The number of items in a view."""
     if seen.table is None:
         return 0
     if not keeps_expired(seen.table):
@@ -214,14 +215,14 @@ def count_living(lake: Lake, seen: View) -> int:
 def compare_until_certain(
     lake: Lake, session: Session, name: str, reading: Reading, settle_s: float, seen: View | None = None
 ) -> Findings:
-    """Compare the keys of the session's tables, and again while a change under way may explain what differs.
+    """Compare the keys of the session's tables. Repeat this while a change under way may explain the differences.
 
     Args:
         lake: the open lake.
         session: the session with `source_items` and `compared_hashes`.
         name: the table.
         reading: when the source was read.
-        settle_s: how long to repeat. What differs after that is certain; with 0 it may be in doubt.
+        settle_s: how long to repeat. Differences after that are certain. With 0 they may be in doubt.
         seen: the view of the first comparison; by default, the table as it is now.
     """
     findings = compare_keys(lake, session, name, seen or require_view(lake, name), reading)
@@ -279,7 +280,7 @@ def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
 
 
 def _stage_lake_rows(session: Session, seen: View) -> None:
-    """Make `lake_rows`. A row that lost its key gets a separate key and differs from every item."""
+    """Make `lake_rows`. A row without a complete key gets a key that no item has, so it is an extra row."""
     schema = seen.state.schema
     register_functions(session.con)
     rows = f"(SELECT r.* FROM {living_rows_sql(seen)} r SEMI JOIN compared_hashes h ON h._key_hash = r._key_hash)"
@@ -366,7 +367,7 @@ def _evidence(session: Session, seen: View, reading: Reading) -> Iterator[tuple[
 
 
 def _known(record: dict[str, Any]) -> LandedRecord:
-    # An empty old image says that there was no item; NULL says that the record does not have it.
+    # An empty old image: there was no item. NULL: the record does not have the old image.
     before = None if record["o"] is None else _image(record["o"] or None, None)
     return LandedRecord(record["t"], ABSENT if record["removed"] else _image(record["n"], None), before)
 
