@@ -88,6 +88,8 @@ class DdbLakeError(Exception):
     hint: str | None = None
 
     def __init__(self, what: object = "", **facts: Unpack[Facts]) -> None:
+        if unknown := facts.keys() - Facts.__annotations__.keys():
+            raise TypeError(f"an error has no such facts: {', '.join(sorted(unknown))}")
         self.what = str(what)
         self.__dict__.update(facts)
         super().__init__(self.message())

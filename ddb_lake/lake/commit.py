@@ -101,6 +101,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._kept: list[ManifestFile] = []
         self._removed: list[ManifestEntry] = []
         self._removed_deletes: list[ManifestEntry] = []
+        self._rewritten: list[tuple[int, list[ManifestEntry]]] = []
         self._divide_parent_files()
 
     def _divide_parent_files(self) -> None:
@@ -117,14 +118,15 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
                 self._split(manifest)
             else:
                 self._kept.append(manifest)
-        self._kept = [*self._merge_small(self._kept)]
         missing = self._delta.removed - {entry.data_file.file_path for entry in self._removed}
-        if missing:
+        if missing:  # before a manifest is written, so that a conflict leaves no file
             raise CommitConflict(
-                f"{len(missing)} data files to remove are no longer in the table",
+                f"files to remove are no longer in the table: {', '.join(sorted(missing)[:3])} ({len(missing)} in all)",
                 table=self._name,
                 hint="plan again from its new state",
             )
+        self._kept += [self._write_manifest(spec, entries) for spec, entries in self._rewritten]
+        self._kept = [*self._merge_small(self._kept)]
         self._deleted_data_files = {entry.data_file for entry in (*self._removed, *self._removed_deletes)}
 
     def _parent_manifests(self) -> list[ManifestFile]:
@@ -147,7 +149,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._removed += removed
         remaining = [entry for entry in entries if entry.data_file.file_path not in self._delta.removed]
         if remaining:
-            self._kept.append(self._write_manifest(manifest.partition_spec_id, remaining))
+            self._rewritten.append((manifest.partition_spec_id, remaining))
 
     def _write_manifest(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
         """Write a manifest of files that are in the table already. They keep their sequence numbers."""

@@ -194,10 +194,14 @@ def test_stale_commit_of_any_kind_is_a_conflict_and_leaves_nothing(lake_catalog:
 
 
 def test_removing_a_file_that_is_gone_is_a_conflict(table: Table) -> None:
-    path = path_of(table, A)
+    path, added = path_of(table, A), data_files(table, [D], [(5, "e")])
+    live = added[0].file_path
     table = commit(table, Delta(removed=frozenset([path])))
+    table = commit(table, Delta(added=added))
+    before = set(Path(table.location()).rglob("*"))
     with pytest.raises(CommitConflict, match="no longer in the table"):
-        commit(table, Delta(removed=frozenset([path])))
+        commit(table, Delta(removed=frozenset([path, live])))
+    assert set(Path(table.location()).rglob("*")) == before, "no manifest is written for a commit that fails"
 
 
 def test_stale_change_of_columns_is_a_conflict(lake_catalog: LakeCatalog, table: Table) -> None:

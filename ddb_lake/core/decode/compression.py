@@ -77,7 +77,7 @@ _FOREIGN: Final = (
 
 _ZIP_FAULTS: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
-    EOFError, OSError, RuntimeError, ValueError, OverflowError, LookupError,
+    EOFError, OSError, ValueError, OverflowError, LookupError,
 )  # fmt: skip
 _TOO_LARGE: Final = "larger than the limit when decompressed"
 
@@ -227,8 +227,10 @@ def _read_zip(data: bytes, output: _Output) -> None:
                         output.add(part)
     except DamagedObjectError:
         raise
-    except _ZIP_FAULTS:
-        raise DamagedObjectError("zip damaged or truncated") from None
+    except RuntimeError as error:  # zipfile's for an encrypted member, and for a compression that it does not have
+        raise DamagedObjectError(f"zip that is not read: {error}") from error
+    except _ZIP_FAULTS as error:
+        raise DamagedObjectError("zip damaged or truncated") from error
 
 
 def _read_frames(decompress_into: Callable[[bytes, bytearray], int], data: bytes, output: _Output, name: str) -> None:

@@ -257,3 +257,11 @@ def test_foreign_format_is_one_rejected_that_names_it(data: bytes) -> None:
     (only,) = rejected(data)
     assert only.raw == data
     assert "JSON" in only.reason or "Firehose does not write" in only.reason
+
+
+def test_encrypted_zip_says_that_it_is_encrypted() -> None:
+    data = bytearray(zipped(b'{"a":1}'))
+    data[6] |= 1  # the flags of the member, in its own header and in the directory
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(DamagedObjectError, match="encrypted"):
+        decompress(bytes(data))
