@@ -1,4 +1,4 @@
-"""Which assertion about a key wins: a total order that is a function of the set, not of arrival.
+"""Decides which assertion about a key wins, by a total order that depends on the set of assertions and not on arrival.
 
 `docs/explanation/ordering.md` has the rules. `engine.merge_plan` applies them in SQL to many keys at once, and calls `winner`
 only for ties. In short:
