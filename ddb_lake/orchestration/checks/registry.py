@@ -12,7 +12,7 @@ from typing import Final
 import dagster as dg
 
 from ddb_lake.config import TableSettings
-from ddb_lake.orchestration.checks import backlog, content, health, mysql, streams, verification
+from ddb_lake.orchestration.checks import backlog, content, gaps, health, mysql, verification
 from ddb_lake.orchestration.checks.evaluation import (
     WARN,
     Check,
@@ -200,7 +200,7 @@ CHECKS: Final[tuple[Check, ...]] = (
             "Repair a gap with `ddb-lake repair {table} --gaps`, or with a new export.",
         ),
         applies=_has("streams"),
-        evaluate=streams.stream_complete,
+        evaluate=gaps.stream_complete,
     ),
     Check(
         name="no_gaps",
@@ -213,7 +213,7 @@ CHECKS: Final[tuple[Check, ...]] = (
             " have been on. Beyond its 35 days: a new full export, `ddb-lake export {table}`.",
         ),
         applies=_where(lambda table: table.changes is not None and table.changes.uri is not None),
-        evaluate=verification.no_gaps,
+        evaluate=gaps.no_gaps,
         on_error=not_evaluated_source,
     ),
     Check(

@@ -1,52 +1,15 @@
-"""Whether change records are missing, and whether a sample of the keys equals the source."""
+"""Whether a sample of the keys equals the source, and how keys that differ are shown."""
 
 from typing import Any
 
 import dagster as dg
 
-from ddb_lake.core.capture.gaps import Gap
-from ddb_lake.core.values.time_text import time_text
-from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.orchestration.checks.evaluation import WARN, Outcome, Subject, outcome
-from ddb_lake.pipeline.capture.gap_log import open_gaps
-from ddb_lake.pipeline.capture.kinesis_monitor import watch
 from ddb_lake.pipeline.verify.report import Report, keep_report
 from ddb_lake.pipeline.verify.sample import verify_sample
 
 SHOWN = 25
-"""The gaps or keys that an evaluation lists at most."""
-
-
-def no_gaps(subject: Subject) -> Outcome:
-    """No gap is open, after the source's stream was examined for new ones."""
-    lake, table = subject.lake, subject.table
-    try:
-        gaps = watch(lake, table.name)
-    except TerminalError as error:
-        gaps = open_gaps(lake, table.name)
-        if not gaps:
-            raise UsageError(f"the stream of {table.source_name} cannot be looked at: {error}") from error
-    if not gaps:
-        return outcome(True, "No change records are missing.", {"gaps": 0})
-    text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` repairs them."
-    return outcome(False, text, {"gaps": len(gaps), "open gaps": dg.TableMetadataValue(_gap_rows(gaps), _GAP_SCHEMA)})
-
-
-_GAP_SCHEMA = dg.TableSchema([dg.TableColumn(name) for name in ("kind", "from", "to", "reason")])
-
-
-def _gap_rows(gaps: tuple[Gap, ...]) -> list[dg.TableRecord]:
-    return [
-        dg.TableRecord(
-            {
-                "kind": g.kind,
-                "from": time_text(g.from_us, unit="s"),
-                "to": time_text(g.to_us, unit="s"),
-                "reason": g.reason,
-            }
-        )
-        for g in gaps[:SHOWN]
-    ]
+"""The keys that an evaluation lists at most."""
 
 
 def sample_matches_source(subject: Subject) -> Outcome:

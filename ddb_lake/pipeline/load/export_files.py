@@ -395,8 +395,17 @@ def _chunks(stream: object) -> Iterable[bytes]:
     return iter(lambda: stream.read(1 << 20), b"")  # type: ignore[attr-defined]
 
 
+def finished_exports(store: ObjectStore, uri: str) -> list[ObjectRef]:
+    """The manifests of the finished exports at or below a URI, of any table, in the order of their names.
+
+    DynamoDB writes `manifest-summary.json` last, so an export that has one is finished.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
+    """
+    return [ref for ref in store.list(uri) if ref.uri.endswith(f"/{SUMMARY}")] if store.reachable(uri) else []
+
+
 def _only_manifest(store: ObjectStore, uri: str) -> str:
-    manifests = [ref.uri for ref in store.list(uri) if ref.uri.endswith("/" + SUMMARY)] if store.reachable(uri) else []
+    manifests = [ref.uri for ref in finished_exports(store, uri)]
     if len(manifests) == 1:
         return manifests[0]
     if not manifests:

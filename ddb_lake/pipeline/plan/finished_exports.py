@@ -13,7 +13,7 @@ from ddb_lake.core.decode.routing import Source
 from ddb_lake.errors import ExportError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.changelog import not_ingested
-from ddb_lake.pipeline.load.export_files import SUMMARY, open_export
+from ddb_lake.pipeline.load.export_files import finished_exports, open_export
 from ddb_lake.pipeline.load.load import export_ref
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -32,7 +32,7 @@ def exports_to_load(lake: Lake, table: TableSettings) -> Iterator[str]:
         return
     current = lake.current(table.name)
     loaded = {e.export_id for e in CurrentState.of(current).exports} if current else set()
-    for ref in _not_in_ledger(lake, table, finished_exports(lake, table.export)):
+    for ref in _not_in_ledger(lake, table, exports_of_place(lake, table.export)):
         try:
             is_due = export_id(ref.uri) not in loaded and is_export_of(lake, table, ref)
         except ExportError as error:
@@ -44,7 +44,7 @@ def exports_to_load(lake: Lake, table: TableSettings) -> Iterator[str]:
 
 def newest_full_export(lake: Lake, table: TableSettings) -> str | None:
     """The manifest (URI) of the newest finished full export of the table, loaded or not; None if there is none."""
-    finished = finished_exports(lake, table.export) if table.export is not None else []
+    finished = exports_of_place(lake, table.export) if table.export is not None else []
     for ref in sorted(
         finished, key=lambda ref: export_id(ref.uri), reverse=True
     ):  # an export's id begins with its time
@@ -53,11 +53,9 @@ def newest_full_export(lake: Lake, table: TableSettings) -> str | None:
     return None
 
 
-def finished_exports(lake: Lake, place: ExportSettings) -> list[ObjectRef]:
-    """The manifests of all finished exports of a place, of any table. DynamoDB writes the manifest last."""
-    uri = join(_root(place), "AWSDynamoDB/")
-    refs = lake.objects.list(uri) if lake.objects.reachable(uri) else iter(())
-    return [ref for ref in refs if ref.uri.endswith(f"/{SUMMARY}")]
+def exports_of_place(lake: Lake, place: ExportSettings) -> list[ObjectRef]:
+    """The manifests of all finished exports of a place, of any table."""
+    return finished_exports(lake.objects, join(_root(place), "AWSDynamoDB/"))
 
 
 def is_export_of(lake: Lake, table: TableSettings, manifest: ObjectRef) -> bool:
@@ -78,7 +76,7 @@ def export_id(manifest_uri: str) -> str:
 
 def missing_export(lake: Lake, table: TableSettings, place: ExportSettings) -> str | None:
     """Why a place has no export of the table, and the next step; None if it has one."""
-    finished = finished_exports(lake, place)
+    finished = exports_of_place(lake, place)
     where = f"`export`: {place.bucket}/{place.prefix}".rstrip("/")
     if not finished:
         return f"no finished export at {where}: correct the place, or start one with `ddb-lake export {table.name}`"
