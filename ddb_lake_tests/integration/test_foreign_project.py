@@ -31,17 +31,13 @@ CHECKED_OUT = ("ddb_lake/defs/", "ddb_lake/docs/", "ddb_lake_tests/", "dbt_proje
 """What belongs to this repository and not to the library."""
 
 NEEDED = {
-    "ddb_lake/py.typed",
-    "ddb_lake/cli/report.css",
-    "ddb_lake/dbt/project/dbt_project.yml",
-    "ddb_lake/dbt/project/macros/history.sql",
-    "ddb_lake/dbt/templates/history.sql.jinja",
-    "ddb_lake/infra/example.yaml",
-    "ddb_lake/infra/example_lake.yaml",
-    "ddb_lake/infra/flags.json",
-    "ddb_lake/orchestration/dagster.yaml",
-    "ddb_lake/orchestration/demo/lake.yaml",
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "ddb_lake").rglob("*")
+    if path.is_file()
+    and path.suffix not in (".py", ".pyc", ".md")
+    and not str(path.relative_to(ROOT)).startswith(CHECKED_OUT)
 }
+"""Files beside the code that the library reads."""
 """Files beside the modules that the library reads."""
 
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)((a|b|rc)\d+)?")
