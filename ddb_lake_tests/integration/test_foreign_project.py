@@ -38,7 +38,6 @@ NEEDED = {
     and not str(path.relative_to(ROOT)).startswith(CHECKED_OUT)
 }
 """Files beside the code that the library reads."""
-"""Files beside the modules that the library reads."""
 
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)((a|b|rc)\d+)?")
 """A semantic version as Python spells it."""
