@@ -31,7 +31,7 @@ setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake
 
 setup-all: setup .venv/.all  ## the same with dbt, Spark, CDK and the documentation, which only tests need
 
-demo: setup  ## the whole path on the embedded AWS stand-in, under two minutes
+demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
 
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
@@ -62,7 +62,7 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 	$(RUN) python -m ddb_lake.infra templates --out dist/templates
 
 docs: setup-all  ## the documentation in site/, warnings as errors
-	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet --config-file ddb_lake/docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --config-file ddb_lake/docs/mkdocs.yml
 
 trust: setup-all  ## faults, histories, fuzzing and a soak, with figures; writes the table of faults
 	$(RUN) python -m ddb_lake_tests.trust --write

@@ -71,7 +71,13 @@ def print_doubts(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
 
 
 def print_error(error: BaseException, debug: bool, where: str = "") -> None:
-    """Print an error on stderr, after `where` in its line; with `debug`, its traceback first."""
+    """Print an error on stderr, after `where` in its line; with `debug`, its traceback first.
+
+    A group of commands without a command prints its help, with its lines as they are.
+    """
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
     if debug:
         traceback.print_exception(error)
     click.echo(f"{click.style('Error:', fg='red')} {where}{error_text(error)}", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
+from os.path import relpath
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -17,6 +19,7 @@ ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
 DECISIONS = HERE.parent / "decisions"
 
 _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="((?:https?:)?//[^"]+)"')
+_LINK = re.compile(r"(?<=\]\()[^)#:\s]+\.md(?=[)#])")
 _log = logging.getLogger("mkdocs.hooks")
 
 
@@ -34,6 +37,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, path in {"explanation/architecture.md": ARCHITECTURE, **elsewhere}.items():
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  # MkDocs's
+    """Change links that are correct between the files to the places that the pages have in the site."""
+    source = page.file.abs_src_path
+    if source is None:
+        return markdown
+    places = {Path(file.abs_src_path): file.src_uri for file in files if file.abs_src_path}
+    return links_in_site(markdown, Path(source), places)
+
+
+def links_in_site(markdown: str, source: Path, places: Mapping[Path, str]) -> str:
+    """Return the text of the file `source` with links between the places that files have in the site."""
+    here = Path(places[source]).parent
+
+    def in_site(link: re.Match[str]) -> str:
+        place = places.get((source.parent / link[0]).resolve())
+        return link[0] if place is None else relpath(place, here)
+
+    return _LINK.sub(in_site, markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001  # MkDocs's signature

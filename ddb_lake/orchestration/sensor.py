@@ -104,4 +104,4 @@ def _report(context: dg.SensorEvaluationContext, plan: Plan, busy: Busy) -> str:
             f"Waiting for runs that are under way, tables: {len(busy.runs)} ({waiting}{more}). Nothing is due for the"
             f" other tables looked at: {idle}. Objects listed: {plan.listed}."
         )
-    return f"Nothing is due: {len(plan.examined)} tables looked at, {plan.listed} objects listed."
+    return f"Nothing is due. Tables looked at: {len(plan.examined)}. Objects listed: {plan.listed}."

@@ -48,7 +48,7 @@ def test_times_of_all_formats_are_read_and_impossible_ones_are_quarantined(case:
     assert "st_none" in rows  # a stream record without a time: its sequence number orders it
     for unit in ("seconds", "milliseconds", "microseconds"):
         assert sum(f"--time-unit {unit}" in reason for reason in reasons(found)) == 1
-        assert "1 record left quarantine" in found.ok("quarantine", "replay", "t", "--time-unit", unit).stdout
+        assert "1 record taken out of quarantine" in found.ok("quarantine", "replay", "t", "--time-unit", unit).stdout
     rows = {row["id"]: row["at"] for row in found.query("SELECT id, _changed_at::VARCHAR AS at FROM t")}
     assert {name: rows.get(name) for name in ("kds_sec_int", "st_ms_int", "kds_us_missing_prec")} == {
         "kds_sec_int": second, "st_ms_int": second, "kds_us_missing_prec": microsecond,

@@ -145,3 +145,12 @@ def test_sigint_ends_it_without_a_traceback() -> None:
         process.stdout.close()
         assert process.wait(10) in (130, 141)
         assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("arguments", [(), ("quarantine",)])
+def test_group_without_a_command_prints_its_help(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Usage: ")
+    assert "\nCommands:\n" in done.stderr

@@ -74,7 +74,7 @@ def cost(options: CostOptions) -> None:
     rows = [
         (way.name, way.usd.quantize(_CENT), way.once_usd.quantize(_CENT), way.latency, way.retention) for way in bills
     ]
-    print_table(("way in", "USD a month", "first export", "latency", "retention"), rows)
+    print_table(("change source", "USD a month", "first export", "latency", "retention"), rows)
     if options.parts:
         click.echo()
         parts = [
@@ -88,7 +88,7 @@ def cost(options: CostOptions) -> None:
             for way in bills
             for part in way.parts
         ]
-        print_table(("way in", "part", "units", "of", "USD"), parts)
+        print_table(("change source", "part", "units", "of", "USD"), parts)
     if options.file is None:
         note(
             f"list prices of {price_list.region}, read on {price_list.read_on}; those of Firehose and Lambda are from third"

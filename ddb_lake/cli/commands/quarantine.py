@@ -138,14 +138,19 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
     if as_json:
         write_document({"table": table, **asdict(result)})
     else:
-        replayed = count_text(result.replayed, "record left quarantine", "records left quarantine")
+        replayed = count_text(result.replayed, "record taken out of quarantine", "records taken out of quarantine")
         click.echo(f"{table}: {replayed}: {result.new:,} new, {count_text(result.duplicates, 'duplicate')}.")
         if result.rewritten:
-            click.echo(f"{table}: {count_text(result.rewritten, 'entry', 'entries')} left: the object was rewritten.")
+            click.echo(
+                f"{table}: {count_text(result.rewritten, 'entry', 'entries')} removed: the object was rewritten."
+            )
     if result.absent:
         note(f"{table}: {count_text(result.absent, 'entry', 'entries')} of the file are not in quarantine")
     if result.still_quarantined:
-        warn(f"{table}: {count_text(result.still_quarantined, 'record')} still quarantined")
+        warn(
+            f"{table}: {count_text(result.still_quarantined, 'record')} still quarantined;"
+            f" see `ddb-lake quarantine show {table}`"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def _print_report(report: Report, as_json: bool) -> None:
     )
     click.echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:
-        click.echo(f"{count_text(report.explained, 'key')} changed during the verification and are no fault.")
+        click.echo(f"{count_text(report.explained, 'key')} changed around or after the time of the read: not a fault.")
     if report.doubtful:
         click.echo(
             f"{count_text(report.doubtful, 'difference')} may be changes that have not landed (the lake has changes up to"

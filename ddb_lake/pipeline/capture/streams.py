@@ -115,7 +115,11 @@ def read_streams(
     settings = lake.table(table)
     uri = lake.settings.stream_landing(settings)
     if uri is None:
-        raise ConfigError(f"table {table} has no `changes: {{streams: true}}`: it is not read from its stream")
+        raise ConfigError(
+            "the table is not read from its stream",
+            table=table,
+            hint="add `changes: {streams: true}` to the table's configuration",
+        )
     reader = _Reader(
         lake,
         settings,

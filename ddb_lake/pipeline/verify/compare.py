@@ -136,7 +136,7 @@ def require_source(table: TableSettings) -> SourceTable:
         raise UsageError(
             f"the source {table.source_name} cannot be reached ({source.unreachable})",
             table=table.name,
-            hint="correct `source`, or compare with an export: `--export URI`",
+            hint="correct `source`, or use an export: `verify --full --export URI`, `repair --from-export URI`",
         )
     return source
 
