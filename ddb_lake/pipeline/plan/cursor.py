@@ -14,6 +14,9 @@ FIRST_PAUSE_S = 60
 LONGEST_PAUSE_S = 3600
 _VERSION = 1
 
+_RENAMED_KINDS = {"window": "export"}
+"""Kinds of work that earlier releases stored under another name."""
+
 
 @dataclass(slots=True)
 class Request:
@@ -124,5 +127,5 @@ def _unpacked(packed: list[Any]) -> TableCursor:
         exports_at_s,
         applied_listing,
         hours_behind_utc,
-        {kind: Request(*one) for kind, one in requests.items()},
+        {_RENAMED_KINDS.get(kind, kind): Request(*one) for kind, one in requests.items()},
     )
