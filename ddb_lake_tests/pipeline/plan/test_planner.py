@@ -11,7 +11,7 @@ import pytest
 
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.plan import due, planner
-from ddb_lake.pipeline.plan.cursor import LONGEST_PAUSE_S, SensorCursor
+from ddb_lake.pipeline.plan.cursor import LONGEST_PAUSE_S, Request, SensorCursor, TableCursor
 from ddb_lake.pipeline.plan.due import LONGEST_SPAN
 from ddb_lake.pipeline.plan.planner import ALL_EVERY_S, LOOKBACK_EVERY_S, Busy
 from ddb_lake_tests.support.landed_files import change, order
@@ -391,3 +391,10 @@ def test_cursor_is_loaded_as_it_was_dumped() -> None:
 
     assert SensorCursor.load(cursor.dump(["a"])) == cursor
     assert SensorCursor.load(cursor.dump([])).tables == {}
+
+
+def test_cursor_of_an_earlier_release_keeps_its_requests_for_windows() -> None:
+    cursor = SensorCursor(tables={"a": TableCursor(requests={"export": Request("state", 3, 17)})})
+    text = cursor.dump(["a"])
+    assert '"export"' in text
+    assert SensorCursor.load(text.replace('"export"', '"window"')) == cursor
