@@ -7,7 +7,7 @@
 - no attribute that is stored as JSON text can have a name twice.
 
 This proves nearly all lines of an export that DynamoDB wrote. The others are decided here, a batch at a time, by
-`core.decode.export_lines`.
+`core.decode.export_lines`. A valid value that its column cannot hold goes to `_rescued`: see `core.schema.table_schema`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Load numbered records into staging and apply them to the target; halve a range that contains a rejected record.
 
-So each record that the database rejects is found, and all others are applied, within the caller's transaction.
+So each record that the database rejects is found, and all others are applied, within the caller's transaction. The
+callers, `replica_table` and `change_files`, put the rejected ones into `<table>_rejected`.
 """
 
 from __future__ import annotations

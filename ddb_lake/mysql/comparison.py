@@ -23,7 +23,7 @@ from ddb_lake.engine.session import Session
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.mysql.columns import Replicated
 from ddb_lake.mysql.position import Position, read_position
-from ddb_lake.mysql.replica import ensure_state, rejected_reasons, rejected_rows
+from ddb_lake.mysql.replica_table import ensure_state, rejected_reasons, rejected_rows
 from ddb_lake.mysql.replication import aurora_settings, connect_replica, rows_as_text_sql, target_of
 from ddb_lake.mysql.statements import KEY, Target, identifier
 from ddb_lake.pipeline.open_lake import Lake

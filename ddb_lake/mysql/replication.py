@@ -31,7 +31,7 @@ from ddb_lake.lake.state import CurrentState
 from ddb_lake.mysql.columns import Replicated, replicated_columns
 from ddb_lake.mysql.credentials import Login
 from ddb_lake.mysql.position import Position, read_position
-from ddb_lake.mysql.replica import (
+from ddb_lake.mysql.replica_table import (
     RowFile,
     ensure_state,
     ensure_table,

@@ -10,7 +10,7 @@ Terms, each with one meaning in this package:
 - *record form*: an envelope that is one record: a *captured record* as DynamoDB writes it (`captures`), a *flattened record*
   (`flattened`), or a line of an export or a repair (`export_lines`).
 - *wrapper*: an envelope in which a service delivers other envelopes; each thing that it holds is a *payload* (`shapes`).
-- *arrival*: when and where a record reached Kinesis or Firehose; the *arrival stamp* is its form inside a record (`arrival`).
+- *arrival*: when and where a record reached Kinesis or Firehose; the *arrival stamp* is its form inside a record (`arrival_stamp`).
 - *outcome*: a ChangeRecord, or a Rejected with the bytes that could not be read (`core.values.change_record`).
 - *fast path*: accept captured records without validation of their values; the caller validates them in batches (`fast_path`).
 

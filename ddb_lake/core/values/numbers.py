@@ -1,4 +1,4 @@
-"""DynamoDB numbers as text: one spelling for each numeric value, and no float in between.
+"""DynamoDB numbers as text: which texts are a valid number, and one spelling for each value. No float is involved.
 
 A number of DynamoDB has up to 38 significant digits and a magnitude from 1E-130 to 9.9…E+125. Services and
 clients spell the same value in many ways (`1.50`, `15E-1`); what is compared, hashed or used as a key

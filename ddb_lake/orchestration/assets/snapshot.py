@@ -16,7 +16,7 @@ from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.finished_exports import exports_to_load
+from ddb_lake.pipeline.plan.exports_to_load import exports_to_load
 
 
 class LoadConfig(dg.Config):

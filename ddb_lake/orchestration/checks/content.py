@@ -13,7 +13,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.checks.evaluation import Outcome, Subject, outcome
 from ddb_lake.orchestration.checks.verification import differing_keys, severity_of
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.finished_exports import newest_full_export
+from ddb_lake.pipeline.plan.exports_to_load import newest_full_export
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.report import Report, keep_report
 

@@ -1,4 +1,7 @@
-"""Whether change records are missing: of a Kinesis destination, and of a DynamoDB stream that is read directly."""
+"""Whether change records are missing: of a Kinesis destination, and of a DynamoDB stream that is read directly.
+
+The checks' names, descriptions and advice are in `orchestration.checks.registry`.
+"""
 
 import dagster as dg
 

@@ -395,7 +395,7 @@ def _chunks(stream: object) -> Iterable[bytes]:
     return iter(lambda: stream.read(1 << 20), b"")  # type: ignore[attr-defined]
 
 
-def finished_exports(store: ObjectStore, uri: str) -> list[ObjectRef]:
+def list_manifests(store: ObjectStore, uri: str) -> list[ObjectRef]:
     """The manifests of the finished exports at or below a URI, of any table, in the order of their names.
 
     DynamoDB writes `manifest-summary.json` last, so an export that has one is finished.
@@ -405,7 +405,7 @@ def finished_exports(store: ObjectStore, uri: str) -> list[ObjectRef]:
 
 
 def _only_manifest(store: ObjectStore, uri: str) -> str:
-    manifests = [ref.uri for ref in finished_exports(store, uri)]
+    manifests = [ref.uri for ref in list_manifests(store, uri)]
     if len(manifests) == 1:
         return manifests[0]
     if not manifests:

@@ -19,7 +19,7 @@ from ddb_lake.pipeline.maintain.compact import needs_compaction
 from ddb_lake.pipeline.merge.current import has_unmerged_changes
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import Arrivals, has_landed
-from ddb_lake.pipeline.plan.finished_exports import export_id, exports_to_load, missing_export
+from ddb_lake.pipeline.plan.exports_to_load import export_id, exports_to_load, missing_export
 from ddb_lake.pipeline.plan.work import Work, WorkKind, digest
 
 LONGEST_SPAN = timedelta(days=7)

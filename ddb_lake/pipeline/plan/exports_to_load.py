@@ -13,7 +13,7 @@ from ddb_lake.core.decode.routing import Source
 from ddb_lake.errors import ExportError
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.changelog import not_ingested
-from ddb_lake.pipeline.load.export_files import finished_exports, open_export
+from ddb_lake.pipeline.load.export_files import list_manifests, open_export
 from ddb_lake.pipeline.load.load import export_ref
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -55,7 +55,7 @@ def newest_full_export(lake: Lake, table: TableSettings) -> str | None:
 
 def exports_of_place(lake: Lake, place: ExportSettings) -> list[ObjectRef]:
     """The manifests of all finished exports of a place, of any table."""
-    return finished_exports(lake.objects, join(_root(place), "AWSDynamoDB/"))
+    return list_manifests(lake.objects, join(_root(place), "AWSDynamoDB/"))
 
 
 def is_export_of(lake: Lake, table: TableSettings, manifest: ObjectRef) -> bool:
