@@ -58,7 +58,7 @@ def own_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     found = {name for sql in set(statements) for name in names_in(sql)}
     virtual = virtual_columns(found | {"filename", "rowid"}, folder)
     assert {"file_index", "file_row_number", "filename", "rowid"} <= virtual
-    assert {"_place", "_key_hash", "outcome", "record_id"} <= found
+    assert {"_place", "_key_hash", "new_states", "record_id"} <= found
     plain = sorted(name for name in found if not name.startswith("u:"))
     assert not [name for name in plain if ":" in name and not name.startswith("kept:")], (
         "only columns of items and lasting relations have a colon in their names"

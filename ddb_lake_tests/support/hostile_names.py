@@ -16,7 +16,7 @@ import duckdb
 
 from ddb_lake.api import open as open_for_reading
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.dbt.models import TableModels
+from ddb_lake.dbt import models
 from ddb_lake.engine import session
 from ddb_lake.engine.sql import identifier
 from ddb_lake.mysql import statements
@@ -114,9 +114,9 @@ def virtual_columns(candidates: Iterable[str], folder: Path) -> set[str]:
 
 def names_of_other_sql() -> set[str]:
     """The words of the macros that dbt runs, and of what is sent to MySQL."""
-    folder = Path(TableModels.__module__.replace(".", "/")).parent
-    macros = (Path(statements.__file__).parents[1] / folder.name / "project" / "macros").rglob("*.sql")
-    texts = [path.read_text(encoding="utf-8") for path in macros]
+    dbt = Path(models.__file__).parent
+    sql = [*dbt.joinpath("project", "macros").rglob("*.sql"), *dbt.joinpath("templates").glob("*.jinja")]
+    texts = [path.read_text(encoding="utf-8") for path in sql]
     texts.append(Path(statements.__file__).read_text(encoding="utf-8"))
     texts.append(Path(statements.__file__).with_name("change_files.py").read_text(encoding="utf-8"))
     return {word for text in texts for word in _WORD.findall(text) if len(word) <= _LONGEST}
