@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -31,7 +32,7 @@ READS = 5
 SCANNED = "count(*), max(customer), max(order_id), sum(total), sum(quantity)"
 PARTS = {
     "list": "ddb_lake.pipeline.plan.planner.list_unapplied",
-    "read": "ddb_lake.pipeline.apply.apply._read",
+    "read": "ddb_lake.pipeline.local_executor.LocalExecutor.read",
     "ingest": "ddb_lake.pipeline.apply.apply.ingest",
     "current": "ddb_lake.pipeline.apply.apply.update_current",
 }
@@ -105,17 +106,16 @@ def _split() -> Iterator[dict[str, float]]:
     parts = dict.fromkeys([*PARTS, "query"], 0.0)
     with ExitStack() as patches:
         for name, function in PARTS.items():
-            module, _, attribute = function.rpartition(".")
-            real = getattr(sys.modules[module], attribute)
+            real = resolve_name(function)
             patches.enter_context(patch(function, _timed(real, parts, name)))
         yield parts
 
 
 def _timed(real: Callable[..., Any], parts: dict[str, float], name: str) -> Callable[..., Any]:
-    def timed(*arguments: Any) -> Any:
+    def timed(*arguments: Any, **options: Any) -> Any:
         started = time.monotonic()
         try:
-            return real(*arguments)
+            return real(*arguments, **options)
         finally:
             parts[name] += time.monotonic() - started
 
