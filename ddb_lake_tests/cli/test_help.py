@@ -35,7 +35,7 @@ def test_help_has_an_example_of_the_command(run: Run, path: list[str]) -> None:
 WITHOUT_JSON = {
     "demo": "a story, told while it happens",
     "dump": "its lines are JSON",
-    "open": "it serves until somebody ends it",
+    "open": "it serves until it is interrupted",
     "completion": "a script for a shell",
     "quarantine": "its members have it",
 }

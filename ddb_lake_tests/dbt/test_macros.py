@@ -99,7 +99,7 @@ def session() -> Iterator[Session]:
 
 
 def differing(session: Session, dialect: str, tag: str, name: str, values: Sequence[str]) -> list[tuple[str, Any, Any]]:
-    """The values of which the macro gives another value than the lake's column has."""
+    """The values that the macro reads differently from the lake."""
     items = [f'{{"id":{{"S":"k"}},"x":{value}}}' for value in values]
     session.con.register("items", pa.table({"place": list(range(len(items))), "item": items}))
     session.con.execute("CREATE OR REPLACE TABLE given AS SELECT *, 'other' AS n, 0 AS d, 0 AS p, 0 AS v FROM items")

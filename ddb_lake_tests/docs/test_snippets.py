@@ -83,7 +83,7 @@ ELSEWHERE = {
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
         "of days that Dagster keeps: ddb_lake_tests/orchestration/assets/test_daily_snapshots.py"
     ),
-    "ddb-lake status --watch 5": "goes on until somebody ends it: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
+    "ddb-lake status --watch 5": "runs until it is interrupted: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""
 

@@ -49,11 +49,11 @@ def test_run_that_failed_is_asked_for_under_another_key(folder_lake: Make, monke
 def test_no_way_to_aws_is_a_reason_to_skip_and_no_error(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = folder_lake()
 
-    def nobody(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise NoCredentialsError("Unable to locate credentials")
 
-    monkeypatch.setattr(planner, "landing_roots", nobody)
-    monkeypatch.setattr(due, "exports_to_load", nobody)
+    monkeypatch.setattr(planner, "landing_roots", fail)
+    monkeypatch.setattr(due, "exports_to_load", fail)
 
     requests, skipped = lake.ticker.requests()
 

@@ -1,4 +1,4 @@
-"""Gaps: what is lost once is never forgotten, and what is mended stays mended."""
+"""Gaps: what is lost once is never forgotten, and what is repaired stays repaired."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def covered(gaps: tuple[Gap, ...], is_open: bool) -> set[int]:
 
 @given(st.lists(some_gaps(), max_size=8), st.tuples(st.integers(0, 20), st.integers(21, 40)), some_gaps())
 def test_open_and_mended_stretches_partition_what_was_ever_lost(
-    found: list[Gap], mended: tuple[int, int], later: Gap
+    found: list[Gap], repaired: tuple[int, int], later: Gap
 ) -> None:
     gaps: tuple[Gap, ...] = ()
     for gap in found:
         gaps = add_gap(gaps, gap)
     lost = {us for g in found for us in range(g.from_us, g.to_us)}
     assert covered(gaps, True) == lost
-    gaps = repaired_gaps(gaps, *mended, "export-1")
-    assert covered(gaps, True) == lost - set(range(*mended))
-    assert covered(gaps, False) == lost & set(range(*mended))
+    gaps = repaired_gaps(gaps, *repaired, "export-1")
+    assert covered(gaps, True) == lost - set(range(*repaired))
+    assert covered(gaps, False) == lost & set(range(*repaired))
     closed = covered(gaps, False)
     again = add_gap(gaps, later)
     assert covered(again, False) == closed

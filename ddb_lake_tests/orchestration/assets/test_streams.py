@@ -77,7 +77,7 @@ def test_check_is_red_while_a_gap_is_open_and_says_what_mends_it(sandbox: Sandbo
     assert "repair orders --gaps" in (found.description or "")
 
 
-def test_check_is_red_when_nobody_reads(steps: Callable[..., Steps]) -> None:
+def test_check_is_red_when_the_stream_is_not_read(steps: Callable[..., Steps]) -> None:
     lake = steps({"name": "orders", "key": ["id"], "changes": {"streams": True}})
     subject = Subject(lake.lake, lake.settings.table("orders"))
     assert stream_complete(subject).state == "fail"
