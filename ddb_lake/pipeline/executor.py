@@ -5,7 +5,7 @@ deduplicates and writes records, merges records into `current`, and writes the r
 and commit nothing, so a step behaves alike on every executor.
 
 `pipeline.local_executor` works in this process, `ddb_lake.spark` distributes the work to tasks. The pipeline imports
-neither: who opens the lake passes the executors to it (`ddb_lake.executors.open_lake`).
+neither: `ddb_lake.executors.open_lake` passes the executors to the lake that it opens.
 """
 
 from __future__ import annotations

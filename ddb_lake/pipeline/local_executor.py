@@ -41,7 +41,9 @@ class LocalExecutor:
         if staged is None:
             reader = GroupReader(session.folder, options, partial(table_definition, lake))
             staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
-        rows = {name: StagedTable.empty(session.folder)} | staged.tables
+        rows = staged.tables
+        if name not in rows:  # the table's ledger must name the objects even if they hold no record of it
+            rows[name] = StagedTable.empty(session.folder)
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
         return ReadGroup(staged.objects, tables, staged.other_tables, keys)
 

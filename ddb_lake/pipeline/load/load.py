@@ -124,7 +124,11 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
         UsageError: there are several exports below `uri`, or the export is of another table (`check_origin`).
         ConfigError: the table is not configured, or its key is not known.
         ExportError: the export is incomplete or damaged, or has lines without a valid item. Nothing was committed.
-        CheckFailed: the rows contradict the configuration, such as a wrong `key`. Nothing was committed.
+        CheckFailed: the rows contradict the configuration, such as a wrong `key`. Nothing was committed, except the rejected
+            lines to the quarantine if `reject` is set.
+        TransientError: another writer committed first in each attempt, or a service does not answer. It is safe to load the
+            export again.
+        CommitStateUnknown: the catalog did not report whether the commit succeeded.
 
     Example:
         >>> with open_lake(settings) as lake:
