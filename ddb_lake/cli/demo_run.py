@@ -29,8 +29,8 @@ from ddb_lake.orchestration.demo.home import (
 )
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, run_job
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import ExportOptions, Sandbox, StreamFaults

@@ -17,9 +17,10 @@ import pyiceberg.catalog.sql  # noqa: F401  # opened on first use: an import, no
 
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
+from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
+from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status
@@ -130,7 +131,7 @@ def day(landed: str, warehouse: str) -> dict[str, Any]:
         with measured() as took:
             for file in files:
                 apply_objects(lake, TABLE, [str(file)])
-                if needs_compaction(lake, TABLE):
+                if compaction_reason(lake.current(TABLE), lake.changes(TABLE)):
                     compact_table(lake, TABLE)
                 found = _sizes(warehouse)
                 written += sum(size for path, size in found.items() if path not in known)

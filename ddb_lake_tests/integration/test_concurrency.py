@@ -120,7 +120,7 @@ def test_two_applies_of_different_objects_at_once_keep_both(ground: Ground) -> N
 @pytest.mark.parametrize("table", ("orders_changes", "orders"))
 def test_apply_during_compaction_loses_neither(ground: Ground, table: str) -> None:
     ground.half()
-    with mock.patch("ddb_lake.pipeline.maintain.compact.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
+    with mock.patch("ddb_lake.lake.compaction_policy.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
         ground.at_once(ground.compact, ground.second)
     assert len(conflicts) >= 1
     ground.assert_exact(readers=True)

@@ -12,9 +12,10 @@ from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.export_files import open_export
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import check_export
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes

@@ -22,8 +22,8 @@ from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.maintain.quarantine import show_quarantine
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import show_quarantine
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.killed_steps import _instrumented
 

@@ -43,9 +43,10 @@ from ddb_lake.pipeline.capture.gap_log import open_gaps, record_gap
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.daily_snapshots import end_us, keep_day
-from ddb_lake.pipeline.maintain.quarantine import replay_quarantine, show_quarantine
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import show_quarantine
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.repair import repair_from_export

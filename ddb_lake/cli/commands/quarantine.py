@@ -18,7 +18,7 @@ from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
 
 if TYPE_CHECKING:
-    from ddb_lake.pipeline.maintain.quarantine import QuarantineEntry
+    from ddb_lake.pipeline.read.quarantine import QuarantineEntry
 
 
 @click.group(
@@ -38,7 +38,7 @@ def quarantine() -> None:
 @pass_invocation
 def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) -> None:
     """Count the quarantined entries of TABLE, by reason."""
-    from ddb_lake.pipeline.maintain.quarantine import list_quarantine
+    from ddb_lake.pipeline.read.quarantine import list_quarantine
 
     if discarded:
         _list_discarded(invocation, table, as_json)
@@ -59,7 +59,7 @@ def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) ->
 
 
 def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
-    from ddb_lake.pipeline.maintain.quarantine import list_discarded
+    from ddb_lake.pipeline.read.quarantine import list_discarded
 
     with invocation.lake(table) as lake:
         groups = list_discarded(lake, table)
@@ -83,7 +83,7 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
 
     With --json, `raw` has the bytes in base64; `text` has them as text if they are UTF-8.
     """
-    from ddb_lake.pipeline.maintain.quarantine import show_quarantine
+    from ddb_lake.pipeline.read.quarantine import show_quarantine
 
     with invocation.lake(table) as lake:
         entries = show_quarantine(lake, table, limit)

@@ -12,9 +12,9 @@ from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.orchestration.checks.evaluation import Outcome, Subject, outcome
 from ddb_lake.pipeline.capture.incremental_exports import covered_until_s, wanted_increments
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied
+from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.status import table_status
 
 SHOWN = 10

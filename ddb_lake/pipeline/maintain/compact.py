@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -28,23 +27,14 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.file_writer import TARGET_FILE_BYTES, FileWriter, mean_row_bytes, sorted_if_it_fits
+from ddb_lake.lake.compaction_policy import compaction_reason, crowded_hours, rows_reason, worth_rewriting
+from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_tables
 from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
-
-SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
-MAX_SMALL_FILES = 24
-"""Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
-
-MAX_DELETE_FILES = 16
-MAX_DELETED_SHARE = 0.20
-MAX_FILES_PER_HOUR = 8
-MAX_FILES_OF_LATEST_HOUR = 64
-"""Of the changelog. The latest hour may have more files, so that each byte is rewritten once, after the hour."""
 
 KEEP_SNAPSHOTS_FOR = timedelta(days=7)
 ORPHAN_GRACE = timedelta(days=1)
@@ -82,16 +72,6 @@ class CompactResult:
     seconds: float = 0.0
 
 
-def needs_compaction(lake: Lake, name: str) -> str | None:
-    """Why the files of a table should be rewritten, by the limits of this module; None if they need not be."""
-    table = lake.current(name)
-    if table is not None and (reason := _reason(live_files(table))):
-        return reason
-    changes = lake.changes(name)
-    crowded = _crowded_hours(changes) if changes else []
-    return f"{len(crowded)} small files in hours of the changelog" if crowded else None
-
-
 def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     """Compact `current` and the changelog, then expire snapshots and remove orphans.
 
@@ -101,7 +81,7 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     Args:
         lake: the open lake.
         name: the table.
-        force: rewrite all files of `current`. By default, only what `needs_compaction` finds.
+        force: rewrite all files of `current`. By default, only what `lake.compaction_policy` finds.
 
     Raises:
         ConfigError: the table is not configured.
@@ -109,7 +89,7 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     """
     started = time.monotonic()
     settings = lake.table(name)
-    reason = "requested" if force else needs_compaction(lake, name)
+    reason = "requested" if force else compaction_reason(lake.current(name), lake.changes(name))
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:
         result = retry_commit(lambda: _compact_current(lake, settings, force, result))
@@ -124,28 +104,6 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     )
 
 
-def _reason(live: LiveFiles) -> str | None:
-    small = _crowded(live.data)
-    total = live.rows + live.deleted_rows
-    if small:
-        return f"{len(small)} small files"
-    if len(live.deletes) > MAX_DELETE_FILES:
-        return f"{len(live.deletes)} delete files"
-    if total and live.deleted_rows / total > MAX_DELETED_SHARE:
-        return f"{live.deleted_rows / total:.0%} of the rows are retired"
-    return None
-
-
-def _crowded(files: Sequence[DataFile]) -> list[DataFile]:
-    """Small files, if there are too many of about one size, and all smaller files."""
-    sizes: dict[int, list[DataFile]] = defaultdict(list)
-    for file in files:
-        if file.file_size_in_bytes < SMALL_FILE_BYTES:
-            sizes[file.file_size_in_bytes.bit_length() // 4].append(file)
-    crowded = [size for size, found in sizes.items() if len(found) > MAX_SMALL_FILES]
-    return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
-
-
 # --- current
 
 
@@ -155,7 +113,7 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
         return result
     scan = scan_table(table)
     live = scan.live
-    if not live.data or (not force and _reason(live) is None):
+    if not live.data or (not force and rows_reason(live) is None):
         return result
     with lake.session() as session:
         compaction = _Compaction(session, settings, table, scan)
@@ -185,23 +143,17 @@ class _Compaction:
         schema, rows = self._fitted()
         if self.retyped:
             return self._commit(self.live.data, rows, schema)
-        chosen = self.live.data if force else self._worth_rewriting()
+        chosen = self.live.data if force else self._chosen()
         query = self.scan.sql([f.file_path for f in chosen])
         return self._commit(chosen, f"SELECT * FROM {query}", schema)
 
-    def _worth_rewriting(self) -> tuple[DataFile, ...]:
-        """Crowded small files, and files with many deleted rows; none if only the delete files are too many."""
+    def _chosen(self) -> tuple[DataFile, ...]:
         if not self.deletes:
             deleted_rows: dict[str, int] = {}
         else:
             source = f"read_parquet({literals(self.deletes)})"
             deleted_rows = dict(self.session.rows(f"SELECT file_path, count(*) FROM {source} GROUP BY 1"))
-        crowd = {f.file_path for f in _crowded(self.live.data)}
-        return tuple(
-            f
-            for f in self.live.data
-            if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
-        )
+        return worth_rewriting(self.live.data, deleted_rows)
 
     def _fitted(self) -> tuple[TableSchema, str]:
         """The columns that fit all rows now, and a query of the rows projected onto them; no query if the columns do not change."""
@@ -277,23 +229,11 @@ def _complete(item: str, rescued: str) -> str:
 # --- the changelog
 
 
-def _crowded_hours(changes: Table) -> list[DataFile]:
-    """Small files of the changelog, of hours that have too many."""
-    hours: dict[Any, list[DataFile]] = defaultdict(list)
-    for file in live_files(changes).data:
-        if file.file_size_in_bytes < SMALL_FILE_BYTES:
-            bounds = column_bounds(file, changes.schema(), "arrival_hour")
-            hours[bounds[0] if bounds else None].append(file)
-    latest = max((hour for hour in hours if hour is not None), default=None)
-    limits = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
-    return [file for hour, files in hours.items() if len(files) > limits[hour] for file in files]
-
-
 def _compact_changes(lake: Lake, name: str) -> None:
     changes = lake.changes(name)
     if changes is None:
         return
-    crowded = _crowded_hours(changes)
+    crowded = crowded_hours(changes)
     if not crowded:
         return
     by_hour: dict[object, list[DataFile]] = defaultdict(list)

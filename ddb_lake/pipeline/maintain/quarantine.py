@@ -1,4 +1,4 @@
-"""The quarantine of a table: lists its entries, replays them, and discards them.
+"""Replays and discards the entries of a quarantine. `pipeline.read.quarantine` lists them.
 
 An entry is open until it is replayed (it leaves the quarantine) or discarded (it stays, with the reason). Replaying has an
 exactly-once effect: the ledger of the changelog names each entry that was ingested.
@@ -13,7 +13,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
-from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.operations.retry_policy import retry_commit
@@ -22,8 +21,7 @@ from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.scan import live_files, scan_table
-from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
+from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
@@ -32,54 +30,8 @@ from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import DISCARDED, QuarantineEntry, open_entries
 from ddb_lake.pipeline.table_key import table_definition
-
-DISCARDED = "ddb_lake.discarded"
-"""Property of a quarantine: the number of its discarded entries."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineGroup:
-    """Open entries with the same reason: their number, and the times of the first and last (UTC microseconds, inclusive)."""
-
-    reason: str
-    count: int
-    first_us: int
-    last_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineEntry:
-    """One open entry.
-
-    Attributes:
-        quarantine_id: the id, made of the place and the bytes.
-        reason: why the bytes are no record.
-        raw: the bytes.
-        object: the landed object that has them.
-        offset: their first byte in the decompressed object.
-        quarantined_us: when they were quarantined (UTC microseconds).
-        asserted_us: for a line of an incremental export, the (exclusive) end of its window.
-    """
-
-    quarantine_id: str
-    reason: str
-    raw: bytes
-    object: str
-    offset: int
-    quarantined_us: int
-    asserted_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """Entries that were discarded together. `why`: the cause that the user gave. `discarded_us`: UTC microseconds."""
-
-    reason: str
-    count: int
-    discarded_us: int
-    discarded_by: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +54,6 @@ class ReplayResult:
     duplicates: int
     rewritten: int = 0
     absent: int = 0
-
-
-def list_quarantine(lake: Lake, name: str) -> list[QuarantineGroup]:
-    """The open entries of a table by reason, the most frequent first. Raises ConfigError if the table is not configured."""
-    lake.table(name)
-    with lake.session() as session:
-        times = "min(epoch_us(quarantined_at)), max(epoch_us(quarantined_at))"
-        query = f"SELECT reason, count(*), {times} FROM {_entries_sql(lake, name)} GROUP BY 1 ORDER BY 2 DESC, 1"
-        return [QuarantineGroup(*row) for row in session.rows(query)]
-
-
-def show_quarantine(lake: Lake, name: str, limit: int | None = 20) -> list[QuarantineEntry]:
-    """The first open entries of a table, in landing order. `limit`: None for all."""
-    lake.table(name)
-    with lake.session() as session:
-        return _entries(lake, session, name, "" if limit is None else f"LIMIT {int(limit)}")
-
-
-def count_open(quarantine: Table | None) -> int:
-    """The number of open entries of a quarantine, from the metadata of the Iceberg table alone."""
-    if quarantine is None:
-        return 0
-    return live_files(quarantine).rows - int(quarantine.properties.get(DISCARDED, "0"))
-
-
-def list_discarded(lake: Lake, name: str) -> list[Discarded]:
-    """The discarded entries of a table, the newest first."""
-    lake.table(name)
-    with lake.session() as session:
-        rows = session.rows(
-            "SELECT reason, count(*), epoch_us(discarded_at), discarded_by, discarded_why"
-            f" FROM {_entries_sql(lake, name, discarded=True)} GROUP BY ALL ORDER BY 3 DESC, 2 DESC, 1"
-        )
-    return [Discarded(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +145,7 @@ def replay_quarantine(
     """
     lake.table(name)
     with lake.session() as session:
-        entries = _entries(lake, session, name)
+        entries = open_entries(lake, session, name)
         absent = 0
         if replacements is not None:
             absent = len(replacements.keys() - {entry.quarantine_id for entry in entries})
@@ -360,29 +278,6 @@ def _rejected_ids(lake: Lake, session: Session, name: str, ref: ObjectRef) -> se
 
 
 # --- the table
-
-
-def _entries_sql(lake: Lake, name: str, discarded: bool = False) -> str:
-    """The open or the discarded entries. Columns that the table of an earlier release lacks are NULL."""
-    table = lake.quarantine(name)
-    nulls = {
-        f.name: f'NULL::{duckdb_type(f.field_type)} AS "{f.name}"' for f in fixed_schema(QUARANTINE_COLUMNS).fields
-    }
-    if table is None:
-        return f"(SELECT {', '.join(nulls.values())} WHERE false)"
-    rows = scan_table(table).sql()
-    known = {field.name for field in table.schema().fields}
-    columns = ", ".join(["*", *(null for name, null in nulls.items() if name not in known)])
-    state = "NOT NULL" if discarded else "NULL"
-    return f"(SELECT * FROM (SELECT {columns} FROM {rows}) WHERE discarded_at IS {state})"
-
-
-def _entries(lake: Lake, session: Session, name: str, limit: str = "") -> list[QuarantineEntry]:
-    rows = session.rows(
-        'SELECT quarantine_id, reason, raw, object, "offset", epoch_us(quarantined_at), epoch_us(asserted_at)'
-        f' FROM {_entries_sql(lake, name)} ORDER BY object, "offset", quarantine_id {limit}'
-    )
-    return [QuarantineEntry(*row) for row in rows]
 
 
 def _remove_entries(lake: Lake, session: Session, name: str, identifiers: list[str]) -> None:

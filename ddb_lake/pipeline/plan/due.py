@@ -11,11 +11,11 @@ from datetime import timedelta
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.firehose_paths import arrival_hour
+from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import is_empty
 from ddb_lake.pipeline.capture.incremental_exports import examine_windows, past_due, window_text
 from ddb_lake.pipeline.capture.streams import stream_checkpoint
-from ddb_lake.pipeline.maintain.compact import needs_compaction
 from ddb_lake.pipeline.merge.current import has_unmerged_changes
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import Arrivals, has_landed
@@ -116,8 +116,8 @@ def added_work(kind: WorkKind, lake: Lake, table: TableSettings) -> Work | None:
 
 
 def compaction_work(lake: Lake, table: TableSettings) -> Work | None:
-    """Files to rewrite, by the policy of `pipeline.maintain.compact`."""
-    reason = needs_compaction(lake, table.name)
+    """Files to rewrite, by `lake.compaction_policy`."""
+    reason = compaction_reason(lake.current(table.name), lake.changes(table.name))
     return None if reason is None else Work(table.name, "compact", reason, state=reason)
 
 

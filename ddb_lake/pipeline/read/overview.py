@@ -11,9 +11,9 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.state import changes_state
-from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup, list_quarantine
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import QuarantineGroup, list_quarantine
 from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.verify.report import last_report
 

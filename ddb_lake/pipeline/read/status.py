@@ -10,8 +10,8 @@ from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
 from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
-from ddb_lake.pipeline.maintain.quarantine import count_open
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import count_open
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import pytest
 from ddb_lake.cli.report import charts
 from ddb_lake.cli.report.page import CHARTED_TABLES, page
 from ddb_lake.core.capture.gaps import Gap
-from ddb_lake.pipeline.maintain.quarantine import QuarantineGroup
 from ddb_lake.pipeline.read.overview import RowsAt, TableOverview, Volume
+from ddb_lake.pipeline.read.quarantine import QuarantineGroup
 from ddb_lake.pipeline.read.status import TableStatus
 from ddb_lake_tests.support.command_line import Run
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine, show_quarantine
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
+from ddb_lake.pipeline.read.quarantine import list_quarantine, show_quarantine
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.export_files import T0_US, change, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import count_rows

@@ -9,11 +9,12 @@ from unittest import mock
 import pytest
 
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.lake import compaction_policy
+from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.lake.scan import column_bounds, live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.maintain import compact
-from ddb_lake.pipeline.maintain.compact import compact_table, needs_compaction
+from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.usefixtures("no_source")
 def lake(tmp_path: Path) -> Iterator[Lake]:
     with lake_of(tmp_path / "lake", {"name": "orders"}) as opened:
         yield opened
+
+
+def why_compact(lake: Lake) -> str | None:
+    return compaction_reason(lake.current("orders"), lake.changes("orders"))
 
 
 def load(lake: Lake, items: list[Item]) -> None:
@@ -45,11 +50,11 @@ ITEMS = [item(f"key {number:02d}", v=0) for number in range(40)]
 
 
 def test_nothing_is_due_without_tables_or_changes(lake: Lake) -> None:
-    assert needs_compaction(lake, "orders") is None
+    assert why_compact(lake) is None
     result = compact_table(lake, "orders", force=True)
     assert (result.skipped, result.files_before, result.files_after) == (False, 0, 0)
     load(lake, ITEMS)
-    assert needs_compaction(lake, "orders") is None
+    assert why_compact(lake) is None
     result = compact_table(lake, "orders")
     assert (result.skipped, result.reason) == (True, "within the policy")
 
@@ -69,13 +74,13 @@ def test_compaction_is_due_for_each_reason_and_settles_it(
     load(lake, ITEMS)
     apply(lake, 1, put("key 00", 1))
     apply(lake, 2, put("key 01", 2))
-    assert needs_compaction(lake, "orders") is None
-    monkeypatch.setattr(compact, bound, value)
-    assert needs_compaction(lake, "orders") == reason
+    assert why_compact(lake) is None
+    monkeypatch.setattr(compaction_policy, bound, value)
+    assert why_compact(lake) == reason
     before = dumped(lake)
     result = compact_table(lake, "orders")
     assert (result.skipped, result.reason) == (False, reason)
-    assert needs_compaction(lake, "orders") is None
+    assert why_compact(lake) is None
     assert dumped(lake) == before
     assert_readers_agree(lake, "orders")
 
@@ -83,7 +88,7 @@ def test_compaction_is_due_for_each_reason_and_settles_it(
 def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact, "SMALL_FILE_BYTES", 0)
+    monkeypatch.setattr(compaction_policy, "SMALL_FILE_BYTES", 0)
     load(lake, ITEMS)
     apply(lake, 1, *(put(f"new {number:02d}", 1) for number in range(20)))
     apply(lake, 2, put("key 00", 2), *(put(f"new {number:02d}", 2) for number in range(16)))
@@ -107,26 +112,26 @@ def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
 
 
 def test_what_outgrew_small_files_is_not_rewritten_with_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compact, "MAX_SMALL_FILES", 2)
-    monkeypatch.setattr(compact, "MAX_DELETED_SHARE", 1)
+    monkeypatch.setattr(compaction_policy, "MAX_SMALL_FILES", 2)
+    monkeypatch.setattr(compaction_policy, "MAX_DELETED_SHARE", 1)
     load(lake, [item(f"key {number:04d}", text=f"{number * number}" * 20) for number in range(1000)])
     (base,) = paths(lake)
     for number in range(3):
         apply(lake, number, put(f"new {number}", number))
-    assert needs_compaction(lake, "orders") == "3 small files"
+    assert why_compact(lake) == "3 small files"
     assert compact_table(lake, "orders").files_after == 2
     assert base in paths(lake)
 
 
 def test_delete_files_alone_are_rewritten_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compact, "MAX_DELETE_FILES", 1)
+    monkeypatch.setattr(compaction_policy, "MAX_DELETE_FILES", 1)
     load(lake, ITEMS)
     for number in range(2):
         apply(lake, number, put(f"key {number:02d}", number))
     before, expected = paths(lake), dumped(lake)
     assert compact_table(lake, "orders").retired_rows == 0
     assert paths(lake) == before
-    assert needs_compaction(lake, "orders") is None
+    assert why_compact(lake) is None
     assert dumped(lake) == expected
     assert_readers_agree(lake, "orders")
 
@@ -161,10 +166,10 @@ def test_changelog_is_compacted_within_its_hours(lake: Lake) -> None:
         apply(lake, number, put("a", number), hour=9 + number % 2)
     everything = "SELECT * FROM orders_changes ORDER BY record_id"
     before = queried(lake, everything)
-    with mock.patch.object(compact, "MAX_FILES_PER_HOUR", 1):
+    with mock.patch.object(compaction_policy, "MAX_FILES_PER_HOUR", 1):
         compact_table(lake, "orders")
         assert sizes(lake) == [1, 1, 1, 3], "more may come in the latest hour"
-        with mock.patch.object(compact, "MAX_FILES_OF_LATEST_HOUR", 1):
+        with mock.patch.object(compaction_policy, "MAX_FILES_OF_LATEST_HOUR", 1):
             compact_table(lake, "orders")
     assert sizes(lake) == [3, 3]
     changes = lake.changes("orders")

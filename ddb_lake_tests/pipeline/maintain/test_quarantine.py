@@ -13,8 +13,9 @@ from ddb_lake.pipeline.apply import changelog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import quarantine as stage
-from ddb_lake.pipeline.maintain.quarantine import list_quarantine, replay_quarantine, show_quarantine
+from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import list_quarantine, show_quarantine
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export, change, full, item, land, sorted_items, text_of
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows

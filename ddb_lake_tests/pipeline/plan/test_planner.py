@@ -350,7 +350,7 @@ def test_fault_in_one_kind_of_work_does_not_keep_the_others_waiting(
         raise PermissionError("no")
 
     monkeypatch.setattr(due, "exports_to_load", broken)
-    monkeypatch.setattr(due, "needs_compaction", broken)
+    monkeypatch.setattr(due, "compaction_reason", broken)
     plan = lake.tick()
 
     assert [work.kind for work in plan.work] == ["apply"]

@@ -1,0 +1,86 @@
+"""When files are rewritten: the limits of a compaction, and the files of a table that exceed them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from ddb_lake.lake.file_writer import TARGET_FILE_BYTES
+from ddb_lake.lake.scan import LiveFiles, column_bounds, live_files
+
+SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
+MAX_SMALL_FILES = 24
+"""Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
+
+MAX_DELETE_FILES = 16
+MAX_DELETED_SHARE = 0.20
+MAX_FILES_PER_HOUR = 8
+MAX_FILES_OF_LATEST_HOUR = 64
+"""Of the changelog. The latest hour may have more files, so that each byte is rewritten once, after the hour."""
+
+
+def compaction_reason(current: Table | None, changes: Table | None) -> str | None:
+    """Why the files of a table should be rewritten, by the limits of this module; None if they need not be.
+
+    Args:
+        current: the table's rows; None if there are none yet.
+        changes: its changelog; None if there is none yet.
+    """
+    if current is not None and (reason := rows_reason(live_files(current))):
+        return reason
+    crowded = crowded_hours(changes) if changes is not None else []
+    return f"{len(crowded)} small files in hours of the changelog" if crowded else None
+
+
+def rows_reason(live: LiveFiles) -> str | None:
+    """Why files of `current` should be rewritten; None if they need not be."""
+    small = _crowded(live.data)
+    total = live.rows + live.deleted_rows
+    if small:
+        return f"{len(small)} small files"
+    if len(live.deletes) > MAX_DELETE_FILES:
+        return f"{len(live.deletes)} delete files"
+    if total and live.deleted_rows / total > MAX_DELETED_SHARE:
+        return f"{live.deleted_rows / total:.0%} of the rows are retired"
+    return None
+
+
+def _crowded(files: Sequence[DataFile]) -> list[DataFile]:
+    """Small files, if there are too many of about one size, and all smaller files."""
+    sizes: dict[int, list[DataFile]] = defaultdict(list)
+    for file in files:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            sizes[file.file_size_in_bytes.bit_length() // 4].append(file)
+    crowded = [size for size, found in sizes.items() if len(found) > MAX_SMALL_FILES]
+    return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
+
+
+def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) -> tuple[DataFile, ...]:
+    """Crowded small files, and files with many deleted rows; none if only the delete files are too many.
+
+    Args:
+        files: the data files of `current`.
+        deleted_rows: the number of deleted rows by the path of their file.
+    """
+    crowd = {f.file_path for f in _crowded(files)}
+    return tuple(
+        f
+        for f in files
+        if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
+    )
+
+
+def crowded_hours(changes: Table) -> list[DataFile]:
+    """Small files of the changelog, of hours that have too many."""
+    hours: dict[Any, list[DataFile]] = defaultdict(list)
+    for file in live_files(changes).data:
+        if file.file_size_in_bytes < SMALL_FILE_BYTES:
+            bounds = column_bounds(file, changes.schema(), "arrival_hour")
+            hours[bounds[0] if bounds else None].append(file)
+    latest = max((hour for hour in hours if hour is not None), default=None)
+    limits = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
+    return [file for hour, files in hours.items() if len(files) > limits[hour] for file in files]
