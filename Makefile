@@ -6,15 +6,16 @@ PIP_AUDIT_VERSION := 2.10.1
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
 DEMO := .demo
+PYTEST := -n auto --dist worksteal --hypothesis-profile=same
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all demo dev test exhaustive check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv 'uv==$(UV_VERSION)'
@@ -37,8 +38,11 @@ demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
-test: setup-all  ## every test, with the same examples each time
-	$(RUN) pytest -n auto --dist worksteal --hypothesis-profile=same ddb_lake_tests
+test: setup-all  ## the tests, with the same examples each time
+	$(RUN) pytest $(PYTEST) ddb_lake_tests
+
+exhaustive: setup-all  ## the tests that `make test` leaves out because they take long, and property tests with many examples
+	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
 
 check: setup-all  ## format, lint, types, import rules, definitions
 	$(RUN) ruff format --check ddb_lake ddb_lake_tests
@@ -64,7 +68,7 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 docs: setup-all  ## the documentation in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --config-file ddb_lake/docs/mkdocs.yml
 
-trust: setup-all  ## faults, histories, fuzzing and a soak, with figures; writes the table of faults
+trust: setup-all  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
 	$(RUN) python -m ddb_lake_tests.trust --write
 
 soak: setup-all  ## histories with faults at random; MINUTES=60

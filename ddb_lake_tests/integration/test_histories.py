@@ -11,16 +11,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.simulator import CORNERS, Scenario, big_scenario, scenarios, write
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(16, 120)))
 
 
 def check(scenario: Scenario, seed: int, compacted: bool = False) -> None:
@@ -42,13 +43,15 @@ def test_corner_in_any_order_gives_the_true_items(corner: str, seed: int) -> Non
     check(CORNERS[corner](), seed)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.more_examples
+@settings(max_examples=EXAMPLES)
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_history_in_any_order_and_grouping_gives_the_true_items(scenario: Scenario, seed: int) -> None:
     check(scenario, seed)
 
 
-@settings(max_examples=max(EXAMPLES // 4, 1), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.more_examples
+@settings(max_examples=max(EXAMPLES // 4, 1))
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_history_with_compactions_between_gives_the_true_items(scenario: Scenario, seed: int) -> None:
     check(scenario, seed, compacted=True)

@@ -24,26 +24,35 @@ HERE = Path(__file__).parent
 HISTORIES = ("ddb_lake_tests/integration/test_histories.py", "ddb_lake_tests/pipeline/merge/test_expired_items.py")
 
 
+def test_modules() -> list[str]:
+    """Modules with tests that inject faults, and those of hostile input, names and secrets."""
+    modules = [name.replace(".", "/") + ".py" for name in recording.MODULES]
+    others = sorted(str(p.relative_to(recording.ROOT)) for p in HERE.glob("test_*.py") if p.name != "test_page.py")
+    return list(dict.fromkeys([*modules, *others]))
+
+
 def run_tests() -> tuple[int, dict[str, bool], int]:
-    """Every test that injects faults, and those of hostile input, names and secrets.
+    """Every test of `test_modules`.
 
     Gives pytest's exit status, which marked tests passed, and how many times such a test was run.
     """
-    modules = [name.replace(".", "/") + ".py" for name in recording.MODULES]
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record"
-        others = sorted(str(p.relative_to(recording.ROOT)) for p in HERE.glob("test_*.py") if p.name != "test_page.py")
-        chosen = dict.fromkeys([*modules, *others])
-        status = run_pytest(
-            *chosen, "-p", recording.__name__, environment={recording.RECORD: str(record), "DDB_LAKE_RAISE_EVERY": "1"}
-        )
+        options = ("--effort", "all", "-p", recording.__name__)
+        status = run_pytest(*test_modules(), *options, environment={recording.RECORD: str(record)})
         found = json.loads(record.read_text())
     return status, found["passed"], found["runs"]
 
 
+def run_exhaustive() -> int:
+    """The exhaustive tests of all other modules, with random examples; pytest's exit status."""
+    elsewhere = [option for module in (*test_modules(), *HISTORIES) for option in ("--ignore", module)]
+    return run_pytest("ddb_lake_tests", "--effort", "exhaustive", *elsewhere, environment={})
+
+
 def run_histories(examples: int) -> int:
     """Histories of Hypothesis in any order and grouping; pytest's exit status."""
-    return run_pytest(*HISTORIES, environment={"DDB_LAKE_HISTORIES": str(examples)})
+    return run_pytest(*HISTORIES, "--effort", "all", environment={"DDB_LAKE_HISTORIES": str(examples)})
 
 
 def run_features() -> int:
@@ -136,6 +145,7 @@ def main() -> int:
         return int(bool(tried.differences))
     started = time.monotonic()
     failed, passed, runs = run_tests()
+    failed |= run_exhaustive()
     failed |= run_histories(chosen.histories)
     failed |= run_features()
     fuzzed = sum(1 for data in mutants(chosen.seed, chosen.mutants) if feed(data) >= 0)

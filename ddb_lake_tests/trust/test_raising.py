@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from ddb_lake.engine.staging import StagingWriter
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.export_files import land
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.group_reader import group_reader
@@ -30,8 +30,8 @@ CORE = str(Path(ddb_lake.core.__file__).parent)
 OF_THE_OBJECT = ("compression.py", "firehose_paths.py", "system.py")
 """Modules that concern an object as a whole, or the process: what raises there concerns all records."""
 
-EVERY = int(os.environ.get("DDB_LAKE_RAISE_EVERY", "5"))
-"""Of the calls, every so many raise; `make trust` raises at each."""
+EVERY = by_effort(11, 1)
+"""Of the calls, every so many raise; an exhaustive run raises at each."""
 
 GUARDS = ("read_object", "read_within", "read_envelope", "split_json", "_split", "unexpected", "limited", "<genexpr>")
 """Functions that guard what they call, and generators, which are also called in order to be closed."""
@@ -129,6 +129,7 @@ def opened(raw: bytes) -> bytes:
     return b" ".join(content)
 
 
+@pytest.mark.more_examples
 @pytest.mark.parametrize("fast", (True, False))
 @pytest.mark.parametrize("joint", (b"\n", b""))
 def test_exception_at_any_call_costs_the_record_that_is_read(fast: bool, joint: bytes) -> None:
@@ -168,6 +169,7 @@ def test_unexpected_exception_is_logged_with_its_frames_and_without_its_text(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.more_examples
 @pytest.mark.parametrize("fast", (True, False))
 def test_lack_of_memory_ends_reading_at_any_call(fast: bool) -> None:
     data = b"\n".join(PIECES[:5])

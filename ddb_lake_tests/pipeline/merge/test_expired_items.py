@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.table import Table
 
@@ -35,13 +35,14 @@ from ddb_lake.spark import merge, snapshot_writer
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake_tests.simulator import CORNERS, Scenario, read_export, read_landing, reference_expired, scenarios, write
 from ddb_lake_tests.simulator.model import item_text, key_of, key_text
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped, queried
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", "120"))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(24, 120)))
 
 
 def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[tuple[Item, int]]:
@@ -106,7 +107,8 @@ def test_corner_in_any_order_keeps_the_expired_rows(corner: str) -> None:
     check(CORNERS[corner](), 3)
 
 
-@settings(max_examples=max(EXAMPLES // 6, 1), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.more_examples
+@settings(max_examples=max(EXAMPLES // 6, 1))
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_history_in_any_order_keeps_the_expired_rows(scenario: Scenario, seed: int) -> None:
     check(scenario, seed)

@@ -1,0 +1,80 @@
+"""How many cases a run of the tests tries: few in `make test`, many in `make trust` and `.ci/run`.
+
+`pytest --effort` chooses between three:
+
+quick        (the default, and `make test`) every test except those marked `exhaustive`; property tests try few examples
+exhaustive   only what `quick` left out: tests marked `exhaustive`, and property tests of `examples` with many examples
+all          every test, with many examples: `make trust`
+
+Mark a test `@pytest.mark.exhaustive` if it takes seconds and a smaller test guards the same property in `make test`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+T = TypeVar("T")
+
+EFFORTS: Final = ("quick", "exhaustive", "all")
+MARKERS: Final = (
+    "exhaustive: takes long, and a smaller test guards the same property: runs with --effort exhaustive or all",
+    "more_examples: tries more examples with --effort exhaustive or all (set by support.effort.examples)",
+)
+
+BY_SPEED: Final = (HealthCheck.too_slow, HealthCheck.data_too_large)
+"""Health checks of Hypothesis that fail on a busy machine, or by the choice of examples. Every profile suppresses them."""
+
+SHARED_FIXTURE: Final = (*BY_SPEED, HealthCheck.function_scoped_fixture)
+"""`suppress_health_check` of a property test whose examples share a fixture on purpose."""
+
+_effort = EFFORTS[0]
+
+
+def add_option(parser: pytest.Parser) -> None:
+    """Add `--effort` to pytest's options."""
+    parser.addoption("--effort", choices=EFFORTS, default=EFFORTS[0], help="how many cases the tests try")
+
+
+def configure(config: pytest.Config) -> None:
+    """Read `--effort` and register the markers. Call it before test modules are imported."""
+    global _effort
+    _effort = config.getoption("--effort")
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remove from `items` the tests that the effort leaves out."""
+
+    def chosen(item: pytest.Item) -> bool:
+        exhaustive = item.get_closest_marker("exhaustive") is not None
+        if _effort == "quick":
+            return not exhaustive
+        return _effort == "all" or exhaustive or item.get_closest_marker("more_examples") is not None
+
+    left_out = [item for item in items if not chosen(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if chosen(item)]
+
+
+def by_effort(quick: T, exhaustive: T) -> T:
+    """The first value in `make test`, the second one with `--effort` exhaustive or all."""
+    return quick if _effort == "quick" else exhaustive
+
+
+def examples(quick: int, exhaustive: int, *, suppress: Iterable[HealthCheck] = BY_SPEED) -> Callable[[Any], Any]:
+    """Decorate a property test: the number of its examples in `make test`, and in an exhaustive run.
+
+    Place it above `@given`. `suppress` replaces the profile's `suppress_health_check`.
+    """
+    chosen = settings(max_examples=by_effort(quick, exhaustive), suppress_health_check=list(suppress))
+
+    def decorate(test: Any) -> Any:
+        return pytest.mark.more_examples(chosen(test))
+
+    return decorate
