@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -219,6 +220,21 @@ def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us:
     record.created_at_datetime = _naive_utc(arrived_us)
     record.created_at = arrived_us / 1e6
     shard.records[sequence] = record
+
+
+def new_statistics(scope: Scope, namespace: str, metric: dict[str, Any], value: float, at_us: int) -> Any:
+    """Put a statistic set of one value to CloudWatch. `metric`: its name, dimensions and unit. Returns moto's datum."""
+    metrics = cloudwatch_backends[scope.account][scope.region]
+    one = {"Sum": value, "Minimum": value, "Maximum": value, "SampleCount": 1}
+    metrics.put_metric_data(namespace, [{**metric, "StatisticValues": one, "Timestamp": _naive_utc(at_us)}])
+    return metrics.metric_data[-1]
+
+
+def add_to_statistics(datum: Any, value: float) -> None:
+    """Add a value to a statistic set, as CloudWatch does with the values of one minute."""
+    datum.sum += value
+    datum.sample_count += 1
+    datum.min, datum.max = min(datum.min, value), max(datum.max, value)
 
 
 def _naive_utc(at_us: int) -> datetime:

@@ -20,6 +20,7 @@ from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.capture import TableRef
 from ddb_lake.sandbox.clock import Clock
 from ddb_lake.sandbox.history import Change, TableHistory
+from ddb_lake.sandbox.metrics import Metrics
 from ddb_lake.sandbox.records import change_record, partition_key
 
 _STATE = "Table is not in a valid state to enable Kinesis Streaming Destination: "
@@ -54,17 +55,21 @@ class _Destination:
 
 @dataclass(slots=True)
 class _Held:
+    reference: TableRef
     stream_arn: str
     partition_key: str
     data: bytes
     overtakers: int
+    since_us: int
+    was_late: bool = False
 
 
 class Destinations:
     """The streaming destinations of all tables. Callers hold the recorder's lock."""
 
-    def __init__(self, clock: Clock, faults: StreamFaults) -> None:
+    def __init__(self, clock: Clock, faults: StreamFaults, metrics: Metrics) -> None:
         self._clock = clock
+        self._metrics = metrics
         self._faults = faults
         self._random = random.Random(faults.seed)
         self._by_table: dict[TableRef, dict[str, _Destination]] = {}
@@ -156,14 +161,16 @@ class Destinations:
         )
         if len(data) > self._faults.record_limit_bytes:
             self.skipped += 1
+            self._metrics.not_replicated(scope, name, change.time_us)
             return
-        record = _Held(destination.stream_arn, partition_key(change), data, self._lateness())
+        sent = reference, destination.stream_arn, partition_key(change), data
+        record = _Held(*sent, self._lateness(), change.time_us)
         copies = [record]
         if self._random.random() < self._faults.duplicates:
             copies.append(replace(record, overtakers=self._lateness()))
         for copy in copies:
             if copy.overtakers:
-                self._held.append(copy)
+                self._held.append(replace(copy, was_late=True))
             else:
                 self._put(copy)
 
@@ -181,8 +188,14 @@ class Destinations:
 
     def _put(self, record: _Held) -> None:
         stream = backend.find_kinesis_stream(record.stream_arn)
-        if stream is not None:  # a deleted stream loses what was on its way, as in AWS
-            backend.put_kinesis_record(stream, record.partition_key, record.data, self._clock.now_us())
+        if stream is None:
+            return  # a deleted stream loses what was on its way, as in AWS
+        now_us = self._clock.now_us()
+        backend.put_kinesis_record(stream, record.partition_key, record.data, now_us)
+        scope, table = record.reference
+        self._metrics.replicated(scope, record.stream_arn.rpartition("/")[2], len(record.data), now_us)
+        if record.was_late:
+            self._metrics.replication_age(scope, table, now_us - record.since_us, now_us)
 
 
 def _stream_arn(body: dict[str, Any]) -> str:

@@ -23,9 +23,11 @@ from typing import Any
 
 from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
 from ddb_lake.errors import ConfigError
+from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.clock import Clock, from_micros, to_micros
 from ddb_lake.sandbox.compression import compression
 from ddb_lake.sandbox.kinesis_reader import KinesisReader
+from ddb_lake.sandbox.metrics import FirehoseMetrics
 from ddb_lake.sandbox.transform import Arrived, Failed, Handler, Outcome, Transform, Transformed
 
 _FAILED = "processing-failed"
@@ -79,10 +81,13 @@ class _Buffer:
 class DeliveryStream:
     """One delivery stream. Thread-safe; each `pump` is atomic."""
 
-    def __init__(self, delivery: Delivery, *, s3: Any, kinesis: Any, clock: Clock, arn: str, region: str) -> None:
+    def __init__(
+        self, delivery: Delivery, *, s3: Any, kinesis: Any, clock: Clock, scope: Scope, metrics: FirehoseMetrics
+    ) -> None:
         check_prefixes(delivery)
         self.delivery = delivery
-        self.arn = arn
+        self.arn = scope.arn("firehose", f"deliverystream/{delivery.name}")
+        self._metrics = metrics
         self._s3 = s3
         self._clock = clock
         self._format = compression(delivery.compression)
@@ -91,7 +96,7 @@ class DeliveryStream:
         self._transform = (
             None
             if delivery.transform is None
-            else Transform(delivery.transform, arn, region, delivery.source, delivery.retries)
+            else Transform(delivery.transform, self.arn, scope.region, delivery.source, delivery.retries)
         )
         self._arrived: list[Arrived] = []
         self._pending: deque[Outcome] = deque()
@@ -112,6 +117,7 @@ class DeliveryStream:
             record_id = f"{secrets.randbelow(9 * 10**55) + 10**55}000000"
             arrived_us = self._clock.now_us() if at is None else to_micros(at)
             self._arrived.append(Arrived(record_id, data, arrived_us))
+            self._metrics.count("IncomingRecords", 1, arrived_us)
             return record_id
 
     def pump(self, now: datetime | None = None) -> list[str]:
@@ -132,13 +138,19 @@ class DeliveryStream:
     def _take_in(self) -> list[str]:
         """Transform and buffer new records. Returns the keys of the objects that became due."""
         if self._reader is not None:
+            known = len(self._arrived)
             self._reader.read_into(self._arrived)
+            for record in self._arrived[known:]:
+                self._metrics.count("DataReadFromKinesisStream.Records", 1, record.arrived_us)
         self._arrived.sort(key=lambda record: record.arrived_us)  # shards are merged by time, stably
         for batch in _batches(self._arrived, self.delivery.transform_bytes):
             if self._transform is None:
                 self._pending.extend(Transformed(record, record.data) for record in batch)
             else:
-                self._pending.extend(self._transform.process(batch))
+                outcomes = self._transform.process(batch)
+                succeeded = len(batch) - sum(isinstance(outcome, Failed) for outcome in outcomes)
+                self._metrics.count("SucceedProcessing.Records", succeeded, batch[-1].arrived_us)
+                self._pending.extend(outcomes)
         self._arrived.clear()
         keys: list[str] = []
         while self._pending:
@@ -180,7 +192,7 @@ class DeliveryStream:
     def _close_due(self, now_us: int | None) -> list[str]:
         """Write the buffers that are full, or old enough at `now_us` (None: all)."""
         due = [template for template, buffer in self._buffers.items() if self._due(buffer, now_us)]
-        keys = [self._close(template) for template in due]
+        keys = [self._close(template, now_us) for template in due]
         if self._errors is not None and self._due(self._errors, now_us):
             keys.append(self._close_errors(self._errors))
         return keys
@@ -197,12 +209,23 @@ class DeliveryStream:
         self._errors = None
         return key
 
-    def _close(self, template: str) -> str:
+    def _close(self, template: str, now_us: int | None) -> str:
         buffer = self._buffers[template]
+        at_us = min(
+            self._clock.now_us() if now_us is None else now_us,
+            buffer.opened_us + round(self.delivery.buffer_seconds * 1e6),
+        )
         folder = expand_prefix(template, from_micros(buffer.opened_us), random=_random_string)
         data = (b"\n" if self.delivery.delimiter else b"").join(buffer.records)
         extension = self.delivery.extension or self._format.extension
-        key = self._write(buffer, folder, extension, self._format.encoding, self._format.compress(data))
+        try:
+            key = self._write(buffer, folder, extension, self._format.encoding, self._format.compress(data))
+        except Exception:
+            self._metrics.failed("DeliveryToS3", buffer.opened_us, at_us)
+            raise
+        self._metrics.delivered("DeliveryToS3", len(buffer.records), buffer.opened_us, at_us)
+        if "!{partitionKey" in self.delivery.prefix:
+            self._metrics.count("PartitionCount", len(self._buffers), at_us)
         del self._buffers[template]  # only now: what could not be written is tried again
         return key
 

@@ -28,6 +28,7 @@ from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
 from ddb_lake.sandbox.firehose_api import FirehoseApi
 from ddb_lake.sandbox.front import Front
+from ddb_lake.sandbox.metrics import FirehoseMetrics, Metrics
 from ddb_lake.sandbox.transform import Handler
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ class Sandbox:
         self._clients: dict[tuple[str, str], Any] = {}
         self._making_clients = threading.Lock()
         self._server: _Server | None = None
-        self._destinations = Destinations(self.clock, faults or StreamFaults())
+        self._metrics = Metrics()
+        self._destinations = Destinations(self.clock, faults or StreamFaults(), self._metrics)
         self._recorder = Recorder(self.clock, self._destinations.send)
         self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
         self._firehose = FirehoseApi(self._make_delivery_stream)
@@ -219,8 +221,8 @@ class Sandbox:
             s3=self.client("s3"),
             kinesis=self.client("kinesis", scope.region),
             clock=self.clock,
-            arn=scope.arn("firehose", f"deliverystream/{delivery.name}"),
-            region=scope.region,
+            scope=scope,
+            metrics=FirehoseMetrics(self._metrics, scope, delivery.name),
         )
 
     def deny(self, operation: str, code: str, message: str) -> None:
@@ -236,6 +238,7 @@ class Sandbox:
         self._exports.failing.append((code, message))
 
     def _forget(self) -> None:
+        self._metrics.forget()
         self._denials.forget()
         self._exports.forget()
         self._firehose.forget()
