@@ -16,6 +16,7 @@ from ddb_lake.sandbox.destinations import StreamFaults
 from ddb_lake.sandbox.export_requests import ExportOptions
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
 from ddb_lake.sandbox.functions import Function, FunctionFault
+from ddb_lake.sandbox.lambda_api import LocalFunction
 from ddb_lake.sandbox.serve import serve
 from ddb_lake.sandbox.server import Sandbox
 from ddb_lake.sandbox.stream_trigger import StreamTrigger
@@ -28,6 +29,7 @@ __all__ = [
     "ExportOptions",
     "Function",
     "FunctionFault",
+    "LocalFunction",
     "Sandbox",
     "StreamFaults",
     "StreamTrigger",

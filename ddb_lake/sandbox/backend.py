@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import copy
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
-from moto.iam.models import get_account_id_from
-from moto.kinesis.models import Record, kinesis_backends
+from moto.iam.models import get_account_id_from, iam_backends
+from moto.kinesis.models import Record, Shard, kinesis_backends
 from moto.kms.models import kms_backends
+from moto.s3 import notifications
 from moto.s3.models import s3_backends
 
 from ddb_lake.sandbox.history import Change
@@ -215,11 +217,77 @@ def find_kinesis_stream(stream_arn: str) -> Any:
 def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us: int) -> None:
     """Append a record to the shard its partition key belongs to, with the arrival time given."""
     shard = stream.get_shard_for_key(partition_key, None)
-    sequence = max(next(reversed(shard.records), 0), _FIRST_SEQUENCE + (shard._shard_id << 4)) + _SEQUENCE_STEP
-    record = Record(partition_key, base64.b64encode(data).decode(), sequence, "")
+    _append(shard, Record(partition_key, base64.b64encode(data).decode(), _next_sequence(shard), ""), arrived_us)
+
+
+def _next_sequence(shard: Any) -> int:
+    return int(max(next(reversed(shard.records), 0), _FIRST_SEQUENCE + (shard._shard_id << 4)) + _SEQUENCE_STEP)
+
+
+def _append(shard: Any, record: Any, arrived_us: int) -> None:
     record.created_at_datetime = _naive_utc(arrived_us)
     record.created_at = arrived_us / 1e6
-    shard.records[sequence] = record
+    shard.records[record.sequence_number] = record
+
+
+_MOTO_PUT: Final = Shard.put_record
+_MOTO_NOTIFY: Final = notifications._invoke_awslambda
+
+
+def connect(now_us: Callable[[], int], notify: Callable[[str, dict[str, Any]], None]) -> None:
+    """Make moto use the sandbox's clock for records that clients put into Kinesis, and number them as Kinesis does.
+
+    `notify` receives the ARN of a function and the event, in place of moto's invocation, whenever S3 notifies a function.
+    """
+
+    def put_record(shard: Any, partition_key: str, data: str, explicit_hash_key: str) -> str:
+        record = Record(partition_key, data, _next_sequence(shard), explicit_hash_key)
+        _append(shard, record, now_us())
+        return str(record.sequence_number)
+
+    Shard.put_record = put_record
+    notifications._invoke_awslambda = lambda _account, event, arn, _region: notify(arn, event)
+
+
+def disconnect() -> None:
+    """Undo `connect`."""
+    Shard.put_record = _MOTO_PUT
+    notifications._invoke_awslambda = _MOTO_NOTIFY
+
+
+def find_function(scope: Scope, name: str) -> Any:
+    """The Lambda function of that name, or None."""
+    return next(
+        (f for f in lambda_backends[scope.account][scope.region].list_functions() if f.function_name == name), None
+    )
+
+
+def create_function(scope: Scope, body: dict[str, Any]) -> None:
+    """Create a Lambda function, as CreateFunction does, and its role if it does not exist."""
+    account = iam_backends[scope.account]["aws"]
+    name = str(body["Role"]).rpartition("/")[2]
+    if all(role.name != name for role in account.roles.values()):
+        account.create_role(name, "{}", "/", None, "", [], 3600)
+    lambda_backends[scope.account][scope.region].create_function(body)
+
+
+def event_source_mappings(scope: Scope) -> list[Any]:
+    """All event source mappings of an account in a region."""
+    return list(lambda_backends[scope.account][scope.region].list_event_source_mappings("", ""))
+
+
+def detach_mappings(scope: Scope) -> None:
+    """Keep moto from invoking functions itself, with Docker, at each write to a table or a stream."""
+    for table in tables(scope):
+        table.lambda_event_source_mappings.clear()
+    for stream in kinesis_backends[scope.account][scope.region].streams.values():
+        stream.lambda_event_source_mappings.clear()
+
+
+def save_function_log(function: Any, lines: list[str]) -> None:
+    """Write the lines to the function's log group of CloudWatch Logs."""
+    function.logs_backend.ensure_log_group(function.logs_group_name)
+    function.save_logs("\n".join(lines))
 
 
 def new_statistics(scope: Scope, namespace: str, metric: dict[str, Any], value: float, at_us: int) -> Any:

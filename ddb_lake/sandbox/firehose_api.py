@@ -16,7 +16,6 @@ from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream, check_prefixes
-from ddb_lake.sandbox.transform import Handler
 
 _MEGABYTE = 1024 * 1024
 _MOST_RECORDS = 500
@@ -26,13 +25,10 @@ _MOST_RECORD_BYTES = 1000 * 1024
 
 @dataclass(slots=True)
 class FirehoseApi:
-    """The delivery streams by name. `make` creates one; `lambdas` has the handlers by function name.
-
-    With a Lambda ARN of no handler, the records fail, as with a missing function.
-    """
+    """The delivery streams by name. `make` creates one; `invoke` calls the function of an ARN with an event."""
 
     make: Callable[[Scope, Delivery], DeliveryStream]
-    lambdas: dict[str, Handler] = field(default_factory=dict)
+    invoke: Callable[[str, dict[str, Any]], Any]
     _streams: dict[tuple[Scope, str], DeliveryStream] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,14 +111,10 @@ class FirehoseApi:
             compression=s3.get("CompressionFormat") or "UNCOMPRESSED",
             extension=s3.get("FileExtension") or "",
             delimiter="AppendDelimiterToRecord" in kinds,
-            transform=(lambda event: self._invoke(arn, event)) if "Lambda" in kinds else None,
+            transform=(lambda event: self.invoke(arn, event)) if "Lambda" in kinds else None,
             lambda_arn=arn,
             retries=int(parameters.get("NumberOfRetries", 3)),
         )
-
-    def _invoke(self, arn: str, event: dict[str, Any]) -> Any:
-        name = arn.split(":function:")[-1].split(":")[0]
-        return self.lambdas[name](event)
 
 
 def _destination(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from ddb_lake.sandbox.lambda_runtime import Context
+
 LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], Any]
 FaultName: TypeAlias = Literal["error", "throttle", "timeout"]
 
@@ -44,28 +46,6 @@ _FAULTS: Final[Mapping[FaultName, tuple[str, str]]] = {
         "The Lambda function invocation timed out. Increase the Timeout setting in the Lambda function.",
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The context object of an invocation.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
-    """
-
-    function_name: str
-    aws_request_id: str
-    memory_limit_in_mb: int = 512
-    remaining_ms: int = 60_000
-
-    @property
-    def invoked_function_arn(self) -> str:
-        """The function's ARN."""
-        return f"arn:aws:lambda:eu-west-1:123456789012:function:{self.function_name}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function is stopped; a constant."""
-        return self.remaining_ms
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import functools
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,7 @@ from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
 from ddb_lake.sandbox.firehose_api import FirehoseApi
 from ddb_lake.sandbox.front import Front
+from ddb_lake.sandbox.lambda_api import LambdaApi, LocalFunction
 from ddb_lake.sandbox.metrics import FirehoseMetrics, Metrics
 from ddb_lake.sandbox.transform import Handler
 
@@ -52,6 +53,7 @@ class Sandbox:
         start: where the sandbox's clock begins (default: now); it runs on from there.
         faults: duplicates and reordering in the change streams.
         exports: how long exports take, their files, the windows allowed.
+        functions: Lambda functions whose code is on this machine.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Sandbox:
         start: datetime | None = None,
         faults: StreamFaults | None = None,
         exports: ExportOptions | None = None,
+        functions: Sequence[LocalFunction] = (),
     ) -> None:
         self.region = region
         self.clock = Clock(start)
@@ -73,7 +76,8 @@ class Sandbox:
         self._destinations = Destinations(self.clock, faults or StreamFaults(), self._metrics)
         self._recorder = Recorder(self.clock, self._destinations.send)
         self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
-        self._firehose = FirehoseApi(self._make_delivery_stream)
+        self._lambda = LambdaApi(self.client, lambda: self.endpoint_url, {one.name: one for one in functions})
+        self._firehose = FirehoseApi(self._make_delivery_stream, self._lambda.call)
         self._denials = Denials()
 
     def __enter__(self) -> Self:
@@ -95,6 +99,7 @@ class Sandbox:
             raise UsageError("another sandbox runs in this process, and moto's state is shared: stop that one first")
         try:
             backend.reset()
+            backend.connect(self.clock.now_us, self._lambda.notify)
             front = Front(
                 _moto(),
                 self.clock,
@@ -102,6 +107,7 @@ class Sandbox:
                 self._destinations,
                 self._exports,
                 self._firehose,
+                self._lambda,
                 self._forget,
                 self._denials,
             )
@@ -120,6 +126,8 @@ class Sandbox:
         if self._server is None:
             return
         self._exports.stop()
+        self._lambda.forget()
+        backend.disconnect()
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -177,20 +185,26 @@ class Sandbox:
 
     @property
     def lambdas(self) -> dict[str, Handler]:
-        """The functions, by name, that delivery streams created through the API may use."""
-        return self._firehose.lambdas
+        """Handlers, by name of the function, that run in this process. They replace functions of that name."""
+        return self._lambda.in_process
 
     def delivery_stream(self, delivery: Delivery) -> DeliveryStream:
         """Create a Firehose delivery stream. `pump` drives it; PutRecord over HTTP works too."""
         return self._firehose.add(self._scope(), delivery)
 
     def pump(self, now: datetime | None = None) -> list[str]:
-        """Pump every delivery stream. Returns the keys of the written objects."""
-        return [key for stream in self._firehose.streams() for key in stream.pump(now)]
+        """Pass new records to functions, and pump every delivery stream. Returns the keys of the written objects."""
+        self._lambda.poll()
+        keys = [key for stream in self._firehose.streams() for key in stream.pump(now)]
+        self._lambda.poll()  # the notifications of these objects
+        return keys
 
     def flush(self) -> list[str]:
-        """Flush every delivery stream. Returns the keys of the written objects."""
-        return [key for stream in self._firehose.streams() for key in stream.flush()]
+        """As `pump`, and write all buffers. Returns the keys of the written objects."""
+        self._lambda.poll()
+        keys = [key for stream in self._firehose.streams() for key in stream.flush()]
+        self._lambda.poll()
+        return keys
 
     def expire(self, table: str, now: datetime | None = None) -> int:
         """Delete a table's expired items, as Time to Live does. Returns their number.
@@ -242,6 +256,7 @@ class Sandbox:
         self._denials.forget()
         self._exports.forget()
         self._firehose.forget()
+        self._lambda.forget()
         self._destinations.forget()
         self._recorder.forget()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ddb_lake.sandbox.functions import FunctionFault
 Handler: TypeAlias = Callable[[dict[str, Any]], Any]
 """A transformation, such as a `Function`: Firehose's event in, `{"records": [{"recordId", "result", "data", …}]}` out."""
 
+_LOG = logging.getLogger(__name__)
 _RESULTS = ("Ok", "Dropped", "ProcessingFailed")
 _MOST_RESPONSE_BYTES = 6 * 1024 * 1024
 
@@ -88,6 +90,9 @@ class Transform:
                 code = "Lambda.FunctionError"
                 message = "The Lambda function was successfully invoked but it returned an error result."
             if attempts > self.retries:
+                _LOG.warning(
+                    "%s: %d records failed after %d attempts: %s", self.stream_arn, len(records), attempts, code
+                )
                 return [Failed(record, code, message, attempts) for record in records]
         return list(_outcomes(records, answer, attempts))
 
