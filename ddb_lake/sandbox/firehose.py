@@ -17,7 +17,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,7 +42,9 @@ class Delivery:
     records (uncompressed) reach `buffer_bytes`, or `buffer_seconds` after its first one arrived. With
     `delimiter` a newline is put between the records of an object; by default nothing is. `from_start`
     reads the Kinesis stream from its oldest record; Firehose itself begins at the latest. `refuses` says which puts
-    the service has no room for just then: it is given the number of the call and of the record in it, from 0.
+    the service has no room for just then: it is given the number of the call and of the record in it, from 0. `backup` is
+    where all records go untransformed, with its own bucket, prefixes, buffer and compression; the rest of it is ignored.
+    https://docs.aws.amazon.com/firehose/latest/dev/data-transformation-source-record-backup.html
     """
 
     name: str
@@ -62,6 +64,7 @@ class Delivery:
     version: int = 1
     from_start: bool = False
     refuses: Callable[[int, int], bool] | None = None
+    backup: Delivery | None = None
 
 
 @dataclass(slots=True)
@@ -79,30 +82,67 @@ class _Buffer:
 
 
 class DeliveryStream:
-    """One delivery stream. Thread-safe; each `pump` is atomic."""
+    """One delivery stream. Thread-safe; each `pump` is atomic. `kind`: the beginning of its metrics' names."""
 
     def __init__(
-        self, delivery: Delivery, *, s3: Any, kinesis: Any, clock: Clock, scope: Scope, metrics: FirehoseMetrics
+        self,
+        delivery: Delivery,
+        *,
+        s3: Any,
+        kinesis: Any,
+        clock: Clock,
+        scope: Scope,
+        metrics: FirehoseMetrics,
+        kind: str = "DeliveryToS3",
     ) -> None:
-        check_prefixes(delivery)
-        self.delivery = delivery
         self.arn = scope.arn("firehose", f"deliverystream/{delivery.name}")
+        self._kind = kind
         self._metrics = metrics
         self._s3 = s3
         self._clock = clock
-        self._format = compression(delivery.compression)
+        self._scope = scope
         self._lock = threading.RLock()
         self._reader = None if delivery.source is None else KinesisReader(kinesis, delivery.source, delivery.from_start)
-        self._transform = (
-            None
-            if delivery.transform is None
-            else Transform(delivery.transform, self.arn, scope.region, delivery.source, delivery.retries)
-        )
+        self._backup: DeliveryStream | None = None
+        self.configure(delivery)
         self._arrived: list[Arrived] = []
         self._pending: deque[Outcome] = deque()
         self._buffers: dict[str, _Buffer] = {}
         self._errors: _Buffer | None = None
         self._calls = 0
+
+    def configure(self, delivery: Delivery) -> None:
+        """Use a configuration from the next record on. Open buffers keep their prefix. The source stays as it is.
+
+        Raises:
+            ConfigError: Firehose rejects a prefix.
+        """
+        check_prefixes(delivery)
+        with self._lock:
+            self.delivery = delivery
+            self._format = compression(delivery.compression)
+            self._transform = (
+                None
+                if delivery.transform is None
+                else Transform(delivery.transform, self.arn, self._scope.region, delivery.source, delivery.retries)
+            )
+            if delivery.backup is None:
+                return
+            backup = replace(
+                delivery.backup, name=delivery.name, version=delivery.version, source=None, transform=None, backup=None
+            )
+            if self._backup is None:
+                self._backup = DeliveryStream(
+                    backup,
+                    s3=self._s3,
+                    kinesis=None,
+                    clock=self._clock,
+                    scope=self._scope,
+                    metrics=self._metrics,
+                    kind="BackupToS3",
+                )
+            else:
+                self._backup.configure(backup)
 
     def put_batch(self, batch: Sequence[bytes]) -> list[str | None]:
         """Accept the records of one PutRecordBatch. Returns their record ids, None for a rejected one."""
@@ -126,17 +166,21 @@ class DeliveryStream:
         If S3 or Kinesis fails, the next call continues from there without loss.
         """
         with self._lock:
-            keys = self._take_in()
+            self._take_in()
+            backed_up = [] if self._backup is None else self._backup.pump(now)
+            keys = self._drain()
             now_us = self._clock.now_us() if now is None else to_micros(now)
-            return keys + self._close_due(now_us)
+            return backed_up + keys + self._close_due(now_us)
 
     def flush(self) -> list[str]:
         """Read new records and write all buffers. Returns the keys of the objects."""
         with self._lock:
-            return self._take_in() + self._close_due(None)
+            self._take_in()
+            backed_up = [] if self._backup is None else self._backup.flush()
+            return backed_up + self._drain() + self._close_due(None)
 
-    def _take_in(self) -> list[str]:
-        """Transform and buffer new records. Returns the keys of the objects that became due."""
+    def _take_in(self) -> None:
+        """Read and transform new records, and copy them to the backup."""
         if self._reader is not None:
             known = len(self._arrived)
             self._reader.read_into(self._arrived)
@@ -151,7 +195,12 @@ class DeliveryStream:
                 succeeded = len(batch) - sum(isinstance(outcome, Failed) for outcome in outcomes)
                 self._metrics.count("SucceedProcessing.Records", succeeded, batch[-1].arrived_us)
                 self._pending.extend(outcomes)
+        if self._backup is not None:
+            self._backup._arrived.extend(self._arrived)
         self._arrived.clear()
+
+    def _drain(self) -> list[str]:
+        """Buffer the transformed records. Returns the keys of the objects that became due."""
         keys: list[str] = []
         while self._pending:
             keys += self._close_due(self._pending[0].source.arrived_us)
@@ -221,9 +270,9 @@ class DeliveryStream:
         try:
             key = self._write(buffer, folder, extension, self._format.encoding, self._format.compress(data))
         except Exception:
-            self._metrics.failed("DeliveryToS3", buffer.opened_us, at_us)
+            self._metrics.failed(self._kind, buffer.opened_us, at_us)
             raise
-        self._metrics.delivered("DeliveryToS3", len(buffer.records), buffer.opened_us, at_us)
+        self._metrics.delivered(self._kind, len(buffer.records), buffer.opened_us, at_us)
         if "!{partitionKey" in self.delivery.prefix:
             self._metrics.count("PartitionCount", len(self._buffers), at_us)
         del self._buffers[template]  # only now: what could not be written is tried again

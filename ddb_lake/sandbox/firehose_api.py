@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddb_lake.errors import ConfigError
@@ -30,12 +30,14 @@ class FirehoseApi:
     make: Callable[[Scope, Delivery], DeliveryStream]
     invoke: Callable[[str, dict[str, Any]], Any]
     _streams: dict[tuple[Scope, str], DeliveryStream] = field(default_factory=dict)
+    _created: dict[tuple[Scope, str], dict[str, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forget(self) -> None:
         """Drop all delivery streams and their buffers."""
         with self._lock:
             self._streams.clear()
+            self._created.clear()
 
     def streams(self) -> list[DeliveryStream]:
         """All delivery streams, oldest first."""
@@ -53,6 +55,10 @@ class FirehoseApi:
         """The response to a request; None if moto has to respond."""
         if operation == "CreateDeliveryStream":
             self._check(body)
+        elif operation == "UpdateDestination":
+            created = self._created.get((scope, str(body.get("DeliveryStreamName"))))
+            if created is not None:
+                self._check(_updated(created, body))
         with self._lock:
             stream = self._streams.get((scope, str(body.get("DeliveryStreamName"))))
         if stream is None or operation not in ("PutRecord", "PutRecordBatch"):
@@ -69,12 +75,19 @@ class FirehoseApi:
         return {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": answers}
 
     def completed(self, scope: Scope, operation: str, body: dict[str, Any]) -> None:
-        """Create or delete a delivery stream after moto did. The buffers of a deleted one are lost."""
+        """Create, change or delete a delivery stream after moto did. The buffers of a deleted one are lost."""
+        known = (scope, str(body.get("DeliveryStreamName")))
         if operation == "CreateDeliveryStream" and _destination(body) is not None:
             self.add(scope, self._delivery(body))
+            self._created[known] = body
+        elif operation == "UpdateDestination" and known in self._created:
+            created = self._created[known] = _updated(self._created[known], body)
+            stream = self._streams[known]
+            stream.configure(replace(self._delivery(created), version=stream.delivery.version + 1))
         elif operation == "DeleteDeliveryStream":
             with self._lock:
-                self._streams.pop((scope, str(body.get("DeliveryStreamName"))), None)
+                self._streams.pop(known, None)
+                self._created.pop(known, None)
 
     def _check(self, body: dict[str, Any]) -> None:
         if _destination(body) is None:
@@ -89,7 +102,6 @@ class FirehoseApi:
 
     def _delivery(self, body: dict[str, Any]) -> Delivery:
         s3 = _destination(body) or {}
-        hints = s3.get("BufferingHints") or {}
         processing = s3.get("ProcessingConfiguration") or {}
         processors = processing.get("Processors", []) if processing.get("Enabled") else []
         kinds = {processor["Type"] for processor in processors}
@@ -100,21 +112,58 @@ class FirehoseApi:
             for parameter in processor.get("Parameters", [])
         }
         arn = parameters.get("LambdaArn", "")
-        return Delivery(
-            name=str(body["DeliveryStreamName"]),
-            bucket=str(s3["BucketARN"]).rpartition(":")[2],
-            prefix=s3.get("Prefix") or "",
-            error_prefix=s3.get("ErrorOutputPrefix") or "",
+        target = _s3_target(str(body["DeliveryStreamName"]), s3)
+        return replace(
+            target,
             source=(body.get("KinesisStreamSourceConfiguration") or {}).get("KinesisStreamARN"),
-            buffer_seconds=float(hints.get("IntervalInSeconds", 300)),
-            buffer_bytes=int(hints.get("SizeInMBs", 5)) * _MEGABYTE,
-            compression=s3.get("CompressionFormat") or "UNCOMPRESSED",
             extension=s3.get("FileExtension") or "",
             delimiter="AppendDelimiterToRecord" in kinds,
             transform=(lambda event: self.invoke(arn, event)) if "Lambda" in kinds else None,
             lambda_arn=arn,
             retries=int(parameters.get("NumberOfRetries", 3)),
+            backup=_s3_target(target.name, s3["S3BackupConfiguration"]) if _is_backed_up(s3) else None,
         )
+
+
+def _s3_target(name: str, s3: dict[str, Any]) -> Delivery:
+    """The members that an S3DestinationConfiguration has, for the destination or its backup."""
+    hints = s3.get("BufferingHints") or {}
+    return Delivery(
+        name=name,
+        bucket=str(s3["BucketARN"]).rpartition(":")[2],
+        prefix=s3.get("Prefix") or "",
+        error_prefix=s3.get("ErrorOutputPrefix") or "",
+        buffer_seconds=float(hints.get("IntervalInSeconds", 300)),
+        buffer_bytes=int(hints.get("SizeInMBs", 5)) * _MEGABYTE,
+        compression=s3.get("CompressionFormat") or "UNCOMPRESSED",
+    )
+
+
+def _is_backed_up(s3: dict[str, Any]) -> bool:
+    """Whether source records are backed up.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_ExtendedS3DestinationConfiguration.html
+
+    Raises:
+        AwsError: the mode is Enabled and there is no configuration.
+    """
+    if s3.get("S3BackupMode") != "Enabled":
+        return False
+    if not s3.get("S3BackupConfiguration"):
+        raise AwsError("InvalidArgumentException", "S3BackupConfiguration must be set when S3BackupMode is Enabled")
+    return True
+
+
+def _updated(created: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    """The body of CreateDeliveryStream with the members that UpdateDestination changes.
+
+    https://docs.aws.amazon.com/firehose/latest/APIReference/API_UpdateDestination.html
+    """
+    changed = dict(update.get("ExtendedS3DestinationUpdate") or update.get("S3DestinationUpdate") or {})
+    if "S3BackupUpdate" in changed:
+        before = (_destination(created) or {}).get("S3BackupConfiguration") or {}
+        changed["S3BackupConfiguration"] = {**before, **changed.pop("S3BackupUpdate")}
+    return {**created, "ExtendedS3DestinationConfiguration": {**(_destination(created) or {}), **changed}}
 
 
 def _destination(body: dict[str, Any]) -> dict[str, Any] | None:

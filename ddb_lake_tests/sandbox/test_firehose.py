@@ -366,3 +366,58 @@ def test_firehose_over_http_refuses_prefixes_as_firehose_does(sandbox: Sandbox) 
         sandbox.client("firehose").create_delivery_stream(
             DeliveryStreamName="hose", ExtendedS3DestinationConfiguration=destination
         )
+
+
+def test_firehose_over_http_backs_up_the_source_records_untransformed(sandbox: Sandbox) -> None:
+    make_bucket(sandbox)
+    make_bucket(sandbox, "backup")
+    role = "arn:aws:iam::123456789012:role/firehose"
+    s3: dict[str, Any] = {"RoleARN": role, "BucketARN": f"arn:aws:s3:::{BUCKET}", "Prefix": "plain/"}
+    backup = {
+        "RoleARN": role,
+        "BucketARN": "arn:aws:s3:::backup",
+        "Prefix": "source/",
+        "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 60},
+        "CompressionFormat": "GZIP",
+    }
+    firehose = sandbox.client("firehose")
+    with pytest.raises(ClientError, match="S3BackupConfiguration"):
+        firehose.create_delivery_stream(
+            DeliveryStreamName="hose", ExtendedS3DestinationConfiguration={**s3, "S3BackupMode": "Enabled"}
+        )
+    firehose.create_delivery_stream(
+        DeliveryStreamName="hose",
+        ExtendedS3DestinationConfiguration={**s3, "S3BackupMode": "Enabled", "S3BackupConfiguration": backup},
+    )
+    firehose.put_record(DeliveryStreamName="hose", Record={"Data": b"before"})
+    assert sandbox.pump() == []
+    sandbox.pump(sandbox.clock.now() + timedelta(seconds=60))
+    assert list(objects(sandbox)) == []  # its own buffer is open for 300 seconds
+    assert list(map(gzip.decompress, objects(sandbox, "backup").values())) == [b"before"]
+
+    sandbox.lambdas["fails"] = lambda event: {
+        "records": [
+            {"recordId": r["recordId"], "result": "ProcessingFailed", "data": r["data"]} for r in event["records"]
+        ]
+    }
+    parameters = [
+        {"ParameterName": "LambdaArn", "ParameterValue": "arn:aws:lambda:eu-west-1:123456789012:function:fails"}
+    ]
+    firehose.update_destination(
+        DeliveryStreamName="hose",
+        CurrentDeliveryStreamVersionId="1",
+        DestinationId="destinationId-000000000001",
+        ExtendedS3DestinationUpdate={
+            "ErrorOutputPrefix": "failed/",
+            "ProcessingConfiguration": {"Enabled": True, "Processors": [{"Type": "Lambda", "Parameters": parameters}]},
+        },
+    )
+    firehose.put_record(DeliveryStreamName="hose", Record={"Data": b"after"})
+    sandbox.flush()
+    raw = [json.loads(data)["rawData"] for name, data in objects(sandbox).items() if name.startswith("failed/")]
+    assert [base64.b64decode(text) for text in raw] == [b"after"]
+    assert [data for name, data in objects(sandbox).items() if name.startswith("plain/")] == [b"before"]
+    backed_up = objects(sandbox, "backup")
+    assert sorted(map(gzip.decompress, backed_up.values())) == [b"after", b"before"]
+    assert {name.split("/")[0] for name in backed_up} == {"source"}
+    assert {parse_firehose_key(name).version for name in backed_up} == {1, 2}
