@@ -18,7 +18,7 @@ from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from ddb_lake.infra.constructs.acknowledgements import RECORD_ONLY
 from ddb_lake.infra.deployment import Deployment
-from ddb_lake.infra.packaging import CodeSource, build_package
+from ddb_lake.infra.packaging import CodeSource, UserCode, build_package
 from ddb_lake.infra.stacks import catalog, consumer, orchestration, producer, replicate, same_account, streams_to_aurora
 from ddb_lake.infra.stacks.base import new_stack
 
@@ -88,7 +88,9 @@ def packaged(folder: Path, deployment: Deployment) -> CodeSource:
 
     def code(_stack: cdk.Stack, handler: str) -> lambda_.Code:
         if handler not in packages:
-            packages[handler] = build_package(handler, folder, certificates_for(handler, deployment))
+            packages[handler] = build_package(
+                handler, folder, certificates_for(handler, deployment), user_code_for(handler, deployment)
+            )
         return lambda_.Code.from_asset(str(packages[handler]))
 
     return code
@@ -97,6 +99,13 @@ def packaged(folder: Path, deployment: Deployment) -> CodeSource:
 def certificates_for(handler: str, deployment: Deployment) -> Path | None:
     """The certificates to package with a handler; None except for the Aurora loader."""
     return deployment.settings.aurora.certificates if handler == "load_aurora" else None
+
+
+def user_code_for(handler: str, deployment: Deployment) -> UserCode | None:
+    """The user's module to package with a handler; None for all but those whose `enrich` setting names a function."""
+    enrich = deployment.settings.enrich
+    function = {"transform": enrich.transform, "replicate": enrich.replicate}.get(handler)
+    return UserCode(enrich.code, function) if function and enrich.code else None
 
 
 def _environment(deployment: Deployment, name: str, whose: str, explicit: bool) -> cdk.Environment | None:

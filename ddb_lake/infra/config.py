@@ -7,17 +7,19 @@ that the Dagster component and the command line read. They are not repeated here
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddb_lake.config import Settings, fill_in
 from ddb_lake.errors import ConfigError
 
 ATTRIBUTE_TYPES = ("S", "N", "B")
 _ACCOUNT = r"[0-9]{12}"
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII).fullmatch
 
 
 class FeedSettings(Settings):
@@ -42,7 +44,28 @@ class DeliverySettings(Settings):
 
     buffer_seconds: int = Field(120, ge=0, le=900, description="Firehose delivers at the latest after so long.")
     buffer_mebibytes: int = Field(1, ge=1, le=128, description="Firehose delivers once it holds so much.")
-    mode: Literal["envelope", "flatten"] = Field("envelope", description="What the transform function writes.")
+    mode: Literal["envelope", "flatten", "nested"] = Field(
+        "envelope", description="What the transform function writes."
+    )
+
+
+class EnrichmentSettings(Settings):
+    """A user's functions that change items on their way, and their code."""
+
+    transform: str | None = Field(None, description="`package.module:function` for the transform function.")
+    replicate: str | None = Field(None, description="`package.module:function` for the replicate function.")
+    code: Path | None = Field(
+        None, description="Python file or folder to package beside the handlers; relative to this file."
+    )
+
+    @model_validator(mode="after")
+    def _named_and_packaged(self) -> EnrichmentSettings:
+        for name in (self.transform, self.replicate):
+            if name is not None and not _FUNCTION(name):
+                raise ValueError(f"{name!r}: expected package.module:function")
+        if (self.transform or self.replicate) and self.code is None:
+            raise ValueError("`code` is needed: the file or folder that has the module")
+        return self
 
 
 class AdoptSettings(Settings):
@@ -116,6 +139,7 @@ class InfraSettings(Settings):
     explicit_environment: bool = Field(False, description="Bind the stacks to account and Region at synthesis.")
     tables: dict[str, FeedSettings] = Field(default_factory=dict, description="By the lake table's name.")
     delivery: DeliverySettings = Field(default_factory=lambda: DeliverySettings())
+    enrich: EnrichmentSettings = Field(default_factory=lambda: EnrichmentSettings())
     adopt: AdoptSettings = Field(default_factory=lambda: AdoptSettings())
     network: NetworkSettings = Field(default_factory=lambda: NetworkSettings())
     aurora: AuroraSettings = Field(default_factory=lambda: AuroraSettings())
@@ -154,4 +178,6 @@ def _beside(found: InfraSettings, folder: Path) -> InfraSettings:
     }
     bundle = found.aurora.certificates
     aurora = found.aurora.model_copy(update={"certificates": bundle and folder / bundle})
-    return found.model_copy(update={"lake": folder / found.lake, "tables": tables, "aurora": aurora})
+    enrich = found.enrich.model_copy(update={"code": found.enrich.code and folder / found.enrich.code})
+    changed = {"lake": folder / found.lake, "tables": tables, "aurora": aurora, "enrich": enrich}
+    return found.model_copy(update=changed)

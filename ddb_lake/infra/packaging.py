@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,15 +33,23 @@ _LEFT_OUT = re.compile(
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-def build_package(handler: str, folder: Path, certificates: Path | None = None) -> Path:
+def build_package(
+    handler: str, folder: Path, certificates: Path | None = None, user_code: UserCode | None = None
+) -> Path:
     """Write a handler's package into `folder`, unless it exists. Returns its path, `<handler>-<hash>.zip`.
 
-    `certificates` is packed as `CERTIFICATES`, for a function that reaches a database.
+    `certificates` is packed as `CERTIFICATES`, for a function that reaches a database. `user_code` is packed beside the handler,
+    with the distributions that it imports.
 
-    Raises ConfigError if a distribution is not installed, or is not pure Python and so not fit for Lambda's machine.
+    Raises ConfigError if a distribution is not installed, or is not pure Python and so not fit for Lambda's machine, and if
+    `user_code` lacks the module of its function.
     """
     extra = {CERTIFICATES: certificates} if certificates else {}
-    files = dict(sorted({**dict(_contents(handler)), **extra}.items()))
+    own = handler_modules(handler)
+    if user_code is not None:
+        extra |= user_code.files()
+    names = [*distributions(own), *(user_code.distributions() if user_code else ())]
+    files = dict(sorted({**dict(_contents(own, names)), **extra}.items()))
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(f"{name}\0".encode())
@@ -49,6 +59,41 @@ def build_package(handler: str, folder: Path, certificates: Path | None = None) 
         folder.mkdir(parents=True, exist_ok=True)
         _write(target, files)
     return target
+
+
+@dataclass(frozen=True, slots=True)
+class UserCode:
+    """A user's module for a function: `path` is a Python file, or a folder that has the top package.
+
+    `function`: `package.module:function`.
+    """
+
+    path: Path
+    function: str
+
+    def files(self) -> dict[str, Path]:
+        """The files by their names in the package. Raises ConfigError if the function's module is not among them."""
+        if self.path.is_dir():
+            found = sorted(path for path in self.path.rglob("*") if path.is_file())
+            files = {path.relative_to(self.path).as_posix(): path for path in found}
+            files = {name: path for name, path in files.items() if not _LEFT_OUT.search(name)}
+        else:
+            files = {self.path.name: self.path} if self.path.is_file() else {}
+        module = self.function.partition(":")[0].replace(".", "/")
+        if f"{module}.py" not in files and f"{module}/__init__.py" not in files:
+            raise ConfigError(
+                f"{self.path} has no module of {self.function!r}",
+                hint=f"`enrich.code`: the file {module.rpartition('/')[2]}.py, or the folder that has {module}.py",
+            )
+        if any(name.split("/")[0] == _ROOT.name for name in files):
+            raise ConfigError(f"{self.path} has a package {_ROOT.name}, which is ours", hint="rename the package")
+        return files
+
+    def distributions(self) -> list[str]:
+        """The distributions that the modules import."""
+        files = self.files()
+        own = {name.split("/")[0].removesuffix(".py") for name in files}
+        return _distributions_of(third_party([p for n, p in files.items() if n.endswith(".py")], _ROOT.name) - own)
 
 
 def handler_modules(handler: str) -> list[Path]:
@@ -62,9 +107,18 @@ def handler_modules(handler: str) -> list[Path]:
 
 def distributions(modules: Sequence[Path]) -> list[str]:
     """The distributions that the modules import, without those of the Lambda runtime, sorted."""
-    provided = metadata.packages_distributions()
-    imported = third_party(modules, _ROOT.name)
+    return _distributions_of(third_party(modules, _ROOT.name))
+
+
+def _distributions_of(imported: set[str]) -> list[str]:
+    provided = _installed()
     return sorted({_normal(d) for name in imported for d in provided.get(name, [name])} - IN_THE_RUNTIME)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> Mapping[str, list[str]]:
+    """The distributions of the environment by the names that they make importable."""
+    return metadata.packages_distributions()
 
 
 def requirements(names: Sequence[str]) -> list[str]:
@@ -83,10 +137,10 @@ def requirements(names: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _contents(handler: str) -> Iterator[tuple[str, Path]]:
-    own = handler_modules(handler)
+def _contents(own: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The files of this project and of the distributions, with their names in the package."""
     yield from ((str(path.relative_to(_ROOT.parent)), path) for path in own)
-    for name in requirements(distributions(own)):
+    for name in requirements(names):
         distribution = _distribution(name)
         if "Root-Is-Purelib: true" not in (distribution.read_text("WHEEL") or ""):
             raise ConfigError(f"{name} is not pure Python, so its files from this machine do not fit Lambda's")

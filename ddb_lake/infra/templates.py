@@ -18,7 +18,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 
-from ddb_lake.infra.app import TOPOLOGIES, bucket_keys, certificates_for, context
+from ddb_lake.infra.app import TOPOLOGIES, bucket_keys, certificates_for, context, user_code_for
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource, build_package
 from ddb_lake.infra.stacks.base import new_stack
@@ -157,7 +157,9 @@ def _quoted(names: str) -> str:
 
 def _code(folder: Path, deployment: Deployment, given: dict[str, cdk.CfnParameter]) -> CodeSource:
     def code(stack: cdk.Stack, handler: str) -> lambda_.Code:
-        package = build_package(handler, folder, certificates_for(handler, deployment))
+        package = build_package(
+            handler, folder, certificates_for(handler, deployment), user_code_for(handler, deployment)
+        )
         known = stack.node.try_find_child("Artifacts")
         bucket = known or s3.Bucket.from_bucket_name(stack, "Artifacts", given["ArtifactBucket"].value_as_string)
         return lambda_.Code.from_bucket(bucket, f"{given['ArtifactPrefix'].value_as_string}{package.name}")

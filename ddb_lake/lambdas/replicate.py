@@ -24,6 +24,9 @@ Why repeated writes change nothing:
     It needs dynamodb:BatchGetItem, BatchWriteItem and PutItem on the table.
 `DDB_LAKE_TARGET_KEY`
     Names of the payload's attributes that are the table's key, comma-separated: partition key, then sort key.
+`DDB_LAKE_ENRICH`
+    `package.module:function`, which changes the payload's item before it is written (`lambdas.enrichment`). A record for which
+    it fails is reported like a record that cannot be written.
 
 Transient errors are retried for the unwritten records alone, by `retry_policy.LAMBDA`, within the time left. Any other error (a
 missing table, a denied permission) is raised: Lambda counts it as an error and retries the batch. Logs contain sequence
@@ -48,6 +51,7 @@ from ddb_lake.core.capture.dynamodb_copies import ORDER, Replica, replica_of, se
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UndecodableError
+from ddb_lake.lambdas.enrichment import Enrichment, Origin
 from ddb_lake.lambdas.environment import Variable, read_variables
 from ddb_lake.lambdas.transient_errors import is_transient
 
@@ -67,6 +71,7 @@ VARIABLES: Final = (
     Variable("DDB_LAKE_TARGET_ROLE_ARN"),
     Variable("DDB_LAKE_EXTERNAL_ID"),
     Variable("DDB_LAKE_TARGET_KEY"),
+    Variable("DDB_LAKE_ENRICH"),
 )
 
 _CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
@@ -92,13 +97,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings. `key_names`: empty for keys from the sequence number."""
+    """The settings. `key_names`: empty for keys from the sequence number. `enrich`: `package.module:function`."""
 
     table: str
     region: str | None = None
     role_arn: str | None = None
     external_id: str | None = None
     key_names: tuple[str, ...] = ()
+    enrich: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -111,6 +117,7 @@ class Settings:
             found.get("DDB_LAKE_TARGET_ROLE_ARN"),
             found.get("DDB_LAKE_EXTERNAL_ID"),
             tuple(name.strip() for name in key.split(",") if name.strip()),
+            found.get("DDB_LAKE_ENRICH"),
         )
 
 
@@ -118,7 +125,9 @@ class Settings:
 def _replicator(settings: Settings, _endpoint: str) -> Replicator:
     """The replicator of this process, so that the role is assumed once."""
     reached = session(settings.region, settings.role_arn, settings.external_id)
-    return Replicator(reached.client("dynamodb", config=_CONFIG), settings.table, settings.key_names)
+    enrichment = Enrichment.named(settings.enrich) if settings.enrich else None
+    client = reached.client("dynamodb", config=_CONFIG)
+    return Replicator(client, settings.table, settings.key_names, enrichment=enrichment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +138,16 @@ class Replicator:
     table: str
     key_names: tuple[str, ...] = ()
     pause: Callable[[float], None] = time.sleep
+    enrichment: Enrichment | None = None
 
     def replicate(self, records: Sequence[Any], remaining_s: Callable[[], float]) -> dict[str, list[dict[str, str]]]:
         """Write the records of an event. Returns Lambda's partial batch response."""
+        enrich = None if self.enrichment is None else self._enrich
         replicas: dict[int, Replica] = {}
         failed: dict[int, str] = {}
         for number, record in enumerate(records):
             try:
-                replicas[number] = replica_of(record, self.key_names)
+                replicas[number] = replica_of(record, self.key_names, enrich)
             except UndecodableError as error:
                 failed[number] = str(error)
         failed |= self._put_newest(replicas, remaining_s) if self.key_names else self._write(replicas, remaining_s)
@@ -144,6 +155,10 @@ class Replicator:
             _log.warning("not written", extra={"sequence": sequence_of(records[number]), "reason": reason})
         names = [sequence_of(records[number]) for number in sorted(failed)]
         return {"batchItemFailures": [{"itemIdentifier": name} for name in dict.fromkeys(names)]}
+
+    def _enrich(self, item: Item, sequence: str, shard: str, keys: Sequence[str]) -> Item:
+        assert self.enrichment is not None, "only called with one"
+        return self.enrichment.apply(item, Origin(self.table, sequence, shard), keys)
 
     # --- keys from the sequence number
 

@@ -9,7 +9,8 @@
     with this JSON. Files are packaged beside the code. Records of other tables fail; if one table is
     named, records without a table belong to it. Not set: nothing is validated.
 `DDB_LAKE_OUTPUT`
-    `envelope` (default) and `json`: as `envelope` and `flatten` of the transform handler. `csv`: `mysql.csv_rows`.
+    `envelope` (default), `json` and `nested`: as `envelope`, `flatten` and `nested` of the transform handler. `csv`:
+    `mysql.csv_rows`.
 `DDB_LAKE_COLUMNS`
     For `csv`, by source table: `{"web_analytics": {"page": "/page_id", "hits": "/payload/Hits"}}`, columns in their order
     with the JSON Pointer of each (below a string it goes on into the JSON text there), or a list of attributes.
@@ -46,7 +47,7 @@ VARIABLES: Final = (
     Variable("DDB_LAKE_COLUMNS"),
     Variable("DDB_LAKE_PARTITION_KEYS"),
 )
-_OUTPUTS = ("csv", "envelope", "json")
+_OUTPUTS = ("csv", "envelope", "json", "nested")
 T = TypeVar("T")
 
 
@@ -64,7 +65,7 @@ def _validation(environment: tuple[tuple[str, str], ...]) -> Validation:
 class Validation:
     """The validators and the output. `validators`: None validates nothing."""
 
-    output: Literal["csv", "envelope", "json"] = "envelope"
+    output: Literal["csv", "envelope", "json", "nested"] = "envelope"
     validators: Mapping[str, Validator] | None = None
     columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
     partition_keys: tuple[str, ...] = ()
@@ -115,7 +116,7 @@ class Validation:
     def _delivered(self, captured: Captured) -> bytes:
         if self.output == "csv":
             return csv_row(captured.record, _of_table(self.columns, captured.record, "columns")).encode()
-        return captured.flattened() if self.output == "json" else captured.envelope()
+        return captured.envelope() if self.output == "envelope" else captured.flattened(nested=self.output == "nested")
 
 
 def _of_table(settings: Mapping[str, T], record: ChangeRecord, what: str) -> T:

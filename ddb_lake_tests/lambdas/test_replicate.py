@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY, replica_of
 from ddb_lake.errors import ConfigError, UndecodableError
 from ddb_lake.lambdas import replicate
+from ddb_lake.lambdas.enrichment import Enrichment, Origin
 from ddb_lake.lambdas.replicate import Replicator, handler
 from ddb_lake_tests.support.strategies import json_values
 
@@ -112,6 +113,18 @@ def run(table: Table, records: Records, key_names: tuple[str, ...] = ()) -> list
     replicator = Replicator(table, "t", key_names, pause=lambda _: None)
     answer = json.loads(json.dumps(replicator.replicate(records, ALL_DAY)))
     return [one["itemIdentifier"] for one in answer["batchItemFailures"]]
+
+
+def test_record_whose_enrichment_fails_is_reported_and_the_others_are_written() -> None:
+    def double(item: dict[str, Any], origin: Origin) -> dict[str, Any]:
+        return {**item, "double": item["v"] * 2, "table": origin.table, "from": origin.shard}
+
+    table, records = Table(), [click(1, v=2), click(2, w=1), click(3, v=1.5)]
+    replicator = Replicator(table, "t", pause=lambda _: None, enrichment=Enrichment("m:double", double))
+    assert replicator.replicate(records, ALL_DAY) == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+    written = [{name: item[name] for name in ("double", "table", "from")} for item in table.items.values()]
+    shard = {"S": "shardId-000000000006"}
+    assert written == [{"double": {"N": n}, "table": {"S": "t"}, "from": shard} for n in ("4", "3.0")]
 
 
 def test_item_has_the_keys_of_the_pattern_and_every_digit_of_its_numbers() -> None:

@@ -31,6 +31,7 @@ def in_mode(mode: str, **environment: str) -> Any:
 
 
 both = pytest.mark.parametrize("mode", ["envelope", "flatten"])
+flat = pytest.mark.parametrize("mode", ["flatten", "nested"])
 
 
 @given(envelopes.changes(), st.sampled_from((envelopes.kds, envelopes.streams)))
@@ -42,9 +43,10 @@ def test_envelope_is_the_record_byte_for_byte_with_its_arrival(change: envelopes
     assert records_of(line) == [replace(one(form(change)), **stamp)]
 
 
+@flat
 @given(envelopes.changes())
-def test_flattened_line_is_read_as_the_same_change(change: envelopes.Change) -> None:
-    ((result, line),) = transformed(in_mode("flatten"), envelopes.compact(envelopes.kds(change)))
+def test_flattened_line_is_read_as_the_same_change(mode: str, change: envelopes.Change) -> None:
+    ((result, line),) = transformed(in_mode(mode), envelopes.compact(envelopes.kds(change)))
     assert result == "Ok"
     (record,) = records_of(line)
     captured = one(envelopes.kds(change))

@@ -73,7 +73,7 @@ def test_offender_fails_with_its_original_data_and_a_reason_without_values(
 
 
 def test_json_and_envelope_are_those_of_the_transform() -> None:
-    for output, kind in (("json", "flattened"), ("envelope", "streams")):
+    for output, kind in (("json", "flattened"), ("nested", "flattened"), ("envelope", "streams")):
         ((result, line),) = transformed(handle(output=output), record())
         (delivered,) = records_of(line)
         assert isinstance(delivered, ChangeRecord)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from ddb_lake.config import COMPONENT_TYPE, ChangesSettings, LakeSettings, TableSettings, parse_settings
-from ddb_lake.infra.config import InfraSettings
+from ddb_lake.infra.config import EnrichmentSettings, InfraSettings
 from ddb_lake_tests.support.docs_blocks import DOCS
 
 ACCOUNTS = {"producer_account": "111122223333", "consumer_account": "444455556666"}
@@ -42,7 +42,9 @@ def check(text: str, where: str) -> None:
     """Raise AssertionError, ConfigError or pydantic's ValidationError if the document is no example of anything."""
     document = yaml.safe_load(text)
     names = set(document)
-    if "type" in names:
+    if names == {"enrich"}:
+        EnrichmentSettings.model_validate(document["enrich"])
+    elif "type" in names:
         assert document["type"] == COMPONENT_TYPE
         parse_settings(document["attributes"], where)
     elif "lake" in names or isinstance(document.get("tables"), dict):

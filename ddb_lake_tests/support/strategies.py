@@ -150,6 +150,20 @@ def items(max_size: int = 5) -> st.SearchStrategy[Item]:
     return st.dictionaries(names(), values(), max_size=max_size)
 
 
+def storable(item: Item) -> Item:
+    """The item with NULL for each empty set: `items()` has empty sets, which DynamoDB refuses."""
+    return {name: _storable(value) for name, value in item.items()}
+
+
+def _storable(value: AttributeValue) -> AttributeValue:
+    ((tag, payload),) = value.items()
+    if tag == "M":
+        return {"M": storable(payload)}
+    if tag == "L":
+        return {"L": [_storable(member) for member in payload]}
+    return {"NULL": True} if tag in ("SS", "NS", "BS") and not payload else value
+
+
 @cache
 def key_values() -> st.SearchStrategy[AttributeValue]:
     """Values of key attributes: S, N or B, never empty."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import Item
@@ -50,23 +50,29 @@ def sequence_of(record: Any) -> str:
     return sequence if isinstance(sequence, str) and _SEQUENCE(sequence) else ""
 
 
-def replica_of(record: Any, key_names: Sequence[str] = ()) -> Replica:
+Enrich: TypeAlias = Callable[[Item, str, str, Sequence[str]], Item]
+"""Changes the item of a payload. Arguments: the item, the sequence number, the shard, and the key attributes that it has."""
+
+
+def replica_of(record: Any, key_names: Sequence[str] = (), enrich: Enrich | None = None) -> Replica:
     """The item of one record of a Kinesis event (Lambda's form), whose data is a JSON object.
 
     Numbers keep every digit. A member of the payload whose name is used by the key becomes the attribute `payload_<name>`.
+    `enrich` changes the payload's item before the attributes of the record are added.
 
     Raises:
-        UndecodableError: the record is of another form; the message has no values.
+        UndecodableError: the record is of another form, or `enrich` raises it; the message has no values.
     """
     sequence = sequence_of(record)
     if not sequence:
         raise UndecodableError("kinesis.sequenceNumber: not digits")
-    payload = _payload(record["kinesis"].get("data"))
-    item: Item = {}
-    for name, value in payload.items():
-        item[_free(name, payload)] = from_plain(value)
-    item[SORT_KEY] = {"S": sequence}
+    payload = {name: from_plain(value) for name, value in _payload(record["kinesis"].get("data")).items()}
     shard = _shard(record.get("eventID"))
+    if enrich is not None:
+        check_item(payload)
+        payload = enrich(payload, sequence, shard, [name for name in key_names if name in payload])
+    item: Item = {_free(name, payload): value for name, value in payload.items()}
+    item[SORT_KEY] = {"S": sequence}
     item[SHARD] = {"S": shard}
     order = sequence.rjust(_LONGEST_SEQUENCE, "0")
     if key_names:

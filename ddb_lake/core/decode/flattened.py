@@ -1,23 +1,31 @@
 """Flattened records: a change as one JSON object with the item in plain JSON (no type tags). Written and read here.
 
-    {"Event":"MODIFY","ingestion_timestamp":"2024-07-12 01:17:42.123456","_ddb_lake":{…},"id":"864732","tags":["a"],…}
+    {"Event":"MODIFY","ingestion_timestamp":"2024-07-12 01:17:42.123456","_ddb_lake":"{…}","id":"864732","address__city":"Bonn"}
 
 The flattening transforms of DynamoDB's reference architectures add `Event` and `ingestion_timestamp`. Their timestamp is the
 time of the transform; ours is the time of the change, so that a retried transform returns the same bytes. `_ddb_lake` is added
 by our transform and has what plain JSON loses, so that `read_flattened(flatten(record)) == record`, except for the image
 before a change, which a flattened record does not have:
 
-    version      1
+    version      2 for one level, 1 for nested output
     keys         names of the key attributes
     image        for a REMOVE: `old` if the item is the image before it, `keys` if only its key is known
-    types        JSON Pointer to type tag, for B, SS, NS and BS, which plain JSON shows as text and arrays
+    paths        one level only: member to JSON Pointer of its value in the item, for members of maps
+    types        JSON Pointer to type tag, for B, SS, NS and BS, which plain JSON shows as text and arrays, and, in one level,
+                 for M: an empty map, which is shown as null
     eventID, tableName, SequenceNumber, eventSourceARN, ttl, kinesisRecordMetadata: as captured, where known
+
+One level: a member of a map is a member of the record, `<map>__<member>`, at any depth; no value is an object. `_ddb_lake` is
+JSON text. Lists and sets are arrays; the elements of a list are nested plain JSON. If two values compete for a name, an attribute of
+the item keeps it, and members of maps get `__2`, `__3`, … in the order of their pointers. Nested output has maps as objects, and
+`_ddb_lake` as an object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from ddb_lake.core.decode.arrival_stamp import (
@@ -31,7 +39,7 @@ from ddb_lake.core.decode.arrival_stamp import (
 from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import EVENT_NAMES, AttributeValue, ChangeRecord, EventName, Item
 from ddb_lake.core.values.conversions import from_plain
-from ddb_lake.core.values.plain_json import plain_members, quoted
+from ddb_lake.core.values.plain_json import loads_exact, plain_members, quoted
 from ddb_lake.core.values.primary_key import check_keys
 from ddb_lake.core.values.times import check_not_before, utc_text_us
 from ddb_lake.errors import UndecodableError
@@ -40,32 +48,90 @@ DETAILS: Final = "_ddb_lake"
 RESERVED_NAMES: Final = frozenset({"Event", "ingestion_timestamp", DETAILS})
 """An item with an attribute of one of these names cannot be flattened."""
 
-_VERSION: Final = 1
+SEPARATOR: Final = "__"
+"""Between the names of a map and of its member, in a record of one level."""
+
+_NESTED_VERSION: Final = 1
+_ONE_LEVEL_VERSION: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
-def flatten(record: ChangeRecord) -> str | None:
-    """The JSON text of a captured change, on one line; None if the item has an attribute of a reserved name."""
+def flatten(record: ChangeRecord, *, nested: bool = False) -> str | None:
+    """The JSON text of a captured change, on one line; None if the item has an attribute of a reserved name.
+
+    `nested`: maps are objects. By default the members of maps are members of the record.
+    """
     item = record.new_image
     if item is None:
         item = record.keys if record.old_image is None else record.old_image
     if not RESERVED_NAMES.isdisjoint(item):
         return None
+    types: list[str] = []
+    _note_hidden_types(item, "", types)
+    if nested:
+        details = f"{{{','.join(_details(record, _NESTED_VERSION, [], types))}}}"
+    else:
+        item, paths = _one_level(item, types)
+        details = quoted(f"{{{','.join(_details(record, _ONE_LEVEL_VERSION, paths, types))}}}")
     time = (_EPOCH + timedelta(microseconds=record.changed_us)).isoformat(" ", "microseconds")
     members = [
         f'"Event":"{record.event_name}","ingestion_timestamp":"{time}"',
-        f'"{DETAILS}":{_details(record, item)}',
+        f'"{DETAILS}":{details}',
         *plain_members(item),
     ]
     return f"{{{','.join(members)}}}"
 
 
-def _details(record: ChangeRecord, item: Item) -> str:
-    parts = [f'{{"version":{_VERSION},"keys":[{",".join(map(quoted, record.keys))}]']
+def _one_level(item: Item, types: list[str]) -> tuple[Item, list[str]]:
+    """The item with the members of its maps as attributes, and the JSON members of `paths`. Adds the types of empty maps."""
+    if not any("M" in value for value in item.values()):
+        return item, []
+    flat: Item = {name: value for name, value in item.items() if not value.get("M")}
+    members = [
+        found
+        for name, value in item.items()
+        if value.get("M")
+        for found in _leaves(value["M"], name, _pointer("", name))
+    ]
+    for name, value in item.items():
+        if value.get("M") == {}:
+            flat[name] = {"NULL": True}
+            types.append(f'{quoted(_pointer("", name))}:"M"')
+    paths = []
+    for pointer, joined, value in sorted(members, key=itemgetter(0)):
+        name, number = joined, 1
+        while name in flat:
+            number += 1
+            name = f"{joined}{SEPARATOR}{number}"
+        if value.get("M") == {}:
+            value = {"NULL": True}
+            types.append(f'{quoted(pointer)}:"M"')
+        flat[name] = value
+        paths.append(f"{quoted(name)}:{quoted(pointer)}")
+    return flat, paths
+
+
+def _leaves(members: Item, prefix: str, path: str) -> Iterator[tuple[str, str, AttributeValue]]:
+    """The pointer, the joined name and the value of each member that is no map, or an empty one, at any depth."""
+    for name, value in members.items():
+        joined, pointer = f"{prefix}{SEPARATOR}{name}", _pointer(path, name)
+        inner = value.get("M")
+        if inner:
+            yield from _leaves(inner, joined, pointer)
+        else:
+            yield pointer, joined, value
+
+
+def _pointer(path: str, name: str) -> str:
+    return f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def _details(record: ChangeRecord, version: int, paths: list[str], types: list[str]) -> list[str]:
+    parts = [f'"version":{version},"keys":[{",".join(map(quoted, record.keys))}]']
     if record.new_image is None:
         parts.append('"image":"keys"' if record.old_image is None else '"image":"old"')
-    types: list[str] = []
-    _note_hidden_types(item, "", types)
+    if paths:
+        parts.append(f'"paths":{{{",".join(paths)}}}')
     if types:
         parts.append(f'"types":{{{",".join(types)}}}')
     for name, text in (
@@ -81,7 +147,7 @@ def _details(record: ChangeRecord, item: Item) -> str:
     stamp = stamp_text(Arrival(record.kinesis_sequence, record.shard, record.arrived_us))
     if stamp:
         parts.append(f'"{STAMP}":{stamp}')
-    return f"{','.join(parts)}}}"
+    return parts
 
 
 def _note_hidden_types(members: Item, path: str, types: list[str]) -> None:
@@ -92,7 +158,7 @@ def _note_hidden_types(members: Item, path: str, types: list[str]) -> None:
         ((tag, payload),) = value.items()
         if tag == "BOOL" or tag == "NULL":
             continue
-        pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        pointer = _pointer(path, name)
         if tag == "M":
             _note_hidden_types(payload, pointer, types)
         elif tag == "L":
@@ -123,6 +189,8 @@ def read_flattened(
     details = _details_of(obj)
     added = RESERVED_NAMES if details else RESERVED_NAMES - {DETAILS}
     item = {name: from_plain(value) for name, value in obj.items() if name not in added}
+    if "paths" in details:
+        item = _restore_paths(item, details["paths"])
     _restore_types(item, details.get("types"))
     check_item(item)
     keys = _keys(item, details["keys"] if details else key_names)
@@ -155,12 +223,19 @@ def read_flattened(
 
 
 def _details_of(obj: dict[str, Any]) -> dict[str, Any]:
-    """The object that our transform added; empty for a record of another one, whose item may have an attribute of its name."""
+    """What our transform added; empty for a record of another one, whose item may have an attribute of its name."""
     details = obj.get(DETAILS)
+    version = _NESTED_VERSION
+    if type(details) is str:
+        version = _ONE_LEVEL_VERSION
+        try:
+            details = loads_exact(details)
+        except UndecodableError:
+            return {}
     if not isinstance(details, dict) or not {"keys", "version"} <= details.keys():
         return {}
-    if str(details["version"]) != str(_VERSION):
-        raise UndecodableError(f"{DETAILS}.version: only {_VERSION} is known; upgrade ddb_lake to read this record")
+    if str(details["version"]) != str(version):
+        raise UndecodableError(f"{DETAILS}.version: only {version} is known; upgrade ddb_lake to read this record")
     return details
 
 
@@ -183,6 +258,31 @@ def _text(details: dict[str, Any], name: str) -> str | None:
     raise UndecodableError(f"{DETAILS}.{name}: no text")
 
 
+def _restore_paths(flat: Item, paths: Any) -> Item:
+    """The item whose maps have the members of a record of one level that `paths` names."""
+    if not isinstance(paths, dict):
+        raise UndecodableError(f"{DETAILS}.paths: no object")
+    item = {name: value for name, value in flat.items() if name not in paths}
+    made: set[int] = set()
+    for name, pointer in paths.items():
+        steps = _steps(pointer) if type(pointer) is str else []
+        if name not in flat or len(steps) < 2:
+            raise UndecodableError(f"{DETAILS}.paths: does not fit the item")
+        members = item
+        for step in steps[:-1]:
+            value = members.get(step)
+            if value is None:
+                value = members[step] = {"M": {}}
+                made.add(id(value))
+            elif id(value) not in made:
+                raise UndecodableError(f"{DETAILS}.paths: does not fit the item")
+            members = value["M"]
+        if steps[-1] in members:
+            raise UndecodableError(f"{DETAILS}.paths: does not fit the item")
+        members[steps[-1]] = flat[name]
+    return item
+
+
 def _restore_types(item: Item, types: Any) -> None:
     """Change the values that `types` points to, in place, to the types that they had."""
     if types is None:
@@ -190,13 +290,16 @@ def _restore_types(item: Item, types: Any) -> None:
     if not isinstance(types, dict):
         raise UndecodableError(f"{DETAILS}.types: no object")
     for pointer, tag in types.items():
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-        value = _at(item, steps)
+        value = _at(item, _steps(pointer))
         typed = None if value is None else _retyped(value, tag)
         if value is None or typed is None:
             raise UndecodableError(f"{DETAILS}.types: does not fit the item")
         value.clear()
         value[tag] = typed
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
 
 
 def _at(item: Item, steps: Sequence[str]) -> AttributeValue | None:
@@ -213,6 +316,8 @@ def _retyped(value: AttributeValue, tag: Any) -> Any:
     """The payload of a value from plain JSON as that of the type `tag`; None if it cannot be of that type."""
     if tag == "B":
         return value.get("S")
+    if tag == "M":
+        return {} if "NULL" in value else None
     member = {"SS": "S", "BS": "S", "NS": "N"}.get(tag) if isinstance(tag, str) else None
     if member is None or "L" not in value:
         return None

@@ -105,6 +105,20 @@ def _undouble(value: AttributeValue) -> AttributeValue:
     return value
 
 
+def double_binary(value: AttributeValue) -> AttributeValue:
+    """A checked value with its binary base64-encoded twice, as in records of Kinesis Data Streams."""
+    ((tag, payload),) = value.items()
+    if tag == "B":
+        return {"B": _encoded(payload.encode("ascii"))}
+    if tag == "BS":
+        return {"BS": [_encoded(member.encode("ascii")) for member in payload]}
+    if tag == "M":
+        return {"M": {name: double_binary(member) for name, member in payload.items()}}
+    if tag == "L":
+        return {"L": [double_binary(member) for member in payload]}
+    return value
+
+
 def _inner_base64(text: str) -> str | None:
     """The base64 text that `text` encodes, or None if it encodes something else."""
     content = binascii.a2b_base64(text)

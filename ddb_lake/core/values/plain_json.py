@@ -20,6 +20,7 @@ __all__ = [
     "distinct_members",
     "loads_exact",
     "loads_strict",
+    "plain_json_text",
     "plain_members",
     "plain_object",
     "plain_text",
@@ -105,6 +106,19 @@ def loads_strict(data: bytes) -> Any:
     except UnicodeDecodeError:
         raise UndecodableError("no JSON object") from None
     return _decoded(_STRICT, text)
+
+
+def plain_json_text(value: Any) -> str:
+    """The JSON text of a value from `loads_exact`, without white space, with each number as it was written."""
+    if isinstance(value, NumberText):
+        return str(value)
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{quoted(name)}:{plain_json_text(member)}' for name, member in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(plain_json_text, value))}]"
+    return json.dumps(value)
 
 
 def _decoded(decoder: json.JSONDecoder, text: str) -> Any:

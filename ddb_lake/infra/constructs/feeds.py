@@ -24,13 +24,21 @@ def transform_function(
         handler="transform",
         name=f"{deployment.name}-transform",
         purpose="Stamps change records on their way to the landing bucket",
-        environment={"DDB_LAKE_MODE": deployment.settings.delivery.mode},
+        environment={
+            "DDB_LAKE_MODE": deployment.settings.delivery.mode,
+            **enrichment(deployment.settings.enrich.transform),
+        },
         memory_mb=512,
         timeout_s=300,
         concurrency=20,
         no_dead_letters="Firehose invokes it synchronously, retries, and puts failures below the error prefix",
     )
     return function(scope, "Transform", props, key, vpc, code)
+
+
+def enrichment(function: str | None) -> dict[str, str]:
+    """The variable that names a user's function; empty without one."""
+    return {"DDB_LAKE_ENRICH": function} if function else {}
 
 
 def firehose_role(deployment: Deployment, table: TableDeployment) -> str:

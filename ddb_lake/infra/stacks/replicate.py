@@ -21,7 +21,7 @@ from ddb_lake.infra.constructs.alarms import (
     queue_alarms,
 )
 from ddb_lake.infra.constructs.buckets import access_logs, bucket, landing_buckets
-from ddb_lake.infra.constructs.feeds import transform_function
+from ddb_lake.infra.constructs.feeds import enrichment, transform_function
 from ddb_lake.infra.constructs.forwarding import StackResources, failed_batches, forward_stream
 from ddb_lake.infra.constructs.functions import (
     FAILED_BATCHES,
@@ -130,6 +130,7 @@ def _replicate(
             "DDB_LAKE_TARGET_ROLE_ARN": assumed,
             "DDB_LAKE_EXTERNAL_ID": table.external_id,
             **({} if table.keyed_by_sequence else {"DDB_LAKE_TARGET_KEY": table.key_names}),
+            **enrichment(deployment.settings.enrich.replicate),
         },
         calls=[Statement("BecomeTarget", ("sts:AssumeRole",), (assumed,))],
         service_calls=[
