@@ -1,11 +1,11 @@
 """A lake's assets, checks, jobs, sensor and schedules, put together."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
+from ddb_lake.checks.registry import HOURLY_OPS, ON_REQUEST_OP
 from ddb_lake.orchestration.assets.changes import ApplyConfig
 from ddb_lake.orchestration.assets.compaction import compact_job
 from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
@@ -13,7 +13,7 @@ from ddb_lake.orchestration.assets.lake_page import lake_page_asset
 from ddb_lake.orchestration.assets.mysql import ReplicateConfig
 from ddb_lake.orchestration.assets.snapshot import LoadConfig
 from ddb_lake.orchestration.assets.streams import StreamsConfig, streams_job
-from ddb_lake.orchestration.checks.registry import HOURLY_OPS, ON_REQUEST_OP, check_definitions, checks_of
+from ddb_lake.orchestration.checks import OpenLake, check_definitions, writer_check_specs
 from ddb_lake.orchestration.failures import RETRIES, failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.run_requests import (
@@ -35,11 +35,11 @@ from ddb_lake.orchestration.schedules import (
     export_schedules,
 )
 from ddb_lake.orchestration.sensor import planning_sensor
-from ddb_lake.orchestration.specs import Stage, TableAssets
+from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.stages import Stage
 
 Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
-OpenLake: TypeAlias = Callable[[Any], AbstractContextManager[Lake]]
 
 
 class Execute(Protocol):
@@ -174,7 +174,7 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
     @dg.multi_asset(
         name=load_op_name(lake, assets.table.name),
         specs=[assets.specs["snapshot"]],
-        check_specs=[check.spec(assets) for check in checks_of(assets, "snapshot")],
+        check_specs=writer_check_specs(assets, "snapshot"),
         can_subset=True,
         pool=assets.pool(),
         retry_policy=RETRIES,
@@ -190,7 +190,7 @@ def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execu
     @dg.multi_asset(
         name=apply_op_name(lake, assets.table.name),
         specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
-        check_specs=[check.spec(assets) for check in checks_of(assets, "current")],
+        check_specs=writer_check_specs(assets, "current"),
         can_subset=True,
         pool=assets.pool(),
         retry_policy=RETRIES,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
+from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -21,9 +21,6 @@ _UNREACHABLE = _NOT_SET_UP | {
     "ReadTimeoutError",
 }
 """Names of botocore's errors that say nothing about the lake: AWS cannot be reached from here, or not now."""
-
-_SAFE_MESSAGES = ("botocore", "pyiceberg", "sqlalchemy", "urllib3", "requests")
-"""Libraries whose messages name services, tables and files, never an item's values."""
 
 _REFUSALS = {"AccessDenied", "AccessDeniedException", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 """Error codes of AWS that do not change until an operator corrects their cause."""
@@ -47,15 +44,6 @@ def failures() -> Iterator[None]:
 def is_unreachable(error: BaseException) -> bool:
     """Whether AWS could not be reached at all, as opposed to an error that AWS returned."""
     return isinstance(error, TransientError) or type(error).__name__ in _UNREACHABLE
-
-
-def error_text(error: BaseException) -> str:
-    """An error's message in one line; its type alone where the message may quote an item's values."""
-    if is_disk_full(error) and not isinstance(error, DdbLakeError):
-        return DISK_FULL
-    is_safe = isinstance(error, DdbLakeError | OSError) or type(error).__module__.startswith(_SAFE_MESSAGES)
-    text = " ".join(str(error).split()) if is_safe else ""
-    return text or f"unexpected {type(error).__name__}"
 
 
 def _permanent_error_text(error: Exception) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.orchestration.checks.registry import CONTENT
+from ddb_lake.checks.registry import CONTENT
+from ddb_lake.orchestration.checks import check_spec
 from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
 
@@ -49,7 +50,7 @@ def content_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.S
             name=name,
             job=dg.define_asset_job(
                 name,
-                selection=dg.AssetSelection.checks(CONTENT.spec(one).key),
+                selection=dg.AssetSelection.checks(check_spec(CONTENT, one).key),
                 executor_def=dg.in_process_executor,
                 tags={LAKE_TAG: lake},
                 description=f"Compares every key of {one.table.name} with its source.",

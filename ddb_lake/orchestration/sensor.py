@@ -10,7 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.orchestration.failures import error_text, is_unreachable
+from ddb_lake.core.operations.error_text import error_text
+from ddb_lake.orchestration.failures import is_unreachable
 from ddb_lake.orchestration.run_requests import Requests
 from ddb_lake.orchestration.s3_notifications import receive_notifications
 from ddb_lake.orchestration.specs import TableAssets

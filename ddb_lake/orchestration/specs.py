@@ -7,18 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
-from typing import Literal, TypeAlias
 
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.pipeline.plan.stages import Stage, stages_of
 from ddb_lake.pipeline.plan.work import FIRST_HOUR
-
-Stage: TypeAlias = Literal[
-    "dynamodb", "export", "increments", "streams", "snapshot", "changes", "current", "daily", "aurora"
-]
-
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 ARRIVAL_HOURS = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
@@ -100,25 +95,6 @@ class TableAssets:
     def keys(self, *stages: Stage) -> list[dg.AssetKey]:
         """The keys of those of `stages` that the table has."""
         return [self.specs[stage].key for stage in stages if stage in self.specs]
-
-
-def stages_of(table: TableSettings) -> Iterator[Stage]:
-    """The stages that a table's settings require, upstream first."""
-    yield "dynamodb"
-    if table.export is not None:
-        yield "export"
-        if table.changes is not None and table.changes.incremental_exports is not None:
-            yield "increments"
-        yield "snapshot"
-    if table.changes is not None:
-        if table.changes.streams:
-            yield "streams"
-        yield "changes"
-    yield "current"
-    if table.daily_states is not None:
-        yield "daily"
-    if table.aurora is not None:
-        yield "aurora"
 
 
 def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:

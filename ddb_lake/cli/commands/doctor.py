@@ -12,7 +12,7 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.tables import printable
 from ddb_lake.cli.output.writers import write_document
 
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "blue"}
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
 
 
 @command(
@@ -26,7 +26,7 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     For each table of the lake, one listing shows whether every file that the table names exists with its size.
 
     The command reads only; opening a catalog may create its empty namespace. Checks that need AWS are skipped where
-    nothing configured needs it. The exit status is 1 if a check fails.
+    nothing configured needs it. A check that cannot be made is `unknown`. The exit status is 1 if a check fails.
     """
     from ddb_lake.cli.doctor.registry import examine
 
@@ -37,10 +37,10 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
             _print_finding(finding)
     counts = Counter(finding.state for finding in findings)
     if as_json:
-        write_document({"ok": not counts["fail"], "checks": findings})
+        write_document({"ok": not (counts["fail"] or counts["unknown"]), "checks": findings})
     else:
         click.echo(
-            f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, {counts['skip']} skipped."
+            f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, {counts['unknown']} unknown."
         )
     if counts["fail"]:
         click.get_current_context().exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddb_lake.cli.doctor.finding import Finding, fail, ok, skip, warn
+from ddb_lake.cli.doctor.finding import Finding, fail, ok, unknown, warn
 from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.cli.failures import GET_CREDENTIALS
 from ddb_lake.errors import DdbLakeError
@@ -18,7 +18,7 @@ CLOCK_FAIL_S = 240.0
 def examine_credentials(subject: LakeSubject) -> Iterator[Finding]:
     """There are credentials, if something configured needs AWS."""
     if not subject.aws_needs:
-        yield skip("nothing configured needs AWS: no source, export, or s3:// location", check="aws")
+        yield ok("nothing configured needs AWS: no source, export, or s3:// location", check="aws")
     elif subject.credentials is not None:
         yield ok(f"found ({subject.credentials})")
     else:
@@ -26,7 +26,7 @@ def examine_credentials(subject: LakeSubject) -> Iterator[Finding]:
             yield fail("none found, and the lake itself is in AWS", GET_CREDENTIALS)
         else:
             yield warn("none found", GET_CREDENTIALS)
-        yield skip(f"not examined without credentials: {', '.join(subject.aws_needs)}", check="aws")
+        yield unknown(f"whether AWS allows {', '.join(subject.aws_needs)}", "there are no credentials", check="aws")
 
 
 def examine_identity(subject: LakeSubject) -> Iterator[Finding]:

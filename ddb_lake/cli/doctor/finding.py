@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["ok", "warn", "fail", "skip"]
+from ddb_lake.core.verify.outcome import unknown_text
+
+State = Literal["ok", "warn", "fail", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class Finding:
 
     Args:
         check: the name of the check; the registry fills it in where an examination leaves it empty.
-        state: `skip` if the check could not be made.
+        state: `unknown` if the check could not be made: that is never `ok`.
         found: the result, in words.
         next_step: what to do; present if `state` is `warn` or `fail`.
     """
@@ -30,9 +32,9 @@ def ok(found: str, check: str = "") -> Finding:
     return Finding(check, "ok", found)
 
 
-def skip(found: str, check: str = "") -> Finding:
-    """The check could not be made, for the reason `found`."""
-    return Finding(check, "skip", found)
+def unknown(question: str, because: str, check: str = "") -> Finding:
+    """The check could not be made. `question`: a clause that begins with "whether"; `because`: the reason, a clause."""
+    return Finding(check, "unknown", unknown_text(question, because))
 
 
 def warn(found: str, next_step: str, check: str = "") -> Finding:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ddb_lake.cli.doctor.finding import Finding, fail, ok, skip
+from ddb_lake.cli.doctor.finding import Finding, fail, ok, unknown
 from ddb_lake.cli.doctor.subject import LakeSubject
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def examine_sensors() -> Iterator[Finding]:
 
     from dagster import DagsterInstance
 
-    from ddb_lake.orchestration.checks.health import read_sensor_sign
+    from ddb_lake.orchestration.checks import read_sensor_sign
 
     with DagsterInstance.get() as instance:
         for name in sorted({state.instigator_name for state in instance.all_instigator_state()}):
@@ -46,10 +46,11 @@ def examine_sensors() -> Iterator[Finding]:
 
 
 def _finding(subject: str, sign: Sign) -> Finding:
-    """A sign of life as a finding; the next step of a dead one follows the colon in its text."""
+    """A sign of life as a finding; the next step of a failed one follows the colon in its text."""
     check = f"{subject}: {sign.name}"
-    if sign.state != "dead":
-        found = sign.text.rstrip(".")
-        return ok(found, check) if sign.state == "alive" else skip(found, check)
+    if sign.state == "pass":
+        return ok(sign.text.rstrip("."), check)
+    if sign.state == "unknown":
+        return unknown(f"whether {sign.name} works", sign.text, check)
     found, _, step = sign.text.partition(": ")
     return fail(found.rstrip("."), step or "see the guide to liveness", check)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddb_lake.cli.doctor.finding import Finding, fail, ok, skip
+from ddb_lake.cli.doctor.finding import Finding, fail, ok, unknown
 from ddb_lake.cli.doctor.installation import free_space
 from ddb_lake.cli.doctor.subject import LakeSubject, has_local_warehouse
 from ddb_lake.cli.failures import error_text
@@ -62,7 +62,7 @@ def examine_catalog(subject: LakeSubject) -> Iterator[Finding]:
         return
     with LakeCatalog(settings) as catalog:
         if catalog.kind == "glue" and subject.credentials is None:
-            yield skip("glue needs AWS credentials")
+            yield unknown("whether the catalog answers", "Glue needs AWS credentials")
             return
         step = "see `catalog` in the configuration: its type, uri and properties"
         try:
@@ -82,7 +82,7 @@ def examine_files(subject: LakeSubject) -> Iterator[Finding]:
 
     with open_lake(subject.settings) as lake:
         if not lake.catalog.is_local and subject.credentials is None:
-            yield skip("S3 needs AWS credentials")
+            yield unknown("whether the files of the tables exist", "S3 needs AWS credentials")
             return
         for table in subject.settings.tables:
             for name in derived_names(table.name, daily=False):

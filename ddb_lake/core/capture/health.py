@@ -1,15 +1,16 @@
 """Health of a capture: pure functions that judge its signs, one function per sign.
 
-A sign that could not be read is `unknown`, which means neither alive nor dead. Times are UTC microseconds.
+A sign passes if it was read and shows life, and fails if it shows a fault. One that could not be read is `unknown`
+(`core.verify.outcome`). Times are UTC microseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final
 
-State: TypeAlias = Literal["alive", "dead", "unknown"]
+from ddb_lake.core.verify.outcome import Outcome, State, judged, unknown, worst_state
 
 MISSED_TICKS: Final = 10
 """A sensor may be late by a few of its intervals: its host was busy, or a tick took long."""
@@ -17,7 +18,11 @@ MISSED_TICKS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """One sign of life. `text`: a sentence for people, with the next step if it is dead; never an item's values."""
+    """One sign of life.
+
+    `text`: a sentence for people, with the next step after a colon if it fails; a clause with the reason if it is unknown.
+    It has no values of items.
+    """
 
     name: str
     state: State
@@ -37,90 +42,86 @@ def replication_sign(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign
     """DynamoDB to Kinesis: `AgeOfOldestUnreplicatedRecord` (ms), None where CloudWatch has no value: an idle table."""
     name = "replication to Kinesis"
     if age_ms is None:
-        return Sign(
-            name, "unknown", "CloudWatch has no AgeOfOldestUnreplicatedRecord: nothing waits, or nothing is text."
-        )
+        return Sign(name, "unknown", f"CloudWatch has no AgeOfOldestUnreplicatedRecord of {table}")
     age_s = age_ms.value / 1000
     figures = {"replication age seconds": round(age_s, 3)}
     if age_s <= max_lag_s:
-        return Sign(name, "alive", f"The oldest record that waits for Kinesis is {age_s:.0f} s old.", figures)
+        return Sign(name, "pass", f"The oldest record that waits for Kinesis is {age_s:.0f} s old.", figures)
     text = (
         f"A record of {table} waits for Kinesis since {age_s:.0f} s, max_lag is {max_lag_s} s: give the stream more"
         " shards, and look at its policy and key."
     )
-    return Sign(name, "dead", text, figures)
+    return Sign(name, "fail", text, figures)
 
 
 def delivery_sign(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
     """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: nothing was delivered."""
     name = "delivery to S3"
     if freshness_s is None:
-        return Sign(
-            name, "unknown", f"CloudWatch has no DeliveryToS3.DataFreshness of {stream}: nothing flows, or not here."
-        )
+        return Sign(name, "unknown", f"CloudWatch has no DeliveryToS3.DataFreshness of {stream}")
     figures = {"data freshness seconds": freshness_s.value}
     if freshness_s.value <= max_lag_s:
-        return Sign(name, "alive", f"Firehose's oldest record is {freshness_s.value:.0f} s old.", figures)
+        return Sign(name, "pass", f"Firehose's oldest record is {freshness_s.value:.0f} s old.", figures)
     text = (
         f"Firehose's {stream} holds a record for {freshness_s.value:.0f} s, max_lag is {max_lag_s} s: look at its errors"
         " in CloudWatch Logs, at its role, and at the bucket's policy."
     )
-    return Sign(name, "dead", text, figures)
+    return Sign(name, "fail", text, figures)
 
 
 def identity_sign(found: str | None, known: str | None, table: str) -> Sign:
     """Whether the source is the table that the lake was loaded from, by its id. None: not known."""
     name = "the source table"
     if found is None or known is None:
-        return Sign(name, "unknown", "The id of the source table is not known here.")
+        return Sign(name, "unknown", "the id of the source table, or of the export that was loaded, is not known")
     if found == known:
-        return Sign(name, "alive", "The source is the table that the lake was loaded from.")
+        return Sign(name, "pass", "The source is the table that the lake was loaded from.")
     text = (
         f"{table} was deleted and created again (its id is {found}, the lake's items are of {known}): take a full export"
         " of the new table and load it with `ddb-lake load --recreated`."
     )
-    return Sign(name, "dead", text)
+    return Sign(name, "fail", text)
 
 
 def destination_sign(stream: str | None, status: str, seen: str | None, table: str) -> Sign:
     """Whether the table still feeds a Kinesis stream, and the one that was seen before (None: none was)."""
     name = "the Kinesis destination"
     if stream is None and seen is None:
-        return Sign(name, "unknown", "Changes do not come through Kinesis, or they never did.")
+        return Sign(name, "unknown", f"{table} feeds no Kinesis stream, and none was ever observed")
     if stream is None or status not in ("ACTIVE", "UPDATING"):
         text = f"The Kinesis destination of {table} is {status}: enable it again, then `ddb-lake repair --gaps`."
-        return Sign(name, "dead", text)
+        return Sign(name, "fail", text)
     if seen is not None and stream != seen:
         text = f"{table} feeds another Kinesis stream than before: see that it is delivered too, then `ddb-lake repair --gaps`."
-        return Sign(name, "dead", text)
-    return Sign(name, "alive", f"The Kinesis destination is {status}.")
+        return Sign(name, "fail", text)
+    return Sign(name, "pass", f"The Kinesis destination is {status}.")
 
 
 def failed_deliveries_sign(count: int, newest_us: int | None, hours: int, uri: str) -> Sign:
     """Whether Firehose put objects below its error prefix in the last `hours`."""
     name = "failed deliveries"
     if not count:
-        return Sign(name, "alive", f"Nothing was put below {uri} in the last {hours} h.", {"objects": 0})
+        return Sign(name, "pass", f"Nothing was put below {uri} in the last {hours} h.", {"objects": 0})
     text = (
         f"{count} objects were put below {uri} in the last {hours} h: Firehose could not transform or deliver their"
         " records. What can be read of them is in the lake; the rest is in quarantine with its reason."
     )
-    return Sign(name, "dead", text, {"objects": count, "newest": newest_us or 0})
+    return Sign(name, "fail", text, {"objects": count, "newest": newest_us or 0})
 
 
 def sensor_sign(last_us: int | None, now_us: int, interval_s: int, switched_off: bool, sensor: str) -> Sign:
     """Whether a sensor still ticks. `last_us`: its last tick, None if none is known."""
     name = "the sensor"
     if switched_off:
-        return Sign(name, "dead", f"The sensor {sensor} is switched off: nothing new is applied; switch it on.")
+        return Sign(name, "fail", f"The sensor {sensor} is switched off: nothing new is applied; switch it on.")
     if last_us is None:
-        return Sign(name, "unknown", f"No tick of the sensor {sensor} is known: does a Dagster daemon run here?")
+        return Sign(name, "unknown", f"no tick of the sensor {sensor} is known; start a Dagster daemon")
     age_s = max(0.0, (now_us - last_us) / 1e6)
     figures = {"seconds since its last tick": round(age_s, 1)}
     if age_s <= MISSED_TICKS * interval_s:
-        return Sign(name, "alive", f"The sensor ticked {age_s:.0f} s ago.", figures)
+        return Sign(name, "pass", f"The sensor ticked {age_s:.0f} s ago.", figures)
     text = f"The sensor {sensor} has not ticked for {age_s:.0f} s, its interval is {interval_s} s: is the Dagster daemon alive?"
-    return Sign(name, "dead", text, figures)
+    return Sign(name, "fail", text, figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +139,29 @@ def canary_step(written: tuple[str, int] | None, arrived: str | None, now_us: in
     """
     name = "the canary"
     if written is None:
-        return CanaryStep(Sign(name, "unknown", "No canary was on its way; the first one is."), True)
+        return CanaryStep(Sign(name, "unknown", "no canary was under way; the first one was written now"), True)
     nonce, at_us = written
     age_s = max(0.0, (now_us - at_us) / 1e6)
     figures = {"seconds since it was written": round(age_s, 1)}
     if arrived == nonce:
         return CanaryStep(
-            Sign(name, "alive", "The last canary is in current; the next one is on its way.", figures), True
+            Sign(name, "pass", "The last canary is in current; the next one was written now.", figures), True
         )
     if age_s <= max_lag_s:
-        return CanaryStep(Sign(name, "alive", f"A canary is on its way for {age_s:.0f} s.", figures), False)
+        waits = f"the canary that was written {age_s:.0f} s ago is not in current yet, max_lag is {max_lag_s} s"
+        return CanaryStep(Sign(name, "unknown", waits, figures), False)
     text = (
         f"The canary that was written {age_s:.0f} s ago is not in current, max_lag is {max_lag_s} s: changes do not get"
         " through. `ddb-lake doctor` and the checks beside this one say where they stop."
     )
-    return CanaryStep(Sign(name, "dead", text, figures), False)
+    return CanaryStep(Sign(name, "fail", text, figures), False)
 
 
-def worst(signs: tuple[Sign, ...]) -> State:
-    """Dead if one is, else alive if one is, else unknown."""
-    states = {sign.state for sign in signs}
-    return "dead" if "dead" in states else "alive" if "alive" in states else "unknown"
-
-
-def merged_signs(signs: tuple[Sign, ...]) -> tuple[State, str, dict[str, Any]]:
-    """Several signs as one: the worst state, what the dead ones say (or else all), and all figures."""
-    state = worst(signs)
-    texts = [sign.text for sign in signs if sign.state == state] or [sign.text for sign in signs]
-    return state, " ".join(texts), {name: value for sign in signs for name, value in sign.figures.items()}
+def merged_signs(signs: tuple[Sign, ...]) -> Outcome:
+    """Several signs as the outcome of one check: the worst state, the text of the signs in that state, and all figures."""
+    state = worst_state(sign.state for sign in signs)
+    figures = {name: value for sign in signs for name, value in sign.figures.items()}
+    texts = [sign.text for sign in signs if sign.state == state]
+    if state == "unknown":
+        return unknown("; ".join(text.rstrip(".") for text in texts) or "there is no sign", figures)
+    return judged(state == "pass", " ".join(texts), figures)

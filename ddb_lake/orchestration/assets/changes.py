@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 import dagster as dg
 
+from ddb_lake.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
+from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import CheckFailed
-from ddb_lake.orchestration.checks.evaluation import Outcome, outcome
-from ddb_lake.orchestration.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
+from ddb_lake.orchestration.checks import check_result
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
     collisions_of,
@@ -69,16 +70,16 @@ class Applying:
                 result = launching.update(self._context, self._lake, self._assets.table)
         except CheckFailed as error:
             if UNIQUE_KEYS.name in self._checks:
-                yield UNIQUE_KEYS.result(self._assets, outcome(False, str(error)))
+                yield check_result(UNIQUE_KEYS, self._assets, judged(False, str(error)))
             raise
         if self._current in self._selected:
             metadata = current_metadata(self._lake, self._name, result)
             metadata |= self._schema_changes(metadata.get("dagster/column_schema"))
             yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
         if UNIQUE_KEYS.name in self._checks:
-            yield UNIQUE_KEYS.result(self._assets, _unique(result))
+            yield check_result(UNIQUE_KEYS, self._assets, self._unique(result))
         if SCHEMA_UNCHANGED.name in self._checks:
-            yield SCHEMA_UNCHANGED.result(self._assets, self._schema())
+            yield check_result(SCHEMA_UNCHANGED, self._assets, self._schema())
 
     # --- changes
 
@@ -121,20 +122,28 @@ class Applying:
 
     # --- checks
 
+    def _unique(self, result: CurrentResult | None) -> Outcome:
+        if self._lake.current(self._name) is None:
+            return unknown("the lake has no table yet")
+        if result is None or not result.changed:
+            return judged(True, "No record waited in the changelog: no key was decided, and no row was written.")
+        text = f"{result.changed} changed keys have {result.changed} winners."
+        return judged(True, text, {"changed keys": result.changed, "rows": result.rows})
+
     def _schema(self) -> Outcome:
         table = self._lake.current(self._name)
         if table is None:
-            return outcome(True, "There is no table yet.")
+            return unknown("the lake has no table yet")
         share, now = rescued_share(table), column_types(column_schema(table))
         collisions = "".join(f" {collision}." for collision in collisions_of(table))
         figures = {"columns": len(now), "rescued share": share}
         if self._before is None:
-            return outcome(
+            return judged(
                 True, f"{len(now)} columns; no earlier materialization to compare them with.{collisions}", figures
             )
         drift = _drift(self._before, now)
         compared = f"since the last materialization: {'; '.join(drift) or 'no difference'}"
-        return outcome(not drift, f"{len(now)} columns; {compared}.{collisions}", figures)
+        return judged(not drift, f"{len(now)} columns; {compared}.{collisions}", figures)
 
     def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
         """What became of the columns since the last materialization, if anything."""
@@ -146,13 +155,6 @@ class Applying:
         materialization = event.asset_materialization if event is not None else None
         told = materialization.metadata.get("dagster/column_schema") if materialization is not None else None
         return column_types(told.schema) if isinstance(told, dg.TableSchemaMetadataValue) else None
-
-
-def _unique(result: CurrentResult | None) -> Outcome:
-    if result is None or not result.changed:
-        return outcome(True, "Nothing changed: no key was decided again.")
-    text = f"{result.changed} changed keys have {result.changed} winners."
-    return outcome(True, text, {"changed keys": result.changed, "rows": result.rows})
 
 
 def _drift(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -13,8 +13,9 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.values.time_text import microseconds, time_text
-from ddb_lake.orchestration.failures import error_text, failures
+from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.specs import TableAssets

@@ -7,10 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
+from ddb_lake.core.verify.outcome import Outcome, judged
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState, current_state
-from ddb_lake.orchestration.checks.evaluation import Outcome, outcome
-from ddb_lake.orchestration.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
+from ddb_lake.orchestration.checks import check_result
 from ddb_lake.orchestration.metadata import snapshot_metadata
 from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import TableAssets
@@ -44,7 +45,7 @@ def load_snapshot(
     except (CheckFailed, ExportError) as error:
         failed = UNIQUE_SNAPSHOT_KEYS if isinstance(error, CheckFailed) else ROWS_MATCH_MANIFEST
         if failed.name in selected:
-            yield failed.result(assets, outcome(False, str(error)))
+            yield check_result(failed, assets, judged(False, str(error)))
         raise
     if key in context.selected_asset_keys:
         yield dg.MaterializeResult(asset_key=key, metadata=_metadata(lake, assets, result))
@@ -72,18 +73,18 @@ def _metadata(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
 
 def _results(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Iterator[dg.AssetCheckResult]:
     """The checks of what was loaded last; `result` is None if every export was loaded before."""
-    yield ROWS_MATCH_MANIFEST.result(assets, _compared_with_manifest(lake, assets, result))
+    yield check_result(ROWS_MATCH_MANIFEST, assets, _compared_with_manifest(lake, assets, result))
     items = result.items - result.quarantined if result else 0
     text = f"{items} items have {items} different keys." if result else "Checked when it was loaded."
-    yield UNIQUE_SNAPSHOT_KEYS.result(assets, outcome(True, text))
+    yield check_result(UNIQUE_SNAPSHOT_KEYS, assets, judged(True, text))
 
 
 def _compared_with_manifest(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Outcome:
     if result is None:
-        return outcome(True, "Every finished export was loaded before, and was compared with its manifest then.")
+        return judged(True, "Every finished export was loaded before, and was compared with its manifest then.")
     rows = _rows_of_branch(lake, assets, result)
     if result.export_type == "FULL" and rows != result.items - result.quarantined:
-        return outcome(
+        return judged(
             False,
             f"The branch of export {result.export_id} has {rows} rows and the quarantine {result.quarantined} of its"
             f" lines; its manifest says {result.items} items.",
@@ -95,7 +96,7 @@ def _compared_with_manifest(lake: Lake, assets: TableAssets, result: LoadResult 
         figures["lines in quarantine"] = result.quarantined
     if rows is not None:
         figures["rows of the branch"] = rows
-    return outcome(True, text, figures)
+    return judged(True, text, figures)
 
 
 def _rows_of_branch(lake: Lake, assets: TableAssets, result: LoadResult) -> int | None:

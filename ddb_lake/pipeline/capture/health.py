@@ -36,7 +36,7 @@ def _signs(lake: Lake, table: TableSettings) -> Iterator[Sign]:
     now_us, max_lag_s = int(lake.now().timestamp() * 1_000_000), seconds(table.checks.max_lag)
     source = describe_source(table)
     if source.unreachable is not None:
-        yield Sign("the source table", "unknown", f"{table.source_name} cannot be reached: {source.unreachable}.")
+        yield Sign("the source table", "unknown", f"{table.source_name} cannot be reached ({source.unreachable})")
         return
     yield health.identity_sign(source.table_id, source_id(lake, table.name), table.source_name)
     yield _read("the Kinesis destination", lambda: _destination(lake, table, now_us))
@@ -50,7 +50,7 @@ def _read(name: str, read: Callable[[], Sign]) -> Sign:
     try:
         return read()
     except DdbLakeError as error:
-        return Sign(name, "unknown", f"{error}.")
+        return Sign(name, "unknown", str(error))
 
 
 def _destination(lake: Lake, table: TableSettings, now_us: int) -> Sign:

@@ -67,6 +67,11 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
     return open_gaps(lake, name)
 
 
+def observation(lake: Lake, name: str) -> Observation | None:
+    """The last stored observation of the source's Kinesis destination; None without one."""
+    return changes_state(lake.changes(name)).observed
+
+
 def _store(lake: Lake, name: str, before: Observation | None, after: Observation) -> None:
     """Store an observation. While the destination is off, its time stays that of the last one that was on."""
     stored = after

@@ -18,6 +18,7 @@ from ddb_lake.core.capture.health import (
     replication_sign,
     sensor_sign,
 )
+from ddb_lake.core.verify.outcome import Outcome
 
 LAG_S = 1800
 
@@ -25,12 +26,12 @@ LAG_S = 1800
 @given(st.integers(0, 10**9))
 def test_replication_is_dead_as_soon_as_a_record_waits_longer_than_max_lag(age_ms: int) -> None:
     sign = replication_sign(Measure(age_ms, 0), LAG_S, "orders")
-    assert sign.state == ("alive" if age_ms <= LAG_S * 1000 else "dead")
+    assert sign.state == ("pass" if age_ms <= LAG_S * 1000 else "fail")
 
 
 @given(st.integers(0, 10**6))
 def test_delivery_is_dead_as_soon_as_firehose_holds_a_record_longer_than_max_lag(age_s: int) -> None:
-    assert delivery_sign(Measure(age_s, 0), LAG_S, "hose").state == ("alive" if age_s <= LAG_S else "dead")
+    assert delivery_sign(Measure(age_s, 0), LAG_S, "hose").state == ("pass" if age_s <= LAG_S else "fail")
 
 
 def test_metric_without_a_value_says_nothing() -> None:
@@ -39,37 +40,37 @@ def test_metric_without_a_value_says_nothing() -> None:
 
 def test_table_with_another_id_is_another_table() -> None:
     states = [identity_sign(*ids, "orders").state for ids in (("a", "a"), ("b", "a"), (None, "a"), ("a", None))]
-    assert states == ["alive", "dead", "unknown", "unknown"]
+    assert states == ["pass", "fail", "unknown", "unknown"]
     assert "--recreated" in identity_sign("b", "a", "orders").text
 
 
 def test_destination_must_be_active_and_the_one_that_was_seen() -> None:
     cases = {
-        ("arn:1", "ACTIVE", "arn:1"): "alive",
-        ("arn:1", "UPDATING", None): "alive",
-        ("arn:1", "DISABLED", "arn:1"): "dead",
-        (None, "not set up", "arn:1"): "dead",
-        ("arn:2", "ACTIVE", "arn:1"): "dead",
+        ("arn:1", "ACTIVE", "arn:1"): "pass",
+        ("arn:1", "UPDATING", None): "pass",
+        ("arn:1", "DISABLED", "arn:1"): "fail",
+        (None, "not set up", "arn:1"): "fail",
+        ("arn:2", "ACTIVE", "arn:1"): "fail",
         (None, "not set up", None): "unknown",
     }
     assert {case: destination_sign(*case, "orders").state for case in cases} == cases
 
 
 def test_objects_below_the_error_prefix_are_told() -> None:
-    assert failed_deliveries_sign(0, None, 24, "s3://b/failed/").state == "alive"
+    assert failed_deliveries_sign(0, None, 24, "s3://b/failed/").state == "pass"
     found = failed_deliveries_sign(2, 5, 24, "s3://b/failed/")
-    assert (found.state, found.figures) == ("dead", {"objects": 2, "newest": 5})
+    assert (found.state, found.figures) == ("fail", {"objects": 2, "newest": 5})
 
 
 @given(st.integers(0, 10**7), st.integers(1, 600))
 def test_sensor_is_dead_when_it_missed_its_ticks(age_s: int, interval_s: int) -> None:
     now_us = 10**15
     sign = sensor_sign(now_us - age_s * 10**6, now_us, interval_s, False, "s")
-    assert sign.state == ("alive" if age_s <= MISSED_TICKS * interval_s else "dead")
+    assert sign.state == ("pass" if age_s <= MISSED_TICKS * interval_s else "fail")
 
 
 def test_sensor_that_is_switched_off_is_dead_and_one_that_is_not_known_is_neither() -> None:
-    assert sensor_sign(10, 10, 30, True, "s").state == "dead"
+    assert sensor_sign(10, 10, 30, True, "s").state == "fail"
     assert sensor_sign(None, 10, 30, False, "s").state == "unknown"
 
 
@@ -78,7 +79,8 @@ def test_canary_that_arrived_is_followed_by_another_and_one_under_way_is_waited_
     now_us = 10**15
     step = canary_step(("n", now_us - age_s * 10**6), "n" if there else "older", now_us, LAG_S)
     late = not there and age_s > LAG_S
-    assert (step.sign.state, step.write) == ("dead" if late else "alive", there)
+    state = "pass" if there else "fail" if late else "unknown"
+    assert (step.sign.state, step.write) == (state, there)
 
 
 def test_first_canary_is_written() -> None:
@@ -87,7 +89,12 @@ def test_first_canary_is_written() -> None:
 
 
 def test_several_signs_are_as_bad_as_the_worst_of_them_and_say_that() -> None:
-    signs = (Sign("a", "alive", "A.", {"x": 1}), Sign("b", "dead", "B."), Sign("c", "unknown", "C.", {"y": 2}))
-    assert merged_signs(signs) == ("dead", "B.", {"x": 1, "y": 2})
-    assert merged_signs(signs[2:])[0] == "unknown"
-    assert merged_signs((signs[0], signs[2]))[:2] == ("alive", "A.")
+    passed, failed, open_ = (
+        Sign("a", "pass", "A.", {"x": 1}),
+        Sign("b", "fail", "B."),
+        Sign("c", "unknown", "c", {"y": 2}),
+    )
+    assert merged_signs((passed, failed, open_)) == Outcome("fail", "B.", {"x": 1, "y": 2})
+    assert merged_signs((passed, open_)) == Outcome("unknown", "c", {"x": 1, "y": 2})
+    assert merged_signs((passed,)) == Outcome("pass", "A.", {"x": 1})
+    assert merged_signs(()).state == "unknown"

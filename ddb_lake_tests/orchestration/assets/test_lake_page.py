@@ -19,7 +19,7 @@ from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.assets.lake_page import SHOWN, TableSummary, overview_metadata, overview_page
-from ddb_lake.orchestration.checks.evaluation import TODO
+from ddb_lake.orchestration.checks import TODO
 from ddb_lake.orchestration.metadata import MASKED, masked_columns
 from ddb_lake.pipeline.read.status import TableStatus
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted

@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ddb_lake.checks.check import Subject
+from ddb_lake.checks.mysql import content_matches_lake, rows_match_lake
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake.mysql.connection import Server
 from ddb_lake.mysql.replication import REPLICATION
 from ddb_lake.orchestration import sensor
 from ddb_lake.orchestration.assets import mysql as replicating
-from ddb_lake.orchestration.checks.evaluation import Subject
-from ddb_lake.orchestration.checks.mysql import content_matches_lake, rows_match_lake
 from ddb_lake.orchestration.run_requests import Requests
 from ddb_lake.orchestration.specs import LakeAsset, base_spec, table_assets
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted

@@ -11,10 +11,10 @@ import pytest
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.session import session
+from ddb_lake.checks.check import Subject
+from ddb_lake.checks.gaps import LONGEST_UNREAD_S, stream_complete
 from ddb_lake.core.capture.checkpoints import Checkpoint, dump
 from ddb_lake.orchestration import run_requests
-from ddb_lake.orchestration.checks.evaluation import Subject
-from ddb_lake.orchestration.checks.gaps import LONGEST_UNREAD_S, stream_complete
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.pipeline.capture.streams import CHECKPOINT
 from ddb_lake.pipeline.plan.planner import Busy

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.orchestration.checks.evaluation import Subject
-from ddb_lake.orchestration.checks.gaps import no_gaps
+from ddb_lake.checks.check import Subject
+from ddb_lake.checks.gaps import no_gaps
 from ddb_lake.pipeline.capture.gap_log import all_gaps, open_gaps
 from ddb_lake.pipeline.capture.kinesis_monitor import watch
 from ddb_lake.pipeline.load.load import load_export

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.orchestration.checks.verification import sample_outcome
+from ddb_lake.checks.verification import sample_outcome
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify.full import verify_counts, verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source

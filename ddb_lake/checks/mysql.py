@@ -1,8 +1,9 @@
 """Whether a table in a MySQL-compatible database equals the lake's: the number of rows, and the values of a sample."""
 
+from ddb_lake.checks.check import Subject
 from ddb_lake.config import seconds
+from ddb_lake.core.verify.outcome import Outcome, judged
 from ddb_lake.mysql.comparison import ComparisonResult, compare
-from ddb_lake.orchestration.checks.evaluation import Outcome, Subject, outcome
 
 SHOWN = 5
 
@@ -19,7 +20,7 @@ def rows_match_lake(subject: Subject) -> Outcome:
     if found.lag_s:
         text += f" The lake has had more for {found.lag_s:.0f} s; max_lag is {table.checks.max_lag}."
     figures = {"rows": found.target_rows, "lake rows": found.lake_rows, "rejected": found.rejected}
-    return outcome(passed, text, figures | {"lag seconds": round(found.lag_s, 3)})
+    return judged(passed, text, figures | {"lag seconds": round(found.lag_s, 3)})
 
 
 def content_matches_lake(subject: Subject) -> Outcome:
@@ -33,7 +34,7 @@ def content_matches_lake(subject: Subject) -> Outcome:
         "different": found.different,
         "rejected": found.rejected,
     }
-    return outcome(not wrong, content_text(found), figures)
+    return judged(not wrong, content_text(found), figures)
 
 
 def content_text(found: ComparisonResult) -> str:

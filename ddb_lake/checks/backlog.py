@@ -3,14 +3,11 @@
 These checks run with every run of a table and every hour, so that they also turn red if runs fail or none is started.
 """
 
-from typing import Any
-
-import dagster as dg
-
 from ddb_lake.aws.source import describe_source
+from ddb_lake.checks.check import Subject
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.values.time_text import time_text
-from ddb_lake.orchestration.checks.evaluation import Outcome, Subject, outcome
+from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.capture.incremental_exports import covered_until_s, wanted_increments
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied
@@ -27,42 +24,49 @@ def up_to_date(subject: Subject) -> Outcome:
     # A run that has just applied objects need not list the whole look-back window again; the hourly one does.
     scope: Scope = "recent" if subject.just_written else "lookback"
     waiting = list_unapplied(lake, table, scope)
+    status = table_status(lake, table.name)
+    if not waiting.refs and not status.objects and lake.changes(table.name) is None:
+        return unknown(f"no object has landed in {_place(table)} since the lake exists")
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
-    pending = table_status(lake, table.name).pending_batches
+    pending = status.pending_batches
     passed = age_s <= seconds(table.checks.max_lag) and pending == 0
+    lookback = table.changes.lookback if table.changes and scope == "lookback" else "two hours"
+    listed = (
+        f"The listing of {_place(table)}, {lookback} back, was compared with the ledger of {status.objects} objects"
+    )
     if waiting.refs:
         text = (
-            f"{len(waiting.refs)} landed objects are not applied; the oldest landed {_span(age_s)} ago,"
+            f"{listed}: {len(waiting.refs)} are not applied; the oldest landed {_span(age_s)} ago,"
             f" max_lag is {table.checks.max_lag}."
         )
     else:
-        lookback = table.changes.lookback if table.changes and scope == "lookback" else "two hours"
-        text = f"All objects that landed in the last {lookback} are applied."
+        text = f"{listed}: all are applied."
     behind = _late_windows(lake, table)
     if behind:
         passed, text = False, f"{text} {behind}"
     if pending:
         text += f" {pending} commits of the changelog are not in current: materialize it."
-    figures: dict[str, Any] = {
+    figures: dict[str, float | int | Listing] = {
         "lag seconds": round(age_s, 3),
         "objects waiting": len(waiting.refs),
         "pending batches": pending,
     }
     if waiting.refs:
-        figures["first objects waiting"] = dg.TableMetadataValue(_waiting_rows(waiting), _WAITING_SCHEMA)
-    return outcome(passed, text, figures)
+        figures["first objects waiting"] = _first_waiting(waiting)
+    return judged(passed, text, figures)
 
 
-_WAITING_SCHEMA = dg.TableSchema([dg.TableColumn("landed"), dg.TableColumn("bytes", "int"), dg.TableColumn("object")])
-
-
-def _waiting_rows(waiting: Arrivals) -> list[dg.TableRecord]:
+def _first_waiting(waiting: Arrivals) -> Listing:
     """The objects that have waited longest."""
     first = sorted(waiting.refs, key=lambda ref: ref.modified_us)[:SHOWN]
-    return [
-        dg.TableRecord({"landed": time_text(ref.modified_us, unit="s"), "bytes": ref.size_bytes, "object": ref.uri})
-        for ref in first
-    ]
+    rows = tuple((time_text(ref.modified_us, unit="s"), ref.size_bytes, ref.uri) for ref in first)
+    return Listing(("landed", "bytes", "object"), rows)
+
+
+def _place(table: TableSettings) -> str:
+    """The location of landed changes, in words."""
+    changes = table.changes
+    return (changes.uri if changes is not None else None) or "the landing"
 
 
 def _late_windows(lake: Lake, table: TableSettings) -> str | None:
@@ -85,48 +89,41 @@ def rows_match_source(subject: Subject) -> Outcome:
     DynamoDB updates the count about every six hours:
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
     """
-    table = subject.table
-    rows = table_status(subject.lake, table.name).rows
+    table, lake = subject.table, subject.lake
+    if lake.current(table.name) is None:
+        return unknown("the lake has no table yet")
+    rows = table_status(lake, table.name).rows
     source = describe_source(table)
     if source.items is None:
-        return outcome(
-            False, f"Not compared: {table.source_name} cannot be reached ({source.unreachable}).", {"rows": rows}
-        )
+        return unknown(f"{table.source_name} cannot be reached ({source.unreachable})", {"rows": rows})
     share = abs(rows - source.items) / max(source.items, 1)
     text = (
-        f"{rows} living rows, DescribeTable says {source.items} items: {share:.2%} apart,"
-        f" {table.checks.count_tolerance:.2%} allowed."
+        f"The lake has {rows} living rows, DescribeTable of {table.source_name} counts {source.items} items (updated about"
+        f" every six hours): {share:.2%} apart, {table.checks.count_tolerance:.2%} allowed."
     )
     figures = {"rows": rows, "source items": source.items, "difference": rows - source.items}
-    return outcome(share <= table.checks.count_tolerance, text, figures)
+    return judged(share <= table.checks.count_tolerance, text, figures)
 
 
 def quarantine_empty(subject: Subject) -> Outcome:
     """The quarantine is empty. Its reasons never contain values of items."""
-    table = subject.table
-    groups = list_quarantine(subject.lake, table.name)
-    count = sum(group.count for group in groups)
+    table, lake = subject.table, subject.lake
+    groups = list_quarantine(lake, table.name)
+    count, objects = sum(group.count for group in groups), table_status(lake, table.name).objects
+    if not count and not objects:
+        return unknown("no object was read yet")
     if not count:
-        return outcome(True, "Everything that landed could be read.", {"quarantined": 0})
+        text = (
+            f"All bytes of the {objects} objects in the ledger were read as records: the quarantine has no open entry."
+        )
+        return judged(True, text, {"quarantined": 0, "objects": objects})
     reasons = "; ".join(f"{group.count} × {group.reason}" for group in groups[:5])
     text = f"{count} entries: {reasons}. See `ddb-lake quarantine show {table.name}`."
-    rows = [
-        dg.TableRecord(
-            {
-                "entries": g.count,
-                "first": time_text(g.first_us, unit="s"),
-                "last": time_text(g.last_us, unit="s"),
-                "reason": g.reason,
-            }
-        )
-        for g in groups[:SHOWN]
-    ]
-    return outcome(False, text, {"quarantined": count, "reasons": dg.TableMetadataValue(rows, _REASON_SCHEMA)})
-
-
-_REASON_SCHEMA = dg.TableSchema(
-    [dg.TableColumn("entries", "int"), dg.TableColumn("first"), dg.TableColumn("last"), dg.TableColumn("reason")]
-)
+    rows = tuple(
+        (g.count, time_text(g.first_us, unit="s"), time_text(g.last_us, unit="s"), g.reason) for g in groups[:SHOWN]
+    )
+    listing = Listing(("entries", "first", "last", "reason"), rows)
+    return judged(False, text, {"quarantined": count, "objects": objects, "reasons": listing})
 
 
 def _span(span_s: float) -> str:

@@ -3,15 +3,12 @@
 It takes long and may cost money. So it is not one of the hourly checks: it runs on request, or by its own schedule.
 """
 
-from typing import Any
-
-import dagster as dg
-
 from ddb_lake.aws.export_requests import start_export, wait_for_export
+from ddb_lake.checks.check import Subject
+from ddb_lake.checks.verification import differing_keys, explained_text
 from ddb_lake.config import FullCheckSettings, TableSettings, seconds
+from ddb_lake.core.verify.outcome import Listing, Outcome, judged
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration.checks.evaluation import Outcome, Subject, outcome
-from ddb_lake.orchestration.checks.verification import differing_keys, severity_of
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.exports_to_load import newest_full_export
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
@@ -24,7 +21,6 @@ _MEANING = {
     "wrong": "the lake has an image that no record or export has",
     "doubled": "the lake has several rows of one key",
 }
-_KIND_SCHEMA = dg.TableSchema([dg.TableColumn("difference"), dg.TableColumn("keys", "int"), dg.TableColumn("meaning")])
 
 
 def content_is_equal(subject: Subject) -> Outcome:
@@ -56,7 +52,7 @@ def _export(lake: Lake, table: TableSettings, wanted: FullCheckSettings) -> str:
 
 def content_outcome(report: Report) -> Outcome:
     """The outcome of a full report: how many keys differ and how, and the first of them by the key's hash."""
-    figures: dict[str, Any] = {
+    figures: dict[str, str | int | float | Listing] = {
         "compared with": report.source,
         "keys compared": report.compared,
         "differences": report.total,
@@ -66,13 +62,17 @@ def content_outcome(report: Report) -> Outcome:
         "seconds": round(report.seconds, 3),
     }
     if report.outcome == "equal":
-        return outcome(True, f"All {report.compared} keys of {report.source} are equal.", figures)
-    kinds = [
-        dg.TableRecord({"difference": kind, "keys": count, "meaning": _MEANING[kind]})
-        for kind, count in sorted(report.kinds.items(), key=lambda kind: -kind[1])
-    ]
-    figures |= {"kinds": dg.TableMetadataValue(kinds, _KIND_SCHEMA), "first keys at fault": differing_keys(report)}
-    counted = ", ".join(f"{record.data['keys']} {record.data['difference']}" for record in kinds)
+        text = f"The rows of {report.compared} keys were compared with {report.source}: all are equal."
+        return judged(True, f"{text}{explained_text(report)}", figures)
+    kinds = sorted(report.kinds.items(), key=lambda kind: -kind[1])
+    rows = tuple((kind, count, _MEANING[kind]) for kind, count in kinds)
+    figures |= {
+        "kinds": Listing(("difference", "keys", "meaning"), rows),
+        "first keys at fault": differing_keys(report),
+    }
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds)
     text = f"{report.total} keys differ from {report.source}: {counted}."
     text += f" {report.doubtful} of them may be changing." if report.doubtful else ""
-    return Outcome("fail", f"{text} `ddb-lake repair {report.table}` repairs them.", figures, severity_of(report))
+    text += explained_text(report)
+    text += f" `ddb-lake repair {report.table}` repairs them."
+    return judged(False, text, figures, certain=report.outcome == "different")

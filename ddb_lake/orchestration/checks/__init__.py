@@ -1,1 +1,0 @@
-"""Dagster asset checks."""
