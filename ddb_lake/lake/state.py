@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
 from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.core.verify.continuity import Examined
 from ddb_lake.lake.sidecar import Sidecar
 
 PREFIX = "ddb_lake."
@@ -132,6 +133,7 @@ class ChangesState:
         gaps: intervals whose records may be missing, open and repaired.
         observed: the last observation of the source's stream.
         windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
+        continuity: the records whose continuity was examined without finding a break; None before the first examination.
     """
 
     key: tuple[str, ...] = ()
@@ -144,6 +146,7 @@ class ChangesState:
     gaps: tuple[Gap, ...] = ()
     observed: Observation | None = None
     windows: tuple[Window, ...] = ()
+    continuity: Examined | None = None
 
     def properties(self) -> dict[str, str]:
         """The state as table properties."""
@@ -158,12 +161,13 @@ class ChangesState:
             PREFIX + "gaps": _dump([gap.to_json() for gap in self.gaps]),
             PREFIX + "observed": _dump(self.observed.to_json() if self.observed else None),
             PREFIX + "windows": _dump(packed(self.windows)),
+            PREFIX + "continuity": _dump(self.continuity.to_json() if self.continuity else None),
         }
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> ChangesState:
         """The state in table properties. Properties that are missing have the values of an empty table."""
-        observed = _load(properties, "observed", None)
+        observed, continuity = _load(properties, "observed", None), _load(properties, "continuity", None)
         return cls(
             tuple(_load(properties, "key", [])),
             _load(properties, "batch", 0),
@@ -175,6 +179,7 @@ class ChangesState:
             tuple(Gap.from_json(gap) for gap in _load(properties, "gaps", [])),
             Observation.from_json(observed) if observed else None,
             unpacked(_load(properties, "windows", [])),
+            Examined.from_json(continuity) if continuity else None,
         )
 
 

@@ -11,12 +11,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-GapKind: TypeAlias = Literal["stream_off", "stream_changed", "precision_changed", "too_large", "trimmed", "lost"]
+GapKind: TypeAlias = Literal[
+    "stream_off", "stream_changed", "precision_changed", "too_large", "trimmed", "discontinuous", "lost"
+]
 """Why records may be missing.
 
 stream_off: the table's stream was disabled or not active. stream_changed: its ARN changed. precision_changed: the unit of its
 times changed. too_large: records over the Kinesis limit were skipped. trimmed: DynamoDB Streams dropped records older than 24
-hours before they were read. lost: any other reason.
+hours before they were read. discontinuous: the old image of a record differs from the state before it
+(`core.verify.continuity`). lost: any other reason.
 """
 
 ALWAYS_US: Final = -(1 << 62)
@@ -136,9 +139,14 @@ def open_ranges(gaps: Iterable[Gap], clock_skew_us: int = 0) -> list[tuple[int, 
     They are not extended at the beginning: an incremental export does not list an item that was inserted and removed within
     its window. An export that began earlier would not list an item whose insert was received and whose remove was lost.
     """
+    return united_ranges((g.from_us, g.to_us + clock_skew_us) for g in gaps if g.is_open)
+
+
+def united_ranges(ranges: Iterable[tuple[int, int]], distance_us: int = 0) -> list[tuple[int, int]]:
+    """Time ranges in order, united if they overlap, touch, or are at most `distance_us` apart."""
     united: list[tuple[int, int]] = []
-    for low, high in sorted((g.from_us, g.to_us + clock_skew_us) for g in gaps if g.is_open):
-        if united and low <= united[-1][1]:
+    for low, high in sorted(ranges):
+        if united and low <= united[-1][1] + distance_us:
             united[-1] = (united[-1][0], max(high, united[-1][1]))
         else:
             united.append((low, high))
