@@ -30,7 +30,7 @@ from ddb_lake.engine.import_hook import hide_pandas
 
 COMMANDS = {
     "demo": "ddb_lake.cli.commands.demo:demo",
-    "sandbox": "ddb_lake.cli.commands.demo:sandbox",
+    "sandbox": "ddb_lake.cli.commands.sandbox:sandbox",
     "export": "ddb_lake.cli.commands.export:export",
     "load": "ddb_lake.cli.commands.load:load",
     "apply": "ddb_lake.cli.commands.apply:apply",

@@ -16,13 +16,14 @@ from ddb_lake.sandbox.destinations import StreamFaults
 from ddb_lake.sandbox.export_requests import ExportOptions
 from ddb_lake.sandbox.firehose import Delivery, DeliveryStream
 from ddb_lake.sandbox.functions import Function, FunctionFault
-from ddb_lake.sandbox.lambda_api import LocalFunction
+from ddb_lake.sandbox.lambda_api import PRODUCT, LocalFunction
 from ddb_lake.sandbox.serve import serve
 from ddb_lake.sandbox.server import Sandbox
 from ddb_lake.sandbox.stream_trigger import StreamTrigger
 from ddb_lake.sandbox.traffic import Traffic, create_orders_table
 
 __all__ = [
+    "PRODUCT",
     "Clock",
     "Delivery",
     "DeliveryStream",

@@ -29,6 +29,7 @@ from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose_api import FirehoseApi
 from ddb_lake.sandbox.items import digits
 from ddb_lake.sandbox.lambda_api import LambdaApi
+from ddb_lake.sandbox.running import CONTROL
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
 _DEFAULT_REGION = "us-east-1"
@@ -39,7 +40,8 @@ _DESCRIBING = ("CreateTable", "DescribeTable", "UpdateTable")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The application. `moto`: moto's application. `forget`: called when a client resets moto."""
+    """The application. `moto`: moto's application. `forget`: called when a client resets moto. `control`: responds
+    to the sandbox's own requests."""
 
     moto: Callable[..., Iterable[bytes]]
     clock: Clock
@@ -50,9 +52,13 @@ class Front:
     lambdas: LambdaApi
     forget: Callable[[], None]
     denials: Denials
+    control: Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Respond to one request."""
+        if environ["PATH_INFO"].startswith(CONTROL):
+            answer = self.control(environ["PATH_INFO"], _json_body(environ))
+            return _send(json_reply(answer or {}, 200 if answer else 400), start_response)
         denied = self.denials.answer(environ)
         if denied is not None:
             return _send(denied, start_response)

@@ -70,6 +70,13 @@ class LocalFunction:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+PRODUCT: Final = tuple(
+    LocalFunction(name, f"ddb_lake.lambdas.{name}.handler")
+    for name in ("transform", "validate", "forward", "replicate", "load_aurora")
+)
+"""The functions that this project deploys, under the names of their modules."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Settings:
     """The settings of a function's process. When they change, the function gets a new process."""

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +30,7 @@ from ddb_lake.sandbox.firehose_api import FirehoseApi
 from ddb_lake.sandbox.front import Front
 from ddb_lake.sandbox.lambda_api import LambdaApi, LocalFunction
 from ddb_lake.sandbox.metrics import FirehoseMetrics, Metrics
+from ddb_lake.sandbox.running import CONTROL
 from ddb_lake.sandbox.transform import Handler
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ _HOST = "127.0.0.1"
 _POLL_S = 0.05
 _ONE_AT_A_TIME = threading.Lock()
 _CREDENTIAL = "testing"
+_MOST_ROUNDS = 50
+"""An end to functions that write what they are notified of."""
 
 
 class Sandbox:
@@ -110,6 +113,7 @@ class Sandbox:
                 self._lambda,
                 self._forget,
                 self._denials,
+                self._control,
             )
             self._server = _Server(self._port, front)
         except OSError as error:
@@ -206,6 +210,28 @@ class Sandbox:
         self._lambda.poll()
         return keys
 
+    def settle(self) -> list[str]:
+        """Pass on what is due, from service to service, until nothing moves. Returns the keys of the written objects."""
+        keys: list[str] = []
+        for _ in range(_MOST_ROUNDS):
+            moved = self._lambda.poll()
+            written = [key for stream in self._firehose.streams() for key in stream.pump()]
+            keys += written
+            if not moved and not written:
+                break
+        return keys
+
+    def advance(self, by: timedelta) -> list[str]:
+        """Move the clock forward, and settle before and after it. Returns the keys of the written objects.
+
+        Records that were on their way arrive before the jump, so a buffer of Firehose that is older than its interval
+        afterwards is written.
+        """
+        keys = self.settle()
+        self.clock.advance(by)
+        self.expire_all()
+        return keys + self.settle()
+
     def expire(self, table: str, now: datetime | None = None) -> int:
         """Delete a table's expired items, as Time to Live does. Returns their number.
 
@@ -228,6 +254,16 @@ class Sandbox:
 
     def _scope(self) -> Scope:
         return Scope(backend.account_of(_CREDENTIAL), self.region)
+
+    def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The response to a request of `RunningSandbox`; None if there is no such request."""
+        if path == CONTROL:
+            return {"region": self.region, "now": self.clock.now().isoformat()}
+        seconds = body.get("seconds")
+        if path != f"{CONTROL}/advance" or not isinstance(seconds, int) or seconds < 0:
+            return None
+        objects = self.advance(timedelta(seconds=seconds))
+        return {"now": self.clock.now().isoformat(), "objects": objects}
 
     def _make_delivery_stream(self, scope: Scope, delivery: Delivery) -> DeliveryStream:
         return DeliveryStream(
