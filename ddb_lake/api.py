@@ -32,6 +32,7 @@ from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settin
 from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.core.values.time_text import microseconds, parse_time
 from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.read_only import read_only_statements
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import UsageError
@@ -41,7 +42,7 @@ from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake.pipeline.read.query import create_views
+from ddb_lake.pipeline.read.query import create_views, statement_errors
 
 if TYPE_CHECKING:
     import pandas
@@ -76,7 +77,7 @@ def open(lake: str | os.PathLike[str] | Mapping[str, Any] | LakeSettings | None 
 class OpenLake:
     """An open lake. A table has the lake's state of the moment at which `table`, `changes`, `quarantine` or `sql` was called.
 
-    It is for one thread: its tables share one DuckDB connection.
+    It is for one thread: its tables share one DuckDB connection, and each `sql` has another.
     """
 
     def __init__(self, settings: LakeSettings) -> None:
@@ -135,14 +136,23 @@ class OpenLake:
     def sql(self, query: str) -> LakeTable:
         """A query over the lake as it is now, with the names that `ddb-lake query` has.
 
+        It only reads, and opens no other files than those of the lake's tables. It has a DuckDB connection of its own, which
+        stays open as long as the lake.
+
         Args:
             query: a SELECT statement of DuckDB, without a semicolon.
+
+        Raises:
+            UsageError: the text is no SQL, or does more than read.
 
         Example:
             lake.sql("SELECT status, count(*) AS orders FROM orders GROUP BY 1").polars()
         """
-        create_views(self._lake, self._session, query)
-        return LakeTable("query", self._session, f"({query})")
+        session = self._stack.enter_context(self._lake.session())
+        absent = create_views(self._lake, session, query)
+        with statement_errors(self._lake, absent):
+            read_only_statements(session.con, query)
+        return LakeTable("query", session, f"({query}\n)")
 
     def _iceberg(self, name: str, full_name: str) -> LakeTable:
         table = self._lake.catalog.table(full_name)
@@ -177,7 +187,10 @@ class LakeTable:
     _rows: str
 
     def duckdb(self) -> Any:
-        """The rows as a DuckDB relation (`filter`, `aggregate`, `write_parquet`…), valid while the lake is open."""
+        """The rows as a DuckDB relation (`filter`, `aggregate`, `project`…), valid while the lake is open.
+
+        The relation of `OpenLake.sql` cannot write files; `arrow`, `pandas` and `polars` have rows for writers.
+        """
         return self._session.con.sql(f"SELECT * FROM {self._rows}")
 
     def arrow(self) -> pa.Table:

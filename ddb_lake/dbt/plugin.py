@@ -22,12 +22,12 @@ from ddb_lake.config import DEFAULT_FILES, LakeSettings, find_file, load_setting
 from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_name
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import S3Access, use_s3
-from ddb_lake.engine.sql import identifier
+from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import table_relations
+from ddb_lake.pipeline.read.query import table_scans
 
 DATABASE = "lake"
 
@@ -79,7 +79,7 @@ def _has_configuration(folder: Path) -> bool:
 
 def _relations(lake: Lake) -> dict[str, str]:
     """The lake's tables as relations; a table without change records has an empty changelog."""
-    found = dict(table_relations(lake))
+    found = {name: shown(scan.sql()) for name, scan in table_scans(lake)}
     nothing = TableScan(fixed_schema(CHANGES_COLUMNS)).sql()
     return {name + CHANGES: nothing for name in found if not name.endswith(ICEBERG_SUFFIXES[1:])} | found
 

@@ -75,7 +75,13 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
             `core.operations.library_errors`.
     """
     with TemporaryDirectory(prefix="ddb-lake-", ignore_cleanup_errors=True) as folder:
-        con = duckdb.connect(config={"temp_directory": str(Path(folder) / "spill"), "memory_limit": memory})
+        # no credentials but those that the session gets: DuckDB would read others from the home directory
+        config = {
+            "temp_directory": str(Path(folder) / "spill"),
+            "memory_limit": memory,
+            "allow_persistent_secrets": "false",
+        }
+        con = duckdb.connect(config=config)
         try:
             con.execute(
                 "SET python_enable_replacements = false"
@@ -257,4 +263,6 @@ def use_s3(con: Any, s3: S3Access) -> None:
         parts["ENDPOINT"] = host.rstrip("/")
         extra = f", URL_STYLE 'path', USE_SSL {'true' if scheme == 'https' else 'false'}"
     options = ", ".join(f"{name} {literal(value)}" for name, value in parts.items())
+    for name in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"):
+        con.execute(f"SET {name} = ''")  # httpfs fills them from the environment, where any statement could read them
     con.execute(f"CREATE SECRET lake_s3 (TYPE s3, {options}{extra})")

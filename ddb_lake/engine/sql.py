@@ -5,7 +5,7 @@ Names and values from data enter SQL through these functions only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 
 def identifier(name: str) -> str:
@@ -55,3 +55,22 @@ def quoted(texts: Iterable[str]) -> list[str]:
 def literals(texts: Iterable[str]) -> str:
     """A list of string literals, `['a', 'b']`."""
     return "[" + ", ".join(quoted(texts)) + "]"
+
+
+def unique_names(columns: Sequence[str], key: Callable[[str], str] = str) -> list[str]:
+    """Names of columns, all different; repeated ones have `_1`, `_2` added.
+
+    Args:
+        columns: the names.
+        key: names with the same key are the same, such as `str.lower`.
+    """
+    taken, names = {key(column) for column in columns}, []
+    seen: set[str] = set()
+    for column in columns:
+        name, number = column, 0
+        while key(name) in seen or (number and key(name) in taken):
+            number += 1
+            name = f"{column}_{number}"
+        seen.add(key(name))
+        names.append(name)
+    return names

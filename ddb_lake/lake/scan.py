@@ -79,6 +79,11 @@ class TableScan:
     deletes: tuple[str, ...] = ()
     live: LiveFiles = LiveFiles()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that `sql` reads."""
+        return (*self.paths, *self.deletes)
+
     def sql(self, paths: Sequence[str] | None = None, *, positions: bool = False) -> str:
         """SQL of a relation of the living rows, in parentheses.
 

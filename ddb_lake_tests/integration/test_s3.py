@@ -14,6 +14,7 @@ import pytest
 from ddb_lake.aws.items import TableItems
 from ddb_lake.config import parse_settings
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.errors import UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
@@ -160,6 +161,15 @@ def test_day_of_a_lake_in_s3_is_replaced_when_it_is_made_again(stand: Stand) -> 
     first = keep_day(stand.lake, "orders", START.date())
     assert (first.rows, first.uri) == (7, f"{WAREHOUSE}/daily/orders/2026-03-01.parquet")
     assert queried(stand.lake, "SELECT count(*), min(_day)::VARCHAR FROM orders_daily") == [(7, "2026-03-01")]
+    for attack in (
+        "FROM read_text('s3://lake/warehouse/daily/orders/2026-03-01.parquet')",  # of a table that the statement does not name
+        "FROM read_text('s3://landing/x')",
+        "FROM glob('s3://lake/**')",
+        "SELECT (SELECT count(*) FROM orders), * FROM read_blob('s3://lake/**')",
+        "COPY orders TO 's3://lake/warehouse/x.parquet'",
+    ):
+        with pytest.raises(UsageError):
+            queried(stand.lake, attack)
     again = keep_day(stand.lake, "orders", START.date())
     assert (again.rows, again.bytes) == (7, first.bytes)
     assert len(objects_below(stand, "daily/")) == 1

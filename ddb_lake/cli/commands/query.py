@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ddb_lake.cli.command import command
+from ddb_lake.cli.command import command, options_object
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.cli.output.tables import print_table
-from ddb_lake.cli.output.writers import csv_lines, json_array, write_lines
+from ddb_lake.cli.output.writers import csv_lines, json_array, new_file, write_lines, write_lines_to
 from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import TerminalError, UsageError
@@ -25,9 +26,21 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.read.query import QueryResult
 
-Form: TypeAlias = Literal["table", "json", "csv"]
+OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
+"""The ends of the names of files that `--output` writes. Each decides the format."""
 
 _MISSING = re.compile(r"Table with name (\S+) does not exist")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """The options of the command."""
+
+    as_json: bool
+    as_csv: bool
+    output: Path | None
+    force: bool
+    as_of_us: int | None
 
 
 @command(
@@ -36,44 +49,90 @@ _MISSING = re.compile(r"Table with name (\S+) does not exist")
     'ddb-lake query "SELECT status, count(*) FROM orders GROUP BY 1"',
     "ddb-lake query --json \"FROM orders_changes WHERE event_name = 'REMOVE'\"",
     'ddb-lake query --as-of 2024-05-14T11:14:20Z "SELECT sum(total) FROM orders"',
+    'ddb-lake query --output orders.parquet "FROM orders"',
     "ddb-lake query",
 )
 @click.argument("sql", required=False, metavar="[SQL]")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of objects; numbers have all their digits.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header; NULL is an empty field.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the rows to a new file; its name ends with .parquet, .csv or .json. Numbers have all their digits.",
+)
+@click.option("--force", is_flag=True, help="With --output: replace an existing file.")
 @click.option("--as-of", "as_of_us", type=Time(), help=f"The tables as they were then. {TIME_RULE}.")
+@options_object(QueryOptions)
 @pass_invocation
-def query(invocation: Invocation, sql: str | None, as_json: bool, as_csv: bool, as_of_us: int | None) -> None:
+def query(invocation: Invocation, sql: str | None, options: QueryOptions) -> None:
     """Run SQL over the lake with DuckDB. Without SQL, a terminal shows a prompt for it.
+
+    A query only reads: one SELECT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN. It opens no files and no addresses but those of the
+    lake's tables. Its memory is limited by the setting `memory`.
 
     The tables are <table>, its changelog <table>_changes, and its quarantined records <table>_quarantine. Write a name
     with characters other than letters, digits and _ in double quotes. Timestamps are UTC.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
-    form: Form = "json" if as_json else "csv" if as_csv else "table"
+    if sum((options.as_json, options.as_csv, options.output is not None)) > 1:
+        raise click.UsageError("--json, --csv and --output exclude each other")
+    if options.output is not None and options.output.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise click.UsageError(f"the name of --output FILE ends with {', '.join(OUTPUT_SUFFIXES)}")
+    if options.force and options.output is None:
+        raise click.UsageError("--force is for --output")
     if sql is None:
-        if not sys.stdin.isatty():
+        if options.output is not None or not sys.stdin.isatty():
             raise click.UsageError(
                 "SQL is missing: give it as an argument, or run this on a terminal, which shows a prompt"
             )
-        _run_prompt(invocation, form, as_of_us)
+        _run_prompt(invocation, options)
         return
     if not sql.strip(" \t\r\n;"):
         raise click.UsageError("the SQL is empty")
     with invocation.lake(bars=False) as lake:
-        _run(lake, sql, form, as_of_us)
+        if options.output is not None:
+            _write(lake, sql, options.output, options)
+        else:
+            _run(lake, sql, options)
 
 
-def _run(lake: Lake, sql: str, form: Form, as_of_us: int | None) -> None:
-    with _sql_errors(lake), _result(lake, sql, as_of_us) as result:
+def _run(lake: Lake, sql: str, options: QueryOptions) -> None:
+    with _sql_errors(lake), _result(lake, sql, options.as_of_us) as result:
         rows = chain.from_iterable(result.batches())
-        if form == "json":
+        if options.as_json:
             write_lines(json_array(result.columns, rows))
-        elif form == "csv":
+        elif options.as_csv:
             write_lines(csv_lines(result.columns, rows))
         else:
             click.echo(f"({count_text(print_table(result.columns, rows), 'row')})")
+
+
+def _write(lake: Lake, sql: str, output: Path, options: QueryOptions) -> None:
+    """Write the rows to a file. Nothing else is on stdout, which stays free for another program."""
+    with _sql_errors(lake), new_file(output, overwrite=options.force) as path:
+        if output.suffix.lower() == ".parquet":
+            from ddb_lake.pipeline.read.time_travel import write_query
+
+            count = write_query(lake, sql, path, options.as_of_us)
+        else:
+            with _result(lake, sql, options.as_of_us) as result:
+                count = _write_text(result, path, as_csv=output.suffix.lower() == ".csv")
+    click.echo(f"Wrote {count_text(count, 'row')} to {output}.", err=True)
+
+
+def _write_text(result: QueryResult, path: Path, as_csv: bool) -> int:
+    """Write the rows as CSV or as a JSON array. Returns their number."""
+    counted = 0
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        nonlocal counted
+        for batch in result.batches():
+            counted += len(batch)
+            yield from batch
+
+    lines = csv_lines if as_csv else json_array
+    write_lines_to(path, lines(result.columns, rows()))
+    return counted
 
 
 def _result(lake: Lake, sql: str, as_of_us: int | None) -> AbstractContextManager[QueryResult]:
@@ -86,11 +145,11 @@ def _result(lake: Lake, sql: str, as_of_us: int | None) -> AbstractContextManage
     return run_query(lake, sql)
 
 
-def _run_prompt(invocation: Invocation, form: Form, as_of_us: int | None) -> None:
+def _run_prompt(invocation: Invocation, options: QueryOptions) -> None:
     from ddb_lake.cli.shell.prompt import Prompt, enable_line_editing
 
     with invocation.lake(bars=False) as lake:
-        queries = _PromptQueries(lake, form, as_of_us)
+        queries = _PromptQueries(lake, options)
         enable_line_editing(queries.tables)
         click.echo(f"{lake.catalog.warehouse}: SQL ends with `;`; .help lists the commands, .quit ends.", err=True)
         Prompt(queries, invocation.debug).run()
@@ -101,8 +160,7 @@ class _PromptQueries:
     """The queries of the prompt over an open lake. Each statement reads its newest state."""
 
     lake: Lake
-    form: Form
-    as_of_us: int | None
+    options: QueryOptions
 
     def tables(self) -> list[str]:
         from ddb_lake.pipeline.read.query import table_names
@@ -115,7 +173,7 @@ class _PromptQueries:
         return table_columns(self.lake, table)
 
     def run(self, sql: str) -> None:
-        _run(self.lake, sql, self.form, self.as_of_us)
+        _run(self.lake, sql, self.options)
 
 
 @contextmanager
@@ -136,11 +194,13 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
 def _reclassify(error: Exception, lake: Lake) -> NoReturn:
     import duckdb
 
+    from ddb_lake.engine.read_only import foreign_file
+
     message = str(error).partition("\n\nLINE ")[0].strip()
     if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(message)):
         raise UsageError(_missing_table(lake, missing[1])) from error
-    if isinstance(error, duckdb.CatalogException) and " is of type View" in message:
-        raise UsageError(f"{message}; `ddb-lake query` only reads the lake") from error
+    if isinstance(error, duckdb.PermissionException):
+        raise foreign_file(error) from error
     if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
         raise UsageError(message) from error
     raise TerminalError(message) from error

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from ddb_lake.cli.output.exact_json import encode_json, value_text
+from ddb_lake.engine.sql import unique_names
+from ddb_lake.errors import UsageError
 
 BUFFER_BYTES = 1 << 18
 
@@ -14,7 +20,60 @@ BUFFER_BYTES = 1 << 18
 def write_lines(lines: Iterable[bytes]) -> int:
     """Write lines, each with a newline, in large pieces. Returns their number. Raises BrokenPipeError."""
     sys.stdout.flush()  # text that was written before comes first
-    out = sys.stdout.buffer
+    return _write(sys.stdout.buffer, lines)
+
+
+def write_lines_to(path: Path, lines: Iterable[bytes]) -> int:
+    """Write lines, each with a newline, to a new file. Returns their number."""
+    with path.open("xb") as out:
+        return _write(out, lines)
+
+
+@contextmanager
+def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
+    """A file that readers see complete or not at all.
+
+    Yields a path beside the target, for the block to write. It becomes the target when the block ends, and is removed if the
+    block raises.
+
+    Args:
+        target: the file. Its folder exists.
+        overwrite: whether it may replace a file.
+
+    Raises:
+        UsageError: the target exists and may not be replaced, is a folder, or its folder does not exist.
+    """
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{target} is a folder" if target.is_dir() else f"{target.parent} is no folder")
+    exists = UsageError(f"{target} exists already", hint="--force replaces it")
+    if not overwrite and os.path.lexists(target):
+        raise exists
+    partial = target.with_name(f".{target.name[:200]}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        if overwrite:
+            partial.replace(target)
+        else:
+            _publish(partial, target)
+    except FileExistsError as error:
+        raise exists from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give a file its name. Raises FileExistsError if another program made a file of that name meanwhile."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        partial.rename(target)
+
+
+def _write(out: BinaryIO, lines: Iterable[bytes]) -> int:
     pending, size, count = [], 0, 0
     for line in lines:
         pending.append(line)
@@ -36,7 +95,7 @@ def write_document(value: Any) -> None:
 
 def json_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     """The lines of a JSON array with one object for each row, in bounded memory."""
-    names = _unique_names(columns)
+    names = unique_names(columns)
     opening = b"["
     for row in rows:
         yield opening + encode_json(dict(zip(names, row, strict=True)))
@@ -62,17 +121,3 @@ def _csv_field(value: str | None) -> str:
     if value and not any(mark in value for mark in ',"\r\n'):
         return value
     return '"' + value.replace('"', '""') + '"'
-
-
-def _unique_names(columns: Sequence[str]) -> list[str]:
-    """Column names; repeated ones have `_1`, `_2` added, because the members of an object need different names."""
-    taken, names = set(columns), []
-    seen: set[str] = set()
-    for column in columns:
-        name, number = column, 0
-        while name in seen or (number and name in taken):
-            number += 1
-            name = f"{column}_{number}"
-        seen.add(name)
-        names.append(name)
-    return names

@@ -78,7 +78,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
         columns = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})
         options += f", KV_METADATA {{{COLUMNS_METADATA}: {literal(columns)}}}"
-        dated = f"SELECT DATE '{day:%Y-%m-%d}' AS {DAY}, * FROM {shown(f'({rows})')}"
+        dated = f"SELECT DATE '{day:%Y-%m-%d}' AS {DAY}, * FROM {shown(f'({rows.sql})')}"
         session.con.execute(f"COPY ({dated}) TO {literal(uri)} ({options})")
         count = session.value(f"SELECT count(*) FROM read_parquet({literal(uri)})")
     base = seen.state.base_at(as_of_us)

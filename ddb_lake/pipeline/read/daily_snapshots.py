@@ -27,11 +27,12 @@ def daily_folder(lake: Lake, name: str) -> str:
     return f"{lake.catalog.warehouse}/{DAYS_FOLDER}/{name}/"
 
 
-def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> str:
+def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> tuple[str, list[str]]:
     """A query of all kept days of a table.
 
     Returns:
-        SQL of rows with their day as `_day`. A column that the file of a day does not have is NULL in the rows of that day.
+        SQL of rows with their day as `_day`, and the files that it reads.
+        A column that the file of a day does not have is NULL in the rows of that day.
 
     Raises:
         UsageError: no day is kept yet.
@@ -44,7 +45,7 @@ def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> str:
             f"{name}{DAILY}: no day is kept yet", hint=f"materialize partitions of `daily/{name}` in Dagster"
         )
     selects = [f"SELECT *{rename} FROM read_parquet({literal(uri)})" for uri, rename in _renamed(session, uris)]
-    return " UNION ALL BY NAME ".join(selects)
+    return " UNION ALL BY NAME ".join(selects), uris
 
 
 def _renamed(session: Session, uris: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,15 @@
 """Run SQL over the lake: each table by its name, with its changelog, quarantine and kept days.
 
 A statement gets views of the tables that it may read, and of no others: a view takes a read of the table's metadata, and
-a lake may have hundreds of tables. `pipeline.read.time_travel` runs a statement over the lake as of an instant.
+a lake may have hundreds of tables. It only reads, and opens no other files than those of its views (`engine.read_only`).
+`pipeline.read.time_travel` runs a statement over the lake as of an instant.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +20,7 @@ import duckdb
 from ddb_lake.config.locations import is_within
 from ddb_lake.core.layout.table_names import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
+from ddb_lake.engine.read_only import foreign_file, limit_to_files, read_only_statements
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
@@ -39,6 +41,19 @@ _CATALOG_WORDS = re.compile(
 """Words of statements that list tables, or that give a table's name as text. With the first three, a name may follow."""
 
 _WORD = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRows:
+    """The rows that a view shows.
+
+    Attributes:
+        sql: the relation.
+        files: the files that it reads, besides those in the session's folder.
+    """
+
+    sql: str
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +81,12 @@ def run_query(lake: Lake, sql: str) -> Iterator[QueryResult]:
 
     Args:
         lake: the open lake.
-        sql: a statement of DuckDB that gives rows. It sees the snapshots of this moment, and no variables of the process.
+        sql: one statement of DuckDB that only reads. It sees the snapshots of this moment, no other files than those of
+            the lake's tables, and no variables of the process.
 
     Raises:
-        UsageError: the statement is wrong, or gives no rows. The message is DuckDB's, and the cause its error.
+        UsageError: the statement is wrong, gives no rows, does more than read, or opens another file. If DuckDB refuses it,
+            the message is DuckDB's, and the cause its error.
         DamagedError: a file of the lake is missing or damaged. Other errors of `core.operations.library_errors` apply.
 
     Example:
@@ -82,18 +99,38 @@ def run_query(lake: Lake, sql: str) -> Iterator[QueryResult]:
 
 
 def execute_query(
-    lake: Lake, session: Session, sql: str, relations: Mapping[str, str] = MappingProxyType({})
+    lake: Lake, session: Session, sql: str, relations: Mapping[str, ViewRows] = MappingProxyType({})
 ) -> QueryResult:
     """Create the views that a statement may read in a session, and execute it there.
 
     Args:
-        relations: SQL of relations by name, which take the place of the lake's tables of these names.
+        session: serves this one statement: afterwards it opens no other files.
+        relations: rows by name, which take the place of the lake's tables of these names.
 
     Raises UsageError, DamagedError and others, as `run_query`.
     """
     absent = create_views(lake, session, sql, relations)
+    result: Any = None
+    with statement_errors(lake, absent):
+        for statement in read_only_statements(session.con, sql):
+            result = session.con.execute(statement)
+    if result is None or not result.description:
+        raise UsageError("no statement that gives rows", hint="write a SELECT")
+    columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
+    return QueryResult(columns, types, session.con)
+
+
+@contextmanager
+def statement_errors(lake: Lake, absent: Mapping[str, UsageError]) -> Iterator[None]:
+    """Translate DuckDB's errors about a user's statement.
+
+    Args:
+        absent: the reasons why views are missing, by name.
+    """
     try:
-        result = session.con.execute(sql)
+        yield
+    except duckdb.PermissionException as error:
+        raise foreign_file(error) from error
     except duckdb.OutOfMemoryException:
         raise  # the session translates it
     except duckdb.Error as error:
@@ -108,47 +145,51 @@ def execute_query(
         raise UsageError(str(error)) from error
     except UnicodeDecodeError as error:  # DuckDB cut its message within a character
         raise UsageError(error.object.decode(errors="replace")) from error
-    if result is None or not result.description:
-        raise UsageError("no statement that gives rows", hint="write a SELECT")
-    columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
-    return QueryResult(columns, types, session.con)
 
 
 def create_views(
-    lake: Lake, session: Session, sql: str, relations: Mapping[str, str] = MappingProxyType({})
+    lake: Lake,
+    session: Session,
+    sql: str,
+    relations: Mapping[str, ViewRows] = MappingProxyType({}),
+    written: Sequence[str] = (),
 ) -> dict[str, UsageError]:
     """Create a view for each table that a statement may read. It shows the snapshot of this moment.
 
     A changelog or quarantine that has no table yet is an empty view. `<table>_daily` has all kept days of a table, with
-    the day as `_day`.
+    the day as `_day`. From then on, the session opens no files but those of the views.
 
     Args:
-        relations: SQL of relations by name, which take the place of the lake's tables of these names.
+        relations: rows by name, which take the place of the lake's tables of these names.
+        written: files that the session may write besides.
 
     Returns:
         The reasons why there is no view of kept days, by name. They are no errors yet: the name may be a column's.
     """
     needed = needed_names(lake, sql)
-    views = {**dict(table_relations(lake, needed - relations.keys())), **relations}
+    scans = table_scans(lake, needed - relations.keys())
+    views = {name: ViewRows(shown(scan.sql()), scan.files) for name, scan in scans} | dict(relations)
     absent: dict[str, UsageError] = {}
     for settings in lake.settings.tables:
         for suffix, columns in _FIXED.items():
             name = settings.name + suffix
             if name in needed and name not in views:
-                views[name] = TableScan(fixed_schema(columns)).sql()
+                views[name] = ViewRows(TableScan(fixed_schema(columns)).sql())
         name = settings.name + DAILY
         if settings.daily_states is not None and name.lower() in sql.lower():
             try:
-                views[name] = f"({daily_snapshots_sql(lake, session, settings.name)})"
+                rows, files = daily_snapshots_sql(lake, session, settings.name)
+                views[name] = ViewRows(f"({rows})", files)
             except UsageError as error:
                 absent[name] = error
-    for name, rows in views.items():
-        session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {rows}")
+    for name, view in views.items():
+        session.con.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS SELECT * FROM {view.sql}")
+    limit_to_files(session, [*(file for view in views.values() for file in view.files), *written])
     return absent
 
 
-def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, str]]:
-    """Name and SQL of the Iceberg tables of the lake that exist: their living rows at this moment.
+def table_scans(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, TableScan]]:
+    """Name and scan of the Iceberg tables of the lake that exist: their living rows at this moment.
 
     Args:
         names: the names to look up; by default, all.
@@ -156,7 +197,7 @@ def table_relations(lake: Lake, names: Container[str] | None = None) -> Iterator
     for name in _all_names(lake):
         table = lake.catalog.table(name) if names is None or name in names else None
         if table is not None:
-            yield name, shown(scan_table(table).sql())
+            yield name, scan_table(table)
 
 
 def needed_names(lake: Lake, sql: str) -> set[str]:

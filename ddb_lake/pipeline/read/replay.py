@@ -42,6 +42,7 @@ class Replay:
     Attributes:
         items: (_key, _key_hash, item, _rescued) of each existing item; `engine.inverse_projection.complete` makes the whole item.
         base_rows: the rows of the base before any change, with the columns `schema`; None without a base.
+        base_files: the files that `base_rows` reads.
         base_items: the rows of the base, with the columns of `items`; None without a base.
         schema: the columns of `base_rows`.
         base: the export that the replay starts from; None without one.
@@ -51,6 +52,7 @@ class Replay:
 
     items: str
     base_rows: str | None
+    base_files: tuple[str, ...]
     base_items: str | None
     schema: TableSchema
     base: LoadedExport | None
@@ -177,10 +179,11 @@ def replay(
         plan = plan_merge(session, inputs)
     changed = f"SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM {plan.new_states} WHERE item IS NOT NULL"
     if rows is None:
-        return Replay(f"({changed})", None, None, schema, None, cutoff_us, plan)
+        return Replay(f"({changed})", None, (), None, schema, None, cutoff_us, plan)
     base_items = _keyed_items(rows, schema, keys)
     unchanged = f"SELECT b.* FROM {base_items} b ANTI JOIN {plan.new_states} n ON n._key = b._key"
-    return Replay(f"({unchanged} UNION ALL {changed})", rows, base_items, schema, base, cutoff_us, plan)
+    files = base_rows.scan.files if base_rows else ()
+    return Replay(f"({unchanged} UNION ALL {changed})", rows, files, base_items, schema, base, cutoff_us, plan)
 
 
 def _keyed_items(rows: str, schema: TableSchema, keys: str | None) -> str:

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.key_text import key_text_sql
+from ddb_lake.engine.parquet_result import write_parquet
+from ddb_lake.engine.read_only import read_only_statements
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.pipeline.merge.local_merge import fit_rows
-from ddb_lake.pipeline.merge.sources import records_sql
+from ddb_lake.pipeline.merge.sources import scan_records
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import QueryResult, execute_query, mentioned_names
+from ddb_lake.pipeline.read.query import (
+    QueryResult,
+    ViewRows,
+    create_views,
+    execute_query,
+    mentioned_names,
+    statement_errors,
+)
 from ddb_lake.pipeline.read.replay import replay
 
 
@@ -37,31 +47,55 @@ def run_query_as_of(lake: Lake, sql: str, as_of_us: int) -> Iterator[QueryResult
         DamagedError: and other errors, as `run_query`.
     """
     with lake.session() as session:
-        relations = past_relations(lake, session, sql, as_of_us)
-        # a replay makes relations of its own, of any name: none may be read in the place of a table
-        session.forget_relations()
-        yield execute_query(lake, session, sql, relations)
+        yield execute_query(lake, session, sql, past_relations(lake, session, sql, as_of_us))
 
 
-def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, str]:
+def write_query(lake: Lake, sql: str, path: Path, as_of_us: int | None = None) -> int:
+    """Write the rows of one statement to a Parquet file, with exact values (`engine.parquet_result`).
+
+    Args:
+        lake: the open lake.
+        sql: a statement, as for `pipeline.read.query.run_query`.
+        path: the file. It is replaced if it exists.
+        as_of_us: the instant (inclusive), microseconds since the epoch; by default, now.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: the statement is wrong or gives no table, or the lake has no state of a named table at that time.
+        DamagedError: and other errors, as `run_query`.
+    """
+    with lake.session() as session:
+        relations = {} if as_of_us is None else past_relations(lake, session, sql, as_of_us)
+        absent = create_views(lake, session, sql, relations, written=[str(path.absolute())])
+        with statement_errors(lake, absent):
+            read_only_statements(session.con, sql)
+            return write_parquet(session, sql, path.absolute())
+
+
+def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, ViewRows]:
     """Relations of the tables and changelogs that a statement names, as of an instant (inclusive), by name.
 
-    They stay valid in the session after `Session.forget_relations`.
+    No other relation that a replay made is left in the session: none may be read in the place of a table.
     """
-    relations: dict[str, str] = {}
+    relations: dict[str, ViewRows] = {}
     names = mentioned_names(lake, sql)
     for number, settings in enumerate(lake.settings.tables):
         name = settings.name
         if name in names and lake.current(name) is not None:
             _, rows = past_rows(lake, session, name, as_of_us, number)
-            relations[name] = shown(f"({rows})")
+            relations[name] = ViewRows(shown(f"({rows.sql})"), rows.files)
         changes = lake.changes(name) if name + CHANGES in names else None
         if changes is not None:
-            relations[name + CHANGES] = f"(FROM {records_sql(changes)} WHERE changed_at <= make_timestamp({as_of_us}))"
+            scan = scan_records(changes)
+            until = f"(FROM {scan.sql()} WHERE changed_at <= make_timestamp({as_of_us}))"
+            relations[name + CHANGES] = ViewRows(until, scan.files)
+    session.forget_relations()
     return relations
 
 
-def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, str]:
+def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, ViewRows]:
     """The rows of a table as of an instant, in typed columns.
 
     Items that Time to Live had removed by then are among them if the table has `ttl_deletes: keep`, as in `current`.
@@ -71,7 +105,8 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
         number: distinguishes the relations of several tables in one session.
 
     Returns:
-        The columns, and a query of the rows. The query stays valid in the session after `Session.forget_relations`. What
+        The columns, and a query of the rows, without parentheses.
+        The query stays valid in the session after `Session.forget_relations`. What
         changed since the base is computed now; the base's rows are read when the query runs.
     """
     replayed = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
@@ -87,4 +122,4 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
         changed = identifier(changed_keys)
         unchanged = f"SELECT b.* EXCLUDE (_past_key) FROM {keyed} b ANTI JOIN {changed} k ON k._key = b._past_key"
         rows = f"{unchanged} UNION ALL BY NAME {rows}"
-    return schema, rows
+    return schema, ViewRows(rows, replayed.base_files)

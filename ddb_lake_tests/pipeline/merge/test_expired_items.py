@@ -56,7 +56,7 @@ def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[
             rows = scan_table(current).sql()
         else:
             schema, query = past_rows(opened, session, table, as_of_us)
-            rows = f"({query})"
+            rows = f"({query.sql})"
         found = session.rows(
             f"SELECT {item_sql(schema)}, _rescued, epoch_us(_expired_at) FROM {rows} WHERE _expired_at IS NOT NULL"
         )

@@ -16,6 +16,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import FETCH_ROWS, near_names, run_query, table_columns, table_names
+from ddb_lake.pipeline.read.time_travel import write_query
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of, queried
 
@@ -181,3 +182,52 @@ def test_query_imports_few_modules_and_neither_mysql_nor_streams() -> None:
     assert len(modules) < 50
     assert [name for name in modules if "mysql" in name or "streams" in name or "kinesis" in name] == []
     assert [name for name in modules if name.startswith(("ddb_lake.pipeline.plan", "ddb_lake.pipeline.apply"))] == []
+
+
+# --- a query only reads
+
+
+@pytest.mark.parametrize("as_of_us", (None, T0_US))
+def test_query_opens_no_file_but_those_of_its_tables(tmp_path: Path, as_of_us: int | None) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("v\n7\n")
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
+        load_export(lake, "orders", str(full([item("a", v=1)]).write(tmp_path / "export")))
+        apply_objects(lake, "orders", [land(tmp_path / "landed", change(T0_US, item("b", v=2)))])
+        (tmp_path / "lake" / "link.csv").symlink_to(other)
+        catalog = tmp_path / "lake" / "catalog.db"
+        before = catalog.read_bytes()
+        attacks = [
+            "FROM read_text('{}')",
+            "FROM '{}'",
+            "SELECT o.id, x.* FROM orders o, glob('{}') x",
+            "COPY orders TO '{}'",
+            "COPY (SELECT 1) TO '{}' (FORMAT csv)",
+            "EXPLAIN ANALYZE COPY orders TO '{}'",
+            "ATTACH '{}' AS other",
+            "SELECT 1; COPY orders TO '{}'",
+        ]
+        files = [catalog, other, tmp_path / "lake" / "link.csv", next((tmp_path / "lake").rglob("*.metadata.json"))]
+        for attack in attacks:
+            for file in files:
+                with pytest.raises(UsageError):
+                    queried(lake, attack.format(file), as_of_us)
+        assert catalog.read_bytes() == before
+        assert sorted(queried(lake, "SELECT id FROM orders", as_of_us))[0] == ("a",)
+
+
+def test_query_is_written_to_a_parquet_file_with_exact_values(tmp_path: Path) -> None:
+    exact = "SELECT 12345678901234567890123456789012345678::HUGEINT AS h, 1.10::DECIMAL(38, 2) AS d, ['x'] AS l,"
+    sql = f"{exact} INTERVAL '1 month 0.000001 seconds' AS i, {{'HUGEINT': 1::HUGEINT}} AS s, 1 AS h -- end"
+    path = tmp_path / "rows.parquet"
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
+        assert write_query(lake, sql, path) == 1
+        expected = queried(lake, sql.replace("AS i", "::VARCHAR AS i"))
+        with lake.session() as session:
+            assert session.rows("FROM read_parquet(?)", [str(path)]) == expected
+            kinds = session.rows("SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet(?))", [str(path)])
+        assert kinds[0] == ("h", "DECIMAL(38,0)") and kinds[-1] == ("h_1", "INTEGER")
+        with pytest.raises(UsageError, match="no table"):
+            write_query(lake, "EXPLAIN SELECT 1", path)
+        with pytest.raises(UsageError):
+            write_query(lake, "SELECT 200000000000000000000000000000000000000::UHUGEINT AS h", path)

@@ -1,0 +1,54 @@
+"""`ddb-lake query --output`: complete new files, and none that is replaced by accident."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ddb_lake_tests.support.command_line import Run
+
+DIGITS = "12345678901234567890123456789012345678"
+SQL = "SELECT customer, total, note FROM orders ORDER BY customer, order_id"
+
+
+def test_output_writes_exact_rows_and_replaces_a_file_only_with_force(run: Run, project: Path, landing: Path) -> None:
+    run("load", "orders", landing / "export")
+    for suffix in ("parquet", "csv", "json"):
+        result = run("query", "--output", f"rows.{suffix}", SQL)
+        assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+        assert "3 rows" in result.stderr
+    assert (project / "rows.csv").read_text() == run("query", "--csv", SQL).stdout
+    assert json.loads((project / "rows.json").read_text()) == json.loads(run("query", "--json", SQL).stdout)
+    assert DIGITS in (project / "rows.json").read_text()
+    rows = duckdb.execute("SELECT customer, total::VARCHAR, note FROM 'rows.parquet'").fetchall()
+    assert rows[1] == ("ann", "0.1", 'a,"b"\nc') and rows[2][1].startswith(DIGITS)
+
+    before = (project / "rows.parquet").read_bytes()
+    refused = run("query", "--output", "rows.parquet", "SELECT 1 AS one")
+    assert (refused.exit_code, refused.stdout) == (2, "") and "--force" in refused.stderr
+    failed = run("query", "--output", "rows.parquet", "--force", "SELECT error('no') FROM orders")
+    assert failed.exit_code != 0
+    assert (project / "rows.parquet").read_bytes() == before
+    assert run("query", "--output", "rows.parquet", "--force", "SELECT 1 AS one").exit_code == 0
+    assert duckdb.execute("FROM 'rows.parquet'").fetchall() == [(1,)]
+    assert list(project.glob("*partial*")) == list(project.glob(".*partial*")) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--output", "rows.txt", "SELECT 1"),
+        ("--output", "nowhere/rows.csv", "SELECT 1"),
+        ("--output", "rows.csv", "--json", "SELECT 1"),
+        ("--output", "rows.csv"),
+        ("--force", "SELECT 1"),
+        ("--output", "rows.csv", "COPY orders TO 'rows.csv'"),
+    ],
+)
+def test_wrong_output_is_wrong_use(run: Run, project: Path, arguments: tuple[str, ...]) -> None:
+    result = run("query", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert not (project / "rows.csv").exists()
