@@ -33,7 +33,9 @@ from pyiceberg.manifest import (
     ManifestWriterV2,
 )
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.update import TableUpdate, update_table_metadata
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from sqlalchemy.exc import OperationalError
@@ -232,6 +234,23 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
     )
 
 
+class _Transaction(Transaction):  # type: ignore[misc]  # see above
+    """A transaction that derives the table's metadata once for each staged step.
+
+    pyiceberg 0.12 copies all of it, every snapshot included, each time that it is read, which is about 15 times a commit.
+    """
+
+    _derived: tuple[tuple[TableUpdate, ...], TableMetadata, TableMetadata] | None = None
+    """The updates and the base that the last metadata was derived from, and that metadata."""
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        base = self._table.metadata
+        if self._derived is None or self._derived[0] is not self._updates or self._derived[1] is not base:
+            self._derived = (self._updates, base, update_table_metadata(base, self._updates))
+        return self._derived[2]
+
+
 class Commit:
     """One commit: stage schema changes, then snapshots and properties, then call `run`.
 
@@ -247,7 +266,7 @@ class Commit:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self.transaction = table.transaction()
+        self.transaction = _Transaction(table)
         self._staged_main = False
 
     def change_schema(self, change: Callable[[Any], None]) -> None:

@@ -45,12 +45,16 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that the table names: in snapshots, branches, sidecars and its metadata log, as `spelled` writes paths.
+    """Every file that the table names: in snapshots, branches, statistics, sidecars and its metadata log, as `spelled`
+    writes paths.
 
     Sidecars of the versions in the log are among them: another writer may still read one of these versions.
     """
     metadata = table.metadata
     files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    files.update(
+        s.statistics_path for s in (*metadata.statistics, *metadata.partition_statistics)
+    )  # other engines write them
     for snapshot in metadata.snapshots:
         files.add(snapshot.manifest_list)
         for manifest in snapshot_manifests(table.io, snapshot, table.name()[-1]):

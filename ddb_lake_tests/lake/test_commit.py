@@ -238,3 +238,14 @@ def test_what_the_catalog_raises_is_told_apart(table: Table, raised: Exception, 
     with mock.patch.object(type(table.catalog), "commit_table", refuse), pytest.raises(expected):
         commit(table, Delta(added=added))
     assert Path(added[0].file_path).exists(), "its outcome may be unknown"
+
+
+def test_staging_derives_the_metadata_once_for_each_update(table: Table) -> None:
+    delta = Delta(added=data_files(table, [D]))
+    with mock.patch.object(commits, "update_table_metadata", wraps=commits.update_table_metadata) as derived:
+        staged = Commit(table)
+        staged.snapshot(delta)
+        staged.set_properties({"a": "b"})
+        assert staged.transaction.table_metadata.properties["a"] == "b"
+    updates = [tuple(call.args[1]) for call in derived.call_args_list]
+    assert len(updates) == len(set(map(len, updates))) <= 3

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from pyiceberg.table.statistics import StatisticsFile
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
@@ -251,3 +252,23 @@ def test_files_of_the_current_snapshot_are_named(tmp_path: Path) -> None:
         table = commit(table, Delta(deletes=delete_files(table, (added[0].file_path, 0))))
         live = live_files(table)
         assert {f.file_path for f in (*live.data, *live.deletes)} < referenced(table) == files_of(table)
+
+
+def test_statistics_of_other_engines_are_named(tmp_path: Path) -> None:
+    with catalog(tmp_path) as opened:
+        table = opened.create("t", SCHEMA)
+        table = commit(table, Delta(added=data_files(table, [(1, "a")])))
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        path = f"{table.location()}/metadata/theta.stats"
+        with table.update_statistics() as update:
+            update.set_statistics(
+                StatisticsFile(
+                    snapshot_id=snapshot.snapshot_id,
+                    statistics_path=path,
+                    file_size_in_bytes=1,
+                    file_footer_size_in_bytes=1,
+                    blob_metadata=[],
+                )
+            )
+        assert unnamed([(path, 0)], referenced(table), LATER_US) == []

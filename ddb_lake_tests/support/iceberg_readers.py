@@ -8,6 +8,16 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DecimalType,
+    DoubleType,
+    LongType,
+    StringType,
+    TimestampType,
+)
 
 from ddb_lake.engine.session import load_extension
 from ddb_lake.engine.sql import identifier, literal, shown
@@ -34,6 +44,8 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
             continue
         columns = [f.name for f in table.schema().fields]
         scan = scan_table(table)
+        for path in scan.paths:
+            assert_iceberg_types(path, table.schema())
         with lake.session() as session:
             ours = _rows(session.con, shown(scan.sql()), columns)
         scanned = _plain(table.scan().to_arrow(), columns)
@@ -43,6 +55,27 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         assert len(ours) == scan.live.rows, (
             f"{name}{suffix}: the metadata counts {scan.live.rows} rows, there are {len(ours)}"
         )
+
+
+PHYSICAL_TYPES = {
+    StringType: {"BYTE_ARRAY"},
+    LongType: {"INT64"},
+    DoubleType: {"DOUBLE"},
+    BinaryType: {"BYTE_ARRAY"},
+    BooleanType: {"BOOLEAN"},
+    TimestampType: {"INT64"},
+    DecimalType: {"INT32", "INT64", "FIXED_LEN_BYTE_ARRAY"},
+}
+"""By Iceberg type, what Parquet may store. Spark refuses another. https://iceberg.apache.org/spec/#parquet"""
+
+
+def assert_iceberg_types(path: str, schema: Schema) -> None:
+    """Each column of a data file has the Parquet type of its Iceberg type, by field id."""
+    types = {field_id: type(schema.find_type(field_id)) for field_id in schema.field_ids}
+    for element in duckdb.execute(f"SELECT field_id, type, name FROM parquet_schema({literal(path)})").fetchall():
+        field_id, physical, name = element
+        if physical is not None and field_id in types:
+            assert physical in PHYSICAL_TYPES[types[field_id]], f"{path}: {name} is {physical}, not {types[field_id]}"
 
 
 @cache

@@ -273,7 +273,7 @@ class NewRows:
         for hour, _, first, last in hours:
             # the bounds of the objects let DuckDB skip row groups
             condition = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
-            query = f"SELECT *, {batch} AS _batch FROM {rows or self} WHERE {condition}"
+            query = f"SELECT *, {batch}::BIGINT AS _batch FROM {rows or self} WHERE {condition}"
             paths += with_memory(self.session, partial(writer.write_paths, query, row_bytes=row_bytes))
         return paths, self._figures({hour.isoformat(): count for hour, count, _, _ in hours})
 
