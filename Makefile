@@ -10,9 +10,10 @@ PYTEST := -n auto --dist worksteal --hypothesis-profile=same
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
+unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all demo dev test exhaustive check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all packages demo dev test exhaustive check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -38,10 +39,13 @@ demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
-test: setup-all  ## the tests, with the same examples each time
+packages: setup-all  ## the system packages that tests need: MariaDB, Chromium and Java, by apt-get if it is permitted
+	@$(RUN) python -m ddb_lake_tests.support.system_packages
+
+test: setup-all packages  ## the tests, with the same examples each time
 	$(RUN) pytest $(PYTEST) ddb_lake_tests
 
-exhaustive: setup-all  ## the tests that `make test` leaves out because they take long, and property tests with many examples
+exhaustive: setup-all packages  ## the tests that `make test` leaves out because they take long, and property tests with many examples
 	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
 
 check: setup-all  ## format, lint, types, import rules, definitions
@@ -68,10 +72,10 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 docs: setup-all  ## the documentation in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --config-file ddb_lake/docs/mkdocs.yml
 
-trust: setup-all  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
+trust: setup-all packages  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
 	$(RUN) python -m ddb_lake_tests.trust --write
 
-soak: setup-all  ## histories with faults at random; MINUTES=60
+soak: setup-all packages  ## histories with faults at random; MINUTES=60
 	$(RUN) python -m ddb_lake_tests.trust soak --minutes $(or $(MINUTES),60)
 
 audit: setup  ## known vulnerabilities of what is locked; needs the registry's advisories
@@ -79,7 +83,7 @@ audit: setup  ## known vulnerabilities of what is locked; needs the registry's a
 	$(UV) export --locked --quiet --all-groups --all-extras --no-emit-project --output-file build/audit.txt > /dev/null
 	$(UV) tool run --quiet --from 'pip-audit==$(PIP_AUDIT_VERSION)' pip-audit --strict --disable-pip --require-hashes -r build/audit.txt
 
-bench: setup-all  ## benchmarks against peers; SIZE=small for a quick pass, ARGS='--only apply' for a part
+bench: setup-all packages  ## benchmarks against peers; SIZE=small for a quick pass, ARGS='--only apply' for a part
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE)) $(ARGS)
 
 clean:  ## remove what make made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from ddb_lake_tests.support import effort
+from ddb_lake_tests.support import effort, skips
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
@@ -27,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", LINE)
+    config.addinivalue_line("markers", skips.MARKER)
     effort.configure(config)
 
 
@@ -35,8 +37,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     effort.select(config, items)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a system package which is absent."""
+    skips.need_of_marks(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Fail a test that is skipped, if all are required."""
+    report = yield
+    skips.fail_if_required(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """Fail a module that is skipped, if all are required."""
+    report = yield
+    skips.fail_if_required(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """State what was skipped, why, and how to run it."""
+    for line in skips.summary(terminalreporter.getreports("skipped")):
+        terminalreporter.write_line(line, yellow=True)
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDb]:
-    """One real server a process (with xdist: a worker). Its absence is an error, not a reason to skip."""
+    """One real server a process (with xdist: a worker)."""
+    skips.need("mariadb")
     with running() as server:
         yield server

@@ -1,4 +1,4 @@
-"""A demo's lake to look at, and the rule for when looking may be left out."""
+"""A demo's lake to look at."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.support.browser import chromium, serving
+from ddb_lake_tests.support.browser import serving
 from ddb_lake_tests.support.browser_lake import prepare
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: drives the real UI in Chromium; skipped without one, but not in CI")
+from ddb_lake_tests.support.skips import need
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +22,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     The demo takes a minute, and test processes take each other's tests as they come: the first that needs it makes it,
     the others wait for it. Each has a webserver of its own on it.
     """
-    if chromium() is None and "CI" not in os.environ:
-        pytest.skip("no Chromium on this machine")
+    need("chromium")
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     with serving(_made_once(shared)) as url:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from ddb_lake.cli.report.page import page as report_page
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.overview import lake_overview
-from ddb_lake_tests.support.browser import browsing, chromium
+from ddb_lake_tests.support.browser import browsing
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
+from ddb_lake_tests.support.skips import need
 
 pytestmark = [
-    pytest.mark.browser,
+    pytest.mark.needs("chromium"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # playwright's own event loop, closed late
 ]
 
@@ -26,8 +26,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a lake of two tables."""
-    if chromium() is None and "CI" not in os.environ:
-        pytest.skip("no Chromium on this machine")
+    need("chromium")
     folder = tmp_path_factory.mktemp("report")
     with lake_of(folder / "lake", {"name": "orders"}, {"name": "a-table-with-quite-a-long-name"}) as lake:
         for number, name in enumerate(("orders", "a-table-with-quite-a-long-name")):

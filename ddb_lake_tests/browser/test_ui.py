@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from ddb_lake_tests.support.browser import RUN_MS, STAGES, WAIT_MS, browsing, open_asset, open_check, open_lineage
 
 pytestmark = [
-    pytest.mark.browser,
+    pytest.mark.needs("chromium"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # playwright's own event loop, closed late
 ]
 

@@ -1,4 +1,4 @@
-"""Objects that real AWS services wrote, through the command line."""
+"""Objects in the shape in which AWS services write them, through the command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from pathlib import Path
 import pytest
 
 from ddb_lake_tests.support.command_line import Run
-
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
-
-pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
+from ddb_lake_tests.support.samples import SAMPLES
 
 CONFIGURATION = """\
 warehouse: warehouse
 tables:
-  - {name: S3ExportTest, key: [id]}
-  - {name: table-testdrive, key: [device, timestamp]}
-  - {name: streamed, key: [Id], source: {table: TestTable}}
+  - {name: parts, key: [id]}
+  - {name: readings, key: [device, timestamp]}
+  - {name: streamed, key: [Id], source: {table: things}}
   - {name: saver, key: [id]}
 """
 
@@ -30,24 +27,24 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_full_export_loads_and_dumps_exactly(run: Run) -> None:
-    loaded = json.loads(run("load", "S3ExportTest", SAMPLES / "pitr_full_export", "--json").stdout)
-    assert (loaded["export_id"], loaded["items"], loaded["rows"]) == ("01715685260608-c488b4e1", 3, 3)
-    items = {json.loads(line)["Item"]["id"]["S"]: json.loads(line)["Item"] for line in _lines(run, "S3ExportTest")}
-    assert items["foo"] == {"id": {"S": "foo"}, "bar": {"N": "42"}}
-    assert items["K3TXQk84Si"]["f"] == {"M": {"h": {"NULL": True}, "i": {"BOOL": True}, "g": {"N": "9"}}}
-    assert items["K3TXQk84Si"]["j"] == {"B": "aGVsbG8="}
+    loaded = json.loads(run("load", "parts", SAMPLES / "pitr_full_export", "--json").stdout)
+    assert (loaded["export_id"], loaded["items"], loaded["rows"]) == ("01772439300608-5f21c0d7", 3, 3)
+    items = {json.loads(line)["Item"]["id"]["S"]: json.loads(line)["Item"] for line in _lines(run, "parts")}
+    assert items["a"] == {"id": {"S": "a"}, "n": {"N": "42"}}
+    assert items["every-type"]["f"] == {"M": {"h": {"NULL": True}, "i": {"BOOL": True}, "g": {"N": "9"}}}
+    assert items["every-type"]["j"] == {"B": "b3Vycw=="}
 
 
 def test_kinesis_records_in_microseconds_apply(run: Run) -> None:
-    records = SAMPLES / "kds_records" / "lorrystream-microsecond.jsonl"
-    applied = json.loads(run("apply", "table-testdrive", records, "--json").stdout)
+    records = SAMPLES / "kds_records" / "microsecond.jsonl"
+    applied = json.loads(run("apply", "readings", records, "--json").stdout)
     assert (applied["records"], applied["new"], applied["quarantined"]) == (3, 3, 0)
-    assert applied["current"]["table-testdrive"]["rows"] == 1
-    (line,) = _lines(run, "table-testdrive")
-    assert json.loads(line)["Item"]["device"] == {"S": "qux"}
-    sql = """SELECT count(*) AS n, max(changed_at) AS last FROM "table-testdrive_changes" """
+    assert applied["current"]["readings"]["rows"] == 1
+    (line,) = _lines(run, "readings")
+    assert json.loads(line)["Item"]["device"] == {"S": "pump-2"}
+    sql = """SELECT count(*) AS n, max(changed_at) AS last FROM "readings_changes" """
     rows = json.loads(run("query", sql, "--json").stdout)
-    assert rows == [{"n": 3, "last": "2024-07-11T23:58:41.848352"}]
+    assert rows == [{"n": 3, "last": "2026-03-02T08:17:01.848352"}]
 
 
 def test_streams_events_are_all_accounted_for(run: Run) -> None:
@@ -55,7 +52,7 @@ def test_streams_events_are_all_accounted_for(run: Run) -> None:
     assert result.exit_code == 0, result.stderr
     applied = json.loads(result.stdout)
     assert applied["new"] + applied["duplicates"] + applied["quarantined"] == applied["records"]
-    assert applied["records"] + applied["other_tables"]["Example-Table"] == 9
+    assert applied["records"] + applied["other_tables"]["valves"] == 9
     assert applied["new"] == 5
 
 

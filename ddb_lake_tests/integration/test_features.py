@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 import click
+import pytest
 
 from ddb_lake.cli.app import cli
 from ddb_lake.config.tables import TableSettings
@@ -62,6 +63,7 @@ def test_the_walks_of_make_trust_have_each_pair_with_its_return() -> None:
     assert all([one, other, one] in steps for one in FEATURES for other in FEATURES)
 
 
+@pytest.mark.needs("mariadb")
 def test_features_in_any_order_leave_what_the_landed_set_says() -> None:
     command = [sys.executable, "-m", "ddb_lake_tests.support.features", "--seed", "3", "--walks", "2"]
     done = subprocess.run([*command, "--steps", "6"], cwd=ROOT, capture_output=True, text=True, check=False)

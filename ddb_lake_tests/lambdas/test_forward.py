@@ -29,7 +29,8 @@ from ddb_lake.lambdas import forward
 from ddb_lake.lambdas.forward import Forwarder, handler
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.decoded_changes import CHANGE
-from ddb_lake_tests.support.firehose_events import BLOCKED, SAMPLES
+from ddb_lake_tests.support.firehose_events import BLOCKED
+from ddb_lake_tests.support.samples import sample_files
 from ddb_lake_tests.support.strategies import json_values
 
 
@@ -189,10 +190,9 @@ def test_oversize_key_of_anything_is_a_key(record: Any) -> None:
     assert key.count("/") == 4 and key.isascii() and " " not in key
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
-def test_published_streams_events_are_forwarded_whole() -> None:
-    events = [json.loads(path.read_text()) for path in sorted((SAMPLES / "dynamodb_streams_events").glob("*.json"))]
-    assert len(events) == 4
+def test_sample_streams_events_are_forwarded_whole() -> None:
+    events = [json.loads(path.read_text()) for path in sample_files("dynamodb_streams_events", "*.json")]
+    assert len(events) >= 4
     for event in events:
         service = Service()
         assert service.forward(event["Records"]) == []

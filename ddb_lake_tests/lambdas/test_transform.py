@@ -18,7 +18,8 @@ from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.transform import Transform, handler
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.decoded_changes import CHANGE, one
-from ddb_lake_tests.support.firehose_events import BLOCKED, SAMPLES, firehose_samples, records_of, results, transformed
+from ddb_lake_tests.support.firehose_events import BLOCKED, firehose_samples, records_of, results, transformed
+from ddb_lake_tests.support.samples import SAMPLES
 from ddb_lake_tests.support.strategies import json_values
 
 KINESIS = envelopes.METADATA["sequenceNumber"]
@@ -77,20 +78,18 @@ def test_any_event_gets_an_answer(event: Any) -> None:
     assert len(answer) == (len(records) if isinstance(records, list) else 0)
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
 @both
-def test_published_firehose_events_come_back_record_by_record(mode: str) -> None:
+def test_sample_firehose_events_come_back_record_by_record(mode: str) -> None:
     events = firehose_samples()
     assert sum(len(event["records"]) for event in events) >= 4
     for event in events:
         assert all(result["result"] == "ProcessingFailed" for result in results(in_mode(mode), event))  # no changes
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not here")
 @both
-def test_published_kinesis_records_are_ok(mode: str) -> None:
-    lines = (SAMPLES / "kds_records" / "lorrystream-microsecond.jsonl").read_bytes().splitlines()
-    event = json.loads((SAMPLES / "kds_records" / "powertools-ts-dynamodb-stream.json").read_bytes())
+def test_sample_kinesis_records_are_ok(mode: str) -> None:
+    lines = (SAMPLES / "kds_records" / "microsecond.jsonl").read_bytes().splitlines()
+    event = json.loads((SAMPLES / "kds_records" / "kinesis_event.json").read_bytes())
     lines += [base64.b64decode(record["kinesis"]["data"]) for record in event["Records"]]
     found = transformed(in_mode(mode), *lines)
     assert [result for result, _ in found] == ["Ok"] * 5

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from ddb_lake.sandbox import Sandbox, StreamFaults
 from ddb_lake.sandbox.history import Change
 from ddb_lake.sandbox.records import change_record, partition_key
+from ddb_lake_tests.support.samples import sample_files
 from ddb_lake_tests.support.sandbox_steps import (
     key,
     make_bucket,
@@ -19,7 +20,6 @@ from ddb_lake_tests.support.sandbox_steps import (
     stream_records,
 )
 
-SAMPLE = Path(__file__).parents[3] / "shared/samples/kds_records/lorrystream-microsecond.jsonl"
 IMAGE = {"humidity": {"N": "84.84"}, "device": {"S": "foo"}}
 NEWER = {"humidity": {"N": "1"}, "device": {"S": "foo"}}
 KEY = (("device", "S", "foo"),)
@@ -49,9 +49,9 @@ def test_change_record_of_a_modify_is_laid_out_as_dynamodb_does() -> None:
     )
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="the samples of real records are not beside this checkout")
-def test_change_record_of_a_real_record_comes_out_the_same_byte_for_byte() -> None:
-    for line in SAMPLE.read_text().splitlines():
+@pytest.mark.parametrize("sample", sample_files("kds_records", "*.jsonl"), ids=lambda path: path.stem)
+def test_change_record_of_a_sample_comes_out_the_same_byte_for_byte(sample: Path) -> None:
+    for line in sample.read_text().splitlines():
         real = json.loads(line)
         body = real["dynamodb"]
         keys = tuple((name, *next(iter(value.items()))) for name, value in body["Keys"].items())

@@ -25,6 +25,7 @@ from ddb_lake_tests.simulator.model import Change, History, Items, item_text, ke
 from ddb_lake_tests.simulator.promises import is_clean
 from ddb_lake_tests.simulator.reading import read_export, read_landing
 from ddb_lake_tests.simulator.reference import reference_current
+from ddb_lake_tests.support.samples import sample_files
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -181,12 +182,9 @@ def test_kds_record_encodes_binary_twice_everywhere() -> None:
     }
 
 
-@pytest.mark.parametrize("sample", ["kds_records/lorrystream-microsecond.jsonl"])
-def test_kds_record_has_the_members_of_a_real_one(sample: str) -> None:
-    path = Path(__file__).parents[2] / "../shared/samples" / sample
-    if not path.exists():
-        pytest.skip("no samples of real data here")
-    real = json.loads(path.read_text().splitlines()[1])
+@pytest.mark.parametrize("sample", sample_files("kds_records", "*.jsonl"), ids=lambda path: path.stem)
+def test_kds_record_has_the_members_of_a_real_one(sample: Path) -> None:
+    real = json.loads(sample.read_text().splitlines()[1])
     change = Change(1_000_000, {"id": {"S": "a"}}, {"id": {"S": "a"}}, {"id": {"S": "a"}, "v": {"N": "1"}})
     declared = Declared("kds", 1_000_000, "MICROSECOND")
     ours = render(change, declared, "t", random.Random(1), shuffle=False, nested_once=False)
@@ -194,12 +192,10 @@ def test_kds_record_has_the_members_of_a_real_one(sample: str) -> None:
     assert list(ours["dynamodb"]) == list(real["dynamodb"])
 
 
-def test_full_export_summary_has_the_members_of_a_real_one() -> None:
-    folder = Path(__file__).parents[2] / "../shared/samples/pitr_full_export"
-    if not folder.exists():
-        pytest.skip("no samples of real data here")
-    real = json.loads(next(folder.rglob("manifest-summary.json")).read_text())
-    line = json.loads(next(folder.rglob("manifest-files.json")).read_text().splitlines()[0])
+@pytest.mark.parametrize("sample", sample_files("pitr_full_export", "manifest-summary.json"), ids=lambda p: p.parts[-4])
+def test_full_export_summary_has_the_members_of_a_real_one(sample: Path) -> None:
+    real = json.loads(sample.read_text())
+    line = json.loads(sample.with_name("manifest-files.json").read_text().splitlines()[0])
     export = CORNERS["huge_item"]().exports[0]
     assert list(json.loads(export.files[export.manifest])) == list(real)
     files = next(content for key, content in export.files.items() if key.endswith("manifest-files.json"))

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ddb_lake_tests.simulator import CORNERS
 from ddb_lake_tests.support.spark_cluster import cluster
 
@@ -26,6 +28,7 @@ def said_by(module: str, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.needs("java")
 def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> None:
     with cluster(tmp_path) as master:
         work = tmp_path / "work"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.samples import sample_files
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 
 BLOCKED = ("orjson", "cramjam", "boto3", "botocore", "duckdb", "pyarrow", "pydantic", "numpy", "dagster", "yaml")
@@ -20,8 +19,8 @@ BLOCKED = ("orjson", "cramjam", "boto3", "botocore", "duckdb", "pyarrow", "pydan
 
 
 def firehose_samples() -> list[dict[str, Any]]:
-    """The events that others publish."""
-    return [json.loads(path.read_text()) for path in sorted((SAMPLES / "firehose_lambda_events").glob("*.json"))]
+    """Events in which no record holds a change."""
+    return [json.loads(path.read_text()) for path in sample_files("firehose_lambda_events", "*.json")]
 
 
 def results(handler: Handler, event: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
 import socket
 import subprocess
@@ -18,12 +17,11 @@ import pymysql
 
 from ddb_lake.errors import TransientError
 from ddb_lake.mysql.connection import Database, Server, open_database
+from ddb_lake_tests.support.system_packages import PACKAGES, command, find_program
 
-INSTALL = "apt-get install -y --no-install-recommends mariadb-server-core mariadb-client-core"
 READY_WITHIN_S = 60
 USER = "loader"
 PASSWORD = 'it\'s a \\ "secret"'
-_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec")
 
 
 class MariaDb:
@@ -108,14 +106,14 @@ def running() -> Iterator[MariaDb]:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS]))
+    found = find_program(name)
     if found is None:
-        raise RuntimeError(f"these tests need MariaDB, and {name} is not installed: {INSTALL}")
+        raise RuntimeError(f"{name} is not installed: {command([PACKAGES['mariadb']])}")
     return found
 
 
 def _install(folder: Path) -> None:
-    command = [
+    arguments = [
         _program("mariadb-install-db"),
         "--no-defaults",
         f"--datadir={folder / 'data'}",
@@ -124,11 +122,11 @@ def _install(folder: Path) -> None:
         "--skip-name-resolve",
         f"--user={getpass.getuser()}",
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(arguments, check=True, capture_output=True, timeout=120)
 
 
 def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [
+    arguments = [
         _program("mariadbd"),
         "--no-defaults",
         f"--user={getpass.getuser()}",
@@ -144,7 +142,7 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
         "--innodb-buffer-pool-size=64M",
     ]
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _free_port() -> int:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake_tests.support import envelopes
-
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the AWS samples are not here")
 
 
 def make(number: int, **attributes: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from ddb_lake_tests.support.samples import PUBLISHED
 from ddb_lake_tests.trust import recording
 from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
-from ddb_lake_tests.trust.mutating import SAMPLES, mutants
+from ddb_lake_tests.trust.mutating import mutants
 from ddb_lake_tests.trust.naming import try_names
 from ddb_lake_tests.trust.parsing import feed
 from ddb_lake_tests.trust.readers import Compared, compare
@@ -161,7 +162,11 @@ def main() -> int:
         recording.PAGE.parent.mkdir(parents=True, exist_ok=True)
         recording.PAGE.write_text(recording.page(found, passed), encoding="utf-8")
     kinds = len({one.fault for one in found})
-    corpus = "AWS's samples and the simulator's objects" if SAMPLES.is_dir() else "the simulator's objects"
+    corpus = (
+        "published and own samples and the simulator's objects"
+        if PUBLISHED.is_dir()
+        else "our samples and the simulator's objects"
+    )
     print(f"\nfaults      {kinds} kinds, {runs} tests, {sum(not ok for ok in passed.values())} failed")
     print(f"histories   {chosen.histories + max(chosen.histories // 4, 1)} of Hypothesis, and the corners")
     print(f"soak        {figures(done)}")

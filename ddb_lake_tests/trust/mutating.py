@@ -6,13 +6,10 @@ import gzip
 import random
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 from ddb_lake_tests.support.lake_contents import small_scenario
-
-SAMPLES: Final = Path(__file__).parents[3] / "shared" / "samples"
-"""Objects that real AWS services wrote; the fuzzer does without where they are not."""
+from ddb_lake_tests.support.samples import sample_files
 
 MOST_BYTES: Final = 1 << 18
 
@@ -29,8 +26,7 @@ def seeds() -> list[bytes]:
     """What is spoiled: every sample of moderate size, the simulator's objects, and manifests."""
     scenario = small_scenario(seed=3, keys=5, writes=20, objects=3)
     found = [*scenario.objects.values(), *(data for export in scenario.exports for data in export.files.values())]
-    samples = (path for path in sorted(SAMPLES.rglob("*")) if path.is_file() and path.suffix != ".md")
-    return [*found, *(path.read_bytes()[:MOST_BYTES] for path in samples)]
+    return [*found, *(path.read_bytes()[:MOST_BYTES] for path in sample_files("."))]
 
 
 def mutants(seed: int, count: int) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support import strategies as ddb
 from ddb_lake_tests.support.decoded_changes import CHANGE, changed, one, read, reason
-from ddb_lake_tests.support.numbered_records import SAMPLES, needs_samples
+from ddb_lake_tests.support.samples import SAMPLES
 
 SEQUENCE = envelopes.METADATA["sequenceNumber"]
 
@@ -230,17 +230,16 @@ def test_unknown_object_is_rejected_naming_some_members_and_no_values() -> None:
 # real files
 
 
-@needs_samples
 @pytest.mark.parametrize(
     ("name", "records", "rejected"),
     [
-        ("dynamodb_streams_events/aws-lambda-go-dynamodb-event.json", 2, 0),  # one has an empty set
-        ("dynamodb_streams_events/aws-lambda-go-dynamodb-time-window-event.json", 3, 0),
-        ("dynamodb_streams_events/powertools-py-dynamoStreamEvent.json", 2, 0),
-        ("dynamodb_streams_events/powertools-ts-dynamodb-base.json", 2, 0),
-        ("firehose_lambda_events/aws-lambda-go-kinesis-firehose-event.json", 0, 2),
-        ("firehose_lambda_events/powertools-py-kinesisFirehoseKinesisEvent.json", 0, 2),
-        ("kds_records/powertools-ts-dynamodb-stream.json", 2, 0),
+        ("dynamodb_streams_events/every_type.json", 2, 0),  # one has an empty set
+        ("dynamodb_streams_events/time_window.json", 3, 0),
+        ("dynamodb_streams_events/fraction_and_no_time.json", 2, 0),
+        ("dynamodb_streams_events/new_image.json", 2, 0),
+        ("firehose_lambda_events/aggregated_source.json", 0, 2),
+        ("firehose_lambda_events/kinesis_source.json", 0, 2),
+        ("kds_records/kinesis_event.json", 2, 0),
     ],
 )
 def test_sample_event_gives_one_outcome_for_each_record(name: str, records: int, rejected: int) -> None:
@@ -249,11 +248,10 @@ def test_sample_event_gives_one_outcome_for_each_record(name: str, records: int,
     assert (kinds.count(ChangeRecord), kinds.count(Rejected)) == (records, rejected)
 
 
-@needs_samples
 def test_sample_kinesis_event_has_its_metadata() -> None:
-    event = orjson.loads((SAMPLES / "kds_records/powertools-ts-dynamodb-stream.json").read_bytes())
+    event = orjson.loads((SAMPLES / "kds_records/kinesis_event.json").read_bytes())
     first, _ = read(event)
     assert isinstance(first, ChangeRecord)
-    assert first.kinesis_sequence == "49657828409187701520019995242508390119953358325192589314"
-    assert (first.shard, first.arrived_us) == ("shardId-000000000000", 1731924555932000)
-    assert first.changed_us == 1731924555370000
+    assert first.kinesis_sequence == "49660000000000000000000000000000000000000000000000000001"
+    assert (first.shard, first.arrived_us) == ("shardId-000000000000", 1772439555932000)
+    assert first.changed_us == 1772439555370000

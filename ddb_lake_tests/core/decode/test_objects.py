@@ -5,7 +5,8 @@ import gzip
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake_tests.support import envelopes
-from ddb_lake_tests.support.numbered_records import RECORDS, SAMPLES, needs_samples, rejected
+from ddb_lake_tests.support.numbered_records import RECORDS, rejected
+from ddb_lake_tests.support.samples import SAMPLES
 
 
 def test_flattened_numbers_keep_every_digit() -> None:
@@ -35,12 +36,11 @@ def test_rejected_bytes_are_the_landed_bytes() -> None:
     assert only.raw == line
 
 
-@needs_samples
 def test_samples_every_record_is_read_or_rejected() -> None:
-    kds = (SAMPLES / "kds_records/lorrystream-microsecond.jsonl").read_bytes()
+    kds = (SAMPLES / "kds_records/microsecond.jsonl").read_bytes()
     records = [located.outcome for located in read_object(kds)]
     assert [r.event_name for r in records if isinstance(r, ChangeRecord)] == ["INSERT", "MODIFY", "REMOVE"]
-    errors = (SAMPLES / "firehose_error_records/mbta-ocs_saver.jsonl").read_bytes()
+    errors = (SAMPLES / "firehose_error_records/processing_failed.jsonl").read_bytes()
     assert [r.reason.split(":")[0] for r in rejected(errors)] == [
         f"Firehose error {code}"
         for code in ("Lambda.FunctionTimedOut", "Lambda.FunctionError", *["Lambda.FunctionTimedOut"] * 3)

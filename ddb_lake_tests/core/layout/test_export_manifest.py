@@ -18,11 +18,7 @@ from ddb_lake.core.layout.export_manifest import (
     relative_key,
 )
 from ddb_lake.errors import ExportError
-
-SAMPLE = Path(__file__).parents[4] / "shared/samples/pitr_full_export/scylla-migrator/dynamodb-export/AWSDynamoDB"
-needs_sample = pytest.mark.skipif(
-    not SAMPLE.exists(), reason="the samples of real exports are not beside this checkout"
-)
+from ddb_lake_tests.support.samples import sample_files
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
 FULL: dict[str, Any] = {
@@ -85,15 +81,15 @@ def summaries(draw: st.DrawFn) -> ExportSummary:
     )
 
 
-@needs_sample
-def test_real_export_is_parsed_and_built_back_byte_for_byte() -> None:
-    (folder,) = SAMPLE.iterdir()
-    summary_bytes = (folder / "manifest-summary.json").read_bytes().rstrip(b"\n")  # the sample's publisher added one
+@pytest.mark.parametrize("sample", sample_files("pitr_full_export", "manifest-summary.json"), ids=lambda p: p.parts[-4])
+def test_sample_export_is_parsed_and_built_back_byte_for_byte(sample: Path) -> None:
+    folder = sample.parent
+    summary_bytes = sample.read_bytes().rstrip(b"\n")  # the sample's publisher added one
     files_bytes = (folder / "manifest-files.json").read_bytes()
     (file,) = parse_files(files_bytes)
     assert build_summary(parse_summary(summary_bytes)) == summary_bytes
     assert build_files([file]) == files_bytes
-    data = (SAMPLE.parent / relative_key(file.key)).read_bytes()
+    data = (folder.parents[1] / relative_key(file.key)).read_bytes()
     assert md5_text(data) == file.md5
 
 
