@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ _config = click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), default=_EXAMPLE, help="The deployment's file."
 )
 _out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to write.")
+_FROM_CDK = "CDK_CONTEXT_JSON"
 
 
 @click.group()
@@ -35,10 +38,39 @@ def main() -> None:
 @click.option("--record", is_flag=True, hidden=True, help="Report acknowledged findings like all others.")
 def synth(config: Path, out: Path, explicit: bool, record: bool) -> None:
     """Synthesise every stack and run cdk-nag; findings fail it. `cdk deploy --app DIR` takes it from there."""
+    deployment = _load_deployment(config)
+    _synthesise(deployment, out, explicit or deployment.settings.is_bound, record)
+
+
+@main.command()
+@click.option("--out", envvar="CDK_OUTDIR", type=click.Path(path_type=Path, file_okay=False), required=True)
+def cdk(out: Path) -> None:
+    """Synthesise for CDK's command line: the `app` of cdk.json, which `cdk synth`, `diff` and `deploy` run.
+
+    The deployment's file is `infra.yaml` in the current folder, or that of `cdk -c config=FILE`. Without either it is the
+    example, bound to accounts that do not exist, so that it can be synthesised and not deployed.
+    """
+    config = cdk_config(os.environ.get(_FROM_CDK), Path.cwd())
+    deployment = _load_deployment(config or _EXAMPLE)
+    if config is None:
+        click.echo(
+            "no infra.yaml here: this is the example deployment; copy it, or name a file with -c config=FILE", err=True
+        )
+    _synthesise(deployment, out, config is None or deployment.settings.is_bound, record=False)
+
+
+def cdk_config(context: str | None, folder: Path) -> Path | None:
+    """The deployment's file that CDK's context names, else `infra.yaml` in the folder if it exists, else None."""
+    named = json.loads(context).get("config") if context else None
+    if named is not None:
+        return folder / str(named)
+    usual = folder / "infra.yaml"
+    return usual if usual.exists() else None
+
+
+def _synthesise(deployment: Deployment, out: Path, bound: bool, record: bool) -> None:
     from ddb_lake.infra.app import build_app
 
-    deployment = _load_deployment(config)
-    bound = explicit or deployment.settings.explicit_environment
     app = build_app(deployment, out, explicit_environment=bound, record_acknowledgements=record)
     try:
         app.synth()

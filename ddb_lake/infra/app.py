@@ -1,7 +1,7 @@
 """The CDK app: which stacks a deployment has, and how they are synthesised. Plain functions; no `cdk.json` is needed.
 
 `App()` outside CDK's command line reads no `cdk.json`, so that the recommended feature flags are committed
-(`flags.json`) and passed on.
+(`flags.json`) and passed on. The `cdk.json` of the repository runs the same command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 from ddb_lake.infra.constructs.acknowledgements import RECORD_ONLY
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource, UserCode, build_package
-from ddb_lake.infra.stacks import catalog, consumer, orchestration, producer, replicate, same_account, streams_to_aurora
+from ddb_lake.infra.stacks import (
+    catalog,
+    consumer,
+    orchestration,
+    producer,
+    replica,
+    replicate,
+    same_account,
+    streams_to_aurora,
+)
 from ddb_lake.infra.stacks.base import new_stack
 
 _FLAGS = Path(__file__).with_name("flags.json")
@@ -32,7 +41,7 @@ TOPOLOGIES: dict[str, tuple[str, str, Callable[..., str]]] = {
     "replicate-source": ("producer", "Kinesis to the table of another account", replicate.build_source),
     "replicate-target": ("consumer", "Table written by another account", replicate.build_target),
     "catalog": ("consumer", "Glue database and Athena workgroup", catalog.build),
-    "replica": ("consumer", "Copy of the warehouse in another Region", catalog.build_replica),
+    "replica": ("consumer", "Copy of the landing bucket in another Region", replica.build),
     "orchestration": ("consumer", "What running Dagster needs", orchestration.build),
 }
 """Name of each stack: whose account it belongs to, what it is, and what fills it."""
@@ -60,7 +69,7 @@ def build_app(
     app = cdk.App(outdir=str(outdir), context=context(record_acknowledgements), analytics_reporting=False)
     code = packaged(outdir / "packages", deployment)
     key_arns: dict[str, str] = {}
-    for name in stack_names(deployment):
+    for name in deployment.settings.stack_names:
         whose, about, build = TOPOLOGIES[name]
         stack = new_stack(
             app,
@@ -75,11 +84,6 @@ def build_app(
     if checks:
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
     return app
-
-
-def stack_names(deployment: Deployment) -> list[str]:
-    """The names of the deployment's stacks. The replica is one of them if its Region is configured."""
-    return [name for name in TOPOLOGIES if name != "replica" or deployment.settings.catalog.replica_region]
 
 
 def packaged(folder: Path, deployment: Deployment) -> CodeSource:
@@ -111,7 +115,7 @@ def user_code_for(handler: str, deployment: Deployment) -> UserCode | None:
 def _environment(deployment: Deployment, name: str, whose: str, explicit: bool) -> cdk.Environment | None:
     if not explicit:
         return None
-    region = deployment.settings.catalog.replica_region if name == "replica" else deployment.settings.region
+    region = deployment.settings.replica_region if name == "replica" else deployment.settings.region
     return cdk.Environment(
         account=deployment.producer_account if whose == "producer" else deployment.consumer_account, region=region
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -17,7 +17,22 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ddb_lake.config import Settings, fill_in
 from ddb_lake.errors import ConfigError
 
-ATTRIBUTE_TYPES = ("S", "N", "B")
+StackName = Literal[
+    "same-account",
+    "producer",
+    "consumer",
+    "streams-to-aurora",
+    "replicate-source",
+    "replicate-target",
+    "catalog",
+    "replica",
+    "orchestration",
+]
+"""The stacks there are."""
+
+Handler = Literal["transform", "validate", "forward", "replicate", "load_aurora"]
+"""The functions there are, by their handlers in `ddb_lake.lambdas`."""
+
 _ACCOUNT = r"[0-9]{12}"
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII).fullmatch
 
@@ -97,7 +112,9 @@ class AuroraSettings(Settings):
     database: str = Field("ddb_lake", pattern=r"[A-Za-z_][A-Za-z0-9_]{0,63}", description="The database that is made.")
     user: str = Field("ddb_lake_loader", description="Database user of the loader, authenticated by IAM.")
     certificates: Path | None = Field(
-        None, description="AWS's bundle of RDS certificates (global-bundle.pem), packaged with the load function."
+        None,
+        description="AWS's bundle of RDS certificates (global-bundle.pem), packaged with the load function; needed for"
+        " `streams-to-aurora`.",
     )
     port: int = Field(13306, ge=1150, le=65535, description="The cluster's port.")
     min_capacity: float = Field(0.5, ge=0.5, description="Capacity units that each instance has at least.")
@@ -116,7 +133,6 @@ class CatalogStackSettings(Settings):
 
     scan_cutoff_gibibytes: int = Field(100, ge=1, description="Athena ends a query that scans more.")
     lake_formation: bool = Field(False, description="Register the buckets with Lake Formation.")
-    replica_region: str | None = Field(None, description="Region to replicate the landing bucket into.")
 
 
 class OrchestrationSettings(Settings):
@@ -128,6 +144,16 @@ class OrchestrationSettings(Settings):
     emr_max_vcpu: int = Field(64, ge=4, description="What the Spark application may take at most.")
 
 
+class FunctionSettings(Settings):
+    """The Lambda functions."""
+
+    reserved_concurrency: dict[Handler, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="Concurrent executions to reserve, by handler, as in `{transform: 20}`; default: none. Lambda keeps 100 of"
+        " an account's concurrency unreserved, which can be all that a new account has.",
+    )
+
+
 class InfraSettings(Settings):
     """A deployment of one lake."""
 
@@ -136,16 +162,39 @@ class InfraSettings(Settings):
     region: str = Field("eu-west-1", description="AWS Region of everything.")
     producer_account: str = Field(pattern=_ACCOUNT, description="Account of the source tables.")
     consumer_account: str = Field(pattern=_ACCOUNT, description="Account of the lake; the same in `same_account`.")
-    explicit_environment: bool = Field(False, description="Bind the stacks to account and Region at synthesis.")
+    stacks: tuple[StackName, ...] | None = Field(
+        None, description="Stacks to synthesise; default: all. `replica` is among them if `replica_region` is set."
+    )
+    explicit_environment: bool = Field(
+        False, description="Bind the stacks to account and Region at synthesis. In Regions of China they always are."
+    )
+    replica_region: str | None = Field(
+        None,
+        description="Region to replicate the landing bucket into, with all of its objects; the bucket is in `consumer_account`.",
+    )
     tables: dict[str, FeedSettings] = Field(default_factory=dict, description="By the lake table's name.")
     delivery: DeliverySettings = Field(default_factory=lambda: DeliverySettings())
     enrich: EnrichmentSettings = Field(default_factory=lambda: EnrichmentSettings())
     adopt: AdoptSettings = Field(default_factory=lambda: AdoptSettings())
     network: NetworkSettings = Field(default_factory=lambda: NetworkSettings())
+    functions: FunctionSettings = Field(default_factory=lambda: FunctionSettings())
     aurora: AuroraSettings = Field(default_factory=lambda: AuroraSettings())
     alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
     catalog: CatalogStackSettings = Field(default_factory=lambda: CatalogStackSettings())
     orchestration: OrchestrationSettings = Field(default_factory=lambda: OrchestrationSettings())
+
+    @property
+    def stack_names(self) -> tuple[str, ...]:
+        """The stacks to synthesise, in the order of `StackName`."""
+        chosen = get_args(StackName) if self.stacks is None else self.stacks
+        return tuple(
+            name for name in get_args(StackName) if name in chosen and (name != "replica" or self.replica_region)
+        )
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the stacks are bound to account and Region: in China, CDK needs the Region to name interface endpoints."""
+        return self.explicit_environment or self.region.startswith("cn-")
 
     @field_validator("adopt")
     @classmethod

@@ -18,6 +18,7 @@ from ddb_lake.infra.config import FeedSettings, InfraSettings
 
 DATED = f"!{{timestamp:{DEFAULT_LAYOUT}}}"
 _LONGEST_ROLE = 64
+_LONGEST_BUCKET = 63
 _LARGEST_SCHEMA_BYTES = 3000
 FAILED = f"!{{firehose:error-output-type}}/{DATED}"
 
@@ -101,12 +102,13 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
     if not lake.tables:
         raise ConfigError("the lake's configuration has no tables, so there is nothing to deploy")
     tables = tuple(_table(settings, table) for table in lake.tables)
+    _check_certificates(settings)
     longest = max(len(f"{settings.name}-{table.name}-replicate-role") for table in tables)
     if longest > _LONGEST_ROLE:
         raise ConfigError(
             f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}"
         )
-    return Deployment(
+    found = Deployment(
         settings,
         settings.name,
         settings.producer_account,
@@ -116,6 +118,55 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
         lake.catalog.namespace,
         f"{settings.name}-task",
     )
+    _check_replica(found)
+    return found
+
+
+def _check_certificates(settings: InfraSettings) -> None:
+    """The load function verifies Aurora's certificate: without AWS's bundle it would deploy, and then load nothing."""
+    if "streams-to-aurora" not in settings.stack_names:
+        return
+    bundle = settings.aurora.certificates
+    hint = (
+        "download https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem and name it in `aurora.certificates`, "
+        "or leave `streams-to-aurora` out of `stacks`"
+    )
+    if bundle is None:
+        raise ConfigError("`aurora.certificates` is not set, and the stack `streams-to-aurora` needs it", hint=hint)
+    try:
+        text = bundle.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`aurora.certificates` cannot be read: {error}", uri=str(bundle), hint=hint) from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ConfigError("`aurora.certificates` has no certificate in PEM format", uri=str(bundle), hint=hint)
+
+
+def _check_replica(deployment: Deployment) -> None:
+    """What would leave `replica_region` without effect is an error."""
+    settings = deployment.settings
+    if settings.replica_region is None:
+        return
+    adopted = sorted(set(deployment.landing_buckets) & set(settings.adopt.buckets))
+    if adopted:
+        raise ConfigError(
+            f"`replica_region` is set, and the landing bucket {adopted[0]} is adopted, so it is not changed",
+            hint="set the replication of that bucket yourself, and leave `replica_region` out",
+        )
+    elsewhere = sorted(set(settings.stacks or ()) & {"same-account", "streams-to-aurora"})
+    if elsewhere and settings.producer_account != settings.consumer_account:
+        raise ConfigError(
+            f"`replica_region` is set, and the landing bucket of {elsewhere[0]} is in `producer_account`; the replica is in"
+            " `consumer_account`",
+            hint="give both the same account, or leave `replica_region` out",
+        )
+    longest = max(len(replica_name(name)) for name in deployment.landing_buckets)
+    if longest > _LONGEST_BUCKET:
+        raise ConfigError(f"the replica's name has {longest} characters; S3 takes {_LONGEST_BUCKET}")
+
+
+def replica_name(bucket: str) -> str:
+    """The name of the bucket with the copy of a landing bucket."""
+    return f"{bucket}-replica"
 
 
 def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:

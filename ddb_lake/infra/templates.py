@@ -70,11 +70,13 @@ PARAMETERS = (
 
 
 def write_templates(deployment: Deployment, folder: Path) -> list[Path]:
-    """Write a template for each topology, the packages, and a README of the parameters. Returns the paths, sorted."""
+    """Write a template for each stack, the packages, and a README of the parameters. Returns the paths, sorted."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         written = [
-            _write_one(name, deployment, folder, Path(scratch, name)) for name in TOPOLOGIES if name not in _NOT_PLAIN
+            _write_one(name, deployment, folder, Path(scratch, name))
+            for name in deployment.settings.stack_names
+            if name not in _NOT_PLAIN
         ]
     readme = folder / "README.md"
     readme.write_text(_readme({path: _parameters_of(path) for path in written}), encoding="utf-8")
@@ -134,7 +136,8 @@ def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -
     )
     settings = deployment.settings.model_copy(
         update={
-            "catalog": deployment.settings.catalog.model_copy(update={"replica_region": None, "lake_formation": False})
+            "replica_region": None,
+            "catalog": deployment.settings.catalog.model_copy(update={"lake_formation": False}),
         }
     )
     return dataclasses.replace(

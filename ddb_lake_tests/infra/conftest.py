@@ -19,8 +19,8 @@ from ddb_lake_tests.support.templates import Template, read_templates
 
 @pytest.fixture(scope="session")
 def agnostic() -> Path:
-    """The assembly without an explicit environment; cdk-nag had nothing to say, else there would be none."""
-    return made_once("agnostic", "synth")
+    """The assembly without an explicit environment, made as `cdk synth` makes it. A finding of cdk-nag fails it."""
+    return made_once("agnostic", as_cdk=EXAMPLE)
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
-from ddb_lake.infra.config import InfraSettings, load_infra
+from ddb_lake.infra.app import TOPOLOGIES
+from ddb_lake.infra.config import InfraSettings, StackName, load_infra
 from ddb_lake.infra.deployment import Deployment, Location, resolve_deployment
 from ddb_lake_tests.support.synthesis import EXAMPLE
 
@@ -29,6 +30,7 @@ DEPLOYMENT: dict[str, Any] = {
     "lake": "lake.yaml",
     "producer_account": "111122223333",
     "consumer_account": "444455556666",
+    "stacks": ["same-account"],
 }
 
 
@@ -56,11 +58,42 @@ def test_names_are_those_of_the_lakes_configuration() -> None:
         ({}, {"tables": {"orders": {"key_types": {"price": "N"}}}}, "not in its key"),
         ({}, {"tables": {"orders": {"columns": {"price": "/price"}}}}, "lacks the key's"),
         ({"name": "o" * 60}, {}, "IAM takes 64"),
+        ({}, {"stacks": None}, "`aurora.certificates` is not set, and the stack `streams-to-aurora` needs it"),
+        ({}, {"stacks": ["streams-to-aurora"], "aurora": {"certificates": "none.pem"}}, "cannot be read"),
+        ({}, {"stacks": ["streams-to-aurora"], "aurora": {"certificates": __file__}}, "no certificate in PEM format"),
+        ({}, {"replica_region": "eu-central-1", "adopt": {"buckets": ["landing"]}}, "landing is adopted"),
+        ({}, {"replica_region": "eu-central-1"}, "the landing bucket of same-account is in `producer_account`"),
     ],
 )
 def test_what_cannot_be_deployed_is_told(table: dict[str, Any], deployment: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(table, **deployment)
+
+
+def test_stacks_are_all_or_those_named_and_the_replica_needs_its_region() -> None:
+    every = planned(stacks=None, aurora={"certificates": str(EXAMPLE.with_name("example_certificates.pem"))})
+    assert set(every.settings.stack_names) == set(TOPOLOGIES) - {"replica"}
+    chosen = planned(stacks=["replica", "consumer"], replica_region="eu-central-1").settings
+    assert chosen.stack_names == ("consumer", "replica")
+
+
+def test_stacks_of_a_deployment_are_those_that_the_app_knows_in_the_same_order() -> None:
+    assert list(get_args(StackName)) == list(TOPOLOGIES)
+
+
+def test_concurrency_is_reserved_for_known_handlers_only() -> None:
+    assert planned().settings.functions.reserved_concurrency == {}
+    for wrong in ({"transfrom": 1}, {"transform": 0}):
+        with pytest.raises(ValueError, match="reserved_concurrency"):
+            planned(functions={"reserved_concurrency": wrong})
+
+
+def test_stacks_of_a_region_in_china_are_bound() -> None:
+    assert [planned(region=region).settings.is_bound for region in ("eu-west-1", "us-gov-west-1", "cn-north-1")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_schema_is_packed_into_the_environment_and_a_large_one_refused(tmp_path: Path) -> None:

@@ -40,14 +40,14 @@ def test_point_01_keys_rotate_and_are_shared_only_under_conditions(templates: Te
     (writers,) = by_sid(templates["consumer"], "WritersOfTheSourceAccount")
     assert set(writers["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
     assert condition(writers, "ArnEquals", "aws:PrincipalArn")
-    assert condition(writers, "StringEquals", "kms:ViaService") == ["s3.${AWS::Region}.amazonaws.com"]
+    assert condition(writers, "StringEquals", "kms:ViaService") == ["s3.${AWS::Region}.${AWS::URLSuffix}"]
 
 
 def test_point_01_caller_of_direct_put_may_use_the_streams_key(templates: Templates) -> None:
     for name in ("streams-to-aurora", "replicate-target"):
         (encrypt,) = by_sid(templates[name], "Encrypt")
         assert set(encrypt["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
-        assert "firehose.${AWS::Region}.amazonaws.com" in condition(encrypt, "StringEquals", "kms:ViaService")
+        assert "firehose.${AWS::Region}.${AWS::URLSuffix}" in condition(encrypt, "StringEquals", "kms:ViaService")
 
 
 def test_point_02_buckets_are_private_versioned_encrypted_logged_and_kept(templates: Templates) -> None:
@@ -133,15 +133,29 @@ def test_point_06_groups_reach_endpoints_on_443_and_each_other_only(templates: T
 
 def test_point_06_endpoints_serve_the_own_accounts_only(templates: Templates) -> None:
     for name, id, endpoint in every(templates, "AWS::EC2::VPCEndpoint"):
-        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        own, *others = endpoint["PolicyDocument"]["Statement"]
         for key in ("aws:PrincipalAccount", "aws:ResourceAccount"):
-            assert condition(statement, "StringEquals", key) == [PRODUCER, CONSUMER], (name, id)
+            assert condition(own, "StringEquals", key) == [PRODUCER, CONSUMER], (name, id)
+        emr = [f"{name}: {id}" for s in others if s["Sid"] != "EMRServerlessManagedLogging" or name != "orchestration"]
+        assert emr == []
 
 
-def test_point_07_functions_are_private_limited_and_encrypted(templates: Templates) -> None:
+def test_point_06_jobs_of_emr_store_their_logs_through_the_endpoint(templates: Templates) -> None:
+    """Guards the logs of Spark jobs: EMR keeps them in a bucket of its own, which the endpoint's policy would refuse."""
+    (logging,) = by_sid(templates["orchestration"], "EMRServerlessManagedLogging")
+    assert set(logging["Action"]) == {"s3:PutObject", "s3:PutObjectAcl"}
+    assert {text(r).partition(":::")[2] for r in logging["Resource"]} == {
+        "prod.${AWS::Region}.appinfo.src",
+        "prod.${AWS::Region}.appinfo.src/*",
+    }
+    assert condition(logging, "StringEquals", "aws:PrincipalServiceName") == ["emr-serverless.amazonaws.com"]
+    assert condition(logging, "StringEquals", "aws:SourceVpc")[0].startswith("${Vpc")
+
+
+def test_point_07_functions_are_private_and_encrypted(templates: Templates) -> None:
     roles = []
     for name, id, function in every(templates, "AWS::Lambda::Function"):
-        assert function["ReservedConcurrentExecutions"] > 0, (name, id)
+        assert "ReservedConcurrentExecutions" not in function, (name, id)  # a new account has none to reserve
         assert function["KmsKeyArn"]
         assert function["VpcConfig"]["SubnetIds"]
         group = templates[name].document["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]
@@ -170,6 +184,12 @@ def test_point_08_stream_consumers_halve_report_give_up_and_keep_what_failed(tem
         bucket = text(mapping["DestinationConfig"]["OnFailure"]["Destination"]).strip("${}").partition(".")[0]
         kept = templates[name].whole(bucket)  # to a queue or topic Lambda sends no records
         assert kept["Type"] == "AWS::S3::Bucket" and kept["Properties"]["BucketEncryption"]
+        kept_by = [
+            s for _, s in templates[name].statements() if s.get("Sid") in ("KeepFailedBatches", "ListFailedBatches")
+        ]
+        assert kept_by  # so that a bucket of the same name in another account gets no records
+        for statement in kept_by:
+            assert condition(statement, "StringEquals", "s3:ResourceAccount") == ["${AWS::AccountId}"], name
     for _, _, queue in every(templates, "AWS::SQS::Queue"):
         assert queue["KmsMasterKeyId"] and queue["MessageRetentionPeriod"] == 14 * 86_400
 

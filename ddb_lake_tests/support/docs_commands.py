@@ -90,8 +90,8 @@ def _aws(arguments: Sequence[str]) -> None:
 
 def _cdk(arguments: Sequence[str]) -> None:
     program, command, *rest = arguments
-    assert program == "aws-cdk" and command in ("bootstrap", "deploy"), arguments
-    if command == "deploy":
+    assert program == "aws-cdk" and command in ("bootstrap", "synth", "diff", "deploy"), arguments
+    if command in ("diff", "deploy"):
         (stack,) = (one for one in rest if one.startswith("ddb-lake-"))
         stacks = yaml.safe_load((ROOT / "ddb_lake_tests/infra/stacks.yaml").read_text(encoding="utf-8"))
         known = set(stacks[stack.removeprefix("ddb-lake-")]["parameters"])

@@ -24,10 +24,10 @@ IMPLIED: Final[Mapping[str, tuple[Use, ...]]] = {
     "s3:CreateMultipartUpload": ((_DATA_KEY, "s3"),),
     "s3:UploadPart": ((_DECRYPT, "s3"),),
     "s3:CompleteMultipartUpload": ((_DECRYPT, "s3"),),
-    # S3, "Replicating encrypted objects": the key of the source, then that of the replica, whose bucket has a bucket key
-    # and so takes data keys.
+    # S3, "Replicating encrypted objects": the key of the source, then that of the replica, whose bucket has a bucket key,
+    # and so takes data keys and checks them.
     "s3:GetObjectVersionForReplication": ((_DECRYPT, "s3"),),
-    "s3:ReplicateObject": ((_ENCRYPT, "s3"), (_DATA_KEY, "s3")),
+    "s3:ReplicateObject": ((_ENCRYPT, "s3"), (_DATA_KEY, "s3"), (_DECRYPT, "s3")),
     # DynamoDB, "How DynamoDB uses AWS KMS": the table key is decrypted in the name of who reads or writes items, of who
     # reads the stream, which is under it as well, and of who has the table exported.
     "dynamodb:Scan": ((_DECRYPT, "dynamodb"),),

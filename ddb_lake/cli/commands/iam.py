@@ -26,7 +26,7 @@ class IamOptions:
     Args:
         account: of the lake, and of tables that are reached without a role.
         region: of everything; None: each table's own, else the standard AWS variables, else us-east-1.
-        partition: `aws`, `aws-cn` or `aws-us-gov`.
+        partition: `aws`, `aws-cn` or `aws-us-gov`; None: that of the Region.
         kms_key_arn: the customer's key of the landing bucket, the warehouse and the queue.
         table_keys: pairs of a table's name and the customer's key of its source table.
         queue_arns: queues with notifications of landed objects.
@@ -35,7 +35,7 @@ class IamOptions:
 
     account: str
     region: str | None = None
-    partition: str = "aws"
+    partition: str | None = None
     kms_key_arn: str | None = None
     table_keys: tuple[tuple[str, str], ...] = ()
     queue_arns: tuple[str, ...] = ()
@@ -51,7 +51,11 @@ class IamOptions:
 @click.argument("role", required=False, metavar="[ROLE]")
 @click.option("--account", default="111122223333", help="Account of the lake and of tables reached without a role.")
 @click.option("--region", help="Region; default: that of each table, else the standard AWS variables, else us-east-1.")
-@click.option("--partition", default="aws", help="aws, aws-cn or aws-us-gov.")
+@click.option(
+    "--partition",
+    type=click.Choice(["aws", "aws-cn", "aws-us-gov"]),
+    help="Partition of the ARNs; default: the Region's.",
+)
 @click.option("--kms-key-arn", help="Key of the landing bucket, the warehouse and the queue, if it is a customer's.")
 @click.option(
     "--table-key",
@@ -91,22 +95,21 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
     import os
 
     from ddb_lake.aws.objects import split_s3
-    from ddb_lake.core.operations.policies import Estate, Place, Source
+    from ddb_lake.core.operations.policies import DNS_SUFFIXES, Estate, Place, Source, partition_of
 
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    partition = options.partition or partition_of(region)
 
     def place(uri: str, key: str | None) -> Place:
         bucket, prefix = split_s3(uri)
-        return Place(
-            f"arn:{options.partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key
-        )
+        return Place(f"arn:{partition}:s3:::{bucket}", f"{prefix.rstrip('/')}/" if prefix.strip("/") else "", key)
 
     def landing_place(uri: str) -> Place:
         below = place(uri, options.kms_key_arn)  # Firehose appends directly to a prefix without a final slash
         return below if uri.endswith("/") else replace(below, prefix=below.prefix.rstrip("/"))
 
     def table_arn(name: str, table_region: str | None, account: str) -> str:
-        return f"arn:{options.partition}:dynamodb:{table_region or region}:{account}:table/{name}"
+        return f"arn:{partition}:dynamodb:{table_region or region}:{account}:table/{name}"
 
     table_keys = dict(options.table_keys)
     sources, landing = [], []
@@ -124,7 +127,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     on_s3 = settings.warehouse.startswith("s3://")
-    catalog, name = f"arn:{options.partition}:glue:{region}:{options.account}", settings.catalog.namespace
+    catalog, name = f"arn:{partition}:glue:{region}:{options.account}", settings.catalog.namespace
     in_glue = settings.catalog.type == "glue" or (settings.catalog.type is None and on_s3)
     return Estate(
         region=region,
@@ -135,6 +138,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         queue_arns=options.queue_arns,
         queue_key_arn=options.kms_key_arn if options.queue_arns else None,
         restored_table_arns=tuple(table_arn(table, None, options.account) for table in options.restored),
+        dns_suffix=DNS_SUFFIXES[partition],
     )
 
 

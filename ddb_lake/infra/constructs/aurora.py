@@ -12,9 +12,10 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
-from ddb_lake.core.operations.policies import Statement
+from ddb_lake.core.operations.policies import Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.delivery import finding
+from ddb_lake.infra.constructs.keys import endpoint_domain
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.roles import attach, own_account
 from ddb_lake.infra.deployment import Deployment
@@ -154,12 +155,7 @@ def _import_role(scope: Construct, key: kms.IKey, objects: Sequence[str], bucket
         [
             Statement("ReadFiles", ("s3:GetObject", "s3:GetObjectVersion"), tuple(objects)),
             Statement("FindFiles", ("s3:ListBucket",), (bucket_arn,)),
-            Statement(
-                "DecryptFiles",
-                ("kms:Decrypt",),
-                (key.key_arn,),
-                {"StringEquals": {"kms:ViaService": f"s3.{stack.region}.amazonaws.com"}},
-            ),
+            key_use("DecryptFiles", ("kms:Decrypt",), str(key.key_arn), "s3", endpoint_domain(stack)),
         ],
     )
     for arn in objects:

@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import skip_checkov
+from ddb_lake.infra.constructs.replication import replicate_bucket
 from ddb_lake.infra.deployment import Deployment
 
 _NONCURRENT_DAYS = 30
@@ -68,13 +69,20 @@ def bucket(
     return bucket_resource
 
 
-def landing_buckets(scope: Construct, deployment: Deployment, key: kms.IKey) -> dict[str, s3.IBucket]:
-    """The buckets that Firehose and exports write into, by name. Creates a bucket for their access logs, unless all are adopted."""
+def landing_buckets(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, account: str) -> dict[str, s3.IBucket]:
+    """The buckets that Firehose and exports write into, by name. Creates a bucket for their access logs, unless all are adopted.
+
+    `account`: the stack's. In the lake's account, where the replica is, the buckets are replicated if that is configured.
+    """
     names = deployment.landing_buckets
-    logs = None if set(names) <= set(deployment.settings.adopt.buckets) else access_logs(scope)
-    return {
-        name: bucket(scope, deployment, f"Landing{number or ''}", name, key, logs) for number, name in enumerate(names)
+    logs = None if set(names) <= set(deployment.settings.adopt.buckets) else access_logs(stack)
+    found = {
+        name: bucket(stack, deployment, f"Landing{number or ''}", name, key, logs) for number, name in enumerate(names)
     }
+    if deployment.settings.replica_region and account == deployment.consumer_account:
+        for name, made in found.items():
+            replicate_bucket(stack, deployment, made, name, key)
+    return found
 
 
 def allow_writers(

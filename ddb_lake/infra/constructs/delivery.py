@@ -19,6 +19,7 @@ from constructs import Construct
 
 from ddb_lake.core.operations.policies import Statement
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.keys import endpoint_domain
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.roles import attach, own_account, role
 from ddb_lake.infra.deployment import DATED, Deployment, Location
@@ -208,7 +209,7 @@ def _stream_statements(stack: cdk.Stack, stream: kinesis.IStream | None, key: km
             "DecryptStream",
             ("kms:Decrypt",),
             (key.key_arn,),
-            {"StringEquals": {"kms:ViaService": f"kinesis.{stack.region}.amazonaws.com"}},
+            {"StringEquals": {"kms:ViaService": f"kinesis.{endpoint_domain(stack)}"}},
         ),
     ]
 
@@ -221,7 +222,7 @@ def _encrypt_objects(stack: cdk.Stack, props: DeliveryProps) -> Statement:
     """
     conditions: dict[str, dict[str, Any]] = {
         "StringEquals": {
-            "kms:ViaService": f"s3.{stack.region}.amazonaws.com",
+            "kms:ViaService": f"s3.{endpoint_domain(stack)}",
             "kms:EncryptionContext:aws:s3:arn": props.bucket_arn,
         }
     }

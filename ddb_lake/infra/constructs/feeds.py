@@ -24,13 +24,13 @@ def transform_function(
         handler="transform",
         name=f"{deployment.name}-transform",
         purpose="Stamps change records on their way to the landing bucket",
+        settings=deployment.settings.functions,
         environment={
             "DDB_LAKE_MODE": deployment.settings.delivery.mode,
             **enrichment(deployment.settings.enrich.transform),
         },
         memory_mb=512,
         timeout_s=300,
-        concurrency=20,
         no_dead_letters="Firehose invokes it synchronously, retries, and puts failures below the error prefix",
     )
     return function(scope, "Transform", props, key, vpc, code)

@@ -25,6 +25,7 @@ from ddb_lake.infra.constructs.functions import (
     function,
     map_stream,
 )
+from ddb_lake.infra.constructs.keys import endpoint_domain
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.deployment import DATED, Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource
@@ -97,6 +98,7 @@ def forward_stream(
         handler="forward",
         name=forwarder,
         purpose="Forwards stream records to Firehose",
+        settings=deployment.settings.functions,
         environment={"DDB_LAKE_DELIVERY_STREAM": name, "DDB_LAKE_OVERSIZE_URI": f"s3://{big.bucket}/{big.prefix}"},
         calls=forward_calls(stack, name, objects, resources.key.key_arn),
         service_calls=stream_calls(stack, source, resources),
@@ -124,8 +126,8 @@ def forward_calls(stack: cdk.Stack, delivery: str, objects: str, key_arn: str) -
     return [
         Statement("PutRecords", ("firehose:PutRecordBatch",), (arn,)),
         Statement("KeepOversize", ("s3:PutObject",), (objects,)),
-        key_use("Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), key_arn, "firehose", stack.region),
-        key_use("EncryptOversize", ("kms:GenerateDataKey",), key_arn, "s3", stack.region),
+        key_use("Encrypt", ("kms:GenerateDataKey", "kms:Decrypt"), key_arn, "firehose", endpoint_domain(stack)),
+        key_use("EncryptOversize", ("kms:GenerateDataKey",), key_arn, "s3", endpoint_domain(stack)),
     ]
 
 
@@ -140,6 +142,6 @@ def stream_calls(stack: cdk.Stack, source: dynamodb.ITable, resources: StackReso
         ),
         # ListStreams has no resource-level permission.
         Statement("ListStreams", ("dynamodb:ListStreams",), ("*",)),
-        key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
-        *failure_calls(resources.bucket.bucket_arn, key_arn, stack.region),
+        key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "dynamodb", endpoint_domain(stack)),
+        *failure_calls(resources.bucket.bucket_arn, key_arn, stack),
     ]

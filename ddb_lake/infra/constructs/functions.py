@@ -1,4 +1,4 @@
-"""Lambda functions: one role each, in the private subnets, with reserved concurrency and no payload in their logs.
+"""Lambda functions: one role each, in the private subnets, no payload in their logs, reserved concurrency where configured.
 
 A function's policy has two parts: `calls` for its handler, which a test compares with the handler's code, and the
 permissions that the Lambda service uses for it (logs, network interfaces, decrypting the environment).
@@ -18,8 +18,10 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from ddb_lake.core.operations.policies import Statement, key_use
+from ddb_lake.infra.config import FunctionSettings, Handler
 from ddb_lake.infra.constructs.acknowledgements import acknowledge, skip_checkov
 from ddb_lake.infra.constructs.delivery import finding
+from ddb_lake.infra.constructs.keys import endpoint_domain
 from ddb_lake.infra.constructs.logs import log_group
 from ddb_lake.infra.constructs.network import Network
 from ddb_lake.infra.constructs.roles import attach, role
@@ -40,16 +42,16 @@ _INTERFACES = (
 class FunctionProps:
     """The properties of one function. `handler`: a module of `ddb_lake.lambdas`. `calls`: the permissions for what it calls."""
 
-    handler: str
+    handler: Handler
     name: str
     purpose: str
+    settings: FunctionSettings
     environment: Mapping[str, str] = field(default_factory=dict)
     calls: Sequence[Statement] = ()
     service_calls: Sequence[Statement] = ()
     gateways: Sequence[str] = ()
     memory_mb: int = 256
     timeout_s: int = 60
-    concurrency: int = 10
     role_name: str | None = None
     no_dead_letters: str = "invoked by a stream's mapping, which has its own failure destination"
 
@@ -85,6 +87,7 @@ def function(
     policy = attach(owner, [*props.calls, *props.service_calls, *_service(arn, logs.log_group_arn, key.key_arn)])
     policy.add_statements(_not_from_code(arn))
     _acknowledge_findings(policy)
+    reserved = props.settings.reserved_concurrency.get(props.handler)
     built = lambda_.Function(
         within,
         "Function",
@@ -100,7 +103,7 @@ def function(
         log_group=logs,
         memory_size=props.memory_mb,
         timeout=cdk.Duration.seconds(props.timeout_s),
-        reserved_concurrent_executions=props.concurrency,
+        reserved_concurrent_executions=reserved,
         tracing=lambda_.Tracing.ACTIVE,
         vpc=network.vpc,
         vpc_subnets=network.subnets,
@@ -109,6 +112,10 @@ def function(
     built.node.add_dependency(policy)
     acknowledge(built, "Serverless-LambdaDLQ", props.no_dead_letters)
     skip_checkov(built.node.default_child, "CKV_AWS_116", props.no_dead_letters)
+    if reserved is None:
+        skip_checkov(
+            built.node.default_child, "CKV_AWS_115", "A new account has no concurrency to reserve; see `functions`"
+        )
     return BuiltFunction(built, owner, group, policy)
 
 
@@ -163,12 +170,17 @@ def map_stream(scope: Construct, id: str, built: BuiltFunction, mapping: StreamM
     acknowledge(built.policy, finding(cdk.Stack.of(scope), objects), "Lambda names the objects of failed batches")
 
 
-def failure_calls(bucket_arn: str, key_arn: str, region: str) -> list[Statement]:
-    """The permissions of the Lambda service to put failed batches into a bucket with a KMS key."""
+def failure_calls(bucket_arn: str, key_arn: str, stack: cdk.Stack) -> list[Statement]:
+    """The permissions of the Lambda service to put failed batches into a bucket with a KMS key.
+
+    The bucket has to be in this account: a bucket of the same name that another account makes after it was deleted gets no
+    records. https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+    """
+    ours = {"StringEquals": {"s3:ResourceAccount": stack.account}}
     return [
-        Statement("KeepFailedBatches", ("s3:PutObject",), (f"{bucket_arn}/{FAILED_BATCHES}*",)),
-        Statement("ListFailedBatches", ("s3:ListBucket",), (bucket_arn,)),
-        key_use("UseBucketKey", ("kms:GenerateDataKey",), key_arn, "s3", region),
+        Statement("KeepFailedBatches", ("s3:PutObject",), (f"{bucket_arn}/{FAILED_BATCHES}*",), ours),
+        Statement("ListFailedBatches", ("s3:ListBucket",), (bucket_arn,), ours),
+        key_use("UseBucketKey", ("kms:GenerateDataKey",), key_arn, "s3", endpoint_domain(stack)),
     ]
 
 

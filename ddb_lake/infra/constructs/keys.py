@@ -12,12 +12,12 @@ from constructs import Construct
 from ddb_lake.infra.deployment import Deployment
 
 
-def data_key(scope: Construct, deployment: Deployment, alias: str) -> kms.IKey:
-    """The key of a stack: rotated yearly, retained when the stack is deleted. Or the adopted key.
+def data_key(scope: Construct, deployment: Deployment, alias: str, *, adoptable: bool = True) -> kms.IKey:
+    """The key of a stack: rotated yearly, retained when the stack is deleted. Or the adopted key, in its Region.
 
     An adopted key needs the statements of `service_statements` in its policy: it is not ours to change.
     """
-    if deployment.settings.adopt.key_arn:
+    if adoptable and deployment.settings.adopt.key_arn:
         return kms.Key.from_key_arn(scope, "Key", deployment.settings.adopt.key_arn)
     key = kms.Key(
         scope,
@@ -33,27 +33,52 @@ def data_key(scope: Construct, deployment: Deployment, alias: str) -> kms.IKey:
     return key
 
 
+def endpoint_domain(stack: cdk.Stack, region: str | None = None) -> str:
+    """What follows a service's name in its endpoint, in the stack's partition: `Estate.domain` of a stack."""
+    return f"{region or stack.region}.{stack.url_suffix}"
+
+
 def service_statements(scope: Construct, deployment: Deployment) -> list[iam.PolicyStatement]:
-    """Statements for AWS services that use the key without a role: Logs, alarms to the topic, events to the queue."""
+    """Statements for AWS services that use the key without a role: Logs, alarms and events.
+
+    EventBridge sends no `aws:SourceAccount` and no `aws:SourceArn` when SNS encrypts its notification, and a condition on
+    them loses the notification without an error; SNS's encryption context limits that statement. For SQS, EventBridge sends
+    `aws:SourceArn`. https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+    """
     stack = cdk.Stack.of(scope)
-    groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/*/{deployment.name}-*"
-    account: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": stack.account}}
+    ours = f"{stack.region}:{stack.account}"
+    groups = f"arn:{stack.partition}:logs:{ours}:log-group:/*/{deployment.name}-*"
+    topics = f"arn:{stack.partition}:sns:{ours}:{deployment.name}-*"
+    rules = f"arn:{stack.partition}:events:{ours}:rule/{deployment.name}-*"
+    events = iam.ServicePrincipal("events.amazonaws.com")
     return [
         iam.PolicyStatement(
             sid="EncryptLogGroups",
-            principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+            principals=[iam.ServicePrincipal(f"logs.{endpoint_domain(stack)}")],
             actions=["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"],
             resources=["*"],  # in a key's policy: this key
             conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
         ),
-        iam.PolicyStatement(
-            sid="DeliverAlarmsAndEvents",
-            principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com"), iam.ServicePrincipal("events.amazonaws.com")],
-            actions=["kms:Decrypt", "kms:GenerateDataKey"],
-            resources=["*"],
-            conditions=account,
+        _delivery(
+            "AlarmsToTopics",
+            iam.ServicePrincipal("cloudwatch.amazonaws.com"),
+            {"StringEquals": {"aws:SourceAccount": stack.account}},
         ),
+        _delivery("EventsToTopics", events, {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": topics}}),
+        _delivery("EventsToQueues", events, {"ArnLike": {"aws:SourceArn": rules}}),
     ]
+
+
+def _delivery(sid: str, service: iam.IPrincipal, conditions: dict[str, Any]) -> iam.PolicyStatement:
+    """What a service needs to send to an encrypted topic or queue."""
+    return iam.PolicyStatement(
+        sid=sid,
+        principals=[service],
+        actions=["kms:Decrypt", "kms:GenerateDataKey"],
+        resources=["*"],
+        conditions=conditions,
+    )
 
 
 def allow_other_account(
@@ -71,7 +96,7 @@ def allow_other_account(
             resources=["*"],
             conditions={
                 "ArnEquals": {"aws:PrincipalArn": [f"arn:{stack.partition}:iam::{account}:role/{r}" for r in roles]},
-                "StringEquals": {"kms:ViaService": f"s3.{stack.region}.amazonaws.com"},
+                "StringEquals": {"kms:ViaService": f"s3.{endpoint_domain(stack)}"},
             },
         )
     )

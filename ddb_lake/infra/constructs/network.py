@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import aws_cdk as cdk
@@ -28,11 +28,12 @@ _GATEWAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The VPC, and the security group of its interface endpoints (None: it has none)."""
+    """The VPC, the security group of its interface endpoints (None: it has none), and its gateway endpoints by service."""
 
     vpc: ec2.IVpc
     endpoints: ec2.SecurityGroup | None
     subnets: ec2.SubnetSelection
+    gateways: Mapping[str, ec2.GatewayVpcEndpoint] = field(default_factory=dict)
 
     def client_group(self, scope: Construct, id: str, purpose: str, gateways: Sequence[str] = ()) -> ec2.SecurityGroup:
         """A security group without ingress. Its egress is limited to the endpoints on port 443 and to `gateways`."""
@@ -89,10 +90,13 @@ def network(
     )
     _flow_log(scope, deployment, vpc, key)
     wanted = endpoints if deployment.settings.network.endpoints is None else deployment.settings.network.endpoints
-    for service in gateways:
-        endpoint = vpc.add_gateway_endpoint(f"{service.capitalize()}Gateway", service=_GATEWAYS[service])
+    made = {
+        service: vpc.add_gateway_endpoint(f"{service.capitalize()}Gateway", service=_GATEWAYS[service])
+        for service in gateways
+    }
+    for endpoint in made.values():
         endpoint.add_to_policy(_within_accounts(deployment))
-    return Network(vpc, _interface_endpoints(scope, deployment, vpc, wanted) if wanted else None, isolated)
+    return Network(vpc, _interface_endpoints(scope, deployment, vpc, wanted) if wanted else None, isolated, made)
 
 
 def _interface_endpoints(

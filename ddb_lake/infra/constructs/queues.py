@@ -63,18 +63,29 @@ def arrivals_to_queue(
     """
     rule = _rule(scope, id, name, places)
     rule.targets = [_target(queue.queue_arn, "Queue", failures)]
-    _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)
-    _allow(queue, "sqs:SendMessage", queue.queue_arn, rule)
+    _allow_queue(failures, rule)
+    _allow_queue(queue, rule)
 
 
 def arrivals_to_topic(
     scope: Construct, id: str, name: str, places: Sequence[Location], topic: sns.Topic, failures: sqs.Queue
 ) -> None:
-    """Notify `topic` of every object created below the locations, which are in one bucket."""
+    """Notify `topic` of every object created below the locations, which are in one bucket.
+
+    The topic's policy has no condition: "You can't use Condition blocks in Amazon SNS topic policies for EventBridge."
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    """
     rule = _rule(scope, id, name, places)
     rule.targets = [_target(topic.topic_arn, "Topic", failures)]
-    _allow(failures, "sqs:SendMessage", failures.queue_arn, rule)
-    _allow(topic, "sns:Publish", topic.topic_arn, rule)
+    _allow_queue(failures, rule)
+    topic.add_to_resource_policy(  # equal for every rule, and so once in the policy
+        iam.PolicyStatement(
+            sid="Events",
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=["sns:Publish"],
+            resources=[topic.topic_arn],
+        )
+    )
 
 
 def _target(arn: str, id: str, failures: sqs.Queue) -> events.CfnRule.TargetProperty:
@@ -97,13 +108,13 @@ def _rule(scope: Construct, id: str, name: str, places: Sequence[Location]) -> e
     )
 
 
-def _allow(target: sqs.Queue | sns.Topic, action: str, arn: str, rule: events.CfnRule) -> None:
-    target.add_to_resource_policy(
+def _allow_queue(queue: sqs.Queue, rule: events.CfnRule) -> None:
+    queue.add_to_resource_policy(
         iam.PolicyStatement(
             sid=f"From{rule.node.id}",
             principals=[iam.ServicePrincipal("events.amazonaws.com")],
-            actions=[action],
-            resources=[arn],
+            actions=["sqs:SendMessage"],
+            resources=[queue.queue_arn],
             conditions={"ArnEquals": {"aws:SourceArn": rule.attr_arn}},
         )
     )

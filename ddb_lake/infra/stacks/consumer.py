@@ -19,7 +19,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
     topic = alarm_topic(stack, key, f"{deployment.name}-landing-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-landing-undelivered", key)
     alarms = queue_alarms("Undelivered", f"{deployment.name}-landing-undelivered", dead_letters=True)
-    for name, bucket in landing_buckets(stack, deployment, key).items():
+    for name, bucket in landing_buckets(stack, deployment, key, deployment.consumer_account).items():
         writers = {}
         for table in deployment.tables:
             if name == table.landing.bucket:

@@ -63,6 +63,7 @@ def estate(
     catalog = f"arn:{stack.partition}:glue:{stack.region}:{stack.account}"
     return Estate(
         region=stack.region,
+        dns_suffix=stack.url_suffix,
         sources=tuple(
             Source(
                 table_arn(stack, table.name, deployment.producer_account),
@@ -120,6 +121,8 @@ def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estat
     group = vpc.client_group(stack, "SparkGroup", "EMR Serverless workers", ("s3",))
     for direction in (group.add_ingress_rule, group.add_egress_rule):
         direction(group, ec2.Port.all_tcp(), "Between the workers of a job")
+    if "s3" in vpc.gateways:
+        vpc.gateways["s3"].add_to_policy(_managed_logs(stack, vpc.vpc))
     limit = deployment.settings.orchestration.emr_max_vcpu
     emrserverless.CfnApplication(
         stack,
@@ -148,3 +151,23 @@ def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estat
         description="Spark jobs of the lake: read landing, write the warehouse",
     )
     _attach(stack, role, "applier", found)
+
+
+def _managed_logs(stack: cdk.Stack, vpc: ec2.IVpc) -> iam.PolicyStatement:
+    """EMR Serverless stores the logs of its jobs in a bucket of its own, through the VPC's endpoint for S3.
+
+    https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/logging.html
+    """
+    bucket = f"arn:{stack.partition}:s3:::prod.{stack.region}.appinfo.src"
+    return iam.PolicyStatement(
+        sid="EMRServerlessManagedLogging",
+        principals=[iam.AnyPrincipal()],
+        actions=["s3:PutObject", "s3:PutObjectAcl"],
+        resources=[bucket, f"{bucket}/*"],
+        conditions={
+            "StringEquals": {
+                "aws:PrincipalServiceName": "emr-serverless.amazonaws.com",
+                "aws:SourceVpc": vpc.vpc_id,
+            }
+        },
+    )

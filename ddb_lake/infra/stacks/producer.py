@@ -16,6 +16,7 @@ from ddb_lake.infra.constructs.delivery import finding, other_keys
 from ddb_lake.infra.constructs.feeds import LandingBucket, deliver_changes, transform_function
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
+from ddb_lake.infra.constructs.ordering import start_last
 from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import table_arn
 from ddb_lake.infra.deployment import Deployment, TableDeployment
@@ -37,6 +38,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
         served = [table for table in deployment.tables if table.source_role == role_name]
         _source_role(stack, deployment, f"Source{number or ''}", role_name, served, key.key_arn)
     create_alarms(stack, topic, f"{deployment.name}-producer", alarms)
+    start_last(stack)
     return str(key.key_arn)
 
 
@@ -74,6 +76,7 @@ def _estate(stack: cdk.Stack, deployment: Deployment, tables: list[TableDeployme
     other_key = deployment.settings.adopt.key_account_arn or other_keys(stack, deployment.consumer_account)
     return Estate(
         region=stack.region,
+        dns_suffix=stack.url_suffix,
         sources=tuple(
             Source(
                 table_arn(stack, table.name),

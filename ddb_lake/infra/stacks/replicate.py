@@ -31,8 +31,9 @@ from ddb_lake.infra.constructs.functions import (
     function,
     map_stream,
 )
-from ddb_lake.infra.constructs.keys import data_key
+from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
+from ddb_lake.infra.constructs.ordering import start_last
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
 from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import source_table
@@ -89,6 +90,7 @@ def build_source(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
         map_stream(stack, f"{table.id}Mapping", built, mapping, unreplicated.bucket_arn)
         alarms += function_alarms(f"{table.id}Replicate", props.name, deployment.settings.alarms.behind_minutes)
     create_alarms(stack, topic, f"{deployment.name}-replicate-source", alarms)
+    start_last(stack)
     return str(key.key_arn)
 
 
@@ -98,7 +100,7 @@ def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
     vpc = network(stack, deployment, key, TARGET_ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{deployment.name}-target-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-target-undelivered", key)
-    buckets = landing_buckets(stack, deployment, key)
+    buckets = landing_buckets(stack, deployment, key, deployment.consumer_account)
     transform = transform_function(stack, deployment, key, vpc, code)
     alarms = [
         *function_alarms("Transform", f"{deployment.name}-transform"),
@@ -113,6 +115,7 @@ def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
         arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
         alarms += error_prefix_alarms(table.id, rule)
     create_alarms(stack, topic, f"{deployment.name}-replicate-target", alarms)
+    start_last(stack)
     return str(key.key_arn)
 
 
@@ -124,6 +127,7 @@ def _replicate(
         handler="replicate",
         name=f"{deployment.name}-{table.name}-replicate",
         purpose="Writes records of the stream into the table of the other account, each once",
+        settings=deployment.settings.functions,
         role_name=function_role(deployment, table),
         environment={
             "DDB_LAKE_TARGET_TABLE": table.name,
@@ -145,8 +149,8 @@ def _replicate(
                 ),
                 (stream_arn,),
             ),
-            key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "kinesis", stack.region),
-            *failure_calls(failures_arn, key_arn, stack.region),
+            key_use("UseStreamKey", ("kms:Decrypt",), key_arn, "kinesis", endpoint_domain(stack)),
+            *failure_calls(failures_arn, key_arn, stack),
         ],
         gateways=("dynamodb",),
         timeout_s=120,
@@ -178,5 +182,5 @@ def _target_calls(stack: cdk.Stack, table: TableDeployment, table_arn: str, key_
     batches = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem") if table.keyed_by_sequence else ()
     return [
         Statement("WriteItems", (*batches, "dynamodb:PutItem"), (table_arn,)),
-        key_use("UseTableKey", ("kms:Decrypt",), key_arn, "dynamodb", stack.region),
+        key_use("UseTableKey", ("kms:Decrypt",), key_arn, "dynamodb", endpoint_domain(stack)),
     ]

@@ -15,6 +15,7 @@ from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.feeds import LandingBucket, deliver_changes, transform_function
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
+from ddb_lake.infra.constructs.ordering import start_last
 from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
@@ -27,7 +28,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of the key its buckets are under."""
     key = data_key(stack, deployment, "same-account")
     vpc = network(stack, deployment, key, ENDPOINTS, ("s3", "dynamodb"))
-    buckets = landing_buckets(stack, deployment, key)
+    buckets = landing_buckets(stack, deployment, key, deployment.producer_account)
     topic = alarm_topic(stack, key, f"{deployment.name}-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-undelivered", key)
     transform = transform_function(stack, deployment, key, vpc, code)
@@ -49,5 +50,6 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
         alarms += error_prefix_alarms(table.id, rule)
         cdk.CfnOutput(stack, f"{table.id}Bucket", value=table.landing.bucket, description="Where the changes land")
     create_alarms(stack, topic, f"{deployment.name}-same-account", alarms)
+    start_last(stack)
     cdk.CfnOutput(stack, "KeyArn", value=key.key_arn, description="`export.kms_key_id` of the lake's configuration")
     return str(key.key_arn)

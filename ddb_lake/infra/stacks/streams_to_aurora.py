@@ -22,8 +22,9 @@ from ddb_lake.infra.constructs.buckets import landing_buckets
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.forwarding import StackResources, TransformedFiles, failed_batches, forward_stream
 from ddb_lake.infra.constructs.functions import BuiltFunction, FunctionProps, function
-from ddb_lake.infra.constructs.keys import data_key
+from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
+from ddb_lake.infra.constructs.ordering import start_last
 from ddb_lake.infra.constructs.queues import arrivals_to_queue, arrivals_to_topic, dead_letters, work_queue
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
@@ -39,7 +40,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     vpc = network(stack, deployment, key, ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{deployment.name}-aurora-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-aurora-undelivered", key, of_a_queue=True)
-    buckets = landing_buckets(stack, deployment, key)
+    buckets = landing_buckets(stack, deployment, key, deployment.producer_account)
     first = deployment.tables[0].landing
     arns = [f"{buckets[t.landing.bucket].bucket_arn}/{aurora_files(t).prefix}*" for t in deployment.tables]
     database = cluster(stack, deployment, key, vpc, arns, buckets[first.bucket].bucket_arn)
@@ -51,6 +52,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
         arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
         alarms += error_prefix_alarms(table.id, rule)
     create_alarms(stack, topic, f"{deployment.name}-streams-to-aurora", alarms)
+    start_last(stack)
     cdk.CfnOutput(stack, "AuroraArn", value=database.arn, description="For `aws rds-data execute-statement`")
     cdk.CfnOutput(stack, "AuroraSecretArn", value=database.resource.attr_master_user_secret_secret_arn)
     return str(key.key_arn)
@@ -105,6 +107,7 @@ def _validate(
         handler="validate",
         name=f"{deployment.name}-{table.name}-validate",
         purpose="Validates change records and makes CSV of them",
+        settings=deployment.settings.functions,
         environment=_validate_environment(table),
         memory_mb=512,
         timeout_s=300,
@@ -133,6 +136,7 @@ def _load(
         handler="load_aurora",
         name=f"{deployment.name}-{table.name}-load",
         purpose="Loads arriving files into Aurora",
+        settings=deployment.settings.functions,
         environment={
             "DDB_LAKE_AURORA_HOST": database.resource.attr_endpoint_address,
             "DDB_LAKE_AURORA_PORT": str(settings.port),
@@ -153,11 +157,10 @@ def _load(
                 ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
                 (queue_arn,),
             ),
-            key_use("DecryptMessages", ("kms:Decrypt",), str(resources.key.key_arn), "sqs", stack.region),
+            key_use("DecryptMessages", ("kms:Decrypt",), str(resources.key.key_arn), "sqs", endpoint_domain(stack)),
         ],
         gateways=("s3",),
         timeout_s=_LOAD_TIMEOUT_S,
-        concurrency=5,
         no_dead_letters="fed from a queue, which has a dead-letter queue",
     )
     built = function(stack, f"{table.id}Load", props, resources.key, resources.vpc, resources.code)
@@ -177,5 +180,5 @@ def _load_calls(
             "LogIn", ("rds-db:connect",), (f"arn:{stack.partition}:rds-db:{stack.region}:{stack.account}:{user}",)
         ),
         Statement("ReadFileVersion", ("s3:GetObject",), (objects,)),
-        key_use("DecryptFileVersion", ("kms:Decrypt",), str(resources.key.key_arn), "s3", stack.region),
+        key_use("DecryptFileVersion", ("kms:Decrypt",), str(resources.key.key_arn), "s3", endpoint_domain(stack)),
     ]

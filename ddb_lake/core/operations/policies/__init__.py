@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ddb_lake.core.operations.policies.estate import Estate, Place, Source, Statement
+from ddb_lake.core.operations.policies.estate import DNS_SUFFIXES, Estate, Place, Source, Statement, partition_of
 from ddb_lake.core.operations.policies.parts import key_use
 from ddb_lake.core.operations.policies.roles import describe, role_names, statements
 
 __all__ = [
+    "DNS_SUFFIXES",
     "UNSCOPED_ACTIONS",
     "Estate",
     "Place",
@@ -25,6 +26,7 @@ __all__ = [
     "describe",
     "document",
     "key_use",
+    "partition_of",
     "role_names",
     "statements",
 ]

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+DNS_SUFFIXES: Final[Mapping[str, str]] = {
+    "aws": "amazonaws.com",
+    "aws-us-gov": "amazonaws.com",
+    "aws-cn": "amazonaws.com.cn",
+}
+"""The last part of an endpoint's name, by partition.
+
+https://docs.aws.amazon.com/general/latest/gr/rande.html, https://docs.amazonaws.cn/en_us/aws/latest/userguide/endpoints-arns.html
+"""
+
+
+def partition_of(region: str) -> str:
+    """The partition of a Region. Regions of China and of GovCloud begin with its name."""
+    return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,8 @@ class Source:
 class Estate:
     """All that a lake touches, as ARNs.
 
-    `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue.
+    `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue. `dns_suffix`: the
+    last part of an endpoint's name, `DNS_SUFFIXES` of the partition.
     """
 
     region: str
@@ -75,6 +91,12 @@ class Estate:
     queue_arns: tuple[str, ...] = ()
     queue_key_arn: str | None = None
     restored_table_arns: tuple[str, ...] = ()
+    dns_suffix: str = DNS_SUFFIXES["aws"]
+
+    @property
+    def domain(self) -> str:
+        """What follows a service's name in its endpoint, as in `eu-west-1.amazonaws.com`."""
+        return f"{self.region}.{self.dns_suffix}"
 
     @property
     def exports(self) -> tuple[Place, ...]:

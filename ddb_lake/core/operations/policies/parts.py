@@ -8,9 +8,12 @@ from typing import Any
 from ddb_lake.core.operations.policies.estate import Estate, Place, Source, Statement
 
 
-def key_use(sid: str, wanted: tuple[str, ...], key_arn: str, service: str, region: str) -> Statement:
-    """What a service may do with a key in the caller's name, and the caller without the service may not."""
-    return Statement(sid, wanted, (key_arn,), via(service, region))
+def key_use(sid: str, wanted: tuple[str, ...], key_arn: str, service: str, domain: str) -> Statement:
+    """What a service may do with a key in the caller's name, and the caller without the service may not.
+
+    `domain`: what follows the service's name in its endpoint, as `Estate.domain` has it.
+    """
+    return Statement(sid, wanted, (key_arn,), via(service, domain))
 
 
 def direct_tables(estate: Estate) -> tuple[str, ...]:
@@ -50,26 +53,29 @@ def listing(sid: str, places: Iterable[Place]) -> list[Statement]:
     ]
 
 
-def key_in_s3(sid: str, wanted: tuple[str, ...], places: Iterable[Place], region: str) -> list[Statement]:
+def key_in_s3(sid: str, wanted: tuple[str, ...], places: Iterable[Place], domain: str) -> list[Statement]:
     """Use, through S3, of the keys of the places that have one."""
     keys = distinct(place.kms_key_arn for place in places if place.kms_key_arn)
-    return [Statement(sid, wanted, keys, via("s3", region))] if keys else []
+    return [Statement(sid, wanted, keys, via("s3", domain))] if keys else []
 
 
 def decrypt_tables(estate: Estate) -> list[Statement]:
     """`decrypt` of the tables reached directly."""
-    return decrypt([source for source in estate.sources if source.role_arn is None], estate.region)
+    return decrypt([source for source in estate.sources if source.role_arn is None], estate.domain)
 
 
-def decrypt(sources: Iterable[Source], region: str) -> list[Statement]:
+def decrypt(sources: Iterable[Source], domain: str) -> list[Statement]:
     """DynamoDB decrypts a table with a customer managed key with the permissions of the reader."""
     keys = distinct(source.kms_key_arn for source in sources)
-    return [Statement("DecryptTable", ("kms:Decrypt",), keys, via("dynamodb", region))] if keys else []
+    return [Statement("DecryptTable", ("kms:Decrypt",), keys, via("dynamodb", domain))] if keys else []
 
 
-def via(service: str, region: str) -> dict[str, dict[str, str]]:
-    """The condition that only a service makes the request, on behalf of the principal."""
-    return {"StringEquals": {"kms:ViaService": f"{service}.{region}.amazonaws.com"}}
+def via(service: str, domain: str) -> dict[str, dict[str, str]]:
+    """The condition that only a service makes the request, on behalf of the principal.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+    """
+    return {"StringEquals": {"kms:ViaService": f"{service}.{domain}"}}
 
 
 def merged(found: Iterable[Statement]) -> list[Statement]:

@@ -57,7 +57,7 @@ def _exporter(estate: Estate) -> list[Statement]:
             ("s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"),
             distinct(f"{place.bucket_arn}/{place.prefix}AWSDynamoDB/*" for place in written),
         ),
-        *key_in_s3("EncryptExport", ("kms:Decrypt", "kms:GenerateDataKey"), written, estate.region),
+        *key_in_s3("EncryptExport", ("kms:Decrypt", "kms:GenerateDataKey"), written, estate.domain),
         *decrypt_tables(estate),
     ]
 
@@ -69,14 +69,14 @@ def _applier(estate: Estate) -> list[Statement]:
     return [
         *listing("ListLanding", landed),
         Statement("ReadLanding", ("s3:GetObject",), objects(landed)),
-        *key_in_s3("DecryptLanding", ("kms:Decrypt",), landed, estate.region),
+        *key_in_s3("DecryptLanding", ("kms:Decrypt",), landed, estate.domain),
         *listing("ListWarehouse", warehouse),
         Statement(
             "WriteWarehouse",
             ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
             objects(warehouse),
         ),
-        *key_in_s3("EncryptWarehouse", ("kms:Decrypt", "kms:GenerateDataKey"), warehouse, estate.region),
+        *key_in_s3("EncryptWarehouse", ("kms:Decrypt", "kms:GenerateDataKey"), warehouse, estate.domain),
         Statement(
             "WriteCatalog",
             (
@@ -97,7 +97,7 @@ def _reader(estate: Estate) -> list[Statement]:
     warehouse = as_places(estate.warehouse)
     return [
         Statement("ReadWarehouse", ("s3:GetObject",), objects(warehouse)),
-        *key_in_s3("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.region),
+        *key_in_s3("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.domain),
         Statement("ReadCatalog", ("glue:GetTable",), estate.glue),
     ]
 
@@ -111,7 +111,7 @@ def _stream_reader(estate: Estate) -> list[Statement]:
         Statement("Land", ("s3:GetObject", "s3:PutObject"), objects(landing)),
         # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
         *listing("ListLanding", landing),
-        *key_in_s3("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), landing, estate.region),
+        *key_in_s3("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), landing, estate.domain),
     ]
 
 
@@ -127,7 +127,7 @@ def _reading_streams(estate: Estate) -> list[Statement]:
             tuple(f"{arn}/stream/*" for arn in tables),
         ),
         Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if tables else ()),
-        *decrypt(read, estate.region),
+        *decrypt(read, estate.domain),
     ]
 
 
@@ -154,7 +154,7 @@ def _restorer(estate: Estate) -> list[Statement]:
     return [
         *_reader(estate),
         Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in warehouse)),
-        *key_in_s3("EncryptMark", ("kms:GenerateDataKey",), warehouse, estate.region),
+        *key_in_s3("EncryptMark", ("kms:GenerateDataKey",), warehouse, estate.domain),
         *listing("FindMark", warehouse),
         Statement(
             "WriteNewTable",
@@ -174,7 +174,7 @@ def _notified(estate: Estate) -> list[Statement]:
     key = (estate.queue_key_arn,) if estate.queue_key_arn else ()
     return [
         Statement("ReceiveArrivals", ("sqs:ReceiveMessage", "sqs:DeleteMessage"), estate.queue_arns),
-        Statement("DecryptArrivals", ("kms:Decrypt",), key, via("sqs", estate.region)),
+        Statement("DecryptArrivals", ("kms:Decrypt",), key, via("sqs", estate.domain)),
     ]
 
 
@@ -242,7 +242,7 @@ def _canary(estate: Estate) -> list[Statement]:
     tables = distinct(source.table_arn for source in estate.sources)
     return [
         Statement("WriteCanary", ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"), tables),
-        *decrypt(estate.sources, estate.region),
+        *decrypt(estate.sources, estate.domain),
     ]
 
 
