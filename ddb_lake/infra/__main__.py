@@ -48,7 +48,7 @@ def cdk(out: Path) -> None:
     """Synthesise for CDK's command line: the `app` of cdk.json, which `cdk synth`, `diff` and `deploy` run.
 
     The deployment's file is `infra.yaml` in the current folder, or that of `cdk -c config=FILE`. Without either it is the
-    example, bound to accounts that do not exist, so that it can be synthesised and not deployed.
+    example, bound to accounts that do not exist: it is synthesised, and cannot be deployed.
     """
     config = cdk_config(os.environ.get(_FROM_CDK), Path.cwd())
     deployment = _load_deployment(config or _EXAMPLE)

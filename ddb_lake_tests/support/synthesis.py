@@ -48,7 +48,9 @@ def made_once(name: str, *arguments: str, may_fail: bool = False, as_cdk: Path |
     files = sorted({path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)})
     digest = hashlib.sha256(metadata.version("aws-cdk-lib").encode() + metadata.version("cdk-nag").encode())
     files += sorted(
-        path for kind in ("yaml", "json", "pem", "py") for path in Path(__file__).parents[1].joinpath("infra").glob(f"*/*.{kind}")
+        path
+        for kind in ("yaml", "json", "pem", "py")
+        for path in Path(__file__).parents[1].joinpath("infra").glob(f"*/*.{kind}")
     )
     files.append(_PACKAGE.parent / "cdk.json")
     for path in files:
