@@ -26,6 +26,7 @@ from ddb_lake.cli.failures import (
     print_error,
 )
 from ddb_lake.cli.invocation import Invocation
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.engine.import_hook import hide_pandas
 
 COMMANDS = {
@@ -128,7 +129,7 @@ def _exit(error: BaseException, debug: bool) -> NoReturn:
         _discard_stdout()
         sys.exit(BROKEN_PIPE_STATUS)
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         sys.exit(INTERRUPT_STATUS)
     print_error(error, debug)
     sys.exit(exit_status(error))

@@ -251,7 +251,8 @@ class _Demo:
 
     def _heading(self, title: str) -> None:
         self._step += 1
-        self._emit(f"\n{self._step}. {title}")
+        self._emit("")
+        self._emit(f"{self._step}. {title}")
 
     def _print(self, text: str) -> None:
         self._emit(f"   {text}")

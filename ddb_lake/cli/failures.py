@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 import click
 
+from ddb_lake.cli.output.terminal import Styled, echo, echo_traceback
 from ddb_lake.core.operations.library_errors import translate_uncaught
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
@@ -66,7 +67,7 @@ def print_doubts(doubts: Sequence[str], quarantined: int, strict: bool) -> int:
         The exit status: 1 with a doubt, or if `strict` and a record went to quarantine.
     """
     for doubt in doubts:
-        click.echo(f"{click.style('Error:', fg='red')} {doubt}.", err=True)
+        echo(Styled("Error:", fg="red"), f" {doubt}.", err=True)
     return int(bool(doubts) or (strict and quarantined > 0))
 
 
@@ -79,8 +80,8 @@ def print_error(error: BaseException, debug: bool, where: str = "") -> None:
         error.show()
         return
     if debug:
-        traceback.print_exception(error)
-    click.echo(f"{click.style('Error:', fg='red')} {where}{error_text(error)}", err=True)
+        echo_traceback(error)
+    echo(Styled("Error:", fg="red"), f" {where}{error_text(error)}", err=True)
 
 
 def _message(error: BaseException) -> str:

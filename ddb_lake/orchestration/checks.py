@@ -13,6 +13,7 @@ from ddb_lake.checks.check import Check, Subject
 from ddb_lake.checks.registry import CHECKS, checks_of_writer
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.health import Sign, sensor_sign
+from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.core.verify.outcome import GREEN, Figures, Listing, Outcome
 from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
@@ -49,7 +50,7 @@ def check_result(check: Check, assets: TableAssets, found: Outcome) -> dg.AssetC
         check_name=check.name,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR if is_red else dg.AssetCheckSeverity.WARN,
-        description=found.sentence(check.question),
+        description=escape_markdown(found.sentence(check.question)),
         metadata={**_metadata(found.figures), **({} if passed else advice_metadata(check.advice, assets.table))},
     )
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ddb_lake.core.operations.display_text import escape_controls
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         with living(home, writing=not options.quiet_table):
             return _dagster(home, options.port)
     except (UsageError, TerminalError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(escape_controls(f"Error: {error}"), file=sys.stderr)
         return 2
 
 

@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.scan import live_files, scan_table
@@ -49,7 +50,9 @@ def column_schema(table: Table) -> dg.TableSchema:
     """The columns of an Iceberg table with their types; the description is the path in the item."""
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(field.name, duckdb_type(field.field_type).lower(), description=field.doc)
+            dg.TableColumn(
+                field.name, duckdb_type(field.field_type).lower(), description=field.doc and escape_markdown(field.doc)
+            )
             for field in table.schema().fields
         ]
     )
@@ -73,7 +76,7 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
         "seconds": round(result.seconds, 3),
     }
     if result.doubts and result.objects:  # the folder of an hour may be empty
-        metadata["in doubt"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in result.doubts))
+        metadata["in doubt"] = _listed(result.doubts)
     if result.other_tables:
         metadata["records of tables not configured"] = dg.MetadataValue.json(result.other_tables)
     for event, label in _EVENTS.items():
@@ -140,7 +143,7 @@ def collisions_of(table: Table) -> tuple[NameCollision, ...]:
 
 
 def _listed(lines: Iterable[object]) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
+    return dg.MetadataValue.md("\n".join(f"- {escape_markdown(str(line))}" for line in lines))
 
 
 def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
     if result.horizon_us is not None:
         metadata["horizon"] = dg.MetadataValue.timestamp(result.horizon_us / 1e6)
     if result.doubts:
-        metadata["in doubt"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in result.doubts))
+        metadata["in doubt"] = _listed(result.doubts)
     if result.notes:
         metadata["notes"] = _listed(result.notes)
     if result.name_collisions:
@@ -226,7 +229,7 @@ def _shown(table: Table) -> _Cells:
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: int | None = PREVIEW_CHARACTERS) -> str:
     """A Markdown table; values longer than `cut` characters are cut."""
-    lines = [_line(columns), _line(["---"] * len(columns))]
+    lines = [_line([_cell(column, None) for column in columns]), _line(["---"] * len(columns))]
     return "\n".join([*lines, *(_line([_cell(value, cut) for value in row]) for row in rows)])
 
 
@@ -238,8 +241,8 @@ def _cell(value: Any, cut: int | None) -> str:
     if value is None:
         return ""
     text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
-    return text if cut is None or len(text) <= cut else text[: cut - 1] + "…"
+    text = " ".join(text.split())
+    return escape_markdown(text if cut is None or len(text) <= cut else text[: cut - 1] + "…").replace("`", "\\`")
 
 
 def _share(part: int, whole: int) -> float:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.pipeline.plan.stages import Stage, stages_of
 from ddb_lake.pipeline.plan.work import FIRST_HOUR
 
@@ -107,7 +108,9 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         asset.key,
         deps=upstream,
-        description=_DESCRIPTIONS[stage].format(source=table.source_name, table=table.name),
+        description=_DESCRIPTIONS[stage].format(
+            source=escape_markdown(table.source_name), table=escape_markdown(table.name)
+        ),
         group_name="_".join(filter(None, [python_name(asset.key_prefix) if asset.key_prefix else "", stage])),
         kinds=_KINDS[stage],
         owners=list(table.owners),

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin  # noqa: TID251  # no public way
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin  # no public way
 
 from ddb_lake.orchestration import heartbeats
 from ddb_lake.orchestration.heartbeats import SILENT_S, Process, beating

@@ -13,6 +13,7 @@ from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def print_apply_result(result: ApplyResult, as_json: bool) -> None:
         write_document(asdict(result))
     else:
         for line in apply_lines(result):
-            click.echo(line)
+            echo(line)
     print_apply_remarks(result)
 
 

@@ -11,6 +11,7 @@ from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ def aurora(invocation: Invocation, table: str, full: bool, replay: bool, check: 
         compared = {**asdict(comparison), "equal": comparison.equal} if comparison else None
         write_document({**asdict(result), "comparison": compared})
     else:
-        click.echo(replication_text(result))
+        echo(replication_text(result))
         if comparison:
-            click.echo(comparison_text(comparison))
+            for line in comparison_lines(comparison):
+                echo(line)
     if rejected := rejected_text(result):
         print_doubts([rejected], 0, False)
     if result.rejected or (comparison and not comparison.equal):
@@ -72,7 +74,7 @@ def replication_text(result: ReplicateResult) -> str:
     )
 
 
-def comparison_text(result: ComparisonResult) -> str:
+def comparison_lines(result: ComparisonResult) -> list[str]:
     """The result of a comparison in a few lines; rows that differ are named by the hash of their key."""
     target = result.target.replace("`", "")
     lines = [
@@ -80,4 +82,4 @@ def comparison_text(result: ComparisonResult) -> str:
         f" {count_text(result.compared, 'key')} compared: {result.missing:,} missing, {result.extra:,} extra,"
         f" {result.different:,} different, {result.rejected:,} rejected."
     ]
-    return "\n".join([*lines, *(f"  {key}: {fault}" for key, fault in result.examples)])
+    return [*lines, *(f"  {key}: {fault}" for key, fault in result.examples)]

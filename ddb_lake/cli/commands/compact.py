@@ -10,6 +10,7 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import count_text, size_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -33,14 +34,13 @@ def compact(invocation: Invocation, table: str, force: bool, as_json: bool) -> N
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(compact_text(result))
+        for line in compact_lines(result):
+            echo(line)
 
 
-def compact_text(result: CompactResult) -> str:
+def compact_lines(result: CompactResult) -> list[str]:
     """The result of a compaction in one line, and a line for each table whose orphan files were not removed."""
-    return "\n".join(
-        (_rewritten(result), *(f"{left}; its orphan files were not removed." for left in result.orphans_left))
-    )
+    return [_rewritten(result), *(f"{left}; its orphan files were not removed." for left in result.orphans_left)]
 
 
 def _rewritten(result: CompactResult) -> str:

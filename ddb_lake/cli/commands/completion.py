@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ddb_lake.cli.command import command
+from ddb_lake.cli.output.terminal import echo_lines
 
 PROGRAM = "ddb-lake"
 VARIABLE = "_DDB_LAKE_COMPLETE"
@@ -30,4 +31,4 @@ def completion(shell: str) -> None:
     completion_class = get_completion_class(shell)
     assert completion_class is not None, "click has a class for each shell of the choice"
     script = completion_class(cli, {}, PROGRAM, VARIABLE)
-    click.echo(script.source_template % script.source_vars())
+    echo_lines(script.source_template % script.source_vars())

@@ -12,6 +12,7 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.tables import print_table
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Rate
 
@@ -76,7 +77,7 @@ def cost(options: CostOptions) -> None:
     ]
     print_table(("change source", "USD a month", "first export", "latency", "retention"), rows)
     if options.parts:
-        click.echo()
+        echo()
         parts = [
             (
                 way.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ddb_lake.cli.command import command
+from ddb_lake.cli.output.terminal import echo
 
 
 @command(
@@ -33,7 +34,7 @@ def demo(folder: Path | None, keep: bool, seed: int) -> None:
     from ddb_lake.cli.demo_run import run_demo
 
     with _demo_folder(folder, keep) as place:
-        status = run_demo(place, keep=keep or folder is not None, emit=click.echo, seed=seed)
+        status = run_demo(place, keep=keep or folder is not None, emit=echo, seed=seed)
     click.get_current_context().exit(status)
 
 
@@ -45,7 +46,7 @@ def _demo_folder(folder: Path | None, keep: bool) -> Iterator[Path]:
     elif keep:
         place = Path(tempfile.mkdtemp(prefix="ddb-lake-demo-"))
         yield place
-        click.echo(f"The lake is kept in {place}", err=True)
+        echo(f"The lake is kept in {place}", err=True)
     else:
         with tempfile.TemporaryDirectory(prefix="ddb-lake-demo-", ignore_cleanup_errors=True) as name:
             yield Path(name)

@@ -9,7 +9,7 @@ import click
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.doctor.finding import Finding
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.tables import printable
+from ddb_lake.cli.output.terminal import Styled, echo
 from ddb_lake.cli.output.writers import write_document
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
@@ -39,15 +39,13 @@ def doctor(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         write_document({"ok": not (counts["fail"] or counts["unknown"]), "checks": findings})
     else:
-        click.echo(
-            f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, {counts['unknown']} unknown."
-        )
+        echo(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, {counts['unknown']} unknown.")
     if counts["fail"]:
         click.get_current_context().exit(1)
 
 
 def _print_finding(finding: Finding) -> None:
-    state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
-    click.echo(f"{state}  {finding.check}: {printable(finding.found)}")
+    state = Styled(f"{finding.state:<4}", fg=_COLOURS[finding.state])
+    echo(state, f"  {finding.check}: {finding.found}")
     if finding.next_step:
-        click.echo(f"      next: {finding.next_step}")
+        echo(f"      next: {finding.next_step}")

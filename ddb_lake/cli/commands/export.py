@@ -11,6 +11,7 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object, table_argument
 from ddb_lake.cli.commands.load import load_text, print_load_remarks
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
@@ -86,14 +87,14 @@ def _export_full(invocation: Invocation, settings: TableSettings, options: Expor
         if options.no_wait:
             _print_started(state, options.as_json)
             return
-        click.echo(f"Export {state.arn} runs; Ctrl-C leaves it to `ddb-lake sync`.", err=True)
+        echo(f"Export {state.arn} runs; Ctrl-C leaves it to `ddb-lake sync`.", err=True)
         waited = f"{table}: seconds waited for DynamoDB"
         state = wait_for_export(settings, state, lambda waited_s: lake.progress(waited, waited_s))
         result = load_export(lake, table, state.manifest_uri)
     if options.as_json:
         write_document({"export_arn": state.arn, "status": state.status, "load": asdict(result)})
     else:
-        click.echo(load_text(result))
+        echo(load_text(result))
     print_load_remarks(result)
 
 
@@ -101,7 +102,7 @@ def _print_started(state: ExportState, as_json: bool) -> None:
     if as_json:
         write_document({"export_arn": state.arn, "status": state.status, "load": None})
     else:
-        click.echo(state.arn)
+        echo(state.arn)
 
 
 def _export_increments(invocation: Invocation, table: str, options: ExportOptions) -> None:
@@ -124,16 +125,16 @@ def _print_windows(exports: Sequence[ExportState], as_json: bool) -> None:
         write_document({"exports": [{"export_arn": state.arn, "status": state.status} for state in exports]})
     else:
         for state in exports:
-            click.echo(state.arn)
+            echo(state.arn)
 
 
 def _print_loads(table: str, loads: Sequence[LoadResult], as_json: bool) -> None:
     if as_json:
         write_document({"loads": [asdict(load) for load in loads]})
     elif not loads:
-        click.echo(f"{table}: no window is due.")
+        echo(f"{table}: no window is due.")
     else:
         for load in loads:
-            click.echo(load_text(load))
+            echo(load_text(load))
     for load in loads:
         print_load_remarks(load)

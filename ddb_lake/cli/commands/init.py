@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ddb_lake.cli.command import command, json_option, options_object
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.errors import DdbLakeError, UsageError
 
@@ -85,11 +86,11 @@ def init(path: Path, options: InitOptions, force: bool, as_json: bool) -> None:
     if as_json:
         write_document({"path": str(path), "table": name, "key": key, "next": [step for step, _ in steps]})
         return
-    click.echo(f"Wrote {path}.")
-    click.echo(_instruction(name, bool(key), named=options.table is not None))
+    echo(f"Wrote {path}.")
+    echo(_instruction(name, bool(key), named=options.table is not None))
     room = max(len(step) for step, _ in steps)
     for step, what in steps:
-        click.echo(f"  {step:<{room}}   # {what}")
+        echo(f"  {step:<{room}}   # {what}")
 
 
 def starter(options: InitOptions) -> str:
@@ -120,7 +121,7 @@ def _source_key(table: str) -> tuple[str, ...]:
             return ()
         return table_state(settings.tables[0]).key
     except DdbLakeError as error:
-        click.echo(f"Note: the key of {table} could not be read from DynamoDB: {error}", err=True)
+        echo(f"Note: the key of {table} could not be read from DynamoDB: {error}", err=True)
         return ()
 
 

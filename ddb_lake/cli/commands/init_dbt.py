@@ -9,6 +9,7 @@ import click
 
 from ddb_lake.cli.command import command, json_option, tables_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 
@@ -54,7 +55,7 @@ def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, for
         write_document(document)
         return
     for path in written:
-        click.echo(f"Wrote {path}.")
+        echo(f"Wrote {path}.")
     if not written:
-        click.echo("Nothing to write: the models are up to date.")
-    click.echo(f"Next: {step}")
+        echo("Nothing to write: the models are up to date.")
+    echo(f"Next: {step}")

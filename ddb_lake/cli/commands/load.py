@@ -13,6 +13,7 @@ from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 
@@ -78,7 +79,7 @@ def print_load_result(result: LoadResult, as_json: bool) -> None:
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(load_text(result))
+        echo(load_text(result))
     print_load_remarks(result)
 
 

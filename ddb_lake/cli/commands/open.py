@@ -8,6 +8,7 @@ import click
 
 from ddb_lake.cli.command import command
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.terminal import echo
 
 
 @command("open", "Start Dagster's UI on the lake.", "ddb-lake open", "ddb-lake open --port 8080 --config aws.yaml")
@@ -33,7 +34,7 @@ def open_(invocation: Invocation, port: int) -> None:
     require_ui()
 
     home = dagster_home(Path.cwd())
-    click.echo(f"Dagster starts on {file}, with its records in {home}; this takes a few seconds.", err=True)
+    echo(f"Dagster starts on {file}, with its records in {home}; this takes a few seconds.", err=True)
     code = ["--python-file", str(write_code(home, file)), "--log-level", "warning"]
     environment = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
     status = serve_ui(code, port, environment, ready=_ready)
@@ -42,8 +43,8 @@ def open_(invocation: Invocation, port: int) -> None:
 
 
 def _ready(url: str) -> None:
-    click.echo(url)
-    click.echo(
+    echo(url)
+    echo(
         "Assets show the results of Dagster's runs: materialize the asset of the group `overview` to see the present"
         " contents of the lake. Ctrl-C ends both.",
         err=True,

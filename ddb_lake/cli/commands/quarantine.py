@@ -12,7 +12,8 @@ from ddb_lake.cli.command import LakeGroup, json_option, options_object, table_a
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import count_text
-from ddb_lake.cli.output.tables import print_table, printable
+from ddb_lake.cli.output.tables import print_table
+from ddb_lake.cli.output.terminal import Styled, echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
@@ -55,7 +56,7 @@ def list_(invocation: Invocation, table: str, discarded: bool, as_json: bool) ->
             f"`ddb-lake quarantine show {table}` shows them; when they are corrected, run `ddb-lake quarantine replay {table}`."
         )
     else:
-        click.echo(f"{table}: nothing is quarantined.")
+        echo(f"{table}: nothing is quarantined.")
 
 
 def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
@@ -70,7 +71,7 @@ def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
         rows = [(g.count, time_text(g.discarded_us), g.discarded_by, g.why, g.reason) for g in groups]
         print_table(("count", "discarded", "by", "why", "reason"), rows)
     else:
-        click.echo(f"{table}: nothing was discarded.")
+        echo(f"{table}: nothing was discarded.")
 
 
 @quarantine.command("show", examples=("ddb-lake quarantine show orders --limit 5",))
@@ -93,7 +94,7 @@ def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None
     for entry in entries:
         _print_entry(entry)
     if not entries:
-        click.echo(f"{table}: nothing is quarantined.")
+        echo(f"{table}: nothing is quarantined.")
 
 
 @quarantine.command(
@@ -139,11 +140,9 @@ def replay(invocation: Invocation, table: str, file: Path | None, time_unit: str
         write_document({"table": table, **asdict(result)})
     else:
         replayed = count_text(result.replayed, "record taken out of quarantine", "records taken out of quarantine")
-        click.echo(f"{table}: {replayed}: {result.new:,} new, {count_text(result.duplicates, 'duplicate')}.")
+        echo(f"{table}: {replayed}: {result.new:,} new, {count_text(result.duplicates, 'duplicate')}.")
         if result.rewritten:
-            click.echo(
-                f"{table}: {count_text(result.rewritten, 'entry', 'entries')} removed: the object was rewritten."
-            )
+            echo(f"{table}: {count_text(result.rewritten, 'entry', 'entries')} removed: the object was rewritten.")
     if result.absent:
         note(f"{table}: {count_text(result.absent, 'entry', 'entries')} of the file are not in quarantine")
     if result.still_quarantined:
@@ -203,17 +202,18 @@ def discard(invocation: Invocation, table: str, options: DiscardOptions, as_json
     if as_json:
         write_document({"table": table, "discarded": count, "by": user, "why": options.why})
     else:
-        click.echo(f"{table}: {count_text(count, 'entry', 'entries')} discarded.")
+        echo(f"{table}: {count_text(count, 'entry', 'entries')} discarded.")
     if not count:
         warn(f"{table}: no open entry matches; `ddb-lake quarantine list {table}` shows the reasons")
         click.get_current_context().exit(1)
 
 
 def _print_entry(entry: QuarantineEntry) -> None:
-    click.echo(click.style(f"{entry.object} at byte {entry.offset:,}", bold=True))
-    click.echo(f"  reason       {printable(entry.reason)}")
-    click.echo(f"  quarantined  {time_text(entry.quarantined_us)}, {count_text(len(entry.raw), 'byte')}")
-    click.echo(f"  {printable(entry.raw.decode('utf-8', 'backslashreplace'))}\n")
+    echo(Styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
+    echo(f"  reason       {entry.reason}")
+    echo(f"  quarantined  {time_text(entry.quarantined_us)}, {count_text(len(entry.raw), 'byte')}")
+    echo(f"  {entry.raw.decode('utf-8', 'backslashreplace')}")
+    echo()
 
 
 def _utf8(raw: bytes) -> str | None:

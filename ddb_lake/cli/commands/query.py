@@ -17,6 +17,7 @@ from ddb_lake.cli.command import command, options_object
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.cli.output.tables import print_table
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import csv_lines, json_array, new_file, write_lines, write_lines_to
 from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE
@@ -104,7 +105,7 @@ def _run(lake: Lake, sql: str, options: QueryOptions) -> None:
         elif options.as_csv:
             write_lines(csv_lines(result.columns, rows))
         else:
-            click.echo(f"({count_text(print_table(result.columns, rows), 'row')})")
+            echo(f"({count_text(print_table(result.columns, rows), 'row')})")
 
 
 def _write(lake: Lake, sql: str, output: Path, options: QueryOptions) -> None:
@@ -117,7 +118,7 @@ def _write(lake: Lake, sql: str, output: Path, options: QueryOptions) -> None:
         else:
             with _result(lake, sql, options.as_of_us) as result:
                 count = _write_text(result, path, as_csv=output.suffix.lower() == ".csv")
-    click.echo(f"Wrote {count_text(count, 'row')} to {output}.", err=True)
+    echo(f"Wrote {count_text(count, 'row')} to {output}.", err=True)
 
 
 def _write_text(result: QueryResult, path: Path, as_csv: bool) -> int:
@@ -151,7 +152,7 @@ def _run_prompt(invocation: Invocation, options: QueryOptions) -> None:
     with invocation.lake(bars=False) as lake:
         queries = _PromptQueries(lake, options)
         enable_line_editing(queries.tables)
-        click.echo(f"{lake.catalog.warehouse}: SQL ends with `;`; .help lists the commands, .quit ends.", err=True)
+        echo(f"{lake.catalog.warehouse}: SQL ends with `;`; .help lists the commands, .quit ends.", err=True)
         Prompt(queries, invocation.debug).run()
 
 

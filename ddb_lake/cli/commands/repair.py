@@ -13,6 +13,7 @@ from ddb_lake.cli.command import command, json_option, options_object, read_rate
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import UsageError
@@ -111,12 +112,12 @@ def _print_result(result: RepairResult, as_json: bool) -> None:
     if as_json:
         write_document(asdict(result) | {"left": [difference.to_json() for difference in result.left]})
         return
-    click.echo(
+    echo(
         f"{result.table}: repaired {count_text(result.keys, 'key')} from {result.source}: {result.present:,} exist there,"
         f" {result.absent:,} do not; now {count_text(result.rows, 'row')}, {duration_text(result.seconds)}."
     )
     if result.left:
-        click.echo(f"{count_text(len(result.left), 'key')} still differ: they may be changing now; verify again.")
+        echo(f"{count_text(len(result.left), 'key')} still differ: they may be changing now; verify again.")
 
 
 def _repair_gaps(lake: Lake, table: str, as_json: bool) -> bool:
@@ -132,12 +133,10 @@ def _repair_gaps(lake: Lake, table: str, as_json: bool) -> bool:
 
 def _print_gaps(result: GapsResult) -> None:
     if not result.exports and not result.left:
-        click.echo(f"{result.table}: no gaps.")
+        echo(f"{result.table}: no gaps.")
     for export in result.exports:
-        click.echo(f"{result.table}: loaded {export}.")
+        echo(f"{result.table}: loaded {export}.")
     for gap in result.left:
-        click.echo(
-            f"{result.table}: open: {gap.kind} from {time_text(gap.from_us)} to {time_text(gap.to_us)}: {gap.reason}"
-        )
+        echo(f"{result.table}: open: {gap.kind} from {time_text(gap.from_us)} to {time_text(gap.to_us)}: {gap.reason}")
     if result.again_us is not None:
-        click.echo(f"Exports can fill the rest after {time_text(result.again_us)}: repair again then.")
+        echo(f"Exports can fill the rest after {time_text(result.again_us)}: repair again then.")

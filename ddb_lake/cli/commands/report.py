@@ -9,6 +9,7 @@ import click
 from ddb_lake.cli.command import command, json_option
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import size_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 
@@ -44,4 +45,4 @@ def report(invocation: Invocation, output: Path, as_json: bool) -> None:
         names = [table.status.table for table in tables]
         write_document({"path": str(output), "bytes": output.stat().st_size, "tables": names})
         return
-    click.echo(f"Wrote {output} ({size_text(output.stat().st_size)}).")
+    echo(f"Wrote {output} ({size_text(output.stat().st_size)}).")

@@ -12,6 +12,7 @@ from ddb_lake.cli.command import command, json_option, options_object, table_arg
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.values.time_text import TIME_RULE, time_text
@@ -75,7 +76,7 @@ def restore(invocation: Invocation, table: str, options: RestoreOptions, as_json
         write_document(asdict(result))
         return
     resumed = f", {result.resumed:,} earlier" if result.resumed else ""
-    click.echo(
+    echo(
         f"{table}: restored {count_text(result.items, 'item')} of {time_text(as_of_us)} into {target}"
         f" ({result.written:,} written{resumed}, {result.verified:,} read back and equal), {duration_text(result.seconds)}."
     )

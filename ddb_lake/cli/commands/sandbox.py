@@ -18,8 +18,9 @@ from click.core import ParameterSource
 
 from ddb_lake.cli.command import LakeGroup, json_option, options_object
 from ddb_lake.cli.output.progress import Reporter
-from ddb_lake.cli.output.tables import printable
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.display_text import escape_controls
 
 if TYPE_CHECKING:
     from ddb_lake.sandbox import LocalFunction, Sandbox
@@ -97,8 +98,9 @@ def sandbox(ctx: click.Context, options: ServeOptions) -> None:
         if options.as_json:
             write_document(served.environment())
         else:
-            click.echo("\n".join(f"export {name}={quote(value)}" for name, value in served.environment().items()))
-        click.echo(f"The sandbox serves at {served.endpoint_url}; Ctrl-C ends it.", err=True)
+            for name, value in served.environment().items():
+                echo(f"export {name}={quote(value)}")
+        echo(f"The sandbox serves at {served.endpoint_url}; Ctrl-C ends it.", err=True)
 
     stop = threading.Event()
     with _log_on_stderr(), _stopped_by_sigterm(stop):
@@ -187,7 +189,7 @@ def traffic(options: TrafficOptions, endpoint_url: str, as_json: bool) -> None:
     if as_json:
         write_document({**asdict(made), "count": made.total})
     else:
-        click.echo(f"{target}: {made.total} changes: {', '.join(f'{n} {kind}' for kind, n in made.changes.items())}")
+        echo(f"{target}: {made.total} changes: {', '.join(f'{n} {kind}' for kind, n in made.changes.items())}")
 
 
 @sandbox.command(
@@ -215,9 +217,9 @@ def advance(duration: str, endpoint_url: str, as_json: bool) -> None:
     if as_json:
         write_document(document)
         return
-    click.echo(f"{document['now']}: {len(document['objects'])} objects written")
+    echo(f"{document['now']}: {len(document['objects'])} objects written")
     for name in document["objects"]:
-        click.echo(printable(name))
+        echo(name)
 
 
 def _refuse_own_options(ctx: click.Context) -> None:
@@ -276,7 +278,7 @@ class _PrintableFormatter(logging.Formatter):
     """One line for each line of a message. A function's output must not control the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line) for line in super().format(record).splitlines())
+        return "\n".join(escape_controls(line) for line in super().format(record).splitlines())
 
 
 @contextmanager

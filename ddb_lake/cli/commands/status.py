@@ -11,6 +11,7 @@ from ddb_lake.cli.command import command, json_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.tables import print_facts, print_table
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.values.time_text import time_text
 
@@ -61,11 +62,12 @@ def _watch(lake: Lake, names: list[str], table: str | None, every_s: float) -> N
     try:
         while True:
             click.clear()  # does nothing without a terminal
-            click.echo(f"{lake.now():%Y-%m-%d %H:%M:%S} UTC, every {every_s:g} s; Ctrl-C ends it\n")
+            echo(f"{lake.now():%Y-%m-%d %H:%M:%S} UTC, every {every_s:g} s; Ctrl-C ends it")
+            echo()
             _print_status(lake, names, table, as_json=False)
             time.sleep(every_s)
     except KeyboardInterrupt:
-        click.echo()
+        echo()
 
 
 def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:

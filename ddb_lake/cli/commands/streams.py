@@ -11,6 +11,7 @@ from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Duration
 
@@ -44,7 +45,7 @@ def streams(invocation: Invocation, table: str, span_s: float | None, as_json: b
     if as_json:
         write_document(asdict(result))
     else:
-        click.echo(streams_text(result))
+        echo(streams_text(result))
     print_stream_remarks(result)
     if result.gaps:
         click.get_current_context().exit(1)

@@ -11,11 +11,12 @@ import click
 from ddb_lake.cli.command import command, json_option, strict_option, tables_argument
 from ddb_lake.cli.commands.apply import apply_lines, print_apply_remarks
 from ddb_lake.cli.commands.aurora import replication_text
-from ddb_lake.cli.commands.compact import compact_text
+from ddb_lake.cli.commands.compact import compact_lines
 from ddb_lake.cli.commands.load import load_text, print_load_remarks
 from ddb_lake.cli.commands.streams import print_stream_remarks, streams_text
 from ddb_lake.cli.failures import error_text, exit_status, print_doubts, print_error
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict:
     if as_json:
         write_document({"due": run.due, "results": run.results, "doubts": run.doubts})
     elif not run.due and not run.status:
-        click.echo("Nothing is due.")
+        echo("Nothing is due.")
     if run.status:
         click.get_current_context().exit(run.status)
 
@@ -133,7 +134,7 @@ class _SyncRun:
     def _echo(self, lines: Sequence[str]) -> None:
         if not self.quiet:
             for line in lines:
-                click.echo(line)
+                echo(line)
 
 
 def _step(work: Work) -> str:
@@ -174,7 +175,7 @@ def _result_lines(result: Any) -> list[str]:
     if isinstance(result, ApplyResult):
         print_apply_remarks(result)
         return apply_lines(result)
-    return [compact_text(result)]
+    return compact_lines(result)
 
 
 def export_lines(increments: Increments) -> list[str]:

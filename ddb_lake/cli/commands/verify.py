@@ -12,6 +12,7 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import count_text, duration_text
 from ddb_lake.cli.output.tables import print_table
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Duration
 from ddb_lake.core.values.time_text import iso_text, time_text
@@ -139,11 +140,11 @@ def _print_report(report: Report, as_json: bool) -> None:
         if report.strength != "counts"
         else f"{report.rows:,} rows, {report.source}: {report.source_items or 0:,} items"
     )
-    click.echo(f"{summary}, {duration_text(report.seconds)}.")
+    echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:
-        click.echo(f"{count_text(report.explained, 'key')} changed around or after the time of the read: not a fault.")
+        echo(f"{count_text(report.explained, 'key')} changed around or after the time of the read: not a fault.")
     if report.doubtful:
-        click.echo(
+        echo(
             f"{count_text(report.doubtful, 'difference')} may be changes that have not landed (the lake has changes up to"
             f" {time_text(report.watermark_us)}): verify again with `--settle`, or later."
         )
@@ -154,8 +155,8 @@ def _print_report(report: Report, as_json: bool) -> None:
         ]
         print_table(("difference", "", "of", *report.differences[0].key), rows)
         if report.total > SHOWN:
-            click.echo(f"({count_text(report.total - SHOWN, 'more difference', 'more differences')}; --json has them)")
-        click.echo(f"`ddb-lake repair {report.table}` repairs them.")
+            echo(f"({count_text(report.total - SHOWN, 'more difference', 'more differences')}; --json has them)")
+        echo(f"`ddb-lake repair {report.table}` repairs them.")
     for remark in report.notes:
         note(remark)
 

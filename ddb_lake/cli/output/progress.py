@@ -6,7 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
+from ddb_lake.cli.output.terminal import Styled, echo
+from ddb_lake.core.operations.display_text import escape_controls
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -35,7 +36,7 @@ class Reporter:
             return
         progress = self._progress or self._show_bars()
         if what not in self._tasks:
-            self._tasks[what] = progress.add_task(what, total=total, rate="")
+            self._tasks[what] = progress.add_task(escape_controls(what), total=total, rate="")
         task = self._tasks[what]
         progress.update(task, completed=done, total=total)
         progress.update(task, rate=rate_text(progress.tasks[progress.task_ids.index(task)].speed))
@@ -43,9 +44,10 @@ class Reporter:
     def warn(self, message: str) -> None:
         """Print a warning: a fact that the user should know and that is no error."""
         if self._progress is not None:
-            self._progress.console.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True)
+            text = escape_controls(f"Warning: {message}")
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
             return
-        click.echo(f"{click.style('Warning:', fg='yellow')} {message}", err=True)
+        echo(Styled("Warning:", fg="yellow"), f" {message}", err=True)
 
     def _show_bars(self) -> Progress:
         from rich.console import Console
@@ -59,7 +61,7 @@ class Reporter:
         )
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -85,4 +87,4 @@ def warn(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a note on stderr: a fact that requires no action."""
-    click.echo(f"Note: {message}", err=True)
+    echo(f"Note: {message}", err=True)

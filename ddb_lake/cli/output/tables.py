@@ -10,9 +10,9 @@ from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
-import click
-
 from ddb_lake.cli.output.exact_json import value_text
+from ddb_lake.cli.output.terminal import Styled, echo, write_plain
+from ddb_lake.core.operations.display_text import escape_controls
 
 GAP = "  "
 MIN_WIDTH = 10
@@ -36,15 +36,11 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     sample = list(islice(remaining, SAMPLE_ROWS))
     layout = _Layout(headers, sample, limit)
     heading = layout.line(headers)
-    click.echo(heading if limit is None else click.style(heading, bold=True))
-    write = sys.stdout.write  # not click.echo, which flushes every line
-    write(GAP.join("-" * room for room in layout.widths) + "\n")
-    count = 0
-    for line in layout.lines(chain(sample, remaining)):
-        write(line + "\n")
-        count += 1
+    echo(heading if limit is None else Styled(heading, bold=True))
+    echo(GAP.join("-" * room for room in layout.widths))
+    count = write_plain(layout.lines(chain(sample, remaining)))
     if layout.hidden:
-        write(f"(no room for: {', '.join(printable(name) for name in layout.hidden)})\n")
+        echo(f"(no room for: {', '.join(layout.hidden)})")
     return count
 
 
@@ -52,7 +48,7 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
     """Print `name  value` lines with the values aligned."""
     room = max((display_width(name) for name, _ in facts), default=0)
     for name, value in facts:
-        click.echo(f"{name}{' ' * (room - display_width(name))}{GAP}{printable(value)}")
+        echo(f"{name}{' ' * (room - display_width(name))}{GAP}{printable(value)}")
 
 
 def printable(value: Any) -> str:
@@ -60,7 +56,7 @@ def printable(value: Any) -> str:
     text = value_text(value)
     if text is None:
         return "NULL"
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+    return escape_controls(text)
 
 
 def display_width(line: str) -> int:
@@ -139,7 +135,3 @@ def _char_width(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ddb_lake.cli.output.exact_json import encode_json, value_text
+from ddb_lake.cli.output.terminal import escape_json
 from ddb_lake.engine.sql import unique_names
 from ddb_lake.errors import UsageError
 
@@ -18,8 +19,13 @@ BUFFER_BYTES = 1 << 18
 
 
 def write_lines(lines: Iterable[bytes]) -> int:
-    """Write lines, each with a newline, in large pieces. Returns their number. Raises BrokenPipeError."""
+    """Write lines, each with a newline, in large pieces. Returns their number. Raises BrokenPipeError.
+
+    On a terminal, characters that control it are escapes of JSON, also in CSV. Elsewhere the bytes are exact.
+    """
     sys.stdout.flush()  # text that was written before comes first
+    if sys.stdout.isatty():
+        lines = map(escape_json, lines)
     return _write(sys.stdout.buffer, lines)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import click
-
 from ddb_lake.cli.failures import print_error
 from ddb_lake.cli.output.tables import print_table
+from ddb_lake.cli.output.terminal import echo, echo_lines
 from ddb_lake.cli.shell.statements import split_statements
 from ddb_lake.errors import UsageError
 
@@ -52,10 +50,10 @@ class Prompt:
             try:
                 line = self._read(FURTHER if pending.strip() else FIRST)
             except EOFError:
-                click.echo()
+                echo()
                 return
             except KeyboardInterrupt:
-                click.echo()
+                echo()
                 pending = ""
                 continue
             if not pending.strip() and line.strip().startswith("."):
@@ -72,7 +70,8 @@ class Prompt:
         try:
             run(text)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
+            echo(err=True)
+            echo("Interrupted.", err=True)
         except Exception as error:
             print_error(error, self._debug)
 
@@ -80,11 +79,11 @@ class Prompt:
         name, _, rest = line.partition(" ")
         if name == ".tables":
             for table in self._queries.tables():
-                click.echo(table)
+                echo(table)
         elif name == ".schema" and rest.strip():
             print_table(("column", "type", "attribute"), self._queries.columns(rest.strip().strip('"').rstrip(";")))
         elif name == ".help":
-            click.echo(HELP)
+            echo_lines(HELP)
         else:
             raise UsageError(f"unknown command {line!r}", hint=".help lists the commands")
 
@@ -103,7 +102,7 @@ def enable_line_editing(words: Callable[[], Sequence[str]]) -> None:
         readline.set_history_length(HISTORY_LINES)
         atexit.register(_save_history, file)
     except OSError as error:
-        click.echo(f"Note: the history is not saved: {error}", err=True)
+        echo(f"Note: the history is not saved: {error}", err=True)
     matches: list[str] = []
 
     def complete(text: str, state: int) -> str | None:
@@ -130,4 +129,4 @@ def _save_history(file: Path) -> None:
     try:
         readline.write_history_file(file)
     except OSError as error:
-        print(f"Note: the history is not saved: {error}", file=sys.stderr)
+        echo(f"Note: the history is not saved: {error}", err=True)

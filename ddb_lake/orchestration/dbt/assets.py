@@ -13,6 +13,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from ddb_lake.config import LakeSettings
+from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.orchestration.dbt.manifest import executable, flags, fresh_manifest, profiles_folder, project_folder
 from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets
@@ -97,7 +98,7 @@ def origins(lineage: dg.TableColumnLineage) -> str:
     for column, deps in sorted(lineage.deps_by_column.items()):
         found = sorted(f"`{dep.asset_key.to_user_string()}`.{dep.column_name}" for dep in deps)
         rows.append([column, ", ".join(found) or "no column"])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows)
 
 
 def _let_go(adapter: Any) -> None:
