@@ -50,6 +50,7 @@ class Check:
         evaluate: the evaluation, where `op` is not empty.
         severity: of a failure.
         blocking: whether a failure stops the assets downstream.
+        reads_dagster: whether the evaluation needs an instance of Dagster.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Check:
     evaluate: Callable[[Subject], Outcome] | None = None
     severity: Severity = "error"
     blocking: bool = False
+    reads_dagster: bool = False
 
     def outcome(self, subject: Subject) -> Outcome:
         """Evaluate the check. Does not raise: an error is this table's alone, and other checks are evaluated."""

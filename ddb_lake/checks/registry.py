@@ -227,6 +227,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         ),
         applies=lambda table: table.changes is not None,
         evaluate=health.sensor_ticks,
+        reads_dagster=True,
     ),
     Check(
         name="capture_alive",

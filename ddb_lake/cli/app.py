@@ -40,6 +40,7 @@ COMMANDS = {
     "dump": "ddb_lake.cli.commands.dump:dump",
     "query": "ddb_lake.cli.commands.query:query",
     "status": "ddb_lake.cli.commands.status:status",
+    "check": "ddb_lake.cli.commands.check:check",
     "verify": "ddb_lake.cli.commands.verify:verify",
     "repair": "ddb_lake.cli.commands.repair:repair",
     "quarantine": "ddb_lake.cli.commands.quarantine:quarantine",

@@ -214,17 +214,28 @@ class MergeCounts:
     """Figures of a plan.
 
     Attributes:
-        changed: keys whose row is added, replaced or removed.
+        changed: keys whose row is added, replaced or removed: the distinct keys of the new states.
         late: conflicting keys.
         ties: keys that the trail of images decided.
+        winners: records that decide a key, counted before their images were looked up. Equal to `changed`, or the merge is
+            not committed.
+        removed: new states without an item.
     """
 
     changed: int = 0
     late: int = 0
     ties: int = 0
+    winners: int = 0
+    removed: int = 0
 
     def __add__(self, other: MergeCounts) -> MergeCounts:
-        return MergeCounts(self.changed + other.changed, self.late + other.late, self.ties + other.ties)
+        return MergeCounts(
+            self.changed + other.changed,
+            self.late + other.late,
+            self.ties + other.ties,
+            self.winners + other.winners,
+            self.removed + other.removed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +305,8 @@ def plan_merge(session: Session, inputs: MergeInput) -> MergePlan:
     keeps = bool(late and inputs.rules.keep_expired)
     if keeps:
         _keep_expired(session, inputs)
-    _look_up_states(session, inputs)
-    counts = MergeCounts(NEW_STATES.count(session), late, ties)
+    changed, removed = _look_up_states(session, inputs)
+    counts = MergeCounts(changed, late, ties, WINNERS.count(session), removed)
     return MergePlan(counts, first_expired_us=_first_expired_us(session) if keeps else None)
 
 
@@ -493,8 +504,11 @@ def _first_expired_us(session: Session) -> int | None:
 # --- the items of the winners
 
 
-def _look_up_states(session: Session, inputs: MergeInput) -> None:
-    """Fill the new states with the images of the winners, and check that each key has exactly one winner."""
+def _look_up_states(session: Session, inputs: MergeInput) -> tuple[int, int]:
+    """Fill the new states with the images of the winners, and check that each key has exactly one winner.
+
+    Returns the number of distinct keys, and of states without an item.
+    """
     # if no key is conflicting, every winner is a new record, so the changelog is not read
     records = inputs.changelog if _CONFLICTING_KEYS.count(session) else inputs.new_records
     expired = f"{'true' if inputs.rules.keep_expired else 'false'} AND {EXPIRY}"
@@ -508,12 +522,15 @@ def _look_up_states(session: Session, inputs: MergeInput) -> None:
         f" JOIN {records} c ON c.record_id = w.record_id AND c.changed_at = w.changed_at AND c._key = w._key",
         text="item",
     )
-    states, keys = session.rows(f"SELECT count(*), count(DISTINCT _key) FROM {NEW_STATES}")[0]
+    states, keys, removed = session.rows(
+        f"SELECT count(*), count(DISTINCT _key), count(*) FILTER (item IS NULL) FROM {NEW_STATES}"
+    )[0]
     winners = WINNERS.count(session)
     if not states == winners == keys:
         raise CheckFailed(
             f"{winners} keys have {states} winners, {keys} distinct; nothing was committed", table=inputs.table
         )
+    return keys, removed
 
 
 # --- records of one instant

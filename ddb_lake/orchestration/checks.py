@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from ddb_lake.checks.check import Check, Subject
+from ddb_lake.checks.kept import keep_outcomes
 from ddb_lake.checks.registry import CHECKS, checks_of_writer
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.health import Sign, sensor_sign
@@ -55,6 +56,19 @@ def check_result(check: Check, assets: TableAssets, found: Outcome) -> dg.AssetC
     )
 
 
+def check_event(result: dg.AssetCheckResult) -> Any:
+    """A result as an event that an op logs for a check which the run did not select."""
+    assert result.asset_key is not None and result.check_name is not None, "as `check_result` makes it"
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+    )
+
+
 def advice_metadata(steps: Sequence[str], table: TableSettings) -> dict[str, Any]:
     """The steps as a numbered table: Dagster's UI shows tables, and hides Markdown behind a click."""
     rows = [
@@ -78,6 +92,14 @@ def _table(listing: Listing) -> dg.TableMetadataValue:
 def _column_type(values: Iterator[str | int | bool]) -> str:
     found = {type(value) for value in values}
     return "bool" if found == {bool} else "int" if found == {int} else "string"
+
+
+def writer_results(lake: Lake, assets: TableAssets, outcomes: Mapping[Check, Outcome]) -> Iterator[dg.AssetCheckResult]:
+    """The outcomes of checks that the op which writes an asset evaluated: they are kept, and are the results in Dagster."""
+    if outcomes:
+        keep_outcomes(lake, assets.table, outcomes)
+    for check, found in outcomes.items():
+        yield check_result(check, assets, found)
 
 
 def check_definitions(
@@ -110,11 +132,14 @@ def _check_op(
 
         with failures(), beating(context), open_lake(context.log) as opened:
             for name, assets in tables.items():
+                outcomes = {}
                 for key, check in by_table[name].items():
                     if key in selected:
                         just_written = key.asset_key in (context.run.asset_selection or ())
-                        subject = Subject(opened, assets.table, just_written, read_sensor)
-                        yield check_result(check, assets, check.outcome(subject))
+                        outcomes[check] = check.outcome(Subject(opened, assets.table, just_written, read_sensor))
+                        yield check_result(check, assets, outcomes[check])
+                if outcomes:
+                    keep_outcomes(opened, assets.table, outcomes)
 
     return evaluate_checks
 

@@ -232,6 +232,18 @@ def test_current_alone_applies_what_the_changelog_has(folder_lake: Make) -> None
     assert latest(lake, "current/orders")["dagster/row_count"] == 0
 
 
+def test_changes_alone_report_what_they_wrote_to_current(folder_lake: Make) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+
+    run = lake.run("changes/orders", hours=HOURS)
+
+    assert run.success and ("current/orders", None) in run.materialized
+    assert latest(lake, "current/orders")["dagster/row_count"] == 1
+    found = check(run, "current/orders", "unique_keys")
+    assert found.passed and found.metadata["changed keys"].value == found.metadata["winning records"].value == 1
+
+
 def test_checks_can_be_evaluated_alone(folder_lake: Make) -> None:
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ import click
 
 from ddb_lake.cli.command import command, json_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.checks import checks_document, print_problems
+from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.tables import print_facts, print_table
 from ddb_lake.cli.output.terminal import echo
@@ -17,6 +20,7 @@ from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.read.check_results import CheckResult
     from ddb_lake.pipeline.read.status import TableStatus
 
 
@@ -40,9 +44,11 @@ if TYPE_CHECKING:
 @json_option
 @pass_invocation
 def status(invocation: Invocation, table: str | None, every_s: float | None, as_json: bool) -> None:
-    """Show rows, lag, watermark, files, bytes, exports and quarantine of TABLE, or of all tables.
+    """Show rows, lag, watermark, files, bytes, exports, quarantine and checks of TABLE, or of all tables.
 
-    With --json: an object for TABLE; for all tables {"tables": [...]}.
+    The checks are the last results that Dagster or `ddb-lake check` kept: how many are red, yellow (a warning, or unknown)
+    and green, and below the table each one that is not green, the worst first. With --json: an object for TABLE; for all
+    tables {"tables": [...]}.
     """
     if every_s is not None and as_json:
         raise click.UsageError("--watch and --json exclude each other")
@@ -71,16 +77,22 @@ def _watch(lake: Lake, names: list[str], table: str | None, every_s: float) -> N
 
 
 def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:
+    from ddb_lake.pipeline.read.check_results import check_results, summary_text
     from ddb_lake.pipeline.read.status import table_status
 
     statuses = [table_status(lake, name) for name in names]
+    checks = {name: check_results(lake, name) for name in names}
     if as_json:
-        documents = [status_document(status) for status in statuses]
+        documents = [status_document(status) | checks_document(checks[status.table]) for status in statuses]
         write_document(documents[0] if table else {"tables": documents})
-    elif table:
-        print_facts(_facts(statuses[0]))
+        return
+    if table:
+        print_facts([*_facts(statuses[0]), ("checks", summary_text(checks[table]))])
     else:
-        _print_all(statuses)
+        _print_all(statuses, checks)
+    print_problems(checks)
+    if not all(checks.values()):
+        note("`ddb-lake check` evaluates the checks of tables without a daemon of Dagster")
 
 
 def status_document(status: TableStatus) -> dict[str, Any]:
@@ -88,13 +100,16 @@ def status_document(status: TableStatus) -> dict[str, Any]:
     return asdict(status)
 
 
-def _print_all(statuses: list[TableStatus]) -> None:
-    headers = ("table", "rows", "changes", "watermark", "lag", "pending", "quarantined", "files", "size")
+def _print_all(statuses: list[TableStatus], checks: Mapping[str, tuple[CheckResult, ...]]) -> None:
+    from ddb_lake.pipeline.read.check_results import summary_text
+
+    headers = ("table", "checks", "rows", "changes", "watermark", "lag", "pending", "quarantined", "files", "size")
     print_table(
         headers,
         [
             (
                 status.table,
+                summary_text(checks[status.table]),
                 status.rows,
                 status.changes,
                 time_text(status.watermark_us),

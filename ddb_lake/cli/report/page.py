@@ -16,6 +16,8 @@ from markupsafe import Markup
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.report import charts
 from ddb_lake.core.values.time_text import time_text
+from ddb_lake.core.verify.outcome import urgency
+from ddb_lake.pipeline.read.check_results import CheckResult, count_colors, summary_text
 from ddb_lake.pipeline.read.overview import TableOverview
 from ddb_lake.pipeline.read.status import TableStatus
 
@@ -43,6 +45,8 @@ def page(warehouse: str, now: datetime, tables: Sequence[TableOverview]) -> str:
         style=Markup(style),
         script=Markup(charts.script()),
         totals=_totals(tables),
+        problems=_problems(tables),
+        levels={"red": "bad", "yellow": "note"},
         lags=charts.lags(tables) if with_lag > 1 else None,
         charts=[_charts(table, number) for number, table in enumerate(tables)],
     )
@@ -62,7 +66,7 @@ def _template() -> Template:
         "duration": duration_text,
         "time": _time,
         "facts": _facts,
-        "freshness": _freshness,
+        "checks": _checks,
         "quarantine": _quarantine,
         "verification": _verification,
         "verified": _verified,
@@ -76,6 +80,7 @@ def _time(time_us: int | None) -> str:
 
 def _totals(tables: Sequence[TableOverview]) -> list[tuple[str, str]]:
     """The cards at the top of the page."""
+    results = [result for table in tables for result in table.checks]
     verified = sum(_verification(table).level == "good" for table in tables)
     return [
         ("Tables", f"{len(tables):,}"),
@@ -84,6 +89,7 @@ def _totals(tables: Sequence[TableOverview]) -> list[tuple[str, str]]:
         ("Size", size_text(sum(table.status.bytes for table in tables))),
         ("Quarantined", f"{sum(table.status.quarantined for table in tables):,}"),
         ("Verified equal", f"{verified} of {len(tables)}"),
+        *((f"Checks {color}", f"{count:,}") for color, count in count_colors(results).items()),
     ]
 
 
@@ -107,12 +113,15 @@ def _facts(status: TableStatus) -> list[tuple[str, str]]:
     ]
 
 
-def _freshness(table: TableOverview) -> Badge:
-    if table.status.gaps:
-        return Badge("bad", f"{len(table.status.gaps)} gaps in the changes")
-    if table.status.pending_batches:
-        return Badge("note", "changes wait")
-    return Badge("good", "up to date") if table.status.watermark_us is not None else Badge("idle", "nothing yet")
+def _checks(table: TableOverview) -> Badge:
+    levels: dict[str, Level] = {"red": "bad", "yellow": "note", "green": "good"}
+    return Badge(levels[table.checks[0].color] if table.checks else "note", summary_text(table.checks))
+
+
+def _problems(tables: Sequence[TableOverview]) -> list[tuple[str, CheckResult]]:
+    """The checks of all tables that are not green, the worst first, with their tables."""
+    found = [(table.status.table, result) for table in tables for result in table.checks if result.color != "green"]
+    return sorted(found, key=lambda entry: (urgency(entry[1].color), entry[0], entry[1].name))
 
 
 def _quarantine(table: TableOverview) -> Badge:
@@ -131,6 +140,8 @@ def _verification(table: TableOverview) -> Badge:
 def _verified(document: dict[str, Any]) -> str:
     """The document of a verification in one line."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in document["kinds"].items() if count) or "no differences"
+    if document.get("doubtful"):
+        kinds += f" ({document['doubtful']:,} of them are still being judged)"
     compared = (
         f"{document['compared']:,} keys compared" if document["compared"] else f"{document['rows']:,} rows counted"
     )

@@ -23,7 +23,7 @@ Severity: TypeAlias = Literal["error", "warning"]
 GREEN: frozenset[State] = frozenset({"pass"})
 """The states that are shown as passed."""
 
-_WORST_FIRST: tuple[Color, ...] = ("red", "yellow", "green")
+WORST_FIRST: tuple[Color, ...] = ("red", "yellow", "green")
 _WORST_STATE_FIRST: tuple[State, ...] = ("fail", "unknown", "pass")
 
 
@@ -89,4 +89,4 @@ def worst_state(states: Iterable[State]) -> State:
 
 def urgency(color: Color) -> int:
     """The place of a color in a list with the worst first."""
-    return _WORST_FIRST.index(color)
+    return WORST_FIRST.index(color)

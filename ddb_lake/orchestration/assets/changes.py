@@ -5,16 +5,18 @@ One op does both: reading the objects and merging them share their work, and a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeAlias
 
 import dagster as dg
 
+from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
 from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import CheckFailed
-from ddb_lake.orchestration.checks import check_result
+from ddb_lake.orchestration.checks import check_event, writer_results
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
     collisions_of,
@@ -70,16 +72,20 @@ class Applying:
                 result = launching.update(self._context, self._lake, self._assets.table)
         except CheckFailed as error:
             if UNIQUE_KEYS.name in self._checks:
-                yield check_result(UNIQUE_KEYS, self._assets, judged(False, str(error)))
+                yield from writer_results(self._lake, self._assets, {UNIQUE_KEYS: judged(False, str(error))})
             raise
         if self._current in self._selected:
             metadata = current_metadata(self._lake, self._name, result)
             metadata |= self._schema_changes(metadata.get("dagster/column_schema"))
             yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
-        if UNIQUE_KEYS.name in self._checks:
-            yield check_result(UNIQUE_KEYS, self._assets, self._unique(result))
-        if SCHEMA_UNCHANGED.name in self._checks:
-            yield check_result(SCHEMA_UNCHANGED, self._assets, self._schema())
+        if self._current not in self._selected and result is not None and result.changed:
+            self._report(self._assets, result)
+        evaluated: dict[Check, Callable[[], Outcome]] = {
+            UNIQUE_KEYS: partial(self._unique, result),
+            SCHEMA_UNCHANGED: self._schema,
+        }
+        outcomes = {check: evaluate() for check, evaluate in evaluated.items() if check.name in self._checks}
+        yield from writer_results(self._lake, self._assets, outcomes)
 
     # --- changes
 
@@ -117,18 +123,30 @@ class Applying:
             for hour in (hour for hour in hours if has_partition(hour, now)):
                 event = dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
                 self._context.log_event(event)
-        told = current_metadata(self._lake, name, applied.current.get(name))
-        self._context.log_event(dg.AssetMaterialization(other.key("current"), metadata=told))
+        self._report(other, applied.current.get(name))
+
+    def _report(self, assets: TableAssets, result: CurrentResult | None) -> None:
+        """Log the materialization of a `current` that the run did not select but wrote, and its blocking check."""
+        metadata = current_metadata(self._lake, assets.table.name, result)
+        self._context.log_event(dg.AssetMaterialization(assets.key("current"), metadata=metadata))
+        if result is not None:
+            for found in writer_results(self._lake, assets, {UNIQUE_KEYS: self._unique(result)}):
+                self._context.log_event(check_event(found))
 
     # --- checks
 
     def _unique(self, result: CurrentResult | None) -> Outcome:
-        if self._lake.current(self._name) is None:
-            return unknown("the lake has no table yet")
         if result is None or not result.changed:
+            if self._lake.current(self._name) is None:
+                return unknown("the lake has no table yet")
             return judged(True, "No record waited in the changelog: no key was decided, and no row was written.")
-        text = f"{result.changed} changed keys have {result.changed} winners."
-        return judged(True, text, {"changed keys": result.changed, "rows": result.rows})
+        text = (
+            f"Counted before the commit: {result.winners} winning records decide {result.changed} distinct keys. The written"
+            f" files have {result.upserted} rows, and {result.removed} keys have no item. The table has {result.rows} rows now."
+        )
+        passed = result.winners == result.changed == result.upserted + result.removed
+        figures = {"winning records": result.winners, "changed keys": result.changed, "rows written": result.upserted}
+        return judged(passed, text, figures | {"keys without an item": result.removed, "rows": result.rows})
 
     def _schema(self) -> Outcome:
         table = self._lake.current(self._name)

@@ -1,7 +1,7 @@
-"""`lake/<name>`: one page for the operator on call: every table, how fresh it is, and its problems.
+"""`lake/<name>`: one page for the operator on call: every table, how fresh it is, and its checks that are not green.
 
-It reads the tables' metadata, the last verification, and a listing of the recent hours: two or three LIST requests a
-table. It reads no items.
+It reads the tables' metadata, the last results of the checks and of a verification, and a listing of the recent hours: two
+or three LIST requests a table. It reads no items.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,64 +12,53 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.config import TableSettings, seconds
+from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.values.time_text import microseconds, time_text
+from ddb_lake.core.verify.outcome import Color, urgency
 from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import list_landed, unapplied
+from ddb_lake.pipeline.plan.arrivals import list_landed
+from ddb_lake.pipeline.read.check_results import CheckResult, check_results, count_colors, summary_text
 from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.verify.report import last_report
 
 GROUP = "overview"
-HEADERS = ("table", "state", "lag", "landed", "applied", "gaps", "quarantined", "verified")
+HEADERS = ("table", "checks", "lag", "landed", "applied", "verified")
+PROBLEM_HEADERS = ("color", "table", "check", "found")
 SHOWN = 200
 """The most tables on the page, the worst first: an operator cannot read a page of thousands of rows."""
 
-_GOOD = "✓ fresh"
+SHOWN_PROBLEMS, TEXT_CHARACTERS = 30, 200
+"""The most checks that the page describes, the worst first, and the length of a description."""
+
+_MARKS: Mapping[Color, str] = {"green": "✓", "yellow": "⚠", "red": "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
     """One table on the page. Times are UTC microseconds, None if there are none.
 
-    `landed_us`: when the newest object of the recent hours was written. `waiting_s`: for how long the oldest object that is
-    not applied has waited. `fault`: why the table could not be examined.
+    `landed_us`: when the newest object of the recent hours was written. `checks`: the last results, the worst first.
+    `fault`: why the table could not be examined.
     """
 
     table: str
-    max_lag_s: float
     status: TableStatus | None = None
     landed_us: int | None = None
-    waiting_s: float = 0.0
+    checks: tuple[CheckResult, ...] = ()
     verified: Mapping[str, Any] | None = None
     fault: str | None = None
 
     @property
-    def has_unmerged_changes(self) -> bool:
-        """Whether a landed object has waited for longer than `max_lag`."""
-        return self.waiting_s > self.max_lag_s
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """The problems, the worst first."""
-        if self.status is None:
-            return (f"cannot be looked at: {self.fault}",)
-        found = [f"{len(self.status.gaps)} gaps: changes may be missing"] if self.status.gaps else []
-        if self.verified is not None and self.verified.get("outcome") == "different":
-            found.append("differs from its source")
-        if self.has_unmerged_changes:
-            found.append(f"what landed waits for {_span(self.waiting_s)}")
-        elif self.status.pending_batches:
-            found.append("current is behind its changelog")
-        if self.fault is not None:
-            found.append(f"landing cannot be listed: {self.fault}")
-        if self.status.quarantined:
-            found.append("something is quarantined")
-        return tuple(found)
+    def color(self) -> Color:
+        """The worst color of the checks. Yellow if the table could not be examined, or no check was evaluated."""
+        colors: list[Color] = [result.color for result in self.checks]
+        colors += ["yellow"] if self.fault is not None or not self.checks else []
+        return min(colors, key=urgency)
 
 
 def lake_page_asset(
@@ -80,8 +69,9 @@ def lake_page_asset(
     @dg.asset(
         key=dg.AssetKey(["lake", lake]),
         group_name=GROUP,
+        op_tags={"dagster/priority": "-1"},  # the results of the checks in the same run are there before it
         kinds={"iceberg"},
-        description="All tables at a glance: how fresh they are and what is wrong, the worst first. Brought up to date"
+        description="All tables at a glance: how fresh they are, and which checks are not green, the worst first. Brought up to date"
         " with the hourly checks; materialize it to see it now.",
     )
     def overview(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -94,26 +84,26 @@ def lake_page_asset(
 
 def examine_table(lake: Lake, table: TableSettings) -> TableSummary:
     """Examine one table. An error is part of the result."""
-    found = TableSummary(table.name, seconds(table.checks.max_lag))
+    found = TableSummary(table.name)
     try:
-        found = replace(found, status=table_status(lake, table.name), verified=last_report(lake, table.name))
-        refs = list(list_landed(lake, table, "recent"))
-        oldest_us = unapplied(lake, table, refs).oldest_us
+        found = replace(found, checks=check_results(lake, table.name), verified=last_report(lake, table.name))
+        found = replace(found, status=table_status(lake, table.name))
+        landed = [ref.modified_us for ref in list_landed(lake, table, "recent")]
     except Exception as error:  # whatever it is, it is this table's
         return replace(found, fault=error_text(error))
-    waiting_s = 0.0 if oldest_us is None else max(0.0, lake.now().timestamp() - oldest_us / 1e6)
-    return replace(found, landed_us=max((ref.modified_us for ref in refs), default=None), waiting_s=waiting_s)
+    return replace(found, landed_us=max(landed, default=None))
 
 
 def overview_metadata(found: Sequence[TableSummary], now: datetime) -> dict[str, Any]:
     """The page, and figures to plot. The lag is that of tables with changes."""
     lags = [one.status.lag_s for one in found if one.status is not None and one.status.lag_s is not None]
     statuses = [one.status for one in found if one.status is not None]
+    counts = count_colors([result for one in found for result in one.checks])
     return {
         "overview": dg.MetadataValue.md(overview_page(found, now)),
         "tables": len(found),
-        "tables with problems": sum(bool(one.problems) for one in found),
-        "tables behind": sum(one.has_unmerged_changes for one in found),
+        "tables with problems": sum(one.color != "green" for one in found),
+        **{f"{color} checks": count for color, count in counts.items()},
         "open gaps": sum(len(status.gaps) for status in statuses),
         "quarantined": sum(status.quarantined for status in statuses),
         "rows": sum(status.rows for status in statuses),
@@ -123,36 +113,56 @@ def overview_metadata(found: Sequence[TableSummary], now: datetime) -> dict[str,
 
 
 def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
-    """The page as Markdown: one sentence, then a row for each table, the worst first."""
-    worst = sorted(found, key=lambda one: (not one.problems, -_severity(one), one.table))
-    bad = sum(bool(one.problems) for one in found)
+    """The page as Markdown: the number of checks by color, a row for each table, and the checks that are not green.
+
+    The worst is first in both tables.
+    """
+    worst = sorted(found, key=lambda one: (urgency(one.color), -_not_green(one), one.table))
+    bad = sum(one.color != "green" for one in found)
+    results = [result for one in found for result in one.checks]
     head = (
-        (f"**All {len(found)} tables are fresh.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
-        + f" Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest change that is applied; an idle table's grows."
+        (f"**All {len(found)} tables are green.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
+        + f" Checks: {summary_text(results)}. Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest"
+        " change that is applied; an idle table's grows."
     )
     rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
     rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
-    return f"{head}\n\n{rows}{rest}"
+    return f"{head}\n\n{rows}{rest}{_problems(found)}"
 
 
-def _severity(one: TableSummary) -> int:
-    """The urgency: 2 for data in doubt, 1 for a backlog, 0 for the rest."""
-    if one.status is None or one.status.gaps or (one.verified or {}).get("outcome") == "different":
-        return 2
-    return 1 if one.has_unmerged_changes or one.status.pending_batches else 0
+def _not_green(one: TableSummary) -> int:
+    return sum(result.color != "green" for result in one.checks)
+
+
+def _problems(found: Sequence[TableSummary]) -> str:
+    """The checks that are not green, and the tables that could not be examined, the worst first."""
+    problems = [(urgency("yellow"), one.table, "-", f"cannot be examined: {one.fault}") for one in found if one.fault]
+    problems += [
+        (urgency(result.color), one.table, result.check, result.text)
+        for one in found
+        for result in one.checks
+        if result.color != "green"
+    ]
+    if not problems:
+        return ""
+    colors = {urgency(color): f"{mark} {color}" for color, mark in _MARKS.items()}
+    rows = [
+        [colors[place], table, check, text if len(text) <= TEXT_CHARACTERS else f"{text[:TEXT_CHARACTERS]}…"]
+        for place, table, check, text in sorted(problems)[:SHOWN_PROBLEMS]
+    ]
+    more = len(problems) - SHOWN_PROBLEMS
+    rest = f"\n\nand {more} more checks" if more > 0 else ""
+    return f"\n\n{markdown_table(PROBLEM_HEADERS, rows, cut=None)}{rest}"
 
 
 def _row(one: TableSummary, now: datetime) -> list[str]:
-    state = "; ".join(one.problems) or _GOOD
     status = one.status or TableStatus(one.table)
     return [
         one.table,
-        state if state == _GOOD else f"**{state}**",
+        f"{_MARKS[one.color]} {summary_text(one.checks)}",
         _span(status.lag_s),
         _time(one.landed_us, now) if one.landed_us is not None else "none lately",
         _time(status.watermark_us, now),
-        str(len(status.gaps)),
-        str(status.quarantined),
         _verified(one.verified, now),
     ]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
-from ddb_lake.core.verify.outcome import Outcome, judged
+from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
-from ddb_lake.lake.state import CurrentState, current_state
-from ddb_lake.orchestration.checks import check_result
+from ddb_lake.lake.state import CurrentState, LoadedExport, current_state
+from ddb_lake.orchestration.checks import writer_results
 from ddb_lake.orchestration.metadata import snapshot_metadata
 from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import TableAssets
@@ -45,11 +46,14 @@ def load_snapshot(
     except (CheckFailed, ExportError) as error:
         failed = UNIQUE_SNAPSHOT_KEYS if isinstance(error, CheckFailed) else ROWS_MATCH_MANIFEST
         if failed.name in selected:
-            yield check_result(failed, assets, judged(False, str(error)))
+            yield from writer_results(lake, assets, {failed: judged(False, str(error))})
         raise
     if key in context.selected_asset_keys:
         yield dg.MaterializeResult(asset_key=key, metadata=_metadata(lake, assets, result))
-    yield from (check for check in _results(lake, assets, result) if check.check_name in selected)
+    outcomes = _outcomes(lake, assets, result)
+    yield from writer_results(
+        lake, assets, {check: found for check, found in outcomes.items() if check.name in selected}
+    )
 
 
 def _due(lake: Lake, assets: TableAssets) -> list[str]:
@@ -71,38 +75,66 @@ def _metadata(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
     return {"already loaded": True, "export": newest.export_id if newest else "none"}
 
 
-def _results(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Iterator[dg.AssetCheckResult]:
-    """The checks of what was loaded last; `result` is None if every export was loaded before."""
-    yield check_result(ROWS_MATCH_MANIFEST, assets, _compared_with_manifest(lake, assets, result))
-    items = result.items - result.quarantined if result else 0
-    text = f"{items} items have {items} different keys." if result else "Checked when it was loaded."
-    yield check_result(UNIQUE_SNAPSHOT_KEYS, assets, judged(True, text))
+def _outcomes(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dict[Check, Outcome]:
+    """The checks of the export that was loaded last; `result` is None if every export was loaded before."""
+    state = current_state(lake.current(assets.table.name))
+    export = None if state is None else (state.exports[-1] if state.exports else None)
+    if result is not None and result.export_type != "FULL":
+        return {ROWS_MATCH_MANIFEST: _lines(result), UNIQUE_SNAPSHOT_KEYS: _no_keys(result)}
+    if result is not None and state is not None:
+        export = next((known for known in state.exports if known.export_id == result.export_id), None)
+    if export is None:
+        nothing = unknown("no full export is in the lake")
+        return {ROWS_MATCH_MANIFEST: nothing, UNIQUE_SNAPSHOT_KEYS: nothing}
+    rows = _rows_of_branch(lake, assets, export)
+    return {
+        ROWS_MATCH_MANIFEST: _compared_with_manifest(export, rows, result),
+        UNIQUE_SNAPSHOT_KEYS: _distinct_keys(export, rows),
+    }
 
 
-def _compared_with_manifest(lake: Lake, assets: TableAssets, result: LoadResult | None) -> Outcome:
-    if result is None:
-        return judged(True, "Every finished export was loaded before, and was compared with its manifest then.")
-    rows = _rows_of_branch(lake, assets, result)
-    if result.export_type == "FULL" and rows != result.items - result.quarantined:
-        return judged(
-            False,
-            f"The branch of export {result.export_id} has {rows} rows and the quarantine {result.quarantined} of its"
-            f" lines; its manifest says {result.items} items.",
-        )
-    text = f"{result.items} items in {result.files} data files, as the manifest of export {result.export_id} says."
-    figures = {"manifest items": result.items, "data files": result.files}
-    if result.quarantined:
-        text += f" {result.quarantined} lines hold no valid item and are in the quarantine."
-        figures["lines in quarantine"] = result.quarantined
-    if rows is not None:
-        figures["rows of the branch"] = rows
-    return judged(True, text, figures)
+def _compared_with_manifest(export: LoadedExport, rows: int | None, result: LoadResult | None) -> Outcome:
+    if rows is None:
+        return unknown(f"the branch of export {export.export_id} is not in the table any more")
+    files = "" if result is None else f" in {result.files} data files, whose digests and lines were compared with it"
+    quarantined = f", and {export.rejected} lines without a valid item in the quarantine" if export.rejected else ""
+    text = (
+        f"The manifest of export {export.export_id} names {export.items} items{files}; the export's branch has {rows}"
+        f" rows{quarantined}."
+    )
+    figures = {"manifest items": export.items, "rows of the branch": rows, "lines in quarantine": export.rejected}
+    return judged(rows + export.rejected == export.items, text, figures)
 
 
-def _rows_of_branch(lake: Lake, assets: TableAssets, result: LoadResult) -> int | None:
-    """The rows of the export's own branch, from the table's metadata."""
+def _distinct_keys(export: LoadedExport, rows: int | None) -> Outcome:
+    """Rows that lack a key or have the same key make a load fail before it commits (`pipeline.load.snapshot_writer`)."""
+    if rows is None:
+        return unknown(f"the branch of export {export.export_id} is not in the table any more")
+    text = (
+        f"The {rows} rows that export {export.export_id} wrote were queried before the commit: each has a key, and no key"
+        " occurs twice."
+    )
+    return judged(rows + export.rejected == export.items, text, {"rows of the branch": rows})
+
+
+def _lines(result: LoadResult) -> Outcome:
+    """An incremental export has no rows of its own: its lines are in the changelog."""
+    text = (
+        f"The manifest of incremental export {result.export_id} names {result.items} lines in {result.files} data files; their"
+        " digests and numbers of lines were compared with it before the commit."
+    )
+    return judged(True, text, {"manifest items": result.items, "data files": result.files})
+
+
+def _no_keys(result: LoadResult) -> Outcome:
+    text = f"Export {result.export_id} is incremental: its lines went into the changelog, and it added no rows of a snapshot."
+    return judged(True, text)
+
+
+def _rows_of_branch(lake: Lake, assets: TableAssets, export: LoadedExport) -> int | None:
+    """The rows of the export's own branch, from the metadata of the table's files."""
     table = lake.current(assets.table.name)
-    snapshot = table.snapshot_by_name(f"export-{result.export_id}") if table is not None else None
+    snapshot = table.snapshot_by_name(export.branch) if table is not None else None
     if snapshot is None or snapshot.summary is None:
         return None
     return int(snapshot.summary["total-records"] or 0)

@@ -23,7 +23,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.session import Session
-from ddb_lake.errors import CommitConflict
+from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.scan import current_or_conflict, live_files
@@ -54,6 +54,7 @@ class CurrentResult:
         changed: the number of keys whose row was added, replaced or removed.
         upserted: the number of keys that have a new row.
         removed: the number of keys whose item is absent now.
+        winners: the number of records that decided these keys.
         late: the number of conflicting keys (`engine.merge_plan`), such as those with late records.
         ties: the number of keys with several latest records, between which the trail of images decided.
         rows: the number of living rows after the update.
@@ -68,6 +69,7 @@ class CurrentResult:
     changed: int = 0
     upserted: int = 0
     removed: int = 0
+    winners: int = 0
     late: int = 0
     ties: int = 0
     rows: int = 0
@@ -83,6 +85,7 @@ class CurrentResult:
             changed=self.changed + later.changed,
             upserted=self.upserted + later.upserted,
             removed=self.removed + later.removed,
+            winners=self.winners + later.winners,
             late=self.late + later.late,
             ties=self.ties + later.ties,
             seconds=self.seconds + later.seconds,
@@ -101,7 +104,8 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
             and without regard to their rows. A key without records there keeps its row.
 
     Raises:
-        CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`.
+        CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`, or the written files do not
+            have one row for each changed key that has an item. Nothing was committed.
         ConfigError: the table is not configured.
         TransientError: another writer committed first in each attempt.
     """
@@ -240,6 +244,14 @@ def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
     schema = merge.fit(known.schema, lambda new: iceberg_schema(tables.table, [known.schema, new], keep_expired))
     table, commit = open_commit(lake, settings, tables.table, (known.schema, schema))
     added, deletes = merge.write(table, commit.transaction.table_metadata)
+    counts, upserted = merge.counts, sum(file.record_count for file in added)
+    if upserted + counts.removed != counts.changed:
+        raise CheckFailed(
+            "the written files do not have one row for each changed key that has an item; nothing was committed",
+            table=settings.name,
+            expected=counts.changed - counts.removed,
+            found=upserted,
+        )
     applied = tables.changes.current_snapshot()
     state = replace(
         known,
@@ -251,12 +263,12 @@ def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
     commit.set_properties(state.properties())
-    counts, upserted = merge.counts, sum(file.record_count for file in added)
     return replace(
         _unchanged(settings.name, commit.run(), state),
         changed=counts.changed,
         upserted=upserted,
-        removed=counts.changed - upserted,
+        removed=counts.removed,
+        winners=counts.winners,
         late=counts.late,
         ties=counts.ties,
         name_collisions=new_collisions(known.schema, schema),

@@ -1,4 +1,4 @@
-"""The overview of a lake's tables for the report: status, volumes over time, quarantine, and the last verification."""
+"""The overview of a lake's tables for the report: status, volumes over time, quarantine, checks, and the last verification."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ddb_lake.engine.session import Session
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.check_results import CheckResult, check_results
 from ddb_lake.pipeline.read.quarantine import QuarantineGroup, list_quarantine
 from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.verify.report import last_report
@@ -48,6 +49,7 @@ class TableOverview:
     Attributes:
         grain: the period that each volume counts.
         verification: the report of the last `verify`; None without one.
+        checks: the last results of the checks, the worst first; none if none was ever evaluated.
     """
 
     status: TableStatus
@@ -56,6 +58,7 @@ class TableOverview:
     rows: tuple[RowsAt, ...] = ()
     quarantine: tuple[QuarantineGroup, ...] = ()
     verification: dict[str, Any] | None = None
+    checks: tuple[CheckResult, ...] = ()
 
 
 def lake_overview(lake: Lake) -> list[TableOverview]:
@@ -91,6 +94,7 @@ def table_overview(lake: Lake, name: str) -> TableOverview:
         tuple(rows_over_time(table)) if table is not None else (),
         tuple(list_quarantine(lake, name)) if status.quarantined else (),
         last_report(lake, name),
+        check_results(lake, name),
     )
 
 

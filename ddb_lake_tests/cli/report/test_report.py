@@ -13,7 +13,7 @@ import pytest
 
 from ddb_lake.cli.report import charts
 from ddb_lake.cli.report.page import CHARTED_TABLES, page
-from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.pipeline.read.check_results import CheckResult
 from ddb_lake.pipeline.read.overview import RowsAt, TableOverview, Volume
 from ddb_lake.pipeline.read.quarantine import QuarantineGroup
 from ddb_lake.pipeline.read.status import TableStatus
@@ -65,16 +65,20 @@ def test_page_is_well_formed_and_escapes_what_it_is_given() -> None:
 def test_page_shows_states() -> None:
     document = {"outcome": "different", "strength": "full", "kinds": {"missing": 2, "extra": 0}, "compared": 5}
     document |= {"source": "an export", "rows": 3, "read_to_us": 1_772_357_400_000_000}
-    worst = replace(overview(gaps=(Gap("ledger", 1, 2, "lost", 3),), quarantined=1), verification=document)
+    checks = (
+        CheckResult("current", "no_gaps", "whether", "red", "1 stretch is missing.", 1_772_357_400_000_000),
+        CheckResult("current", "up_to_date", "whether", "green", "All are applied.", 1_772_357_400_000_000),
+    )
+    worst = replace(overview(quarantined=1), verification=document, checks=checks)
 
     text = page("lake", NOW, [worst, overview("late", pending_batches=2), TableOverview(TableStatus("new"))])
 
     for text_of_state in (
-        "1 gaps in the changes",
+        "1 red, 1 green",
+        "1 stretch is missing.",
         "different (full)",
         "2 missing",
-        "changes wait",
-        "nothing yet",
+        "not evaluated",
         "not verified",
     ):
         assert text_of_state in text

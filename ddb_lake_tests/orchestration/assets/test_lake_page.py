@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.config import TableSettings, parse_settings
-from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.schema.table_schema import Column, TableSchema
+from ddb_lake.core.verify.outcome import Color
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.assets.lake_page import SHOWN, TableSummary, overview_metadata, overview_page
 from ddb_lake.orchestration.checks import TODO
 from ddb_lake.orchestration.metadata import MASKED, masked_columns
+from ddb_lake.pipeline.read.check_results import CheckResult
 from ddb_lake.pipeline.read.status import TableStatus
 from ddb_lake_tests.support.dagster_folders import FolderLake, check, inserted
 
@@ -29,8 +30,13 @@ US = int(NOW.timestamp() * 1e6)
 Make = Callable[..., FolderLake]
 
 
-def fresh(name: str, **status: Any) -> TableSummary:
-    return TableSummary(name, 1800, TableStatus(name, rows=3, watermark_us=US, lag_s=12.0, **status), US)
+def result(check: str, color: Color, text: str = "Compared.") -> CheckResult:
+    return CheckResult("current", check, "whether", color, text, US)
+
+
+def fresh(name: str, *checks: CheckResult, **status: Any) -> TableSummary:
+    table = TableStatus(name, rows=3, watermark_us=US, lag_s=12.0, **status)
+    return TableSummary(name, table, US, checks or (result("up_to_date", "green"),))
 
 
 def steps(metadata: Mapping[str, Any]) -> str:
@@ -38,52 +44,51 @@ def steps(metadata: Mapping[str, Any]) -> str:
     return "\n".join(str(record.data["do"]) for record in metadata[TODO].records)
 
 
-def body(page: str) -> list[list[str]]:
-    lines = page.split("\n\n")[1].splitlines()[2:]
+def body(page: str, table: int = 1) -> list[list[str]]:
+    lines = page.split("\n\n")[table].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_page_of_fresh_tables_says_so() -> None:
+def test_page_of_green_tables_says_so() -> None:
     page = overview_page([fresh("b"), fresh("a")], NOW)
 
-    assert page.startswith("**All 2 tables are fresh.** Seen 2026-03-04 12:30Z.")
-    assert [row[:2] for row in body(page)] == [["a", "✓ fresh"], ["b", "✓ fresh"]]
-    assert body(page)[0][2:] == ["12 s", "12:30Z", "12:30Z", "0", "0", "never"]
+    assert page.startswith("**All 2 tables are green.** Checks: 2 green. Seen 2026-03-04 12:30Z.")
+    assert body(page) == [[name, "✓ 1 green", "12 s", "12:30Z", "12:30Z", "never"] for name in ("a", "b")]
     later = overview_page([fresh("a")], NOW + timedelta(days=1))
     assert body(later)[0][3] == "2026-03-04 12:30Z"
 
 
-def test_page_has_the_worst_first_and_says_what_is_wrong() -> None:
-    late = replace(fresh("late"), waiting_s=7200.0)
-    differs = replace(fresh("differs"), verified={"outcome": "different", "read_to_us": US})
-    gap = fresh("gap", gaps=(Gap("stream_off", US, US + 1, "off", US),))
-    odd, away = fresh("odd", quarantined=4), TableSummary("away", 1800, fault="AWS cannot be called")
+def test_page_counts_every_red_and_yellow_check_and_has_the_worst_first() -> None:
+    late = fresh("late", result("up_to_date", "red", "1 object waits."), result("no_gaps", "yellow"))
+    open_ = fresh("open", result("capture_alive", "yellow", "unknown: whether, because AWS does not answer."))
+    never, away = replace(fresh("never"), checks=()), TableSummary("away", fault="AWS cannot be called")
 
-    page = overview_page([fresh("good"), odd, late, gap, away, differs], NOW)
+    page = overview_page([fresh("good"), open_, never, late, away], NOW)
 
-    assert page.startswith("**5 of 6 tables need a look.**")
-    assert [(row[0], row[1].strip("*")) for row in body(page)] == [
-        ("away", "cannot be looked at: AWS cannot be called"),
-        ("differs", "differs from its source"),
-        ("gap", "1 gaps: changes may be missing"),
-        ("late", "what landed waits for 2 h"),
-        ("odd", "something is quarantined"),
-        ("good", "✓ fresh"),
+    assert page.startswith("**4 of 5 tables need a look.** Checks: 1 red, 2 yellow, 1 green.")
+    assert [row[:2] for row in body(page)] == [
+        ["late", "✗ 1 red, 1 yellow"],
+        ["open", "⚠ 1 yellow"],
+        ["away", "⚠ not evaluated"],
+        ["never", "⚠ not evaluated"],
+        ["good", "✓ 1 green"],
     ]
-    assert body(page)[1][-1] == "different 12:30Z"
-
-
-def test_waiting_for_less_than_the_table_allows_is_no_problem() -> None:
-    assert replace(fresh("a"), waiting_s=1800.0).problems == ()
-    assert replace(fresh("a"), waiting_s=1801.0).problems != ()
+    assert [row[:3] for row in body(page, 2)] == [
+        ["✗ red", "late", "up_to_date"],
+        ["⚠ yellow", "away", "-"],
+        ["⚠ yellow", "late", "no_gaps"],
+        ["⚠ yellow", "open", "capture_alive"],
+    ]
+    assert body(page, 2)[0][3] == "1 object waits."
 
 
 @given(st.lists(st.booleans(), max_size=SHOWN + 20))
 def test_page_is_bounded_and_its_figures_count_all_tables(faulty: list[bool]) -> None:
-    found = [fresh(f"t{number}", quarantined=int(bad)) for number, bad in enumerate(faulty)]
+    found = [fresh(f"t{number}", result("up_to_date", "red" if bad else "green")) for number, bad in enumerate(faulty)]
     metadata = overview_metadata(found, NOW)
 
     assert metadata["tables"] == len(found) and metadata["tables with problems"] == sum(faulty)
+    assert metadata["red checks"] == sum(faulty) and metadata["green checks"] == len(found) - sum(faulty)
     assert len(body(metadata["overview"].value)) == min(len(found), SHOWN)
 
 
@@ -96,7 +101,8 @@ def test_overview_is_materialized_with_the_checks(folder_lake: Make) -> None:
     (event,) = result.asset_materializations_for_node(f"lake__{lake.name}")
     page = str(event.metadata["overview"].value)
     assert [row[0] for row in body(page)] == ["orders", "idle"]
-    assert "what landed waits for" in body(page)[0][1]
+    assert body(page)[0][1].startswith("✗ 1 red") and "idle" in page
+    assert body(page, 2)[0][:3] == ["✗ red", "orders", "up_to_date"]
     (late,) = (c for c in result.get_asset_check_evaluations() if c.check_name == "up_to_date")
     (waiting,) = late.metadata["first objects waiting"].records
     assert waiting.data["object"].endswith("2025/02/03/04/a") and waiting.data["landed"] == "2023-11-14 22:13:20Z"
