@@ -7,6 +7,7 @@ import click
 from ddb_lake.cli.command import command, json_option, tables_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.checks import checks_document, print_result
+from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 
 
@@ -40,7 +41,7 @@ def check(invocation: Invocation, tables: tuple[str, ...], strict: bool, as_json
             if not as_json:
                 for result in results[name]:
                     print_result(name, result)
-                click.echo(f"{name}: {summary_text(results[name])}.")
+                echo(f"{name}: {summary_text(results[name])}.")
     if as_json:
         write_document({"tables": [{"table": name} | checks_document(found) for name, found in results.items()]})
     colors = {result.color for found in results.values() for result in found}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from ddb_lake.cli.output.tables import printable
+from ddb_lake.cli.output.terminal import Styled, echo
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
@@ -36,6 +34,6 @@ def print_problems(checks: Mapping[str, Sequence[CheckResult]]) -> None:
 
 def print_result(table: str, result: CheckResult) -> None:
     """Print one result: its color, the table, the check, when it was evaluated, and what was found."""
-    color = click.style(f"{result.color:<6}", fg=result.color)
+    color = Styled(f"{result.color:<6}", fg=result.color)
     seen = f" ({time_text(result.at_us, unit='min')})" if result.at_us is not None else ""
-    click.echo(f"{color}  {printable(table)}: {result.check}{seen}: {printable(result.text)}")
+    echo(color, f"  {table}: {result.check}{seen}: {result.text}")
