@@ -220,7 +220,7 @@ def _change(on: Stand) -> None:
 
 
 def _watch(on: Stand) -> None:
-    from ddb_lake.cli.doctor.registry import examine_account
+    from ddb_lake.cli.doctor.registry import examine_lake
     from ddb_lake.cli.doctor.subject import LakeSubject
     from ddb_lake.pipeline.capture.health import capture_signs, error_sign
     from ddb_lake.pipeline.capture.kinesis_monitor import watch
@@ -234,7 +234,7 @@ def _watch(on: Stand) -> None:
     _notify(on)
     on.run("tick", lambda: _tick(on))
     subject = LakeSubject(Path("ddb_lake.yaml"), on.lake.settings)
-    findings = on.run("doctor", lambda: list(examine_account(subject)))
+    findings = on.run("doctor", lambda: list(examine_lake(subject)))
     wrong = {found.check: found.found for found in findings if found.state == "fail"}
     assert set(wrong) == {f"{NAME}: failed deliveries"}, wrong
 

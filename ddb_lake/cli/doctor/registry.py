@@ -160,14 +160,18 @@ def examine(invocation: Invocation) -> Iterator[Finding]:
         step = "correct the file, or write one with `ddb-lake init`"
         yield fail(str(error), step, check="configuration")
         return
-    lake = LakeSubject(file, settings)
-    for lake_examination in LAKE:
-        yield from lake_examination.run(lake)
-    yield from examine_account(lake)
+    yield from examine_lake(LakeSubject(file, settings))
     yield from SENSORS.run(None)
 
 
-def examine_account(lake: LakeSubject) -> Iterator[Finding]:
+def examine_lake(lake: LakeSubject) -> Iterator[Finding]:
+    """The findings about a lake: its catalog and files, its AWS account, and each table with its source."""
+    for lake_examination in LAKE:
+        yield from lake_examination.run(lake)
+    yield from _examine_account(lake)
+
+
+def _examine_account(lake: LakeSubject) -> Iterator[Finding]:
     """The findings about the AWS account of a lake, and about each table and its source."""
     for examination in ACCOUNT:
         yield from examination.run(lake)

@@ -193,6 +193,8 @@ def _doctor(estate: Estate) -> list[Statement]:
             distinct(place.bucket_arn for place in written),
             {"Null": {"s3:prefix": "true"}},
         ),
+        *listing("ListWarehouse", as_places(estate.warehouse)),  # the files that the tables name are there
+        Statement("ListCatalog", ("glue:GetDatabase", "glue:GetTables"), estate.glue),
         Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
     ]
 
