@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from ddb_lake_tests.support.templates import Template, actions, as_list, text
@@ -64,6 +65,94 @@ def test_point_02_buckets_are_private_versioned_encrypted_logged_and_kept(templa
             assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
             assert encryption["BucketKeyEnabled"] is True
             assert bucket["LoggingConfiguration"]["DestinationBucketName"]
+
+
+def test_point_02_data_never_expires_and_old_versions_do(templates: Templates) -> None:
+    """Guards landed records and the warehouse: only access logs expire. Old versions and broken uploads cost storage."""
+    for name, id, bucket in every(templates, "AWS::S3::Bucket"):
+        rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+        assert rules.pop("Housekeeping") == {
+            "Id": "Housekeeping",
+            "Status": "Enabled",
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+        }
+        expiring = {"Id": "ExpireLogs", "Status": "Enabled", "ExpirationInDays": 365}
+        assert rules == ({"ExpireLogs": expiring} if id.startswith("AccessLogs") else {}), (name, id)
+
+
+def test_everything_that_takes_tags_has_the_projects(templates: Templates) -> None:
+    """Guards the allocation of costs. A resource that takes tags takes this one, so that the count shows a stack without."""
+    tagged = dict.fromkeys(templates, 0)
+    for name, template in templates.items():
+        for resource in template.document["Resources"].values():
+            tags = resource.get("Properties", {}).get("Tags")
+            if isinstance(tags, list):
+                assert {"Key": "project", "Value": "ddb-lake"} in tags, (name, resource["Type"])
+                tagged[name] += 1
+        for kind in (
+            "AWS::S3::Bucket",
+            "AWS::KMS::Key",
+            "AWS::Lambda::Function",
+            "AWS::DynamoDB::Table",
+            "AWS::SQS::Queue",
+        ):
+            assert all("Tags" in found for found in template.resources(kind).values()), (name, kind)
+    assert min(tagged.values()) > 0, tagged
+
+
+def test_point_01_keys_can_be_kept_for_thirty_days_after_deletion_is_scheduled(templates: Templates) -> None:
+    """Guards the data under a key: the time in which a deletion can be cancelled."""
+    assert {key["PendingWindowInDays"] for _, _, key in every(templates, "AWS::KMS::Key")} == {30}
+
+
+def test_point_06_subnets_are_private_and_within_the_configured_range(templates: Templates) -> None:
+    """Guards peering: a range that changes replaces the subnets, and one outside the VPC's cannot be deployed."""
+    vpcs = {name: ip_network(vpc["CidrBlock"]) for name, _, vpc in every(templates, "AWS::EC2::VPC")}
+    assert set(vpcs.values()) == {ip_network("10.80.0.0/20")}
+    zones: dict[str, list[str]] = {}
+    for name, id, subnet in every(templates, "AWS::EC2::Subnet"):
+        block = ip_network(subnet["CidrBlock"])
+        assert block.subnet_of(vpcs[name]) and block.prefixlen == 24, (name, id)
+        assert subnet["MapPublicIpOnLaunch"] is False, (name, id)
+        zones.setdefault(name, []).append(text(subnet["AvailabilityZone"]))
+    assert all(len(set(found)) == len(found) == 2 for found in zones.values()), "one subnet a zone"
+
+
+LOGS, TOPICS, RULES = (
+    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/*/ddb-lake-*",
+    "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:ddb-lake-*",
+    "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/ddb-lake-*",
+)
+
+
+def test_point_01_services_use_keys_under_exactly_these_conditions(templates: Templates) -> None:
+    """Guards the keys from the services' other customers, and deliveries from a condition that never matches."""
+    expected = {
+        "EncryptLogGroups": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": LOGS}},
+        "AlarmsToTopics": {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}},
+        "EventsToTopics": {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": TOPICS}},
+        "EventsToQueues": {"ArnLike": {"aws:SourceArn": RULES}},
+    }
+    for name, _, key in every(templates, "AWS::KMS::Key"):
+        found = {
+            s["Sid"]: {op: {k: text(v) for k, v in pairs.items()} for op, pairs in s["Condition"].items()}
+            for s in key["KeyPolicy"]["Statement"]
+            if "Service" in s["Principal"]
+        }
+        assert found == expected, name
+
+
+def test_names_that_keys_policies_expect_are_those_of_groups_topics_and_rules(templates: Templates) -> None:
+    """Guards encryption by name: a group, topic or rule of another name could not use its key."""
+    for kind, member, start in (
+        ("AWS::SNS::Topic", "TopicName", "ddb-lake-"),
+        ("AWS::Events::Rule", "Name", "ddb-lake-"),
+        ("AWS::Logs::LogGroup", "LogGroupName", None),
+    ):
+        for name, id, resource in every(templates, kind):
+            given = text(resource[member])
+            assert given.startswith(start) if start else given.split("/")[2].startswith("ddb-lake-"), (name, id)
 
 
 def test_point_02_buckets_refuse_plain_http_and_old_tls(templates: Templates) -> None:

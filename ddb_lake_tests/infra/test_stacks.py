@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_policies_have_these_actions_and_no_others(name: str, templates: dict[st
         denied = "!" if statement["Effect"] == "Deny" else ""
         actions.setdefault(id[:-8], set()).update(denied + action for action in as_list(statement["Action"]))
     assert {policy: " ".join(sorted(found)) for policy, found in actions.items()} == STACKS[name]["actions"]
+
+
+def test_every_asserted_property_says_what_it_guards() -> None:
+    asserted = {
+        f"{s['type']}.{path}"
+        for name in TOPOLOGIES
+        for s in STACKS[name]["settings"]
+        for path in _paths(s["properties"])
+    }
+    assert asserted == set(STACKS["guards"])
+
+
+def _paths(properties: dict[str, Any], parent: str = "") -> Iterator[str]:
+    for name, value in properties.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{parent}{name}.")
+        else:
+            yield f"{parent}{name}"
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
