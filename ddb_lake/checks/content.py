@@ -11,8 +11,8 @@ from ddb_lake.core.verify.outcome import Listing, Outcome, judged
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.exports_to_load import newest_full_export
+from ddb_lake.pipeline.read.verification_report import Report, keep_report
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
-from ddb_lake.pipeline.verify.report import Report, keep_report
 
 _MEANING = {
     "missing": "the source has the item, the lake has not",

@@ -2,7 +2,7 @@
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged
-from ddb_lake.pipeline.verify.report import Report, keep_report
+from ddb_lake.pipeline.read.verification_report import Report, keep_report
 from ddb_lake.pipeline.verify.sample import verify_sample
 
 SHOWN = 25

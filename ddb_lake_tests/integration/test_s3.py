@@ -22,9 +22,9 @@ from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.daily_snapshots import keep_day
 from ddb_lake.pipeline.maintain.restore import open_restore
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.verification_report import keep_report, keys_of, last_report
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
-from ddb_lake.pipeline.verify.report import keep_report, keys_of, last_report
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.simulator import big_scenario
 from ddb_lake_tests.support.corruptions import lose_row, put_row

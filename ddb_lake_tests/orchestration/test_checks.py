@@ -18,8 +18,8 @@ from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import ConfigError
 from ddb_lake.orchestration.checks import TODO, check_result
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets
+from ddb_lake.pipeline.read.verification_report import last_report
 from ddb_lake.pipeline.verify.repair import repair_from_export
-from ddb_lake.pipeline.verify.report import last_report
 from ddb_lake.sandbox import Sandbox, Traffic
 from ddb_lake_tests.support.corruptions import double_row, lose_row, put_row
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted

@@ -9,7 +9,7 @@ from ddb_lake.aws.export_requests import describe_export, start_export
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.verify.report import Report
+from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.sandbox import Delivery, Sandbox, Traffic
 from ddb_lake_tests.support.sandbox_lake import BUCKET
 from ddb_lake_tests.support.sandbox_steps import make_stream

@@ -34,10 +34,10 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify import full as verifying
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import RepairResult, repair_from_export, repair_from_source
-from ddb_lake.pipeline.verify.report import Report
 from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.support.commits import commits_to
 from ddb_lake_tests.support.corruptions import lose_row

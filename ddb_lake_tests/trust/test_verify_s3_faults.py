@@ -15,9 +15,9 @@ import pytest
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.repair import repair_from_export
-from ddb_lake.pipeline.verify.report import Report
 from ddb_lake_tests.support.corruptions import lose_row
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault

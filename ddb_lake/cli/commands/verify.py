@@ -19,7 +19,7 @@ from ddb_lake.core.values.time_text import iso_text, time_text
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
-    from ddb_lake.pipeline.verify.report import Cost, Report
+    from ddb_lake.pipeline.read.verification_report import Cost, Report
 
 SHOWN = 50
 """How many differences are printed as a table; `--json` has them all."""
@@ -76,7 +76,7 @@ def verify(invocation: Invocation, table: str, options: VerifyOptions) -> None:
         raise click.UsageError("--sample and a full comparison exclude each other")
     if options.scan and options.export_uri is not None:
         raise click.UsageError("--scan and --export exclude each other")
-    from ddb_lake.pipeline.verify.report import keep_report
+    from ddb_lake.pipeline.read.verification_report import keep_report
 
     with invocation.lake(table) as lake:
         report = _verify_full(lake, table, options) if full else _verify_sample(lake, table, options)

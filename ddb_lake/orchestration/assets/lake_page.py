@@ -24,7 +24,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_landed
 from ddb_lake.pipeline.read.check_results import CheckResult, check_results, count_colors, summary_text
 from ddb_lake.pipeline.read.status import TableStatus, table_status
-from ddb_lake.pipeline.verify.report import last_report
+from ddb_lake.pipeline.read.verification_report import last_report
 
 GROUP = "overview"
 HEADERS = ("table", "checks", "lag", "landed", "applied", "verified")

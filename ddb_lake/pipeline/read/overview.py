@@ -16,7 +16,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.check_results import CheckResult, check_results
 from ddb_lake.pipeline.read.quarantine import QuarantineGroup, list_quarantine
 from ddb_lake.pipeline.read.status import TableStatus, table_status
-from ddb_lake.pipeline.verify.report import last_report
+from ddb_lake.pipeline.read.verification_report import last_report
 
 HOURLY_SPAN_US = 14 * 86_400 * 1_000_000
 """Changes of a longer period are counted by day."""

@@ -8,12 +8,12 @@ How it works:
    each key that differs: the item that exports and records alone give (`pipeline.read.replay`), and the key's records.
 3. `core.verify.verdicts.judge` decides from the evidence whether the difference is a fault, and its kind. A change
    that happened while the source was read is no fault: its key counts as *explained*.
-4. `report` is the result. The last report of each table is stored in the warehouse.
+4. `pipeline.read.verification_report` is the result. The last report of each table is stored in the warehouse.
 5. `repair` reads the faulty keys again, lands what the source has as lines of their own envelope, and applies them.
 
 Public functions: `full.expected_cost`, `full.verify_counts`, `full.verify_export`, `full.verify_scan`,
-`sample.verify_sample`, `report.keep_report`, `report.last_report`, `report.keys_of`, `repair.repair_from_source` and
-`repair.repair_from_export`. Only `keep_report` and the repairs write.
+`sample.verify_sample`, `repair.repair_from_source` and `repair.repair_from_export`; and those of the report: `keep_report`,
+`last_report` and `keys_of`. Only `keep_report` and the repairs write.
 
 Kinds of differences (`core.verify.verdicts.DifferenceKind`):
 

@@ -45,8 +45,8 @@ from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import ComparedKeys, View, replay, view
+from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_source
-from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
 DEFAULT_READ_RATE = 100.0
 """The default limit of the read units per second that verification uses."""

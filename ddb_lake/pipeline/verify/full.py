@@ -36,6 +36,7 @@ from ddb_lake.errors import ExportError, UsageError
 from ddb_lake.pipeline.load.export_files import Export, LocalFile, download_files, lines_sql, open_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
+from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
@@ -51,7 +52,6 @@ from ddb_lake.pipeline.verify.compare import (
     require_source,
     require_view,
 )
-from ddb_lake.pipeline.verify.report import Cost, Outcome, Report, Strength
 
 EXPORT_USD_PER_GB = 0.10
 """Public list price of an export in us-east-1, full or incremental.

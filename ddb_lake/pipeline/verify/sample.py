@@ -21,6 +21,7 @@ from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
+from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify.compare import (
     DEFAULT_READ_RATE,
     Comparison,
@@ -32,7 +33,6 @@ from ddb_lake.pipeline.verify.compare import (
     require_view,
     stage_source_items,
 )
-from ddb_lake.pipeline.verify.report import Report
 
 DEFAULT_SAMPLE = 100
 SEGMENT_ITEMS = 50

@@ -11,7 +11,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.read.overview import Volume, lake_overview, table_overview
-from ddb_lake.pipeline.verify.report import Report, keep_report
+from ddb_lake.pipeline.read.verification_report import Report, keep_report
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 

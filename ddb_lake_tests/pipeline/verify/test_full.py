@@ -16,9 +16,9 @@ from ddb_lake.errors import ExportError
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify import full
 from ddb_lake.pipeline.verify.full import verify_export
-from ddb_lake.pipeline.verify.report import Report
 from ddb_lake_tests.support.landed_files import write_export
 
 NAME = "t"
