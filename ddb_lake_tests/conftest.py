@@ -13,10 +13,10 @@ from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
 
-settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=effort.BY_SPEED)
+settings.register_profile("same", derandomize=True, **effort.PROFILE)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
 
-settings.register_profile("search", deadline=None, suppress_health_check=effort.BY_SPEED)
+settings.register_profile("search", **effort.PROFILE)
 settings.load_profile("search")
 
 

@@ -31,3 +31,18 @@ def test_no_module_imports_a_test_module_or_a_conftest(path: Path) -> None:
 def is_module(name: str) -> bool:
     """Whether a dotted name below `ddb_lake_tests` is a module's."""
     return TESTS.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file()
+
+
+def settings_of_hypothesis(path: Path) -> set[str]:
+    """The names of keyword arguments of `settings(…)` in a module."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "settings"]
+    return {word.arg for call in named for word in call.keywords if word.arg}
+
+
+def test_no_property_test_has_a_deadline_or_health_checks_of_its_own() -> None:
+    """`support.effort.PROFILE` has them for all, so that no example fails because the machine is busy."""
+    effort = TESTS / "support" / "effort.py"
+    found = [path for path in MODULES if path != effort and "hypothesis.HealthCheck" in imported(path)]
+    found += [path for path in MODULES if path != effort and "deadline" in settings_of_hypothesis(path)]
+    assert found == []

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.table_schema import Column, TableSchema
@@ -22,6 +22,7 @@ from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried
 from ddb_lake_tests.dbt.athena import FUNCTIONS, translated
 from ddb_lake_tests.support.dynamodb_values import CASES
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 
 MACROS = Path(models.__file__).parent / "project" / "macros" / "dynamodb.sql"
 NUMBERS = (
@@ -136,7 +137,7 @@ spellings = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(3, 10, suppress=SHARED_FIXTURE)
 @given(
     st.lists(spellings, min_size=1, max_size=20), st.sampled_from(NUMBERS[:7]), st.sampled_from(("duckdb", "athena"))
 )

@@ -10,7 +10,7 @@ import jinja2
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.cli.app import cli
@@ -19,6 +19,7 @@ from ddb_lake.dbt.models import MARK, TableModels, data_type
 from ddb_lake.dbt.plugin import canonical_document, canonical_image
 from ddb_lake.dbt.project import table_models
 from ddb_lake_tests.support.dbt_lake import PROJECT, Built, lake_settings, opened
+from ddb_lake_tests.support.effort import examples
 
 NAMES = st.one_of(
     st.text(min_size=1, max_size=8),
@@ -52,7 +53,7 @@ def rendered(text: str, duckdb: bool = True) -> str:
     return jinja2.Environment().from_string(text).render(target=target, var=lambda _, default: default)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(3, 15)
 @given(schemas())
 def test_macro_says_what_the_schema_says(schema: TableSchema) -> None:
     found: list[Any] = []
@@ -65,7 +66,7 @@ def test_macro_says_what_the_schema_says(schema: TableSchema) -> None:
     assert found == [[{"name": c.name, "tag": c.tag, "type": c.type, "path": list(c.path)} for c in schema.columns]]
 
 
-@settings(deadline=None, max_examples=15)
+@examples(3, 15)
 @given(schemas())
 def test_every_column_is_documented_and_typed(schema: TableSchema) -> None:
     files = TableModels("t", schema).files()

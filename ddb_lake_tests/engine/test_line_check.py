@@ -12,7 +12,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
@@ -30,6 +30,7 @@ from ddb_lake.errors import UndecodableError
 from ddb_lake.lambdas.transform import Captured
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, TableDefinition, only
 from ddb_lake_tests.support.dynamodb_values import CASES, Case, texts
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 from ddb_lake_tests.support.line_check import Recording
 
 TYPES = {
@@ -133,7 +134,7 @@ def test_loading_refuses_what_is_not_json(session: Session, value: str) -> None:
     assert loaded(session, [value], "S", "string", False) == [strictly(value)]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@examples(15, 60, suppress=SHARED_FIXTURE)
 @given(st.lists(texts(), min_size=1, max_size=20), st.sampled_from(SCHEMAS), st.booleans())
 @example(['{"S": 5 }'], ("S", "string"), False)
 @example(['{"NULL":true}', '{"S""S":"0\\u001f\\\\\x80"}'], ("S", "string"), False)
@@ -179,7 +180,7 @@ def test_change_records_accept_what_the_definition_accepts(fast: bool) -> None:
     assert images(values, fast) == wanted
 
 
-@settings(deadline=None, max_examples=60)
+@examples(15, 60)
 @given(st.lists(texts(), min_size=1, max_size=8), st.booleans())
 def test_change_records_and_the_definition_agree(values: list[str], fast: bool) -> None:
     whole = [value for value in values if "\n" not in value and _is_json(value)]

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.inference import Inference
@@ -23,6 +23,7 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried, shown
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.strategies import items
 
 KEY = ("pk",)
@@ -81,7 +82,7 @@ many_items = st.lists(items(), min_size=1, max_size=6)
 depths = st.integers(1, 4)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(37, 150)
 @given(
     rows=many_items,
     known=many_items,
@@ -119,7 +120,7 @@ def test_project_of_many_items_equals_project_of_each(
         }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(37, 150)
 @given(rows=many_items, known=many_items, depth=depths)
 def test_restore_in_sql_gives_every_item_back(
     session: Session, rows: list[Item], known: list[Item], depth: int
@@ -133,7 +134,7 @@ def test_restore_in_sql_gives_every_item_back(
     assert [orjson.loads(complete(item, rescued)) for item, rescued in found] == keyed(rows)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(50, 200)
 @given(rows=many_items, known=many_items, depth=depths)
 def test_restore_is_the_inverse_of_project(rows: list[Item], known: list[Item], depth: int) -> None:
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
@@ -141,7 +142,7 @@ def test_restore_is_the_inverse_of_project(rows: list[Item], known: list[Item], 
         assert restore(*project(item, schema), schema) == item
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25, 100)
 @given(rows=st.lists(items(), min_size=2, max_size=8), seed=st.randoms(use_true_random=False))
 def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item], seed: Any) -> None:
     options = SchemaOptions()

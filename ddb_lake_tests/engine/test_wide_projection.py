@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.inference import Inference
@@ -19,6 +19,7 @@ from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import MOST_IN_SQL, Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.wide_projection import ColumnProjector
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.strategies import values
 
 KEY = ("pk",)
@@ -73,7 +74,7 @@ def projected(session: Session, rows: list[Item], schema: TableSchema) -> list[t
     ]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(3, 15)
 @given(rows=wide_items())
 def test_wide_items_give_the_same_columns_in_sql_and_in_python(session: Session, rows: list[Item]) -> None:
     schema = fitted(rows)
@@ -95,7 +96,7 @@ def test_item_of_twenty_thousand_attributes_has_a_thousand_columns_and_the_rest_
     assert len(orjson.loads(found[0][-2])) == 20_001 - MAX_COLUMNS
 
 
-@settings(max_examples=20, deadline=None)
+@examples(5, 20)
 @given(rows=st.lists(st.dictionaries(st.sampled_from("abcdefg"), values()), max_size=6), size=st.integers(1, 200))
 def test_slices_change_nothing(rows: list[Item], size: int) -> None:
     texts = pa.array([orjson.dumps(row).decode() for row in rows] + [None], pa.string())

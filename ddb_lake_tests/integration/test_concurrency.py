@@ -34,6 +34,7 @@ from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.simulator import write
 from ddb_lake_tests.support.commits import commits_to, held
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
@@ -97,7 +98,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @fault("another writer commits first", "apply")
-@pytest.mark.parametrize("table", ("orders_quarantine", "orders_changes", "orders"))
+@pytest.mark.parametrize("table", cases(("orders_quarantine", "orders_changes", "orders"), quick=("orders",)))
 def test_two_applies_of_the_same_objects_at_once_count_them_once(ground: Ground, table: str) -> None:
     ground.half()
     with commits_to(table) as conflicts:
@@ -117,7 +118,7 @@ def test_two_applies_of_different_objects_at_once_keep_both(ground: Ground) -> N
     ground.assert_exact()
 
 
-@pytest.mark.parametrize("table", ("orders_changes", "orders"))
+@pytest.mark.parametrize("table", cases(("orders_changes", "orders"), quick=("orders",)))
 def test_apply_during_compaction_loses_neither(ground: Ground, table: str) -> None:
     ground.half()
     with mock.patch("ddb_lake.lake.compaction_policy.MAX_FILES_PER_HOUR", 0), commits_to(table) as conflicts:
@@ -247,7 +248,9 @@ def test_update_that_read_an_older_changelog_than_current_has_applied_plans_agai
     assert (after.pending_batches, after.horizon_us, after.rows) == (0, before.horizon_us, 2)
 
 
-@pytest.mark.parametrize("other", ("load", "apply", "half a load", "half an apply"))
+@pytest.mark.parametrize(
+    "other", cases(("load", "apply", "half a load", "half an apply"), quick=("load", "half an apply"))
+)
 def test_table_that_another_writer_makes_in_the_midst_keeps_what_each_brings(tmp_path: Path, other: str) -> None:
     """What the two bring has different columns. `half`: the other made the table and has not committed to it."""
     export = full([item("a", v=1, only_in_export="x"), item("b", v=2)]).write(tmp_path / "export")

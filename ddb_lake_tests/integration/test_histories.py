@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.simulator import CORNERS, Scenario, big_scenario, scenarios, write
-from ddb_lake_tests.support.effort import by_effort
+from ddb_lake_tests.support.effort import by_effort, cases
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
@@ -37,7 +37,7 @@ def check(scenario: Scenario, seed: int, compacted: bool = False) -> None:
             assert differences(opened, scenario) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", cases((1, 2), quick=(1,)))
 @pytest.mark.parametrize("corner", sorted(CORNERS))
 def test_corner_in_any_order_gives_the_true_items(corner: str, seed: int) -> None:
     check(CORNERS[corner](), seed)
@@ -57,8 +57,9 @@ def test_history_with_compactions_between_gives_the_true_items(scenario: Scenari
     check(scenario, seed, compacted=True)
 
 
+@pytest.mark.more_examples
 def test_history_of_many_changes_is_exact_and_every_reader_agrees(tmp_path: Path) -> None:
-    scenario = big_scenario(seed=11, keys=300, changes=3_000)
+    scenario = big_scenario(seed=11, keys=by_effort(60, 300), changes=by_effort(400, 3_000))
     write(scenario, tmp_path)
     rnd = random.Random(5)
     with lake(tmp_path / "lake", scenario.table, scenario.key_names) as opened:

@@ -70,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("memory")
 
 
+@pytest.mark.exhaustive
 def test_each_stage_keeps_to_the_memory_it_is_given(folder: Path) -> None:
     export, landed = make_export(folder, ITEMS), make_changes(folder, ITEMS, CHANGES, 1)
     peaks = {}
@@ -79,6 +80,7 @@ def test_each_stage_keeps_to_the_memory_it_is_given(folder: Path) -> None:
     assert {stage: peak for stage, peak in peaks.items() if peak > MEMORY_MB + BESIDE_DUCKDB_MB} == {}, peaks
 
 
+@pytest.mark.exhaustive
 def test_items_as_large_as_they_can_be_need_no_more_than_the_default(folder: Path) -> None:
     export, landed = make_export(folder, LARGE, "large"), make_changes(folder, LARGE, LARGE // 2, 1, shape="large")
     peaks = {}

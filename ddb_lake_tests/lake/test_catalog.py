@@ -63,7 +63,7 @@ def test_catalog_opened_first_by_several_at_once_is_made_once(tmp_path: Path) ->
 
     def make(number: int) -> str:
         with catalog(tmp_path / "lake") as opened:
-            barrier.wait(30)
+            barrier.wait(300)
             return opened.create("t", SCHEMA, properties={"by": str(number)}).properties["by"]
 
     with ThreadPoolExecutor(6) as pool:

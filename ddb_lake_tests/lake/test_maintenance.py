@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
@@ -27,6 +27,7 @@ from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import (
     SCHEMA,
     Rows,
@@ -161,7 +162,7 @@ def files_of(table: Table) -> set[str]:
     return {str(path) for path in Path(table.location()).rglob("*") if path.is_file()}
 
 
-@settings(max_examples=20, deadline=None)
+@examples(5, 20)
 @given(seed=st.integers(0, 2**32), actions=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=9))
 def test_cleaning_up_after_any_commits_removes_no_file_that_is_named(seed: int, actions: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, catalog(Path(folder)) as lake_catalog:

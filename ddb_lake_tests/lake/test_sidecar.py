@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS, Sidecar, SidecarFile
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import connection
 
 NEWEST = "QUALIFY row_number() OVER (PARTITION BY _key ORDER BY batch DESC) = 1"
@@ -44,7 +45,7 @@ def graves(batch: dict[int, bool], number: int) -> str:
     return "SELECT * FROM graves"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(10, 40)
 @given(batches=BATCHES)
 def test_tombstones_are_those_of_a_dictionary_after_any_batches(batches: list[dict[int, bool]]) -> None:
     con = connection()
@@ -64,7 +65,7 @@ def test_tombstones_are_those_of_a_dictionary_after_any_batches(batches: list[di
         assert sidecar == Sidecar.from_json(sidecar.to_json())
 
 
-@settings(max_examples=25, deadline=None)
+@examples(6, 25)
 @given(sizes=st.lists(st.integers(0, 20), max_size=12))
 def test_ledger_keeps_every_row_in_few_files(sizes: list[int]) -> None:
     con = connection()

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake.mysql.change_files import ChangeLoader, Replayed
 from ddb_lake.mysql.csv_rows import write_row
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 from ddb_lake_tests.support.mariadb import Dying, MariaDb
 from ddb_lake_tests.support.mysql_pages import COLUMNS, KEY, Pages, Row, put, remove
 
-EXECUTED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXECUTED = examples(6, 25, suppress=SHARED_FIXTURE)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.errors import CommitConflict, ConfigError, DatabaseError, UsageError
@@ -18,6 +18,7 @@ from ddb_lake.mysql.comparison import ComparisonResult, compare
 from ddb_lake.mysql.replication import ReplicateResult, replicate, replication_due
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 from ddb_lake_tests.support.export_files import full
 from ddb_lake_tests.support.mariadb import MariaDb
 from ddb_lake_tests.support.mysql_lakes import Replicated, lost_connections, order
@@ -150,9 +151,7 @@ def test_wanted_columns_alone_are_replicated_in_the_wanted_types(replicated: Rep
     assert replicated.rows("total") == {(Decimal("10.50"),), (Decimal("1.00"),)}
 
 
-@settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(3, 5, suppress=SHARED_FIXTURE)
 @given(st.data())
 def test_items_of_all_shapes_are_replicated_exactly(
     mariadb: MariaDb, replicated: Replicated, data: st.DataObject

@@ -3,19 +3,20 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.errors import ConfigError
 from ddb_lake.mysql import statements as sql
 from ddb_lake.mysql.statements import SqlColumn, Target
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 from ddb_lake_tests.support.mysql_pages import Pages
 
 NAMES = st.text(
     st.characters(min_codepoint=1, max_codepoint=0xFFFF, exclude_categories=["Cs"]), min_size=1, max_size=64
 ).filter(sql.is_identifier)
 TEXTS = st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), max_size=80)
-EXECUTED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXECUTED = examples(15, 60, suppress=SHARED_FIXTURE)
 
 
 @given(NAMES)

@@ -88,7 +88,7 @@ def test_sandbox_that_a_client_resets_forgets_everything(sandbox: Sandbox) -> No
     make_table(sandbox)
     make_stream(sandbox, "things")
     put(sandbox, "a")
-    with urllib.request.urlopen(f"{sandbox.endpoint_url}/moto-api/reset", data=b"", timeout=10) as answer:
+    with urllib.request.urlopen(f"{sandbox.endpoint_url}/moto-api/reset", data=b"", timeout=120) as answer:
         assert json.loads(answer.read()) == {"status": "ok"}
     make_table(sandbox)
     described = sandbox.client("dynamodb").describe_kinesis_streaming_destination(TableName="things")
@@ -187,6 +187,6 @@ def test_serve_delivers_and_expires_by_itself_until_stopped() -> None:
 
     server = threading.Thread(target=serve, args=(0, on_ready), kwargs={"stop": stop})
     server.start()
-    assert ready.wait(20), found
+    assert ready.wait(120), found
     server.join(20)
     assert not server.is_alive()

@@ -24,7 +24,7 @@ EXPECTED: Item = {
 
 
 @given(scenarios(garbage=False, exports="none"))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_same_items_in_another_order_are_the_same(scenario: Scenario) -> None:
     rng = random.Random(1)
     lines = [json.dumps({"Item": reordered(item, rng)}) for item in scenario.expected_items.values()]

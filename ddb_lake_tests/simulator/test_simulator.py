@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.values.change_record import ChangeRecord, Item
@@ -27,7 +27,7 @@ from ddb_lake_tests.simulator.reading import read_export, read_landing
 from ddb_lake_tests.simulator.reference import reference_current
 from ddb_lake_tests.support.samples import sample_files
 
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=80)
 
 
 def _texts(items: Items) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
@@ -28,6 +28,7 @@ from ddb_lake.spark.record_tasks import (
     scan_ids,
     write_new,
 )
+from ddb_lake_tests.support.effort import examples
 
 HOUR_US = 3_600_000_000
 SCHEMA = fixed_schema(CHANGES_COLUMNS)
@@ -51,7 +52,7 @@ def _counted(name: str, rows: int) -> Counter[str]:
 ROWS = st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(6, 25)
 @given(
     st.lists(ROWS, min_size=1, max_size=20, unique=True),
     st.sets(st.integers(0, 6), max_size=3),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
-START_S = 90.0
+START_S = 300.0
 WAIT_MS = 60_000
 RUN_MS = 180_000
 """A run is a process of its own, which imports all of Dagster first."""
@@ -54,7 +54,7 @@ def serving(home: DemoHome) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,7 +11,7 @@ Mark a test `@pytest.mark.exhaustive` if it takes seconds and a smaller test gua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -25,10 +25,18 @@ MARKERS: Final = (
     "more_examples: tries more examples with --effort exhaustive or all (set by support.effort.examples)",
 )
 
-BY_SPEED: Final = (HealthCheck.too_slow, HealthCheck.data_too_large)
-"""Health checks of Hypothesis that fail on a busy machine, or by the choice of examples. Every profile suppresses them."""
+BY_CHANCE: Final = (
+    HealthCheck.too_slow,
+    HealthCheck.data_too_large,
+    HealthCheck.large_base_example,
+    HealthCheck.filter_too_much,
+)
+"""Health checks of Hypothesis that fail on a busy machine, or by the choice of examples."""
 
-SHARED_FIXTURE: Final = (*BY_SPEED, HealthCheck.function_scoped_fixture)
+PROFILE: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": BY_CHANCE}
+"""What every profile has: no example may fail because it took long."""
+
+SHARED_FIXTURE: Final = (*BY_CHANCE, HealthCheck.function_scoped_fixture)
 """`suppress_health_check` of a property test whose examples share a fixture on purpose."""
 
 _effort = EFFORTS[0]
@@ -67,7 +75,16 @@ def by_effort(quick: T, exhaustive: T) -> T:
     return quick if _effort == "quick" else exhaustive
 
 
-def examples(quick: int, exhaustive: int, *, suppress: Iterable[HealthCheck] = BY_SPEED) -> Callable[[Any], Any]:
+def cases(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
+    """Cases of `parametrize`: those in `quick` run always, the others are exhaustive. A tuple is several arguments."""
+    found = []
+    for value in values:
+        marks = () if value in quick else (pytest.mark.exhaustive,)
+        found.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
+    return found
+
+
+def examples(quick: int, exhaustive: int, *, suppress: Iterable[HealthCheck] = BY_CHANCE) -> Callable[[Any], Any]:
     """Decorate a property test: the number of its examples in `make test`, and in an exhaustive run.
 
     Place it above `@given`. `suppress` replaces the profile's `suppress_health_check`.

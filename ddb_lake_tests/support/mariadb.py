@@ -19,7 +19,7 @@ from ddb_lake.errors import TransientError
 from ddb_lake.mysql.connection import Database, Server, open_database
 from ddb_lake_tests.support.system_packages import PACKAGES, command, find_program
 
-READY_WITHIN_S = 60
+READY_WITHIN_S = 300
 USER = "loader"
 PASSWORD = 'it\'s a \\ "secret"'
 
@@ -101,7 +101,7 @@ def running() -> Iterator[MariaDb]:
     finally:
         if process is not None:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -122,7 +122,7 @@ def _install(folder: Path) -> None:
         "--skip-name-resolve",
         f"--user={getpass.getuser()}",
     ]
-    subprocess.run(arguments, check=True, capture_output=True, timeout=120)
+    subprocess.run(arguments, check=True, capture_output=True, timeout=600)
 
 
 def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
@@ -32,6 +32,7 @@ from ddb_lake.spark import changelog, object_reader, snapshot_writer
 from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
+from ddb_lake_tests.support.effort import PROFILE
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
 from ddb_lake_tests.support.spark_cluster import SETTINGS
@@ -66,7 +67,7 @@ def drawn(count: int, first_seed: int) -> list[Scenario]:
     found: list[Scenario] = []
 
     @seed(first_seed)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, phases=[Phase.generate], database=None, **PROFILE)
     @given(scenarios())
     def draw(scenario: Scenario) -> None:
         found.append(scenario)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.config import load_settings, parse_settings
@@ -57,7 +57,7 @@ def test_spoiled_samples_crash_and_hang_no_parser() -> None:
     assert taken > MUTANTS, "hardly anything was parsed"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=40)), max_size=12).map(b"".join))
 def test_any_bytes_crash_no_parser(data: bytes) -> None:
     feed(data)

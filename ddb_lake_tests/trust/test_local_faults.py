@@ -19,6 +19,7 @@ from ddb_lake.errors import CommitStateUnknown, TransientError, UnreachableError
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault
@@ -100,7 +101,10 @@ def limited(ground: Ground, stage: str, most_bytes: int) -> None:
 
 
 @fault("the file system accepts no more bytes", "load", "apply")
-@pytest.mark.parametrize(("stage", "most_bytes"), [("load", 1), ("apply", 6_000), ("apply", 12_000)])
+@pytest.mark.parametrize(
+    ("stage", "most_bytes"),
+    cases([("load", 1), ("apply", 6_000), ("apply", 12_000)], quick=[("apply", 12_000)]),
+)
 def test_write_that_the_file_system_refuses_leaves_a_lake_that_goes_on(
     ground: Ground, stage: str, most_bytes: int
 ) -> None:

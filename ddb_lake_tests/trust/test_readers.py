@@ -18,6 +18,7 @@ def test_export_and_change_give_the_same_items_and_reject_the_same_texts() -> No
     assert min(found.accepted, found.rejected) > found.inputs / 4, "hardly anything was tried"
 
 
+@pytest.mark.exhaustive
 def test_line_that_is_wrongly_accepted_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     def all_valid(_: Any, lines: Any) -> pa.Array:
         return pa.array([True] * len(lines), pa.bool_())

@@ -41,6 +41,7 @@ from ddb_lake.pipeline.verify.repair import RepairResult, repair_from_export, re
 from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.support.commits import commits_to
 from ddb_lake_tests.support.corruptions import lose_row
+from ddb_lake_tests.support.effort import by_effort, cases
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.failing_steps import explained, through
 from ddb_lake_tests.support.fault_marks import fault
@@ -143,8 +144,13 @@ def test_repair_whose_commits_have_no_answer_is_exact_when_run_again(
 
 
 @fault("another writer commits first", "repair")
-@pytest.mark.parametrize("table", ("orders_changes", "orders"))
-@pytest.mark.parametrize("other", ("repair", "apply"))
+@pytest.mark.parametrize(
+    ("table", "other"),
+    cases(
+        [(table, other) for table in ("orders_changes", "orders") for other in ("repair", "apply")],
+        quick=[("orders_changes", "apply"), ("orders", "repair")],
+    ),
+)
 def test_repair_beside_another_writer_loses_nothing(ground: Spoiled, spoiled: Lake, table: str, other: str) -> None:
     """The other writer brings a change of another key, or mends the same one."""
     name, new = ground.scenario.table, item("late key", v=1)
@@ -195,7 +201,12 @@ def limited(ground: Spoiled, stage: str, most_bytes: int) -> None:
 
 
 @fault("the file system accepts no more bytes", "verify", "repair")
-@pytest.mark.parametrize(("stage", "most_bytes"), [("verify", 1), ("verify", 300), ("repair", 1), ("repair", 6_000)])
+@pytest.mark.parametrize(
+    ("stage", "most_bytes"),
+    cases(
+        [("verify", 1), ("verify", 300), ("repair", 1), ("repair", 6_000)], quick=[("verify", 300), ("repair", 6_000)]
+    ),
+)
 def test_write_that_the_file_system_refuses_ends_verification_and_repair(
     ground: Spoiled, spoiled: Lake, stage: str, most_bytes: int
 ) -> None:
@@ -285,6 +296,7 @@ def test_data_file_of_the_lake_that_is_gone_is_never_taken_for_no_rows(ground: S
 # --- processes
 
 
+@pytest.mark.more_examples
 @fault("SIGKILL after any step", "repair")
 def test_repair_killed_after_any_step_and_run_again_ends_exact(ground: Spoiled) -> None:
     with ground.lake() as opened:
@@ -296,7 +308,7 @@ def test_repair_killed_after_any_step_and_run_again_ends_exact(ground: Spoiled) 
     names = job.points(ground.folder / "told")
     points = [n for n, name in enumerate(names, start=1) if name in (UNTOLD, LANDED)]
     assert len(points) >= 3, names
-    for point in (0, *points, len(names)):
+    for point in by_effort((points[-1],), (0, *points, len(names))):
         shutil.rmtree(job.warehouse)
         shutil.copytree(before, job.warehouse)
         assert job.killed_after(point)
@@ -324,7 +336,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stand]:
 
 @fault("DynamoDB fails (500)", "verify", "repair")
 @fault("DynamoDB throttles", "verify", "repair")
-@pytest.mark.parametrize("kind", ("fail", "refuse"))
+@pytest.mark.more_examples
+@pytest.mark.parametrize("kind", cases(("fail", "refuse"), quick=("fail",)))
 def test_source_that_fails_misleads_no_verification(stand: Stand, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     way = Way(stand.sandbox.environment()["AWS_ENDPOINT_URL"])
     monkeypatch.setattr("ddb_lake.aws.session._config", lambda: IMPATIENT)
@@ -334,7 +347,9 @@ def test_source_that_fails_misleads_no_verification(stand: Stand, monkeypatch: p
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         session.cache_clear()
         lake = stand.lake
-        for after in range(6):  # requests that are served before the fault, so that it meets every one of them
+        for after in range(
+            by_effort(2, 6)
+        ):  # requests that are served before the fault, so that it meets every one of them
             for verify in (verify_scan, lambda *a, **n: verify_sample(*a, 50, **n)):
                 way.faults = [Fault(kind, ("other",), burst=2, period=20, _seen=20 - after)]
                 try:
@@ -345,7 +360,7 @@ def test_source_that_fails_misleads_no_verification(stand: Stand, monkeypatch: p
                     found |= {(report.outcome, *(d.key["order_id"]["S"] for d in report.differences))}
         assert found <= {("different", "o03")}, found
         key = {"customer": {"S": "ann"}, "order_id": {"S": "o03"}}
-        for after in range(5):
+        for after in range(by_effort(1, 5)):
             way.faults = [Fault(kind, ("other",), burst=2, period=20, _seen=20 - after)]
             refused += through(lambda: repair_from_source(lake, "orders", [key], read_rate=None), way.faults.clear)
         assert verify_scan(lake, "orders", read_rate=None).outcome == "equal"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.support.failing_steps import through, wrong
 from ddb_lake_tests.support.fault_marks import fault
@@ -31,16 +33,19 @@ def test_s3_that_fails_in_bursts_costs_nothing(way: Way, tmp_path: Path) -> None
     assert assert_exact_through(way, tmp_path, Fault("fail", ("get", "list"))) > 0
 
 
+@pytest.mark.exhaustive
 @fault("S3 throttles (503)", *LANDED)
 def test_s3_that_throttles_costs_nothing(way: Way, tmp_path: Path) -> None:
     assert_exact_through(way, tmp_path, Fault("throttle", ("get", "list"), burst=1, period=3))
 
 
+@pytest.mark.exhaustive
 @fault("S3 does not answer in time", *LANDED)
 def test_s3_that_does_not_answer_costs_nothing(way: Way, tmp_path: Path) -> None:
     assert_exact_through(way, tmp_path, Fault("hang", ("get", "list"), burst=1, period=7))
 
 
+@pytest.mark.exhaustive
 @fault("the connection ends half-way through an object", *LANDED)
 def test_transfer_that_breaks_off_costs_nothing(way: Way, tmp_path: Path) -> None:
     assert_exact_through(way, tmp_path, Fault("half", ("get",), burst=1, period=3))

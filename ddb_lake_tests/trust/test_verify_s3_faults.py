@@ -99,21 +99,25 @@ def test_s3_that_fails_in_bursts_misleads_no_verification(way: Way, lake: Lake) 
     assert assert_never_misled(way, lake, Fault("fail", ("get", "list"))) > 0
 
 
+@pytest.mark.exhaustive
 @fault("S3 throttles (503)", "verify", "repair")
 def test_s3_that_throttles_misleads_no_verification(way: Way, lake: Lake) -> None:
     assert_never_misled(way, lake, Fault("throttle", ("get", "list"), burst=1, period=5))
 
 
+@pytest.mark.exhaustive
 @fault("S3 does not answer in time", "verify", "repair")
 def test_s3_that_does_not_answer_misleads_no_verification(way: Way, lake: Lake) -> None:
     assert_never_misled(way, lake, Fault("hang", ("get", "list"), burst=1, period=11))
 
 
+@pytest.mark.exhaustive
 @fault("the connection ends half-way through an object", "verify", "repair")
 def test_transfer_that_breaks_off_misleads_no_verification(way: Way, lake: Lake) -> None:
     assert_never_misled(way, lake, Fault("half", ("get",), burst=1, period=3))
 
 
+@pytest.mark.exhaustive
 @fault("a truncated object with a consistent length", "verify", "repair")
 def test_half_an_object_misleads_no_verification(way: Way, lake: Lake) -> None:
     assert assert_never_misled(way, lake, Fault("short", ("get",), burst=1, period=2)) > 0
@@ -132,6 +136,7 @@ def test_export_that_is_listed_late_is_said_not_to_be_there(way: Way, lake: Lake
     assert differences(lake) == [] and verify(lake).outcome == "equal"
 
 
+@pytest.mark.exhaustive
 @fault("S3 fails (500)", "verify", "repair")
 @fault("S3 stores an object and its answer is lost", "repair")
 def test_warehouse_in_s3_that_fails_misleads_no_verification(way: Way, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddb_lake
-from ddb_lake.core.decode.envelopes import PAGE
+from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES
+from ddb_lake.core.decode.envelopes import PAGE, _Room
 from ddb_lake.core.decode.kpl import find_aggregates
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.decode.shapes import NOTICES, WRAPPERS, notice_of, wrapper_of
@@ -22,6 +23,7 @@ from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.identity import record_id
 from ddb_lake_tests.support import envelopes, wrapped_records
 from ddb_lake_tests.support.decoded_changes import CHANGE, one, reason
+from ddb_lake_tests.support.effort import by_effort
 
 EXAMPLES = [(name, index) for name, examples in wrapped_records.WRAPPERS.items() for index in range(len(examples))]
 BARE = [envelopes.kds(CHANGE), envelopes.kds(CHANGE, micros=False), envelopes.streams(CHANGE)]
@@ -59,7 +61,7 @@ def test_wrapped_record_is_the_record_it_is_by_itself(name: str, index: int, bar
     st.sampled_from(sorted(wrapped_records.ENCODINGS)),
     st.lists(st.sampled_from(sorted(wrapped_records.CONTAINERS)), max_size=3),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_record_in_any_chain_is_the_record_it_is_by_itself(
     bare: Any, chain: list[tuple[str, int]], values: list[str], encoding: str, containers: list[str]
 ) -> None:
@@ -75,7 +77,7 @@ def test_record_in_any_chain_is_the_record_it_is_by_itself(
 
 
 @given(st.lists(st.sampled_from(["plain", "base64", "string", "aggregate"]), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_in_several_encodings_give_every_record(kinds: list[str]) -> None:
     lines = []
     for number, kind in enumerate(kinds):
@@ -203,8 +205,12 @@ def test_converted_object_is_one_entry_that_names_the_setting(data: bytes) -> No
     assert only.raw == data
 
 
-def test_bomb_within_wrappers_stays_bounded() -> None:
-    bomb = wrapped_records.CONTAINERS["gzip"](bytes(1 << 24))
+@pytest.mark.more_examples
+def test_bomb_within_wrappers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 containers that together are larger than the limit: that of an object, or in `make test` a 128th of it."""
+    scale = by_effort(7, 0)
+    monkeypatch.setattr(_Room.__init__, "__defaults__", (DEFAULT_LIMIT_BYTES >> scale,))
+    bomb = wrapped_records.CONTAINERS["gzip"](bytes(1 << (24 - scale)))
     event = {"Records": [{"recordId": "1", "data": base64.b64encode(bomb).decode()}] * 40}
     found = records(envelopes.compact(event))
     assert len(found) == 40

@@ -62,7 +62,7 @@ def version_sets(draw: st.DrawFn, assertions: bool = True) -> list[Version]:
 
 
 @given(version_sets(), st.sampled_from(IMAGES), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_winner_ignores_order_and_repetition(versions: list[Version], base: bytes, data: st.DataObject) -> None:
     best = winner(versions, lambda: base)
     again = data.draw(st.lists(st.sampled_from(versions), max_size=6))
@@ -70,7 +70,7 @@ def test_winner_ignores_order_and_repetition(versions: list[Version], base: byte
 
 
 @given(version_sets(), st.sampled_from(IMAGES))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_winner_is_what_applying_instant_after_instant_leaves(versions: list[Version], base: bytes) -> None:
     assert winner(versions, lambda: base) == applied(versions, base)
 
@@ -139,14 +139,14 @@ def trails(draw: st.DrawFn, *, min_gap_us: int = 1, max_gap_us: int = 3) -> Trai
 
 
 @given(trails(), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_winner_of_a_complete_trail_is_the_true_end(trail: Trail, data: st.DataObject) -> None:
     landed = data.draw(st.permutations(trail.versions))
     assert winner(landed, lambda: trail.start).after == trail.versions[-1].after
 
 
 @given(trails(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_winner_of_a_trail_told_by_several_sources_is_the_true_end(trail: Trail, data: st.DataObject) -> None:
     told = [
         replace(version, stream=stream, sequence=position, kinesis_sequence=None) if stream else version
@@ -166,7 +166,7 @@ def test_winner_of_one_stream_has_the_greatest_sequence_whatever_its_clock(trail
 
 
 @given(trails(max_gap_us=4 * MINUTE_US), st.integers(0, 20 * MINUTE_US), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_snapshot_and_stream_join_without_loss(trail: Trail, export_us: int, data: st.DataObject) -> None:
     """With an allowance for clock skew the export may have read the key a minute before or after its time, between two instants."""
     clock_skew_us = DEFAULT_CLOCK_SKEW_US

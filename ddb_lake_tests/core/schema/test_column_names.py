@@ -40,7 +40,7 @@ path_sets = st.sets(paths, max_size=12)
 
 
 @given(path_sets, path_sets)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set[Path], earlier: set[Path]) -> None:
     known = column_names(sorted(earlier))
     names = column_names(sorted(found), known)
@@ -54,7 +54,7 @@ def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set
 
 
 @given(st.lists(path_sets, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_column_names_are_kept_whatever_comes_later(batches: list[set[Path]]) -> None:
     known: dict[Path, str] = {}
     for batch in batches:
@@ -193,7 +193,7 @@ def test_number_shape_ignores_order_and_division(left: list[str], right: list[st
 
 
 @given(number_lists)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_number_shape_gives_the_narrowest_exact_type(texts: list[str]) -> None:
     values = [Decimal(text) for text in texts]
     fitting = [scale for scale in range(38) if all(fits_decimal(value, scale) for value in values)]

@@ -70,7 +70,7 @@ options = st.builds(SchemaOptions, nested=st.sampled_from(("flatten", "json")), 
 
 
 @given(item_lists, options, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_inference_ignores_the_order(items: list[Item], opted: SchemaOptions, data: st.DataObject) -> None:
     assert schema_of(data.draw(st.permutations(items)), opted) == schema_of(items, opted)
 
@@ -86,7 +86,7 @@ def test_inference_counts_equal_values_as_if_seen_one_by_one(found: list[tuple[A
 
 
 @given(contested_lists, st.integers(0, 3), st.sampled_from(({}, {"a": "double", "a.b": "decimal(38,2)"})))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_inference_from_columns_and_leftovers_comes_to_the_schema_of_the_items(
     items: list[Item], sampled: int, overrides: dict[str, str]
 ) -> None:
@@ -269,7 +269,7 @@ overrides_strategy = st.dictionaries(
 
 
 @given(st.data(), item_lists, item_lists, st.integers(1, 4), overrides_strategy)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_restore_of_project_is_the_item_however_spelled_and_typed(
     data: st.DataObject, items: list[Item], known: list[Item], depth: int, overrides: dict[str, str]
 ) -> None:
@@ -301,7 +301,7 @@ def test_empty_set_stands_in_its_column_or_is_rescued(tag: str) -> None:
 
 
 @given(item_lists | contested_lists, item_lists | contested_lists, st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_evolve_only_adds(items: list[Item], later: list[Item], depth: int) -> None:
     opted = SchemaOptions(depth=depth)
     current, wanted = schema_of(items, opted), columns_of(later, opted)

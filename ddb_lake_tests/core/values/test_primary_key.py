@@ -20,7 +20,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @given(ddb.texts())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_key_hash_in_duckdb_is_the_same(con: duckdb.DuckDBPyConnection, text: str) -> None:
     row = con.execute(f"SELECT {key_hash_sql('?::VARCHAR')}", [text]).fetchone()
     assert row == (key_hash(text),)

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
@@ -56,7 +56,6 @@ def rows(group: StagedGroup) -> list[Any]:
     return found
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(lines(), max_size=3), min_size=1, max_size=2), st.sampled_from([(), ("id",)]), st.booleans())
 @example([[b'{"eventName":"INSERT","tableName":"orders","dynamodb":{"Keys":{},"NewImage":{}}}']], ("id",), False)
 def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...], joined: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.config import parse_settings
@@ -16,6 +16,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.read.quarantine import list_quarantine, show_quarantine
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.effort import SHARED_FIXTURE
 from ddb_lake_tests.support.export_files import T0_US, change, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.several_tables import dumped, lake_of
@@ -82,7 +83,7 @@ def test_document_in_an_attribute_and_a_schema_in_a_file(tmp_path: Path) -> None
         assert dumped(lake) == sorted_items([item("a", payload='{"hits":1}')])
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=SHARED_FIXTURE)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), min_size=1, max_size=12), st.randoms())
 def test_records_and_quarantine_are_the_distinct_records_landed(
     tmp_path_factory: pytest.TempPathFactory, made: list[tuple[str, int]], random: Any

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.streams import ThrottledError
@@ -19,6 +19,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import same_items
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.streams_reader import STEPS, Reading, reading
 from ddb_lake_tests.support.streams_service import DAY_US, HOUR_US, SimulatedStreams
@@ -64,7 +65,7 @@ def _read_all(read: Reading) -> None:
     raise AssertionError("the reader does not come to an end")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(15, 60)
 @given(steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _SHORT, _READ, _KILL, _FAULTS), max_size=40))
 def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(steps: list[tuple[str, Any, Any]]) -> None:
     service = SimulatedStreams()
@@ -80,7 +81,7 @@ def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(steps: 
         assert read.out_of_order() == []
 
 
-@settings(max_examples=50, deadline=None)
+@examples(12, 50)
 @given(steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _LONG, _READ, _KILL, _FAULTS, _SWITCH), max_size=40))
 def test_every_change_lands_or_lies_in_a_recorded_gap(steps: list[tuple[str, Any, Any]]) -> None:
     service = SimulatedStreams()

@@ -35,7 +35,7 @@ from ddb_lake.spark import merge, snapshot_writer
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake_tests.simulator import CORNERS, Scenario, read_export, read_landing, reference_expired, scenarios, write
 from ddb_lake_tests.simulator.model import item_text, key_of, key_text
-from ddb_lake_tests.support.effort import by_effort
+from ddb_lake_tests.support.effort import by_effort, cases
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, increment, item, land, sorted_items
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
@@ -158,7 +158,7 @@ def shown(opened: Lake, as_of_us: int | None = None) -> list[tuple[Any, ...]]:
     return queried(opened, "SELECT id, v, epoch_us(_expired_at) FROM orders ORDER BY id", as_of_us)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", cases(range(8), quick=(0, 1)))
 def test_expired_row_survives_any_number_of_full_exports_in_any_order(tmp_path: Path, seed: int) -> None:
     order = [*exports_of(tmp_path), *records_of(tmp_path)]
     if seed:
@@ -256,7 +256,7 @@ class MergingBySparkTasks(LocalExecutor):
         return merge
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", cases(range(3), quick=(1,)))
 def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

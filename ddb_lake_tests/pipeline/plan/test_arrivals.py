@@ -77,11 +77,24 @@ LAYOUTS = {
 IN_FOLDERS = ("flat", "stray at the root", "custom prefix beside hours", "no slash", "Tokyo")
 """A folder is listed as a whole, whatever lies in it."""
 
+QUICK = {
+    ("s3", "hourly"),
+    ("s3", "stray at the root"),
+    ("s3", "custom prefix beside hours"),
+    ("s3", "no slash"),
+    ("s3", "Tokyo beside UTC"),
+    ("folder", "flat"),
+}
+"""One of each kind of layout; an exhaustive run has all."""
+
+EXHAUSTIVE = pytest.mark.exhaustive
+
 EACH_LAYOUT = pytest.mark.parametrize(
     ("landing", "layout"),
     [
-        *(pytest.param("s3", layout, id=f"s3, {name}") for name, layout in LAYOUTS.items()),
-        *(pytest.param("folder", LAYOUTS[name], id=f"folder, {name}") for name in IN_FOLDERS),
+        pytest.param(where, LAYOUTS[name], id=f"{where}, {name}", marks=() if (where, name) in QUICK else EXHAUSTIVE)
+        for where, names in (("s3", LAYOUTS), ("folder", IN_FOLDERS))
+        for name in names
     ],
     indirect=["landing"],
 )
