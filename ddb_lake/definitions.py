@@ -8,6 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from ddb_lake.orchestration.demo.home import definitions_without_aws, unset_variables
+
 
 def _is_relevant(record: logging.LogRecord) -> bool:
     """Whether a log record is not the warning that `-m ddb_lake.definitions` is not the name in pyproject.toml.
@@ -28,5 +30,13 @@ def defs() -> dg.Definitions:
 
     Runs use one process, also when they are started by hand: starting a process for each step takes longer than most steps.
     """
-    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    if missing := unset_variables():
+        logging.getLogger(__name__).warning(
+            "%s: not set. This shows the demo's lake below .demo, without AWS. Name your own buckets in these variables; or run"
+            " `make dev`, which serves the demo with an emulator of AWS.",
+            ", ".join(missing),
+        )
+        found = definitions_without_aws()
+    else:
+        found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))

@@ -25,7 +25,7 @@ GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_K
 
 _DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
 
-_QUOTED_LIBRARIES = ("botocore", "pyiceberg", "sqlalchemy", "boto3", "requests", "urllib3")
+_QUOTED_LIBRARIES = ("botocore", "sqlalchemy", "boto3", "requests", "urllib3")
 """Libraries whose messages are printed: they name services, tables and files, never an item's values."""
 
 

@@ -87,7 +87,9 @@ def _render(text: str, environment: Mapping[str, str], where: str) -> str:
         name = match["dotted"] or match["called"]
         found = environment.get(name, match["default"])
         if found is None:
-            raise ConfigError(f"{where}: the environment variable {name} is not set")
+            raise ConfigError(
+                f"{where}: the environment variable {name} is not set", hint="set it to a name of your own"
+            )
         return found
 
     filled = _ENV.sub(value, text)

@@ -95,6 +95,12 @@ class SparkSettings(Settings):
         return memory_bytes(self.memory)
 
 
+Automation = Literal["sensor", "exports", "content", "daily", "checks", "compaction", "dbt"]
+"""What Dagster can start by itself: the sensor, and the schedules by their kind."""
+
+Automations = bool | tuple[Automation, ...]
+
+
 class LakeSettings(Settings):
     """A lake: its warehouse, catalog and tables."""
 
@@ -111,6 +117,11 @@ class LakeSettings(Settings):
         "1GB", description="DuckDB's memory limit, at least 320MB; a process uses about 500 MB more."
     )
     spark: SparkSettings = Field(default_factory=lambda: SparkSettings())
+    run_automatically: Automations = Field(
+        False,
+        description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of `sensor`, `exports`, `content`,"
+        " `daily`, `checks`, `compaction`, `dbt`. By default they are stopped, as Dagster's own, until they are started in its UI.",
+    )
     tables: tuple[TableSettings, ...] = ()
 
     @property
@@ -153,6 +164,11 @@ class LakeSettings(Settings):
                 )
             known[source] = table.name
         return tables
+
+    def starts(self, automation: Automation) -> bool:
+        """Whether Dagster starts the sensor, or the schedules of this kind, by itself."""
+        chosen = self.run_automatically
+        return chosen if isinstance(chosen, bool) else automation in chosen
 
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
         """A copy of the settings with one engine for all tables, for one run."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, ValidationException
+from pyiceberg.exceptions import CommitFailedException, ServerError, ServiceUnavailableError
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import (
     DataFile,
@@ -40,6 +40,7 @@ from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 
@@ -300,17 +301,17 @@ class Commit:
         name = self._table.name()[-1]
         try:
             self.transaction.commit_transaction()
-        except (CommitFailedException, ValidationException) as error:
-            # pyiceberg's message, which names a requirement of the REST protocol, is kept in the cause
-            raise CommitConflict(
-                "another writer committed to the table first", table=name, hint="plan again from its new state"
-            ) from error
-        except CommitStateUnknownException as error:
-            raise CommitStateUnknown(str(error), table=name) from error
         except OperationalError as error:
             if "locked" in str(error.orig):  # SQLite reports a lock before it changes anything
                 raise TransientError(f"the catalog is in use: {error.orig}", table=name) from error
             raise CommitStateUnknown(f"the catalog failed: {error.orig}", table=name) from error
+        except (ServerError, ServiceUnavailableError) as error:
+            raise CommitStateUnknown("the catalog failed during the commit", table=name) from error
+        except Exception as error:
+            found = translate(error, table=name) if type(error).__module__ == "pyiceberg.exceptions" else None
+            if found is None:
+                raise
+            raise found from error
         return self._table
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
+from ddb_lake.config.lake import Automations
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.assets.changes import ApplyConfig, Applying
 from ddb_lake.orchestration.assets.daily_snapshots import keep_days
@@ -27,7 +28,13 @@ from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.definitions import lake_definitions
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
-from ddb_lake.orchestration.yaml_attributes import settings_resolver, text_resolver, yaml_component, yaml_model
+from ddb_lake.orchestration.yaml_attributes import (
+    automations_resolver,
+    settings_resolver,
+    text_resolver,
+    yaml_component,
+    yaml_model,
+)
 from ddb_lake.pipeline.open_lake import Lake
 
 _LOG = logging.getLogger(__name__)
@@ -66,6 +73,13 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     ] = ""
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
+    run_automatically: Annotated[
+        Automations,
+        automations_resolver(),
+        Field(
+            description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of their kinds."
+        ),
+    ] = False
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -92,6 +106,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             key_prefix=self.key_prefix,
             memory=self.memory,
             spark=self.spark,
+            run_automatically=self.run_automatically,
             tables=self.tables,
         )
 
@@ -146,7 +161,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the definitions of the lake: assets, checks, jobs, sensor and schedules. Reads neither AWS nor the warehouse."""
         lake = self._lake_name(context)
-        own = lake_definitions(lake, self._assets_by_table, self._open, self.execute)
+        own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings.starts)
         models = dbt_definitions(lake, self.settings, self._assets_by_table)
         return dg.Definitions.merge(own, models) if models is not None else own
 

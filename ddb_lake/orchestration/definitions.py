@@ -1,11 +1,12 @@
 """A lake's assets, checks, jobs, sensor and schedules, put together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
 from ddb_lake.checks.registry import HOURLY_OPS, ON_REQUEST_OP
+from ddb_lake.config.lake import Automation
 from ddb_lake.orchestration.assets.changes import ApplyConfig
 from ddb_lake.orchestration.assets.compaction import compact_job
 from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
@@ -52,7 +53,11 @@ class Execute(Protocol):
 
 
 def lake_definitions(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: OpenLake, execute: Execute
+    lake: str,
+    tables: Mapping[str, TableAssets],
+    open_lake: OpenLake,
+    execute: Execute,
+    starts: Callable[[Automation], bool],
 ) -> dg.Definitions:
     """Return all definitions of a lake.
 
@@ -61,6 +66,7 @@ def lake_definitions(
         tables: the assets by table.
         open_lake: opens the lake; takes the run's log, or None in the sensor.
         execute: does the work of an op.
+        starts: whether Dagster starts the sensor, or schedules of a kind, by itself.
     """
     if not tables:
         return dg.Definitions()
@@ -77,17 +83,22 @@ def lake_definitions(
         jobs.append(sync)
     if streams := streams_job(lake, tables):
         jobs.append(streams)
+    sensor_status = dg.DefaultSensorStatus.RUNNING if starts("sensor") else dg.DefaultSensorStatus.STOPPED
+
+    def status(automation: Automation) -> dg.DefaultScheduleStatus:
+        return dg.DefaultScheduleStatus.RUNNING if starts(automation) else dg.DefaultScheduleStatus.STOPPED
+
     return dg.Definitions(
         assets=[*assets, overview],
         asset_checks=[*hourly, *on_request],
         jobs=jobs,
-        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None))] if sync else [],
+        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None), sensor_status)] if sync else [],
         schedules=[
-            *export_schedules(lake, tables.values()),
-            *content_schedules(lake, tables.values()),
-            *day_schedules(lake, tables.values()),
-            checks_schedule(lake, overview, hourly),
-            compaction_schedule(lake, compact),
+            *export_schedules(lake, tables.values(), status("exports")),
+            *content_schedules(lake, tables.values(), status("content")),
+            *day_schedules(lake, tables.values(), status("daily")),
+            checks_schedule(lake, overview, hourly, status("checks")),
+            compaction_schedule(lake, compact, status("compaction")),
         ],
     )
 

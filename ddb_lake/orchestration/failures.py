@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from ddb_lake.core.operations.error_text import error_text
+from ddb_lake.core.operations.library_errors import translate_uncaught
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -38,7 +39,12 @@ def failures() -> Iterator[None]:
     except Exception as error:
         if message := _permanent_error_text(error):
             raise dg.Failure(description=message, allow_retries=False) from None
-        raise
+        translated = translate_uncaught(error)
+        if translated is None:
+            raise
+        if isinstance(translated, TransientError | CommitStateUnknown):
+            raise translated from error
+        raise dg.Failure(description=str(translated), allow_retries=False) from error
 
 
 def is_unreachable(error: BaseException) -> bool:

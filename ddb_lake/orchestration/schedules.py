@@ -1,4 +1,7 @@
-"""Schedules: exports, full checks and days where a table asks for them, checks every hour, compaction at night; UTC."""
+"""Schedules: exports, full checks and days where a table asks for them, checks every hour, compaction at night; UTC.
+
+`status` says whether Dagster starts a schedule by itself (`LakeSettings.run_automatically`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ CHECKS_CRON = "15 * * * *"
 COMPACTION_CRON = "30 2 * * *"
 
 
-def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+def export_schedules(
+    lake: str, tables: Iterable[TableAssets], status: dg.DefaultScheduleStatus
+) -> Iterator[dg.ScheduleDefinition]:
     """For each table with `export.schedule`: take an export, load it, bring the current items up to date."""
     for one in tables:
         export = one.table.export
@@ -35,11 +40,13 @@ def export_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.Sc
             ),
             cron_schedule=export.schedule,
             execution_timezone="UTC",
-            default_status=dg.DefaultScheduleStatus.RUNNING,
+            default_status=status,
         )
 
 
-def content_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+def content_schedules(
+    lake: str, tables: Iterable[TableAssets], status: dg.DefaultScheduleStatus
+) -> Iterator[dg.ScheduleDefinition]:
     """For each table with `checks.full.schedule`: compare every key with the source."""
     for one in tables:
         full = one.table.checks.full
@@ -57,19 +64,21 @@ def content_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.S
             ),
             cron_schedule=full.schedule,
             execution_timezone="UTC",
-            default_status=dg.DefaultScheduleStatus.RUNNING,
+            default_status=status,
         )
 
 
-def day_schedules(lake: str, tables: Iterable[TableAssets]) -> Iterator[dg.ScheduleDefinition]:
+def day_schedules(
+    lake: str, tables: Iterable[TableAssets], status: dg.DefaultScheduleStatus
+) -> Iterator[dg.ScheduleDefinition]:
     """For each table with `daily_states.schedule`: keep the day before."""
     for one in tables:
         days = one.table.daily_states
         if days is not None and days.schedule is not None:
-            yield _day_schedule(lake, one, days.schedule)
+            yield _day_schedule(lake, one, days.schedule, status)
 
 
-def _day_schedule(lake: str, one: TableAssets, cron: str) -> dg.ScheduleDefinition:
+def _day_schedule(lake: str, one: TableAssets, cron: str, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     name = f"{lake}_daily_{python_name(one.table.name)}"
     job = dg.define_asset_job(
         name,
@@ -84,7 +93,7 @@ def _day_schedule(lake: str, one: TableAssets, cron: str) -> dg.ScheduleDefiniti
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=status,
     )
     def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         before = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date()
@@ -97,7 +106,10 @@ def _day_schedule(lake: str, one: TableAssets, cron: str) -> dg.ScheduleDefiniti
 
 
 def checks_schedule(
-    lake: str, overview: dg.AssetsDefinition, checks: Sequence[dg.AssetChecksDefinition]
+    lake: str,
+    overview: dg.AssetsDefinition,
+    checks: Sequence[dg.AssetChecksDefinition],
+    status: dg.DefaultScheduleStatus,
 ) -> dg.ScheduleDefinition:
     """Evaluates the checks that must go red when no run comes, and brings the overview up to date."""
     name = f"{lake}_checks"
@@ -111,16 +123,16 @@ def checks_schedule(
         ),
         cron_schedule=CHECKS_CRON,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=status,
     )
 
 
-def compaction_schedule(lake: str, job: Any) -> dg.ScheduleDefinition:
+def compaction_schedule(lake: str, job: Any, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     """Compacts what needs it and clears up, once a night; the sensor asks for it in between."""
     return dg.ScheduleDefinition(
         name=f"{lake}_compaction",
         job=job,
         cron_schedule=COMPACTION_CRON,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=status,
     )

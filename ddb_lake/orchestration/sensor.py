@@ -17,7 +17,7 @@ from ddb_lake.orchestration.s3_notifications import receive_notifications
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.orchestration.work_kinds import WORK_KINDS
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.cursor import parse_cursor
 from ddb_lake.pipeline.plan.planner import BUDGET_S, Busy, Plan, Planner, Tick
 from ddb_lake.pipeline.plan.work import digest
 
@@ -36,6 +36,7 @@ def planning_sensor(
     tables: Mapping[str, TableAssets],
     jobs: Sequence[Any],
     open_lake: Callable[[], AbstractContextManager[Lake]],
+    status: dg.DefaultSensorStatus,
     budget_s: float = BUDGET_S,
 ) -> dg.SensorDefinition:
     """The sensor definition of a lake.
@@ -45,6 +46,7 @@ def planning_sensor(
         tables: its assets by table.
         jobs: the jobs that it may request.
         open_lake: opens the lake for one tick.
+        status: whether Dagster starts the sensor by itself (`LakeSettings.run_automatically`).
         budget_s: the seconds in which a tick examines tables; it continues in the next.
     """
 
@@ -52,13 +54,15 @@ def planning_sensor(
         name=sensor_name(lake),
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description="Looks for landed objects that are not applied, finished exports that are not loaded, and files to"
         " compact, in all tables of the lake, and asks for the runs. Compares content, so late, earlier-sorting and"
         " rewritten objects are found.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        cursor = SensorCursor.load(context.cursor)
+        cursor, fault = parse_cursor(context.cursor)
+        if fault is not None:
+            context.log.warning(f"The sensor's cursor is not used: {fault}. Everything is listed again.")
         origin = context.code_location_origin
         location = origin.location_name if origin is not None else None
         with open_lake() as opened:

@@ -96,6 +96,11 @@ def text_resolver() -> dg.Resolver:
     return dg.Resolver(_filled, model_field_type=str, inject_before_resolve=False)
 
 
+def automations_resolver() -> dg.Resolver:
+    """Resolve an attribute to a truth value or a list of names."""
+    return dg.Resolver(_filled, model_field_type=bool | list[str] | str, inject_before_resolve=False)
+
+
 class _Templated:
     """Marks a type whose place a template may take.
 

@@ -46,7 +46,9 @@ def main(landed: str, warehouse: str) -> None:
     landing.mkdir(parents=True, exist_ok=True)
     file = place / "lake.yaml"
     table = {"name": TABLE, "key": list(KEY), "changes": {"uri": str(landing)}}
-    file.write_text(yaml.safe_dump({"warehouse": warehouse, "tables": [table]}), encoding="utf-8")
+    file.write_text(
+        yaml.safe_dump({"warehouse": warehouse, "run_automatically": True, "tables": [table]}), encoding="utf-8"
+    )
     os.environ.pop("DAGSTER_HOME", None)
     home = dagster_home(place)
     os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from ddb_lake.definitions import defs as load_defs
+from ddb_lake.orchestration.component import DynamoDBLakeComponent
 from ddb_lake.orchestration.demo import home
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
@@ -22,8 +24,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def defs() -> dg.Definitions:
-    return load_defs()
+def defs() -> Iterator[dg.Definitions]:
+    """This deployment's definitions, with names of buckets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDB_LAKE_EXPORT_BUCKET", "our-exports")
+        patch.setenv("DDB_LAKE_LANDING_BUCKET", "our-landing")
+        patch.delenv("DDB_LAKE_RUN_AUTOMATICALLY", raising=False)
+        yield load_defs()
 
 
 def describe(defs: dg.Definitions) -> dict[str, Any]:
@@ -82,6 +89,59 @@ def test_demo_has_its_definitions_where_the_deployment_is_another(
         return {key for key in found.resolve_asset_graph().get_all_asset_keys() if key.path[0] != "lake"}
 
     assert keys(made) == keys(defs)
+
+
+def statuses(defs: dg.Definitions) -> dict[str, bool]:
+    """Whether Dagster starts each sensor and schedule by itself."""
+    sensors = {s.name: s.default_status == dg.DefaultSensorStatus.RUNNING for s in defs.sensors or ()}
+    schedules = {s.name: s.default_status == dg.DefaultScheduleStatus.RUNNING for s in defs.schedules or ()}  # type: ignore[union-attr]
+    return sensors | schedules
+
+
+def test_nothing_runs_until_it_is_started(defs: dg.Definitions) -> None:
+    found = statuses(defs)
+    assert len(found) >= 4 and not any(found.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "running"),
+    [
+        (True, {"lake_arrivals", "lake_export_orders", "lake_checks", "lake_compaction"}),
+        ("true", {"lake_arrivals", "lake_export_orders", "lake_checks", "lake_compaction"}),
+        (["sensor", "compaction"], {"lake_arrivals", "lake_compaction"}),
+        ("{{ env('NOT_SET', 'false') }}", set()),
+    ],
+)
+def test_lake_says_what_dagster_starts_by_itself(setting: object, running: set[str]) -> None:
+    table = {
+        "name": "orders",
+        "key": ["id"],
+        "export": {"bucket": "b-b", "schedule": "0 3 * * 0"},
+        "changes": {"uri": "s3://c-c/"},
+    }
+    attributes = {"warehouse": "w", "key_prefix": "lake", "run_automatically": setting, "tables": [table]}
+    component = DynamoDBLakeComponent.resolve_from_dict(attributes)
+    assert {name for name, runs in statuses(dg.build_defs_for_component(component)).items() if runs} == running
+
+
+def test_checkout_without_names_of_buckets_shows_the_lake_without_aws(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("DDB_LAKE_EXPORT_BUCKET", "DDB_LAKE_LANDING_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+
+    found = load_defs()
+
+    assert "DDB_LAKE_EXPORT_BUCKET, DDB_LAKE_LANDING_BUCKET: not set" in caplog.text
+    assert dg.AssetKey(["current", "orders"]) in found.resolve_asset_graph().get_all_asset_keys()
+    assert not any(statuses(found).values())
+    assert "lake_export_orders" not in statuses(found)
+
+
+@pytest.mark.parametrize("path", ["ddb_lake/defs/lake/defs.yaml", "ddb_lake/orchestration/demo/lake.yaml"])
+def test_configuration_in_the_repository_names_no_bucket(path: str) -> None:
+    table = yaml.safe_load((ROOT / path).read_text())["attributes"]["tables"][0]
+    assert all("{{ env." in text for text in (table["export"]["bucket"], *table["changes"].values()))
 
 
 def test_importing_the_package_does_not_import_dagster() -> None:

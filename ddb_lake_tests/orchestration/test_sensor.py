@@ -93,8 +93,21 @@ def test_fault_of_one_table_is_logged_and_the_others_are_served(
     assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed objects are not applied"]
 
 
-def test_sensor_runs_from_the_start(folder_lake: Make) -> None:
+def test_sensor_is_stopped_at_the_start(folder_lake: Make) -> None:
     (sensor,) = folder_lake().defs.sensors or ()
 
     assert isinstance(sensor, dg.SensorDefinition)
-    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+
+
+def test_cursor_that_cannot_be_read_is_logged_and_everything_is_listed(
+    folder_lake: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+    lake.ticker.cursor = '{"v":1,"next":null,"t":{"orders":[9,9,9,"",{},"9",0]}}'
+
+    requests, _ = lake.ticker.requests()
+
+    assert "The sensor's cursor is not used" in capfd.readouterr().err
+    assert len(requests) == 1

@@ -43,7 +43,7 @@ class Held(DynamoDBLakeComponent):
             time.sleep(0.1)
         yield from super().execute(context, lake, assets, config)
 
-defs = dg.build_defs_for_component(Held(warehouse={warehouse!r}, tables={tables!r}))
+defs = dg.build_defs_for_component(Held(warehouse={warehouse!r}, tables={tables!r}, run_automatically=True))
 """
 
 WORKSPACE = """

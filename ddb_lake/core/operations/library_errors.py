@@ -12,7 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ddb_lake.core.operations.system import is_disk_full, is_out_of_memory
-from ddb_lake.errors import DamagedError, DdbLakeError, DeniedError, MemoryLimitError, UnreachableError
+from ddb_lake.errors import (
+    CommitConflict,
+    CommitStateUnknown,
+    ConfigError,
+    DamagedError,
+    DdbLakeError,
+    DeniedError,
+    MemoryLimitError,
+    TerminalError,
+    UnreachableError,
+)
 
 _AWS_ERROR = re.compile(r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))?")
 _BUCKET_AND_KEY = re.compile(r"key '(?P<key>[^']*)' in bucket '(?P<bucket>[^']*)'")
@@ -75,6 +85,8 @@ def translate(error: BaseException, uri: str | None = None, table: str | None = 
     file = uri or _uri_in_message(text)
     if is_disk_full(error):
         return None
+    if type(error).__module__ == "pyiceberg.exceptions":
+        return _translate_catalog_error(error, table)
     if isinstance(error, OSError) or origin == "duckdb":
         return _translate_storage_error(error, text, file, table) or _translate_duckdb_error(error, text, file, table)
     return None
@@ -132,6 +144,61 @@ def _translate_storage_error(
     if isinstance(error, ConnectionError | TimeoutError):
         return _unreachable(f"it cannot be reached ({_one_line(text)})", uri, table)
     return None
+
+
+_CONFLICTS = {
+    "CommitFailedException",
+    "ValidationException",
+    "WaitingForLockException",
+    "ConditionalCheckFailedException",
+}
+_ABSENT = {
+    "NoSuchTableError", "NoSuchIcebergTableError", "NoSuchViewError", "NoSuchIdentifierError", "NoSuchNamespaceError",
+    "NoSuchPropertyException", "NoSuchPlanTaskError",
+}  # fmt: skip
+_PRESENT = {
+    "TableAlreadyExistsError",
+    "ViewAlreadyExistsError",
+    "NamespaceAlreadyExistsError",
+    "NamespaceNotEmptyError",
+}
+_UNAUTHORIZED = {"UnauthorizedError", "AuthorizationExpiredError", "OAuthError", "SignError"}
+_CATALOG_FAILS = {
+    "ServerError", "ServiceUnavailableError", "TooManyRequestsError", "RESTError", "DynamoDbError", "GenericDynamoDbError",
+}  # fmt: skip
+
+
+def _translate_catalog_error(error: BaseException, table: str | None) -> DdbLakeError:
+    """Translate an error of pyiceberg by its class. Its message names requirements and classes of the protocol, and is left out.
+
+    The message stays in the cause, which `--debug` prints. https://py.iceberg.apache.org/reference/pyiceberg/exceptions/
+    """
+    name = type(error).__name__
+    if name == "CommitStateUnknownException":
+        return CommitStateUnknown("the catalog did not report whether it committed", table=table)
+    if name in _CONFLICTS:
+        return CommitConflict(
+            "another writer committed to the table first", table=table, hint="plan again from its new state"
+        )
+    if name in _ABSENT:
+        hint = "check `catalog.namespace`; `ddb-lake status` shows the tables that it has"
+        return TerminalError("the catalog has no such table or namespace any more", table=table, hint=hint)
+    if name in _PRESENT:
+        return CommitConflict("another writer created or filled it first", table=table, hint="run it again")
+    if name == "ValidationError":
+        return DamagedError("its metadata is not what an Iceberg catalog writes", table=table)
+    if name in _UNAUTHORIZED:
+        hint = "check the credentials in `catalog.properties` and in the environment"
+        return TerminalError("the catalog does not accept the credentials", table=table, hint=hint)
+    if name == "ForbiddenError":
+        hint = "give this identity access to the namespace and the table"
+        return TerminalError("the catalog denies access", table=table, hint=hint)
+    if name == "NotInstalledError":
+        return ConfigError("a library that this catalog needs is not installed", hint="see `ddb-lake doctor`")
+    if name in _CATALOG_FAILS:
+        return UnreachableError(f"the catalog fails ({name})", table=table, hint="run it again later")
+    hint = "check `catalog`; --debug shows what the catalog returned"
+    return TerminalError(f"the catalog refuses the request ({name})", table=table, hint=hint)
 
 
 def _unreachable(what: str, uri: str | None, table: str | None) -> UnreachableError:

@@ -34,7 +34,13 @@ def model_definitions(lake: str, settings: LakeSettings, tables: Mapping[str, Ta
         description="Builds and tests all dbt models over the lake.",
     )
     cron = settings.dbt.schedule
-    schedules = [dg.ScheduleDefinition(f"{lake}_dbt_schedule", job=job, cron_schedule=cron)] if cron else []
+    running = settings.starts("dbt")
+    status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+    schedules = (
+        [dg.ScheduleDefinition(f"{lake}_dbt_schedule", job=job, cron_schedule=cron, default_status=status)]
+        if cron
+        else []
+    )
     return dg.Definitions(assets=[assets], jobs=[job], schedules=schedules)
 
 

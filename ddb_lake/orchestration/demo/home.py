@@ -66,7 +66,9 @@ class DemoHome:
         self.dagster.mkdir(parents=True, exist_ok=True)
         (self.dagster / "dagster.yaml").write_bytes(_shipped("dagster.yaml"))
         text = _shipped("demo/lake.yaml").decode()
-        self.config.write_text(text.replace(_WAREHOUSE, str(self.lake.resolve())), encoding="utf-8")
+        for template, name in _TEMPLATES.items():
+            text = text.replace(template, self.variables()[name])
+        self.config.write_text(text, encoding="utf-8")
 
     def write_definitions(self) -> Path:
         """Write a file with the demo's definitions, for a Dagster outside of this project; its path."""
@@ -78,18 +80,35 @@ class DemoHome:
         """The lake's settings."""
         return load_settings(self.config)
 
+    def variables(self) -> dict[str, str]:
+        """The variables that the demo's configuration names."""
+        return {
+            "DDB_LAKE_WAREHOUSE": str(self.lake.resolve()),
+            "DDB_LAKE_EXPORT_BUCKET": EXPORT_BUCKET,
+            "DDB_LAKE_LANDING_BUCKET": LANDING_BUCKET,
+            "DDB_LAKE_RUN_AUTOMATICALLY": "true",
+        }
+
     def environment(self) -> dict[str, str]:
         """What points Dagster and this deployment's definitions at the folder."""
         return {
             "DAGSTER_HOME": str(self.dagster.resolve()),
-            "DDB_LAKE_WAREHOUSE": str(self.lake.resolve()),
+            **self.variables(),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
 
 _DEPLOYED = Path(__file__).parents[2] / "defs" / "lake" / "defs.yaml"
-_WAREHOUSE = "{{ env('DDB_LAKE_WAREHOUSE', '.demo/lake') }}"
+_TEMPLATES = {
+    "{{ env('DDB_LAKE_WAREHOUSE', '.demo/lake') }}": "DDB_LAKE_WAREHOUSE",
+    "{{ env.DDB_LAKE_EXPORT_BUCKET }}": "DDB_LAKE_EXPORT_BUCKET",
+    "{{ env.DDB_LAKE_LANDING_BUCKET }}": "DDB_LAKE_LANDING_BUCKET",
+    "{{ env('DDB_LAKE_RUN_AUTOMATICALLY', 'false') }}": "DDB_LAKE_RUN_AUTOMATICALLY",
+}
+"""The templates of the demo's configuration, with the variable that each takes."""
+
+_WITHOUT_DEFAULT = ("DDB_LAKE_EXPORT_BUCKET", "DDB_LAKE_LANDING_BUCKET")
 
 
 def _shipped(name: str) -> bytes:
@@ -115,8 +134,32 @@ def surroundings(variables: Mapping[str, str]) -> Iterator[None]:
 def demo_definitions() -> dg.Definitions:
     """The definitions of the demo's lake: this deployment's own, or the same made here where it is another's."""
     lake = yaml.safe_load(_shipped("demo/lake.yaml"))
-    if _DEPLOYED.is_file() and yaml.safe_load(_DEPLOYED.read_text(encoding="utf-8")) == lake:
+    if _is_deployed(lake):
         from ddb_lake.definitions import defs
 
         return defs()
     return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(lake["attributes"]))
+
+
+def unset_variables() -> list[str]:
+    """The variables without a default that this deployment's configuration needs and that are not set.
+
+    Only the demo's configuration is looked at: another one is its owner's, and its own errors name what is missing.
+    """
+    if not _is_deployed(yaml.safe_load(_shipped("demo/lake.yaml"))):
+        return []
+    return [name for name in _WITHOUT_DEFAULT if not os.environ.get(name)]
+
+
+def definitions_without_aws() -> dg.Definitions:
+    """The definitions of the demo's lake without the places in S3: what a fresh checkout shows. Nothing in it calls AWS."""
+    attributes = yaml.safe_load(_shipped("demo/lake.yaml"))["attributes"]
+    for table in attributes["tables"]:
+        for section in ("export", "changes", "checks"):
+            table.pop(section, None)
+    return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(attributes))
+
+
+def _is_deployed(lake: object) -> bool:
+    """Whether the deployment beside this package is the demo's."""
+    return _DEPLOYED.is_file() and yaml.safe_load(_DEPLOYED.read_text(encoding="utf-8")) == lake

@@ -14,6 +14,11 @@ FIRST_PAUSE_S = 60
 LONGEST_PAUSE_S = 3600
 _VERSION = 1
 
+_LATEST_S = 10**11
+"""Times after this, in the year 5138, are no times."""
+
+_MOST_TRIES = 1_000_000
+
 _RENAMED_KINDS = {"window": "export"}
 """Kinds of work that earlier releases stored under another name."""
 
@@ -58,7 +63,7 @@ class TableCursor:
         last = self.requests.get(kind)
         if last is None or last.state != state:
             return True
-        pause_s: int = min(FIRST_PAUSE_S * 2 ** (last.tries - 1), LONGEST_PAUSE_S)
+        pause_s: int = min(FIRST_PAUSE_S * 2 ** min(last.tries - 1, 16), LONGEST_PAUSE_S)
         return now_s - last.at_s >= pause_s
 
     def record_request(self, kind: str, state: str, now_s: int) -> int:
@@ -94,14 +99,36 @@ class SensorCursor:
 
     @classmethod
     def load(cls, text: str | None) -> SensorCursor:
-        """The inverse of `dump`. A text of another format or version gives an empty cursor."""
-        try:
-            document = json.loads(text or "{}")
-            if document.get("v") != _VERSION:
-                return cls()
-            return cls(document["next"], {name: _unpacked(packed) for name, packed in document["t"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return cls()
+        """The inverse of `dump`. Never raises: see `parse_cursor` for a text that `dump` did not write."""
+        return parse_cursor(text)[0]
+
+
+def parse_cursor(text: str | None) -> tuple[SensorCursor, str | None]:
+    """Read the text of a cursor, also one that was damaged or that another program wrote.
+
+    Args:
+        text: what Dagster stores; None or empty before the first tick.
+
+    Returns:
+        The cursor, and why the text was not used. A text that is not exactly of the form that `SensorCursor.dump` writes is not
+        used at all: the cursor is empty, so everything is listed again. No exception is raised.
+    """
+    if not text:
+        return SensorCursor(), None
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            return SensorCursor(), f"it is a JSON {type(document).__name__}, and no object"
+        if document.get("v") != _VERSION:
+            return SensorCursor(), f"its version is not {_VERSION}"
+        resume_at = document["next"]
+        if not (resume_at is None or isinstance(resume_at, str)):
+            return SensorCursor(), "it has values of other types"
+        return SensorCursor(resume_at, {name: _unpacked(packed) for name, packed in document["t"].items()}), None
+    except json.JSONDecodeError:
+        return SensorCursor(), "it is no JSON"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return SensorCursor(), "it has values of other types"
 
 
 def _packed(table: TableCursor) -> list[Any]:
@@ -120,12 +147,20 @@ def _packed(table: TableCursor) -> list[Any]:
 
 def _unpacked(packed: list[Any]) -> TableCursor:
     lookback_at_s, all_at_s, rest_at_s, applied_listing, requests, exports_at_s, hours_behind_utc = packed
-    return TableCursor(
-        lookback_at_s,
-        all_at_s,
-        rest_at_s,
-        exports_at_s,
-        applied_listing,
-        hours_behind_utc,
-        {_RENAMED_KINDS.get(kind, kind): Request(*one) for kind, one in requests.items()},
-    )
+    times_s = (lookback_at_s, all_at_s, rest_at_s, exports_at_s)
+    if not all(_is_int(value, 0, _LATEST_S) for value in times_s) or not _is_int(hours_behind_utc, -48, 48):
+        raise ValueError("a time is no number of seconds, or too large")
+    if not isinstance(applied_listing, str):
+        raise TypeError("a digest is a text")
+    found = {_RENAMED_KINDS.get(kind, kind): _request(*one) for kind, one in requests.items()}
+    return TableCursor(*times_s, applied_listing, hours_behind_utc, found)
+
+
+def _request(state: Any, tries: Any, at_s: Any) -> Request:
+    if not isinstance(state, str) or not _is_int(tries, 1, _MOST_TRIES) or not _is_int(at_s, 0, _LATEST_S):
+        raise ValueError("no request")
+    return Request(state, tries, at_s)
+
+
+def _is_int(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import pyiceberg.exceptions
 import pytest
 from pyarrow.fs import AwsStandardS3RetryStrategy, LocalFileSystem, S3FileSystem
 
@@ -18,10 +19,14 @@ from ddb_lake.core.operations.library_errors import reading, translate, translat
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.engine.session import S3Access, connect, use_s3
 from ddb_lake.errors import (
+    CommitConflict,
+    CommitStateUnknown,
+    ConfigError,
     DamagedError,
     DdbLakeError,
     DeniedError,
     MemoryLimitError,
+    TerminalError,
     TransientError,
     UnreachableError,
     UsageError,
@@ -181,3 +186,28 @@ def test_all_clients_have_one_policy(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     assert float(properties["s3.request-timeout"]) == READ_TIMEOUT_S
     assert properties["s3.retry-strategy-impl"] == f"{catalog.__name__}.Retries"
     assert catalog.Retries().max_attempts == ATTEMPTS
+
+
+ICEBERG_ERRORS = [
+    error for error in vars(pyiceberg.exceptions).values() if isinstance(error, type) and issubclass(error, Exception)
+]
+
+
+@pytest.mark.parametrize("kind", ICEBERG_ERRORS, ids=lambda kind: kind.__name__)
+def test_error_of_pyiceberg_is_translated_without_its_message(kind: type[Exception]) -> None:
+    raw = "Requirement failed: branch main has changed: expected id 1, found 2"
+    found = translate(kind(raw), table="orders")
+    assert found is not None and "Requirement" not in str(found) and "branch main" not in str(found)
+    assert found.hint or isinstance(found, CommitStateUnknown)
+    assert found.table == "orders" or isinstance(found, ConfigError)
+
+
+def test_kinds_of_errors_of_pyiceberg() -> None:
+    kinds = {error.__name__: type(translate(error("x"))) for error in ICEBERG_ERRORS}
+    assert {name for name, kind in kinds.items() if kind is CommitConflict} >= {
+        "CommitFailedException",
+        "ValidationException",
+    }
+    assert {name for name, kind in kinds.items() if kind is CommitStateUnknown} == {"CommitStateUnknownException"}
+    assert kinds["ServiceUnavailableError"] is UnreachableError
+    assert issubclass(kinds["ForbiddenError"], TerminalError) and issubclass(kinds["BadRequestError"], TerminalError)
