@@ -79,7 +79,9 @@ def write_templates(deployment: Deployment, folder: Path) -> list[Path]:
             if name not in _NOT_PLAIN
         ]
     readme = folder / "README.md"
-    readme.write_text(_readme({path: _parameters_of(path) for path in written}), encoding="utf-8")
+    certificates = deployment.settings.aurora.certificates
+    parameters = {path: _parameters_of(path) for path in written}
+    readme.write_text(_readme(parameters, certificates.name if certificates else None), encoding="utf-8")
     return sorted([*written, readme, *folder.glob("*.zip")])
 
 
@@ -208,7 +210,7 @@ def _parameters_of(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _readme(templates: dict[Path, dict[str, dict[str, Any]]]) -> str:
+def _readme(templates: dict[Path, dict[str, dict[str, Any]]], certificates: str | None) -> str:
     lines = [
         "# CloudFormation templates of ddb-lake",
         "",
@@ -219,6 +221,8 @@ def _readme(templates: dict[Path, dict[str, dict[str, Any]]]) -> str:
         "  --capabilities CAPABILITY_NAMED_IAM --s3-bucket ARTIFACT_BUCKET --parameter-overrides LandingBucket=…",
         "```",
     ]
+    if certificates:
+        lines += ["", f"The package of `load_aurora` trusts the certificates of `{certificates}`, and no others."]
     for path, parameters in templates.items():
         lines += ["", f"## {path.name}", "", "| parameter | default | meaning |", "| --- | --- | --- |"]
         for id, parameter in parameters.items():

@@ -38,3 +38,17 @@ def test_task_in_the_tables_account_exports_without_another_role(adopting: dict[
     attached = adopting["orchestration"].policy_of("TaskPolicy")
     assert not [s for s in attached if "sts:AssumeRole" in s["Action"]]
     assert [s for s in attached if "dynamodb:ExportTableToPointInTime" in s["Action"]]
+
+
+def test_concurrency_is_reserved_where_it_is_configured_and_the_check_is_skipped_elsewhere(
+    adopting: dict[str, Template],
+) -> None:
+    seen = set()
+    for template in adopting.values():
+        for id, function in template.resources("AWS::Lambda::Function").items():
+            handler = function["Handler"].split(".")[-2]
+            skips = {skip["id"] for skip in template.whole(id)["Metadata"]["checkov"]["skip"]}
+            assert function.get("ReservedConcurrentExecutions") == (5 if handler == "transform" else None)
+            assert ("CKV_AWS_115" in skips) is (handler != "transform")
+            seen.add(handler)
+    assert {"transform", "forward"} <= seen

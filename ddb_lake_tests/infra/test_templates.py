@@ -32,6 +32,11 @@ def test_every_parameter_is_used_described_and_in_the_readme(plain: Path) -> Non
             assert f"| `{id}` |" in section
 
 
+def test_readme_names_the_certificates_that_the_loader_trusts(plain: Path) -> None:
+    """Guards plain templates from the example's certificate, with which no database is reached."""
+    assert "trusts the certificates of `example_certificates.pem`" in (plain / "README.md").read_text()
+
+
 def test_functions_take_the_packages_that_lie_beside_the_template(plain: Path) -> None:
     named = set()
     for template in read_templates(plain).values():

@@ -40,6 +40,25 @@ def test_role_prints_its_policy_for_the_configured_lake(run: Run, lake: Path) ->
     assert found["WriteExport"]["Resource"] == ["arn:aws:s3:::landing/exports/AWSDynamoDB/*"]
 
 
+@pytest.mark.parametrize(
+    ("region", "partition", "domain"),
+    [
+        ("eu-west-1", "aws", "eu-west-1.amazonaws.com"),
+        ("us-gov-west-1", "aws-us-gov", "us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "aws-cn", "cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_arns_and_services_follow_the_partition_of_the_region(
+    run: Run, lake: Path, region: str, partition: str, domain: str
+) -> None:
+    key = f"arn:{partition}:kms:{region}:111122223333:key/0"
+    printed = json.loads(run("iam", "--json", "--config", lake, "--region", region, "--kms-key-arn", key).output)
+    statements = [s for policy in printed.values() for s in policy["Statement"]]
+    assert {r.split(":")[1] for s in statements for r in s["Resource"] if r != "*"} == {partition}
+    services = {s["Condition"]["StringEquals"]["kms:ViaService"] for s in statements if "kms:Decrypt" in s["Action"]}
+    assert services == {f"s3.{domain}"}
+
+
 def test_json_without_a_role_prints_every_policy(run: Run, lake: Path) -> None:
     printed = json.loads(run("iam", "--json", "--config", lake).output)
     assert list(printed) == list(role_names())
