@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ddb_lake.orchestration.demo.home import definitions_without_aws, unset_variables
+from ddb_lake.orchestration.demo.home import definitions_without_aws, deployed_definitions, unset_variables
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
@@ -36,7 +36,5 @@ def defs() -> dg.Definitions:
             " `make dev`, which serves the demo with an emulator of AWS.",
             ", ".join(missing),
         )
-        found = definitions_without_aws()
-    else:
-        found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
-    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
+        return definitions_without_aws()
+    return deployed_definitions(Path(__file__).parent)

@@ -99,7 +99,8 @@ class DemoHome:
         }
 
 
-_DEPLOYED = Path(__file__).parents[2] / "defs" / "lake" / "defs.yaml"
+_PACKAGE = Path(__file__).parents[2]
+_DEPLOYED = _PACKAGE / "defs" / "lake" / "defs.yaml"
 _TEMPLATES = {
     "{{ env('DDB_LAKE_WAREHOUSE', '.demo/lake') }}": "DDB_LAKE_WAREHOUSE",
     "{{ env.DDB_LAKE_EXPORT_BUCKET }}": "DDB_LAKE_EXPORT_BUCKET",
@@ -135,10 +136,14 @@ def demo_definitions() -> dg.Definitions:
     """The definitions of the demo's lake: this deployment's own, or the same made here where it is another's."""
     lake = yaml.safe_load(_shipped("demo/lake.yaml"))
     if _is_deployed(lake):
-        from ddb_lake.definitions import defs
-
-        return defs()
+        return deployed_definitions(_PACKAGE)
     return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(lake["attributes"]))
+
+
+def deployed_definitions(package: Path) -> dg.Definitions:
+    """The definitions of the components below `defs` in a package's folder. Runs use one process."""
+    found = dg.load_from_defs_folder(path_within_project=package)
+    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
 
 
 def unset_variables() -> list[str]:
@@ -157,7 +162,8 @@ def definitions_without_aws() -> dg.Definitions:
     for table in attributes["tables"]:
         for section in ("export", "changes", "checks"):
             table.pop(section, None)
-    return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(attributes))
+    found = dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(attributes))
+    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
 
 
 def _is_deployed(lake: object) -> bool:
