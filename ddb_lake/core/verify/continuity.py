@@ -27,6 +27,9 @@ SOURCE_SKEW_US = 1_000_000
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html
 """
 
+NEAREST_US = 2 * SOURCE_SKEW_US
+"""How far the times of records may contradict their sequence numbers."""
+
 
 class KeyChange(NamedTuple):
     """One change record of a key.
@@ -104,7 +107,7 @@ def export_breaks(exported: ExportedItem, changes: Sequence[KeyChange]) -> list[
     Args:
         exported: the image in the export.
         changes: the records of the key, in any order: at least the last ones before the time span, all within, and the
-            first ones after it.
+            first ones after it, including those that are up to `NEAREST_US` from the last or the first one.
     """
     low, high = exported.export_us - exported.clock_skew_us, exported.export_us + exported.clock_skew_us
     earlier = [c for c in changes if c.time_us < low]
@@ -115,17 +118,29 @@ def export_breaks(exported: ExportedItem, changes: Sequence[KeyChange]) -> list[
     found: list[Break] = []
     image = frozenset((exported.image,))
     last_us = max((c.time_us for c in earlier), default=low)
-    states = {c.after for c in earlier if c.time_us == last_us}
+    states = {c.after for c in _nearest(earlier, last_us)}
     states |= {c.after for c in within} | {c.before for c in within if c.before is not None}
     if states and exported.image not in states:
         to_us = high if within else exported.export_us
         found.append(Break(last_us, to_us, frozenset(states), image, restated=not within))
     if later and not within:
         first_us = min(c.time_us for c in later)
-        first = {c.before for c in later if c.time_us == first_us}
+        first = {c.before for c in _nearest(later, first_us)}
         if None not in first and exported.image not in first:
             found.append(Break(low, first_us, image, frozenset(b for b in first if b is not None)))
     return found
+
+
+def _nearest(changes: Sequence[KeyChange], edge_us: int) -> list[KeyChange]:
+    """The changes that may be the last or the first of all: `edge_us` is the greatest or the least of their times."""
+    nearest = [c for c in changes if c.sequence is None and c.time_us == edge_us]
+    ordered = [c for c in changes if c.sequence is not None and abs(c.time_us - edge_us) <= NEAREST_US]
+    is_last = all(c.time_us <= edge_us for c in changes)
+    for source in {c.source for c in ordered}:
+        sequences = [c.sequence for c in ordered if c.source == source and c.sequence is not None]
+        place = max(sequences) if is_last else min(sequences)
+        nearest += [c for c in ordered if c.source == source and c.sequence == place]
+    return nearest
 
 
 # --- the trail of one source

@@ -35,6 +35,7 @@ import pyarrow as pa
 from ddb_lake.core.capture.gaps import Gap, add_gap, united_ranges
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.verify.continuity import (
+    NEAREST_US,
     NO_ITEM,
     SOURCE_SKEW_US,
     Break,
@@ -365,7 +366,10 @@ class _Examination:
             "CREATE OR REPLACE TABLE boundary_keys AS SELECT _key_hash, earlier_us, later_us FROM examined_keys"
             f" WHERE boundary_batch > {self.after_batch}"
         )
-        near = f"(t = k.earlier_us OR t BETWEEN {low} AND {high} OR t = k.later_us)"
+        near = (
+            f"(t BETWEEN k.earlier_us - {NEAREST_US} AND k.earlier_us OR t BETWEEN {low} AND {high}"
+            f" OR t BETWEEN k.later_us AND k.later_us + {NEAREST_US})"
+        )
         rows = self._fetch(
             "SELECT r._key, r._key_hash, false, source, t, sequence_number, event_name, old_image, new_image"
             f" FROM {self.records} r JOIN boundary_keys k ON k._key_hash = r._key_hash WHERE {near}"

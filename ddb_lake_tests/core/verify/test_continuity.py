@@ -184,6 +184,14 @@ def test_export_is_compared_with_the_records_around_it(
     assert [(one.from_us, one.to_us, one.restated) for one in found] == expected
 
 
+def test_sequence_numbers_tell_the_records_nearest_to_an_export() -> None:
+    second = 1_000_000
+    trail = [change(EARLY + second, "a", "b", 1), change(EARLY, "b", "c", 2)]
+    trail += [change(LATE + second, "c", "d", 3), change(LATE, "d", "e", 4)]
+    assert export_breaks(ExportedItem("c", 0, SKEW_US), trail) == []
+    assert len(export_breaks(ExportedItem("d", 0, SKEW_US), trail)) == 2
+
+
 # --- explanations
 
 
