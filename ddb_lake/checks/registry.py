@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ddb_lake.checks import backlog, content, gaps, health, mysql, verification
+from ddb_lake.checks import backlog, content, continuity, gaps, health, mysql, verification
 from ddb_lake.checks.check import Check, has_stage, reads_aws
-from ddb_lake.config import TableSettings
+from ddb_lake.config import TableSettings, seconds
 from ddb_lake.pipeline.plan.stages import Stage
 
 HOURLY_OPS: Final = ("checks", "aurora_checks", "stream_checks", "trust_checks", "liveness_checks")
@@ -21,6 +21,12 @@ ON_REQUEST_OP: Final = "content_checks"
 
 def _lands_on_s3(table: TableSettings) -> bool:
     return table.changes is not None and (table.changes.uri or "").startswith("s3://")
+
+
+def _has_images(table: TableSettings) -> bool:
+    """Whether change records arrive, and not only lines of incremental exports."""
+    arrive = table.changes is not None and (table.changes.uri is not None or table.changes.streams)
+    return arrive and seconds(table.checks.continuity) > 0
 
 
 _NOTHING_COMMITTED = (
@@ -142,6 +148,21 @@ CHECKS: Final[tuple[Check, ...]] = (
         applies=has_stage("changes"),
         evaluate=backlog.quarantine_empty,
         severity="warning",
+    ),
+    Check(
+        name="continuity",
+        asset="changes",
+        question=continuity.CONTINUITY_QUESTION,
+        op="checks",
+        compares="The old image of each change record is the state before it: that of the record before, or of the newest"
+        " full export. Reads the lake alone. Differences are named by the key's hash.",
+        advice=(
+            "A change between the two times of each key never reached the lake, so other keys that changed then may be wrong too.",
+            "`ddb-lake repair {table} --gaps` exports the time from the source and applies it; the check is then green.",
+            "`ddb-lake verify {table} --continuity` names the keys. Look for deleted objects, and for expiry rules of the bucket.",
+        ),
+        applies=_has_images,
+        evaluate=continuity.continuity,
     ),
     Check(
         name="rows_match_lake",

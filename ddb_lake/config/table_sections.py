@@ -163,12 +163,23 @@ class CheckSettings(Settings):
         0, ge=0, description="Number of keys of each side that a check compares with the source; 0: none are read."
     )
     read_rate: float = Field(100, ge=1, description="Maximum read units a second of a check.")
+    continuity: str = Field(
+        "8d",
+        description="Time span of the check `continuity`, up to the newest change; at least the time between two full exports;"
+        " 0s: no check.",
+    )
     full: FullCheckSettings | None = Field(None, description="Compare every key with the source.")
     canary: CanarySettings | None = Field(None, description="Write an item to the source and check that it arrives.")
     freshness: str | None = Field(
         None,
         description="Freshness policy of `current` in Dagster: the longest time between two changes; not for idle tables.",
     )
+
+    @field_validator("continuity")
+    @classmethod
+    def _valid_continuity(cls, text: str) -> str:
+        seconds(text)
+        return text
 
     @field_validator("freshness")
     @classmethod

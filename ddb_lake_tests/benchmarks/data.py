@@ -103,13 +103,7 @@ def make_changes(
         made = target.with_name("making")
         made.mkdir(parents=True, exist_ok=True)
         old, new = _item(items // 10, "(1 + h % 19)", shape), _item(items // 10, f"(100 + {batch})", shape)
-        keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),\', 1)'
-        record = (
-            '\'{"awsRegion":"eu-west-1","eventID":"\' || uuid() || \'","eventName":"MODIFY","userIdentity":null,'
-            '"recordFormat":"application/json","tableName":"orders","dynamodb":{"ApproximateCreationDateTime":\' || '
-            f"({EXPORT_US + batch * 10**9} + n) || ',\"Keys\":{{' || {keys} || '}},\"NewImage\":' || w || ',\"OldImage\":' || o ||"
-            '\',"SizeBytes":900,"ApproximateCreationDateTimePrecision":"MICROSECOND"},"eventSource":"aws:dynamodb"}\''
-        )
+        record = _record(f"({EXPORT_US + batch * 10**9} + n)")
         per_object = max(1, changes // objects)
         spread = max(1, items // 50) if local else items
         writes = []
@@ -122,6 +116,36 @@ def make_changes(
         _write_all(writes)
         made.rename(target)
     return target.parents[3]
+
+
+def make_trails(folder: Path, items: int, versions: int) -> Path:
+    """Landed KDS objects with `versions` changes of each order, an hour apart, each from the image of the one before."""
+    target = folder / f"trails-{items}-{versions}" / "2023/11/15/00"
+    if not target.exists():
+        made = target.with_name("making")
+        made.mkdir(parents=True, exist_ok=True)
+        old, new = _item(items // 10 or 1, "v"), _item(items // 10 or 1, "(v + 1)")
+        writes = []
+        for first in range(0, items * versions, MOST_CHANGES):
+            numbers = f"range({first}, {min(first + MOST_CHANGES, items * versions)}) t(n)"
+            rows = f"SELECT n, n % {items} AS i, n // {items} AS v, (hash(n % {items}) % 1000000)::BIGINT AS h FROM {numbers}"
+            images = f"SELECT n, v, {old} AS o, {new} AS w FROM ({rows})"
+            record = _record(f"({EXPORT_US} + v * 3600000000 + n)")
+            writes.append((f"SELECT {record} FROM ({images})", made / f"stream-1-2023-11-15-00-00-00-{first:08d}.gz"))
+        _write_all(writes)
+        made.rename(target)
+    return target.parents[3]
+
+
+def _record(time_us: str) -> str:
+    """SQL of a KDS record from the images `o` and `w`."""
+    keys = 'regexp_extract(o, \'^\\{("customer".*?\\},"order_id".*?\\}),\', 1)'
+    return (
+        '\'{"awsRegion":"eu-west-1","eventID":"\' || uuid() || \'","eventName":"MODIFY","userIdentity":null,'
+        '"recordFormat":"application/json","tableName":"orders","dynamodb":{"ApproximateCreationDateTime":\' || '
+        f"{time_us} || ',\"Keys\":{{' || {keys} || '}},\"NewImage\":' || w || ',\"OldImage\":' || o ||"
+        '\',"SizeBytes":900,"ApproximateCreationDateTimePrecision":"MICROSECOND"},"eventSource":"aws:dynamodb"}\''
+    )
 
 
 def _write_all(writes: Sequence[tuple[str, Path]]) -> None:

@@ -55,6 +55,7 @@ def test_check_that_could_not_look_has_not_passed(check: Check, error: Exception
 
 def test_lake_of_folders_has_no_check_that_reads_aws() -> None:
     assert names(**FOLDERS) == {
+        "changes/continuity",
         "changes/quarantine_empty",
         "current/no_gaps",
         "current/schema_unchanged",

@@ -88,7 +88,7 @@ def _happen(
         times, declared = times[: len(history.changes)], declared[: len(history.changes)]
     landed = _arrivals(history, times, plan, full_times, windows, rng, clock_skew_us)
     exports = [
-        full_export(history, at_us, rng, _skew(history, times, at_us, rng) if plan.skewed else {})
+        full_export(history, at_us, rng, read_times(history, times, at_us, rng) if plan.skewed else {})
         for at_us in full_times
     ]
     exports += [incremental_export(history, from_us, to_us, rng) for from_us, to_us in windows if full_times]
@@ -147,7 +147,7 @@ def _arrivals(
     return landed
 
 
-def _skew(history: History, times: Sequence[int], at_us: int, rng: random.Random) -> dict[str, int]:
+def read_times(history: History, times: Sequence[int], at_us: int, rng: random.Random) -> dict[str, int]:
     """For each key, a clean instant at most a minute from `at_us` at which the export read it.
 
     Where the key changed in that time, the instant is put just before or after such a change.

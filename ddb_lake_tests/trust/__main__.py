@@ -15,6 +15,7 @@ from pathlib import Path
 from ddb_lake_tests.support.samples import PUBLISHED
 from ddb_lake_tests.trust import recording
 from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
+from ddb_lake_tests.trust.losing import run as lose_records
 from ddb_lake_tests.trust.mutating import mutants
 from ddb_lake_tests.trust.naming import try_names
 from ddb_lake_tests.trust.parsing import feed
@@ -120,10 +121,10 @@ def compare_readers(seed: int, *, count: int | None = None, minutes: float | Non
 def main() -> int:
     """Run everything, or a soak or the fuzzer alone; 1 if anything was lost, doubled, resurrected, or failed."""
     parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz", "names"), default="all")
+    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz", "names", "losses"), default="all")
     parser.add_argument("--minutes", type=float, default=0.5, help="of soak, names, and each of fuzz's two comparisons")
     parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
-    parser.add_argument("--histories", type=int, default=60, help="of Hypothesis")
+    parser.add_argument("--histories", type=int, default=60, help="of Hypothesis, and of losses")
     parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
     parser.add_argument("--write", action="store_true", help="write the table of faults into the documentation")
     chosen = parser.parse_args()
@@ -144,6 +145,12 @@ def main() -> int:
         for seed, difference in tried.differences:
             print(f"  seed {seed}: {difference}")
         return int(bool(tried.differences))
+    if chosen.what == "losses":
+        losses = lose_records(
+            range(chosen.seed, chosen.seed + chosen.histories), lambda found: print(found.line(), flush=True)
+        )
+        print(*losses.unexplained, sep="\n")
+        return int(bool(losses.false_breaks or losses.wrongly_named or losses.unexplained))
     started = time.monotonic()
     failed, passed, runs = run_tests()
     failed |= run_exhaustive()

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, permutations, product
+from itertools import groupby, pairwise, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ddb_lake.core.values.change_record import Item
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify.continuity import Continuity, examine_continuity
-from ddb_lake_tests.simulator.composing import _skew
+from ddb_lake_tests.simulator.composing import read_times
 from ddb_lake_tests.simulator.envelopes import Declared, declare, render
 from ddb_lake_tests.simulator.exports import Export, full_export
 from ddb_lake_tests.simulator.histories import random_history
@@ -106,7 +106,7 @@ class Captured:
             documents.append(document)
         at_us = rng.choice(history.changes).time_us // 1000 * 1000 + rng.choice((-1000, 1000))
         times = [one.us for one in declared]
-        taken = _skew(history, times, at_us, rng) if kind.skewed_export else {}
+        taken = read_times(history, times, at_us, rng) if kind.skewed_export else {}
         return cls(history, declared, documents, frozenset(masked), full_export(history, at_us, rng, taken))
 
     def objects(self, rng: random.Random) -> dict[str, tuple[bytes, frozenset[int]]]:
@@ -222,6 +222,8 @@ def _why_unnamed(captured: Captured, positions: Sequence[int], here: frozenset[i
     changes = captured.history.changes
     if all(_is_circle([changes[at] for at in run]) for run in _runs(positions, set(middle))):
         return "in a closed circle"
+    if len({captured.declared[at].stream for at in left}) > 1:
+        return "between records of two change sources"
     if _can_be_walked([(captured.declared[at], changes[at]) for at in left]):
         return "in another order of an instant"
     return None
@@ -253,7 +255,7 @@ def _can_be_walked(records: Sequence[tuple[Declared, Change]]) -> bool:
         return True
     for order in product(*map(permutations, instants)):
         walk = [change for part in order for _, change in part]
-        if all(item_text(a.new) == item_text(b.old) for a, b in zip(walk, walk[1:], strict=False)):
+        if all(item_text(a.new) == item_text(b.old) for a, b in pairwise(walk)):
             return True
     return False
 

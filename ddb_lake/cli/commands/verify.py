@@ -35,6 +35,7 @@ class VerifyOptions:
     scan: bool
     read_rate: float | None
     settle_s: float
+    continuity: bool
     as_json: bool
 
 
@@ -45,6 +46,7 @@ class VerifyOptions:
     "ddb-lake verify orders --sample 1000 --read-rate 50 --settle 10m",
     "ddb-lake verify orders --full --export s3://exports/AWSDynamoDB/01715685260608-c488b4e1/",
     "ddb-lake verify orders --full --scan --json > report.json",
+    "ddb-lake verify orders --continuity",
 )
 @table_argument
 @click.option(
@@ -61,6 +63,11 @@ class VerifyOptions:
     default=0.0,
     help="How long to wait for changes that are not in the lake yet. [0s]",
 )
+@click.option(
+    "--continuity",
+    is_flag=True,
+    help="Do not read the source: compare the old image of every change record with the state before it.",
+)
 @json_option
 @options_object(VerifyOptions)
 @pass_invocation
@@ -70,7 +77,13 @@ def verify(invocation: Invocation, table: str, options: VerifyOptions) -> None:
     Without options: counts, and a sample of 100 keys of each side, read with strong consistency. The expected use of
     the source is printed first. The exit status is 1 if anything differs or is in doubt. The report is kept for
     `ddb-lake repair`.
+
+    With --continuity: a change record whose old image differs from the state before it proves that a change is missing.
+    The time of the missing changes is recorded as a gap for `ddb-lake repair --gaps`.
     """
+    if options.continuity:
+        _verify_continuity(invocation, table, options)
+        return
     full = options.full or options.scan or options.export_uri is not None
     if full and options.sample is not None:
         raise click.UsageError("--sample and a full comparison exclude each other")
@@ -84,6 +97,37 @@ def verify(invocation: Invocation, table: str, options: VerifyOptions) -> None:
             keep_report(lake, report)
     _print_report(report, options.as_json)
     if report.outcome != "equal":
+        raise click.exceptions.Exit(1)
+
+
+def _verify_continuity(invocation: Invocation, table: str, options: VerifyOptions) -> None:
+    if options.full or options.scan or options.export_uri is not None or options.sample is not None or options.settle_s:
+        raise click.UsageError(
+            "--continuity reads nothing but the lake: it excludes --sample, --full, --export, --scan, --settle"
+        )
+    from ddb_lake.checks.continuity import CONTINUITY_QUESTION, continuity_outcome
+    from ddb_lake.pipeline.verify.continuity import examine_continuity
+
+    with invocation.lake(table) as lake:
+        found = examine_continuity(lake, table)
+    outcome = continuity_outcome(found)
+    if options.as_json:
+        write_document({"state": outcome.state, "text": outcome.sentence(CONTINUITY_QUESTION)} | found.to_json())
+    else:
+        echo(f"{table}: {outcome.sentence(CONTINUITY_QUESTION)}")
+        if found.listed:
+            rows = [
+                (b.explanation, time_text(b.from_us), time_text(b.to_us), *(_scalar(value) for value in b.key.values()))
+                for b in found.listed[:SHOWN]
+            ]
+            print_table(("change", "after", "before", *found.listed[0].key), rows)
+            hidden = found.breaks.total() - len(rows)
+            if hidden > 0:
+                listed = (
+                    "--json has them" if found.breaks.total() == len(found.listed) else "--json has the first of them"
+                )
+                echo(f"({count_text(hidden, 'more break')}; {listed})")
+    if outcome.state != "pass":
         raise click.exceptions.Exit(1)
 
 

@@ -10,8 +10,8 @@ so a break in one source is none if another source leaves and enters the states 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -118,29 +118,30 @@ def export_breaks(exported: ExportedItem, changes: Sequence[KeyChange]) -> list[
     found: list[Break] = []
     image = frozenset((exported.image,))
     last_us = max((c.time_us for c in earlier), default=low)
-    states = {c.after for c in _nearest(earlier, last_us)}
+    states = {c.after for c in _nearest(earlier, last_us, max)}
     states |= {c.after for c in within} | {c.before for c in within if c.before is not None}
     if states and exported.image not in states:
         to_us = high if within else exported.export_us
         found.append(Break(last_us, to_us, frozenset(states), image, restated=not within))
     if later and not within:
         first_us = min(c.time_us for c in later)
-        first = {c.before for c in _nearest(later, first_us)}
+        first = {c.before for c in _nearest(later, first_us, min)}
         if None not in first and exported.image not in first:
             found.append(Break(low, first_us, image, frozenset(b for b in first if b is not None)))
     return found
 
 
-def _nearest(changes: Sequence[KeyChange], edge_us: int) -> list[KeyChange]:
-    """The changes that may be the last or the first of all: `edge_us` is the greatest or the least of their times."""
-    nearest = [c for c in changes if c.sequence is None and c.time_us == edge_us]
-    ordered = [c for c in changes if c.sequence is not None and abs(c.time_us - edge_us) <= NEAREST_US]
-    is_last = all(c.time_us <= edge_us for c in changes)
-    for source in {c.source for c in ordered}:
-        sequences = [c.sequence for c in ordered if c.source == source and c.sequence is not None]
-        place = max(sequences) if is_last else min(sequences)
-        nearest += [c for c in ordered if c.source == source and c.sequence == place]
-    return nearest
+def _nearest(changes: Sequence[KeyChange], edge_us: int, edge: Callable[[Iterable[int]], int]) -> Iterator[KeyChange]:
+    """The changes that may be the last of all (`edge`: max) or the first (min). `edge_us`: that of their times."""
+    near: dict[str, list[tuple[int, KeyChange]]] = defaultdict(list)
+    for change in changes:
+        if change.sequence is not None and abs(change.time_us - edge_us) <= NEAREST_US:
+            near[change.source].append((change.sequence, change))
+        elif change.sequence is None and change.time_us == edge_us:
+            yield change
+    for members in near.values():
+        place = edge(sequence for sequence, _ in members)
+        yield from (change for sequence, change in members if sequence == place)
 
 
 # --- the trail of one source

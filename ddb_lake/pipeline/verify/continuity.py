@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import groupby, islice
 from operator import itemgetter
@@ -123,7 +124,7 @@ class Continuity:
         without_old_image: the records of updates and removals that lack the old image.
         first_us, last_us: the times of the first and the last of the records (inclusive); None without records.
         export: the id of the full export that was compared; None without one in the time span.
-        exported: the keys whose records around the export were compared with it, now or at an earlier examination.
+        exported: the keys whose records around the export could be compared with it, now or at an earlier examination.
         judged: the keys that steps 2 and 3 judged.
         breaks: the number of breaks, by explanation.
         listed: at most `MAX_LISTED` of the breaks, those that nothing explains first.
@@ -299,13 +300,15 @@ class _Examination:
             " count(*) FILTER (state IS NOT NULL AND before IS NOT NULL) AS compared,"
             f" coalesce(bool_or({_SUSPECT}), false) AS suspect, max(_batch) AS batch, min(t) AS first_us, max(t) AS last_us,"
             f" max(t) FILTER (t < {low}) AS earlier_us, min(t) FILTER (t > {high}) AS later_us,"
-            f" greatest(max(_batch) FILTER (t <= {high}), arg_min(_batch, t) FILTER (t > {high})) AS boundary_batch"
+            f" greatest(max(_batch) FILTER (t <= {high}), arg_min(_batch, t) FILTER (t > {high})) AS boundary_batch,"
+            f" coalesce(bool_and(before IS NOT NULL) FILTER (t BETWEEN {low} AND {high}), max(t) FILTER (t < {low}) IS NOT NULL"
+            f" OR coalesce(arg_min(before IS NOT NULL, t) FILTER (t > {high}), false)) AS comparable"
             " FROM (SELECT *, lag(after) OVER w AS state, lag(t) OVER w AS state_us,"
             f" lag(sequence_number) OVER w AS state_sequence FROM key_steps WINDOW w AS (PARTITION BY {window}))"
             " GROUP BY _key_hash"
         )
-        records, keys, compared, unknown, first_us, last_us = session.rows(
-            "SELECT coalesce(sum(records), 0)::BIGINT, count(*), coalesce(sum(compared), 0)::BIGINT,"
+        records, keys, comparable, compared, unknown, first_us, last_us = session.rows(
+            "SELECT coalesce(sum(records), 0)::BIGINT, count(*), count(*) FILTER (comparable), coalesce(sum(compared), 0)::BIGINT,"
             " coalesce(sum(unknown), 0)::BIGINT, min(first_us), max(last_us) FROM examined_keys"
         )[0]
         return Continuity(
@@ -317,7 +320,7 @@ class _Examination:
             first_us=first_us,
             last_us=last_us,
             export=boundary.export_id if boundary else None,
-            exported=keys if boundary else 0,
+            exported=comparable if boundary else 0,
         )
 
     def _judge_suspects(self) -> int:
@@ -465,6 +468,7 @@ def _imaged(
     return _change(source, time_us, sequence, before, after, identified)
 
 
+@lru_cache(maxsize=4)  # the old image of a record is nearly always the new image of the one before
 def _digest(image: str | bytes) -> bytes:
     return blake2b(canonical(image), digest_size=16).digest()
 

@@ -187,7 +187,8 @@ def test_export_is_compared_with_the_records_around_it(
 def test_sequence_numbers_tell_the_records_nearest_to_an_export() -> None:
     second = 1_000_000
     trail = [change(EARLY + second, "a", "b", 1), change(EARLY, "b", "c", 2)]
-    trail += [change(LATE + second, "c", "d", 3), change(LATE, "d", "e", 4)]
+    trail += [change(LATE + second, "c", "d", 3), change(LATE, "d", "c", 4)]
+    assert export_breaks(ExportedItem("c", 0, SKEW_US), [c._replace(time_us=LATE) for c in trail[2:]]) == []
     assert export_breaks(ExportedItem("c", 0, SKEW_US), trail) == []
     assert len(export_breaks(ExportedItem("d", 0, SKEW_US), trail)) == 2
 
