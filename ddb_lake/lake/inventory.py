@@ -12,7 +12,7 @@ from ddb_lake.config.locations import spelled
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS
+from ddb_lake.lake.sidecar import ADDED_COLUMNS, LEDGER_COLUMNS, TOMBSTONE_COLUMNS
 from ddb_lake.lake.state import sidecars_of
 
 
@@ -66,7 +66,8 @@ def check_sidecars(table: Table, local_only: bool = False) -> None:
                 continue
             with reading(file.path, name), table.io.new_input(file.path).open() as stream:
                 footer = read_metadata(stream)
-            if footer.num_rows != file.rows or set(footer.schema.to_arrow_schema().names) != set(columns):
+            names = set(footer.schema.to_arrow_schema().names)
+            if footer.num_rows != file.rows or not set(columns) - ADDED_COLUMNS <= names <= set(columns):
                 what = f"it has {footer.num_rows} rows, where {file.rows} of {', '.join(columns)} were written"
                 raise DamagedError(what, uri=file.path, table=name)
 

@@ -22,8 +22,21 @@ LEDGER_COLUMNS = {
     "size_bytes": "BIGINT",
     "arrival_hour": "TIMESTAMP",
     "records": "BIGINT",
+    "new": "BIGINT",
+    "rejected": "BIGINT",
+    "other_tables": "BIGINT",
+    "landed_at": "TIMESTAMP",
+    "ingested_at": "TIMESTAMP",
 }
-"""One row for each ingested object. A rewritten object has another `version`."""
+"""One row for each ingested object. A rewritten object has another `version`.
+
+`records`: all records of the object. Of these, `new` were added to this table's changelog, `rejected` went to its quarantine,
+`other_tables` belong to other tables, and the rest are duplicates. `landed_at`: when the object was written, NULL if that is
+not known. `ingested_at`: when the row was made. Times are UTC.
+"""
+
+ADDED_COLUMNS = frozenset({"new", "rejected", "other_tables", "landed_at", "ingested_at"})
+"""Columns that files of earlier releases lack; they are NULL there."""
 
 TOMBSTONE_COLUMNS = {
     "_key": "VARCHAR",
@@ -72,7 +85,11 @@ class Sidecar:
         """A relation of all rows, in parentheses."""
         if not self.files:
             return "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items()) + " WHERE false)"
-        return f"(SELECT {', '.join(columns)} FROM read_parquet({literals(self.paths)}))"
+        files = f"read_parquet({literals(self.paths)}, union_by_name = true)"
+        if ADDED_COLUMNS.isdisjoint(columns):
+            return f"(SELECT {', '.join(columns)} FROM {files})"
+        empty = "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items()) + " WHERE false"
+        return f"(SELECT {', '.join(columns)} FROM ({empty} UNION ALL BY NAME SELECT * FROM {files}))"
 
     def append(
         self, con: Any, table: Table, query: str, columns: dict[str, str], newest_by: str | None = None

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS, Sidecar, SidecarFile
+from ddb_lake.lake.sidecar import ADDED_COLUMNS, LEDGER_COLUMNS, TOMBSTONE_COLUMNS, Sidecar, SidecarFile
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import connection
 
@@ -74,7 +74,8 @@ def test_ledger_keeps_every_row_in_few_files(sizes: list[int]) -> None:
         for number, size in enumerate(sizes):
             query = (
                 f"SELECT 'object ' || {number} || '-' || range AS object, 'v' AS version, range AS size_bytes,"
-                f" TIMESTAMP '2026-03-01' AS arrival_hour, 1 AS records FROM range({size})"
+                f" TIMESTAMP '2026-03-01' AS arrival_hour, 1 AS records, 1 AS new, 0 AS rejected, 0 AS other_tables,"
+                f" TIMESTAMP '2026-03-01' AS landed_at, TIMESTAMP '2026-03-01' AS ingested_at FROM range({size})"
             )
             sidecar = sidecar.append(con, table, query, LEDGER_COLUMNS)
             total += size
@@ -82,6 +83,21 @@ def test_ledger_keeps_every_row_in_few_files(sizes: list[int]) -> None:
             assert rows == (total, total) == (sidecar.rows, sidecar.rows)
             assert_few_files(sidecar)
         assert len(list(Path(folder, "sidecar").glob("*"))) <= 2 * len(sizes), "an empty file is left behind"
+
+
+def test_ledger_of_an_earlier_release_has_no_value_in_the_columns_that_it_lacks() -> None:
+    con = connection()
+    before = {name: kind for name, kind in LEDGER_COLUMNS.items() if name not in ADDED_COLUMNS}
+    row = "SELECT 'o' AS object, 'v' AS version, 1 AS size_bytes, TIMESTAMP '2026-03-01' AS arrival_hour, 7 AS records"
+    added = ", 5 AS new, 1 AS rejected, 1 AS other_tables, NULL::TIMESTAMP AS landed_at, NULL::TIMESTAMP AS ingested_at"
+    with tempfile.TemporaryDirectory() as folder:
+        table = a_table(folder)
+        old = Sidecar().append(con, table, row, before)
+        query = "SELECT records, new, rejected FROM {} ORDER BY new NULLS FIRST"
+        assert con.execute(query.format(old.sql(LEDGER_COLUMNS))).fetchall() == [(7, None, None)]
+        both = old.append(con, table, row + added, LEDGER_COLUMNS)
+        assert len(both.files) == 1, "the files were merged"
+        assert con.execute(query.format(both.sql(LEDGER_COLUMNS))).fetchall() == [(7, None, None), (7, 5, 1)]
 
 
 def assert_few_files(sidecar: Sidecar) -> None:

@@ -115,7 +115,8 @@ def _current_state(session: Session, state: CurrentState) -> dict[str, Any]:
 
 
 def _changes_state(session: Session, state: ChangesState) -> dict[str, Any]:
-    ledger = session.rows(f"SELECT * FROM {state.ledger.sql(LEDGER_COLUMNS)}")
+    columns = ", ".join(name for name in LEDGER_COLUMNS if name not in ("new", "landed_at", "ingested_at"))
+    ledger = session.rows(f"SELECT {columns} FROM {state.ledger.sql(LEDGER_COLUMNS)}")
     return {**asdict(state), "ledger": sorted(ledger)}
 
 

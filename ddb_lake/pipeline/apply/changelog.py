@@ -29,7 +29,13 @@ from ddb_lake.lake.schemas import (
 )
 from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState, changes_state
-from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, NumberedObjects, extreme
+from ddb_lake.pipeline.apply.deduplication import (
+    Deduplicator,
+    Figures,
+    LocalDeduplicator,
+    NumberedObjects,
+    extreme,
+)
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -143,7 +149,7 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> IngestRe
     batch = state.batch + 1
     files, figures = share.rows.write_changes(table, objects, batch)
     windows = state.windows if share.window is None else remembered((*state.windows, share.window))
-    ledger_rows = _ledger_rows(session, [o for _, o in objects])
+    ledger_rows = _ledger_rows(lake, session, share.table, objects, figures)
     state = replace(
         state,
         key=state.key if state.records else share.key or state.key,
@@ -199,15 +205,23 @@ def _ledger_names(session: Session, state: ChangesState, refs: Sequence[ObjectRe
         session.con.unregister("wanted_objects")
 
 
-def _ledger_rows(session: Session, objects: Sequence[IngestedObject]) -> str:
-    """A query of the ledger's rows for some objects."""
+def _ledger_rows(lake: Lake, session: Session, table: str, objects: NumberedObjects, figures: Figures) -> str:
+    """A query of the ledger's rows for some objects. `figures`: of the new records."""
+    own = [o.tables.get(table, (0, 0)) for _, o in objects]
+    others = [o.records - records for (_, o), (records, _) in zip(objects, own, strict=True)]
+    times = pa.timestamp("us")
     rows = pa.table(
         {
-            "object": [o.ref.uri for o in objects],
-            "version": [o.ref.version for o in objects],
-            "size_bytes": pa.array([o.ref.size_bytes for o in objects], type=pa.int64()),
-            "arrival_hour": pa.array([o.hour_us for o in objects], type=pa.timestamp("us")),
-            "records": pa.array([o.records for o in objects], type=pa.int64()),
+            "object": [o.ref.uri for _, o in objects],
+            "version": [o.ref.version for _, o in objects],
+            "size_bytes": pa.array([o.ref.size_bytes for _, o in objects], type=pa.int64()),
+            "arrival_hour": pa.array([o.hour_us for _, o in objects], type=times),
+            "records": pa.array([o.records for _, o in objects], type=pa.int64()),
+            "new": pa.array([figures.by_object[number] for number, _ in objects], type=pa.int64()),
+            "rejected": pa.array([rejected for _, rejected in own], type=pa.int64()),
+            "other_tables": pa.array(others, type=pa.int64()),
+            "landed_at": pa.array([o.ref.modified_us or None for _, o in objects], type=times),
+            "ingested_at": pa.array([lake.now().replace(tzinfo=None)] * len(objects), type=times),
         }
     )
     session.con.register("ledger_rows", rows)

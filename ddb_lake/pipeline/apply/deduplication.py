@@ -45,6 +45,7 @@ class Figures:
         first_us: the least time of a new change record; assertions do not count.
         last_us: the greatest.
         sources: how the new records are ordered (`lake.state.ChangesState.sources`).
+        by_object: the number of new rows by object (its number in the group).
     """
 
     staged: int = 0
@@ -53,6 +54,7 @@ class Figures:
     first_us: int | None = None
     last_us: int | None = None
     sources: frozenset[str] = frozenset()
+    by_object: Counter[int] = field(default_factory=Counter)
 
     @property
     def new(self) -> int:
@@ -67,6 +69,7 @@ class Figures:
             extreme(min, self.first_us, other.first_us),
             extreme(max, self.last_us, other.last_us),
             self.sources | other.sources,
+            self.by_object + other.by_object,
         )
 
 
@@ -286,7 +289,16 @@ class NewRows:
             f" WHEN sequence_number IS NOT NULL THEN coalesce(stream, 'stream') ELSE 'time' END FROM {self}"
         )
         by_event = dict(self.session.rows(f"SELECT event_name, count(*) FROM {self} GROUP BY 1"))
-        return Figures(0, Counter(hours), Counter(by_event), first_us, last_us, frozenset(s for (s,) in sources))
+        by_object = dict(self.session.rows(f"SELECT _object, count(*) FROM {self} GROUP BY 1"))
+        return Figures(
+            0,
+            Counter(hours),
+            Counter(by_event),
+            first_us,
+            last_us,
+            frozenset(s for (s,) in sources),
+            Counter(by_object),
+        )
 
     def write_rejected(self, writer: FileWriter, at: str) -> list[str]:
         """Write the rows as files of the quarantine; returns their paths. `at`: the time of the quarantine."""

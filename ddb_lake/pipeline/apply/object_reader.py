@@ -114,11 +114,15 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class IngestedObject:
-    """An object that was read, the hour in which it arrived, and the number of its outcomes."""
+    """An object that was read, the hour in which it arrived, and the number of its outcomes.
+
+    `tables`: by lake table, how many of the outcomes are its own, and how many of these were rejected.
+    """
 
     ref: ObjectRef
     hour_us: int
     records: int
+    tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +292,7 @@ class _TableWriters:
         self.changes = StagingWriter(stem.with_suffix(_CHANGES), STAGED_CHANGES, on_invalid)
         self.quarantine = StagingWriter(stem.with_suffix(_QUARANTINE), STAGED_QUARANTINE)
         self.records: Counter[int] = Counter()
+        self.rejected: Counter[int] = Counter()
 
     def close(self) -> StagedTable:
         """Write the rows in memory."""
@@ -334,10 +339,15 @@ class GroupReader:
             writers.changes.flush()
         staged = {table: writers.close() for table, writers in self._writers.items()}
         return StagedGroup(
-            [tally.result() for tally in self._tallies.values()],
+            [replace(tally.result(), tables=self._by_table(number)) for number, tally in self._tallies.items()],
             {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows},
             +self._other_tables,  # without tables whose count is zero
         )
+
+    def _by_table(self, number: int) -> dict[str, tuple[int, int]]:
+        """The outcomes of an object by lake table: all of them, and the rejected ones."""
+        found = {table: (w.records[number], w.rejected[number]) for table, w in self._writers.items()}
+        return {table: counts for table, counts in found.items() if counts[0]}
 
     def _read_object(self, number: int, ref: ObjectRef, data: bytes) -> None:
         options = self._options
@@ -492,6 +502,7 @@ class GroupReader:
         writers = self._writers_of(table)
         writers.quarantine.add(row, len(rejected.raw))
         writers.records[origin.number] += 1
+        writers.rejected[origin.number] += 1
 
     # tables
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ddb_lake.errors import ConfigError
+from ddb_lake.lake.sidecar import LEDGER_COLUMNS
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
@@ -39,6 +43,29 @@ def test_object_with_records_of_several_tables_gives_each_its_share(tmp_path: Pa
         assert dumped(lake, "items") == sorted_items([item("a", w=2)])
         again = apply_objects(lake, "items", [landed])
         assert (again.new, again.other_tables) == (0, {})
+        assert {name: _ledger(lake, name) for name in ("orders", "items")} == {
+            "orders": [("object", 5, 1, 0, 4, True)],
+            "items": [("object", 5, 1, 0, 4, True)],
+        }
+
+
+def test_ledger_says_of_each_record_what_became_of_it(tmp_path: Path) -> None:
+    twice = change(T0_US, item("a", v=1))
+    land(tmp_path / "landed" / "1", twice, "\ngarbage\n", change(T0_US, item("x"), table="unknown"))
+    land(tmp_path / "landed" / "2", twice, twice, change(T0_US + 1, item("b")))
+    with lake_of(tmp_path / "lake", ORDERS) as lake:
+        apply_objects(lake, "orders", [str(tmp_path / "landed")])
+        assert _ledger(lake, "orders") == [("1", 3, 1, 1, 1, True), ("2", 3, 1, 0, 0, True)]
+
+
+def _ledger(lake: Lake, name: str) -> list[tuple[Any, ...]]:
+    """The ledger by object: records, new, rejected, of other tables, and whether its times are in order."""
+    ledger = changes_state(lake.changes(name)).ledger.sql(LEDGER_COLUMNS)
+    with lake.session() as session:
+        return session.rows(
+            "SELECT parse_filename(object), records, new, rejected, other_tables, landed_at <= ingested_at"
+            f" FROM {ledger} ORDER BY 1"
+        )
 
 
 def test_object_without_a_record_of_the_table_is_known_all_the_same(tmp_path: Path) -> None:
