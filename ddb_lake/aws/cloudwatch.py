@@ -1,9 +1,11 @@
-"""CloudWatch: the newest value of a metric."""
+"""CloudWatch: the newest value of a metric, and values by hour."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -12,6 +14,88 @@ from ddb_lake.errors import TransientError
 
 PERIOD_S = 60
 LOOK_BACK = timedelta(minutes=30)
+HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of one resource, and how the values of an hour become one."""
+
+    namespace: str
+    name: str
+    dimension: tuple[str, str]
+    statistic: Literal["Sum", "Maximum"] = "Sum"
+    period_s: int = HOUR_S
+
+
+def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: int) -> list[dict[int, float]]:
+    """The values of metrics by hour, in one request (GetMetricData, which is charged by metric).
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
+
+    Args:
+        client: of CloudWatch.
+        metrics: what to read.
+        from_us: UTC microseconds, the beginning of an hour, inclusive.
+        to_us: UTC microseconds, exclusive.
+
+    Returns:
+        For each metric, in order, its values by the beginning of their period (UTC microseconds). A period without data
+        is absent.
+
+    Raises TransientError if CloudWatch cannot be read.
+    """
+    queries = [
+        {
+            "Id": f"m{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": metric.namespace,
+                    "MetricName": metric.name,
+                    "Dimensions": [{"Name": metric.dimension[0], "Value": metric.dimension[1]}],
+                },
+                "Period": metric.period_s,
+                "Stat": metric.statistic,
+            },
+        }
+        for number, metric in enumerate(metrics)
+    ]
+    found: list[dict[int, float]] = [{} for _ in metrics]
+    try:
+        pages = client.get_paginator("get_metric_data").paginate(
+            MetricDataQueries=queries,
+            StartTime=datetime.fromtimestamp(from_us / 1e6, UTC),
+            EndTime=datetime.fromtimestamp(to_us / 1e6, UTC),
+        )
+        for result in (result for page in pages for result in page["MetricDataResults"]):
+            values = found[int(result["Id"].removeprefix("m"))]
+            for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                values[int(at.timestamp()) * 1_000_000] = float(value)
+    except (ClientError, BotoCoreError) as error:
+        message = " ".join(str(error).split())
+        raise TransientError(
+            f"CloudWatch cannot be read for {', '.join(sorted({m.name for m in metrics}))} ({message})",
+            hint="grant cloudwatch:GetMetricData",
+        ) from error
+    return found
+
+
+def exists(client: Any, metric: Metric) -> bool:
+    """Whether CloudWatch has any data of a metric in the last two weeks.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html
+
+    Raises TransientError if CloudWatch cannot be read.
+    """
+    wanted = [{"Name": metric.dimension[0], "Value": metric.dimension[1]}]
+    try:
+        listed = client.list_metrics(Namespace=metric.namespace, MetricName=metric.name, Dimensions=wanted)
+    except (ClientError, BotoCoreError) as error:
+        message = " ".join(str(error).split())
+        raise TransientError(
+            f"CloudWatch cannot be read for {metric.name} ({message})", hint="grant cloudwatch:ListMetrics"
+        ) from error
+    return bool(listed["Metrics"])
 
 
 def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[str, str], now_us: int) -> Measure | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from ddb_lake.core.capture.conservation import Anchor
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
 from ddb_lake.core.schema.table_schema import TableSchema
@@ -134,6 +135,7 @@ class ChangesState:
         observed: the last observation of the source's stream.
         windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
         continuity: the records whose continuity was examined without finding a break; None before the first examination.
+        balanced: up to when the records that AWS counted were in the lake; None if that was not compared yet.
     """
 
     key: tuple[str, ...] = ()
@@ -147,6 +149,7 @@ class ChangesState:
     observed: Observation | None = None
     windows: tuple[Window, ...] = ()
     continuity: Examined | None = None
+    balanced: Anchor | None = None
 
     def properties(self) -> dict[str, str]:
         """The state as table properties."""
@@ -162,12 +165,14 @@ class ChangesState:
             PREFIX + "observed": _dump(self.observed.to_json() if self.observed else None),
             PREFIX + "windows": _dump(packed(self.windows)),
             PREFIX + "continuity": _dump(self.continuity.to_json() if self.continuity else None),
+            PREFIX + "balanced": _dump(self.balanced.to_json() if self.balanced else None),
         }
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> ChangesState:
         """The state in table properties. Properties that are missing have the values of an empty table."""
-        observed, continuity = _load(properties, "observed", None), _load(properties, "continuity", None)
+        observed, balanced = _load(properties, "observed", None), _load(properties, "balanced", None)
+        continuity = _load(properties, "continuity", None)
         return cls(
             tuple(_load(properties, "key", [])),
             _load(properties, "batch", 0),
@@ -180,6 +185,7 @@ class ChangesState:
             Observation.from_json(observed) if observed else None,
             unpacked(_load(properties, "windows", [])),
             Examined.from_json(continuity) if continuity else None,
+            Anchor.from_json(balanced) if balanced else None,
         )
 
 

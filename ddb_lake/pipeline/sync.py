@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -12,6 +13,7 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.planner import Planner
+from ddb_lake.pipeline.plan.sightings import remember
 from ddb_lake.pipeline.plan.work import Work, WorkKind
 
 
@@ -60,7 +62,7 @@ def sync(lake: Lake, tables: Sequence[str] | None = None, kinds: Sequence[WorkKi
     Raises:
         DdbLakeError: the first error; what was done before it stays done.
     """
-    planner = Planner(lake, kinds)
+    planner = Planner(lake, kinds, partial(remember, lake))
     chosen = [lake.table(name) for name in tables] if tables else list(lake.settings.tables)
     read = [run_work(lake, work) for table in chosen for work in planner.reads(table)]
     planned = [work for table in chosen for work in planner.due(table)]

@@ -65,6 +65,12 @@ def bucket_account(name: str) -> str | None:
     return None if found is None else str(found[1])
 
 
+def set_last_modified(bucket: str, key: str, at_us: int) -> None:
+    """Set when an object was written (UTC microseconds, shown in whole seconds): moto has the machine's time."""
+    partition, account = s3_backends.bucket_accounts[bucket]
+    s3_backends[account][partition].buckets[bucket].keys[key].last_modified = _naive_utc(at_us)
+
+
 def has_key(key: str, account: str, table_arn: str) -> bool:
     """Whether there is an enabled KMS key of that id in the account, or of that ARN, in the table's Region."""
     region = table_arn.split(":")[3]

@@ -23,6 +23,7 @@ from typing import Any
 
 from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
 from ddb_lake.errors import ConfigError
+from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.clock import Clock, from_micros, to_micros
 from ddb_lake.sandbox.compression import compression
@@ -243,27 +244,30 @@ class DeliveryStream:
         due = [template for template, buffer in self._buffers.items() if self._due(buffer, now_us)]
         keys = [self._close(template, now_us) for template in due]
         if self._errors is not None and self._due(self._errors, now_us):
-            keys.append(self._close_errors(self._errors))
+            keys.append(self._close_errors(self._errors, now_us))
         return keys
 
     def _due(self, buffer: _Buffer, now_us: int | None) -> bool:
         old = now_us is None or now_us - buffer.opened_us >= self.delivery.buffer_seconds * 1e6
         return old or buffer.size_bytes >= self.delivery.buffer_bytes
 
-    def _close_errors(self, buffer: _Buffer) -> str:
+    def _closed_us(self, buffer: _Buffer, now_us: int | None) -> int:
+        """When a buffer that is due at `now_us` was written by a stream that runs all the time."""
+        now_us = self._clock.now_us() if now_us is None else now_us
+        return min(now_us, buffer.opened_us + round(self.delivery.buffer_seconds * 1e6))
+
+    def _close_errors(self, buffer: _Buffer, now_us: int | None) -> str:
         template = self.delivery.error_prefix or self.delivery.prefix
         at = from_micros(buffer.opened_us)
         folder = expand_prefix(template, at, random=_random_string, error_output_type=_FAILED)
         key = self._write(buffer, folder, "", None, b"".join(buffer.records))
+        backend.set_last_modified(self.delivery.bucket, key, self._closed_us(buffer, now_us))
         self._errors = None
         return key
 
     def _close(self, template: str, now_us: int | None) -> str:
         buffer = self._buffers[template]
-        at_us = min(
-            self._clock.now_us() if now_us is None else now_us,
-            buffer.opened_us + round(self.delivery.buffer_seconds * 1e6),
-        )
+        at_us = self._closed_us(buffer, now_us)
         folder = expand_prefix(template, from_micros(buffer.opened_us), random=_random_string)
         data = (b"\n" if self.delivery.delimiter else b"").join(buffer.records)
         extension = self.delivery.extension or self._format.extension
@@ -272,6 +276,7 @@ class DeliveryStream:
         except Exception:
             self._metrics.failed(self._kind, buffer.opened_us, at_us)
             raise
+        backend.set_last_modified(self.delivery.bucket, key, at_us)
         self._metrics.delivered(self._kind, len(buffer.records), buffer.opened_us, at_us)
         if "!{partitionKey" in self.delivery.prefix:
             self._metrics.count("PartitionCount", len(self._buffers), at_us)

@@ -61,7 +61,7 @@ def test_capture_that_stands_still_is_noticed_by_each_of_its_signs(stand: Stand)
         "the source table": "pass",
         "the Kinesis destination": "pass",
         "replication to Kinesis": "unknown",
-        "delivery to S3": "unknown",
+        "delivery to S3": "alive",
     }
     measure(stand, "AWS/DynamoDB", "AgeOfOldestUnreplicatedRecord", ("TableName", "orders"), 5_000)
     measure(stand, "AWS/Firehose", "DeliveryToS3.DataFreshness", ("DeliveryStreamName", "hose"), 60)

@@ -205,6 +205,21 @@ def _ledger_names(session: Session, state: ChangesState, refs: Sequence[ObjectRe
         session.con.unregister("wanted_objects")
 
 
+def ingested_names(lake: Lake, session: Session, table: str, uris: Sequence[str]) -> set[str]:
+    """Those of `uris` that the ledger of a table's changelog names, in any version."""
+    ledger = changes_state(lake.changes(table)).ledger
+    if not ledger.files or not uris:
+        return set()
+    session.con.register("wanted_names", pa.table({"object": list(uris)}))
+    try:
+        names = session.rows(
+            f"SELECT DISTINCT object FROM {ledger.sql(LEDGER_COLUMNS)} l SEMI JOIN wanted_names w ON l.object = w.object"
+        )
+        return {uri for (uri,) in names}
+    finally:
+        session.con.unregister("wanted_names")
+
+
 def _ledger_rows(lake: Lake, session: Session, table: str, objects: NumberedObjects, figures: Figures) -> str:
     """A query of the ledger's rows for some objects. `figures`: of the new records."""
     own = [o.tables.get(table, (0, 0)) for _, o in objects]

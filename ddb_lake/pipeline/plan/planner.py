@@ -18,9 +18,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.capture.sightings import SeenBy
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake.pipeline.load.export_files import SUMMARY
 from ddb_lake.pipeline.open_lake import Lake
@@ -109,6 +111,14 @@ class Plan:
     listed: int = 0
 
 
+OnUnapplied: TypeAlias = Callable[[str, Sequence[ObjectRef], SeenBy], None]
+"""Receives a table's name, objects of it that are seen and not applied, and what showed them."""
+
+
+def _ignore(_table: str, _refs: Sequence[ObjectRef], _seen_by: SeenBy) -> None:
+    """Do nothing with them."""
+
+
 class OutOfTimeError(Exception):
     """A listing exceeded the budget of the tick. A run lists instead, or the next tick begins with this table."""
 
@@ -119,11 +129,13 @@ class Planner:
     Args:
         lake: an open lake.
         kinds: *added* kinds of work, which are not the pipeline's own, such as replication to a database.
+        on_unapplied: receives the landed objects that are not applied, whenever they are listed.
     """
 
-    def __init__(self, lake: Lake, kinds: Sequence[WorkKind] = ()) -> None:
+    def __init__(self, lake: Lake, kinds: Sequence[WorkKind] = (), on_unapplied: OnUnapplied = _ignore) -> None:
         self._lake = lake
         self._kinds = kinds
+        self._on_unapplied = on_unapplied
 
     def reads(self, table: TableSettings) -> Iterator[Work]:
         """The work of reading the table's DynamoDB stream, if it is read directly. Do it before calling `due`, which then
@@ -139,7 +151,9 @@ class Planner:
         """
         lake = self._lake
         first = list(due.load_work(lake, table))
-        first += filter(None, [due.apply_work(lake, table, list_unapplied(lake, table)) or due.merge_work(lake, table)])
+        arrivals = list_unapplied(lake, table)
+        self._on_unapplied(table.name, arrivals.refs, "listing")
+        first += filter(None, [due.apply_work(lake, table, arrivals) or due.merge_work(lake, table)])
         yield from first
         for kind in self._kinds:
             if not kind.is_configured(table):
@@ -156,7 +170,7 @@ class Planner:
         Examines the tables in turn until all are examined or the budget is used up; the next tick continues there. An error
         in one kind of work of one table goes into the result, and the other work is planned.
         """
-        return _TickPlanner(self._lake, self._kinds, tick).plan()
+        return _TickPlanner(self._lake, self._kinds, tick, self._on_unapplied).plan()
 
     def _added_work(self, kind: WorkKind, table: TableSettings) -> Work | None:
         """Due work of an added kind. It is due too if its target does not answer: the target may be behind, and the work
@@ -169,9 +183,10 @@ class Planner:
 
 
 class _TickPlanner:
-    def __init__(self, lake: Lake, kinds: Sequence[WorkKind], tick: Tick) -> None:
+    def __init__(self, lake: Lake, kinds: Sequence[WorkKind], tick: Tick, on_unapplied: OnUnapplied) -> None:
         self._lake = lake
         self._kinds = kinds
+        self._on_unapplied = on_unapplied
         self._tick = tick
         self._busy = tick.busy
         self._deadline = tick.clock() + tick.budget_s
@@ -286,12 +301,14 @@ class _TickPlanner:
             yield from self._requested(cursor, too_much)
             return
         self._plan.listed += len(refs)
+        self._on_unapplied(table.name, self._named_only(table, refs), "notification")
         if scope != "recent":
             cursor.hours_behind_utc = hours_behind_utc(refs, self._lake.now())
         listing = digest(due.versions(refs))
         if scope == "recent" and listing == cursor.applied_listing:
             return
         arrivals = unapplied(self._lake, table, refs, FIRST_HOUR)
+        self._on_unapplied(table.name, arrivals.refs, "listing")
         if arrivals.refs:
             yield from self._requested(cursor, due.apply_hours_work(self._lake, table, arrivals))
             return
@@ -311,6 +328,15 @@ class _TickPlanner:
         listed = list(self._in_time(list_landed(self._lake, table, scope, cursor.hours_behind_utc), scope))
         notified = list_notified(self._lake, landing_roots(self._lake, table), self._hints(table))
         return list(dict.fromkeys([*listed, *notified]))
+
+    def _named_only(self, table: TableSettings, listed: Sequence[ObjectRef]) -> list[ObjectRef]:
+        """The objects that notifications name and that no listing shows."""
+        hints = self._hints(table)
+        if not hints:
+            return []
+        roots, there = landing_roots(self._lake, table), {ref.uri for ref in listed}
+        named = [uri for uri in hints if any(root.contains(uri) for root in roots)]
+        return [ObjectRef(uri, "", 0, 0) for uri in named if uri not in there]
 
     def _in_time(self, refs: Iterator[ObjectRef], scope: Scope) -> Iterator[ObjectRef]:
         for ref in refs:

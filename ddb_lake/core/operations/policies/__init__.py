@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 UNSCOPED_ACTIONS: Mapping[str, str] = {
+    "cloudwatch:GetMetricData": "CloudWatch has no resource-level permissions for reading metrics",
     "cloudwatch:GetMetricStatistics": "CloudWatch has no resource-level permissions for reading metrics",
     "cloudwatch:ListMetrics": "CloudWatch has no resource-level permissions for reading metrics",
     "dynamodb:ListStreams": "AWS grants the listing of streams on no single one",

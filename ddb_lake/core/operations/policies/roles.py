@@ -227,7 +227,11 @@ def _describing(estate: Estate) -> list[Statement]:
 def _liveness(estate: Estate) -> list[Statement]:
     """Reads the metrics that distinguish an active stream from a dead one."""
     return [
-        Statement("ReadMetrics", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ("*",)),
+        Statement(
+            "ReadMetrics",
+            ("cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"),
+            ("*",),
+        ),
         Statement(
             "DescribeDestination",
             ("dynamodb:DescribeTable", "dynamodb:DescribeKinesisStreamingDestination"),
