@@ -130,11 +130,13 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
     anchor = log.balanced
     if anchor is None or anchor.until_us < now_us - LONGEST_US:
         anchor = Anchor(max(first_us, to_us - WINDOW_US))
+    if not hours_between(anchor.until_us, to_us):
+        raise NotComparedError(_TOO_EARLY)
     _read_metrics(readings, anchor.until_us, now_us)
     to_us = min([to_us, *(until for r in readings if (until := r.delivered_until(now_us)) is not None)])
     hours = hours_between(anchor.until_us, to_us)
     if not hours:
-        raise NotComparedError("no whole hour has passed since the first object whose figures are known")
+        raise NotComparedError(_TOO_EARLY)
     repaired = [(gap.from_us, gap.to_us) for gap in all_gaps(lake, table.name) if not gap.is_open]
     compared: dict[str, Count] = {}
     for reading in readings:
@@ -163,6 +165,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
     return result
 
 
+_TOO_EARLY = "no whole hour after that of the first ingested object is delivered yet"
 _SET_STREAM = "`changes.delivery_stream` names one"
 _KINESIS, _FIREHOSE = "kinesis:", "firehose:"
 
