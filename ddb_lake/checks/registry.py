@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ddb_lake.checks import backlog, content, continuity, gaps, health, mysql, verification
+from ddb_lake.checks import backlog, conservation, content, continuity, gaps, health, mysql, verification
 from ddb_lake.checks.check import Check, has_stage, reads_aws
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.pipeline.plan.stages import Stage
@@ -220,6 +220,37 @@ CHECKS: Final[tuple[Check, ...]] = (
         ),
         applies=lambda table: table.changes is not None and table.changes.uri is not None,
         evaluate=gaps.no_gaps,
+    ),
+    Check(
+        name="conservation",
+        asset="current",
+        question="whether the records that Kinesis accepted and Firehose delivered are in the lake",
+        op="trust_checks",
+        compares="The records that Kinesis accepted and Firehose delivered, by CloudWatch, are in the objects that the ledger"
+        " names: as new records, duplicates, rejected ones, or other tables'. Reads no items.",
+        advice=(
+            "The description states how many records are missing, from when to when, and whether Firehose delivered them.",
+            "`ddb-lake repair {table} --gaps` exports that time from the source and applies it; then evaluate this check again.",
+            "What removed the objects? Look for a lifecycle rule of the bucket that is shorter than the time in which objects"
+            " are applied, and for deletions in CloudTrail.",
+            "Records that Firehose's function dropped or failed are missing too: set `changes.errors_uri`.",
+        ),
+        applies=_lands_on_s3,
+        evaluate=conservation.conservation,
+    ),
+    Check(
+        name="objects_intact",
+        asset="current",
+        question="whether objects were removed before they were applied",
+        op="trust_checks",
+        compares="Each object that a listing or a notification showed before it was applied is in the ledger or still there.",
+        advice=(
+            "`ddb-lake repair {table} --gaps` exports the time of the lost objects from the source and applies it.",
+            "A bucket that keeps versions still has them: remove the delete marker, and `ddb-lake sync {table}`.",
+            "What removed them? Look for a lifecycle rule that is shorter than the time in which objects are applied.",
+        ),
+        applies=lambda table: table.changes is not None,
+        evaluate=conservation.objects_intact,
     ),
     Check(
         name="sample_matches_source",

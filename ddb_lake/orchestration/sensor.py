@@ -19,6 +19,7 @@ from ddb_lake.orchestration.work_kinds import WORK_KINDS
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.cursor import parse_cursor
 from ddb_lake.pipeline.plan.planner import BUDGET_S, Busy, Plan, Planner, Tick
+from ddb_lake.pipeline.plan.sightings import Seen
 from ddb_lake.pipeline.plan.work import digest
 
 INTERVAL_S = 30
@@ -69,7 +70,9 @@ def planning_sensor(
             requests = Requests(lake, tables, warehouse_digest(opened))
             busy, warnings = requests.busy(context.instance, time.time(), location)
             notifications = receive_notifications(opened)
-            plan = Planner(opened, WORK_KINDS).tick(Tick(cursor, busy, notifications.hints, budget_s))
+            seen = Seen()
+            plan = Planner(opened, WORK_KINDS, seen.add).tick(Tick(cursor, busy, notifications.hints, budget_s))
+            warnings = (*warnings, *seen.remember(opened))
         skip_reason = _report(context, plan, busy)
         run_requests = list(requests.requests(plan.work))
         # Messages are deleted last: until then, an error leaves them in the queue and the next tick lists their places.

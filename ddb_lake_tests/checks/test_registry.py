@@ -58,6 +58,7 @@ def test_lake_of_folders_has_no_check_that_reads_aws() -> None:
         "changes/continuity",
         "changes/quarantine_empty",
         "current/no_gaps",
+        "current/objects_intact",
         "current/schema_unchanged",
         "current/sensor_ticks",
         "current/unique_keys",

@@ -45,7 +45,7 @@ SETTLE_US: Final = 20 * 60 * 1_000_000
 """How long after its end an hour is compared: Firehose buffers for up to 15 minutes, and metrics come some minutes later."""
 
 WINDOW_US: Final = 24 * HOUR_US
-"""The time that is compared, at least. The anchor is moved once it is a day older."""
+"""The time that is compared, at least, once the lake is so old; at most twice as much while all balances."""
 
 LONGEST_US: Final = 14 * 24 * HOUR_US
 """The time that is compared at most. A shortage that is older is a recorded gap."""
@@ -129,7 +129,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
     to_us = (now_us - SETTLE_US) // HOUR_US * HOUR_US
     anchor = log.balanced
     if anchor is None or anchor.until_us < now_us - LONGEST_US:
-        anchor = Anchor(max(first_us, to_us - WINDOW_US))
+        anchor = Anchor(max(first_us, to_us - 2 * WINDOW_US))
     if not hours_between(anchor.until_us, to_us):
         raise NotComparedError(_TOO_EARLY)
     _read_metrics(readings, anchor.until_us, now_us)
@@ -161,7 +161,9 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         notes=tuple(notes),
     )
     result = replace(result, waiting=_waiting(lake, table, result))
-    _keep(lake, table, result, next_anchor({k: c.found for k, c in compared.items()}, to_us - WINDOW_US, anchor))
+    if to_us - anchor.until_us >= 2 * WINDOW_US:  # so that it is committed once a day
+        anchor = next_anchor({key: count.found for key, count in compared.items()}, to_us - WINDOW_US, anchor)
+    _keep(lake, table, result, anchor)
     return result
 
 
@@ -364,7 +366,8 @@ def _keep(lake: Lake, table: TableSettings, result: Comparison, anchor: Anchor) 
                     " before it was applied, or was not delivered"
                 )
                 record_gap(lake, table.name, Gap("lost", shortage.from_us - DELAY_US, shortage.to_us, reason, now_us))
-    if changes_state(lake.changes(table.name)).balanced != anchor and anchor.surplus:
+    is_short = any(count.found.shortages for count in result.counts)  # what is compared then must not slide on
+    if changes_state(lake.changes(table.name)).balanced != anchor and (anchor.surplus or is_short):
         update_log(lake, table.name, lambda state: replace(state, balanced=anchor))
 
 

@@ -19,6 +19,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.sightings import MOST, SeenBy, Sighting, lost, with_seen
 from ddb_lake.core.layout.table_names import REPORTS_FOLDER
+from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.pipeline.apply.changelog import ingested_names
@@ -64,6 +65,28 @@ def remember(lake: Lake, table: str, refs: Sequence[ObjectRef], seen_by: SeenBy 
         return with_seen([sighting for sighting in known if sighting.uri not in ingested], seen)
 
     _update(lake, table, change)
+
+
+class Seen:
+    """What one tick of the sensor saw. It is remembered after the tick, so that an error stops no work."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, tuple[ObjectRef, ...], SeenBy]] = []
+
+    def add(self, table: str, refs: Sequence[ObjectRef], seen_by: SeenBy) -> None:
+        """Note objects of a table that are not applied."""
+        if refs:
+            self._seen.append((table, tuple(refs), seen_by))
+
+    def remember(self, lake: Lake) -> list[str]:
+        """Remember all of them. Returns warnings for the tables of which they could not be remembered."""
+        warnings = []
+        for table, refs, seen_by in self._seen:
+            try:
+                remember(lake, table, refs, seen_by)
+            except Exception as error:  # whatever it is: the next listing of the object remembers it
+                warnings.append(f"{table}: what landed could not be remembered: {error_text(error)}")
+        return warnings
 
 
 def examine_seen_objects(lake: Lake, table: TableSettings) -> SeenObjects:

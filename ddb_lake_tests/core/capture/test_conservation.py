@@ -93,7 +93,9 @@ def test_what_is_lost_is_missing_up_to_the_precision_of_the_count(
     last = found.surplus[HOURS[-1] + HOUR_US]
     assert found.missing == missing + last - open_at_end + found.excess
     if found.excess == 0:
-        assert found.missing >= missing - open_at_end - LEAST_SHORTAGE - max(accepted(arrivals).values(), default=0) / 60
+        assert (
+            found.missing >= missing - open_at_end - LEAST_SHORTAGE - max(accepted(arrivals).values(), default=0) / 60
+        )
 
 
 def test_lost_object_is_a_shortage_of_its_hour() -> None:

@@ -75,8 +75,7 @@ def test_anchor_is_stored_once_a_day_has_balanced_and_comparison_goes_on_from_th
     stand.wait(30 * 60)
     first = compare_counts(stand.lake, table)
     assert first.accepted is not None and not first.accepted.found.shortages
-    anchor = changes_state(stand.lake.changes("orders")).balanced
-    assert anchor is None or anchor.until_us == first.to_us - 24 * 3_600_000_000
+    assert changes_state(stand.lake.changes("orders")).balanced is None
     stand.wait(24 * 60)
     apply_objects(stand.lake, "orders", change(stand, inserts=0, updates=20))
     stand.wait(120)
