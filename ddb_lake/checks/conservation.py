@@ -96,7 +96,10 @@ def _figures(found: Comparison) -> dict[str, str | int | float | bool | Listing]
 
 def objects_intact(subject: Subject) -> Outcome:
     """No object was removed between the first time it was seen and its ingestion."""
-    return objects_outcome(subject.table.name, examine_seen_objects(subject.lake, subject.table))
+    found = examine_seen_objects(subject.lake, subject.table)
+    if found == SeenObjects() and subject.lake.changes(subject.table.name) is None:
+        return unknown("no object has been seen or ingested yet")
+    return objects_outcome(subject.table.name, found)
 
 
 def objects_outcome(table: str, found: SeenObjects) -> Outcome:

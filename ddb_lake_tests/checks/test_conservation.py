@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ddb_lake.checks.check import Subject
-from ddb_lake.checks.conservation import conservation, conservation_outcome, objects_outcome
+from ddb_lake.checks.conservation import conservation, conservation_outcome, objects_intact, objects_outcome
 from ddb_lake.core.capture.conservation import HOUR_US, Balance, Shortage
 from ddb_lake.core.capture.sightings import MOST, Sighting
 from ddb_lake.core.verify.outcome import Color
@@ -71,6 +72,13 @@ def test_conservation_that_cannot_compare_is_unknown(monkeypatch: pytest.MonkeyP
         "yellow",
         "CloudWatch has no IncomingRecords of changes",
     )
+
+
+def test_objects_of_a_place_where_nothing_ever_landed_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddb_lake.checks.conservation.examine_seen_objects", lambda _lake, _table: SeenObjects())
+    for changes, state in ((None, "unknown"), (object(), "pass")):
+        anything: Any = SimpleNamespace(name="orders", changes=lambda _name, found=changes: found)
+        assert objects_intact(Subject(anything, anything)).state == state
 
 
 GONE = Sighting("s3://landing/2026/03/01/09/object", 1234, 0, HOUR_US)
