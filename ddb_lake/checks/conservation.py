@@ -27,14 +27,14 @@ def conservation_outcome(table: str, found: Comparison) -> Outcome:
     """The outcome of a comparison: red for a certain shortage, yellow for one that may be explained, and for duplicates."""
     short = [count for count in found.counts if count.found.shortages]
     figures = _figures(found)
-    compared = " ".join(_compared(count) for count in found.counts)
+    compared = "; ".join(_compared(count) for count in found.counts)
     span = f"From {time_text(found.from_us, unit='min')} to {time_text(found.to_us, unit='min')}"
-    text = f"{span}, by CloudWatch and the ledger: {compared}"
+    text = f"{span}, by CloudWatch and the ledger: {compared}."
     if found.notes:
         text += f" Not compared: {'; '.join(found.notes)}."
     if short:
         return judged(False, f"{text} {_short_text(table, found)}", figures, certain=is_certain(found))
-    if any(count.found.has_duplicates for count in found.counts):
+    if any(count.has_duplicates for count in found.counts):
         text += (
             " The lake has notably more: Firehose read records again, or objects of other sources were copied below the"
             " table's prefixes. Duplicates are not applied twice, but they can hide a loss of as many records."
@@ -50,7 +50,7 @@ def _compared(count: Count) -> str:
         text += f", {balance.missing:,} are missing"
     if balance.repaired:
         text += f", {balance.repaired:,} were missing and are repaired by exports"
-    return text + "."
+    return text
 
 
 def _short_text(table: str, found: Comparison) -> str:

@@ -30,7 +30,7 @@ def accepted(found: Balance) -> Count:
     return replace(GOOD.accepted, found=found)
 
 
-def delivered(found: Balance, **known: bool) -> tuple[Count, ...]:
+def delivered(found: Balance, **known: Any) -> tuple[Count, ...]:
     return (replace(GOOD.delivered[0], found=found, **known),)
 
 
@@ -41,7 +41,7 @@ NOT_DELIVERED = replace(GOOD, accepted=accepted(LOST), delivered=delivered(Balan
 @pytest.mark.parametrize(
     ("found", "color", "words"),
     [
-        (GOOD, "green", "accepted 100 records, the lake has 100."),
+        (GOOD, "green", "accepted 100 records, the lake has 100; "),
         (replace(GOOD, accepted=accepted(replace(LOST, shortages=(), repaired=64))), "green", "repaired by exports"),
         (replace(GOOD, accepted=accepted(LOST), delivered=delivered(LOST)), "red", "Objects were removed"),
         (replace(GOOD, accepted=accepted(LOST), delivered=()), "red", "They were not delivered"),
@@ -51,6 +51,7 @@ NOT_DELIVERED = replace(GOOD, accepted=accepted(LOST), delivered=delivered(Balan
         (replace(GOOD, accepted=accepted(LOST), waiting=2), "yellow", "2 landed objects of that time"),
         (replace(GOOD, accepted=accepted(Balance(100, 150, excess=50))), "yellow", "notably more"),
         (replace(GOOD, accepted=accepted(Balance(10_000, 10_050, excess=50))), "green", "10,050"),
+        (replace(GOOD, delivered=delivered(Balance(80, 100, excess=20), failed=20)), "green", "delivered 80 records"),
         (replace(GOOD, notes=("CloudWatch has no X",)), "green", "Not compared: CloudWatch has no X."),
     ],
 )

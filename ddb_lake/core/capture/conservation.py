@@ -105,10 +105,9 @@ class Balance:
         """The records of all shortages."""
         return sum(shortage.missing for shortage in self.shortages)
 
-    @property
-    def has_duplicates(self) -> bool:
-        """Whether the lake has notably more records than were counted."""
-        return self.excess > max(LEAST_SHORTAGE, EXCESS_SHARE * self.counted)
+    def has_duplicates(self, uncounted: int = 0) -> bool:
+        """Whether the lake has notably more records than were counted, apart from `uncounted` ones."""
+        return self.excess - uncounted > max(LEAST_SHORTAGE, EXCESS_SHARE * self.counted)
 
 
 def balance(

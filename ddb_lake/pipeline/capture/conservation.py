@@ -23,6 +23,7 @@ from ddb_lake.core.capture.conservation import (
     LONGEST_BUFFER_US,
     Anchor,
     Balance,
+    HourInLake,
     LandedObject,
     balance,
     hours_between,
@@ -30,7 +31,7 @@ from ddb_lake.core.capture.conservation import (
     next_anchor,
 )
 from ddb_lake.core.capture.gaps import Gap
-from ddb_lake.core.layout.firehose_paths import parse_firehose_key
+from ddb_lake.core.layout.firehose_paths import is_below, parse_firehose_key
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import TerminalError
@@ -60,7 +61,13 @@ LATEST_POINT_US: Final = 30 * 60 * 1_000_000
 class Count:
     """What a service counted, against the lake.
 
-    `service`: the resource in words. `stage`: what its count means.
+    Attributes:
+        service: the resource in words.
+        stage: what its count means.
+        found: the balance.
+        processed: whether a function transforms the records.
+        partitioned: whether the records go to several prefixes.
+        failed: the records of error objects, which the count may lack: AWS does not document it.
     """
 
     service: str
@@ -68,6 +75,12 @@ class Count:
     found: Balance
     processed: bool = False
     partitioned: bool = False
+    failed: int = 0
+
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether the lake has notably more records than were counted."""
+        return self.found.has_duplicates(self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +153,17 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
     repaired = [(gap.from_us, gap.to_us) for gap in all_gaps(lake, table.name) if not gap.is_open]
     compared: dict[str, Count] = {}
     for reading in readings:
-        if not reading.has_data:
-            notes.append(f"CloudWatch has no {reading.metrics[0].name} of {reading.name}")
-            continue
         own = [o for o in objects if reading.is_of(o.uri)]
         in_lake = hours_in_lake(own, [hours[0] - HOUR_US, *hours])
-        surplus = anchor.surplus.get(reading.key, in_lake[hours[0] - HOUR_US].open_records)
-        found = balance(hours, reading.counted(), in_lake, surplus, repaired)
-        compared[reading.key] = reading.count(found)
+        known = anchor.surplus.get(reading.key)
+        comparable = hours if known is not None else reading.hours_with_data(hours, in_lake)
+        if not reading.has_data or not comparable:
+            notes.append(f"CloudWatch has no {reading.metrics[0].name} of {reading.name}")
+            continue
+        surplus = in_lake[comparable[0] - HOUR_US].open_records if known is None else known
+        found = balance(comparable, reading.counted(), in_lake, surplus, repaired)
+        failed = sum(o.records for o in own if _is_error_output(table, o.uri) and o.hour_us >= comparable[0])
+        compared[reading.key] = reading.count(found, failed)
     if not compared:
         raise NotComparedError(" and ".join(notes))
     to_us = hours[-1] + HOUR_US
@@ -161,7 +177,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         notes=tuple(notes),
     )
     result = replace(result, waiting=_waiting(lake, table, result))
-    if to_us - anchor.until_us >= 2 * WINDOW_US:  # so that it is committed once a day
+    if to_us - anchor.until_us >= 2 * WINDOW_US:  # one commit a day
         anchor = next_anchor({key: count.found for key, count in compared.items()}, to_us - WINDOW_US, anchor)
     _keep(lake, table, result, anchor)
     return result
@@ -194,12 +210,24 @@ class _Reading:
         """The records by hour."""
         return {hour: round(value) for hour, value in self.values[0].items()}
 
-    def count(self, found: Balance) -> Count:
-        """The balance with what else is known of the resource."""
+    def hours_with_data(self, hours: Sequence[int], lake: Mapping[int, HourInLake]) -> Sequence[int]:
+        """`hours` without those at the beginning that have records in the lake and no data in CloudWatch.
+
+        The resource did not exist then, or CloudWatch has no data of it any more.
+        """
+        counted = self.counted()
+        first = min((hour for hour in hours if hour in counted), default=hours[-1] + HOUR_US)
+        if not any(lake[hour].records for hour in hours if hour < first):
+            return hours
+        return [hour for hour in hours if hour >= first]
+
+    def count(self, found: Balance, failed: int) -> Count:
+        """The balance with what else is known of the resource. `failed`: the records of error objects."""
         if self.key.startswith(_KINESIS):
             return Count(f"the Kinesis stream {self.name}", "accepted", found)
         _, _, processed, partitions = self.values
-        return Count(f"the delivery stream {self.name}", "delivered", found, bool(processed), bool(partitions))
+        name = f"the delivery stream {self.name}"
+        return Count(name, "delivered", found, bool(processed), bool(partitions), failed)
 
     def delivered_until(self, now_us: int) -> int | None:
         """The end of the last hour whose records are delivered, if a delivery stream is known to be behind."""
@@ -272,6 +300,15 @@ def _stream_of(uri: str, known: str | None) -> str | None:
     if named is None:
         return None
     return known if known is not None and named.stream.endswith(known) else named.stream
+
+
+def _is_error_output(table: TableSettings, uri: str) -> bool:
+    """Whether an object is below the error prefix, or in the folder of one of Firehose's error types.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+    """
+    errors = table.changes.errors_uri if table.changes is not None else None
+    return (errors is not None and is_below(errors.rstrip("/"), uri)) or "/processing-failed/" in uri
 
 
 # --- the lake

@@ -134,7 +134,8 @@ def test_duplicates_are_reported_and_hide_no_later_loss() -> None:
     counted = {0: 100, HOUR_US: 100}
     lake = {0: HourInLake(150), HOUR_US: HourInLake(50)}
     found = balance(HOURS[:2], counted, lake, 0)
-    assert (found.excess, found.has_duplicates, found.missing) == (50, True, 50)
+    assert (found.excess, found.has_duplicates(), found.missing) == (50, True, 50)
+    assert not found.has_duplicates(uncounted=45)
 
 
 def test_anchor_moves_to_the_newest_end_that_balances_and_never_beyond_a_shortage() -> None:
