@@ -1,14 +1,14 @@
 """Whether what AWS counted on the way is in the lake, and whether what landed was ingested before it was removed.
 
-`pipeline.capture.conservation` and `pipeline.plan.sightings` read and compare. Here what they find becomes outcomes of checks.
+`pipeline.verify.conservation` and `pipeline.plan.sightings` read and compare. Here what they find becomes outcomes of checks.
 """
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.core.capture.sightings import MOST, Sighting
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
-from ddb_lake.pipeline.capture.conservation import Comparison, Count, NotComparedError, compare_counts, is_certain
 from ddb_lake.pipeline.plan.sightings import SeenObjects, examine_seen_objects
+from ddb_lake.pipeline.verify.conservation import Comparison, Count, NotComparedError, compare_counts, is_certain
 
 SHOWN = 25
 """The hours or objects that an evaluation lists at most."""

@@ -72,7 +72,7 @@ def planning_sensor(
             notifications = receive_notifications(opened)
             seen = Seen()
             plan = Planner(opened, WORK_KINDS, seen.add).tick(Tick(cursor, busy, notifications.hints, budget_s))
-            warnings = (*warnings, *seen.remember(opened))
+            warnings += seen.remember(opened)
         skip_reason = _report(context, plan, busy)
         run_requests = list(requests.requests(plan.work))
         # Messages are deleted last: until then, an error leaves them in the queue and the next tick lists their places.

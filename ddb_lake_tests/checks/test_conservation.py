@@ -13,8 +13,8 @@ from ddb_lake.checks.conservation import conservation, conservation_outcome, obj
 from ddb_lake.core.capture.conservation import HOUR_US, Balance, Shortage
 from ddb_lake.core.capture.sightings import MOST, Sighting
 from ddb_lake.core.verify.outcome import Color
-from ddb_lake.pipeline.capture.conservation import Comparison, Count, NotComparedError
 from ddb_lake.pipeline.plan.sightings import SeenObjects
+from ddb_lake.pipeline.verify.conservation import Comparison, Count, NotComparedError
 
 SHORT = (Shortage(0, HOUR_US, 64),)
 GOOD = Comparison(

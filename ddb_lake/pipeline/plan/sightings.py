@@ -79,7 +79,7 @@ class Seen:
             self._seen.append((table, tuple(refs), seen_by))
 
     def remember(self, lake: Lake) -> list[str]:
-        """Remember all of them. Returns warnings for the tables of which they could not be remembered."""
+        """Remember all of them. Returns a warning for each failure."""
         warnings = []
         for table, refs, seen_by in self._seen:
             try:

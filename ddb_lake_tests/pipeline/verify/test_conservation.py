@@ -9,9 +9,9 @@ import pytest
 
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.capture.conservation import NotComparedError, compare_counts, is_certain
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.verify.conservation import NotComparedError, compare_counts, is_certain
 from ddb_lake.pipeline.verify.gap_repair import repair_gaps
 from ddb_lake_tests.support.sandbox_lake import BUCKET, assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import LANDING, Stand
