@@ -1,7 +1,7 @@
 """Items of DynamoDB tables, read and written through the API: for verification, repair and restore.
 
-Reads are strongly consistent and return DynamoDB JSON. Each request waits for a `RateLimit` in capacity units. Throttled
-requests and the unprocessed part of a batch are repeated by `retry_policy.DYNAMODB`.
+Reads are strongly consistent, except pages of a scan that request otherwise, and return DynamoDB JSON. Each request waits for a
+`RateLimit` in capacity units. Throttled requests and the unprocessed part of a batch are repeated by `retry_policy.DYNAMODB`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
@@ -54,6 +55,33 @@ class Consumed:
         self.to_us = served_us if self.to_us is None else max(self.to_us, served_us)
 
 
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """A page of a scan: the segment, the key after which it begins (None: the first page), and how it reads.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html
+    """
+
+    segment: int = 0
+    segments: int = 1
+    start_key: Item | None = None
+    consistent: bool = True
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """The items of a page, the key after which the next page begins (None: it is the last), and its capacity units.
+
+    `served_us`: the service's time of the response.
+    """
+
+    items: list[Item]
+    next_key: Item | None
+    units: float
+    served_us: int
+
+
 @dataclass(slots=True)
 class TableItems:
     """The items of one table.
@@ -71,6 +99,7 @@ class TableItems:
     pace: RateLimit
     consumed: Consumed = field(default_factory=Consumed)
     sleep: Callable[[float], None] = time.sleep
+    _counting: Lock = field(default_factory=Lock, repr=False)
 
     def served_us(self) -> int:
         """The service's time now minus `CLOCK_SLACK_US`: later reads see every write before this instant."""
@@ -87,17 +116,26 @@ class TableItems:
 
     def scan(self, segment: int = 0, segments: int = 1, limit: int | None = None) -> Iterator[list[Item]]:
         """Pages of one segment of a strongly consistent scan. With `limit`, one page of at most so many items."""
-        start: dict[str, Any] = {}
+        start: Item | None = None
         while True:
-            options = start | ({"Limit": limit} if limit else {})
-            if segments > 1:
-                options |= {"Segment": segment, "TotalSegments": segments}
-            page = self._call("scan", 1, TableName=self.name, ConsistentRead=True, **options)
-            yield [_item(entry) for entry in page.get("Items", ())]
-            last = page.get("LastEvaluatedKey")
-            if not last or limit:
+            page = self.scan_page(ScanRequest(segment, segments, start, limit=limit))
+            yield page.items
+            start = page.next_key
+            if start is None or limit:
                 return
-            start = {"ExclusiveStartKey": last}
+
+    def scan_page(self, request: ScanRequest) -> ScanPage:
+        """One page of a scan. Threads may call it at the same time; they share the pace."""
+        options: dict[str, Any] = {"Limit": request.limit} if request.limit else {}
+        if request.segments > 1:
+            options |= {"Segment": request.segment, "TotalSegments": request.segments}
+        if request.start_key is not None:
+            options["ExclusiveStartKey"] = {name: to_boto(value) for name, value in request.start_key.items()}
+        least = 1 if request.consistent else 0.5
+        page = self._call("scan", least, TableName=self.name, ConsistentRead=request.consistent, **options)
+        last = page.get("LastEvaluatedKey")
+        items = [_item(entry) for entry in page.get("Items", ())]
+        return ScanPage(items, _item(last) if last else None, _units(page) or least, _served_us(page))
 
     def put(self, items: Sequence[Item]) -> None:
         """Put at most 25 distinct items. Idempotent. Raises TransientError if DynamoDB leaves some of them unprocessed."""
@@ -155,8 +193,9 @@ class TableItems:
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, self.name, operation) from error
         units = _units(response) or least_units
-        self.pace.spend(units, time.monotonic())
-        self.consumed.add(units, _served_us(response))
+        with self._counting:
+            self.pace.spend(units, time.monotonic())
+            self.consumed.add(units, _served_us(response))
         return response
 
 

@@ -46,6 +46,12 @@ class ExportSettings(Settings):
         None, description="KMS key that encrypts the exported objects; the ARN for a key of another account."
     )
 
+    @property
+    def location(self) -> str:
+        """The URI below which the exports lie: `s3://bucket/prefix`, or a folder if `bucket` is one."""
+        root = f"{self.bucket}/{self.prefix}".rstrip("/")
+        return root if "://" in root or root.startswith("/") else f"s3://{root}"
+
     @field_validator("bucket")
     @classmethod
     def _valid_bucket(cls, bucket: str) -> str:

@@ -33,6 +33,8 @@ class LoadedExport:
         schema: the columns of those rows.
         table_id: the id of the source table, if the export states it.
         rejected: the number of `items` whose lines are in the quarantine because they hold no valid item.
+        scan_until_us: for a scan, the time before which its last item was read; its first item was read after `export_us`. None
+            for an export.
     """
 
     export_id: str
@@ -43,6 +45,12 @@ class LoadedExport:
     schema: TableSchema
     table_id: str | None = None
     rejected: int = 0
+    scan_until_us: int | None = None
+
+    @property
+    def exact_from_us(self) -> int:
+        """The first instant whose state follows from these rows and the changes after `export_us`."""
+        return self.export_us if self.scan_until_us is None else self.scan_until_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,11 @@ class CurrentState:
         return max(self.exports, key=lambda e: (e.export_us, e.export_id), default=None)
 
     def base_at(self, time_us: int) -> LoadedExport | None:
-        """The newest export of an instant at or before `time_us`; None if there is none."""
-        earlier = [e for e in self.exports if e.export_us <= time_us]
+        """The newest export from which the state at `time_us` follows; None if there is none.
+
+        That is an export of an instant at or before `time_us`, or a scan that ended at or before it.
+        """
+        earlier = [e for e in self.exports if e.exact_from_us <= time_us]
         return max(earlier, key=lambda e: (e.export_us, e.export_id), default=None)
 
     def properties(self) -> dict[str, str]:

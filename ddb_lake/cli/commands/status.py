@@ -124,6 +124,14 @@ def _print_all(statuses: list[TableStatus], checks: Mapping[str, tuple[CheckResu
     )
 
 
+def _base_text(status: TableStatus) -> str:
+    """The instant of the base; of a scan, from when on the lake has the table's state, and whether it has come that far."""
+    if status.scan_until_us is None:
+        return time_text(status.base_export_us)
+    behind = "; catching up: no later change is applied" if status.catching_up else ""
+    return f"a scan until {time_text(status.scan_until_us)}{behind}"
+
+
 def _facts(status: TableStatus) -> list[tuple[str, Any]]:
     return [
         ("table", status.table),
@@ -135,7 +143,7 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("watermark", time_text(status.watermark_us)),
         ("lag", duration_text(status.lag_s)),
         ("pending batches", status.pending_batches),
-        ("base export", time_text(status.base_export_us)),
+        ("base export", _base_text(status)),
         ("snapshot cutoff", time_text(status.horizon_us)),
         ("exports", ", ".join(status.exports) or "-"),
         ("objects ingested", f"{status.objects:,}"),

@@ -132,7 +132,7 @@ def _verify_continuity(invocation: Invocation, table: str, options: VerifyOption
 
 
 def _verify_sample(lake: Lake, table: str, options: VerifyOptions) -> Report:
-    from ddb_lake.pipeline.verify.compare import DEFAULT_READ_RATE
+    from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
     from ddb_lake.pipeline.verify.full import expected_cost, verify_counts
     from ddb_lake.pipeline.verify.sample import DEFAULT_SAMPLE, verify_sample
 
@@ -147,7 +147,7 @@ def _verify_sample(lake: Lake, table: str, options: VerifyOptions) -> Report:
 
 
 def _verify_full(lake: Lake, table: str, options: VerifyOptions) -> Report:
-    from ddb_lake.pipeline.verify.compare import DEFAULT_READ_RATE
+    from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
     from ddb_lake.pipeline.verify.full import expected_cost, verify_export, verify_scan
 
     if options.export_uri is not None:

@@ -30,6 +30,9 @@ MARKER = "AWSDynamoDB/"
 """The folder that DynamoDB creates below the export's prefix. A copy of an export keeps the keys from here on."""
 
 _FULL_TYPE, _INCREMENTAL_TYPE = "FULL_EXPORT", "INCREMENTAL_EXPORT"
+_SCAN_UNTIL = "scanReadUntil"
+"""A field of ours: AWS writes no manifest for a scan."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:?00)?")
 _EPOCH_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
@@ -41,6 +44,9 @@ class ExportSummary:
 
     A FULL export has the items at `export_time_us`. An INCREMENTAL export has the changes in [`from_us`, `to_us`): from
     inclusive, to exclusive. Fields that do not apply are None.
+
+    `scan_until_us`: only for a scan that `pipeline.load.scan` wrote in the form of a FULL export. Its items were read at times after
+    `export_time_us` and before `scan_until_us`, so it has the state of no single instant.
     """
 
     export_arn: str
@@ -55,6 +61,7 @@ class ExportSummary:
     export_time_us: int | None = None
     from_us: int | None = None
     to_us: int | None = None
+    scan_until_us: int | None = None
     end_time_us: int | None = None
     billed_size_bytes: int = 0
     output_format: str = DYNAMODB_JSON
@@ -118,6 +125,7 @@ def parse_summary(data: bytes) -> ExportSummary:
         export_time_us=None if incremental else fields.instant("exportTime"),
         from_us=fields.instant("exportFromTime") if incremental else None,
         to_us=fields.instant("exportToTime") if incremental else None,
+        scan_until_us=None if incremental else fields.optional_instant(_SCAN_UNTIL),
         bucket=fields.text("s3Bucket"),
         prefix=fields.optional_text("s3Prefix"),
         sse_algorithm=fields.optional_text("s3SseAlgorithm"),
@@ -191,6 +199,8 @@ def build_summary(summary: ExportSummary) -> bytes:
     }
     if not full:
         fields |= {"outputView": summary.output_view, "exportType": _INCREMENTAL_TYPE}
+    if summary.scan_until_us is not None:
+        fields[_SCAN_UNTIL] = _iso(summary.scan_until_us)
     return _compact(fields)
 
 

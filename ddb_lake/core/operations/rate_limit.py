@@ -7,6 +7,9 @@ from dataclasses import dataclass
 READ_UNIT_BYTES = 4096
 WRITE_UNIT_BYTES = 1024
 
+DEFAULT_READ_RATE = 100.0
+"""Read units a second of commands that read the source."""
+
 
 @dataclass(slots=True)
 class RateLimit:

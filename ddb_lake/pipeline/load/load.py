@@ -27,6 +27,7 @@ from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
+from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.merge_plan import MergeRules
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
@@ -89,6 +90,7 @@ class LoadResult:
         quarantined: the number of lines that went to quarantine.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
+        scan_until_us: for a scan, the instant from which the lake has the table's state; None for an export.
     """
 
     table: str
@@ -105,6 +107,7 @@ class LoadResult:
     quarantined: int = 0
     doubts: tuple[str, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
+    scan_until_us: int | None = None
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
@@ -147,11 +150,19 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
 
 def _notes(lake: Lake, settings: TableSettings, export: Export) -> list[str]:
     summary = export.summary
+    notes = []
     if summary.table_name != settings.source_name:
-        return [f"the export is of table {summary.table_name}, loaded as {settings.name}"]
-    if not lake.settings.is_source_of(settings, summary.table_arn):
-        return [f"the export is of {summary.table_arn}, loaded as {settings.name} ({settings.identity.text()})"]
-    return []
+        notes.append(f"the export is of table {summary.table_name}, loaded as {settings.name}")
+    elif not lake.settings.is_source_of(settings, summary.table_arn):
+        notes.append(f"the export is of {summary.table_arn}, loaded as {settings.name} ({settings.identity.text()})")
+    if summary.scan_until_us is not None:
+        until = iso_text(summary.scan_until_us)
+        notes.append(
+            f"items were read one after another until {until}; without `changes` they stay of different instants"
+            if settings.changes is None
+            else f"exact once the changes up to {until} are applied; `ddb-lake status {settings.name}` reports it"
+        )
+    return notes
 
 
 def _result(name: str, export: Export, already_loaded: bool, rows: int, cutoff_us: int | None) -> LoadResult:
@@ -166,6 +177,7 @@ def _result(name: str, export: Export, already_loaded: bool, rows: int, cutoff_u
         already_loaded=already_loaded,
         rows=rows,
         horizon_us=cutoff_us,
+        scan_until_us=summary.scan_until_us,
     )
 
 
@@ -311,6 +323,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
         schema=state.schema,
         table_id=summary.table_id,
         rejected=written.rejected,
+        scan_until_us=summary.scan_until_us,
     )
     state = replace(state, exports=(*state.exports, loaded))
     commit.snapshot(replace(delta, summary=properties))

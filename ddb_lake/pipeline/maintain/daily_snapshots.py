@@ -104,7 +104,7 @@ def end_us(day: date) -> int:
 
 def _check_known(name: str, day: date, seen: View) -> None:
     """Raise UsageError unless the lake has an export or a change from before the end of the day."""
-    exports = [export.export_us for export in seen.state.exports]
+    exports = [export.exact_from_us for export in seen.state.exports]
     first_us = min(exports) if exports else seen.log.first_change_us
     if seen.table is None or first_us is None:
         raise UsageError("nothing is in the lake yet", table=name, hint="load an export, then make the day again")

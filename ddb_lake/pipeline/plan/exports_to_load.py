@@ -55,7 +55,7 @@ def newest_full_export(lake: Lake, table: TableSettings) -> str | None:
 
 def exports_of_place(lake: Lake, place: ExportSettings) -> list[ObjectRef]:
     """The manifests of all finished exports of a place, of any table."""
-    return list_manifests(lake.objects, join(_root(place), "AWSDynamoDB/"))
+    return list_manifests(lake.objects, join(place.location, "AWSDynamoDB/"))
 
 
 def is_export_of(lake: Lake, table: TableSettings, manifest: ObjectRef) -> bool:
@@ -88,11 +88,6 @@ def missing_export(lake: Lake, table: TableSettings, place: ExportSettings) -> s
         f"the finished exports at {where} are of {', '.join(names)}, none is of {table.source_name}: correct the table's"
         " name, or name its source by `source: {table: ...}`"
     )
-
-
-def _root(place: ExportSettings) -> str:
-    root = f"{place.bucket}/{place.prefix}".rstrip("/")
-    return root if "://" in root or root.startswith("/") else f"s3://{root}"
 
 
 def _not_in_ledger(lake: Lake, table: TableSettings, manifests: Sequence[ObjectRef]) -> list[ObjectRef]:

@@ -127,7 +127,8 @@ def replay(
             `current` with `ttl_deletes: keep`. They are never among `items`.
 
     Raises:
-        UsageError: the instant is before the first export, so the state of the table is unknown.
+        UsageError: the instant is before the first export, or before the end of the scan in its place, so the state of the
+            table is unknown.
     """
     settings = lake.table(name)
     keys = compared.keys if compared else None
@@ -135,9 +136,10 @@ def replay(
     table, changes, state, log = replayed.table, replayed.changes, replayed.state, replayed.log
     base = state.base if as_of_us is None else state.base_at(as_of_us)
     if base is None and state.exports:
-        first = min(e.export_us for e in state.exports)
+        first = min(state.exports, key=lambda e: e.exact_from_us)
+        kind = "first snapshot is of" if first.scan_until_us is None else "first items are of a scan until"
         raise UsageError(
-            f"the lake has no state of {iso_text(as_of_us or 0)}; its first snapshot is of {iso_text(first)}",
+            f"the lake has no state of {iso_text(as_of_us or 0)}; its {kind} {iso_text(first.exact_from_us)}",
             table=name,
         )
     cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
@@ -165,7 +167,7 @@ def replay(
             redecide_all=True,
             keep_expired=keep_expired,
         )
-        exports = [export for export in state.exports if as_of_us is None or export.export_us <= as_of_us]
+        exports = [export for export in state.exports if as_of_us is None or export.exact_from_us <= as_of_us]
         inputs = MergeInput(
             name,
             new_records=chosen_records(naming),

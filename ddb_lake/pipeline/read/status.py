@@ -26,6 +26,8 @@ class TableStatus:
         columns: the number of columns, with those of metadata.
         base_export_us: the instant of the newest export.
         horizon_us: the snapshot cutoff of that export (inclusive).
+        scan_until_us: if the base is a scan, the instant from which the lake has the table's state.
+        catching_up: the base is a scan, and no change after `scan_until_us` is applied: items may be of different instants.
         watermark_us: the greatest time of an applied change record, or the end of the incremental exports if that is
             later; None while batches are pending.
         lag_s: the time from the watermark to now, in seconds.
@@ -47,6 +49,8 @@ class TableStatus:
     columns: int = 0
     base_export_us: int | None = None
     horizon_us: int | None = None
+    scan_until_us: int | None = None
+    catching_up: bool = False
     first_change_us: int | None = None
     last_change_us: int | None = None
     watermark_us: int | None = None
@@ -97,6 +101,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     covered_us = None if base_us is None else chain_end(base_us // 1_000_000, log.windows) * 1_000_000
     known = [us for us in (log.last_change_us, base_us, covered_us) if us is not None]
     watermark = max(known, default=None) if state.applied_batch >= log.batch else None
+    scan_until_us = state.base.scan_until_us if state.base else None
     now_us = int(lake.now().timestamp() * 1_000_000)
     return TableStatus(
         name,
@@ -111,6 +116,8 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         columns=len(table.schema().fields),
         base_export_us=state.base.export_us if state.base else None,
         horizon_us=state.snapshot_cutoff_us,
+        scan_until_us=scan_until_us,
+        catching_up=scan_until_us is not None and (watermark is None or watermark <= scan_until_us),
         first_change_us=log.first_change_us,
         last_change_us=log.last_change_us,
         watermark_us=watermark,

@@ -48,9 +48,6 @@ from ddb_lake.pipeline.read.replay import ComparedKeys, View, replay, view
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_source
 
-DEFAULT_READ_RATE = 100.0
-"""The default limit of the read units per second that verification uses."""
-
 POLL_S = 2.0
 FETCH_ROWS = 2_000
 MAX_LISTED = 100_000

@@ -16,7 +16,7 @@ from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
-from ddb_lake.core.operations.rate_limit import read_units
+from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE, read_units
 from ddb_lake.engine.inverse_projection import member_order
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.row_diff import (
@@ -39,7 +39,6 @@ from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.verify.compare import (
-    DEFAULT_READ_RATE,
     Comparison,
     Findings,
     Reading,
@@ -145,7 +144,8 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
     table = lake.table(name)
     check_export(lake, name, export)
     margin = table.clock_skew_us
-    reading = Reading(export.summary.as_of_us - margin, export.summary.as_of_us + margin)
+    read_until_us = export.summary.scan_until_us or export.summary.as_of_us
+    reading = Reading(export.summary.as_of_us - margin, read_until_us + margin)
     with lake.session() as session:
         files = download_files(lake.objects, export, session.folder)
         findings, compared = _compare(lake, session, name, files, reading, settle_s)

@@ -21,6 +21,7 @@ from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER, Assertion, write_repair_line
 from ddb_lake.core.layout.table_names import REPAIRS_FOLDER
+from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import check_keys, key_hash, key_text
 from ddb_lake.core.verify.verdicts import Difference
@@ -31,7 +32,6 @@ from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.compare import (
-    DEFAULT_READ_RATE,
     Reading,
     compare_keys,
     open_items,
@@ -171,6 +171,10 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     table = lake.table(name)
     export = open_export(lake.objects, uri)
     check_export(lake, name, export)
+    if export.summary.scan_until_us is not None:
+        raise UsageError(
+            "is a scan, which has the state of no single instant", uri=uri, hint="use an export, or `--from-source`"
+        )
     export_us = export.summary.as_of_us
     base = require_view(lake, name).state.base
     if base is not None and export_us < base.export_us:

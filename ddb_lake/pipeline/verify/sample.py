@@ -13,6 +13,7 @@ from dataclasses import replace
 import orjson
 
 from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
+from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.verify.equality import key_text
 from ddb_lake.engine.inverse_projection import complete, item_sql
@@ -23,7 +24,6 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify.compare import (
-    DEFAULT_READ_RATE,
     Comparison,
     Reading,
     compare_until_certain,

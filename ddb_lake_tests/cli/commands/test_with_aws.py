@@ -75,6 +75,27 @@ def test_export_that_is_not_waited_for_is_loaded_by_sync(run: Run, account: Sand
     assert json.loads(run("status", "orders", "--json").stdout)["rows"] == 3
 
 
+def test_scan_states_its_cost_and_loads(run: Run, account: Sandbox) -> None:
+    result = run("load", "orders", "--scan", "--read-rate", "50", "--segments", "2", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["items"], document["rows"], document["files"]) == (3, 3, 2)
+    assert document["scan_until_us"] > document["export_us"]
+    assert (
+        "the scan reads about" in result.stderr and "read units into s3://exports/daily/AWSDynamoDB/" in result.stderr
+    )
+    assert len(run("dump", "orders").stdout.splitlines()) == 3
+    status = run("status", "orders").stdout
+    assert "catching up" in status
+    assert json.loads(run("status", "orders", "--json").stdout)["catching_up"] is True
+
+
+def test_options_of_a_scan_need_it(run: Run, account: Sandbox) -> None:
+    assert run("load", "orders").exit_code == 2
+    assert run("load", "orders", "--scan", "--export", "x").exit_code == 2
+    assert run("load", "orders", "--export", "x", "--restart").exit_code == 2
+
+
 def test_export_without_a_bucket_is_wrong_use(run: Run, project: Path) -> None:
     result = run("export", "orders")
     assert result.exit_code == 2
