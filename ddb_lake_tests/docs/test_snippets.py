@@ -144,7 +144,7 @@ def local_commands(page: str) -> list[str]:
             for line in block.text.replace("\\\n", " ").splitlines():
                 plain = line.partition(" #")[0].strip()
                 words = shlex.split(plain) if plain.startswith("ddb-lake ") else ["", ""]
-                remote = "aws.yaml" in words or any(word.startswith("s3://") for word in words)
+                remote = {"aws.yaml", "--scan"} & {*words} or any(word.startswith("s3://") for word in words)
                 if words[1] in LOCAL and not remote and plain not in ELSEWHERE:
                     found.append(plain)
     return found
