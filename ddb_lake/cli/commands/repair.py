@@ -74,8 +74,8 @@ def repair(invocation: Invocation, table: str, options: RepairOptions) -> None:
 
 
 def _repair_keys(lake: Lake, table: str, options: RepairOptions) -> bool:
+    from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
     from ddb_lake.pipeline.read.verification_report import keys_of, last_report
-        from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
     from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
 
     document = last_report(lake, table) if options.keys_from is None else _read_report(options.keys_from)
