@@ -1,8 +1,6 @@
 # Everything a contributor runs. `make setup` needs Python 3.11 or later and a working pip, nothing else.
 SHELL := /bin/bash
 PYTHON ?= python3
-UV_VERSION := 0.13.8
-PIP_AUDIT_VERSION := 2.10.1
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
 DEMO := .demo
@@ -19,7 +17,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 .uv/bin/uv:
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv 'uv==$(UV_VERSION)'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes -r .ci/uv.txt
 
 .venv/.locked: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --quiet --inexact
@@ -62,7 +60,9 @@ format: setup  ## mend what ruff can
 infra: setup-all  ## synthesise every stack; cdk-nag, cfn-lint, checkov
 	rm -rf build/infra
 	$(RUN) python -m ddb_lake.infra check --out build/infra
-	$(UV) tool run --quiet --from 'checkov==3.3.30' checkov --framework cloudformation --skip-download --compact \
+	$(UV) venv --quiet --clear build/checkov
+	$(UV) pip install --quiet --python build/checkov --require-hashes -r .ci/checkov.txt
+	build/checkov/bin/checkov --framework cloudformation --skip-download --compact \
 	  --soft-fail -o json -d build/infra/agnostic > build/infra/checkov.json
 	$(RUN) python -m ddb_lake.infra checkov build/infra/checkov.json build/infra/agnostic
 
@@ -81,7 +81,9 @@ soak: setup-all packages  ## histories with faults at random; MINUTES=60
 audit: setup  ## known vulnerabilities of what is locked; needs the registry's advisories
 	@mkdir -p build
 	$(UV) export --locked --quiet --all-groups --all-extras --no-emit-project --output-file build/audit.txt > /dev/null
-	$(UV) tool run --quiet --from 'pip-audit==$(PIP_AUDIT_VERSION)' pip-audit --strict --disable-pip --require-hashes -r build/audit.txt
+	$(UV) venv --quiet --clear build/pip-audit
+	$(UV) pip install --quiet --python build/pip-audit --require-hashes -r .ci/pip-audit.txt
+	build/pip-audit/bin/pip-audit --strict --disable-pip --require-hashes -r build/audit.txt
 
 bench: setup-all packages  ## benchmarks against peers; SIZE=small for a quick pass, ARGS='--only apply' for a part
 	$(RUN) python -m ddb_lake_tests.benchmarks $(if $(SIZE),--size $(SIZE)) $(ARGS)

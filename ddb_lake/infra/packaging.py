@@ -165,7 +165,7 @@ def _distribution(name: str) -> metadata.Distribution:
         return metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
         raise ConfigError(
-            f"{name} is not installed", hint="install the extra: pip install 'ddb-lake[lambdas,aurora]'"
+            f"{name} is not installed", hint="install the extras: pip install '.[lambdas,aurora]' in a checkout"
         ) from error
 
 

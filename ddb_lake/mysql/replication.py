@@ -142,7 +142,7 @@ def connect_replica(settings: AuroraSettings) -> Iterator[Database]:
         from ddb_lake.mysql.connection import Server, connect
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "replicating to MySQL-compatible databases needs PyMySQL: install ddb-lake[aurora]"
+            "replicating to MySQL-compatible databases needs PyMySQL: pip install '.[aurora]' in a checkout"
         ) from error
     server = Server(
         settings.host, settings.database, settings.user, settings.port, tls=settings.tls, tls_ca=settings.tls_ca

@@ -9,7 +9,7 @@ from ddb_lake.errors import ConfigError
 try:
     import moto as _moto  # noqa: F401  # only to say plainly what is missing
 except ModuleNotFoundError as error:
-    raise ConfigError("the sandbox needs moto: install ddb-lake[sandbox]") from error
+    raise ConfigError("the sandbox needs moto: pip install '.[sandbox]' in a checkout") from error
 
 from ddb_lake.sandbox.clock import Clock
 from ddb_lake.sandbox.destinations import StreamFaults

@@ -37,7 +37,7 @@ def open_spark(master: str | None, settings: Mapping[str, str]) -> Any:
         try:
             from pyspark.sql import SparkSession
         except ImportError as error:
-            raise ConfigError("engine: spark needs PySpark: install ddb-lake[spark]") from error
+            raise ConfigError("engine: spark needs PySpark: pip install '.[spark]' in a checkout") from error
         active = SparkSession.getActiveSession()
         if active is not None:
             return active

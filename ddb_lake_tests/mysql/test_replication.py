@@ -306,5 +306,5 @@ def test_missing_driver_is_told_only_where_it_is_wanted(
     replicated.change((ANN, None))
     monkeypatch.setitem(sys.modules, "ddb_lake.mysql.connection", None)
 
-    with replicated.lake() as lake, pytest.raises(ConfigError, match=r"install ddb-lake\[aurora\]"):
+    with replicated.lake() as lake, pytest.raises(ConfigError, match=r"pip install '\.\[aurora\]'"):
         replicate(lake, "orders")

@@ -35,7 +35,7 @@ def plotly(module: str) -> Any:
     try:
         return import_module(f"plotly.{module}")
     except ImportError as error:
-        raise UsageError("the report's charts need plotly: pip install 'ddb-lake[report]'") from error
+        raise UsageError("the report's charts need plotly: pip install '.[report]' in a checkout") from error
 
 
 def script() -> str:

@@ -26,7 +26,7 @@ def dbt_definitions(lake: str, settings: LakeSettings, tables: Mapping[str, Tabl
     if not settings.dbt.project:
         return None
     if importlib.util.find_spec("dagster_dbt") is None:
-        _LOG.warning("dbt.project is set, and dagster-dbt is not installed: pip install 'ddb-lake[dbt]'")
+        _LOG.warning("dbt.project is set, and dagster-dbt is not installed: pip install '.[dbt]' in a checkout")
         return None
     from ddb_lake.orchestration.dbt.assets import model_definitions
 

@@ -120,4 +120,4 @@ def test_missing_plotly_is_named(run: Run, project: Path, monkeypatch: pytest.Mo
     done = run("report")
 
     assert done.exit_code == 2
-    assert "pip install 'ddb-lake[report]'" in done.output
+    assert "pip install '.[report]'" in done.output
