@@ -1,6 +1,6 @@
 """Items of DynamoDB tables, read and written through the API: for verification, repair and restore.
 
-Reads are strongly consistent, except pages of a scan that request otherwise, and return DynamoDB JSON. Each request waits for a
+Reads are strongly consistent by default, and return DynamoDB JSON. Each request waits for a
 `RateLimit` in capacity units. Throttled requests and the unprocessed part of a batch are repeated by `retry_policy.DYNAMODB`.
 """
 
@@ -90,6 +90,9 @@ class TableItems:
         client: a boto3 client of DynamoDB.
         name: the table's name or ARN.
         pace: the limit of capacity units a second.
+        consistent: whether `get` and `scan` are strongly consistent. Eventually consistent reads cost half, and may return an
+            image that is older by some seconds:
+            https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html
         consumed: counts the capacity units of all requests.
         sleep: waits for seconds.
     """
@@ -97,6 +100,7 @@ class TableItems:
     client: Any
     name: str
     pace: RateLimit
+    consistent: bool = True
     consumed: Consumed = field(default_factory=Consumed)
     sleep: Callable[[float], None] = time.sleep
     _counting: Lock = field(default_factory=Lock, repr=False)
@@ -115,10 +119,10 @@ class TableItems:
                 yield key, items.get(key_text(key, names))
 
     def scan(self, segment: int = 0, segments: int = 1, limit: int | None = None) -> Iterator[list[Item]]:
-        """Pages of one segment of a strongly consistent scan. With `limit`, one page of at most so many items."""
+        """Pages of one segment of a scan. With `limit`, one page of at most so many items."""
         start: Item | None = None
         while True:
-            page = self.scan_page(ScanRequest(segment, segments, start, limit=limit))
+            page = self.scan_page(ScanRequest(segment, segments, start, limit=limit, consistent=self.consistent))
             yield page.items
             start = page.next_key
             if start is None or limit:
@@ -136,6 +140,11 @@ class TableItems:
         last = page.get("LastEvaluatedKey")
         items = [_item(entry) for entry in page.get("Items", ())]
         return ScanPage(items, _item(last) if last else None, _units(page) or least, _served_us(page))
+
+    @property
+    def _least_units(self) -> float:
+        """The read units of an item of up to 4 KB."""
+        return 1.0 if self.consistent else 0.5
 
     def put(self, items: Sequence[Item]) -> None:
         """Put at most 25 distinct items. Idempotent. Raises TransientError if DynamoDB leaves some of them unprocessed."""
@@ -160,8 +169,8 @@ class TableItems:
         items: list[Item] = []
 
         def read(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            request = {self.name: {"Keys": keys, "ConsistentRead": True}}
-            response = self._call("batch_get_item", len(keys), RequestItems=request)
+            request = {self.name: {"Keys": keys, "ConsistentRead": self.consistent}}
+            response = self._call("batch_get_item", len(keys) * self._least_units, RequestItems=request)
             items.extend(_item(entry) for entry in response.get("Responses", {}).get(self.name, ()))
             unprocessed: list[dict[str, Any]] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             return unprocessed

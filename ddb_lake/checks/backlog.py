@@ -13,6 +13,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied
 from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.status import table_status
+from ddb_lake.pipeline.verify.compare import count_living, require_view
 
 SHOWN = 10
 """The objects or reasons that an evaluation lists at most."""
@@ -92,7 +93,7 @@ def rows_match_source(subject: Subject) -> Outcome:
     table, lake = subject.table, subject.lake
     if lake.current(table.name) is None:
         return unknown("the lake has no table yet")
-    rows = table_status(lake, table.name).rows
+    rows = count_living(lake, require_view(lake, table.name))
     source = describe_source(table)
     if source.items is None:
         return unknown(f"{table.source_name} cannot be reached ({source.unreachable})", {"rows": rows})

@@ -6,13 +6,18 @@ The signs are read by `pipeline.capture.health` and judged by `core.capture.heal
 from ddb_lake.checks.check import Subject
 from ddb_lake.core.capture.health import merged_signs
 from ddb_lake.core.verify.outcome import Outcome, unknown
-from ddb_lake.pipeline.capture.health import capture_signs, error_sign
+from ddb_lake.pipeline.capture.health import capture_signs, error_sign, source_freshness
 from ddb_lake.pipeline.verify.canary import canary_sign
 
 
 def capture_alive(subject: Subject) -> Outcome:
     """The source table, its Kinesis destination, replication and delivery."""
     return merged_signs(capture_signs(subject.lake, subject.table))
+
+
+def fresh_as_source(subject: Subject) -> Outcome:
+    """The lake has changes as new as those that the source's stream accepted."""
+    return source_freshness(subject.lake, subject.table)
 
 
 def no_failed_deliveries(subject: Subject) -> Outcome:

@@ -257,12 +257,14 @@ CHECKS: Final[tuple[Check, ...]] = (
         asset="current",
         question="whether a sample of the keys equals the source",
         op="trust_checks",
-        compares="Keys of the lake and of the source, read with strong consistency, are equal attribute by attribute.",
+        compares="Once a day, keys of the lake and of the source are compared attribute by attribute (`checks.sample`, eventually"
+        " consistent reads). Keys that differ are read again every hour, with strong consistency.",
         advice=(
             "`ddb-lake verify {table}` names the keys (here they are hashes), `ddb-lake repair {table}` repairs exactly those.",
             "Differences of `records` mean that changes never landed: look for gaps. Those of `current` mean that the rows are"
             " not what the records give: please report that.",
-            "`in doubt`: they may be changes under way. Verify again with `--settle 10m`.",
+            "`in doubt`: they may be changes under way, and are judged again every hour; `ddb-lake verify {table} --settle 10m`"
+            " waits for them.",
         ),
         applies=lambda table: table.checks.sample > 0 and reads_aws(table),
         evaluate=verification.sample_matches_source,
@@ -293,6 +295,22 @@ CHECKS: Final[tuple[Check, ...]] = (
         ),
         applies=_lands_on_s3,
         evaluate=health.capture_alive,
+    ),
+    Check(
+        name="fresh_as_source",
+        asset="current",
+        question="whether the lake has changes as new as those of the source",
+        op="liveness_checks",
+        compares="The newest change in the lake is as new as the newest records, older than `max_lag`, that the source's stream"
+        " accepted: CloudWatch's `IncomingRecords` of the Kinesis stream, or of Firehose's `changes.delivery_stream`.",
+        advice=(
+            "A warning: the stream may have records of other tables. `ddb-lake verify {table}` compares keys.",
+            "Look at the checks `up_to_date`, `capture_alive` and `no_gaps`: they state where changes wait.",
+            "Changes that come neither through Kinesis nor through Firehose: set `changes.delivery_stream` if there is one.",
+        ),
+        applies=_lands_on_s3,
+        evaluate=health.fresh_as_source,
+        severity="warning",
     ),
     Check(
         name="no_failed_deliveries",

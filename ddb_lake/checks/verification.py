@@ -1,44 +1,52 @@
 """Whether a sample of the keys equals the source, and how keys that differ are shown."""
 
 from ddb_lake.checks.check import Subject
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged
-from ddb_lake.pipeline.read.verification_report import Report, keep_report
-from ddb_lake.pipeline.verify.sample import verify_sample
+from ddb_lake.pipeline.read.verification_report import Report
+from ddb_lake.pipeline.verify.daily_sample import DailySample, sample_daily
 
 SHOWN = 25
 """The keys that an evaluation lists at most."""
 
 
 def sample_matches_source(subject: Subject) -> Outcome:
-    """The keys of a sample are equal, read from the source with strong consistency. The report is kept in the lake."""
-    table = subject.table
-    report = verify_sample(subject.lake, table.name, table.checks.sample, read_rate=table.checks.read_rate)
-    keep_report(subject.lake, report)
-    return sample_outcome(report)
+    """The keys of the day's sample are equal. In the hours between two samples, the last result is shown with its time."""
+    return sample_outcome(sample_daily(subject.lake, subject.table))
 
 
-def sample_outcome(report: Report) -> Outcome:
-    """The outcome of a report on a sample. Differences that may be changes under way are not certain."""
-    figures: dict[str, float | int | Listing] = {
+def sample_outcome(sample: DailySample) -> Outcome:
+    """The outcome of a sample. Differences that may be changes under way are not certain."""
+    report = sample.report
+    sampled, judged_at = (time_text(us, unit="min") for us in (sample.sampled_us, sample.judged_us))
+    figures: dict[str, str | float | int | Listing] = {
         "keys compared": report.compared,
         "differences": report.total,
         "in doubt": report.doubtful,
         "changed meanwhile": report.explained,
         "read units": report.cost.read_units,
+        "sampled": sampled,
+        "newest change in the lake": time_text(report.watermark_us, unit="s"),
+        "newest read of the source": time_text(report.read_to_us, unit="s"),
     }
+    late = f" No newer sample can be taken: {sample.fault}." if sample.fault else ""
     if report.outcome == "equal":
-        text = f"The rows of {report.compared} keys were compared with {report.source}: all are equal."
-        return judged(True, f"{text}{explained_text(report)}", figures)
+        text = f"At {sampled}, the rows of {report.compared} keys were compared with {report.source}: all are equal."
+        return judged(True, f"{text}{explained_text(report)}{late}", figures)
     figures["keys at fault"] = differing_keys(report)
-    differing = f"{report.total} of {report.compared} keys differ from {report.source}"
-    differing += f", {report.doubtful} of them perhaps because they are changing" if report.doubtful else ""
-    text = f"{differing}.{explained_text(report)} `ddb-lake verify {report.table}` names them, `ddb-lake repair` repairs them."
-    return judged(False, text, figures, certain=report.outcome == "different")
+    text = (
+        f"At {sampled}, {report.compared} keys were compared with the source. {report.total} differ, read again at {judged_at}"
+        f" from {report.source}."
+    )
+    if report.doubtful:
+        text += f" {report.doubtful} of them are still being judged: a change under way may explain them."
+    text += f" `ddb-lake repair {report.table}` repairs them."
+    return judged(False, f"{text}{late}", figures, certain=report.outcome == "different")
 
 
 def explained_text(report: Report) -> str:
     """A sentence about the keys that differ because of a change, or nothing."""
-    return f" {report.explained} of them changed around the time of the read." if report.explained else ""
+    return f" {report.explained} more have a change that explains a difference." if report.explained else ""
 
 
 def differing_keys(report: Report) -> Listing:

@@ -161,12 +161,15 @@ class CheckSettings(Settings):
 
     max_lag: str = Field("30m", description="Maximum age of a landed object that is not applied.")
     count_tolerance: float = Field(
-        0.05,
+        0.01,
         ge=0,
         description="Allowed difference between the lake's rows and DescribeTable's count, a share.",
     )
     sample: int = Field(
-        0, ge=0, description="Number of keys of each side that a check compares with the source; 0: none are read."
+        100,
+        ge=0,
+        description="Keys a day that a check compares with the source, half of each side, with eventually consistent reads: 0.5"
+        " read units for each 4 KB, at most 50 for 100 keys. 0: none are read.",
     )
     read_rate: float = Field(100, ge=1, description="Maximum read units a second of a check.")
     continuity: str = Field(

@@ -22,7 +22,7 @@ attributes:
       {changes}
       # source: {{region: eu-west-1, role_arn: ...}}   # default: the standard AWS variables
       # columns: {{amount: "decimal(38,2)", payload: json}}
-      # checks: {{max_lag: 30m, count_tolerance: 0.05}}
+      # checks: {{max_lag: 30m, count_tolerance: 0.01}}
   # translation:                        # the spec of each asset; may use {{{{ table }}}} and {{{{ stage }}}}
   #   owners: ["team:data"]
   #   key_prefix: aws

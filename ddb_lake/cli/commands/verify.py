@@ -186,11 +186,15 @@ def _print_report(report: Report, as_json: bool) -> None:
     )
     echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:
-        echo(f"{count_text(report.explained, 'key')} changed around or after the time of the read: not a fault.")
+        echo(
+            f"{count_text(report.explained, 'more key')} differ because they changed at or after the time of the read"
+            f" ({time_text(report.read_to_us)}); the lake has the change: not a fault."
+        )
     if report.doubtful:
         echo(
-            f"{count_text(report.doubtful, 'difference')} may be changes that have not landed (the lake has changes up to"
-            f" {time_text(report.watermark_us)}): verify again with `--settle`, or later."
+            f"Still being judged: {count_text(report.doubtful, 'difference')} that a change which has not landed may explain."
+            f" The source was read until {time_text(report.read_to_us)}, and the lake has changes up to"
+            f" {time_text(report.watermark_us)}: verify again with `--settle`, or later."
         )
     if report.differences:
         rows = [

@@ -6,14 +6,23 @@ A sign passes if it was read and shows life, and fails if it shows a fault. One 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Outcome, State, judged, unknown, worst_state
 
 MISSED_TICKS: Final = 10
 """A sensor may be late by a few of its intervals: its host was busy, or a tick took long."""
+
+MINUTE_US: Final = 60_000_000
+
+FRESHNESS_US: Final = 24 * 60 * MINUTE_US
+"""How far back the minutes in which the stream accepted records are read."""
+
+FRESHNESS_SLACK_US: Final = 2 * MINUTE_US
+"""A record is accepted after its change, normally within a second; the minutes of CloudWatch and clocks differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +48,14 @@ class Measure:
 
 
 def replication_sign(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign:
-    """DynamoDB to Kinesis: `AgeOfOldestUnreplicatedRecord` (ms), None where CloudWatch has no value: an idle table."""
+    """DynamoDB to Kinesis: `AgeOfOldestUnreplicatedRecord` (ms), None where CloudWatch has no value: no record waits.
+
+    CloudWatch has a value while a record waits:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds_using-shards-and-metrics.html
+    """
     name = "replication to Kinesis"
     if age_ms is None:
-        return Sign(name, "unknown", f"CloudWatch has no AgeOfOldestUnreplicatedRecord of {table}")
+        return Sign(name, "pass", f"CloudWatch shows no record of {table} that waited for Kinesis in the last 30 min.")
     age_s = age_ms.value / 1000
     figures = {"replication age seconds": round(age_s, 3)}
     if age_s <= max_lag_s:
@@ -54,11 +67,19 @@ def replication_sign(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign
     return Sign(name, "fail", text, figures)
 
 
-def delivery_sign(freshness_s: Measure | None, max_lag_s: int, stream: str) -> Sign:
-    """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: nothing was delivered."""
+def delivery_sign(freshness_s: Measure | None, is_listed: bool, max_lag_s: int, stream: str) -> Sign:
+    """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: Firehose holds no record.
+
+    `is_listed`: whether CloudWatch had a value in the last two weeks. If not, it may be asked in another Region or account.
+    https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+    """
     name = "delivery to S3"
+    if freshness_s is None and is_listed:
+        return Sign(name, "pass", f"CloudWatch shows no record that Firehose's {stream} held in the last 30 min.")
     if freshness_s is None:
-        return Sign(name, "unknown", f"CloudWatch has no DeliveryToS3.DataFreshness of {stream}")
+        return Sign(
+            name, "unknown", f"CloudWatch lists no DeliveryToS3.DataFreshness of {stream} in this Region and account"
+        )
     figures = {"data freshness seconds": freshness_s.value}
     if freshness_s.value <= max_lag_s:
         return Sign(name, "pass", f"Firehose's oldest record is {freshness_s.value:.0f} s old.", figures)
@@ -122,6 +143,38 @@ def sensor_sign(last_us: int | None, now_us: int, interval_s: int, switched_off:
         return Sign(name, "pass", f"The sensor ticked {age_s:.0f} s ago.", figures)
     text = f"The sensor {sensor} has not ticked for {age_s:.0f} s, its interval is {interval_s} s: is the Dagster daemon alive?"
     return Sign(name, "fail", text, figures)
+
+
+def freshness_outcome(
+    accepted_us: Sequence[int], newest_us: int | None, now_us: int, max_lag_s: int, stream: str
+) -> Outcome:
+    """Compare the newest change in the lake with the newest records that the source's stream accepted.
+
+    Args:
+        accepted_us: the starts of the minutes of the last 24 hours in which the stream accepted records.
+        newest_us: the newest change time in the lake; None without changes.
+        now_us: the present.
+        max_lag_s: younger records may still be under way.
+        stream: the stream, in words.
+
+    Returns:
+        A failure is not certain: the stream may have records of other tables.
+    """
+    newest = "the lake has no change" if newest_us is None else f"the lake's newest change is of {_minute(newest_us)}"
+    if not accepted_us:
+        if newest_us is not None and newest_us > now_us - FRESHNESS_US + FRESHNESS_SLACK_US:
+            return unknown(f"CloudWatch has no record that {stream} accepted in the last 24 h, although {newest}")
+        return judged(True, f"CloudWatch has no record that {stream} accepted in the last 24 h; {newest}.")
+    due = [at_us for at_us in accepted_us if at_us + MINUTE_US <= now_us - max_lag_s * 1_000_000]
+    if not due:
+        return judged(True, f"{stream} accepted records since {_minute(accepted_us[0])}, all within max_lag; {newest}.")
+    text = f"Of the records older than max_lag, {stream} accepted the newest at {_minute(due[-1])}; {newest}."
+    behind_us = due[-1] - FRESHNESS_SLACK_US - (newest_us or 0)
+    return judged(behind_us <= 0, text, {"seconds behind": max(0, behind_us) // 1_000_000}, certain=False)
+
+
+def _minute(at_us: int) -> str:
+    return time_text(at_us, unit="min")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Report:
         rows: living rows of the lake.
         source_items: the number of items according to DescribeTable.
         compared: the number of keys that were compared.
-        explained: the number of those that differ because they changed around the reading.
+        explained: the number of those that differ because of a change at or after the time of the read, which the lake has.
         doubtful: the number of differences that a change under way may explain.
         kinds: the number of all differences by kind (`core.verify.verdicts.DifferenceKind`).
         differences: at most `pipeline.verify.compare.MAX_LISTED` of them.
@@ -103,6 +103,13 @@ class Report:
             "cost": {"read_units": self.cost.read_units, "export_gb": self.cost.export_gb, "usd": self.cost.usd},
             "notes": list(self.notes),
         }
+
+
+def report_of(document: Mapping[str, Any]) -> Report:
+    """The report that `Report.to_json` wrote."""
+    figures: dict[str, Any] = {name: document[name] for name in _FIGURES}
+    differences = tuple(Difference(**found) for found in document["differences"])
+    return Report(**figures, differences=differences, cost=Cost(**document["cost"]), notes=tuple(document["notes"]))
 
 
 def keep_report(lake: Lake, report: Report) -> None:

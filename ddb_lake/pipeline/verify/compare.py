@@ -92,6 +92,14 @@ class Findings:
             return "equal"
         return "in doubt" if self.doubtful == self.total else "different"
 
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(
+            [*self.differences, *other.differences][:MAX_LISTED],
+            self.kinds + other.kinds,
+            self.doubtful + other.doubtful,
+            self.explained + other.explained,
+        )
+
     def add(self, difference: Difference) -> None:
         """Count a difference, and list it if there is room."""
         self.kinds[difference.kind] += 1

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.capture.health import (
+    MINUTE_US,
     MISSED_TICKS,
     Measure,
     Sign,
@@ -13,6 +14,7 @@ from ddb_lake.core.capture.health import (
     delivery_sign,
     destination_sign,
     failed_deliveries_sign,
+    freshness_outcome,
     identity_sign,
     merged_signs,
     replication_sign,
@@ -31,11 +33,30 @@ def test_replication_is_dead_as_soon_as_a_record_waits_longer_than_max_lag(age_m
 
 @given(st.integers(0, 10**6))
 def test_delivery_is_dead_as_soon_as_firehose_holds_a_record_longer_than_max_lag(age_s: int) -> None:
-    assert delivery_sign(Measure(age_s, 0), LAG_S, "hose").state == ("pass" if age_s <= LAG_S else "fail")
+    assert delivery_sign(Measure(age_s, 0), True, LAG_S, "hose").state == ("pass" if age_s <= LAG_S else "fail")
 
 
-def test_metric_without_a_value_says_nothing() -> None:
-    assert replication_sign(None, LAG_S, "orders").state == delivery_sign(None, LAG_S, "hose").state == "unknown"
+def test_metric_without_a_value_means_that_nothing_waits_where_cloudwatch_knows_it() -> None:
+    assert replication_sign(None, LAG_S, "orders").state == "pass"
+    assert delivery_sign(None, True, LAG_S, "hose").state == "pass"
+    assert delivery_sign(None, False, LAG_S, "hose").state == "unknown"
+
+
+@given(st.lists(st.integers(0, 1439), max_size=5), st.none() | st.integers(0, 1439 * 60), st.integers(0, 120))
+def test_lake_is_as_fresh_as_what_the_stream_accepted_longer_than_max_lag_ago(
+    minutes: list[int], newest_s: int | None, lag_min: int
+) -> None:
+    now_us = 1440 * MINUTE_US
+    newest_us = None if newest_s is None else newest_s * 1_000_000
+    found = freshness_outcome(
+        sorted(minute * MINUTE_US for minute in minutes), newest_us, now_us, lag_min * 60, "the stream"
+    )
+
+    due = [minute for minute in minutes if minute + 1 <= 1440 - lag_min]
+    behind = bool(due) and max(due) * 60 - 120 > (newest_s or 0)
+    unexplained = not minutes and newest_s is not None and newest_s > 120
+    assert found.state == ("fail" if behind else "unknown" if unexplained else "pass")
+    assert found.color() != "red"
 
 
 def test_table_with_another_id_is_another_table() -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from ddb_lake.checks.verification import sample_outcome
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.verify.compare import Reading
+from ddb_lake.pipeline.verify.daily_sample import DailySample
 from ddb_lake.pipeline.verify.full import verify_counts, verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_export, repair_from_source
-from ddb_lake.pipeline.verify.sample import verify_sample
+from ddb_lake.pipeline.verify.sample import KeysRead, verify_sample
 from ddb_lake_tests.support.corruptions import double_row, lose_row, put_row
 from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import Stand, at_fault
@@ -109,7 +111,7 @@ def test_source_names_the_keys_and_mends_them_while_writes_go_on(stand: Stand) -
     assert at_fault(report) == expected
     sample = verify_sample(stand.lake, "orders", ALL, read_rate=None)
     assert at_fault(sample) == expected
-    found = sample_outcome(sample)
+    found = sample_outcome(DailySample(0, 0, sample, KeysRead(sample, Reading(0, 0), {})))
     assert (found.state, found.figures["differences"], "ann" in f"{found.text} {found.figures}") == ("fail", 8, False)
     stand.put("o06", total="6.5")
     stand.delete("o04")
