@@ -15,8 +15,8 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import REPORTS_FOLDER
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.verify.compare import Reading
 from ddb_lake.pipeline.read.verification_report import Report, keep_report, last_report, report_of
+from ddb_lake.pipeline.verify.compare import Reading
 from ddb_lake.pipeline.verify.sample import KeysRead, verify_daily_sample, verify_keys
 
 DOCUMENT = "sample.json"
