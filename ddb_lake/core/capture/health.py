@@ -70,7 +70,7 @@ def replication_sign(age_ms: Measure | None, max_lag_s: int, table: str) -> Sign
 def delivery_sign(freshness_s: Measure | None, is_listed: bool, max_lag_s: int, stream: str) -> Sign:
     """Firehose to S3: `DeliveryToS3.DataFreshness` (s), None where CloudWatch has no value: Firehose holds no record.
 
-    `is_listed`: whether CloudWatch had a value in the last two weeks. If not, it may be asked in another Region or account.
+    `is_listed`: whether CloudWatch had a value in the last two weeks. If not, the stream may be in another Region or account.
     https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
     """
     name = "delivery to S3"
