@@ -80,6 +80,11 @@ def has_key(key: str, account: str, table_arn: str) -> bool:
     return found is not None and bool(found.enabled)
 
 
+def accounts() -> list[str]:
+    """The accounts that have, or had, a DynamoDB table."""
+    return list(dynamodb_backends)
+
+
 def tables(scope: Scope) -> list[Any]:
     """All tables of an account in a region."""
     return list(dynamodb_backends[scope.account][scope.region].tables.values())

@@ -31,7 +31,7 @@ class EmployeeTraffic:
     def insert(self) -> None:
         """Put a new employee."""
         self._serial += 1
-        key = f"{864_731 + self._serial}"
+        key = f"{100_000 + self._serial}"
         city, country = self._random.choice(_CITIES)
         address: Item = {
             "city": {"S": city},

@@ -99,12 +99,12 @@ class _Event:
 
 @dataclass(slots=True)
 class LambdaApi:
-    """The functions. `client` returns a client of the sandbox; `endpoint` its address, for the functions.
+    """The functions. `client` returns a client in an account; `endpoint` its address, for the functions.
 
     `in_process` has handlers, by name, that run in this process, in place of a function of that name.
     """
 
-    client: Callable[[str, str], Any]
+    client: Callable[[Scope, str], Any]
     endpoint: Callable[[], str]
     local: dict[str, LocalFunction] = field(default_factory=dict)
     in_process: dict[str, Handler] = field(default_factory=dict)
@@ -283,7 +283,7 @@ class LambdaApi:
 
     def _aws_variables(self, scope: Scope, function: Any) -> dict[str, str]:
         """The variables with which AWS clients of the function use the sandbox, as its role in its account."""
-        role = self.client("sts", scope.region).assume_role(
+        role = self.client(scope, "sts").assume_role(
             RoleArn=str(function.role), RoleSessionName=str(function.function_name)[:64]
         )["Credentials"]
         return {
@@ -342,7 +342,7 @@ class LambdaApi:
         arn = str(mapping.event_source_arn)
         service = "kinesis" if arn.split(":")[2] == "kinesis" else "dynamodbstreams"
         return StreamTrigger(
-            self.client(service, scope.region),
+            self.client(scope, service),
             arn,
             lambda event: self.call(str(mapping.function_arn), event),
             int(mapping.batch_size),

@@ -72,14 +72,14 @@ class Sandbox:
         self.region = region
         self.clock = Clock(start)
         self._port = port
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[Scope, str], Any] = {}
         self._making_clients = threading.Lock()
         self._server: _Server | None = None
         self._metrics = Metrics()
         self._destinations = Destinations(self.clock, faults or StreamFaults(), self._metrics)
         self._recorder = Recorder(self.clock, self._destinations.send)
         self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
-        self._lambda = LambdaApi(self.client, lambda: self.endpoint_url, {one.name: one for one in functions})
+        self._lambda = LambdaApi(self._client, lambda: self.endpoint_url, {one.name: one for one in functions})
         self._firehose = FirehoseApi(self._make_delivery_stream, self._lambda.call)
         self._denials = Denials()
 
@@ -174,18 +174,41 @@ class Sandbox:
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A boto3 client of this sandbox. It is created once, and closed when the sandbox stops."""
-        key = (service, region or self.region)
+        return self._client(Scope(backend.account_of(_CREDENTIAL), region or self.region), service)
+
+    def _client(self, scope: Scope, service: str) -> Any:
+        """A client in an account and Region."""
         with self._making_clients:
-            if key not in self._clients:
-                self._clients[key] = _session().client(
+            if (scope, service) not in self._clients:
+                self._clients[scope, service] = _session().client(
                     service,  # type: ignore[call-overload]  # boto3-stubs lists the services it has stubs for
-                    region_name=key[1],
+                    region_name=scope.region,
                     endpoint_url=self.endpoint_url,
-                    aws_access_key_id=_CREDENTIAL,
-                    aws_secret_access_key=_CREDENTIAL,
                     config=Config(retries={"mode": "standard"}),
+                    **self._credentials(scope),
                 )
-            return self._clients[key]
+            return self._clients[scope, service]
+
+    def _credentials(self, scope: Scope) -> dict[str, str]:
+        """The credentials of an account: those of a role of it, unless it is the default account."""
+        if scope.account == backend.account_of(_CREDENTIAL):
+            return {"aws_access_key_id": _CREDENTIAL, "aws_secret_access_key": _CREDENTIAL}
+        sts = _session().client(
+            "sts",
+            region_name=scope.region,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=_CREDENTIAL,
+            aws_secret_access_key=_CREDENTIAL,
+        )
+        try:
+            role = sts.assume_role(RoleArn=f"arn:aws:iam::{scope.account}:role/sandbox", RoleSessionName="sandbox")
+        finally:
+            sts.close()
+        return {
+            "aws_access_key_id": role["Credentials"]["AccessKeyId"],
+            "aws_secret_access_key": role["Credentials"]["SecretAccessKey"],
+            "aws_session_token": role["Credentials"]["SessionToken"],
+        }
 
     @property
     def lambdas(self) -> dict[str, Handler]:
@@ -269,7 +292,7 @@ class Sandbox:
         return DeliveryStream(
             delivery,
             s3=self.client("s3"),
-            kinesis=self.client("kinesis", scope.region),
+            kinesis=self._client(scope, "kinesis"),
             clock=self.clock,
             scope=scope,
             metrics=FirehoseMetrics(self._metrics, scope, delivery.name),
