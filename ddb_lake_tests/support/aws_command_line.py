@@ -32,9 +32,13 @@ def aws(arguments: Sequence[str], folder: Path, clients: Clients) -> tuple[str, 
     operations = {xform_name(name, "-"): name for name in client.meta.service_model.operation_names}
     operation = client.meta.service_model.operation_model(operations[command])
     options, files = _options(rest)
+    zip_file = options.pop("zip-file", None)  # the command line's own name for Code.ZipFile
     shared = {name: options.pop(name)[0] for name in _GLOBAL if name in options}
     try:
-        answer = getattr(client, xform_name(operation.name))(**_parameters(operation, options, folder))
+        parameters = _parameters(operation, options, folder)
+        if zip_file:
+            parameters["Code"] = {"ZipFile": _content(zip_file[0], folder)}
+        answer = getattr(client, xform_name(operation.name))(**parameters)
     except ClientError as error:
         return "", f"{error}\n", 254
     answer.pop("ResponseMetadata", None)

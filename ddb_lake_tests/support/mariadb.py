@@ -42,6 +42,10 @@ class MariaDb:
         """A connection to it."""
         return open_database(server, PASSWORD)
 
+    def drop(self, database: str, user: str) -> None:
+        """Remove a database and a user that a test has created, if they exist."""
+        self._as_root(f"DROP DATABASE IF EXISTS {database}", f"DROP USER IF EXISTS {user}@'127.0.0.1'")
+
     def _as_root(self, *statements: str) -> None:
         with pymysql.connect(host="127.0.0.1", port=self.port, user="root") as driver, driver.cursor() as cursor:
             for statement in statements:

@@ -15,6 +15,7 @@ import re
 import shlex
 import socket
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ class GuideRun:
 
     def run(self, replaced: Mapping[str, str] | None = None) -> None:
         """Run all blocks. `replaced`: texts of the page and what is in their place here, such as addresses."""
-        server = next(block for block in self.blocks if _is_server(block))
+        server = next(block for block in self.blocks if _is_server(block) and block.text.startswith("ddb-lake"))
         self.work.mkdir()
         with (
             _sandbox(server) as served,
@@ -83,6 +84,7 @@ class GuideRun:
         for name in ("aws", "ddb-lake"):
             (programs / name).write_text(_STAND_IN.format(port=listening.getsockname()[1]))
             (programs / name).chmod(0o755)
+        (programs / "python").symlink_to(sys.executable)
         script = "set -euo pipefail\n"
         for block in self.blocks:
             if block.language == "sh" and not _is_server(block):
@@ -171,7 +173,10 @@ def _sandbox(server: Block) -> Sandbox:
 
 
 def _is_server(block: Block) -> bool:
+    """Whether a block starts a server: the sandbox, or MariaDB, which the tests start in another way."""
     words = block.text.split()
+    if words[:1] == ["mariadb-install-db"]:
+        return True
     return words[:2] == ["ddb-lake", "sandbox"] and not set(words) & {"traffic", "advance"}
 
 
