@@ -3,7 +3,7 @@
 | language | check |
 | --- | --- |
 | `sh` | split by bash; each command is parsed by its program, or by a model of the program's options |
-| `sh`, `ddb-lake` commands that need only the lake | also run, page by page, in one lake |
+| `sh`, `ddb-lake` commands that need only the lake | also run, page by page, in one lake; those of `guides/seeds` by `test_seed_guides` |
 | `python` | run in that lake |
 | `yaml` | validated by the settings models |
 | `toml` | read as a file of prices |
@@ -104,10 +104,16 @@ def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pyte
         Path(name).touch()  # what commands ask to exist
     above = "\n".join(b.text for b in BLOCKS if b.page == block.page and b.number < block.number and b.language == "sh")
     functions = "".join(re.findall(r"^\w+\(\) \{.*\}\n", above, re.MULTILINE))
-    found = calls(functions + block.text, tmp_path)
+    assigned = [*re.findall(r"^(\w+)=", above, re.MULTILINE), *_names_read(above)]
+    found = calls("".join(f"{name}=x\n" for name in assigned) + functions + block.text, tmp_path)
     assert found
     for call in found:
         check(call)
+
+
+def _names_read(text: str) -> list[str]:
+    """The variables that `read -r` sets."""
+    return [name for names in re.findall(r"^read -r ([\w ]+) <<<", text, re.MULTILINE) for name in names.split()]
 
 
 @pytest.mark.parametrize("block", of("yaml"))
@@ -160,7 +166,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_pages_run_in_one_lake(lake: Path) -> None:
-    written = [page for page in dict.fromkeys(block.page for block in BLOCKS) if not page.startswith("reference/")]
+    elsewhere = ("reference/", "guides/seeds/")
+    written = [page for page in dict.fromkeys(block.page for block in BLOCKS) if not page.startswith(elsewhere)]
     tutorial = local_commands("tutorial.md")
     guides = [command for page in written if page != "tutorial.md" for command in local_commands(page)]
     assert {"ddb-lake report", "ddb-lake init-dbt orders"} <= set(guides)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +148,15 @@ def _text(found: Any) -> str:
     return ("\t".join(map(str, found)) if isinstance(found, list) else str(found)) + "\n"
 
 
+@cache
+def _session() -> botocore.session.Session:
+    """One session, which keeps the models of the services."""
+    return botocore.session.get_session()
+
+
 def client_of(variables: Mapping[str, str], service: str) -> Any:
     """A client with the credentials and the address of an environment."""
-    session = botocore.session.get_session()
-    return session.create_client(
+    return _session().create_client(
         service,
         region_name=variables["AWS_REGION"],
         endpoint_url=variables["AWS_ENDPOINT_URL"],

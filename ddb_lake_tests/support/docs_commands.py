@@ -73,7 +73,10 @@ def parse(command: click.Command, name: str, arguments: Sequence[str], parent: c
     """Parse arguments as click does before it runs a command; nothing runs."""
     context = command.make_context(name, list(arguments), parent=parent, obj=Invocation())
     if isinstance(command, click.Group):
-        found, member, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        given = [*context._protected_args, *context.args]
+        if not given and command.invoke_without_command:
+            return
+        found, member, rest = command.resolve_command(context, given)
         assert member is not None and found is not None, arguments
         parse(member, found, rest, context)
 

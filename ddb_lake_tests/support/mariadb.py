@@ -38,9 +38,9 @@ class MariaDb:
         self._as_root(f"CREATE DATABASE {name}")
         return Server("127.0.0.1", name, USER, self.port)
 
-    def open(self, server: Server) -> Database:
+    def open(self, server: Server, password: str = PASSWORD) -> Database:
         """A connection to it."""
-        return open_database(server, PASSWORD)
+        return open_database(server, password)
 
     def drop(self, database: str, user: str) -> None:
         """Remove a database and a user that a test has created, if they exist."""

@@ -4,13 +4,14 @@ The programs `aws` and `ddb-lake` run in this process, because starting them tak
 scripts that pass their arguments, folder and AWS variables to a socket. Everything else is the shell's.
 
 A block that starts a server (`ddb-lake sandbox` without a subcommand) is replaced by a sandbox of this process with the same options. A
-`text` block is the end of the output of the block before it; `…` in it stands for any text.
+`text` block is the end of the output of the block before it; `…` in it matches any text.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 import shlex
 import socket
@@ -49,12 +50,14 @@ exit "$status"
 
 @dataclass(slots=True)
 class GuideRun:
-    """The run of one page. `outputs`: the output of each block, by its number."""
+    """The run of one page. `outputs`: the output of each block, by its number. `items`: those of each lake's tables."""
 
     blocks: Sequence[Block]
     folder: Path
     outputs: dict[int, str] = field(default_factory=dict)
+    items: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -131,7 +134,9 @@ class GuideRun:
         if program == "aws":
             identity = tuple(sorted(given.items()))
             return aws(arguments, folder, lambda service: _client(identity, service))
-        session.cache_clear()
+        if given != self.identity:  # the clients of one identity are kept: creating them is slow
+            session.cache_clear()
+            self.identity = given
         absent = dict.fromkeys(("AWS_SESSION_TOKEN", "AWS_PROFILE", "DDB_LAKE_CONFIG"))
         runner = CliRunner(env={**absent, **given})
         done = runner.invoke(cli, list(arguments), prog_name="ddb-lake", catch_exceptions=True)
@@ -161,8 +166,9 @@ class GuideRun:
                 dumped = CliRunner(env=served.environment()).invoke(
                     cli, ["--config", str(config), "dump", table["name"]], catch_exceptions=False
                 )
-                rows = sorted(canonical(yaml.safe_load(line)["Item"]) for line in dumped.stdout.splitlines())
-                assert rows == items and items, f"{config.name}: {table['name']}"
+                rows = sorted(canonical(json.loads(line)["Item"]) for line in dumped.stdout.splitlines())
+                assert rows == sorted(map(canonical, items)) and rows, f"{config.name}: {table['name']}"
+                self.items[config.name, table["name"]] = items
 
 
 def _sandbox(server: Block) -> Sandbox:
@@ -200,7 +206,7 @@ def _client(identity: tuple[tuple[str, str], ...], service: str) -> Any:
     return client_of(dict(identity), service)
 
 
-def _source_items(table: str, region: str) -> list[str]:
+def _source_items(table: str, region: str) -> list[Any]:
     tables = [backend.find_table(backend.Scope(account, region), table) for account in backend.accounts()]
     (found,) = (one for one in tables if one is not None)
-    return sorted(canonical(item) for item in backend.read_items(found))
+    return list(backend.read_items(found))
