@@ -195,7 +195,9 @@ def _commands() -> dict[str, click.Command]:
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        members = command.commands if isinstance(command, click.Group) else {"": command}
+        members = dict(command.commands) if isinstance(command, click.Group) else {"": command}
+        if isinstance(command, click.Group) and command.invoke_without_command:
+            members = {"": command, **members}
         found |= {f"{name} {member}".strip(): one for member, one in members.items()}
     return found
 
