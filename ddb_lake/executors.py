@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from ddb_lake.aws.session import expect_bucket_owners
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.executor import Executor, ExecutorFactory
@@ -50,5 +51,6 @@ def open_lake(
         with open_lake(load_settings(Path("ddb-lake.yaml"))) as lake:
             apply_objects(lake, "orders", ["s3://landing/orders/"])
     """
+    expect_bucket_owners(settings.bucket_owners)
     with LakeCatalog(settings) as catalog:
         yield Lake(settings, catalog, EXECUTORS, progress=progress, warn=warn)

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
+from ddb_lake.aws.session import expected_owner
 from ddb_lake.aws.source import access_of, describe_source, source_client
 from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.capture.export_windows import Window
@@ -206,8 +207,8 @@ def _destination(place: ExportSettings) -> dict[str, Any]:
     arguments: dict[str, Any] = {"S3Bucket": place.bucket}
     if place.prefix:
         arguments["S3Prefix"] = place.prefix
-    if place.bucket_owner:
-        arguments["S3BucketOwner"] = place.bucket_owner
+    if owner := place.bucket_owner or expected_owner(place.bucket):
+        arguments["S3BucketOwner"] = owner
     if place.kms_key_id:
         arguments |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": place.kms_key_id}
     return arguments

@@ -21,8 +21,8 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.aws.s3_errors import complete_transfer, is_missing, translate_errors
 from ddb_lake.aws.s3_reader import Fetcher
-from ddb_lake.aws.session import client
-from ddb_lake.errors import UnreachableError, UsageError
+from ddb_lake.aws.session import client, expected_owner
+from ddb_lake.errors import TerminalError, UnreachableError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class ObjectStore:
         self._s3: Any = None
         self._making = Lock()
         self._fetcher = Fetcher()
+        self._checked: set[str] = set()
 
     @property
     def s3(self) -> Any:
@@ -61,6 +62,27 @@ class ObjectStore:
             if self._s3 is None:
                 self._s3 = client("s3")
             return self._s3
+
+    def check_owner(self, uri: str) -> None:
+        """Check once that the bucket of an S3 URI belongs to the account that must own it, if that is known.
+
+        It is for clients that cannot send the expected owner with each request: DuckDB, pyarrow and obstore.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
+
+        Raises TerminalError if another account owns the bucket, or if this identity may not list it.
+        """
+        bucket, _ = split_s3(uri)
+        owner = expected_owner(bucket)
+        if owner is None or bucket in self._checked:
+            return
+        try:
+            with translate_errors(uri):
+                self.s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            hint = "check `bucket_owner`, and that this identity may list the bucket"
+            what = f"the bucket does not belong to account {owner}, or access is denied"
+            raise TerminalError(what, uri=f"s3://{bucket}", hint=hint) from error
+        self._checked.add(bucket)
 
     def list(self, uri: str) -> Iterator[ObjectRef]:
         """The objects at or below `uri`, in the order of keys, without files and folders whose name begins with '.'.
@@ -137,6 +159,7 @@ class ObjectStore:
 
     def _fetched(self, ref: ObjectRef) -> bytes:
         if ref.uri.startswith("s3://"):
+            self.check_owner(ref.uri)
             data = self._fetcher.get(*split_s3(ref.uri), ref.version)
             return (
                 complete_transfer(ref.uri, lambda: self._body(ref.uri, IfMatch=f'"{ref.version}"'))

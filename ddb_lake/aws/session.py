@@ -7,6 +7,7 @@ lake do not call AWS. Lambda handlers make clients themselves, with shorter time
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,40 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
 
 
 def client(service: str, region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> Any:
-    """A client of an AWS service."""
+    """A client of an AWS service. One of S3 sends the expected owner of each bucket (`expect_bucket_owners`)."""
     with _MAKING:
-        return session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
+        made = session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
+    if service == "s3":
+        made.meta.events.register("provide-client-params.s3", _add_expected_owner)
+    return made
+
+
+_EXPECTED_OWNERS: dict[str, str] = {}
+"""The account of each bucket whose owner is known. Names of buckets are unique, so it is one fact for the whole process."""
+
+
+def expect_bucket_owners(owners: Mapping[str, str]) -> None:
+    """From now on, requests of boto3 for these buckets fail if another account owns the bucket.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+
+    Args:
+        owners: account ids by bucket.
+    """
+    _EXPECTED_OWNERS.update(owners)
+
+
+def expected_owner(bucket: str) -> str | None:
+    """The account that must own a bucket; None if it is not known."""
+    return _EXPECTED_OWNERS.get(bucket)
+
+
+def _add_expected_owner(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Add ExpectedBucketOwner to the parameters of any operation of S3 that has it."""
+    owner = expected_owner(params.get("Bucket", ""))
+    members = model.input_shape.members if model.input_shape is not None else {}
+    if owner is not None and "ExpectedBucketOwner" in members:
+        params.setdefault("ExpectedBucketOwner", owner)
 
 
 def s3_access() -> S3Access | None:

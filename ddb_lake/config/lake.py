@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Memory, Settings
-from ddb_lake.config.locations import is_within
+from ddb_lake.config.locations import is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
 from ddb_lake.core.layout.table_names import LANDING_FOLDER, derived_names, name_collision, namespace_fault
@@ -117,6 +117,12 @@ class LakeSettings(Settings):
         "1GB", description="DuckDB's memory limit, at least 320MB; a process uses about 500 MB more."
     )
     spark: SparkSettings = Field(default_factory=lambda: SparkSettings())
+    bucket_owner: str | None = Field(
+        None,
+        pattern=r"^\d{12}$",
+        description="The AWS account that owns the buckets of the warehouse, of landing and of exports. Requests then fail if another"
+        " account owns a bucket of that name; `export.bucket_owner` overrides it for one bucket.",
+    )
     run_automatically: Automations = Field(
         False,
         description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of `sensor`, `exports`, `content`,"
@@ -164,6 +170,18 @@ class LakeSettings(Settings):
                 )
             known[source] = table.name
         return tables
+
+    @property
+    def bucket_owners(self) -> dict[str, str]:
+        """The account that must own each bucket, as far as it is known."""
+        owners = {}
+        if self.bucket_owner is not None:
+            uris = [self.warehouse, *(uri for table in self.tables for uri in self.landed_uris(table))]
+            places = [spelled(uri) for uri in uris]
+            buckets = [place.removeprefix("s3://").partition("/")[0] for place in places if place.startswith("s3://")]
+            owners = {bucket: self.bucket_owner for bucket in buckets if bucket}
+        exports = (table.export for table in self.tables if table.export is not None)
+        return owners | {export.bucket: export.bucket_owner for export in exports if export.bucket_owner is not None}
 
     def starts(self, automation: Automation) -> bool:
         """Whether Dagster starts the sensor, or the schedules of this kind, by itself."""

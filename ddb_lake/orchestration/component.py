@@ -73,6 +73,11 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     ] = ""
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
+    bucket_owner: Annotated[
+        str | None,
+        text_resolver(),
+        Field(description="The AWS account that owns the buckets of the warehouse, of landing and of exports."),
+    ] = None
     run_automatically: Annotated[
         Automations,
         automations_resolver(),
@@ -106,6 +111,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             key_prefix=self.key_prefix,
             memory=self.memory,
             spark=self.spark,
+            bucket_owner=self.bucket_owner,
             run_automatically=self.run_automatically,
             tables=self.tables,
         )

@@ -13,6 +13,7 @@ type: {type}
 attributes:
   # A folder, file:// or s3://bucket/prefix. From the environment: "{{{{ env.DDB_LAKE_WAREHOUSE }}}}"
   warehouse: {warehouse}
+  # bucket_owner: "111122223333"      # requests fail if another account owns a bucket of these names
   # run_automatically: true           # default: sensor and schedules are stopped until they are started in Dagster's UI
   # catalog: {{type: glue}}              # default: SQLite beside a local warehouse, glue for one on S3; or rest
   tables:

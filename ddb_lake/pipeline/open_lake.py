@@ -73,6 +73,8 @@ class Lake:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A DuckDB session that can read and write this lake's files. It takes `settings.memory` at most."""
+        if not self.catalog.is_local:
+            self.objects.check_owner(self.catalog.warehouse)  # DuckDB does not send it
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session
 
