@@ -72,11 +72,15 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class ExportedItem:
-    """What a full export states about a key: `image` at `export_us`, give or take `clock_skew_us`."""
+    """What a full export states about a key: `image` at `export_us`, give or take `clock_skew_us`.
+
+    `until_us`: for a scan, which reads an item at any time from `export_us` until then; None for an export.
+    """
 
     image: Image
     export_us: int
     clock_skew_us: int
+    until_us: int | None = None
 
 
 def key_breaks(changes: Iterable[KeyChange], several_sources: bool = False) -> list[Break]:
@@ -109,7 +113,8 @@ def export_breaks(exported: ExportedItem, changes: Sequence[KeyChange]) -> list[
         changes: the records of the key, in any order: at least the last ones before the time span, all within, and the
             first ones after it, including those that are up to `NEAREST_US` from the last or the first one.
     """
-    low, high = exported.export_us - exported.clock_skew_us, exported.export_us + exported.clock_skew_us
+    until_us = exported.export_us if exported.until_us is None else exported.until_us
+    low, high = exported.export_us - exported.clock_skew_us, until_us + exported.clock_skew_us
     earlier = [c for c in changes if c.time_us < low]
     within = [c for c in changes if low <= c.time_us <= high]
     later = [c for c in changes if c.time_us > high]

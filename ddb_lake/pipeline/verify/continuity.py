@@ -210,18 +210,23 @@ def examine_continuity(lake: Lake, name: str, span_us: int | None = None) -> Con
 
 @dataclass(frozen=True, slots=True)
 class _Boundary:
-    """The newest full export, if its time is in the examined span. `images`: a relation of `images_sql`."""
+    """The newest full export, if its time is in the examined span. `images`: a relation of `images_sql`.
+
+    `until_us`: the end of a scan in its place; None for an export.
+    """
 
     export_id: str
     export_us: int
     clock_skew_us: int
     images: str
     rejected: int
+    until_us: int | None = None
 
     @property
     def span(self) -> tuple[int, int]:
         """The time at which it may have read an item, both ends inclusive."""
-        return self.export_us - self.clock_skew_us, self.export_us + self.clock_skew_us
+        until_us = self.export_us if self.until_us is None else self.until_us
+        return self.export_us - self.clock_skew_us, until_us + self.clock_skew_us
 
     @classmethod
     def of(cls, lake: Lake, name: str, seen: View, since_us: int | None) -> _Boundary | None:
@@ -231,7 +236,7 @@ class _Boundary:
             return None
         rows = export_rows(seen.table, base)
         images = images_sql(rows.rows.sql, rows.schema)
-        return cls(base.export_id, base.export_us, clock_skew_us, images, base.rejected)
+        return cls(base.export_id, base.export_us, clock_skew_us, images, base.rejected, base.scan_until_us)
 
 
 @dataclass(slots=True)
@@ -484,7 +489,7 @@ def _export_breaks(boundary: _Boundary, rows: list[tuple[Any, ...]]) -> list[Bre
             changes.append(_imaged(source, time_us, sequence, event, old, new, True))
     if image == NO_ITEM and boundary.rejected:  # a rejected line of the export may have the item
         return []
-    return export_breaks(ExportedItem(image, boundary.export_us, boundary.clock_skew_us), changes)
+    return export_breaks(ExportedItem(image, boundary.export_us, boundary.clock_skew_us, boundary.until_us), changes)
 
 
 # --- the log of gaps

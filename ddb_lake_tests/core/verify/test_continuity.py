@@ -184,6 +184,14 @@ def test_export_is_compared_with_the_records_around_it(
     assert [(one.from_us, one.to_us, one.restated) for one in found] == expected
 
 
+def test_scan_may_have_any_state_of_its_time() -> None:
+    trail = [change(EARLY, "a", "b"), change(LATE, "b", "c"), change(2 * LATE, "c", "d")]
+    for image, breaks in (("b", 0), ("c", 0), ("d", 1), ("a", 1)):
+        scanned = ExportedItem(image, 0, SKEW_US, until_us=LATE + 1)
+        assert len(export_breaks(scanned, trail)) == breaks, image
+    assert len(export_breaks(ExportedItem("c", 0, SKEW_US), trail)) == 2
+
+
 def test_sequence_numbers_tell_the_records_nearest_to_an_export() -> None:
     second = 1_000_000
     trail = [change(EARLY + second, "a", "b", 1), change(EARLY, "b", "c", 2)]
