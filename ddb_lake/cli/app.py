@@ -45,6 +45,7 @@ COMMANDS = {
     "repair": "ddb_lake.cli.commands.repair:repair",
     "quarantine": "ddb_lake.cli.commands.quarantine:quarantine",
     "compact": "ddb_lake.cli.commands.compact:compact",
+    "athena-ddl": "ddb_lake.cli.commands.athena_ddl:athena_ddl",
     "cost": "ddb_lake.cli.commands.cost:cost",
     "restore": "ddb_lake.cli.commands.restore:restore",
     "aurora": "ddb_lake.cli.commands.aurora:aurora",

@@ -90,6 +90,16 @@ def test_scan_states_its_cost_and_loads(run: Run, account: Sandbox) -> None:
     assert json.loads(run("status", "orders", "--json").stdout)["catching_up"] is True
 
 
+def test_athena_table_has_the_columns_of_the_lake(run: Run, account: Sandbox) -> None:
+    statement = run("athena-ddl", "orders", "--since", "2025-06-01").stdout
+    assert "`ddb_lake`.`orders_landing`" in statement and "`record` string" in statement
+    assert "'projection.datehour.range' = '2025/06/01/00,NOW'" in statement
+    assert "'storage.location.template' = 's3://landing/orders/${datehour}/'" in statement
+    document = json.loads(run("athena-ddl", "orders", "--form", "flatten", "--json").stdout)
+    columns = [column["Name"] for column in document["StorageDescriptor"]["Columns"]]
+    assert columns == ["event", "ingestion_timestamp", "_ddb_lake", "customer", "order_id"]
+
+
 def test_options_of_a_scan_need_it(run: Run, account: Sandbox) -> None:
     assert run("load", "orders").exit_code == 2
     assert run("load", "orders", "--scan", "--export", "x").exit_code == 2
