@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ddb_lake_tests.support.cases import Case
+from ddb_lake_tests.support.effort import cases
 
 METADATA_COLUMNS = 4
 
@@ -18,11 +19,14 @@ def columns(case: Case) -> int:
 
 @pytest.mark.parametrize(
     ("name", "attributes", "typed"),
-    [
-        ("wide-1000-over-5-items", [201] * 5, 1000),
-        ("wide-1200-export", [301, 1201], 1000),
-        ("wide-900-one-item-export", [901], 901),
-    ],
+    cases(
+        [
+            ("wide-1000-over-5-items", [201] * 5, 1000),
+            ("wide-1200-export", [301, 1201], 1000),
+            ("wide-900-one-item-export", [901], 901),
+        ],
+        quick=[("wide-1200-export", [301, 1201], 1000)],
+    ),
 )
 def test_wide_export_is_loaded(case: Callable[[str], Case], name: str, attributes: list[int], typed: int) -> None:
     wide = case(name)

@@ -21,7 +21,7 @@ from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(16, 120)))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(10, 120)))
 
 
 def check(scenario: Scenario, seed: int, compacted: bool = False) -> None:

@@ -16,6 +16,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.engine import staging
 from ddb_lake.pipeline.apply.object_reader import StagedGroup
 from ddb_lake_tests.support import envelopes, strategies
+from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.mutating import mutants
 
@@ -56,6 +57,7 @@ def rows(group: StagedGroup) -> list[Any]:
     return found
 
 
+@examples(20, 100)
 @given(st.lists(st.lists(lines(), max_size=3), min_size=1, max_size=2), st.sampled_from([(), ("id",)]), st.booleans())
 @example([[b'{"eventName":"INSERT","tableName":"orders","dynamodb":{"Keys":{},"NewImage":{}}}']], ("id",), False)
 def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...], joined: bool) -> None:

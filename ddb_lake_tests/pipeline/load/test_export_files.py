@@ -17,6 +17,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import LoadResult, load_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.status import table_status
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import (
     HOUR_US,
     MINUTE_US,
@@ -383,7 +384,7 @@ def test_increment_copied_elsewhere_adds_nothing(opened: Lake, tmp_path: Path) -
     assert count_rows(opened, "orders_changes") == 2
 
 
-@pytest.mark.parametrize("before", (0, 300))
+@pytest.mark.parametrize("before", cases((0, 300), quick=(300,)))
 @pytest.mark.parametrize("window", (None, T0_US - HOUR_US))
 def test_line_longer_than_any_item_is_named_and_never_in_memory_as_a_whole(
     opened: Lake, tmp_path: Path, before: int, window: int | None

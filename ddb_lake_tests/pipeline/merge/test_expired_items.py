@@ -42,7 +42,7 @@ from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.several_tables import dumped, queried
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(24, 120)))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(18, 120)))
 
 
 def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[tuple[Item, int]]:

@@ -17,6 +17,7 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.query import FETCH_ROWS, near_names, run_query, table_columns, table_names
 from ddb_lake.pipeline.read.time_travel import write_query
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of, queried
 
@@ -147,12 +148,15 @@ def test_statement_reads_the_metadata_of_what_it_names(
 
 @pytest.mark.parametrize(
     "sql",
-    [
-        "SHOW TABLES",
-        "PRAGMA show_tables",
-        "SELECT view_name FROM duckdb_views() WHERE NOT internal",
-        "SELECT table_name FROM information_schema.tables WHERE table_name <> 'orders'",
-    ],
+    cases(
+        [
+            "SHOW TABLES",
+            "PRAGMA show_tables",
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal",
+            "SELECT table_name FROM information_schema.tables WHERE table_name <> 'orders'",
+        ],
+        quick=("SHOW TABLES",),
+    ),
 )
 def test_lists_of_tables_are_complete(wide: Lake, sql: str) -> None:
     assert {"customers", "a.b-c", "t499_changes"} <= {str(row[0]) for row in queried(wide, sql)}
