@@ -1,7 +1,7 @@
 """`python -m ddb_lake.orchestration.dev`: Dagster's UI on the demo's lake, with the table still alive.
 
-The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly. Then
-orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs the sensor.
+The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly, and CloudWatch's
+counts of earlier hours are those of the lake's ledger. Then orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs the sensor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.web_server import serve_ui
+from ddb_lake.pipeline.plan.sightings import forget
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.verify.conservation import ingested_records
 from ddb_lake.sandbox import ExportOptions, Sandbox
 
 WORKSPACE = Path("workspace.yaml")
@@ -59,10 +61,13 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
     home.write_settings()
     with open_lake(home.settings()) as lake:
         items = [json.loads(line)["Item"] for line in dump_items(lake, TABLE)]
+        counts = ingested_records(lake, lake.table(TABLE))
+        forget(lake, TABLE)  # what landed in an earlier emulator and was not applied is gone with its changes
     sandbox = Sandbox(exports=ExportOptions(seconds=5.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_models(home)}):
         source = DemoSource(sandbox, seed=int(time.time()))
         source.create(items, buffer_seconds=BUFFER_S)
+        sandbox.count_earlier(TABLE, TABLE, counts)
         with _pumping(source, writing):
             yield source
 

@@ -69,10 +69,15 @@ class Metrics:
 
     # DynamoDB and Kinesis
 
-    def replicated(self, scope: Scope, stream: str, size_bytes: int, at_us: int) -> None:
-        """Kinesis accepted a record."""
+    def accepted(self, scope: Scope, stream: str, records: int, at_us: int) -> None:
+        """Kinesis accepted records."""
         named = (("StreamName", stream),)
-        self.add(Metric(scope, "AWS/Kinesis", "IncomingRecords", named, "Count"), 1, at_us)
+        self.add(Metric(scope, "AWS/Kinesis", "IncomingRecords", named, "Count"), records, at_us)
+
+    def replicated(self, scope: Scope, stream: str, size_bytes: int, at_us: int) -> None:
+        """Kinesis accepted a record of a table."""
+        self.accepted(scope, stream, 1, at_us)
+        named = (("StreamName", stream),)
         self.add(Metric(scope, "AWS/Kinesis", "IncomingBytes", named, "Bytes"), size_bytes, at_us)
 
     def not_replicated(self, scope: Scope, table: str, at_us: int) -> None:

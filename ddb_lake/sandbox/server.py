@@ -6,7 +6,7 @@ import functools
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -254,6 +254,19 @@ class Sandbox:
         self.clock.advance(by)
         self.expire_all()
         return keys + self.settle()
+
+    def count_earlier(self, stream: str, delivery: str, hours: Mapping[int, int]) -> None:
+        """Let CloudWatch have the counts of a time before this sandbox.
+
+        Args:
+            stream: the name of the Kinesis stream that accepted the records.
+            delivery: the name of the delivery stream that delivered them.
+            hours: the number of records by the beginning of an hour (UTC microseconds).
+        """
+        scope = self._scope()
+        for hour_us, records in hours.items():
+            self._metrics.accepted(scope, stream, records, hour_us)
+            FirehoseMetrics(self._metrics, scope, delivery).count("DeliveryToS3.Records", records, hour_us)
 
     def expire(self, table: str, now: datetime | None = None) -> int:
         """Delete a table's expired items, as Time to Live does. Returns their number.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.dev import living
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.verify.conservation import compare_counts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20"),
@@ -63,6 +65,11 @@ def test_table_lives_on_from_what_the_lake_has(told: tuple[Path, str]) -> None:
         assert sorted(canonical_text(item) for item in source.items()) == kept
         source.traffic.insert(3)
         assert source.sandbox.flush()
+        with open_lake(home.settings()) as lake:
+            lake.now = lambda: datetime.now(UTC) + timedelta(hours=1)  # then a whole hour has passed at any minute
+            found = compare_counts(lake, lake.table("orders"))
+        assert found.accepted is not None and found.accepted.found.counted > 0
+        assert [(count.found.missing, count.has_duplicates) for count in found.counts] == [(0, False)] * 2
 
 
 def test_living_on_needs_a_demo(tmp_path: Path) -> None:

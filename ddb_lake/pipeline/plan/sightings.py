@@ -67,6 +67,11 @@ def remember(lake: Lake, table: str, refs: Sequence[ObjectRef], seen_by: SeenBy 
     _update(lake, table, change)
 
 
+def forget(lake: Lake, table: str) -> None:
+    """Forget all objects of a table that were seen and not ingested."""
+    _update(lake, table, lambda _known: ())
+
+
 class Seen:
     """What one tick of the sensor saw. It is remembered after the tick, so that an error stops no work."""
 

@@ -134,7 +134,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         first_us = _first_us(session, lake, table)
         objects = _objects(session, lake, table, now_us - LONGEST_US)
     if first_us is None:
-        raise NotComparedError("no object has been ingested by a release that keeps the needed figures")
+        raise NotComparedError(_OLD_LEDGER if log.ledger.rows else _NOTHING_YET)
     kinesis, notes = _kinesis_stream(lake, table, now_us)
     readings = _readings(table, kinesis, _firehoses(table, objects))
     if not readings:
@@ -183,6 +183,8 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
     return result
 
 
+_NOTHING_YET = "no object has been ingested yet"
+_OLD_LEDGER = "no object was ingested by a release that keeps the needed figures"
 _TOO_EARLY = "no whole hour after that of the first ingested object is delivered yet"
 _SET_STREAM = "`changes.delivery_stream` names one"
 _KINESIS, _FIREHOSE = "kinesis:", "firehose:"
@@ -324,6 +326,14 @@ def _landed(lake: Lake, table: TableSettings) -> str:
     roots = [root.uri for root in landing_roots(lake, table) if own is None or root.uri.rstrip("/") != own.rstrip("/")]
     below = " OR ".join(f"starts_with(object, {literal(root)})" for root in roots) or "false"
     return f"({below}) AND NOT contains(object, '/AWSDynamoDB/')"
+
+
+def ingested_records(lake: Lake, table: TableSettings) -> dict[int, int]:
+    """The records of the ingested objects of the last days, by arrival hour (UTC microseconds)."""
+    with lake.session() as session:
+        objects = _objects(session, lake, table, int(lake.now().timestamp() * 1_000_000) - LONGEST_US)
+    hours = sorted({found.hour_us for found in objects})
+    return {hour: found.records for hour, found in hours_in_lake(objects, hours).items()}
 
 
 def _first_us(session: Session, lake: Lake, table: TableSettings) -> int | None:
