@@ -1,7 +1,8 @@
 """`python -m ddb_lake.orchestration.dev`: Dagster's UI on the demo's lake, with the table still alive.
 
 The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly, and CloudWatch's
-counts of earlier hours are those of the lake's ledger. Then orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs the sensor.
+counts of earlier hours are those of the lake's ledger. Then orders are placed and changed, and Firehose delivers every half
+minute; Dagster's own daemon runs the sensor.
 """
 
 from __future__ import annotations

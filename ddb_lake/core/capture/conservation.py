@@ -114,7 +114,7 @@ def balance(
     hours: Sequence[int],
     counted: Mapping[int, int],
     lake: Mapping[int, HourInLake],
-    surplus: int,
+    surplus: int | None,
     repaired: Iterable[tuple[int, int]] = (),
 ) -> Balance:
     """Compare a count with the lake, hour by hour.
@@ -122,9 +122,10 @@ def balance(
     Args:
         hours: the hours to compare, without a hole, in order. The first follows the anchor.
         counted: by hour, the records that a service counted; an hour that is absent has none.
-        lake: by hour, what the lake has ingested; an hour that is absent has nothing.
-        surplus: what the lake had beyond the count at the anchor. Where that is not known: the `open_records` there,
-            which is the most that it can be.
+        lake: by hour, what the lake has ingested; an hour that is absent has nothing. If `surplus` is not known, it has the
+            hour before the first one too.
+        surplus: what the lake had beyond the count at the anchor. None if that is not known: then it may be as much as the
+            `open_records` there.
         repaired: the ranges of gaps that exports repaired. A shortage within one is explained.
     """
     ranges = tuple(repaired)
@@ -132,6 +133,8 @@ def balance(
     found: dict[int, int] = {}
     missing_repaired = excess = since_counted = short_hours = 0
     balanced_us = hours[0] if hours else 0
+    assumed = lake.get(balanced_us - HOUR_US, HourInLake()).open_records if surplus is None else 0
+    surplus = assumed if surplus is None else surplus
     for hour in hours:
         end, here, count = hour + HOUR_US, lake.get(hour, HourInLake()), counted.get(hour, 0)
         surplus += here.records - count
@@ -148,7 +151,9 @@ def balance(
                 surplus = 0
             short_hours = 0
         elif surplus > here.open_records:
-            excess += surplus - here.open_records
+            cut = surplus - here.open_records
+            excess += max(0, cut - assumed)  # what was only assumed may be none
+            assumed = max(0, assumed - cut)
             surplus = here.open_records
         if surplus >= 0:
             balanced_us, since_counted = end, 0

@@ -160,8 +160,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         if not reading.has_data or not comparable:
             notes.append(f"CloudWatch has no {reading.metrics[0].name} of {reading.name}")
             continue
-        surplus = in_lake[comparable[0] - HOUR_US].open_records if known is None else known
-        found = balance(comparable, reading.counted(), in_lake, surplus, repaired)
+        found = balance(comparable, reading.counted(), in_lake, known, repaired)
         failed = sum(o.records for o in own if _is_error_output(table, o.uri) and o.hour_us >= comparable[0])
         compared[reading.key] = reading.count(found, failed)
     if not compared:
