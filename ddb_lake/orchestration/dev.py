@@ -25,6 +25,7 @@ from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.web_server import serve_ui
 from ddb_lake.pipeline.plan.sightings import forget
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.table_identity import source_id
 from ddb_lake.pipeline.verify.conservation import ingested_records
 from ddb_lake.sandbox import ExportOptions, Sandbox
 
@@ -64,11 +65,14 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
         items = [json.loads(line)["Item"] for line in dump_items(lake, TABLE)]
         counts = ingested_records(lake, lake.table(TABLE))
         forget(lake, TABLE)  # what landed in an earlier emulator and was not applied is gone with its changes
+        known_id = source_id(lake, TABLE)
     sandbox = Sandbox(exports=ExportOptions(seconds=5.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_models(home)}):
         source = DemoSource(sandbox, seed=int(time.time()))
         source.create(items, buffer_seconds=BUFFER_S)
         sandbox.count_earlier(TABLE, TABLE, counts)
+        if known_id is not None:  # the same table, for the lake: its items are those of the earlier one
+            sandbox.continue_table(TABLE, known_id)
         with _pumping(source, writing):
             yield source
 

@@ -268,6 +268,12 @@ class Sandbox:
             self._metrics.accepted(scope, stream, records, hour_us)
             FirehoseMetrics(self._metrics, scope, delivery).count("DeliveryToS3.Records", records, hour_us)
 
+    def continue_table(self, table: str, table_id: str) -> None:
+        """Give a table the id of a table that it continues: a lake of that table then reads it as its own source."""
+        found = backend.find_table(self._scope(), table)
+        with self._recorder.lock:
+            self._recorder.history(self._scope(), found).table_id = table_id
+
     def expire(self, table: str, now: datetime | None = None) -> int:
         """Delete a table's expired items, as Time to Live does. Returns their number.
 
