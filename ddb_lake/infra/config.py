@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -131,6 +132,9 @@ class AlarmSettings(Settings):
 class CatalogStackSettings(Settings):
     """Options of the `catalog` stack."""
 
+    landing_since: date = Field(
+        date(2024, 1, 1), description="First day (UTC) of the Athena tables over what Firehose delivered."
+    )
     scan_cutoff_gibibytes: int = Field(100, ge=1, description="Athena ends a query that scans more.")
     lake_formation: bool = Field(False, description="Register the buckets with Lake Formation.")
 

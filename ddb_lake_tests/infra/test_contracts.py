@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, hour_prefixes
+from ddb_lake.core.layout.landing_table import projected_location
 from ddb_lake.core.operations.policies import actions as policy_actions
 from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
@@ -46,6 +47,18 @@ def test_objects_that_firehose_delivers_lie_where_the_lake_looks_for_them(
     (looked_for,) = hour_prefixes(deployment.tables[0].landing.prefix, AT, AT)
     assert key.startswith(looked_for)
     assert destination["Prefix"].endswith(f"!{{timestamp:{DEFAULT_LAYOUT}}}")
+
+
+@pytest.mark.parametrize("name", DELIVERING)
+def test_objects_that_firehose_delivers_are_in_a_partition_of_the_landing_table(
+    name: str, templates: dict[str, Template]
+) -> None:
+    found = templates[name].only("AWS::KinesisFirehose::DeliveryStream")["ExtendedS3DestinationConfiguration"]
+    prefix = found.get("S3BackupConfiguration", found)["Prefix"]
+    table = templates["catalog"].only("AWS::Glue::Table")["TableInput"]
+    location = projected_location(table["Parameters"], AT)
+    assert location is not None and location.startswith(table["StorageDescriptor"]["Location"])
+    assert location.removeprefix("s3://").partition("/")[2] == expand_prefix(prefix, AT)
 
 
 @pytest.mark.parametrize("name", DELIVERING)

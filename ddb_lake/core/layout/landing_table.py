@@ -97,9 +97,12 @@ class LandingTable:
 
     @property
     def serde(self) -> tuple[str, dict[str, str]]:
-        """The SerDe and its properties. JSON has no raw control character, so \\u0001 never splits a line into fields."""
+        """The SerDe and its properties.
+
+        The SerDe of text splits a line at its default, the control character 1, which JSON text does not have as it stands.
+        """
         if self.form == "envelope":
-            return _TEXT_SERDE, {"field.delim": "\x01", "serialization.format": "\x01"}
+            return _TEXT_SERDE, {"serialization.format": "1"}
         mapped = {f"mapping.{column}": member for column, member in self.columns.items() if column != member}
         return _JSON_SERDE, {"case.insensitive": "false", **mapped}
 
@@ -162,4 +165,4 @@ def _assignments(values: Mapping[str, str]) -> str:
 
 def _quoted(text: str) -> str:
     """A text within single quotes of Hive's DDL."""
-    return text.replace("\\", "\\\\").replace("'", "\\'").replace("\x01", "\\u0001")
+    return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import aws_cdk as cdk
 from aws_cdk import aws_athena as athena
 from aws_cdk import aws_glue as glue
@@ -10,13 +12,14 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lakeformation as lakeformation
 from aws_cdk import aws_s3 as s3
 
+from ddb_lake.core.layout.landing_table import PARTITION, LandingTable, column_name
 from ddb_lake.core.operations.policies import Place, Statement, key_use
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
 from ddb_lake.infra.constructs.buckets import access_logs, bucket
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.roles import attach, own_account
-from ddb_lake.infra.deployment import Deployment
+from ddb_lake.infra.deployment import Deployment, TableDeployment
 from ddb_lake.infra.packaging import CodeSource
 
 _GIBIBYTE = 1024**3
@@ -40,6 +43,8 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
             location_uri=f"s3://{deployment.warehouse.bucket}/{deployment.warehouse.prefix}",
         ),
     )
+    for table in deployment.tables:
+        _landing_table(stack, deployment, table, database)
     _workgroup(stack, deployment, key, results)
     if deployment.settings.catalog.lake_formation:
         _register(stack, deployment, warehouse, key)
@@ -48,6 +53,39 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
     )
     cdk.CfnOutput(stack, "KeyArn", value=key.key_arn)
     return str(key.key_arn)
+
+
+def _landing_table(
+    stack: cdk.Stack, deployment: Deployment, table: TableDeployment, database: glue.CfnDatabase
+) -> None:
+    """The table over what Firehose delivers of a source table: a row for each record, its text in the column `record`."""
+    since = deployment.settings.catalog.landing_since
+    name = table.name if cdk.Token.is_unresolved(table.name) else column_name(table.name)
+    uri = f"s3://{table.landing.bucket}/{table.landing.prefix}"
+    landing = LandingTable(f"{name}_landing", uri, since=datetime(since.year, since.month, since.day))
+    serde, serde_properties = landing.serde
+    descriptor = landing.table_input()["StorageDescriptor"]
+    built = glue.CfnTable(
+        stack,
+        f"{table.id}Landing",
+        catalog_id=stack.account,
+        database_name=deployment.namespace,
+        table_input=glue.CfnTable.TableInputProperty(
+            name=landing.name,
+            description="Change records as Firehose delivered them, by hour of arrival",
+            table_type="EXTERNAL_TABLE",
+            parameters=landing.properties,
+            partition_keys=[glue.CfnTable.ColumnProperty(name=PARTITION, type="string")],
+            storage_descriptor=glue.CfnTable.StorageDescriptorProperty(
+                columns=[glue.CfnTable.ColumnProperty(name=column, type="string") for column in landing.columns],
+                location=landing.location,
+                input_format=descriptor["InputFormat"],
+                output_format=descriptor["OutputFormat"],
+                serde_info=glue.CfnTable.SerdeInfoProperty(serialization_library=serde, parameters=serde_properties),
+            ),
+        ),
+    )
+    built.add_dependency(database)
 
 
 def _workgroup(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, results: s3.IBucket) -> None:
