@@ -25,6 +25,7 @@ _EXPLAINED = {
 
 _RESOLVED = {
     "repaired": "in gaps that an export has repaired",
+    "discarded": "while objects landed whose quarantined records were discarded",
     "asserted": "before a repair or an incremental export that states the item",
 }
 

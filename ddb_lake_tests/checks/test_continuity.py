@@ -89,7 +89,7 @@ def test_stream_without_old_images_is_unknown(tmp_path: Path) -> None:
     [
         ({}, "green"),
         ({"repaired": 2}, "green"),
-        ({"asserted": 2}, "green"),
+        ({"asserted": 2, "discarded": 1}, "green"),
         ({"restated": 1}, "yellow"),
         ({"known gap": 1}, "yellow"),
         ({"quarantined": 1, "repaired": 1}, "yellow"),

@@ -295,13 +295,13 @@ def _continued(found: Break, others: Iterable[KeyChange]) -> bool:
 # --- what explains a break
 
 
-Explanation: TypeAlias = Literal["missing", "repaired", "restated", "known gap", "quarantined", "asserted"]
+Explanation: TypeAlias = Literal["missing", "repaired", "restated", "known gap", "quarantined", "asserted", "discarded"]
 """What is known about the change record that a break proves to be missing.
 
 missing: nothing is known; rows may be wrong. repaired: a gap was recorded at that time, and an export has repaired it.
 restated: a later full export states the items, so rows are right, and the history of the key lacks the change. known gap: a
 gap of another kind is open at that time. quarantined: bytes that landed at that time are in the quarantine. asserted: an
-incremental export or a repair states the item after the missing change.
+incremental export or a repair states the item after the missing change. discarded: as quarantined, and the entries were discarded.
 """
 
 HOUR_US = 3_600_000_000
@@ -321,12 +321,14 @@ class KnownFaults:
         repaired: the repaired gaps: begin (inclusive) and end (exclusive).
         open: the open gaps of other kinds than `discontinuous`, likewise.
         quarantined_hours: the hours in which objects landed that have open entries in the quarantine.
+        discarded_hours: the hours in which objects landed that have discarded entries.
         restated_us: breaks that end at or before it (inclusive) are before a full export; None without an export.
     """
 
     repaired: tuple[tuple[int, int], ...] = ()
     open: tuple[tuple[int, int], ...] = ()
     quarantined_hours: tuple[int, ...] = ()
+    discarded_hours: tuple[int, ...] = ()
     restated_us: int | None = None
 
 
@@ -346,11 +348,15 @@ def explain(found: Break, asserted_us: Iterable[int], faults: KnownFaults) -> Ex
         return "restated"
     if _meets(found, faults.open):
         return "known gap"
-    if any(hour < found.to_us + DELIVERY_US and found.from_us < hour + HOUR_US for hour in faults.quarantined_hours):
+    if _may_have_landed(found, faults.quarantined_hours):
         return "quarantined"
     if any(found.from_us < us <= found.to_us for us in asserted_us):
         return "asserted"
-    return "missing"
+    return "discarded" if _may_have_landed(found, faults.discarded_hours) else "missing"
+
+
+def _may_have_landed(found: Break, hours: Iterable[int]) -> bool:
+    return any(hour < found.to_us + DELIVERY_US and found.from_us < hour + HOUR_US for hour in hours)
 
 
 def _meets(found: Break, ranges: Iterable[tuple[int, int]]) -> bool:

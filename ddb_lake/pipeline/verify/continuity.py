@@ -426,15 +426,18 @@ class _Examination:
 
     def _known_faults(self) -> KnownFaults:
         gaps, quarantine = self.seen.log.gaps, self.lake.quarantine(self.name)
-        hours: list[tuple[int]] = []
+        hours: list[tuple[int, bool]] = []
         if quarantine is not None:
-            entries = f"{scan_table(quarantine).sql()} WHERE discarded_at IS NULL"
-            hours = self.session.rows(f"SELECT DISTINCT epoch_us(arrival_hour) FROM {entries} ORDER BY 1")
+            hours = self.session.rows(
+                f"SELECT DISTINCT epoch_us(arrival_hour), discarded_at IS NULL FROM {scan_table(quarantine).sql()}"
+                " WHERE arrival_hour IS NOT NULL ORDER BY 1"
+            )
         base = self.seen.state.base
         return KnownFaults(
             repaired=tuple((g.from_us, g.to_us) for g in gaps if not g.is_open),
             open=tuple((g.from_us, g.to_us) for g in gaps if g.is_open and g.kind != "discontinuous"),
-            quarantined_hours=tuple(hour for (hour,) in hours if hour is not None),
+            quarantined_hours=tuple(hour for hour, is_open in hours if is_open),
+            discarded_hours=tuple(hour for hour, is_open in hours if not is_open),
             restated_us=base.export_us - self.lake.table(self.name).clock_skew_us if base else None,
         )
 

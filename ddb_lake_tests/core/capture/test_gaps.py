@@ -7,7 +7,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.capture.gaps import ALWAYS_US, Gap, Observation, add_gap, gap_between, open_ranges, repaired_gaps
+from ddb_lake.core.capture.gaps import (
+    ALWAYS_US,
+    Gap,
+    Observation,
+    add_gap,
+    gap_between,
+    open_ranges,
+    repaired_gaps,
+    united_ranges,
+)
 
 INSTANTS = 40
 
@@ -92,3 +101,10 @@ def test_gap_between_observations_says_what_changed() -> None:
         assert gap is None or (gap.from_us, gap.to_us, gap.detected_us) == (5, 11, 10)
     assert gap_between(seen("arn-1", "DISABLED", at=5), seen("arn-1")) is not None
     assert gap_between(seen(None, at=5), seen(None)) is None
+
+
+def test_ranges_that_are_near_are_united() -> None:
+    ranges = [(20, 30), (1, 5), (6, 8), (4, 6), (33, 34)]
+    assert united_ranges(ranges) == [(1, 8), (20, 30), (33, 34)]
+    assert united_ranges(ranges, 3) == [(1, 8), (20, 34)]
+    assert united_ranges([]) == []

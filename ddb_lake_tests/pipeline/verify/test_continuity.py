@@ -108,7 +108,6 @@ def test_respelled_numbers_and_sets_are_the_same_image(lake: Lake, trail: Trail)
 
 
 def test_later_examination_judges_only_keys_with_later_records(lake: Lake, trail: Trail) -> None:
-    trail.load(lake, -60)
     for key in "ab":
         trail.put(key, 10, v=1)
         trail.put(key, 10, v=2)
