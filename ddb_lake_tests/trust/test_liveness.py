@@ -111,7 +111,7 @@ def test_objects_below_the_error_prefix_are_noticed(stand: Stand) -> None:
 def test_canary_goes_round_and_is_missed_when_it_does_not_come_back(stand: Stand) -> None:
     table = stand.lake.table("orders")
     assert canary_sign(stand.lake, table).state == "unknown"
-    assert "written now" in canary_sign(stand.lake, table).text
+    assert "is not in current yet" in canary_sign(stand.lake, table).text
     stand.deliver()
     assert "is in current" in canary_sign(stand.lake, table).text
     stand.wait(60)
