@@ -37,9 +37,11 @@ def test_checks_are_evaluated_and_status_counts_them(run: Run, project: Path, la
     assert run("check", "orders").exit_code == 0
     found = tables(run, "check")
     assert colors(found["orders"]) == {
-        "current/no_gaps": "green",
-        "current/up_to_date": "green",
+        "changes/continuity": "yellow",
         "changes/quarantine_empty": "green",
+        "current/no_gaps": "green",
+        "current/objects_intact": "green",
+        "current/up_to_date": "green",
     }
     assert set(colors(found["idle"]).values()) == {"yellow"}
     assert all(result["text"].startswith("unknown: whether ") for result in found["idle"]["checks"]["results"])
