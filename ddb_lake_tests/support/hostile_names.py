@@ -48,8 +48,8 @@ class Recording:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._con, name)
 
-    def execute(self, sql: str, *rest: Any) -> Any:
-        self._statements.append(sql)
+    def execute(self, sql: str | duckdb.Statement, *rest: Any) -> Any:
+        self._statements.append(sql if isinstance(sql, str) else sql.query)
         return self._con.execute(sql, *rest)
 
     def cursor(self) -> Recording:
