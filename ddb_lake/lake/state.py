@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.capture.conservation import Anchor
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
+from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
 from ddb_lake.lake.sidecar import Sidecar
@@ -161,6 +162,11 @@ class ChangesState:
     windows: tuple[Window, ...] = ()
     continuity: Examined | None = None
     balanced: Anchor | None = None
+
+    def snapshot_cutoff_us(self, export_us: int, clock_skew_us: int) -> int:
+        """The snapshot cutoff of an export, given these records (`core.merge.ordering.snapshot_cutoff_us`)."""
+        whole_seconds = not {"time", "assertion"}.issuperset(self.sources)
+        return snapshot_cutoff_us(export_us, self.first_change_us, clock_skew_us, whole_seconds=whole_seconds)
 
     def properties(self) -> dict[str, str]:
         """The state as table properties."""

@@ -92,3 +92,10 @@ def test_state_of_an_earlier_release_keeps_its_names_and_those_of_its_exports() 
     assert found.schema.columns == now.columns
     assert found.schema.names == {("id",): "id_1a2b3c4d", ("ID",): "ID", ("gone",): "gone"}
     assert found.exports == state.exports
+
+
+def test_cutoff_of_a_young_stream_of_whole_seconds_is_before_the_second_of_the_export() -> None:
+    export_us, stream = 7_300_000, "arn:aws:dynamodb:eu-west-1:123456789012:table/t/stream/s"
+    assert ChangesState(sources=(stream, "time")).snapshot_cutoff_us(export_us, 1) == 6_999_999
+    assert ChangesState(sources=("assertion", "time")).snapshot_cutoff_us(export_us, 1) == export_us
+    assert ChangesState(first_change_us=0, sources=(stream,)).snapshot_cutoff_us(export_us, 1) == export_us - 1

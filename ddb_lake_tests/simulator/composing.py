@@ -35,6 +35,17 @@ def compose(
     raise AssertionError("a complete stream with true times must be exact")
 
 
+def _evidence(
+    history: History,
+    declared: Sequence[Declared],
+    landed: Sequence[bool],
+    exports: Sequence[Export],
+    clock_skew_us: int,
+) -> Evidence:
+    whole_seconds = any(there and one.kind == "streams" for one, there in zip(declared, landed, strict=True))
+    return Evidence(history, [one.us for one in declared], landed, exports, clock_skew_us, whole_seconds)
+
+
 def arrange(
     history: History,
     declared: Sequence[Declared],
@@ -47,7 +58,7 @@ def arrange(
     clock_skew_us: int = CLOCK_SKEW_US,
 ) -> Scenario:
     """The scenario in which exactly this was exported, declared and landed. It must be promised: AssertionError."""
-    evidence = Evidence(history, [one.us for one in declared], landed, exports, clock_skew_us)
+    evidence = _evidence(history, declared, landed, exports, clock_skew_us)
     for instant_us in (None, *probes_us):
         assert is_exact(evidence, instant_us), f"nothing promises the items at {instant_us}"
     return _scenario(evidence, declared, probes_us, delivery, random.Random(seed))
@@ -93,7 +104,7 @@ def _happen(
     ]
     exports += [incremental_export(history, from_us, to_us, rng) for from_us, to_us in windows if full_times]
     rng.shuffle(exports)
-    return Evidence(history, times, landed, exports, clock_skew_us), declared
+    return _evidence(history, declared, landed, exports, clock_skew_us), declared
 
 
 def _clean_instant(history: History, times: Sequence[int], mark: Mark, unit_us: int) -> int:

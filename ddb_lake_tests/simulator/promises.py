@@ -2,7 +2,8 @@
 
 Section 3 of the design promises an exact result only for what the landed set can tell. Below, the *instant* of an
 assertion is the last microsecond it contains: T for a full export at T, T2 - 1 µs for an incremental one of [T1, T2).
-The *snapshot cutoff* is instant - margin if any record of the table at or before that has landed ("covered"), else the instant.
+The *snapshot cutoff* is instant - margin if any record of the table at or before that has landed ("covered"), else the instant,
+or just before its second if some landed record is of DynamoDB Streams.
 *Declared* time is what the record says, cut down to its precision; *true* time is what it was.
 
 Exact, for an instant t asked for (or "after everything"):
@@ -46,6 +47,8 @@ class Evidence:
     landed: Sequence[bool]
     exports: Sequence[Export]
     clock_skew_us: int
+    whole_seconds: bool = False
+    """Some landed record is of DynamoDB Streams."""
 
     @cached_property
     def earliest_us(self) -> int | None:
@@ -55,7 +58,9 @@ class Evidence:
     def snapshot_cutoff_us(self, instant_us: int) -> int:
         """The time after which changes count against an assertion of `instant_us`."""
         covered = self.earliest_us is not None and self.earliest_us <= instant_us - self.clock_skew_us
-        return instant_us - self.clock_skew_us if covered else instant_us
+        if covered:
+            return instant_us - self.clock_skew_us
+        return instant_us - instant_us % 1_000_000 - 1 if self.whole_seconds else instant_us
 
 
 def is_clean(history: History, declared_us: Sequence[int], at_us: int) -> bool:

@@ -121,6 +121,8 @@ def _known(
         if base is not None:
             covered = earliest_us is not None and earliest_us <= base.instant_us - clock_skew_us
             snapshot_cutoff_us = base.instant_us - clock_skew_us if covered else base.instant_us
+            if not covered and any(record.sequence_number for record in distinct):  # times are whole seconds
+                snapshot_cutoff_us -= snapshot_cutoff_us % 1_000_000 + 1
             newer = [record for record in newer if record.changed_us > snapshot_cutoff_us]
         found[text] = (newer, base, by_key.get(text, []))
     return found

@@ -25,6 +25,9 @@ DynamoDB documents that an export's times can be off by up to one minute.
 """
 
 
+_SECOND_US = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One assertion about one key, reduced to what the order needs.
@@ -44,13 +47,28 @@ class Version:
     asserted_us: int | None = None
 
 
-def snapshot_cutoff_us(export_us: int, first_change_us: int | None, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:
+def snapshot_cutoff_us(
+    export_us: int,
+    first_change_us: int | None,
+    clock_skew_us: int = DEFAULT_CLOCK_SKEW_US,
+    *,
+    whole_seconds: bool = False,
+) -> int:
     """The time at or before which no change record wins over a snapshot taken at `export_us`.
 
-    `export_us - clock_skew_us` if the first change is at or before that time; otherwise `export_us`.
+    `export_us - clock_skew_us` if the first change is at or before that time; otherwise `export_us`. In the second case, a
+    change later in the second of `export_us` has a time before it if times are whole seconds. So all records of that
+    second count.
+
+    Args:
+        export_us: the time of the snapshot.
+        first_change_us: the least time of the table's change records; None without any.
+        clock_skew_us: the clock skew allowance.
+        whole_seconds: whether some records are of DynamoDB Streams, whose times are whole seconds.
     """
-    covered = first_change_us is not None and first_change_us <= export_us - clock_skew_us
-    return export_us - clock_skew_us if covered else export_us
+    if first_change_us is not None and first_change_us <= export_us - clock_skew_us:
+        return export_us - clock_skew_us
+    return export_us // _SECOND_US * _SECOND_US - 1 if whole_seconds else export_us
 
 
 def assertion_us(written_us: int, asserted_us: int, clock_skew_us: int = DEFAULT_CLOCK_SKEW_US) -> int:

@@ -24,7 +24,6 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.decode.routing import Routes
-from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.values.time_text import iso_text
@@ -344,7 +343,7 @@ def _merge_changelog(
     settings, export_us = plan.settings, plan.export.summary.as_of_us
     changes = lake.changes(settings.name)
     log = changes_state(changes)
-    cutoff_us = snapshot_cutoff_us(export_us, log.first_change_us, settings.clock_skew_us)
+    cutoff_us = log.snapshot_cutoff_us(export_us, settings.clock_skew_us)
     state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
     if changes is None or log.records == 0:
         return Delta(), state

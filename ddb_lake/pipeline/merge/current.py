@@ -18,7 +18,6 @@ from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
-from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import MergeRules, version_us
@@ -130,7 +129,7 @@ def has_unmerged_changes(lake: Lake, name: str) -> bool:
 def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
     """The snapshot cutoff of the newest full export, given the first change in the changelog; None without an export."""
     base = state.base if state else None
-    return snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
+    return log.snapshot_cutoff_us(base.export_us, settings.clock_skew_us) if base else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from functools import partial
 from pyiceberg.table import Table
 
 from ddb_lake.core.capture.export_windows import chain_end
-from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.inverse_projection import item_sql
@@ -142,7 +141,7 @@ def replay(
             f"the lake has no state of {iso_text(as_of_us or 0)}; its {kind} {iso_text(first.exact_from_us)}",
             table=name,
         )
-    cutoff_us = snapshot_cutoff_us(base.export_us, log.first_change_us, settings.clock_skew_us) if base else None
+    cutoff_us = log.snapshot_cutoff_us(base.export_us, settings.clock_skew_us) if base else None
     base_rows = export_rows(table, base) if base and table else None
     rows = base_rows.rows.sql if base_rows else None
     schema = (base_rows.schema if base_rows else state.schema).with_names_of(state.schema)

@@ -181,6 +181,22 @@ def test_snapshot_and_stream_join_without_loss(trail: Trail, export_us: int, dat
     assert found == trail.versions[-1].after
 
 
+@given(trails(max_gap_us=MINUTE_US // 30), st.integers(0, 4 * MINUTE_US), st.data())
+def test_snapshot_and_young_stream_of_whole_seconds_join_without_loss(
+    trail: Trail, export_us: int, data: st.DataObject
+) -> None:
+    """A change later in the second of the export has a time before it."""
+    told = [
+        replace(version, time_us=version.time_us // 1_000_000 * 1_000_000, stream="s", sequence=position, before=None)
+        for position, version in enumerate(trail.versions)
+    ]
+    cutoff_us = snapshot_cutoff_us(export_us, told[0].time_us, whole_seconds=True)
+    later = [version for version in told if version.time_us > cutoff_us]
+    base = trail.state_at(export_us)
+    found = winner(data.draw(st.permutations(later)), lambda: base).after if later else base
+    assert found == trail.versions[-1].after
+
+
 # rule by rule
 
 
@@ -334,6 +350,14 @@ def test_snapshot_cutoff_uses_the_clock_skew_only_if_the_stream_covers_it(
     first_change_us: int | None, expected: int
 ) -> None:
     assert snapshot_cutoff_us(1000, first_change_us, 300) == expected
+
+
+@pytest.mark.parametrize(("export_us", "expected"), [(7_300_000, 6_999_999), (7_000_000, 6_999_999)])
+def test_snapshot_cutoff_is_before_the_second_of_the_export_if_times_are_whole_seconds(
+    export_us: int, expected: int
+) -> None:
+    assert snapshot_cutoff_us(export_us, None, 300, whole_seconds=True) == expected
+    assert snapshot_cutoff_us(export_us, 1_000_000, 300, whole_seconds=True) == export_us - 300
 
 
 def test_snapshot_cutoff_has_the_default_clock_skew_of_five_minutes() -> None:
