@@ -24,6 +24,7 @@ _config = click.option(
 )
 _out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to write.")
 _FROM_CDK = "CDK_CONTEXT_JSON"
+_DIVIDE = "divide the tables over several lakes, each with its own `name` and file, or leave the stack out of `stacks`"
 
 
 @click.group()
@@ -71,13 +72,15 @@ def cdk_config(context: str | None, folder: Path) -> Path | None:
 def _synthesise(deployment: Deployment, out: Path, bound: bool, record: bool) -> None:
     from ddb_lake.infra.app import build_app
 
-    app = build_app(deployment, out, explicit_environment=bound, record_acknowledgements=record)
     try:
-        app.synth()
-    except RuntimeError as error:
-        if "ValidationFailed" not in str(error):
-            raise
-        raise CheckFailed(f"cdk-nag has findings, listed above and in {out / 'validation-report.json'}") from error
+        build_app(deployment, out, explicit_environment=bound, record_acknowledgements=record).synth()
+    except RuntimeError as error:  # jsii has no other class for errors of CDK
+        if "ValidationFailed" in str(error):
+            raise CheckFailed(f"cdk-nag has findings, listed above and in {out / 'validation-report.json'}") from error
+        raise CheckFailed(
+            f"CDK refuses the deployment: {str(error).partition(': AWS::')[0]}",
+            hint=_DIVIDE if "TooManyResources" in str(error) else None,
+        ) from error
 
 
 @main.command()

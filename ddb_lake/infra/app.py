@@ -113,9 +113,10 @@ def user_code_for(handler: str, deployment: Deployment) -> UserCode | None:
 
 
 def _environment(deployment: Deployment, name: str, whose: str, explicit: bool) -> cdk.Environment | None:
-    if not explicit:
-        return None
-    region = deployment.settings.replica_region if name == "replica" else deployment.settings.region
+    replica = deployment.settings.replica_region if name == "replica" else None
+    if not explicit:  # the landing bucket's stack names the replica's Region, so that this one is bound to it
+        return cdk.Environment(region=replica) if replica else None
+    region = replica or deployment.settings.region
     return cdk.Environment(
         account=deployment.producer_account if whose == "producer" else deployment.consumer_account, region=region
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import date
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -16,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddb_lake.config import Settings, fill_in
+from ddb_lake.core.operations.policies import partition_of
 from ddb_lake.errors import ConfigError
 
 StackName = Literal[
@@ -31,10 +33,15 @@ StackName = Literal[
 ]
 """The stacks there are."""
 
+Whose = Literal["producer", "consumer"]
+"""The account of a stack: that of the source tables, or that of the lake."""
+
 Handler = Literal["transform", "validate", "forward", "replicate", "load_aurora"]
 """The functions there are, by their handlers in `ddb_lake.lambdas`."""
 
-_ACCOUNT = r"[0-9]{12}"
+_ACCOUNT = r"^[0-9]{12}$"
+_KEY = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):key/[A-Za-z0-9-]+", re.ASCII).fullmatch
+_SUBNET_ADDRESSES = 256
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII).fullmatch
 
 
@@ -45,6 +52,12 @@ class FeedSettings(Settings):
         default_factory=dict, description="Types of the key attributes; default: S."
     )
     adopt: bool = Field(False, description="The table exists already and is left as it is.")
+    stream_arn: str | None = Field(
+        None,
+        pattern=r"^arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]{12}:table/[A-Za-z0-9_.-]+/stream/[0-9T:.-]+$",
+        description="ARN of an adopted table's DynamoDB stream of new and old images; needed for `streams-to-aurora` and"
+        " `replicate-target`, which read it.",
+    )
     shards: int = Field(10, ge=0, le=1000, description="Shards of the Kinesis stream; 0: on demand.")
     retention_hours: int = Field(168, ge=24, le=8760, description="How long the Kinesis stream keeps records.")
     columns: dict[str, str] = Field(
@@ -91,7 +104,10 @@ class AdoptSettings(Settings):
     private_subnet_ids: tuple[str, ...] = Field((), description="The VPC's private subnets, one a zone.")
     availability_zones: tuple[str, ...] = Field((), description="The zones of these subnets, in their order.")
     buckets: tuple[str, ...] = Field((), description="Buckets of the lake's configuration that exist already.")
-    key_arn: str | None = Field(None, description="KMS key to use in place of a new one.")
+    key_arn: str | None = Field(
+        None,
+        description="KMS key to use in place of a new one, in the stacks of its account. Stacks of the other make theirs.",
+    )
     key_account_arn: str | None = Field(
         None, description="ARN of the consumer account's key, where the producer's policy shall name it."
     )
@@ -105,6 +121,16 @@ class NetworkSettings(Settings):
     endpoints: tuple[str, ...] | None = Field(
         None, description="Interface endpoints, about 0.01 USD per zone and hour each; default: what the stack needs."
     )
+
+    @model_validator(mode="after")
+    def _roomy(self) -> NetworkSettings:
+        try:
+            found = ip_network(self.cidr)
+        except ValueError as error:
+            raise ValueError(f"`cidr` is no range of addresses: {error}") from error
+        if not 16 <= found.prefixlen <= 24 or found.num_addresses < self.zones * _SUBNET_ADDRESSES:
+            raise ValueError(f"`cidr` {self.cidr}: a VPC has at most a /16, and {self.zones} zones need a /24 each")
+        return self
 
 
 class AuroraSettings(Settings):
@@ -162,19 +188,27 @@ class InfraSettings(Settings):
     """A deployment of one lake."""
 
     lake: Path = Field(description="The lake's configuration; relative to this file.")
-    name: str = Field("ddb-lake", pattern=r"[a-z][a-z0-9-]{1,20}", description="First part of every name given.")
+    name: str = Field(
+        "ddb-lake",
+        pattern=r"^[a-z](-?[a-z0-9])+$",
+        max_length=21,
+        description="First part of every name given: lower-case letters, digits and single hyphens.",
+    )
     region: str = Field("eu-west-1", description="AWS Region of everything.")
     producer_account: str = Field(pattern=_ACCOUNT, description="Account of the source tables.")
     consumer_account: str = Field(pattern=_ACCOUNT, description="Account of the lake; the same in `same_account`.")
     stacks: tuple[StackName, ...] | None = Field(
-        None, description="Stacks to synthesise; default: all. `replica` is among them if `replica_region` is set."
+        None,
+        min_length=1,
+        description="Stacks to synthesise; default: all. `replica` is among them if `replica_region` is set.",
     )
     explicit_environment: bool = Field(
         False, description="Bind the stacks to account and Region at synthesis. In Regions of China they always are."
     )
     replica_region: str | None = Field(
         None,
-        description="Region to replicate the landing bucket into, with all of its objects; the bucket is in `consumer_account`.",
+        description="Another Region to replicate the landing bucket into, with every object that it gets from then on; the"
+        " bucket is in `consumer_account`.",
     )
     tables: dict[str, FeedSettings] = Field(default_factory=dict, description="By the lake table's name.")
     delivery: DeliverySettings = Field(default_factory=lambda: DeliverySettings())
@@ -200,11 +234,40 @@ class InfraSettings(Settings):
         """Whether the stacks are bound to account and Region: in China, CDK needs the Region to name interface endpoints."""
         return self.explicit_environment or self.region.startswith("cn-")
 
+    def adopted_key(self, whose: Whose) -> str | None:
+        """The key that the stacks of an account use in place of their own: the adopted one, if it is in that account."""
+        key = self.adopt.key_arn and _KEY(self.adopt.key_arn)
+        account = self.producer_account if whose == "producer" else self.consumer_account
+        return self.adopt.key_arn if key and key[3] == account else None
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> InfraSettings:
+        partition = partition_of(self.region)
+        if self.replica_region is None and "replica" in (self.stacks or ()):
+            raise ValueError("`stacks` names `replica`, which needs `replica_region`")
+        if self.replica_region == self.region:
+            raise ValueError(f"`replica_region` is {self.region}, which is the Region of everything else; name another")
+        if self.replica_region and partition_of(self.replica_region) != partition:
+            raise ValueError(
+                f"S3 does not replicate from {self.region} to {self.replica_region}: name one of {partition}"
+            )
+        if self.adopt.key_arn:
+            key = _KEY(self.adopt.key_arn)
+            if key is None or (key[1], key[2]) != (partition, self.region):
+                raise ValueError(f"`adopt.key_arn` is not the ARN of a key in {self.region}: {self.adopt.key_arn}")
+            if key[3] not in (self.producer_account, self.consumer_account):
+                raise ValueError(f"`adopt.key_arn` is a key of account {key[3]}, which has none of the stacks")
+        return self
+
     @field_validator("adopt")
     @classmethod
     def _whole_vpc(cls, adopt: AdoptSettings) -> AdoptSettings:
         if adopt.vpc_id and not (adopt.private_subnet_ids and adopt.availability_zones):
             raise ValueError("an adopted VPC needs `private_subnet_ids` and `availability_zones` as well")
+        if len(adopt.private_subnet_ids) != len(set(adopt.availability_zones)):
+            raise ValueError(
+                "`private_subnet_ids` and `availability_zones` need one subnet for each zone, in the same order"
+            )
         return adopt
 
 

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT
+from ddb_lake.core.operations.policies import partition_of
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.config import FeedSettings, InfraSettings
 
 DATED = f"!{{timestamp:{DEFAULT_LAYOUT}}}"
 _LONGEST_ROLE = 64
 _LONGEST_BUCKET = 63
+_READING_STREAMS = frozenset({"streams-to-aurora", "replicate-target"})
+_WITH_FUNCTIONS_OF_A_TABLE = _READING_STREAMS | {"replicate-source"}
+"""Stacks whose functions and queues have a table's name in theirs, which have letters, digits, hyphens and underscores.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+"""
 _LARGEST_SCHEMA_BYTES = 3000
 FAILED = f"!{{firehose:error-output-type}}/{DATED}"
 
@@ -103,11 +112,7 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
         raise ConfigError("the lake's configuration has no tables, so there is nothing to deploy")
     tables = tuple(_table(settings, table) for table in lake.tables)
     _check_certificates(settings)
-    longest = max(len(f"{settings.name}-{table.name}-replicate-role") for table in tables)
-    if longest > _LONGEST_ROLE:
-        raise ConfigError(
-            f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}"
-        )
+    _check_names(settings, tables)
     found = Deployment(
         settings,
         settings.name,
@@ -120,6 +125,32 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
     )
     _check_replica(found)
     return found
+
+
+def _check_names(settings: InfraSettings, tables: Sequence[TableDeployment]) -> None:
+    """What AWS refuses only at deployment is an error here."""
+    longest = max(len(f"{settings.name}-{table.name}-replicate-role") for table in tables)
+    if longest > _LONGEST_ROLE:
+        raise ConfigError(
+            f"`name` and a table's name make role names of {longest} characters; IAM takes {_LONGEST_ROLE}"
+        )
+    with_functions = sorted(set(settings.stack_names) & _WITH_FUNCTIONS_OF_A_TABLE)
+    dotted = next((table for table in tables if "." in table.name), None)
+    if dotted and with_functions:
+        raise ConfigError(
+            f"its name has a dot, which names of functions and queues cannot have; {with_functions[0]} makes those",
+            table=dotted.name,
+            hint="leave the stack out of `stacks`",
+        )
+    reading = sorted(set(settings.stack_names) & _READING_STREAMS)
+    unknown = next((table for table in tables if table.feed.adopt and not table.feed.stream_arn), None)
+    if unknown and reading:
+        raise ConfigError(
+            f"it is adopted, and {reading[0]} reads its DynamoDB stream, which `stream_arn` does not name",
+            table=unknown.name,
+            hint="aws dynamodb update-table --table-name T --stream-specification "
+            "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES prints it as LatestStreamArn; or leave the stack out of `stacks`",
+        )
 
 
 def _check_certificates(settings: InfraSettings) -> None:
@@ -183,23 +214,70 @@ def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:
     if stray:
         raise ConfigError(f"`key_types` names {sorted(stray)}, which are not in its key", table=table.name)
     landing = _s3(table.changes.uri, f"table {table.name}: changes.uri")
-    role = (table.source.role_arn or f"role/{settings.name}-source").rpartition("/")[2]
+    if not landing.prefix:
+        raise ConfigError(
+            "`changes.uri` is a whole bucket; exports, errors and failed batches would be read as changes",
+            table=table.name,
+            hint=f"give it a prefix: s3://{landing.bucket}/{table.name}/",
+        )
     return TableDeployment(
         "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", table.name)),
         table.source_name,
         tuple((name, feed.key_types.get(name, "S")) for name in table.key),
         landing,
-        _s3(table.changes.errors_uri, f"table {table.name}: changes.errors_uri")
-        if table.changes.errors_uri
-        else Location(landing.bucket, f"{landing.prefix.rstrip('/')}-failed/"),
-        Location(table.export.bucket, _folder(table.export.prefix)),
+        _errors(table, landing),
+        Location(_bucket(table.export.bucket, f"table {table.name}: export.bucket"), _folder(table.export.prefix)),
         feed,
-        role,
+        _source_role(settings, table),
         table.source.external_id or f"{settings.name}-{settings.consumer_account}",
         ",".join(table.key),
         _columns(table, feed),
         _schemas(table, feed),
     )
+
+
+def _errors(table: TableSettings, landing: Location) -> Location:
+    """Where Firehose writes what it could not deliver: in the same bucket, because a destination has one."""
+    if not (table.changes and table.changes.errors_uri):
+        return Location(landing.bucket, f"{landing.prefix.rstrip('/')}-failed/")
+    errors = _s3(table.changes.errors_uri, f"table {table.name}: changes.errors_uri")
+    if errors.bucket != landing.bucket:
+        raise ConfigError(
+            f"`changes.errors_uri` is in {errors.bucket}, and Firehose writes errors into the bucket of `changes.uri`,"
+            f" {landing.bucket}",
+            table=table.name,
+            hint=f"use s3://{landing.bucket}/{errors.prefix}",
+        )
+    return errors
+
+
+def _source_role(settings: InfraSettings, table: TableSettings) -> str:
+    """The name of the role through which the table is accessed. What the lake's file says of the source has to agree."""
+    source, region = table.source, settings.region
+    if source.region and source.region != region:
+        raise ConfigError(f"`source.region` is {source.region}, and the deployment's is {region}", table=table.name)
+    if source.account and source.account != settings.producer_account:
+        raise ConfigError(
+            f"`source.account` is {source.account}, and `producer_account` {settings.producer_account}",
+            table=table.name,
+        )
+    owner = table.export.bucket_owner if table.export else None
+    if owner and owner not in (settings.producer_account, settings.consumer_account):
+        raise ConfigError(
+            f"`export.bucket_owner` is {owner}, which is neither `producer_account` nor `consumer_account`",
+            table=table.name,
+        )
+    if source.role_arn is None:
+        return f"{settings.name}-source"
+    prefix = f"arn:{partition_of(region)}:iam::{settings.producer_account}:role/"
+    name = source.role_arn.removeprefix(prefix)
+    if not source.role_arn.startswith(prefix) or "/" in name:
+        raise ConfigError(
+            f"`source.role_arn` is {source.role_arn}, and the role that the stacks make is {prefix}NAME",
+            table=table.name,
+            hint="give the account, partition and path as they are there",
+        )
+    return name
 
 
 def _columns(table: TableSettings, feed: FeedSettings) -> str:
@@ -234,7 +312,17 @@ def _s3(uri: str, what: str) -> Location:
     if not uri.startswith("s3://"):
         raise ConfigError(f"{what}: {uri} is not on S3, so there is no bucket to deploy", hint="give an s3:// URI")
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    return Location(bucket, _folder(prefix))
+    return Location(_bucket(bucket, what), _folder(prefix))
+
+
+def _bucket(name: str, what: str) -> str:
+    """The name of a bucket, checked. https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name) or ".." in name:
+        raise ConfigError(
+            f"{what}: {name!r} is no name of a bucket",
+            hint="3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends",
+        )
+    return name
 
 
 def _folder(prefix: str) -> str:

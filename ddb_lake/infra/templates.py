@@ -44,7 +44,7 @@ _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _PREFIX = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"
 _ACCOUNT = r"^[0-9]{12}$"
 PARAMETERS = (
-    Parameter("DeploymentName", "First part of every name given", "ddb-lake", r"^[a-z][a-z0-9-]{1,20}$"),
+    Parameter("DeploymentName", "First part of every name given", "ddb-lake", r"^[a-z]([a-z0-9]|-(?!-|$)){1,20}$"),
     Parameter("TableName", "The DynamoDB table", "example-ddb-table", r"^[A-Za-z0-9_.-]{3,128}$"),
     Parameter("PartitionKeyName", "Name of the table's partition key", "id"),
     Parameter("PartitionKeyType", "Type of the partition key: S, N or B", "S", "^[SNB]$"),

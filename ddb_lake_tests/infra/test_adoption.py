@@ -20,6 +20,17 @@ def test_adopted_things_are_not_made(adopting: dict[str, Template]) -> None:
     assert [table["TableName"] for table in template.resources("AWS::DynamoDB::Table").values()] == ["events"]
 
 
+def test_adopted_table_is_read_by_the_stream_that_the_deployment_names(adopting: dict[str, Template]) -> None:
+    """Guards the stacks that read DynamoDB Streams: to create a table that exists fails the deployment."""
+    named = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
+    for name in ("streams-to-aurora", "replicate-target"):
+        template = adopting[name]
+        assert [table["TableName"] for table in template.resources("AWS::DynamoDB::Table").values()] == ["events"]
+        assert template.one("AWS::Lambda::EventSourceMapping", "OrdersStream")["EventSourceArn"] == named
+        read = [s["Resource"] for s in template.policy_of("OrdersForwardRole") if s["Sid"] == "ReadStream"]
+        assert read == [named]
+
+
 def test_adopted_tables_streaming_is_turned_on_by_the_command_in_the_output(adopting: dict[str, Template]) -> None:
     outputs = adopting["same-account"].document["Outputs"]
     command = text(outputs["OrdersEnableStreaming"]["Value"])

@@ -40,7 +40,7 @@ def planned(table: dict[str, Any] | None = None, **deployment: Any) -> Deploymen
 
 
 def test_names_are_those_of_the_lakes_configuration() -> None:
-    deployment = planned({"source": {"table": "Orders", "role_arn": "arn:aws:iam::111122223333:role/path/reader"}})
+    deployment = planned({"source": {"table": "Orders", "role_arn": "arn:aws:iam::111122223333:role/reader"}})
     (table,) = deployment.tables
     assert (table.name, table.key, table.source_role) == ("Orders", (("id", "S"),), "reader")
     assert (table.landing, table.errors) == (Location("landing", "orders/"), Location("landing", "orders-failed/"))
@@ -63,6 +63,25 @@ def test_names_are_those_of_the_lakes_configuration() -> None:
         ({}, {"stacks": ["streams-to-aurora"], "aurora": {"certificates": __file__}}, "no certificate in PEM format"),
         ({}, {"replica_region": "eu-central-1", "adopt": {"buckets": ["landing"]}}, "landing is adopted"),
         ({}, {"replica_region": "eu-central-1"}, "the landing bucket of same-account is in `producer_account`"),
+        ({"changes": {"uri": "s3://landing"}}, {}, "a whole bucket"),
+        ({"changes": {"uri": "s3://Landing/orders"}}, {}, "'Landing' is no name of a bucket"),
+        ({"export": {"bucket": "l", "prefix": "exports"}}, {}, "'l' is no name of a bucket"),
+        ({"changes": {"uri": "s3://landing/orders", "errors_uri": "s3://other/failed"}}, {}, "errors_uri` is in other"),
+        ({"source": {"region": "us-east-1"}}, {}, "`source.region` is us-east-1, and the deployment's is eu-west-1"),
+        ({"source": {"account": "444455556666"}}, {}, "`source.account` is 444455556666"),
+        ({"source": {"role_arn": "arn:aws:iam::444455556666:role/x"}}, {}, "the role that the stacks make is"),
+        ({"source": {"role_arn": "arn:aws:iam::111122223333:role/path/x"}}, {}, "the role that the stacks make is"),
+        (
+            {"export": {"bucket": "landing", "bucket_owner": "000000000000"}},
+            {},
+            "`export.bucket_owner` is 000000000000",
+        ),
+        ({"source": {"table": "my.orders"}}, {"stacks": ["replicate-source"]}, "its name has a dot"),
+        (
+            {},
+            {"tables": {"orders": {"adopt": True}}, "stacks": ["replicate-target"]},
+            "which `stream_arn` does not name",
+        ),
     ],
 )
 def test_what_cannot_be_deployed_is_told(table: dict[str, Any], deployment: dict[str, Any], message: str) -> None:
@@ -75,6 +94,46 @@ def test_stacks_are_all_or_those_named_and_the_replica_needs_its_region() -> Non
     assert set(every.settings.stack_names) == set(TOPOLOGIES) - {"replica"}
     chosen = planned(stacks=["replica", "consumer"], replica_region="eu-central-1").settings
     assert chosen.stack_names == ("consumer", "replica")
+
+
+KEY = "arn:aws:kms:eu-west-1:444455556666:key/0f0e0d0c-1111-2222-3333-444455556666"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "message"),
+    [
+        ({"stacks": []}, "at least 1 item"),
+        ({"stacks": ["replica"]}, "which needs `replica_region`"),
+        ({"replica_region": "eu-west-1"}, "name another"),
+        ({"replica_region": "cn-north-1"}, "S3 does not replicate from eu-west-1 to cn-north-1"),
+        ({"name": "lake-"}, "name"),
+        ({"name": "my--lake"}, "name"),
+        ({"name": "l" * 22}, "at most 21 characters"),
+        ({"adopt": {"key_arn": KEY.replace("eu-west-1", "eu-central-1")}}, "not the ARN of a key in eu-west-1"),
+        ({"adopt": {"key_arn": KEY.replace("444455556666:", "000000000000:")}}, "which has none of the stacks"),
+        (
+            {"adopt": {"vpc_id": "vpc-1", "private_subnet_ids": ["a"], "availability_zones": ["x", "y"]}},
+            "one subnet for each zone",
+        ),
+        ({"network": {"cidr": "10.0.0.0/24"}}, "2 zones need a /24 each"),
+        ({"network": {"cidr": "10.0.0.0/12"}}, "at most a /16"),
+        ({"network": {"cidr": "10.0.0.1/20"}}, "no range of addresses"),
+        ({"producer_account": "1111222233334"}, "producer_account"),
+    ],
+)
+def test_settings_that_aws_would_refuse_are_refused_before(deployment: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        InfraSettings.model_validate({**DEPLOYMENT, **deployment})
+
+
+def test_adopted_key_is_used_in_its_account_alone() -> None:
+    """Guards deployments in two accounts: a table or a stream cannot be under a key that its account may not use."""
+    settings = planned(adopt={"key_arn": KEY}).settings
+    assert (settings.adopted_key("consumer"), settings.adopted_key("producer")) == (KEY, None)
+
+
+def test_names_with_dots_are_taken_where_nothing_forbids_them() -> None:
+    assert planned({"source": {"table": "my.orders"}}).tables[0].name == "my.orders"
 
 
 def test_stacks_of_a_deployment_are_those_that_the_app_knows_in_the_same_order() -> None:

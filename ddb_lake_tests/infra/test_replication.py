@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake_tests.support.templates import Template, text
 
@@ -35,6 +38,14 @@ def test_every_object_is_copied_into_the_bucket_of_the_replica_stack_under_its_k
         assert text(rule["Destination"]["EncryptionConfiguration"]["ReplicaKmsKeyID"]).endswith(
             f":kms:eu-central-1:${{AWS::AccountId}}:{alias['AliasName']}"
         )
+
+
+def test_replica_is_bound_to_its_region_even_where_nothing_else_is(agnostic: Path) -> None:
+    """Guards the copies: the landing bucket names the replica's Region; unbound, CDK would use that of the caller."""
+    artifacts = json.loads((agnostic / "manifest.json").read_text())["artifacts"]
+    bound = {id: a["environment"] for id, a in artifacts.items() if a["type"] == "aws:cloudformation:stack"}
+    assert bound.pop("ddb-lake-replica") == "aws://unknown-account/eu-central-1"
+    assert set(bound.values()) == {"aws://unknown-account/unknown-region"}
 
 
 def test_role_may_check_the_bucket_key_of_the_copy(templates: dict[str, Template]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,9 @@ _POLICIES: Final[Mapping[str, tuple[str, str]]] = {
     "AWS::EC2::VPCEndpoint": ("PolicyDocument", "endpoint policy"),
 }
 """The types of resources with a policy: the property, and the policy's name."""
+
+_REGIONAL: Final = re.compile(r"\.(\$\{AWS::Region\}|[a-z]{2}(-[a-z]+)+-\d)\.\$\{AWS::URLSuffix\}$")
+"""What follows the name of a service whose principal is regional; the replica's stack is bound to its Region."""
 
 _NAMES: Final = {"kinesisfirehose": "firehose", "emrserverless": "emr-serverless"}
 """Services whose name in resource types differs from that in IAM."""
@@ -98,7 +102,8 @@ def _principals(statement: dict[str, Any]) -> Iterator[str]:
         yield "anyone"
         return
     for name in as_list(principal.get("Service", [])):
-        yield text(name).removesuffix(".amazonaws.com").removesuffix(".${AWS::Region}.${AWS::URLSuffix}")
+        named = text(name).removesuffix(".amazonaws.com")
+        yield _REGIONAL.sub("", named)
     for arn in as_list(principal.get("AWS", [])):
         yield "anyone" if arn == "*" else "account" if "AWS::AccountId" in text(arn) else "other account"
 

@@ -13,6 +13,12 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+_ALARMS_OF_A_WIDGET = 100
+"""The alarms that one widget shows.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmProps:
@@ -30,15 +36,21 @@ class AlarmProps:
 
 
 def alarm_topic(scope: Construct, key: kms.IKey, name: str) -> sns.Topic:
-    """The topic that alarms notify. Subscribe to it to receive them."""
+    """The topic that alarms notify. Subscribe to it to receive them.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
+    """
     topic = sns.Topic(scope, "Alarms", topic_name=name, master_key=key, enforce_ssl=True)
+    stack = cdk.Stack.of(scope)
     topic.add_to_resource_policy(
         iam.PolicyStatement(
             sid="AlarmsOfThisAccount",
             principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
             actions=["sns:Publish"],
             resources=[topic.topic_arn],
-            conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}},
+            conditions={
+                "ArnLike": {"aws:SourceArn": f"arn:{stack.partition}:cloudwatch:{stack.region}:{stack.account}:alarm:*"}
+            },
         )
     )
     return topic
@@ -48,7 +60,9 @@ def create_alarms(scope: Construct, topic: sns.ITopic, name: str, properties: li
     """Create an alarm for each of `properties`, and one dashboard with all of them."""
     alarms = [_alarm(scope, topic, name, props) for props in properties]
     dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=name)
-    dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=alarms, width=24, height=4))
+    for start in range(0, len(alarms), _ALARMS_OF_A_WIDGET):
+        shown = alarms[start : start + _ALARMS_OF_A_WIDGET]
+        dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=shown, width=24, height=4))
     widgets = [
         cloudwatch.AlarmWidget(title=props.title, alarm=alarm, width=8, height=6)
         for props, alarm in zip(properties, alarms, strict=True)

@@ -100,7 +100,7 @@ def allow_writers(
             iam.PolicyStatement(
                 sid=sid,
                 principals=[principal],
-                actions=["s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"],
+                actions=["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"],
                 resources=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
                 conditions=condition,
             )

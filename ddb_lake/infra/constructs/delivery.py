@@ -179,13 +179,13 @@ def _statements(stack: cdk.Stack, props: DeliveryProps, key: kms.IKey, logs_arn:
     objects = tuple(f"{props.bucket_arn}/{prefix}*" for prefix in prefixes)
     cross_account = ("s3:PutObjectAcl",) if props.other_account else ()
     always = [
-        Statement("WriteObjects", ("s3:PutObject", "s3:AbortMultipartUpload", *cross_account), objects),
+        Statement("WriteObjects", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", *cross_account), objects),
         Statement(
             "FindBucket",
             ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"),
             (props.bucket_arn,),
         ),
-        _encrypt_objects(stack, props),
+        _encrypt_objects(stack, props, objects),
         Statement(
             "Transform",
             ("lambda:InvokeFunction", "lambda:GetFunctionConfiguration"),
@@ -214,17 +214,15 @@ def _stream_statements(stack: cdk.Stack, stream: kinesis.IStream | None, key: km
     ]
 
 
-def _encrypt_objects(stack: cdk.Stack, props: DeliveryProps) -> Statement:
+def _encrypt_objects(stack: cdk.Stack, props: DeliveryProps, objects: tuple[str, ...]) -> Statement:
     """The use of the bucket's key. Without the ARN of another account's key, its encryption context limits the statement.
 
-    With an S3 Bucket Key the encryption context is the bucket's ARN.
+    With an S3 Bucket Key the encryption context is the bucket's ARN, else the object's: an adopted bucket may have none.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html
     """
     conditions: dict[str, dict[str, Any]] = {
-        "StringEquals": {
-            "kms:ViaService": f"s3.{endpoint_domain(stack)}",
-            "kms:EncryptionContext:aws:s3:arn": props.bucket_arn,
-        }
+        "StringEquals": {"kms:ViaService": f"s3.{endpoint_domain(stack)}"},
+        "StringLike": {"kms:EncryptionContext:aws:s3:arn": [props.bucket_arn, *objects]},
     }
     key_arn = props.bucket_key_arn or props.other_key_arn or other_keys(stack, str(props.other_account))
     return Statement("EncryptObjects", ("kms:Decrypt", "kms:GenerateDataKey"), (key_arn,), conditions)

@@ -9,16 +9,19 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from ddb_lake.infra.config import Whose
 from ddb_lake.infra.deployment import Deployment
 
 
-def data_key(scope: Construct, deployment: Deployment, alias: str, *, adoptable: bool = True) -> kms.IKey:
-    """The key of a stack: rotated yearly, retained when the stack is deleted. Or the adopted key, in its Region.
+def data_key(scope: Construct, deployment: Deployment, alias: str, *, of: Whose | None) -> kms.IKey:
+    """The key of a stack: rotated yearly, retained when the stack is deleted. Or the adopted key, in its account and Region.
 
-    An adopted key needs the statements of `service_statements` in its policy: it is not ours to change.
+    `of`: whose account the stack is in; None in another Region. An adopted key needs the statements of `service_statements`
+    in its policy, which the stack does not change.
     """
-    if adoptable and deployment.settings.adopt.key_arn:
-        return kms.Key.from_key_arn(scope, "Key", deployment.settings.adopt.key_arn)
+    adopted = deployment.settings.adopted_key(of) if of else None
+    if adopted:
+        return kms.Key.from_key_arn(scope, "Key", adopted)
     key = kms.Key(
         scope,
         "Key",
@@ -38,6 +41,11 @@ def endpoint_domain(stack: cdk.Stack, region: str | None = None) -> str:
     return f"{region or stack.region}.{stack.url_suffix}"
 
 
+def rules_of(stack: cdk.Stack, deployment: Deployment) -> str:
+    """The ARN pattern of the deployment's rules of EventBridge."""
+    return f"arn:{stack.partition}:events:{stack.region}:{stack.account}:rule/{deployment.name}-*"
+
+
 def service_statements(scope: Construct, deployment: Deployment) -> list[iam.PolicyStatement]:
     """Statements for AWS services that use the key without a role: Logs, alarms and events.
 
@@ -50,13 +58,12 @@ def service_statements(scope: Construct, deployment: Deployment) -> list[iam.Pol
     ours = f"{stack.region}:{stack.account}"
     groups = f"arn:{stack.partition}:logs:{ours}:log-group:/*/{deployment.name}-*"
     topics = f"arn:{stack.partition}:sns:{ours}:{deployment.name}-*"
-    rules = f"arn:{stack.partition}:events:{ours}:rule/{deployment.name}-*"
     events = iam.ServicePrincipal("events.amazonaws.com")
     return [
         iam.PolicyStatement(
             sid="EncryptLogGroups",
             principals=[iam.ServicePrincipal(f"logs.{endpoint_domain(stack)}")],
-            actions=["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"],
+            actions=["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
             resources=["*"],  # in a key's policy: this key
             conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
         ),
@@ -66,7 +73,7 @@ def service_statements(scope: Construct, deployment: Deployment) -> list[iam.Pol
             {"StringEquals": {"aws:SourceAccount": stack.account}},
         ),
         _delivery("EventsToTopics", events, {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": topics}}),
-        _delivery("EventsToQueues", events, {"ArnLike": {"aws:SourceArn": rules}}),
+        _delivery("EventsToQueues", events, {"ArnLike": {"aws:SourceArn": rules_of(stack, deployment)}}),
     ]
 
 

@@ -6,6 +6,7 @@ S3 notifying a queue directly, with one key for both, is a circle that CloudForm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aws_cdk as cdk
@@ -17,7 +18,8 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
-from ddb_lake.infra.deployment import Location
+from ddb_lake.infra.constructs.keys import rules_of
+from ddb_lake.infra.deployment import Deployment, Location
 
 
 def dead_letters(scope: Construct, id: str, name: str, key: kms.IKey, of_a_queue: bool = False) -> sqs.Queue:
@@ -54,30 +56,38 @@ def work_queue(scope: Construct, id: str, name: str, key: kms.IKey, failures: sq
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Objects created below locations, which are in one bucket. `rule`: the name of the rule that matches them."""
+
+    rule: str
+    places: Sequence[Location]
+
+
 def arrivals_to_queue(
-    scope: Construct, id: str, name: str, places: Sequence[Location], queue: sqs.Queue, failures: sqs.Queue
+    scope: Construct, id: str, deployment: Deployment, arrivals: Arrivals, queue: sqs.Queue, failures: sqs.Queue
 ) -> None:
-    """Notify `queue` of every object created below the locations, which are in one bucket.
+    """Notify `queue` of every object of `arrivals`.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html
     """
-    rule = _rule(scope, id, name, places)
+    rule = _rule(scope, id, arrivals)
     rule.targets = [_target(queue.queue_arn, "Queue", failures)]
-    _allow_queue(failures, rule)
-    _allow_queue(queue, rule)
+    _allow_rules(failures, deployment)
+    _allow_rules(queue, deployment)
 
 
 def arrivals_to_topic(
-    scope: Construct, id: str, name: str, places: Sequence[Location], topic: sns.Topic, failures: sqs.Queue
+    scope: Construct, id: str, deployment: Deployment, arrivals: Arrivals, topic: sns.Topic, failures: sqs.Queue
 ) -> None:
-    """Notify `topic` of every object created below the locations, which are in one bucket.
+    """Notify `topic` of every object of `arrivals`.
 
     The topic's policy has no condition: "You can't use Condition blocks in Amazon SNS topic policies for EventBridge."
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
     """
-    rule = _rule(scope, id, name, places)
+    rule = _rule(scope, id, arrivals)
     rule.targets = [_target(topic.topic_arn, "Topic", failures)]
-    _allow_queue(failures, rule)
+    _allow_rules(failures, deployment)
     topic.add_to_resource_policy(  # equal for every rule, and so once in the policy
         iam.PolicyStatement(
             sid="Events",
@@ -94,27 +104,36 @@ def _target(arn: str, id: str, failures: sqs.Queue) -> events.CfnRule.TargetProp
     )
 
 
-def _rule(scope: Construct, id: str, name: str, places: Sequence[Location]) -> events.CfnRule:
+def _rule(scope: Construct, id: str, arrivals: Arrivals) -> events.CfnRule:
     pattern: dict[str, Any] = {
         "source": ["aws.s3"],
         "detail-type": ["Object Created"],
         "detail": {
-            "bucket": {"name": list(dict.fromkeys(place.bucket for place in places))},
-            "object": {"key": [{"prefix": place.prefix} for place in places]},
+            "bucket": {"name": list(dict.fromkeys(place.bucket for place in arrivals.places))},
+            "object": {"key": [{"prefix": place.prefix} for place in arrivals.places]},
         },
     }
     return events.CfnRule(
-        scope, id, name=name, description="Objects created below the prefixes", event_pattern=pattern, state="ENABLED"
+        scope,
+        id,
+        name=arrivals.rule,
+        description="Objects created below the prefixes",
+        event_pattern=pattern,
+        state="ENABLED",
     )
 
 
-def _allow_queue(queue: sqs.Queue, rule: events.CfnRule) -> None:
-    queue.add_to_resource_policy(
+def _allow_rules(queue: sqs.Queue, deployment: Deployment) -> None:
+    """Let all rules of the deployment send to the queue: one statement, because the policy of a queue has at most 20.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+    """
+    queue.add_to_resource_policy(  # equal for every rule, and so once in the policy
         iam.PolicyStatement(
-            sid=f"From{rule.node.id}",
+            sid="Events",
             principals=[iam.ServicePrincipal("events.amazonaws.com")],
             actions=["sqs:SendMessage"],
             resources=[queue.queue_arn],
-            conditions={"ArnEquals": {"aws:SourceArn": rule.attr_arn}},
+            conditions={"ArnLike": {"aws:SourceArn": rules_of(cdk.Stack.of(queue), deployment)}},
         )
     )

@@ -69,11 +69,17 @@ def source_table(
     key: kms.IKey,
     kinesis_stream: kinesis.IStream | None = None,
     stream: dynamodb.StreamViewType | None = None,
-) -> dynamodb.Table:
+) -> dynamodb.ITable:
     """Create the table: point-in-time recovery, deletion protection, encrypted by `key`, change times in microseconds.
 
-    `dynamodb.Table` and not `TableV2`, which cannot say how precise the times in Kinesis are.
+    `dynamodb.Table` and not `TableV2`, which cannot say how precise the times in Kinesis are. An adopted table is left as it
+    is: its stream is the one that the deployment names.
     """
+    if table.feed.adopt:
+        arn = table_arn(cdk.Stack.of(scope), table.name)
+        return dynamodb.Table.from_table_attributes(
+            scope, f"{table.id}Table", table_arn=arn, table_stream_arn=table.feed.stream_arn
+        )
     attributes = [dynamodb.Attribute(name=name, type=_TYPES[kind]) for name, kind in table.key]
     return dynamodb.Table(
         scope,

@@ -27,7 +27,7 @@ _GIBIBYTE = 1024**3
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key that the warehouse and Athena's results are under."""
-    key = data_key(stack, deployment, "catalog")
+    key = data_key(stack, deployment, "catalog", of="consumer")
     logs = access_logs(stack)
     warehouse = bucket(stack, deployment, "Warehouse", deployment.warehouse.bucket, key, logs)
     results = bucket(

@@ -8,14 +8,14 @@ from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_p
 from ddb_lake.infra.constructs.buckets import allow_writers, landing_buckets
 from ddb_lake.infra.constructs.feeds import firehose_role
 from ddb_lake.infra.constructs.keys import allow_other_account, data_key
-from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
 
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key its buckets are under."""
-    key = data_key(stack, deployment, "consumer")
+    key = data_key(stack, deployment, "consumer", of="consumer")
     topic = alarm_topic(stack, key, f"{deployment.name}-landing-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-landing-undelivered", key)
     alarms = queue_alarms("Undelivered", f"{deployment.name}-landing-undelivered", dead_letters=True)
@@ -39,7 +39,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
     )
     for table in deployment.tables:
         rule = f"{deployment.name}-{table.name}-landing-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
+        arrivals_to_topic(stack, f"{table.id}Failed", deployment, Arrivals(rule, [table.errors]), topic, failures)
         alarms += error_prefix_alarms(table.id, rule)
     create_alarms(stack, topic, f"{deployment.name}-consumer", alarms)
     cdk.CfnOutput(

@@ -16,7 +16,7 @@ from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_p
 from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
-from ddb_lake.infra.constructs.queues import arrivals_to_queue, dead_letters, work_queue
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_queue, dead_letters, work_queue
 from ddb_lake.infra.constructs.roles import attach, own_account
 from ddb_lake.infra.constructs.tables import table_arn
 from ddb_lake.infra.deployment import Deployment, Location
@@ -28,7 +28,7 @@ _SENSOR_SECONDS = 300
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource, key_arns: Mapping[str, str]) -> str:  # noqa: ARG001
     """Fill the stack. `key_arns`: the keys of the buckets, as `landing` and `warehouse`. Gives the ARN of its own key."""
-    key = data_key(stack, deployment, "orchestration")
+    key = data_key(stack, deployment, "orchestration", of="consumer")
     topic = alarm_topic(stack, key, f"{deployment.name}-orchestration-alarms")
     failures = dead_letters(stack, "Unread", f"{deployment.name}-unread", key, of_a_queue=True)
     queue = work_queue(stack, "Arrivals", f"{deployment.name}-arrivals", key, failures, _SENSOR_SECONDS)
@@ -38,8 +38,10 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource, key_arns: 
     ]
     for table in deployment.tables:
         landed, failed = f"{deployment.name}-{table.name}-arrived", f"{deployment.name}-{table.name}-arrived-failed"
-        arrivals_to_queue(stack, f"{table.id}Arrived", landed, [table.landing], queue, failures)
-        arrivals_to_queue(stack, f"{table.id}ArrivedFailed", failed, [table.errors], queue, failures)
+        arrivals_to_queue(stack, f"{table.id}Arrived", deployment, Arrivals(landed, [table.landing]), queue, failures)
+        arrivals_to_queue(
+            stack, f"{table.id}ArrivedFailed", deployment, Arrivals(failed, [table.errors]), queue, failures
+        )
         alarms += error_prefix_alarms(table.id, failed)
     found = estate(stack, deployment, key_arns, queue.queue_arn, key.key_arn)
     _task_role(stack, deployment, found)

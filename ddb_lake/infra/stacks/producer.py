@@ -26,7 +26,7 @@ from ddb_lake.infra.stacks.same_account import ENDPOINTS
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of its key."""
-    key = data_key(stack, deployment, "producer")
+    key = data_key(stack, deployment, "producer", of="producer")
     vpc = network(stack, deployment, key, ENDPOINTS, ("s3", "dynamodb"))
     topic = alarm_topic(stack, key, f"{deployment.name}-alarms")
     transform = transform_function(stack, deployment, key, vpc, code)

@@ -12,7 +12,7 @@ from ddb_lake.infra.packaging import CodeSource
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  # noqa: ARG001  # one signature for every topology
     """Fill the stack. Gives the ARN of the key that the copies are under."""
-    key = data_key(stack, deployment, "replica", adoptable=False)
+    key = data_key(stack, deployment, "replica", of=None)
     logs = access_logs(stack)
     for number, name in enumerate(deployment.landing_buckets):
         bucket(stack, deployment, f"Replica{number or ''}", replica_name(name), key, logs)

@@ -34,7 +34,7 @@ from ddb_lake.infra.constructs.functions import (
 from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
 from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
@@ -56,14 +56,16 @@ def target_role(deployment: Deployment, table: TableDeployment) -> str:
 
 def build_source(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack of the account with the Kinesis stream. Gives the ARN of its key."""
-    key = data_key(stack, deployment, "replicate-source")
+    key = data_key(stack, deployment, "replicate-source", of="producer")
     vpc = network(stack, deployment, key, SOURCE_ENDPOINTS, ("dynamodb",))
     topic = alarm_topic(stack, key, f"{deployment.name}-replicate-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-replicate-undelivered", key)
     name = f"{deployment.name}-unreplicated-{deployment.producer_account}-{stack.region}"
     unreplicated = bucket(stack, deployment, "Unreplicated", name, key, access_logs(stack))
     rule = f"{deployment.name}-unreplicated"
-    arrivals_to_topic(stack, "UnreplicatedArrived", rule, [Location(name, FAILED_BATCHES)], topic, failures)
+    arrivals_to_topic(
+        stack, "UnreplicatedArrived", deployment, Arrivals(rule, [Location(name, FAILED_BATCHES)]), topic, failures
+    )
     alarms = [
         *queue_alarms("Undelivered", f"{deployment.name}-replicate-undelivered", dead_letters=True),
         *error_prefix_alarms("Unreplicated", rule),
@@ -96,7 +98,7 @@ def build_source(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
 
 def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack of the account with the table. Gives the ARN of the key its bucket is under."""
-    key = data_key(stack, deployment, "replicate-target")
+    key = data_key(stack, deployment, "replicate-target", of="consumer")
     vpc = network(stack, deployment, key, TARGET_ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{deployment.name}-target-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-target-undelivered", key)
@@ -112,7 +114,14 @@ def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
         resources = StackResources(deployment, key, vpc, failures, buckets[table.landing.bucket], code)
         alarms += forward_stream(stack, table, target, transform.function, resources)
         rule = f"{deployment.name}-{table.name}-target-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
+        arrivals_to_topic(
+            stack,
+            f"{table.id}Failed",
+            deployment,
+            Arrivals(rule, [table.errors, failed_batches(table)]),
+            topic,
+            failures,
+        )
         alarms += error_prefix_alarms(table.id, rule)
     create_alarms(stack, topic, f"{deployment.name}-replicate-target", alarms)
     start_last(stack)

@@ -16,7 +16,7 @@ from ddb_lake.infra.constructs.feeds import LandingBucket, deliver_changes, tran
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
 
@@ -26,7 +26,7 @@ ENDPOINTS = ("kinesis-streams", "kinesis-firehose")
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of the key its buckets are under."""
-    key = data_key(stack, deployment, "same-account")
+    key = data_key(stack, deployment, "same-account", of="producer")
     vpc = network(stack, deployment, key, ENDPOINTS, ("s3", "dynamodb"))
     buckets = landing_buckets(stack, deployment, key, deployment.producer_account)
     topic = alarm_topic(stack, key, f"{deployment.name}-alarms")
@@ -46,7 +46,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
             LandingBucket(buckets[table.landing.bucket].bucket_arn, key.key_arn),
         )
         rule = f"{deployment.name}-{table.name}-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors], topic, failures)
+        arrivals_to_topic(stack, f"{table.id}Failed", deployment, Arrivals(rule, [table.errors]), topic, failures)
         alarms += error_prefix_alarms(table.id, rule)
         cdk.CfnOutput(stack, f"{table.id}Bucket", value=table.landing.bucket, description="Where the changes land")
     create_alarms(stack, topic, f"{deployment.name}-same-account", alarms)

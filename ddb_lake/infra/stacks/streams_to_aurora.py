@@ -25,7 +25,7 @@ from ddb_lake.infra.constructs.functions import BuiltFunction, FunctionProps, fu
 from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import arrivals_to_queue, arrivals_to_topic, dead_letters, work_queue
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_queue, arrivals_to_topic, dead_letters, work_queue
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CERTIFICATES, CodeSource
@@ -36,7 +36,7 @@ _LOAD_TIMEOUT_S = 300
 
 def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
     """Fill the stack. Gives the ARN of the key its bucket is under."""
-    key = data_key(stack, deployment, "streams-to-aurora")
+    key = data_key(stack, deployment, "streams-to-aurora", of="producer")
     vpc = network(stack, deployment, key, ENDPOINTS, ("s3",))
     topic = alarm_topic(stack, key, f"{deployment.name}-aurora-alarms")
     failures = dead_letters(stack, "Undelivered", f"{deployment.name}-aurora-undelivered", key, of_a_queue=True)
@@ -49,7 +49,14 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
         resources = StackResources(deployment, key, vpc, failures, buckets[table.landing.bucket], code)
         alarms += _pipeline(stack, deployment, table, resources, database)
         rule = f"{deployment.name}-{table.name}-aurora-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", rule, [table.errors, failed_batches(table)], topic, failures)
+        arrivals_to_topic(
+            stack,
+            f"{table.id}Failed",
+            deployment,
+            Arrivals(rule, [table.errors, failed_batches(table)]),
+            topic,
+            failures,
+        )
         alarms += error_prefix_alarms(table.id, rule)
     create_alarms(stack, topic, f"{deployment.name}-streams-to-aurora", alarms)
     start_last(stack)
@@ -77,7 +84,9 @@ def _pipeline(
     name = f"{deployment.name}-{table.name}-load"
     queue = work_queue(stack, f"{table.id}Files", name, resources.key, resources.failures, 6 * _LOAD_TIMEOUT_S)
     rule = f"{deployment.name}-{table.name}-files"
-    arrivals_to_queue(stack, f"{table.id}Arrived", rule, [aurora_files(table)], queue, resources.failures)
+    arrivals_to_queue(
+        stack, f"{table.id}Arrived", deployment, Arrivals(rule, [aurora_files(table)]), queue, resources.failures
+    )
     load = _load(stack, deployment, table, resources, database, queue.queue_arn)
     mapping = lambda_.CfnEventSourceMapping(
         stack,
