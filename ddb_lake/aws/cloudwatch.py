@@ -43,7 +43,7 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
         For each metric, in order, its values by the beginning of their period (UTC microseconds). A period without data
         is absent.
 
-    Raises TransientError if CloudWatch cannot be read.
+    Raises TransientError if CloudWatch cannot be read, or has not returned all values of a metric.
     """
     queries = [
         {
@@ -61,6 +61,7 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
         for number, metric in enumerate(metrics)
     ]
     found: list[dict[int, float]] = [{} for _ in metrics]
+    status = ["absent"] * len(metrics)
     try:
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries,
@@ -68,7 +69,8 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
             EndTime=datetime.fromtimestamp(to_us / 1e6, UTC),
         )
         for result in (result for page in pages for result in page["MetricDataResults"]):
-            values = found[int(result["Id"].removeprefix("m"))]
+            number = int(result["Id"].removeprefix("m"))
+            values, status[number] = found[number], result.get("StatusCode", "Complete")
             for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                 values[int(at.timestamp()) * 1_000_000] = float(value)
     except (ClientError, BotoCoreError) as error:
@@ -77,7 +79,19 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
             f"CloudWatch cannot be read for {', '.join(sorted({m.name for m in metrics}))} ({message})",
             hint="grant cloudwatch:GetMetricData",
         ) from error
+    incomplete = {metric.name: known for metric, known in zip(metrics, status, strict=True) if known != "Complete"}
+    if incomplete:
+        faults = ", ".join(f"{name} ({known})" for name, known in sorted(incomplete.items()))
+        raise TransientError(f"CloudWatch has not returned all values of {faults}", hint=_INCOMPLETE)
     return found
+
+
+_INCOMPLETE = "evaluate again; Forbidden: grant cloudwatch:GetMetricData"
+"""A request succeeds although a metric could not be read: the status of its result is then not Complete. The last page decides,
+because an earlier one is PartialData.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataResult.html
+"""
 
 
 def exists(client: Any, metric: Metric) -> bool:

@@ -10,7 +10,7 @@ from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.capture.incremental_exports import covered_until_s, wanted_increments
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied
+from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied, require_landing
 from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.verify.compare import count_living, require_view
@@ -28,6 +28,7 @@ def up_to_date(subject: Subject) -> Outcome:
     status = table_status(lake, table.name)
     if not waiting.refs and not status.objects and lake.changes(table.name) is None:
         return unknown(f"no object has landed in {_place(table)} since the lake exists")
+    require_landing(lake, table)
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
     pending = status.pending_batches
     passed = age_s <= seconds(table.checks.max_lag) and pending == 0
@@ -95,8 +96,10 @@ def rows_match_source(subject: Subject) -> Outcome:
         return unknown("the lake has no table yet")
     rows = count_living(lake, require_view(lake, table.name))
     source = describe_source(table)
-    if source.items is None:
+    if source.unreachable is not None:
         return unknown(f"{table.source_name} cannot be reached ({source.unreachable})", {"rows": rows})
+    if source.items is None:
+        return unknown(f"DescribeTable of {table.source_name} has no ItemCount", {"rows": rows})
     share = abs(rows - source.items) / max(source.items, 1)
     text = (
         f"The lake has {rows} living rows, DescribeTable of {table.source_name} counts {source.items} items (updated about"

@@ -24,7 +24,11 @@ def conservation(subject: Subject) -> Outcome:
 
 
 def conservation_outcome(table: str, found: Comparison) -> Outcome:
-    """The outcome of a comparison: red for a certain shortage, yellow for one that may be explained, and for duplicates."""
+    """The outcome of a comparison: red for a certain shortage, yellow for one that may be explained, and for duplicates.
+
+    It is unknown without a shortage if the Kinesis destination cannot be read, or if a delivery stream's count is absent and no
+    count of Kinesis makes up for it.
+    """
     short = [count for count in found.counts if count.found.shortages]
     figures = _figures(found)
     compared = "; ".join(_compared(count) for count in found.counts)
@@ -34,6 +38,10 @@ def conservation_outcome(table: str, found: Comparison) -> Outcome:
         text += f" Not compared: {'; '.join(found.notes)}."
     if short:
         return judged(False, f"{text} {_short_text(table, found)}", figures, certain=is_certain(found))
+    if found.fault is not None:
+        return unknown(f"{found.fault}; what could be compared is equal: {text}", figures)
+    if found.notes and found.accepted is None:
+        return unknown(f"{'; '.join(found.notes)}; what could be compared is equal: {text}", figures)
     if any(count.has_duplicates for count in found.counts):
         text += (
             " The lake has notably more: Firehose read records again, or objects of other sources were copied below the"

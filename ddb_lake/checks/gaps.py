@@ -33,7 +33,7 @@ def no_gaps(subject: Subject) -> Outcome:
     except TerminalError as error:
         gaps = open_gaps(lake, table.name)
         if not gaps:
-            return unknown(f"the stream of {table.source_name} cannot be observed ({error})")
+            return unknown(f"the stream of {table.source_name} cannot be observed completely ({error})")
     if gaps:
         text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` repairs them."
         return judged(False, text, {"gaps": len(gaps), "open gaps": _gap_rows(gaps)})

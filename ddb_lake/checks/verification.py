@@ -2,7 +2,7 @@
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.core.values.time_text import time_text
-from ddb_lake.core.verify.outcome import Listing, Outcome, judged
+from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify.daily_sample import DailySample, sample_daily
 
@@ -30,9 +30,16 @@ def sample_outcome(sample: DailySample) -> Outcome:
         "newest read of the source": time_text(report.read_to_us, unit="s"),
     }
     late = f" No newer sample can be taken: {sample.fault}." if sample.fault else ""
+    if report.outcome == "equal" and sample.fault:
+        last = f"the last one, at {sampled}, found {report.compared} keys equal"
+        return unknown(f"no newer sample can be taken ({sample.fault.rstrip('.')}); {last}", figures)
+    if not report.compared:
+        return unknown(
+            f"at {sampled}, neither the lake nor what was read of {report.source} had a key to compare", figures
+        )
     if report.outcome == "equal":
         text = f"At {sampled}, the rows of {report.compared} keys were compared with {report.source}: all are equal."
-        return judged(True, f"{text}{explained_text(report)}{late}", figures)
+        return judged(True, f"{text}{explained_text(report)}", figures)
     figures["keys at fault"] = differing_keys(report)
     text = (
         f"At {sampled}, {report.compared} keys were compared with the source. {report.total} differ, read again at {judged_at}"

@@ -1,7 +1,8 @@
 """`python -m ddb_lake.orchestration.dev`: Dagster's UI on the demo's lake, with the table still alive.
 
 The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly, and CloudWatch's
-counts of earlier hours are those of the lake's ledger. Then orders are placed and changed, and Firehose delivers every half
+counts of earlier hours are those of the lake's ledger. What the demo damaged on purpose is discarded from the quarantine, so that
+the checks are green at first. Then orders are placed and changed, and Firehose delivers every half
 minute; Dagster's own daemon runs the sensor.
 """
 
@@ -23,8 +24,11 @@ from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.web_server import serve_ui
+from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine
+from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.sightings import forget
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.table_identity import source_id
 from ddb_lake.pipeline.verify.conservation import ingested_records
 from ddb_lake.sandbox import ExportOptions, Sandbox
@@ -34,6 +38,8 @@ MODELS = Path("dbt_project")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
+DISCARDED_BY = "make dev"
+DISCARDED_WHY = "the demo damaged these records on purpose, and the emulator that had their objects has ended"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +71,7 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
         items = [json.loads(line)["Item"] for line in dump_items(lake, TABLE)]
         counts = ingested_records(lake, lake.table(TABLE))
         forget(lake, TABLE)  # what landed in an earlier emulator and was not applied is gone with its changes
+        _discard_damage(lake)
         known_id = source_id(lake, TABLE)
     sandbox = Sandbox(exports=ExportOptions(seconds=5.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_models(home)}):
@@ -75,6 +82,19 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
             sandbox.continue_table(TABLE, known_id)
         with _pumping(source, writing):
             yield source
+
+
+def _discard_damage(lake: Lake) -> None:
+    """Discard what is in quarantine: the demo damages objects on purpose, and the objects are gone with their emulator."""
+    reasons = [group.reason for group in list_quarantine(lake, TABLE)]
+    if not reasons:
+        return
+    count = discard_quarantine(lake, TABLE, EntrySelection(reasons=reasons), DISCARDED_BY, DISCARDED_WHY)
+    print(
+        f"{count} entries of the quarantine are discarded, because {DISCARDED_WHY}."
+        f" `ddb-lake quarantine list {TABLE} --discarded` shows them.",
+        file=sys.stderr,
+    )
 
 
 def _models(home: DemoHome) -> dict[str, str]:

@@ -19,6 +19,7 @@ from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.exports_to_load import exports_to_load
+from ddb_lake.pipeline.verify.snapshot_keys import KeyCounts, count_keys
 
 
 class LoadConfig(dg.Config):
@@ -86,10 +87,9 @@ def _outcomes(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
     if export is None:
         nothing = unknown("no full export is in the lake")
         return {ROWS_MATCH_MANIFEST: nothing, UNIQUE_SNAPSHOT_KEYS: nothing}
-    rows = _rows_of_branch(lake, assets, export)
     return {
-        ROWS_MATCH_MANIFEST: _compared_with_manifest(export, rows, result),
-        UNIQUE_SNAPSHOT_KEYS: _distinct_keys(export, rows),
+        ROWS_MATCH_MANIFEST: _compared_with_manifest(export, _rows_of_branch(lake, assets, export), result),
+        UNIQUE_SNAPSHOT_KEYS: _distinct_keys(export, count_keys(lake, assets.table.name, export)),
     }
 
 
@@ -106,15 +106,15 @@ def _compared_with_manifest(export: LoadedExport, rows: int | None, result: Load
     return judged(rows + export.rejected == export.items, text, figures)
 
 
-def _distinct_keys(export: LoadedExport, rows: int | None) -> Outcome:
-    """Rows that lack a key or have the same key make a load fail before it commits (`pipeline.load.snapshot_writer`)."""
-    if rows is None:
+def _distinct_keys(export: LoadedExport, found: KeyCounts | None) -> Outcome:
+    """What the branch has. The load has compared the same before its commit (`pipeline.load.snapshot_writer`)."""
+    if found is None:
         return unknown(f"the branch of export {export.export_id} is not in the table any more")
     text = (
-        f"The {rows} rows that export {export.export_id} wrote were queried before the commit: each has a key, and no key"
-        " occurs twice."
+        f"The branch of export {export.export_id} was queried: {found.keyed} of its {found.rows} rows have a key, and these are"
+        f" {found.distinct} distinct keys."
     )
-    return judged(rows + export.rejected == export.items, text, {"rows of the branch": rows})
+    return judged(found.is_unique, text, {"rows of the branch": found.rows, "distinct keys": found.distinct})
 
 
 def _lines(result: LoadResult) -> Outcome:

@@ -97,8 +97,10 @@ def source_freshness(lake: Lake, table: TableSettings) -> Outcome:
         accepted = _minutes(metrics, Metric("AWS/Kinesis", "IncomingRecords", ("StreamName", name)), now_us)
         return health.freshness_outcome(accepted, newest_us, now_us, max_lag_s, f"the Kinesis stream {name}")
     if hose is not None:
-        named = "DeliveryStreamName", hose
-        accepted = _minutes(client("cloudwatch"), Metric("AWS/Firehose", "IncomingRecords", named), now_us)
+        metrics, metric = client("cloudwatch"), Metric("AWS/Firehose", "IncomingRecords", ("DeliveryStreamName", hose))
+        accepted = _minutes(metrics, metric, now_us)
+        if not accepted and not exists(metrics, metric):
+            return unknown(f"CloudWatch lists no IncomingRecords of {hose} in this Region and account")
         return health.freshness_outcome(accepted, newest_us, now_us, max_lag_s, f"Firehose's {hose}")
     return unknown(f"{table.source_name} feeds no Kinesis stream, and `changes.delivery_stream` is not set")
 

@@ -35,7 +35,8 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
         All open gaps of the table.
 
     Raises:
-        TerminalError: DynamoDB does not answer.
+        TerminalError: DynamoDB or CloudWatch cannot be read. What could be read of the two is recorded; the records that were
+            not replicated are counted from the same time by the next observation.
     """
     table, changes = lake.table(name), lake.changes(name)
     if changes is None or table.changes is None or table.changes.uri is None:
@@ -53,11 +54,10 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
     since_us = max((before.failures_us if before else None) or now_us - CLOUDWATCH_DAYS * DAY_US, repaired_us)
     try:
         failed = failed_replications(table, since_us, now_us)
-    except TerminalError as error:
-        lake.warn(f"{name}: {error}")
-        failed, after = [], replace(after, failures_us=since_us)  # the next observation counts from there
-    else:
-        after = replace(after, failures_us=max(since_us, now_us - DELAY_US))
+    except TerminalError:
+        _store(lake, name, before, replace(after, failures_us=since_us))
+        raise
+    after = replace(after, failures_us=max(since_us, now_us - DELAY_US))
     for from_us, to_us, count in failed:
         reason = (
             f"{count} change records could not be replicated to Kinesis; records near its limit of 1 MB are skipped"

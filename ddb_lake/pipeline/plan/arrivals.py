@@ -25,6 +25,7 @@ from typing import Literal, TypeAlias
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path, split_s3
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.firehose_paths import arrival_hour, continues, is_below
+from ddb_lake.errors import UnreachableError
 from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import hours_back
@@ -133,6 +134,15 @@ def list_landed(lake: Lake, table: TableSettings, scope: Scope, hours_behind: in
             yield from _since(lake, root, _first_hour(lake, table, scope, hours_behind))
     if scope == "all":
         _warn_of_continued_keys(lake, table)
+
+
+def require_landing(lake: Lake, table: TableSettings) -> None:
+    """Raise UnreachableError if a folder in which change objects land does not exist: an empty listing then shows nothing."""
+    for root in landing_roots(lake, table):
+        if root.layout == "continued" or lake.objects.reachable(root.uri):
+            continue
+        if next(_continued(lake.objects, Root(root.uri.rstrip("/"), "continued"), _FIRST), None) is None:
+            raise UnreachableError("the folder in which changes land does not exist", uri=root.uri, table=table.name)
 
 
 def has_landed(lake: Lake, table: TableSettings) -> bool:

@@ -26,7 +26,13 @@ from ddb_lake.pipeline.apply.changelog import ingested_names
 from ddb_lake.pipeline.capture.gap_log import all_gaps, record_gap
 from ddb_lake.pipeline.capture.kinesis_monitor import DELAY_US
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import earliest_arrival_us, landing_roots, list_notified, list_unapplied
+from ddb_lake.pipeline.plan.arrivals import (
+    earliest_arrival_us,
+    landing_roots,
+    list_notified,
+    list_unapplied,
+    require_landing,
+)
 
 DOCUMENT: Final = "unapplied.json"
 SECOND_US: Final = 1_000_000
@@ -104,6 +110,7 @@ def examine_seen_objects(lake: Lake, table: TableSettings) -> SeenObjects:
     Raises:
         UnreachableError: the landing cannot be listed.
     """
+    require_landing(lake, table)
     waiting = _sightings(lake, list_unapplied(lake, table, "lookback").refs, "listing")
     known = with_seen(_load(lake, table.name)[0], waiting)
     there = {sighting.uri for sighting in waiting}

@@ -95,7 +95,9 @@ class Comparison:
         objects: the ingested objects of these hours.
         facts: of the records of these objects: `new`, `duplicates`, `rejected`, `of other tables`.
         waiting: landed objects that are not applied and that may have the missing records.
-        notes: what could not be compared, in clauses.
+        notes: what CloudWatch has no values of, in clauses.
+        fault: why the table's Kinesis destination cannot be read, a clause; None if it was read. The stream that was observed last
+            is compared instead.
     """
 
     from_us: int
@@ -106,6 +108,7 @@ class Comparison:
     facts: Mapping[str, int] = field(default_factory=dict)
     waiting: int = 0
     notes: tuple[str, ...] = ()
+    fault: str | None = None
 
     @property
     def counts(self) -> tuple[Count, ...]:
@@ -135,7 +138,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         objects = _objects(session, lake, table, now_us - LONGEST_US)
     if first_us is None:
         raise NotComparedError(_OLD_LEDGER if log.ledger.rows else _NOTHING_YET)
-    kinesis, notes = _kinesis_stream(lake, table, now_us)
+    kinesis, fault = _kinesis_stream(lake, table, now_us)
     readings = _readings(table, kinesis, _firehoses(table, objects))
     if not readings:
         raise NotComparedError("the table has no Kinesis destination, and no delivery stream is known; " + _SET_STREAM)
@@ -152,6 +155,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         raise NotComparedError(_TOO_EARLY)
     repaired = [(gap.from_us, gap.to_us) for gap in all_gaps(lake, table.name) if not gap.is_open]
     compared: dict[str, Count] = {}
+    notes: list[str] = []
     for reading in readings:
         own = [o for o in objects if reading.is_of(o.uri)]
         in_lake = hours_in_lake(own, [hours[0] - HOUR_US, *hours])
@@ -164,7 +168,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         failed = sum(o.records for o in own if _is_error_output(table, o.uri) and o.hour_us >= comparable[0])
         compared[reading.key] = reading.count(found, failed)
     if not compared:
-        raise NotComparedError(" and ".join(notes))
+        raise NotComparedError(" and ".join([*([fault] if fault else []), *notes]))
     to_us = hours[-1] + HOUR_US
     result = Comparison(
         anchor.until_us,
@@ -174,6 +178,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         objects=sum(anchor.until_us <= o.hour_us < to_us for o in objects),
         facts=_facts(objects, anchor.until_us, to_us),
         notes=tuple(notes),
+        fault=fault,
     )
     result = replace(result, waiting=_waiting(lake, table, result))
     if to_us - anchor.until_us >= 2 * WINDOW_US:  # one commit a day
@@ -272,16 +277,15 @@ def _read_metrics(readings: Sequence[_Reading], from_us: int, now_us: int) -> No
             reading.has_data = bool(reading.values[0]) or exists(asked, reading.metrics[0])
 
 
-def _kinesis_stream(lake: Lake, table: TableSettings, now_us: int) -> tuple[str | None, list[str]]:
-    """The name of the Kinesis stream that the table feeds, or fed when it was last seen; and what is not known."""
+def _kinesis_stream(lake: Lake, table: TableSettings, now_us: int) -> tuple[str | None, str | None]:
+    """The name of the Kinesis stream that the table feeds, or fed when it was last seen; and why that is not known now."""
     seen = changes_state(lake.changes(table.name)).observed
     try:
-        arn = observe_destination(table, now_us).stream
-        notes = []
+        arn, fault = observe_destination(table, now_us).stream, None
     except TerminalError as error:
-        arn, notes = None, [f"the Kinesis destination of {table.source_name} cannot be read ({error})"]
+        arn, fault = None, f"the Kinesis destination of {table.source_name} cannot be read ({error})"
     arn = arn or (seen.stream if seen is not None else None)
-    return (arn.rpartition("/")[2] if arn is not None else None), notes
+    return (arn.rpartition("/")[2] if arn is not None else None), fault
 
 
 def _firehoses(table: TableSettings, objects: Sequence[LandedObject]) -> list[str]:
