@@ -32,7 +32,7 @@ from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settin
 from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.core.values.time_text import microseconds, parse_time
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.read_only import read_only_statements
+from ddb_lake.engine.read_only import as_relation
 from ddb_lake.engine.session import Session, lasting
 from ddb_lake.engine.sql import identifier, literal, shown
 from ddb_lake.errors import UsageError
@@ -140,7 +140,7 @@ class OpenLake:
         stays open as long as the lake.
 
         Args:
-            query: a SELECT statement of DuckDB, without a semicolon.
+            query: a SELECT statement of DuckDB.
 
         Raises:
             UsageError: the text is no SQL, or does more than read.
@@ -151,8 +151,8 @@ class OpenLake:
         session = self._stack.enter_context(self._lake.session())
         absent = create_views(self._lake, session, query)
         with statement_errors(self._lake, absent):
-            read_only_statements(session.con, query)
-        return LakeTable("query", session, f"({query}\n)")
+            rows = as_relation(session.con, query)
+        return LakeTable("query", session, rows)
 
     def _iceberg(self, name: str, full_name: str) -> LakeTable:
         table = self._lake.catalog.table(full_name)

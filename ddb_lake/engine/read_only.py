@@ -77,9 +77,13 @@ def read_only_statements(con: Any, sql: str) -> list[Any]:
         types for its columns first.
 
     Raises:
-        UsageError: the text has no statement or several, does not only read, or calls a function that does more than read.
+        UsageError: the text is no Unicode, has no statement or several, does not only read, or calls a function that does more than read.
         duckdb.Error: the text is no SQL.
     """
+    if not _is_unicode(sql):
+        raise UsageError(
+            "the SQL is no UTF-8 text", hint="check the terminal's encoding, or the file that it comes from"
+        )
     statements = con.extract_statements(sql)
     kinds = [statement.type for statement in statements]
     if not kinds:
@@ -97,12 +101,42 @@ def read_only_statements(con: Any, sql: str) -> list[Any]:
     return list(statements)
 
 
+def as_relation(con: Any, sql: str) -> str:
+    """A user's statement as a relation, to be a part of another statement.
+
+    Args:
+        con: a connection after `limit_to_files`.
+        sql: the user's text.
+
+    Raises:
+        UsageError: as `read_only_statements`; also for EXPLAIN and for a PIVOT without a list of values, which DuckDB accepts alone only.
+        duckdb.Error: the text is no SQL.
+    """
+    kinds = [statement.type for statement in read_only_statements(con, sql)]
+    if kinds == [duckdb.StatementType.EXPLAIN]:
+        raise UsageError("the result of EXPLAIN is no table", hint="print it, or write it as .csv or .json")
+    if len(kinds) > 1:
+        hint = "list the values: `PIVOT … ON status IN ('paid', 'open')`"
+        raise UsageError("a PIVOT without a list of values cannot be a part of another statement", hint=hint)
+    text = sql.encode()
+    ends = [place for place, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.operator and text[place] == _END]
+    return f"(\n{text[: ends[0]].decode() if ends else sql}\n)"  # one statement has `;` at its end only
+
+
+_END = ord(";")
+
+
 def foreign_file(error: duckdb.PermissionException) -> UsageError:
     """The error about a statement that opens a file or an address that was not granted."""
     return UsageError(
         f"a query opens no files but those of the lake's tables ({str(error).splitlines()[0]})",
         hint="name the lake's tables; `SHOW TABLES` lists them",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text is without lone surrogates, which Python makes of arguments that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_pivot_type(statement: Any) -> bool:

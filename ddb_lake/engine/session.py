@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +208,22 @@ def with_memory(session: Session, work: Callable[[], Done]) -> Done:
             if threads == 1:
                 raise
             session.con.execute(f"SET threads = {max(1, threads // 4)}")
+
+
+def interruptible(con: Any, work: Callable[[], Done]) -> Done:
+    """What the work on a connection gives. Ctrl-C ends the statement, and KeyboardInterrupt is raised.
+
+    DuckDB looks for signals between its tasks alone, and a recursive query is one task without an end. So the work has a thread of
+    its own, and this one receives the signal.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(work)
+        try:
+            return running.result()
+        finally:
+            while not running.done():
+                con.interrupt()  # has no effect before the statement begins
+                wait([running], timeout=0.05)
 
 
 def _meaning(error: duckdb.Error, memory: str) -> Exception:

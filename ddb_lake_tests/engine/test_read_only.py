@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ddb_lake.engine.read_only import REFUSED_TABLE_FUNCTIONS, limit_to_files, read_only_statements
+from ddb_lake.engine.read_only import REFUSED_TABLE_FUNCTIONS, as_relation, limit_to_files, read_only_statements
 from ddb_lake.engine.session import S3Access, Session, connect
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UsageError
@@ -139,11 +139,26 @@ def test_statement_that_does_more_is_refused(limited: Session, tmp_path: Path, k
         "EXPLAIN /* SELECT */ ANALYZE DELETE FROM kept",
         "EXPLAIN (ANALYZE) INSERT INTO kept VALUES (1)",
         "CREATE TYPE t AS ENUM ('a'); FROM granted",
+        "SELECT '\udcff'",
     ],
 )
 def test_other_text_is_refused(limited: Session, sql: str) -> None:
     with pytest.raises(UsageError):
         read_only_statements(limited.con, sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'ü;' AS a;", "SELECT 'ü;' AS a ; -- b;", "/* ; */ SELECT 'ü;' AS a -- b", "VALUES ('ü;') ;; "]
+)
+def test_statement_can_be_a_part_of_another(limited: Session, sql: str) -> None:
+    assert limited.rows(f"SELECT * FROM {as_relation(limited.con, sql)}") == [("ü;",)]
+
+
+@pytest.mark.parametrize("sql", ["EXPLAIN FROM granted", "PIVOT granted ON a USING count(*)"])
+def test_statement_that_is_no_relation_is_refused(limited: Session, sql: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        as_relation(limited.con, sql)
+    assert refused.value.hint and refused.value.__cause__ is None
 
 
 def test_every_table_function_is_reviewed(limited: Session) -> None:

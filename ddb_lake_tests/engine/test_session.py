@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from threading import Timer, main_thread
 
 import pytest
-from duckdb import OutOfMemoryException
+from duckdb import OutOfMemoryException, ParserException
 
 from ddb_lake.engine import session as connection
-from ddb_lake.engine.session import connect, slices_of, with_memory
+from ddb_lake.engine.session import connect, interruptible, slices_of, with_memory
 from ddb_lake.errors import UsageError
 
 
@@ -21,6 +23,19 @@ def test_no_more_threads_than_have_memory_to_work_in(
     monkeypatch.setattr(connection, "cpu_count", lambda: processors)
     with connect(memory=memory) as session:
         assert session.value("SELECT current_setting('threads')") == threads
+
+
+def test_interrupt_ends_a_query_without_an_end() -> None:
+    endless = "WITH RECURSIVE r AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM r) SELECT count(*) FROM r"
+    with connect() as session:
+        timer = Timer(0.2, lambda: signal.pthread_kill(main_thread().ident or 0, signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            interruptible(session.con, lambda: session.con.execute(endless))
+        timer.join()
+        assert interruptible(session.con, lambda: session.value("SELECT 7")) == 7
+        with pytest.raises(ParserException):
+            interruptible(session.con, lambda: session.con.execute("SELEC"))
 
 
 def test_work_that_runs_out_of_memory_is_done_again_by_fewer_threads() -> None:

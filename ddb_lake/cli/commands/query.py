@@ -24,6 +24,7 @@ from ddb_lake.core.values.time_text import TIME_RULE
 from ddb_lake.errors import TerminalError, UsageError
 
 if TYPE_CHECKING:
+    from ddb_lake.config.lake import LakeSettings
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.read.query import QueryResult
 
@@ -92,6 +93,7 @@ def query(invocation: Invocation, sql: str | None, options: QueryOptions) -> Non
         raise click.UsageError("the SQL is empty")
     with invocation.lake(bars=False) as lake:
         if options.output is not None:
+            _check_is_outside(lake.settings, options.output)
             _write(lake, sql, options.output, options)
         else:
             _run(lake, sql, options)
@@ -106,6 +108,19 @@ def _run(lake: Lake, sql: str, options: QueryOptions) -> None:
             write_lines(csv_lines(result.columns, rows))
         else:
             echo(f"({count_text(print_table(result.columns, rows), 'row')})")
+
+
+def _check_is_outside(settings: LakeSettings, output: Path) -> None:
+    """Check that a file is in no folder of the lake, where it would replace a file of a table or be read as its changes.
+
+    Raises UsageError.
+    """
+    from ddb_lake.config.locations import is_within
+
+    places = [settings.warehouse, *(uri for table in settings.tables for uri in settings.landed_uris(table))]
+    place = next((place for place in places if is_within(str(output.parent), place)), None)
+    if place is not None:
+        raise UsageError(f"{output} is within {place}, a folder of the lake", hint="name a file outside of it")
 
 
 def _write(lake: Lake, sql: str, output: Path, options: QueryOptions) -> None:
@@ -185,7 +200,8 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if not isinstance(error.__cause__, duckdb.Error):
+        # the session's message about memory has a setting of ours, and DuckDB's has those of its own
+        if not isinstance(error.__cause__, duckdb.Error) or isinstance(error.__cause__, duckdb.OutOfMemoryException):
             raise
         _reclassify(error.__cause__, lake)
     except duckdb.Error as error:

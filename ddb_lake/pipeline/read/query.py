@@ -12,6 +12,7 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,8 +21,9 @@ import duckdb
 from ddb_lake.config.locations import is_within
 from ddb_lake.core.layout.table_names import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.engine.read_only import foreign_file, limit_to_files, read_only_statements
-from ddb_lake.engine.session import Session
+from ddb_lake.engine.exact_types import IN_PYTHON, cast_columns, exact_type
+from ddb_lake.engine.read_only import as_relation, foreign_file, limit_to_files, read_only_statements
+from ddb_lake.engine.session import Session, interruptible
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import TableScan, scan_table
@@ -71,7 +73,7 @@ class QueryResult:
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """The rows, at most `FETCH_ROWS` at a time."""
-        while rows := self._con.fetchmany(FETCH_ROWS):
+        while rows := interruptible(self._con, lambda: self._con.fetchmany(FETCH_ROWS)):
             yield rows
 
 
@@ -113,11 +115,26 @@ def execute_query(
     result: Any = None
     with statement_errors(lake, absent):
         for statement in read_only_statements(session.con, sql):
-            result = session.con.execute(statement)
+            result = interruptible(session.con, partial(session.con.execute, statement))
+        if result is not None and result.description and (casts := _casts(result.description)):
+            names = [column[0] for column in result.description]
+            exact = cast_columns(as_relation(session.con, sql), casts, names)
+            result = interruptible(session.con, partial(session.con.execute, exact))
     if result is None or not result.description:
         raise UsageError("no statement that gives rows", hint="write a SELECT")
     columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
     return QueryResult(columns, types, session.con)
+
+
+def _casts(description: Sequence[Sequence[Any]]) -> list[str | None]:
+    """The types as which Python gets each column exactly, None for its own; empty if each has its own."""
+    casts: list[str | None] = []
+    for column in description:
+        try:
+            casts.append(exact_type(column[1], IN_PYTHON))
+        except UsageError:  # a UNION of such a type
+            casts.append("VARCHAR")
+    return casts if any(casts) else []
 
 
 @contextmanager

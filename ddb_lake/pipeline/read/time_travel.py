@@ -14,8 +14,8 @@ from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.parquet_result import write_parquet
-from ddb_lake.engine.read_only import read_only_statements
-from ddb_lake.engine.session import Session, lasting
+from ddb_lake.engine.read_only import as_relation
+from ddb_lake.engine.session import Session, interruptible, lasting
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.pipeline.merge.local_merge import fit_rows
 from ddb_lake.pipeline.merge.sources import scan_records
@@ -70,8 +70,8 @@ def write_query(lake: Lake, sql: str, path: Path, as_of_us: int | None = None) -
         relations = {} if as_of_us is None else past_relations(lake, session, sql, as_of_us)
         absent = create_views(lake, session, sql, relations, written=[str(path.absolute())])
         with statement_errors(lake, absent):
-            read_only_statements(session.con, sql)
-            return write_parquet(session, sql, path.absolute())
+            rows = as_relation(session.con, sql)
+            return interruptible(session.con, lambda: write_parquet(session, rows, path.absolute()))
 
 
 def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, ViewRows]:

@@ -37,6 +37,29 @@ def test_output_writes_exact_rows_and_replaces_a_file_only_with_force(run: Run, 
     assert list(project.glob("*partial*")) == list(project.glob(".*partial*")) == []
 
 
+def test_output_is_outside_of_the_lake(run: Run, project: Path, landing: Path) -> None:
+    run("load", "orders", landing / "export")
+    file = next((project / "warehouse").rglob("data/**/*.parquet"))
+    (project / "link").symlink_to(file.parent)
+    before = file.read_bytes()
+    for output in (
+        file,
+        project / "link" / file.name,
+        project / "warehouse/new.csv",
+        project / "warehouse" / "new.json",
+    ):
+        refused = run("query", "--force", "--output", output, "SELECT 1 AS one")
+        assert (refused.exit_code, refused.stdout) == (2, "") and "a folder of the lake" in refused.stderr
+    assert file.read_bytes() == before
+
+
+def test_memory_is_the_lakes_setting(run: Run, project: Path) -> None:
+    file = project / "ddb_lake.yaml"
+    file.write_text(file.read_text().replace("  tables:", "  memory: 320MB\n  tables:"))
+    failed = run("query", "SELECT count(*) FROM (SELECT list(range) AS a FROM range(60_000_000))")
+    assert failed.exit_code == 2 and "set `memory` to more" in failed.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -220,6 +220,23 @@ def test_query_opens_no_file_but_those_of_its_tables(tmp_path: Path, as_of_us: i
         assert sorted(queried(lake, "SELECT id FROM orders", as_of_us))[0] == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("'1 month 1 day 1.5 s'::INTERVAL", "1 month 1 day 00:00:01.5"),
+        ("'2024-05-14 11:14:20.123456789'::TIMESTAMP_NS", "2024-05-14 11:14:20.123456789"),
+        ("'11:14:20.123456789'::TIME_NS", "11:14:20.123456789"),
+        ("'11:14:20+05:30'::TIMETZ", "11:14:20+05:30"),
+    ],
+)
+def test_value_that_python_does_not_keep_is_its_text(tmp_path: Path, value: str, text: str) -> None:
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
+        sql = f"SELECT {value} AS a, 7 AS a, [{value}] AS b, {{'x': {value}}} AS c, union_value(u := {value}) AS d;"
+        with run_query(lake, sql) as result:
+            assert result.columns == ("a", "a", "b", "c", "d")
+            assert list(result.batches()) == [[(text, 7, [text], {"x": text}, text)]]
+
+
 def test_query_is_written_to_a_parquet_file_with_exact_values(tmp_path: Path) -> None:
     exact = "SELECT 12345678901234567890123456789012345678::HUGEINT AS h, 1.10::DECIMAL(38, 2) AS d, ['x'] AS l,"
     sql = f"{exact} INTERVAL '1 month 0.000001 seconds' AS i, {{'HUGEINT': 1::HUGEINT}} AS s, 1 AS h -- end"
