@@ -94,6 +94,11 @@ def expect_bucket_owners(owners: Mapping[str, str]) -> None:
     _EXPECTED_OWNERS.update(owners)
 
 
+def expected_owners() -> dict[str, str]:
+    """The accounts that must own buckets, by bucket, for another process, which passes them to `expect_bucket_owners`."""
+    return dict(_EXPECTED_OWNERS)
+
+
 def expected_owner(bucket: str) -> str | None:
     """The account that must own a bucket; None if it is not known."""
     return _EXPECTED_OWNERS.get(bucket)

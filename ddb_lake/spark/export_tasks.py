@@ -6,7 +6,7 @@ Tasks write files and return their paths. They open no catalog and commit nothin
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -17,7 +17,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
 from ddb_lake.aws.objects import ObjectStore
-from ddb_lake.aws.session import s3_access
+from ddb_lake.aws.session import expect_bucket_owners, expected_owners, s3_access
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
@@ -60,6 +60,7 @@ class Share:
     access: TableAccess
     export: Export
     options: SchemaOptions
+    owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class HashedKeys:
 
 def sample_share(share: Share) -> Inference:
     """The inference of items at the beginning of the files."""
+    expect_bucket_owners(share.owners)
     with share.access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
         lines = ExportLines(files, session.folder, reject=True)
@@ -124,6 +126,7 @@ def sample_share(share: Share) -> Inference:
 def write_share(task: WriteShare) -> Written:
     """Verify the files, project their rows, and write them sorted by key."""
     share, access = task.share, task.share.access
+    expect_bucket_owners(share.owners)
     with access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
         lines = ExportLines(files, session.folder, reject=True)

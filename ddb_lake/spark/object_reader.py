@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.pipeline.apply.object_reader import (
     GROUP_BYTES,
@@ -56,6 +57,7 @@ class ReadTask:
     known: dict[str, TableDefinition]
     scratch: str
     objects: tuple[tuple[int, ObjectRef], ...]
+    owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def _delete_shares(access: TableAccess, results: Sequence[ReadResult]) -> None:
 
 def read_objects(task: ReadTask) -> ReadResult:
     """Stage the rows of some objects."""
+    expect_bucket_owners(task.owners)
     with TemporaryDirectory(prefix="ddb-lake-read-") as folder:
         reader = GroupReader(Path(folder), task.options, only(task.known))
         numbers = [number for number, _ in task.objects]

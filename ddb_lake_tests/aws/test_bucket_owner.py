@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,10 @@ from ddb_lake.aws.export_requests import _destination
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import client, expect_bucket_owners, session
 from ddb_lake.config import parse_settings
+from ddb_lake.core.decode.routing import Routes
 from ddb_lake.errors import TerminalError
+from ddb_lake.pipeline.apply.object_reader import ReadOptions, TableDefinition
+from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, _read
 
 OWNER, OTHER = "111122223333", "444455556666"
 S3 = botocore.session.get_session().get_service_model("s3")
@@ -99,3 +104,14 @@ def test_settings_say_the_owner_of_each_bucket() -> None:
     expect_bucket_owners(settings.bucket_owners)
     owners = [_destination(table.export).get("S3BucketOwner") for table in settings.tables if table.export]
     assert owners == [OWNER, OTHER]
+
+
+def test_reader_in_another_process_knows_the_owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expect_bucket_owners({"ours": OWNER})
+    options, definition = ReadOptions("orders", Routes({})), TableDefinition(("id",))
+    task = pickle.dumps(ReadPlan(tmp_path, options, definition))
+
+    monkeypatch.setattr(aws_session, "_EXPECTED_OWNERS", {})
+    _read(pickle.loads(task), [])
+
+    assert aws_session.expected_owner("ours") == OWNER

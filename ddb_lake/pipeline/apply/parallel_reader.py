@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.operations.system import cpu_count
 from ddb_lake.engine.import_hook import hide_pandas
 from ddb_lake.errors import TransientError
@@ -53,11 +54,12 @@ Numbered = tuple[int, ObjectRef]
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """How a group is read. `folder`: for the staged rows. `definition`: of the table `options.table`."""
+    """How a group is read. `folder`: for the staged rows. `definition`: of the table `options.table`. `owners`: of buckets."""
 
     folder: Path
     options: ReadOptions
     definition: TableDefinition
+    owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
     table = plan.options.table
     reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}))
     numbers = [number for number, _ in objects]
+    expect_bucket_owners(plan.owners)
     fetched = fetch(ObjectStore(), [ref for _, ref in objects])
     group = reader.read_numbered(zip(numbers, fetched, strict=True))
     staged = group.tables.get(table)
