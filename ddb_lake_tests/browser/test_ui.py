@@ -62,7 +62,13 @@ def test_overview_tells_which_table_needs_a_look(ui: str, page: Page) -> None:
     open_asset(page, ui, "lake/lake")
 
     expect(page.get_by_text("1 of 1 tables need a look.")).to_be_visible()
-    expect(page.get_by_text("1 gaps: changes may be missing")).to_be_visible()
+    expect(page.get_by_text("1 stretches in which changes may be missing")).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_timeout(500)
+    cut = (
+        "[...document.querySelectorAll('table')].filter(t => t.parentElement.scrollWidth > t.parentElement.clientWidth)"
+    )
+    assert page.evaluate(f"{cut}.map(t => t.innerText)") == []
 
 
 def test_run_is_launched_from_the_page_and_succeeds(ui: str, page: Page) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster import AssetCheckSeverity
 
 from ddb_lake.cli import demo_run
 from ddb_lake.cli.demo_run import called_as, run_demo
@@ -16,8 +17,9 @@ from ddb_lake.errors import UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
-from ddb_lake.orchestration.dev import living
+from ddb_lake.orchestration.dev import evaluate_checks, living
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.quarantine import list_discarded
 from ddb_lake.pipeline.verify.conservation import compare_counts
 
 pytestmark = [
@@ -63,6 +65,12 @@ def test_table_lives_on_from_what_the_lake_has(told: tuple[Path, str]) -> None:
 
     with living(home, writing=False) as source:
         assert sorted(canonical_text(item) for item in source.items()) == kept
+        run = evaluate_checks()
+        # no daemon ticks here, and in the first 20 minutes of an hour no whole hour of the demo has settled
+        assert {check.check_name for check in run.checks if not check.passed} <= {"sensor_ticks", "conservation"}
+        assert {check.severity for check in run.checks if not check.passed} == {AssetCheckSeverity.WARN}
+        with open_lake(home.settings()) as lake:
+            assert sum(group.count for group in list_discarded(lake, "orders")) == 4
         source.traffic.insert(3)
         assert source.sandbox.flush()
         with open_lake(home.settings()) as lake:

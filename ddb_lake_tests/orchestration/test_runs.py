@@ -126,7 +126,8 @@ def test_snapshot_compares_the_rows_with_the_manifest(folder_lake: Make) -> None
 
     found = check(run, "snapshot/orders", "rows_match_manifest")
     assert found.passed and found.metadata["rows of the branch"].value == 3
-    assert check(run, "snapshot/orders", "unique_keys").passed
+    unique = check(run, "snapshot/orders", "unique_keys")
+    assert unique.passed and unique.metadata["distinct keys"].value == 3
     assert latest(lake, "snapshot/orders")["dagster/row_count"] == 3
     assert latest(lake, "current/orders")["dagster/row_count"] == 3
 

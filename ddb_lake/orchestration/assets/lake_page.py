@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.values.time_text import microseconds, time_text
 from ddb_lake.core.verify.outcome import Color, urgency
@@ -27,13 +28,17 @@ from ddb_lake.pipeline.read.status import TableStatus, table_status
 from ddb_lake.pipeline.read.verification_report import last_report
 
 GROUP = "overview"
-HEADERS = ("table", "checks", "lag", "landed", "applied", "verified")
-PROBLEM_HEADERS = ("color", "table", "check", "found")
+HEADERS = ("table", "checks", "state")
+"""Few columns, of short words: at 1,280 pixels, Dagster leaves about 30 characters for a value of an asset's metadata."""
+
 SHOWN = 200
 """The most tables on the page, the worst first: an operator cannot read a page of thousands of rows."""
 
 SHOWN_PROBLEMS, TEXT_CHARACTERS = 30, 200
 """The most checks that the page describes, the worst first, and the length of a description."""
+
+WORD_CHARACTERS = 24
+"""Longer words of a description, such as URIs, are shortened in the middle, because they do not wrap. The check has them entirely."""
 
 _MARKS: Mapping[Color, str] = {"green": "✓", "yellow": "⚠", "red": "✗"}
 
@@ -115,7 +120,7 @@ def overview_metadata(found: Sequence[TableSummary], now: datetime) -> dict[str,
 def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
     """The page as Markdown: the number of checks by color, a row for each table, and the checks that are not green.
 
-    The worst is first in both tables.
+    The worst is first in the table and in the list.
     """
     worst = sorted(found, key=lambda one: (urgency(one.color), -_not_green(one), one.table))
     bad = sum(one.color != "green" for one in found)
@@ -146,24 +151,31 @@ def _problems(found: Sequence[TableSummary]) -> str:
     if not problems:
         return ""
     colors = {urgency(color): f"{mark} {color}" for color, mark in _MARKS.items()}
-    rows = [
-        [colors[place], table, check, text if len(text) <= TEXT_CHARACTERS else f"{text[:TEXT_CHARACTERS]}…"]
+    lines = [
+        f"- {colors[place]}: {escape_markdown(f'{table} {check}: {_shortened(text)}')}"
         for place, table, check, text in sorted(problems)[:SHOWN_PROBLEMS]
     ]
     more = len(problems) - SHOWN_PROBLEMS
     rest = f"\n\nand {more} more checks" if more > 0 else ""
-    return f"\n\n{markdown_table(PROBLEM_HEADERS, rows, cut=None)}{rest}"
+    return "\n\n" + "\n".join(lines) + rest
+
+
+def _shortened(text: str) -> str:
+    """A description of at most `TEXT_CHARACTERS`, in words that wrap."""
+    half = WORD_CHARACTERS // 2
+    words = [word if len(word) <= WORD_CHARACTERS else f"{word[:half]}…{word[-half:]}" for word in text.split()]
+    short = " ".join(words)
+    return short if len(short) <= TEXT_CHARACTERS else f"{short[:TEXT_CHARACTERS]}…"
 
 
 def _row(one: TableSummary, now: datetime) -> list[str]:
     status = one.status or TableStatus(one.table)
+    landed = _time(one.landed_us, now) if one.landed_us is not None else "none lately"
     return [
         one.table,
         f"{_MARKS[one.color]} {summary_text(one.checks)}",
-        _span(status.lag_s),
-        _time(one.landed_us, now) if one.landed_us is not None else "none lately",
-        _time(status.watermark_us, now),
-        _verified(one.verified, now),
+        f"lag {_span(status.lag_s)}, landed {landed}, applied {_time(status.watermark_us, now)},"
+        f" verified {_verified(one.verified, now)}",
     ]
 
 

@@ -32,10 +32,14 @@ def failing_transform(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class DemoSource:
-    """The orders table on a sandbox, with everything between it and S3. `held`: objects that will arrive late."""
+    """The orders table on a sandbox, with everything between it and S3.
+
+    `held`: objects that will arrive late. `faulty`: whether Firehose's transformation has a fault (`failing_transform`).
+    """
 
     sandbox: Sandbox
     seed: int
+    faulty: bool = True
     traffic: Traffic = field(init=False)
     delivery: DeliveryStream = field(init=False)
     held: dict[str, bytes] = field(default_factory=dict)
@@ -73,7 +77,7 @@ class DemoSource:
                 buffer_seconds=buffer_seconds,
                 buffer_bytes=_BUFFER_BYTES,
                 compression="GZIP",
-                transform=Function(failing_transform),
+                transform=Function(failing_transform if self.faulty else transform.handler),
                 transform_bytes=64 * 1024,
             )
         )
