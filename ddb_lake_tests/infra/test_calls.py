@@ -21,7 +21,7 @@ WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "restorer": (("restore",), ()),
     "notified": (("tick",), ("applier", "exporter")),
     "doctor": (("doctor",), ("reader", "liveness")),
-    "liveness": (("signs", "watch"), ("applier",)),
+    "liveness": (("signs", "watch", "checks"), ("applier", "verifier")),
     "canary": (("canary",), ("reader",)),
 }
 """What each role is for, and the roles that this work needs besides, because it is work on a lake."""

@@ -220,6 +220,8 @@ def _change(on: Stand) -> None:
 
 
 def _watch(on: Stand) -> None:
+    from ddb_lake.checks.check import Subject
+    from ddb_lake.checks.registry import HOURLY_OPS, checks_of
     from ddb_lake.cli.doctor.registry import examine_lake
     from ddb_lake.cli.doctor.subject import LakeSubject
     from ddb_lake.pipeline.capture.health import capture_signs, error_sign
@@ -231,6 +233,9 @@ def _watch(on: Stand) -> None:
     on.run("signs", lambda: (capture_signs(on.lake, table), error_sign(on.lake, table)))
     on.run("watch", lambda: watch(on.lake, NAME))
     on.run("canary", lambda: canary_sign(on.lake, table))
+    hourly = [c for c in checks_of(table) if c.op in HOURLY_OPS and c.name != "canary_arrives" and not c.reads_dagster]
+    found = on.run("checks", lambda: {check.name: check.outcome(Subject(on.lake, table)) for check in hourly})
+    assert {"sample_matches_source", "conservation", "fresh_as_source", "objects_intact"} <= set(found)
     _notify(on)
     on.run("tick", lambda: _tick(on))
     subject = LakeSubject(Path("ddb_lake.yaml"), on.lake.settings)
