@@ -235,7 +235,7 @@ def _watch(on: Stand) -> None:
     on.run("canary", lambda: canary_sign(on.lake, table))
     hourly = [c for c in checks_of(table) if c.op in HOURLY_OPS and c.name != "canary_arrives" and not c.reads_dagster]
     found = on.run("checks", lambda: {check.name: check.outcome(Subject(on.lake, table)) for check in hourly})
-    assert {"sample_matches_source", "conservation", "fresh_as_source", "objects_intact"} <= set(found)
+    assert len(found) > 10 and [name for name, one in found.items() if one.state == "unknown"] == []
     _notify(on)
     on.run("tick", lambda: _tick(on))
     subject = LakeSubject(Path("ddb_lake.yaml"), on.lake.settings)
