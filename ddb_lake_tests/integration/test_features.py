@@ -20,12 +20,25 @@ from ddb_lake_tests.support.features import COMMANDS, FEATURES, SETTINGS, pairs
 from ddb_lake_tests.trust.recording import ROOT
 
 READING = {
-    *("completion", "cost", "doctor", "dump", "iam", "init", "open", "query", "quarantine list", "quarantine show"),
+    *(
+        "athena-ddl",
+        "check",
+        "completion",
+        "cost",
+        "doctor",
+        "dump",
+        "iam",
+        "init",
+        "open",
+        "query",
+        "quarantine list",
+        "quarantine show",
+    ),
     *("report", "status", "verify"),
 }
 """Commands that change nothing of a lake."""
 
-ELSEWHERE = {"demo", "restore", "sandbox", "quarantine discard"}
+ELSEWHERE = {"demo", "restore", "sandbox", "sandbox advance", "sandbox traffic", "quarantine discard"}
 """Commands that write to lakes or tables of their own, or marks on which no item depends."""
 
 HOW = {
