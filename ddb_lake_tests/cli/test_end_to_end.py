@@ -129,7 +129,8 @@ def test_status_of_all_tables_lists_them(run: Run, lake: Path) -> None:
     found = json.loads(run("status", "--json", "--config", lake).stdout)
     assert [table["table"] for table in found["tables"]] == ["orders", "customers"]
     printed = run("status", "--config", lake).stdout.splitlines()
-    assert printed[2].split()[:3] == ["orders", "3", "3"]
+    assert printed[2].split("  ")[0] == "orders"
+    assert {"3", "not evaluated"} <= {cell.strip() for cell in printed[2].split("  ")}
     assert "rows              3" in run("status", "orders", "--config", lake).stdout
 
 

@@ -244,6 +244,7 @@ def test_export_of_the_folders_is_the_one_we_write() -> None:
 
 MAY_READ_ITEMS = {
     "pipeline/maintain/restore.py",
+    "pipeline/load/scan.py",
     "pipeline/verify/compare.py",
     "pipeline/verify/full.py",
     "pipeline/verify/repair.py",
