@@ -253,7 +253,7 @@ def test_checks_can_be_evaluated_alone(folder_lake: Make) -> None:
     result = job.execute_in_process(instance=lake.instance)
 
     found = {c.check_name: c for c in result.get_asset_check_evaluations()}
-    assert set(found) == {"up_to_date", "quarantine_empty", "continuity", "no_gaps", "sensor_ticks"}
+    assert set(found) == {"up_to_date", "quarantine_empty", "continuity", "objects_intact", "no_gaps", "sensor_ticks"}
     late = found["up_to_date"]
     assert late.passed and "1 are not applied" in (late.description or "")
 

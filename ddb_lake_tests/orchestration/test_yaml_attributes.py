@@ -108,7 +108,9 @@ def test_fault_behind_a_template_is_told_with_its_line(monkeypatch: pytest.Monke
 def test_unset_variable_is_told_by_name() -> None:
     told = fault('warehouse: "{{ env.NO_SUCH_THING }}"')
 
-    assert told == "<string>:1: warehouse: the environment variable NO_SUCH_THING is not set"
+    assert (
+        told == "<string>:1: warehouse: the environment variable NO_SUCH_THING is not set; set it to a name of your own"
+    )
 
 
 def test_two_tables_of_one_name_are_refused() -> None:

@@ -93,7 +93,11 @@ def test_days_are_kept_exactly_and_queried_by_date(days: FolderLake) -> None:
 def test_day_made_again_after_a_late_record_has_it_and_replaces_what_was(days: FolderLake) -> None:
     before = told(keep(days, FIRST))
     keep(days, SECOND)
-    days.land("2024/05/16/01/late", at(4, 3, order("dan", 1)), at(5, 4, None, order("ann", 1, total={"N": "1.5"})))
+    days.land(
+        "2024/05/16/01/late",
+        at(4, 3, order("dan", 1)),
+        at(5, 4, None, order("ann", 1, total={"N": "1.5"}, note={"S": "x"})),
+    )
     days.settle()
     with days.opened() as lake:
         assert queried(lake, "SELECT customer FROM orders_daily WHERE _day = '2024-05-14' ORDER BY 1") == [
