@@ -27,8 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ddb_lake.core.values.change_record import AttributeValue, ChangeRecord, Item
-from ddb_lake.core.values.conversions import from_plain
-from ddb_lake.core.values.plain_json import loads_exact, plain_text
+from ddb_lake.core.values.plain_json import from_plain, loads_exact, plain_text
 from ddb_lake.errors import UndecodableError
 
 EVENT_COLUMN: Final = "_event"

@@ -85,6 +85,7 @@ def test_living_on_needs_a_demo(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.exhaustive
 def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_run, "ITEMS", 30)
     monkeypatch.setattr(demo_run, "STEPS", 12)

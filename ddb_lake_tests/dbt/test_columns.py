@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import duckdb
+import pytest
 from click.testing import CliRunner
 
 from ddb_lake.cli.app import cli
@@ -55,6 +56,7 @@ class Project:
             return types, sorted(map(str, found.fetchall()))
 
 
+@pytest.mark.exhaustive
 def test_build_after_columns_changed_gives_what_a_build_from_nothing_gives(tmp_path: Path) -> None:
     project = Project(tmp_path)
     first, second = item("a", size=1), item("b", size=2)

@@ -66,6 +66,7 @@ def own_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return sorted({*plain, *virtual, *OWN_WORDS})
 
 
+@pytest.mark.exhaustive
 def test_attributes_called_like_our_identifiers(tmp_path: Path, own_names: list[str]) -> None:
     chance = random.Random(12)
     for number, first in enumerate(range(0, len(own_names), A_TABLE)):
@@ -139,6 +140,7 @@ def stored(mariadb: MariaDb, server: Server, named: Named) -> dict[str, dict[str
 # --- dbt
 
 
+@pytest.mark.exhaustive
 def test_attributes_called_like_what_the_models_of_dbt_have(tmp_path: Path) -> None:
     names = sorted({*dbt_names(), "records", "r", "c", "o", "v", "change_day", "items", "how_often", "rowid"})
     settings = {"warehouse": str(tmp_path / "lake"), "tables": [{"name": "t", "key": ["_item"]}]}

@@ -234,6 +234,7 @@ def test_random_changes_of_few_keys_end_in_what_the_lake_has(replicated: Replica
     assert run(replicated, replay=True).rejected == 0
 
 
+@pytest.mark.exhaustive
 def test_connection_lost_at_any_statement_leaves_rows_rejections_and_position_of_one_state(
     replicated: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:

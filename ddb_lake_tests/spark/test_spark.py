@@ -29,7 +29,7 @@ def said_by(module: str, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.more_examples
+@pytest.mark.exhaustive
 @pytest.mark.needs("java")
 def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> None:
     with cluster(tmp_path) as master:

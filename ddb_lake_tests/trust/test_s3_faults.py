@@ -68,6 +68,7 @@ def test_objects_that_are_listed_late_are_taken_in_later(way: Way, tmp_path: Pat
         assert wrong(lake, SCENARIO) == []
 
 
+@pytest.mark.exhaustive
 @fault("S3 fails (500)", "compact", "dump")
 @fault("S3 stores an object and its answer is lost", "apply", "compact")
 def test_warehouse_in_s3_that_fails_costs_nothing(way: Way, tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.conversions import from_plain
-from ddb_lake.core.values.plain_json import loads_exact
+from ddb_lake.core.values.plain_json import from_plain, loads_exact
 from ddb_lake.core.values.primary_key import check_keys
 from ddb_lake.errors import UndecodableError
 

@@ -38,8 +38,7 @@ from ddb_lake.core.decode.arrival_stamp import (
 )
 from ddb_lake.core.values.attributes import check_item
 from ddb_lake.core.values.change_record import EVENT_NAMES, AttributeValue, ChangeRecord, EventName, Item
-from ddb_lake.core.values.conversions import from_plain
-from ddb_lake.core.values.plain_json import loads_exact, plain_members, quoted
+from ddb_lake.core.values.plain_json import from_plain, loads_exact, plain_members, quoted
 from ddb_lake.core.values.primary_key import check_keys
 from ddb_lake.core.values.times import check_not_before, utc_text_us
 from ddb_lake.errors import UndecodableError

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 from ddb_lake.core.values.change_record import AttributeValue, Item
-from ddb_lake.core.values.numbers import NumberText
+from ddb_lake.core.values.plain_json import MAX_NESTING
 from ddb_lake.errors import UndecodableError
-
-MAX_NESTING: Final = (
-    120  # a little more than attributes.check_item accepts, because that function names the path in its error
-)
 
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch
 
@@ -127,37 +121,3 @@ def _inner_base64(text: str) -> str | None:
     if binascii.b2a_base64(binascii.a2b_base64(content), newline=False) != content:
         return None
     return content.decode("ascii")
-
-
-def from_plain(value: Any, _depth: int = 0) -> AttributeValue:
-    """A plain JSON value as DynamoDB JSON: text S, number N, true/false BOOL, null NULL, list L, object M.
-
-    `NumberText` keeps the digits of the source; a float has those of its shortest exact spelling.
-
-    Raises:
-        UndecodableError: not a JSON value, not a finite number, or nested too deeply.
-    """
-    if _depth > MAX_NESTING:
-        raise UndecodableError(f"nested deeper than {MAX_NESTING} levels")
-    if isinstance(value, NumberText):
-        return {"N": str(value)}
-    if isinstance(value, str):
-        return {"S": value}
-    if value is None:
-        return {"NULL": True}
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, int | float | Decimal):
-        return {"N": _number_text(value)}
-    if isinstance(value, list | tuple):
-        return {"L": [from_plain(member, _depth + 1) for member in value]}
-    if isinstance(value, Mapping):
-        return {"M": {name: from_plain(member, _depth + 1) for name, member in value.items()}}
-    raise UndecodableError(f"no JSON value: {type(value).__name__}")
-
-
-def _number_text(value: int | float | Decimal) -> str:
-    try:
-        return str(value)
-    except ValueError:  # more digits than CPython converts
-        raise UndecodableError("a number with too many digits") from None

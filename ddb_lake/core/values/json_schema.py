@@ -18,9 +18,8 @@ from decimal import Context, Decimal, localcontext
 from typing import Any, Final
 
 from ddb_lake.core.values.change_record import AttributeValue, ChangeRecord, Item
-from ddb_lake.core.values.conversions import from_plain
 from ddb_lake.core.values.numbers import canonical_number
-from ddb_lake.core.values.plain_json import loads_exact, plain_value
+from ddb_lake.core.values.plain_json import from_plain, loads_exact, plain_value
 from ddb_lake.errors import ConfigError, UndecodableError
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema"

@@ -1,7 +1,7 @@
 """Items as plain JSON: the form without type tags, which other systems read. Exact, but it does not distinguish types.
 
 Text, numbers (every digit, as `canonical_number` writes them), true and false, null; sets and lists are arrays, maps
-are objects, binary is base64 text. `conversions.from_plain` is the way back as far as there is one.
+are objects, binary is base64 text. `from_plain` is the way back as far as there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from ddb_lake.core.values.numbers import NumberText, canonical_number
 from ddb_lake.errors import UndecodableError
 
 __all__ = [
+    "MAX_NESTING",
     "distinct_members",
+    "from_plain",
     "loads_exact",
     "loads_strict",
     "plain_json_text",
@@ -27,6 +29,10 @@ __all__ = [
     "plain_value",
     "quoted",
 ]
+
+MAX_NESTING: Final = (
+    120  # a little more than attributes.check_item accepts, because that function names the path in its error
+)
 
 
 def plain_text(value: AttributeValue) -> str:
@@ -146,3 +152,37 @@ _STRICT: Final = json.JSONDecoder(object_pairs_hook=distinct_members, parse_cons
 _EXACT: Final = json.JSONDecoder(
     object_pairs_hook=distinct_members, parse_constant=_no_constant, parse_int=NumberText, parse_float=NumberText
 )
+
+
+def from_plain(value: Any, _depth: int = 0) -> AttributeValue:
+    """A plain JSON value as DynamoDB JSON: text S, number N, true/false BOOL, null NULL, list L, object M.
+
+    `NumberText` keeps the digits of the source; a float has those of its shortest exact spelling.
+
+    Raises:
+        UndecodableError: not a JSON value, not a finite number, or nested too deeply.
+    """
+    if _depth > MAX_NESTING:
+        raise UndecodableError(f"nested deeper than {MAX_NESTING} levels")
+    if isinstance(value, NumberText):
+        return {"N": str(value)}
+    if isinstance(value, str):
+        return {"S": value}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int | float | Decimal):
+        return {"N": _number_text(value)}
+    if isinstance(value, list | tuple):
+        return {"L": [from_plain(member, _depth + 1) for member in value]}
+    if isinstance(value, Mapping):
+        return {"M": {name: from_plain(member, _depth + 1) for name, member in value.items()}}
+    raise UndecodableError(f"no JSON value: {type(value).__name__}")
+
+
+def _number_text(value: int | float | Decimal) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than CPython converts
+        raise UndecodableError("a number with too many digits") from None

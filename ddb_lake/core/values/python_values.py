@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from ddb_lake.core.values.change_record import AttributeValue
-from ddb_lake.core.values.conversions import MAX_NESTING
+from ddb_lake.core.values.plain_json import MAX_NESTING
 from ddb_lake.errors import UndecodableError
 
 

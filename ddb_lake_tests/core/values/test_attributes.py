@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.values.attributes import MAX_DEPTH, canonical_item, canonical_value, check_item, check_value
-from ddb_lake.core.values.conversions import from_boto, from_plain, undouble_binary
+from ddb_lake.core.values.conversions import from_boto, undouble_binary
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.core.values.numbers import NumberText, canonical_number
+from ddb_lake.core.values.plain_json import from_plain
 from ddb_lake.core.values.primary_key import check_keys, key_text
 from ddb_lake.errors import UndecodableError
 from ddb_lake_tests.support import strategies as ddb

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.values import json_text
 from ddb_lake.core.values.attributes import canonical_value
-from ddb_lake.core.values.conversions import from_plain
-from ddb_lake.core.values.plain_json import loads_exact, loads_strict, plain_object, plain_text, plain_value
+from ddb_lake.core.values.plain_json import from_plain, loads_exact, loads_strict, plain_object, plain_text, plain_value
 from ddb_lake.errors import UndecodableError
 from ddb_lake_tests.support.strategies import items, values
 
