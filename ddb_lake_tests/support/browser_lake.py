@@ -1,4 +1,4 @@
-"""What the browser is shown: the lake of a demo, and then a gap in its changes, which turns a check red."""
+"""What the browser is shown: the lake of a demo, with a gap in its changes and a damaged object, which turn checks red and yellow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions
 from ddb_lake.orchestration.dev import living
 from ddb_lake.orchestration.in_process_daemon import run_job
+from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.capture.gap_log import record_gap
 
 WITHOUT_A_QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}}
@@ -30,13 +31,16 @@ def prepare(home: DemoHome) -> None:
 
 
 def break_stream(home: DemoHome) -> None:
-    """Record that the stream was off for ten minutes, and evaluate the hourly checks."""
+    """Record that the stream was off for ten minutes, apply a damaged object, and evaluate the hourly checks."""
     now = datetime.now(UTC)
     begin_us, end_us = (int((now - timedelta(minutes=m)).timestamp() * 1e6) for m in (40, 30))
     gap = Gap("stream_off", begin_us, end_us, "the Kinesis destination was disabled", int(now.timestamp() * 1e6))
     with living(home, writing=False):
         with open_lake(home.settings()) as lake:
             record_gap(lake, TABLE, gap)
+            damaged = home.folder / "damaged"
+            damaged.write_bytes(b"damaged")
+            apply_objects(lake, TABLE, [str(damaged)])
         with dg.DagsterInstance.get() as instance:
             defs = demo_definitions()
             (sensor,) = defs.sensors or ()
