@@ -84,5 +84,5 @@ def mariadb() -> Iterator[MariaDb]:
 @pytest.fixture(autouse=True)
 def _no_known_bucket_owners() -> Iterator[None]:
     """Buckets of one name have other owners in other tests; a process keeps what it learned of them."""
-    with mock.patch.dict(aws_session._EXPECTED_OWNERS):
+    with mock.patch.dict(aws_session._EXPECTED_OWNERS, clear=True):
         yield
