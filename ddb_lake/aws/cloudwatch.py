@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -62,7 +63,8 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
     ]
     found: list[dict[int, float]] = [{} for _ in metrics]
     status = ["absent"] * len(metrics)
-    try:
+    names = ", ".join(sorted({metric.name for metric in metrics}))
+    with _reading(names, "cloudwatch:GetMetricData"):
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries,
             StartTime=datetime.fromtimestamp(from_us / 1e6, UTC),
@@ -73,12 +75,6 @@ def hourly_values(client: Any, metrics: Sequence[Metric], from_us: int, to_us: i
             values, status[number] = found[number], result.get("StatusCode", "Complete")
             for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                 values[int(at.timestamp()) * 1_000_000] = float(value)
-    except (ClientError, BotoCoreError) as error:
-        message = " ".join(str(error).split())
-        raise TransientError(
-            f"CloudWatch cannot be read for {', '.join(sorted({m.name for m in metrics}))} ({message})",
-            hint="grant cloudwatch:GetMetricData",
-        ) from error
     incomplete = {metric.name: known for metric, known in zip(metrics, status, strict=True) if known != "Complete"}
     if incomplete:
         faults = ", ".join(f"{name} ({known})" for name, known in sorted(incomplete.items()))
@@ -102,13 +98,8 @@ def exists(client: Any, metric: Metric) -> bool:
     Raises TransientError if CloudWatch cannot be read.
     """
     wanted = [{"Name": metric.dimension[0], "Value": metric.dimension[1]}]
-    try:
+    with _reading(metric.name, "cloudwatch:ListMetrics"):
         listed = client.list_metrics(Namespace=metric.namespace, MetricName=metric.name, Dimensions=wanted)
-    except (ClientError, BotoCoreError) as error:
-        message = " ".join(str(error).split())
-        raise TransientError(
-            f"CloudWatch cannot be read for {metric.name} ({message})", hint="grant cloudwatch:ListMetrics"
-        ) from error
     return bool(listed["Metrics"])
 
 
@@ -123,7 +114,7 @@ def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[st
     now = datetime.fromtimestamp(now_us / 1e6, UTC)
     wanted = [{"Name": dimension[0], "Value": dimension[1]}]
     points: list[dict[str, Any]] = []
-    try:
+    with _reading(metric, "cloudwatch:ListMetrics and GetMetricStatistics"):
         for listed in client.list_metrics(Namespace=namespace, MetricName=metric, Dimensions=wanted)["Metrics"]:
             points += client.get_metric_statistics(
                 Namespace=namespace,
@@ -134,14 +125,18 @@ def newest_maximum(client: Any, namespace: str, metric: str, dimension: tuple[st
                 Period=PERIOD_S,
                 Statistics=["Maximum"],
             )["Datapoints"]
-    except (ClientError, BotoCoreError) as error:
-        message = " ".join(str(error).split())
-        raise TransientError(
-            f"CloudWatch cannot be read for {metric} ({message})",
-            hint="grant cloudwatch:ListMetrics and GetMetricStatistics",
-        ) from error
     if not points:
         return None
     newest = max(point["Timestamp"] for point in points)
     value = max(point["Maximum"] for point in points if point["Timestamp"] == newest)
     return Measure(float(value), int(newest.timestamp()) * 1_000_000)
+
+
+@contextmanager
+def _reading(metrics: str, actions: str) -> Iterator[None]:
+    """Translate errors of CloudWatch to TransientError. `metrics`: what is read. `actions`: what the identity must be allowed."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        message = " ".join(str(error).split())
+        raise TransientError(f"CloudWatch cannot be read for {metrics} ({message})", hint=f"grant {actions}") from error

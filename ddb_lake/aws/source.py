@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ddb_lake.aws.session import client
 from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.aws_hints import Access, next_step
+from ddb_lake.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,26 @@ def describe_source(table: TableSettings) -> SourceTable:
         description.get("ItemCount"),
         size_bytes=description.get("TableSizeBytes"),
     )
+
+
+def require_source(table: TableSettings, otherwise: str = "the credentials") -> SourceTable:
+    """Describe the source table.
+
+    Args:
+        table: the settings of a table.
+        otherwise: what the user can do besides correcting `source`, for the hint.
+
+    Raises:
+        UsageError: it cannot be reached.
+    """
+    source = describe_source(table)
+    if source.arn is None:
+        raise UsageError(
+            f"the source {table.source_name} cannot be reached ({source.unreachable})",
+            table=table.name,
+            hint=f"correct `source`, or {otherwise}",
+        )
+    return source
 
 
 def _reason(error: BotoCoreError | ClientError, access: Access) -> str:

@@ -59,7 +59,7 @@ PARSED_AS = {"ANALYZE": "VACUUM", "COPY_DATABASE": "TRANSACTION", "VARIABLE_SET"
 """Kinds that DuckDB's parser returns as another one."""
 
 NOT_WRITTEN = {"INVALID", "CREATE_FUNC", "EXTENSION", "LOGICAL_PLAN", "MULTI", "RELATION", "SELECT"}
-"""Kinds of which no text is an example: SELECT reads, and the others are internal."""
+"""Kinds without an example: SELECT reads, and the others are internal."""
 
 
 @pytest.fixture(scope="module")

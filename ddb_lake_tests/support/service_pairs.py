@@ -1,4 +1,4 @@
-"""Pairs of services of which one acts on the other, read from templates: what allows it, and under which conditions."""
+"""Pairs of services (actor and target), read from templates, with the permission and its conditions."""
 
 from __future__ import annotations
 

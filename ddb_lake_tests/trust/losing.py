@@ -1,4 +1,4 @@
-"""Random histories of which change records are lost: does the examination of continuity name exactly the keys that lost some?
+"""Random histories that lose change records: does the examination of continuity name exactly the keys that lost some?
 
 Each history is landed twice: complete, which must have no break, and without one record or one object. What is lost is known
 here from the history alone.

@@ -30,7 +30,7 @@ import orjson
 from ddb_lake.aws.items import CLOCK_SLACK_US, ScanPage, ScanRequest, TableItems
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.objects import ObjectStore, join, local_path, split_s3
-from ddb_lake.aws.source import SourceTable, describe_source, restorable_since_s, source_client
+from ddb_lake.aws.source import SourceTable, require_source, restorable_since_s, source_client
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, build_files, build_summary, md5_text
 from ddb_lake.core.layout.scan_files import START, ScanPart, ScanStart, is_progress, last_parts
@@ -127,7 +127,7 @@ def estimate_scan(table: TableSettings, consistent: bool = False) -> ScanEstimat
     Raises:
         UsageError: the source cannot be reached.
     """
-    source = _reached(table)
+    source = require_source(table)
     size = source.size_bytes or 0
     return ScanEstimate(
         scan_units(size, consistent), source.items or 0, size, restorable=restorable_since_s(table) is not None
@@ -153,7 +153,7 @@ def scan_table(lake: Lake, name: str, options: ScanOptions = ScanOptions()) -> S
         )
     if not place.startswith("s3://"):
         place = str(local_path(place))
-    source = _reached(table)
+    source = require_source(table)
     items = TableItems(source_client(table), table.source_name, RateLimit(options.read_rate))
     start = None if options.restart else unfinished_scan(lake.objects, place, source)
     if start is None:
@@ -172,17 +172,6 @@ def scan_table(lake: Lake, name: str, options: ScanOptions = ScanOptions()) -> S
         progress=lambda count: lake.progress(f"{name}: items scanned", count),
     )
     return run.finish()
-
-
-def _reached(table: TableSettings) -> SourceTable:
-    source = describe_source(table)
-    if source.arn is None:
-        raise UsageError(
-            f"the source {table.source_name} cannot be reached ({source.unreachable})",
-            table=table.name,
-            hint="correct `source`, or the credentials",
-        )
-    return source
 
 
 def begin_scan(

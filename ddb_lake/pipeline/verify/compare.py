@@ -28,8 +28,7 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from ddb_lake.aws.items import TableItems
-from ddb_lake.aws.source import SourceTable, describe_source, source_client
-from ddb_lake.config import TableSettings
+from ddb_lake.aws.source import SourceTable, require_source, source_client
 from ddb_lake.core.merge.ordering import ABSENT
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.values.change_record import Item
@@ -134,21 +133,16 @@ class Comparison:
 # --- the source
 
 
-def require_source(table: TableSettings) -> SourceTable:
-    """The source as DynamoDB describes it. Raises UsageError if it cannot be reached."""
-    source = describe_source(table)
-    if source.arn is None:
-        raise UsageError(
-            f"the source {table.source_name} cannot be reached ({source.unreachable})",
-            table=table.name,
-            hint="correct `source`, or use an export: `verify --full --export URI`, `repair --from-export URI`",
-        )
-    return source
+OTHER_SOURCE = "use an export: `verify --full --export URI`, `repair --from-export URI`"
+"""What a user can do where the source cannot be reached."""
 
 
 def require_same_source(lake: Lake, name: str) -> SourceTable:
-    """As `require_source`. Raises UsageError too if the source was deleted and created again after the lake's exports."""
-    source = require_source(lake.table(name))
+    """The source as DynamoDB describes it.
+
+    Raises UsageError if it cannot be reached, or if it was deleted and created again after the lake's exports.
+    """
+    source = require_source(lake.table(name), OTHER_SOURCE)
     check_source(lake, name, source.table_id)
     return source
 

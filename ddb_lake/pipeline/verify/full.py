@@ -14,6 +14,7 @@ import orjson
 
 from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.aws.source import require_source
 from ddb_lake.config import TableSettings
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE, read_units
@@ -39,6 +40,7 @@ from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.verify.compare import (
+    OTHER_SOURCE,
     Comparison,
     Findings,
     Reading,
@@ -48,7 +50,6 @@ from ddb_lake.pipeline.verify.compare import (
     make_report,
     open_items,
     require_same_source,
-    require_source,
     require_view,
 )
 
@@ -81,7 +82,7 @@ def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, sca
     """
     if strength == "counts":
         return Cost()
-    source = require_source(table)
+    source = require_source(table, OTHER_SOURCE)
     size, items = source.size_bytes or 0, source.items or 0
     if strength == "sample":
         return Cost(read_units=2 * read_units(size / max(items, 1), sample))

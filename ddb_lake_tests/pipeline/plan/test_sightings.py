@@ -1,4 +1,4 @@
-"""Objects that were seen before they were ingested: what is remembered, and what of it is lost."""
+"""Objects that were seen before they were ingested: which are remembered, and which are lost."""
 
 from __future__ import annotations
 
