@@ -68,8 +68,8 @@ class StreamTrigger:
 
     def _iterator(self, shard: str, position: str) -> str:
         stream = "StreamARN" if self._is_kinesis else "StreamArn"
-        asked = {stream: self._arn, "ShardId": shard, "ShardIteratorType": position}
-        return str(self._client.get_shard_iterator(**asked)["ShardIterator"])
+        request = {stream: self._arn, "ShardId": shard, "ShardIteratorType": position}
+        return str(self._client.get_shard_iterator(**request)["ShardIterator"])
 
     def _read(self) -> None:
         for shard in self._shards():

@@ -268,13 +268,13 @@ def _readings(table: TableSettings, kinesis: str | None, firehoses: Sequence[str
 
 def _read_metrics(readings: Sequence[_Reading], from_us: int, now_us: int) -> None:
     """Read all metrics: in one request, or in two if the source is reached with another role or in another Region."""
-    for asked in {id(reading.client): reading.client for reading in readings}.values():
-        own = [reading for reading in readings if reading.client is asked]
-        values = hourly_values(asked, [metric for reading in own for metric in reading.metrics], from_us, now_us)
+    for cloudwatch in {id(reading.client): reading.client for reading in readings}.values():
+        own = [reading for reading in readings if reading.client is cloudwatch]
+        values = hourly_values(cloudwatch, [metric for reading in own for metric in reading.metrics], from_us, now_us)
         for reading in own:
             reading.values, values = values[: len(reading.metrics)], values[len(reading.metrics) :]
             # an idle resource has no data points, and neither has one whose name is wrong
-            reading.has_data = bool(reading.values[0]) or exists(asked, reading.metrics[0])
+            reading.has_data = bool(reading.values[0]) or exists(cloudwatch, reading.metrics[0])
 
 
 def _kinesis_stream(lake: Lake, table: TableSettings, now_us: int) -> tuple[str | None, str | None]:
