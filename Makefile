@@ -37,7 +37,7 @@ demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
 
-packages: setup-all  ## the system packages that tests need: MariaDB, Chromium and Java, by apt-get if it is permitted
+packages: setup-all  ## the system packages that tests need: MariaDB, PostgreSQL, Chromium and Java, by apt-get if it is permitted
 	@$(RUN) python -m ddb_lake_tests.support.system_packages
 
 test: setup-all packages  ## the tests, with the same examples each time

@@ -15,6 +15,8 @@ from ddb_lake_tests.support import effort, skips
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
+from ddb_lake_tests.support.postgresql import PostgreSql, running_postgresql
+from ddb_lake_tests.support.seaweedfs import SeaweedFs, running_seaweedfs
 
 settings.register_profile("same", derandomize=True, **effort.PROFILE)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
@@ -78,6 +80,21 @@ def mariadb() -> Iterator[MariaDb]:
     """One real server a process (with xdist: a worker)."""
     skips.need("mariadb")
     with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """One real server a process."""
+    skips.need("postgresql")
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFs]:
+    """One object store with table buckets a process."""
+    with running_seaweedfs() as server:
         yield server
 
 

@@ -18,7 +18,7 @@ echo "$@" >> {folder}/calls
 {action}
 """
 INSTALLS = (
-    "for program in mariadbd mariadb-install-db chromium; do echo > {folder}/bin/$program; chmod +x {folder}/bin/$program;"
+    "for program in mariadbd mariadb-install-db postgres initdb chromium; do echo > {folder}/bin/$program; chmod +x {folder}/bin/$program;"
     " done\nprintf '#!/bin/sh\\necho openjdk version \\\\\"17.0.1\\\\\"' > {folder}/bin/java; chmod +x {folder}/bin/java"
 )
 
@@ -53,7 +53,10 @@ def test_absent_packages_are_installed_once(
     machine = Machine(tmp_path, monkeypatch, INSTALLS)
     assert [package.name for package in system_packages.missing()] == list(PACKAGES)
     assert system_packages.main() == 0
-    assert "Installing by apt-get, for the tests: MariaDB, Chromium, Java 17 or later" in capsys.readouterr().out
+    assert (
+        "Installing by apt-get, for the tests: MariaDB, PostgreSQL, Chromium, Java 17 or later"
+        in capsys.readouterr().out
+    )
     first = machine.calls()
     assert first[0].endswith("update") and first[1].endswith("mariadb-server-core mariadb-client-core")
     assert system_packages.main() == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import pymysql
 
 from ddb_lake.errors import TransientError
 from ddb_lake.mysql.connection import Database, Server, open_database
+from ddb_lake_tests.support.free_ports import free_ports
 from ddb_lake_tests.support.system_packages import PACKAGES, command, find_program
 
 READY_WITHIN_S = 300
@@ -96,7 +96,7 @@ def running() -> Iterator[MariaDb]:
     process = None
     try:
         _install(folder)
-        port = _free_port()
+        (port,) = free_ports(1)
         process = _start(folder, port)
         _wait(process, port, folder)
         server = MariaDb(port)
@@ -147,12 +147,6 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     ]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:

@@ -17,15 +17,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 REQUIRE: Final = "DDB_LAKE_REQUIRE"
 INSTALL: Final = "DDB_LAKE_INSTALL"
 FOLDERS: Final = "DDB_LAKE_SYSTEM_FOLDERS"
-"""Where programs are searched for after PATH, separated by colons; default: `DEFAULT_FOLDERS`."""
-DEFAULT_FOLDERS: Final = "/usr/sbin:/usr/bin:/usr/local/bin:/usr/libexec"
-"""Debian installs mariadbd in /usr/sbin, which the PATH of a user may lack."""
-
+"""Where programs are searched for after PATH, separated by colons; default: `DEFAULT_FOLDERS` of `/`."""
+DEFAULT_FOLDERS: Final = ("usr/sbin", "usr/bin", "usr/local/bin", "usr/libexec", "usr/lib/postgresql/*/bin")
+"""Debian installs mariadbd in /usr/sbin, which the PATH of a user may lack, and PostgreSQL in a folder of its version."""
 _APT: Final = ("-qq", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20", "-o", "Acquire::Retries=1")
 _APT_WITHIN_S: Final = 900
 _JAVA_AT_LEAST: Final = 17
@@ -34,7 +34,13 @@ _JAVA_AT_LEAST: Final = 17
 
 def find_program(*names: str) -> str | None:
     """The path of the first program that is installed, None if there is none."""
-    folders = os.pathsep.join([os.environ.get("PATH", ""), os.environ.get(FOLDERS, DEFAULT_FOLDERS)])
+    chosen = os.environ.get(FOLDERS, "").split(os.pathsep)
+    others = (
+        chosen
+        if any(chosen)
+        else [f for pattern in DEFAULT_FOLDERS for f in sorted(map(str, Path("/").glob(pattern)), reverse=True)]
+    )
+    folders = os.pathsep.join([os.environ.get("PATH", ""), *others])
     return next(filter(None, (shutil.which(name, path=folders) for name in names)), None)
 
 
@@ -57,6 +63,11 @@ def find_java() -> str | None:
 def find_mariadb() -> str | None:
     """The path of the server, if the program that makes its data folder is installed too."""
     return find_program("mariadbd") if find_program("mariadb-install-db") else None
+
+
+def find_postgresql() -> str | None:
+    """The path of the server, if the program that makes its data folder is installed too."""
+    return find_program("postgres") if find_program("initdb") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ PACKAGES: Final = {
     package.name: package
     for package in (
         SystemPackage("mariadb", "MariaDB", find_mariadb, (("mariadb-server-core", "mariadb-client-core"),)),
+        SystemPackage("postgresql", "PostgreSQL", find_postgresql, (("postgresql",),)),
         SystemPackage("chromium", "Chromium", find_chromium, (("chromium",),)),
         SystemPackage(
             "java",
