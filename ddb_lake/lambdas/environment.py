@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ddb_lake.errors import ConfigError
+
+ACCOUNT_DIGITS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,25 @@ class Variable:
     name: str
     form: str = "<value>"
     required: bool = False
+
+
+BUCKET_OWNER: Final = Variable("DDB_LAKE_BUCKET_OWNER", "<account id>")
+
+
+def expected_owner(values: Mapping[str, str]) -> dict[str, str]:
+    """The parameter of S3's operations by which they fail if another account owns the bucket; none if no owner is set.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+
+    Raises:
+        ConfigError: the value is not an account id.
+    """
+    owner = values.get(BUCKET_OWNER.name, "")
+    if not owner:
+        return {}
+    if len(owner) != ACCOUNT_DIGITS or not owner.isascii() or not owner.isdecimal():
+        raise ConfigError(f"{BUCKET_OWNER.name} is {owner!r}: expected an account id of {ACCOUNT_DIGITS} digits")
+    return {"ExpectedBucketOwner": owner}
 
 
 def read_variables(variables: Sequence[Variable], environment: Mapping[str, str]) -> dict[str, str]:

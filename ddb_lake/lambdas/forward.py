@@ -15,6 +15,8 @@ in the lake.
     accept (https://docs.aws.amazon.com/firehose/latest/dev/limits.html), is written there as an object,
     `<prefix>yyyy/MM/dd/HH/<sequence number>-<hash>.json` by the hour
     of the change. The same record has the same key. So a large item does not block its shard, and is not lost.
+`DDB_LAKE_BUCKET_OWNER`
+    The account that must own this bucket; S3 refuses the object if another account does. The stacks set it.
 
 Transient errors are retried for the rejected records alone, by `retry_policy.LAMBDA`, within the time left. Any other error (a
 missing stream, a denied permission) is raised: Lambda counts it as an error and retries the batch. Logs contain sequence
@@ -26,7 +28,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -37,7 +39,7 @@ from botocore.config import Config
 from ddb_lake.core.capture.firehose_records import MAX_RECORD_BYTES, batches, line_of, oversize_key
 from ddb_lake.core.operations.retry_policy import LAMBDA
 from ddb_lake.errors import ConfigError
-from ddb_lake.lambdas.environment import Variable, describe_required, read_variables
+from ddb_lake.lambdas.environment import BUCKET_OWNER, Variable, describe_required, expected_owner, read_variables
 from ddb_lake.lambdas.transient_errors import is_transient
 
 RESERVED_S: Final = 2.0
@@ -46,6 +48,7 @@ RESERVED_S: Final = 2.0
 VARIABLES: Final = (
     Variable("DDB_LAKE_DELIVERY_STREAM", "<name>", required=True),
     Variable("DDB_LAKE_OVERSIZE_URI", "s3://<bucket>/<prefix>/", required=True),
+    BUCKET_OWNER,
 )
 
 _CONFIG: Final = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
@@ -68,12 +71,13 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
 class Settings:
     """The settings: the delivery stream, and the bucket and prefix of records that are too large for it.
 
-    `prefix` is empty or ends with a slash.
+    `prefix` is empty or ends with a slash. `owner`: the account that must own the bucket, as a parameter of S3's operations.
     """
 
     stream: str
     bucket: str
-    prefix: str
+    prefix: str = ""
+    owner: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -85,7 +89,7 @@ class Settings:
         if scheme != "s3" or not bucket:
             raise ConfigError(f"DDB_LAKE_OVERSIZE_URI is {uri!r}: {describe_required(VARIABLES)}")
         prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
-        return cls(found["DDB_LAKE_DELIVERY_STREAM"], bucket, prefix)
+        return cls(found["DDB_LAKE_DELIVERY_STREAM"], bucket, prefix, expected_owner(found))
 
 
 @lru_cache(maxsize=4)
@@ -93,7 +97,7 @@ def _forwarder(settings: Settings, _endpoint: str) -> Forwarder:
     """The forwarder of this process: creating clients is slow."""
     session = boto3.session.Session()
     firehose, s3 = session.client("firehose", config=_CONFIG), session.client("s3", config=_CONFIG)
-    return Forwarder(firehose, s3, settings.stream, settings.bucket, settings.prefix)
+    return Forwarder(firehose, s3, settings)
 
 
 def _remaining(context: Any) -> Callable[[], float]:
@@ -108,9 +112,7 @@ class Forwarder:
 
     firehose: Any
     s3: Any
-    stream: str
-    bucket: str
-    prefix: str = ""
+    settings: Settings
     pause: Callable[[float], None] = time.sleep
 
     def forward(self, records: Sequence[Any], remaining_s: Callable[[], float]) -> dict[str, list[dict[str, str]]]:
@@ -146,7 +148,7 @@ class Forwarder:
             self._write_oversize(records[numbers[0]], lines[numbers[0]])
             return []
         answer = self.firehose.put_record_batch(
-            DeliveryStreamName=self.stream, Records=[{"Data": lines[number]} for number in numbers]
+            DeliveryStreamName=self.settings.stream, Records=[{"Data": lines[number]} for number in numbers]
         )
         if not answer["FailedPutCount"]:
             return []
@@ -154,8 +156,9 @@ class Forwarder:
         return [number for number, one in zip(numbers, responses, strict=True) if one.get("ErrorCode")]
 
     def _write_oversize(self, record: Any, line: bytes) -> None:
-        key = self.prefix + oversize_key(record, line)
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=line, ContentType="application/json")
+        key = self.settings.prefix + oversize_key(record, line)
+        where = {"Bucket": self.settings.bucket, "Key": key, **self.settings.owner}
+        self.s3.put_object(**where, Body=line, ContentType="application/json")
         _log.warning("larger than Firehose accepts", extra={"bytes": len(line), "sequence": _sequence_number(record)})
 
 

@@ -20,6 +20,8 @@ Each version of a file is loaded once and atomically (`mysql.change_files`). Rep
     `s3`: the server reads the file (`LOAD DATA FROM S3`); `client`: this function sends it; default: `s3` on Aurora.
 `DDB_LAKE_AURORA_PREFIX`
     Load only keys with this prefix (default: all), for instance to leave out an error prefix.
+`DDB_LAKE_BUCKET_OWNER`
+    The account that must own the bucket of a file; a file in a bucket of another account is an error. The stacks set it.
 
 A record that the database rejects is written to `<table>_rejected` with the reason, and the other records of its file are loaded.
 After you have changed the table (a column widened), invoke the function with `{"replay": true}` to load the rejected records again.
@@ -46,7 +48,7 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.core.layout.s3_notifications import parse_message
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
-from ddb_lake.lambdas.environment import Variable, read_variables
+from ddb_lake.lambdas.environment import BUCKET_OWNER, Variable, expected_owner, read_variables
 from ddb_lake.mysql.change_files import ChangeLoader, Loaded, Replayed, is_aurora
 from ddb_lake.mysql.connection import Database, Server, open_database
 from ddb_lake.mysql.credentials import Login
@@ -59,6 +61,7 @@ VARIABLES: Final = (
     Variable(COLUMNS, '{"<table>": …}', required=True),
     *(Variable(PREFIX + name) for name in ("PORT", "TLS", "TLS_CA", "LOAD", "PREFIX")),
     *(Variable(PREFIX + name) for name in ("PASSWORD", "SECRET_ARN", "IAM_AUTH")),
+    BUCKET_OWNER,
 )
 _CONFIG: Final = Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=60)
 _log: Final = Logger(service="ddb_lake.load_aurora")
@@ -121,6 +124,7 @@ class Settings:
     key: tuple[str, ...]
     load: str = "auto"
     prefix: str = ""
+    owner: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -144,7 +148,8 @@ class Settings:
             iam_auth=of("IAM_AUTH").lower() == "true",
         )
         key = tuple(name.strip() for name in of("KEY").split(","))
-        return cls(server, login, of("TABLE"), _columns(found[COLUMNS]), key, load, of("PREFIX"))
+        owner = expected_owner(found)
+        return cls(server, login, of("TABLE"), _columns(found[COLUMNS]), key, load, of("PREFIX"), owner)
 
 
 def _columns(text: str) -> tuple[str, ...]:
@@ -251,13 +256,13 @@ class Loader:
         bucket, key = _split(uri)
         try:
             if self._by_server:
-                answer = s3.head_object(Bucket=bucket, Key=key)
+                answer = s3.head_object(Bucket=bucket, Key=key, **self.settings.owner)
                 region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region") or s3.meta.region_name
                 yield from_s3(uri, region), answer["ETag"].strip('"')
                 return
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "changes.csv"
-                answer = s3.get_object(Bucket=bucket, Key=key)
+                answer = s3.get_object(Bucket=bucket, Key=key, **self.settings.owner)
                 with path.open("wb") as file:
                     for chunk in answer["Body"].iter_chunks(1 << 20):
                         file.write(chunk)
@@ -275,7 +280,11 @@ def _split(uri: str) -> tuple[str, str]:
 def _unreadable(uri: str, error: ClientError) -> TerminalError:
     code = error.response.get("Error", {}).get("Code", "unknown")
     is_missing = code in ("404", "NoSuchKey")
-    advice = "it was removed before it was loaded" if is_missing else "check the function's role, and its way to S3"
+    advice = (
+        "it was removed before it was loaded"
+        if is_missing
+        else "check the function's role, the owner of the bucket, and the function's way to S3"
+    )
     return TerminalError(f"S3 answers {code}; {advice}", uri=uri)
 
 

@@ -17,6 +17,12 @@ from ddb_lake_tests.support.synthesis import EXAMPLE, made_once
 from ddb_lake_tests.support.templates import Template, read_templates
 
 
+@pytest.fixture(autouse=True)
+def _users_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that the adopting deployment packages can be imported, as in its functions."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "adopting"))
+
+
 @pytest.fixture(scope="session")
 def agnostic() -> Path:
     """The assembly without an explicit environment, made as `cdk synth` makes it. A finding of cdk-nag fails it."""

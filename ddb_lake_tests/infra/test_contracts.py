@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +18,7 @@ from ddb_lake.errors import ConfigError
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
 from ddb_lake.lambdas.environment import Variable, read_variables
+from ddb_lake_tests.support.aws_calls import ACCOUNT
 from ddb_lake_tests.support.templates import Template, actions, environments, text
 
 AT = datetime(2026, 3, 29, 1, 59, 59, tzinfo=UTC)
@@ -90,6 +90,16 @@ def test_records_too_large_for_firehose_lie_below_the_landing_prefix(
         assert uri.startswith(f"s3://{landing.bucket}/{landing.prefix}")
 
 
+def test_functions_that_call_s3_know_the_owner_of_the_bucket(templates: dict[str, Template]) -> None:
+    for name, handler in (
+        ("replicate-target", "forward"),
+        ("streams-to-aurora", "forward"),
+        ("streams-to-aurora", "load_aurora"),
+    ):
+        for environment in environments(templates[name])[handler]:
+            assert environment["DDB_LAKE_BUCKET_OWNER"] == "${AWS::AccountId}", (name, handler)
+
+
 HANDLERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
     "forward": forward.Settings.from_environment,
     "load_aurora": load_aurora.Settings.from_environment,
@@ -98,12 +108,6 @@ HANDLERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
     "validate": validate.Validation.from_environment,
 }
 """What each handler makes of its environment."""
-
-
-@pytest.fixture(autouse=True)
-def _users_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module that the adopting deployment packages can be imported, as in its functions."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "adopting"))
 
 
 def variables(handler: str) -> dict[str, Variable]:
@@ -116,7 +120,12 @@ def variables(handler: str) -> dict[str, Variable]:
 def deployed(templates: dict[str, Template], adopting: dict[str, Template]) -> list[tuple[str, dict[str, str]]]:
     """Handler and environment of each function of both deployments."""
     stacks = [*templates.values(), *adopting.values()]
-    return [(h, one) for stack in stacks for h, found in environments(stack).items() for one in found]
+    return [(h, in_account(one)) for stack in stacks for h, found in environments(stack).items() for one in found]
+
+
+def in_account(environment: dict[str, str]) -> dict[str, str]:
+    """An environment as CloudFormation sets it in an account."""
+    return {name: value.replace("${AWS::AccountId}", ACCOUNT) for name, value in environment.items()}
 
 
 def test_functions_have_only_variables_that_their_handlers_read(deployed: list[tuple[str, dict[str, str]]]) -> None:
@@ -211,7 +220,7 @@ def test_example_functions_do_what_the_guides_say(templates: dict[str, Template]
     assert transform.Transform.from_environment(mode).mode == "envelope"
     streams = environments(templates["streams-to-aurora"])
     assert validate.Validation.from_environment(streams["validate"][0]).output == "csv"
-    settings = load_aurora.Settings.from_environment(streams["load_aurora"][0])
+    settings = load_aurora.Settings.from_environment(in_account(streams["load_aurora"][0]))
     assert (settings.table, settings.key, settings.load) == ("orders", ("customer", "order_id"), "s3")
     assert settings.login.iam_auth
 

@@ -78,12 +78,7 @@ class System:
             forward,
             "_forwarder",
             lambda settings, *_: forward.Forwarder(
-                firehose,
-                sandbox.client("s3"),
-                settings.stream,
-                settings.bucket,
-                settings.prefix,
-                pause=lambda seconds: None,
+                firehose, sandbox.client("s3"), settings, pause=lambda seconds: None
             ),
         )
         really = load_aurora.open_database

@@ -26,12 +26,15 @@ from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas import forward
-from ddb_lake.lambdas.forward import Forwarder, handler
+from ddb_lake.lambdas.forward import Forwarder, Settings, handler
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.decoded_changes import CHANGE
 from ddb_lake_tests.support.firehose_events import BLOCKED
 from ddb_lake_tests.support.samples import sample_files
 from ddb_lake_tests.support.strategies import json_values
+
+OWNER = "111122223333"
+SETTINGS = Settings("hose", "spare", "big/", {"ExpectedBucketOwner": OWNER})
 
 
 def client_error(code: str, status: int = 400) -> ClientError:
@@ -65,8 +68,8 @@ class Service:
         ]
         return {"FailedPutCount": len(refused & set(range(len(data)))), "RequestResponses": answers}
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> None:
-        assert (Bucket, ContentType) == ("spare", "application/json")
+    def put_object(self, Bucket: str, Key: str, ExpectedBucketOwner: str, Body: bytes, ContentType: str) -> None:
+        assert (Bucket, ExpectedBucketOwner, ContentType) == ("spare", OWNER, "application/json")
         self._next()
         self.objects[Key] = Body
 
@@ -77,7 +80,7 @@ class Service:
         return set(fault)
 
     def forward(self, records: Sequence[Any], remaining_s: float = 60) -> list[str]:
-        forwarder = Forwarder(self, self, "hose", "spare", "big/", self.pauses.append)
+        forwarder = Forwarder(self, self, SETTINGS, self.pauses.append)
         failures = forwarder.forward(records, lambda: remaining_s)["batchItemFailures"]
         return [failure["itemIdentifier"] for failure in failures]
 
@@ -219,6 +222,14 @@ def test_wrong_environment_is_an_error(stream: str, uri: str, monkeypatch: pytes
     monkeypatch.setenv("DDB_LAKE_OVERSIZE_URI", uri)
     with pytest.raises(ConfigError, match="expected DDB_LAKE_DELIVERY_STREAM"):
         handler({"Records": []}, None)
+
+
+@pytest.mark.parametrize("owner", ["11112222333", "1111222233334", "11112222333x", "\N{ARABIC-INDIC DIGIT ONE}" * 12])
+def test_owner_that_is_no_account_is_an_error(owner: str) -> None:
+    complete = {"DDB_LAKE_DELIVERY_STREAM": "hose", "DDB_LAKE_OVERSIZE_URI": "s3://spare/big"}
+    assert Settings.from_environment(complete | {"DDB_LAKE_BUCKET_OWNER": OWNER}) == SETTINGS
+    with pytest.raises(ConfigError, match="expected an account id"):
+        Settings.from_environment(complete | {"DDB_LAKE_BUCKET_OWNER": owner})
 
 
 def test_nothing_of_a_record_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:

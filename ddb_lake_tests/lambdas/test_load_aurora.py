@@ -16,6 +16,7 @@ from ddb_lake.lambdas.load_aurora import Settings, handler
 from ddb_lake.mysql.connection import Database, Server
 from ddb_lake.mysql.csv_rows import write_row
 from ddb_lake.sandbox import Sandbox
+from ddb_lake_tests.support.aws_calls import ACCOUNT
 from ddb_lake_tests.support.mariadb import PASSWORD, MariaDb
 from ddb_lake_tests.support.sandbox_lake import point_at
 from ddb_lake_tests.support.sandbox_steps import make_bucket
@@ -209,6 +210,22 @@ def test_aurora_reads_the_object_itself(landing: Landing, monkeypatch: pytest.Mo
     assert landing.rows() == [("p", 1, Decimal(5))]
 
 
+@pytest.mark.parametrize("load", ["client", "s3"])
+def test_object_in_a_bucket_of_another_account_is_not_loaded(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch, load: str
+) -> None:
+    landing.put(PUT)
+    monkeypatch.setenv("DDB_LAKE_AURORA_LOAD", load)
+    monkeypatch.setenv("DDB_LAKE_BUCKET_OWNER", "444455556666")
+    with pytest.raises(TerminalError, match="the owner of the bucket"):
+        handler(landing.direct(), None)
+    assert landing.rows() == []
+
+    monkeypatch.setenv("DDB_LAKE_AURORA_LOAD", "client")
+    monkeypatch.setenv("DDB_LAKE_BUCKET_OWNER", ACCOUNT)
+    assert handler(landing.direct(), None)["loaded"][0]["records"] == 1
+
+
 COMPLETE = {
     "DDB_LAKE_AURORA_HOST": "h",
     "DDB_LAKE_AURORA_DATABASE": "d",
@@ -243,6 +260,7 @@ def test_environment_gives_the_settings(tmp_path: Path) -> None:
         ({"DDB_LAKE_COLUMNS": '{"a": ["x"], "b": ["y"]}'}, "the columns of one table"),
         ({"DDB_LAKE_AURORA_PORT": "x"}, "expected a number"),
         ({"DDB_LAKE_AURORA_LOAD": "x"}, "expected s3, client or auto"),
+        ({"DDB_LAKE_BUCKET_OWNER": "x"}, "expected an account id"),
         ({"DDB_LAKE_AURORA_PASSWORD": "x"}, "exactly one of"),
     ],
 )

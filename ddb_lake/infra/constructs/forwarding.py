@@ -99,7 +99,11 @@ def forward_stream(
         name=forwarder,
         purpose="Forwards stream records to Firehose",
         settings=deployment.settings.functions,
-        environment={"DDB_LAKE_DELIVERY_STREAM": name, "DDB_LAKE_OVERSIZE_URI": f"s3://{big.bucket}/{big.prefix}"},
+        environment={
+            "DDB_LAKE_DELIVERY_STREAM": name,
+            "DDB_LAKE_OVERSIZE_URI": f"s3://{big.bucket}/{big.prefix}",
+            "DDB_LAKE_BUCKET_OWNER": stack.account,
+        },
         calls=forward_calls(stack, name, objects, resources.key.key_arn),
         service_calls=stream_calls(stack, source, resources),
         gateways=("s3",),

@@ -157,6 +157,7 @@ def _load(
             "DDB_LAKE_AURORA_KEY": table.key_names,
             "DDB_LAKE_AURORA_LOAD": "s3",
             "DDB_LAKE_AURORA_PREFIX": files,
+            "DDB_LAKE_BUCKET_OWNER": stack.account,
             **({"DDB_LAKE_AURORA_TLS_CA": f"/var/task/{CERTIFICATES}"} if settings.certificates else {}),
         },
         calls=_load_calls(stack, deployment, resources, database, objects),
