@@ -18,8 +18,9 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.infra.constructs.alarms import AlarmProps, error_prefix_alarms
 from ddb_lake.infra.constructs.keys import rules_of
-from ddb_lake.infra.deployment import Deployment, Location
+from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 
 
 def dead_letters(scope: Construct, id: str, name: str, key: kms.IKey, of_a_queue: bool = False) -> sqs.Queue:
@@ -96,6 +97,19 @@ def arrivals_to_topic(
             resources=[topic.topic_arn],
         )
     )
+
+
+def notify_of_failed_objects(
+    stack: cdk.Stack,
+    deployment: Deployment,
+    table: TableDeployment,
+    arrivals: Arrivals,
+    topic: sns.Topic,
+    failures: sqs.Queue,
+) -> list[AlarmProps]:
+    """Notify `topic` of every object with records of a table that failed. Returns the alarm that counts them."""
+    arrivals_to_topic(stack, f"{table.id}Failed", deployment, arrivals, topic, failures)
+    return error_prefix_alarms(table.id, arrivals.rule)
 
 
 def _target(arn: str, id: str, failures: sqs.Queue) -> events.CfnRule.TargetProperty:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 
-from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_prefix_alarms, queue_alarms
+from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, queue_alarms
 from ddb_lake.infra.constructs.buckets import allow_writers, landing_buckets
 from ddb_lake.infra.constructs.feeds import firehose_role
 from ddb_lake.infra.constructs.keys import allow_other_account, data_key
-from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, dead_letters, notify_of_failed_objects
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
 
@@ -39,8 +39,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
     )
     for table in deployment.tables:
         rule = f"{deployment.name}-{table.name}-landing-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", deployment, Arrivals(rule, [table.errors]), topic, failures)
-        alarms += error_prefix_alarms(table.id, rule)
+        alarms += notify_of_failed_objects(stack, deployment, table, Arrivals(rule, [table.errors]), topic, failures)
     create_alarms(stack, topic, f"{deployment.name}-consumer", alarms)
     cdk.CfnOutput(
         stack,

@@ -34,7 +34,7 @@ from ddb_lake.infra.constructs.functions import (
 from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters, notify_of_failed_objects
 from ddb_lake.infra.constructs.roles import attach
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
@@ -114,15 +114,8 @@ def build_target(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> 
         resources = StackResources(deployment, key, vpc, failures, buckets[table.landing.bucket], code)
         alarms += forward_stream(stack, table, target, transform.function, resources)
         rule = f"{deployment.name}-{table.name}-target-failed"
-        arrivals_to_topic(
-            stack,
-            f"{table.id}Failed",
-            deployment,
-            Arrivals(rule, [table.errors, failed_batches(table)]),
-            topic,
-            failures,
-        )
-        alarms += error_prefix_alarms(table.id, rule)
+        failed = Arrivals(rule, [table.errors, failed_batches(table)])
+        alarms += notify_of_failed_objects(stack, deployment, table, failed, topic, failures)
     create_alarms(stack, topic, f"{deployment.name}-replicate-target", alarms)
     start_last(stack)
     return str(key.key_arn)

@@ -7,7 +7,6 @@ import aws_cdk as cdk
 from ddb_lake.infra.constructs.alarms import (
     alarm_topic,
     create_alarms,
-    error_prefix_alarms,
     function_alarms,
     queue_alarms,
 )
@@ -16,7 +15,7 @@ from ddb_lake.infra.constructs.feeds import LandingBucket, deliver_changes, tran
 from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_topic, dead_letters
+from ddb_lake.infra.constructs.queues import Arrivals, dead_letters, notify_of_failed_objects
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
 
@@ -46,8 +45,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
             LandingBucket(buckets[table.landing.bucket].bucket_arn, key.key_arn),
         )
         rule = f"{deployment.name}-{table.name}-failed"
-        arrivals_to_topic(stack, f"{table.id}Failed", deployment, Arrivals(rule, [table.errors]), topic, failures)
-        alarms += error_prefix_alarms(table.id, rule)
+        alarms += notify_of_failed_objects(stack, deployment, table, Arrivals(rule, [table.errors]), topic, failures)
         cdk.CfnOutput(stack, f"{table.id}Bucket", value=table.landing.bucket, description="Where the changes land")
     create_alarms(stack, topic, f"{deployment.name}-same-account", alarms)
     start_last(stack)

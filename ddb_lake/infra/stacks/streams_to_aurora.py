@@ -13,7 +13,6 @@ from ddb_lake.infra.constructs.alarms import (
     AlarmProps,
     alarm_topic,
     create_alarms,
-    error_prefix_alarms,
     function_alarms,
     queue_alarms,
 )
@@ -25,7 +24,13 @@ from ddb_lake.infra.constructs.functions import BuiltFunction, FunctionProps, fu
 from ddb_lake.infra.constructs.keys import data_key, endpoint_domain
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
-from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_queue, arrivals_to_topic, dead_letters, work_queue
+from ddb_lake.infra.constructs.queues import (
+    Arrivals,
+    arrivals_to_queue,
+    dead_letters,
+    notify_of_failed_objects,
+    work_queue,
+)
 from ddb_lake.infra.constructs.tables import source_table
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CERTIFICATES, CodeSource
@@ -49,15 +54,8 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
         resources = StackResources(deployment, key, vpc, failures, buckets[table.landing.bucket], code)
         alarms += _pipeline(stack, deployment, table, resources, database)
         rule = f"{deployment.name}-{table.name}-aurora-failed"
-        arrivals_to_topic(
-            stack,
-            f"{table.id}Failed",
-            deployment,
-            Arrivals(rule, [table.errors, failed_batches(table)]),
-            topic,
-            failures,
-        )
-        alarms += error_prefix_alarms(table.id, rule)
+        failed = Arrivals(rule, [table.errors, failed_batches(table)])
+        alarms += notify_of_failed_objects(stack, deployment, table, failed, topic, failures)
     create_alarms(stack, topic, f"{deployment.name}-streams-to-aurora", alarms)
     start_last(stack)
     cdk.CfnOutput(stack, "AuroraArn", value=database.arn, description="For `aws rds-data execute-statement`")
