@@ -11,10 +11,10 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all packages demo dev test exhaustive check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all packages iceberg-spark demo dev test exhaustive check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes -r .ci/uv.txt
@@ -31,6 +31,13 @@ setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake
 
 setup-all: setup .venv/.all  ## the same with dbt, Spark, CDK and the documentation, which only tests need
 
+build/iceberg-spark/.installed: .ci/iceberg-spark.txt | .venv/.all
+	$(UV) venv --quiet --clear --python .venv/bin/python build/iceberg-spark
+	$(UV) pip install --quiet --python build/iceberg-spark --require-hashes --build-constraints .ci/iceberg-spark.txt -r .ci/iceberg-spark.txt
+	@touch $@
+
+iceberg-spark: setup-all build/iceberg-spark/.installed  ## Spark 3.5 in build/iceberg-spark, which runs Iceberg's jar in exhaustive tests
+
 demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
 
@@ -43,7 +50,7 @@ packages: setup-all  ## the system packages that tests need: MariaDB, PostgreSQL
 test: setup-all packages  ## the tests, with the same examples each time
 	$(RUN) pytest $(PYTEST) ddb_lake_tests
 
-exhaustive: setup-all packages  ## the tests that `make test` leaves out because they take long, and property tests with many examples
+exhaustive: setup-all packages iceberg-spark  ## the tests that `make test` leaves out because they take long, and property tests with many examples
 	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
 
 check: setup-all  ## format, lint, types, import rules, definitions
@@ -72,7 +79,7 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 docs: setup-all  ## the documentation in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --config-file ddb_lake/docs/mkdocs.yml
 
-trust: setup-all packages  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
+trust: setup-all packages iceberg-spark  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
 	$(RUN) python -m ddb_lake_tests.trust --write
 
 soak: setup-all packages  ## histories with faults at random; MINUTES=60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -17,6 +17,9 @@ from ddb_lake_tests.support.mariadb import MariaDb, running
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
 from ddb_lake_tests.support.postgresql import PostgreSql, running_postgresql
 from ddb_lake_tests.support.seaweedfs import SeaweedFs, running_seaweedfs
+
+if TYPE_CHECKING:
+    from ddb_lake_tests.support.iceberg_spark import IcebergSpark
 
 settings.register_profile("same", derandomize=True, **effort.PROFILE)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
@@ -96,6 +99,16 @@ def seaweedfs() -> Iterator[SeaweedFs]:
     """One object store with table buckets a process."""
     with running_seaweedfs() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def iceberg_spark() -> Iterator[IcebergSpark]:
+    """One session of Spark with Iceberg's runtime a process (with xdist: a worker)."""
+    from ddb_lake_tests.support import iceberg_spark  # it imports PySpark, which few runs need
+
+    skips.need("java")
+    with iceberg_spark.iceberg_spark() as session:
+        yield session
 
 
 @pytest.fixture(autouse=True)
