@@ -11,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all packages iceberg-spark demo dev test exhaustive check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,13 @@ build/iceberg-spark/.installed: .ci/iceberg-spark.txt | .venv/.all
 
 iceberg-spark: setup-all build/iceberg-spark/.installed  ## Spark 3.5 in build/iceberg-spark, which runs Iceberg's jar in exhaustive tests
 
+build/ministack/.installed: .ci/ministack.txt | .venv/.all
+	$(UV) venv --quiet --clear --python .venv/bin/python build/ministack
+	$(UV) pip install --quiet --python build/ministack --require-hashes -r .ci/ministack.txt
+	@touch $@
+
+ministack: setup-all build/ministack/.installed  ## MiniStack in build/ministack, an AWS emulator of others that tests need
+
 demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
 
@@ -47,10 +54,10 @@ dev: setup  ## the Dagster UI on the demo lake, with the table still alive
 packages: setup-all  ## the system packages that tests need: MariaDB, PostgreSQL, Chromium and Java, by apt-get if it is permitted
 	@$(RUN) python -m ddb_lake_tests.support.system_packages
 
-test: setup-all packages  ## the tests, with the same examples each time
+test: setup-all packages ministack  ## the tests, with the same examples each time
 	$(RUN) pytest $(PYTEST) ddb_lake_tests
 
-exhaustive: setup-all packages iceberg-spark  ## the tests that `make test` leaves out because they take long, and property tests with many examples
+exhaustive: setup-all packages iceberg-spark ministack  ## the tests that `make test` leaves out because they take long, and property tests with many examples
 	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
 
 check: setup-all  ## format, lint, types, import rules, definitions
@@ -79,7 +86,7 @@ templates: setup-all  ## plain CloudFormation templates and Lambda packages in d
 docs: setup-all  ## the documentation in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --config-file ddb_lake/docs/mkdocs.yml
 
-trust: setup-all packages iceberg-spark  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
+trust: setup-all packages iceberg-spark ministack  ## exhaustive tests, faults, histories, fuzzing and a soak, with figures; writes the table of faults
 	$(RUN) python -m ddb_lake_tests.trust --write
 
 soak: setup-all packages  ## histories with faults at random; MINUTES=60

@@ -14,6 +14,7 @@ from ddb_lake.aws import session as aws_session
 from ddb_lake_tests.support import effort, skips
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
+from ddb_lake_tests.support.ministack import MiniStack, running_ministack
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
 from ddb_lake_tests.support.postgresql import PostgreSql, running_postgresql
 from ddb_lake_tests.support.seaweedfs import SeaweedFs, running_seaweedfs
@@ -109,6 +110,13 @@ def iceberg_spark() -> Iterator[IcebergSpark]:
     skips.need("java")
     with iceberg_spark.iceberg_spark() as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[MiniStack]:
+    """One MiniStack a process (with xdist: a worker)."""
+    with running_ministack() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

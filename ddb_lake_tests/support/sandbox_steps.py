@@ -1,6 +1,5 @@
 """Steps that several tests of the sandbox take, all through real clients over HTTP."""
 
-import base64
 import gzip
 import json
 from datetime import timedelta
@@ -8,7 +7,7 @@ from typing import Any
 
 from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, md5_text, parse_files, parse_summary
 from ddb_lake.sandbox import ExportOptions, Sandbox
-from ddb_lake.sandbox.items import canonical
+from ddb_lake_tests.support.scanned_items import scan_items
 
 BUCKET = "landing"
 
@@ -111,16 +110,7 @@ def read_export(
 
 def scan(sandbox: Sandbox, table: str = "things") -> list[str]:
     """The items of a table over HTTP, each in one spelling, sorted."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return base64.b64encode(value).decode()
-        if isinstance(value, list):
-            return [plain(member) for member in value]
-        return {name: plain(member) for name, member in value.items()} if isinstance(value, dict) else value
-
-    pages = sandbox.client("dynamodb").get_paginator("scan").paginate(TableName=table)
-    return sorted(canonical(plain(item)) for page in pages for item in page["Items"])
+    return scan_items(sandbox.client("dynamodb"), table)
 
 
 QUICK_EXPORTS = ExportOptions(seconds=0, shortest_window=timedelta(seconds=1))

@@ -1,0 +1,59 @@
+"""The path from a table to a verified lake on MiniStack, an AWS emulator that is not ours, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddb_lake.sandbox import Traffic
+from ddb_lake.sandbox.items import canonical
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.command_line import run as run
+from ddb_lake_tests.support.effort import cases
+from ddb_lake_tests.support.emulated_path import (
+    FIREHOSE,
+    KINESIS,
+    STREAMS,
+    Delivery,
+    make_buckets,
+    make_table,
+    succeed,
+    used,
+    write_configuration,
+)
+from ddb_lake_tests.support.ministack import MiniStack
+from ddb_lake_tests.support.scanned_items import scan_items
+
+QUICK = (STREAMS, "glue")
+WAYS = [QUICK, (KINESIS, "sql"), (FIREHOSE, "glue")]
+
+
+@pytest.mark.parametrize(("delivery", "catalog"), cases(WAYS, [QUICK]), ids=str)
+def test_lake_equals_the_table_of_ministack(
+    ministack: MiniStack, run: Run, tmp_path: Path, delivery: Delivery, catalog: str
+) -> None:
+    account = ministack.account()
+    make_table(account)
+    make_buckets(account, account.client("s3"))
+    land = delivery.start(account, account.client("s3"))
+    traffic = Traffic(account.client("dynamodb"), seed=15)
+    traffic.insert(25)
+    write_configuration(tmp_path / "ddb_lake.yaml", account, delivery, catalog)
+    with used(account.environment(), tmp_path):
+        succeed(run, "load", "orders", "--scan", "--read-rate", 10_000)
+        traffic.run(20)
+        traffic.burst(5)
+        traffic.delete(2)
+        land()
+        succeed(run, "sync", "--strict")
+        assert_equal(run, scan_items(account.client("dynamodb"), "orders"))
+
+
+def assert_equal(run: Run, items: list[str]) -> None:
+    """The lake has exactly these items: by `verify`, and by a comparison with what `dump` prints."""
+    report = json.loads(succeed(run, "verify", "orders", "--full", "--scan", "--read-rate", 10_000, "--json"))
+    assert (report["outcome"], report["compared"]) == ("equal", len(items))
+    dumped = succeed(run, "dump", "orders").splitlines()
+    assert sorted(canonical(json.loads(line)["Item"]) for line in dumped) == items

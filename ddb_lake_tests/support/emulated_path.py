@@ -1,0 +1,196 @@
+"""A table in an AWS emulator, its changes delivered in one of several ways, and a lake of it that the command line keeps."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from ddb_lake.aws.session import session
+from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
+from ddb_lake.sandbox.kinesis_reader import KinesisReader
+from ddb_lake_tests.support.command_line import Run
+
+PREFIX: Final = "orders/"
+CONFIGURATION: Final = """\
+type: ddb_lake.DynamoDBLakeComponent
+attributes:
+  warehouse: s3://{lake}/warehouse
+  catalog: {catalog}
+  tables:
+    - name: orders
+      export: {{bucket: {exports}}}
+      changes: {changes}
+"""
+CATALOGS: Final = {"glue": {"type": "glue"}, "sql": {"type": "sql", "uri": "sqlite:///catalog.db"}}
+_MOST_IN_A_BATCH: Final = 100
+
+
+class Service(Protocol):
+    """What a path needs of an emulator."""
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables with which AWS clients use it."""
+
+    def bucket(self, name: str) -> str:
+        """The name of a bucket of this path alone."""
+
+    def client(self, service: str) -> Any:
+        """A client of boto3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How change records get from the table to the landing objects.
+
+    `start` is called before the changes, and returns a function that is called after them.
+    """
+
+    name: str
+    start: Callable[[Service, Any], Callable[[], None]]
+    streams: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _read_streams(service: Service, s3: Any) -> Callable[[], None]:  # `ddb-lake sync` reads the stream
+    return lambda: None
+
+
+def _kinesis(service: Service) -> KinesisReader:
+    """A Kinesis stream that the table's changes go to, and its reader."""
+    client = service.client("kinesis")
+    client.create_stream(StreamName="changes", ShardCount=2)
+    client.get_waiter("stream_exists").wait(StreamName="changes")
+    arn = client.describe_stream_summary(StreamName="changes")["StreamDescriptionSummary"]["StreamARN"]
+    service.client("dynamodb").enable_kinesis_streaming_destination(
+        TableName="orders",
+        StreamArn=arn,
+        EnableKinesisStreamingConfiguration={"ApproximateCreationDateTimePrecision": "MICROSECOND"},
+    )
+    return KinesisReader(client, arn, from_start=True)
+
+
+def _records(reader: KinesisReader) -> list[bytes]:
+    found: list[Any] = []
+    reader.read_into(found)
+    return [record.data for record in found]
+
+
+def _land_kinesis(service: Service, s3: Any) -> Callable[[], None]:
+    """Read the Kinesis stream here, and write objects as Firehose does."""
+    reader = _kinesis(service)
+
+    def land() -> None:
+        for batch in _batches(_records(reader)):
+            at = datetime.now(UTC)
+            key = firehose_key(expand_prefix(PREFIX, at), "here", 1, at, str(uuid.uuid4()))
+            s3.put_object(Bucket=service.bucket("landing"), Key=key, Body=b"".join(batch))
+
+    return land
+
+
+def _put_into_firehose(service: Service, s3: Any) -> Callable[[], None]:  # Firehose writes to its own S3
+    """Read the Kinesis stream here, and put its records into the emulator's Firehose."""
+    reader = _kinesis(service)
+    firehose = service.client("firehose")
+    create_delivery_stream(service)
+
+    def put() -> None:
+        for batch in _batches(_records(reader)):
+            answer = firehose.put_record_batch(DeliveryStreamName="orders", Records=[{"Data": data} for data in batch])
+            assert answer["FailedPutCount"] == 0
+
+    return put
+
+
+def create_delivery_stream(service: Service, **settings: Any) -> None:
+    """A delivery stream `orders` to the landing bucket."""
+    role = "arn:aws:iam::123456789012:role/firehose"
+    service.client("firehose").create_delivery_stream(
+        DeliveryStreamName="orders",
+        ExtendedS3DestinationConfiguration={
+            "RoleARN": role,
+            "BucketARN": f"arn:aws:s3:::{service.bucket('landing')}",
+            "Prefix": PREFIX,
+            "ErrorOutputPrefix": "errors/",
+            "BufferingHints": {"IntervalInSeconds": 60, "SizeInMBs": 1},
+        },
+        **settings,
+    )
+
+
+def _batches(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for first in range(0, len(records), _MOST_IN_A_BATCH):
+        yield records[first : first + _MOST_IN_A_BATCH]
+
+
+STREAMS: Final = Delivery("streams", _read_streams, streams=True)
+KINESIS: Final = Delivery("kinesis", _land_kinesis)
+FIREHOSE: Final = Delivery("firehose", _put_into_firehose)
+
+
+def make_table(service: Service) -> None:
+    """The table `orders`, with a stream."""
+    names = ("customer", "order_id")
+    client = service.client("dynamodb")
+    client.create_table(
+        TableName="orders",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+        KeySchema=[
+            {"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=True)
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    client.get_waiter("table_exists").wait(TableName="orders")
+
+
+def make_buckets(service: Service, s3: Any) -> None:
+    """The buckets of the lake, the landing objects and the exports."""
+    where = {"LocationConstraint": service.environment()["AWS_REGION"]}
+    for name in ("lake", "landing", "exports"):
+        s3.create_bucket(Bucket=service.bucket(name), CreateBucketConfiguration=where)
+
+
+def write_configuration(path: Path, service: Service, delivery: Delivery, catalog: str) -> None:
+    """The lake's YAML file. `catalog`: its type."""
+    changes: dict[str, Any] = {"uri": f"s3://{service.bucket('landing')}/{PREFIX}"}
+    if delivery.streams:
+        changes["streams"] = True
+    path.write_text(
+        CONFIGURATION.format(
+            lake=service.bucket("lake"),
+            exports=service.bucket("exports"),
+            catalog=json.dumps(CATALOGS[catalog]),
+            changes=json.dumps(changes),
+        )
+    )
+
+
+@contextmanager
+def used(environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """Within the block, the command line runs in `folder` with this environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("DDB_LAKE_CONFIG", str(folder / "ddb_lake.yaml"))
+        patch.chdir(folder)
+        session.cache_clear()
+        yield
+    session.cache_clear()
+
+
+def succeed(run: Run, *arguments: object) -> str:
+    """Run a command that must succeed. Returns what it printed on stdout."""
+    result = run(*arguments)
+    assert result.exit_code == 0, f"{arguments}: {result.output}"
+    return str(result.stdout)
