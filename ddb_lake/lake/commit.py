@@ -34,19 +34,29 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation, Summary
-from pyiceberg.table.update import TableUpdate, update_table_metadata
+from pyiceberg.table.update import SetSnapshotRefUpdate, TableUpdate, UpdatesAndRequirements, update_table_metadata
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.manifests import (
+    FILE_PATH_ID,
+    NO_DANGLING_DELETES,
+    POS_ID,
+    has_no_dangling_deletes,
+    live_entries,
+    snapshot_manifests,
+)
 
-FILE_PATH_ID = 2147483546
-POS_ID = 2147483545
-"""Field ids of the two columns of a position delete file. https://iceberg.apache.org/spec/#reserved-field-ids"""
+FOREVER_MS = 2**63 - 1
+"""The age to which each branch is kept. Without an age of its own, the table's `history.expire.max-ref-age-ms` limits it."""
+
+EXPORT_BRANCH = "export-"
+"""The beginning of the name of the branch that has the rows of one full export."""
 
 MAX_SMALL_MANIFESTS = 24
 """A commit merges the small manifests of a partition spec if it has more than this, because a reader opens each one."""
@@ -106,6 +116,14 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._removed_deletes: list[ManifestEntry] = []
         self._rewritten: list[tuple[int, list[ManifestEntry]]] = []
         self._divide_parent_files()
+        if self._has_no_dangling_deletes():
+            self.snapshot_properties[NO_DANGLING_DELETES] = "true"
+
+    def _has_no_dangling_deletes(self) -> bool:
+        if not any(manifest.content == ManifestContent.DELETES for manifest in self._kept):
+            return True  # the added deletes were planned against the files that stay
+        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        return not self._removed and parent is not None and has_no_dangling_deletes(parent)
 
     def _divide_parent_files(self) -> None:
         """Divide the files of the parent snapshot into files to keep, in unchanged manifests if possible, and to remove."""
@@ -221,8 +239,19 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         finally:
             self._added_data_files = data_files
 
+    def _commit(self) -> UpdatesAndRequirements:
+        updates, requirements = super()._commit()
+        return tuple(map(_kept_forever, updates)), requirements
+
     def _refresh_for_retry(self) -> None:
         raise CommitFailedException("planned against a snapshot that is no longer the newest")
+
+
+def _kept_forever(update: TableUpdate) -> TableUpdate:
+    """An update that sets a branch other than `main`, with an age that no expiry of snapshots reaches."""
+    if not isinstance(update, SetSnapshotRefUpdate) or update.ref_name == MAIN_BRANCH:
+        return update
+    return update.model_copy(update={"max_ref_age_ms": FOREVER_MS})
 
 
 def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
@@ -279,7 +308,18 @@ class Commit:
         """Stage one snapshot. Raises CommitConflict if a file to remove is no longer in the table."""
         assert self._staged_main or branch == "main", "stage main first"
         self._staged_main = True
+        if branch == MAIN_BRANCH:
+            self._keep_branches()
         _DeltaProducer(self.transaction, self._table.io, delta, branch).commit()
+
+    def _keep_branches(self) -> None:
+        """Give an age of their own to branches of exports that an earlier release made without one."""
+        for name, ref in self._table.metadata.refs.items():
+            if name.startswith(EXPORT_BRANCH) and ref.max_ref_age_ms is None:
+                update = SetSnapshotRefUpdate(
+                    ref_name=name, type=ref.snapshot_ref_type, snapshot_id=ref.snapshot_id, max_ref_age_ms=FOREVER_MS
+                )
+                self.transaction._apply((update,))
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
         """Stage table properties. They are committed with the snapshots."""

@@ -23,7 +23,8 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifiers, literal, literals
-from ddb_lake.lake.commit import FILE_PATH_ID, POS_ID, position_delete_file
+from ddb_lake.lake.commit import position_delete_file
+from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
 from ddb_lake.lake.schemas import carried_names, field_ids
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024

@@ -20,6 +20,17 @@ from pyiceberg.table.snapshots import Snapshot
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 
+FILE_PATH_ID = 2147483546
+POS_ID = 2147483545
+"""Field ids of the two columns of a position delete file. https://iceberg.apache.org/spec/#reserved-field-ids"""
+
+NO_DANGLING_DELETES = "ddb_lake.no-dangling-deletes"
+"""Property of a snapshot: each position delete of it names a row of a data file of it.
+
+Other engines leave deletes of files that they rewrote, and their snapshots do not have the property.
+https://iceberg.apache.org/spec/#position-delete-files
+"""
+
 
 def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
     """The manifests of a snapshot.
@@ -72,6 +83,11 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
             what = f"it is of snapshot {foreign.snapshot_id}, where one of {manifest.added_snapshot_id} was written"
             raise DamagedError(what, uri=uri, table=table)
         return live
+
+
+def has_no_dangling_deletes(snapshot: Snapshot) -> bool:
+    """Whether it is known, without reading a file, that each position delete of a snapshot names a row of it."""
+    return snapshot.summary is not None and snapshot.summary[NO_DANGLING_DELETES] == "true"
 
 
 def _check_totals(snapshot: Snapshot, manifests: Sequence[ManifestFile], table: str) -> None:

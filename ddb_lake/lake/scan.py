@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pyarrow.parquet import read_table
 from pyiceberg.conversions import from_bytes
+from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -20,7 +22,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.engine.sql import identifiers, literals
 from ddb_lake.errors import CommitConflict, DamagedError
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.manifests import FILE_PATH_ID, has_no_dangling_deletes, live_entries, snapshot_manifests
 from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
 
 _POS_BITS = 40
@@ -35,10 +37,15 @@ By field id DuckDB estimates almost no rows by itself, and builds the hash table
 
 @dataclass(frozen=True, slots=True)
 class LiveFiles:
-    """The data files and position delete files of one snapshot, as their manifest entries."""
+    """The data files and position delete files of one snapshot, as their manifest entries.
+
+    Attributes:
+        dangling: the number of position deletes that name no row of `data`, because another engine rewrote the row's file.
+    """
 
     data: tuple[DataFile, ...] = ()
     deletes: tuple[DataFile, ...] = ()
+    dangling: int = 0
 
     @property
     def rows(self) -> int:
@@ -47,8 +54,8 @@ class LiveFiles:
 
     @property
     def deleted_rows(self) -> int:
-        """The number of rows that position deletes name."""
-        return int(sum(f.record_count for f in self.deletes))
+        """The number of rows of `data` that position deletes name."""
+        return int(sum(f.record_count for f in self.deletes)) - self.dangling
 
     @property
     def bytes(self) -> int:
@@ -165,7 +172,25 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
             target.extend(e.data_file for e in live_entries(table.io, manifest, name))
         live = LiveFiles(tuple(data), tuple(deletes))
         check_local_sizes(live, name)
+        if deletes and not has_no_dangling_deletes(snapshot):
+            live = replace(live, dangling=_dangling_deletes(table.io, live, name))
     return live
+
+
+def _dangling_deletes(io: FileIO, live: LiveFiles, table: str) -> int:
+    """The number of position deletes whose data file is not live. A delete file of several data files is read."""
+    paths = set(live.paths)
+    dangling = 0
+    for file in live.deletes:
+        first = (file.lower_bounds or {}).get(FILE_PATH_ID)
+        if first is not None and first == (file.upper_bounds or {}).get(FILE_PATH_ID):
+            dangling += 0 if first.decode() in paths else int(file.record_count)
+            continue
+        with reading(file.file_path, table), io.new_input(file.file_path).open() as stream:
+            column = read_table(stream, columns=["file_path"]).column("file_path")
+        counts = zip(*(part.to_pylist() for part in column.value_counts().flatten()), strict=True)
+        dangling += sum(count for path, count in counts if path not in paths)
+    return dangling
 
 
 @contextmanager

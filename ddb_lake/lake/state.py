@@ -18,6 +18,7 @@ from ddb_lake.core.capture.gaps import Gap, Observation
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
+from ddb_lake.errors import DamagedError
 from ddb_lake.lake.sidecar import Sidecar
 
 PREFIX = "ddb_lake."
@@ -36,6 +37,7 @@ class LoadedExport:
         rejected: the number of `items` whose lines are in the quarantine because they hold no valid item.
         scan_until_us: for a scan, the time before which its last item was read; its first item was read after `export_us`. None
             for an export.
+        uri: its `manifest-summary.json`, from which it was loaded; None if an earlier release loaded it.
     """
 
     export_id: str
@@ -47,6 +49,7 @@ class LoadedExport:
     table_id: str | None = None
     rejected: int = 0
     scan_until_us: int | None = None
+    uri: str | None = None
 
     @property
     def exact_from_us(self) -> int:
@@ -214,6 +217,22 @@ def current_state(table: Table | None) -> CurrentState | None:
 def changes_state(table: Table | None) -> ChangesState:
     """The state of the changelog; that of an empty changelog if there is no such table."""
     return ChangesState() if table is None else ChangesState.from_properties(table.properties)
+
+
+def lost_exports(table: Table) -> tuple[LoadedExport, ...]:
+    """The full exports that are loaded, and whose branch `current` does not have any more: another engine dropped it."""
+    return tuple(export for export in CurrentState.of(table).exports if export.branch not in table.metadata.refs)
+
+
+def lost_branch(table: Table, export: LoadedExport) -> DamagedError:
+    """The error that the branch of an export is not there."""
+    name = table.name()[-1]
+    return DamagedError(
+        f"its branch {export.branch}, which has the rows of the export, was dropped",
+        uri=export.uri or f"export {export.export_id}",
+        table=name,
+        hint=f"`ddb-lake load {name} --export {export.uri or 'URI'}` restores it from the export",
+    )
 
 
 def base_export(table: Table | None) -> LoadedExport | None:

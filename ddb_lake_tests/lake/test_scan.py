@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.scan import scan_table
-from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, delete_files, rows
 
 
 def test_snapshot_that_the_table_does_not_have_is_an_error_and_not_empty(tmp_path: Path) -> None:
@@ -23,3 +24,45 @@ def test_table_without_a_snapshot_has_no_rows(tmp_path: Path) -> None:
     with catalog(tmp_path) as opened:
         scan = scan_table(opened.create("t", SCHEMA))
     assert (scan.paths, scan.deletes) == ((), ())
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_deletes_of_files_that_another_engine_rewrote_are_not_counted(tmp_path: Path, one_file: bool) -> None:
+    """The other engine is pyiceberg, which replaces a data file and leaves the position deletes of it."""
+    with catalog(tmp_path) as opened:
+        table = opened.create("t", SCHEMA)
+        files = data_files(table, [(1, "a"), (2, "b"), (3, "c")], [(4, "d"), (5, "e")])
+        table = commit(table, Delta(added=files))
+        places = [(files[0].file_path, 0), (files[0].file_path, 2), *([] if one_file else [(files[1].file_path, 1)])]
+        table = commit(table, Delta(deletes=delete_files(table, *places)))
+        live = scan_table(table).live
+        assert (live.rows, live.deleted_rows, live.dangling) == (5 - len(places), len(places), 0)
+
+        (rewritten,) = data_files(table, [(2, "b")])
+        with table.transaction() as transaction, transaction.update_snapshot().overwrite() as overwrite:
+            overwrite.delete_data_file(next(f for f in live.data if f.file_path == files[0].file_path))
+            overwrite.append_data_file(rewritten)
+        table = table.refresh()
+        live = scan_table(table).live
+        assert live.dangling == 2
+        assert len(rows(table)) == live.rows == (3 if one_file else 2)
+        table = commit(table, Delta(added=data_files(table, [(9, "x")])))
+        assert scan_table(table).live.dangling == 2, "a commit of ours keeps them"
+        assert len(rows(table)) == (4 if one_file else 3)
+        kept = [] if one_file else [(files[1].file_path, 1)]
+        table = commit(table, Delta(deletes=delete_files(table, *kept), drop_deletes=True))
+        assert scan_table(table).live.dangling == 0
+        assert len(rows(table)) == (4 if one_file else 3)
+
+
+def test_delete_files_are_read_only_if_another_engine_may_have_left_deletes(tmp_path: Path) -> None:
+    with catalog(tmp_path) as opened:
+        table = opened.create("t", SCHEMA)
+        files = data_files(table, [(1, "a"), (2, "b")], [(3, "c")])
+        table = commit(table, Delta(added=files))
+        deletes = delete_files(table, (files[0].file_path, 0), (files[1].file_path, 0))
+        table = commit(table, Delta(deletes=deletes))
+        table = commit(table, Delta(added=data_files(table, [(4, "d")])))
+        size = Path(deletes[0].file_path).stat().st_size
+        Path(deletes[0].file_path).write_bytes(b"?" * size)
+        assert scan_table(table).live.rows == 2

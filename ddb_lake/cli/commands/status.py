@@ -47,7 +47,8 @@ def status(invocation: Invocation, table: str | None, every_s: float | None, as_
     """Show rows, lag, watermark, files, bytes, exports, quarantine and checks of TABLE, or of all tables.
 
     The checks are the last results that Dagster or `ddb-lake check` kept: how many are red, yellow (a warning, or unknown)
-    and green, and below the table each one that is not green, the worst first. With --json: an object for TABLE; for all
+    and green, and below the table each one that is not green, the worst first. It fails if a file that the tables name is
+    missing, or the branch of a loaded export was dropped, and names the command that restores it. With --json: an object for TABLE; for all
     tables {"tables": [...]}.
     """
     if every_s is not None and as_json:
@@ -78,8 +79,11 @@ def _watch(lake: Lake, names: list[str], table: str | None, every_s: float) -> N
 
 def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool) -> None:
     from ddb_lake.pipeline.read.check_results import check_results, summary_text
+    from ddb_lake.pipeline.read.files import check_files
     from ddb_lake.pipeline.read.status import table_status
 
+    for name in names:
+        check_files(lake, name)
     statuses = [table_status(lake, name) for name in names]
     checks = {name: check_results(lake, name) for name in names}
     if as_json:

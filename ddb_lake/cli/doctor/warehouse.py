@@ -93,24 +93,23 @@ def examine_files(subject: LakeSubject) -> Iterator[Finding]:
 
 def _files_of(lake: Lake, name: str) -> Finding | None:
     """The finding about the files of one Iceberg table; None if there is no such table."""
-    from ddb_lake.lake.inventory import take_inventory
+    from ddb_lake.pipeline.read.files import inventory
 
     check = f"{name}: files"
     try:
-        table = lake.catalog.table(name)
-        if table is None:
-            return None
-        listed = ((ref.uri, ref.size_bytes) for ref in lake.objects.list(f"{table.location()}/"))
-        inventory = take_inventory(table, listed, lake.objects.exists)
+        found = inventory(lake, name)
     except DamagedError as error:
         return fail(f"{error.uri}: {error.what}", error.hint or RECOVER, check)
     except Exception as error:  # each kind of catalog and store has its own errors; the other tables are still examined
         return fail(error_text(error), "see the message; `--debug` with `status` shows where", check)
-    files = count_text(inventory.files, "file")
-    if not inventory.faults:
+    if found is None:
+        return None
+    files = count_text(found.files, "file")
+    if not found.faults:
         return ok(f"{files}, all present", check)
-    more = f", and {len(inventory.faults) - 1} more" if len(inventory.faults) > 1 else ""
-    return fail(f"{inventory.faults[0]}{more} of {files}", RECOVER, check)
+    first, more = found.faults[0], len(found.faults) - 1
+    others = f", and {more} more" if more else ""
+    return fail(f"{first.uri}: {first.what}{others} of {files}", first.hint or RECOVER, check)
 
 
 def _folder(subject: LakeSubject) -> Path:

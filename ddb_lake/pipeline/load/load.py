@@ -32,12 +32,12 @@ from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.errors import ConfigError, ExportError
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import EXPORT_BRANCH, Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.sidecar import Sidecar
-from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state
+from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state, lost_exports
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
@@ -82,7 +82,7 @@ class LoadResult:
         export_us: the instant whose state the export has: its time, or the end of its window (exclusive).
         items: the number of items or lines according to the manifest.
         files: the number of data files.
-        already_loaded: whether the export was loaded before, so nothing changed.
+        already_loaded: whether the export was loaded before and its rows are in the lake, so nothing changed.
         rows: the number of living rows of `current` after the load.
         horizon_us: the snapshot cutoff of `current` (inclusive); None without a full export.
         notes: remarks for the user, for example that the export is of a table with another name.
@@ -110,7 +110,7 @@ class LoadResult:
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
-    """Load a finished export. An export that is already loaded changes nothing.
+    """Load a finished export. An export that is already loaded changes nothing, unless its branch was dropped since.
 
     Args:
         lake: the open lake.
@@ -206,6 +206,12 @@ class LoadPlan:
         return newest is None or (newest.export_us, newest.export_id) < (summary.as_of_us, summary.export_id)
 
     @property
+    def restored(self) -> LoadedExport | None:
+        """The export as it was loaded before, if its branch was dropped since; None if it is loaded for the first time."""
+        arn = self.export.summary.export_arn
+        return next((export for export in self.state.exports if export.export_arn == arn), None)
+
+    @property
     def keep_expired(self) -> bool:
         """Whether `current` keeps the rows of items that Time to Live removed."""
         return self.settings.ttl_deletes == "keep"
@@ -237,7 +243,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
     table = lake.current(name)
     state = current_state(table)
     loaded = next((e for e in state.exports if e.export_arn == arn), None) if state else None
-    if table and state and loaded:
+    if table and state and loaded and loaded not in lost_exports(table):
         result = _result(name, export, True, live_files(table).rows, state.snapshot_cutoff_us)
         return replace(result, quarantined=loaded.rejected)
     key = table_key(lake, name)
@@ -302,14 +308,14 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
     table, commit, summary = written.table, written.commit, plan.export.summary
     metadata = commit.transaction.table_metadata
     files = FileWriter.for_table(session.con, table, metadata).entries(written.rows.scan.paths, metadata)
-    branch = f"export-{summary.export_id}"
+    branch = f"{EXPORT_BRANCH}{summary.export_id}"
     state = replace(plan.state, schema=written.rows.schema)
     properties = {"ddb_lake.export": summary.export_id}
     delta = Delta()
     if plan.becomes_base:
         delta, state = _merge_changelog(lake, session, plan, written, state)
         delta = replace(delta, added=[*files, *delta.added], replace_all=True)
-    elif plan.keep_expired:
+    elif plan.keep_expired and plan.restored is None:
         delta, state = _merge_expired(lake, session, plan, written, state)
         if delta.added or delta.deletes:
             properties = {"ddb_lake.older-export": summary.export_id}
@@ -323,8 +329,10 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
         table_id=summary.table_id,
         rejected=written.rejected,
         scan_until_us=summary.scan_until_us,
+        uri=plan.export.uri,
     )
-    state = replace(state, exports=(*state.exports, loaded))
+    others = tuple(export for export in state.exports if export is not plan.restored)
+    state = replace(state, exports=(*others, loaded))
     commit.snapshot(replace(delta, summary=properties))
     commit.snapshot(Delta(added=files, summary=properties), branch=branch)
     commit.set_properties(state.properties())

@@ -200,7 +200,8 @@ class _Compaction:
 
         added = sorted_if_it_fits(self.session, key, write, size)
         removed = frozenset(f.file_path for f in chosen)
-        deletes = writer.write_deletes(self._kept_deletes(removed)) if self.deletes else []
+        kept_paths = [path for path in self.live.paths if path not in removed]
+        deletes = writer.write_deletes(self._kept_deletes(kept_paths)) if self.deletes else []
         kept = sum(f.record_count for f in self.live.data if f.file_path not in removed)
         after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
         if after != self.live.rows:
@@ -213,10 +214,10 @@ class _Compaction:
         commit.set_properties(replace(self.state, schema=schema).properties())
         return live_files(commit.run())
 
-    def _kept_deletes(self, removed: frozenset[str]) -> str:
-        """The deleted positions in files that are not removed."""
+    def _kept_deletes(self, kept: Sequence[str]) -> str:
+        """The deleted positions in files that stay. Another engine may have left deletes of files that it rewrote."""
         source = f"read_parquet({literals(self.deletes)})"
-        return f"SELECT file_path, pos FROM {source} WHERE NOT list_contains({literals(sorted(removed))}::VARCHAR[], file_path)"
+        return f"SELECT file_path, pos FROM {source} WHERE list_contains({literals(kept)}::VARCHAR[], file_path)"
 
 
 _ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")

@@ -22,7 +22,7 @@ from ddb_lake.engine.merge_plan import CHANGED_KEYS, MergeInput, MergeRules, ver
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.lake.state import LoadedExport
+from ddb_lake.lake.state import LoadedExport, lost_branch
 
 IN_CHANGED_KEYS = f"SEMI JOIN {CHANGED_KEYS} k ON k._key_hash = r._key_hash"
 """SQL that leaves the rows of a relation `r` that may have a changed key: hashes of different keys can be equal."""
@@ -174,9 +174,10 @@ def keyed_rows(scan: TableScan, schema: TableSchema) -> Relation:
 
 
 def export_rows(current: Table, export: LoadedExport) -> ExportRows:
-    """The rows of a loaded export, from its branch."""
+    """The rows of a loaded export, from its branch. Raises DamagedError if the branch was dropped."""
     snapshot = current.snapshot_by_name(export.branch)
-    assert snapshot is not None, f"the branch {export.branch} belongs to the export"
+    if snapshot is None:
+        raise lost_branch(current, export)
     return ExportRows(scan_table(current, snapshot.snapshot_id), export.schema)
 
 

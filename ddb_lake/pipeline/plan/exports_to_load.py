@@ -11,7 +11,7 @@ from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import ExportSettings, TableSettings
 from ddb_lake.core.decode.routing import Source
 from ddb_lake.errors import ExportError
-from ddb_lake.lake.state import CurrentState
+from ddb_lake.lake.state import CurrentState, lost_exports
 from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.load.export_files import list_manifests, open_export
 from ddb_lake.pipeline.load.load import export_ref
@@ -24,14 +24,15 @@ _FOREIGN: set[tuple[Source, str, str]] = set()
 
 
 def exports_to_load(lake: Lake, table: TableSettings) -> Iterator[str]:
-    """The manifests (URIs) of the table's finished exports that are not loaded, oldest first.
+    """The manifests (URIs) of the table's finished exports that are not loaded, or whose branch was dropped, oldest first.
 
     An export that cannot be read is skipped with a warning.
     """
     if table.export is None:
         return
     current = lake.current(table.name)
-    loaded = {e.export_id for e in CurrentState.of(current).exports} if current else set()
+    lost = lost_exports(current) if current else ()  # a load restores their branches
+    loaded = {e.export_id for e in CurrentState.of(current).exports if e not in lost} if current else set()
     for ref in _not_in_ledger(lake, table, exports_of_place(lake, table.export)):
         try:
             is_due = export_id(ref.uri) not in loaded and is_export_of(lake, table, ref)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
+from ddb_lake.lake.manifests import has_no_dangling_deletes
+from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
@@ -110,7 +112,10 @@ def _volumes(session: Session, changes: Table, grain: str) -> list[Volume]:
 
 
 def rows_over_time(table: Table) -> list[RowsAt]:
-    """The number of living rows after each commit of `current` whose snapshot is not expired, from its summary."""
+    """The number of living rows after each commit of `current` whose snapshot is not expired, from its summary.
+
+    If another engine left deletes of files that it rewrote, the summary counts too many, and the files are read.
+    """
     counts = []
     for entry in table.history():
         snapshot = table.snapshot_by_id(entry.snapshot_id)
@@ -118,5 +123,7 @@ def rows_over_time(table: Table) -> list[RowsAt]:
             continue
         total = int(snapshot.summary["total-records"] or 0)
         deleted = int(snapshot.summary["total-position-deletes"] or 0)
-        counts.append(RowsAt(entry.timestamp_ms * 1000, total - deleted))
+        is_counted = not deleted or has_no_dangling_deletes(snapshot)
+        rows = total - deleted if is_counted else live_files(table, snapshot.snapshot_id).rows
+        counts.append(RowsAt(entry.timestamp_ms * 1000, rows))
     return counts

@@ -71,7 +71,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     Raises:
         ConfigError: the table is not configured.
         DamagedError: a manifest is missing or damaged; or, in a local warehouse, a file of the newest snapshot is missing or
-            has another size. Data files in S3 are not checked: `ddb-lake doctor` checks them.
+            has another size. `pipeline.read.files.check_files` checks all files, also in S3.
     """
     lake.table(name)
     changes = lake.changes(name)
