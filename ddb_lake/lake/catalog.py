@@ -38,6 +38,7 @@ from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
+from ddb_lake.lake.lake_format import check_format, format_properties
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -125,6 +126,7 @@ class LakeCatalog:
         Raises:
             DamagedError: its metadata is missing, damaged or another table's; or its files exist and the catalog does not
                 have it.
+            UsageError: a later release wrote it, in a format that this one does not know.
             UnreachableError: the catalog cannot be reached.
         """
         try:
@@ -135,6 +137,7 @@ class LakeCatalog:
             self._check_unknown(name)
             return None
         self._check_own(name, table)
+        check_format(table)
         return table
 
     def _load(self, identifier: Identifier, name: str) -> Table:
@@ -306,7 +309,7 @@ class LakeCatalog:
                     schema,
                     location=self.location(name),
                     partition_spec=spec,
-                    properties={**TABLE_PROPERTIES, **(properties or {})},
+                    properties={**TABLE_PROPERTIES, **format_properties(), **(properties or {})},
                 )
             except TableAlreadyExistsError:
                 return self.catalog.load_table(self.identifier(name))

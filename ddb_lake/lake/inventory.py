@@ -16,7 +16,7 @@ from ddb_lake.config.locations import spelled
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.sidecar import ADDED_COLUMNS, LEDGER_COLUMNS, TOMBSTONE_COLUMNS
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.lake.state import lost_branch, lost_exports, sidecars_of
 
 _THREADS = 16
@@ -71,14 +71,14 @@ def check_sidecars(table: Table, local_only: bool = False) -> None:
         local_only: leave out files in S3, which take a request each.
     """
     name = table.name()[-1]
-    for sidecar, columns in zip(sidecars_of(table.properties), (TOMBSTONE_COLUMNS, LEDGER_COLUMNS), strict=True):
+    for sidecar, columns in zip(sidecars_of(table.properties), (TOMBSTONE_COLUMNS,), strict=True):
         for file in sidecar.files:
             if local_only and "://" in file.path.removeprefix("file://"):
                 continue
             with reading(file.path, name), table.io.new_input(file.path).open() as stream:
                 footer = read_metadata(stream)
             names = set(footer.schema.to_arrow_schema().names)
-            if footer.num_rows != file.rows or not set(columns) - ADDED_COLUMNS <= names <= set(columns):
+            if footer.num_rows != file.rows or names != set(columns):
                 what = f"it has {footer.num_rows} rows, where {file.rows} of {', '.join(columns)} were written"
                 raise DamagedError(what, uri=file.path, table=name)
 

@@ -63,6 +63,23 @@ CHANGES_COLUMNS = {
     "_batch": ("long", "Number of the commit that added the record"),
 }
 
+OBJECTS_COLUMNS = {
+    "object": (
+        "string",
+        "The landed object; export/<id> for a loaded incremental export; <object>#quarantine/<id> for an entry of the"
+        " quarantine that was ingested",
+    ),
+    "version": ("string", "The object's version; another version is another object. NULL: any version"),
+    "size_bytes": ("long", "Size of the object as it landed, in bytes"),
+    "arrival_hour": ("timestamp", "Hour in which the object landed (UTC)"),
+    "records": ("long", "All records of the object, those that could not be read included"),
+    "new": ("long", "Records that were new in this table's changelog when the object was ingested"),
+    "rejected": ("long", "Records that went to this table's quarantine"),
+    "other_tables": ("long", "Records of other tables. The remaining records are duplicates"),
+    "landed_at": ("timestamp", "When the object was written (UTC); NULL if that is not known"),
+    "ingested_at": ("timestamp", "When the object was ingested (UTC); NULL if that is not known"),
+}
+
 QUARANTINE_COLUMNS = {
     "quarantine_id": ("string", "Hash of object, offset and bytes"),
     "reason": ("string", "Why the bytes could not be ingested"),
@@ -79,7 +96,7 @@ QUARANTINE_COLUMNS = {
 
 
 def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
-    """The Iceberg schema of a changelog or quarantine, whose columns are the same in every lake."""
+    """The Iceberg schema of a changelog, ledger or quarantine, whose columns are the same in every lake."""
     return Schema(
         *(
             NestedField(i, name, _SIMPLE[kind], required=False, doc=doc)

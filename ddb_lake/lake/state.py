@@ -136,7 +136,7 @@ class CurrentState:
 
 @dataclass(frozen=True, slots=True)
 class ChangesState:
-    """The state of the changelog: its last commit, its ledger, and the kinds of its records.
+    """The state of the changelog: its last commit, and the kinds of its records.
 
     Attributes:
         key: the key attributes.
@@ -145,7 +145,6 @@ class ChangesState:
         first_change_us: the least time of a change record, microseconds since the epoch. Assertions do not count.
         last_change_us: the greatest time of a change record.
         sources: the distinct orders of the records: `time` (KDS, flattened), `assertion`, or the ARN of a stream.
-        ledger: the ingested objects.
         gaps: intervals whose records may be missing, open and repaired.
         observed: the last observation of the source's stream.
         windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
@@ -159,7 +158,6 @@ class ChangesState:
     first_change_us: int | None = None
     last_change_us: int | None = None
     sources: tuple[str, ...] = ()
-    ledger: Sidecar = field(default_factory=Sidecar)
     gaps: tuple[Gap, ...] = ()
     observed: Observation | None = None
     windows: tuple[Window, ...] = ()
@@ -180,7 +178,6 @@ class ChangesState:
             PREFIX + "first-change-us": _dump(self.first_change_us),
             PREFIX + "last-change-us": _dump(self.last_change_us),
             PREFIX + "sources": _dump(list(self.sources)),
-            PREFIX + "ledger": _dump(self.ledger.to_json()),
             PREFIX + "gaps": _dump([gap.to_json() for gap in self.gaps]),
             PREFIX + "observed": _dump(self.observed.to_json() if self.observed else None),
             PREFIX + "windows": _dump(packed(self.windows)),
@@ -200,7 +197,6 @@ class ChangesState:
             _load(properties, "first-change-us", None),
             _load(properties, "last-change-us", None),
             tuple(_load(properties, "sources", [])),
-            Sidecar.from_json(_load(properties, "ledger", [])),
             tuple(Gap.from_json(gap) for gap in _load(properties, "gaps", [])),
             Observation.from_json(observed) if observed else None,
             unpacked(_load(properties, "windows", [])),
@@ -241,9 +237,9 @@ def base_export(table: Table | None) -> LoadedExport | None:
     return None if state is None else state.base
 
 
-def sidecars_of(properties: Mapping[str, str]) -> tuple[Sidecar, Sidecar]:
-    """The tombstones and the ledger that a table's properties name; each table has at most one of them."""
-    return CurrentState.from_properties(properties).tombstones, ChangesState.from_properties(properties).ledger
+def sidecars_of(properties: Mapping[str, str]) -> tuple[Sidecar]:
+    """The tombstones that a table's properties name."""
+    return (CurrentState.from_properties(properties).tombstones,)
 
 
 def _export_json(export: LoadedExport) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.decode.routing import Routes
-from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
+from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.lake.catalog import LakeCatalog
 
@@ -103,6 +103,10 @@ class Lake:
     def changes(self, name: str) -> Table | None:
         """The changelog, an Iceberg table of all change records; None if it does not exist yet."""
         return self.catalog.table(name + CHANGES)
+
+    def ledger(self, name: str) -> Table | None:
+        """The Iceberg table of ingested objects; None if it does not exist yet. `pipeline.apply.ledger` reads it."""
+        return self.catalog.table(name + OBJECTS)
 
     def quarantine(self, name: str) -> Table | None:
         """The Iceberg table of bytes that hold no valid record; None if it does not exist yet."""

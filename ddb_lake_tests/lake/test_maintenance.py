@@ -26,7 +26,7 @@ from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.lake.state import ChangesState, CurrentState
+from ddb_lake.lake.state import CurrentState
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import (
     SCHEMA,
@@ -219,11 +219,9 @@ def test_young_orphans_and_sidecars_are_left_alone(tmp_path: Path) -> None:
         table = lake_catalog.create("t", SCHEMA)
         values = "SELECT 'k' AS _key, 1 AS _key_hash, 2 AS changed_us, true AS removed, 3 AS batch"
         held = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
-        ledger = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
         dropped = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
         properties = {
             **CurrentState(TableSchema(("id",)), tombstones=held).properties(),
-            **ChangesState(ledger=ledger).properties(),
         }
         table = commit(table, Delta(), properties=properties)
         found = [(f"file://{path}", 1_000) for path in files_of(table)]

@@ -36,7 +36,6 @@ CHANGES = st.builds(
     st.none() | TIMES,
     st.none() | TIMES,
     st.lists(NAMES, max_size=3).map(tuple),
-    SIDECARS,
 )
 
 

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.scan import scan_table
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS, TOMBSTONE_COLUMNS
-from ddb_lake.lake.state import ChangesState, CurrentState, changes_state
+from ddb_lake.lake.schemas import OBJECTS_COLUMNS
+from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
+from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import Delivery, Mark, Plan, Scenario, compose
@@ -22,7 +24,8 @@ from ddb_lake_tests.simulator.model import Step, history_of, item_text
 from ddb_lake_tests.support.iceberg_readers import count_rows
 
 START_US = 1_772_357_400_000_000
-SUFFIXES = ("", "_changes", "_quarantine")
+LEDGER_FACTS = ", ".join(name for name in OBJECTS_COLUMNS if name not in ("new", "landed_at", "ingested_at"))
+"""The columns of the ledger that do not depend on when an object was ingested, and on what was ingested before."""
 
 
 def small_scenario(seed: int, keys: int = 8, writes: int = 40, objects: int = 6) -> Scenario:
@@ -88,7 +91,8 @@ def _contents(lake: Lake, name: str) -> dict[str, Any]:
         if current is not None:
             held["current state"] = _current_state(session, CurrentState.of(current))
         if changes is not None:
-            held["changes state"] = _changes_state(session, changes_state(changes))
+            held["changes state"] = asdict(changes_state(changes))
+        held["ledger"] = _rows(lake, session, f"{name}_objects", LEDGER_FACTS)
     return held
 
 
@@ -114,16 +118,10 @@ def _current_state(session: Session, state: CurrentState) -> dict[str, Any]:
     }
 
 
-def _changes_state(session: Session, state: ChangesState) -> dict[str, Any]:
-    columns = ", ".join(name for name in LEDGER_COLUMNS if name not in ("new", "landed_at", "ingested_at"))
-    ledger = session.rows(f"SELECT {columns} FROM {state.ledger.sql(LEDGER_COLUMNS)}")
-    return {**asdict(state), "ledger": sorted(ledger)}
-
-
 def stray_files(lake: Lake, names: Sequence[str]) -> set[str]:
     """Files in the tables' folders that no snapshot, branch, sidecar or metadata log names."""
     stray: set[str] = set()
-    for full_name in (name + suffix for name in names for suffix in SUFFIXES):
+    for full_name in (name + suffix for name in names for suffix in ICEBERG_SUFFIXES):
         table = lake.catalog.table(full_name)
         folder = Path(lake.catalog.location(full_name))
         there = {str(path) for path in folder.rglob("*") if path.is_file()}
@@ -134,7 +132,7 @@ def stray_files(lake: Lake, names: Sequence[str]) -> set[str]:
 def missing_files(lake: Lake, names: Sequence[str]) -> set[str]:
     """Files that snapshots, branches and sidecars of the tables name, and that are not there."""
     missing: set[str] = set()
-    for full_name in (name + suffix for name in names for suffix in SUFFIXES):
+    for full_name in (name + suffix for name in names for suffix in ICEBERG_SUFFIXES):
         table = lake.catalog.table(full_name)
         if table is not None:
             missing |= {path for path in referenced(table) if not Path(path).exists()}

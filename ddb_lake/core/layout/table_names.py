@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable
 
 CHANGES = "_changes"
+OBJECTS = "_objects"
 QUARANTINE = "_quarantine"
 DAILY = "_daily"
 
-ICEBERG_SUFFIXES = ("", CHANGES, QUARANTINE)
-"""Suffixes of a table's Iceberg tables: current, changelog, quarantine."""
+ICEBERG_SUFFIXES = ("", CHANGES, OBJECTS, QUARANTINE)
+"""Suffixes of a table's Iceberg tables: current, changelog, ledger, quarantine."""
 
 LONGEST_NAME = 255 - max(map(len, ICEBERG_SUFFIXES))
 """Glue, and file systems for the folder of a table, take names of 255 bytes."""

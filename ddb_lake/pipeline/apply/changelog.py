@@ -1,6 +1,7 @@
-"""Commit staged rows to the changelog and the quarantine: each distinct record once, and the ledger in the same commit.
+"""Commit staged rows to the changelog and the quarantine, each distinct record once, and then their objects to the ledger.
 
 A `Deduplicator` finds the new rows and writes their files. This module decides which objects count, and commits.
+`pipeline.apply.ledger` states what a crash between the commits leaves.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1
 from ddb_lake.lake.schemas import (
     CHANGES_COLUMNS,
     QUARANTINE_COLUMNS,
@@ -27,7 +29,6 @@ from ddb_lake.lake.schemas import (
     fixed_schema,
     missing_columns,
 )
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.deduplication import (
     Deduplicator,
@@ -36,6 +37,7 @@ from ddb_lake.pipeline.apply.deduplication import (
     NumberedObjects,
     extreme,
 )
+from ddb_lake.pipeline.apply.ledger import Ledger, add_objects, ledger_rows, read_ledger, upgraded
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -94,30 +96,30 @@ class TableShare:
 
 
 def not_ingested(lake: Lake, session: Session, table: str, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
-    """Those of `refs` that the ledger of a table's changelog does not name, in their order."""
-    changes = lake.changes(table)
-    if changes is None or not refs:
-        return list(refs)
-    ingested = _ledger_names(session, changes_state(changes), refs)
+    """Those of `refs` that the ledger of a table does not name, in their order."""
+    if not refs:
+        return []
+    ingested = read_ledger(lake, table).ingested(session, [(ref.uri, ref.version) for ref in refs])
     return [ref for ref in refs if (ref.uri, ref.version) not in ingested]
 
 
 def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
-    """Commit a table's share of a group of objects: first the quarantine, then changelog and ledger in one commit.
+    """Commit a table's share of a group of objects: first to the quarantine, then to the changelog, then to the ledger.
 
     The effect is that of exactly one delivery: records that the changelog has are left out, and so is every record of an
-    object that the ledger names. After a crash between the two commits, the next run finds its entries in the
-    quarantine.
+    object that the ledger names. After a crash between two commits, the next run finds the entries in the quarantine and the
+    records in the changelog. If no record is new, nothing is committed to the changelog.
 
     Raises:
         TransientError: in each attempt, another writer committed first.
     """
     try:
         quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))
-        result = retry_commit(lambda: _commit_changes(lake, session, share))
+        ingested = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:
         share.rows.close()
-    return replace(result, quarantined=quarantined, records=share.rows.records)
+    add_objects(lake, session, share.table, ingested.objects, ingested.ledger)
+    return replace(ingested.result, quarantined=quarantined, records=share.rows.records)
 
 
 def quarantine_rows(
@@ -131,44 +133,59 @@ def quarantine_rows(
 def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> int:
     if share.rows.rejected == 0:
         return 0
-    state = changes_state(lake.changes(share.table))
+    objects = _not_in_ledger(session, read_ledger(lake, share.table), share.objects)
     table = ensure_quarantine(lake, share.table)
     at = lake.now().replace(tzinfo=None).isoformat()
-    files = share.rows.write_rejected(table, _not_in_ledger(session, state, share.objects), at)
+    files = share.rows.write_rejected(table, objects, at)
     if files:
         _commit(table, files, {})
     return sum(f.record_count for f in files)
 
 
-def _commit_changes(lake: Lake, session: Session, share: TableShare) -> IngestResult:
-    table = ensure_changelog(lake, share.table, share.key)
-    state = changes_state(table)
-    objects = _not_in_ledger(session, state, share.objects)
+@dataclass(frozen=True, slots=True)
+class _Ingested:
+    """Records that are in the changelog.
+
+    Attributes:
+        result: what the table got.
+        objects: the rows of the ledger to add.
+        ledger: the ledger before it has them.
+    """
+
+    result: IngestResult
+    objects: pa.Table
+    ledger: Ledger
+
+
+def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingested:
+    table = upgraded(lake, share.table, ensure_changelog(lake, share.table, share.key))
+    ledger = read_ledger(lake, share.table)
+    objects = _not_in_ledger(session, ledger, share.objects)
     if not objects:
-        return IngestResult(share.table)
-    batch = state.batch + 1
-    files, figures = share.rows.write_changes(table, objects, batch)
+        return _Ingested(IngestResult(share.table), ledger_rows(lake, share.table, (), Figures()), ledger)
+    state = changes_state(table)
+    files, figures = share.rows.write_changes(table, objects, state.batch + 1)
     windows = state.windows if share.window is None else remembered((*state.windows, share.window))
-    ledger_rows = _ledger_rows(lake, session, share.table, objects, figures)
-    state = replace(
+    new_state = replace(
         state,
         key=state.key if state.records else share.key or state.key,
-        batch=batch,
+        batch=state.batch + 1 if files else state.batch,
         records=state.records + figures.new,
         first_change_us=extreme(min, state.first_change_us, figures.first_us),
         last_change_us=extreme(max, state.last_change_us, figures.last_us),
         sources=tuple(sorted({*state.sources, *figures.sources})),
-        ledger=state.ledger.append(session.con, table, ledger_rows, LEDGER_COLUMNS),
         windows=windows,
     )
-    _commit(table, files, state.properties())
-    return IngestResult(
+    if files or new_state != state:
+        _commit(table, files, new_state.properties())
+    result = IngestResult(
         share.table,
         new=figures.new,
         duplicates=figures.staged - figures.new,
         by_event=dict(figures.by_event),
         hours=dict(sorted(figures.hours.items())),
     )
+    return _Ingested(result, ledger_rows(lake, share.table, objects, figures), ledger)
 
 
 def _commit(table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
@@ -178,69 +195,10 @@ def _commit(table: Table, files: Sequence[DataFile], properties: dict[str, str])
     commit.run()
 
 
-# --- the ledger
-
-
-def _not_in_ledger(session: Session, state: ChangesState, objects: Sequence[IngestedObject]) -> NumberedObjects:
+def _not_in_ledger(session: Session, ledger: Ledger, objects: Sequence[IngestedObject]) -> NumberedObjects:
     """The objects that the ledger does not name, with their numbers: another writer may have ingested some meanwhile."""
-    ingested = _ledger_names(session, state, [o.ref for o in objects])
+    ingested = ledger.ingested(session, [(o.ref.uri, o.ref.version) for o in objects])
     return [(number, o) for number, o in enumerate(objects) if (o.ref.uri, o.ref.version) not in ingested]
-
-
-def _ledger_names(session: Session, state: ChangesState, refs: Sequence[ObjectRef]) -> set[tuple[str, str]]:
-    """The URIs and versions of those of `refs` that the ledger names."""
-    if not state.ledger.files:
-        return set()
-    columns = {"object": [ref.uri for ref in refs], "version": [ref.version for ref in refs]}
-    session.con.register("wanted_objects", pa.table(columns))
-    try:
-        return {
-            (uri, version)
-            for uri, version in session.rows(
-                f"SELECT object, version FROM {state.ledger.sql(LEDGER_COLUMNS)} l SEMI JOIN wanted_objects w"
-                " ON l.object = w.object AND l.version = w.version"
-            )
-        }
-    finally:
-        session.con.unregister("wanted_objects")
-
-
-def ingested_names(lake: Lake, session: Session, table: str, uris: Sequence[str]) -> set[str]:
-    """Those of `uris` that the ledger of a table's changelog names, in any version."""
-    ledger = changes_state(lake.changes(table)).ledger
-    if not ledger.files or not uris:
-        return set()
-    session.con.register("wanted_names", pa.table({"object": list(uris)}))
-    try:
-        names = session.rows(
-            f"SELECT DISTINCT object FROM {ledger.sql(LEDGER_COLUMNS)} l SEMI JOIN wanted_names w ON l.object = w.object"
-        )
-        return {uri for (uri,) in names}
-    finally:
-        session.con.unregister("wanted_names")
-
-
-def _ledger_rows(lake: Lake, session: Session, table: str, objects: NumberedObjects, figures: Figures) -> str:
-    """A query of the ledger's rows for some objects. `figures`: of the new records."""
-    own = [o.tables.get(table, (0, 0)) for _, o in objects]
-    others = [o.records - records for (_, o), (records, _) in zip(objects, own, strict=True)]
-    times = pa.timestamp("us")
-    rows = pa.table(
-        {
-            "object": [o.ref.uri for _, o in objects],
-            "version": [o.ref.version for _, o in objects],
-            "size_bytes": pa.array([o.ref.size_bytes for _, o in objects], type=pa.int64()),
-            "arrival_hour": pa.array([o.hour_us for _, o in objects], type=times),
-            "records": pa.array([o.records for _, o in objects], type=pa.int64()),
-            "new": pa.array([figures.by_object[number] for number, _ in objects], type=pa.int64()),
-            "rejected": pa.array([rejected for _, rejected in own], type=pa.int64()),
-            "other_tables": pa.array(others, type=pa.int64()),
-            "landed_at": pa.array([o.ref.modified_us or None for _, o in objects], type=times),
-            "ingested_at": pa.array([lake.now().replace(tzinfo=None)] * len(objects), type=times),
-        }
-    )
-    session.con.register("ledger_rows", rows)
-    return "SELECT * FROM ledger_rows"
 
 
 # --- the tables
@@ -253,6 +211,7 @@ def ensure_changelog(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
         return changes
     schema = fixed_schema(CHANGES_COLUMNS)
     properties = {"comment": f"Every distinct change record of {table}, once", **ChangesState(key=key).properties()}
+    properties["ddb_lake.ledger"] = REFUSED_BY_FORMAT_1
     return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)
 
 

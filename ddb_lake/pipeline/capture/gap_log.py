@@ -16,6 +16,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.changelog import ensure_changelog
+from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.table_key import table_key
 
@@ -85,6 +86,7 @@ def update_log(
             if not create:
                 return ChangesState()
             changes = ensure_changelog(lake, table, table_key(lake, table))
+        changes = upgraded(lake, table, changes)
         state = changes_state(changes)
         changed = change(state)
         if changed != state:

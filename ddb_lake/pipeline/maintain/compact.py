@@ -34,6 +34,7 @@ from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_ta
 from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState
+from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.open_lake import Lake
 
 KEEP_SNAPSHOTS_FOR = timedelta(days=7)
@@ -89,6 +90,9 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     """
     started = time.monotonic()
     settings = lake.table(name)
+    changes = lake.changes(name)
+    if changes is not None:
+        upgraded(lake, name, changes)
     reason = "requested" if force else compaction_reason(lake.current(name), lake.changes(name))
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:

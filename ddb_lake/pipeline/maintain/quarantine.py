@@ -22,11 +22,10 @@ from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS
-from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.apply.changelog import TableShare, ensure_quarantine, ingest
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
@@ -256,12 +255,8 @@ def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef |
 
 def _ledger_counts(lake: Lake, session: Session, name: str, uri: str) -> dict[str, int]:
     """The number of records of each version of an object that the ledger names."""
-    changes = lake.changes(name)
-    ledger = changes_state(changes).ledger if changes is not None else None
-    if ledger is None or not ledger.files:
-        return {}
-    sql = f"SELECT version, max(records) FROM {ledger.sql(LEDGER_COLUMNS)} WHERE object = {literal(uri)} GROUP BY 1"
-    return dict(session.rows(sql))
+    rows = read_ledger(lake, name).sql([uri])
+    return dict(session.rows(f"SELECT version, max(records) FROM {rows} WHERE object = {literal(uri)} GROUP BY 1"))
 
 
 def _rejected_ids(lake: Lake, session: Session, name: str, ref: ObjectRef) -> set[str]:

@@ -14,6 +14,7 @@ from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import is_empty
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.capture.incremental_exports import examine_windows, past_due, window_text
 from ddb_lake.pipeline.capture.streams import stream_checkpoint
 from ddb_lake.pipeline.merge.current import has_unmerged_changes
@@ -133,7 +134,7 @@ def missing_input(lake: Lake, table: TableSettings) -> list[str]:
         )
     log = changes_state(lake.changes(table.name))
     uri = table.changes.uri if table.changes is not None else None
-    if uri is not None and not log.ledger.rows and not has_landed(lake, table):
+    if uri is not None and not read_ledger(lake, table.name).rows and not has_landed(lake, table):
         problems.append(f"no object has landed at {uri}: correct `changes.uri`, or wait for the first delivery")
     if table.export is not None and lake.current(table.name) is None and not log.windows:
         problems += filter(None, [missing_export(lake, table, table.export)])

@@ -22,7 +22,7 @@ from ddb_lake.core.layout.table_names import REPORTS_FOLDER
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.values.time_text import time_text
-from ddb_lake.pipeline.apply.changelog import ingested_names
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.capture.gap_log import all_gaps, record_gap
 from ddb_lake.pipeline.capture.kinesis_monitor import DELAY_US
 from ddb_lake.pipeline.open_lake import Lake
@@ -167,7 +167,7 @@ def _ingested(lake: Lake, table: str, known: Sequence[Sighting]) -> set[str]:
     if not known:
         return set()
     with lake.session() as session:
-        return ingested_names(lake, session, table, [sighting.uri for sighting in known])
+        return read_ledger(lake, table).ingested_names(session, [sighting.uri for sighting in known])
 
 
 # --- the document

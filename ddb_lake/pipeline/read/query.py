@@ -1,4 +1,4 @@
-"""Run SQL over the lake: each table by its name, with its changelog, quarantine and kept days.
+"""Run SQL over the lake: each table by its name, with its changelog, ledger, quarantine and kept days.
 
 A statement gets views of the tables that it may read, and of no others: a view takes a read of the table's metadata, and
 a lake may have hundreds of tables. It only reads, and opens no other files than those of its views (`engine.read_only`).
@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from ddb_lake.config.locations import is_within
-from ddb_lake.core.layout.table_names import CHANGES, DAILY, ICEBERG_SUFFIXES, QUARANTINE
+from ddb_lake.core.layout.table_names import CHANGES, DAILY, ICEBERG_SUFFIXES, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.engine.exact_types import IN_PYTHON, cast_columns, exact_type
 from ddb_lake.engine.read_only import as_relation, foreign_file, limit_to_files, read_only_statements
@@ -27,14 +27,14 @@ from ddb_lake.engine.session import Session, interruptible
 from ddb_lake.engine.sql import identifier, shown
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import TableScan, scan_table
-from ddb_lake.lake.schemas import CHANGES_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, OBJECTS_COLUMNS, QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.daily_snapshots import daily_snapshots_sql
 
 FETCH_ROWS = 2_000
 """Rows of a batch of a result."""
 
-_FIXED = {CHANGES: CHANGES_COLUMNS, QUARANTINE: QUARANTINE_COLUMNS}
+_FIXED = {CHANGES: CHANGES_COLUMNS, OBJECTS: OBJECTS_COLUMNS, QUARANTINE: QUARANTINE_COLUMNS}
 """Tables that have the same columns in every lake, by suffix."""
 
 _CATALOG_WORDS = re.compile(
@@ -173,7 +173,7 @@ def create_views(
 ) -> dict[str, UsageError]:
     """Create a view for each table that a statement may read. It shows the snapshot of this moment.
 
-    A changelog or quarantine that has no table yet is an empty view. `<table>_daily` has all kept days of a table, with
+    A changelog, ledger or quarantine that has no table yet is an empty view. `<table>_daily` has all kept days of a table, with
     the day as `_day`. From then on, the session opens no files but those of the views.
 
     Args:

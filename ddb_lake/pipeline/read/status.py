@@ -10,6 +10,7 @@ from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
 from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.quarantine import count_open
 
@@ -91,7 +92,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             first_change_us=log.first_change_us,
             last_change_us=log.last_change_us,
             pending_batches=log.batch if log.records else 0,
-            objects=log.ledger.rows,
+            objects=read_ledger(lake, name).rows,
             gaps=gaps,
         )
     state = CurrentState.of(table)
@@ -123,7 +124,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         watermark_us=watermark,
         lag_s=(now_us - watermark) / 1e6 if watermark is not None else None,
         pending_batches=log.batch - state.applied_batch,
-        objects=log.ledger.rows,
+        objects=read_ledger(lake, name).rows,
         exports=tuple(e.export_id for e in state.exports),
         snapshots=len(table.snapshots()),
         snapshot_id=snapshot.snapshot_id if snapshot else None,

@@ -35,8 +35,8 @@ from ddb_lake.core.layout.firehose_paths import is_below, parse_firehose_key
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import TerminalError
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS
 from ddb_lake.lake.state import changes_state
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.capture.gap_log import all_gaps, record_gap, update_log
 from ddb_lake.pipeline.capture.kinesis_monitor import DELAY_US
 from ddb_lake.pipeline.open_lake import Lake
@@ -137,7 +137,7 @@ def compare_counts(lake: Lake, table: TableSettings) -> Comparison:
         first_us = _first_us(session, lake, table)
         objects = _objects(session, lake, table, now_us - LONGEST_US)
     if first_us is None:
-        raise NotComparedError(_OLD_LEDGER if log.ledger.rows else _NOTHING_YET)
+        raise NotComparedError(_OLD_LEDGER if read_ledger(lake, table.name).rows else _NOTHING_YET)
     kinesis, fault = _kinesis_stream(lake, table, now_us)
     readings = _readings(table, kinesis, _firehoses(table, objects))
     if not readings:
@@ -319,10 +319,6 @@ def _is_error_output(table: TableSettings, uri: str) -> bool:
 # --- the lake
 
 
-def _ledger(lake: Lake, name: str) -> str:
-    return changes_state(lake.changes(name)).ledger.sql(LEDGER_COLUMNS)
-
-
 def _landed(lake: Lake, table: TableSettings) -> str:
     """The condition that a ledger's row is of an object that a service delivered to the table's prefixes."""
     own = lake.settings.stream_landing(table)
@@ -347,7 +343,7 @@ def _first_us(session: Session, lake: Lake, table: TableSettings) -> int | None:
     ((first, without),) = session.rows(
         "SELECT epoch_us(min(arrival_hour) FILTER (ingested_at IS NOT NULL)),"
         " epoch_us(max(arrival_hour) FILTER (ingested_at IS NULL))"
-        f" FROM {_ledger(lake, table.name)} WHERE {_landed(lake, table)}"
+        f" FROM {read_ledger(lake, table.name).sql()} WHERE {_landed(lake, table)}"
     )
     return None if first is None else max(first, without or first) + HOUR_US
 
@@ -364,7 +360,7 @@ def _objects(session: Session, lake: Lake, table: TableSettings, since_us: int) 
     for other in sharing:
         rows = session.rows(
             "SELECT object, records, epoch_us(arrival_hour), epoch_us(landed_at), new, rejected, other_tables"
-            f" FROM {_ledger(lake, other.name)} WHERE {_landed(lake, other)}"
+            f" FROM {read_ledger(lake, other.name).sql()} WHERE {_landed(lake, other)}"
             f" AND epoch_us(greatest(arrival_hour, landed_at)) >= {since_us}"
         )
         own = other.name == table.name

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from ddb_lake.errors import ConfigError
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS
-from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
@@ -60,7 +59,7 @@ def test_ledger_says_of_each_record_what_became_of_it(tmp_path: Path) -> None:
 
 def _ledger(lake: Lake, name: str) -> list[tuple[Any, ...]]:
     """The ledger by object: records, new, rejected, of other tables, and whether its times are in order."""
-    ledger = changes_state(lake.changes(name)).ledger.sql(LEDGER_COLUMNS)
+    ledger = read_ledger(lake, name).sql()
     with lake.session() as session:
         return session.rows(
             "SELECT parse_filename(object), records, new, rejected, other_tables, landed_at <= ingested_at"

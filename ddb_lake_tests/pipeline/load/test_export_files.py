@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES
 from ddb_lake.errors import CheckFailed, ConfigError, ExportError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import LoadResult, load_export
@@ -34,7 +35,7 @@ from ddb_lake_tests.support.export_files import (
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree, count_rows
-from ddb_lake_tests.support.lake_contents import SUFFIXES, stray_files
+from ddb_lake_tests.support.lake_contents import stray_files
 from ddb_lake_tests.support.several_tables import dumped
 
 ITEMS = [[item("a", v=1), item("b", v=2)], [item("c", v=3)], []]
@@ -52,7 +53,7 @@ def load(opened: Lake, export: Export | Path) -> LoadResult:
 
 
 def assert_nothing_committed(opened: Lake) -> None:
-    for suffix in SUFFIXES:
+    for suffix in ICEBERG_SUFFIXES:
         table = opened.catalog.table(f"orders{suffix}")
         assert table is None or table.current_snapshot() is None
     assert stray_files(opened, ["orders"]) == set()

@@ -1,0 +1,54 @@
+"""The format of a lake: a number in the properties of each Iceberg table, which a release must know to use the table.
+
+Format 1 has no number. Its ledger and its tombstones are Parquet files that properties name (`pipeline.apply.format_1`). In
+format 2 the ledger is an Iceberg table, and removals are read from the changelog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from pyiceberg.table import Table
+
+from ddb_lake.errors import UsageError
+
+FORMAT: Final = 2
+"""The format that this release writes. It also reads earlier ones."""
+
+_FORMAT: Final = "ddb_lake.format"
+_RELEASE: Final = "ddb_lake.release"
+
+REFUSED_BY_FORMAT_1: Final = '"ddb_lake: format 2"'
+"""The value of the properties that named files in format 1. Releases that know format 1 alone cannot parse it and stop, instead
+of reading an empty ledger."""
+
+
+def format_properties() -> dict[str, str]:
+    """The properties that state the present format, and the release that writes it."""
+    return {_FORMAT: str(FORMAT), _RELEASE: _release()}
+
+
+def format_of(properties: Mapping[str, str]) -> int:
+    """The format of a table with these properties."""
+    return int(properties.get(_FORMAT, "1"))
+
+
+def check_format(table: Table) -> None:
+    """Raise UsageError if a later release wrote the table in a format that this one does not know."""
+    found = format_of(table.properties)
+    if found > FORMAT:
+        needed = table.properties.get(_RELEASE, "a later release")
+        raise UsageError(
+            f"ddb_lake {needed} wrote it in format {found}, and this release ({_release()}) knows formats up to {FORMAT}",
+            table=table.name()[-1],
+            hint=f"install ddb_lake {needed} or later",
+        )
+
+
+def _release() -> str:
+    try:
+        return version("ddb-lake")
+    except PackageNotFoundError:  # the package is on the path without being installed
+        return "unknown"

@@ -1,0 +1,72 @@
+"""The ledger of a lake of format 1 (`lake.lake_format`): Parquet files that a property of the changelog names.
+
+Until such a lake is upgraded, these files are its ledger. They are in no Iceberg metadata, so other tools' removal of orphan
+files may have deleted them. What they held is then derived from the changelog.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pyiceberg.table import Table
+
+from ddb_lake.engine.sql import literals
+from ddb_lake.lake.lake_format import format_of
+from ddb_lake.lake.scan import TableScan, scan_table
+from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
+
+_LEDGER = "ddb_lake.ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class Format1Ledger:
+    """The ledger of a changelog of format 1.
+
+    Attributes:
+        changes: the changelog.
+        paths: the files of the ledger that exist.
+        lost: the files that the changelog names and that do not exist.
+        rows: the number of rows that all these files had.
+    """
+
+    changes: Table
+    paths: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    rows: int = 0
+
+    @classmethod
+    def of(cls, changes: Table) -> Format1Ledger | None:
+        """The ledger of a changelog; None if the changelog has the present format."""
+        if format_of(changes.properties) > 1:
+            return None
+        named = json.loads(changes.properties.get(_LEDGER, "[]"))
+        exist = {path: changes.io.new_input(path).exists() for path, _ in named}
+        return cls(
+            changes,
+            tuple(path for path, there in exist.items() if there),
+            tuple(path for path, there in exist.items() if not there),
+            sum(rows for _, rows in named),
+        )
+
+    def sql(self) -> str:
+        """A relation with the columns `OBJECTS_COLUMNS`. Columns that these files lack are NULL."""
+        rows = TableScan(fixed_schema(OBJECTS_COLUMNS)).sql()
+        if self.paths:
+            files = f"read_parquet({literals(self.paths)}, union_by_name = true)"
+            rows = f"(SELECT {', '.join(OBJECTS_COLUMNS)} FROM ({rows} UNION ALL BY NAME SELECT * FROM {files}))"
+        if not self.lost:
+            return rows
+        derived = objects_of_changelog(self.changes)
+        return f"(FROM {rows} UNION ALL BY NAME SELECT d.* FROM {derived} d ANTI JOIN {rows} r ON r.object = d.object)"
+
+
+def objects_of_changelog(changes: Table) -> str:
+    """What the changelog alone says of the ledger: a relation with some of the columns `OBJECTS_COLUMNS`.
+
+    It has the objects that brought records, without their versions. `records` and `new` are the records that the object brought.
+    """
+    return (
+        "(SELECT object, max(arrival_hour) AS arrival_hour, count(*) AS records, count(*) AS new"
+        f" FROM {scan_table(changes).sql()} GROUP BY object)"
+    )
