@@ -55,6 +55,15 @@ def version_us(clock_skew_us: int) -> str:
 BaseImages: TypeAlias = Callable[[list[str]], dict[str, bytes]]
 """Returns the base's canonical images of some keys, by `_key`. Keys without an item are left out."""
 
+Removals: TypeAlias = Callable[[int], str]
+"""Returns a relation (_key, _key_hash, removed_us) of the REMOVE records that are applied to `current`.
+
+It has at least those of a time (inclusive, microseconds) or later, of keys in `CHANGED_KEYS`. It must not have new records: they
+would make the keys that they remove conflicting.
+"""
+
+NO_REMOVALS = "(SELECT NULL::VARCHAR AS _key, NULL::BIGINT AS _key_hash, NULL::BIGINT AS removed_us WHERE false)"
+
 ExportedKeys: TypeAlias = Callable[[int], Sequence[str]]
 """Takes a time. Returns a relation (_key, exported_us) for each full export of that time or later: its items with changed
 keys."""
@@ -100,7 +109,7 @@ class MergeInput:
         changelog: all change records that the merge may need, the new ones included.
         current: rows (file_path, pos, _key, _changed_at, _source). It has at least the living rows of the keys in
             `CHANGED_KEYS`, which the relation may join by `_key_hash`.
-        tombstones: rows of `lake.sidecar.TOMBSTONE_COLUMNS`.
+        removals: `Removals`.
         rules: what decides, apart from the records.
         base_images: the base's images of some keys; called if records of one instant form a closed trail.
         exported_keys: the keys of full exports; called if expired items are kept.
@@ -110,8 +119,8 @@ class MergeInput:
     new_records: str
     changelog: str
     current: str
-    tombstones: str
     rules: MergeRules
+    removals: Removals = lambda _from_us: NO_REMOVALS
     base_images: BaseImages = lambda _keys: {}
     exported_keys: ExportedKeys = lambda _from_us: ()
 
@@ -159,8 +168,8 @@ the base, and expired items are kept; false if they are not kept."""
 CURRENT_ROWS = SessionTable("current_rows", ("file_path", "pos", "_key", "changed_us", "_source"))
 """The rows of `current` that the changed keys have before the merge."""
 
-TOMBSTONES = SessionTable("tombstones", ("_key", "changed_us", "removed"))
-"""The newest tombstone of each changed key. `removed` is false if the key has had an item again since."""
+REMOVALS = SessionTable("removals", ("_key", "removed_us"))
+"""The changed keys without a row that an applied record removed at or after the time of their newest new record."""
 
 WINNERS = SessionTable("winners", ("_key", "_key_hash", "record_id", "changed_at", "tie", "absent"))
 """The record that decides each key that changes. `tie`: the trail of images decided. `absent`: an export or a repair states
@@ -246,7 +255,6 @@ class MergePlan:
         counts: figures.
         winners: the record that decides each key that changes.
         current_rows: the rows of `current` that the changed keys have before the merge.
-        tombstones: the newest tombstone of each changed key.
         new_states: the item of each key of `winners` after the merge, or NULL.
         first_expired_us: the earliest expiry of an item whose row is kept; None if none is kept.
     """
@@ -254,7 +262,6 @@ class MergePlan:
     counts: MergeCounts
     winners: SessionTable = WINNERS
     current_rows: SessionTable = CURRENT_ROWS
-    tombstones: SessionTable = TOMBSTONES
     new_states: SessionTable = NEW_STATES
     first_expired_us: int | None = None
 
@@ -262,18 +269,6 @@ class MergePlan:
     def deleted_positions(self) -> str:
         """A query of the rows of `current` that are replaced or removed, as (file_path, pos)."""
         return f"SELECT r.file_path, r.pos FROM {self.current_rows} r SEMI JOIN {self.winners} w ON w._key = r._key"
-
-    @property
-    def new_tombstones(self) -> str:
-        """A query of tombstones to add, as (_key, _key_hash, changed_us, removed).
-
-        Each removed key gets one. A key with a tombstone that has an item again gets one with `removed` false.
-        """
-        return (
-            f"SELECT n._key, n._key_hash, epoch_us(n._changed_at) AS changed_us, n.item IS NULL AS removed"
-            f" FROM {self.new_states} n WHERE n.item IS NULL"
-            f" OR EXISTS (SELECT 1 FROM {self.tombstones} t WHERE t._key = n._key AND t.removed)"
-        )
 
     def mean_item_bytes(self, session: Session) -> int:
         """The average length of the text of an item of `new_states`, estimated from some of them; 0 without items."""
@@ -317,6 +312,7 @@ def find_conflicting_keys(session: Session, inputs: MergeInput) -> int:
     """
     _find_changed_keys(session, inputs)
     _find_current_rows(session, inputs)
+    _find_removals(session, inputs)
     _decide_by_new_records(session, inputs.rules)
     return _CONFLICTING_KEYS.count(session)
 
@@ -355,25 +351,35 @@ def _find_current_rows(session: Session, inputs: MergeInput) -> None:
         "SELECT c.file_path, c.pos, c._key, epoch_us(c._changed_at) AS changed_us, c._source"
         f" FROM {inputs.current} c SEMI JOIN {CHANGED_KEYS} k ON c._key = k._key",
     )
-    TOMBSTONES.create(
+
+
+def _find_removals(session: Session, inputs: MergeInput) -> None:
+    """Fill the removals that a new record must be later than, to decide its key alone.
+
+    A key with a row needs none: of the applied records, the one of the row is the latest. A removal before the newest new
+    record of its key does not matter. So only files of the changelog that reach the oldest of these records are read.
+    """
+    from_us = None
+    if inputs.rules.time_ordered and not inputs.rules.redecide_all:
+        absent = f"{CHANGED_KEYS} k ANTI JOIN {CURRENT_ROWS} r ON r._key = k._key"
+        from_us = session.value(f"SELECT min(k.latest_us) FROM {absent}")
+    REMOVALS.create(
         session,
-        f"SELECT t._key, t.changed_us, t.removed FROM {inputs.tombstones} t"
-        f" SEMI JOIN {CHANGED_KEYS} k ON t._key_hash = k._key_hash AND t._key = k._key"
-        " QUALIFY row_number() OVER (PARTITION BY t._key ORDER BY t.batch DESC) = 1",
+        f"SELECT r._key, max(r.removed_us) AS removed_us FROM {NO_REMOVALS if from_us is None else inputs.removals(from_us)} r"
+        f" SEMI JOIN {CHANGED_KEYS} k ON r._key_hash = k._key_hash AND r._key = k._key AND r.removed_us >= k.latest_us"
+        " GROUP BY r._key",
     )
 
 
 def _decide_by_new_records(session: Session, rules: MergeRules) -> None:
-    """Give keys their newest new record as winner if it is later than their row and tombstone; the others are conflicting."""
-    known_us = (
-        "greatest(CASE WHEN r._source <> 'snapshot' THEN r.changed_us END, CASE WHEN t.removed THEN t.changed_us END)"
-    )
+    """Give keys their newest new record as winner if it is later than their row and removal; the others are conflicting."""
+    known_us = "greatest(CASE WHEN r._source <> 'snapshot' THEN r.changed_us END, d.removed_us)"
     decides = f"NOT k.late AND NOT k.tied AND coalesce(k.latest_us > {known_us}, true)"
     _DECISIONS.create(
         session,
         "SELECT k._key, k._key_hash, k.latest_id AS record_id, k.latest_at AS changed_at,"
         f" {'false' if rules.redecide_all or not rules.time_ordered else decides} AS by_new_record"
-        f" FROM {CHANGED_KEYS} k LEFT JOIN {CURRENT_ROWS} r ON r._key = k._key LEFT JOIN {TOMBSTONES} t ON t._key = k._key",
+        f" FROM {CHANGED_KEYS} k LEFT JOIN {CURRENT_ROWS} r ON r._key = k._key LEFT JOIN {REMOVALS} d ON d._key = k._key",
     )
     WINNERS.create(
         session,

@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pyarrow.parquet import read_metadata
 from pyiceberg.table import Table
 
 from ddb_lake.config.locations import spelled
-from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
-from ddb_lake.lake.state import lost_branch, lost_exports, sidecars_of
+from ddb_lake.lake.state import lost_branch, lost_exports
 
 _THREADS = 16
 
@@ -35,11 +32,6 @@ class Inventory:
     faults: tuple[DamagedError, ...]
 
 
-def sidecar_files(table: Table) -> list[str]:
-    """The files of the table's tombstones and ledger."""
-    return [path for sidecar in sidecars_of(table.properties) for path in sidecar.paths]
-
-
 def named_files(table: Table) -> dict[str, int | None]:
     """The URIs of the files of all snapshots, with their sizes in bytes where the table states them.
 
@@ -49,7 +41,7 @@ def named_files(table: Table) -> dict[str, int | None]:
     Raises DamagedError if a manifest list or a manifest is missing or damaged.
     """
     name, metadata = table.name()[-1], table.metadata
-    found: dict[str, int | None] = {table.metadata_location: None, **dict.fromkeys(sidecar_files(table))}
+    found: dict[str, int | None] = {table.metadata_location: None}
     for statistics in (*metadata.statistics, *metadata.partition_statistics):
         found[statistics.statistics_path] = statistics.file_size_in_bytes
     found.update({snapshot.manifest_list: None for snapshot in metadata.snapshots})
@@ -63,26 +55,6 @@ def named_files(table: Table) -> dict[str, int | None]:
     return found
 
 
-def check_sidecars(table: Table, local_only: bool = False) -> None:
-    """Read the footers of the table's sidecar files. Raises DamagedError if the table states another number of rows.
-
-    Args:
-        table: the table.
-        local_only: leave out files in S3, which take a request each.
-    """
-    name = table.name()[-1]
-    for sidecar, columns in zip(sidecars_of(table.properties), (TOMBSTONE_COLUMNS,), strict=True):
-        for file in sidecar.files:
-            if local_only and "://" in file.path.removeprefix("file://"):
-                continue
-            with reading(file.path, name), table.io.new_input(file.path).open() as stream:
-                footer = read_metadata(stream)
-            names = set(footer.schema.to_arrow_schema().names)
-            if footer.num_rows != file.rows or names != set(columns):
-                what = f"it has {footer.num_rows} rows, where {file.rows} of {', '.join(columns)} were written"
-                raise DamagedError(what, uri=file.path, table=name)
-
-
 def take_inventory(table: Table, listed: Iterable[tuple[str, int]], exists: Callable[[str], bool]) -> Inventory:
     """Compare the files that a table names with those at its location, and the branches with its loaded exports.
 
@@ -93,7 +65,6 @@ def take_inventory(table: Table, listed: Iterable[tuple[str, int]], exists: Call
     """
     there = {spelled(uri): size for uri, size in listed}
     named = named_files(table)
-    check_sidecars(table)
     faults = [lost_branch(table, export) for export in lost_exports(table)]
     for uri, size in named.items():
         present = there.get(spelled(uri))

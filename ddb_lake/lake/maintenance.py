@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Container, Iterable
 from datetime import datetime
 
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.config.locations import spelled
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
-from ddb_lake.lake.state import sidecars_of
 
 KEEP_SNAPSHOTS = 10
 
@@ -45,11 +42,7 @@ def expire_snapshots(table: Table, before: datetime) -> int:
 
 
 def referenced(table: Table) -> set[str]:
-    """Every file that the table names: in snapshots, branches, statistics, sidecars and its metadata log, as `spelled`
-    writes paths.
-
-    Sidecars of the versions in the log are among them: another writer may still read one of these versions.
-    """
+    """Every file that the table names: in snapshots, branches, statistics and its metadata log, as `spelled` writes paths."""
     metadata = table.metadata
     files = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     files.update(
@@ -62,9 +55,6 @@ def referenced(table: Table) -> set[str]:
                 continue
             files.add(manifest.manifest_path)
             files.update(e.data_file.file_path for e in live_entries(table.io, manifest, table.name()[-1]))
-    for properties in (table.properties, *_logged_properties(table)):
-        for sidecar in sidecars_of(properties):
-            files.update(sidecar.paths)
     return {spelled(path) for path in files}
 
 
@@ -78,9 +68,3 @@ def unnamed(found: Iterable[tuple[str, int]], named: Container[str], before_us: 
         before_us: only files that were modified before this instant (exclusive).
     """
     return [uri for uri, modified_us in found if modified_us < before_us and spelled(uri) not in named]
-
-
-def _logged_properties(table: Table) -> Iterator[Mapping[str, str]]:
-    for entry in table.metadata.metadata_log:
-        with suppress(FileNotFoundError):  # a later commit shortened the log
-            yield FromInputFile.table_metadata(table.io.new_input(entry.metadata_file)).properties

@@ -18,7 +18,7 @@ from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lake.catalog import LakeCatalog
 
-_FOLDERS = ("data", "metadata", "sidecar", "scratch")
+_FOLDERS = ("data", "metadata", "scratch", "sidecar")  # the last is of lakes of format 1
 _WRITTEN = re.compile(r".*\.(parquet|avro|metadata\.json)")
 _METADATA = re.compile(r".*\.metadata\.json")
 

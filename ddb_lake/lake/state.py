@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyiceberg.table import Table
@@ -19,7 +19,7 @@ from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake.sidecar import Sidecar
+from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
 
 PREFIX = "ddb_lake."
 
@@ -59,7 +59,7 @@ class LoadedExport:
 
 @dataclass(frozen=True, slots=True)
 class CurrentState:
-    """The state of `current`: its exports, how much of the changelog is applied, and its tombstones.
+    """The state of `current`: its exports, and how much of the changelog is applied.
 
     Attributes:
         schema: the columns of items.
@@ -67,7 +67,6 @@ class CurrentState:
         applied_snapshot: the snapshot of the changelog that was applied.
         exports: the full exports that are loaded.
         snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch; None without a base.
-        tombstones: the removed keys.
     """
 
     schema: TableSchema
@@ -75,7 +74,6 @@ class CurrentState:
     applied_snapshot: int | None = None
     exports: tuple[LoadedExport, ...] = ()
     snapshot_cutoff_us: int | None = None
-    tombstones: Sidecar = field(default_factory=Sidecar)
 
     @property
     def base(self) -> LoadedExport | None:
@@ -98,7 +96,8 @@ class CurrentState:
             PREFIX + "applied-snapshot": _dump(self.applied_snapshot),
             PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
-            PREFIX + "tombstones": _dump(self.tombstones.to_json()),
+            PREFIX + "tombstones": REFUSED_BY_FORMAT_1,
+            **format_properties(),
         }
 
     @classmethod
@@ -126,7 +125,6 @@ class CurrentState:
             _load(properties, "applied-snapshot", None),
             tuple(exports),
             _load(properties, "horizon-us", None),
-            Sidecar.from_json(_load(properties, "tombstones", [])),
         )
 
     def with_schema(self, schema: TableSchema) -> CurrentState:
@@ -235,11 +233,6 @@ def base_export(table: Table | None) -> LoadedExport | None:
     """The newest full export in `current`; None if there is no such table, or it has none."""
     state = current_state(table)
     return None if state is None else state.base
-
-
-def sidecars_of(properties: Mapping[str, str]) -> tuple[Sidecar]:
-    """The tombstones that a table's properties name."""
-    return (CurrentState.from_properties(properties).tombstones,)
 
 
 def _export_json(export: LoadedExport) -> dict[str, Any]:

@@ -104,7 +104,6 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
     found = table_status(lake, name)
     metadata: dict[str, Any] = {
         "dagster/row_count": found.rows,
-        "tombstones": found.tombstones,
         "columns": found.columns,
         "files": found.files,
         "delete files": found.delete_files,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.core.schema.table_schema import TableSchema
     from ddb_lake.engine.merge_plan import MergeCounts
     from ddb_lake.engine.session import Session
-    from ddb_lake.lake.sidecar import Sidecar
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
     from ddb_lake.pipeline.load.export_files import Export
     from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
@@ -62,7 +61,7 @@ class Executor(Protocol):
 
 
 class PlannedMerge(Protocol):
-    """A merge that is decided and not written: `fit`, then `write` and `write_tombstones`, then a commit by the step."""
+    """A merge that is decided and not written: `fit`, then `write` and `close`, then a commit by the step."""
 
     @property
     def counts(self) -> MergeCounts:
@@ -85,8 +84,8 @@ class PlannedMerge(Protocol):
         `metadata`: that of the transaction, with the columns that `fit` returned.
         """
 
-    def write_tombstones(self, table: Table, tombstones: Sidecar) -> Sidecar:
-        """Write tombstones of removed keys, and of keys that live again; returns the tombstones with them."""
+    def close(self) -> None:
+        """Delete the files of the plan. Those that `write` returned stay."""
 
 
 ExecutorFactory: TypeAlias = "Callable[[Lake, TableSettings], Executor]"

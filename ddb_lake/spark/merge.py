@@ -2,7 +2,7 @@
 a bucket each.
 
 1. Tasks write the key hashes of the new records, which are in the changelog's new files, into scratch files.
-2. The new records, and the rows of `current` and the tombstones with those hashes, go to their buckets. Each bucket is
+2. The new records, and the rows of `current` and the applied removals with those hashes, go to their buckets. Each bucket is
    decided.
 3. A bucket with conflicting keys is decided again, with the records of the changelog and the rows of the base of these
    keys. A bucket with expired items is decided once more, with the keys of later exports, if there are such exports.
@@ -35,11 +35,8 @@ from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
-from ddb_lake.engine.sql import literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.pipeline.merge.local_merge import in_next_batch
 from ddb_lake.pipeline.merge.sources import IN_CHANGED_KEYS, MergeSources, Relation, images_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
@@ -97,7 +94,7 @@ class SparkMerge:
 
     def plan(self, sources: MergeSources) -> None:
         """Decide what each key becomes."""
-        hashes, records = self._find_hashes(sources)
+        hashes, records, oldest_us = self._find_hashes(sources)
         if not records:
             return
         record_bytes = max(1, mean_row_bytes(self._session, sources.new_records.files[:MEASURED_FILES]))
@@ -107,6 +104,7 @@ class SparkMerge:
             self._access,
             sources,
             hashes,
+            oldest_us,
             buckets,
             parts=self._cores * WAVES,
             batch_rows=max(1, min(BATCH_ROWS, BATCH_BYTES // record_bytes)),
@@ -134,14 +132,15 @@ class SparkMerge:
         self._scratch_files += [path for one in decided for path in one.scratch_files]
         self.counts = sum((one.counts for one in decided), MergeCounts())
 
-    def _find_hashes(self, sources: MergeSources) -> tuple[tuple[str, ...], int]:
-        """Files of the new records' key hashes, and the number of new records."""
+    def _find_hashes(self, sources: MergeSources) -> tuple[tuple[str, ...], int, int]:
+        """Files of the new records' key hashes, the number of new records, and the time of the oldest (microseconds)."""
         parts = sources.new_records.parts(self._cores * WAVES)
         tasks = [FindHashes(self._access, query, self._scratch) for query in parts]
         results = run_tasks(self._spark, find_hashes, tasks, partial(self._progress, "new records found"))
-        paths = tuple(path for path, _ in results if path is not None)
+        paths = tuple(found.path for found in results if found.path is not None)
         self._scratch_files += paths
-        return paths, sum(rows for _, rows in results)
+        times = [found.first_us for found in results if found.first_us is not None]
+        return paths, sum(found.rows for found in results), min(times, default=0)
 
     def _decide(self, sources: MergeSources, rows: Any, has_changelog: bool) -> list[DecidedBucket]:
         task = DecideBucket(self._access, sources.rules, self._settings, self._scratch, has_changelog)
@@ -190,17 +189,12 @@ class SparkMerge:
         deleted = [one.deleted for one in self._decided if one.deleted is not None]
         return added, [position_delete_file(d.path, d.size_bytes, d.rows, d.first_path, d.last_path) for d in deleted]
 
-    def write_tombstones(self, table: Table, tombstones: Sidecar) -> Sidecar:
-        """Write the tombstones of all buckets into one file, and delete the scratch files."""
-        paths = [one.tombstones for one in self._decided if one.tombstones is not None]
-        if paths:
-            query = in_next_batch(table, f"SELECT * FROM read_parquet({literals(paths)})")
-            tombstones = tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
+    def close(self) -> None:
+        """Delete the scratch files."""
         for path in self._scratch_files:
             with suppress(FileNotFoundError):
                 self._access.io.delete(path)
         self._scratch_files = []
-        return tombstones
 
     def _discard(self) -> None:
         for part in self._parts:
@@ -217,6 +211,7 @@ class _Scans:
         access: how tasks reach files.
         sources: the relations.
         hashes: files of the hashes of all changed keys.
+        oldest_us: the time of the oldest new record, microseconds since the epoch.
         buckets: the number of buckets.
         parts: the most tasks for one relation.
         batch_rows: the number of rows that a task passes on at once.
@@ -225,19 +220,21 @@ class _Scans:
     access: TableAccess
     sources: MergeSources
     hashes: tuple[str, ...]
+    oldest_us: int
     buckets: int
     parts: int
     batch_rows: int
 
     def of_changed_keys(self) -> list[ScanPart]:
-        """Scans of the new records, and of the rows and the tombstones that changed keys have."""
+        """Scans of the new records, and of the rows and the applied removals that changed keys have."""
         sources, most = self.sources, self.parts
         # rows of `current` have the key, and its hash says the bucket
         current = [f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {query})" for query in sources.current.parts(most)]
         scans = self._scans("new_records", sources.new_records.parts(most), ())
         scans += self._scans("current", current, self.hashes)
-        if sources.tombstones.files:
-            scans += self._scans("tombstones", [_of_keys(sources.tombstones.sql(TOMBSTONE_COLUMNS))], self.hashes)
+        if sources.rules.time_ordered and not sources.rules.redecide_all:
+            removals = [_of_keys(query) for query in sources.removals(self.oldest_us).parts(most)]
+            scans += self._scans("removals", removals, self.hashes)
         return scans
 
     def of_conflicting_keys(self, hashes: tuple[str, ...], exported: Sequence[Relation] = ()) -> list[ScanPart]:

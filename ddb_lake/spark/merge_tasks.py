@@ -32,7 +32,6 @@ from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
 from ddb_lake.pipeline.merge.sources import images_of
 from ddb_lake.spark.export_tasks import TableAccess, Written, describe_written, scratch_file
@@ -51,7 +50,7 @@ PARTS: dict[str, dict[str, str]] = {
     "new_records": CHANGES,
     "changelog": CHANGES,
     "current": CURRENT,
-    "tombstones": TOMBSTONE_COLUMNS,
+    "removals": {"_key": "VARCHAR", "_key_hash": "BIGINT", "removed_us": "BIGINT"},
     "base": BASE,
     "exported_keys": EXPORTED_KEYS,
 }
@@ -131,7 +130,6 @@ class DecidedBucket:
         conflicting: a file of the hashes of keys that need the changelog. If it is there, nothing else is.
         counts: figures.
         new_states: a file of what the keys become.
-        tombstones: a file of tombstones to add.
         deleted: the positions of rows that are replaced or removed.
         seen: what columns some of the items need.
         first_expired_us: the earliest time of an item that is kept as expired.
@@ -141,7 +139,6 @@ class DecidedBucket:
     conflicting: str | None = None
     counts: MergeCounts = field(default_factory=MergeCounts)
     new_states: str | None = None
-    tombstones: str | None = None
     deleted: DeletedPositions | None = None
     seen: Inference | None = None
     first_expired_us: int | None = None
@@ -149,7 +146,7 @@ class DecidedBucket:
     @property
     def scratch_files(self) -> list[str]:
         """The files that only other tasks read."""
-        return [path for path in (self.new_states, self.tombstones) if path is not None]
+        return [self.new_states] if self.new_states is not None else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +161,27 @@ class WriteRows:
     iceberg: Schema
 
 
-def find_hashes(task: FindHashes) -> tuple[str | None, int]:
-    """A file of the distinct key hashes, None if there are none, and the number of rows."""
+@dataclass(frozen=True, slots=True)
+class FoundHashes:
+    """The result of `find_hashes`.
+
+    Attributes:
+        path: a file of the distinct key hashes; None if there are none.
+        rows: the number of rows.
+        first_us: the least time of a change, microseconds since the epoch; None if there are no rows.
+    """
+
+    path: str | None
+    rows: int
+    first_us: int | None
+
+
+def find_hashes(task: FindHashes) -> FoundHashes:
+    """Find the distinct key hashes of some records."""
     with task.access.session() as session:
-        session.con.execute(f"CREATE TABLE hashes AS SELECT _key_hash FROM {task.query}")
-        rows: int = session.value("SELECT count(*) FROM hashes")
-        return scratch_file(session, "SELECT DISTINCT _key_hash FROM hashes", task.scratch), rows
+        session.con.execute(f"CREATE TABLE hashes AS SELECT _key_hash, changed_at FROM {task.query}")
+        ((rows, first_us),) = session.rows("SELECT count(*), epoch_us(min(changed_at)) FROM hashes")
+        return FoundHashes(scratch_file(session, "SELECT DISTINCT _key_hash FROM hashes", task.scratch), rows, first_us)
 
 
 def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
@@ -206,8 +218,8 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
             new_records="part_new_records",
             changelog="known_records",
             current="part_current",
-            tombstones="part_tombstones",
             rules=task.rules,
+            removals=lambda _from_us: "part_removals",
             base_images=partial(images_of, session, "part_base"),
             exported_keys=lambda _from_us: ["part_exported_keys"],
         )
@@ -219,7 +231,6 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
             None,
             plan.counts,
             scratch_file(session, f"SELECT * FROM {plan.new_states}", task.scratch),
-            scratch_file(session, plan.new_tombstones, task.scratch),
             _write_deleted_positions(session, task.access, plan),
             _seen_items(session, plan, task.settings),
             plan.first_expired_us,

@@ -11,10 +11,9 @@ import pytest
 
 from ddb_lake.core.values.primary_key import key_hash
 from ddb_lake.engine import merge_plan
-from ddb_lake.engine.merge_plan import MergeInput, MergePlan, MergeRules, empty_plan, plan_merge
+from ddb_lake.engine.merge_plan import NO_REMOVALS, REMOVALS, MergeInput, MergePlan, MergeRules, empty_plan, plan_merge
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.pipeline.merge.sources import NO_CURRENT_ROWS
 
 RULES = MergeRules(snapshot_cutoff_us=None, base_us=None, clock_skew_us=0, time_ordered=True)
@@ -58,9 +57,9 @@ def inputs_of(session: Session, records: list[dict[str, Any]], **relations: Any)
             columns[name] = pa.array(values, pa.string())
     session.con.register("given_records", pa.table(columns))
     session.con.execute("CREATE OR REPLACE TABLE records AS SELECT * FROM given_records")
-    tombstones = relations.get("tombstones", Sidecar().sql(TOMBSTONE_COLUMNS))
     current = relations.get("current", NO_CURRENT_ROWS)
-    return MergeInput("orders", "records", "records", current, tombstones, RULES)
+    removals = relations.get("removals", NO_REMOVALS)
+    return MergeInput("orders", "records", "records", current, RULES, lambda _from_us: removals)
 
 
 def states(session: Session, plan: MergePlan) -> dict[str, Any]:
@@ -85,26 +84,26 @@ def test_ties_are_decided_alike_in_batches_of_any_size(
     assert states(session, plan) == {f"k{number}": 3 for number in range(20)}
 
 
-def test_plan_names_deleted_positions_and_new_tombstones(session: Session) -> None:
+def test_plan_names_deleted_positions_and_conflicts_with_removals(session: Session) -> None:
     at = "make_timestamp(1)"
     current = (
         f"(SELECT * FROM (VALUES ('f', 0::BIGINT, 'gone', {at}, 'change'), ('f', 1::BIGINT, 'kept', {at}, 'change'),"
         f" ('g', 7::BIGINT, 'same', {at}, 'change')) AS r(file_path, pos, _key, _changed_at, _source))"
     )
-    columns = "1::BIGINT AS changed_us, true AS removed, 1::BIGINT AS batch"
-    tombstones = f"(SELECT 'back' AS _key, {key_hash('back')}::BIGINT AS _key_hash, {columns})"
-    records = [record("gone", 0, 9, None, 1), record("kept", 0, 9, 2, 1), record("back", 0, 9, 5)]
-    plan = plan_merge(session, inputs_of(session, records, current=current, tombstones=tombstones))
-    assert states(session, plan) == {"gone": None, "kept": 2, "back": 5}
+    removed = {"back": 8, "late": 9, "later": 10}
+    rows = ", ".join(f"('{key}', {key_hash(key)}::BIGINT, {us}::BIGINT)" for key, us in removed.items())
+    removals = f"(FROM (VALUES {rows}) r(_key, _key_hash, removed_us))"
+    changed = {"gone": None, "kept": 2} | dict.fromkeys(removed, 5)
+    records = [record(key, 0, 9, value, 1 if value != 5 else None) for key, value in changed.items()]
+    plan = plan_merge(session, inputs_of(session, records, current=current, removals=removals))
+    assert states(session, plan) == changed
     assert sorted(session.rows(plan.deleted_positions)) == [("f", 0), ("f", 1)]
-    new = session.rows(f"SELECT _key, changed_us, removed FROM ({plan.new_tombstones}) ORDER BY _key")
-    assert new == [("back", 9, False), ("gone", 9, True)]
-    assert (plan.counts.changed, plan.counts.late, plan.counts.ties) == (3, 0, 0)
+    assert (plan.counts.changed, plan.counts.late, plan.counts.ties) == (5, 2, 0), "late and later are conflicting"
 
 
 def test_tables_of_a_plan_have_the_columns_that_they_name(session: Session) -> None:
     plan = plan_merge(session, inputs_of(session, [record("a", 0, 5, 1), record("a", 1, 5, 2, 1)]))
-    for table in (plan.winners, plan.current_rows, plan.tombstones, plan.new_states):
+    for table in (plan.winners, plan.current_rows, REMOVALS, plan.new_states):
         assert tuple(name for name, *_ in session.rows(f"DESCRIBE {table}")) == table.columns
 
 

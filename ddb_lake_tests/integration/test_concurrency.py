@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +27,6 @@ from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain import compact
-from ddb_lake.pipeline.merge import current
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.status import table_status
@@ -199,30 +197,6 @@ def test_cleanup_while_another_writer_removes_files_of_its_own_leaves_the_rest_f
     with cleaning_at_once(), mock.patch.object(objects, "_file_ref", vanishing):
         ground.run(ground.clean)
     ground.assert_exact()
-
-
-def test_sidecar_that_a_commit_replaces_stays_for_those_who_planned_before_it(tmp_path: Path) -> None:
-    """A big file of tombstones is merged after days, and is old enough for a clean-up at once."""
-    removals = [change(T0_US + MINUTE_US, None, item(key)) for key in "abc"]
-    landed = [land(tmp_path / str(number), record) for number, record in enumerate(removals)]
-    job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
-    replace(job, steps=(Step("apply", "orders", (landed[0],)),)).run()
-    interlopers = replace(job, steps=(Step("apply", "orders", (landed[1],)), Step("clean", "orders")))
-    original = current.current_rows
-    came: list[bool] = []
-
-    def interrupted(*arguments: Any) -> Any:
-        if not came:
-            came.append(True)
-            with mock.patch.object(compact, "ORPHAN_GRACE", timedelta(seconds=-1)):
-                interlopers.run()
-        return original(*arguments)
-
-    with mock.patch.object(current, "current_rows", interrupted):
-        replace(job, steps=(Step("apply", "orders", (landed[2],)),)).run()
-    assert came
-    with job.lake() as lake:
-        assert table_status(lake, "orders").tombstones == 3
 
 
 def test_update_that_read_an_older_changelog_than_current_has_applied_plans_again(tmp_path: Path) -> None:

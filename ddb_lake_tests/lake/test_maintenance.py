@@ -19,21 +19,17 @@ from pyiceberg.table.statistics import StatisticsFile
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
-from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.scan import live_files
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
-from ddb_lake.lake.state import CurrentState
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import (
     SCHEMA,
     Rows,
     catalog,
     commit,
-    connection,
     data_files,
     delete_files,
     rows,
@@ -214,32 +210,15 @@ def test_expiry_while_the_catalog_is_locked_is_left_for_another_time(tmp_path: P
             assert expire_snapshots(table, LATER) == 0
 
 
-def test_young_orphans_and_sidecars_are_left_alone(tmp_path: Path) -> None:
+def test_young_orphans_are_left_alone(tmp_path: Path) -> None:
     with catalog(tmp_path) as lake_catalog:
         table = lake_catalog.create("t", SCHEMA)
-        values = "SELECT 'k' AS _key, 1 AS _key_hash, 2 AS changed_us, true AS removed, 3 AS batch"
-        held = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
-        dropped = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
-        properties = {
-            **CurrentState(TableSchema(("id",)), tombstones=held).properties(),
-        }
-        table = commit(table, Delta(), properties=properties)
+        named = data_files(table, [(0, "x")])
+        orphans = data_files(table, [(1, "y")])
+        table = commit(table, Delta(added=named))
         found = [(f"file://{path}", 1_000) for path in files_of(table)]
         assert unnamed(found, referenced(table), 1_000) == []
-        assert unnamed(found, referenced(table), 1_001) == [f"file://{path}" for path in dropped.paths]
-
-
-def test_replaced_sidecar_is_named_as_long_as_the_log_knows_it(tmp_path: Path) -> None:
-    values = "SELECT 'k' AS _key, 1 AS _key_hash, 2 AS changed_us, true AS removed, 3 AS batch"
-    with catalog(tmp_path) as lake_catalog:
-        table = lake_catalog.create("t", SCHEMA, properties={"write.metadata.previous-versions-max": "2"})
-        held = Sidecar().append(connection(), table, values, TOMBSTONE_COLUMNS)
-        table = commit(table, Delta(), properties=CurrentState(TableSchema(("id",)), tombstones=held).properties())
-        named = []
-        for _ in range(3):
-            table = commit(table, Delta(), properties=CurrentState(TableSchema(("id",))).properties())
-            named.append(set(held.paths) <= referenced(table))
-        assert named == [True, True, False]
+        assert unnamed(found, referenced(table), 1_001) == [f"file://{file.file_path}" for file in orphans]
 
 
 def test_files_of_the_current_snapshot_are_named(tmp_path: Path) -> None:

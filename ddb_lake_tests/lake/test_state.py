@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.table_schema import Column, TableSchema
-from ddb_lake.lake.sidecar import Sidecar, SidecarFile
 from ddb_lake.lake.state import PREFIX, ChangesState, CurrentState, LoadedExport
 
 TIMES = st.integers(-(2**53), 2**53)
@@ -17,7 +16,6 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
 TYPES = st.sampled_from((("N", "long"), ("N", "decimal(38,9)"), ("S", "string"), ("NS", "list<long>")))
 COLUMNS = st.builds(lambda path, kind, name: Column(path, kind[0], name, kind[1]), PATHS, TYPES, NAMES)
 SCHEMAS = st.builds(TableSchema, st.lists(NAMES, max_size=2).map(tuple), st.lists(COLUMNS, max_size=3).map(tuple))
-SIDECARS = st.builds(Sidecar, st.lists(st.builds(SidecarFile, NAMES, st.integers(0, 10**9)), max_size=2).map(tuple))
 EXPORTS = st.builds(LoadedExport, NAMES, NAMES, TIMES, st.integers(0, 10**9), NAMES, SCHEMAS, st.none() | NAMES)
 CURRENT = st.builds(
     CurrentState,
@@ -26,7 +24,6 @@ CURRENT = st.builds(
     st.none() | st.integers(0, 2**63),
     st.lists(EXPORTS, max_size=3).map(tuple),
     st.none() | TIMES,
-    SIDECARS,
 )
 CHANGES = st.builds(
     ChangesState,

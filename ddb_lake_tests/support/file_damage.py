@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
-from ddb_lake.lake.inventory import named_files, sidecar_files
+from ddb_lake.lake.inventory import named_files
 from ddb_lake.lake.manifests import _Bytes
 from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -32,7 +32,7 @@ attributes:
 
 
 def make_lake(folder: Path) -> Path:
-    """A lake of two tables with changes, deleted rows, tombstones and a quarantine; gives the manifest of its export."""
+    """A lake of two tables with changes, deleted rows and a quarantine; gives the manifest of its export."""
     (folder / "ddb_lake.yaml").write_text(CONFIGURATION)
     tables = [{"name": "orders", "key": ["id"]}, {"name": "users", "key": ["id"]}]
     settings = parse_settings({"warehouse": str(folder / "lake"), "tables": tables}, "test")
@@ -64,7 +64,10 @@ def kinds(folder: Path) -> Iterator[tuple[str, Path, Path]]:
         orders, users = lake.current("orders"), lake.current("users")
         changes, others = lake.changes("orders"), lake.changes("users")
         assert orders is not None and users is not None and changes is not None and others is not None
-        for name, table, other in (("", orders, users), ("changelog's ", changes, others)):
+        ledger, other_ledger = lake.ledger("orders"), lake.ledger("users")
+        assert ledger is not None and other_ledger is not None
+        pairs = (("", orders, users), ("changelog's ", changes, others), ("ledger's ", ledger, other_ledger))
+        for name, table, other in pairs:
             yield f"{name}metadata", _path(table.metadata_location), _path(other.metadata_location)
             snapshot, foreign = table.current_snapshot(), other.current_snapshot()
             assert snapshot is not None and foreign is not None
@@ -82,7 +85,6 @@ def kinds(folder: Path) -> Iterator[tuple[str, Path, Path]]:
             yield f"{name}data file", _path(live.data[0].file_path), _path(away.data[0].file_path)
             if live.deletes:
                 yield f"{name}delete file", _path(live.deletes[0].file_path), _path(away.data[0].file_path)
-            yield f"{name}sidecar", _path(sidecar_files(table)[0]), _path((sidecar_files(other) or live.paths)[0])
     yield "catalog", folder / "lake/catalog.db", folder / "other.db"
 
 

@@ -31,7 +31,6 @@ from ddb_lake.lake import maintenance
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, _DeltaProducer
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact
@@ -185,7 +184,6 @@ _STEPS: Sequence[tuple[Any, str, _Describe]] = (
     (LakeCatalog, "create", lambda catalog, name, *_, **__: f"{name} created"),
     (FileWriter, "write_paths", lambda *_, **__: "data files written"),
     (FileWriter, "write_deletes", lambda *_: "position deletes written"),
-    (Sidecar, "append", lambda *_, **__: "sidecar written"),
     (_DeltaProducer, "commit", lambda producer: f"snapshot staged on {producer._target_branch}"),
     (SqlCatalog, "_write_metadata", lambda *_, **__: UNTOLD),
     (Commit, "run", lambda commit: f"{commit._table.name()[-1]} committed"),

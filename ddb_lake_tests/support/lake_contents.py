@@ -15,7 +15,6 @@ from ddb_lake.engine.session import Session
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
@@ -89,7 +88,7 @@ def _contents(lake: Lake, name: str) -> dict[str, Any]:
         held["quarantine"] = _rows(lake, session, f"{name}_quarantine", "* EXCLUDE (quarantined_at)")
         current, changes = lake.current(name), lake.changes(name)
         if current is not None:
-            held["current state"] = _current_state(session, CurrentState.of(current))
+            held["current state"] = _current_state(CurrentState.of(current))
         if changes is not None:
             held["changes state"] = asdict(changes_state(changes))
         held["ledger"] = _rows(lake, session, f"{name}_objects", LEDGER_FACTS)
@@ -104,22 +103,17 @@ def _rows(lake: Lake, session: Session, name: str, columns: str) -> list[str]:
     return sorted(map(repr, session.rows(f"SELECT {columns} FROM {rows}")))
 
 
-def _current_state(session: Session, state: CurrentState) -> dict[str, Any]:
-    newest = (
-        f"SELECT _key, changed_us, removed FROM {state.tombstones.sql(TOMBSTONE_COLUMNS)}"
-        " QUALIFY row_number() OVER (PARTITION BY _key ORDER BY batch DESC) = 1"
-    )
+def _current_state(state: CurrentState) -> dict[str, Any]:
     return {
         "columns": sorted(str((c.path, c.tag, c.type)) for c in state.schema.columns),  # who came first has the name
         "applied": state.applied_batch,
         "exports": sorted((e.export_id, e.items, e.branch) for e in state.exports),
         "horizon": state.snapshot_cutoff_us,
-        "tombstones": sorted(row[:2] for row in session.rows(newest) if row[2]),
     }
 
 
 def stray_files(lake: Lake, names: Sequence[str]) -> set[str]:
-    """Files in the tables' folders that no snapshot, branch, sidecar or metadata log names."""
+    """Files in the tables' folders that no snapshot, branch or metadata log names."""
     stray: set[str] = set()
     for full_name in (name + suffix for name in names for suffix in ICEBERG_SUFFIXES):
         table = lake.catalog.table(full_name)
@@ -130,7 +124,7 @@ def stray_files(lake: Lake, names: Sequence[str]) -> set[str]:
 
 
 def missing_files(lake: Lake, names: Sequence[str]) -> set[str]:
-    """Files that snapshots, branches and sidecars of the tables name, and that are not there."""
+    """Files that snapshots and branches of the tables name, and that are not there."""
     missing: set[str] = set()
     for full_name in (name + suffix for name in names for suffix in ICEBERG_SUFFIXES):
         table = lake.catalog.table(full_name)

@@ -152,7 +152,6 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("exports", ", ".join(status.exports) or "-"),
         ("objects ingested", f"{status.objects:,}"),
         ("last commit", time_text(status.last_commit_us)),
-        ("tombstones", f"{status.tombstones:,}"),
         ("quarantined", f"{status.quarantined:,}"),
         ("files", f"{status.files:,} and {status.delete_files:,} of deletes ({status.deleted_rows:,} rows)"),
         ("size", size_text(status.bytes)),

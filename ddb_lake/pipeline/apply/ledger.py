@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
@@ -27,6 +28,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.layout.table_names import OBJECTS
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literals
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.compaction_policy import SMALL_FILE_BYTES
@@ -36,6 +38,7 @@ from ddb_lake.lake.scan import TableScan, column_bounds, scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import Figures, NumberedObjects
 from ddb_lake.pipeline.apply.format_1 import Format1Ledger
+from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.open_lake import Lake
 
 TIER_FILES = 8
@@ -105,9 +108,9 @@ class Ledger:
         return {name for (name,) in rows}
 
 
-def _may_have(file: DataFile, scan: TableScan, wanted: Sequence[str]) -> bool:
-    """Whether a file may have rows of the objects `wanted`, which are sorted."""
-    bounds = column_bounds(file, scan.schema, "object")
+def _may_have(file: DataFile, scan: TableScan, wanted: Sequence[Any], column: str = "object") -> bool:
+    """Whether a file may have rows with one of the values `wanted`, which are sorted, in a column."""
+    bounds = column_bounds(file, scan.schema, column)
     if bounds is None:
         return True
     first = bisect_left(wanted, bounds[0])
@@ -124,6 +127,21 @@ def read_ledger(lake: Lake, name: str) -> Ledger:
         if format_1 is not None:
             return Ledger(table, nothing, format_1)
     return Ledger(table, nothing if table is None else scan_table(table))
+
+
+def objects_in_changelog(lake: Lake, session: Session, name: str, objects: Sequence[IngestedObject]) -> set[str]:
+    """The names of those of some objects that brought records to the changelog, whether the ledger has them or not.
+
+    It reads the changelog's files of the arrival hours of these objects.
+    """
+    changes = lake.changes(name)
+    if changes is None or not objects:
+        return set()
+    hours, scan = sorted(o.hour_us for o in objects), scan_table(changes)
+    files = [file.file_path for file in scan.live.data if _may_have(file, scan, hours, "arrival_hour")]
+    names = literals(o.ref.uri for o in objects)
+    found = session.rows(f"SELECT DISTINCT object FROM {scan.sql(files)} WHERE list_contains({names}, object)")
+    return {uri for (uri,) in found}
 
 
 def ledger_rows(lake: Lake, name: str, objects: NumberedObjects, figures: Figures) -> pa.Table:

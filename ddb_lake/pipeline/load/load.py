@@ -36,7 +36,6 @@ from ddb_lake.lake.commit import EXPORT_BRANCH, Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
-from ddb_lake.lake.sidecar import Sidecar
 from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state, lost_exports
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
@@ -352,7 +351,7 @@ def _merge_changelog(
     changes = lake.changes(settings.name)
     log = changes_state(changes)
     cutoff_us = log.snapshot_cutoff_us(export_us, settings.clock_skew_us)
-    state = replace(state, snapshot_cutoff_us=cutoff_us, tombstones=Sidecar(), applied_batch=log.batch)
+    state = replace(state, snapshot_cutoff_us=cutoff_us, applied_batch=log.batch)
     if changes is None or log.records == 0:
         return Delta(), state
     known = known_records(changes, cutoff_us, plan.keep_expired)
@@ -360,7 +359,6 @@ def _merge_changelog(
         new_records=naming_records(known, cutoff_us, settings.clock_skew_us, plan.keep_expired),
         changelog=known,
         current=keyed_rows(written.rows.scan, state.schema),
-        tombstones=Sidecar(),
         base=written.rows,
         rules=MergeRules(
             cutoff_us,
@@ -394,7 +392,6 @@ def _merge_expired(
         new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
         changelog=known,
         current=current_rows(written.table, plan.state.schema),
-        tombstones=state.tombstones,
         base=export_rows(written.table, base),
         rules=MergeRules(
             state.snapshot_cutoff_us,
@@ -426,8 +423,8 @@ def _merge(
     schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], plan.keep_expired))
     evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
-    tombstones = merge.write_tombstones(table, state.tombstones)
-    return Delta(added=added, deletes=deletes), replace(state, schema=schema, tombstones=tombstones)
+    merge.close()
+    return Delta(added=added, deletes=deletes), replace(state, schema=schema)
 
 
 # --- incremental exports

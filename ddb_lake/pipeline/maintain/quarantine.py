@@ -1,7 +1,7 @@
 """Replays and discards the entries of a quarantine. `pipeline.read.quarantine` lists them.
 
 An entry is open until it is replayed (it leaves the quarantine) or discarded (it stays, with the reason). Replaying has an
-exactly-once effect: the ledger of the changelog names each entry that was ingested.
+exactly-once effect: the changelog and the ledger name each entry that was ingested.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_refs
 from ddb_lake.pipeline.apply.changelog import TableShare, ensure_quarantine, ingest
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
-from ddb_lake.pipeline.apply.ledger import read_ledger
-from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup
+from ddb_lake.pipeline.apply.ledger import objects_in_changelog, read_ledger
+from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup, StagedTable
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.quarantine import DISCARDED, QuarantineEntry, open_entries
@@ -129,8 +129,8 @@ def replay_quarantine(
     An entry leaves the quarantine in two ways: its bytes can be read now (the configuration was corrected, or the bytes are
     replaced), or its object was rewritten, and is ingested as it is now.
 
-    Exactly-once effect: the ledger of the changelog names each ingested entry, independent of its bytes. After a crash
-    between the two commits, the next replay finds it there and only removes it from the quarantine.
+    Exactly-once effect: the records of an ingested entry name it in the changelog, and the ledger names it, independent of its
+    bytes. After a crash between two commits, the next replay finds it there and only removes it from the quarantine.
 
     Args:
         lake: the open lake.
@@ -181,7 +181,12 @@ def _ingest_readable(
             continue
         reader, staged = _read(lake, session.folder / f"readable-{asserted_us}", chosen, options)
         for table, rows in staged.tables.items():
-            share = TableShare(table, LocalDeduplicator(session, rows), staged.objects, reader.keys.get(table, ()))
+            objects, before = staged.objects, objects_in_changelog(lake, session, table, staged.objects)
+            if before:  # a replay was killed after their commit, and their bytes may have been others
+                others = [entry for entry in chosen if _ref(entry).uri not in before]
+                _, again = _read(lake, session.folder / f"again-{asserted_us}-{table}", others, options)
+                objects, rows = again.objects, again.tables.get(table) or StagedTable.empty(session.folder)
+            share = TableShare(table, LocalDeduplicator(session, rows), objects, reader.keys.get(table, ()))
             result = ingest(lake, session, share)
             new, duplicates = new + result.new, duplicates + result.duplicates
         for table in staged.tables:

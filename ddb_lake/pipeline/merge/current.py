@@ -24,8 +24,7 @@ from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.inventory import check_sidecars
-from ddb_lake.lake.scan import current_or_conflict, live_files
+from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
@@ -34,6 +33,7 @@ from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import (
     MergeSources,
     Relation,
+    applied_removals,
     current_rows,
     export_rows,
     exported_keys,
@@ -174,9 +174,6 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
     tables = _Tables(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
     if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
-    if table is not None:
-        with current_or_conflict(table):
-            check_sidecars(table, local_only=True)
     with lake.session() as session:
         sources = _sources(session, tables, redecide_keys)
         if redecide_keys:  # the keys are few, and in a relation that only this session can read
@@ -198,7 +195,6 @@ def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[st
         new_records,
         known_records(tables.changes, tables.cutoff_us, keep_expired),
         current_rows(table, known.schema),
-        known.tombstones,
         export_rows(table, base) if table is not None and base is not None else None,
         MergeRules(
             tables.cutoff_us,
@@ -209,6 +205,7 @@ def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[st
             keep_expired=keep_expired,
         ),
         partial(exported_keys, table, known.exports),
+        partial(applied_removals, tables.changes, known.applied_batch),
     )
 
 
@@ -237,12 +234,13 @@ def _with_records_of(session: Session, changes: Table, records: Relation, keys: 
 
 
 def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
-    """Write the planned rows, then commit rows, deleted positions, tombstones and state in one commit."""
+    """Write the planned rows, then commit rows, deleted positions and state in one commit."""
     settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
     schema = merge.fit(known.schema, lambda new: iceberg_schema(tables.table, [known.schema, new], keep_expired))
     table, commit = open_commit(lake, settings, tables.table, (known.schema, schema))
     added, deletes = merge.write(table, commit.transaction.table_metadata)
+    merge.close()
     counts, upserted = merge.counts, sum(file.record_count for file in added)
     if upserted + counts.removed != counts.changed:
         raise CheckFailed(
@@ -258,7 +256,6 @@ def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
         applied_batch=tables.log.batch,
         applied_snapshot=applied.snapshot_id if applied else None,
         snapshot_cutoff_us=tables.cutoff_us,
-        tombstones=merge.write_tombstones(table, known.tombstones),
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
     commit.set_properties(state.properties())

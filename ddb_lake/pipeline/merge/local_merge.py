@@ -20,7 +20,6 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.pipeline.merge.sources import MergeSources
 
 SAMPLE_BYTES = 32 * 1024 * 1024
@@ -56,15 +55,8 @@ class LocalMerge:
         added = with_memory(session, lambda: writer.write(rows, metadata, split=True, row_bytes=size))
         return added, writer.write_deletes(self._plan.deleted_positions)
 
-    def write_tombstones(self, table: Table, tombstones: Sidecar) -> Sidecar:
-        """Write tombstones of removed keys, and of keys that live again."""
-        query = in_next_batch(table, self._plan.new_tombstones)
-        return tombstones.append(self._session.con, table, query, TOMBSTONE_COLUMNS, newest_by="batch")
-
-
-def in_next_batch(table: Table, new_tombstones: str) -> str:
-    """`MergePlan.new_tombstones` as rows of `TOMBSTONE_COLUMNS`: of a key's rows, that of the greatest batch counts."""
-    return f"SELECT *, {table.metadata.last_sequence_number + 1} AS batch FROM ({new_tombstones})"
+    def close(self) -> None:
+        """Do nothing: the plan is deleted with the session."""
 
 
 def fit_rows(

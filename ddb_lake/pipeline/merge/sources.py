@@ -18,10 +18,9 @@ from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.key_text import key_text_sql
-from ddb_lake.engine.merge_plan import CHANGED_KEYS, MergeInput, MergeRules, version_us
+from ddb_lake.engine.merge_plan import CHANGED_KEYS, NO_REMOVALS, MergeInput, MergeRules, version_us
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import LoadedExport, lost_branch
 
 IN_CHANGED_KEYS = f"SEMI JOIN {CHANGED_KEYS} k ON k._key_hash = r._key_hash"
@@ -67,19 +66,19 @@ class MergeSources:
         new_records: change records that are not applied yet.
         changelog: all records by which keys are decided.
         current: `current_rows`, or the rows of a new base.
-        tombstones: those of `current`.
         base: the rows of the newest full export; None without one.
         rules: what decides, apart from the records.
         exported_keys: `engine.merge_plan.ExportedKeys`, as relations (_key, _key_hash, exported_us).
+        removals: `engine.merge_plan.Removals`, as a relation (_key, _key_hash, removed_us).
     """
 
     new_records: Relation
     changelog: Relation
     current: Relation
-    tombstones: Sidecar
     base: ExportRows | None
     rules: MergeRules
     exported_keys: Callable[[int], Sequence[Relation]] = lambda _from_us: ()
+    removals: Callable[[int], Relation] = lambda _from_us: Relation((), lambda _files: NO_REMOVALS)
 
     def inputs(self, session: Session, table: str) -> MergeInput:
         """The undivided relations, for a merge in one session. `table`: the table's name."""
@@ -89,8 +88,8 @@ class MergeSources:
             self.new_records.sql,
             self.changelog.sql,
             self.current.sql,
-            self.tombstones.sql(TOMBSTONE_COLUMNS),
             self.rules,
+            lambda from_us: self.removals(from_us).sql,
             partial(images_of, session, images_sql(base.rows.sql, base.schema)) if base else lambda _keys: {},
             lambda from_us: [keys.sql for keys in self.exported_keys(from_us)],
         )
@@ -123,6 +122,39 @@ def _may_be_later(file: DataFile, changes: Table, after_us: int | None, after_ba
         known = [bounds[1] for bounds in times if bounds is not None]
         return not known or max(known) > after_us
     return True
+
+
+def applied_removals(changes: Table, applied_batch: int, from_us: int) -> Relation:
+    """The removals that are applied to `current`, of a time or later, as (_key, _key_hash, removed_us).
+
+    Removals of later batches are left out: a new removal is later than no applied one just because it is a removal.
+
+    Args:
+        changes: the changelog.
+        applied_batch: the greatest batch that is applied (inclusive).
+        from_us: the earliest time (inclusive), microseconds since the epoch.
+    """
+
+    def may_have_one(file: DataFile) -> bool:
+        names, times, batches = (
+            column_bounds(file, changes.schema(), name) for name in ("event_name", "changed_at", "_batch")
+        )
+        return (
+            (names is None or names[0] <= "REMOVE" <= names[1])
+            and (times is None or times[1] >= from_us)
+            and (batches is None or batches[0] <= applied_batch)
+        )
+
+    scan = scan_table(changes)
+    condition = (
+        f"event_name = 'REMOVE' AND _batch <= {applied_batch} AND changed_at >= make_timestamp({from_us}::BIGINT)"
+    )
+    return Relation(
+        tuple(file.file_path for file in scan.live.data if may_have_one(file)),
+        lambda files: (
+            f"(SELECT _key, _key_hash, epoch_us(changed_at) AS removed_us FROM {scan.sql(files)} WHERE {condition})"
+        ),
+    )
 
 
 def known_records(changes: Table, snapshot_cutoff_us: int | None, keep_expired: bool) -> Relation:

@@ -18,7 +18,6 @@ from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.merge_plan import MergeInput, MergePlan, MergeRules, empty_plan, plan_merge
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.sidecar import TOMBSTONE_COLUMNS, Sidecar
 from ddb_lake.lake.state import ChangesState, CurrentState, LoadedExport, changes_state
 from ddb_lake.pipeline.merge.sources import (
     NO_CURRENT_ROWS,
@@ -172,7 +171,6 @@ def replay(
             new_records=chosen_records(naming),
             changelog=chosen_records(known),
             current=current,
-            tombstones=Sidecar().sql(TOMBSTONE_COLUMNS),
             rules=rules,
             base_images=partial(images_of, session, images_sql(rows, schema)) if rows else lambda _keys: {},
             exported_keys=lambda from_us: [keys.sql for keys in exported_keys(table, exports, from_us)],

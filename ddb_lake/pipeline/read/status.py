@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
-from ddb_lake.lake.inventory import check_sidecars
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
@@ -40,7 +39,6 @@ class TableStatus:
 
     table: str
     rows: int = 0
-    tombstones: int = 0
     changes: int = 0
     quarantined: int = 0
     files: int = 0
@@ -80,8 +78,6 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
     quarantined = count_open(lake.quarantine(name))
     table = lake.current(name)
-    for existing in filter(None, (table, changes)):
-        check_sidecars(existing, local_only=True)
     if changes is not None:
         live_files(changes)
     if table is None:
@@ -107,7 +103,6 @@ def table_status(lake: Lake, name: str) -> TableStatus:
     return TableStatus(
         name,
         rows=live.rows,
-        tombstones=state.tombstones.rows,
         changes=log.records,
         quarantined=quarantined,
         files=len(live.data),

@@ -157,7 +157,6 @@ def test_ttl_deletes_that_are_applied_remove_rows(tmp_path: Path) -> None:
         assert dumped(lake) == sorted_items([item("back", v=2)])
         assert queried(lake, "SELECT id FROM orders") == [("back",)]
         assert queried(lake, "SELECT count(*) FROM orders_changes WHERE ttl") == [(2,)]
-        assert table_status(lake, "orders").tombstones == 2
 
 
 def test_ttl_deletes_that_are_kept_stay_as_rows_and_are_no_items(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_table_of_which_all_rows_are_retired_becomes_empty(lake: Lake) -> None:
     assert (result.files_after, result.bytes_after, result.retired_rows) == (0, 0, 2)
     assert dumped(lake) == []
     apply(lake, 2, put("key 00", 1), change(T0_US, item("key 01", v=9)))
-    assert dumped(lake) == sorted_items([item("key 00", v=1)]), "the tombstone of the other still counts"
+    assert dumped(lake) == sorted_items([item("key 00", v=1)]), "the removal of the other still counts"
     compact_table(lake, "orders", force=True)
     assert dumped(lake, as_of_us=T0_US) == sorted_items(ITEMS[:2])
 

@@ -33,7 +33,7 @@ def test_status_of_a_table_that_is_not_configured_names_those_that_are(tmp_path:
         table_status(lake, "order")
 
 
-def test_status_counts_rows_tombstones_files_and_objects(tmp_path: Path) -> None:
+def test_status_counts_rows_files_and_objects(tmp_path: Path) -> None:
     export = full([item("a", v=1), item("b", v=2), item("c", v=3)]).write(tmp_path / "export")
     landed = land(
         tmp_path / "object",
@@ -49,7 +49,7 @@ def test_status_counts_rows_tombstones_files_and_objects(tmp_path: Path) -> None
         assert (loaded.base_export_us, loaded.horizon_us, loaded.watermark_us) == (T0_US, T0_US, T0_US)
         apply_objects(lake, "orders", [landed])
         applied = table_status(lake, "orders")
-        assert (applied.rows, applied.tombstones, applied.deleted_rows) == (2, 1, 2)
+        assert (applied.rows, applied.deleted_rows) == (2, 2)
         assert (applied.files, applied.delete_files, applied.snapshots) == (2, 1, 3)
         assert (applied.changes, applied.quarantined, applied.objects, applied.pending_batches) == (2, 1, 1, 0)
         assert (applied.first_change_us, applied.last_change_us) == (T0_US + MINUTE_US, T0_US + HOUR_US)
