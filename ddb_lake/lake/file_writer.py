@@ -5,11 +5,13 @@ A written file is in no table until a commit names it (`lake.commit`). `lake.sca
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from duckdb import Error as DuckDBError
@@ -25,7 +27,8 @@ from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifiers, literal, literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
-from ddb_lake.lake.schemas import carried_names, field_ids
+from ddb_lake.lake.parquet_footer import annotate_lists
+from ddb_lake.lake.schemas import carried_names, field_ids, has_lists
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
@@ -45,6 +48,7 @@ A reader reads a group at once, and its work on the group takes several times th
 
 _VECTOR_ROWS = 2048
 _FOOTER_THREADS = 8
+_UPLOAD_BYTES = 8 * 1024 * 1024
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 """On our data, level 1 gives files as small as level 3 does, in less time."""
 
@@ -161,18 +165,48 @@ class FileWriter:
         sources = identifiers(carried_names(self.schema))
         targets = identifiers([field.name for field in self.schema.fields])
         names = ", ".join(f"{source} AS {target}" for source, target in zip(sources, targets, strict=True))
+        rows = f"SELECT {names} FROM ({query})"
+        if not has_lists(self.schema):
+            return self._copy(rows, name, options)
+        if "://" in name:
+            return self._copy_staged(rows, name, options)
+        paths = self._copy(rows, name, options)
+        for path in paths:
+            annotate_lists(Path(path))
+        return paths
+
+    def _copy(self, query: str, target: str, options: str) -> list[str]:
+        """Write the rows of a query to a file or a folder by COPY. The paths, sorted."""
         try:
             rows, paths = self._con.execute(
-                f"COPY (SELECT {names} FROM ({query})) TO {literal(name)} ({options}, RETURN_FILES true)"
+                f"COPY ({query}) TO {literal(target)} ({options}, RETURN_FILES true)"
             ).fetchone()
         except DuckDBError:
             with suppress(DuckDBError):  # compaction removes a file that is not found now
-                self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{name}/*')})").fetchall()])
+                self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{target}/*')})").fetchall()])
             raise
         if rows == 0:
             self.remove(paths)
             return []
         return sorted(paths)
+
+    def _copy_staged(self, query: str, target: str, options: str) -> list[str]:
+        """`_copy` to an object store by way of local files: the footer of an object cannot be changed."""
+        uploaded: list[str] = []
+        with TemporaryDirectory(prefix="ddb-lake-") as folder:
+            staged = f"{folder}/{target.rsplit('/', 1)[1]}"
+            try:
+                for path in self._copy(query, staged, options):
+                    annotate_lists(Path(path))
+                    uploaded.append(target + path.removeprefix(staged))
+                    with self._io.new_output(uploaded[-1]).create() as output, Path(path).open("rb") as file:
+                        shutil.copyfileobj(file, output, _UPLOAD_BYTES)
+                    Path(path).unlink()
+            except BaseException:
+                with suppress(OSError):  # compaction removes a file that is not found now
+                    self.remove(uploaded)
+                raise
+        return uploaded
 
     def write(self, query: str, metadata: TableMetadata, *, split: bool = False, row_bytes: int = 0) -> list[DataFile]:
         """Write the rows of a query, as `write_paths`. Returns the manifest entries of the files."""

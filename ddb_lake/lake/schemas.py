@@ -166,6 +166,11 @@ def duckdb_type(kind: IcebergType) -> str:
     return names[type(kind)]
 
 
+def has_lists(schema: Schema) -> bool:
+    """Whether a column is a list."""
+    return any(isinstance(field.field_type, ListType) for field in schema.fields)
+
+
 def field_ids(schema: Schema) -> str:
     """The FIELD_IDS option of DuckDB's COPY for files of this schema."""
 

@@ -1,10 +1,21 @@
-"""How many rows a row group has."""
+"""How many rows a row group has, and how lists are written."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from ddb_lake.lake.file_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, group_rows
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.io import InputFile, OutputFile
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.schema import Schema
+from pyiceberg.types import ListType, LongType, NestedField, StringType
+
+from ddb_lake.engine.session import connect
+from ddb_lake.lake import file_writer
+from ddb_lake.lake.file_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, FileWriter, group_rows
 
 
 @pytest.mark.parametrize(
@@ -13,3 +24,71 @@ from ddb_lake.lake.file_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, group_row
 )
 def test_group_rows_are_whole_vectors_that_fit(row_bytes: int, expected: int) -> None:
     assert group_rows(row_bytes) == expected
+
+
+# --- lists
+
+
+class FolderIO(PyArrowFileIO):
+    """Objects of a store, as files in a folder. `fails_at`: the number of the object whose writing fails."""
+
+    def __init__(self, folder: Path, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+        self.fails_at = fails_at
+        self.written: list[str] = []
+
+    def path(self, location: str) -> str:
+        return location.replace("s3://store", str(self.folder))
+
+    def new_output(self, location: str) -> PyArrowFile:
+        self.written.append(location)
+        if len(self.written) == self.fails_at:
+            raise OSError("the store does not answer")
+        return super().new_output(self.path(location))
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        assert isinstance(location, str)
+        super().delete(self.path(location))
+
+
+LISTS = Schema(
+    NestedField(1, "id", LongType(), required=False),
+    NestedField(2, "tags", ListType(3, StringType(), element_required=False), required=False),
+)
+ROWS = "SELECT i AS id, ['a', NULL] AS tags FROM range(200000) r(i)"
+
+
+@pytest.fixture
+def con() -> Iterator[Any]:
+    with connect() as session:
+        yield session.con
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("location", ["s3://store/table", "local"])
+def test_lists_have_the_logical_type_in_files_and_objects(con: Any, tmp_path: Path, location: str, split: bool) -> None:
+    io = FolderIO(tmp_path)
+    root = location if "://" in location else str(tmp_path / location)
+    paths = FileWriter(con, io, root, LISTS).write_paths(ROWS, split=split)
+    assert [path.startswith(f"{root}/data/") and path.endswith(".parquet") for path in paths] == [True]
+    (path,) = map(io.path, paths)
+    assert pq.ParquetFile(path).metadata.num_rows == 200_000
+    types = con.execute("SELECT name, logical_type FROM parquet_schema(?) WHERE converted_type = 'LIST'", [path])
+    assert types.fetchall() == [("tags", "ListType()")]
+    assert (io.written == paths) is ("://" in location), "only an object is written by way of a local file"
+
+
+def test_no_rows_with_lists_leave_no_object(con: Any, tmp_path: Path) -> None:
+    io = FolderIO(tmp_path)
+    assert FileWriter(con, io, "s3://store/table", LISTS).write_paths(f"{ROWS} WHERE false") == []
+    assert io.written == []
+
+
+def test_objects_are_removed_if_a_later_one_fails(con: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_writer, "TARGET_FILE_BYTES", 1)
+    io = FolderIO(tmp_path, fails_at=2)
+    with pytest.raises(OSError, match="does not answer"):
+        FileWriter(con, io, "s3://store/table", LISTS).write_paths(ROWS, split=True)
+    assert len(io.written) == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
