@@ -48,6 +48,7 @@ A reader reads a group at once, and its work on the group takes several times th
 
 _VECTOR_ROWS = 2048
 _FOOTER_THREADS = 8
+_FILE_SCHEME = "file://"
 _UPLOAD_BYTES = 8 * 1024 * 1024
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 """On our data, level 1 gives files as small as level 3 does, in less time."""
@@ -124,7 +125,9 @@ class FileWriter:
         self._con = con
         self._io = io
         self.schema = schema
-        self._folder = f"{location}/data"
+        # DuckDB spells some paths without the scheme; the manifests and deleted positions need one spelling
+        self._scheme = _FILE_SCHEME if location.startswith(_FILE_SCHEME) else ""
+        self._folder = f"{location.removeprefix(_FILE_SCHEME)}/data"
         if "://" not in self._folder:
             Path(self._folder).mkdir(parents=True, exist_ok=True)
 
@@ -167,13 +170,14 @@ class FileWriter:
         names = ", ".join(f"{source} AS {target}" for source, target in zip(sources, targets, strict=True))
         rows = f"SELECT {names} FROM ({query})"
         if not has_lists(self.schema):
-            return self._copy(rows, name, options)
-        if "://" in name:
-            return self._copy_staged(rows, name, options)
-        paths = self._copy(rows, name, options)
-        for path in paths:
-            annotate_lists(Path(path))
-        return paths
+            paths = self._copy(rows, name, options)
+        elif "://" in name:
+            paths = self._copy_staged(rows, name, options)
+        else:
+            paths = self._copy(rows, name, options)
+            for path in paths:
+                annotate_lists(Path(path))
+        return [self._scheme + path for path in paths]
 
     def _copy(self, query: str, target: str, options: str) -> list[str]:
         """Write the rows of a query to a file or a folder by COPY. The paths, sorted."""
@@ -237,6 +241,7 @@ class FileWriter:
         first, last = self._con.execute(
             f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(path)})"
         ).fetchone()
+        path = self._scheme + path
         return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
 
     def remove(self, paths: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
 _POS_BITS = 40
 """The low bits of `_place` that hold the position; the bits above hold the number of the file in the scan."""
 
+_FILE_SCHEME = "file://"
+
 ROWS_PER_FILE = 1_000_000
 """The number of rows per file that DuckDB is given for its estimates.
 
@@ -117,7 +119,10 @@ class TableScan:
         # These are virtual columns of DuckDB. Its options of the same names fail if a file has columns of these names.
         # A join by one number (`_place`) is faster than one by path and position.
         place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"
-        virtual = f"filename AS _file_path, file_row_number AS _pos, {place}"
+        spelled = "filename"
+        if any(path.startswith(_FILE_SCHEME) for path in chosen):  # DuckDB's `filename` lacks the scheme
+            spelled = f"({literals(chosen)}::VARCHAR[])[file_index::BIGINT + 1]"
+        virtual = f"{spelled} AS _file_path, file_row_number AS _pos, {place}"
         source = f"(SELECT {names}, {virtual} FROM read_parquet({literals(chosen)}, {options}))"
         if not self.deletes:
             return f"(SELECT {selected} FROM {source})"

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake.catalog import TABLE_PROPERTIES
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.scan import scan_table
-from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, delete_files, rows
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, connection, data_files, delete_files, rows
 
 
 def test_snapshot_that_the_table_does_not_have_is_an_error_and_not_empty(tmp_path: Path) -> None:
@@ -66,3 +67,17 @@ def test_delete_files_are_read_only_if_another_engine_may_have_left_deletes(tmp_
         size = Path(deletes[0].file_path).stat().st_size
         Path(deletes[0].file_path).write_bytes(b"?" * size)
         assert scan_table(table).live.rows == 2
+
+
+def test_deleted_positions_have_the_paths_of_a_location_with_a_scheme(tmp_path: Path) -> None:
+    """DuckDB spells the path of a local file without `file://`; a reader compares the path with that in the manifest."""
+    with catalog(tmp_path / "lake") as opened:
+        opened.catalog.create_namespace("ns")
+        location = f"file://{tmp_path}/elsewhere"
+        table = opened.catalog.create_table(("ns", "t"), SCHEMA, location, properties=TABLE_PROPERTIES)
+        table = commit(table, Delta(added=data_files(table, [(1, "a"), (2, "b"), (3, "c")])))
+        scan = scan_table(table)
+        assert all(path.startswith(f"{location}/data/") for path in scan.paths)
+        places = connection().execute(f"SELECT _file_path, _pos FROM {scan.sql(positions=True)} WHERE id = 2")
+        table = commit(table, Delta(deletes=delete_files(table, *places.fetchall())))
+        assert rows(table) == [(1, "a"), (3, "c")]
