@@ -203,7 +203,10 @@ class FileWriter:
                 for path in self._copy(query, staged, options):
                     annotate_lists(Path(path))
                     uploaded.append(target + path.removeprefix(staged))
-                    with self._io.new_output(uploaded[-1]).create() as output, Path(path).open("rb") as file:
+                    with (
+                        self._io.new_output(uploaded[-1]).create(overwrite=True) as output,
+                        Path(path).open("rb") as file,
+                    ):
                         shutil.copyfileobj(file, output, _UPLOAD_BYTES)
                     Path(path).unlink()
             except BaseException:
