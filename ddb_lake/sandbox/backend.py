@@ -15,6 +15,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.glue.models import glue_backends
 from moto.iam.models import get_account_id_from, iam_backends
 from moto.kinesis.models import Record, Shard, kinesis_backends
 from moto.kms.models import kms_backends
@@ -215,6 +216,13 @@ def _stream_record(table: Any, change: Change, sequence: int) -> dict[str, Any]:
     if change.ttl:
         record["userIdentity"] = {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
     return record
+
+
+def catalog_version(scope: Scope, database: str, table: str) -> str | None:
+    """The current version of a table of the Glue catalog; None if there is no such table."""
+    found = glue_backends[scope.account][scope.region].databases.get(database)
+    entry = None if found is None else found.tables.get(table)
+    return None if entry is None else str(entry.as_dict()["VersionId"])
 
 
 def find_kinesis_stream(stream_arn: str) -> Any:

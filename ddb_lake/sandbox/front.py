@@ -18,7 +18,7 @@ from typing import Any
 from werkzeug.http import http_date
 from werkzeug.test import run_wsgi_app
 
-from ddb_lake.sandbox import backend, destinations, exports
+from ddb_lake.sandbox import backend, destinations, exports, s3_refusals
 from ddb_lake.sandbox.awserror import AwsError, Reply, bytes_reply, json_reply
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.capture import Recorder
@@ -62,8 +62,8 @@ class Front:
         denied = self.denials.answer(environ)
         if denied is not None:
             return _send(denied, start_response)
-        if _has_another_owner(environ):
-            return _send((403, [("Content-Length", "0")], b""), start_response)
+        if s3_refusals.has_another_owner(environ):
+            return _send(s3_refusals.access_denied(environ), start_response)
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
         if service == "Firehose_20150804":
             return _send(self._firehose(operation, environ), start_response)
@@ -72,11 +72,19 @@ class Front:
         if environ["PATH_INFO"] == "/moto-api/reset":
             self.forget()
         signed_for = _signed_for(environ)
+        if signed_for == "s3" and s3_refusals.has_digests(environ) and s3_refusals.is_damaged(environ, _body(environ)):
+            return _send(s3_refusals.bad_digest(environ), start_response)
         if signed_for == "lambda":
             return _send(self._lambda(environ), start_response)
         with nullcontext() if signed_for in _WAITING else self.recorder.lock:
             if service == "DynamoDB_20120810":
                 return _send(self._dated(self._dynamodb(operation, environ)), start_response)
+            if (
+                service == "AWSGlue"
+                and operation == "UpdateTable"
+                and _is_overtaken(_scope(environ), _json_body(environ))
+            ):
+                return _send(_OVERTAKEN.reply(), start_response)
             if service == "Kinesis_20131202" and operation == "GetRecords":
                 self.destinations.release()
             return self.moto(environ, start_response)
@@ -184,16 +192,17 @@ def _signed_for(environ: dict[str, Any]) -> str:
     return "s3" if match is None else match[3]
 
 
-def _has_another_owner(environ: dict[str, Any]) -> bool:
-    """Whether the ExpectedBucketOwner of a request to S3 is not the owner of the bucket.
+_OVERTAKEN = AwsError("ConcurrentModificationException", "Update table failed due to concurrent modifications.")
 
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+
+def _is_overtaken(scope: Scope, body: dict[str, Any]) -> bool:
+    """Whether a table of the Glue catalog has another version than an update of it is for.
+
+    https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
     """
-    expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
-    if expected is None:
-        return False
-    owner = backend.bucket_account(environ["PATH_INFO"].strip("/").partition("/")[0])
-    return owner is not None and owner != expected
+    version = body.get("VersionId")
+    current = backend.catalog_version(scope, str(body.get("DatabaseName")), str(body.get("TableInput", {}).get("Name")))
+    return version is not None and current is not None and version != current
 
 
 def _scope(environ: dict[str, Any]) -> Scope:

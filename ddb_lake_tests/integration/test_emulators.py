@@ -1,4 +1,4 @@
-"""The path from a table to a verified lake on MiniStack, an AWS emulator that is not ours, by the command line."""
+"""The path from a table to a verified lake on MiniStack and SeaweedFS, which others wrote, by the command line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ddb_lake_tests.support.command_line import run as run
 from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.emulated_path import (
     FIREHOSE,
+    FORWARD,
     KINESIS,
     STREAMS,
     Delivery,
@@ -26,18 +27,27 @@ from ddb_lake_tests.support.emulated_path import (
 from ddb_lake_tests.support.ministack import MiniStack
 from ddb_lake_tests.support.scanned_items import scan_items
 
-QUICK = (STREAMS, "glue")
-WAYS = [QUICK, (KINESIS, "sql"), (FIREHOSE, "glue")]
+QUICK = (STREAMS, "glue", "ministack")
+WAYS = [
+    QUICK,
+    (KINESIS, "sql", "ministack"),
+    (FIREHOSE, "glue", "ministack"),
+    (FORWARD, "sql", "ministack"),
+    (STREAMS, "sql", "seaweedfs"),
+    (KINESIS, "glue", "seaweedfs"),
+]
 
 
-@pytest.mark.parametrize(("delivery", "catalog"), cases(WAYS, [QUICK]), ids=str)
+@pytest.mark.parametrize(("delivery", "catalog", "store"), cases(WAYS, [QUICK]), ids=str)
 def test_lake_equals_the_table_of_ministack(
-    ministack: MiniStack, run: Run, tmp_path: Path, delivery: Delivery, catalog: str
+    request: pytest.FixtureRequest, run: Run, tmp_path: Path, delivery: Delivery, catalog: str, store: str
 ) -> None:
-    account = ministack.account()
+    ministack: MiniStack = request.getfixturevalue("ministack")
+    other = request.getfixturevalue("seaweedfs") if store == "seaweedfs" else None
+    account = ministack.account(other)
     make_table(account)
-    make_buckets(account, account.client("s3"))
-    land = delivery.start(account, account.client("s3"))
+    make_buckets(account)
+    land = delivery.start(account)
     traffic = Traffic(account.client("dynamodb"), seed=15)
     traffic.insert(25)
     write_configuration(tmp_path / "ddb_lake.yaml", account, delivery, catalog)

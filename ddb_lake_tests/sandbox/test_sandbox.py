@@ -190,3 +190,17 @@ def test_serve_delivers_and_expires_by_itself_until_stopped() -> None:
     assert ready.wait(120), found
     server.join(20)
     assert not server.is_alive()
+
+
+def test_commit_over_another_one_is_refused_by_the_glue_catalog(sandbox: Sandbox) -> None:
+    glue = sandbox.client("glue")
+    glue.create_database(DatabaseInput={"Name": "lake"})
+    glue.create_table(DatabaseName="lake", TableInput={"Name": "orders"})
+    version = glue.get_table(DatabaseName="lake", Name="orders")["Table"]["VersionId"]
+    glue.update_table(DatabaseName="lake", TableInput={"Name": "orders", "Description": "one"}, VersionId=version)
+    with pytest.raises(ClientError) as caught:
+        glue.update_table(DatabaseName="lake", TableInput={"Name": "orders", "Description": "two"}, VersionId=version)
+    assert caught.value.response["Error"]["Code"] == "ConcurrentModificationException"
+    table = glue.get_table(DatabaseName="lake", Name="orders")["Table"]
+    assert (table["Description"], table["VersionId"] == version) == ("one", False)
+    glue.update_table(DatabaseName="lake", TableInput={"Name": "orders", "Description": "three"})

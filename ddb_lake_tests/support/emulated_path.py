@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Protocol
 
 import pytest
 
 from ddb_lake.aws.session import session
 from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
+from ddb_lake.infra.packaging import build_package
 from ddb_lake.sandbox.kinesis_reader import KinesisReader
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.s3_semantics import UNUSUAL_NAMES
 
 PREFIX: Final = "orders/"
 CONFIGURATION: Final = """\
@@ -30,6 +34,8 @@ attributes:
       changes: {changes}
 """
 CATALOGS: Final = {"glue": {"type": "glue"}, "sql": {"type": "sql", "uri": "sqlite:///catalog.db"}}
+LANDS_WITHIN_S: Final = 300
+_ROLE: Final = "arn:aws:iam::123456789012:role/tests"
 _MOST_IN_A_BATCH: Final = 100
 
 
@@ -54,14 +60,14 @@ class Delivery:
     """
 
     name: str
-    start: Callable[[Service, Any], Callable[[], None]]
+    start: Callable[[Service], Callable[[], None]]
     streams: bool = False
 
     def __str__(self) -> str:
         return self.name
 
 
-def _read_streams(service: Service, s3: Any) -> Callable[[], None]:  # `ddb-lake sync` reads the stream
+def _read_streams(service: Service) -> Callable[[], None]:  # `ddb-lake sync` reads the stream
     return lambda: None
 
 
@@ -85,20 +91,22 @@ def _records(reader: KinesisReader) -> list[bytes]:
     return [record.data for record in found]
 
 
-def _land_kinesis(service: Service, s3: Any) -> Callable[[], None]:
-    """Read the Kinesis stream here, and write objects as Firehose does."""
-    reader = _kinesis(service)
+def _land_kinesis(service: Service) -> Callable[[], None]:
+    """Read the Kinesis stream here, and write objects as Firehose does, with unusual characters at the end of their keys."""
+    reader, s3 = _kinesis(service), service.client("s3")
 
     def land() -> None:
-        for batch in _batches(_records(reader)):
+        records = _records(reader)
+        for number, name in enumerate(UNUSUAL_NAMES):
             at = datetime.now(UTC)
-            key = firehose_key(expand_prefix(PREFIX, at), "here", 1, at, str(uuid.uuid4()))
-            s3.put_object(Bucket=service.bucket("landing"), Key=key, Body=b"".join(batch))
+            key = firehose_key(expand_prefix(PREFIX, at), "here", 1, at, str(uuid.uuid4()), name)
+            body = b"".join(records[number :: len(UNUSUAL_NAMES)])
+            s3.put_object(Bucket=service.bucket("landing"), Key=key, Body=body)
 
     return land
 
 
-def _put_into_firehose(service: Service, s3: Any) -> Callable[[], None]:  # Firehose writes to its own S3
+def _put_into_firehose(service: Service) -> Callable[[], None]:  # Firehose writes to its own S3
     """Read the Kinesis stream here, and put its records into the emulator's Firehose."""
     reader = _kinesis(service)
     firehose = service.client("firehose")
@@ -112,13 +120,74 @@ def _put_into_firehose(service: Service, s3: Any) -> Callable[[], None]:  # Fire
     return put
 
 
+def _forward(service: Service) -> Callable[[], None]:
+    """Let the emulator's Lambda run our function `forward` on the table's stream, and its Firehose write what that puts."""
+    create_delivery_stream(service)
+    functions, s3 = service.client("lambda"), service.client("s3")
+    with TemporaryDirectory() as folder:
+        package = build_package("forward", Path(folder)).read_bytes()
+    variables = {
+        "DDB_LAKE_DELIVERY_STREAM": "orders",
+        "DDB_LAKE_OVERSIZE_URI": f"s3://{service.bucket('landing')}/{PREFIX}oversize/",
+        "POWERTOOLS_SERVICE_NAME": "forward",
+    }
+    functions.create_function(
+        FunctionName="forward",
+        Runtime="python3.13",
+        Role=_ROLE,
+        Handler="ddb_lake.lambdas.forward.handler",
+        Code={"ZipFile": package},
+        Timeout=60,
+        Environment={"Variables": variables},
+    )
+    functions.get_waiter("function_active_v2").wait(FunctionName="forward")
+    stream = service.client("dynamodb").describe_table(TableName="orders")["Table"]["LatestStreamArn"]
+    functions.create_event_source_mapping(
+        EventSourceArn=stream,
+        FunctionName="forward",
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=100,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+    )
+
+    def wait() -> None:
+        until = time.monotonic() + LANDS_WITHIN_S
+        wanted = count_stream_records(service, stream)
+        pages = s3.get_paginator("list_objects_v2")
+        while time.monotonic() < until:
+            listed = pages.paginate(Bucket=service.bucket("landing"), Prefix=PREFIX)
+            found = sum(page["KeyCount"] for page in listed)
+            if found >= wanted:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{found} of {wanted} records landed within {LANDS_WITHIN_S} s")
+
+    return wait
+
+
+def count_stream_records(service: Service, stream: str) -> int:
+    """The number of records in a DynamoDB stream."""
+    client = service.client("dynamodbstreams")
+    count = 0
+    for shard in client.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamArn=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator is not None:
+            answer = client.get_records(ShardIterator=iterator)
+            if not answer["Records"]:
+                break
+            count += len(answer["Records"])
+            iterator = answer.get("NextShardIterator")
+    return count
+
+
 def create_delivery_stream(service: Service, **settings: Any) -> None:
     """A delivery stream `orders` to the landing bucket."""
-    role = "arn:aws:iam::123456789012:role/firehose"
     service.client("firehose").create_delivery_stream(
         DeliveryStreamName="orders",
         ExtendedS3DestinationConfiguration={
-            "RoleARN": role,
+            "RoleARN": _ROLE,
             "BucketARN": f"arn:aws:s3:::{service.bucket('landing')}",
             "Prefix": PREFIX,
             "ErrorOutputPrefix": "errors/",
@@ -135,6 +204,7 @@ def _batches(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 STREAMS: Final = Delivery("streams", _read_streams, streams=True)
 KINESIS: Final = Delivery("kinesis", _land_kinesis)
+FORWARD: Final = Delivery("forward", _forward)
 FIREHOSE: Final = Delivery("firehose", _put_into_firehose)
 
 
@@ -154,8 +224,9 @@ def make_table(service: Service) -> None:
     client.get_waiter("table_exists").wait(TableName="orders")
 
 
-def make_buckets(service: Service, s3: Any) -> None:
+def make_buckets(service: Service) -> None:
     """The buckets of the lake, the landing objects and the exports."""
+    s3 = service.client("s3")
     where = {"LocationConstraint": service.environment()["AWS_REGION"]}
     for name in ("lake", "landing", "exports"):
         s3.create_bucket(Bucket=service.bucket(name), CreateBucketConfiguration=where)

@@ -23,7 +23,9 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
+from ddb_lake_tests.support import seaweedfs
 from ddb_lake_tests.support.free_ports import free_ports
+from ddb_lake_tests.support.seaweedfs import SeaweedFs
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = ROOT / "build" / "ministack" / "bin" / "ministack"
@@ -42,18 +44,21 @@ def version() -> str:
 class Account:
     """An account and Region of MiniStack, as clients use it.
 
-    `key_id`, `secret`: the credentials. MiniStack checks neither; twelve digits as `key_id` are the account.
+    `key_id`, `secret`: the credentials. MiniStack checks neither; twelve digits as `key_id` are the account. `s3`: the URL of
+    S3, if another server is the object store.
     """
 
     endpoint_url: str
     key_id: str
     secret: str = "test"
     region: str = REGION
+    s3: str | None = None
 
     def environment(self) -> dict[str, str]:
         """The environment variables with which AWS clients use this account."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
+            **({} if self.s3 is None else {"AWS_ENDPOINT_URL_S3": self.s3}),
             "AWS_ACCESS_KEY_ID": self.key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_REGION": self.region,
@@ -61,7 +66,7 @@ class Account:
         }
 
     def bucket(self, name: str) -> str:
-        """The name of a bucket of this account alone: names of buckets are unique among all accounts."""
+        """The name of a bucket of this account and Region alone: names of buckets are unique among all."""
         return f"{name}-{self.key_id}-{self.region}"
 
     def client(self, service: str) -> Any:
@@ -69,7 +74,7 @@ class Account:
         return boto3.Session().client(
             service,  # type: ignore[call-overload]  # boto3-stubs lists the services it has stubs for
             region_name=self.region,
-            endpoint_url=self.endpoint_url,
+            endpoint_url=self.s3 if self.s3 and service == "s3" else self.endpoint_url,
             aws_access_key_id=self.key_id,
             aws_secret_access_key=self.secret,
             config=Config(retries={"mode": "standard"}),
@@ -77,15 +82,24 @@ class Account:
 
 
 class MiniStack:
-    """A running MiniStack. `account()` is an empty account."""
+    """A running MiniStack."""
 
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
-        self._numbers = count(100_000_000_001)
+        self._numbers = count(1)
 
-    def account(self) -> Account:
-        """An account that nothing has used."""
-        return Account(self.endpoint_url, str(next(self._numbers)))
+    def account(self, store: SeaweedFs | None = None) -> Account:
+        """An account, or a Region of one, that nothing has used, so it is empty.
+
+        With `store`, that is its S3. SeaweedFS checks signatures, so the credentials are those that it knows: all keys that are
+        not twelve digits belong to one account, and the Region is new.
+        """
+        number = next(self._numbers)
+        if store is None:
+            return Account(self.endpoint_url, f"{100_000_000_000 + number}")
+        return Account(
+            self.endpoint_url, seaweedfs.ACCESS_KEY, seaweedfs.SECRET_KEY, f"eu-west-{100 + number}", store.s3
+        )
 
 
 @contextmanager
