@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from ddb_lake.config.base import Settings, seconds
 from ddb_lake.config.files import fill_in, find_file, load_settings, parse_settings
-from ddb_lake.config.lake import CatalogSettings, DbtSettings, LakeSettings, SparkLaunchSettings, SparkSettings
+from ddb_lake.config.lake import (
+    CatalogSettings,
+    DbtSettings,
+    LakeSettings,
+    SnapshotSettings,
+    SparkLaunchSettings,
+    SparkSettings,
+)
 from ddb_lake.config.table_sections import (
     AuroraSettings,
     CanarySettings,
@@ -42,6 +49,7 @@ __all__ = [
     "IncrementalExportSettings",
     "LakeSettings",
     "Settings",
+    "SnapshotSettings",
     "SourceSettings",
     "SparkLaunchSettings",
     "SparkSettings",

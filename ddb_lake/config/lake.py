@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Memory, Settings
+from ddb_lake.config.base import Memory, Settings, seconds
 from ddb_lake.config.locations import is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
@@ -37,6 +37,29 @@ class CatalogSettings(Settings):
         if fault:
             raise ValueError(fault)
         return namespace
+
+
+class SnapshotSettings(Settings):
+    """How many Iceberg snapshots of a table are kept. The branches of exports are always kept."""
+
+    keep: int = Field(
+        100,
+        ge=1,
+        description="The most snapshots of an Iceberg table's rows. Each commit rewrites the list of snapshots, so its time grows with"
+        " their number.",
+    )
+    keep_for: str = Field("7d", description="Age after which a snapshot expires, except the newest ten.")
+
+    @field_validator("keep_for")
+    @classmethod
+    def _valid_age(cls, text: str) -> str:
+        seconds(text)
+        return text
+
+    @property
+    def keep_for_s(self) -> int:
+        """`keep_for` in seconds."""
+        return seconds(self.keep_for)
 
 
 class DbtSettings(Settings):
@@ -106,6 +129,7 @@ class LakeSettings(Settings):
 
     warehouse: str = Field(description="Location of the lake: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
+    snapshots: SnapshotSettings = Field(default_factory=lambda: SnapshotSettings())
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
     key_prefix: str = Field(
         "",

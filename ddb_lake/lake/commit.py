@@ -15,9 +15,10 @@ https://iceberg.apache.org/spec/#optimistic-concurrency
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException, ServerError, ServiceUnavailableError
@@ -41,8 +42,11 @@ from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.config import SnapshotSettings
+from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
+from ddb_lake.errors import CommitConflict, CommitStateUnknown, DamagedError, TransientError
+from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
 from ddb_lake.lake.manifests import (
     FILE_PATH_ID,
     NO_DANGLING_DELETES,
@@ -54,6 +58,9 @@ from ddb_lake.lake.manifests import (
 
 FOREVER_MS = 2**63 - 1
 """The age to which each branch is kept. Without an age of its own, the table's `history.expire.max-ref-age-ms` limits it."""
+
+COMMIT_ID = "ddb_lake.commit"
+"""Property of a table, and of the snapshot of `main` that set it: the id of the newest commit of ours."""
 
 EXPORT_BRANCH = "export-"
 """The beginning of the name of the branch that has the rows of one full export."""
@@ -284,8 +291,13 @@ class _Transaction(Transaction):  # type: ignore[misc]  # see above
 class Commit:
     """One commit: stage schema changes, then snapshots and properties, then call `run`.
 
-    The catalog applies all of it or nothing. Stage `main` before other branches: pyiceberg keeps only the first requirement
-    of each type, so the catalog compares the snapshot of the first staged branch only, and writers compete for `main`.
+    The catalog applies all of it or nothing. Old snapshots expire in the same commit (`lake.expiry`). Stage `main` before other
+    branches: pyiceberg keeps only the first requirement of each type, so the catalog compares the snapshot of the first staged
+    branch only, and writers compete for `main`.
+
+    Args:
+        table: the table as it was when the commit was planned.
+        retention: how many snapshots are kept; by default, as many as without a configuration.
 
     Example:
         commit = Commit(table)
@@ -294,8 +306,10 @@ class Commit:
         table = commit.run()
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, retention: SnapshotSettings | None = None) -> None:
         self._table = table
+        self._retention = retention or SnapshotSettings()
+        self._id = uuid.uuid4().hex
         self.transaction = _Transaction(table)
         self._staged_main = False
 
@@ -310,6 +324,7 @@ class Commit:
         self._staged_main = True
         if branch == MAIN_BRANCH:
             self._keep_branches()
+            delta = replace(delta, summary={**delta.summary, COMMIT_ID: self._id})
         _DeltaProducer(self.transaction, self._table.io, delta, branch).commit()
 
     def _keep_branches(self) -> None:
@@ -339,6 +354,11 @@ class Commit:
         """
         assert self._staged_main, "concurrent writers do not notice a commit without a snapshot on main"
         name = self._table.name()[-1]
+        self.set_properties({COMMIT_ID: self._id})
+        metadata = self.transaction.table_metadata
+        expired = snapshots_to_expire(metadata, self._retention, metadata.last_updated_ms)
+        if expired:
+            self.transaction._apply((RemoveSnapshots(snapshot_ids=expired),))
         try:
             self.transaction.commit_transaction()
         except OperationalError as error:
@@ -353,6 +373,33 @@ class Commit:
                 raise
             raise found from error
         return self._table
+
+
+def check_newest_commit(table: Table) -> None:
+    """Raise DamagedError if `main` does not have the newest commit of ours, because another tool moved it to an earlier snapshot.
+
+    The properties of the table would then state more than its rows have. Commits of other tools after ours are no fault. If the
+    snapshots of all commits of ours have expired, nothing can be compared.
+    """
+    expected = table.properties.get(COMMIT_ID)
+    snapshot, found = table.current_snapshot(), None
+    while expected is not None and snapshot is not None and found is None:
+        found = snapshot.summary[COMMIT_ID] if snapshot.summary is not None else None
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+    if expected is None or found == expected:
+        return
+    kept = (s.summary[COMMIT_ID] for s in table.snapshots() if s.summary is not None)
+    if found is None and expected not in kept:
+        return
+    name = table.name()[-1]
+    raise DamagedError(
+        "its rows are those of an earlier commit, and its properties those of a later one: another tool rolled it back",
+        uri=table.metadata_location,
+        table=name,
+        hint=f"Move its branch `main` to the newest snapshot again, or build the table again: `ddb-lake rebuild"
+        f" {name.removesuffix(CHANGES)}`",
+    )
 
 
 def position_delete_file(path: str, size_bytes: int, rows: int, first_path: str, last_path: str) -> DataFile:

@@ -9,34 +9,32 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.config import SnapshotSettings
 from ddb_lake.config.locations import spelled
+from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 
-KEEP_SNAPSHOTS = 10
 
-
-def expire_snapshots(table: Table, before: datetime) -> int:
-    """Expire old snapshots. The newest `KEEP_SNAPSHOTS` and the heads of branches stay.
+def expire_snapshots(table: Table, retention: SnapshotSettings, now: datetime) -> int:
+    """Expire the snapshots that a commit would expire, in a commit of its own.
 
     The files of an expired snapshot stay until compaction removes them (see `unnamed`). If another writer commits or
-    expires snapshots at the same time, nothing is expired.
+    expires snapshots at the same time, nothing may be expired.
 
     Args:
         table: the table.
-        before: expire snapshots of an earlier instant (exclusive).
+        retention: how many snapshots are kept.
+        now: the present time.
 
     Returns:
         The number of expired snapshots.
     """
-    heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
-    newest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[-KEEP_SNAPSHOTS:]
-    kept = heads | {s.snapshot_id for s in newest}
-    limit_ms = int(before.timestamp() * 1000)
-    old = [s.snapshot_id for s in table.metadata.snapshots if s.snapshot_id not in kept and s.timestamp_ms < limit_ms]
+    old = snapshots_to_expire(table.metadata, retention, int(now.timestamp() * 1000))
     if old:
         try:
-            table.maintenance.expire_snapshots().by_ids(old).commit()
-        except (CommitFailedException, OperationalError, ValueError):  # ValueError: one of them is expired already
+            with table.transaction() as transaction:
+                transaction._apply((RemoveSnapshots(snapshot_ids=old),))
+        except (CommitFailedException, OperationalError):
             return 0
     return len(old)
 

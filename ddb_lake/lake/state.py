@@ -19,6 +19,7 @@ from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake.commit import check_newest_commit
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
 
 PREFIX = "ddb_lake."
@@ -102,7 +103,8 @@ class CurrentState:
 
     @classmethod
     def of(cls, table: Table) -> CurrentState:
-        """The state that the properties of a table hold."""
+        """The state that the properties of a table hold. Raises DamagedError if another tool rolled its rows back."""
+        check_newest_commit(table)
         return cls.from_properties(table.properties)
 
     @classmethod
@@ -209,8 +211,14 @@ def current_state(table: Table | None) -> CurrentState | None:
 
 
 def changes_state(table: Table | None) -> ChangesState:
-    """The state of the changelog; that of an empty changelog if there is no such table."""
-    return ChangesState() if table is None else ChangesState.from_properties(table.properties)
+    """The state of the changelog; that of an empty changelog if there is no such table.
+
+    Raises DamagedError if another tool rolled its rows back.
+    """
+    if table is None:
+        return ChangesState()
+    check_newest_commit(table)
+    return ChangesState.from_properties(table.properties)
 
 
 def lost_exports(table: Table) -> tuple[LoadedExport, ...]:

@@ -23,6 +23,7 @@ from ddb_lake.lake.catalog import LakeCatalog
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
     from ddb_lake.core.values.json_schema import Validator
+    from ddb_lake.lake.commit import Commit
     from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 
 
@@ -77,6 +78,12 @@ class Lake:
             self.objects.check_owner(self.catalog.warehouse)  # DuckDB does not send it
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session
+
+    def commit(self, table: Table) -> Commit:
+        """A commit to one of the lake's Iceberg tables, which keeps as many snapshots as the configuration states."""
+        from ddb_lake.lake.commit import Commit  # a query does not commit
+
+        return Commit(table, self.settings.snapshots)
 
     def table(self, name: str) -> TableSettings:
         """The settings of a table. Raises ConfigError if it is not configured."""

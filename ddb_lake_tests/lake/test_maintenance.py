@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.statistics import StatisticsFile
-from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
-from ddb_lake.lake import maintenance
+from ddb_lake.config import SnapshotSettings
+from ddb_lake.lake import expiry
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
@@ -36,6 +36,7 @@ from ddb_lake_tests.support.iceberg_table import (
 )
 
 LATER = datetime.now(UTC) + timedelta(days=1)
+AT_ONCE = SnapshotSettings(keep_for="0s")
 LATER_US = int(LATER.timestamp() * 1_000_000)
 ACTIONS = ("append", "retire", "replace rows", "compact", "start anew", "branch", "lose files", "clean up")
 
@@ -131,8 +132,8 @@ class Series:
             commit(stale, Delta(added=data_files(stale, self._new())))
 
     def _clean_up(self) -> None:
-        with mock.patch.object(maintenance, "KEEP_SNAPSHOTS", self.rnd.randint(1, 3)):
-            expire_snapshots(self.table, LATER)
+        with mock.patch.object(expiry, "KEEP_SNAPSHOTS", self.rnd.randint(1, 3)):
+            expire_snapshots(self.table, AT_ONCE, LATER)
         there = files_of(self.table)
         fresh = self.lake_catalog.table("t")
         assert fresh is not None
@@ -170,44 +171,46 @@ def test_cleaning_up_after_any_commits_removes_no_file_that_is_named(seed: int, 
 
 
 def test_snapshots_expire_by_age_but_the_newest_and_the_branches(tmp_path: Path) -> None:
-    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 2):
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(expiry, "KEEP_SNAPSHOTS", 2):
         table = lake_catalog.create("t", SCHEMA)
         base = data_files(table, [(0, "x")])
         table = commit(table, Delta(added=base), (Delta(added=base), "export"))
         for _ in range(4):
             table = commit(table, Delta())
-        assert expire_snapshots(table, datetime(2020, 1, 1, tzinfo=UTC)) == 0
-        assert expire_snapshots(table, LATER) == 3
+        assert expire_snapshots(table, AT_ONCE, datetime(2020, 1, 1, tzinfo=UTC)) == 0
+        assert expire_snapshots(table, AT_ONCE, LATER) == 3
         now = lake_catalog.table("t")
         assert now is not None
         assert len(now.snapshots()) == 3
         assert now.snapshot_by_name("export") is not None
-        assert expire_snapshots(now, LATER) == 0
+        assert expire_snapshots(now, AT_ONCE, LATER) == 0
 
 
 def test_expiry_that_another_writer_beats_expires_nothing(tmp_path: Path) -> None:
-    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(expiry, "KEEP_SNAPSHOTS", 1):
         table = commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
-        with mock.patch.object(ExpireSnapshots, "commit", side_effect=CommitFailedException):
-            assert expire_snapshots(table, LATER) == 0
+        with mock.patch.object(type(table.catalog), "commit_table", side_effect=CommitFailedException):
+            assert expire_snapshots(table, AT_ONCE, LATER) == 0
 
 
-def test_expiry_of_what_another_writer_has_expired_is_nothing(tmp_path: Path) -> None:
-    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
+def test_expiry_of_what_another_writer_has_expired_changes_nothing(tmp_path: Path) -> None:
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(expiry, "KEEP_SNAPSHOTS", 1):
         commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
         first, second = lake_catalog.table("t"), lake_catalog.table("t")
         assert first is not None
         assert second is not None
-        assert expire_snapshots(first, LATER) == 1
-        assert expire_snapshots(second, LATER) == 0
+        assert expire_snapshots(first, AT_ONCE, LATER) == 1
+        assert expire_snapshots(second, AT_ONCE, LATER) == 1, "as it knows the table"
+        now = lake_catalog.table("t")
+        assert now is not None and len(now.snapshots()) == 1
 
 
 def test_expiry_while_the_catalog_is_locked_is_left_for_another_time(tmp_path: Path) -> None:
     locked = OperationalError("UPDATE", {}, sqlite3.OperationalError("database is locked"))
-    with catalog(tmp_path) as lake_catalog, mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1):
+    with catalog(tmp_path) as lake_catalog, mock.patch.object(expiry, "KEEP_SNAPSHOTS", 1):
         table = commit(commit(lake_catalog.create("t", SCHEMA), Delta()), Delta())
         with mock.patch.object(type(table.catalog), "commit_table", side_effect=locked):
-            assert expire_snapshots(table, LATER) == 0
+            assert expire_snapshots(table, AT_ONCE, LATER) == 0
 
 
 def test_young_orphans_are_left_alone(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import pytest
 from pyiceberg.serializers import FromInputFile, ToOutputFile
 from sqlalchemy import create_engine, text
 
-from ddb_lake.config import parse_settings
+from ddb_lake.config import SnapshotSettings, parse_settings
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DamagedError
 from ddb_lake.executors import open_lake
-from ddb_lake.lake import maintenance
+from ddb_lake.lake import expiry
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table
@@ -30,8 +30,8 @@ TABLES: list[dict[str, Any]] = [{"name": "orders", "key": ["id"]}, {"name": "use
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction keeps nothing back."""
-    monkeypatch.setattr(maintenance, "KEEP_SNAPSHOTS", 1)
-    monkeypatch.setattr(compact, "KEEP_SNAPSHOTS_FOR", timedelta(0))
+    monkeypatch.setattr(expiry, "KEEP_SNAPSHOTS", 1)
+    monkeypatch.setattr(SnapshotSettings, "keep_for_s", 0)
     monkeypatch.setattr(compact, "ORPHAN_GRACE", timedelta(seconds=-1))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.errors import CommitConflict, ConfigError, DatabaseError, UsageError
-from ddb_lake.lake import maintenance
+from ddb_lake.lake import expiry
 from ddb_lake.mysql import replication as stage
 from ddb_lake.mysql.comparison import ComparisonResult, compare
 from ddb_lake.mysql.replication import ReplicateResult, replicate, replication_due
@@ -121,7 +121,7 @@ def test_compaction_that_leaves_rows_as_they_are_sends_none(replicated: Replicat
 def test_state_that_the_lake_forgot_makes_it_go_over_all_rows(
     replicated: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "KEEP_SNAPSHOTS", 1)
+    monkeypatch.setattr(expiry, "KEEP_SNAPSHOTS", 1)
     replicated.change((ANN, None))
     run(replicated)
     replicated.change((BOB, None))

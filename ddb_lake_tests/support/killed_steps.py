@@ -25,9 +25,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from ddb_lake.aws.landing_writer import Landing
-from ddb_lake.config import LakeSettings, parse_settings
+from ddb_lake.config import LakeSettings, SnapshotSettings, parse_settings
 from ddb_lake.executors import open_lake
-from ddb_lake.lake import maintenance
+from ddb_lake.lake import expiry
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, _DeltaProducer
 from ddb_lake.lake.file_writer import FileWriter
@@ -135,8 +135,8 @@ def ended(process: Any) -> int:
 def cleaning_at_once() -> Iterator[None]:
     """Let compaction expire all but the newest snapshot, and remove orphans however young they are."""
     with (
-        mock.patch.object(maintenance, "KEEP_SNAPSHOTS", 1),
-        mock.patch.object(compact, "KEEP_SNAPSHOTS_FOR", timedelta(0)),
+        mock.patch.object(expiry, "KEEP_SNAPSHOTS", 1),
+        mock.patch.object(SnapshotSettings, "keep_for_s", 0),
         mock.patch.object(compact, "ORPHAN_GRACE", timedelta(seconds=-1)),
     ):
         yield

@@ -20,7 +20,7 @@ from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1
 from ddb_lake.lake.schemas import (
     CHANGES_COLUMNS,
@@ -138,7 +138,7 @@ def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> int:
     at = lake.now().replace(tzinfo=None).isoformat()
     files = share.rows.write_rejected(table, objects, at)
     if files:
-        _commit(table, files, {})
+        _commit(lake, table, files, {})
     return sum(f.record_count for f in files)
 
 
@@ -177,7 +177,7 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
         windows=windows,
     )
     if files or new_state != state:
-        _commit(table, files, new_state.properties())
+        _commit(lake, table, files, new_state.properties())
     result = IngestResult(
         share.table,
         new=figures.new,
@@ -188,8 +188,8 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
     return _Ingested(result, ledger_rows(lake, share.table, objects, figures), ledger)
 
 
-def _commit(table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
-    commit = Commit(table)
+def _commit(lake: Lake, table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
+    commit = lake.commit(table)
     commit.snapshot(Delta(added=files))
     commit.set_properties(properties)
     commit.run()

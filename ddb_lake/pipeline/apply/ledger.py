@@ -30,7 +30,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import CommitConflict
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import SMALL_FILE_BYTES
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
@@ -214,7 +214,7 @@ def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Led
             former = ledger.scan.sql([file.file_path for file in merged])
             query = f"(FROM {former} UNION ALL BY NAME SELECT * FROM {query})"
         added = FileWriter.for_table(session.con, table).write(f"FROM {query} ORDER BY object", table.metadata)
-    commit = Commit(table)
+    commit = lake.commit(table)
     commit.snapshot(Delta(added=added, removed=frozenset(file.file_path for file in merged)))
     commit.run()
 
@@ -291,7 +291,7 @@ def _fill(lake: Lake, name: str) -> None:
     table = table or _create(lake, name, complete=False)
     with lake.session() as session:
         added = FileWriter.for_table(session.con, table).write(f"FROM {former.sql()} ORDER BY object", table.metadata)
-    commit = Commit(table)
+    commit = lake.commit(table)
     commit.snapshot(Delta(added=added, replace_all=True))
     commit.set_properties({_COMPLETE: "true"})
     commit.run()
@@ -302,7 +302,7 @@ def _state_format(lake: Lake, name: str) -> Table:
     assert changes is not None, "it was there before"
     if Format1Ledger.of(changes) is None:
         return changes
-    commit = Commit(changes)
+    commit = lake.commit(changes)
     commit.snapshot(Delta())
     commit.set_properties({**format_properties(), "ddb_lake.ledger": REFUSED_BY_FORMAT_1})
     return commit.run()

@@ -13,7 +13,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.gaps import ALWAYS_US, Gap, add_gap, repaired_gaps
 from ddb_lake.core.layout.export_manifest import ExportSummary
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.apply.changelog import ensure_changelog
 from ddb_lake.pipeline.apply.ledger import upgraded
@@ -90,7 +90,7 @@ def update_log(
         state = changes_state(changes)
         changed = change(state)
         if changed != state:
-            commit = Commit(changes)
+            commit = lake.commit(changes)
             commit.snapshot(Delta())
             commit.set_properties(changed.properties())
             commit.run()

@@ -26,7 +26,7 @@ from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess,
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import compaction_reason, crowded_hours, rows_reason, worth_rewriting
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
@@ -37,7 +37,6 @@ from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.open_lake import Lake
 
-KEEP_SNAPSHOTS_FOR = timedelta(days=7)
 ORPHAN_GRACE = timedelta(days=1)
 """A file that no snapshot names may belong to a writer that has not committed yet. A day later it does not."""
 
@@ -76,8 +75,8 @@ class CompactResult:
 def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     """Compact `current` and the changelog, then expire snapshots and remove orphans.
 
-    Contents do not change, and readers see the files of before or of after. Snapshots older than a week expire, except those
-    of exports. Files that no snapshot names are removed after a day.
+    Contents do not change, and readers see the files of before or of after. Old snapshots expire (`snapshots` in the
+    configuration), except those of exports. Files that no snapshot names are removed after a day.
 
     Args:
         lake: the open lake.
@@ -120,7 +119,7 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
     if not live.data or (not force and rows_reason(live) is None):
         return result
     with lake.session() as session:
-        compaction = _Compaction(session, settings, table, scan)
+        compaction = _Compaction(lake, session, settings, table, scan)
         after = compaction.run(force)
     return replace(
         result,
@@ -136,8 +135,8 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
 class _Compaction:
     """One attempt at rewriting files of `current`."""
 
-    def __init__(self, session: Session, settings: TableSettings, table: Table, scan: TableScan) -> None:
-        self.session, self.settings, self.table = session, settings, table
+    def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table, scan: TableScan) -> None:
+        self.lake, self.session, self.settings, self.table = lake, session, settings, table
         self.scan, self.live = scan, scan.live
         self.state = CurrentState.of(table)
         self.deletes = scan.deletes
@@ -191,7 +190,7 @@ class _Compaction:
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
 
     def _commit(self, chosen: Sequence[DataFile], rows: str, schema: TableSchema) -> LiveFiles:
-        commit = Commit(self.table)
+        commit = self.lake.commit(self.table)
         keep_expired = any(f.name == "_expired_at" for f in self.table.schema().fields)
         evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
         metadata = commit.transaction.table_metadata
@@ -260,7 +259,7 @@ def _compact_changes(lake: Lake, name: str) -> None:
             added += sorted_if_it_fits(session, "changed_at", write, size)
     if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
         raise CheckFailed("compacting the changelog would change its rows; nothing was committed", table=name)
-    commit = Commit(changes)
+    commit = lake.commit(changes)
     commit.snapshot(Delta(added, removed=frozenset(f.file_path for f in crowded)))
     commit.run()
 
@@ -280,7 +279,7 @@ def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
         table = lake.catalog.table(full_name)
         if table is None:
             continue
-        expired += expire_snapshots(table, lake.now() - KEEP_SNAPSHOTS_FOR)
+        expired += expire_snapshots(table, lake.settings.snapshots, lake.now())
         orphans, doubt = _orphans(lake, full_name)
         if doubt is not None:
             doubts.append(f"{full_name}: {doubt}")

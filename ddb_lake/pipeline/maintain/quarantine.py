@@ -19,7 +19,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import UsageError
-from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_refs
@@ -114,7 +114,7 @@ def _discard(lake: Lake, session: Session, name: str, selection: EntrySelection,
         f"TIMESTAMP '{at}' AS discarded_at, {literal(by)} AS discarded_by, {literal(why)} AS discarded_why)"
         " FROM discarded_entries"
     )
-    commit = Commit(table)
+    commit = lake.commit(table)
     commit.snapshot(Delta(added=writer.entries(paths, table.metadata), deletes=deletes))
     commit.set_properties({DISCARDED: str(int(table.properties.get(DISCARDED, "0")) + count)})
     commit.run()
@@ -289,6 +289,6 @@ def _remove_entries(lake: Lake, session: Session, name: str, identifiers: list[s
     deletes = writer.write_deletes(
         f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN replayed_entries r ON r.i = q.quarantine_id"
     )
-    commit = Commit(table)
+    commit = lake.commit(table)
     commit.snapshot(Delta(deletes=deletes))
     commit.run()

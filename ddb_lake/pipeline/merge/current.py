@@ -299,7 +299,7 @@ def open_commit(
     old, new = steps
     keep_expired = settings.ttl_deletes == "keep"
     if table is not None:
-        commit = Commit(table)
+        commit = lake.commit(table)
         evolve_table(commit, table.schema(), old, new, keep_expired)
         return table, commit
     properties = {
@@ -309,7 +309,7 @@ def open_commit(
     table = lake.catalog.create(settings.name, current_schema(new, keep_expired), properties=properties)
     if table.current_snapshot() is not None or table.schema() != iceberg_schema(None, steps, keep_expired):
         raise CommitConflict("another writer created the table at the same time")
-    return table, Commit(table)
+    return table, lake.commit(table)
 
 
 def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
