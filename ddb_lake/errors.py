@@ -152,8 +152,8 @@ class UndecodableError(TerminalError):
 
 
 RECOVER = (
-    "Put the file back from a backup or from the bucket's earlier versions, or build the table again from landing:"
-    " the guide `on-call` says how, under `Damaged files`"
+    "Put the file back from a backup or from the bucket's earlier versions, or build the table again from landing by"
+    " `ddb-lake rebuild TABLE`; the guide `lost-files` says when to do which"
 )
 
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "repair": "ddb_lake.cli.commands.repair:repair",
     "quarantine": "ddb_lake.cli.commands.quarantine:quarantine",
     "compact": "ddb_lake.cli.commands.compact:compact",
+    "rebuild": "ddb_lake.cli.commands.rebuild:rebuild",
     "athena-ddl": "ddb_lake.cli.commands.athena_ddl:athena_ddl",
     "cost": "ddb_lake.cli.commands.cost:cost",
     "restore": "ddb_lake.cli.commands.restore:restore",

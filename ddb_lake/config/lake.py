@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Memory, Settings, seconds
+from ddb_lake.config.base import Location, Memory, Settings, seconds
 from ddb_lake.config.locations import is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
@@ -130,6 +130,11 @@ class LakeSettings(Settings):
     warehouse: str = Field(description="Location of the lake: a folder, `file://` or `s3://bucket/prefix`.")
     catalog: CatalogSettings = Field(default_factory=lambda: CatalogSettings())
     snapshots: SnapshotSettings = Field(default_factory=lambda: SnapshotSettings())
+    landing: Location | None = Field(
+        None,
+        description="Where ddb_lake writes what belongs to no Iceberg table: landed repairs and records of DynamoDB Streams, reports;"
+        " default: the warehouse. Required for a warehouse in a table bucket, which stores tables only.",
+    )
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
     key_prefix: str = Field(
         "",
@@ -166,6 +171,25 @@ class LakeSettings(Settings):
         if collision:
             raise ValueError(collision)
         return tables
+
+    @property
+    def own_landing(self) -> str:
+        """Where ddb_lake writes what belongs to no Iceberg table: `landing`, else the warehouse."""
+        return self.landing or self.warehouse
+
+    @model_validator(mode="after")
+    def _landing_is_no_table_bucket(self) -> Self:
+        """A table bucket stores the files of tables only.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-buckets.html
+        """
+        signing = self.catalog.properties.get("rest.signing-name")
+        if self.landing is None and (signing == "s3tables" or self.warehouse.startswith("arn:")):
+            raise ValueError(
+                "`landing` is required: the warehouse is a table bucket, which stores tables only. Set it to an"
+                " s3://bucket/prefix for repairs, records of DynamoDB Streams and reports"
+            )
+        return self
 
     @model_validator(mode="after")
     def _landing_is_apart(self) -> Self:
@@ -230,7 +254,7 @@ class LakeSettings(Settings):
         changes = table.changes
         if changes is None or not changes.streams:
             return None
-        root = changes.landing or f"{self.warehouse.rstrip('/')}/{LANDING_FOLDER}/{table.name}"
+        root = changes.landing or f"{self.own_landing.rstrip('/')}/{LANDING_FOLDER}/{table.name}"
         return root.rstrip("/") + "/"
 
     def change_uris(self, table: TableSettings) -> list[str]:

@@ -56,7 +56,10 @@ TABLE_PROPERTIES = {
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
 
-_CATALOG_RECOVER = "Put the catalog back from a backup, or register the tables again: the guide `on-call` says how, under `Damaged files`"
+_CATALOG_RECOVER = (
+    "Put the catalog back from a backup, or register each table by its newest metadata: `ddb-lake rebuild TABLE --register`."
+    " If the catalog's file is damaged, move it away first"
+)
 
 
 class LakeCatalog:
@@ -72,7 +75,7 @@ class LakeCatalog:
 
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
-        self.warehouse = _warehouse(settings.warehouse)
+        self.warehouse = location_of(settings.warehouse)
         self.is_local = "://" not in self.warehouse
         self._catalog: Catalog | None = None
         self._locations: dict[Identifier, str] = {}
@@ -420,8 +423,8 @@ def _one_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), "no message")[:300].rstrip(".;")
 
 
-def _warehouse(uri: str) -> str:
-    """A local warehouse as an absolute path without a scheme: DuckDB and pyiceberg then spell paths alike."""
+def location_of(uri: str) -> str:
+    """A location without a final slash. A local one is an absolute path without a scheme: DuckDB and pyiceberg spell paths alike."""
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
     if "://" in uri:

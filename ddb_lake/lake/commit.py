@@ -82,6 +82,8 @@ class Delta:
         removed: the paths of data files to remove.
         drop_deletes: whether to remove all delete files of the parent snapshot.
         replace_all: whether to remove all files of the parent snapshot.
+        replace_unread: as `replace_all`, for a parent whose files may be damaged: nothing of it is read, and it is no parent of
+            the new snapshot.
         summary: properties of the snapshot, in addition to those that Iceberg defines.
     """
 
@@ -90,12 +92,14 @@ class Delta:
     removed: frozenset[str] = frozenset()
     drop_deletes: bool = False
     replace_all: bool = False
+    replace_unread: bool = False
     summary: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def operation(self) -> Operation:
         """The Iceberg operation that describes the change."""
-        pure_append = not (self.deletes or self.removed or self.drop_deletes or self.replace_all)
+        replaces = self.replace_all or self.replace_unread
+        pure_append = not (self.deletes or self.removed or self.drop_deletes or replaces)
         return Operation.APPEND if pure_append else Operation.OVERWRITE
 
 
@@ -115,6 +119,8 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
 
     def __init__(self, transaction: Transaction, io: FileIO, delta: Delta, branch: str) -> None:
         super().__init__(delta.operation, transaction, io, None, dict(delta.summary), branch)
+        if delta.replace_unread:
+            self._parent_snapshot_id = None  # the head of the branch is still what a commit compares
         self._delta = delta
         self._name = transaction._table.name()[-1]
         self._added_data_files = list(delta.added)
@@ -334,12 +340,17 @@ class Commit:
                 update = SetSnapshotRefUpdate(
                     ref_name=name, type=ref.snapshot_ref_type, snapshot_id=ref.snapshot_id, max_ref_age_ms=FOREVER_MS
                 )
-                self.transaction._apply((update,))
+                self.stage(update)
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
         """Stage table properties. They are committed with the snapshots."""
         if properties:
             self.transaction.set_properties(dict(properties))
+
+    def stage(self, *updates: TableUpdate) -> None:
+        """Stage updates of the table's metadata, which the catalog applies in the order in which they are staged."""
+        if updates:
+            self.transaction._apply(updates)
 
     def run(self) -> Table:
         """Commit what is staged.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from pyiceberg.table import Table
 
@@ -17,6 +18,7 @@ from ddb_lake.config.locations import is_within, resolved, spelled
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.working_catalog import WORKING
 
 _FOLDERS = ("data", "metadata", "scratch", "sidecar")  # the last is of lakes of format 1
 _WRITTEN = re.compile(r".*\.(parquet|avro|metadata\.json)")
@@ -83,16 +85,40 @@ def foreign_claim(catalog: LakeCatalog, table: Table, found: Collection[str], na
     return None
 
 
+def rebuild_claim(table: Table, young: Iterable[str]) -> str | None:
+    """The reason why files below the table's location may be those of a rebuild under way; None if there is no such rebuild.
+
+    Args:
+        table: the table.
+        young: files below its location that are too young to be removed. A rebuild commits more often than that.
+    """
+    for uri in young:
+        if _METADATA.fullmatch(uri) and WORKING in _metadata(table, uri).get("properties", {}):
+            return f"{uri} is the metadata of a rebuild that may be under way"
+    return None
+
+
 def is_below(path: str, location: str) -> bool:
     """Whether a `spelled` path is below a location."""
     return path.startswith(resolved(location).rstrip("/") + "/")
 
 
 def _is_of_another(table: Table, uri: str) -> bool:
-    """Whether a metadata file has the UUID of another table. A file that a crash cut short has no UUID."""
-    try:
-        with table.io.new_input(uri).open() as stream:
-            document = json.loads(stream.read())
-    except (FileNotFoundError, ValueError):
+    """Whether a metadata file has the UUID of another table. A file that a crash cut short has no UUID.
+
+    What an interrupted rebuild leaves is this table's.
+    """
+    document = _metadata(table, uri)
+    if not document or WORKING in document.get("properties", {}):
         return False
     return str(document.get("table-uuid")) != str(table.metadata.table_uuid)
+
+
+def _metadata(table: Table, uri: str) -> dict[str, Any]:
+    """A metadata file; empty if it is gone or cut short."""
+    try:
+        with table.io.new_input(uri).open() as stream:
+            document: dict[str, Any] = json.loads(stream.read())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return document

@@ -19,7 +19,7 @@ from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.engine.session import Session, connect
-from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
     from ddb_lake.core.values.json_schema import Validator
@@ -70,6 +70,11 @@ class Lake:
         if self.store is None:
             self.store = ObjectStore()
         return self.store
+
+    @property
+    def landing(self) -> str:
+        """Where ddb_lake writes what belongs to no Iceberg table: landed repairs and streams, reports. Without a final slash."""
+        return location_of(self.settings.own_landing)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -24,8 +24,9 @@ REPAIRS_FOLDER = "repairs"
 REPORTS_FOLDER = "reports"
 RESTORES_FOLDER = "restores"
 LANDING_FOLDER = "landing"
+REBUILD_FOLDER = "rebuild"
 
-WAREHOUSE_FOLDERS = (DAYS_FOLDER, REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER, LANDING_FOLDER)
+WAREHOUSE_FOLDERS = (DAYS_FOLDER, REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER, LANDING_FOLDER, REBUILD_FOLDER)
 """Folders of the warehouse beside the one of the Iceberg namespace; each has a folder per table."""
 
 _GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")

@@ -34,10 +34,11 @@ from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import SMALL_FILE_BYTES
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
+from ddb_lake.lake.replacement import replace_rows
 from ddb_lake.lake.scan import TableScan, column_bounds, scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import Figures, NumberedObjects
-from ddb_lake.pipeline.apply.format_1 import Format1Ledger
+from ddb_lake.pipeline.apply.format_1 import Format1Ledger, objects_of_changelog
 from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -251,6 +252,31 @@ def _registered(session: Session, relation: str, rows: pa.Table) -> Iterator[str
         yield relation
     finally:
         session.con.unregister(relation)
+
+
+# --- the ledger from the changelog
+
+
+def derive_ledger(lake: Lake, name: str) -> int:
+    """Replace the ledger by what the changelog says of it, in one commit. No file of the former ledger is read.
+
+    Returns:
+        The number of objects.
+
+    Raises:
+        DamagedError: the changelog cannot be read.
+        CommitConflict: another writer added objects at the same time.
+    """
+    table = lake.ledger(name) or _create(lake, name, complete=True)
+    changes = lake.changes(name)
+    added: list[DataFile] = []
+    if changes is not None:
+        upgraded(lake, name, changes)
+        with lake.session() as session:
+            rows = f"FROM {TableScan(fixed_schema(OBJECTS_COLUMNS)).sql()} UNION ALL BY NAME FROM {objects_of_changelog(changes)}"
+            added = FileWriter.for_table(session.con, table).write(f"FROM ({rows}) ORDER BY object", table.metadata)
+    replace_rows(table, added, {_COMPLETE: "true"})
+    return sum(file.record_count for file in added)
 
 
 # --- the upgrade of a lake of format 1

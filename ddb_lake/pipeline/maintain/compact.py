@@ -30,7 +30,7 @@ from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import compaction_reason, crowded_hours, rows_reason, worth_rewriting
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
-from ddb_lake.lake.ownership import foreign_claim, location_fault, written_by_tables
+from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
 from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState
@@ -314,4 +314,7 @@ def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
     orphans = [uri for uri in unnamed(found, named, before_us) if written_by_tables(uri, location)]
     if not orphans:
         return [], None
+    rebuild = rebuild_claim(table, [uri for uri, modified_us in found if modified_us >= before_us])
+    if rebuild is not None:
+        return [], rebuild
     return orphans, foreign_claim(lake.catalog, table, [uri for uri, _ in found], named)

@@ -309,7 +309,7 @@ def _target_settings(table: TableSettings, target: str) -> TableSettings:
 
 
 def _landing(lake: Lake) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{RESTORES_FOLDER}")
+    return Landing(lake.objects, f"{lake.landing}/{RESTORES_FOLDER}")
 
 
 def _name(mark: RestoreProgress) -> str:

@@ -174,7 +174,7 @@ def _ingested(lake: Lake, table: str, known: Sequence[Sighting]) -> set[str]:
 
 
 def _place(lake: Lake, table: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPORTS_FOLDER}/{table}")
+    return Landing(lake.objects, f"{lake.landing}/{REPORTS_FOLDER}/{table}")
 
 
 def _load(lake: Lake, table: str) -> tuple[tuple[Sighting, ...], str | None]:

@@ -117,4 +117,4 @@ def _results(data: bytes | None) -> list[CheckResult]:
 
 
 def _place(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPORTS_FOLDER}/{name}")
+    return Landing(lake.objects, f"{lake.landing}/{REPORTS_FOLDER}/{name}")

@@ -131,4 +131,4 @@ def keys_of(document: Mapping[str, Any], name: str) -> list[Item]:
 
 
 def _place(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPORTS_FOLDER}/{name}")
+    return Landing(lake.objects, f"{lake.landing}/{REPORTS_FOLDER}/{name}")

@@ -107,4 +107,4 @@ def _keep(lake: Lake, name: str, found: DailySample) -> None:
 
 
 def _place(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPORTS_FOLDER}/{name}")
+    return Landing(lake.objects, f"{lake.landing}/{REPORTS_FOLDER}/{name}")

@@ -223,7 +223,7 @@ def _key(lake: Lake, name: str) -> tuple[str, ...]:
 
 
 def _landing(lake: Lake, name: str) -> Landing:
-    return Landing(lake.objects, f"{lake.catalog.warehouse}/{REPAIRS_FOLDER}/{name}")
+    return Landing(lake.objects, f"{lake.landing}/{REPAIRS_FOLDER}/{name}")
 
 
 def _apply_pending(lake: Lake, name: str) -> None:

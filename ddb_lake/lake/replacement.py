@@ -1,0 +1,208 @@
+"""Replaces all contents of a table by those of a working table, in one commit, and finds the metadata of lost tables.
+
+Readers see the table before the commit or after it. The table keeps its identity in the catalog, with the grants that
+others have on it. Its former snapshots and branches expire in the same commit, because their files may be damaged; a query
+that runs meanwhile still finds its files, which compaction removes after a day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile
+from pyiceberg.serializers import FromInputFile
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.update import (
+    AddSchemaUpdate,
+    RemovePropertiesUpdate,
+    RemoveSnapshotRefUpdate,
+    RemoveSnapshotsUpdate,
+    SetCurrentSchemaUpdate,
+)
+
+from ddb_lake.config.locations import spelled
+from ddb_lake.errors import CheckFailed, DamagedError
+from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.scan import live_files
+from ddb_lake.lake.state import PREFIX
+from ddb_lake.lake.working_catalog import WORKING
+
+REBUILT_FROM = "ddb_lake.rebuilt-from"
+"""A property of a table: the working table, and the snapshot of it, that replaced the contents at last."""
+
+_METADATA = re.compile(r"(\d+)-[^/]*\.metadata\.json")
+
+
+def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -> Table:
+    """Replace rows, branches, columns and state of a table by those of a working table. No file of the former is read.
+
+    Args:
+        table: the table. If another writer has committed since it was loaded, nothing is replaced.
+        working: the working table, whose files are below the location of `table`.
+        summary: properties of the new snapshot.
+
+    Returns:
+        The table after the commit; unchanged if `working` has replaced its contents already.
+
+    Raises:
+        CommitConflict: another writer committed first.
+        CheckFailed: the tables have different partitions.
+    """
+    origin = _origin(working)
+    if table.properties.get(REBUILT_FROM) == origin:
+        return table
+    if not table.spec().compatible_with(working.spec()):
+        raise CheckFailed("its partitions are not those that this release writes", table=table.name()[-1])
+    commit = Commit(table)
+    _change_schema(commit, table, working)
+    main = working.current_snapshot()
+    commit.snapshot(_contents(working, main.snapshot_id if main else None, summary))
+    branches = [name for name in working.metadata.refs if name != MAIN_BRANCH]
+    for branch in branches:
+        commit.snapshot(_contents(working, working.metadata.refs[branch].snapshot_id, summary), branch)
+    _forget_snapshots(commit, table, branches)
+    own = {name: value for name, value in working.properties.items() if name.startswith(PREFIX) and name != WORKING}
+    removed = [name for name in table.properties if name.startswith(PREFIX) and name not in own]
+    if removed:
+        commit.stage(RemovePropertiesUpdate(removals=removed))
+    commit.set_properties({**own, REBUILT_FROM: origin})
+    return commit.run()
+
+
+def replace_rows(table: Table, added: Sequence[DataFile], properties: Mapping[str, str]) -> Table:
+    """Replace the rows of a table without branches by those of some files, in one commit. No file of the former is read.
+
+    Raises CommitConflict if another writer committed first.
+    """
+    commit = Commit(table)
+    commit.snapshot(Delta(added=added, replace_unread=True))
+    _forget_snapshots(commit, table, ())
+    commit.set_properties(properties)
+    return commit.run()
+
+
+def _forget_snapshots(commit: Commit, table: Table, branches: Sequence[str]) -> None:
+    """Remove the snapshots that a table had, and its branches and tags except `main` and `branches`."""
+    former = table.metadata
+    stale = [name for name in former.refs if name not in (MAIN_BRANCH, *branches)]
+    commit.stage(*(RemoveSnapshotRefUpdate(ref_name=name) for name in stale))
+    if former.snapshots:
+        commit.stage(RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in former.snapshots]))
+
+
+def _origin(working: Table) -> str:
+    snapshot = working.current_snapshot()
+    return f"{working.metadata.table_uuid}/{snapshot.snapshot_id if snapshot else 0}"
+
+
+def _change_schema(commit: Commit, table: Table, working: Table) -> None:
+    """Give the table the columns of the working table, with their field ids, by which its files are read."""
+    wanted = working.schema()
+    for schema in table.metadata.schemas:
+        if schema.as_struct() == wanted.as_struct():
+            if schema.schema_id != table.metadata.current_schema_id:
+                commit.stage(SetCurrentSchemaUpdate(schema_id=schema.schema_id))
+            return
+    number = max(schema.schema_id for schema in table.metadata.schemas) + 1
+    commit.stage(
+        AddSchemaUpdate(schema=wanted.model_copy(update={"schema_id": number})), SetCurrentSchemaUpdate(schema_id=-1)
+    )
+
+
+def _contents(working: Table, snapshot_id: int | None, summary: Mapping[str, str]) -> Delta:
+    live = live_files(working, snapshot_id)
+    return Delta(added=live.data, deletes=live.deletes, replace_unread=True, summary=summary)
+
+
+# --- what can be read of a damaged table
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableFiles:
+    """The data files of a snapshot that are there with their sizes.
+
+    Attributes:
+        paths: these files.
+        is_complete: whether they are all data files of the snapshot.
+    """
+
+    paths: tuple[str, ...]
+    is_complete: bool
+
+
+def readable_files(table: Table, listed: Mapping[str, int]) -> ReadableFiles:
+    """The readable data files of the newest snapshot.
+
+    Args:
+        table: the table.
+        listed: the size in bytes of every file at its location, by its `spelled` URI.
+    """
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return ReadableFiles((), True)
+    files: list[DataFile] = []
+    complete, name = True, table.name()[-1]
+    try:
+        manifests = snapshot_manifests(table.io, snapshot, name)
+    except DamagedError:
+        return ReadableFiles((), False)
+    for manifest in manifests:
+        try:
+            files += [entry.data_file for entry in live_entries(table.io, manifest, name)]
+        except DamagedError:
+            complete = False
+    there = [f.file_path for f in files if listed.get(spelled(f.file_path)) == f.file_size_in_bytes]
+    return ReadableFiles(tuple(there), complete and len(there) == len(files))
+
+
+# --- lost tables
+
+
+def newest_metadata(io: FileIO, found: Mapping[str, int]) -> str | None:
+    """The newest metadata file of a table that can be read; None if there is none.
+
+    Args:
+        io: access to the files.
+        found: the URIs of the files below `metadata/` of the table's location, with their times of modification.
+    """
+    for uri in _by_number(found):
+        try:
+            metadata = FromInputFile.table_metadata(io.new_input(uri))
+        except (OSError, ValueError):  # it is damaged; the one before it has all but the last commit
+            continue
+        if WORKING not in metadata.properties:
+            return uri
+    return None
+
+
+def _by_number(found: Mapping[str, int]) -> Iterator[str]:
+    """Metadata files, the newest first."""
+    numbered = []
+    for uri, modified_us in found.items():
+        match = _METADATA.fullmatch(uri.rpartition("/")[2])
+        if match:
+            numbered.append((int(match[1]), modified_us, uri))
+    return (uri for *_, uri in sorted(numbered, reverse=True))
+
+
+def register(catalog: LakeCatalog, name: str, metadata_location: str) -> Table:
+    """Register a table by a metadata file. An entry of the catalog that names another file is replaced."""
+    pyiceberg = catalog.catalog
+    pyiceberg.create_namespace_if_not_exists(catalog.settings.catalog.namespace)
+    forget(catalog, name)
+    return pyiceberg.register_table(catalog.identifier(name), metadata_location)
+
+
+def forget(catalog: LakeCatalog, name: str) -> None:
+    """Remove a table from the catalog, if it is there. Its files stay."""
+    try:
+        catalog.catalog.drop_table(catalog.identifier(name))
+    except NoSuchTableError:
+        return

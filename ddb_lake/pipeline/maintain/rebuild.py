@@ -1,0 +1,595 @@
+"""Rebuilds a table from landing and exports alone, and replaces the lake's tables by the result.
+
+    register    tables that the catalog lost are registered by their newest metadata file
+    build       exports are loaded and landed objects applied, into working tables (`lake.working_catalog`)
+    compare     change records of the former changelog that no landed object has stop the rebuild
+    replace     changelog, ledger, quarantine and `current`, one commit each (`lake.replacement`)
+
+The same steps as ever build the working tables, so a rebuild is exact for the same reasons, and repeating it after a kill
+continues it: working tables stay until all tables are replaced.
+
+Other writers may go on. An object that one of them ingests meanwhile is ingested here too, before the changelog is replaced;
+a commit in between is a conflict, and the comparison is repeated. Batches of the rebuilt changelog have greater numbers than
+all before, by `BATCH_GAP`. So if only the changelog is replaced when a rebuild is killed, all its records are unmerged, and
+merging them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from duckdb import Error as DuckDBError
+from pyiceberg.table import Table
+
+from ddb_lake.aws.landing_writer import Landing
+from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.config.locations import is_within, spelled
+from ddb_lake.core.decode.routing import Routes
+from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE, REBUILD_FOLDER, REPAIRS_FOLDER, derived_names
+from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.engine.session import Session
+from ddb_lake.errors import CheckFailed, DamagedError, UsageError
+from ddb_lake.lake.commit import Delta
+from ddb_lake.lake.file_writer import FileWriter
+from ddb_lake.lake.maintenance import referenced
+from ddb_lake.lake.replacement import (
+    forget,
+    newest_metadata,
+    readable_files,
+    register,
+    replace_contents,
+)
+from ddb_lake.lake.scan import TableScan, scan_table
+from ddb_lake.lake.schemas import current_schema
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state
+from ddb_lake.lake.working_catalog import WorkingCatalog
+from ddb_lake.pipeline.apply.apply import apply_refs
+from ddb_lake.pipeline.apply.changelog import ensure_changelog
+from ddb_lake.pipeline.apply.ledger import derive_ledger, read_ledger
+from ddb_lake.pipeline.load.export_files import open_export
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.merge.current import update_current
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import list_landed
+from ddb_lake.pipeline.plan.exports_to_load import export_id, exports_of_place, is_export_of
+from ddb_lake.pipeline.table_key import table_key
+
+BATCH_GAP = 1_000_000
+"""More batches than other writers commit while a table is rebuilt."""
+
+_OBSOLETE = "obsolete.json"
+_EXPORTS = "AWSDynamoDB/"
+_FIGURES = 5
+"""The number of objects that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """The result of a rebuild.
+
+    Attributes:
+        table: the table's name.
+        registered: the Iceberg tables that the catalog did not have, or had with damaged metadata, and has again.
+        exports: the number of exports that were loaded.
+        objects: the number of landed objects that were read.
+        records: the number of change records of the changelog.
+        dropped: the change records of the former changelog that no landed object has.
+        quarantined: entries that were added to the quarantine.
+        rows: the number of rows of `current`.
+        notes: remarks for the user.
+        seconds: the duration.
+    """
+
+    table: str
+    registered: tuple[str, ...] = ()
+    exports: int = 0
+    objects: int = 0
+    records: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    rows: int = 0
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What can be read of a table before its rebuild.
+
+    Attributes:
+        current: its `current`; None if it is lost.
+        changes: its changelog; None if it is lost.
+        state: the state of `current`.
+        log: the state of the changelog.
+    """
+
+    current: Table | None
+    changes: Table | None
+    state: CurrentState | None
+    log: ChangesState | None
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """One rebuild under way.
+
+    Attributes:
+        lake: the open lake.
+        name: the table.
+        working: the lake of the working tables.
+        exports: manifests of exports that the caller named.
+        notes: remarks for the user.
+    """
+
+    lake: Lake
+    name: str
+    working: Lake
+    exports: Sequence[str]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _WorkingLake(Lake):
+    """A lake in which one table is rebuilt: records of other tables are left out."""
+
+    rebuilt: str = ""
+
+    def routes(self) -> Routes:
+        """The route to the rebuilt table, and those between sources of one name."""
+        routes = Lake.routes(self)
+        unique = {source: table for source, table in routes.unique.items() if table == self.rebuilt}
+        return Routes(unique, routes.shared)
+
+
+def rebuild_table(lake: Lake, name: str, exports: Sequence[str] = (), drop_unlanded: bool = False) -> RebuildResult:
+    """Rebuild a table from its exports and landed objects. After a kill, repeat the call.
+
+    Readers see the former tables until each is replaced in one commit. Columns keep their names as far as the former state
+    can be read. Gaps, and discarded entries of the quarantine, are kept as far as their tables can be read.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        exports: further exports, as for `pipeline.load.load.load_export`, beside those of `export` and of the former state.
+        drop_unlanded: leave out change records of the former changelog that no landed object has.
+
+    Returns:
+        What was rebuilt.
+
+    Raises:
+        ConfigError: the table is not configured.
+        UsageError: another rebuild of the table is running, or a loaded export is not found.
+        CheckFailed: the former changelog has records that no landed object has, and `drop_unlanded` is not set. Nothing was
+            replaced.
+    """
+    started = time.monotonic()
+    lake.table(name)
+    registered = register_lost(lake, name)
+    with _working_lake(lake, name) as working:
+        rebuild = Rebuild(lake, name, working, exports)
+        former = _former(lake, name)
+        _begin(rebuild, former)
+        loaded = _load_exports(rebuild, former)
+        dropped = retry_commit(lambda: _build_changelog(rebuild, drop_unlanded))
+        retry_commit(lambda: _replace(rebuild, OBJECTS))
+        quarantined = retry_commit(lambda: _merge_quarantine(rebuild))
+        state = CurrentState.of(_required(working.current(name)))
+        applied = {"ddb_lake.applied-batch": str(state.applied_batch), "ddb_lake.operation": "rebuild"}
+        retry_commit(lambda: _replace(rebuild, "", applied))
+        result = RebuildResult(
+            name,
+            registered=registered,
+            exports=loaded,
+            objects=read_ledger(working, name).rows,
+            records=changes_state(working.changes(name)).records,
+            dropped=dropped,
+            quarantined=quarantined,
+            notes=tuple(rebuild.notes),
+        )
+        _finish(rebuild)
+    return replace(result, rows=update_current(lake, name).rows, seconds=time.monotonic() - started)
+
+
+def rebuild_state(lake: Lake, name: str) -> RebuildResult:
+    """Derive the ledger of a table from its changelog alone, and replace the ledger in one commit.
+
+    Landed objects that brought no record are read once more. An object that was rewritten since it was ingested is not.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+
+    Raises:
+        ConfigError: the table is not configured.
+        DamagedError: the changelog cannot be read; `rebuild_table` rebuilds it.
+    """
+    started = time.monotonic()
+    lake.table(name)
+    registered = register_lost(lake, name)
+    objects = retry_commit(lambda: derive_ledger(lake, name))
+    records = changes_state(lake.changes(name)).records
+    return RebuildResult(name, registered, objects=objects, records=records, seconds=time.monotonic() - started)
+
+
+# --- tables that the catalog lost
+
+
+def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
+    """Register each Iceberg table of a table that the catalog lacks, or has with damaged metadata, by its newest metadata file.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+
+    Returns:
+        The names of the Iceberg tables that were registered. A table without a readable metadata file is removed from the
+        catalog and is not among them.
+    """
+    daily = lake.table(name).daily_states is not None
+    registered = []
+    for full_name in derived_names(name, daily=daily):
+        try:
+            if lake.catalog.table(full_name) is not None:
+                continue
+        except DamagedError as error:
+            lake.warn(str(error))
+        found = newest_metadata(lake.catalog.file_io(), _metadata_files(lake, full_name))
+        if found is not None:
+            register(lake.catalog, full_name, found)
+            registered.append(full_name)
+        else:
+            forget(lake.catalog, full_name)
+    return tuple(registered)
+
+
+def _metadata_files(lake: Lake, full_name: str) -> dict[str, int]:
+    folder = f"{lake.catalog.location(full_name)}/metadata/"
+    if not lake.objects.reachable(folder):
+        return {}
+    return {ref.uri: ref.modified_us for ref in lake.objects.list(folder)}
+
+
+def _former(lake: Lake, name: str) -> Former:
+    current, changes = _readable(lake, name), _readable(lake, name + CHANGES)
+    return Former(
+        current,
+        changes,
+        # not by `CurrentState.of`, which refuses a table that was rolled back: the rebuild is the cure for that
+        CurrentState.from_properties(current.properties) if current is not None else None,
+        ChangesState.from_properties(changes.properties) if changes is not None else None,
+    )
+
+
+def _readable(lake: Lake, full_name: str) -> Table | None:
+    with suppress(DamagedError):  # it has no readable metadata: `register_lost` warned of it
+        return lake.catalog.table(full_name)
+    return None
+
+
+# --- the working lake
+
+
+@contextmanager
+def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
+    """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild before."""
+    folder = _working_folder(lake, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    locations = {full: _location(lake, full) for full in derived_names(name, daily=False)}
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another rebuild is running, with its working tables in {folder}", table=name) from None
+        _remove_leftovers(lake, folder)
+        with WorkingCatalog(lake.settings, folder / "tables", locations) as catalog:
+            yield _WorkingLake(
+                settings=lake.settings,
+                catalog=catalog,
+                executors=lake.executors,
+                store=lake.objects,
+                progress=lake.progress,
+                warn=lake.warn,
+                now=lake.now,
+                rebuilt=name,
+            )
+        _remove_leftovers(lake, folder)
+        shutil.rmtree(folder)
+
+
+def _working_folder(lake: Lake, name: str) -> Path:
+    """A folder that survives a kill: in a local warehouse, else where this user's programs keep their state."""
+    if lake.catalog.is_local:
+        return Path(lake.catalog.warehouse) / REBUILD_FOLDER / name
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    place = f"{lake.catalog.place} {lake.catalog.warehouse} {lake.settings.catalog.namespace}"
+    return Path(home) / "ddb_lake" / REBUILD_FOLDER / hashlib.sha256(place.encode()).hexdigest()[:16] / name
+
+
+def _location(lake: Lake, full_name: str) -> str:
+    table = _readable(lake, full_name)
+    return table.location() if table is not None else lake.catalog.location(full_name)
+
+
+def _begin(rebuild: Rebuild, former: Former) -> None:
+    """Create the working tables, or continue with them, with what landing and exports do not have."""
+    working, name, settings = rebuild.working, rebuild.name, rebuild.lake.table(rebuild.name)
+    schema = former.state.schema if former.state is not None else None
+    if schema is not None and schema.columns and working.current(name) is None:  # columns keep their names
+        properties = CurrentState(schema).properties()
+        working.catalog.create(name, current_schema(schema, settings.ttl_deletes == "keep"), properties=properties)
+    key = former.log.key if former.log is not None and former.log.key else table_key(rebuild.lake, name)
+    changes = ensure_changelog(working, name, key or ())
+    state = changes_state(changes)
+    log = former.log or ChangesState()
+    applied = former.state.applied_batch if former.state is not None else 0
+    state = replace(
+        state,
+        batch=max(state.batch, log.batch, applied) + BATCH_GAP,
+        gaps=log.gaps or state.gaps,
+        observed=log.observed or state.observed,
+        balanced=log.balanced or state.balanced,
+    )
+    commit = working.commit(changes)
+    commit.snapshot(Delta())
+    commit.set_properties(state.properties())
+    commit.run()
+
+
+# --- exports
+
+
+def _load_exports(rebuild: Rebuild, former: Former) -> int:
+    """Load all exports into the working tables: the newest full one first, because it becomes the base. Returns their number."""
+    manifests = _manifests(rebuild, former)
+    opened = [open_export(rebuild.lake.objects, uri) for uri in manifests.values()]
+    fulls = [export for export in opened if export.summary.export_type == "FULL"]
+    increments = [export for export in opened if export.summary.export_type != "FULL"]
+    fulls.sort(key=lambda export: (export.summary.as_of_us, export.summary.export_id), reverse=True)
+    increments.sort(key=lambda export: export.summary.as_of_us)
+    # An export that was loaded before may have invalid lines, which are in the quarantine.
+    known = {e.export_id for e in former.state.exports} if former.state is not None else set()
+    for export in (*fulls, *increments):
+        reject = export.summary.export_type != "FULL" or export.summary.export_id in known
+        load_export(rebuild.working, rebuild.name, export.uri, recreated=True, reject=reject)
+    return len(opened)
+
+
+def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
+    """The manifests by export id of the loaded exports, or of all if it is not known which were loaded, and of those named.
+
+    Raises UsageError if a loaded one is not found.
+    """
+    lake, settings = rebuild.lake, rebuild.lake.table(rebuild.name)
+    placed: dict[str, str] = {}
+    if settings.export is not None:
+        for ref in exports_of_place(lake, settings.export):
+            if is_export_of(lake, settings, ref):
+                placed[export_id(ref.uri)] = ref.uri
+    found: dict[str, str] = {}
+    for uri in rebuild.exports:
+        export = open_export(lake.objects, uri)
+        found[export.summary.export_id] = export.uri
+    if former.state is None:
+        return placed | found
+    loaded = {export.export_id: export.uri for export in former.state.exports}
+    loaded |= {export_id(manifest): manifest for manifest in _incremental_manifests(rebuild)}
+    for identifier, named in loaded.items():
+        if identifier in found:
+            continue
+        where = named if named is not None and lake.objects.exists(named) else placed.get(identifier)
+        if where is None:
+            raise UsageError(
+                f"export {identifier}, which is loaded, is not at {named or 'the place that `export` names'}",
+                table=rebuild.name,
+                hint="name its folder by `--export`",
+            )
+        found[identifier] = where
+    return found
+
+
+def _incremental_manifests(rebuild: Rebuild) -> set[str]:
+    """The manifests of the incremental exports in the former ledger: their data files and their ids are entries of it."""
+    names = _former_objects(rebuild)
+    ids = [name.removeprefix("export/") for name in names if name.startswith("export/")]
+    roots = {name.partition(_EXPORTS)[0] + _EXPORTS for name in names if _EXPORTS in name}
+    candidates = [f"{root}{identifier}/manifest-summary.json" for identifier in ids for root in roots]
+    return {uri for uri in candidates if rebuild.lake.objects.exists(uri)}
+
+
+# --- landed objects
+
+
+def _former_objects(rebuild: Rebuild) -> set[str]:
+    """The names of all objects in the ledger and the changelog before the rebuild, as far as they can be read."""
+    names: set[str] = set()
+    lake = rebuild.lake
+    for full_name in (rebuild.name + OBJECTS, rebuild.name + CHANGES):
+        table = _readable(lake, full_name)
+        if table is not None:
+            with lake.session() as session:
+                rows = _rows(rebuild, session, table, lambda read: f"SELECT DISTINCT object FROM {read}")
+                names |= {name for (name,) in rows or ()}
+    return names
+
+
+def _apply_landed(rebuild: Rebuild) -> None:
+    """Apply to the working tables every landed object that they do not have."""
+    lake, working, name = rebuild.lake, rebuild.working, rebuild.name
+    settings = lake.table(name)
+    own = {ref.uri: ref for ref in list_landed(lake, settings, "all")}
+    repairs = f"{lake.landing}/{REPAIRS_FOLDER}/{name}"
+    if lake.objects.reachable(repairs):
+        own |= {ref.uri: ref for ref in lake.objects.list(repairs)}
+    others: dict[str, dict[str, ObjectRef]] = {}
+    is_complete = _is_readable(rebuild, CHANGES)
+    for other in lake.settings.tables:
+        if other.name == name:
+            continue
+        if not is_complete:  # records of the table may be in objects of other tables
+            others[other.name] = {ref.uri: ref for ref in list_landed(lake, other, "all") if ref.uri not in own}
+    for uri in sorted(_former_objects(rebuild) - own.keys()):
+        if _EXPORTS in uri or not uri.startswith(("s3://", "/")) or not lake.objects.exists(uri):
+            continue
+        owner = next((o.name for o in lake.settings.tables if o.name != name and _lands_at(lake, o.name, uri)), name)
+        refs = [ref for ref in lake.objects.list(uri) if ref.uri == uri]
+        (own if owner == name else others.setdefault(owner, {})).update({ref.uri: ref for ref in refs})
+    for owner, found in others.items():
+        apply_refs(working, owner, list(found.values()))
+    apply_refs(working, name, list(own.values()))
+
+
+def _lands_at(lake: Lake, name: str, uri: str) -> bool:
+    return any(is_within(uri, place) for place in lake.settings.change_uris(lake.table(name)))
+
+
+# --- comparing with the former changelog, and replacing it
+
+
+def _build_changelog(rebuild: Rebuild, drop_unlanded: bool) -> int:
+    """Apply what landed, compare with the former changelog, and replace it. Returns the number of dropped records.
+
+    Raises CommitConflict if another writer commits to the changelog meanwhile.
+    """
+    former = _readable(rebuild.lake, rebuild.name + CHANGES)
+    _apply_landed(rebuild)
+    dropped = 0
+    if former is not None:
+        dropped, objects = _unlanded(rebuild, former)
+        if dropped and not drop_unlanded:
+            raise CheckFailed(
+                f"{dropped} change records of the former changelog are in no landed object. They came from"
+                f" {', '.join(objects)}. Nothing was replaced",
+                table=rebuild.name,
+                hint="put these objects back, or leave the records out by `--drop-unlanded`",
+            )
+    _replace(rebuild, CHANGES, table=former)
+    return dropped
+
+
+def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
+    """The number of records of the former changelog that the working one does not have, and some of their objects."""
+    built = scan_table(_required(rebuild.working.changes(rebuild.name))).sql()
+    same = "n._key_hash = o._key_hash AND n.record_id = o.record_id"
+
+    def query(read: str) -> str:
+        return f"SELECT count(*), list(DISTINCT o.object) FROM {read} o ANTI JOIN {built} n ON {same}"
+
+    with rebuild.lake.session() as session:
+        rows = _rows(rebuild, session, former, query)
+    if rows is None:
+        rebuild.notes.append(
+            "the former changelog cannot be read, so its records were not compared with the landed ones"
+        )
+        return 0, []
+    count, objects = rows[0]
+    return count, sorted(objects or ())[:_FIGURES]
+
+
+def _rows(rebuild: Rebuild, session: Session, table: Table, query: Callable[[str], str]) -> list[Any] | None:
+    """The result of a query over those files of a table that can be read; None if it fails. `query` takes the rows, as SQL."""
+    scan = _readable_scan(rebuild, table)
+    try:
+        return session.rows(query(scan.sql()))
+    except (DamagedError, DuckDBError):  # a file has the right size and other bytes
+        return None
+
+
+def _readable_scan(rebuild: Rebuild, table: Table) -> TableScan:
+    return TableScan(table.schema(), readable_files(table, _listed(rebuild.lake, table)).paths)
+
+
+def _listed(lake: Lake, table: Table) -> dict[str, int]:
+    location = f"{table.location()}/"
+    if not lake.objects.reachable(location):
+        return {}
+    return {spelled(ref.uri): ref.size_bytes for ref in lake.objects.list(location)}
+
+
+def _is_readable(rebuild: Rebuild, suffix: str) -> bool:
+    """Whether the table exists in the lake, with all its data files."""
+    table = _readable(rebuild.lake, rebuild.name + suffix)
+    return table is not None and readable_files(table, _listed(rebuild.lake, table)).is_complete
+
+
+def _replace(rebuild: Rebuild, suffix: str, summary: dict[str, str] | None = None, table: Table | None = None) -> None:
+    """Replace one Iceberg table of the lake by the working table of the same name, if there is one."""
+    lake, full_name = rebuild.lake, rebuild.name + suffix
+    working = rebuild.working.catalog.table(full_name)
+    if working is None:
+        return
+    table = table or _readable(lake, full_name)
+    if table is None:
+        table = lake.catalog.create(full_name, working.schema(), working.spec(), _shown_properties(working))
+    replace_contents(table, working, summary or {"ddb_lake.operation": "rebuild"})
+
+
+def _shown_properties(working: Table) -> dict[str, str]:
+    return {name: value for name, value in working.properties.items() if not name.startswith("ddb_lake.")}
+
+
+# --- the quarantine
+
+
+def _merge_quarantine(rebuild: Rebuild) -> int:
+    """Add entries that the quarantine does not have. If it cannot be read, replace it. Returns the number of added entries."""
+    built = rebuild.working.quarantine(rebuild.name)
+    if built is None:
+        return 0
+    if not _is_readable(rebuild, QUARANTINE):
+        _replace(rebuild, QUARANTINE)
+        rebuild.notes.append("the quarantine was rebuilt: entries that were discarded or replayed are open again")
+        return scan_table(built).live.rows
+    table = _required(rebuild.lake.quarantine(rebuild.name))
+    with rebuild.lake.session() as session:
+        known = scan_table(table).sql()
+        writer = FileWriter.for_table(session.con, table)
+        new = f"SELECT b.* FROM {scan_table(built).sql()} b ANTI JOIN {known} k ON k.quarantine_id = b.quarantine_id"
+        added = writer.write(new, table.metadata)
+    count: int = sum(file.record_count for file in added)
+    if count:
+        commit = rebuild.lake.commit(table)
+        commit.snapshot(Delta(added=added))
+        commit.run()
+    return count
+
+
+# --- the end
+
+
+def _finish(rebuild: Rebuild) -> None:
+    """Note the files that only the working tables name. From now on the rebuild is complete, and `_remove_leftovers` removes them."""
+    obsolete: set[str] = set()
+    for full_name in derived_names(rebuild.name, daily=False):
+        working, table = rebuild.working.catalog.table(full_name), rebuild.lake.catalog.table(full_name)
+        if working is not None and table is not None:
+            obsolete |= referenced(working) - referenced(table)
+    landing = Landing(rebuild.lake.objects, str(_working_folder(rebuild.lake, rebuild.name)))
+    landing.put(_OBSOLETE, orjson.dumps(sorted(obsolete)))
+
+
+def _remove_leftovers(lake: Lake, folder: Path) -> None:
+    """Remove the working tables of a rebuild that is complete, and the files that only they name."""
+    noted = folder / _OBSOLETE
+    if not noted.exists():
+        return
+    io = lake.catalog.file_io()
+    for path in orjson.loads(noted.read_bytes()):
+        with suppress(FileNotFoundError):  # it was removed before a kill
+            io.delete(path)
+    shutil.rmtree(folder / "tables", ignore_errors=True)  # a kill may have left a part of it
+    noted.unlink()
+
+
+def _required(table: Table | None) -> Table:
+    assert table is not None, "the working tables are created before they are read"
+    return table
