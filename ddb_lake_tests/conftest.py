@@ -18,8 +18,10 @@ from ddb_lake_tests.support.ministack import MiniStack, running_ministack
 from ddb_lake_tests.support.no_aws import no_aws as no_aws
 from ddb_lake_tests.support.postgresql import PostgreSql, running_postgresql
 from ddb_lake_tests.support.seaweedfs import SeaweedFs, running_seaweedfs
+from ddb_lake_tests.support.shared_folder import made_once
 
 if TYPE_CHECKING:
+    from ddb_lake.orchestration.demo.home import DemoHome
     from ddb_lake_tests.support.iceberg_spark import IcebergSpark
 
 settings.register_profile("same", derandomize=True, **effort.PROFILE)
@@ -117,6 +119,15 @@ def ministack() -> Iterator[MiniStack]:
     """One MiniStack a process (with xdist: a worker)."""
     with running_ministack() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> DemoHome:
+    """The lake of one demo, made by `support.demo_lake`."""
+    from ddb_lake.orchestration.demo.home import DemoHome
+    from ddb_lake_tests.support.demo_lake import prepare
+
+    return DemoHome(made_once(tmp_path_factory, "demo-lake", lambda folder: prepare(DemoHome(folder))))
 
 
 @pytest.fixture(autouse=True)

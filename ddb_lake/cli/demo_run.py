@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,14 +36,20 @@ from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import ExportOptions, Sandbox, StreamFaults
 
-ITEMS = 400
-STEPS = 120
 _EXACT = {"DDB_LAKE_COUNT_TOLERANCE": "0"}  # the emulator counts items at once, DynamoDB every six hours
 _DEV = "ddb_lake.orchestration.dev"
 _FAULTS = StreamFaults(duplicates=0.05, reordering=0.10)
 
 
-def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int) -> int:
+@dataclass(frozen=True, slots=True)
+class DemoSize:
+    """How much traffic a demo has: items before the export, and steps of traffic in each of the hours after it."""
+
+    items: int = 400
+    steps: int = 120
+
+
+def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int, size: DemoSize = DemoSize()) -> int:
     """Run the demo.
 
     Args:
@@ -50,6 +57,7 @@ def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int) -
         keep: the folder is kept; print commands to look at the lake.
         emit: prints a line.
         seed: of the generated orders.
+        size: the traffic of the orders table.
 
     Returns:
         The exit status: 1 if the lake differs from the table, or a run or check failed; else 0.
@@ -62,7 +70,7 @@ def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int) -
     start = datetime.now(UTC) - timedelta(hours=2)
     sandbox = Sandbox(start=start, faults=_FAULTS, exports=ExportOptions(seconds=1.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_EXACT}), _quiet_libraries():
-        return _Demo(home, DemoSource(sandbox, seed), emit).run(keep)
+        return _Demo(home, DemoSource(sandbox, seed), emit, size).run(keep)
 
 
 @contextmanager
@@ -84,8 +92,8 @@ def _quiet_libraries() -> Iterator[None]:
 class _Demo:
     """One run of the demo. `_failed` lists the faults."""
 
-    def __init__(self, home: DemoHome, source: DemoSource, emit: Callable[[str], None]) -> None:
-        self._home, self._source, self._emit = home, source, emit
+    def __init__(self, home: DemoHome, source: DemoSource, emit: Callable[[str], None], size: DemoSize) -> None:
+        self._home, self._source, self._emit, self._size = home, source, emit, size
         self._failed: list[str] = []
         self._step = 0
         self._duplicates = 0
@@ -111,8 +119,8 @@ class _Demo:
     def _make_source(self) -> None:
         self._heading("A DynamoDB table, with point-in-time recovery and a Kinesis stream")
         self._source.create()
-        self._source.traffic.insert(ITEMS)
-        self._source.traffic.run(STEPS // 4)
+        self._source.traffic.insert(self._size.items)
+        self._source.traffic.run(self._size.steps // 4)
         self._source.write_corners()
         self._print(f"{TABLE}: {self._count():,} items with maps, sets, lists, binary, 38-digit numbers, empty strings")
         self._print(
@@ -129,9 +137,9 @@ class _Demo:
     def _change_source(self) -> None:
         self._heading("The table changes: inserts, updates, deletes, moves, bursts within a millisecond, expiry")
         for _ in range(2):
-            self._source.live_on(STEPS)
+            self._source.live_on(self._size.steps)
             self._source.an_hour_later()
-        self._source.live_on(STEPS)
+        self._source.live_on(self._size.steps)
         self._source.delivery.flush()
         self._print(f"{self._count():,} items now; {len(self._source.landed())} objects have landed")
         self._damage_delivery()

@@ -11,7 +11,7 @@ import re
 from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -32,6 +32,9 @@ StackName = Literal[
     "orchestration",
 ]
 """The stacks there are."""
+
+STACK_NAMES: Final[tuple[StackName, ...]] = get_args(StackName)
+"""Their names, in the order of the app."""
 
 Whose = Literal["producer", "consumer"]
 """The account of a stack: that of the source tables, or that of the lake."""
@@ -223,11 +226,9 @@ class InfraSettings(Settings):
 
     @property
     def stack_names(self) -> tuple[str, ...]:
-        """The stacks to synthesise, in the order of `StackName`."""
-        chosen = get_args(StackName) if self.stacks is None else self.stacks
-        return tuple(
-            name for name in get_args(StackName) if name in chosen and (name != "replica" or self.replica_region)
-        )
+        """The stacks to synthesise, in the order of `STACK_NAMES`."""
+        chosen = STACK_NAMES if self.stacks is None else self.stacks
+        return tuple(name for name in STACK_NAMES if name in chosen and (name != "replica" or self.replica_region))
 
     @property
     def is_bound(self) -> bool:

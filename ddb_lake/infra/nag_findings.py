@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake.errors import CheckFailed
-from ddb_lake.infra.constructs.acknowledgements import METADATA
+
+METADATA = "ddb-lake:acknowledged"
+"""The type of the metadata that records an acknowledgement in an assembly."""
 
 
 @dataclass(frozen=True, slots=True)

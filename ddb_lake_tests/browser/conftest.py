@@ -1,39 +1,32 @@
-"""A demo's lake to look at."""
+"""Dagster's UI on the lake of a demo, and a browser."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.support.browser import serving
-from ddb_lake_tests.support.browser_lake import prepare
+from ddb_lake_tests.support.browser import browsing, serving
 from ddb_lake_tests.support.skips import need
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of Dagster's webserver on the lake of a demo.
-
-    The demo takes a minute, and test processes take each other's tests as they come: the first that needs it makes it,
-    the others wait for it. Each has a webserver of its own on it.
-    """
+def ui(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of Dagster's webserver on the lake of a demo. Each test process has a webserver of its own on it."""
     need("chromium")
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    with serving(_made_once(shared)) as url:
+    home: DemoHome = request.getfixturevalue("demo_lake")
+    with serving(home) as url:
         yield url
 
 
-def _made_once(folder: Path) -> DemoHome:
-    home, made = DemoHome(folder / "browser-demo"), folder / "browser-demo.made"
-    with (folder / "browser-demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            prepare(home)
-            made.touch()
-    return home
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium for a module's tests; each opens a page without cookies or storage of another."""
+    need("chromium")
+    with browsing() as opened:
+        yield opened

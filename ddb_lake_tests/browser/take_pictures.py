@@ -11,9 +11,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddb_lake.cli.demo_run import DemoSize
 from ddb_lake.orchestration.demo.home import DemoHome
-from ddb_lake_tests.support.browser import ROOT, RUN_MS, browsing, open_asset, open_check, open_lineage, serving
-from ddb_lake_tests.support.browser_lake import prepare
+from ddb_lake_tests.support.browser import (
+    ROOT,
+    RUN_MS,
+    browsing,
+    open_asset,
+    open_check,
+    open_lineage,
+    opened_page,
+    serving,
+)
+from ddb_lake_tests.support.demo_lake import prepare
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -33,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         home = DemoHome(options.folder or Path(scratch) / "demo")
         if options.folder is None:
-            prepare(home)
+            prepare(home, DemoSize())
         _take_all(home, options.images)
     too_large = [path.name for path in options.images.glob("*.png") if path.stat().st_size > MOST_BYTES]
     if too_large:
@@ -42,13 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _take_all(home: DemoHome, images: Path) -> None:
-    with serving(home) as url:
-        with browsing(width=1800, height=760) as page:
+    with serving(home) as url, browsing() as browser:
+        with opened_page(browser, width=1800, height=760) as page:
             open_lineage(page, url)
             _hide_panels(page)
             open_lineage(page, url)
             _take(page, images / "lineage.png")
-        with browsing(width=1440, height=940) as page:
+        with opened_page(browser, height=940) as page:
             open_asset(page, url, "current/orders")
             _take(page, images / "current-orders.png")
             open_asset(page, url, "current/orders", "checks")

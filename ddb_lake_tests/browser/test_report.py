@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from ddb_lake.cli.report.page import page as report_page
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.overview import lake_overview
-from ddb_lake_tests.support.browser import browsing
+from ddb_lake_tests.support.browser import opened_page
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 from ddb_lake_tests.support.skips import need
@@ -42,11 +42,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
-def page(request: pytest.FixtureRequest, report: Path) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Page]:
     """The report, opened; it must not have asked for anything nor complained."""
     asked: list[str] = []
     complaints: list[str] = []
-    with browsing(width=request.param, height=900) as opened:
+    with opened_page(browser, width=request.param) as opened:
         opened.on("request", lambda sent: asked.append(sent.url))
         opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         opened.on("pageerror", lambda error: complaints.append(str(error)))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from ddb_lake_tests.support.browser import RUN_MS, STAGES, WAIT_MS, browsing, open_asset, open_check, open_lineage
+from ddb_lake_tests.support.browser import RUN_MS, STAGES, WAIT_MS, open_asset, open_check, open_lineage, opened_page
 
 pytestmark = [
     pytest.mark.needs("chromium"),
@@ -17,9 +17,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     expect.set_options(timeout=WAIT_MS)  # its own five seconds are short on a machine with other work
-    with browsing() as opened:
+    with opened_page(browser) as opened:
         yield opened
 
 

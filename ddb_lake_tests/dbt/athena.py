@@ -20,7 +20,6 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from ddb_lake.dbt import plugin
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.support.dbt_lake import PROJECT, ROOT, TABLES, dbt, environment, prepare
 
@@ -85,6 +84,8 @@ def _compiled(folder: Path, sandbox: Sandbox, build: str) -> dict[str, str]:
 
 def differing(folder: Path, compiled: dict[str, str]) -> Iterator[str]:
     """The models whose Athena SQL gives other rows than the model built by DuckDB."""
+    from ddb_lake.dbt import plugin  # the import of dbt takes a second
+
     os.environ |= {name: value for name, value in environment(folder).items() if name.startswith("DDB_LAKE")}
     with duckdb.connect(str(folder / "lake_marts.duckdb")) as con:
         lake = plugin.Plugin("lake", {"config": str(folder / "lake.json")})

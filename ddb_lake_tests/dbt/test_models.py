@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from ddb_lake.cli.app import cli
 from ddb_lake.core.schema.table_schema import CURRENT_METADATA, Column, TableSchema, column_names
 from ddb_lake.dbt.models import MARK, TableModels, data_type
-from ddb_lake.dbt.plugin import canonical_document, canonical_image
 from ddb_lake.dbt.project import table_models
 from ddb_lake_tests.support.dbt_lake import PROJECT, Built, lake_settings, opened
 from ddb_lake_tests.support.effort import examples
@@ -94,6 +93,8 @@ def test_types_are_spelled_for_both_engines() -> None:
 
 
 def test_canonical_image_ignores_the_order_of_attributes_and_of_sets() -> None:
+    from ddb_lake.dbt.plugin import canonical_document, canonical_image  # importing dbt takes a second
+
     one = '{"a":{"SS":["x","y"]},"b":{"M":{"c":{"N":"1"},"d":{"NULL":true}}}}'
     other = '{"b":{"M":{"d":{"NULL":true},"c":{"N":"1"}}},"a":{"SS":["y","x"]}}'
 

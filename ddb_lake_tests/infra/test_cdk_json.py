@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 
 from ddb_lake.infra.__main__ import cdk_config
-from ddb_lake.infra.app import TOPOLOGIES
+from ddb_lake.infra.config import STACK_NAMES
 
 
 def test_command_of_cdk_json_fills_the_assembly_that_cdk_deploys(agnostic: Path) -> None:
     manifest = json.loads((agnostic / "manifest.json").read_text())
     stacks = {id for id, artifact in manifest["artifacts"].items() if artifact["type"] == "aws:cloudformation:stack"}
-    assert stacks == {f"ddb-lake-{name}" for name in TOPOLOGIES}
+    assert stacks == {f"ddb-lake-{name}" for name in STACK_NAMES}
 
 
 def test_deployment_is_that_of_the_context_then_the_folders_then_none(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from ddb_lake.errors import CheckFailed
-from ddb_lake.infra.app import TOPOLOGIES
-from ddb_lake.infra.constructs.acknowledgements import METADATA
-from ddb_lake.infra.nag_findings import checkov_outcome, compare
+from ddb_lake.infra.config import STACK_NAMES
+from ddb_lake.infra.nag_findings import METADATA, checkov_outcome, compare
 from ddb_lake_tests.support.templates import Template, as_list
 
 BARE_RESOURCES = {
@@ -34,7 +33,7 @@ BARE_RESOURCES = {
 
 
 def test_every_topology_is_synthesised(templates: dict[str, Template]) -> None:
-    assert set(templates) == set(TOPOLOGIES)
+    assert set(templates) == set(STACK_NAMES)
 
 
 def test_nag_finds_nothing_but_what_is_acknowledged_and_no_acknowledgement_is_unused(recorded: Path) -> None:

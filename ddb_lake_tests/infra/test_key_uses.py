@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddb_lake.infra.app import TOPOLOGIES
+from ddb_lake.infra.config import STACK_NAMES
 from ddb_lake_tests.support.iam_evaluation import Grant, attached
 from ddb_lake_tests.support.kms_uses import IMPLIED, NOTHING, allowed_uses, uses, uses_of
 from ddb_lake_tests.support.templates import Template, text
@@ -19,7 +19,7 @@ def roles_of(template: Template) -> dict[str, list[Grant]]:
     return {id: attached([s for other, s in template.statements() if other == id], text) for id in ids}
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_role_may_use_keys_for_what_its_actions_imply_and_nothing_else(
     name: str, templates: dict[str, Template]
 ) -> None:
@@ -28,7 +28,7 @@ def test_role_may_use_keys_for_what_its_actions_imply_and_nothing_else(
         assert allowed_uses(grants) == uses_of(grants) | its_environment, id
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_keys_are_used_through_a_service_or_described(name: str, templates: dict[str, Template]) -> None:
     for id, grants in roles_of(templates[name]).items():
         bare = {grant.action for grant in grants if grant.action.startswith("kms:") and not grant.through}

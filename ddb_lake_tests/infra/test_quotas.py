@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.infra.app import build_app
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake.infra.deployment import resolve_deployment
 from ddb_lake_tests.support.templates import Template, read_templates, text
@@ -20,6 +19,8 @@ TABLES = 13
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The templates of a deployment of many tables in one account, without cdk-nag."""
+    from ddb_lake.infra.app import build_app  # starts Node, which only these tests need
+
     names = [f"table_{number}" for number in range(TABLES)]
     tables = [
         {

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from aws_cdk import assertions
 
-from ddb_lake.infra.app import TOPOLOGIES
+from ddb_lake.infra.config import STACK_NAMES
 from ddb_lake_tests.support.templates import Template, as_list
+
+if TYPE_CHECKING:
+    from aws_cdk import assertions
 
 STACKS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "stacks.yaml").read_text(encoding="utf-8"))
 
@@ -22,10 +24,12 @@ STACKS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "stacks.yaml").
 @pytest.fixture(scope="session")
 def asserted(templates: dict[str, Template]) -> dict[str, assertions.Template]:
     """The templates for CDK's assertions."""
+    from aws_cdk import assertions  # starts Node, which only these tests need
+
     return {name: assertions.Template.from_json(template.document) for name, template in templates.items()}
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_stack_has_these_resources_and_no_others(
     name: str, templates: dict[str, Template], asserted: dict[str, assertions.Template]
 ) -> None:
@@ -35,13 +39,13 @@ def test_stack_has_these_resources_and_no_others(
     assert len(templates[name].document["Resources"]) == sum(expected.values())
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_stack_has_these_parameters_and_no_others(name: str, templates: dict[str, Template]) -> None:
     parameters = templates[name].document.get("Parameters", {}).keys() - {"BootstrapVersion"}
     assert parameters == set(STACKS[name]["parameters"])
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_resources_with_data_keep_their_logical_ids(name: str, templates: dict[str, Template]) -> None:
     # CloudFormation replaces a resource whose logical id changes:
     # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resources-section-structure.html
@@ -50,7 +54,7 @@ def test_resources_with_data_keep_their_logical_ids(name: str, templates: dict[s
     assert {id for kind in kinds for id in templates[name].resources(kind)} == ids
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_policies_have_these_actions_and_no_others(name: str, templates: dict[str, Template]) -> None:
     actions: dict[str, set[str]] = {}
     for id, statement in templates[name].statements():
@@ -62,7 +66,7 @@ def test_policies_have_these_actions_and_no_others(name: str, templates: dict[st
 def test_every_asserted_property_says_what_it_guards() -> None:
     asserted = {
         f"{s['type']}.{path}"
-        for name in TOPOLOGIES
+        for name in STACK_NAMES
         for s in STACKS[name]["settings"]
         for path in _paths(s["properties"])
     }
@@ -77,7 +81,7 @@ def _paths(properties: dict[str, Any], parent: str = "") -> Iterator[str]:
             yield f"{parent}{name}"
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", STACK_NAMES)
 def test_resources_have_these_settings(name: str, asserted: dict[str, assertions.Template]) -> None:
     for setting in STACKS[name]["settings"]:
         asserted[name].has_resource_properties(f"AWS::{setting['type']}", setting["properties"])

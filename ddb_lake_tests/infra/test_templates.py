@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ddb_lake.infra.app import TOPOLOGIES
+from ddb_lake.infra.config import STACK_NAMES
 from ddb_lake_tests.support.templates import read_templates
 
 _EXAMPLE = ("111122223333", "444455556666", "orders")
 
 
 def test_every_topology_but_the_replica_has_a_template(plain: Path) -> None:
-    assert set(read_templates(plain)) == set(TOPOLOGIES) - {"replica"}
+    assert set(read_templates(plain)) == set(STACK_NAMES) - {"replica"}
 
 
 def test_no_account_or_bucket_of_the_example_is_left_in_a_template(plain: Path) -> None:

@@ -19,7 +19,7 @@ from ddb_lake.orchestration.demo.home import DemoHome
 from ddb_lake_tests.support.system_packages import find_chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 START_S = 300.0
@@ -69,18 +69,24 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def browsing(width: int = 1440, height: int = 900) -> Iterator[Page]:
-    """A page of a headless Chromium."""
+def browsing() -> Iterator[Browser]:
+    """A headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(ARGUMENTS))
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(WAIT_MS)
-            yield page
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def opened_page(browser: Browser, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """A page with cookies and storage of its own."""
+    with browser.new_page(viewport={"width": width, "height": height}) as page:
+        page.set_default_timeout(WAIT_MS)
+        yield page
 
 
 def open_lineage(page: Page, url: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aws_cdk import Acknowledgment, CfnResource, Validations
 from constructs import Construct
 
+from ddb_lake.infra.nag_findings import METADATA
+
 RECORD_ONLY = "ddb-lake:record-acknowledgements"
 """The context key that records acknowledgements without applying them, so that every finding is reported."""
-
-METADATA = "ddb-lake:acknowledged"
 
 
 def acknowledge(construct: Construct, finding: str, reason: str) -> None:

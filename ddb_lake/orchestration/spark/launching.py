@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 from dagster import PipesEnvContextInjector
-from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
 
 from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
@@ -76,10 +75,14 @@ def launch(
         client = dg.PipesSubprocessClient()
         invocation = client.run(context=context, command=process_command(spark), extras=extras)
     elif spark.launch.type == "emr-serverless":
+        from dagster_aws.pipes import PipesEMRServerlessClient  # start-up time: importing it takes as long as Dagster
+
         emr = PipesEMRServerlessClient(client=aws_client("emr-serverless"))
         parameters: Any = emr_parameters(spark, table, action)
         invocation = emr.run(context=context, start_job_run_params=parameters, extras=extras)
     else:
+        from dagster_aws.pipes import PipesGlueClient
+
         glue = PipesGlueClient(PipesEnvContextInjector(), client=aws_client("glue"))
         parameters = glue_parameters(spark, table, action)
         invocation = glue.run(context=context, start_job_run_params=parameters, extras=extras)
