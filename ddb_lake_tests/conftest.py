@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from ddb_lake.aws import session as aws_session
 from ddb_lake_tests.support import effort, skips
+from ddb_lake_tests.support.botocore_models import share_models
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
 from ddb_lake_tests.support.ministack import MiniStack, running_ministack
@@ -41,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", LINE)
     config.addinivalue_line("markers", skips.MARKER)
     effort.configure(config)
+    share_models()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

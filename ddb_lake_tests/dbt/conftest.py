@@ -1,30 +1,26 @@
-"""A lake of orders and web analytics, and dbt's models of it: built once when half has landed, and again after all."""
+"""A lake of orders and web analytics, and dbt's models of it: built when half has landed, and twice after that."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.load.load import load_export
-from ddb_lake_tests.support.dbt_lake import DAY_US, WINDOW_US, Built, dbt, opened, prepare
-from ddb_lake_tests.support.export_files import increment
+from ddb_lake_tests.support import dbt_lake
+from ddb_lake_tests.support.dbt_lake import Built
+from ddb_lake_tests.support.shared_folder import made_once
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The models after three builds, between which records landed: late ones among them.
+    """The models after the three builds of `dbt_lake.build_all`."""
 
-    After the second an incremental export was loaded, which says of the last day what the stream has said.
-    """
-    folder = tmp_path_factory.mktemp("dbt")
-    found, second = prepare(folder)
-    dbt(folder, "run", "--select", "+orders_history", "orders_daily_changes")
-    window = increment(*found.source.window(WINDOW_US), at_us=WINDOW_US + DAY_US, window=WINDOW_US)
-    with opened(folder) as lake:
-        apply_objects(lake, "orders", second[:-1])
-        load_export(lake, "orders", str(window.write(folder / "windows")))
-    dbt(folder, "run", "--select", "orders_history", "orders_daily_changes")
-    with opened(folder) as lake:
-        apply_objects(lake, "orders", second[-1:])
-    dbt(folder, "build")
-    return found
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        command = [sys.executable, "-m", dbt_lake.__name__, str(folder)]
+        done = subprocess.run(command, cwd=dbt_lake.ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return dbt_lake.made(made_once(tmp_path_factory, "dbt-lake", make))

@@ -36,6 +36,7 @@ def test_every_topology_is_synthesised(templates: dict[str, Template]) -> None:
     assert set(templates) == set(STACK_NAMES)
 
 
+@pytest.mark.exhaustive
 def test_nag_finds_nothing_but_what_is_acknowledged_and_no_acknowledgement_is_unused(recorded: Path) -> None:
     outcome = compare(recorded)
     assert (outcome.unacknowledged, outcome.unused) == ((), ())
@@ -48,6 +49,7 @@ def test_nag_reported_nothing_once_the_acknowledgements_are_applied(agnostic: Pa
     assert {one["pluginName"]: one["violations"] for one in found if one["violations"]} == {}
 
 
+@pytest.mark.exhaustive
 def test_every_acknowledgement_has_a_reason_and_names_one_finding(recorded: Path) -> None:
     for path in recorded.glob("*.metadata.json"):
         for entries in json.loads(path.read_text()).values():
@@ -87,7 +89,9 @@ def test_checkov_failures_and_vain_skips_are_told(tmp_path: Path) -> None:
     assert found == (("s.template.json: One: CKV_3",), ("s.template.json: One: CKV_2",), 1)
 
 
+@pytest.mark.exhaustive
 def test_cfn_lint_is_silent(agnostic: Path) -> None:
+    """`make infra` runs it too, and `make test` on the plain templates as they are written."""
     linter = Path(sys.executable).with_name("cfn-lint")
     paths = [str(path) for path in agnostic.glob("*.template.json")]  # plain templates are linted as they are written
     done = subprocess.run([linter, "-i", "W3005", "--", *paths], capture_output=True, text=True, check=False)

@@ -1,4 +1,7 @@
-"""A lake of orders and web analytics, and dbt's models of it."""
+"""A lake of orders and web analytics, and dbt's models of it: built when half has landed, and twice after that.
+
+`python -m ddb_lake_tests.support.dbt_lake FOLDER` makes it. Builds of one process import dbt once, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.support.export_files import HOUR_US, full, land
+from ddb_lake_tests.support.export_files import HOUR_US, full, increment, land
 from ddb_lake_tests.support.order_history import EXPORT_US, Source
 from ddb_lake_tests.support.web_analytics_items import activities
 
 ROOT = Path(__file__).parents[2]
 
 PROJECT = ROOT / "dbt_project"
+
+DATABASE = "lake_marts.duckdb"
+"""The name of the models' DuckDB file: dbt names its database after it."""
 
 DAY_US = 24 * HOUR_US
 
@@ -44,14 +50,9 @@ class Built:
     source: Source
     activities: list[dict[str, Any]]
 
-    @property
-    def database(self) -> Path:
-        """The models' DuckDB file."""
-        return self.folder / "lake_marts.duckdb"
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows of a query over the models that are tables."""
-        with duckdb.connect(str(self.database), read_only=True) as con:
+    def rows(self, sql: str, database: Path | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a query over the models that are tables, optionally over those in another DuckDB file."""
+        with duckdb.connect(str(database or self.folder / DATABASE), read_only=True) as con:
             found: list[tuple[Any, ...]] = con.execute(sql).fetchall()
         return found
 
@@ -72,31 +73,73 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "DDB_LAKE_CONFIG": str(folder / "lake.json"),
-        "DDB_LAKE_DBT_DATABASE": str(folder / "lake_marts.duckdb"),
+        "DDB_LAKE_DBT_DATABASE": str(folder / DATABASE),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
 
-def dbt(folder: Path, *arguments: str, project: Path = PROJECT) -> str:
-    """Run dbt on a project, by default that of this repository; what it printed. Fails if dbt does."""
-    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *arguments]
-    command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(TABLES)]
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+def dbt(folder: Path, *arguments: str, project: Path = PROJECT, **variables: str) -> str:
+    """Run dbt on a project, by default that of this repository; what it printed. Fails if dbt does.
+
+    `variables` replace those of the environment that leads to the lake in the folder.
+    """
+    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *arguments, *_options(project)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder) | variables, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def build_all(folder: Path) -> None:
+    """Make the lake, and the models by three builds between which records land, late ones among them.
+
+    After the second an incremental export is loaded, which has the changes of the last day that the stream has too.
+    """
+    os.environ |= environment(folder)
+    os.chdir(folder)  # dbt writes to the working folder
+    found, second = prepare(folder)
+    _build("run", "--select", "+orders_history", "orders_daily_changes")
+    window = increment(*found.source.window(WINDOW_US), at_us=WINDOW_US + DAY_US, window=WINDOW_US)
+    with opened(folder) as lake:
+        apply_objects(lake, "orders", second[:-1])
+        load_export(lake, "orders", str(window.write(folder / "windows")))
+    _build("run", "--select", "orders_history", "orders_daily_changes")
+    with opened(folder) as lake:
+        apply_objects(lake, "orders", second[-1:])
+    _build("build")
+
+
+def made(folder: Path) -> Built:
+    """What `build_all` has made in a folder."""
+    source = Source()
+    source.live()
+    return Built(folder, source, activities())
+
+
+def _build(*arguments: str) -> None:
+    """Run dbt on this repository's project, in this process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    done = dbtRunner().invoke(["--no-use-colors", *arguments, *_options(PROJECT)])
+    DuckDBConnectionManager.close_all_connections()
+    assert done.success, done.exception or done.result
+
+
+def _options(project: Path) -> list[str]:
+    return ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(TABLES)]
 
 
 def prepare(folder: Path) -> tuple[Built, list[str]]:
     """Make the lake with some of what lands, and give the objects that are to come."""
     (folder / "lake.json").write_text(json.dumps(lake_settings(folder)))
-    source = Source()
-    source.live()
-    found = Built(folder, source, activities())
+    found = made(folder)
     with opened(folder) as lake:
         first, second = _landed(folder, found)
-        load_export(lake, "orders", str(_export(folder, source)))
+        load_export(lake, "orders", str(_export(folder, found.source)))
         web = full(found.activities, at_us=EXPORT_US, table="web_analytics").write(folder / "web")
         load_export(lake, "web_analytics", str(web))
         apply_objects(lake, "orders", first)
@@ -136,3 +179,7 @@ def moment(time_us: int | None) -> datetime | None:
         if time_us is None
         else datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000, tzinfo=None)
     )
+
+
+if __name__ == "__main__":
+    build_all(Path(sys.argv[1]))
