@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -24,6 +25,9 @@ from ddb_lake_tests.support.shared_folder import made_once
 if TYPE_CHECKING:
     from ddb_lake.orchestration.demo.home import DemoHome
     from ddb_lake_tests.support.iceberg_spark import IcebergSpark
+
+IMPORTED = pytest.StashKey[frozenset[str]]()
+"""The modules that are imported when all tests are collected."""
 
 settings.register_profile("same", derandomize=True, **effort.PROFILE)
 """The same examples each time, so that a red main means the change; plain pytest and `make trust` search at random."""
@@ -50,8 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     effort.select(config, items)
 
 
-def pytest_collection_finish() -> None:
-    """Keep the modules of all tests out of later garbage collections."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what the collection imported, and keep the modules of all tests out of later garbage collections."""
+    session.config.stash[IMPORTED] = frozenset(sys.modules)
     gc.collect()
     gc.freeze()
 
@@ -130,6 +135,12 @@ def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> DemoHome:
     from ddb_lake_tests.support.demo_lake import prepare
 
     return DemoHome(made_once(tmp_path_factory, "demo-lake", lambda folder: prepare(DemoHome(folder))))
+
+
+@pytest.fixture
+def imported_by_collection(pytestconfig: pytest.Config) -> frozenset[str]:
+    """The modules that are imported when the tests of this run are collected, before the first one runs."""
+    return pytestconfig.stash[IMPORTED]
 
 
 @pytest.fixture(autouse=True)

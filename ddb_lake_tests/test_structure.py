@@ -33,6 +33,12 @@ def is_module(name: str) -> bool:
     return TESTS.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file()
 
 
+@pytest.mark.parametrize("package", ["aws_cdk", "dagster_aws", "dagster_dbt", "dbt"])
+def test_collection_does_not_import_what_takes_seconds(package: str, imported_by_collection: frozenset[str]) -> None:
+    """Each process of pytest-xdist imports all test modules. These packages are imported by the tests that need them."""
+    assert package not in imported_by_collection
+
+
 def settings_of_hypothesis(path: Path) -> set[str]:
     """The names of keyword arguments of `settings(…)` in a module."""
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
