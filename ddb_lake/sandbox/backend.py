@@ -15,6 +15,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodbstreams.models import dynamodbstreams_backends
 from moto.glue.models import glue_backends
 from moto.iam.models import get_account_id_from, iam_backends
 from moto.kinesis.models import Record, Shard, kinesis_backends
@@ -166,6 +167,17 @@ def close_stream(table: Any) -> None:
     """Remove a disabled stream, with which moto fails every later write."""
     table.stream_shard = None
     table.latest_stream_label = None
+
+
+def stream_shard(scope: Scope, stream_arn: str) -> str | None:
+    """The id of the shard of a DynamoDB stream; None if there is no such stream."""
+    table = find_table(scope, stream_arn.partition("/stream/")[0])
+    return None if table is None or table.stream_shard is None else str(table.stream_shard.id)
+
+
+def has_shard_iterator(scope: Scope, iterator: str) -> bool:
+    """Whether an iterator of a DynamoDB stream was returned before."""
+    return iterator in dynamodbstreams_backends[scope.account][scope.region].shard_iterators
 
 
 class _StreamRecord:

@@ -29,6 +29,7 @@ from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose_api import FirehoseApi
 from ddb_lake.sandbox.items import digits
 from ddb_lake.sandbox.lambda_api import LambdaApi
+from ddb_lake.sandbox.refusals import refusal
 from ddb_lake.sandbox.running import CONTROL
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
@@ -77,14 +78,11 @@ class Front:
         if signed_for == "lambda":
             return _send(self._lambda(environ), start_response)
         with nullcontext() if signed_for in _WAITING else self.recorder.lock:
+            refused = refusal(_scope(environ), f"{service}.{operation}", _json_body(environ)) if service else None
+            if refused is not None:
+                return _send(refused.reply(), start_response)
             if service == "DynamoDB_20120810":
                 return _send(self._dated(self._dynamodb(operation, environ)), start_response)
-            if (
-                service == "AWSGlue"
-                and operation == "UpdateTable"
-                and _is_overtaken(_scope(environ), _json_body(environ))
-            ):
-                return _send(_OVERTAKEN.reply(), start_response)
             if service == "Kinesis_20131202" and operation == "GetRecords":
                 self.destinations.release()
             return self.moto(environ, start_response)
@@ -168,7 +166,11 @@ class Front:
             self._note_recovery(scope, table)
         if operation in _DESCRIBING and table_id is not None:
             described = json.loads(reply[2])
-            described.get("Table", described.get("TableDescription", {}))["TableId"] = table_id
+            shown = described.get("Table", described.get("TableDescription", {}))
+            shown["TableId"] = table_id
+            for name in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes"):
+                if not shown.get(name):
+                    shown.pop(name, None)  # a table without indexes has no such member in AWS's response
             return bytes_reply(json.dumps(described).encode())
         return reply
 
@@ -190,19 +192,6 @@ def _signed_for(environ: dict[str, Any]) -> str:
     """The service that a request is signed for; S3 if it is not signed."""
     match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     return "s3" if match is None else match[3]
-
-
-_OVERTAKEN = AwsError("ConcurrentModificationException", "Update table failed due to concurrent modifications.")
-
-
-def _is_overtaken(scope: Scope, body: dict[str, Any]) -> bool:
-    """Whether a table of the Glue catalog has another version than an update of it is for.
-
-    https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
-    """
-    version = body.get("VersionId")
-    current = backend.catalog_version(scope, str(body.get("DatabaseName")), str(body.get("TableInput", {}).get("Name")))
-    return version is not None and current is not None and version != current
 
 
 def _scope(environ: dict[str, Any]) -> Scope:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ddb_lake.checks.check import Check, Subject
@@ -15,6 +13,7 @@ from ddb_lake.checks.registry import CHECKS
 from ddb_lake.core.verify.outcome import GREEN, Outcome
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.verify import daily_sample
+from ddb_lake_tests.support.recorded_calls import watching
 from ddb_lake_tests.support.sandbox_lake import BUCKET, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import LANDING, Stand
 
@@ -52,29 +51,6 @@ def absent(service: str, operation: str) -> Exception:
 
 def unreachable(service: str, operation: str) -> Exception:
     return EndpointConnectionError(endpoint_url=f"https://{service}.example")
-
-
-Failing = Callable[[str, str], Exception | None]
-
-
-@contextmanager
-def watching(
-    patch: pytest.MonkeyPatch, failing: Failing = lambda _service, _operation: None
-) -> Iterator[set[tuple[str, str]]]:
-    """The calls (service, operation) of all clients of boto3 within the block. `failing`: the error with which one fails."""
-    calls: set[tuple[str, str]] = set()
-    send = BaseClient._make_api_call  # type: ignore[attr-defined]
-
-    def watched(client: Any, operation: str, arguments: Any) -> Any:
-        call = (client.meta.service_model.service_name, operation)
-        calls.add(call)
-        if (error := failing(*call)) is not None:
-            raise error
-        return send(client, operation, arguments)
-
-    with patch.context() as patched:
-        patched.setattr(BaseClient, "_make_api_call", watched)
-        yield calls
 
 
 @pytest.fixture(scope="module")

@@ -55,3 +55,24 @@ def blocks(text: str, page: str) -> list[Block]:
             body = textwrap.dedent(match["text"])
             found.append(Block(page, above, match["language"], body, len(found) + 1))
     return found
+
+
+def table(text: str, first: str) -> dict[str, dict[str, str]]:
+    """The table of a page whose first column has this name: by the cells of that column, the other cells by column.
+
+    Raises StopIteration if there is none.
+    """
+    lines = iter(text.splitlines())
+    head = next(_cells(line) for line in lines if line.startswith(f"| {first} |"))
+    next(lines)
+    found = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        name, *others = _cells(line)
+        found[name] = dict(zip(head[1:], others, strict=True))
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]

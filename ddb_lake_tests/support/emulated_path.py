@@ -18,6 +18,7 @@ import pytest
 from ddb_lake.aws.session import session
 from ddb_lake.core.layout.firehose_paths import expand_prefix, firehose_key
 from ddb_lake.infra.packaging import build_package
+from ddb_lake.sandbox import Sandbox
 from ddb_lake.sandbox.kinesis_reader import KinesisReader
 from ddb_lake_tests.support.command_line import Run
 from ddb_lake_tests.support.s3_semantics import UNUSUAL_NAMES
@@ -50,6 +51,25 @@ class Service(Protocol):
 
     def client(self, service: str) -> Any:
         """A client of boto3."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxAccount:
+    """A sandbox, as a `Service`."""
+
+    sandbox: Sandbox
+
+    def environment(self) -> dict[str, str]:
+        """Those of the sandbox."""
+        return self.sandbox.environment()
+
+    def bucket(self, name: str) -> str:
+        """The name itself: a sandbox has one user."""
+        return name
+
+    def client(self, service: str) -> Any:
+        """A client of the sandbox."""
+        return self.sandbox.client(service)
 
 
 @dataclass(frozen=True, slots=True)
