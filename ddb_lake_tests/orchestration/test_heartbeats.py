@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,9 +82,12 @@ def note(
 
 def ended_process() -> Process:
     """A process of this host that does not exist any more."""
-    code = "from ddb_lake.orchestration.heartbeats import Process; p = Process.this(); print(p.host, p.pid, p.started)"
-    host, pid, started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
-    return Process(host, int(pid), started)
+    with subprocess.Popen(["sleep", "600"]) as child:
+        started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        found = replace(Process.this(), pid=child.pid, started=started)
+        assert not found.has_ended
+        child.kill()
+    return found
 
 
 def test_process_is_known_from_others_of_its_number() -> None:
