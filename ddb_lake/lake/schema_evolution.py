@@ -7,6 +7,8 @@ https://iceberg.apache.org/spec/#schema-evolution
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from pyiceberg.schema import Schema
@@ -42,7 +44,8 @@ def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSch
     if dropped:
         commit.change_schema(lambda update: _drop(update, dropped))
     if added or metadata:
-        commit.change_schema(lambda update: _add(update, added, metadata))
+        first = [f.name for f in schema.fields] if added and not before else []
+        commit.change_schema(lambda update: _add(update, added, metadata, first))
 
 
 def _retyped(old: Column, new: Column) -> bool:
@@ -54,8 +57,12 @@ def _drop(update: Any, columns: list[Column]) -> None:
         update.delete_column((column.name,))
 
 
-def _add(update: Any, added: list[Column], metadata: dict[str, tuple[str, str]]) -> None:
+def _add(update: Any, added: list[Column], metadata: dict[str, tuple[str, str]], first: Sequence[str]) -> None:
+    """Add columns at the end. The columns `first` are moved behind the last added column of an item."""
     for column in added:
         update.add_column((column.name,), iceberg_type(column.type), doc=column_doc(column))
     for name, (kind, doc) in metadata.items():
         update.add_column((name,), metadata_type(kind), doc=doc)
+    if first:
+        for name, previous in pairwise([added[-1].name, *first]):
+            update.move_after(name, previous)

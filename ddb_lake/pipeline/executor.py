@@ -44,7 +44,7 @@ class Executor(Protocol):
         which is no error.
         """
 
-    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> PlannedMerge:
+    def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> PlannedMerge:
         """Decide what each key with new records becomes.
 
         Args:

@@ -47,7 +47,7 @@ class LocalExecutor:
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
         return ReadGroup(staged.objects, tables, staged.other_tables, keys)
 
-    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> LocalMerge:  # noqa: ARG002
+    def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> LocalMerge:  # noqa: ARG002
         """Decide by statements in the session."""
         return LocalMerge.of(session, self._settings, sources)
 

@@ -109,8 +109,9 @@ class Lake:
         return Routes.to(sources)
 
     def current(self, name: str) -> Table | None:
-        """The Iceberg table of existing items; None if it does not exist yet."""
-        return self.catalog.table(name)
+        """The Iceberg table of existing items; None before its first commit."""
+        table = self.catalog.table(name)
+        return table if table is not None and table.current_snapshot() is not None else None
 
     def changes(self, name: str) -> Table | None:
         """The changelog, an Iceberg table of all change records; None if it does not exist yet."""

@@ -65,7 +65,7 @@ class SparkDeduplicator:
         self._lake, self._session = lake, session
         self._spark = spark_of(lake)
         self._cores = self._spark.sparkContext.defaultParallelism
-        self._scratch = group.scratch
+        self._scratch, self._io = group.scratch, group.io
         self._shares = group.tables[table]
         self._progress = lambda what, done, all_: lake.progress(f"{table}: {what}", done, all_)
         self.records = sum(share.records for share in self._shares)
@@ -128,10 +128,9 @@ class SparkDeduplicator:
         return tuple(path for path in paths if path is not None)
 
     def _delete(self, paths: Sequence[str]) -> None:
-        io = self._lake.catalog.file_io()
         for path in paths:
             with suppress(FileNotFoundError):
-                io.delete(path)
+                self._io.delete(path)
 
 
 @dataclass(frozen=True, slots=True)

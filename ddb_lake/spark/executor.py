@@ -39,7 +39,7 @@ class SparkExecutor:
         tables |= {table: SparkDeduplicator(self._lake, session, table, group) for table in group.tables}
         return ReadGroup(group.objects, tables, group.other_tables, group.keys)
 
-    def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> SparkMerge:
+    def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> SparkMerge:
         """Decide by tasks; each task decides a bucket of keys."""
         merge = SparkMerge(self._lake, session, self._settings, table)
         merge.plan(sources)

@@ -75,14 +75,12 @@ LEAST_RECORDS = 5_000
 class SparkMerge:
     """A planned merge (`pipeline.executor.PlannedMerge`) whose parts are in files that tasks wrote."""
 
-    def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table | None) -> None:
-        io = cast(FileIO, table.io) if table is not None else lake.catalog.file_io()
-        location = table.location() if table is not None else lake.catalog.location(settings.name)
+    def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table) -> None:
         self._spark = spark_of(lake)
         self._session = session
         self._settings = settings.model_copy(update={"validation": None})  # tasks do not need it, and it is not pickled
-        self._access = table_access(lake, io, location)
-        self._scratch = f"{location}/scratch/{uuid.uuid4().hex}"
+        self._access = table_access(lake, cast(FileIO, table.io), table.location())
+        self._scratch = f"{table.location()}/scratch/{uuid.uuid4().hex}"
         self._progress = lambda what, done, all_: lake.progress(f"{settings.name}: {what}", done, all_)
         self._cores = self._spark.sparkContext.defaultParallelism
         self._decided: list[DecidedBucket] = []

@@ -20,10 +20,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.aws.session import expect_bucket_owners, expected_owners
-from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.pipeline.apply.changelog import ensure_changelog
 from ddb_lake.pipeline.apply.object_reader import (
     GROUP_BYTES,
     GroupReader,
@@ -103,6 +104,7 @@ class SparkGroup:
     other_tables: Counter[str]
     keys: dict[str, tuple[str, ...]]
     scratch: str
+    io: FileIO
 
 
 # --- on the driver
@@ -126,10 +128,10 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
     """
     options = ReadOptions(table, lake.routes())
     spark = spark_of(lake)
-    location = lake.catalog.location(table + CHANGES)
-    access = table_access(lake, lake.catalog.file_io(), location)
-    scratch = f"{location}/scratch/{uuid.uuid4().hex}"
     known = {table: table_definition(lake, table)}
+    changes = ensure_changelog(lake, table, known[table].key)
+    access = table_access(lake, changes.io, changes.location())
+    scratch = f"{changes.location()}/scratch/{uuid.uuid4().hex}"
     cores = spark.sparkContext.defaultParallelism
     done: list[ReadResult] = []
     shares = _shares(refs, cores if known[table].key else 0)
@@ -146,7 +148,7 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
             for result in results
             if result.unknown_table is not None
         }
-    return _joined(done, scratch)
+    return _joined(done, scratch, access.io)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
@@ -161,7 +163,7 @@ def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, Obje
     return [tuple(share) for share in shares.values()]
 
 
-def _joined(results: Sequence[ReadResult], scratch: str) -> SparkGroup:
+def _joined(results: Sequence[ReadResult], scratch: str, io: FileIO) -> SparkGroup:
     numbered = sorted((entry for result in results for entry in result.objects), key=lambda entry: entry[0])
     tables: dict[str, list[StagedShare]] = {}
     keys: dict[str, tuple[str, ...]] = {}
@@ -170,7 +172,7 @@ def _joined(results: Sequence[ReadResult], scratch: str) -> SparkGroup:
             tables.setdefault(name, []).append(share)
         keys |= {name: key for name, key in result.keys.items() if key}
     others = sum((result.other_tables for result in results), Counter[str]())
-    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch)
+    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch, io)
 
 
 def _delete_shares(access: TableAccess, results: Sequence[ReadResult]) -> None:

@@ -14,9 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
 
-from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
@@ -53,7 +51,7 @@ from ddb_lake.pipeline.load.export_files import (
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
-from ddb_lake.pipeline.merge.current import iceberg_schema, open_commit, update_current
+from ddb_lake.pipeline.merge.current import ensure_current, iceberg_schema, open_commit, update_current
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,
@@ -189,13 +187,13 @@ class LoadPlan:
     Attributes:
         settings: the table.
         export: the export.
-        table: `current`; None if it does not exist yet.
+        table: `current`, which has no snapshot before its first commit.
         state: the state of `current` before the load.
     """
 
     settings: TableSettings
     export: Export
-    table: Table | None
+    table: Table
     state: CurrentState
 
     @property
@@ -217,7 +215,7 @@ class LoadPlan:
 
     def iceberg_schema(self, schema: TableSchema) -> Schema:
         """The Iceberg schema, with the field ids that the table will have when it is created or evolved."""
-        return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
+        return iceberg_schema(self.table, [schema], self.keep_expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +223,11 @@ class WrittenSnapshot:
     """The rows of an export, written and checked, and the commit that adds them.
 
     Attributes:
-        table: `current`, which exists by now.
         commit: the open commit, with the new columns.
         rows: the files and their columns.
         rejected: the number of lines that were left out.
     """
 
-    table: Table
     commit: Commit
     rows: ExportRows
     rejected: int
@@ -250,7 +246,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         raise ConfigError(
             "a full export does not say the key", table=name, hint="add `key: [...]` to its configuration"
         )
-    plan = LoadPlan(settings, export, table, state or CurrentState(TableSchema(key)))
+    plan = LoadPlan(settings, export, table or ensure_current(lake, settings), state or CurrentState(TableSchema(key)))
     with lake.session() as session:
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
         writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)
@@ -258,20 +254,19 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
             schema = _write_rows(plan, writer)
             writer.check()
             rejected = _quarantine_lines(lake, session, plan, writer.rejected_lines())
-            table, commit = open_commit(lake, plan.settings, plan.table, (plan.state.schema, schema))
+            commit = open_commit(lake, plan.table, schema, plan.keep_expired)
         except Exception:
             writer.discard()
             raise
         # From here on no file is removed after an error: a commit whose outcome is unknown may name it.
-        return _commit(lake, session, plan, WrittenSnapshot(table, commit, ExportRows(writer.scan, schema), rejected))
+        return _commit(lake, session, plan, WrittenSnapshot(commit, ExportRows(writer.scan, schema), rejected))
 
 
 def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
-    table, name = plan.table, plan.settings.name
     return SnapshotTarget(
-        name=name,
-        io=cast(FileIO, table.io) if table is not None else lake.catalog.file_io(),
-        location=table.location() if table is not None else lake.catalog.location(name),
+        name=plan.settings.name,
+        io=plan.table.io,
+        location=plan.table.location(),
         iceberg_schema=plan.iceberg_schema,
         options=plan.settings.schema_options,
         memory_bytes=lake.settings.memory_bytes,
@@ -304,7 +299,7 @@ def _quarantine_lines(lake: Lake, session: Session, plan: LoadPlan, rejected: St
 
 def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot) -> LoadResult:
     """Commit the export's rows: in a branch of their own, and in `main` too if the export becomes the base."""
-    table, commit, summary = written.table, written.commit, plan.export.summary
+    table, commit, summary = plan.table, written.commit, plan.export.summary
     metadata = commit.transaction.table_metadata
     files = FileWriter.for_table(session.con, table, metadata).entries(written.rows.scan.paths, metadata)
     branch = f"{EXPORT_BRANCH}{summary.export_id}"
@@ -391,8 +386,8 @@ def _merge_expired(
     sources = MergeSources(
         new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
         changelog=known,
-        current=current_rows(written.table, plan.state.schema),
-        base=export_rows(written.table, base),
+        current=current_rows(plan.table, plan.state.schema),
+        base=export_rows(plan.table, base),
         rules=MergeRules(
             state.snapshot_cutoff_us,
             base.export_us,
@@ -416,11 +411,10 @@ def _keys_of_exports(plan: LoadPlan, written: WrittenSnapshot, from_us: int) -> 
 def _merge(
     lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState, sources: MergeSources
 ) -> tuple[Delta, CurrentState]:
-    table, commit = written.table, written.commit
+    table, commit = plan.table, written.commit
     before = commit.transaction.table_metadata
     merge = lake.executor(plan.settings.name).plan_merge(session, table, sources)
-    steps = [state.schema] if plan.table is None else [plan.state.schema, state.schema]
-    schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [*steps, s], plan.keep_expired))
+    schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [state.schema, s], plan.keep_expired))
     evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()

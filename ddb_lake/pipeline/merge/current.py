@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 
 import pyarrow as pa
-from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
@@ -176,11 +176,12 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
         return _unchanged(name, table, state)
     with lake.session() as session:
         sources = _sources(session, tables, redecide_keys)
+        target = table or ensure_current(lake, settings)
         if redecide_keys:  # the keys are few, and in a relation that only this session can read
             merge: PlannedMerge = LocalMerge.of(session, settings, sources)
         else:
-            merge = lake.executor(name).plan_merge(session, table, sources)
-        return _commit(lake, tables, merge)
+            merge = lake.executor(name).plan_merge(session, target, sources)
+        return _commit(lake, target, tables, merge)
 
 
 def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:
@@ -233,12 +234,12 @@ def _with_records_of(session: Session, changes: Table, records: Relation, keys: 
     return Relation(records.files, lambda files: f"(SELECT * FROM {records.read(files)} UNION ALL {of_keys})")
 
 
-def _commit(lake: Lake, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
+def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> CurrentResult:
     """Write the planned rows, then commit rows, deleted positions and state in one commit."""
     settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
-    schema = merge.fit(known.schema, lambda new: iceberg_schema(tables.table, [known.schema, new], keep_expired))
-    table, commit = open_commit(lake, settings, tables.table, (known.schema, schema))
+    schema = merge.fit(known.schema, lambda new: iceberg_schema(table, [new], keep_expired))
+    commit = open_commit(lake, table, schema, keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()
     counts, upserted = merge.counts, sum(file.record_count for file in added)
@@ -285,42 +286,40 @@ def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> Cu
 # --- the table
 
 
-def open_commit(
-    lake: Lake, settings: TableSettings, table: Table | None, steps: tuple[TableSchema, TableSchema]
-) -> tuple[Table, Commit]:
-    """Begin a commit of `current` that changes its columns from the first of `steps` to the second.
+def ensure_current(lake: Lake, settings: TableSettings) -> Table:
+    """The table `current` for its first commit, which is created without columns of items if it does not exist.
 
-    If the table does not exist, it is created without rows and with the columns of the second of `steps`.
+    It must exist before files are written, because the catalog decides where they are. Readers do not see it before its
+    first commit (`pipeline.open_lake.Lake.current`).
 
     Raises:
-        CommitConflict: another writer created the table at the same time.
+        CommitConflict: another writer made the first commit.
+    """
+    table = lake.catalog.table(settings.name)
+    if table is None:
+        properties = {"comment": f"Latest image of each living item of {settings.source_name}"}
+        no_columns = current_schema(TableSchema(()), settings.ttl_deletes == "keep")
+        table = lake.catalog.create(settings.name, no_columns, properties=properties)
+    if table.current_snapshot() is not None:
+        raise CommitConflict("another writer made the first commit at the same time", table=settings.name)
+    return table
+
+
+def open_commit(lake: Lake, table: Table, schema: TableSchema, keep_expired: bool) -> Commit:
+    """Begin a commit of `current` that changes its columns to those of `schema`.
+
+    Raises:
         CheckFailed: a column would get another name; this is a fault of the program.
     """
-    old, new = steps
-    keep_expired = settings.ttl_deletes == "keep"
-    if table is not None:
-        commit = lake.commit(table)
-        evolve_table(commit, table.schema(), old, new, keep_expired)
-        return table, commit
-    properties = {
-        "comment": f"Latest image of each living item of {settings.source_name}",
-        **CurrentState(new).properties(),
-    }
-    table = lake.catalog.create(settings.name, current_schema(new, keep_expired), properties=properties)
-    if table.current_snapshot() is not None or table.schema() != iceberg_schema(None, steps, keep_expired):
-        raise CommitConflict("another writer created the table at the same time")
-    return table, lake.commit(table)
+    commit = lake.commit(table)
+    evolve_table(commit, table.schema(), CurrentState.of(table).schema, schema, keep_expired)
+    return commit
 
 
-def iceberg_schema(table: Table | None, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
-    """The Iceberg schema, with its field ids, of `current` after its columns went through `steps`.
-
-    `steps` begins with the table's own columns. A new table has the columns of the last step.
-    """
-    if table is None:
-        return assign_fresh_schema_ids(current_schema(steps[-1], keep_expired))
+def iceberg_schema(table: Table, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
+    """The Iceberg schema, with its field ids, of `current` after its columns went through `steps`."""
     commit, schema = Commit(table), table.schema()
-    for old, new in pairwise(steps):
+    for old, new in pairwise([CurrentState.of(table).schema, *steps]):
         evolve_table(commit, schema, old, new, keep_expired)
         schema = commit.transaction.table_metadata.schema()
     return schema
