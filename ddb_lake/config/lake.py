@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Location, Memory, Settings, seconds
-from ddb_lake.config.locations import is_within, spelled
+from ddb_lake.config.locations import is_local_uri, is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
-from ddb_lake.core.layout.table_names import LANDING_FOLDER, derived_names, name_collision, namespace_fault
+from ddb_lake.core.layout.table_names import (
+    LANDING_FOLDER,
+    catalog_name_fault,
+    derived_names,
+    glue_name,
+    name_collision,
+    namespace_fault,
+)
 from ddb_lake.core.operations.system import memory_bytes
 from ddb_lake.errors import ConfigError
+
+_AWS_CATALOG = re.compile(r"https://(s3tables|glue)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?(?:[/:]|$)")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-integrating-open-source.html
+https://docs.aws.amazon.com/glue/latest/dg/connect-glu-iceberg-rest.html"""
 
 
 class CatalogSettings(Settings):
@@ -25,7 +38,25 @@ class CatalogSettings(Settings):
     uri: str | None = Field(
         None, description="Address of a REST catalog, or of a SQL database; default: SQLite beside the warehouse."
     )
+    warehouse: str | None = Field(
+        None,
+        description="REST: the warehouse as the catalog knows it, for example the ARN of a table bucket; default: the lake's"
+        " `warehouse`.",
+    )
+    location: Location | None = Field(
+        None,
+        description="Folder or `s3://` prefix below which each new Iceberg table gets a folder of its name; default: the catalog"
+        " chooses the location.",
+    )
     namespace: str = Field("ddb_lake", description="Namespace of the Iceberg tables; in Glue the database.")
+    signing_name: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        description="REST: sign requests with AWS Signature Version 4 for this service: `s3tables`, `glue` or `execute-api`.",
+    )
+    signing_region: str | None = Field(
+        None, description="REST: AWS Region of the signatures; default: that of the AWS variables."
+    )
     properties: dict[str, str] = Field(
         default_factory=dict, description="Further properties of the catalog, passed to pyiceberg."
     )
@@ -37,6 +68,28 @@ class CatalogSettings(Settings):
         if fault:
             raise ValueError(fault)
         return namespace
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.type != "rest":
+            only_rest = [
+                name for name in ("warehouse", "signing_name", "signing_region") if getattr(self, name) is not None
+            ]
+            if only_rest:
+                raise ValueError(f"{only_rest[0]} is a setting of REST catalogs; set `type: rest`")
+            return self
+        if self.uri is None:
+            raise ValueError("a REST catalog needs `uri`")
+        if self.signing_region is not None and self.signing_name is None:
+            raise ValueError(
+                "signing_region needs `signing_name`, the service to sign for: s3tables, glue or execute-api"
+            )
+        service = _AWS_CATALOG.match(self.uri)
+        if service and self.signing_name != service[1]:
+            raise ValueError(f"{self.uri} is an endpoint of AWS: set `signing_name: {service[1]}`")
+        if self.signing_name == "s3tables" and self.location is not None:
+            raise ValueError("S3 Tables places its tables itself; remove `location`")
+        return self
 
 
 class SnapshotSettings(Settings):
@@ -197,12 +250,27 @@ class LakeSettings(Settings):
         for table in self.tables:
             for uri in self.landed_uris(table):
                 for owner in self.tables:
-                    for location in map(self.location, derived_names(owner.name, daily=False)):
+                    for location in self._likely_locations(owner):
                         if is_within(uri, location):
                             raise ValueError(
                                 f"table {table.name!r}: {uri} is within {location}, where the lake stores {owner.name!r};"
                                 " set a location outside it for changes and exports"
                             )
+        return self
+
+    def _likely_locations(self, table: TableSettings) -> Iterator[str]:
+        """Where the catalog is expected to place the Iceberg tables of a table; a REST catalog may place them elsewhere."""
+        for name in derived_names(table.name, daily=False):
+            yield self.location(name)
+            if self.catalog_type == "glue" and self.catalog.location is None:  # of a database without a location
+                yield f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}.db/{glue_name(name)}"
+
+    @model_validator(mode="after")
+    def _names_fit_the_catalog(self) -> Self:
+        kind = "s3tables" if self.catalog.signing_name == "s3tables" else self.catalog_type
+        fault = catalog_name_fault(kind, self.catalog.namespace, [table.name for table in self.tables])
+        if fault:
+            raise ValueError(fault)
         return self
 
     @field_validator("tables")
@@ -240,9 +308,23 @@ class LakeSettings(Settings):
         """A copy of the settings with one engine for all tables, for one run."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
 
+    @property
+    def catalog_type(self) -> Literal["sql", "glue", "rest"]:
+        """The catalog's type: as configured, else `sql` for a local warehouse and `glue` for one on S3."""
+        return self.catalog.type or ("sql" if is_local_uri(self.warehouse) else "glue")
+
+    @property
+    def spells_names_as_glue(self) -> bool:
+        """Whether the catalog takes only names as `core.layout.table_names.glue_name` spells them."""
+        return self.catalog_type == "glue" or self.catalog.signing_name in ("glue", "s3tables")
+
     def location(self, name: str) -> str:
-        """The location of the Iceberg table of a name, whether it exists or not."""
-        return f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}/{name}"
+        """The location that is requested for the Iceberg table of a name, or else that of SQL catalogs by default.
+
+        Other catalogs may place the table elsewhere, and an existing table stays where it is: `Table.location()` states it.
+        """
+        root = self.catalog.location or f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}"
+        return f"{root.rstrip('/')}/{name}"
 
     def landed_uris(self, table: TableSettings) -> list[str]:
         """The folders and prefixes that a table's changes and exports are read from."""

@@ -29,6 +29,11 @@ def spelled(uri: str) -> str:
     )
 
 
+def is_local_uri(uri: str) -> bool:
+    """Whether a location is a folder of this machine: a path, or `file://`."""
+    return "://" not in spelled(uri)
+
+
 def is_within(uri: str, folder: str) -> bool:
     """Whether a location is `folder` or below it."""
     inner, outer = resolved(uri), resolved(folder)

@@ -1,7 +1,8 @@
 """The catalog of a lake, in which its Iceberg tables are registered.
 
 It is a SQL catalog beside a local warehouse, Glue for a warehouse in S3, or what `catalog` in the configuration names. Errors
-of the three become errors of `ddb_lake.errors`.
+of the three become errors of `ddb_lake.errors`. The catalog decides where a new table's files are, unless the configuration
+has `catalog.location`. So a table is known by the property `TABLE_NAME` in its metadata, and not by its location.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationError,
 )
-from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -34,6 +34,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.config import LakeSettings
+from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
@@ -53,6 +54,9 @@ TABLE_PROPERTIES = {
     "write.metadata.previous-versions-max": "20",
     "commit.retry.num-retries": "0",  # a stale plan must be made again; committing it again would be wrong
 }
+TABLE_NAME = "ddb_lake.table"
+"""The property of a table that has its name in the catalog. Tables of earlier releases do not have it."""
+
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
 
@@ -70,13 +74,14 @@ class LakeCatalog:
     Attributes:
         settings: the configuration.
         warehouse: the warehouse: an absolute local path, or a URI without a final slash.
-        is_local: whether the warehouse is a local folder.
+        is_local: whether the files of the tables are in folders of this machine. A REST catalog can place them anywhere.
     """
 
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
         self.warehouse = location_of(settings.warehouse)
-        self.is_local = "://" not in self.warehouse
+        tables = settings.catalog.location or settings.warehouse
+        self.is_local = self.kind != "rest" and is_local_uri(tables)
         self._catalog: Catalog | None = None
         self._locations: dict[Identifier, str] = {}
 
@@ -107,8 +112,13 @@ class LakeCatalog:
 
     @property
     def kind(self) -> str:
-        """The catalog's type: as configured, else `sql` for a local warehouse and `glue` for one on S3."""
-        return self.settings.catalog.type or ("sql" if self.is_local else "glue")
+        """The catalog's type: `sql`, `glue` or `rest`."""
+        return self.settings.catalog_type
+
+    @property
+    def _has_own_database(self) -> bool:
+        """Whether the catalog is the default one: SQLite beside a local warehouse."""
+        return self.kind == "sql" and self.settings.catalog.uri is None and is_local_uri(self.warehouse)
 
     @property
     def catalog(self) -> Catalog:
@@ -197,7 +207,7 @@ class LakeCatalog:
         """
         if self.kind != "sql" or not self.is_local:
             return
-        folder = Path(self.location(name)) / "metadata"
+        folder = Path(self._expected_location(name)) / "metadata"
         later = next((path for path in folder.glob("*.metadata.json") if not path.name.startswith("00000-")), None)
         if later is None:
             return
@@ -210,13 +220,20 @@ class LakeCatalog:
         )
 
     def _check_own(self, name: str, table: Table) -> None:
-        """Raise DamagedError if the table's metadata has the location of another table."""
-        location = table.location().rstrip("/")
-        if location == self.location(name):
+        """Raise DamagedError if the metadata is that of another table of the lake.
+
+        The metadata of tables of earlier releases has no name. Their locations were chosen by their names.
+        """
+        known, location = table.properties.get(TABLE_NAME), table.location().rstrip("/")
+        if known == self.identifier(name)[-1] or (known is None and location == self._expected_location(name)):
             return
         for other in self.settings.tables:
             for derived in derived_names(other.name, daily=False):
-                if derived != name and location == self.location(derived):
+                if derived == name:
+                    continue
+                if known == self.identifier(derived)[-1]:
+                    raise DamagedError(f"it is the metadata of {derived}", uri=table.metadata_location, table=name)
+                if known is None and location == self._expected_location(derived):
                     what = f"its location is that of {derived}: it is the metadata of {derived}, or the location was changed"
                     raise DamagedError(what, uri=table.metadata_location, table=name)
 
@@ -281,7 +298,7 @@ class LakeCatalog:
     @property
     def _is_absent(self) -> bool:
         """Whether the catalog is the default one of a local warehouse, and its database does not exist yet."""
-        return self.kind == "sql" and self.is_local and not self.settings.catalog.uri and not self._database.exists()
+        return self._has_own_database and not self._database.exists()
 
     def create(
         self,
@@ -306,36 +323,32 @@ class LakeCatalog:
                 lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace),
                 _is_concurrent_creation,
             )
+            known = {**format_properties(), TABLE_NAME: self.identifier(name)[-1]}
             try:
                 return self.catalog.create_table(
                     self.identifier(name),
                     schema,
-                    location=self.location(name),
+                    location=self.settings.location(name) if self.settings.catalog.location else None,
                     partition_spec=spec,
-                    properties={**TABLE_PROPERTIES, **format_properties(), **(properties or {})},
+                    properties=known | {**TABLE_PROPERTIES, **(properties or {})},
                 )
             except TableAlreadyExistsError:
                 return self.catalog.load_table(self.identifier(name))
 
-    def location(self, name: str) -> str:
-        """The location of a table's files, which may not exist yet."""
-        return f"{self.warehouse}/{self.settings.catalog.namespace}/{name}"
-
-    def file_io(self) -> FileIO:
-        """Access to the files of the warehouse, for a table that does not exist yet."""
-        return load_file_io(self.catalog.properties, self.warehouse)
+    def _expected_location(self, name: str) -> str:
+        """The location of a table if it was requested, or if the catalog is a SQL catalog or one of an earlier release."""
+        return _warehouse(self.settings.location(name))
 
     def identifier(self, name: str) -> tuple[str, str]:
-        """The namespace and the name of a table in the catalog. A name in Glue is spelled by `glue_name`."""
-        namespace = self.settings.catalog.namespace
-        return (namespace, glue_name(name)) if self.kind == "glue" else (namespace, name)
+        """The namespace and the name of a table in the catalog. A name in Glue and S3 Tables is spelled by `glue_name`."""
+        return self.settings.catalog.namespace, glue_name(name) if self.settings.spells_names_as_glue else name
 
     @property
     def place(self) -> str:
         """The catalog's address, without credentials, for messages."""
         uri = self.settings.catalog.uri
         if uri is None:
-            return str(self._database) if self.kind == "sql" and self.is_local else f"the {self.kind} catalog"
+            return str(self._database) if self._has_own_database else f"the {self.kind} catalog"
         return re.sub(r"//[^/@]*@", "//", uri)
 
     @contextmanager
@@ -379,15 +392,21 @@ class LakeCatalog:
 
     def _open(self) -> Catalog:
         settings = self.settings.catalog
-        properties: dict[str, Any] = {"type": self.kind, "warehouse": self.warehouse, **_s3(), **settings.properties}
+        warehouse = settings.warehouse or self.warehouse
+        properties: dict[str, Any] = {"type": self.kind, "warehouse": warehouse, **_s3(), **settings.properties}
         if self.kind == "sql":
-            if settings.uri is None and not self.is_local:
+            if settings.uri is None and not self._has_own_database:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
-            if self.is_local:
+            if is_local_uri(self.warehouse):
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
             properties["uri"] = settings.uri or self._sqlite
+            properties.setdefault("pool_pre_ping", "true")  # a server or a firewall may have closed an idle connection
         elif settings.uri:
             properties["uri"] = settings.uri
+        if settings.signing_name is not None:
+            properties |= {"rest.sigv4-enabled": "true", "rest.signing-name": settings.signing_name}
+        if settings.signing_region is not None:
+            properties["rest.signing-region"] = settings.signing_region
         with warnings.catch_warnings(), self._translated_errors():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports raise them
             return CATALOG.call(lambda: load_catalog("ddb_lake", **properties), _is_concurrent_creation)

@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.engine.session import Session, connect
@@ -79,7 +80,7 @@ class Lake:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A DuckDB session that can read and write this lake's files. It takes `settings.memory` at most."""
-        if not self.catalog.is_local:
+        if not is_local_uri(self.catalog.warehouse):
             self.objects.check_owner(self.catalog.warehouse)  # DuckDB does not send it
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session

@@ -92,11 +92,11 @@ def test_a_file_uri_is_the_path_it_names(tmp_path: Path) -> None:
     settings = parse_settings({"warehouse": f"file://{tmp_path}/lake", "tables": []}, "test")
     with LakeCatalog(settings) as opened:
         assert (opened.warehouse, opened.is_local, opened.kind) == (f"{tmp_path}/lake", True, "sql")
-        assert opened.location("t") == f"{tmp_path}/lake/ddb_lake/t"
+        assert opened.create("t", SCHEMA).location() == f"{tmp_path}/lake/ddb_lake/t"
 
 
 def test_glue_gets_names_that_it_knows(tmp_path: Path) -> None:
     settings = parse_settings({"warehouse": "s3://bucket/lake/", "tables": []}, "test")
     opened = LakeCatalog(settings)
-    assert (opened.kind, opened.location("t")) == ("glue", "s3://bucket/lake/ddb_lake/t")
+    assert opened.kind == "glue"
     assert opened.identifier("Orders.v2-eu_changes") == ("ddb_lake", "orders_v2_eu_changes")

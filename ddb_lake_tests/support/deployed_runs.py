@@ -212,7 +212,9 @@ def _change(on: Stand) -> None:
     on.wait(180)
     on.run("start increments", lambda: start_due(on.lake, NAME))
     on.run("export increments", lambda: export_increments(on.lake, NAME))
-    bucket, key = split_s3(f"{on.lake.catalog.location(NAME)}/data/orphan.parquet")
+    table = on.lake.current(NAME)
+    assert table is not None
+    bucket, key = split_s3(f"{table.location()}/data/orphan.parquet")
     on.sandbox.client("s3").put_object(Bucket=bucket, Key=key, Body=b"")
     with mock.patch.object(compact, "ORPHAN_GRACE", timedelta(days=-36_500)):  # objects have the time of this machine
         result = on.run("compact", lambda: compact.compact_table(on.lake, NAME, force=True))

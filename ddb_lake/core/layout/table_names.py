@@ -29,7 +29,15 @@ REBUILD_FOLDER = "rebuild"
 WAREHOUSE_FOLDERS = (DAYS_FOLDER, REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER, LANDING_FOLDER, REBUILD_FOLDER)
 """Folders of the warehouse beside the one of the Iceberg namespace; each has a folder per table."""
 
+CATALOG_KINDS = ("sql", "glue", "rest", "s3tables")
+"""Kinds of catalogs whose rules for names differ; `s3tables` is the REST catalog of Amazon S3 Tables."""
+
 _GLUE_UNSAFE = re.compile(r"[^a-z0-9_]")
+_LONGEST_IN_CATALOG = 255
+"""Glue and S3 Tables take 255 characters, and the columns of SQL catalogs have 255."""
+
+_S3_TABLES_NAME = re.compile(r"[a-z0-9]([a-z0-9_]{0,253}[a-z0-9])?")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-buckets-naming.html"""
 
 
 def glue_name(name: str) -> str:
@@ -61,6 +69,34 @@ def name_collision(tables: Iterable[tuple[str, bool]]) -> str | None:
                 )
         if names.count(name) > 1:
             return f"two tables have the same name, {name!r}"
+    return None
+
+
+def catalog_name_fault(kind: str, namespace: str, tables: Iterable[str]) -> str | None:
+    """The reason why a catalog does not accept the names of a lake; None if it accepts them.
+
+    Args:
+        kind: one of `CATALOG_KINDS`.
+        namespace: the namespace, which is never spelled in another way.
+        tables: the names of the configured tables.
+    """
+    if len(namespace) > _LONGEST_IN_CATALOG:
+        return f"`catalog.namespace` has {len(namespace)} characters, and at most {_LONGEST_IN_CATALOG} are possible"
+    if kind == "glue" and (namespace != namespace.lower() or "." in namespace):
+        # https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
+        spelled = glue_name(namespace)
+        return f"Glue needs a `catalog.namespace` in lower case without dots; {namespace!r} could be {spelled!r}"
+    if kind != "s3tables":
+        return None
+    rule = "lower-case letters, digits and '_', with a letter or digit at both ends"
+    if not _S3_TABLES_NAME.fullmatch(namespace) or namespace.startswith("aws"):
+        return f"S3 Tables needs a `catalog.namespace` of {rule}, which does not begin with 'aws'; it is {namespace!r}"
+    for name in tables:
+        if not _S3_TABLES_NAME.fullmatch(glue_name(name)):
+            return (
+                f"table {name!r}: S3 Tables takes names of {rule}; give the table another `name`, and set its"
+                " `source.table` to the DynamoDB table's name"
+            )
     return None
 
 

@@ -40,7 +40,7 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:  #
         database_input=glue.CfnDatabase.DatabaseInputProperty(
             name=deployment.namespace,
             description="Iceberg tables of the lake, made and committed by ddb-lake",
-            location_uri=f"s3://{deployment.warehouse.bucket}/{deployment.warehouse.prefix}",
+            location_uri=f"s3://{deployment.warehouse.bucket}/{deployment.warehouse.prefix}{deployment.namespace}",
         ),
     )
     for table in deployment.tables:

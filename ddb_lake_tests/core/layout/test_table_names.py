@@ -12,6 +12,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS, derived_names, glue_name, name_collision
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.read.query import table_names
@@ -110,4 +111,4 @@ def test_export_within_a_tables_files_is_rejected() -> None:
 def test_settings_and_catalog_have_one_location_of_a_table(tmp_path: Path) -> None:
     settings = parse_settings({"warehouse": str(tmp_path), "tables": []}, "test")
     with LakeCatalog(settings) as catalog:
-        assert catalog.location("orders") == settings.location("orders")
+        assert catalog.create("orders", fixed_schema(CHANGES_COLUMNS)).location() == settings.location("orders")
