@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyiceberg.exceptions import CommitFailedException, ServerError, ServiceUnavailableError
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import (
     DataFile,
@@ -40,12 +40,11 @@ from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import SetSnapshotRefUpdate, TableUpdate, UpdatesAndRequirements, update_table_metadata
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
-from sqlalchemy.exc import OperationalError
 
 from ddb_lake.config import SnapshotSettings
 from ddb_lake.core.layout.table_names import CHANGES
-from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.errors import CommitConflict, CommitStateUnknown, DamagedError, TransientError
+from ddb_lake.core.operations.library_errors import translate_commit
+from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
 from ddb_lake.lake.manifests import (
     FILE_PATH_ID,
@@ -372,14 +371,8 @@ class Commit:
             self.transaction._apply((RemoveSnapshots(snapshot_ids=expired),))
         try:
             self.transaction.commit_transaction()
-        except OperationalError as error:
-            if "locked" in str(error.orig):  # SQLite reports a lock before it changes anything
-                raise TransientError(f"the catalog is in use: {error.orig}", table=name) from error
-            raise CommitStateUnknown(f"the catalog failed: {error.orig}", table=name) from error
-        except (ServerError, ServiceUnavailableError) as error:
-            raise CommitStateUnknown("the catalog failed during the commit", table=name) from error
         except Exception as error:
-            found = translate(error, table=name) if type(error).__module__ == "pyiceberg.exceptions" else None
+            found = translate_commit(error, name)
             if found is None:
                 raise
             raise found from error

@@ -80,7 +80,7 @@ class SparkMerge:
         self._session = session
         self._settings = settings.model_copy(update={"validation": None})  # tasks do not need it, and it is not pickled
         self._access = table_access(lake, cast(FileIO, table.io), table.location())
-        self._scratch = f"{table.location()}/scratch/{uuid.uuid4().hex}"
+        self._scratch = f"{table.location()}/data/scratch/{uuid.uuid4().hex}"
         self._progress = lambda what, done, all_: lake.progress(f"{settings.name}: {what}", done, all_)
         self._cores = self._spark.sparkContext.defaultParallelism
         self._decided: list[DecidedBucket] = []

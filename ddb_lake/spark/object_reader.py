@@ -131,7 +131,7 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
     known = {table: table_definition(lake, table)}
     changes = ensure_changelog(lake, table, known[table].key)
     access = table_access(lake, changes.io, changes.location())
-    scratch = f"{changes.location()}/scratch/{uuid.uuid4().hex}"
+    scratch = f"{changes.location()}/data/scratch/{uuid.uuid4().hex}"
     cores = spark.sparkContext.defaultParallelism
     done: list[ReadResult] = []
     shares = _shares(refs, cores if known[table].key else 0)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ddb_lake.config.files import load_settings
 from ddb_lake.core.values.time_text import iso_text
+from ddb_lake.executors import open_lake
+from ddb_lake.lake.scan import scan_table
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.catalogs import CATALOGS
 from ddb_lake_tests.support.command_line import Run, landing, run
 from ddb_lake_tests.support.export_files import HOUR_US
-from ddb_lake_tests.support.landed_files import EXPORT_US
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
 __all__ = ["landing", "run"]
 
+ROOT = Path(__file__).parents[2]
 TABLE = {"name": "orders", "key": ["customer", "order_id"]}
 
 
@@ -53,3 +60,35 @@ def test_every_command_works_on_every_catalog(config: Path, landing: Path, run: 
     assert json.loads("".join(command("status", "orders", "--json")))["rows"] == 3
     doctor = run("doctor")
     assert "0 failed" in doctor.output, doctor.output
+
+
+@pytest.mark.parametrize("table_of_commit", ["orders_changes", "orders"])
+@pytest.mark.parametrize("catalog_settings", CATALOGS, indirect=True)
+def test_of_two_processes_that_commit_at_once_one_plans_again_and_nothing_is_lost(
+    config: Path, tmp_path: Path, table_of_commit: str
+) -> None:
+    """Both are the first to commit to the table, and their objects have other keys."""
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    landed = [tmp_path / f"landing{number}" for number in (1, 2)]
+    times = (EXPORT_US + HOUR_US, EXPORT_US + 2 * HOUR_US)
+    for number, (folder, time_us) in enumerate(zip(landed, times, strict=True)):
+        write_changes(folder / "2024/05/14/12/one", change(number, time_us, order("ann", number)))
+    module = [sys.executable, "-W", "ignore", "-m", "ddb_lake_tests.support.colliding_writer"]
+    writers = [
+        subprocess.Popen(
+            [*module, config, "orders", folder, table_of_commit, meeting],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for folder in landed
+    ]
+    ended = [writer.communicate(timeout=600) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], "\n".join(errors for _, errors in ended)
+    assert sorted(int(printed) for printed, _ in ended) == [0, 1], "one commit succeeds, the other is a conflict"
+    with open_lake(load_settings(config)) as lake:
+        assert len(list(dump_items(lake, "orders"))) == 2
+        changes = lake.changes("orders")
+        assert changes is not None and scan_table(changes).live.rows == 2

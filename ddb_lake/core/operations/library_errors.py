@@ -21,6 +21,7 @@ from ddb_lake.errors import (
     DeniedError,
     MemoryLimitError,
     TerminalError,
+    TransientError,
     UnreachableError,
 )
 
@@ -89,6 +90,66 @@ def translate(error: BaseException, uri: str | None = None, table: str | None = 
         return _translate_catalog_error(error, table)
     if isinstance(error, OSError) or origin == "duckdb":
         return _translate_storage_error(error, text, file, table) or _translate_duckdb_error(error, text, file, table)
+    return None
+
+
+def translate_commit(error: BaseException, table: str) -> DdbLakeError | None:
+    """Translate an error of a catalog during a commit.
+
+    Each kind of catalog reports a conflict in another way. An error after which it is not certain that nothing was committed
+    is CommitStateUnknown.
+
+    Args:
+        error: as pyiceberg, SQLAlchemy, botocore or requests raised it.
+        table: the table.
+
+    Returns:
+        The translation; None if the error is none of the catalog.
+    """
+    name, origin = type(error).__name__, type(error).__module__.partition(".")[0]
+    if origin == "pyiceberg":
+        if name in ("ServerError", "ServiceUnavailableError"):
+            return CommitStateUnknown("the catalog failed during the commit", table=table)
+        return _translate_catalog_error(error, table)
+    if origin == "sqlalchemy":
+        return _translate_sql_commit(error, table)
+    if origin in ("botocore", "boto3"):
+        return _translate_glue_commit(error, table)
+    if origin in ("requests", "urllib3"):
+        return CommitStateUnknown(f"the catalog did not answer the commit ({name})", table=table)
+    return None
+
+
+def _translate_sql_commit(error: BaseException, table: str) -> DdbLakeError:
+    """An error of a SQL catalog. https://www.postgresql.org/docs/current/errcodes-appendix.html has the codes."""
+    origin = getattr(error, "orig", None) or error
+    text, state = _one_line(str(origin)), str(getattr(origin, "sqlstate", None) or "")
+    if "locked" in text:  # SQLite reports a lock before it changes anything
+        return TransientError(f"the catalog is in use: {text}", table=table)
+    if state in ("40001", "40P01", "55P03"):  # serialization failure, deadlock, lock not available
+        return CommitConflict(f"another writer committed at the same time: {text}", table=table)
+    if state == "42501":
+        return DeniedError(f"the catalog's database denies the commit: {text}", table=table)
+    if state[:2] in ("22", "23", "25", "42"):  # the server refused the statement, so nothing was committed
+        return TerminalError(f"the catalog's database refuses the commit: {text}", table=table)
+    return CommitStateUnknown(f"the catalog failed: {text}", table=table)
+
+
+def _translate_glue_commit(error: BaseException, table: str) -> DdbLakeError | None:
+    """An error of Glue. https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html lists them."""
+    response = getattr(error, "response", None)
+    if response is None:  # a broken connection or a timeout
+        return CommitStateUnknown(f"Glue did not answer the commit ({type(error).__name__})", table=table)
+    code = str(response.get("Error", {}).get("Code"))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "ConcurrentModificationException":
+        return CommitConflict("another writer committed to the table first", table=table)
+    if code in ("AccessDeniedException", "AccessDenied"):
+        return DeniedError("Glue denies the commit", table=table)
+    if status >= 500 or code == "OperationTimeoutException":
+        return CommitStateUnknown(f"Glue failed during the commit ({code})", table=table)
+    if "Throttl" in code or code == "ResourceNumberLimitExceededException":
+        return TransientError(f"Glue limits requests ({code})", table=table)
     return None
 
 
