@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pyarrow.fs import AwsStandardS3RetryStrategy
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
+    CommitFailedException,
     ForbiddenError,
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
@@ -28,8 +30,9 @@ from pyiceberg.exceptions import (
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.table.update import AssertTableUUID
 from pyiceberg.typedef import Identifier
-from sqlalchemy import select
+from sqlalchemy import false, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
@@ -38,7 +41,7 @@ from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TransientError, UnreachableError
+from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalError, TransientError, UnreachableError
 from ddb_lake.lake.lake_format import check_format, format_properties
 
 if TYPE_CHECKING:
@@ -60,6 +63,10 @@ TABLE_NAME = "ddb_lake.table"
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
 
+INSUFFICIENT_PRIVILEGE = "42501"
+"""https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+_GRANT = "grant this user the right to read and change `iceberg_tables` and `iceberg_namespace_properties`"
 _CATALOG_RECOVER = (
     "Put the catalog back from a backup, or register each table by its newest metadata: `ddb-lake rebuild TABLE --register`."
     " If the catalog's file is damaged, move it away first"
@@ -335,6 +342,48 @@ class LakeCatalog:
             except TableAlreadyExistsError:
                 return self.catalog.load_table(self.identifier(name))
 
+    def check_commits(self) -> bool:
+        """Examine whether the catalog accepts commits of this identity. Changes nothing.
+
+        A SQL catalog executes a change of no rows. A REST catalog receives a commit that requires a table UUID which no table has,
+        and must refuse it.
+
+        Returns:
+            Whether it could be examined: not in Glue, and in a REST catalog only if it has one of the lake's tables.
+
+        Raises:
+            DeniedError: this identity may not commit.
+            TerminalError: the REST catalog does not check what commits require, so writers that collide would lose changes.
+            UnreachableError: the catalog cannot be reached.
+        """
+        catalog: Any = self.catalog
+        if self.kind == "sql":
+            from pyiceberg.catalog.sql import IcebergTables
+
+            nothing = update(IcebergTables).where(false()).values(previous_metadata_location=None)
+            with self._translated_errors(), catalog.engine.connect() as connection:
+                connection.execute(nothing)
+                connection.rollback()
+            return True
+        table = next(filter(None, map(self.table, self._derived_names())), None) if self.kind == "rest" else None
+        if table is None:
+            return False
+        with self._translated_errors():
+            try:
+                catalog.commit_table(table, (AssertTableUUID(uuid=uuid4()),), ())
+            except CommitFailedException:
+                return True
+            except ForbiddenError as error:
+                raise DeniedError("it does not accept commits of this identity", uri=self.place) from error
+        raise TerminalError(
+            "the catalog accepts a commit whose requirement is not met: writers that collide would lose changes",
+            uri=self.place,
+            hint="use another catalog",
+        )
+
+    def _derived_names(self) -> Iterator[str]:
+        return (name for table in self.settings.tables for name in derived_names(table.name, daily=False))
+
     def _expected_location(self, name: str) -> str:
         """The location of a table if it was requested, or if the catalog is a SQL catalog or one of an earlier release."""
         return _warehouse(self.settings.location(name))
@@ -359,6 +408,9 @@ class LakeCatalog:
         except OperationalError as error:
             if "locked" in str(error.orig):
                 raise TransientError(f"the catalog {self.place} is in use: {error.orig}") from error
+            if "password authentication failed" in str(error.orig):  # while connecting, libpq has no code
+                what = "its database does not accept the user or the password of `catalog.uri`"
+                raise DeniedError(what, uri=self.place) from error
             if "unable to open database file" in str(error.orig):
                 self._raise_for_unopened_database(error)
             raise UnreachableError(
@@ -366,6 +418,9 @@ class LakeCatalog:
                 hint="if it stays so, check `catalog.uri`",
             ) from error
         except DatabaseError as error:
+            if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+                what = f"its database denies access ({_one_line(error.orig)})"
+                raise DeniedError(f"{what}; {_GRANT}", uri=self.place) from error
             what = f"it is no SQL catalog ({_one_line(error.orig)})"
             raise DamagedError(what, uri=self.place, hint=_CATALOG_RECOVER) from error
         except (ArgumentError, NoSuchModuleError) as error:

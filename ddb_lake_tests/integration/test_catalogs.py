@@ -62,7 +62,7 @@ def test_every_command_works_on_every_catalog(config: Path, landing: Path, run: 
     assert "0 failed" in doctor.output, doctor.output
 
 
-@pytest.mark.parametrize("table_of_commit", ["orders_changes", "orders"])
+@pytest.mark.parametrize("table_of_commit", ["orders_changes", pytest.param("orders", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("catalog_settings", CATALOGS, indirect=True)
 def test_of_two_processes_that_commit_at_once_one_plans_again_and_nothing_is_lost(
     config: Path, tmp_path: Path, table_of_commit: str

@@ -18,8 +18,8 @@ from ddb_lake_tests.support.postgresql import PostgreSql
 from ddb_lake_tests.support.seaweedfs import REGION, SeaweedFs
 
 CATALOGS: Final = (
-    "sqlite",
     "rest",
+    pytest.param("sqlite", marks=pytest.mark.exhaustive),
     pytest.param("postgresql", marks=[pytest.mark.exhaustive, pytest.mark.needs("postgresql")]),
     pytest.param("glue", marks=pytest.mark.exhaustive),
 )

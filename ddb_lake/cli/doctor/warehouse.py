@@ -16,6 +16,7 @@ from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.errors import RECOVER, DamagedError
 
 if TYPE_CHECKING:
+    from ddb_lake.lake.catalog import LakeCatalog
     from ddb_lake.pipeline.open_lake import Lake
 
 MAKE_ROOM = "free some room, or set another `warehouse`"
@@ -72,7 +73,23 @@ def examine_catalog(subject: LakeSubject) -> Iterator[Finding]:
             reason = " ".join(str(error).split()) or type(error).__name__
             yield fail(f"{catalog.kind} cannot be reached: {reason[:300]}", step)
             return
-        yield ok(f"{catalog.kind} answers: {count_text(len(tables), 'table')}")
+        count = count_text(len(tables), "table")
+        yield ok(f"{catalog.kind} answers: {count} in {settings.catalog.namespace}, {catalog.place}")
+        yield _commits(catalog)
+
+
+def _commits(catalog: LakeCatalog) -> Finding:
+    """The finding whether the catalog accepts commits."""
+    check = "catalog commits"
+    try:
+        if catalog.check_commits():
+            return ok("this identity may commit", check)
+    except Exception as error:  # each kind of catalog has its own errors
+        return fail(
+            error_text(error), "see `catalog` in the configuration, and the permissions of this identity", check
+        )
+    because = "Glue has no request for it" if catalog.kind == "glue" else "it has none of the lake's tables yet"
+    return unknown("whether this identity may commit", because, check)
 
 
 def examine_files(subject: LakeSubject) -> Iterator[Finding]:
