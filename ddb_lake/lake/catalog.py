@@ -27,6 +27,7 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationError,
 )
+from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -58,7 +59,7 @@ TABLE_PROPERTIES = {
     "commit.retry.num-retries": "0",  # a stale plan must be made again; committing it again would be wrong
 }
 TABLE_NAME = "ddb_lake.table"
-"""The property of a table that has its name in the catalog. Tables of earlier releases do not have it."""
+"""The property of an Iceberg table that has its name in the lake. Tables of earlier releases do not have it."""
 
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
@@ -214,7 +215,7 @@ class LakeCatalog:
         """
         if self.kind != "sql" or not self.is_local:
             return
-        folder = Path(self._expected_location(name)) / "metadata"
+        folder = Path(self.location(name)) / "metadata"
         later = next((path for path in folder.glob("*.metadata.json") if not path.name.startswith("00000-")), None)
         if later is None:
             return
@@ -232,15 +233,15 @@ class LakeCatalog:
         The metadata of tables of earlier releases has no name. Their locations were chosen by their names.
         """
         known, location = table.properties.get(TABLE_NAME), table.location().rstrip("/")
-        if known == self.identifier(name)[-1] or (known is None and location == self._expected_location(name)):
+        if known == name or (known is None and location == self.location(name)):
             return
         for other in self.settings.tables:
             for derived in derived_names(other.name, daily=False):
                 if derived == name:
                     continue
-                if known == self.identifier(derived)[-1]:
+                if known == derived:
                     raise DamagedError(f"it is the metadata of {derived}", uri=table.metadata_location, table=name)
-                if known is None and location == self._expected_location(derived):
+                if known is None and location == self.location(derived):
                     what = f"its location is that of {derived}: it is the metadata of {derived}, or the location was changed"
                     raise DamagedError(what, uri=table.metadata_location, table=name)
 
@@ -330,12 +331,12 @@ class LakeCatalog:
                 lambda: self.catalog.create_namespace_if_not_exists(self.settings.catalog.namespace),
                 _is_concurrent_creation,
             )
-            known = {**format_properties(), TABLE_NAME: self.identifier(name)[-1]}
+            known = {**format_properties(), TABLE_NAME: name}
             try:
                 return self.catalog.create_table(
                     self.identifier(name),
                     schema,
-                    location=self.settings.location(name) if self.settings.catalog.location else None,
+                    location=self.requested_location(name),
                     partition_spec=spec,
                     properties=known | {**TABLE_PROPERTIES, **(properties or {})},
                 )
@@ -384,9 +385,20 @@ class LakeCatalog:
     def _derived_names(self) -> Iterator[str]:
         return (name for table in self.settings.tables for name in derived_names(table.name, daily=False))
 
-    def _expected_location(self, name: str) -> str:
-        """The location of a table if it was requested, or if the catalog is a SQL catalog or one of an earlier release."""
-        return _warehouse(self.settings.location(name))
+    def requested_location(self, name: str) -> str | None:
+        """The location that a new table must have; None if the catalog chooses it."""
+        return location_of(self.settings.location(name)) if self.settings.catalog.location else None
+
+    def location(self, name: str) -> str:
+        """The location of a table if it was requested, or if it is that of SQL catalogs or of earlier releases.
+
+        A table that exists states its own location, which may be another.
+        """
+        return self.requested_location(name) or location_of(self.settings.location(name))
+
+    def file_io(self) -> FileIO:
+        """Access to the files of the warehouse, for files of no table."""
+        return load_file_io(self.catalog.properties, self.warehouse)
 
     def identifier(self, name: str) -> tuple[str, str]:
         """The namespace and the name of a table in the catalog. A name in Glue and S3 Tables is spelled by `glue_name`."""

@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from sqlalchemy.engine import URL
 
 from ddb_lake.config import LakeSettings
+from ddb_lake.config.locations import is_local_uri
 from ddb_lake.lake.catalog import SQLITE_WAIT_S, LakeCatalog
 
 WORKING = "ddb_lake.working"
@@ -38,8 +39,9 @@ class WorkingCatalog(LakeCatalog):
         catalog = type(settings.catalog)(type="sql", uri=database.render_as_string(), namespace=namespace)
         super().__init__(settings.model_copy(update={"catalog": catalog}))
         self._folder, self._own_locations = folder, dict(locations)
+        self.is_local = all(map(is_local_uri, locations.values()))
 
-    def location(self, name: str) -> str:
+    def requested_location(self, name: str) -> str:
         """The location of the lake's table of this name; for other tables, one in the folder."""
         return self._own_locations.get(name, f"{self._folder}/{name}")
 

@@ -51,7 +51,7 @@ from ddb_lake.pipeline.load.export_files import (
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
-from ddb_lake.pipeline.merge.current import ensure_current, iceberg_schema, open_commit, update_current
+from ddb_lake.pipeline.merge.current import ensure_current, first_state, iceberg_schema, open_commit, update_current
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,
@@ -246,7 +246,8 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         raise ConfigError(
             "a full export does not say the key", table=name, hint="add `key: [...]` to its configuration"
         )
-    plan = LoadPlan(settings, export, table or ensure_current(lake, settings), state or CurrentState(TableSchema(key)))
+    target = table or ensure_current(lake, settings)
+    plan = LoadPlan(settings, export, target, state or first_state(target, key))
     with lake.session() as session:
         lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
         writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)

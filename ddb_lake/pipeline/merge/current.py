@@ -174,9 +174,10 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
     tables = _Tables(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
     if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
+    target = table or ensure_current(lake, settings)
+    tables = replace(tables, state=state or first_state(target, log.key))
     with lake.session() as session:
         sources = _sources(session, tables, redecide_keys)
-        target = table or ensure_current(lake, settings)
         if redecide_keys:  # the keys are few, and in a relation that only this session can read
             merge: PlannedMerge = LocalMerge.of(session, settings, sources)
         else:
@@ -303,6 +304,12 @@ def ensure_current(lake: Lake, settings: TableSettings) -> Table:
     if table.current_snapshot() is not None:
         raise CommitConflict("another writer made the first commit at the same time", table=settings.name)
     return table
+
+
+def first_state(table: Table, key: tuple[str, ...]) -> CurrentState:
+    """The state of `current` before its first commit. If a rebuild has created it with columns, they keep their names."""
+    state = CurrentState.of(table)
+    return state if state.schema.columns else CurrentState(TableSchema(key))
 
 
 def open_commit(lake: Lake, table: Table, schema: TableSchema, keep_expired: bool) -> Commit:
