@@ -15,12 +15,12 @@ from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.read.dump import dump_items
-from ddb_lake_tests.support.catalogs import CATALOGS
+from ddb_lake_tests.support.catalogs import CATALOGS, catalog_settings
 from ddb_lake_tests.support.command_line import Run, landing, run
 from ddb_lake_tests.support.export_files import HOUR_US
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
-__all__ = ["landing", "run"]
+__all__ = ["catalog_settings", "landing", "run"]
 
 ROOT = Path(__file__).parents[2]
 TABLE = {"name": "orders", "key": ["customer", "order_id"]}
