@@ -36,6 +36,10 @@ from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import ExportOptions, Sandbox, StreamFaults
 
+HOURS = 3
+"""The hours in which the table changes, before the present one. `conservation` judges whole hours after the first one that has an
+object, 20 minutes after their end: with three, there is such an hour at any minute.
+"""
 _EXACT = {"DDB_LAKE_COUNT_TOLERANCE": "0"}  # the emulator counts items at once, DynamoDB every six hours
 _DEV = "ddb_lake.orchestration.dev"
 _FAULTS = StreamFaults(duplicates=0.05, reordering=0.10)
@@ -67,7 +71,7 @@ def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int, s
     """
     home = DemoHome(folder)
     home.clear()
-    start = datetime.now(UTC) - timedelta(hours=2)
+    start = datetime.now(UTC) - timedelta(hours=HOURS)
     sandbox = Sandbox(start=start, faults=_FAULTS, exports=ExportOptions(seconds=1.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_EXACT}), _quiet_libraries():
         return _Demo(home, DemoSource(sandbox, seed), emit, size).run(keep)
@@ -136,7 +140,7 @@ class _Demo:
 
     def _change_source(self) -> None:
         self._heading("The table changes: inserts, updates, deletes, moves, bursts within a millisecond, expiry")
-        for _ in range(2):
+        for _ in range(HOURS):
             self._source.live_on(self._size.steps)
             self._source.an_hour_later()
         self._source.live_on(self._size.steps)

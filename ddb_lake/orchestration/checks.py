@@ -14,7 +14,7 @@ from ddb_lake.checks.kept import keep_outcomes
 from ddb_lake.checks.registry import CHECKS, checks_of_writer
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.health import Sign, sensor_sign
-from ddb_lake.core.operations.display_text import escape_markdown
+from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.verify.outcome import GREEN, Figures, Listing, Outcome
 from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
@@ -79,13 +79,18 @@ def advice_metadata(steps: Sequence[str], table: TableSettings) -> dict[str, Any
 
 
 def _metadata(figures: Figures) -> dict[str, Any]:
-    return {name: _table(value) if isinstance(value, Listing) else value for name, value in figures.items()}
+    return {name: _table(value) if isinstance(value, Listing) else _shown(value) for name, value in figures.items()}
+
+
+def _shown(value: Any) -> Any:
+    """A value as the UI shows it: a text without control characters."""
+    return escape_controls(value) if isinstance(value, str) else value
 
 
 def _table(listing: Listing) -> dg.TableMetadataValue:
     kinds = [_column_type(row[place] for row in listing.rows) for place in range(len(listing.columns))]
     columns = [dg.TableColumn(name, kind) for name, kind in zip(listing.columns, kinds, strict=True)]
-    records = [dg.TableRecord(dict(zip(listing.columns, row, strict=True))) for row in listing.rows]
+    records = [dg.TableRecord(dict(zip(listing.columns, map(_shown, row), strict=True))) for row in listing.rows]
     return dg.TableMetadataValue(records, dg.TableSchema(columns))
 
 

@@ -2,9 +2,9 @@
 
 The embedded AWS emulator keeps nothing, so the orders table is filled from the lake, which has it exactly, and CloudWatch's
 counts of earlier hours are those of the lake's ledger. What the demo damaged on purpose is discarded from the quarantine, and
-Firehose's transformation has no fault, so that the checks are green. They are evaluated before the UI opens, and again by the
-first run that the sensor requests: until then, `sensor_ticks` is unknown. Orders are placed and changed, and Firehose delivers
-every half minute; Dagster's own daemon runs the sensor.
+Firehose's transformation has no fault, so that the checks are green. They are evaluated when Dagster's sensor has ticked, and then the
+address of the UI is printed. Orders are placed and changed, and Firehose delivers every half minute; Dagster's own daemon runs
+the sensor.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ import dagster as dg
 from ddb_lake.core.operations.display_text import escape_controls
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.executors import open_lake
+from ddb_lake.orchestration.checks import read_sensor_sign
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.in_process_daemon import Run, run_job
 from ddb_lake.orchestration.sensor import sensor_name
-from ddb_lake.orchestration.web_server import require_ui, serve_ui
+from ddb_lake.orchestration.web_server import serve_ui
 from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.sightings import forget
@@ -43,6 +44,7 @@ MODELS = Path("dbt_project")
 WRITE_EVERY_S = 5.0
 BUFFER_S = 30.0
 _TICK_S = 1.0
+_FIRST_TICK_S = 120.0
 _TOLERANCE = {"DDB_LAKE_COUNT_TOLERANCE": "0.1"}
 """The emulator counts items at once, and the small table grows by several percent before the new items are applied."""
 DISCARDED_BY = "make dev"
@@ -139,13 +141,30 @@ def _pump(source: DemoSource, writing: bool, stop: threading.Event) -> None:
 def _dagster(home: DemoHome, port: int) -> int:
     """Dagster's webserver and daemon, until they end or are interrupted."""
     code = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-f", str(home.write_definitions())]
-    require_ui()
+    return serve_ui(code, port, {}, ready=_ready)
+
+
+def _ready(url: str) -> None:
+    """Evaluate the checks after the sensor's first tick, before which `sensor_ticks` cannot be green; print the address."""
+    await_tick()
     evaluate_checks()
-    return serve_ui(code, port, {}, ready=lambda url: print(f"Dagster's UI: {url}", file=sys.stderr))
+    print(f"Dagster's UI: {url}", file=sys.stderr)
+
+
+def await_tick() -> bool:
+    """Wait until the daemon's sensor ticks; False if it has not after `_FIRST_TICK_S`."""
+    sensor = sensor_name(_lake_of(demo_definitions()))
+    deadline = time.monotonic() + _FIRST_TICK_S
+    with dg.DagsterInstance.get() as instance:
+        while read_sensor_sign(instance, sensor, time.time_ns() // 1000).state != "pass":
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_TICK_S)
+    return True
 
 
 def evaluate_checks() -> Run:
-    """Evaluate the hourly checks, so that the UI shows the lake as it is, and not as the demo left it."""
+    """Evaluate the hourly checks and the overview, so that the UI shows the lake as it is, and not as the demo left it."""
     definitions = demo_definitions()
     with dg.DagsterInstance.get() as instance:
         return run_job(definitions, instance, f"{_lake_of(definitions)}_checks_job", "the checks")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from ddb_lake.core.operations.display_text import escape_controls
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.operations.library_errors import translate_uncaught
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError
@@ -35,16 +36,22 @@ def failures() -> Iterator[None]:
     except (TransientError, CommitStateUnknown):
         raise
     except DdbLakeError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise _failure(str(error)).with_traceback(
+            error.__traceback__
+        ) from None  # a cause is shown with its raw message
     except Exception as error:
         if message := _permanent_error_text(error):
-            raise dg.Failure(description=message, allow_retries=False) from None
+            raise _failure(message) from None
         translated = translate_uncaught(error)
         if translated is None:
             raise
         if isinstance(translated, TransientError | CommitStateUnknown):
             raise translated from error
-        raise dg.Failure(description=str(translated), allow_retries=False) from error
+        raise _failure(str(translated)) from error
+
+
+def _failure(message: str) -> dg.Failure:
+    return dg.Failure(description=escape_controls(message), allow_retries=False)
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import CHANGES
-from ddb_lake.core.operations.display_text import escape_markdown
+from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
 from ddb_lake.lake.scan import live_files, scan_table
@@ -78,7 +78,8 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
     if result.doubts and result.objects:  # the folder of an hour may be empty
         metadata["in doubt"] = _listed(result.doubts)
     if result.other_tables:
-        metadata["records of tables not configured"] = dg.MetadataValue.json(result.other_tables)
+        others = {escape_controls(name): count for name, count in result.other_tables.items()}
+        metadata["records of tables not configured"] = dg.MetadataValue.json(others)
     for event, label in _EVENTS.items():
         metadata[label] = found.by_event.get(event, 0)
     current = result.current.get(table)

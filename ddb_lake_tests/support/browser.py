@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,15 +42,22 @@ ARGUMENTS = (
 @contextmanager
 def serving(home: DemoHome) -> Iterator[str]:
     """Dagster's webserver on the demo's DAGSTER_HOME; its URL. Nothing of AWS is reached."""
+    with serving_code(["-w", "workspace.yaml"], home.environment(), home.folder / "webserver.log") as url:
+        yield url
+
+
+@contextmanager
+def serving_code(code: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Dagster's webserver on some code, with the variables of `environment`; its URL. It writes to `log`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
-    environment = {**os.environ, **home.environment(), "AWS_EC2_METADATA_DISABLED": "true"}
-    with (home.folder / "webserver.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *code]
+    variables = {**os.environ, **environment, "AWS_EC2_METADATA_DISABLED": "true"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_for(url, process, home.folder / "webserver.log")
+            _wait_for(url, process, log)
             yield url
         finally:
             process.terminate()

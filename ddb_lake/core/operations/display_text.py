@@ -20,10 +20,10 @@ def escape_controls(text: str) -> str:
 _STRUCTURE = re.compile(
     r"""
       (?P<mark>[\\\[\]<|]                        # of links, images, footnotes, HTML, table cells
-        | &(?=\#?\w+;)                          # of character references
-        | (?<=\bhttp):(?=/) | (?<=\bhttps):(?=/) | (?<=\bftp):(?=/) | (?<=\bmailto): | (?<=\bxmpp):
-        | (?<=\bwww)\.
-        | @)                                    # of links without brackets
+        | &(?=\#?\w+;))                         # of character references
+    | (?P<address>(?<=http):(?=/) | (?<=https):(?=/) | (?<=ftp):(?=/) | (?<=mailto): | (?<=xmpp):
+        | (?<=www)\.
+        | (?<=[-.+\w])@(?=[-\w]))               # of links without brackets
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -34,9 +34,15 @@ def escape_markdown(text: str) -> str:
 
     Emphasis and code stay possible, so that our own sentences keep their formatting. Escapes are backslashes
     (https://spec.commonmark.org/0.31.2/#backslash-escapes), because Dagster's UI shows some texts as Markdown and as plain text. It also
-    makes links of addresses without brackets (https://github.github.com/gfm/#autolinks-extension-).
+    makes links of addresses without brackets (https://github.github.com/gfm/#autolinks-extension-), and does so after it has
+    removed backslashes. So one character of an address is shown as an escape, as in `http\\x3a//host`.
     """
-    return _STRUCTURE.sub(r"\\\g<mark>", escape_controls(text))
+    return _STRUCTURE.sub(_marked, escape_controls(text))
+
+
+def _marked(match: re.Match[str]) -> str:
+    address = match["address"]
+    return f"\\{match['mark']}" if address is None else f"\\x{ord(address):02x}"
 
 
 def _escaped(character: str) -> str:
