@@ -17,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.core.values.change_record import Item
@@ -157,7 +158,7 @@ class TableItems:
 
         if left := DYNAMODB.drain(requests, write, sleep=self.sleep):
             raise TransientError(
-                f"{self.name}: DynamoDB left {len(left)} items unprocessed", hint="run the command again"
+                f"{self.name}: DynamoDB left {count_text(len(left), 'item')} unprocessed", hint="run the command again"
             )
 
     def is_empty(self) -> bool:
@@ -178,7 +179,7 @@ class TableItems:
         requests = [{name: to_boto(value) for name, value in key.items()} for key in keys]
         if left := DYNAMODB.drain(requests, read, sleep=self.sleep):
             raise TransientError(
-                f"{self.name}: DynamoDB left {len(left)} keys unprocessed", hint="run the command again"
+                f"{self.name}: DynamoDB left {count_text(len(left), 'key')} unprocessed", hint="run the command again"
             )
         return items
 

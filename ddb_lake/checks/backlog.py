@@ -6,11 +6,12 @@ These checks run with every run of a table and every hour, so that they also tur
 from ddb_lake.aws.source import describe_source
 from ddb_lake.checks.check import Subject
 from ddb_lake.config import TableSettings, seconds
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.capture.incremental_exports import covered_until_s, wanted_increments
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, list_unapplied, require_landing
+from ddb_lake.pipeline.plan.arrivals import Arrivals, Scope, has_ingested_landing, list_unapplied, require_landing
 from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.verify.compare import count_living, require_view
@@ -29,16 +30,17 @@ def up_to_date(subject: Subject) -> Outcome:
     if not waiting.refs and not status.objects and lake.changes(table.name) is None:
         return unknown(f"no object has landed in {_place(table)} since the lake exists")
     require_landing(lake, table)
+    if not waiting.refs and not has_ingested_landing(lake, table):
+        count = count_text(status.objects, "object")
+        return unknown(f"no object has landed in {_place(table)}; the ledger has {count} from elsewhere")
     age_s = 0.0 if waiting.oldest_us is None else max(0.0, lake.now().timestamp() - waiting.oldest_us / 1e6)
     pending = status.pending_batches
     passed = age_s <= seconds(table.checks.max_lag) and pending == 0
     lookback = table.changes.lookback if table.changes and scope == "lookback" else "two hours"
-    listed = (
-        f"The listing of {_place(table)}, {lookback} back, was compared with the ledger of {status.objects} objects"
-    )
+    listed = f"The listing of {_place(table)}, {lookback} back, was compared with the ledger of {count_text(status.objects, 'object')}"
     if waiting.refs:
         text = (
-            f"{listed}: {len(waiting.refs)} are not applied; the oldest landed {_span(age_s)} ago,"
+            f"{listed}: {count_text(len(waiting.refs), 'object is', 'objects are')} not applied; the oldest landed {_span(age_s)} ago,"
             f" max_lag is {table.checks.max_lag}."
         )
     else:
@@ -47,7 +49,7 @@ def up_to_date(subject: Subject) -> Outcome:
     if behind:
         passed, text = False, f"{text} {behind}"
     if pending:
-        text += f" {pending} commits of the changelog are not in current: materialize it."
+        text += f" {count_text(pending, 'commit of the changelog is', 'commits of the changelog are')} not in current: materialize it."
     figures: dict[str, float | int | Listing] = {
         "lag seconds": round(age_s, 3),
         "objects waiting": len(waiting.refs),
@@ -102,7 +104,8 @@ def rows_match_source(subject: Subject) -> Outcome:
         return unknown(f"DescribeTable of {table.source_name} has no ItemCount", {"rows": rows})
     share = abs(rows - source.items) / max(source.items, 1)
     text = (
-        f"The lake has {rows} living rows, DescribeTable of {table.source_name} counts {source.items} items (updated about"
+        f"The lake has {count_text(rows, 'living row')}, DescribeTable of {table.source_name} counts"
+        f" {count_text(source.items, 'item')} (updated about"
         f" every six hours): {share:.2%} apart, {table.checks.count_tolerance:.2%} allowed."
     )
     figures = {"rows": rows, "source items": source.items, "difference": rows - source.items}
@@ -117,12 +120,10 @@ def quarantine_empty(subject: Subject) -> Outcome:
     if not count and not objects:
         return unknown("no object was read yet")
     if not count:
-        text = (
-            f"All bytes of the {objects} objects in the ledger were read as records: the quarantine has no open entry."
-        )
+        text = f"All bytes of the {count_text(objects, 'object')} in the ledger were read as records: the quarantine has no open entry."
         return judged(True, text, {"quarantined": 0, "objects": objects})
     reasons = "; ".join(f"{group.count} × {group.reason}" for group in groups[:5])
-    text = f"{count} entries: {reasons}. See `ddb-lake quarantine show {table.name}`."
+    text = f"{count_text(count, 'entry', 'entries')}: {reasons}. See `ddb-lake quarantine show {table.name}`."
     rows = tuple(
         (g.count, time_text(g.first_us, unit="s"), time_text(g.last_us, unit="s"), g.reason) for g in groups[:SHOWN]
     )

@@ -5,6 +5,7 @@
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.core.capture.sightings import MOST, Sighting
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.plan.sightings import SeenObjects, examine_seen_objects
@@ -53,7 +54,7 @@ def conservation_outcome(table: str, found: Comparison) -> Outcome:
 
 def _compared(count: Count) -> str:
     balance = count.found
-    text = f"{count.service} {count.stage} {balance.counted:,} records, the lake has {balance.held:,}"
+    text = f"{count.service} {count.stage} {count_text(balance.counted, 'record')}, the lake has {balance.held:,}"
     if balance.missing:
         text += f", {balance.missing:,} are missing"
     if balance.repaired:
@@ -63,7 +64,10 @@ def _compared(count: Count) -> str:
 
 def _short_text(table: str, found: Comparison) -> str:
     if found.waiting:
-        return f"{found.waiting:,} landed objects of that time are not applied yet, and may have them."
+        return (
+            f"{count_text(found.waiting, 'landed object of that time is', 'landed objects of that time are')} not"
+            " applied yet, and may have them."
+        )
     delivered = any(count.found.shortages for count in found.delivered)
     if any(count.partitioned for count in found.delivered):
         return (
@@ -122,7 +126,7 @@ def objects_outcome(table: str, found: SeenObjects) -> Outcome:
         first = found.lost[0]
         figures["lost objects"] = Listing(("object", "bytes", "written", "first seen", "by"), _rows(found.lost))
         text = (
-            f"{len(found.lost):,} objects were removed before they were applied, such as {_lost_text(first)}. Their time"
+            f"{count_text(len(found.lost), 'object was', 'objects were')} removed before ingestion, such as {_lost_text(first)}. The time"
             f" is recorded as gaps: `ddb-lake repair {table} --gaps` exports and applies it.{_undelete_text(first.uri)}"
         )
         return judged(False, text, figures)

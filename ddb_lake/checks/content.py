@@ -7,6 +7,7 @@ from ddb_lake.aws.export_requests import start_export, wait_for_export
 from ddb_lake.checks.check import Subject
 from ddb_lake.checks.verification import differing_keys, explained_text
 from ddb_lake.config import FullCheckSettings, TableSettings, seconds
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.open_lake import Lake
@@ -62,7 +63,7 @@ def content_outcome(report: Report) -> Outcome:
         "seconds": round(report.seconds, 3),
     }
     if report.outcome == "equal":
-        text = f"The rows of {report.compared} keys were compared with {report.source}: all are equal."
+        text = f"The rows of {count_text(report.compared, 'key')} were compared with {report.source}: all are equal."
         return judged(True, f"{text}{explained_text(report)}", figures)
     kinds = sorted(report.kinds.items(), key=lambda kind: -kind[1])
     rows = tuple((kind, count, _MEANING[kind]) for kind, count in kinds)
@@ -71,7 +72,7 @@ def content_outcome(report: Report) -> Outcome:
         "first keys at fault": differing_keys(report),
     }
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds)
-    text = f"{report.total} keys differ from {report.source}: {counted}."
+    text = f"{count_text(report.total, 'key differs', 'keys differ')} from {report.source}: {counted}."
     text += f" {report.doubtful} of them may be changing." if report.doubtful else ""
     text += explained_text(report)
     text += f" `ddb-lake repair {report.table}` repairs them."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.config import seconds
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Figures, Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.verify.continuity import Continuity, examine_continuity
@@ -47,13 +48,14 @@ def continuity_outcome(found: Continuity) -> Outcome:
         return judged(False, _missing_text(found), figures)
     if not found.compared and not found.exported:
         return unknown(
-            f"none of {found.records} change records has a state to compare it with: no key changed twice, and no full export"
+            f"none of {count_text(found.records, 'change record')} has a state to compare it with: no key changed twice, and no full export"
             " is in the time span",
             figures,
         )
     if found.without_old_image > MOST_WITHOUT_OLD_IMAGE * found.records:
         return unknown(
-            f"{found.without_old_image} of {found.records} change records have no old image: the stream's view type must be"
+            f"{count_text(found.without_old_image, 'change record has', 'change records have')} no old image, of"
+            f" {found.records}: the stream's view type must be"
             " NEW_AND_OLD_IMAGES, and no transformation may remove OldImage",
             figures,
         )
@@ -78,10 +80,13 @@ def _missing_text(found: Continuity) -> str:
 def _compared_text(found: Continuity) -> str:
     span = f"from {time_text(found.first_us, unit='s')} to {time_text(found.last_us, unit='s')}"
     text = (
-        f"Of {found.records} change records of {found.keys} keys {span}, {found.compared} old images were compared with"
+        f"Of {count_text(found.records, 'change record')} of {count_text(found.keys, 'key')} {span},"
+        f" {found.compared} old images were compared with"
     )
     text += " the state after the record before"
-    text += f", and the records of {found.exported} keys with export {found.export}" if found.export else ""
+    text += (
+        f", and the records of {count_text(found.exported, 'key')} with export {found.export}" if found.export else ""
+    )
     return f"{text}: {'all are equal' if not found.breaks else f'{found.breaks.total()} differ'}."
 
 

@@ -6,6 +6,7 @@ The checks' names, descriptions and advice are in `checks.registry`.
 from ddb_lake.checks.check import Subject, reads_aws
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.shards import RETENTION_US
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.errors import TerminalError
@@ -35,7 +36,10 @@ def no_gaps(subject: Subject) -> Outcome:
         if not gaps:
             return unknown(f"the stream of {table.source_name} cannot be observed completely ({error})")
     if gaps:
-        text = f"{len(gaps)} stretches in which changes may be missing; `ddb-lake repair {table.name} --gaps` repairs them."
+        text = (
+            f"{count_text(len(gaps), 'stretch', 'stretches')} in which changes may be missing; `ddb-lake repair"
+            f" {table.name} --gaps` repairs them."
+        )
         return judged(False, text, {"gaps": len(gaps), "open gaps": _gap_rows(gaps)})
     if lake.changes(table.name) is None:
         return unknown("the lake has no changelog yet")

@@ -2,7 +2,8 @@
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.config import seconds
-from ddb_lake.core.verify.outcome import Outcome, judged
+from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.mysql.comparison import ComparisonResult, compare
 
 SHOWN = 5
@@ -14,7 +15,7 @@ def rows_match_lake(subject: Subject) -> Outcome:
     found = compare(subject.lake, table.name, sample=0)
     same_rows = found.lake_rows == found.target_rows and not found.rejected
     passed = same_rows and found.lag_s <= seconds(table.checks.max_lag)
-    text = f"{found.target_rows} rows in {found.target.replace('`', '')}, {found.lake_rows} in the lake's state that it has."
+    text = f"{count_text(found.target_rows, 'row')} in {found.target.replace('`', '')}, {found.lake_rows} in the lake's state that it has."
     if found.rejected:
         text += f" {_rejected_text(found)}"
     if found.lag_s:
@@ -34,18 +35,20 @@ def content_matches_lake(subject: Subject) -> Outcome:
         "different": found.different,
         "rejected": found.rejected,
     }
+    if not found.compared and not wrong:
+        return unknown("the lake's state that the database has is empty: no key was compared", figures)
     return judged(not wrong, content_text(found), figures)
 
 
 def content_text(found: ComparisonResult) -> str:
     """A comparison in words, without values."""
     if not (found.missing or found.extra or found.different):
-        equal = f"{found.compared} keys compared, all equal."
+        equal = f"{count_text(found.compared, 'key')} compared, all equal."
         return f"{equal} {_rejected_text(found)}" if found.rejected else equal
     examples = "; ".join(f"{key[:16]}…: {what}" for key, what in found.examples[:SHOWN])
     action = _rejected_text(found) if found.rejected else f"`ddb-lake aurora {found.table} --full` makes them equal."
     return (
-        f"{found.compared} keys compared: {found.missing} not in the database, {found.extra} not in the lake,"
+        f"{count_text(found.compared, 'key')} compared: {found.missing} not in the database, {found.extra} not in the lake,"
         f" {found.different} with other values ({examples}). {action}"
     )
 
@@ -53,6 +56,6 @@ def content_text(found: ComparisonResult) -> str:
 def _rejected_text(found: ComparisonResult) -> str:
     target = found.target.replace("`", "")
     return (
-        f"{target} rejected {found.rejected} rows of the lake: {target}_rejected has the reasons. Change the table, then"
+        f"{target} rejected {count_text(found.rejected, 'row')} of the lake: {target}_rejected has the reasons. Change the table, then"
         f" `ddb-lake aurora {found.table} --replay`."
     )

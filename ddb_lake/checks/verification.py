@@ -1,6 +1,7 @@
 """Whether a sample of the keys equals the source, and how keys that differ are shown."""
 
 from ddb_lake.checks.check import Subject
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.pipeline.read.verification_report import Report
@@ -31,18 +32,19 @@ def sample_outcome(sample: DailySample) -> Outcome:
     }
     late = f" No newer sample can be taken: {sample.fault}." if sample.fault else ""
     if report.outcome == "equal" and sample.fault:
-        last = f"the last one, at {sampled}, found {report.compared} keys equal"
+        last = f"the last one, at {sampled}, found {count_text(report.compared, 'key')} equal"
         return unknown(f"no newer sample can be taken ({sample.fault.rstrip('.')}); {last}", figures)
     if not report.compared:
         return unknown(
             f"at {sampled}, neither the lake nor what was read of {report.source} had a key to compare", figures
         )
     if report.outcome == "equal":
-        text = f"At {sampled}, the rows of {report.compared} keys were compared with {report.source}: all are equal."
+        text = f"At {sampled}, the rows of {count_text(report.compared, 'key')} were compared with {report.source}: all are equal."
         return judged(True, f"{text}{explained_text(report)}", figures)
     figures["keys at fault"] = differing_keys(report)
     text = (
-        f"At {sampled}, {report.compared} keys were compared with the source. {report.total} differ, read again at {judged_at}"
+        f"At {sampled}, {count_text(report.compared, 'key was', 'keys were')} compared with the source."
+        f" {report.total} differ, read again at {judged_at}"
         f" from {report.source}."
     )
     if report.doubtful:

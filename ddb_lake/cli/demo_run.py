@@ -19,6 +19,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.demo.home import (
     EXPORT_BUCKET,
@@ -126,7 +127,9 @@ class _Demo:
         self._source.traffic.insert(self._size.items)
         self._source.traffic.run(self._size.steps // 4)
         self._source.write_corners()
-        self._print(f"{TABLE}: {self._count():,} items with maps, sets, lists, binary, 38-digit numbers, empty strings")
+        self._print(
+            f"{TABLE}: {count_text(self._count(), 'item')} with maps, sets, lists, binary, 38-digit numbers, empty strings"
+        )
         self._print(
             f"its changes go through Kinesis and Firehose (gzip) to s3://{LANDING_BUCKET}/orders/yyyy/MM/dd/HH/"
         )
@@ -145,7 +148,9 @@ class _Demo:
             self._source.an_hour_later()
         self._source.live_on(self._size.steps)
         self._source.delivery.flush()
-        self._print(f"{self._count():,} items now; {len(self._source.landed())} objects have landed")
+        self._print(
+            f"{count_text(self._count(), 'item')} now; {count_text(len(self._source.landed()), 'object has', 'objects have')} landed"
+        )
         self._damage_delivery()
 
     def _damage_delivery(self) -> None:
@@ -169,7 +174,7 @@ class _Demo:
         self._tick(ticker, "first tick")
         arrived = self._source.let_arrive()
         self._print(
-            f"the late object arrives, in an earlier hour; the truncated one is rewritten ({len(arrived)} objects)"
+            f"the late object arrives, in an earlier hour; the truncated one is rewritten ({count_text(len(arrived), 'object')})"
         )
         self._tick(ticker, "next tick")
         tick = ticker.tick()
@@ -200,7 +205,9 @@ class _Demo:
             self._print(f"materialized {', '.join(assets)}{span}")
         if counts := run.metadata.get(f"changes/{TABLE}"):
             self._duplicates += counts["duplicates"]
-            self._print(f"{counts['records']:,} records: {counts['new']:,} new, {counts['duplicates']:,} known already")
+            self._print(
+                f"{count_text(counts['records'], 'record')}: {counts['new']:,} new, {counts['duplicates']:,} known already"
+            )
         for check in run.checks:
             mark = "✓" if check.passed else "!" if check.severity == dg.AssetCheckSeverity.WARN else "✗"
             self._print(f"  {mark} {check.asset_key.to_user_string()} {check.check_name}: {check.description}")
@@ -214,8 +221,10 @@ class _Demo:
         with open_lake(self._home.settings()) as lake:
             status = table_status(lake, TABLE)
             self._print(
-                f"{status.rows:,} rows; {status.changes:,} distinct change records from {status.objects} objects,"
-                f" {self._duplicates:,} duplicates left out; {status.quarantined} entries in quarantine:"
+                f"{count_text(status.rows, 'row')}; {count_text(status.changes, 'distinct change record')} from"
+                f" {count_text(status.objects, 'object')},"
+                f" {count_text(self._duplicates, 'duplicate')} left out;"
+                f" {count_text(status.quarantined, 'entry', 'entries')} in quarantine:"
             )
             for group in list_quarantine(lake, TABLE):
                 self._print(f"  quarantined: {group.count} × {group.reason}")
@@ -236,10 +245,12 @@ class _Demo:
             actual = sorted(canonical_text(json.loads(line)["Item"]) for line in dump_items(lake, TABLE))
         missing, extra = len(set(expected) - set(actual)), len(set(actual) - set(expected))
         if expected == actual:
-            self._print(f"✓ {len(expected):,} items in DynamoDB, {len(actual):,} in the lake, all of them equal")
+            self._print(
+                f"✓ {count_text(len(expected), 'item')} in DynamoDB, {len(actual):,} in the lake, all of them equal"
+            )
         else:
-            self._print(f"✗ {len(expected):,} items in DynamoDB, {len(actual):,} in the lake:")
-            self._fail(f"{missing} items are missing or stale in the lake, {extra} are extra")
+            self._print(f"✗ {count_text(len(expected), 'item')} in DynamoDB, {len(actual):,} in the lake:")
+            self._fail(f"{count_text(missing, 'item is', 'items are')} missing or stale in the lake, {extra} are extra")
 
     def _count(self) -> int:
         return sum(1 for _ in self._source.items())

@@ -23,6 +23,7 @@ import orjson
 import pyarrow as pa
 
 from ddb_lake.core.merge.ordering import ABSENT, Version, winner
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed
@@ -534,7 +535,8 @@ def _look_up_states(session: Session, inputs: MergeInput) -> tuple[int, int]:
     winners = WINNERS.count(session)
     if not states == winners == keys:
         raise CheckFailed(
-            f"{winners} keys have {states} winners, {keys} distinct; nothing was committed", table=inputs.table
+            f"{count_text(winners, 'key has', 'keys have')} {states} winners, {keys} distinct; nothing was committed",
+            table=inputs.table,
         )
     return keys, removed
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import UsageError
@@ -93,7 +94,7 @@ def read_only_statements(con: Any, sql: str) -> list[Any]:
             raise UsageError(f"{READ_ONLY}; EXPLAIN is for statements that only read", hint=_HINT)
     elif kinds[-1] != duckdb.StatementType.SELECT or not all(map(_is_pivot_type, statements[:-1])):
         if len(kinds) > 1 and all(kind == duckdb.StatementType.SELECT for kind in kinds):
-            raise UsageError(f"{len(kinds)} statements at once", hint="run one statement at a time")
+            raise UsageError(f"{count_text(len(kinds), 'statement')} at once", hint="run one statement at a time")
         refused = next(kind for kind in kinds if kind != duckdb.StatementType.SELECT)
         raise UsageError(f"{READ_ONLY}; it does not run {refused.name.replace('_', ' ')} statements", hint=_HINT)
     if refused_calls := sorted(_called(sql) & REFUSED_TABLE_FUNCTIONS):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DatabaseError
 from ddb_lake.mysql import statements as sql
 from ddb_lake.mysql.bisection import Bisection
@@ -232,7 +233,9 @@ class ChangeLoader:
         for identifier, text in rows:
             fields = [_from_json(field) for field in json.loads(text)]
             if len(fields) != wanted:
-                faults[identifier] = f"the record has {len(fields)} fields, and the configured columns need {wanted}"
+                faults[identifier] = (
+                    f"the record has {count_text(len(fields), 'field')}, and the configured columns need {wanted}"
+                )
             padded = [*fields, *[None] * wanted][:wanted]
             self.database.execute(sql.insert_raw(self.target), (identifier, *padded))
         return faults

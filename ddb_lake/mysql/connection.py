@@ -19,6 +19,7 @@ import pymysql
 from pymysql.constants import CR, ER
 from pymysql.cursors import SSCursor
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import ConfigError, DatabaseError, DdbLakeError, TransientError
 
 SQL_MODE: Final = (
@@ -188,7 +189,9 @@ class Database:
                 raise DatabaseError(f"{what}: {place}; nothing of it was applied")
             faults.setdefault(int(number[1]), place[number.end() :])
         if warned > len(warnings) or warned >= MOST_WARNINGS:
-            raise DatabaseError(f"{what}: {warned} records are malformed; nothing of it was applied")
+            raise DatabaseError(
+                f"{what}: {count_text(warned, 'record is', 'records are')} malformed; nothing of it was applied"
+            )
         return faults
 
     @contextmanager

@@ -21,6 +21,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.session import client
 from ddb_lake.config import AuroraSettings, TableSettings
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import COMMIT
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
@@ -210,7 +211,12 @@ def _plan(table: Table, settings: AuroraSettings, before: Position | None, nativ
     reason = _full_reason(table, before, after)
     if reason is not None or before is None:
         return _Plan("all", reason or "", columns, after)
-    return _Plan("changes", f"{after.applied_batch - before.applied_batch} batches of changes", columns, after)
+    return _Plan(
+        "changes",
+        f"{count_text(after.applied_batch - before.applied_batch, 'batch', 'batches')} of changes",
+        columns,
+        after,
+    )
 
 
 def _full_reason(table: Table, before: Position | None, after: Position) -> str | None:

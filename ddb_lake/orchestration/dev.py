@@ -21,6 +21,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.executors import open_lake
@@ -100,7 +101,7 @@ def _discard_damage(lake: Lake) -> None:
         return
     count = discard_quarantine(lake, TABLE, EntrySelection(reasons=reasons), DISCARDED_BY, DISCARDED_WHY)
     print(
-        f"{count} entries of the quarantine are discarded, because {DISCARDED_WHY}."
+        f"{count_text(count, 'entry of the quarantine is', 'entries of the quarantine are')} discarded, because {DISCARDED_WHY}."
         f" `ddb-lake quarantine list {TABLE} --discarded` shows them.",
         file=sys.stderr,
     )

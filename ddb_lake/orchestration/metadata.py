@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
@@ -199,7 +200,7 @@ def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
             for row in session.rows(f"SELECT {names} FROM {source} LIMIT {PREVIEW_ROWS}")
         ]
     text = markdown_table(cells.columns, rows[:PREVIEW_ROWS])
-    return f"{text}\n\nand {cells.left_out} more columns" if cells.left_out else text
+    return f"{text}\n\nand {count_text(cells.left_out, 'more column')}" if cells.left_out else text
 
 
 def masked_columns(settings: TableSettings, schema: TableSchema) -> set[str]:

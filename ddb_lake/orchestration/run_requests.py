@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.orchestration.heartbeats import end_dead_run, run_health
 from ddb_lake.orchestration.specs import TableAssets, hour_key, python_name
 from ddb_lake.pipeline.plan.planner import Busy
@@ -192,7 +193,11 @@ class Requests:
         )
 
     def _tags(self, work: Sequence[Work]) -> dict[str, str]:
-        named = f"{work[0].table}: {work[0].reason}" if len(work) == 1 else f"{len(work)} tables have landed objects"
+        named = (
+            f"{work[0].table}: {work[0].reason}"
+            if len(work) == 1
+            else f"{count_text(len(work), 'table has', 'tables have')} landed objects"
+        )
         return {LAKE_TAG: self._lake, WAREHOUSE_TAG: self._warehouse, REASON_TAG: named}
 
 

@@ -75,7 +75,7 @@ def test_rate_makes_requests_wait() -> None:
 def test_batch_that_is_never_done_is_transient() -> None:
     service = Service(each=0, throttles=False)
     items, _ = table_of(service)
-    with pytest.raises(TransientError, match="left 1 items unprocessed"):
+    with pytest.raises(TransientError, match="left 1 item unprocessed"):
         items.put([{"id": {"S": "k"}}])
     assert service.calls == DYNAMODB.attempts
 

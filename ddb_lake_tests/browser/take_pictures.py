@@ -6,6 +6,7 @@ The lake is that of a demo with a gap in its changes, made anew; `--folder` take
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -68,7 +69,7 @@ def _take_all(home: DemoHome, images: Path) -> None:
             page.get_by_text("what to do").first.wait_for()
             _take(page, images / "red-check.png")
             open_asset(page, url, "lake/lake")
-            page.get_by_text("need a look").first.wait_for()
+            page.get_by_text(re.compile("needs? a look")).first.wait_for()
             _take(page, images / "overview.png")
             page.get_by_role("button", name="Materialize").click()
             page.get_by_text("Launched run").wait_for()

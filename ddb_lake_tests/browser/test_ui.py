@@ -61,8 +61,8 @@ def test_red_check_says_what_is_wrong_and_what_to_do(ui: str, page: Page) -> Non
 def test_overview_tells_which_table_needs_a_look(ui: str, page: Page) -> None:
     open_asset(page, ui, "lake/lake")
 
-    expect(page.get_by_text("1 of 1 tables need a look.")).to_be_visible()
-    expect(page.get_by_text("1 stretches in which changes may be missing")).to_be_visible()
+    expect(page.get_by_text("1 of 1 table needs a look.")).to_be_visible()
+    expect(page.get_by_text("1 stretch in which changes may be missing")).to_be_visible()
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_timeout(500)
     cut = (

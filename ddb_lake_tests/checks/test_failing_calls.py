@@ -1,8 +1,13 @@
-"""Each check with each of its calls of AWS denied, unreachable or absent is never green. The calls are recorded, not listed."""
+"""Each check with each of its calls of AWS denied, unreachable or absent is never green. The calls are recorded, not listed.
+
+The statements of a database are counted, and the connection is lost before each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,32 +15,19 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ddb_lake.checks.check import Check, Subject
 from ddb_lake.checks.registry import CHECKS
-from ddb_lake.core.verify.outcome import GREEN, Outcome
-from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.verify import daily_sample
+from ddb_lake.core.verify.outcome import GREEN
+from ddb_lake.mysql import comparison
+from ddb_lake.mysql.replication import replicate
+from ddb_lake_tests.support.green_checks import CHECKED, SETTINGS, due_again, fill, outcome
+from ddb_lake_tests.support.landed_files import order
+from ddb_lake_tests.support.mariadb import PASSWORD, Dying, MariaDb
+from ddb_lake_tests.support.mysql_lakes import PASSWORD_ENV, Replicated
 from ddb_lake_tests.support.recorded_calls import watching
-from ddb_lake_tests.support.sandbox_lake import BUCKET, orders_lake, orders_source
-from ddb_lake_tests.support.verified_source import LANDING, Stand
+from ddb_lake_tests.support.sandbox_lake import orders_lake, orders_source
+from ddb_lake_tests.support.verified_source import Stand
 
 NO_CALLS = {"continuity", "quarantine_empty"}
 """The checks that read the lake alone."""
-
-CHECKED = [
-    check
-    for check in CHECKS
-    if check.evaluate is not None and not check.reads_dagster and check.asset not in ("aurora", "streams")
-]
-SETTINGS: dict[str, Any] = {
-    "changes": {
-        "uri": f"s3://{BUCKET}/{LANDING}",
-        "errors_uri": f"s3://{BUCKET}/failed/",
-        "delivery_stream": "hose",
-    },
-    "checks": {
-        "full": {"against": "scan"},
-        "canary": {"key": {"customer": {"S": "canary"}, "order_id": {"S": "canary"}}},
-    },
-}
 
 
 def denied(service: str, operation: str) -> Exception:
@@ -62,29 +54,8 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         orders_lake(sandbox, tmp_path_factory.mktemp("lake"), **SETTINGS) as lake,
     ):
         stand = Stand(sandbox, lake)
-        for number in range(20):
-            stand.put(f"o{number}", total="1")
-        stand.deliver()
-        stand.wait(5)
-        load_export(lake, "orders", stand.export())
-        outcome(stand, next(check for check in CHECKED if check.name == "canary_arrives"))
-        stand.wait(40)
-        stand.put("o1", total="2")
-        stand.deliver()
-        stand.wait(120)
+        fill(stand)
         yield stand
-
-
-def outcome(stand: Stand, check: Check) -> Outcome:
-    return check.outcome(Subject(stand.lake, stand.lake.table("orders")))
-
-
-def due_again(stand: Stand, check: Check) -> None:
-    """What a check needs to compare anew: a new day for the sample, and a canary that has arrived."""
-    if check.name == "sample_matches_source":
-        stand.wait(daily_sample.EVERY_S / 60)
-    if check.name == "canary_arrives":
-        stand.deliver()
 
 
 @pytest.mark.parametrize("check", CHECKED, ids=lambda check: check.name)
@@ -107,3 +78,58 @@ def test_check_is_green_and_with_any_of_its_calls_failing_it_is_not(
             if found.state in GREEN:
                 green.append((call, error.__name__, found.text))
     assert not green
+
+
+# --- a database
+
+
+DATABASE_CHECKS = [check for check in CHECKS if check.asset == "aurora"]
+
+
+@pytest.mark.parametrize("check", DATABASE_CHECKS, ids=lambda check: check.name)
+def test_check_of_a_database_is_not_green_with_any_of_its_statements_failing(
+    mariadb: MariaDb, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD_ENV, PASSWORD)
+    replicated = Replicated(tmp_path, mariadb, mariadb.fresh())
+    replicated.export(order("ann", 1), order("bob", 2))
+    with replicated.lake() as lake:
+        subject = Subject(lake, lake.table("orders"))
+        assert check.outcome(subject).state not in GREEN  # nothing is replicated
+        replicate(lake, "orders")
+        found = check.outcome(subject)
+        assert found.state in GREEN, found.text
+        states = []
+        for statements in range(50):
+            with monkeypatch.context() as patch:
+                dying_after(patch, statements)
+                states.append(check.outcome(subject).state)
+            if states[-1] in GREEN:
+                break
+        assert 5 < len(states) < 50 and not GREEN.intersection(states[:-1])
+        monkeypatch.setenv(PASSWORD_ENV, "wrong")
+        assert check.outcome(subject).state not in GREEN
+
+
+def test_check_of_a_database_without_rows_compares_nothing(
+    mariadb: MariaDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD_ENV, PASSWORD)
+    replicated = Replicated(tmp_path, mariadb, mariadb.fresh())
+    replicated.export()
+    with replicated.lake() as lake:
+        replicate(lake, "orders")
+        states = {check.name: check.outcome(Subject(lake, lake.table("orders"))).state for check in DATABASE_CHECKS}
+    assert states == {"rows_match_lake": "pass", "content_matches_lake": "unknown"}
+
+
+def dying_after(patch: pytest.MonkeyPatch, statements: int) -> None:
+    """Lose the connection of a comparison before its nth statement."""
+    connect = comparison.connect_replica
+
+    @contextmanager
+    def dying(settings: Any) -> Iterator[Any]:
+        with connect(settings) as database:
+            yield Dying(database, statements)
+
+    patch.setattr(comparison, "connect_replica", dying)

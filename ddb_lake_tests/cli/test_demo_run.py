@@ -70,7 +70,7 @@ def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypat
     told: list[str] = []
 
     assert run_demo(tmp_path, keep=False, emit=told.append, seed=0, size=DemoSize(items=30, steps=12)) == 1
-    assert "1 items are missing or stale in the lake" in "\n".join(told)
+    assert "1 item is missing or stale in the lake" in "\n".join(told)
 
 
 def test_demo_does_not_remove_a_lake_that_is_none_of_its_own(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_merge_without_one_winner_fails_the_blocking_check(folder_lake: Make, mo
     lake.land("2025/02/03/04/a", inserted(1))
 
     def two_winners(*_: object) -> None:
-        raise CheckFailed("orders: 1 keys have 2 winners, 1 distinct; nothing was committed")
+        raise CheckFailed("orders: 1 key has 2 winners, 1 distinct; nothing was committed")
 
     monkeypatch.setattr(launching, "apply_objects", two_winners)
     run = lake.run("changes/orders", "current/orders", hours=HOURS)
@@ -255,7 +255,7 @@ def test_checks_can_be_evaluated_alone(folder_lake: Make) -> None:
     found = {c.check_name: c for c in result.get_asset_check_evaluations()}
     assert set(found) == {"up_to_date", "quarantine_empty", "continuity", "objects_intact", "no_gaps", "sensor_ticks"}
     late = found["up_to_date"]
-    assert late.passed and "1 are not applied" in (late.description or "")
+    assert late.passed and "1 object is not applied" in (late.description or "")
 
 
 def test_object_that_waits_too_long_fails_the_check(folder_lake: Make) -> None:

@@ -90,7 +90,7 @@ def test_fault_of_one_table_is_logged_and_the_others_are_served(
     requests, _ = lake.ticker.requests()
 
     assert "broken: the folder cannot be read" in capfd.readouterr().err
-    assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed objects are not applied"]
+    assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed object is not applied"]
 
 
 def test_sensor_is_stopped_at_the_start(folder_lake: Make) -> None:

@@ -14,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-Kind: TypeAlias = Literal["fail", "throttle", "refuse", "hang", "half", "short", "lose", "late"]
-"""fail: 500. throttle: 503 SlowDown, of S3. refuse: 400 ThrottlingException, of DynamoDB. hang: no answer for a while,
+Kind: TypeAlias = Literal["fail", "throttle", "deny", "refuse", "hang", "half", "short", "lose", "late"]
+"""fail: 500. throttle: 503 SlowDown, of S3. deny: 403 AccessDenied, of S3. refuse: 400
+ThrottlingException, of DynamoDB. hang: no answer for a while,
 then none. half: the connection ends in the middle of the body. short: half a body that calls itself whole. lose: the
 request is served, its answer lost. late: the newest objects are missing from a listing."""
 
@@ -24,7 +25,7 @@ Request: TypeAlias = Literal["get", "list", "put", "other"]
 HANG_S = 1.2
 _LAST = re.compile(rb"<Contents>(?:(?!<Contents>).)*</Contents>(?!.*<Contents>)", re.DOTALL)
 _OF_THE_HOP = {"expect", "transfer-encoding", "content-length"}
-_CODES = {"fail": (500, "InternalError"), "throttle": (503, "SlowDown")}
+_CODES = {"fail": (500, "InternalError"), "throttle": (503, "SlowDown"), "deny": (403, "AccessDenied")}
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self._body()
         kind = self.way.met(request_kind(self.command, self.path), self.path)
-        if kind in ("fail", "throttle", "refuse"):
+        if kind in ("fail", "throttle", "deny", "refuse"):
             self._answer(*_refusal(kind))
             return
         if kind == "hang":

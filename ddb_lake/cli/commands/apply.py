@@ -12,9 +12,10 @@ from ddb_lake.cli.command import command, engine_option, json_option, strict_opt
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
-from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
     from ddb_lake.core.schema.table_schema import NameCollision

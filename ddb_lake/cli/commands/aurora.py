@@ -10,9 +10,10 @@ import click
 from ddb_lake.cli.command import command, json_option, table_argument
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
     from ddb_lake.mysql.comparison import ComparisonResult
@@ -78,7 +79,7 @@ def comparison_lines(result: ComparisonResult) -> list[str]:
     """The result of a comparison in a few lines; rows that differ are named by the hash of their key."""
     target = result.target.replace("`", "")
     lines = [
-        f"{result.table}: {result.lake_rows:,} rows in the lake, {result.target_rows:,} in {target};"
+        f"{result.table}: {count_text(result.lake_rows, 'row')} in the lake, {result.target_rows:,} in {target};"
         f" {count_text(result.compared, 'key')} compared: {result.missing:,} missing, {result.extra:,} extra,"
         f" {result.different:,} different, {result.rejected:,} rejected."
     ]

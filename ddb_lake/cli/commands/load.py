@@ -20,9 +20,10 @@ from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import count_text, duration_text, size_text
+from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:

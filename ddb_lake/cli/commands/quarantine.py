@@ -11,10 +11,10 @@ import click
 from ddb_lake.cli.command import LakeGroup, json_option, options_object, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
-from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.terminal import Styled, echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
 

@@ -15,13 +15,14 @@ import click
 
 from ddb_lake.cli.command import command, options_object
 from ddb_lake.cli.invocation import Invocation, pass_invocation
-from ddb_lake.cli.output.quantities import count_text
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import csv_lines, json_array, new_file, write_lines, write_lines_to
 from ddb_lake.cli.parameter_types import Time
+from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.operations.system import limited_memory, memory_bytes
 from ddb_lake.core.values.time_text import TIME_RULE
-from ddb_lake.errors import TerminalError, UsageError
+from ddb_lake.errors import MemoryLimitError, TerminalError, UsageError
 
 if TYPE_CHECKING:
     from ddb_lake.config.lake import LakeSettings
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 """The ends of the names of files that `--output` writes. Each decides the format."""
+
+BESIDE_BYTES = 500_000_000
+"""The memory of a query beside DuckDB's: what Python and libraries take, and values that DuckDB does not count."""
 
 _MISSING = re.compile(r"Table with name (\S+) does not exist")
 
@@ -71,7 +75,7 @@ def query(invocation: Invocation, sql: str | None, options: QueryOptions) -> Non
     """Run SQL over the lake with DuckDB. Without SQL, a terminal shows a prompt for it.
 
     A query only reads: one SELECT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN. It opens no files and no addresses but those of the
-    lake's tables. Its memory is limited by the setting `memory`.
+    lake's tables. The setting `memory` limits its memory; on Linux the kernel enforces it, with 500 MB for Python and libraries.
 
     The tables are <table>, its changelog <table>_changes, and its quarantined records <table>_quarantine. Write a name
     with characters other than letters, digits and _ in double quotes. Timestamps are UTC.
@@ -91,12 +95,28 @@ def query(invocation: Invocation, sql: str | None, options: QueryOptions) -> Non
         return
     if not sql.strip(" \t\r\n;"):
         raise click.UsageError("the SQL is empty")
-    with invocation.lake(bars=False) as lake:
+    with invocation.lake(bars=False) as lake, _bounded(lake.settings):
         if options.output is not None:
             _check_is_outside(lake.settings, options.output)
             _write(lake, sql, options.output, options)
         else:
             _run(lake, sql, options)
+
+
+@contextmanager
+def _bounded(settings: LakeSettings) -> Iterator[None]:
+    """Limit the memory of the process: DuckDB's own limit does not count the values that a function makes.
+
+    Raises UsageError if it does not suffice.
+    """
+    with limited_memory(memory_bytes(settings.memory) + BESIDE_BYTES):
+        try:
+            yield
+        except (MemoryLimitError, MemoryError) as error:
+            raise UsageError(
+                f"the query needs more memory than `memory` ({settings.memory}) and {BESIDE_BYTES // 10**6} MB beside it",
+                hint="set `memory` to more, or make smaller values",
+            ) from error
 
 
 def _run(lake: Lake, sql: str, options: QueryOptions) -> None:
@@ -189,7 +209,8 @@ class _PromptQueries:
         return table_columns(self.lake, table)
 
     def run(self, sql: str) -> None:
-        _run(self.lake, sql, self.options)
+        with _bounded(self.lake.settings):
+            _run(self.lake, sql, self.options)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object, read_rate_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import UsageError
 
@@ -86,7 +87,8 @@ def _repair_keys(lake: Lake, table: str, options: RepairOptions) -> bool:
     keys = keys_of(document, table)
     if document.get("total", 0) > len(keys):
         note(
-            f"{table}: the report lists {len(keys):,} of {document['total']:,} keys; verify and repair again, or load a new export"
+            f"{table}: the report lists {len(keys):,} of {count_text(document['total'], 'key')}; verify and repair"
+            " again, or load a new export"
         )
     if options.export_uri is not None:
         result = repair_from_export(lake, table, keys, options.export_uri)

@@ -11,10 +11,11 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Time
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import TIME_RULE, time_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def restore(invocation: Invocation, table: str, options: RestoreOptions, as_json
 
 
 def _print_plan(plan: RestorePlan) -> None:
-    continues = f"; {plan.resumes:,} items are written already" if plan.resumes else ""
+    continues = f"; {count_text(plan.resumes, 'item is', 'items are')} written already" if plan.resumes else ""
     note(
         f"{plan.table}: {count_text(plan.items, 'item')} as of {time_text(plan.as_of_us)} into {plan.target}: about"
         f" {plan.write_units:,} write units, {duration_text(plan.seconds)} at {plan.write_rate:g} a second, and about"

@@ -20,6 +20,7 @@ from ddb_lake.cli.command import LakeGroup, json_option, options_object
 from ddb_lake.cli.output.progress import Reporter
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def advance(duration: str, endpoint_url: str, as_json: bool) -> None:
     if as_json:
         write_document(document)
         return
-    echo(f"{document['now']}: {len(document['objects'])} objects written")
+    echo(f"{document['now']}: {count_text(len(document['objects']), 'object')} written")
     for name in document["objects"]:
         echo(name)
 

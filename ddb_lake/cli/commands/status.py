@@ -16,6 +16,7 @@ from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.tables import print_facts, print_table
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
@@ -153,7 +154,10 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("objects ingested", f"{status.objects:,}"),
         ("last commit", time_text(status.last_commit_us)),
         ("quarantined", f"{status.quarantined:,}"),
-        ("files", f"{status.files:,} and {status.delete_files:,} of deletes ({status.deleted_rows:,} rows)"),
+        (
+            "files",
+            f"{status.files:,} and {status.delete_files:,} of deletes ({count_text(status.deleted_rows, 'row')})",
+        ),
         ("size", size_text(status.bytes)),
         ("gaps", f"{len(status.gaps)} open: `ddb-lake repair {status.table} --gaps`" if status.gaps else "-"),
         *(("column name", str(collision)) for collision in status.name_collisions),

@@ -10,11 +10,12 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object, read_rate_option, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.quantities import count_text, duration_text
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Duration
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import iso_text, time_text
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ def _verify_sample(lake: Lake, table: str, options: VerifyOptions) -> Report:
     size = DEFAULT_SAMPLE if options.sample is None else options.sample
     if size == 0:
         return counts
-    note(f"{table}: {counts.rows:,} rows, the source counts {counts.source_items or 0:,} items ({counts.notes[0]})")
+    note(
+        f"{table}: {count_text(counts.rows, 'row')}, the source counts {count_text(counts.source_items or 0, 'item')} ({counts.notes[0]})"
+    )
     _print_cost(table, expected_cost(lake.table(table), "sample", size))
     read_rate = options.read_rate or DEFAULT_READ_RATE
     return verify_sample(lake, table, size, read_rate=read_rate, settle_s=options.settle_s)
@@ -182,7 +185,7 @@ def _print_report(report: Report, as_json: bool) -> None:
     summary = f"{report.table}: {report.outcome}: " + (
         f"{count_text(report.compared, 'key')} compared with {report.source}"
         if report.strength != "counts"
-        else f"{report.rows:,} rows, {report.source}: {report.source_items or 0:,} items"
+        else f"{count_text(report.rows, 'row')}, {report.source}: {count_text(report.source_items or 0, 'item')}"
     )
     echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:

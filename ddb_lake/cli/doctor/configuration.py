@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import LakeSubject
-from ddb_lake.cli.output.quantities import count_text
+from ddb_lake.core.operations.count_text import count_text
 
 
 def examine_configuration(subject: LakeSubject) -> Iterator[Finding]:

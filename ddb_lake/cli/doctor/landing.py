@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DdbLakeError
 
 
@@ -47,7 +48,7 @@ def examine_notifications(subject: TableSubject) -> Iterator[Finding]:
         step = "correct `changes.notifications`, and allow sqs:ReceiveMessage, DeleteMessage and GetQueueAttributes"
         yield warn(str(error), f"{step}; until then objects are found by listing, which is later")
         return
-    yield ok(f"{changes.notifications} answers; about {waiting} messages wait")
+    yield ok(f"{changes.notifications} answers; about {count_text(waiting, 'message waits', 'messages wait')}")
 
 
 def _uri(subject: TableSubject) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
-from ddb_lake.cli.output.quantities import count_text
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.table_key import table_key
 
@@ -47,7 +47,7 @@ def examine_source(subject: TableSubject) -> Iterator[Finding]:
     elif state.status not in _LIVE:
         yield warn(f"{state.arn} is {state.status}", "wait until the table is ACTIVE")
     else:
-        yield ok(f"{state.arn}, about {state.items:,} items; {_sample_text(table.checks.sample)}")
+        yield ok(f"{state.arn}, about {count_text(state.items, 'item')}; {_sample_text(table.checks.sample)}")
 
 
 def _sample_text(keys: int) -> str:

@@ -12,7 +12,7 @@ from ddb_lake.cli.doctor.finding import Finding, fail, ok, unknown
 from ddb_lake.cli.doctor.installation import free_space
 from ddb_lake.cli.doctor.subject import LakeSubject, has_local_warehouse
 from ddb_lake.cli.failures import error_text
-from ddb_lake.cli.output.quantities import count_text
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import RECOVER, DamagedError
 
 if TYPE_CHECKING:

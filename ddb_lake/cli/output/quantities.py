@@ -1,15 +1,10 @@
-"""Counts, durations and sizes as text for people.
+"""Durations and sizes as text for people.
 
 humanize's `precisedelta` prints every unit in words (`2 days, 3 hours, 2 minutes and 3 seconds`), which is too long for
 a column of a table; `naturaldelta` prints one unit only.
 """
 
 from __future__ import annotations
-
-
-def count_text(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 item`, `1,234 items`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def duration_text(seconds: float | None, unknown: str = "-") -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.report import charts
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import urgency
 from ddb_lake.pipeline.read.check_results import CheckResult, count_colors, summary_text
@@ -109,7 +110,7 @@ def _facts(status: TableStatus) -> list[tuple[str, str]]:
         ("First change", _time(status.first_change_us)),
         ("Newest export", _time(status.base_export_us)),
         ("Last commit", _time(status.last_commit_us)),
-        ("Waiting to be applied", f"{status.pending_batches:,} commits"),
+        ("Waiting to be applied", count_text(status.pending_batches, "commit")),
     ]
 
 
@@ -143,7 +144,9 @@ def _verified(document: dict[str, Any]) -> str:
     if document.get("doubtful"):
         kinds += f" ({document['doubtful']:,} of them are still being judged)"
     compared = (
-        f"{document['compared']:,} keys compared" if document["compared"] else f"{document['rows']:,} rows counted"
+        f"{count_text(document['compared'], 'key')} compared"
+        if document["compared"]
+        else f"{count_text(document['rows'], 'row')} counted"
     )
     read_at = _time(document.get("read_to_us"))
     return f"{document['outcome']}: {compared} with {document['source']}, {kinds}; read at {read_at}"

@@ -20,6 +20,7 @@ from ddb_lake.core.capture.shards import (
     initial_lineage,
     observe,
 )
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import TerminalError
 
 FORMAT: Final = 1
@@ -121,7 +122,9 @@ def _continued(position: StreamPosition, stream: Stream, read_us: int, now_us: i
     running_us = now_us if stream.running else position.running_us
     gaps = []
     if observed.lost_since_us is not None:
-        reason = f"records of {len(observed.lost)} shards were trimmed after 24 hours, before they were read"
+        reason = (
+            f"records of {count_text(len(observed.lost), 'shard')} were trimmed after 24 hours, before they were read"
+        )
         gaps += trimmed(observed.lost_since_us, now_us, reason)
     return replace(position, lineage=observed.lineage, running_us=running_us), gaps
 

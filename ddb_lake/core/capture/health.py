@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Outcome, State, judged, unknown, worst_state
 
@@ -124,7 +125,8 @@ def failed_deliveries_sign(count: int, newest_us: int | None, hours: int, uri: s
     if not count:
         return Sign(name, "pass", f"Nothing was put below {uri} in the last {hours} h.", {"objects": 0})
     text = (
-        f"{count} objects were put below {uri} in the last {hours} h: Firehose could not transform or deliver their"
+        f"{count_text(count, 'object was', 'objects were')} put below {uri} in the last {hours} h: Firehose could not"
+        " transform or deliver their"
         " records. What can be read of them is in the lake; the rest is in quarantine with its reason."
     )
     return Sign(name, "fail", text, {"objects": count, "newest": newest_us or 0})

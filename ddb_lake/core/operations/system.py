@@ -1,4 +1,4 @@
-"""Host facts: CPU count, detection of a full disk and of refused memory."""
+"""Host facts and limits: CPU count, memory, detection of a full disk and of refused memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -76,6 +77,41 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     library = type(error).__module__.lstrip("_").startswith(("duckdb", "pyarrow"))
     return (library or isinstance(error, ImportError | RuntimeError)) and any(text in message for text in _NO_MEMORY)
+
+
+@contextmanager
+def limited_memory(more_bytes: int) -> Iterator[None]:
+    """Within the block, this process gets at most so much more memory than it has; allocating more fails.
+
+    The limit is the kernel's, on private writable memory (https://man7.org/linux/man-pages/man2/getrlimit.2.html, RLIMIT_DATA).
+    Other systems than Linux do not count it, and there nothing is limited. A lower limit that is set already stays.
+    """
+    used_bytes = _data_bytes()
+    if used_bytes is None:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([used_bytes + more_bytes, *limits]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int | None:
+    """The private writable memory of this process; None if the system does not state it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = _DATA.search(status)
+    return int(found[1]) * 1024 if found else None
+
+
+_DATA: Final = re.compile(r"^VmData:\s*(\d+) kB$", re.MULTILINE)
 
 
 def cpu_count() -> int:

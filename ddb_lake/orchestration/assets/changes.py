@@ -14,6 +14,7 @@ import dagster as dg
 
 from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import CheckFailed
 from ddb_lake.orchestration.checks import check_event, writer_results
@@ -141,8 +142,11 @@ class Applying:
                 return unknown("the lake has no table yet")
             return judged(True, "No record waited in the changelog: no key was decided, and no row was written.")
         text = (
-            f"Counted before the commit: {result.winners} winning records decide {result.changed} distinct keys. The written"
-            f" files have {result.upserted} rows, and {result.removed} keys have no item. The table has {result.rows} rows now."
+            "Counted before the commit:"
+            f" {count_text(result.winners, 'winning record decides', 'winning records decide')}"
+            f" {count_text(result.changed, 'distinct key')}. The written"
+            f" files have {count_text(result.upserted, 'row')}, and"
+            f" {count_text(result.removed, 'key has', 'keys have')} no item. The table has {count_text(result.rows, 'row')} now."
         )
         passed = result.winners == result.changed == result.upserted + result.removed
         figures = {"winning records": result.winners, "changed keys": result.changed, "rows written": result.upserted}
@@ -156,12 +160,12 @@ class Applying:
         collisions = "".join(f" {collision}." for collision in collisions_of(table))
         figures = {"columns": len(now), "rescued share": share}
         if self._before is None:
-            return judged(
-                True, f"{len(now)} columns; no earlier materialization to compare them with.{collisions}", figures
-            )
+            columns = count_text(len(now), "column")
+            reason = f"there is no earlier materialization to compare the {columns} with"
+            return unknown(f"{reason}.{collisions}" if collisions else reason, figures)
         drift = _drift(self._before, now)
         compared = f"since the last materialization: {'; '.join(drift) or 'no difference'}"
-        return judged(not drift, f"{len(now)} columns; {compared}.{collisions}", figures)
+        return judged(not drift, f"{count_text(len(now), 'column')}; {compared}.{collisions}", figures)
 
     def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
         """What became of the columns since the last materialization, if anything."""

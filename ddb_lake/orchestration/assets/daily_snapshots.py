@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.maintain.daily_snapshots import DayResult, keep_day
 from ddb_lake.pipeline.open_lake import Lake
@@ -16,7 +17,7 @@ def keep_days(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Keep the day of the run's partition. Raises UsageError for one that is not certain, which fails the run."""
     result = keep_day(lake, assets.table.name, date.fromisoformat(context.partition_key))
-    context.log.info(f"{result.table}: {result.rows} items as of the end of {result.day}")
+    context.log.info(f"{result.table}: {count_text(result.rows, 'item')} as of the end of {result.day}")
     yield dg.MaterializeResult(asset_key=assets.key("daily"), metadata=_metadata(result))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.core.values.time_text import microseconds, time_text
@@ -123,16 +124,21 @@ def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
     The worst is first in the table and in the list.
     """
     worst = sorted(found, key=lambda one: (urgency(one.color), -_not_green(one), one.table))
-    bad = sum(one.color != "green" for one in found)
     results = [result for one in found for result in one.checks]
     head = (
-        (f"**All {len(found)} tables are green.**" if not bad else f"**{bad} of {len(found)} tables need a look.**")
+        f"**{_verdict(len(found), sum(one.color != 'green' for one in found))}**"
         + f" Checks: {summary_text(results)}. Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest"
         " change that is applied; an idle table's grows."
     )
     rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
-    rest = f"\n\nand {len(found) - SHOWN} more tables" if len(found) > SHOWN else ""
+    rest = f"\n\nand {count_text(len(found) - SHOWN, 'more table')}" if len(found) > SHOWN else ""
     return f"{head}\n\n{rows}{rest}{_problems(found)}"
+
+
+def _verdict(tables: int, bad: int) -> str:
+    if bad:
+        return f"{bad} of {count_text(tables, 'table')} {'needs' if bad == 1 else 'need'} a look."
+    return f"All {tables} tables are green." if tables > 1 else "The table is green."
 
 
 def _not_green(one: TableSummary) -> int:
@@ -156,7 +162,7 @@ def _problems(found: Sequence[TableSummary]) -> str:
         for place, table, check, text in sorted(problems)[:SHOWN_PROBLEMS]
     ]
     more = len(problems) - SHOWN_PROBLEMS
-    rest = f"\n\nand {more} more checks" if more > 0 else ""
+    rest = f"\n\nand {count_text(more, 'more check')}" if more > 0 else ""
     return "\n\n" + "\n".join(lines) + rest
 
 

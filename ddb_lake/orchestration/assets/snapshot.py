@@ -9,6 +9,7 @@ import dagster as dg
 
 from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.verify.outcome import Outcome, judged, unknown
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState, LoadedExport, current_state
@@ -96,11 +97,17 @@ def _outcomes(lake: Lake, assets: TableAssets, result: LoadResult | None) -> dic
 def _compared_with_manifest(export: LoadedExport, rows: int | None, result: LoadResult | None) -> Outcome:
     if rows is None:
         return unknown(f"the branch of export {export.export_id} is not in the table any more")
-    files = "" if result is None else f" in {result.files} data files, whose digests and lines were compared with it"
-    quarantined = f", and {export.rejected} lines without a valid item in the quarantine" if export.rejected else ""
+    files = (
+        ""
+        if result is None
+        else f" in {count_text(result.files, 'data file')}, whose digests and lines were compared with it"
+    )
+    quarantined = (
+        f", and {count_text(export.rejected, 'line')} without a valid item in the quarantine" if export.rejected else ""
+    )
     text = (
-        f"The manifest of export {export.export_id} names {export.items} items{files}; the export's branch has {rows}"
-        f" rows{quarantined}."
+        f"The manifest of export {export.export_id} names {count_text(export.items, 'item')}{files}; the export's branch has"
+        f" {count_text(rows, 'row')}{quarantined}."
     )
     figures = {"manifest items": export.items, "rows of the branch": rows, "lines in quarantine": export.rejected}
     return judged(rows + export.rejected == export.items, text, figures)
@@ -111,8 +118,8 @@ def _distinct_keys(export: LoadedExport, found: KeyCounts | None) -> Outcome:
     if found is None:
         return unknown(f"the branch of export {export.export_id} is not in the table any more")
     text = (
-        f"The branch of export {export.export_id} was queried: {found.keyed} of its {found.rows} rows have a key, and these are"
-        f" {found.distinct} distinct keys."
+        f"The branch of export {export.export_id} was queried: it has {count_text(found.rows, 'row')}, {found.keyed} of them"
+        f" with a key, and {count_text(found.distinct, 'distinct key')}."
     )
     return judged(found.is_unique, text, {"rows of the branch": found.rows, "distinct keys": found.distinct})
 
@@ -120,7 +127,8 @@ def _distinct_keys(export: LoadedExport, found: KeyCounts | None) -> Outcome:
 def _lines(result: LoadResult) -> Outcome:
     """An incremental export has no rows of its own: its lines are in the changelog."""
     text = (
-        f"The manifest of incremental export {result.export_id} names {result.items} lines in {result.files} data files; their"
+        f"The manifest of incremental export {result.export_id} names {count_text(result.items, 'line')} in"
+        f" {count_text(result.files, 'data file')}; their"
         " digests and numbers of lines were compared with it before the commit."
     )
     return judged(True, text, {"manifest items": result.items, "data files": result.files})

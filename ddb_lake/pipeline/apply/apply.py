@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested
@@ -171,7 +172,7 @@ def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
 def everything_quarantined(table: str, records: int) -> str:
     """The doubt about a command whose records are all in quarantine."""
     return (
-        f"{table}: nothing could be ingested: all {records:,} records went to quarantine. See `ddb-lake quarantine list"
+        f"{table}: nothing could be ingested: {count_text(records, 'record')} went to quarantine. See `ddb-lake quarantine list"
         f" {table}`: the `key` of another table, or another table's data, is a likely cause. Correct it, then `ddb-lake"
         f" quarantine replay {table}`"
     )

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ddb_lake.aws.kinesis import failed_replications, observe_destination
 from ddb_lake.core.capture.gaps import Gap, Observation, gap_between
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import TerminalError
 from ddb_lake.lake.state import base_export, changes_state
 from ddb_lake.pipeline.capture.gap_log import open_gaps, record_gap, update_log
@@ -59,9 +60,7 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
         raise
     after = replace(after, failures_us=max(since_us, now_us - DELAY_US))
     for from_us, to_us, count in failed:
-        reason = (
-            f"{count} change records could not be replicated to Kinesis; records near its limit of 1 MB are skipped"
-        )
+        reason = f"{count_text(count, 'change record')} could not be replicated to Kinesis; records near its limit of 1 MB are skipped"
         record_gap(lake, name, Gap("too_large", from_us - DELAY_US, to_us, reason, now_us))
     _store(lake, name, before, after)
     return open_gaps(lake, name)

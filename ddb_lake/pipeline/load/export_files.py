@@ -26,6 +26,7 @@ from typing import TypeVar
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
 from ddb_lake.core.decode.export_lines import read_full_line
 from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
@@ -290,12 +291,16 @@ class ExportLines:
             if not check.faults:
                 return result
             if not self._reject_lines():
-                raise CheckFailed(f"{check.faults} lines were not proven valid, and none is invalid: report this fault")
+                raise CheckFailed(
+                    f"{count_text(check.faults, 'line was', 'lines were')} not proven valid, and none is invalid: report this fault"
+                )
             cause = None
         second_check = LineCheck()
         result = work(self.files, second_check)
         if second_check.faults:
-            raise CheckFailed(f"{second_check.faults} lines are invalid after all such lines were left out") from cause
+            raise CheckFailed(
+                f"{count_text(second_check.faults, 'line is', 'lines are')} invalid after all such lines were left out"
+            ) from cause
         return result
 
     def _reject_lines(self) -> bool:

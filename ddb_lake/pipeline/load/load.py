@@ -22,6 +22,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.decode.routing import Routes
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.values.time_text import iso_text
@@ -249,7 +250,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
     target = table or ensure_current(lake, settings)
     plan = LoadPlan(settings, export, target, state or first_state(target, key))
     with lake.session() as session:
-        lake.progress(f"{name}: verifying {len(export.files)} data files", 0)
+        lake.progress(f"{name}: verifying {count_text(len(export.files), 'data file')}", 0)
         writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)
         try:
             schema = _write_rows(plan, writer)
@@ -465,7 +466,9 @@ def _ingest_increment(
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:
             raise ExportError(
-                f"{read.records} lines, the manifest says {file.items}", uri=file.uri, hint="copy the file again"
+                f"{count_text(read.records, 'line')}, the manifest says {file.items}",
+                uri=file.uri,
+                hint="copy the file again",
             )
     invalid = _invalid_lines(new_files, reader.unreadable)
     if invalid.count and not reject:

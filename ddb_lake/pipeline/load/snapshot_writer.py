@@ -15,6 +15,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
@@ -239,24 +240,29 @@ def mismatched_files(files: Sequence[LocalFile], counts: dict[str, int]) -> Iter
     for file in files:
         count = counts.get(str(file.path), 0)
         if count != file.items:
-            yield f"{file.uri} ({count} lines, expected {file.items})"
+            yield f"{file.uri} ({count_text(count, 'line')}, expected {file.items})"
 
 
 def count_mismatch(export: Export, total: int, file: str | None) -> ExportError:
     """The error for a number of rows that is not that of the manifest. `file`: the data file with the fault, if known."""
-    return ExportError(f"{file or export.uri}: {total} items read, the manifest says {export.summary.item_count}")
+    return ExportError(
+        f"{file or export.uri}: {count_text(total, 'item')} read, the manifest says {export.summary.item_count}"
+    )
 
 
 def check_keyed(schema: TableSchema, total: int, keyed: int) -> None:
     """Raise CheckFailed unless every row has a key."""
     if keyed != total:
         names = list(schema.key)
-        raise CheckFailed(f"{total - keyed} of {total} items lack a key attribute of {names}; is `key` right?")
+        raise CheckFailed(
+            f"{count_text(total - keyed, 'item lacks', 'items lack')} a key attribute of {names}, of {total}; is `key` right?"
+        )
 
 
 def check_unique(export: Export, schema: TableSchema, repeated: int) -> None:
     """Raise CheckFailed if several rows have the same key. Equal hashes of different keys are no fault."""
     if repeated:
         raise CheckFailed(
-            f"{repeated} keys occur more than once for key {list(schema.key)}; is `key` right?", uri=export.uri
+            f"{count_text(repeated, 'key occurs', 'keys occur')} more than once for key {list(schema.key)}; is `key` right?",
+            uri=export.uri,
         )

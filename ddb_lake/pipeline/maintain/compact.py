@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import derived_names
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import complete, item_sql
@@ -209,7 +210,7 @@ class _Compaction:
         after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
         if after != self.live.rows:
             raise CheckFailed(
-                f"compaction would leave {after} of {self.live.rows} rows; nothing was committed",
+                f"compaction would leave {after} of {count_text(self.live.rows, 'row')}; nothing was committed",
                 table=self.settings.name,
             )
         delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={"ddb_lake.operation": "compact"})

@@ -16,6 +16,7 @@ from pathlib import Path
 from ddb_lake.aws.objects import join
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.capture.export_windows import chain_end
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.schema.table_schema import DAY
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.engine.sql import literal, shown
@@ -155,7 +156,8 @@ def _check_applied(lake: Lake, table: TableSettings, day: date) -> None:
     objects = [ref for ref in list_unapplied(lake, table).refs if (earliest_arrival_us(ref) or 0) < latest_us]
     if objects:
         raise UsageError(
-            f"{len(objects)} landed objects that may hold changes of {day} are not applied, the first is "
+            f"{count_text(len(objects), 'landed object that is', 'landed objects that are')} not applied may hold"
+            f" changes of {day}; the first is "
             f"{objects[0].uri}: run `ddb-lake sync {table.name}`, then make the day again",
             table=table.name,
         )

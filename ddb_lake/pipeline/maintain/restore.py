@@ -19,6 +19,7 @@ from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.source import describe_source, source_client
 from ddb_lake.config import SourceSettings, TableSettings
 from ddb_lake.core.layout.table_names import RESTORES_FOLDER
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import WRITE_UNIT_BYTES, RateLimit
 from ddb_lake.core.operations.restore_batches import RestoreProgress, batches
 from ddb_lake.core.values.change_record import Item
@@ -232,7 +233,7 @@ class Restore:
             self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
         if equal != self.plan.items or (unknown and not others):
             raise CheckFailed(
-                f"{equal} of {self.plan.items} items are there as they were put, and {unknown} others; is "
+                f"the table has {equal} of {count_text(self.plan.items, 'item')} as they were put, and {unknown} others; is "
                 "something writing to it? Run the same restore again with `--into-existing`",
                 table=self.plan.target,
             )

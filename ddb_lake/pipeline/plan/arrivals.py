@@ -25,7 +25,10 @@ from typing import Literal, TypeAlias
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path, split_s3
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.firehose_paths import arrival_hour, continues, is_below
+from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UnreachableError
+from ddb_lake.lake.sidecar import LEDGER_COLUMNS
+from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import hours_back
@@ -143,6 +146,24 @@ def require_landing(lake: Lake, table: TableSettings) -> None:
             continue
         if next(_continued(lake.objects, Root(root.uri.rstrip("/"), "continued"), _FIRST), None) is None:
             raise UnreachableError("the folder in which changes land does not exist", uri=root.uri, table=table.name)
+
+
+def has_ingested_landing(lake: Lake, table: TableSettings) -> bool:
+    """Whether the ledger has an object below `changes.uri`.
+
+    In S3 an empty listing of a prefix does not show that the prefix is right: prefixes do not exist by themselves. True if the
+    settings name no prefix.
+    """
+    uri = table.changes.uri if table.changes is not None else None
+    if uri is None:
+        return True
+    prefix = (uri if uri.startswith("s3://") else str(local_path(uri))).rstrip("/")
+    below = f"starts_with(object, {literal(prefix + '/')})"
+    continued = f"regexp_matches(substr(object, {len(prefix) + 1}), '^[0-9]{{4}}/')"
+    condition = below if uri.endswith("/") else f"({below} OR (starts_with(object, {literal(prefix)}) AND {continued}))"
+    ledger = changes_state(lake.changes(table.name)).ledger.sql({"object": LEDGER_COLUMNS["object"]})
+    with lake.session() as session:
+        return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE {condition} LIMIT 1"))
 
 
 def has_landed(lake: Lake, table: TableSettings) -> bool:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.firehose_paths import arrival_hour
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.apply import is_empty
@@ -48,7 +49,7 @@ def apply_work(lake: Lake, table: TableSettings, arrivals: Arrivals) -> Work | N
     return Work(
         table.name,
         "apply",
-        f"{len(arrivals.refs)} landed objects are not applied",
+        f"{count_text(len(arrivals.refs), 'landed object is', 'landed objects are')} not applied",
         tuple(ref.uri for ref in arrivals.refs),
         tuple(sorted({hour for ref in arrivals.refs if (hour := arrival_hour(ref.uri))})),
         digest=digest(versions(arrivals.refs)),
@@ -70,7 +71,7 @@ def apply_hours_work(lake: Lake, table: TableSettings, arrivals: Arrivals, reaso
     return Work(
         table.name,
         "apply",
-        reason or f"{len(arrivals.refs)} landed objects are not applied",
+        reason or f"{count_text(len(arrivals.refs), 'landed object is', 'landed objects are')} not applied",
         hours=hours or (this_hour,),
         everything=arrivals.outside_hours > 0,
         digest=digest([*versions(refs), f"strays {arrivals.outside_hours}", f"changelog {state}"]),

@@ -30,6 +30,7 @@ from pyiceberg.table import Table
 from ddb_lake.aws.items import TableItems
 from ddb_lake.aws.source import SourceTable, require_source, source_client
 from ddb_lake.core.merge.ordering import ABSENT
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import key_hash
@@ -274,7 +275,7 @@ def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
         differences=tuple(sorted(findings.differences, key=lambda d: (d.kind, orjson.dumps(d.key)))),
         cost=Cost(read_units=comparison.read_units),
         seconds=time.monotonic() - started,
-        notes=(f"{findings.total} differences, {listed} listed",) if listed < findings.total else (),
+        notes=(f"{count_text(findings.total, 'difference')}, {listed} listed",) if listed < findings.total else (),
     )
 
 

@@ -32,6 +32,7 @@ from ddb_lake.core.capture.conservation import (
 )
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.layout.firehose_paths import is_below, parse_firehose_key
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import TerminalError
@@ -408,7 +409,8 @@ def _keep(lake: Lake, table: TableSettings, result: Comparison, anchor: Anchor) 
         for count in result.counts:
             for shortage in count.found.shortages:
                 reason = (
-                    f"{shortage.missing} records that {count.service} {count.stage} are not in the lake: an object was removed"
+                    f"{count.service} {count.stage} {count_text(shortage.missing, 'record')} that the lake does not"
+                    " have: an object was removed"
                     " before it was applied, or was not delivered"
                 )
                 record_gap(lake, table.name, Gap("lost", shortage.from_us - DELAY_US, shortage.to_us, reason, now_us))

@@ -34,6 +34,7 @@ import orjson
 import pyarrow as pa
 
 from ddb_lake.core.capture.gaps import Gap, add_gap, united_ranges
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.verify.continuity import (
     NEAREST_US,
@@ -518,7 +519,7 @@ def _record(lake: Lake, examination: _Examination, found: Continuity) -> tuple[G
         The open gaps of kind `discontinuous`.
     """
     now_us = int(lake.now().timestamp() * 1_000_000)
-    reason = f"the old images of {found.missing} change records differ from the states before them"
+    reason = f"the old images of {count_text(found.missing, 'change record')} differ from the states before them"
     new = [Gap("discontinuous", low, high, reason, now_us) for low, high in _gap_ranges(examination.missing)]
     log, since_us = examination.seen.log, examination.since_us
     withdrawn = [

@@ -17,6 +17,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.aws.source import require_source
 from ddb_lake.config import TableSettings
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE, read_units
 from ddb_lake.engine.inverse_projection import member_order
 from ddb_lake.engine.key_text import key_hash_sql
@@ -152,7 +153,9 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
     if compared != export.summary.item_count:
         raise ExportError(
-            f"{compared} items read, the manifest says {export.summary.item_count}", uri=uri, hint="copy it again"
+            f"{count_text(compared, 'item')} read, the manifest says {export.summary.item_count}",
+            uri=uri,
+            hint="copy it again",
         )
     comparison = Comparison(name, "full", f"export {export.summary.export_id}", reading, findings, compared)
     return make_report(lake, comparison, started)
@@ -266,8 +269,8 @@ def _differing_lines(
     count, keyless = session.rows(f"SELECT count(*), count(*) FILTER (k IS NULL) FROM {source}")[0]
     if keyless:
         raise ExportError(
-            f"{keyless} of {count} lines of the source have no item with the key {', '.join(schema.key)}, "
-            "and cannot be compared",
+            f"{count_text(keyless, 'line')} of the source, of {count}, cannot be compared: there is no item with the key"
+            f" {', '.join(schema.key)}",
             table=name,
             hint="export again",
         )

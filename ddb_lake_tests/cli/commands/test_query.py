@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 from pathlib import Path
 
 import duckdb
@@ -75,3 +77,22 @@ def test_wrong_output_is_wrong_use(run: Run, project: Path, arguments: tuple[str
     result = run("query", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert not (project / "rows.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the private memory of a process")
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT length(repeat('x', 4_000_000_000))", "SELECT length(lpad('x', 2_000_000_000, customer)) FROM orders"],
+)
+def test_value_that_duckdb_does_not_count_is_limited_by_memory(
+    run: Run, project: Path, landing: Path, sql: str
+) -> None:
+    run("load", "orders", landing / "export")
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    for options in ((), ("--output", "never.parquet")):
+        refused = run("query", *options, sql)
+        assert refused.exit_code == 2
+        assert "memory" in refused.stderr and "more" in refused.stderr
+    assert not (project / "never.parquet").exists()
+    assert resource.getrlimit(resource.RLIMIT_DATA) == limits
+    assert run("query", "--csv", "SELECT count(*) AS n FROM orders").stdout.split()[0] == "n"

@@ -103,7 +103,7 @@ def test_advance_delivers_what_is_due_then(run: Run, sandbox: Sandbox) -> None:
     sandbox.client("firehose").put_record(DeliveryStreamName="hose", Record={"Data": b"{}"})
     assert json.loads(run("sandbox", "advance", "119s", "--json").stdout)["objects"] == []
     first = run("sandbox", "advance", "10s").stdout.splitlines()
-    assert first[0].endswith(": 1 objects written")
+    assert first[0].endswith(": 1 object written")
     assert sandbox.client("s3").list_objects_v2(Bucket="landing")["Contents"][0]["Key"] == first[1]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.cli.output.quantities import count_text, duration_text, size_text
+from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.core.values.time_text import parse_time, time_text
 
 _US = 1_715_685_260_608_000
@@ -69,11 +69,3 @@ def test_span_text_has_the_two_largest_units(seconds: float | None, expected: st
 )
 def test_size_text_suits_the_size(size: int, expected: str) -> None:
     assert size_text(size) == expected
-
-
-def test_counted_knows_the_plural() -> None:
-    assert (count_text(1, "item"), count_text(1234, "item"), count_text(0, "entry", "entries")) == (
-        "1 item",
-        "1,234 items",
-        "0 entries",
-    )

@@ -134,7 +134,7 @@ def test_day_whose_objects_are_not_applied_is_refused_until_they_are(folder_lake
     lake.export(order("ann", 1))
     lake.settle()
     lake.land("late", at(1, 2, order("bob", 1)))
-    assert "1 landed objects that may hold changes of 2024-05-14 are not applied" in refusal(lake, FIRST)
+    assert "1 landed object that is not applied may hold changes of 2024-05-14" in refusal(lake, FIRST)
     lake.settle()
     assert told(keep(lake, FIRST))["dagster/partition_row_count"] == 2
 

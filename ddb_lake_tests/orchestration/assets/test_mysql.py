@@ -172,7 +172,7 @@ def test_checks_go_red_when_the_database_differs(
         rows, content = rows_match_lake(subject), content_matches_lake(subject)
 
     assert (rows.state, content.state) == ("fail", "fail")
-    assert "1 rows in" in rows.text and "1 not in the database" in content.text
+    assert "1 row in" in rows.text and "1 not in the database" in content.text
     assert "4711" not in content.text
     run = lake.run("aurora/orders", config={"ops": {f"{lake.name}__aurora__orders": {"config": {"full": True}}}})
     assert run.success and all(check(run, "aurora/orders", name).passed for name in CHECKS)

@@ -222,7 +222,7 @@ def test_day_is_not_kept_while_an_object_of_any_layout_is_not_applied(
             landing.put(layout.slash + by_hour(noon + 30 * HOUR), change(us(noon + 30 * HOUR), item("later")))
         sync(lake)
         landing.put(layout.slash + layout.key(noon), change(us(noon), item("a", n=5), item("a", n=1)))
-        with pytest.raises(UsageError, match=r"1 landed objects that may hold changes of .* are not applied"):
+        with pytest.raises(UsageError, match="1 landed object that is not applied may hold changes of"):
             keep_day(lake, "orders", noon.date())
         sync(lake)
         assert keep_day(lake, "orders", noon.date()).rows == 1

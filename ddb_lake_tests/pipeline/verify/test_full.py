@@ -121,5 +121,7 @@ def test_line_without_a_key_is_an_error(lake: Lake, tmp_path: Path) -> None:
     load_export(lake, NAME, str(write_export(tmp_path / "export", NAME, items())))
     keyless = [*items(), {"id": {"S": "k"}, "sort": {"S": "x"}, "note": {"S": "y"}}, {"note": {"S": "y"}}]
     export = str(write_export(tmp_path / "keyless", NAME, keyless))
-    with pytest.raises(ExportError, match="1 of 10 lines of the source have no item with the key id, sort"):
+    with pytest.raises(
+        ExportError, match="1 line of the source, of 10, cannot be compared: there is no item with the key id, sort"
+    ):
         verify_export(lake, NAME, export)
