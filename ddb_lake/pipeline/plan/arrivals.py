@@ -27,9 +27,8 @@ from ddb_lake.config import TableSettings, seconds
 from ddb_lake.core.layout.firehose_paths import arrival_hour, continues, is_below
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import UnreachableError
-from ddb_lake.lake.sidecar import LEDGER_COLUMNS
-from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import not_ingested
+from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import hours_back
 
@@ -161,9 +160,8 @@ def has_ingested_landing(lake: Lake, table: TableSettings) -> bool:
     below = f"starts_with(object, {literal(prefix + '/')})"
     continued = f"regexp_matches(substr(object, {len(prefix) + 1}), '^[0-9]{{4}}/')"
     condition = below if uri.endswith("/") else f"({below} OR (starts_with(object, {literal(prefix)}) AND {continued}))"
-    ledger = changes_state(lake.changes(table.name)).ledger.sql({"object": LEDGER_COLUMNS["object"]})
     with lake.session() as session:
-        return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE {condition} LIMIT 1"))
+        return bool(session.rows(f"SELECT 1 FROM {read_ledger(lake, table.name).sql()} WHERE {condition} LIMIT 1"))
 
 
 def has_landed(lake: Lake, table: TableSettings) -> bool:
