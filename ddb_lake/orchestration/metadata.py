@@ -85,7 +85,7 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
         metadata[label] = found.by_event.get(event, 0)
     current = result.current.get(table)
     if current is not None:
-        metadata["late"] = current.late
+        metadata["conflicting keys"] = current.late
     changes = lake.changes(table)
     if changes is not None:
         metadata |= place(lake, table + CHANGES, changes)
@@ -119,14 +119,14 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
             "changed": result.changed,
             "upserted": result.upserted,
             "removed": result.removed,
-            "late": result.late,
+            "conflicting keys": result.late,
             "seconds": round(result.seconds, 3),
         }
     if found.name_collisions:
         metadata["name collisions"] = _listed(found.name_collisions)
     if found.lag_s is not None:
         metadata["lag seconds"] = round(found.lag_s, 3)
-    for label, at_us in (("watermark", found.watermark_us), ("horizon", found.horizon_us)):
+    for label, at_us in (("watermark", found.watermark_us), ("snapshot cutoff", found.horizon_us)):
         if at_us is not None:
             metadata[label] = dg.MetadataValue.timestamp(at_us / 1e6)
     table = lake.current(name)
@@ -160,7 +160,7 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
         "seconds": round(result.seconds, 3),
     }
     if result.horizon_us is not None:
-        metadata["horizon"] = dg.MetadataValue.timestamp(result.horizon_us / 1e6)
+        metadata["snapshot cutoff"] = dg.MetadataValue.timestamp(result.horizon_us / 1e6)
     if result.doubts:
         metadata["in doubt"] = _listed(result.doubts)
     if result.notes:

@@ -101,8 +101,8 @@ def apply_lines(result: ApplyResult) -> list[str]:
             parts.append(f"{ingested.new:,} new of {count_text(ingested.records, 'record')}")
             parts.append(count_text(ingested.duplicates, "duplicate"))
         if (current := result.current.get(name)) is not None:
-            late = f", {current.late:,} late" if current.late else ""
-            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{late}")
+            conflicting = f" ({count_text(current.late, 'conflicting key')})" if current.late else ""
+            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{conflicting}")
             parts.append(f"now {count_text(current.rows, 'row')}")
         lines.append(f"{name}: {'; '.join(parts)}.")
     return lines

@@ -391,7 +391,9 @@ def _download(store: ObjectStore, file: DataFile, uri: str, target: Path) -> Loc
         raise
     md5 = base64.b64encode(digest.digest()).decode()
     if file.md5 and md5 != file.md5:
-        raise ExportError(f"MD5 is {md5}, the manifest says {file.md5}", uri=uri, hint="copy the file again")
+        raise ExportError(
+            "the MD5 is not that of the manifest", uri=uri, expected=file.md5, found=md5, hint="copy the file again"
+        )
     size = path.stat().st_size
     return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, md5, size, 0))
 

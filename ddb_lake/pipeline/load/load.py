@@ -466,8 +466,10 @@ def _ingest_increment(
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:
             raise ExportError(
-                f"{count_text(read.records, 'line')}, the manifest says {file.items}",
+                "the number of lines is not that of the manifest",
                 uri=file.uri,
+                expected=file.items,
+                found=read.records,
                 hint="copy the file again",
             )
     invalid = _invalid_lines(new_files, reader.unreadable)

@@ -246,7 +246,10 @@ def mismatched_files(files: Sequence[LocalFile], counts: dict[str, int]) -> Iter
 def count_mismatch(export: Export, total: int, file: str | None) -> ExportError:
     """The error for a number of rows that is not that of the manifest. `file`: the data file with the fault, if known."""
     return ExportError(
-        f"{file or export.uri}: {count_text(total, 'item')} read, the manifest says {export.summary.item_count}"
+        "the number of items is not that of the manifest",
+        uri=file or export.uri,
+        expected=export.summary.item_count,
+        found=total,
     )
 
 

@@ -153,8 +153,10 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
     if compared != export.summary.item_count:
         raise ExportError(
-            f"{count_text(compared, 'item')} read, the manifest says {export.summary.item_count}",
+            "the number of items is not that of the manifest",
             uri=uri,
+            expected=export.summary.item_count,
+            found=compared,
             hint="copy it again",
         )
     comparison = Comparison(name, "full", f"export {export.summary.export_id}", reading, findings, compared)
