@@ -62,11 +62,7 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
         data = _read(io, uri)
         if manifest.manifest_length and len(data) != manifest.manifest_length:
             raise DamagedError(
-                "the size is not that of the file that was written",
-                uri=uri,
-                table=table,
-                expected=f"{manifest.manifest_length} bytes",
-                found=f"{len(data)} bytes",
+                f"it has {len(data)} bytes, and {manifest.manifest_length} were written", uri=uri, table=table
             )
         entries = manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False)
         live = [entry for entry in entries if entry.status != ManifestEntryStatus.DELETED]

@@ -153,7 +153,7 @@ def test_sample_and_figures_of_a_run(folder_lake: Make) -> None:
     assert current["columns"] >= 4 and current["retired rows"] == 0
     changes = runs[-1].metadata["changes/orders"]
     assert (changes["inserted"], changes["modified"], changes["deleted"], changes["conflicting keys"]) == (2, 0, 0, 0)
-    assert not check(runs[-1], "current/orders", "schema_unchanged").metadata.get(TODO)
+    assert not check(runs[-1], "current/orders", "unique_keys").metadata.get(TODO)
 
     lake.land("2025/02/03/05/b", inserted(3, more={"S": "new"}))
     again = lake.settle()[-1]
