@@ -184,7 +184,7 @@ def test_item_twice_is_refused(opened: Lake) -> None:
 
 
 def test_item_without_the_key_is_refused(opened: Lake) -> None:
-    with pytest.raises(CheckFailed, match=r"1 of 2 items lack a key attribute of \['id'\]"):
+    with pytest.raises(CheckFailed, match=r"1 item lacks a key attribute of \['id'\], of 2"):
         load(opened, Export([['{"Item":{"id":{"S":"a"}}}', '{"Item":{"v":{"N":"1"}}}']]))
     assert_nothing_committed(opened)
 
