@@ -336,7 +336,7 @@ class LakeCatalog:
                 return self.catalog.create_table(
                     self.identifier(name),
                     schema,
-                    location=self.requested_location(name),
+                    location=self._new_location(name),
                     partition_spec=spec,
                     properties=known | {**TABLE_PROPERTIES, **(properties or {})},
                 )
@@ -388,6 +388,12 @@ class LakeCatalog:
     def requested_location(self, name: str) -> str | None:
         """The location that a new table must have; None if the catalog chooses it."""
         return location_of(self.settings.location(name)) if self.settings.catalog.location else None
+
+    def _new_location(self, name: str) -> str | None:
+        """`requested_location`, with the scheme `file://` if the configuration has it: some readers need a scheme."""
+        requested = self.requested_location(name)
+        has_scheme = (self.settings.catalog.location or "").startswith("file://")
+        return f"file://{requested}" if requested and has_scheme else requested
 
     def location(self, name: str) -> str:
         """The location of a table if it was requested, or if it is that of SQL catalogs or of earlier releases.

@@ -26,7 +26,7 @@ from pyiceberg.types import (
 from ddb_lake.core.schema.table_schema import CURRENT_METADATA, EXPIRED_AT, Column, TableSchema, dotted
 from ddb_lake.engine.sql import CARRIED, identifiers, quoted
 
-_SIMPLE: dict[str, IcebergType] = {
+COLUMN_TYPES: dict[str, IcebergType] = {
     "string": StringType(),
     "json": StringType(),
     "long": LongType(),
@@ -35,6 +35,7 @@ _SIMPLE: dict[str, IcebergType] = {
     "boolean": BooleanType(),
     "timestamp": TimestampType(),
 }
+"""The Iceberg types of column types. The others are decimals of 38 digits, and lists of strings, binary values and numbers."""
 
 CHANGES_COLUMNS = {
     "record_id": ("string", "What makes the record distinct: a hash of its eventID and content"),
@@ -99,7 +100,7 @@ def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
     """The Iceberg schema of a changelog, ledger or quarantine, whose columns are the same in every lake."""
     return Schema(
         *(
-            NestedField(i, name, _SIMPLE[kind], required=False, doc=doc)
+            NestedField(i, name, COLUMN_TYPES[kind], required=False, doc=doc)
             for i, (name, (kind, doc)) in enumerate(columns.items(), start=1)
         )
     )
@@ -108,7 +109,7 @@ def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
 def missing_columns(schema: Schema, columns: dict[str, tuple[str, str]]) -> list[tuple[str, IcebergType, str]]:
     """Name, type and doc of the fixed columns that a table of an earlier release does not have."""
     known = {field.name for field in schema.fields}
-    return [(name, _SIMPLE[kind], doc) for name, (kind, doc) in columns.items() if name not in known]
+    return [(name, COLUMN_TYPES[kind], doc) for name, (kind, doc) in columns.items() if name not in known]
 
 
 def changes_partitioning(schema: Schema) -> PartitionSpec:
@@ -125,7 +126,7 @@ def metadata_columns(keep_expired: bool) -> dict[str, tuple[str, str]]:
 def current_schema(schema: TableSchema, keep_expired: bool = False) -> Schema:
     """The Iceberg schema of `current`: the typed columns, then the metadata columns."""
     fields = [(c.name, iceberg_type(c.type), column_doc(c)) for c in schema.columns]
-    fields += [(name, _SIMPLE[kind], doc) for name, (kind, doc) in metadata_columns(keep_expired).items()]
+    fields += [(name, COLUMN_TYPES[kind], doc) for name, (kind, doc) in metadata_columns(keep_expired).items()]
     return Schema(*(NestedField(i, n, t, required=False, doc=d) for i, (n, t, d) in enumerate(fields, start=1)))
 
 
@@ -136,7 +137,7 @@ def column_doc(column: Column) -> str:
 
 def metadata_type(kind: str) -> IcebergType:
     """The Iceberg type of a metadata column."""
-    return _SIMPLE[kind]
+    return COLUMN_TYPES[kind]
 
 
 def iceberg_type(column_type: str) -> IcebergType:
@@ -146,7 +147,7 @@ def iceberg_type(column_type: str) -> IcebergType:
     if column_type.startswith("decimal"):
         precision, scale = column_type[8:-1].split(",")
         return DecimalType(int(precision), int(scale))
-    return _SIMPLE[column_type]
+    return COLUMN_TYPES[column_type]
 
 
 def duckdb_type(kind: IcebergType) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
     DecimalType,
     DoubleType,
+    IcebergType,
+    ListType,
     LongType,
     StringType,
     TimestampType,
@@ -57,25 +61,61 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         )
 
 
-PHYSICAL_TYPES = {
-    StringType: {"BYTE_ARRAY"},
-    LongType: {"INT64"},
-    DoubleType: {"DOUBLE"},
-    BinaryType: {"BYTE_ARRAY"},
-    BooleanType: {"BOOLEAN"},
-    TimestampType: {"INT64"},
-    DecimalType: {"INT32", "INT64", "FIXED_LEN_BYTE_ARRAY"},
+PARQUET_TYPES = {
+    StringType: ("BYTE_ARRAY", {"Type": "String"}),
+    LongType: ("INT64", {"Type": "Int", "bitWidth": 64, "isSigned": True}),
+    DoubleType: ("DOUBLE", {"Type": "None"}),
+    BinaryType: ("BYTE_ARRAY", {"Type": "None"}),
+    BooleanType: ("BOOLEAN", {"Type": "None"}),
+    TimestampType: ("INT64", {"Type": "Timestamp", "isAdjustedToUTC": False, "timeUnit": "microseconds"}),
+    DecimalType: ("FIXED_LEN_BYTE_ARRAY", {"Type": "Decimal"}),
 }
-"""By Iceberg type, what Parquet may store. Spark refuses another. https://iceberg.apache.org/spec/#parquet"""
+"""By Iceberg type, the physical and logical type in Parquet. A decimal of 38 digits has no smaller physical type.
+https://iceberg.apache.org/spec/#parquet
+"""
 
 
-def assert_iceberg_types(path: str, schema: Schema) -> None:
-    """Each column of a data file has the Parquet type of its Iceberg type, by field id."""
-    types = {field_id: type(schema.find_type(field_id)) for field_id in schema.field_ids}
-    for element in duckdb.execute(f"SELECT field_id, type, name FROM parquet_schema({literal(path)})").fetchall():
-        field_id, physical, name = element
-        if physical is not None and field_id in types:
-            assert physical in PHYSICAL_TYPES[types[field_id]], f"{path}: {name} is {physical}, not {types[field_id]}"
+def assert_iceberg_types(path: str, schema: Schema, *, complete: bool = False) -> None:
+    """Each column of a file has field id, name, types and nullability of its Iceberg type.
+
+    `complete`: the file has all columns, as one does that was written for this schema. Older files may lack some.
+    """
+    file = pq.ParquetFile(path.removeprefix("file://"))
+    leaves = iter(file.schema.column(number) for number in range(len(file.schema.names)))
+    lists = set()
+    for field in file.schema_arrow:
+        expected = schema.find_field(_field_id(field))
+        assert (field.name, field.nullable) == (expected.name, not expected.required), f"{path}: {field} is {expected}"
+        kind, leaf = expected.field_type, next(leaves)
+        if isinstance(kind, ListType):
+            element = field.type.value_field
+            assert _field_id(element) == kind.element_id, f"{path}: {field.name} has other elements"
+            assert element.nullable is not kind.element_required, f"{path}: {field.name} has other elements"
+            assert leaf.path == f"{field.name}.list.element", f"{path}: a reader of lists expects other groups"
+            kind = kind.element_type
+            lists.add(field.name)
+        _assert_type(f"{path}: {field.name}", leaf, kind)
+    assert next(leaves, None) is None, f"{path} has columns of several leaves"
+    if complete:
+        assert [_field_id(field) for field in file.schema_arrow] == [field.field_id for field in schema.fields], path
+    marked = duckdb.execute(
+        "SELECT name FROM parquet_schema(?) WHERE logical_type = 'ListType()' AND converted_type = 'LIST'", [path]
+    )
+    assert {name for (name,) in marked.fetchall()} == lists, f"{path}: not each list has the logical type"
+
+
+def _field_id(field: pa.Field) -> int:
+    return int((field.metadata or {})[b"PARQUET:field_id"])
+
+
+def _assert_type(place: str, leaf: Any, kind: IcebergType) -> None:
+    physical, logical = PARQUET_TYPES[type(kind)]
+    if isinstance(kind, DecimalType):
+        assert kind.precision == 38, f"{place}: a decimal of {kind.precision} digits may have another physical type"
+        logical = {**logical, "precision": kind.precision, "scale": kind.scale}
+    found = json.loads(leaf.logical_type.to_json())
+    assert leaf.physical_type == physical, f"{place} is {leaf.physical_type}, and {kind} needs {physical}"
+    assert logical.items() <= found.items(), f"{place} is {found}, and {kind} needs {logical}"
 
 
 @cache
