@@ -150,7 +150,7 @@ def local_commands(page: str) -> list[str]:
     found = []
     for block in BLOCKS:
         if block.page == page and block.language == "sh":
-            for line in block.text.replace("\\\n", " ").splitlines():
+            for line in block.command_lines:
                 plain = line.partition(" #")[0].strip()
                 words = shlex.split(plain) if plain.startswith("ddb-lake ") else ["", ""]
                 remote = {"aws.yaml", "--scan"} & {*words} or any(word.startswith("s3://") for word in words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,30 @@ class Block:
         return f"{self.page}:{self.number}"
 
     @property
+    def command_lines(self) -> list[str]:
+        """The lines; one that ends with a backslash or within quotes continues on the next, as in the shell."""
+        found: list[str] = []
+        for line in self.text.replace("\\\n", " ").splitlines():
+            if found and _is_open(found[-1]):
+                found[-1] += f"\n{line}"
+            else:
+                found.append(line)
+        return found
+
+    @property
     def commands(self) -> list[str]:
         """The commands, one per line; a backslash at the end of a line continues it."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _is_open(line: str) -> bool:
+    """Whether a quotation of the line has no end."""
+    try:
+        shlex.split(line, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def pages() -> dict[str, str]:
