@@ -61,6 +61,11 @@ class CatalogSettings(Settings):
         default_factory=dict, description="Further properties of the catalog, passed to pyiceberg."
     )
 
+    @property
+    def signing_service(self) -> str | None:
+        """The AWS service for which requests to a REST catalog are signed; None if they are not signed."""
+        return self.signing_name or self.properties.get("rest.signing-name")
+
     @field_validator("namespace")
     @classmethod
     def _valid_namespace(cls, namespace: str) -> str:
@@ -236,8 +241,8 @@ class LakeSettings(Settings):
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-buckets.html
         """
-        signing = self.catalog.properties.get("rest.signing-name")
-        if self.landing is None and (signing == "s3tables" or self.warehouse.startswith("arn:")):
+        in_bucket = self.catalog.signing_service == "s3tables" and self.catalog.warehouse is None
+        if self.landing is None and (in_bucket or self.warehouse.startswith("arn:")):
             raise ValueError(
                 "`landing` is required: the warehouse is a table bucket, which stores tables only. Set it to an"
                 " s3://bucket/prefix for repairs, records of DynamoDB Streams and reports"
@@ -267,7 +272,7 @@ class LakeSettings(Settings):
 
     @model_validator(mode="after")
     def _names_fit_the_catalog(self) -> Self:
-        kind = "s3tables" if self.catalog.signing_name == "s3tables" else self.catalog_type
+        kind = "s3tables" if self.catalog.signing_service == "s3tables" else self.catalog_type
         fault = catalog_name_fault(kind, self.catalog.namespace, [table.name for table in self.tables])
         if fault:
             raise ValueError(fault)
@@ -316,7 +321,7 @@ class LakeSettings(Settings):
     @property
     def spells_names_as_glue(self) -> bool:
         """Whether the catalog takes only names as `core.layout.table_names.glue_name` spells them."""
-        return self.catalog_type == "glue" or self.catalog.signing_name in ("glue", "s3tables")
+        return self.catalog_type == "glue" or self.catalog.signing_service in ("glue", "s3tables")
 
     def location(self, name: str) -> str:
         """The location that is requested for the Iceberg table of a name, or else that of SQL catalogs by default.

@@ -105,7 +105,9 @@ def test_requests_to_other_catalogs_are_not_signed_by_aws(recorder: Recorder) ->
     assert {authorization for _, authorization in recorder.requests} == {"Bearer abc"}
 
 
-AWS = {"type": "rest", "uri": "https://s3tables.eu-west-1.amazonaws.com/iceberg", "signing_name": "s3tables"}
+BUCKET = "arn:aws:s3tables:eu-west-1:111122223333:bucket/my-tables"
+URI = "https://s3tables.eu-west-1.amazonaws.com/iceberg"
+AWS = {"type": "rest", "uri": URI, "warehouse": BUCKET, "signing_name": "s3tables"}
 
 
 @pytest.mark.parametrize(

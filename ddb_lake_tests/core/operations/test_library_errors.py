@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import botocore.exceptions
 import duckdb
 import pyiceberg.exceptions
 import pytest
+import requests
+import sqlalchemy.exc
 from pyarrow.fs import AwsStandardS3RetryStrategy, LocalFileSystem, S3FileSystem
 
 from ddb_lake.aws.session import client
 from ddb_lake.cli.failures import error_text, exit_status
-from ddb_lake.core.operations.library_errors import reading, translate, translate_uncaught
+from ddb_lake.core.operations.library_errors import reading, translate, translate_commit, translate_uncaught
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.engine.session import S3Access, connect, use_s3
 from ddb_lake.errors import (
@@ -211,3 +214,57 @@ def test_kinds_of_errors_of_pyiceberg() -> None:
     assert {name for name, kind in kinds.items() if kind is CommitStateUnknown} == {"CommitStateUnknownException"}
     assert kinds["ServiceUnavailableError"] is UnreachableError
     assert issubclass(kinds["ForbiddenError"], TerminalError) and issubclass(kinds["BadRequestError"], TerminalError)
+
+
+# --- commits
+
+
+class PostgreSqlError(Exception):
+    """An error of psycopg: `sqlstate` is the server's code, None if the connection broke."""
+
+    def __init__(self, text: str, sqlstate: str | None) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+def wrapped(text: str, sqlstate: str | None = None) -> Exception:
+    return sqlalchemy.exc.OperationalError("UPDATE iceberg_tables", None, PostgreSqlError(text, sqlstate))
+
+
+def glue(code: str, status: int = 400) -> Exception:
+    response: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(response, "UpdateTable")
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (pyiceberg.exceptions.CommitFailedException("branch main has changed"), CommitConflict),
+        (pyiceberg.exceptions.CommitStateUnknownException("504"), CommitStateUnknown),
+        (pyiceberg.exceptions.ServerError("500"), CommitStateUnknown),
+        (pyiceberg.exceptions.ServiceUnavailableError("503"), CommitStateUnknown),
+        (wrapped("database is locked"), TransientError),
+        (wrapped("could not serialize access due to concurrent update", "40001"), CommitConflict),
+        (wrapped("deadlock detected", "40P01"), CommitConflict),
+        (wrapped("permission denied for table iceberg_tables", "42501"), DeniedError),
+        (wrapped("value too long for type character varying(1000)", "22001"), TerminalError),
+        (wrapped("terminating connection due to administrator command", "57P01"), CommitStateUnknown),
+        (wrapped("server closed the connection unexpectedly"), CommitStateUnknown),
+        (glue("ConcurrentModificationException"), CommitConflict),
+        (glue("AccessDeniedException"), DeniedError),
+        (glue("ThrottlingException"), TransientError),
+        (glue("OperationTimeoutException"), CommitStateUnknown),
+        (glue("InternalServiceException", 500), CommitStateUnknown),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="https://glue"), CommitStateUnknown),
+        (requests.exceptions.ConnectionError("reset"), CommitStateUnknown),
+    ],
+)
+def test_error_of_a_commit_is_a_conflict_only_if_nothing_was_committed(
+    error: Exception, meaning: type[DdbLakeError]
+) -> None:
+    assert type(translate_commit(error, "orders")) is meaning
+
+
+def test_error_that_is_none_of_a_catalog_is_not_translated() -> None:
+    assert translate_commit(ValueError("no catalog's"), "orders") is None
+    assert translate_commit(glue("ValidationException"), "orders") is None
