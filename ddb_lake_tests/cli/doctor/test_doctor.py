@@ -38,7 +38,7 @@ def test_doctor_creates_nothing(run: Run, project: Path) -> None:
 def test_doctor_of_a_used_lake_sees_its_catalog(run: Run, project: Path, landing: Path) -> None:
     assert run("load", "orders", landing / "export").exit_code == 0
     checks = _checks(run)
-    assert checks["catalog"]["found"] .startswith("sql answers: 1 table in ddb_lake, ")
+    assert checks["catalog"]["found"].startswith("sql answers: 1 table in ddb_lake, ")
     assert checks["warehouse"]["found"].endswith("is writable")
 
 
