@@ -253,7 +253,7 @@ class LakeSettings(Settings):
     def _landing_is_apart(self) -> Self:
         """Landing is outside of every table's location, where compaction removes files that the table does not name."""
         for table in self.tables:
-            for uri in self.landed_uris(table):
+            for uri in (*self.landed_uris(table), *([self.landing] if self.landing else [])):
                 for owner in self.tables:
                     for location in self._likely_locations(owner):
                         if is_within(uri, location):
@@ -297,7 +297,11 @@ class LakeSettings(Settings):
         """The account that must own each bucket, as far as it is known."""
         owners = {}
         if self.bucket_owner is not None:
-            uris = [self.warehouse, *(uri for table in self.tables for uri in self.landed_uris(table))]
+            uris = [
+                self.warehouse,
+                self.own_landing,
+                *(uri for table in self.tables for uri in self.landed_uris(table)),
+            ]
             places = [spelled(uri) for uri in uris]
             buckets = [place.removeprefix("s3://").partition("/")[0] for place in places if place.startswith("s3://")]
             owners = {bucket: self.bucket_owner for bucket in buckets if bucket}

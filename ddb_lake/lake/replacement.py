@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError, ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.serializers import FromInputFile
@@ -175,7 +175,7 @@ def newest_metadata(io: FileIO, found: Mapping[str, int]) -> str | None:
     for uri in _by_number(found):
         try:
             metadata = FromInputFile.table_metadata(io.new_input(uri))
-        except (OSError, ValueError):  # it is damaged; the one before it has all but the last commit
+        except (OSError, ValueError, ValidationError):  # it is damaged; the one before it has all but the last commit
             continue
         if WORKING not in metadata.properties:
             return uri
@@ -194,10 +194,13 @@ def _by_number(found: Mapping[str, int]) -> Iterator[str]:
 
 def register(catalog: LakeCatalog, name: str, metadata_location: str) -> Table:
     """Register a table by a metadata file. An entry of the catalog that names another file is replaced."""
-    pyiceberg = catalog.catalog
+    pyiceberg, identifier = catalog.catalog, catalog.identifier(name)
     pyiceberg.create_namespace_if_not_exists(catalog.settings.catalog.namespace)
-    forget(catalog, name)
-    return pyiceberg.register_table(catalog.identifier(name), metadata_location)
+    try:
+        return pyiceberg.register_table(identifier, metadata_location)
+    except TableAlreadyExistsError:
+        forget(catalog, name)
+        return pyiceberg.register_table(identifier, metadata_location)
 
 
 def forget(catalog: LakeCatalog, name: str) -> None:

@@ -296,6 +296,7 @@ def _trust(on: Stand) -> None:
 def _read(on: Stand) -> None:
     from ddb_lake.pipeline.maintain.restore import open_restore
     from ddb_lake.pipeline.read.dump import dump_items
+    from ddb_lake.pipeline.read.files import check_files
     from ddb_lake.pipeline.read.query import run_query
     from ddb_lake.pipeline.read.status import table_status
 
@@ -306,7 +307,7 @@ def _read(on: Stand) -> None:
     at_us = on.sandbox.clock.now_us()
     on.run("dump", lambda: list(dump_items(on.lake, NAME)))
     on.run("query", query)
-    on.run("status", lambda: table_status(on.lake, NAME))
+    on.run("status", lambda: (check_files(on.lake, NAME), table_status(on.lake, NAME)))
 
     def restore() -> None:
         with on.lake.session() as session:

@@ -126,6 +126,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         key = table_keys.get(table.name)
         sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
+    landing_root = settings.landing or ""
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{region}:{options.account}", settings.catalog.namespace
     in_glue = settings.catalog.type == "glue" or (settings.catalog.type is None and on_s3)
@@ -134,6 +135,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         sources=tuple(sources),
         landing=tuple(landing),
         warehouse=place(settings.warehouse, options.kms_key_arn) if on_s3 else None,
+        own_landing=place(landing_root, options.kms_key_arn) if landing_root.startswith("s3://") else None,
         glue=(f"{catalog}:catalog", f"{catalog}:database/{name}", f"{catalog}:table/{name}/*") if in_glue else (),
         queue_arns=options.queue_arns,
         queue_key_arn=options.kms_key_arn if options.queue_arns else None,

@@ -235,19 +235,20 @@ def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
         The names of the Iceberg tables that were registered. A table without a readable metadata file is removed from the
         catalog and is not among them.
     """
-    daily = lake.table(name).daily_states is not None
     registered = []
-    for full_name in derived_names(name, daily=daily):
+    for full_name in derived_names(name, daily=False):
+        is_damaged = False
         try:
             if lake.catalog.table(full_name) is not None:
                 continue
         except DamagedError as error:
+            is_damaged = True
             lake.warn(str(error))
         found = newest_metadata(lake.catalog.file_io(), _metadata_files(lake, full_name))
         if found is not None:
             register(lake.catalog, full_name, found)
             registered.append(full_name)
-        else:
+        elif is_damaged:
             forget(lake.catalog, full_name)
     return tuple(registered)
 

@@ -24,7 +24,7 @@ _FILE_NAME = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
 
 def daily_folder(lake: Lake, name: str) -> str:
     """The folder or prefix of a table's daily snapshots, with a final slash."""
-    return f"{lake.catalog.warehouse}/{DAYS_FOLDER}/{name}/"
+    return f"{lake.landing}/{DAYS_FOLDER}/{name}/"
 
 
 def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> tuple[str, list[str]]:

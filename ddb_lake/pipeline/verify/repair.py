@@ -1,6 +1,6 @@
 """Repairs keys that a verification found: lands and applies what the source has of them, or had in an export.
 
-A repair writes lines of its own envelope (`core.decode.export_lines`) below `repairs/<table>/` of the warehouse. They are
+A repair writes lines of its own envelope (`core.decode.export_lines`) below `repairs/<table>/` of the landing of the lake. They are
 applied like every landed object: into the changelog, and by the order of changes into `current`. So a later change wins over
 a repair, no record of the key is lost, and `current` can still be rebuilt from landing. Then the rows of the keys are
 decided again over all their records, independent of the rows there were.

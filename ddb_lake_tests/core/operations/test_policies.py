@@ -94,7 +94,7 @@ def test_keys_are_used_through_the_service_only() -> None:
 
 def test_reader_writes_nothing() -> None:
     estate = Estate("eu-west-1", warehouse=Place("arn:aws:s3:::lake", "", KEY), glue=("arn:aws:glue:::catalog",))
-    assert actions(statements("reader", estate)) == {"s3:GetObject", "kms:Decrypt", "glue:GetTable"}
+    assert actions(statements("reader", estate)) == {"s3:GetObject", "s3:ListBucket", "kms:Decrypt", "glue:GetTable"}
 
 
 def test_task_reads_streams_only_if_a_table_has_them() -> None:

@@ -92,6 +92,7 @@ class Estate:
     queue_key_arn: str | None = None
     restored_table_arns: tuple[str, ...] = ()
     dns_suffix: str = DNS_SUFFIXES["aws"]
+    own_landing: Place | None = None
 
     @property
     def domain(self) -> str:

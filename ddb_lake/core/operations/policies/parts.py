@@ -31,6 +31,11 @@ def as_places(place: Place | None) -> tuple[Place, ...]:
     return () if place is None else (place,)
 
 
+def lake_places(estate: Estate) -> tuple[Place, ...]:
+    """Where the lake's tables are, and what ddb_lake itself lands beside them."""
+    return tuple(dict.fromkeys((*as_places(estate.warehouse), *as_places(estate.own_landing))))
+
+
 def objects(places: Iterable[Place]) -> tuple[str, ...]:
     """The ARN patterns of the objects below the places."""
     return distinct(place.objects for place in places)

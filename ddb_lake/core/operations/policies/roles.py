@@ -13,6 +13,7 @@ from ddb_lake.core.operations.policies.parts import (
     direct_tables,
     distinct,
     key_in_s3,
+    lake_places,
     listing,
     merged,
     objects,
@@ -65,7 +66,7 @@ def _exporter(estate: Estate) -> list[Statement]:
 def _applier(estate: Estate) -> list[Statement]:
     """Reads landed objects and exports, and writes the lake's tables."""
     landed = (*estate.landing, *estate.exports)
-    warehouse = as_places(estate.warehouse)
+    warehouse = lake_places(estate)
     return [
         *listing("ListLanding", landed),
         Statement("ReadLanding", ("s3:GetObject",), objects(landed)),
@@ -94,8 +95,11 @@ def _applier(estate: Estate) -> list[Statement]:
 
 def _reader(estate: Estate) -> list[Statement]:
     """Reads the lake's tables and nothing else: dump, query, status."""
-    warehouse = as_places(estate.warehouse)
+    warehouse = lake_places(estate)
     return [
+        *listing(
+            "ListWarehouse", warehouse
+        ),  # status compares the files that the tables name with those that are there
         Statement("ReadWarehouse", ("s3:GetObject",), objects(warehouse)),
         *key_in_s3("DecryptWarehouse", ("kms:Decrypt",), warehouse, estate.domain),
         Statement("ReadCatalog", ("glue:GetTable",), estate.glue),
@@ -150,12 +154,11 @@ def _repairer(estate: Estate) -> list[Statement]:
 
 def _restorer(estate: Estate) -> list[Statement]:
     """Writes the items of an earlier time into a new DynamoDB table."""
-    warehouse = as_places(estate.warehouse)
+    marks = as_places(estate.own_landing or estate.warehouse)
     return [
         *_reader(estate),
-        Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in warehouse)),
-        *key_in_s3("EncryptMark", ("kms:GenerateDataKey",), warehouse, estate.domain),
-        *listing("FindMark", warehouse),
+        Statement("KeepMark", ("s3:PutObject",), tuple(f"{p.bucket_arn}/{p.prefix}restores/*" for p in marks)),
+        *key_in_s3("EncryptMark", ("kms:GenerateDataKey",), marks, estate.domain),
         Statement(
             "WriteNewTable",
             (
