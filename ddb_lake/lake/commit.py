@@ -42,7 +42,7 @@ from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 
 from ddb_lake.config import SnapshotSettings
-from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate_commit
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
@@ -324,10 +324,18 @@ class Commit:
             change(update)
 
     def snapshot(self, delta: Delta, branch: str = "main") -> None:
-        """Stage one snapshot. Raises CommitConflict if a file to remove is no longer in the table."""
+        """Stage one snapshot.
+
+        Raises:
+            CommitConflict: a file to remove is no longer in the table.
+            DamagedError: another tool rolled the table back, and the commit would hide this. A commit that replaces all rows is the
+                cure. Ledger and quarantine may be rolled back: their properties state nothing of their rows.
+        """
         assert self._staged_main or branch == "main", "stage main first"
         self._staged_main = True
         if branch == MAIN_BRANCH:
+            if not delta.replace_all and not self._table.name()[-1].endswith((OBJECTS, QUARANTINE)):
+                check_newest_commit(self._table)
             self._keep_branches()
             delta = replace(delta, summary={**delta.summary, COMMIT_ID: self._id})
         _DeltaProducer(self.transaction, self._table.io, delta, branch).commit()

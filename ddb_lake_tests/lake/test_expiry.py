@@ -17,7 +17,7 @@ from ddb_lake.errors import DamagedError
 from ddb_lake.lake.commit import Commit, Delta, check_newest_commit
 from ddb_lake.lake.expiry import KEEP_SNAPSHOTS, RemoveSnapshots, snapshots_to_expire
 from ddb_lake_tests.support.effort import examples
-from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, rows
+from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files, roll_back, rows
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -99,14 +99,6 @@ def test_snapshots_expire_by_count_and_by_age_but_never_a_head(committed: Table,
 # --- a table that was rolled back
 
 
-def roll_back(table: Table, commits: int) -> Table:
-    """What `rollback_to_snapshot` of another engine does."""
-    snapshots = sorted(table.snapshots(), key=lambda s: s.sequence_number or 0)
-    with table.manage_snapshots() as manage:
-        manage.set_current_snapshot(snapshot_id=snapshots[-1 - commits].snapshot_id)
-    return table.refresh()
-
-
 def test_table_that_was_rolled_back_is_damaged_until_it_is_moved_forward(table: Table) -> None:
     check_newest_commit(table)
     for number in range(3):
@@ -116,6 +108,8 @@ def test_table_that_was_rolled_back_is_damaged_until_it_is_moved_forward(table: 
         table = roll_back(table, commits)
         with pytest.raises(DamagedError, match=r"another tool rolled it back.*ddb-lake rebuild t"):
             check_newest_commit(table)
+        with pytest.raises(DamagedError, match="ddb-lake rebuild t"):
+            commit(table, Delta())
         table = roll_back(table, 0)
         check_newest_commit(table)
 
@@ -139,3 +133,11 @@ def test_table_rolled_back_to_a_time_before_the_first_commit_with_an_id_is_damag
     table = commit(first, Delta())
     with pytest.raises(DamagedError, match="rebuild"):
         check_newest_commit(roll_back(table, 1))
+
+
+def test_commit_that_replaces_all_rows_of_a_table_that_was_rolled_back_is_the_cure(table: Table) -> None:
+    for number in range(2):
+        table = commit(table, Delta(added=data_files(table, [(number, "x")])))
+    table = commit(roll_back(table, 1), Delta(added=data_files(table, [(9, "y")]), replace_all=True))
+    check_newest_commit(table)
+    assert rows(table) == [(9, "y")]

@@ -94,3 +94,11 @@ def rows(table: Table, snapshot_id: int | None = None) -> Rows:
     assert ours == sorted(con.execute(independent).fetchall()), "our query and DuckDB's extension differ"
     assert len(ours) == scan.live.rows, "the metadata counts other rows"
     return ours
+
+
+def roll_back(table: Table, commits: int) -> Table:
+    """What `rollback_to_snapshot` of another engine does."""
+    snapshots = sorted(table.snapshots(), key=lambda s: s.sequence_number or 0)
+    with table.manage_snapshots() as manage:
+        manage.set_current_snapshot(snapshot_id=snapshots[-1 - commits].snapshot_id)
+    return table.refresh()
