@@ -11,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive ends ends-oldest ends-lock check format infra templates docs trust soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -59,6 +59,29 @@ test: setup-all packages ministack  ## the tests, with the same examples each ti
 
 exhaustive: setup-all packages iceberg-spark ministack  ## the tests that `make test` leaves out because they take long, and property tests with many examples
 	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
+
+ENDS := $(addprefix ddb_lake_tests/,core engine lake pipeline/load pipeline/apply pipeline/merge pipeline/read test_requirements.py \
+  orchestration/test_component.py orchestration/test_definitions.py orchestration/test_yaml_attributes.py)
+
+ends: $(UV)  ## chosen tests with the oldest dependencies that the ranges allow, and with the newest ones
+	$(UV) venv --quiet --clear --python $(PYTHON) build/ends/newest
+	$(UV) pip install --quiet --python build/ends/newest --require-hashes -r .ci/newest.txt
+	build/ends/newest/bin/python -m pytest $(PYTEST) -m "not duckdb_wheels" $(ENDS)
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  $(MAKE) --no-print-directory ends-oldest; \
+	else echo "the oldest dependencies have no wheels for this Python: they are tested with 3.11"; fi
+
+ends-oldest:
+	$(UV) venv --quiet --clear --python $(PYTHON) build/ends/oldest
+	$(UV) pip install --quiet --python build/ends/oldest --require-hashes -r .ci/oldest.txt
+	build/ends/oldest/bin/python -m pytest $(PYTEST) $(ENDS)
+
+LOCK_END = $(UV) pip compile pyproject.toml --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --extra sandbox --extra aurora --extra lambdas --group ends
+
+ends-lock: $(UV)  ## write .ci/oldest.txt and .ci/newest.txt anew from the ranges of pyproject.toml and the index
+	$(LOCK_END) --extra s3 --extra launch --group readers --resolution lowest-direct --only-binary :all: --output-file .ci/oldest.txt
+	$(LOCK_END) --universal --output-file .ci/newest.txt
 
 check: setup-all  ## format, lint, types, import rules, definitions
 	$(RUN) ruff format --check ddb_lake ddb_lake_tests

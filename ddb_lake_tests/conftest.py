@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from ddb_lake.aws import session as aws_session
-from ddb_lake_tests.support import effort, skips
+from ddb_lake_tests.support import duckdb_wheels, effort, skips
 from ddb_lake_tests.support.botocore_models import share_models
 from ddb_lake_tests.support.fault_marks import LINE
 from ddb_lake_tests.support.mariadb import MariaDb, running
@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", LINE)
     config.addinivalue_line("markers", skips.MARKER)
+    config.addinivalue_line("markers", duckdb_wheels.MARKER)
     effort.configure(config)
     share_models()
 

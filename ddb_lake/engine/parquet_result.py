@@ -29,5 +29,4 @@ def write_parquet(session: Session, rows: str, path: Path) -> int:
     kinds = [exact_type(column[1], IN_PARQUET) for column in empty.description]
     options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"  # the session may write this path only
     query = f"COPY ({cast_columns(rows, kinds, names)}) TO {literal(str(path))} ({options})"
-    (count,) = session.con.execute(query).fetchone()
-    return int(count)
+    return int(session.value(query))

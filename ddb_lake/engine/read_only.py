@@ -26,12 +26,16 @@ REFUSED_TABLE_FUNCTIONS = frozenset({
     # run SQL from a text, which `read_only_statements` has not seen
     "query", "json_execute_serialized_sql",
     # follow an address in memory, or call Python
-    "arrow_scan", "arrow_scan_dumb", "pandas_scan", "python_map_function",
+    "arrow_scan", "arrow_scan_dumb", "pandas_scan", "python_arrow_scan", "python_map_function",
     # show credentials' names and places
     "duckdb_secrets", "which_secret",
     # change or list state of the process
     "checkpoint", "force_checkpoint", "read_duckdb", "duckdb_approx_database_count", "duckdb_connection_count",
-    "duckdb_external_file_cache", "duckdb_prepared_statements",
+    "duckdb_external_file_cache", "duckdb_prepared_statements", "duckdb_live_query_metrics",
+    # DuckDB 2: change its grammar, and register or call what makes resources outside
+    "add_grammar_extension", "remove_grammar_extension", "create_external_resource", "register_external_resource",
+    "register_external_resource_type", "deregister_external_resource", "destroy_external_resource",
+    "duckdb_external_resources",
 })  # fmt: skip
 """Table functions that a SELECT could call and that do more than return rows. A test lists the others of this DuckDB."""
 
@@ -40,6 +44,8 @@ _HINT = (
     "write one SELECT (also FROM, WITH, VALUES, PIVOT), DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; `--output FILE` writes"
     " the rows to a file"
 )
+
+_LIST_VALUES = "list the values: `PIVOT … ON status IN ('paid', 'open')`"
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+(?:ANALYZE|VERBOSE))*\s*(?P<options>\([^()]*\))?", re.IGNORECASE)
 _EXPLAIN_WITHOUT_OPTIONS = re.compile(r"\s*EXPLAIN(?:\s+(?:ANALYZE|VERBOSE))*", re.IGNORECASE)
@@ -95,6 +101,8 @@ def read_only_statements(con: Any, sql: str) -> list[Any]:
     elif kinds[-1] != duckdb.StatementType.SELECT or not all(map(_is_pivot_type, statements[:-1])):
         if len(kinds) > 1 and all(kind == duckdb.StatementType.SELECT for kind in kinds):
             raise UsageError(f"{count_text(len(kinds), 'statement')} at once", hint="run one statement at a time")
+        if duckdb.StatementType.MULTI in kinds:  # DuckDB 2: types for the columns of a PIVOT, then the PIVOT
+            raise UsageError("a PIVOT without a list of values is several statements for DuckDB 2", hint=_LIST_VALUES)
         refused = next(kind for kind in kinds if kind != duckdb.StatementType.SELECT)
         raise UsageError(f"{READ_ONLY}; it does not run {refused.name.replace('_', ' ')} statements", hint=_HINT)
     if refused_calls := sorted(_called(sql) & REFUSED_TABLE_FUNCTIONS):
@@ -117,8 +125,7 @@ def as_relation(con: Any, sql: str) -> str:
     if kinds == [duckdb.StatementType.EXPLAIN]:
         raise UsageError("the result of EXPLAIN is no table", hint="print it, or write it as .csv or .json")
     if len(kinds) > 1:
-        hint = "list the values: `PIVOT … ON status IN ('paid', 'open')`"
-        raise UsageError("a PIVOT without a list of values cannot be a part of another statement", hint=hint)
+        raise UsageError("a PIVOT without a list of values cannot be a part of another statement", hint=_LIST_VALUES)
     text = sql.encode()
     ends = [place for place, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.operator and text[place] == _END]
     return f"(\n{text[: ends[0]].decode() if ends else sql}\n)"  # one statement has `;` at its end only

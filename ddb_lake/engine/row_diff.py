@@ -39,7 +39,7 @@ _SLICE_ROWS = 64
 
 def register_functions(con: Any) -> None:
     """Create the functions that the SQL of this module calls, unless the connection has them."""
-    if con.execute("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchone()[0]:
+    if con.execute("FROM duckdb_functions() WHERE function_name = 'ddb_fingerprint'").fetchall():
         return
     con.create_function("ddb_fingerprint", _fingerprints, ["VARCHAR"], "BIGINT", type="arrow")
     con.create_function(

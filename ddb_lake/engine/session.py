@@ -20,9 +20,12 @@ from ddb_lake.core.operations.retry_policy import ATTEMPTS, FIRST_WAIT_MS, READ_
 from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full, memory_bytes
 from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.engine.sql import identifier, literal
-from ddb_lake.errors import UndecodableError, UnreachableError, UsageError
+from ddb_lake.errors import ConfigError, UndecodableError, UnreachableError, UsageError
 
 Done = TypeVar("Done")
+
+S3_EXTENSION = "httpfs"
+"""The one extension of DuckDB that a lake needs, if its warehouse is on S3."""
 
 THREAD_BYTES = 125_000_000
 """DuckDB's own advice: the least memory for each of its threads."""
@@ -117,9 +120,12 @@ class Session:
         return result
 
     def value(self, sql: str, parameters: list[Any] | None = None) -> Any:
-        """The first column of the first row of a query."""
-        row = self.con.execute(sql, parameters or []).fetchone()
-        return row[0] if row else None
+        """The first column of the first row of a query, which must have few rows; None if it has none.
+
+        All rows are fetched: DuckDB 2 registers nothing on a connection that has an unfinished result.
+        """
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
 
     def keep(self, name: str, query: str, text: str | None = None) -> None:
         """Make a view of a query's rows, which are worked out now and lie in the work folder.
@@ -164,7 +170,7 @@ class Session:
 
     def _write_sliced(self, name: str, query: str, text: str) -> Path:
         """`_write_kept` with groups of a few MB: DuckDB passes on as many rows at once as it has read at once."""
-        rows = self.con.cursor().execute(query).to_arrow_reader(_SLICED_ROWS)
+        rows = self.con.cursor().sql(query).to_arrow_reader(_SLICED_ROWS)
         slices = (batch.slice(first, last - first) for batch in rows for first, last in _by_bytes(batch[text]))
         self.con.register("slices", pa.RecordBatchReader.from_batches(rows.schema, slices))
         try:
@@ -240,8 +246,7 @@ def _meaning(error: duckdb.Error, memory: str) -> Exception:
 
 
 def _has_icu(con: Any) -> bool:
-    row = con.execute("SELECT loaded FROM duckdb_extensions() WHERE extension_name = 'icu'").fetchone()
-    return bool(row and row[0])
+    return bool(con.execute("FROM duckdb_extensions() WHERE extension_name = 'icu' AND loaded").fetchall())
 
 
 def _canonical_or_null(text: str | None) -> str | None:
@@ -254,19 +259,31 @@ def _canonical_or_null(text: str | None) -> str | None:
 
 
 def load_extension(con: Any, name: str) -> None:
-    """Load a DuckDB extension from its wheel, which works without a network."""
+    """Load a DuckDB extension: from its wheel if that is made for this DuckDB, else the installed or downloaded one.
+
+    Raises ConfigError if there is no such wheel and the extension can neither be found nor downloaded.
+    """
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-    if spec is None or spec.origin is None:
-        con.execute(f"INSTALL {name}")
-        con.execute(f"LOAD {name}")
+    folder = Path(spec.origin).parent / "extensions" if spec is not None and spec.origin is not None else None
+    wheel = folder / f"v{duckdb.__version__}" / f"{name}.duckdb_extension" if folder else None
+    if wheel is not None and wheel.is_file():
+        con.execute(f"LOAD {literal(str(wheel))}")
         return
-    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
-    con.execute(f"LOAD {literal(str(folder / f'{name}.duckdb_extension'))}")
+    try:
+        con.execute(f"INSTALL {name}")  # does nothing if it is installed
+        con.execute(f"LOAD {name}")
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"DuckDB {duckdb.__version__} has no extension {name} here, and could not download it"
+            + (f"; the installed wheel duckdb-extension-{name} is made for another version" if folder else ""),
+            hint="pip install '.[s3]' in a checkout, which has DuckDB 1.5.5 and this extension; with another DuckDB, run"
+            f" `INSTALL {name}` where extensions.duckdb.org can be reached",
+        ) from error
 
 
 def use_s3(con: Any, s3: S3Access) -> None:
     """Let a connection read and write S3."""
-    load_extension(con, "httpfs")
+    load_extension(con, S3_EXTENSION)
     con.execute(f"SET http_timeout = {READ_TIMEOUT_S}")
     con.execute(f"SET http_retries = {ATTEMPTS - 1}")
     con.execute(f"SET http_retry_wait_ms = {FIRST_WAIT_MS}")

@@ -223,7 +223,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             return []
         writer = _DeleteManifestWriter(
             self._transaction.table_metadata.spec(),
-            self.schema(),
+            self._transaction.table_metadata.schema(),
             self.new_manifest_output(),
             self._snapshot_id,
             self._compression,

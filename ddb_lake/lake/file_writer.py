@@ -182,9 +182,9 @@ class FileWriter:
     def _copy(self, query: str, target: str, options: str) -> list[str]:
         """Write the rows of a query to a file or a folder by COPY. The paths, sorted."""
         try:
-            rows, paths = self._con.execute(
+            ((rows, paths),) = self._con.execute(
                 f"COPY ({query}) TO {literal(target)} ({options}, RETURN_FILES true)"
-            ).fetchone()
+            ).fetchall()
         except DuckDBError:
             with suppress(DuckDBError):  # compaction removes a file that is not found now
                 self.remove([path for (path,) in self._con.execute(f"FROM glob({literal(f'{target}/*')})").fetchall()])
@@ -234,16 +234,16 @@ class FileWriter:
         """
         path = f"{self._folder}/{uuid.uuid4().hex}-deletes.parquet"
         ids = f"{{file_path: {FILE_PATH_ID}, pos: {POS_ID}}}"
-        (rows,) = self._con.execute(
+        ((rows,),) = self._con.execute(
             f"COPY (SELECT file_path, pos FROM ({query}) ORDER BY file_path, pos) TO {literal(path)}"
             f" (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {ids})"
-        ).fetchone()
+        ).fetchall()
         if rows == 0:
             self.remove([path])
             return []
-        first, last = self._con.execute(
+        ((first, last),) = self._con.execute(
             f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(path)})"
-        ).fetchone()
+        ).fetchall()
         path = self._scheme + path
         return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
 

@@ -335,7 +335,7 @@ class _NumberedRows:
         session.con.execute(
             f"CREATE OR REPLACE TABLE numbered AS SELECT row_number() OVER () AS record, * FROM ({query})"
         )
-        (self.count,) = session.con.execute("SELECT count(*) FROM numbered").fetchone()
+        self.count: int = session.value("SELECT count(*) FROM numbered")
 
     def write_range(self, first: int, last: int) -> str:
         """Write rows (both ends inclusive) with their numbers to a file. Returns its path."""
@@ -355,9 +355,7 @@ class _NumberedRows:
         return self._row(record)[2:]
 
     def _row(self, record: int) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._session.con.execute(
-            f"SELECT * EXCLUDE (record) FROM numbered WHERE record = {record}"
-        ).fetchone()
+        (row,) = self._session.rows(f"SELECT * EXCLUDE (record) FROM numbered WHERE record = {record}")
         return row
 
 

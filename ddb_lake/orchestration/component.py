@@ -27,6 +27,7 @@ from ddb_lake.orchestration.assets.streams import StreamsConfig, land_streams
 from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.definitions import lake_definitions
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
+from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
 from ddb_lake.orchestration.yaml_attributes import (
     automations_resolver,
@@ -165,7 +166,11 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             yield from keep_days(context, lake, assets)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the definitions of the lake: assets, checks, jobs, sensor and schedules. Reads neither AWS nor the warehouse."""
+        """Return the definitions of the lake: assets, checks, jobs, sensor and schedules. Reads neither AWS nor the warehouse.
+
+        Raises ConfigError if `spark.launch` names a service of AWS and dagster-aws is not installed.
+        """
+        launching.check_installed(self.settings, self.settings.tables)
         lake = self._lake_name(context)
         own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings.starts)
         models = dbt_definitions(lake, self.settings, self._assets_by_table)

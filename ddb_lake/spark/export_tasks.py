@@ -198,7 +198,7 @@ def scratch_file(session: Session, query: str, folder: str) -> str | None:
 
 def _batches(access: TableAccess, query: str) -> Iterator[pa.RecordBatch]:
     with access.session() as session:
-        yield from session.con.execute(query).to_arrow_reader(10_000)
+        yield from session.con.sql(query).to_arrow_reader(10_000)
 
 
 def merged(inferences: list[Inference], options: SchemaOptions) -> Inference:

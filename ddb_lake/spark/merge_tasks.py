@@ -195,7 +195,7 @@ def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
         if task.hashes:
             hashes = f"SELECT DISTINCT _key_hash FROM read_parquet({literals(task.hashes)})"
             session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS {hashes}")
-        rows = session.con.execute(f"SELECT {', '.join(selected)} FROM {task.query}")
+        rows = session.con.sql(f"SELECT {', '.join(selected)} FROM {task.query}")
         yield from rows.to_arrow_reader(task.batch_rows)
 
 

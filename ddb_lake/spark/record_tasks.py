@@ -106,7 +106,7 @@ def scan_ids(task: ScanStagedIds | ScanKnownIds) -> Iterator[pa.RecordBatch]:
         time = "changed_at" if "changed_at" in task.identity else "NULL::TIMESTAMP AS changed_at"
         bucket = f"{key_hash_sql(name)} % {task.buckets} AS bucket, {isinstance(task, ScanKnownIds)} AS known"
         query = f"SELECT {bucket}, {name} AS id, {time}, {position} FROM {rows}"
-        yield from session.con.execute(query).to_arrow_reader(10_000)
+        yield from session.con.sql(query).to_arrow_reader(10_000)
 
 
 def find_repeated(task: FindRepeated, _bucket: int, rows: pa.Table) -> str | None:

@@ -25,6 +25,9 @@ REVIEWED_TABLE_FUNCTIONS = """
     pragma_user_agent pragma_version query_table range read_blob read_csv read_csv_auto read_json read_json_auto
     read_json_objects read_json_objects_auto read_ndjson read_ndjson_auto read_ndjson_objects read_parquet read_text
     repeat repeat_row seq_scan sniff_csv summary test_all_types test_vector_types unnest
+    duckdb_available_metrics duckdb_dialects duckdb_eviction_queues duckdb_extension_repositories
+    duckdb_external_resource_types duckdb_grammar_extensions duckdb_secret_type_parameters duckdb_triggers
+    parquet_page_index read_single_csv_file read_single_json_file read_single_parquet_file
 """.split()  # noqa: SIM905  # shorter than a list
 """Table functions that return rows and do nothing else. A new version of DuckDB may add some: review them before this list."""
 
@@ -55,7 +58,16 @@ STATEMENTS = {
 }
 """A statement of each kind of DuckDB that does more than read."""
 
-PARSED_AS = {"ANALYZE": "VACUUM", "COPY_DATABASE": "TRANSACTION", "VARIABLE_SET": "SET"}
+IS_DUCKDB_2 = duckdb.__version__.startswith("2.")
+
+REFUSED_BY_DUCKDB_2 = (
+    "PIVOT granted ON a USING count(*)",
+    "FROM (PIVOT granted ON a)",
+    "PRAGMA table_info('granted')",
+)
+"""Statements that DuckDB 2 parses as several statements, or as a PRAGMA, which could do more than read."""
+
+PARSED_AS = {"ANALYZE": "VACUUM", "COPY_DATABASE": "PRAGMA" if IS_DUCKDB_2 else "TRANSACTION", "VARIABLE_SET": "SET"}
 """Kinds that DuckDB's parser returns as another one."""
 
 NOT_WRITTEN = {"INVALID", "CREATE_FUNC", "EXTENSION", "LOGICAL_PLAN", "MULTI", "RELATION", "SELECT"}
@@ -94,13 +106,12 @@ def executed(session: Session, sql: str) -> list[tuple[object, ...]]:
         "VALUES (1)",
         "SELECT 1 AS a;",
         "SELECT query, checkpoint FROM (SELECT 1 AS query, 2 AS checkpoint) WHERE query IN (1)",
-        "PIVOT granted ON a USING count(*)",
-        "FROM (PIVOT granted ON a)",
+        "PIVOT granted ON a IN (1) USING count(*)",
         "UNPIVOT granted ON a",
         "DESCRIBE granted",
         "SUMMARIZE granted",
         "SHOW TABLES",
-        "PRAGMA table_info('granted')",
+        "FROM pragma_table_info('granted')",
         "EXPLAIN SELECT 1",
         "EXPLAIN ANALYZE FROM granted",
         "explain (analyze, format json) SELECT 1",
@@ -152,6 +163,16 @@ def test_other_text_is_refused(limited: Session, sql: str) -> None:
 )
 def test_statement_can_be_a_part_of_another(limited: Session, sql: str) -> None:
     assert limited.rows(f"SELECT * FROM {as_relation(limited.con, sql)}") == [("ü;",)]
+
+
+@pytest.mark.parametrize("sql", REFUSED_BY_DUCKDB_2)
+def test_statement_that_duckdb_2_does_not_parse_as_one_select(limited: Session, sql: str) -> None:
+    if not IS_DUCKDB_2:
+        assert executed(limited, sql)
+        return
+    with pytest.raises(UsageError) as refused:
+        read_only_statements(limited.con, sql)
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize("sql", ["EXPLAIN FROM granted", "PIVOT granted ON a USING count(*)"])
@@ -212,6 +233,7 @@ def test_settings_are_locked(limited: Session, name: str) -> None:
         limited.con.execute(f"SET {name} = '1'")
 
 
+@pytest.mark.duckdb_wheels
 def test_credentials_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "AWS_ACCESS_KEY_ID", "OFPROCESS1")
     monkeypatch.setitem(os.environ, "AWS_SECRET_ACCESS_KEY", "OFPROCESS2")

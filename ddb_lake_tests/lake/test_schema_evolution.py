@@ -16,6 +16,7 @@ from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import carried_names, current_schema, duckdb_type
+from ddb_lake_tests.support.duckdb_wheels import HAS_WHEELS
 from ddb_lake_tests.support.iceberg_table import catalog, connection
 
 ID = Column(("id",), "S", "id", "string")
@@ -55,8 +56,9 @@ def values(table: Table, *names: str) -> list[tuple[Any, ...]]:
     ours = con.execute(f"SELECT {wanted} FROM {shown(scan_table(table).sql())} ORDER BY id").fetchall()
     scanned = table.scan().to_arrow().sort_by("id")
     assert ours == list(zip(*(scanned[name].to_pylist() for name in names), strict=True))
-    source = f"iceberg_scan({literal(table.metadata_location)})"
-    assert ours == con.execute(f"SELECT {wanted} FROM {source} ORDER BY id").fetchall()
+    if HAS_WHEELS:
+        source = f"iceberg_scan({literal(table.metadata_location)})"
+        assert ours == con.execute(f"SELECT {wanted} FROM {source} ORDER BY id").fetchall()
     return ours
 
 

@@ -1,10 +1,8 @@
-"""Examinations of the installation: Python, packages, DuckDB's extensions, the clock, the work folder."""
+"""Examinations of the installation: Python, packages, DuckDB's extension for S3, the clock, the work folder."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
-import re
 import shutil
 import sys
 import tempfile
@@ -12,14 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
+from ddb_lake.cli.doctor.subject import LakeSubject
 from ddb_lake.cli.output.quantities import size_text
 
-EXTENSIONS = ("httpfs", "avro", "iceberg")
 PACKAGES = ("duckdb", "pyiceberg", "pyarrow", "boto3", "dagster")
 LITTLE_SPACE_BYTES = 2 << 30
 _OLDEST_CLOCK_S = 1_735_689_600  # 2025-01-01: an earlier time means that the clock was never set
-_PIN = re.compile(r"^([A-Za-z0-9_.\-]+)(?:\[[^\]]*\])?==([0-9][^;,\s]*)")
 
 
 def examine_python() -> Iterator[Finding]:
@@ -32,42 +32,30 @@ def examine_python() -> Iterator[Finding]:
 
 
 def examine_packages() -> Iterator[Finding]:
-    """Each main dependency is installed, in the pinned version where there is one."""
-    pins = _pinned_versions()
+    """Each main dependency is installed, in a version of the range that ddb-lake requires."""
+    required = _required_versions()
     for package in PACKAGES:
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             yield fail("not installed", "install ddb-lake again, with its dependencies", check=package)
             continue
-        pinned = pins.get(package, version)
-        if version == pinned:
+        versions = required.get(package, SpecifierSet())
+        if versions.contains(version, prereleases=True):
             yield ok(version, check=package)
         else:
-            yield warn(f"{version}; {pinned} was tested", f"install {package}=={pinned}", check=package)
+            yield warn(f"{version}; {versions} is supported", f"install '{package}{versions}'", check=package)
 
 
-def examine_extensions() -> Iterator[Finding]:
-    """DuckDB's extensions load from their wheels, without the network."""
+def examine_s3_extension(_: LakeSubject) -> Iterator[Finding]:
+    """DuckDB's extension for S3 loads."""
     import duckdb
 
-    from ddb_lake.engine.session import load_extension
+    from ddb_lake.engine.session import S3_EXTENSION, load_extension
 
-    missing = [name for name in EXTENSIONS if importlib.util.find_spec(f"duckdb_extension_{name}") is None]
-    faults = [f"{name} is not installed" for name in missing]
     with duckdb.connect() as con:
-        for name in EXTENSIONS:
-            if name in missing:
-                continue
-            try:
-                load_extension(con, name)
-            except duckdb.Error:
-                faults.append(f"{name} is not made for DuckDB {duckdb.__version__}")
-    if faults:
-        wheels = " ".join(f"duckdb-extension-{name}=={duckdb.__version__}" for name in EXTENSIONS)
-        yield warn("; ".join(faults), f"install {wheels}; without httpfs, S3 is out of reach")
-    else:
-        yield ok(", ".join(EXTENSIONS))
+        load_extension(con, S3_EXTENSION)
+    yield ok(f"{S3_EXTENSION} for DuckDB {duckdb.__version__}")
 
 
 def examine_clock() -> Iterator[Finding]:
@@ -88,11 +76,10 @@ def free_space(folder: Path, next_step: str) -> Finding:
     return warn(found, next_step) if free < LITTLE_SPACE_BYTES else ok(found)
 
 
-def _pinned_versions() -> dict[str, str]:
-    """The exact versions that ddb-lake requires, by package."""
+def _required_versions() -> dict[str, SpecifierSet]:
+    """The versions that ddb-lake requires without extras, by package."""
     try:
-        requirements = importlib.metadata.requires("ddb-lake") or []
+        lines = importlib.metadata.requires("ddb-lake") or []
     except importlib.metadata.PackageNotFoundError:
         return {}
-    matches = (_PIN.match(line.replace(" ", "")) for line in requirements)
-    return {match[1]: match[2] for match in matches if match}
+    return {found.name: found.specifier for found in map(Requirement, lines) if found.marker is None}

@@ -63,12 +63,12 @@ def _alone(examine: Callable[[], Iterable[Finding]]) -> Callable[[None], Iterabl
     return lambda _: examine()
 
 
+S3_EXTENSION_STEP = "pip install '.[s3]' in a checkout"
 REINSTALL = "install ddb-lake again, with its dependencies"
 
 INSTALLATION: tuple[Examination[None], ...] = (
     Examination("python", _alone(installation.examine_python), REINSTALL),
     Examination("packages", _alone(installation.examine_packages), REINSTALL),
-    Examination("duckdb extensions", _alone(installation.examine_extensions), REINSTALL),
     Examination("clock", _alone(installation.examine_clock), "set the clock"),
     Examination("work folder", _alone(installation.examine_work_folder), "set TMPDIR to a folder that exists"),
 )
@@ -77,6 +77,7 @@ LAKE: tuple[Examination[LakeSubject], ...] = (
     Examination("configuration", configuration.examine_configuration, "correct the file"),
     Examination("warehouse", warehouse.examine_folder, warehouse.MAKE_ROOM, subject.has_local_warehouse),
     Examination("warehouse room", warehouse.examine_room, warehouse.MAKE_ROOM, subject.has_local_warehouse),
+    Examination("duckdb extension", installation.examine_s3_extension, S3_EXTENSION_STEP, subject.is_on_s3),
     Examination("catalog", warehouse.examine_catalog, "see `catalog` in the configuration"),
     Examination("files", warehouse.examine_files, "correct what the checks above report"),
 )

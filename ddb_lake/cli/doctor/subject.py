@@ -108,6 +108,11 @@ def has_local_warehouse(subject: LakeSubject) -> bool:
     return "://" not in warehouse or warehouse.startswith("file://")
 
 
+def is_on_s3(subject: LakeSubject) -> bool:
+    """The warehouse is not a folder of this machine."""
+    return not has_local_warehouse(subject)
+
+
 def has_warehouse_bucket(subject: LakeSubject) -> bool:
     """The warehouse is on S3, and AWS answers."""
     return subject.aws_answers and subject.settings.warehouse.startswith("s3://")

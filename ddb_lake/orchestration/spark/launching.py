@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,7 @@ from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.schema.table_schema import NameCollision
-from ddb_lake.errors import TerminalError
+from ddb_lake.errors import ConfigError, TerminalError
 from ddb_lake.orchestration.spark.parameters import Action, emr_parameters, glue_parameters, job_extras, process_command
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.apply.changelog import IngestResult
@@ -51,6 +52,16 @@ def update(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings) 
     if not launches(lake.settings, table):
         return update_current(lake, table.name)
     return _current(launch(context, lake.settings, table.name, "update", ()))
+
+
+def check_installed(settings: LakeSettings, tables: Iterable[TableSettings]) -> None:
+    """Raise ConfigError if a table's work is launched on AWS and dagster-aws is not installed."""
+    launch = settings.spark.launch
+    on_aws = launch is not None and launch.type != "process" and any(launches(settings, table) for table in tables)
+    if on_aws and importlib.util.find_spec("dagster_aws") is None:
+        raise ConfigError(
+            "`spark.launch` of a job on AWS needs dagster-aws", hint="pip install '.[launch]' in a checkout"
+        )
 
 
 def launches(settings: LakeSettings, table: TableSettings) -> bool:

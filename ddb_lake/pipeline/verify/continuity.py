@@ -450,7 +450,7 @@ class _Examination:
 
     def _insert(self, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
         """Insert rows into a table, some thousand at a time."""
-        schema = self.session.con.execute(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+        schema = self.session.con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
         while some := list(islice(rows, FETCH_ROWS)):
             columns = [
                 pa.array(column, kind) for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)

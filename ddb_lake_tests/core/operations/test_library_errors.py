@@ -96,8 +96,11 @@ def duckdb_error(endpoint: str) -> Exception:
     return raised.value
 
 
+RAISED = [arrow_error, pytest.param(duckdb_error, marks=pytest.mark.duckdb_wheels)]
+
+
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("raised", [arrow_error, duckdb_error])
+@pytest.mark.parametrize("raised", RAISED)
 def test_stores_answer_is_told_as_what_it_means(code: int, raised: Any) -> None:
     with store(code) as endpoint:
         error = raised(endpoint)
@@ -110,7 +113,7 @@ def test_stores_answer_is_told_as_what_it_means(code: int, raised: Any) -> None:
     assert exit_status(error) == 1
 
 
-@pytest.mark.parametrize("raised", [arrow_error, duckdb_error])
+@pytest.mark.parametrize("raised", RAISED)
 def test_store_that_does_not_answer_is_temporary(raised: Any) -> None:
     assert isinstance(translate(raised("http://127.0.0.1:9")), TransientError)
 
@@ -173,6 +176,7 @@ def test_every_error_of_ours_stays_itself() -> None:
         assert translate(kind.__new__(kind)) is None
 
 
+@pytest.mark.duckdb_wheels
 def test_all_clients_have_one_policy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     config = client("s3").meta.config
