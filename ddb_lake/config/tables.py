@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -77,6 +77,17 @@ class TableSettings(Settings):
     validation: ValidateSettings | None = Field(
         None, alias="validate", description="A JSON Schema for changes; records that violate it go to quarantine."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_version_2(cls, given: Any) -> Any:
+        """Explain why a table cannot have another version of Iceberg's format: it is no setting, so the error would name it only."""
+        if isinstance(given, Mapping) and "format_version" in given:
+            raise ValueError(
+                "format_version: tables have version 2 of Iceberg's format, and version 3 is not written yet;"
+                " leave the setting out"
+            )
+        return given
 
     @field_validator("owners")
     @classmethod

@@ -43,13 +43,13 @@ from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalError, TransientError, UnreachableError
-from ddb_lake.lake.lake_format import check_format, format_properties
+from ddb_lake.lake.lake_format import ICEBERG_VERSION, check_format, format_properties
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 TABLE_PROPERTIES = {
-    "format-version": "2",
+    "format-version": str(ICEBERG_VERSION),
     "write.delete.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.merge.mode": "merge-on-read",

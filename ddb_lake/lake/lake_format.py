@@ -17,6 +17,9 @@ from ddb_lake.errors import UsageError
 FORMAT: Final = 2
 """The format that this release writes. It also reads earlier ones."""
 
+ICEBERG_VERSION: Final = 2
+"""The version of Iceberg's format of every table. https://iceberg.apache.org/spec/#format-versioning"""
+
 _FORMAT: Final = "ddb_lake.format"
 _RELEASE: Final = "ddb_lake.release"
 
@@ -36,7 +39,17 @@ def format_of(properties: Mapping[str, str]) -> int:
 
 
 def check_format(table: Table) -> None:
-    """Raise UsageError if a later release wrote the table in a format that this one does not know."""
+    """Raise UsageError if the table has a format that this release does not know: ours of a later release, or Iceberg's 3.
+
+    The scans of `lake.scan` do not know deletion vectors, so rows that were deleted would come back.
+    """
+    if table.metadata.format_version > ICEBERG_VERSION:
+        raise UsageError(
+            f"it has version {table.metadata.format_version} of Iceberg's format, which another program gave it;"
+            f" ddb_lake reads and writes version {ICEBERG_VERSION}",
+            table=table.name()[-1],
+            hint="load and apply it again in another warehouse; the landing objects have all of it",
+        )
     found = format_of(table.properties)
     if found > FORMAT:
         needed = table.properties.get(_RELEASE, "a later release")
