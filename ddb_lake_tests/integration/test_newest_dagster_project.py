@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+PACKAGE = "ddb-lake"
 ROOT = Path(__file__).parents[2]
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 QUIET = {"UV_PYTHON_DOWNLOADS": "never", "DAGSTER_DISABLE_TELEMETRY": "yes"}
@@ -68,7 +69,7 @@ def required(project: Path) -> list[str]:
 def test_newest_dagster_is_in_the_range(tmp_path: Path) -> None:
     """What `create-dagster` pins: it writes the version of its own release into the project."""
     newest = resolved(tmp_path, "create-dagster")["create-dagster"]
-    found = resolved(tmp_path, f"dagster=={newest}", f"ddb-lake[sandbox,aurora] @ {ROOT.as_uri()}")
+    found = resolved(tmp_path, f"dagster=={newest}", f"{PACKAGE}[sandbox,aurora] @ {ROOT.as_uri()}")
     assert found["dagster"] == newest
 
 
@@ -76,7 +77,7 @@ def test_newest_dagster_is_in_the_range(tmp_path: Path) -> None:
 def test_newest_project_resolves_with_the_package(tmp_path: Path) -> None:
     newest = resolved(tmp_path, "create-dagster")["create-dagster"]
     project = made_project(tmp_path, newest)
-    found = resolved(tmp_path, *required(project), f"ddb-lake @ {ROOT.as_uri()}")
+    found = resolved(tmp_path, *required(project), f"{PACKAGE} @ {ROOT.as_uri()}")
     assert found["dagster"] == newest
 
 
@@ -98,7 +99,7 @@ def test_definitions_of_a_lake_are_checked_in_the_newest_project(tmp_path: Path)
             "--group",
             f"{project}/pyproject.toml:dev",
         ),
-        f"ddb-lake @ {ROOT.as_uri()}",
+        f"{PACKAGE} @ {ROOT.as_uri()}",
         folder=tmp_path,
     )
     bin_folder = environment / "bin"
