@@ -30,29 +30,29 @@ def _of(**arguments: Any) -> Callable[[str, str, str], dict[str, Any]]:
 
 
 FAILURES: Final[dict[str, Failure]] = {
-    "`DescribeTable` of no table": Failure(
+    "`DescribeTable` of a missing table": Failure(
         "dynamodb", "describe_table", "ResourceNotFoundException", _of(TableName="missing")
     ),
-    "`Scan` of no table": Failure("dynamodb", "scan", "ResourceNotFoundException", _of(TableName="missing")),
-    "`BatchGetItem` of no table": Failure(
+    "`Scan` of a missing table": Failure("dynamodb", "scan", "ResourceNotFoundException", _of(TableName="missing")),
+    "`BatchGetItem` of a missing table": Failure(
         "dynamodb", "batch_get_item", "ResourceNotFoundException", _of(RequestItems={"missing": {"Keys": [_KEY]}})
     ),
-    "`GetItem` of another key": Failure(
+    "`GetItem` with attributes that are not the key": Failure(
         "dynamodb", "get_item", "ValidationException", _of(TableName="orders", Key={"id": {"S": "1"}})
     ),
-    "`PutItem` of an item that exists, if it must not": Failure(
+    "`PutItem` with `attribute_not_exists`, and the item exists": Failure(
         "dynamodb",
         "put_item",
         "ConditionalCheckFailedException",
         _of(TableName="orders", Item=_KEY, ConditionExpression="attribute_not_exists(customer)"),
     ),
-    "`DescribeTimeToLive` of no table": Failure(
+    "`DescribeTimeToLive` of a missing table": Failure(
         "dynamodb", "describe_time_to_live", "ResourceNotFoundException", _of(TableName="missing")
     ),
-    "`DescribeContinuousBackups` of no table": Failure(
+    "`DescribeContinuousBackups` of a missing table": Failure(
         "dynamodb", "describe_continuous_backups", "TableNotFoundException", _of(TableName="missing")
     ),
-    "`DescribeKinesisStreamingDestination` of no table": Failure(
+    "`DescribeKinesisStreamingDestination` of a missing table": Failure(
         "dynamodb", "describe_kinesis_streaming_destination", "ResourceNotFoundException", _of(TableName="missing")
     ),
     "`ExportTableToPointInTime` without point-in-time recovery": Failure(
@@ -61,19 +61,19 @@ FAILURES: Final[dict[str, Failure]] = {
         "PointInTimeRecoveryUnavailableException",
         lambda table, _stream, _shard: {"TableArn": table, "S3Bucket": "exports"},
     ),
-    "`ExportTableToPointInTime` of no table": Failure(
+    "`ExportTableToPointInTime` of a missing table": Failure(
         "dynamodb",
         "export_table_to_point_in_time",
         "TableNotFoundException",
         lambda table, _stream, _shard: {"TableArn": f"{table}s", "S3Bucket": "exports"},
     ),
-    "`DescribeExport` of no export": Failure(
+    "`DescribeExport` of a missing export": Failure(
         "dynamodb",
         "describe_export",
         "ExportNotFoundException",
         lambda table, _stream, _shard: {"ExportArn": f"{table}/export/01700000000000-00000000"},
     ),
-    "`GetShardIterator` of no shard": Failure(
+    "`GetShardIterator` of a missing shard": Failure(
         "dynamodbstreams",
         "get_shard_iterator",
         "ResourceNotFoundException",
@@ -83,32 +83,34 @@ FAILURES: Final[dict[str, Failure]] = {
             "ShardIteratorType": "TRIM_HORIZON",
         },
     ),
-    "`GetRecords` with no iterator's text": Failure(
+    "`GetRecords` with an invalid iterator": Failure(
         "dynamodbstreams", "get_records", "ValidationException", _of(ShardIterator="no iterator")
     ),
-    "`DescribeStreamSummary` of no stream": Failure(
+    "`DescribeStreamSummary` of a missing stream": Failure(
         "kinesis", "describe_stream_summary", "ResourceNotFoundException", _of(StreamName="missing")
     ),
-    "`ListShards` of no stream": Failure(
+    "`ListShards` of a missing stream": Failure(
         "kinesis", "list_shards", "ResourceNotFoundException", _of(StreamName="missing")
     ),
-    "`DescribeDeliveryStream` of no stream": Failure(
+    "`DescribeDeliveryStream` of a missing stream": Failure(
         "firehose", "describe_delivery_stream", "ResourceNotFoundException", _of(DeliveryStreamName="missing")
     ),
-    "`PutRecordBatch` to no stream": Failure(
+    "`PutRecordBatch` to a missing stream": Failure(
         "firehose",
         "put_record_batch",
         "ResourceNotFoundException",
         _of(DeliveryStreamName="missing", Records=[{"Data": b"1"}]),
     ),
-    "`GetDatabase` of no database": Failure("glue", "get_database", "EntityNotFoundException", _of(Name="missing")),
-    "`GetTable` of no table": Failure(
+    "`GetDatabase` of a missing database": Failure(
+        "glue", "get_database", "EntityNotFoundException", _of(Name="missing")
+    ),
+    "`GetTable` of a missing table": Failure(
         "glue", "get_table", "EntityNotFoundException", _of(DatabaseName="lake", Name="missing")
     ),
     "`CreateTable` of a table that exists": Failure(
         "glue", "create_table", "AlreadyExistsException", _of(DatabaseName="lake", TableInput={"Name": "orders"})
     ),
-    "`UpdateTable` of no table": Failure(
+    "`UpdateTable` of a missing table": Failure(
         "glue", "update_table", "EntityNotFoundException", _of(DatabaseName="lake", TableInput={"Name": "missing"})
     ),
 }

@@ -201,25 +201,27 @@ def expected_types() -> set[str]:
 
 
 INTRODUCTION: Final = """\
-# Readers
+# Reader compatibility
 
-`python -m ddb_lake_tests.support.readers_matrix --write` writes this page, and an exhaustive test compares it with what it finds.
-
-After each kind of commit, each reader reads every Iceberg table of a lake: `<t>`, `<t>_changes`, `<t>_objects` and `<t>_quarantine`. The
-columns have all types that ddb_lake writes. Some names are keywords or not ASCII, and some values are NULL, empty, the least integer
-or numbers of 38 digits. *equal*: the reader returns the same rows as pyiceberg's scan, and its own aggregates give the same number of
-rows and, for each column, the same number of values, sum, minimum and maximum. [Other engines](../guides/engines.md) shows how to use
+A test commits to a lake once in each of the ways below. After each commit, each reader reads every Iceberg table of the lake: `<t>`,
+`<t>_changes`, `<t>_objects` and `<t>_quarantine`. The columns have all types that ddb_lake writes. Some column names are keywords or not
+ASCII. Some values are NULL, empty, the least integer, or numbers of 38 digits. [Other engines](../guides/engines.md) shows how to use
 the readers.
+
+*equal* means that the reader returns the same rows as pyiceberg's scan. Its own aggregates also give the same number of rows and, for
+each column, the same number of values, sum, minimum and maximum.
+
+`python -m ddb_lake_tests.support.readers_matrix --write` writes this page, and an exhaustive test compares it with a new result.
 """
 
 NOTES: Final = """\
-- **chdb** is ClickHouse in a process. It has no list that is NULL, because
-  [`Nullable`](https://clickhouse.com/docs/sql-reference/data-types/nullable) cannot contain an array: it reads an empty list if an item
-  has no such set. The comparison treats both alike.
-- **DataFusion** opens a table by `pyiceberg-core`, which does not take a path without a scheme. For a local lake, set
-  `catalog.location` to a URI (`file:///srv/lake`) before the tables are created. Locations in S3 have a scheme.
-- **Daft** reads no list in files of earlier releases, because DuckDB marks a list only by Parquet's old *converted type*. Files that are
-  written now also have the logical type. The next full export that is loaded replaces the older files of `<t>`.
+- **chdb** is ClickHouse in a process. It has no NULL for lists, because
+  [`Nullable`](https://clickhouse.com/docs/sql-reference/data-types/nullable) cannot contain an array. If an item has no such set, chdb
+  returns an empty list. The comparison treats NULL and an empty list as equal for this reader.
+- **DataFusion** opens a table with `pyiceberg-core`, which accepts only paths with a scheme. For a local lake, set `catalog.location` to a
+  URI (`file:///srv/lake`) before the tables are created. Locations in S3 have a scheme.
+- **Daft** cannot read lists in files of earlier releases of ddb_lake: DuckDB marked a list only by Parquet's old *converted type*. Files
+  that are written now also have the logical type. The next full export that is loaded replaces the older files of `<t>`.
 """
 
 

@@ -232,13 +232,13 @@ def _deletes_many(s3: Any, bucket: str) -> bool:
 
 
 PROBES: Final[dict[str, Probe]] = {
-    "a listing has the order of the bytes of all keys": _lists_in_order,
-    "a listing has the order of Firehose's folders, in pages, from any key on": _lists_hours,
-    "a listing of one level": _lists_one_level,
+    "listings are sorted by the bytes of the keys": _lists_in_order,
+    "listings of Firehose's folders are sorted, in pages, from any start key": _lists_hours,
+    "listings of one level": _lists_one_level,
     "unusual characters in keys": _keeps_names,
     "a backslash in keys": _keeps_backslashes,
     "control characters in keys": _keeps_control_characters,
-    "`.` as a part of a key": _keeps_dots,
+    "`.` as a segment of a key": _keeps_dots,
     "`a//b` and `a/b` are two objects": _keeps_double_slashes,
     "an object whose key ends with `/` has content": _keeps_folder_objects,
     "a write that must create the object (`If-None-Match: *`)": _creates_once,
@@ -249,8 +249,8 @@ PROBES: Final[dict[str, Probe]] = {
     "multipart uploads": _joins_parts,
     "reads of ranges": _reads_ranges,
     "the expected owner of a bucket is checked": _checks_the_owner,
-    "the codes of errors for what is missing": _names_what_is_missing,
-    "content with `Content-Encoding` stays as it is": _keeps_encoded_content,
+    "error codes for missing objects and buckets": _names_what_is_missing,
+    "content with `Content-Encoding` is returned unchanged": _keeps_encoded_content,
     "deletion of many objects": _deletes_many,
 }
 """The questions, as the guide lists them."""
