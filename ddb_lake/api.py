@@ -155,7 +155,7 @@ class OpenLake:
         return LakeTable("query", session, rows)
 
     def _iceberg(self, name: str, full_name: str) -> LakeTable:
-        table = self._lake.catalog.table(full_name)
+        table = self._lake.readable(full_name)
         if table is None:
             raise UsageError(f"the lake has no {full_name} yet", hint=f"`ddb-lake status {name}` shows what it has")
         rows = shown(scan_table(table).sql())

@@ -111,6 +111,10 @@ class Lake:
 
     def current(self, name: str) -> Table | None:
         """The Iceberg table of existing items; None before its first commit."""
+        return self.readable(name)
+
+    def readable(self, name: str) -> Table | None:
+        """An Iceberg table of the lake; None before its first commit, when a load or an apply has only created it."""
         table = self.catalog.table(name)
         return table if table is not None and table.current_snapshot() is not None else None
 

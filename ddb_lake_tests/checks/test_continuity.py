@@ -103,5 +103,5 @@ def test_breaks_that_leave_something_open_are_yellow(breaks: dict[str, int], col
 def test_evidence_is_what_was_compared() -> None:
     text = continuity_outcome(COMPARED).text
     assert all(
-        figure in text for figure in ("1000 change records", "50 keys", "950 old images", "export e", "1970-01-01")
+        figure in text for figure in ("1,000 change records", "50 keys", "950 old images", "export e", "1970-01-01")
     )

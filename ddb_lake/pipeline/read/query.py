@@ -206,13 +206,13 @@ def create_views(
 
 
 def table_scans(lake: Lake, names: Container[str] | None = None) -> Iterator[tuple[str, TableScan]]:
-    """Name and scan of the Iceberg tables of the lake that exist: their living rows at this moment.
+    """Name and scan of the Iceberg tables of the lake that have a commit: their living rows at this moment.
 
     Args:
         names: the names to look up; by default, all.
     """
     for name in _all_names(lake):
-        table = lake.catalog.table(name) if names is None or name in names else None
+        table = lake.readable(name) if names is None or name in names else None
         if table is not None:
             yield name, scan_table(table)
 
@@ -264,7 +264,7 @@ def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
         UsageError: there is no table of that name.
     """
     for known in _all_names(lake):
-        table = lake.catalog.table(known) if known.lower() == name.lower() else None
+        table = lake.readable(known) if known.lower() == name.lower() else None
         if table is not None:
             fields = table.schema().fields
             return [(field.name, duckdb_type(field.field_type).lower(), field.doc or "") for field in fields]

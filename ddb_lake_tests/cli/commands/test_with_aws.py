@@ -163,7 +163,7 @@ def test_doctor_of_a_lake_on_s3(run: Run, account: Sandbox, project: Path) -> No
     (project / "ddb_lake.yaml").write_text("warehouse: s3://landing/lake\ntables: [{name: orders}]\n")
     checks = _checks(run)
     assert checks["warehouse"]["state"] == "ok"
-    assert checks["catalog"]["found"] == "glue answers: 0 tables"
+    assert checks["catalog"]["found"] == "glue answers: 0 tables in ddb_lake, the glue catalog"
 
 
 def test_init_asks_dynamodb_for_the_key(run: Run, account: Sandbox) -> None:
