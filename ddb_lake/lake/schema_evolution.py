@@ -64,5 +64,5 @@ def _add(update: Any, added: list[Column], metadata: dict[str, tuple[str, str]],
     for name, (kind, doc) in metadata.items():
         update.add_column((name,), metadata_type(kind), doc=doc)
     if first:
-        for name, previous in pairwise([added[-1].name, *first]):
+        for previous, name in pairwise([added[-1].name, *first]):
             update.move_after(name, previous)

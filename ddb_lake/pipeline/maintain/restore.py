@@ -233,8 +233,8 @@ class Restore:
             self._lake.progress(f"{self.plan.target}: items read back", equal, self.plan.items)
         if equal != self.plan.items or (unknown and not others):
             raise CheckFailed(
-                f"the table has {equal} of {count_text(self.plan.items, 'item')} as they were put, and {unknown} others; is "
-                "something writing to it? Run the same restore again with `--into-existing`",
+                f"the table has {equal} of {count_text(self.plan.items, 'item')} as they were put, and "
+                f"{count_text(unknown, 'other item')}; is something writing to it? Run the same restore again with `--into-existing`",
                 table=self.plan.target,
             )
         return equal

@@ -97,7 +97,7 @@ def test_restore_refuses_a_table_of_another_key_and_says_when_others_write(stand
             stand.client.put_item(TableName="copy", Item=stranger)
 
         prepared._check_target = meddled  # type: ignore[method-assign]
-        with pytest.raises(CheckFailed, match=f"{ITEMS} of {ITEMS} items are there as they were put, and 1 others"):
+        with pytest.raises(CheckFailed, match=f"{ITEMS} of {ITEMS} items as they were put, and 1 other item"):
             prepared.run(create=True)
 
 
