@@ -18,7 +18,10 @@ from ddb_lake.pipeline.verify.repair import repair_from_export
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, full, item
 
 TABLE_BUCKETS: dict[str, dict[str, Any]] = {
-    "by its ARN": {"warehouse": "arn:aws:s3tables:eu-west-1:111122223333:bucket/lake", "catalog": {"type": "rest"}},
+    "by its ARN": {
+        "warehouse": "arn:aws:s3tables:eu-west-1:111122223333:bucket/lake",
+        "catalog": {"type": "rest", "uri": "https://x"},
+    },
     "by how requests are signed": {
         "warehouse": "s3://lake",
         "catalog": {"type": "rest", "uri": "https://x", "properties": {"rest.signing-name": "s3tables"}},
