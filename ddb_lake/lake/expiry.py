@@ -20,8 +20,8 @@ def snapshots_to_expire(metadata: TableMetadata, retention: SnapshotSettings, no
     """The ids of the snapshots that expire, the oldest first. The heads of branches and tags stay.
 
     Args:
-        metadata: that of the table.
-        retention: how many snapshots are kept, the newest of `main` included.
+        metadata: the metadata of the table.
+        retention: how many snapshots are kept, including the newest of `main`, and how long.
         now_ms: the present time, milliseconds since the epoch.
     """
     heads = {ref.snapshot_id for ref in metadata.refs.values()}
@@ -42,7 +42,7 @@ class RemoveSnapshots(RemoveSnapshotsUpdate):  # type: ignore[misc]  # pyiceberg
 
 @_apply_table_update.register(RemoveSnapshots)  # type: ignore[untyped-decorator]  # see above
 def _(update: RemoveSnapshots, metadata: TableMetadata, context: Any) -> TableMetadata:
-    """Snapshots that another writer has removed, or made the head of a branch, are left out."""
+    """Leaves out snapshots that another writer has removed, and those that are heads of branches."""
     removed = set(update.snapshot_ids) - {ref.snapshot_id for ref in metadata.refs.values()}
     context.add_update(update)
     return metadata.model_copy(

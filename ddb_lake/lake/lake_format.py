@@ -1,7 +1,7 @@
-"""The format of a lake: a number in the properties of each Iceberg table, which a release must know to use the table.
+"""The format of a lake: a number in the properties of each Iceberg table. A release refuses a table whose format it does not know.
 
-Format 1 has no number. Its ledger and its tombstones are Parquet files that properties name (`pipeline.apply.format_1`). In
-format 2 the ledger is an Iceberg table, and removals are read from the changelog.
+A lake of format 1 has no such property. Its ledger and its tombstones are Parquet files that table properties name
+(`pipeline.apply.format_1`). In format 2 the ledger is an Iceberg table, and removals are read from the changelog.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FORMAT: Final = "ddb_lake.format"
 _RELEASE: Final = "ddb_lake.release"
 
 REFUSED_BY_FORMAT_1: Final = '"ddb_lake: format 2"'
-"""The value of the properties that named files in format 1. Releases that know format 1 alone cannot parse it and stop, instead
-of reading an empty ledger."""
+"""The value of the properties that named files in format 1. Releases that know only format 1 cannot parse it. So they stop with an
+error, and do not read an empty ledger."""
 
 
 def format_properties() -> dict[str, str]:
@@ -39,9 +39,9 @@ def format_of(properties: Mapping[str, str]) -> int:
 
 
 def check_format(table: Table) -> None:
-    """Raise UsageError if the table has a format that this release does not know: ours of a later release, or Iceberg's 3.
+    """Raise UsageError if the table has a format of a later release, or version 3 of Iceberg's format.
 
-    The scans of `lake.scan` do not know deletion vectors, so rows that were deleted would come back.
+    `lake.scan` does not read the deletion vectors of version 3, so it would return deleted rows.
     """
     if table.metadata.format_version > ICEBERG_VERSION:
         raise UsageError(

@@ -1,10 +1,12 @@
-"""The logical type LIST in the footers of Parquet files that DuckDB wrote.
+"""Adds the logical type LIST to the footers of Parquet files that DuckDB wrote.
 
-DuckDB's COPY annotates a list by its converted type alone, which Parquet calls deprecated. Iceberg demands the logical type
-(https://iceberg.apache.org/spec/#parquet), and Daft reads no list without it. A footer is a Thrift structure in the compact protocol:
+DuckDB's COPY annotates a list only with its converted type, which Parquet has deprecated. Iceberg requires the logical type
+(https://iceberg.apache.org/spec/#parquet), and Daft cannot read a list without it.
+
+A footer is a Thrift structure in the compact protocol:
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md. Its fields are those of `FileMetaData` and
 `SchemaElement` in https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift. The schema is the second
-field of the footer, so the rest of the footer is copied without reading it.
+field, so the rest of the footer is copied without parsing it.
 """
 
 from __future__ import annotations
@@ -13,24 +15,24 @@ from pathlib import Path
 
 MAGIC = b"PAR1"
 _TAIL_BYTES = 8
-"""The length of the footer (4 bytes, little-endian) and `MAGIC` end a file."""
+"""A file ends with the length of the footer (4 bytes, little-endian) and `MAGIC`."""
 
 _VERSION, _SCHEMA = 1, 2
 _CONVERTED_TYPE, _LOGICAL_TYPE = 6, 10
 _LIST_CONVERTED = 3
 _LIST_LOGICAL = bytes([0x3C, 0x00, 0x00])
-"""The union LogicalType: its third field is a structure without fields; two ends."""
+"""The union LogicalType with its third field, a structure without fields. The two zeros end the structure and the union."""
 
 _TRUE, _FALSE, _BYTE, _INT16, _INT32, _INT64, _BINARY, _LIST, _STRUCT = 1, 2, 3, 4, 5, 6, 8, 9, 12
-"""Types of fields. The type of a boolean is its value. All integers but a byte have variable length."""
+"""Types of fields. A boolean has no bytes: its type is its value. All integers except a byte have variable length."""
 
 
 class UnknownFooterError(ValueError):
-    """The bytes are no footer that DuckDB writes."""
+    """The bytes do not have the form of a footer that DuckDB writes."""
 
 
 def annotate_lists(path: Path) -> None:
-    """Add the logical type to each list in the footer of a local file. A file without lists, or with the type, is not changed.
+    """Add the logical type to each list in the footer of a local file. A file whose lists all have it is not changed.
 
     Raises:
         UnknownFooterError: the file does not end with a footer, or its footer has another form than DuckDB's.
@@ -53,7 +55,7 @@ def annotate_lists(path: Path) -> None:
 
 
 def with_list_types(footer: bytes) -> bytes:
-    """A footer in which each list has the logical type beside the converted type. Raises UnknownFooterError."""
+    """The same footer, in which each list also has the logical type. Raises UnknownFooterError."""
     try:
         return _Footer(footer).annotated()
     except IndexError as error:
@@ -87,7 +89,7 @@ class _Footer:
         return b"".join([*parts, self._data[copied:]])
 
     def _list_element(self) -> int | None:
-        """Read a schema element. The number of its last field, if it is a list without the logical type."""
+        """Read a schema element. Return the number of its last field if it is a list without the logical type, else None."""
         number, is_list = 0, False
         while (field := self._field(number)) is not None:
             number, kind = field

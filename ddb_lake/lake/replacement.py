@@ -1,8 +1,8 @@
-"""Replaces all contents of a table by those of a working table, in one commit, and finds the metadata of lost tables.
+"""Replaces all contents of a table with those of a working table, in one commit, and finds the metadata of lost tables.
 
-Readers see the table before the commit or after it. The table keeps its identity in the catalog, with the grants that
-others have on it. Its former snapshots and branches expire in the same commit, because their files may be damaged; a query
-that runs meanwhile still finds its files, which compaction removes after a day.
+Readers see the table before the commit or after it. The table keeps its entry in the catalog, and the grants on it. The commit
+also removes its former snapshots and branches, because their files may be damaged. Compaction deletes these files after a
+day, so a query that is running can still read them.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from ddb_lake.lake.state import PREFIX
 from ddb_lake.lake.working_catalog import WORKING
 
 REBUILT_FROM = "ddb_lake.rebuilt-from"
-"""A property of a table: the working table, and the snapshot of it, that replaced the contents at last."""
+"""A property of a table: the working table, and its snapshot, that last replaced the contents."""
 
 _METADATA = re.compile(r"(\d+)-[^/]*\.metadata\.json")
 
 
 def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -> Table:
-    """Replace rows, branches, columns and state of a table by those of a working table. No file of the former is read.
+    """Replace rows, branches, columns and state of a table with those of a working table. Reads no file of the former contents.
 
     Args:
         table: the table. If another writer has committed since it was loaded, nothing is replaced.
@@ -49,7 +49,7 @@ def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -
         summary: properties of the new snapshot.
 
     Returns:
-        The table after the commit; unchanged if `working` has replaced its contents already.
+        The table after the commit. If `working` has already replaced its contents, there is no commit.
 
     Raises:
         CommitConflict: another writer committed first.
@@ -77,7 +77,7 @@ def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -
 
 
 def replace_rows(table: Table, added: Sequence[DataFile], properties: Mapping[str, str]) -> Table:
-    """Replace the rows of a table without branches by those of some files, in one commit. No file of the former is read.
+    """Replace the rows of a table without branches with those of some files, in one commit. Reads no file of the former contents.
 
     Raises CommitConflict if another writer committed first.
     """
@@ -103,7 +103,7 @@ def _origin(working: Table) -> str:
 
 
 def _change_schema(commit: Commit, table: Table, working: Table) -> None:
-    """Give the table the columns of the working table, with their field ids, by which its files are read."""
+    """Give the table the columns of the working table, with their field ids, because its files are read by field id."""
     wanted = working.schema()
     for schema in table.metadata.schemas:
         if schema.as_struct() == wanted.as_struct():
@@ -121,12 +121,12 @@ def _contents(working: Table, snapshot_id: int | None, summary: Mapping[str, str
     return Delta(added=live.data, deletes=live.deletes, replace_unread=True, summary=summary)
 
 
-# --- what can be read of a damaged table
+# --- the readable part of a damaged table
 
 
 @dataclass(frozen=True, slots=True)
 class ReadableFiles:
-    """The data files of a snapshot that are there with their sizes.
+    """The data files of a snapshot that exist with the size that was written.
 
     Attributes:
         paths: these files.
@@ -138,7 +138,7 @@ class ReadableFiles:
 
 
 def readable_files(table: Table, listed: Mapping[str, int]) -> ReadableFiles:
-    """The readable data files of the newest snapshot.
+    """The data files of the newest snapshot that exist and that a readable manifest names.
 
     Args:
         table: the table.
@@ -175,7 +175,7 @@ def newest_metadata(io: FileIO, found: Mapping[str, int]) -> str | None:
     for uri in _by_number(found):
         try:
             metadata = FromInputFile.table_metadata(io.new_input(uri))
-        except (OSError, ValueError, ValidationError):  # it is damaged; the one before it has all but the last commit
+        except (OSError, ValueError, ValidationError):  # it is damaged; the one before it lacks only the last commit
             continue
         if WORKING not in metadata.properties:
             return uri
@@ -193,7 +193,7 @@ def _by_number(found: Mapping[str, int]) -> Iterator[str]:
 
 
 def register(catalog: LakeCatalog, name: str, metadata_location: str) -> Table:
-    """Register a table by a metadata file. An entry of the catalog that names another file is replaced."""
+    """Register a table with a metadata file. If the catalog has an entry of this name, it is replaced."""
     pyiceberg, identifier = catalog.catalog, catalog.identifier(name)
     pyiceberg.create_namespace_if_not_exists(catalog.settings.catalog.namespace)
     try:

@@ -1,8 +1,8 @@
-"""The catalog of a rebuild: tables that are built beside those of the lake, at their locations, until they replace them.
+"""The catalog of a rebuild. It has the working tables, whose contents later replace those of the lake's tables.
 
-The tables are registered in a SQLite file in a folder of this machine, so no reader of the lake's catalog sees them. Their
-files are below the locations of the lake's tables, because catalogs with locations of their own accept no others.
-`lake.replacement` then commits the files to the lake's tables.
+The working tables are registered in a SQLite file in a local folder, so no reader of the lake's catalog sees them. Their files
+are below the locations of the lake's tables, because a catalog that decides locations accepts no others. `lake.replacement`
+then commits these files to the lake's tables.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ddb_lake.config.locations import is_local_uri
 from ddb_lake.lake.catalog import SQLITE_WAIT_S, LakeCatalog
 
 WORKING = "ddb_lake.working"
-"""A property of a table that is being built. Its metadata is never registered in the catalog of a lake."""
+"""A property of working tables. Their metadata is never registered in the catalog of a lake."""
 
 
 class WorkingCatalog(LakeCatalog):
-    """A catalog in a folder of this machine.
+    """A SQLite catalog in a local folder.
 
     Args:
-        settings: those of the lake, whose catalog is replaced.
-        folder: the folder of the catalog. It keeps what a rebuild has done when it is interrupted.
-        locations: the locations of the lake's tables, by their names. Other tables are built in the folder.
+        settings: the settings of the lake. Its catalog is not used.
+        folder: the folder of the catalog. An interrupted rebuild leaves it, and the next one continues with it.
+        locations: the locations of the lake's tables, by their names. Tables of other names are built in the folder.
     """
 
     def __init__(self, settings: LakeSettings, folder: Path, locations: Mapping[str, str]) -> None:
@@ -52,8 +52,8 @@ class WorkingCatalog(LakeCatalog):
         spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
         properties: Mapping[str, str] | None = None,
     ) -> Table:
-        """As `LakeCatalog.create`. The table has the property `WORKING`."""
+        """Create a table, as `LakeCatalog.create` does, with the property `WORKING`."""
         return super().create(name, schema, spec, {**(properties or {}), WORKING: "true"})
 
     def _check_unknown(self, name: str) -> None:
-        """Raise nothing: a table that is not built yet has the files of the lake's table at its location."""
+        """Raise nothing: the files at the location of a table that is not built yet are those of the lake's table."""

@@ -1,7 +1,7 @@
 """The ledger of a lake of format 1 (`lake.lake_format`): Parquet files that a property of the changelog names.
 
-Until such a lake is upgraded, these files are its ledger. They are in no Iceberg metadata, so other tools' removal of orphan
-files may have deleted them. What they held is then derived from the changelog.
+Until such a lake is upgraded, these files are its ledger. They are in no Iceberg metadata, so other tools may have deleted them as
+orphan files. The rows of deleted files are derived from the changelog.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ class Format1Ledger:
 
 
 def objects_of_changelog(changes: Table) -> str:
-    """What the changelog alone says of the ledger: a relation with some of the columns `OBJECTS_COLUMNS`.
+    """The rows of the ledger that can be derived from the changelog: a relation with some of the columns `OBJECTS_COLUMNS`.
 
-    It has the objects that brought records, without their versions. `records` and `new` are the records that the object brought.
+    It has the objects from which records are in the changelog, without their versions. `records` and `new` are the number of these
+    records.
     """
     return (
         "(SELECT object, max(arrival_hour) AS arrival_hour, count(*) AS records, count(*) AS new"

@@ -1,15 +1,16 @@
 """The ledger: the Iceberg table `<table>_objects`, with a row for each version of a landed object that was ingested.
 
-The ledger saves work, and its figures are an audit. The tables do not depend on it: an object that it does not name is read
-again, and its records are found in the changelog. So the order of the commits matters:
+The ledger prevents repeated reading, and its figures show what became of each object. The other tables do not depend on it: an
+object without a row is read again, and its records are found in the changelog. This requires two rules:
 
-1. An object is added after the commit of its records to the changelog, never before. After a crash between the two commits,
-   the object is read again, all its records are duplicates, and then it is added. `new` is 0 in that case.
-2. An object is added once. If another writer adds objects at the same time, the commit is repeated without those that the
-   ledger has by then. Nothing else is planned again.
+1. A row is added after the commit of the object's records to the changelog, never before. After a crash between the two
+   commits, the object is read again, all its records are duplicates, and the row is added with `new` = 0.
+2. A row is added once. If another writer adds rows at the same time, the commit is repeated without the rows that the ledger has
+   by then. No other part of the step is repeated.
 
-Rows are sorted by `object`, and the manifests have the whole names as bounds. A look-up reads the files whose bounds contain one
-of the names. A commit that makes the `TIER_FILES`th file of about one number of rows replaces these files by one.
+The rows of a file are sorted by `object`, and the manifests have complete names as bounds. A look-up reads only the files whose
+bounds contain one of the names. A commit that would add the `TIER_FILES`th file of about the same number of rows replaces
+all of these files with one file.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.open_lake import Lake
 
 TIER_FILES = 8
-"""The number of files of about one number of rows that are merged. A file of n rows was written about log8(n) times."""
+"""The number of files of about the same number of rows that are merged. In a ledger of n rows, a row was written about log8(n) times."""
 
 _COMPLETE = "ddb_lake.complete"
-"""A property of the ledger: it is the whole ledger. In a lake of format 1, it is not until the upgrade has filled it."""
+"""A property of a complete ledger. The upgrade of a lake of format 1 creates the table without it, and sets it with the rows."""
 
 _PROPERTIES = {"write.metadata.metrics.column.object": "full"}  # by default, bounds have the first 16 characters
 
@@ -58,7 +59,7 @@ class Ledger:
     Attributes:
         table: the Iceberg table; None if it does not exist yet.
         scan: its rows.
-        format_1: the ledger instead, of a lake that is not upgraded.
+        format_1: if the lake is not upgraded, its ledger, which is used instead of `scan`.
     """
 
     table: Table | None
@@ -74,7 +75,7 @@ class Ledger:
         """A relation with the columns `OBJECTS_COLUMNS`.
 
         Args:
-            names: names of objects. The relation then has at least the rows of these objects; by default, all rows.
+            names: names of objects: the relation has at least the rows of these objects. None: all rows.
         """
         if self.format_1 is not None:
             return self.format_1.sql()
@@ -86,7 +87,7 @@ class Ledger:
         return [file.file_path for file in self.scan.live.data if _may_have(file, self.scan, wanted)]
 
     def ingested(self, session: Session, objects: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those of some objects (name and version) that the ledger has."""
+        """The members of `objects` (name and version) that have a row in the ledger."""
         if not objects or not self.rows:
             return set()
         names, versions = zip(*objects, strict=True)
@@ -99,7 +100,7 @@ class Ledger:
         return {(uri, version) for uri, version in rows}
 
     def ingested_names(self, session: Session, names: Sequence[str]) -> set[str]:
-        """Those of `names` that the ledger has, in any version."""
+        """The members of `names` that have a row in the ledger, with any version."""
         if not names or not self.rows:
             return set()
         with _registered(session, "wanted_objects", pa.table({"object": list(names)})) as relation:
@@ -110,7 +111,7 @@ class Ledger:
 
 
 def _may_have(file: DataFile, scan: TableScan, wanted: Sequence[Any], column: str = "object") -> bool:
-    """Whether a file may have rows with one of the values `wanted`, which are sorted, in a column."""
+    """Whether a file may have rows with one of the values `wanted` in a column. `wanted` must be sorted."""
     bounds = column_bounds(file, scan.schema, column)
     if bounds is None:
         return True
@@ -131,9 +132,9 @@ def read_ledger(lake: Lake, name: str) -> Ledger:
 
 
 def objects_in_changelog(lake: Lake, session: Session, name: str, objects: Sequence[IngestedObject]) -> set[str]:
-    """The names of those of some objects that brought records to the changelog, whether the ledger has them or not.
+    """The names of the members of `objects` from which records are in the changelog. The ledger is not read.
 
-    It reads the changelog's files of the arrival hours of these objects.
+    Reads the files of the changelog for the arrival hours of these objects.
     """
     changes = lake.changes(name)
     if changes is None or not objects:
@@ -146,13 +147,13 @@ def objects_in_changelog(lake: Lake, session: Session, name: str, objects: Seque
 
 
 def ledger_rows(lake: Lake, name: str, objects: NumberedObjects, figures: Figures) -> pa.Table:
-    """The ledger's rows for objects that were ingested now.
+    """New rows of the ledger, for objects that this step ingests.
 
     Args:
         lake: the open lake, whose clock gives the time.
         name: the table.
         objects: the objects.
-        figures: those of the records that were new.
+        figures: the numbers of new records, by object.
     """
     own = [o.tables.get(name, (0, 0)) for _, o in objects]
     others = [o.records - records for (_, o), (records, _) in zip(objects, own, strict=True)]
@@ -174,7 +175,7 @@ def ledger_rows(lake: Lake, name: str, objects: NumberedObjects, figures: Figure
 
 
 def add_objects(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Ledger) -> None:
-    """Add objects whose records are in the changelog. Those that the ledger has by now are left out.
+    """Add the rows of objects whose records are in the changelog. Rows that the ledger has by then are left out.
 
     Args:
         lake: the open lake.
@@ -221,7 +222,7 @@ def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Led
 
 
 def _files_to_merge(files: Iterable[DataFile], rows: int) -> list[DataFile]:
-    """The files that are written again with a number of new rows."""
+    """The files that are merged with `rows` new rows."""
     tiers: dict[int, list[DataFile]] = defaultdict(list)
     for file in files:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
@@ -258,7 +259,7 @@ def _registered(session: Session, relation: str, rows: pa.Table) -> Iterator[str
 
 
 def derive_ledger(lake: Lake, name: str) -> int:
-    """Replace the ledger by what the changelog says of it, in one commit. No file of the former ledger is read.
+    """Derive the ledger from the changelog, and replace it in one commit. Reads no file of the former ledger.
 
     Returns:
         The number of objects.
@@ -283,10 +284,10 @@ def derive_ledger(lake: Lake, name: str) -> int:
 
 
 def upgraded(lake: Lake, name: str, changes: Table) -> Table:
-    """Bring the ledger of a changelog to the present format, if an earlier release wrote it. Call it before any other write.
+    """Upgrade the lake of a changelog of format 1. Call this before any other write.
 
-    Idempotent, also after a crash: first the ledger is filled in one commit, then the changelog states the format. From then on
-    earlier releases refuse the lake, and compaction removes the files of the former ledger after a day.
+    One commit fills the ledger, then another one writes the format to the changelog. Repeating the call after a crash completes the
+    upgrade. From then on earlier releases refuse the lake, and compaction removes the files of the former ledger after a day.
 
     Args:
         lake: the open lake.

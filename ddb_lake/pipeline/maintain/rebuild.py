@@ -1,17 +1,17 @@
-"""Rebuilds a table from landing and exports alone, and replaces the lake's tables by the result.
+"""Rebuilds a table from its exports and landed objects, and replaces the lake's tables with the result.
 
-    register    tables that the catalog lost are registered by their newest metadata file
-    build       exports are loaded and landed objects applied, into working tables (`lake.working_catalog`)
-    compare     change records of the former changelog that no landed object has stop the rebuild
-    replace     changelog, ledger, quarantine and `current`, one commit each (`lake.replacement`)
+    register    register tables that the catalog lost, with their newest metadata file
+    build       load exports and apply landed objects, into working tables (`lake.working_catalog`)
+    compare     stop if the former changelog has change records that are in no landed object
+    replace     replace changelog, ledger and `current`, one commit each (`lake.replacement`); add entries to the quarantine
 
-The same steps as ever build the working tables, so a rebuild is exact for the same reasons, and repeating it after a kill
-continues it: working tables stay until all tables are replaced.
+The ordinary steps (`load_export`, `apply_refs`) build the working tables, so a rebuilt table is as exact as any other. They are
+idempotent, and working tables stay until all tables are replaced, so a repeated call continues after a kill.
 
-Other writers may go on. An object that one of them ingests meanwhile is ingested here too, before the changelog is replaced;
-a commit in between is a conflict, and the comparison is repeated. Batches of the rebuilt changelog have greater numbers than
-all before, by `BATCH_GAP`. So if only the changelog is replaced when a rebuild is killed, all its records are unmerged, and
-merging them again changes nothing.
+Other processes may write during a rebuild. An object that one of them ingests is also ingested here before the changelog is
+replaced. A commit to the changelog between comparison and replacement is a conflict, after which both are repeated. The batch
+numbers of the rebuilt changelog exceed all former ones by `BATCH_GAP`. So if a rebuild is killed after it replaced only the
+changelog, all records count as not yet merged, and merging them again changes nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from ddb_lake.pipeline.plan.exports_to_load import export_id, exports_of_place, 
 from ddb_lake.pipeline.table_key import table_key
 
 BATCH_GAP = 1_000_000
-"""More batches than other writers commit while a table is rebuilt."""
+"""A number greater than the number of batches that other writers commit during a rebuild."""
 
 _OBSOLETE = "obsolete.json"
 _EXPORTS = "AWSDynamoDB/"
@@ -79,12 +79,12 @@ class RebuildResult:
 
     Attributes:
         table: the table's name.
-        registered: the Iceberg tables that the catalog did not have, or had with damaged metadata, and has again.
+        registered: the Iceberg tables that were registered, because the catalog lacked them or their metadata was damaged.
         exports: the number of exports that were loaded.
         objects: the number of landed objects that were read.
         records: the number of change records of the changelog.
-        dropped: the change records of the former changelog that no landed object has.
-        quarantined: entries that were added to the quarantine.
+        dropped: the number of change records of the former changelog that are in no landed object and were left out.
+        quarantined: the number of entries that were added to the quarantine.
         rows: the number of rows of `current`.
         notes: remarks for the user.
         seconds: the duration.
@@ -104,7 +104,7 @@ class RebuildResult:
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What can be read of a table before its rebuild.
+    """The readable tables and states of a table before its rebuild.
 
     Attributes:
         current: its `current`; None if it is lost.
@@ -121,13 +121,13 @@ class Former:
 
 @dataclass(slots=True)
 class Rebuild:
-    """One rebuild under way.
+    """A rebuild in progress.
 
     Attributes:
         lake: the open lake.
         name: the table.
         working: the lake of the working tables.
-        exports: manifests of exports that the caller named.
+        exports: the manifests of exports that the caller named.
         notes: remarks for the user.
     """
 
@@ -145,7 +145,7 @@ class _WorkingLake(Lake):
     rebuilt: str = ""
 
     def routes(self) -> Routes:
-        """The route to the rebuilt table, and those between sources of one name."""
+        """The routes to the rebuilt table, and the routes that several sources of one name share."""
         routes = Lake.routes(self)
         unique = {source: table for source, table in routes.unique.items() if table == self.rebuilt}
         return Routes(unique, routes.shared)
@@ -160,16 +160,17 @@ def rebuild_table(lake: Lake, name: str, exports: Sequence[str] = (), drop_unlan
     Args:
         lake: the open lake.
         name: the table.
-        exports: further exports, as for `pipeline.load.load.load_export`, beside those of `export` and of the former state.
-        drop_unlanded: leave out change records of the former changelog that no landed object has.
+        exports: further exports, as for `pipeline.load.load.load_export`. The exports of the former state, or if it is lost those at
+            the location in `export`, are always loaded.
+        drop_unlanded: leave out change records of the former changelog that are in no landed object.
 
     Returns:
-        What was rebuilt.
+        The numbers of what was rebuilt.
 
     Raises:
         ConfigError: the table is not configured.
         UsageError: another rebuild of the table is running, or a loaded export is not found.
-        CheckFailed: the former changelog has records that no landed object has, and `drop_unlanded` is not set. Nothing was
+        CheckFailed: the former changelog has records that are in no landed object, and `drop_unlanded` is not set. Nothing was
             replaced.
     """
     started = time.monotonic()
@@ -201,9 +202,10 @@ def rebuild_table(lake: Lake, name: str, exports: Sequence[str] = (), drop_unlan
 
 
 def rebuild_state(lake: Lake, name: str) -> RebuildResult:
-    """Derive the ledger of a table from its changelog alone, and replace the ledger in one commit.
+    """Derive the ledger of a table from its changelog, and replace the ledger in one commit.
 
-    Landed objects that brought no record are read once more. An object that was rewritten since it was ingested is not.
+    Landed objects from which no record is in the changelog are then read once more. An object that was rewritten after it was
+    ingested is not read again.
 
     Args:
         lake: the open lake.
@@ -225,7 +227,7 @@ def rebuild_state(lake: Lake, name: str) -> RebuildResult:
 
 
 def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
-    """Register each Iceberg table of a table that the catalog lacks, or has with damaged metadata, by its newest metadata file.
+    """Register Iceberg tables that the catalog lacks, or whose metadata is damaged, with their newest metadata file.
 
     Args:
         lake: the open lake.
@@ -265,7 +267,7 @@ def _former(lake: Lake, name: str) -> Former:
     return Former(
         current,
         changes,
-        # not by `CurrentState.of`, which refuses a table that was rolled back: the rebuild is the cure for that
+        # `CurrentState.of` refuses a table that was rolled back, which a rebuild repairs
         CurrentState.from_properties(current.properties) if current is not None else None,
         ChangesState.from_properties(changes.properties) if changes is not None else None,
     )
@@ -282,7 +284,7 @@ def _readable(lake: Lake, full_name: str) -> Table | None:
 
 @contextmanager
 def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
-    """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild before."""
+    """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild."""
     folder = _working_folder(lake, name)
     folder.mkdir(parents=True, exist_ok=True)
     locations = {full: _location(lake, full) for full in derived_names(name, daily=False)}
@@ -308,7 +310,7 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
 
 
 def _working_folder(lake: Lake, name: str) -> Path:
-    """A folder that survives a kill: in a local warehouse, else where this user's programs keep their state."""
+    """The folder of the working catalog: in a local warehouse, else in the user's state folder. It stays after a kill."""
     if lake.catalog.is_local:
         return Path(lake.catalog.warehouse) / REBUILD_FOLDER / name
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
@@ -322,7 +324,7 @@ def _location(lake: Lake, full_name: str) -> str:
 
 
 def _begin(rebuild: Rebuild, former: Former) -> None:
-    """Create the working tables, or continue with them, with what landing and exports do not have."""
+    """Create the working tables if they do not exist, and copy what exports and landing lack: columns, gaps, the last batch."""
     working, name, settings = rebuild.working, rebuild.name, rebuild.lake.table(rebuild.name)
     schema = former.state.schema if former.state is not None else None
     if schema is not None and schema.columns and working.current(name) is None:  # columns keep their names
@@ -350,7 +352,7 @@ def _begin(rebuild: Rebuild, former: Former) -> None:
 
 
 def _load_exports(rebuild: Rebuild, former: Former) -> int:
-    """Load all exports into the working tables: the newest full one first, because it becomes the base. Returns their number."""
+    """Load all exports into the working tables, the newest full one first: it becomes the base. Returns the number of exports."""
     manifests = _manifests(rebuild, former)
     opened = [open_export(rebuild.lake.objects, uri) for uri in manifests.values()]
     fulls = [export for export in opened if export.summary.export_type == "FULL"]
@@ -366,9 +368,10 @@ def _load_exports(rebuild: Rebuild, former: Former) -> int:
 
 
 def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
-    """The manifests by export id of the loaded exports, or of all if it is not known which were loaded, and of those named.
+    """The manifests of the exports to load, by export id: those that the caller named, and those that the former state has.
 
-    Raises UsageError if a loaded one is not found.
+    If the former state is lost, all exports at the location in `export` are loaded. Raises UsageError if an export of the former
+    state is not found.
     """
     lake, settings = rebuild.lake, rebuild.lake.table(rebuild.name)
     placed: dict[str, str] = {}
@@ -399,7 +402,7 @@ def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
 
 
 def _incremental_manifests(rebuild: Rebuild) -> set[str]:
-    """The manifests of the incremental exports in the former ledger: their data files and their ids are entries of it."""
+    """The manifests of the incremental exports in the former ledger, which has rows for their data files and their ids."""
     names = _former_objects(rebuild)
     ids = [name.removeprefix("export/") for name in names if name.startswith("export/")]
     roots = {name.partition(_EXPORTS)[0] + _EXPORTS for name in names if _EXPORTS in name}
@@ -424,7 +427,7 @@ def _former_objects(rebuild: Rebuild) -> set[str]:
 
 
 def _apply_landed(rebuild: Rebuild) -> None:
-    """Apply to the working tables every landed object that they do not have."""
+    """Apply the landed objects of the table to the working tables. Objects that were applied before are skipped."""
     lake, working, name = rebuild.lake, rebuild.working, rebuild.name
     settings = lake.table(name)
     own = {ref.uri: ref for ref in list_landed(lake, settings, "all")}
@@ -457,9 +460,9 @@ def _lands_at(lake: Lake, name: str, uri: str) -> bool:
 
 
 def _build_changelog(rebuild: Rebuild, drop_unlanded: bool) -> int:
-    """Apply what landed, compare with the former changelog, and replace it. Returns the number of dropped records.
+    """Apply the landed objects, compare with the former changelog, and replace it. Returns the number of dropped records.
 
-    Raises CommitConflict if another writer commits to the changelog meanwhile.
+    Raises CommitConflict if another writer commits to the changelog before it is replaced.
     """
     former = _readable(rebuild.lake, rebuild.name + CHANGES)
     _apply_landed(rebuild)
@@ -478,7 +481,7 @@ def _build_changelog(rebuild: Rebuild, drop_unlanded: bool) -> int:
 
 
 def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
-    """The number of records of the former changelog that the working one does not have, and some of their objects."""
+    """The number of records of the former changelog that the working changelog lacks, and the names of some of their objects."""
     built = scan_table(_required(rebuild.working.changes(rebuild.name))).sql()
     same = "n._key_hash = o._key_hash AND n.record_id = o.record_id"
 
@@ -497,7 +500,7 @@ def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
 
 
 def _rows(rebuild: Rebuild, session: Session, table: Table, query: Callable[[str], str]) -> list[Any] | None:
-    """The result of a query over those files of a table that can be read; None if it fails. `query` takes the rows, as SQL."""
+    """The result of a query over the readable files of a table; None if it fails. `query` gets the relation as SQL."""
     scan = _readable_scan(rebuild, table)
     try:
         return session.rows(query(scan.sql()))
@@ -523,7 +526,7 @@ def _is_readable(rebuild: Rebuild, suffix: str) -> bool:
 
 
 def _replace(rebuild: Rebuild, suffix: str, summary: dict[str, str] | None = None, table: Table | None = None) -> None:
-    """Replace one Iceberg table of the lake by the working table of the same name, if there is one."""
+    """Replace an Iceberg table of the lake with the working table of the same name, if there is one."""
     lake, full_name = rebuild.lake, rebuild.name + suffix
     working = rebuild.working.catalog.table(full_name)
     if working is None:
@@ -542,7 +545,7 @@ def _shown_properties(working: Table) -> dict[str, str]:
 
 
 def _merge_quarantine(rebuild: Rebuild) -> int:
-    """Add entries that the quarantine does not have. If it cannot be read, replace it. Returns the number of added entries."""
+    """Add the entries that the quarantine lacks. If it cannot be read, replace it. Returns the number of added entries."""
     built = rebuild.working.quarantine(rebuild.name)
     if built is None:
         return 0
@@ -568,7 +571,7 @@ def _merge_quarantine(rebuild: Rebuild) -> int:
 
 
 def _finish(rebuild: Rebuild) -> None:
-    """Note the files that only the working tables name. From now on the rebuild is complete, and `_remove_leftovers` removes them."""
+    """Write a list of the files that only the working tables name. The rebuild is complete then; `_remove_leftovers` removes them."""
     obsolete: set[str] = set()
     for full_name in derived_names(rebuild.name, daily=False):
         working, table = rebuild.working.catalog.table(full_name), rebuild.lake.catalog.table(full_name)

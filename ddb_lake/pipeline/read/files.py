@@ -1,4 +1,4 @@
-"""Whether each file that the Iceberg tables of a table name is there, with the size that was written."""
+"""Checks that each file named by the metadata of a table's Iceberg tables exists, with the size that was written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def check_files(lake: Lake, name: str) -> None:
 
     Raises:
         DamagedError: a file that a snapshot, a branch or the state names is missing or has another size, or the branch of
-            a loaded export was dropped. It is the first fault that was found.
+            a loaded export was dropped. The error states the first fault.
     """
     for full_name in derived_names(name, daily=False):
         found = inventory(lake, full_name)
@@ -33,6 +33,6 @@ def inventory(lake: Lake, full_name: str) -> Inventory | None:
     table = lake.catalog.table(full_name)
     if table is None:
         return None
-    # The listing comes after the metadata: a file of a later commit is no fault, and none of this one is removed for a day.
+    # The metadata is read first: files of a later commit are no fault, and the files of this metadata stay for a day.
     listed = ((ref.uri, ref.size_bytes) for ref in lake.objects.list(f"{table.location()}/"))
     return take_inventory(table, listed, lake.objects.exists)
