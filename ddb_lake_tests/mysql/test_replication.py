@@ -260,7 +260,7 @@ def test_replica_that_fell_behind_is_compared_with_what_it_has_and_tells_its_lag
         due = replication_due(lake, lake.table("orders"))
 
     assert found.equal and found.lag_s > 3000
-    assert due == "1 batches of changes"
+    assert due == "1 batch of changes"
 
 
 def test_table_that_a_user_made_is_taken_if_its_key_is_ours(replicated: Replicated) -> None:
