@@ -3,14 +3,21 @@
 pyiceberg stops reading at the end of the bytes. A file that was cut short then has fewer entries, and the table has fewer
 rows, without an error. So this module compares each file with every length and count that the table states about it. The
 checks take no further request.
+
+An apply reads most manifests several times. For each file, pyiceberg derives a schema and readers again, which takes most of the
+time. So this module keeps the entries of the files that were read last, by the bytes of the files. It still reads and checks the
+bytes each time, and notices a file that was damaged after it was read.
 https://iceberg.apache.org/spec/#manifests and https://iceberg.apache.org/spec/#manifest-lists
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from hashlib import blake2b
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io import FileIO, InputFile
@@ -31,6 +38,47 @@ Other engines leave deletes of files that they rewrote, and their snapshots do n
 https://iceberg.apache.org/spec/#position-delete-files
 """
 
+KEPT_ENTRIES = 4_000
+"""The number of parsed entries that are kept for the next reader of the same bytes. One takes 2 to 6 kB of memory."""
+
+_Rows = TypeVar("_Rows", bound=Sequence[Any])
+
+
+class ParsedFiles:
+    """The entries of the files that were read last, by the bytes of the files.
+
+    Threads share the entries, so a reader must not change them.
+
+    Args:
+        limit: the most entries of all these files. A file counts as one more.
+    """
+
+    def __init__(self, limit: int = KEPT_ENTRIES) -> None:
+        self._limit = limit
+        self._rows: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept = 0
+
+    def rows(self, data: bytes, context: Hashable, parse: Callable[[], _Rows]) -> _Rows:
+        """The result of `parse`, which depends on nothing but `data` and `context`."""
+        key = blake2b(data, digest_size=16).digest(), context
+        with self._lock:
+            known: _Rows | None = self._rows.get(key)
+            if known is not None:
+                self._rows.move_to_end(key)
+                return known
+        rows = parse()
+        with self._lock:
+            if key not in self._rows and len(rows) < self._limit:  # a larger file would displace all others
+                self._rows[key] = rows
+                self._kept += 1 + len(rows)
+            while self._kept > self._limit:
+                self._kept -= 1 + len(self._rows.popitem(last=False)[1])
+        return rows
+
+
+_parsed = ParsedFiles()
+
 
 def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
     """The manifests of a snapshot.
@@ -40,15 +88,20 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
     """
     uri = snapshot.manifest_list
     with reading(uri, table):
-        file = _Bytes(uri, _read(io, uri))
-        with AvroFile(file) as opened:
-            owner = opened.header.meta.get("snapshot-id")
+        data = _read(io, uri)
+        owner, *manifests = _parsed.rows(data, "manifest list", lambda: _parse_list(_Bytes(uri, data)))
         if owner is not None and owner != str(snapshot.snapshot_id):
             what = f"it is the manifest list of snapshot {owner}, where {snapshot.snapshot_id}'s was written"
             raise DamagedError(what, uri=uri, table=table)
-        manifests = list(read_manifest_list(file))
         _check_totals(snapshot, manifests, table)
         return manifests
+
+
+def _parse_list(file: InputFile) -> tuple[Any, ...]:
+    """The snapshot that a manifest list states as its own, if any, and then its manifests."""
+    with AvroFile(file) as opened:
+        owner = opened.header.meta.get("snapshot-id")
+    return owner, *read_manifest_list(file)
 
 
 def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:
@@ -64,7 +117,12 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
             raise DamagedError(
                 f"it has {len(data)} bytes, and {manifest.manifest_length} were written", uri=uri, table=table
             )
-        entries = manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False)
+        inherited = manifest.added_snapshot_id, manifest.sequence_number, manifest.partition_spec_id
+        entries = _parsed.rows(
+            data,
+            inherited,
+            lambda: tuple(manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False)),
+        )
         live = [entry for entry in entries if entry.status != ManifestEntryStatus.DELETED]
         added = [entry for entry in live if entry.status == ManifestEntryStatus.ADDED]
         kept = [entry for entry in live if entry.status == ManifestEntryStatus.EXISTING]
