@@ -190,7 +190,7 @@ class LakeSettings(Settings):
     snapshots: SnapshotSettings = Field(default_factory=lambda: SnapshotSettings())
     landing: Location | None = Field(
         None,
-        description="Where ddb_lake writes what belongs to no Iceberg table: landed repairs and records of DynamoDB Streams, reports;"
+        description="Location of the files that belong to no Iceberg table: repairs, records of DynamoDB Streams, daily snapshots, reports;"
         " default: the warehouse. Required for a warehouse in a table bucket, which stores tables only.",
     )
     dbt: DbtSettings = Field(default_factory=lambda: DbtSettings())
@@ -232,7 +232,7 @@ class LakeSettings(Settings):
 
     @property
     def own_landing(self) -> str:
-        """Where ddb_lake writes what belongs to no Iceberg table: `landing`, else the warehouse."""
+        """The location of the files that belong to no Iceberg table: `landing`, else the warehouse."""
         return self.landing or self.warehouse
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ class Lake:
 
     @property
     def landing(self) -> str:
-        """Where ddb_lake writes what belongs to no Iceberg table: landed repairs and streams, reports. Without a final slash."""
+        """The location of the files that belong to no Iceberg table, such as repairs and reports. Without a final slash."""
         return location_of(self.settings.own_landing)
 
     @contextmanager
