@@ -45,7 +45,7 @@ from ddb_lake.config import SnapshotSettings
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate_commit
 from ddb_lake.errors import CommitConflict, DamagedError
-from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
+from ddb_lake.lake.expiry import RemoveSnapshots, SharedList, snapshots_to_expire
 from ddb_lake.lake.manifests import (
     FILE_PATH_ID,
     NO_DANGLING_DELETES,
@@ -277,9 +277,9 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
 
 
 class _Transaction(Transaction):  # type: ignore[misc]  # see above
-    """A transaction that derives the table's metadata once for each staged step.
+    """A transaction that derives the table's metadata once for each staged step, and does not copy snapshots.
 
-    pyiceberg 0.12 copies all of it, every snapshot included, each time that it is read, which is about 15 times a commit.
+    pyiceberg 0.12 copies all of the metadata, every snapshot included, each time that it is read, which is about 15 times a commit.
     """
 
     _derived: tuple[tuple[TableUpdate, ...], TableMetadata, TableMetadata] | None = None
@@ -289,7 +289,9 @@ class _Transaction(Transaction):  # type: ignore[misc]  # see above
     def table_metadata(self) -> TableMetadata:
         base = self._table.metadata
         if self._derived is None or self._derived[0] is not self._updates or self._derived[1] is not base:
-            self._derived = (self._updates, base, update_table_metadata(base, self._updates))
+            lists = {name: SharedList(getattr(base, name)) for name in ("snapshots", "snapshot_log", "metadata_log")}
+            derived = update_table_metadata(base.model_copy(update=lists), self._updates)
+            self._derived = (self._updates, base, derived)
         return self._derived[2]
 
 

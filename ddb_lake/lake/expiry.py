@@ -5,7 +5,8 @@ Each commit expires snapshots, because a commit rewrites the table's metadata, w
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import RemoveSnapshotsUpdate, _apply_table_update
@@ -36,8 +37,24 @@ def snapshots_to_expire(metadata: TableMetadata, retention: SnapshotSettings, no
     return expired[::-1]
 
 
+_Element = TypeVar("_Element")
+
+
+class SharedList(list[_Element]):
+    """A list of immutable elements. A deep copy of it has the same elements."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> SharedList[_Element]:
+        return SharedList(self)
+
+    def __add__(self, others: Iterable[_Element]) -> SharedList[_Element]:  # type: ignore[override]  # for any list
+        return SharedList([*self, *others])
+
+
 class RemoveSnapshots(RemoveSnapshotsUpdate):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
-    """Removes snapshots in a time that is linear in their number; pyiceberg 0.12 compares each with each."""
+    """Removes snapshots in a time that is linear in their number, and copies none of the others.
+
+    pyiceberg 0.12 compares each with each, and copies all of the metadata.
+    """
 
 
 @_apply_table_update.register(RemoveSnapshots)  # type: ignore[untyped-decorator]  # see above
@@ -47,12 +64,12 @@ def _(update: RemoveSnapshots, metadata: TableMetadata, context: Any) -> TableMe
     context.add_update(update)
     return metadata.model_copy(
         update={
-            "snapshots": [
+            "snapshots": SharedList(
                 s.model_copy(update={"parent_snapshot_id": None}) if s.parent_snapshot_id in removed else s
                 for s in metadata.snapshots
                 if s.snapshot_id not in removed
-            ],
-            "snapshot_log": [entry for entry in metadata.snapshot_log if entry.snapshot_id not in removed],
+            ),
+            "snapshot_log": SharedList(e for e in metadata.snapshot_log if e.snapshot_id not in removed),
             "statistics": [file for file in metadata.statistics if file.snapshot_id not in removed],
             "partition_statistics": [f for f in metadata.partition_statistics if f.snapshot_id not in removed],
         }

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import update_table_metadata
 
 from ddb_lake.config import SnapshotSettings
@@ -55,6 +56,30 @@ def test_commit_to_a_table_with_many_snapshots_leaves_a_hundred(table: Table) ->
     after = update_table_metadata(table.metadata, (RemoveSnapshots(snapshot_ids=expired),))
     assert len(after.snapshots) == 100
     assert after.current_snapshot_id == head.snapshot_id
+
+
+def test_commit_that_expires_snapshots_copies_none_and_leaves_the_former_metadata(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SnapshotSettings(keep=3)
+    for number in range(4):
+        made = Commit(table, kept)
+        made.snapshot(Delta(added=data_files(table, [(number, "x")])))
+        table = made.run()
+    former, stated = table.metadata, table.metadata.model_dump_json()
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a snapshot was copied")
+
+    monkeypatch.setattr(Snapshot, "__deepcopy__", refused)
+    made = Commit(table, kept)
+    made.snapshot(Delta(added=data_files(table, [(4, "x")])))
+    table = made.run()
+    assert former.model_dump_json() == stated
+    assert [s.sequence_number for s in table.metadata.snapshots] == [3, 4, 5]
+    assert table.metadata == table.refresh().metadata
+    with pytest.raises(AssertionError, match="copied"):
+        update_table_metadata(table.metadata, ())
 
 
 @pytest.fixture(scope="module")
