@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from pyiceberg.table import Table
 
@@ -39,7 +38,10 @@ class LocalExecutor:
         staged = read_parallel(ReadPlan(session.folder, options, definition), refs)
         keys = {name: definition.key}
         if staged is None:
-            reader = GroupReader(session.folder, options, partial(table_definition, lake))
+            known = {name: definition} if definition.key else {}
+            reader = GroupReader(
+                session.folder, options, lambda table: known.get(table) or table_definition(lake, table)
+            )
             staged, keys = reader.read(fetch(lake.objects, refs)), reader.keys
         rows = staged.tables
         if name not in rows:  # the table's ledger must name the objects even if they hold no record of it

@@ -508,13 +508,18 @@ class GroupReader:
 
     def _validator(self, table: str) -> Validator | None:
         if table not in self._validators:
-            self._validators[table] = self._definition_of(table).validator
+            self._define(table)
         return self._validators[table]
 
     def _key(self, table: str) -> tuple[str, ...]:
         if not self.keys.get(table):
-            self.keys[table] = self._definition_of(table).key
+            self._define(table)
         return self.keys[table]
+
+    def _define(self, table: str) -> None:
+        definition = self._definition_of(table)
+        self.keys[table] = self.keys.get(table) or definition.key
+        self._validators[table] = definition.validator
 
     def _writers_of(self, table: str) -> _TableWriters:
         writers = self._writers.get(table)
