@@ -20,7 +20,7 @@ from ddb_lake_tests.benchmarks.report import Report
 MILLION = 1_000_000
 CHANGES = (1_000, 10_000, 100_000, MILLION)
 SIZES = {
-    "small": Size((20_000,), 2_000, 500, 20_000, (20_000,), (2_000,), 1, 50, 3, 1, 6),
+    "small": Size((20_000,), 2_000, 500, 20_000, (20_000,), (2_000,), 1, 50, 3, 1, 6, (12, 36)),
     "medium": Size((MILLION,), 250_000, 25_000, MILLION, (MILLION,), (10_000, 100_000), 3, 2_000, 40, 3, 80),
     "full": Size(
         (MILLION, 10 * MILLION), 500_000, 50_000, MILLION, (MILLION, 10 * MILLION), CHANGES, 3, 10_000, 200, 20, 160

@@ -30,7 +30,7 @@ class Size:
     """How much is measured; 0 leaves a thing out. Everything but load and apply is done on the first of `tables`.
 
     `peer_items`: the largest load that the slower peers are tried on as well. `rounds` and `ticks`: objects dropped for
-    freshness, by `sync` and by the sensor. `batches`: of a day.
+    freshness, by `sync` and by the sensor. `batches`: of a day. `commits`: objects of a table that are applied one by one.
     """
 
     loads: tuple[int, ...]
@@ -44,6 +44,7 @@ class Size:
     rounds: int
     ticks: int
     batches: int
+    commits: tuple[int, ...] = (20, 1_000)
 
 
 class Bench:
@@ -197,6 +198,19 @@ class Bench:
         title = f"{batches} micro-batches of 500 changes: {written:.1f} bytes written for a byte landed"
         self.report.table(title, "day", items, "5", written).fill({OURS: [run]})
 
+    def state(self) -> None:
+        """One more object of one record, alone, to a table that has few and many commits. The seconds are processor time."""
+        found = {}
+        for objects in self.size.commits:
+            shutil.rmtree(self.work / "state", ignore_errors=True)
+            found[f"object {objects:,}"] = self.program("state", self.work / "state", str(objects))
+        for what, figure in (("apply", "apply_cpu_ms"), ("commits", "commits_cpu_ms")):
+            title = f"One object of one record: {'its three commits' if what == 'commits' else 'the whole apply'}"
+            table = self.report.table(title, f"state-{what}", 0, "at most 1.2 times")
+            table.notes.append("Seconds of processor time, means of the last ten objects. No compaction runs.")
+            runs: Runs = {name: [{"seconds": figures[figure] / 1000}] for name, figures in found.items()}
+            table.fill(runs, next(iter(runs)))
+
     def _fresh_lake(self, items: int) -> Path:
         lake = self.work / f"lake-{items}"
         shutil.rmtree(lake, ignore_errors=True)
@@ -215,5 +229,5 @@ def _same_rows(runs: Runs) -> None:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    name: getattr(Bench, name) for name in ("load", "apply", "read", "small", "freshness", "sensor", "day")
+    name: getattr(Bench, name) for name in ("load", "apply", "read", "small", "freshness", "sensor", "day", "state")
 }

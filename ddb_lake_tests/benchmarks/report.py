@@ -12,7 +12,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results.json"
 """What was measured, for the documentation's page."""
 
-ORDER = ("load", "apply", "read", "small", "freshness", "day")
+ORDER = ("load", "apply", "read", "small", "freshness", "day", "state")
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ takes: snapshots, size of the newest metadata files, files and bytes of the ledg
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 from typing import Any
 from unittest import mock
 
@@ -40,20 +40,20 @@ def main(folder: Path, marks: list[int]) -> None:
         for number in range(1, max(marks) + 1):
             record = change(T0_US + number * 1000, item(f"key {number % 1000}", v=number))
             landed = land(folder / "landing" / f"2026/03/01/09/{number:06d}", record)
-            before = _cpu_s()
+            before = process_time()
             apply_objects(lake, "orders", [landed])
-            applying.append(_cpu_s() - before)
+            applying.append(process_time() - before)
             if number in marks:
                 print(json.dumps({"objects": number, **_times(committing, applying), **_sizes(lake)}), flush=True)
 
 
 def _timed(run: Callable[[Commit], Any], took: list[float]) -> Callable[[Commit], Any]:
     def timed(commit: Commit) -> Any:
-        before = _cpu_s()
+        before = process_time()
         try:
             return run(commit)
         finally:
-            took.append(_cpu_s() - before)
+            took.append(process_time() - before)
 
     return timed
 
@@ -72,11 +72,6 @@ def _sizes(lake: Lake) -> dict[str, int]:
         "ledger_files": len(ledger.data),
         "ledger_bytes": ledger.bytes,
     }
-
-
-def _cpu_s() -> float:
-    used = os.times()
-    return used.user + used.system
 
 
 if __name__ == "__main__":
