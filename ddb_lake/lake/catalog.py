@@ -61,6 +61,9 @@ TABLE_PROPERTIES = {
 TABLE_NAME = "ddb_lake.table"
 """The property of an Iceberg table that has its name in the lake. Tables of earlier releases do not have it."""
 
+WORKING = "ddb_lake.working"
+"""A property of a table that a rebuild is building. Its metadata is never registered in the catalog of a lake."""
+
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
 
@@ -210,14 +213,14 @@ class LakeCatalog:
     def _check_unknown(self, name: str) -> None:
         """Raise DamagedError if files of the table exist: then the catalog was lost, emptied or replaced.
 
-        A writer that is killed while it creates a table leaves the first metadata file alone, which is no damage. Only local
-        folders are examined: in S3 this would take a request each time.
+        A writer that is killed while it creates a table leaves the first metadata file alone, which is no damage. Nor are the
+        files of a rebuild. Only local folders are examined: in S3 this would take a request each time.
         """
         if self.kind != "sql" or not self.is_local:
             return
         folder = Path(self.location(name)) / "metadata"
-        later = next((path for path in folder.glob("*.metadata.json") if not path.name.startswith("00000-")), None)
-        if later is None:
+        later = (path for path in folder.glob("*.metadata.json") if not path.name.startswith("00000-"))
+        if all(f'"{WORKING}"'.encode() in path.read_bytes() for path in later):
             return
         catalog = self.place
         what = "it is not there" if self._is_absent else "it does not have the table"

@@ -411,8 +411,8 @@ def check_newest_commit(table: Table) -> None:
         "its rows are those of an earlier commit, and its properties those of a later one: another tool rolled it back",
         uri=table.metadata_location,
         table=name,
-        hint=f"Move its branch `main` to the newest snapshot again, or build the table again: `ddb-lake rebuild"
-        f" {name.removesuffix(CHANGES)}`",
+        hint="Move its branch `main` to the newest snapshot again, or build the table again: `ddb-lake rebuild"
+        f" {name.removesuffix(CHANGES).removesuffix(OBJECTS).removesuffix(QUARANTINE)}`",
     )
 
 

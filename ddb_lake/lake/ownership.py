@@ -17,8 +17,7 @@ from pyiceberg.table import Table
 from ddb_lake.config.locations import is_within, resolved, spelled
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DdbLakeError
-from ddb_lake.lake.catalog import LakeCatalog
-from ddb_lake.lake.working_catalog import WORKING
+from ddb_lake.lake.catalog import WORKING, LakeCatalog
 
 _FOLDERS = ("data", "metadata", "scratch", "sidecar")  # the last is of lakes of format 1
 _WRITTEN = re.compile(r".*\.(parquet|avro|metadata\.json)")

@@ -27,15 +27,17 @@ from pyiceberg.table.update import (
 
 from ddb_lake.config.locations import spelled
 from ddb_lake.errors import CheckFailed, DamagedError
-from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.catalog import WORKING, LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import PREFIX
-from ddb_lake.lake.working_catalog import WORKING
 
 REBUILT_FROM = "ddb_lake.rebuilt-from"
 """A property of a table: the working table, and its snapshot, that last replaced the contents."""
+
+EARLIER = "ddb_lake.registered-earlier"
+"""A property of a table that was registered by an earlier metadata file, until a rebuild replaces its contents."""
 
 _METADATA = re.compile(r"(\d+)-[^/]*\.metadata\.json")
 
@@ -192,15 +194,25 @@ def _by_number(found: Mapping[str, int]) -> Iterator[str]:
     return (uri for *_, uri in sorted(numbered, reverse=True))
 
 
-def register(catalog: LakeCatalog, name: str, metadata_location: str) -> Table:
-    """Register a table with a metadata file. If the catalog has an entry of this name, it is replaced."""
+def register(catalog: LakeCatalog, name: str, metadata_location: str, is_earlier: bool) -> None:
+    """Register a table by a metadata file. An entry of the catalog that names another file is replaced.
+
+    Args:
+        catalog: the catalog.
+        name: the table's name in the lake, with its suffix.
+        metadata_location: the metadata file.
+        is_earlier: whether a later metadata file existed. The table then has the property `EARLIER`.
+    """
     pyiceberg, identifier = catalog.catalog, catalog.identifier(name)
     pyiceberg.create_namespace_if_not_exists(catalog.settings.catalog.namespace)
     try:
-        return pyiceberg.register_table(identifier, metadata_location)
+        table = pyiceberg.register_table(identifier, metadata_location)
     except TableAlreadyExistsError:
         forget(catalog, name)
-        return pyiceberg.register_table(identifier, metadata_location)
+        table = pyiceberg.register_table(identifier, metadata_location)
+    if is_earlier:
+        with table.transaction() as transaction:
+            transaction.set_properties({EARLIER: "true"})
 
 
 def forget(catalog: LakeCatalog, name: str) -> None:

@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.capture.conservation import Anchor
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
+from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
@@ -219,6 +220,24 @@ def changes_state(table: Table | None) -> ChangesState:
         return ChangesState()
     check_newest_commit(table)
     return ChangesState.from_properties(table.properties)
+
+
+def check_applied(current: Table | None, changes: Table | None) -> None:
+    """Raise DamagedError if the changelog lacks commits that are applied to `current`: its newest metadata is lost, or it was dropped.
+
+    Load `current` before the changelog. Then no other writer can apply a commit that this changelog does not have.
+    """
+    if current is None:
+        return
+    applied, batch = CurrentState.of(current).applied_batch, changes_state(changes).batch
+    if applied > batch:
+        name = current.name()[-1]
+        raise DamagedError(
+            f"it ends with batch {batch}, and batch {applied} is applied to {name}: its last commits are lost",
+            uri="the changelog" if changes is None else changes.metadata_location,
+            table=name + CHANGES,
+            hint=f"`ddb-lake rebuild {name}` builds it again from exports and landed objects",
+        )
 
 
 def lost_exports(table: Table) -> tuple[LoadedExport, ...]:

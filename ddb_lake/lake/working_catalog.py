@@ -17,10 +17,7 @@ from sqlalchemy.engine import URL
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.config.locations import is_local_uri
-from ddb_lake.lake.catalog import SQLITE_WAIT_S, LakeCatalog
-
-WORKING = "ddb_lake.working"
-"""A property of working tables. Their metadata is never registered in the catalog of a lake."""
+from ddb_lake.lake.catalog import SQLITE_WAIT_S, WORKING, LakeCatalog
 
 
 class WorkingCatalog(LakeCatalog):

@@ -199,7 +199,7 @@ def test_cleanup_while_another_writer_removes_files_of_its_own_leaves_the_rest_f
     ground.assert_exact()
 
 
-def test_update_that_read_an_older_changelog_than_current_has_applied_plans_again(tmp_path: Path) -> None:
+def test_update_that_read_current_before_another_writer_applied_more_plans_again(tmp_path: Path) -> None:
     """Else `current` would say that it has less of the changelog than it has, and take its snapshot cutoff from that."""
     export = full([item("a", v=1)]).write(tmp_path / "export")
     newer = land(tmp_path / "newer", change(T0_US + MINUTE_US, item("b", v=1)))
@@ -207,13 +207,13 @@ def test_update_that_read_an_older_changelog_than_current_has_applied_plans_agai
     job = Job(tmp_path / "lake", ({"name": "orders", "key": ["id"]},))
     replace(job, steps=(Step("load", "orders", (str(export),)), Step("apply", "orders", (newer,)))).run()
     with job.lake() as lake:
-        early = [lake.changes("orders")]
+        early = [lake.current("orders")]
         replace(job, steps=(Step("apply", "orders", (older,)),)).run()
         before = table_status(lake, "orders")
         original = LakeCatalog.table
 
         def read_early(self: LakeCatalog, name: str) -> Any:
-            return early.pop() if name == "orders_changes" and early else original(self, name)
+            return early.pop() if name == "orders" and early else original(self, name)
 
         with mock.patch.object(LakeCatalog, "table", read_early):
             update_current(lake, "orders")

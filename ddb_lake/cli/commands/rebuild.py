@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="A further export: its `manifest-summary.json`, or a folder that contains exactly one.",
 )
 @click.option("--drop-unlanded", is_flag=True, help="Leave out change records that no landed object has any more.")
+@click.option("--without-exports", is_flag=True, help="If it is not known which exports were loaded: none was.")
 @json_option
 @pass_invocation
 def rebuild(
@@ -46,6 +47,7 @@ def rebuild(
     register: bool,
     exports: tuple[str, ...],
     drop_unlanded: bool,
+    without_exports: bool,
     as_json: bool,
 ) -> None:
     """Rebuild the changelog, the ledger and the current items of TABLE from its exports and landed objects.
@@ -57,7 +59,7 @@ def rebuild(
     """
     from ddb_lake.pipeline.maintain.rebuild import RebuildResult, rebuild_state, rebuild_table, register_lost
 
-    if state + register + bool(exports or drop_unlanded) > 1:
+    if state + register + bool(exports or drop_unlanded or without_exports) > 1:
         raise click.UsageError("--state and --register exclude each other and all other options")
     with invocation.lake(table) as lake:
         if register:
@@ -65,7 +67,7 @@ def rebuild(
         elif state:
             result = rebuild_state(lake, table)
         else:
-            result = rebuild_table(lake, table, exports, drop_unlanded)
+            result = rebuild_table(lake, table, exports, drop_unlanded, without_exports)
     if as_json:
         write_document(asdict(result))
         return

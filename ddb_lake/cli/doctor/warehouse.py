@@ -106,6 +106,9 @@ def examine_files(subject: LakeSubject) -> Iterator[Finding]:
                 finding = _files_of(lake, name)
                 if finding is not None:
                     yield finding
+            finding = _agreement_of(lake, table.name)
+            if finding is not None:
+                yield finding
 
 
 def _files_of(lake: Lake, name: str) -> Finding | None:
@@ -127,6 +130,20 @@ def _files_of(lake: Lake, name: str) -> Finding | None:
     first, more = found.faults[0], len(found.faults) - 1
     others = f", and {more} more" if more else ""
     return fail(f"{first.uri}: {first.what}{others} of {files}", first.hint or RECOVER, check)
+
+
+def _agreement_of(lake: Lake, name: str) -> Finding | None:
+    """The finding that an Iceberg table of a table is not the one that the others refer to; None if they agree."""
+    from ddb_lake.pipeline.read.files import check_agreement
+
+    check = f"{name}: state"
+    try:
+        check_agreement(lake, name)
+    except DamagedError as error:
+        return fail(f"{error.uri}: {error.what}", error.hint or RECOVER, check)
+    except Exception as error:  # as above
+        return fail(error_text(error), "see the message; `--debug` with `status` shows where", check)
+    return None
 
 
 def _folder(subject: LakeSubject) -> Path:

@@ -69,6 +69,7 @@ def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
         CheckFailed: the changelog of a table cannot be merged into its `current`. All records are in the changelogs, and
             the other tables are up to date.
         ConfigError: `table` is not configured.
+        DamagedError: the changelog of a table lacks commits that are applied to its `current`.
         TransientError: another writer committed first in each attempt, or an object cannot be fetched now. It is safe to
             apply the same objects again.
 

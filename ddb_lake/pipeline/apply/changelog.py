@@ -29,7 +29,7 @@ from ddb_lake.lake.schemas import (
     fixed_schema,
     missing_columns,
 )
-from ddb_lake.lake.state import ChangesState, changes_state
+from ddb_lake.lake.state import ChangesState, changes_state, check_applied
 from ddb_lake.pipeline.apply.deduplication import (
     Deduplicator,
     Figures,
@@ -111,9 +111,12 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
     records in the changelog. If no record is new, nothing is committed to the changelog.
 
     Raises:
+        DamagedError: the changelog lacks commits that are applied to `current`, so new records would get their numbers.
         TransientError: in each attempt, another writer committed first.
     """
     try:
+        current = lake.current(share.table)
+        check_applied(current, lake.changes(share.table))
         quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))
         ingested = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:

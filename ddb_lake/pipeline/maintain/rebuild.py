@@ -36,13 +36,16 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config.locations import is_within, spelled
 from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE, REBUILD_FOLDER, REPAIRS_FOLDER, derived_names
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, DamagedError, UsageError
+from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.replacement import (
+    EARLIER,
     forget,
     newest_metadata,
     readable_files,
@@ -62,6 +65,7 @@ from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_landed
 from ddb_lake.pipeline.plan.exports_to_load import export_id, exports_of_place, is_export_of
+from ddb_lake.pipeline.read.files import inventory
 from ddb_lake.pipeline.table_key import table_key
 
 BATCH_GAP = 1_000_000
@@ -111,12 +115,14 @@ class Former:
         changes: its changelog; None if it is lost.
         state: the state of `current`.
         log: the state of the changelog.
+        is_newest: whether `state` is that of the newest commit. Else exports may be loaded that it does not name.
     """
 
     current: Table | None
     changes: Table | None
     state: CurrentState | None
     log: ChangesState | None
+    is_newest: bool
 
 
 @dataclass(slots=True)
@@ -127,7 +133,8 @@ class Rebuild:
         lake: the open lake.
         name: the table.
         working: the lake of the working tables.
-        exports: the manifests of exports that the caller named.
+        exports: manifests of exports that the caller named.
+        without_exports: whether the caller states that no full export was loaded, if the lake does not know it.
         notes: remarks for the user.
     """
 
@@ -135,6 +142,7 @@ class Rebuild:
     name: str
     working: Lake
     exports: Sequence[str]
+    without_exports: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -151,7 +159,9 @@ class _WorkingLake(Lake):
         return Routes(unique, routes.shared)
 
 
-def rebuild_table(lake: Lake, name: str, exports: Sequence[str] = (), drop_unlanded: bool = False) -> RebuildResult:
+def rebuild_table(
+    lake: Lake, name: str, exports: Sequence[str] = (), drop_unlanded: bool = False, without_exports: bool = False
+) -> RebuildResult:
     """Rebuild a table from its exports and landed objects. After a kill, repeat the call.
 
     Readers see the former tables until each is replaced in one commit. Columns keep their names as far as the former state
@@ -160,24 +170,25 @@ def rebuild_table(lake: Lake, name: str, exports: Sequence[str] = (), drop_unlan
     Args:
         lake: the open lake.
         name: the table.
-        exports: further exports, as for `pipeline.load.load.load_export`. The exports of the former state, or if it is lost those at
-            the location in `export`, are always loaded.
-        drop_unlanded: leave out change records of the former changelog that are in no landed object.
+        exports: further exports, as for `pipeline.load.load.load_export`, beside those of `export` and of the former state.
+        drop_unlanded: leave out change records of the former changelog that no landed object has.
+        without_exports: build from changes alone if the state of `current` is lost and no full export is found.
 
     Returns:
         The numbers of what was rebuilt.
 
     Raises:
         ConfigError: the table is not configured.
-        UsageError: another rebuild of the table is running, or a loaded export is not found.
-        CheckFailed: the former changelog has records that are in no landed object, and `drop_unlanded` is not set. Nothing was
+        UsageError: another rebuild of the table is running; or a loaded export is not found; or the state of `current` is lost,
+            no full export is found, and `without_exports` is not set.
+        CheckFailed: the former changelog has records that no landed object has, and `drop_unlanded` is not set. Nothing was
             replaced.
     """
     started = time.monotonic()
     lake.table(name)
     registered = register_lost(lake, name)
     with _working_lake(lake, name) as working:
-        rebuild = Rebuild(lake, name, working, exports)
+        rebuild = Rebuild(lake, name, working, exports, without_exports)
         former = _former(lake, name)
         _begin(rebuild, former)
         loaded = _load_exports(rebuild, former)
@@ -248,7 +259,9 @@ def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
             lake.warn(str(error))
         found = newest_metadata(lake.catalog.file_io(), _metadata_files(lake, full_name))
         if found is not None:
-            register(lake.catalog, full_name, found)
+            # if the catalog has the table, it names a later file, which is damaged or lost
+            is_earlier = lake.catalog.identifier(full_name)[-1] in lake.catalog.names()
+            register(lake.catalog, full_name, found, is_earlier)
             registered.append(full_name)
         elif is_damaged:
             forget(lake.catalog, full_name)
@@ -270,6 +283,7 @@ def _former(lake: Lake, name: str) -> Former:
         # `CurrentState.of` refuses a table that was rolled back, which a rebuild repairs
         CurrentState.from_properties(current.properties) if current is not None else None,
         ChangesState.from_properties(changes.properties) if changes is not None else None,
+        current is not None and current.current_snapshot() is not None and EARLIER not in current.properties,
     )
 
 
@@ -294,19 +308,38 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
         except BlockingIOError:
             raise UsageError(f"another rebuild is running, with its working tables in {folder}", table=name) from None
         _remove_leftovers(lake, folder)
-        with WorkingCatalog(lake.settings, folder / "tables", locations) as catalog:
-            yield _WorkingLake(
-                settings=lake.settings,
-                catalog=catalog,
-                executors=lake.executors,
-                store=lake.objects,
-                progress=lake.progress,
-                warn=lake.warn,
-                now=lake.now,
-                rebuilt=name,
-            )
+        tables = folder / "tables"
+        with WorkingCatalog(lake.settings, tables, locations) as catalog:
+            is_whole = _is_whole(_working(lake, catalog, name), name)
+        if not is_whole:  # in the lake's metadata they are orphans, which any tool may remove
+            lake.warn(f"{name}: files of the interrupted rebuild were removed, so it begins again")
+            shutil.rmtree(tables)
+        with WorkingCatalog(lake.settings, tables, locations) as catalog:
+            yield _working(lake, catalog, name)
         _remove_leftovers(lake, folder)
         shutil.rmtree(folder)
+
+
+def _working(lake: Lake, catalog: LakeCatalog, name: str) -> Lake:
+    return _WorkingLake(
+        settings=lake.settings,
+        catalog=catalog,
+        executors=lake.executors,
+        store=lake.objects,
+        progress=lake.progress,
+        warn=lake.warn,
+        now=lake.now,
+        rebuilt=name,
+    )
+
+
+def _is_whole(working: Lake, name: str) -> bool:
+    """Whether all files of the working tables are there."""
+    try:
+        found = [inventory(working, full_name) for full_name in derived_names(name, daily=False)]
+    except DamagedError:
+        return False
+    return not any(known is not None and known.faults for known in found)
 
 
 def _working_folder(lake: Lake, name: str) -> Path:
@@ -359,6 +392,8 @@ def _load_exports(rebuild: Rebuild, former: Former) -> int:
     increments = [export for export in opened if export.summary.export_type != "FULL"]
     fulls.sort(key=lambda export: (export.summary.as_of_us, export.summary.export_id), reverse=True)
     increments.sort(key=lambda export: export.summary.as_of_us)
+    if not former.is_newest:
+        _check_unknown(rebuild, len(fulls))
     # An export that was loaded before may have invalid lines, which are in the quarantine.
     known = {e.export_id for e in former.state.exports} if former.state is not None else set()
     for export in (*fulls, *increments):
@@ -367,8 +402,25 @@ def _load_exports(rebuild: Rebuild, former: Former) -> int:
     return len(opened)
 
 
+def _check_unknown(rebuild: Rebuild, fulls: int) -> None:
+    """Note that it is not known which exports were loaded. Raises UsageError if none is found and the caller does not confirm it."""
+    name, unknown = (
+        rebuild.name,
+        "the newest state of its current items is lost, so it is not known which exports were loaded",
+    )
+    if not fulls and not rebuild.without_exports:
+        raise UsageError(
+            f"{unknown}, and no full export is named or at the place of `export`. Nothing was replaced",
+            table=name,
+            hint="name each by `--export`; or, if none was ever loaded, say so by `--without-exports`",
+        )
+    rebuild.notes.append(
+        f"{unknown}: {count_text(fulls, 'full export')} found. If another one was loaded, `ddb-lake load {name} --export URI` adds it"
+    )
+
+
 def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
-    """The manifests of the exports to load, by export id: those that the caller named, and those that the former state has.
+    """The manifests by export id of the loaded exports, of those named, and of all if it is not known which were loaded.
 
     If the former state is lost, all exports at the location in `export` are loaded. Raises UsageError if an export of the former
     state is not found.
@@ -383,9 +435,7 @@ def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
     for uri in rebuild.exports:
         export = open_export(lake.objects, uri)
         found[export.summary.export_id] = export.uri
-    if former.state is None:
-        return placed | found
-    loaded = {export.export_id: export.uri for export in former.state.exports}
+    loaded = {export.export_id: export.uri for export in former.state.exports} if former.state is not None else {}
     loaded |= {export_id(manifest): manifest for manifest in _incremental_manifests(rebuild)}
     for identifier, named in loaded.items():
         if identifier in found:
@@ -398,7 +448,7 @@ def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
                 hint="name its folder by `--export`",
             )
         found[identifier] = where
-    return found
+    return found if former.is_newest else placed | found
 
 
 def _incremental_manifests(rebuild: Rebuild) -> set[str]:

@@ -27,7 +27,7 @@ from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
-from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, check_applied, current_state
 from ddb_lake.pipeline.executor import PlannedMerge
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import (
@@ -106,6 +106,7 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
         CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`, or the written files do not
             have one row for each changed key that has an item. Nothing was committed.
         ConfigError: the table is not configured.
+        DamagedError: the changelog lacks commits that are applied.
         TransientError: another writer committed first in each attempt.
     """
     started = time.monotonic()
@@ -116,8 +117,13 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
 
 
 def has_unmerged_changes(lake: Lake, name: str) -> bool:
-    """Whether the changelog has records that `current` does not have, because an apply ended between the two commits."""
-    changes, table = lake.changes(name), lake.current(name)
+    """Whether the changelog has records that `current` does not have, because an apply ended between the two commits.
+
+    Raises DamagedError if the changelog lacks commits that are applied.
+    """
+    table = lake.current(name)
+    changes = lake.changes(name)  # after `current`: see `check_applied`
+    check_applied(table, changes)
     if changes is None:
         return False
     log = changes_state(changes)
@@ -163,14 +169,13 @@ class _Tables:
 
 def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()) -> CurrentResult:
     """One attempt. Raises CommitConflict if another writer committed since it began."""
-    changes = lake.changes(name)
     table = lake.current(name)
+    changes = lake.changes(name)  # after `current`: see `check_applied`
+    check_applied(table, changes)
     state = current_state(table)
     if changes is None:
         return _unchanged(name, table, state)
     log, settings = changes_state(changes), lake.table(name)
-    if state is not None and state.applied_batch > log.batch:
-        raise CommitConflict("another writer added to the changelog and applied it since it was read")
     tables = _Tables(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
     if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)

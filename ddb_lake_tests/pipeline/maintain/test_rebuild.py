@@ -22,14 +22,15 @@ from pyiceberg.table import Table
 
 from ddb_lake.cli.app import cli
 from ddb_lake.config import parse_settings
-from ddb_lake.errors import CheckFailed, UsageError
+from ddb_lake.errors import CheckFailed, DamagedError, UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.replacement import replace_contents
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import rebuild
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.maintain.rebuild import rebuild_state, rebuild_table
+from ddb_lake.pipeline.maintain.rebuild import rebuild_state, rebuild_table, register_lost
+from ddb_lake.pipeline.merge.current import has_unmerged_changes, update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied
 from ddb_lake.pipeline.read.dump import dump_items
@@ -62,7 +63,7 @@ def rebuilt(scenario: Scenario, losses: list[str], seed: int) -> None:
             lost = [LOSSES[loss](opened, table, rnd) for loss in losses]
         exports = [str(folder / "exports" / str(number)) for number in range(len(scenario.exports))]
         with lake(folder / "lake", table, scenario.key_names, **options) as opened:
-            result = rebuild_table(opened, table, exports)
+            result = rebuild_table(opened, table, exports, without_exports=not exports)
             assert differences(opened, scenario) == [], f"lost {lost}; {result}"
             check_files(opened, table)
             again = rebuild_table(opened, table)
@@ -113,7 +114,7 @@ def test_rebuild_that_is_killed_at_any_point_ends_exactly_and_readers_are_never_
         with lake(tmp_path / "lake", scenario.table, scenario.key_names, **settings) as opened:
             try:
                 with _instrumented(step_passed):
-                    rebuild_table(opened, scenario.table, exports)
+                    rebuild_table(opened, scenario.table, exports, without_exports=not exports)
             except Crash:
                 kills += 1
             else:
@@ -169,6 +170,100 @@ def test_export_that_is_loaded_and_not_found_stops_the_rebuild(tmp_path: Path) -
             rebuild_table(opened, "orders")
         assert rebuild_table(opened, "orders", [str(tmp_path / "moved")]).exports == 1
         assert items(opened) == before
+
+
+def metadata(opened: Lake, name: str) -> list[Path]:
+    """The metadata files of an Iceberg table, the newest last."""
+    return sorted(Path(opened.catalog.location(name), "metadata").glob("*.metadata.json"))
+
+
+def drop(opened: Lake, name: str) -> None:
+    """Drop an Iceberg table with its files, as `DROP TABLE` of Athena does."""
+    table = opened.catalog.table(name)
+    assert table is not None
+    opened.catalog.catalog.drop_table(table.name())
+    shutil.rmtree(table.location())
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_rebuild_whose_exports_are_not_known_stops_until_they_are_named(kept: int, tmp_path: Path) -> None:
+    """The metadata that names the export is lost: all of it, or all but the first file."""
+    with orders(tmp_path) as opened:
+        manifest = made(opened, tmp_path)
+        before = items(opened)
+        for path in metadata(opened, "orders")[kept:]:
+            path.unlink()
+        for _ in range(2):
+            with pytest.raises(UsageError, match="not known which exports were loaded, and no full export is named"):
+                rebuild_table(opened, "orders")
+        assert "1 full export found" in " ".join(rebuild_table(opened, "orders", [manifest]).notes)
+        assert items(opened) == before
+        check_files(opened, "orders")
+        assert rebuild_table(opened, "orders").notes == ()
+
+
+def test_rebuild_of_a_lake_without_any_file_continues_after_it_was_interrupted(tmp_path: Path) -> None:
+    with orders(tmp_path) as opened:
+        manifest = made(opened, tmp_path)
+        before = items(opened)
+    shutil.rmtree(tmp_path / "lake")
+    with orders(tmp_path) as opened:
+        with pytest.raises(UsageError):
+            rebuild_table(opened, "orders")
+        assert metadata(opened, "orders_changes"), "working tables are at the location of the lost ones"
+        rebuild_table(opened, "orders", [manifest])
+        assert items(opened) == before
+
+
+@pytest.mark.parametrize("loss", ["newest metadata", "table"])
+def test_changelog_that_lost_commits_is_reported_and_takes_no_records(loss: str, tmp_path: Path) -> None:
+    """Else new records would get numbers of batches that are applied already, and would never be merged."""
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        if loss == "table":
+            drop(opened, "orders_changes")
+        else:
+            metadata(opened, "orders_changes")[-1].unlink()
+            assert register_lost(opened, "orders") == ("orders_changes",)
+        with pytest.raises(DamagedError, match=r"its last commits are (lost|missing).*ddb-lake rebuild orders`"):
+            check_files(opened, "orders")
+        new = land(tmp_path / "landing/2026/03/01/10/3", change(T0_US + HOUR_US, item("new", v=1)))
+        for _ in range(2):
+            with pytest.raises(DamagedError, match="its last commits are lost"):
+                apply_objects(opened, "orders", [new])
+            with pytest.raises(DamagedError, match="its last commits are lost"):
+                has_unmerged_changes(opened, "orders")
+        rebuild_table(opened, "orders")
+        check_files(opened, "orders")
+        assert {b'"v":{"N":"10"}' in line for line in items(opened) if b'"o1"' in line} == {True}
+        assert any(b'"new"' in line for line in items(opened))
+
+
+def test_current_that_lost_its_newest_metadata_is_reported_until_it_is_rebuilt(tmp_path: Path) -> None:
+    with orders(tmp_path) as opened:
+        manifest = made(opened, tmp_path)
+        before = items(opened)
+        metadata(opened, "orders")[-1].unlink()
+        register_lost(opened, "orders")
+        assert update_current(opened, "orders").changed
+        assert items(opened) == before
+        with pytest.raises(DamagedError, match="registered by an earlier metadata file"):
+            check_files(opened, "orders")
+        rebuild_table(opened, "orders", [manifest])
+        check_files(opened, "orders")
+
+
+def test_quarantine_that_was_dropped_is_reported_until_it_is_rebuilt(tmp_path: Path) -> None:
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        check_files(opened, "orders")
+        apply_objects(opened, "orders", [land(tmp_path / "landing/2026/03/01/10/3", b'{"no": "record"}')])
+        check_files(opened, "orders")
+        drop(opened, "orders_quarantine")
+        with pytest.raises(DamagedError, match="ledger counts records that were put into it"):
+            check_files(opened, "orders")
+        assert rebuild_table(opened, "orders").quarantined == 1
+        check_files(opened, "orders")
 
 
 def test_object_that_is_applied_while_a_table_is_rebuilt_is_in_it(
@@ -251,7 +346,7 @@ def test_records_of_other_tables_stay_in_theirs(tmp_path: Path) -> None:
         before = items(opened)
         assert len(before) == len(users) == 2
         LOSSES["lose_folder"](opened, "orders", random.Random(1))
-        rebuild_table(opened, "orders")
+        rebuild_table(opened, "orders", without_exports=True)
         assert items(opened) == before
         assert sorted(dump_items(opened, "users")) == users
         changes = opened.changes("users")
@@ -308,4 +403,11 @@ def test_files_of_a_rebuild_under_way_are_no_orphans_and_those_of_an_interrupted
         opened.now = lambda: now + timedelta(days=3)
         result = compact_table(opened, "orders")
         assert result.orphans_left == () and result.orphans_removed > 0
+        check_files(opened, "orders")
+        opened.now = lambda: datetime.now(UTC)
+        before, warnings = items(opened), list[str]()
+        opened.warn = warnings.append
+        rebuild_table(opened, "orders")  # it does not continue with the working tables, whose files are gone
+        assert [warning for warning in warnings if "it begins again" in warning]
+        assert items(opened) == before
         check_files(opened, "orders")
