@@ -170,8 +170,9 @@ def rebuild_table(
     Args:
         lake: the open lake.
         name: the table.
-        exports: further exports, as for `pipeline.load.load.load_export`, beside those of `export` and of the former state.
-        drop_unlanded: leave out change records of the former changelog that no landed object has.
+        exports: further exports, as for `pipeline.load.load.load_export`. The exports of the former state, or if it is lost those at
+            the location in `export`, are always loaded.
+        drop_unlanded: leave out change records of the former changelog that are in no landed object.
         without_exports: build from changes alone if the state of `current` is lost and no full export is found.
 
     Returns:
