@@ -336,7 +336,9 @@ class Commit:
         assert self._staged_main or branch == "main", "stage main first"
         self._staged_main = True
         if branch == MAIN_BRANCH:
-            if not delta.replace_all and not self._table.name()[-1].endswith((OBJECTS, QUARANTINE)):
+            if not (delta.replace_all or delta.replace_unread) and not self._table.name()[-1].endswith(
+                (OBJECTS, QUARANTINE)
+            ):
                 check_newest_commit(self._table)
             self._keep_branches()
             delta = replace(delta, summary={**delta.summary, COMMIT_ID: self._id})

@@ -68,7 +68,7 @@ def _take_all(home: DemoHome, images: Path) -> None:
             open_check(page, url, "current/orders", "no_gaps")
             page.get_by_text("what to do").first.wait_for()
             _take(page, images / "red-check.png")
-        with browsing(width=1280, height=1100) as page:
+        with opened_page(browser, width=1280, height=1100) as page:
             open_asset(page, url, "lake/lake")
             page.get_by_text(re.compile("needs? a look")).first.wait_for()
             _take(page, images / "overview.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from ddb_lake_tests.support.browser import browsing, serving_code
+from ddb_lake_tests.support.browser import browsing, opened_page, serving_code
 from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN
 from ddb_lake_tests.support.dagster_runs import quiet_runs as quiet_runs
 from ddb_lake_tests.support.dagster_runs import without_telemetry as without_telemetry
@@ -32,7 +32,11 @@ def opened(tmp_path: Path) -> Iterator[tuple[HostileLake, str, Page, Findings]]:
     lake, findings = HostileLake(tmp_path), Findings()
     lake.fill()
     code, variables = lake.code()
-    with serving_code(code, variables, tmp_path / "webserver.log") as url, browsing(height=2400) as page:
+    with (
+        serving_code(code, variables, tmp_path / "webserver.log") as url,
+        browsing() as browser,
+        opened_page(browser, height=2400) as page,
+    ):
         findings.watch(page, url)
         yield lake, url, page, findings
 
@@ -80,7 +84,7 @@ def _open(page: Page, address: str, findings: Findings) -> None:
     for label in SHOWN_ON_REQUEST:
         buttons = page.get_by_text(label)
         for number in range(buttons.count()):
-            buttons.nth(number).click()
+            buttons.nth(number).dispatch_event("click")  # another button may lie over it
             page.wait_for_timeout(SETTLE_MS)
             findings.look(page)
             page.keyboard.press("Escape")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyiceberg.table import Table
 
-from ddb_lake.engine.sql import literals
+from ddb_lake.engine.sql import literal
 from ddb_lake.lake.lake_format import format_of
 from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
@@ -53,8 +53,8 @@ class Format1Ledger:
         """A relation with the columns `OBJECTS_COLUMNS`. Columns that these files lack are NULL."""
         rows = TableScan(fixed_schema(OBJECTS_COLUMNS)).sql()
         if self.paths:
-            files = f"read_parquet({literals(self.paths)}, union_by_name = true)"
-            rows = f"(SELECT {', '.join(OBJECTS_COLUMNS)} FROM ({rows} UNION ALL BY NAME SELECT * FROM {files}))"
+            relations = [rows, *(f"SELECT * FROM read_parquet({literal(path)})" for path in self.paths)]
+            rows = f"(SELECT {', '.join(OBJECTS_COLUMNS)} FROM ({' UNION ALL BY NAME '.join(relations)}))"
         if not self.lost:
             return rows
         derived = objects_of_changelog(self.changes)
