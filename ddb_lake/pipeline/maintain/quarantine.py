@@ -185,7 +185,8 @@ def _ingest_readable(
             if before:  # a replay was killed after their commit, and their bytes may have been others
                 others = [entry for entry in chosen if _ref(entry).uri not in before]
                 _, again = _read(lake, session.folder / f"again-{asserted_us}-{table}", others, options)
-                objects, rows = again.objects, again.tables.get(table) or StagedTable.empty(session.folder)
+                rows = again.tables.get(table) or StagedTable.empty(session.folder)
+                objects = [*again.objects, *(entry for entry in staged.objects if entry.ref.uri in before)]
             share = TableShare(table, LocalDeduplicator(session, rows), objects, reader.keys.get(table, ()))
             result = ingest(lake, session, share)
             new, duplicates = new + result.new, duplicates + result.duplicates
