@@ -89,7 +89,7 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
     uri = snapshot.manifest_list
     with reading(uri, table):
         data = _read(io, uri)
-        owner, *manifests = _parsed.rows(data, "manifest list", lambda: _parse_list(_Bytes(uri, data)))
+        owner, *manifests = _parsed.rows(data, "manifest list", lambda: _parse_list(uri, data, table))
         if owner is not None and owner != str(snapshot.snapshot_id):
             what = f"it is the manifest list of snapshot {owner}, where {snapshot.snapshot_id}'s was written"
             raise DamagedError(what, uri=uri, table=table)
@@ -97,11 +97,18 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
         return manifests
 
 
-def _parse_list(file: InputFile) -> tuple[Any, ...]:
-    """The snapshot that a manifest list states as its own, if any, and then its manifests."""
+def _parse_list(uri: str, data: bytes, table: str) -> tuple[Any, ...]:
+    """The snapshot that a manifest list states as its own, if any, and then its manifests.
+
+    Raises DamagedError if the list does not end with a sync marker. pyiceberg reads a missing last byte as zero.
+    https://avro.apache.org/docs/1.12.0/specification/#object-container-files
+    """
+    file = _Bytes(uri, data)
     with AvroFile(file) as opened:
-        owner = opened.header.meta.get("snapshot-id")
-    return owner, *read_manifest_list(file)
+        header = opened.header
+    if not data.endswith(header.sync):
+        raise DamagedError("it is cut short: it does not end with its sync marker", uri=uri, table=table)
+    return header.meta.get("snapshot-id"), *read_manifest_list(file)
 
 
 def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyiceberg.avro.file import AvroFile
 from pyiceberg.table import Table
 
 from ddb_lake.errors import DamagedError
@@ -61,6 +62,21 @@ def test_file_that_is_damaged_after_it_was_read_is_an_error(table: Table, which:
         path.write_bytes(Path(head.manifest_list if which == "list" else other.manifest_path).read_bytes())
     with pytest.raises(DamagedError):
         live_entries(table.io, snapshot_manifests(table.io, snapshot, "t")[0], "t")
+
+
+@pytest.mark.parametrize("missing", [1, 2, 16, 17])
+def test_list_without_its_last_bytes_is_an_error_even_if_they_are_zero(table: Table, missing: int) -> None:
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    path = Path(snapshot.manifest_list)
+    with AvroFile(table.io.new_input(str(path))) as opened:
+        sync = opened.header.sync
+    data = path.read_bytes().replace(sync, bytes(range(1, 15)) + b"\0\0")
+    path.write_bytes(data)
+    assert len(snapshot_manifests(table.io, snapshot, "t")) == 1
+    path.write_bytes(data[:-missing])
+    with pytest.raises(DamagedError):
+        snapshot_manifests(table.io, snapshot, "t")
 
 
 @given(reads=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1)), max_size=40))
