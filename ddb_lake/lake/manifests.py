@@ -100,7 +100,7 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
 def _parse_list(uri: str, data: bytes, table: str) -> tuple[Any, ...]:
     """The snapshot that a manifest list states as its own, if any, and then its manifests.
 
-    Raises DamagedError if the list does not end with a sync marker. pyiceberg reads a missing last byte as zero.
+    Raises DamagedError if the list does not end with a sync marker. pyiceberg's decoder reads memory behind the bytes, which may be zeros.
     https://avro.apache.org/docs/1.12.0/specification/#object-container-files
     """
     file = _Bytes(uri, data)
