@@ -56,7 +56,7 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
         scanned = _plain(table.scan().to_arrow(), columns)
         assert ours == scanned, f"{name}{suffix}: our query and pyiceberg differ"
         if HAS_WHEELS:
-            independent = _rows(_independent(), f"iceberg_scan({literal(table.metadata_location)})", columns)
+            independent = _rows(duckdb_with_iceberg(), f"iceberg_scan({literal(table.metadata_location)})", columns)
             assert ours == independent, f"{name}{suffix}: our query and DuckDB's iceberg extension differ"
         assert len(ours) == scan.live.rows, (
             f"{name}{suffix}: the metadata counts {scan.live.rows} rows, there are {len(ours)}"
@@ -121,7 +121,7 @@ def _assert_type(place: str, leaf: Any, kind: IcebergType) -> None:
 
 
 @cache
-def _independent() -> Any:
+def duckdb_with_iceberg() -> Any:
     """One connection with DuckDB's iceberg extension for all tests of a process: loading it takes long."""
     con = duckdb.connect()
     load_extension(con, "avro")

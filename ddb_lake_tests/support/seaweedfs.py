@@ -84,7 +84,7 @@ class SeaweedFs:
 
 @contextmanager
 def running_seaweedfs() -> Iterator[SeaweedFs]:
-    """A server for the length of a `with` block. It is killed at the end: nobody needs its files."""
+    """A server for the length of a `with` block. It is killed at the end, because its files are not used again."""
     for attempt in range(1, ATTEMPTS + 1):
         folder = Path(mkdtemp(prefix="ddb-lake-seaweedfs-"))
         ports = free_ports(len(PORTS))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal
-from functools import cache
 from typing import Any, Final
 from unittest import mock
 
@@ -33,6 +32,7 @@ from pyiceberg.types import (
     TimestampType,
 )
 
+from ddb_lake_tests.support.iceberg_readers import duckdb_with_iceberg
 from ddb_lake_tests.support.iceberg_spark import VERSIONS, IcebergSpark
 
 Row = tuple[Any, ...]
@@ -155,20 +155,8 @@ def _pyiceberg_figures(table: Table) -> list[Any]:
 # --- DuckDB
 
 
-@cache
-def _duckdb() -> Any:
-    import duckdb
-
-    from ddb_lake.engine.session import load_extension
-
-    con = duckdb.connect()
-    load_extension(con, "avro")
-    load_extension(con, "iceberg")
-    return con
-
-
 def _duckdb_query(table: Table, selected: str) -> Any:
-    return _duckdb().execute(f"SELECT {selected} FROM iceberg_scan('{table.metadata_location}')").fetchall()
+    return duckdb_with_iceberg().execute(f"SELECT {selected} FROM iceberg_scan('{table.metadata_location}')").fetchall()
 
 
 def _duckdb_figures(table: Table) -> Row:

@@ -330,7 +330,7 @@ def test_ledger_is_derived_from_the_changelog(tmp_path: Path) -> None:
 
 
 def test_records_of_other_tables_stay_in_theirs(tmp_path: Path) -> None:
-    """Two tables whose records land in one folder, and one of which is rebuilt."""
+    """Two tables whose records land in one folder. One of the tables is rebuilt."""
     tables = [
         {"name": name, "key": ["id"], "changes": {"uri": str(tmp_path / "landing")}} for name in ("orders", "users")
     ]
