@@ -24,7 +24,7 @@ _SECOND_US = 1_000_000
 class ExportOptions:
     """The behaviour of exports. The default bounds of an incremental export's window are those of AWS.
 
-    `seconds`: how long an export is IN_PROGRESS; with 0 it has ended when the request returns.
+    `seconds`: how long an export is IN_PROGRESS, by the sandbox's clock; with 0 it has ended when the request returns.
     `files`: the number of data files, to which items are assigned by hash; some may be empty.
     """
 

@@ -49,6 +49,9 @@ class _Export:
     lines: Sequence[ExportLine]
     status: str = "IN_PROGRESS"
     failure: tuple[str, str] | None = None
+    due: threading.Event = field(default_factory=threading.Event)
+    """Set where the export need not wait any longer."""
+    worker: threading.Thread | None = None
 
     @property
     def folder(self) -> str:
@@ -99,7 +102,6 @@ class Exports:
     failing: list[tuple[str, str]] = field(default_factory=list)
     _by_arn: dict[str, _Export] = field(default_factory=dict)
     _by_token: dict[tuple[Scope, str], _Export] = field(default_factory=dict)
-    _workers: list[threading.Thread] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def forget(self) -> None:
@@ -113,9 +115,12 @@ class Exports:
     def stop(self) -> None:
         """Stop the exports in progress, and wait until they have stopped."""
         self._stopping.set()
-        for worker in self._workers:
-            worker.join()
-        self._workers.clear()
+        self._end(list(self._by_arn.values()))
+
+    def end_due(self) -> None:
+        """After a jump of the clock: end the exports whose duration is over, and wait until they have ended."""
+        begun_before_us = self.clock.now_us() - int(self.options.seconds * 1_000_000)
+        self._end([e for e in list(self._by_arn.values()) if e.summary.start_time_us <= begun_before_us])
 
     def start(self, scope: Scope, body: dict[str, Any]) -> dict[str, Any]:
         """ExportTableToPointInTime."""
@@ -209,9 +214,16 @@ class Exports:
         if self.options.seconds <= 0:
             self._run(export)
             return
-        worker = threading.Thread(target=self._run, args=(export,), name=export.summary.export_id, daemon=True)
-        self._workers.append(worker)
-        worker.start()
+        name = export.summary.export_id
+        export.worker = threading.Thread(target=self._run, args=(export,), name=name, daemon=True)
+        export.worker.start()
+
+    def _end(self, exports: Sequence[_Export]) -> None:
+        for export in exports:
+            export.due.set()
+        for export in exports:
+            if export.worker is not None:
+                export.worker.join()
 
     def _run(self, export: _Export) -> None:
         try:
@@ -230,7 +242,8 @@ class Exports:
 
     def _write(self, export: _Export) -> None:
         self.s3().put_object(Bucket=export.summary.bucket, Key=f"{export.folder}/_started", Body=b"")
-        if self.options.seconds > 0 and self._stopping.wait(self.options.seconds):
+        export.due.wait(self.options.seconds)
+        if self._stopping.is_set():
             return
         export.summary = write_export(
             self.s3(), export.summary, export.lines, files=self.options.files, ended_us=self.clock.now_us

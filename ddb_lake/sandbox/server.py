@@ -245,13 +245,14 @@ class Sandbox:
         return keys
 
     def advance(self, by: timedelta) -> list[str]:
-        """Move the clock forward, and settle before and after it. Returns the keys of the written objects.
+        """Move the clock forward, and settle before and after it. Returns the keys of the objects that Firehose has written.
 
-        Records that were on their way arrive before the jump, so a buffer of Firehose that is older than its interval
-        afterwards is written.
+        Exports whose duration is over have ended. Records that were on their way arrive before the jump, so a buffer of
+        Firehose that is older than its interval afterwards is written.
         """
         keys = self.settle()
         self.clock.advance(by)
+        self._exports.end_due()
         self.expire_all()
         return keys + self.settle()
 

@@ -318,6 +318,20 @@ def test_sandbox_stopped_during_an_export_does_not_wait_for_it() -> None:
         sandbox.client("dynamodb").export_table_to_point_in_time(TableArn=arn, S3Bucket=BUCKET)
 
 
+def test_export_has_ended_when_the_clock_moves_beyond_its_duration() -> None:
+    with Sandbox(exports=ExportOptions(seconds=3600)) as sandbox:
+        arn = make_table(sandbox)
+        make_bucket(sandbox)
+        client = sandbox.client("dynamodb")
+        asked = client.export_table_to_point_in_time(TableArn=arn, S3Bucket=BUCKET)["ExportDescription"]
+        statuses = []
+        for minutes in (30, 31):
+            sandbox.advance(timedelta(minutes=minutes))
+            described = client.describe_export(ExportArn=asked["ExportArn"])["ExportDescription"]
+            statuses.append(described["ExportStatus"])
+    assert statuses == ["IN_PROGRESS", "COMPLETED"]
+
+
 def test_export_of_many_files_deals_the_items_out() -> None:
     with Sandbox(exports=ExportOptions(seconds=0, files=8)) as wide:
         arn = make_table(wide)
