@@ -15,7 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddb_lake.core.layout.export_manifest import MARKER, DataFile, ExportSummary, build_files, build_summary, md5_text
+from ddb_lake.core.layout.export_manifest import (
+    ION,
+    MARKER,
+    DataFile,
+    ExportSummary,
+    build_files,
+    build_summary,
+    md5_text,
+)
 from ddb_lake.sandbox.history import NetChange
 from ddb_lake.sandbox.items import Item, size_bytes
 
@@ -29,14 +37,14 @@ class ExportLine:
     spread: int
 
 
-def full_line(item: Item) -> ExportLine:
-    """An item's line in a full export."""
-    text = _compact({"Item": item})
+def full_line(item: Item, output_format: str) -> ExportLine:
+    """An item's line in a full export; `output_format` is DYNAMODB_JSON or ION."""
+    text = _text({"Item": item}, output_format)
     return ExportLine(text, size_bytes(item), _spread(text))
 
 
-def incremental_line(net: NetChange, view: str) -> ExportLine:
-    """A key's line in an incremental export; `view` is NEW_IMAGE or NEW_AND_OLD_IMAGES."""
+def incremental_line(net: NetChange, view: str, output_format: str) -> ExportLine:
+    """A key's line in an incremental export; `view` is NEW_IMAGE or NEW_AND_OLD_IMAGES, `output_format` as in a full export."""
     keys = {name: {kind: text} for name, kind, text in net.key}
     line: dict[str, Any] = {"Metadata": {"WriteTimestampMicros": {"N": str(net.written_us)}}, "Keys": keys}
     if net.old is not None and view == "NEW_AND_OLD_IMAGES":
@@ -44,7 +52,7 @@ def incremental_line(net: NetChange, view: str) -> ExportLine:
     if net.new is not None:
         line["NewImage"] = net.new
     return ExportLine(
-        _compact(line), size_bytes(keys) + size_bytes(net.old) + size_bytes(net.new), _spread(str(net.key))
+        _text(line, output_format), size_bytes(keys) + size_bytes(net.old) + size_bytes(net.new), _spread(str(net.key))
     )
 
 
@@ -65,7 +73,8 @@ def write_export(
     dealt: list[list[ExportLine]] = [[] for _ in range(files)]
     for line in random.sample(lines, len(lines)):
         dealt[line.spread % files].append(line)
-    data_files = [_put_data_file(s3, summary.bucket, f"{data_folder}/{_name()}.json.gz", part) for part in dealt]
+    suffix = "ion.gz" if summary.output_format == ION else "json.gz"
+    data_files = [_put_data_file(s3, summary.bucket, f"{data_folder}/{_name()}.{suffix}", part) for part in dealt]
     files_manifest = build_files(data_files)
     written = replace(
         summary,
@@ -100,5 +109,9 @@ def _spread(text: str) -> int:
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:4])
 
 
-def _compact(line: dict[str, Any]) -> str:
+def _text(line: dict[str, Any], output_format: str) -> str:
+    if output_format == ION:
+        from ddb_lake.sandbox.ion import ion_line  # loads a package that few need
+
+        return ion_line(line)
     return json.dumps(line, separators=(",", ":"), ensure_ascii=False)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from ddb_lake.core.layout.export_manifest import ExportSummary
+from ddb_lake.core.layout.export_manifest import DYNAMODB_JSON, ION, ExportSummary
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope
@@ -44,8 +44,9 @@ def exportable_table(scope: Scope, body: dict[str, Any]) -> Any:
     table = backend.find_table(scope, arn)
     if table is None or table.table_arn != arn:
         raise AwsError("TableNotFoundException", f"Table not found: {arn}")
-    if body.get("ExportFormat", "DYNAMODB_JSON") != "DYNAMODB_JSON":
-        raise AwsError("ValidationException", "The sandbox exports DYNAMODB_JSON only: ask for that ExportFormat")
+    if body.get("ExportFormat", DYNAMODB_JSON) not in (DYNAMODB_JSON, ION):
+        message = f"Value '{body['ExportFormat']}' at 'exportFormat' failed to satisfy constraint: Member must satisfy enum value set: "
+        raise AwsError("ValidationException", f"{message}[{DYNAMODB_JSON}, {ION}]")
     if not backend.recovery_enabled(table):
         message = f"Point in time recovery is not enabled for table '{table.name}'"
         raise AwsError("PointInTimeRecoveryUnavailableException", message)

@@ -18,7 +18,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ddb_lake.core.layout.export_manifest import FULL_VERSION, INCREMENTAL_VERSION, MARKER, ExportSummary
+from ddb_lake.core.layout.export_manifest import (
+    DYNAMODB_JSON,
+    FULL_VERSION,
+    INCREMENTAL_VERSION,
+    MARKER,
+    ExportSummary,
+)
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope
@@ -196,6 +202,7 @@ class Exports:
             sse_algorithm=body.get("S3SseAlgorithm") or "AES256",
             sse_kms_key_id=body.get("S3SseKmsKeyId"),
             version=FULL_VERSION,
+            output_format=body.get("ExportFormat") or DYNAMODB_JSON,
         )
 
     def _contents(
@@ -203,10 +210,12 @@ class Exports:
     ) -> tuple[ExportSummary, list[ExportLine]]:
         if request is None:
             at_us = export_time_us(body, history, common.start_time_us)
-            return replace(common, export_time_us=at_us), [full_line(item) for item in history.items_at(at_us)]
+            return replace(common, export_time_us=at_us), [
+                full_line(item, common.output_format) for item in history.items_at(at_us)
+            ]
         from_us, to_us = window_us(request, self.options, history, common.start_time_us)
         view = request.get("ExportViewType") or "NEW_AND_OLD_IMAGES"
-        lines = [incremental_line(net, view) for net in history.net_changes(from_us, to_us)]
+        lines = [incremental_line(net, view, common.output_format) for net in history.net_changes(from_us, to_us)]
         incremental = replace(common, export_type="INCREMENTAL", version=INCREMENTAL_VERSION, output_view=view)
         return replace(incremental, from_us=from_us, to_us=to_us), lines
 

@@ -110,7 +110,7 @@ def test_exports_are_due_before_objects_and_once(tmp_path: Path) -> None:
 
 
 def test_damaged_export_does_not_keep_the_rest_waiting(tmp_path: Path) -> None:
-    broken = full([item("a", v=1)], summary={"outputFormat": "ION"}).write(tmp_path / "exports")
+    broken = full([item("a", v=1)], summary={"outputFormat": "CSV"}).write(tmp_path / "exports")
     full([item("a", v=2)], at_us=T0_US + HOUR_US).write(tmp_path / "exports")
     firehose(tmp_path, 9, "a", change(T0_US + 2 * HOUR_US, item("b", v=1)))
     warned: list[str] = []

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 import time
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from ddb_lake.core.decode.ion_lines import json_line
 from ddb_lake.core.layout.export_manifest import parse_summary
 from ddb_lake.sandbox import ExportOptions, Sandbox
 from ddb_lake.sandbox.awserror import AwsError
@@ -65,6 +67,19 @@ def test_full_export_has_every_file_and_the_items_of_the_table(sandbox: Sandbox)
     assert all(re.fullmatch(rf"{folder}/data/[a-z2-7]{{26}}\.json\.gz", file.key) for file in files)
     assert len(files) == 3
     assert {"b": {"B": "AP8="}, "m": {"M": {"n": {"N": "1.5"}}}}.items() <= lines[0]["Item"].items()
+
+
+def test_export_in_ion_has_the_same_items(sandbox: Sandbox) -> None:
+    arn = make_table(sandbox)
+    make_bucket(sandbox)
+    put(sandbox, "a", b={"B": b"\x00\xff"}, n={"N": "1.5"}, s={"SS": ["x"]})
+    _, _, in_json = read_export(sandbox, export(sandbox, arn))
+    before = set(objects(sandbox))
+    described = export(sandbox, arn, ExportFormat="ION")
+    written = {key: data for key, data in objects(sandbox).items() if key not in before and key.endswith(".ion.gz")}
+    lines = [line for data in written.values() for line in gzip.decompress(data).splitlines()]
+    assert [json.loads(json_line(line)) for line in lines] == in_json
+    assert (described["ExportFormat"], len(written)) == ("ION", 3)
 
 
 def test_full_export_gives_the_etags_that_s3_gives(sandbox: Sandbox) -> None:
@@ -230,7 +245,7 @@ def test_export_that_dynamodb_would_refuse_is_refused() -> None:
         ({"TableArn": "arn:aws:dynamodb:eu-west-1:123456789012:table/nothings"}, "TableNotFoundException"),
         ({"TableArn": elsewhere}, "TableNotFoundException"),
         ({"TableArn": "arn:aws:dynamodb:eu-west-1:999999999999:table/things"}, "AccessDeniedException"),
-        ({"ExportFormat": "ION"}, "ValidationException"),
+        ({"ExportFormat": "CSV"}, "ValidationException"),
         (incremental, "ValidationException"),
         (incremental | {"IncrementalExportSpecification": {}}, "ValidationException"),
         (incremental | {"IncrementalExportSpecification": {"ExportFromTime": DAY}}, "InvalidExportTimeException"),

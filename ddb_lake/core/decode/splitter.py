@@ -32,7 +32,10 @@ _CANDIDATE: Final = re.compile(rb'\n|\{(?=[ \t\r\n]*+")')
 _LINE_START: Final = re.compile(rb"\n[ \t\r]*+(?=\{)")
 _IS_SEPARATOR: Final = re.compile(rb"(?:[ \t\r\n,\[\]]|\xef\xbb\xbf|\\++[nrt])*+").fullmatch
 
-ION_PROBLEM: Final = "an export in Amazon Ion; export again with ExportFormat=DYNAMODB_JSON"
+ION_MARKER: Final = b"$ion_1_0"
+"""The beginning of each line of an export in Amazon Ion."""
+
+ION_PROBLEM: Final = "Amazon Ion, which is read in exports only; load the export with `ddb-lake load`"
 
 _BLANK: Final = b" \t\r\n"
 _BLANK_OF_A_LINE: Final = b" \t\r"
@@ -268,7 +271,7 @@ def _segment(offset: int, raw: bytes, value: dict[str, Any]) -> Segment:
 
 
 def _problem(raw: bytes) -> str:
-    if raw.startswith(b"$ion_1_0"):
+    if raw.startswith(ION_MARKER):
         return ION_PROBLEM
     if len(raw) > LARGEST_RECORD_BYTES:
         return "a damaged or truncated JSON object" if raw.startswith(b"{") else "no JSON object"

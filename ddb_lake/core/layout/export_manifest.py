@@ -26,6 +26,7 @@ ExportType: TypeAlias = Literal["FULL", "INCREMENTAL"]
 FULL_VERSION = "2020-06-30"
 INCREMENTAL_VERSION = "2023-08-01"
 DYNAMODB_JSON = "DYNAMODB_JSON"
+ION = "ION"
 MARKER = "AWSDynamoDB/"
 """The folder that DynamoDB creates below the export's prefix. A copy of an export keeps the keys from here on."""
 
@@ -102,8 +103,7 @@ def parse_summary(data: bytes) -> ExportSummary:
     """Read a `manifest-summary.json`.
 
     Raises:
-        ExportError: no JSON object, a missing or ill-typed field, an unknown version, or an output
-            format other than DYNAMODB_JSON.
+        ExportError: no JSON object, a missing or ill-typed field, an unknown version, or an unknown output format.
     """
     fields = _Fields(_object(data, "manifest-summary.json"), "manifest-summary.json")
     version = fields.text("version")
@@ -113,7 +113,6 @@ def parse_summary(data: bytes) -> ExportSummary:
             "a newer ddb_lake may read it"
         )
     incremental = _is_incremental(fields)
-    _require_dynamodb_json(fields)
     summary = ExportSummary(
         version=version,
         export_arn=fields.text("exportArn"),
@@ -133,7 +132,7 @@ def parse_summary(data: bytes) -> ExportSummary:
         manifest_files_key=fields.text("manifestFilesS3Key"),
         billed_size_bytes=fields.count("billedSizeBytes", default=0),
         item_count=fields.count("itemCount"),
-        output_format=fields.text("outputFormat"),
+        output_format=_output_format(fields),
         output_view=fields.text("outputView") if incremental else None,
     )
     if summary.from_us is not None and summary.to_us is not None and summary.from_us >= summary.to_us:
@@ -263,13 +262,14 @@ def _is_incremental(fields: _Fields) -> bool:
     return export_type == _INCREMENTAL_TYPE
 
 
-def _require_dynamodb_json(fields: _Fields) -> None:
+def _output_format(fields: _Fields) -> str:
     output_format = fields.text("outputFormat")
-    if output_format != DYNAMODB_JSON:
+    if output_format not in (DYNAMODB_JSON, ION):
         raise ExportError(
             f"manifest-summary.json: outputFormat is {output_format!r}, which is not read",
-            hint=f"export again with ExportFormat {DYNAMODB_JSON}",
+            hint=f"export again with ExportFormat {DYNAMODB_JSON} or {ION}",
         )
+    return output_format
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """A finished export: its manifests, its data files, and the lines of those.
 
-`open_export` reads the manifests and checks them, `download_files` fetches the data files and checks their MD5. The lines
-are read by DuckDB (`lines_sql`). Loading proves in SQL that all lines hold a valid item (`engine.line_check`);
-`ExportLines` reads the files line by line with `core.decode.export_lines` only if some may not.
+`open_export` reads the manifests and checks them, `download_files` fetches the data files, checks their MD5, and writes files
+in Amazon Ion as lines in DynamoDB JSON. The lines are read by DuckDB (`lines_sql`). Loading proves in SQL that all lines hold a
+valid item (`engine.line_check`); `ExportLines` reads the files line by line with `core.decode.export_lines` only if some may not.
 
 The format of the manifests and data files:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html
@@ -25,7 +25,16 @@ from typing import TypeVar
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
 from ddb_lake.core.decode.export_lines import read_full_line
-from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, locate, md5_text, parse_files, parse_summary
+from ddb_lake.core.decode.splitter import ION_MARKER, ION_PROBLEM
+from ddb_lake.core.layout.export_manifest import (
+    ION,
+    DataFile,
+    ExportSummary,
+    locate,
+    md5_text,
+    parse_files,
+    parse_summary,
+)
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.line_check import LineCheck
@@ -135,13 +144,18 @@ def download_files(store: ObjectStore, export: Export, folder: Path) -> list[Loc
 
     Raises:
         ExportError: a file is missing or differs from the manifest. The message names the file.
+        UsageError: the export is in Amazon Ion, and the package that reads it is not installed.
     """
+    in_ion = export.summary.output_format == ION
+    if in_ion:
+        _require_ion()
     with ThreadPoolExecutor(CONCURRENT_DOWNLOADS, thread_name_prefix="download") as pool:
         jobs = [
             pool.submit(_download, store, file, uri, folder / f"{number:06d}")
             for number, (file, uri) in enumerate(export.files)
         ]
-        return [job.result() for job in jobs]
+        files = [job.result() for job in jobs]
+    return [_in_json(file, folder / f"{number:06d}.json") for number, file in enumerate(files)] if in_ion else files
 
 
 def lines_sql(files: Sequence[LocalFile]) -> str:
@@ -367,7 +381,49 @@ def _invalid_lines(file: LocalFile) -> Iterator[tuple[InvalidLine, bytes]]:
         try:
             read_full_line(text)
         except UndecodableError as error:
-            yield InvalidLine(file.uri, number, offset, str(error)), text
+            yield InvalidLine(file.uri, number, offset, ion_fault(text) or str(error)), text
+
+
+# --- Amazon Ion
+
+
+def _require_ion() -> None:
+    try:
+        import amazon.ion  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "the export is in Amazon Ion, and the package that reads it is not installed",
+            hint="pip install 'ddb-lake[ion]', or export again with ExportFormat DYNAMODB_JSON",
+        ) from error
+
+
+def _in_json(file: LocalFile, written: Path) -> LocalFile:
+    """Write a data file in Ion to `written` with lines in DynamoDB JSON. Lines that are no item in Ion are kept: they are invalid there."""
+    from ddb_lake.core.decode.ion_lines import json_line
+
+    with written.open("wb") as target:
+        for _, _, text in numbered_lines(file):
+            try:
+                target.write(json_line(text))
+            except UndecodableError:
+                target.write(text)
+            target.write(b"\n")
+    return replace(file, path=written, gzipped=False)
+
+
+def ion_fault(line: bytes) -> str | None:
+    """Why a line in Ion is no line of an export; None for a line that is not in Ion."""
+    if not line.startswith(ION_MARKER):
+        return None
+    try:
+        from ddb_lake.core.decode.ion_lines import json_line
+
+        json_line(line)
+    except ModuleNotFoundError:
+        return ION_PROBLEM
+    except UndecodableError as error:
+        return str(error)
+    return "in Amazon Ion, and the manifest's outputFormat is DYNAMODB_JSON"
 
 
 # --- objects of the export

@@ -48,6 +48,7 @@ from ddb_lake.pipeline.load.export_files import (
     LocalFile,
     check_line_lengths,
     download_files,
+    ion_fault,
     numbered_lines,
     open_export,
 )
@@ -486,8 +487,9 @@ def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> Invali
     """The lines that are not valid records. `unreadable`: their number, and the file number and offset of the first ones."""
     invalid = InvalidLines(unreadable.count)
     for number, offset, reason in unreadable.first:
-        line = max((line for line, start, _ in numbered_lines(files[number]) if start <= offset), default=0)
-        invalid.first.append(InvalidLine(files[number].uri, line, offset, reason))
+        before = [(line, text) for line, start, text in numbered_lines(files[number]) if start <= offset]
+        line, text = max(before, default=(0, b""))
+        invalid.first.append(InvalidLine(files[number].uri, line, offset, ion_fault(text) or reason))
     return invalid
 
 

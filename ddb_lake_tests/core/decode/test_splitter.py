@@ -196,7 +196,7 @@ def test_separators_of_an_array_are_no_garbage() -> None:
         (b"5", "a JSON value that is no object"),
         (b"null", "a JSON value that is no object"),
         (b'{"a":', "a damaged or truncated JSON object"),
-        (b"$ion_1_0 {Item:{}}", "an export in Amazon Ion; export again with ExportFormat=DYNAMODB_JSON"),
+        (b"$ion_1_0 {Item:{}}", "Amazon Ion, which is read in exports only; load the export with `ddb-lake load`"),
         (b'{"a":{"b":1,"b":1}}', "two members of one JSON object have the same name"),
         (b'{"a" : "x","\\u0061":"x\\":"}', "two members of one JSON object have the same name"),
         (b'{"b":"\\u0022:","a":1,"a":2}', "two members of one JSON object have the same name"),

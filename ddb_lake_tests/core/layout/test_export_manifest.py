@@ -181,9 +181,9 @@ def test_parse_summary_of_an_incremental_export_without_a_field_names_it(name: s
         parse_summary(encoded({k: v for k, v in INCREMENTAL.items() if k != name}))
 
 
-def test_parse_summary_of_ion_names_the_option_to_choose() -> None:
-    with pytest.raises(ExportError, match="ExportFormat DYNAMODB_JSON"):
-        parse_summary(encoded(FULL | {"outputFormat": "ION"}))
+def test_parse_summary_of_an_unknown_format_names_the_options_to_choose() -> None:
+    with pytest.raises(ExportError, match="ExportFormat DYNAMODB_JSON or ION"):
+        parse_summary(encoded(FULL | {"outputFormat": "CSV"}))
 
 
 @pytest.mark.parametrize(

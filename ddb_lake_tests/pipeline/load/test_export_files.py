@@ -141,7 +141,9 @@ FAULTS = {
     "a line is no JSON": (Export([['{"Item":{"id":{"S":"a"}}}', "{oops"]]), 0),
     "a line is cut short": (Export([['{"Item":{"id":{"S":"a"}}}', '{"Item":{"id":{"S":"b"']]), 0),
     "a value has two types": (Export([['{"Item":{"id":{"S":"a"},"v":{"N":"1","S":"x"}}}']]), 0),
-    "it is ION": (Export([["$ion_1_0 {Item:{id:\"a\"}}"]], summary={"outputFormat": "ION"}), None),
+    "its format is unknown": (Export([['{"Item":{"id":{"S":"a"}}}']], summary={"outputFormat": "CSV"}), None),
+    "a line in Ion has a float": (Export([["$ion_1_0 {Item:{id:\"a\",v:1e0}}"]], summary={"outputFormat": "ION"}), 0),
+    "a line in Ion is cut short": (Export([["$ion_1_0 {Item:{id:\"a\""]], summary={"outputFormat": "ION"}), 0),
     "it says DynamoDB JSON and is ION": (Export([["$ion_1_0 {Item:{id:\"a\"}}"]]), 0),
 }  # fmt: skip
 
