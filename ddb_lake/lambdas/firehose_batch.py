@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL, Arrival, read_stamp
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.times import UNIT_US, arrival_us_or_none
 from ddb_lake.errors import UndecodableError
 
@@ -65,9 +66,9 @@ def process_batch(event: Any, process: Process) -> dict[str, list[dict[str, Any]
     _make_fit(results, reasons)
     if reasons:
         _log.warning(
-            "%d of %d records failed: %s",
+            "%d of %s failed: %s",
             reasons.total(),
-            len(records),
+            count_text(len(records), "record"),
             "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(_LOGGED_REASONS)),
         )
     return {"records": results}

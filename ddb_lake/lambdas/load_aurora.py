@@ -47,6 +47,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.core.layout.s3_notifications import parse_message
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import ConfigError, DdbLakeError, TerminalError
 from ddb_lake.lambdas.environment import BUCKET_OWNER, Variable, expected_owner, read_variables
 from ddb_lake.mysql.change_files import ChangeLoader, Loaded, Replayed, is_aurora
@@ -203,10 +204,11 @@ class Loader:
                 self.close()
             raise
         done = "was loaded before" if loaded.already_loaded else "loaded"
-        _log.info("%s: %s, %d records", loaded.object, done, loaded.records)
+        _log.info("%s: %s, %s", loaded.object, done, count_text(loaded.records, "record"))
         if loaded.rejected:
             rejected = f"{self.settings.table}_rejected"
-            _log.warning("%s: the database rejected %d records: see table %s", loaded.object, loaded.rejected, rejected)
+            count = count_text(loaded.rejected, "record")
+            _log.warning("%s: the database rejected %s: see table %s", loaded.object, count, rejected)
         return loaded
 
     def replay(self) -> Replayed:

@@ -87,6 +87,15 @@ def accounts() -> list[str]:
     return list(dynamodb_backends)
 
 
+def all_tables() -> Iterator[tuple[Scope, Any]]:
+    """All tables of all accounts and Regions."""
+    for account in accounts():
+        for region in list(dynamodb_backends[account]):
+            scope = Scope(account, region)
+            for table in tables(scope):
+                yield scope, table
+
+
 def tables(scope: Scope) -> list[Any]:
     """All tables of an account in a region."""
     return list(dynamodb_backends[scope.account][scope.region].tables.values())

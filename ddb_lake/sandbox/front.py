@@ -27,9 +27,8 @@ from ddb_lake.sandbox.denials import Denials
 from ddb_lake.sandbox.destinations import Destinations
 from ddb_lake.sandbox.exports import Exports
 from ddb_lake.sandbox.firehose_api import FirehoseApi
-from ddb_lake.sandbox.items import digits
 from ddb_lake.sandbox.lambda_api import LambdaApi
-from ddb_lake.sandbox.refusals import refusal
+from ddb_lake.sandbox.refusals import refusal, refuse_attributes
 from ddb_lake.sandbox.running import CONTROL
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
@@ -92,7 +91,7 @@ class Front:
         try:
             if operation in destinations.OPERATIONS:
                 return json_reply(self._destination(operation, scope, body))
-            _refuse_long_numbers(body)
+            refuse_attributes(body)
         except AwsError as error:
             return error.reply()
         with self.recorder.observed(scope, operation, body):
@@ -216,27 +215,6 @@ def _json_body(environ: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}  # moto answers for a body that is no JSON
     return body if isinstance(body, dict) else {}
-
-
-def _refuse_long_numbers(value: Any) -> None:
-    """Reject numbers of more than 38 significant digits, which moto accepts.
-
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
-    """
-    members = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
-    for member in members:
-        _refuse_long_numbers(member)
-    if isinstance(value, dict) and len(value) == 1:
-        numbers = value.get("NS", [value.get("N")])
-        if any(isinstance(text, str) and len(text) > 38 and _too_long(text) for text in numbers):
-            raise AwsError("ValidationException", "Attempting to store more than 38 significant digits in a Number")
-
-
-def _too_long(text: str) -> bool:
-    try:
-        return digits(text) > 38
-    except ArithmeticError:
-        return False  # no number at all: moto refuses it
 
 
 def _send(reply: Reply, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -8,11 +8,41 @@ from typing import Any, Final
 from ddb_lake.sandbox import backend
 from ddb_lake.sandbox.awserror import AwsError
 from ddb_lake.sandbox.backend import Scope
+from ddb_lake.sandbox.items import digits
 
 
 def refusal(scope: Scope, target: str, body: dict[str, Any]) -> AwsError | None:
     """The error with which AWS refuses a request; None if moto has the answer. `target`: the header X-Amz-Target."""
     return _REFUSALS[target](scope, body) if target in _REFUSALS else None
+
+
+def refuse_attributes(value: Any) -> None:
+    """Check the attributes in a request to DynamoDB, at any depth.
+
+    moto stores both, and cannot read an item again that has an attribute without a name in a map.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+
+    Raises:
+        AwsError: a name is empty, or a number has more than 38 significant digits.
+    """
+    members = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    for member in members:
+        refuse_attributes(member)
+    if not isinstance(value, dict):
+        return
+    if "" in value:
+        raise AwsError("ValidationException", "One or more parameter values were invalid: an attribute name is empty")
+    if len(value) == 1:
+        numbers = value.get("NS", [value.get("N")])
+        if any(isinstance(text, str) and len(text) > 38 and _too_long(text) for text in numbers):
+            raise AwsError("ValidationException", "Attempting to store more than 38 significant digits in a Number")
+
+
+def _too_long(text: str) -> bool:
+    try:
+        return digits(text) > 38
+    except ArithmeticError:
+        return False  # no number at all: moto refuses it
 
 
 def _update_catalog_table(scope: Scope, body: dict[str, Any]) -> AwsError | None:

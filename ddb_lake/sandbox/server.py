@@ -287,8 +287,9 @@ class Sandbox:
         return self._recorder.expire(self._scope(), found, int((now or self.clock.now()).timestamp()))
 
     def expire_all(self) -> int:
-        """As `expire`, for every table of the region."""
-        return sum(self.expire(table.name) for table in backend.tables(self._scope()))
+        """Delete the expired items of all tables, of every account and Region. Returns their number."""
+        now_s = int(self.clock.now().timestamp())
+        return sum(self._recorder.expire(scope, table, now_s) for scope, table in list(backend.all_tables()))
 
     @property
     def skipped_records(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.sandbox.functions import FunctionFault
 
 Handler: TypeAlias = Callable[[dict[str, Any]], Any]
@@ -91,7 +92,11 @@ class Transform:
                 message = "The Lambda function was successfully invoked but it returned an error result."
             if attempts > self.retries:
                 _LOG.warning(
-                    "%s: %d records failed after %d attempts: %s", self.stream_arn, len(records), attempts, code
+                    "%s: %s failed after %s: %s",
+                    self.stream_arn,
+                    count_text(len(records), "record"),
+                    count_text(attempts, "attempt"),
+                    code,
                 )
                 return [Failed(record, code, message, attempts) for record in records]
         return list(_outcomes(records, answer, attempts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,31 +13,36 @@ from ddb_lake_tests.support.docs_blocks import DOCS, ROOT, blocks
 from ddb_lake_tests.support.mariadb import MariaDb
 from ddb_lake_tests.support.seed_guides import GuideRun
 
+PACES = {"at-once": None, "each-second": timedelta(0), "slow": timedelta(minutes=11)}
+"""Readers: one whose commands come before the sandbox's next second, one for whom each second comes, and one who reads between commands."""
 
-def run_guide(name: str, folder: Path, **replaced: str) -> GuideRun:
+
+def run_guide(name: str, folder: Path, pace: str, **replaced: str) -> GuideRun:
     page = f"guides/seeds/{name}.md"
-    guide = GuideRun(blocks((DOCS / page).read_text(encoding="utf-8"), page), folder)
+    guide = GuideRun(blocks((DOCS / page).read_text(encoding="utf-8"), page), folder, PACES[pace])
     guide.run({"~/ddb-lake": str(ROOT), **replaced})
     return guide
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "pace"),
     [
-        "cross-account",
-        pytest.param("kinesis-firehose", marks=pytest.mark.exhaustive),
-        pytest.param("replicate", marks=pytest.mark.exhaustive),
-        pytest.param("change-sources", marks=pytest.mark.exhaustive),
+        pytest.param(
+            name, pace, marks=() if (name, pace) == ("cross-account", "each-second") else pytest.mark.exhaustive
+        )
+        for name in ("cross-account", "kinesis-firehose", "replicate", "change-sources")
+        for pace in PACES
     ],
 )
-def test_guide_runs_by_its_own_commands(name: str, tmp_path: Path) -> None:
-    run_guide(name, tmp_path)
+def test_guide_runs_by_its_own_commands_at_any_pace(name: str, pace: str, tmp_path: Path) -> None:
+    run_guide(name, tmp_path, pace)
 
 
 @pytest.mark.exhaustive
-def test_guide_of_aurora_runs_by_its_own_commands(tmp_path: Path, mariadb: MariaDb) -> None:
+@pytest.mark.parametrize("pace", PACES)
+def test_guide_of_aurora_runs_by_its_own_commands_at_any_pace(tmp_path: Path, mariadb: MariaDb, pace: str) -> None:
     try:
-        guide = run_guide("streams-to-aurora", tmp_path, **{"33306": str(mariadb.port)})
+        guide = run_guide("streams-to-aurora", tmp_path, pace, **{"33306": str(mariadb.port)})
         database = mariadb.open(Server("127.0.0.1", "Demo", "demo_loader", mariadb.port), "dbPassword")
         rows = database.rows("SELECT page_id, activity_dt, hits FROM WebAnalytics")
         database.close()

@@ -203,7 +203,7 @@ def test_firehose_writes_the_error_of_a_function_with_the_record(
     assert delivered(served, f"{name}/") == []
     (line,) = (json.loads(data) for data in delivered(served, f"{name}-failed/processing-failed/"))
     assert (line["errorCode"], base64.b64decode(line["rawData"])) == (code, b"kept")
-    assert f"1 records failed after 2 attempts: {code}" in caplog.text
+    assert f"1 record failed after 2 attempts: {code}" in caplog.text
 
 
 def keeper(sandbox: Sandbox, name: str, **variables: str) -> str:

@@ -3,6 +3,7 @@ import socket
 import threading
 import urllib.request
 from datetime import timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -128,6 +129,25 @@ def test_numbers_of_more_than_38_digits_are_refused(sandbox: Sandbox) -> None:
         with pytest.raises(ClientError, match="38 significant digits"):
             put(sandbox, "b", n=value)
     assert len(scan(sandbox)) == 1
+
+
+@pytest.mark.parametrize("value", [{"": {"S": "x"}}, {"m": {"": {"S": "x"}}}, {"l": {"L": [{"M": {"": {"N": "1"}}}]}}])
+def test_attributes_without_a_name_are_refused(sandbox: Sandbox, value: dict[str, Any]) -> None:
+    make_table(sandbox)
+    item = value if "" in value or "l" in value else {"m": {"M": value["m"]}}
+    for write in (
+        lambda client: client.put_item(TableName="things", Item=key("a") | item),
+        lambda client: client.batch_write_item(RequestItems={"things": [{"PutRequest": {"Item": key("a") | item}}]}),
+        lambda client: client.update_item(
+            TableName="things",
+            Key=key("a"),
+            UpdateExpression="SET v = :v",
+            ExpressionAttributeValues={":v": {"M": item}},
+        ),
+    ):
+        with pytest.raises(ClientError, match="attribute name is empty"):
+            write(sandbox.client("dynamodb"))
+    assert scan(sandbox) == []
 
 
 def test_many_threads_writing_and_reading_at_once_are_all_served(sandbox: Sandbox) -> None:

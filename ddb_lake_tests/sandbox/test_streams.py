@@ -1,4 +1,7 @@
+from datetime import timedelta
 from typing import Any
+
+import boto3
 
 from ddb_lake.sandbox import Sandbox
 from ddb_lake_tests.support.sandbox_steps import key, make_table, put
@@ -62,6 +65,33 @@ def test_stream_tells_deletes_by_time_to_live(sandbox: Sandbox) -> None:
     by_user, by_service = (record for record in read_stream(sandbox) if record["eventName"] == "REMOVE")
     assert "userIdentity" not in by_user
     assert by_service["userIdentity"] == {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
+
+
+def test_items_expire_in_each_account_and_region(sandbox: Sandbox) -> None:
+    role = sandbox.client("sts").assume_role(RoleArn="arn:aws:iam::999999999999:role/poc", RoleSessionName="poc")
+    other = boto3.client(
+        "dynamodb",
+        endpoint_url=sandbox.endpoint_url,
+        region_name="us-west-2",
+        aws_access_key_id=role["Credentials"]["AccessKeyId"],
+        aws_secret_access_key=role["Credentials"]["SecretAccessKey"],
+        aws_session_token=role["Credentials"]["SessionToken"],
+    )
+    clients = [sandbox.client("dynamodb"), sandbox.client("dynamodb", "us-east-1"), other]
+    for client in clients:
+        client.create_table(
+            TableName="things",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        )
+        client.update_time_to_live(
+            TableName="things", TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
+        )
+        client.put_item(TableName="things", Item=key("a") | {"ttl": {"N": "1700000000"}})
+        client.put_item(TableName="things", Item=key("b"))
+    sandbox.advance(timedelta(0))
+    assert [client.scan(TableName="things")["Items"] for client in clients] == [[key("b")]] * 3
 
 
 def test_table_whose_stream_is_switched_off_is_still_written(sandbox: Sandbox) -> None:

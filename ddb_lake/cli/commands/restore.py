@@ -87,6 +87,6 @@ def _print_plan(plan: RestorePlan) -> None:
     continues = f"; {count_text(plan.resumes, 'item is', 'items are')} written already" if plan.resumes else ""
     note(
         f"{plan.table}: {count_text(plan.items, 'item')} as of {time_text(plan.as_of_us)} into {plan.target}: about"
-        f" {plan.write_units:,} write units, {duration_text(plan.seconds)} at {plan.write_rate:g} a second, and about"
-        f" {-(-plan.write_units // 4):,} read units to read them back{continues}"
+        f" {count_text(plan.write_units, 'write unit')}, {duration_text(plan.seconds)} at {plan.write_rate:g} a second, and about"
+        f" {count_text(-(-plan.write_units // 4), 'read unit')} to read them back{continues}"
     )

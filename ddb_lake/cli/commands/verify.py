@@ -172,7 +172,7 @@ def _print_cost(table: str, cost: Cost) -> None:
     if cost.export_gb:
         note(f"{table}: exports about {cost.export_gb:,.3f} GB, {cost.usd:,.2f} USD at list price")
     elif cost.read_units:
-        note(f"{table}: reads about {cost.read_units:,.0f} read units from the source")
+        note(f"{table}: reads about {count_text(round(cost.read_units), 'read unit')} from the source")
 
 
 def _print_report(report: Report, as_json: bool) -> None:
