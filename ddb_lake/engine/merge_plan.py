@@ -107,7 +107,7 @@ class MergeInput:
     Attributes:
         table: the table's name, for messages.
         new_records: change records that are not applied yet.
-        changelog: all change records that the merge may need, the new ones included.
+        changelog: gives all change records that the merge may need, the new ones included; called if a key is conflicting.
         current: rows (file_path, pos, _key, _changed_at, _source). It has at least the living rows of the keys in
             `CHANGED_KEYS`, which the relation may join by `_key_hash`.
         removals: `Removals`.
@@ -118,7 +118,7 @@ class MergeInput:
 
     table: str
     new_records: str
-    changelog: str
+    changelog: Callable[[], str]
     current: str
     rules: MergeRules
     removals: Removals = lambda _from_us: NO_REMOVALS
@@ -399,7 +399,7 @@ def _redecide(session: Session, inputs: MergeInput) -> int:
     ties = _decide_over_records(
         session,
         rules,
-        _Decision(_CONFLICTING_KEYS, inputs.changelog, rules.wins_over_base, inputs.base_images, _REDECIDED),
+        _Decision(_CONFLICTING_KEYS, inputs.changelog(), rules.wins_over_base, inputs.base_images, _REDECIDED),
     )
     new = f" SEMI JOIN {_NEW_RECORDS} n ON n.record_id = d.record_id AND n._key = d._key"
     WINNERS.insert(
@@ -468,19 +468,19 @@ def _keep_expired(session: Session, inputs: MergeInput) -> None:
     records, including those before the snapshot cutoff, is a removal by Time to Live. No full export has the item more than
     the clock skew allowance after that removal.
     """
-    rules = inputs.rules
+    rules, changelog = inputs.rules, inputs.changelog()
     _ABSENT_KEYS.create(
         session,
-        f"SELECT d._key, d._key_hash FROM {_REDECIDED} d SEMI JOIN (SELECT * FROM {inputs.changelog} WHERE {ABSENCE}) a"
+        f"SELECT d._key, d._key_hash FROM {_REDECIDED} d SEMI JOIN (SELECT * FROM {changelog} WHERE {ABSENCE}) a"
         " ON a.record_id = d.record_id AND a.changed_at = d.changed_at AND a._key = d._key"
         f" UNION ALL SELECT k._key, k._key_hash FROM {_CONFLICTING_KEYS} k ANTI JOIN {_REDECIDED} d ON d._key = k._key"
         f" ANTI JOIN (SELECT _key FROM {CURRENT_ROWS} WHERE _source = 'snapshot') r ON r._key = k._key",
     )
-    known = f"(SELECT * FROM {inputs.changelog} WHERE NOT {ABSENCE})"
+    known = f"(SELECT * FROM {changelog} WHERE NOT {ABSENCE})"
     _decide_over_records(session, rules, _Decision(_ABSENT_KEYS, known, "true", lambda _keys: {}, _LAST_RECORDS))
     _EXPIRED.create(
         session,
-        f"SELECT l.* FROM {_LAST_RECORDS} l SEMI JOIN (SELECT * FROM {inputs.changelog} WHERE {EXPIRY}) c"
+        f"SELECT l.* FROM {_LAST_RECORDS} l SEMI JOIN (SELECT * FROM {changelog} WHERE {EXPIRY}) c"
         " ON c.record_id = l.record_id AND c.changed_at = l.changed_at AND c._key = l._key",
     )
     first_us = _first_expired_us(session)
@@ -517,7 +517,7 @@ def _look_up_states(session: Session, inputs: MergeInput) -> tuple[int, int]:
     Returns the number of distinct keys, and of states without an item.
     """
     # if no key is conflicting, every winner is a new record, so the changelog is not read
-    records = inputs.changelog if _CONFLICTING_KEYS.count(session) else inputs.new_records
+    records = inputs.changelog() if _CONFLICTING_KEYS.count(session) else inputs.new_records
     expired = f"{'true' if inputs.rules.keep_expired else 'false'} AND {EXPIRY}"
     NEW_STATES.keep(
         session,

@@ -31,13 +31,22 @@ from pyiceberg.manifest import (
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
+    ManifestListWriterV2,
+    ManifestWriter,
     ManifestWriterV2,
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Operation, Summary
-from pyiceberg.table.update import SetSnapshotRefUpdate, TableUpdate, UpdatesAndRequirements, update_table_metadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    AssertRefSnapshotId,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+    UpdatesAndRequirements,
+    update_table_metadata,
+)
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 
@@ -45,15 +54,19 @@ from ddb_lake.config import SnapshotSettings
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate_commit
 from ddb_lake.errors import CommitConflict, DamagedError
+from ddb_lake.lake.column_ranges import RANGES_HEADER, StoredRanges, ranges_of_files, to_header
 from ddb_lake.lake.expiry import RemoveSnapshots, SharedList, snapshots_to_expire
 from ddb_lake.lake.manifests import (
     FILE_PATH_ID,
     NO_DANGLING_DELETES,
     POS_ID,
+    ListedManifest,
     has_no_dangling_deletes,
+    listed_manifests,
     live_entries,
-    snapshot_manifests,
 )
+from ddb_lake.lake.schemas import CHANGES_RANGES
+from ddb_lake.lake.size_tiers import groups_to_merge
 
 FOREVER_MS = 2**63 - 1
 """The age to which each branch is kept. Without an age of its own, the table's `history.expire.max-ref-age-ms` limits it."""
@@ -64,11 +77,11 @@ COMMIT_ID = "ddb_lake.commit"
 EXPORT_BRANCH = "export-"
 """The beginning of the name of the branch that has the rows of one full export."""
 
-MAX_SMALL_MANIFESTS = 24
-"""A commit merges the small manifests of a partition spec if it has more than this, because a reader opens each one."""
+LARGE_MANIFEST_FILES = 512
+"""A manifest with fewer files is small. A commit merges small manifests (`lake.size_tiers`), because a reader opens each one.
 
-LARGE_MANIFEST_FILES = 500
-"""A manifest with fewer files than this is small."""
+A merged manifest has at most this number of files, because a reader that needs one of them parses all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,14 @@ class _DeleteManifestWriter(ManifestWriterV2):  # type: ignore[misc]  # pyiceber
         return {**super()._meta, "content": "deletes"}
 
 
+class _ManifestListWriter(ManifestListWriterV2):  # type: ignore[misc]  # see above
+    """Writes a manifest list with more properties in its header."""
+
+    def __init__(self, header: Mapping[str, str], *args: Any) -> None:
+        super().__init__(*args)
+        self._meta.update(header)
+
+
 class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
     """Produces the snapshot of a `Delta`. Methods that override pyiceberg's have no docstring."""
 
@@ -123,6 +144,12 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         self._delta = delta
         self._name = transaction._table.name()[-1]
         self._added_data_files = list(delta.added)
+        self._ranged = [
+            field
+            for field in transaction.table_metadata.schema().fields
+            if self._name.endswith(CHANGES) and field.name in CHANGES_RANGES
+        ]
+        self._ranges: dict[str, StoredRanges] = {}
         self._kept: list[ManifestFile] = []
         self._removed: list[ManifestEntry] = []
         self._removed_deletes: list[ManifestEntry] = []
@@ -139,7 +166,10 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
 
     def _divide_parent_files(self) -> None:
         """Divide the files of the parent snapshot into files to keep, in unchanged manifests if possible, and to remove."""
-        for manifest in self._parent_manifests():
+        for listed in self._parent_manifests():
+            manifest = listed.file
+            if listed.ranges:
+                self._ranges[manifest.manifest_path] = listed.ranges
             if manifest.content == ManifestContent.DELETES:
                 if self._delta.drop_deletes or self._delta.replace_all:
                     self._removed_deletes += self._live(manifest)
@@ -158,17 +188,18 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
                 table=self._name,
                 hint="plan again from its new state",
             )
-        self._kept += [self._write_manifest(spec, entries) for spec, entries in self._rewritten]
+        data = ManifestContent.DATA
+        self._kept += [self._write_manifest(data, spec, entries) for spec, entries in self._rewritten]
         self._kept = [*self._merge_small(self._kept)]
         self._deleted_data_files = {entry.data_file for entry in (*self._removed, *self._removed_deletes)}
 
-    def _parent_manifests(self) -> list[ManifestFile]:
+    def _parent_manifests(self) -> list[ListedManifest]:
         if self._parent_snapshot_id is None:
             return []
         parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
         assert parent is not None, "a branch has a snapshot"
-        manifests = snapshot_manifests(self._io, parent, self._name)
-        return [m for m in manifests if m.has_added_files() or m.has_existing_files()]
+        manifests = listed_manifests(self._io, parent, self._name)
+        return [m for m in manifests if m.file.has_added_files() or m.file.has_existing_files()]
 
     def _live(self, manifest: ManifestFile) -> list[ManifestEntry]:
         return live_entries(self._io, manifest, self._name)
@@ -184,29 +215,38 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         if remaining:
             self._rewritten.append((manifest.partition_spec_id, remaining))
 
-    def _write_manifest(self, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
+    def _write_manifest(self, content: ManifestContent, spec: int, entries: Sequence[ManifestEntry]) -> ManifestFile:
         """Write a manifest of files that are in the table already. They keep their sequence numbers."""
-        with self.new_manifest_writer(self.spec(spec)) as writer:
+        with self._manifest_writer(content, spec) as writer:
             for entry in entries:
                 writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
-        return writer.to_manifest_file()
+        manifest: ManifestFile = writer.to_manifest_file()
+        if content == ManifestContent.DATA:
+            self._ranges[manifest.manifest_path] = self._ranges_of([entry.data_file for entry in entries])
+        return manifest
+
+    def _manifest_writer(self, content: ManifestContent, spec: int) -> ManifestWriter:
+        if content == ManifestContent.DATA:
+            return self.new_manifest_writer(self.spec(spec))
+        output = self.new_manifest_output()
+        return _DeleteManifestWriter(self.spec(spec), self.schema(), output, self._snapshot_id, self._compression)
 
     def _merge_small(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
-        """Yield the manifests. If there are too many small manifests of data files, they are merged."""
-        small: dict[int, list[ManifestFile]] = defaultdict(list)
+        """Yield the manifests. Small ones of the same content and partition spec are merged if there are too many."""
+        small: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
         for manifest in manifests:
-            files = (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
-            if manifest.content == ManifestContent.DATA and files < LARGE_MANIFEST_FILES:
-                small[manifest.partition_spec_id].append(manifest)
+            if _files(manifest) < LARGE_MANIFEST_FILES:
+                small[manifest.content, manifest.partition_spec_id].append(manifest)
             else:
                 yield manifest
-        for spec, same_spec in small.items():
-            if len(same_spec) <= MAX_SMALL_MANIFESTS:
-                yield from same_spec
-                continue
-            entries = [entry for manifest in same_spec for entry in self._live(manifest)]
-            if entries:
-                yield self._write_manifest(spec, entries)
+        for (content, spec), alike in small.items():
+            for group in groups_to_merge(alike, _files):
+                if len(group) == 1:
+                    yield from group
+                    continue
+                entries = [entry for manifest in group for entry in self._live(manifest)]
+                for first in range(0, len(entries), LARGE_MANIFEST_FILES):
+                    yield self._write_manifest(content, spec, entries[first : first + LARGE_MANIFEST_FILES])
 
     def _existing_manifests(self) -> list[ManifestFile]:
         return self._kept
@@ -221,13 +261,8 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
     def _delete_manifests(self) -> list[ManifestFile]:
         if not self._delta.deletes and not self._removed_deletes:
             return []
-        writer = _DeleteManifestWriter(
-            self._transaction.table_metadata.spec(),
-            self._transaction.table_metadata.schema(),
-            self.new_manifest_output(),
-            self._snapshot_id,
-            self._compression,
-        )
+        spec = self._transaction.table_metadata.default_spec_id
+        writer = self._manifest_writer(ManifestContent.DELETES, spec)
         with writer:
             for entry in self._removed_deletes:
                 writer.add_entry(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
@@ -252,18 +287,63 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             self._added_data_files = data_files
 
     def _commit(self) -> UpdatesAndRequirements:
-        updates, requirements = super()._commit()
-        return tuple(map(_kept_forever, updates)), requirements
+        """As pyiceberg's, with the ranges of columns in the header of the manifest list."""
+        manifests, metadata = self._manifests(), self._transaction.table_metadata
+        name = f"snap-{self._snapshot_id}-0-{self.commit_uuid}.avro"
+        path = self._transaction._table.location_provider().new_metadata_location(name)
+        getattr(self, "_written_manifest_lists", []).append(path)  # 0.12 removes them if the commit fails
+        snapshot = Snapshot(
+            snapshot_id=self._snapshot_id,
+            parent_snapshot_id=self._parent_snapshot_id,
+            sequence_number=metadata.next_sequence_number(),
+            manifest_list=path,
+            summary=self._summary(self.snapshot_properties),
+            schema_id=metadata.current_schema_id,
+        )
+        with _ManifestListWriter(
+            self._header(manifests),
+            self._io.new_output(path),
+            snapshot.snapshot_id,
+            snapshot.parent_snapshot_id,
+            snapshot.sequence_number,
+            self._compression,
+        ) as writer:
+            writer.add_manifests(manifests)
+        branch = self._target_branch
+        head = metadata.refs.get(branch)
+        reference = SetSnapshotRefUpdate(
+            ref_name=branch,
+            type=SnapshotRefType.BRANCH,
+            snapshot_id=snapshot.snapshot_id,
+            max_ref_age_ms=None if branch == MAIN_BRANCH else FOREVER_MS,
+        )
+        expected = AssertRefSnapshotId(ref=branch, snapshot_id=head.snapshot_id if head is not None else None)
+        return (AddSnapshotUpdate(snapshot=snapshot), reference), (expected,)
+
+    def _header(self, manifests: Sequence[ManifestFile]) -> dict[str, str]:
+        if not self._ranged:
+            return {}
+        return {RANGES_HEADER: to_header(self._ranged, [self._manifest_ranges(manifest) for manifest in manifests])}
+
+    def _manifest_ranges(self, manifest: ManifestFile) -> StoredRanges:
+        """The ranges of a manifest. It is read if another tool or an earlier release wrote the manifest list before."""
+        known = self._ranges.get(manifest.manifest_path)
+        if known is not None or manifest.content == ManifestContent.DELETES:
+            return known or {}
+        if manifest.added_snapshot_id == self._snapshot_id:  # it has the added files, or removed files only
+            return self._ranges_of(self._added_data_files if manifest.has_added_files() else [])
+        return self._ranges_of([entry.data_file for entry in self._live(manifest)])
+
+    def _ranges_of(self, files: Sequence[DataFile]) -> StoredRanges:
+        return ranges_of_files(files, self._ranged)
 
     def _refresh_for_retry(self) -> None:
         raise CommitFailedException("planned against a snapshot that is no longer the newest")
 
 
-def _kept_forever(update: TableUpdate) -> TableUpdate:
-    """An update that sets a branch other than `main`, with an age that no expiry of snapshots reaches."""
-    if not isinstance(update, SetSnapshotRefUpdate) or update.ref_name == MAIN_BRANCH:
-        return update
-    return update.model_copy(update={"max_ref_age_ms": FOREVER_MS})
+def _files(manifest: ManifestFile) -> int:
+    """The number of files of a manifest; at least 1, also if it is not stated."""
+    return max(1, (manifest.added_files_count or 0) + (manifest.existing_files_count or 0))
 
 
 def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:

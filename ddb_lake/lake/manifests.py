@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake.column_ranges import RANGES_HEADER, StoredRanges, from_header
 
 FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
@@ -80,8 +82,26 @@ class ParsedFiles:
 _parsed = ParsedFiles()
 
 
+@dataclass(frozen=True, slots=True)
+class ListedManifest:
+    """A manifest of a snapshot.
+
+    Attributes:
+        file: its entry in the manifest list.
+        ranges: the ranges of columns in its data files, as far as the manifest list states them.
+    """
+
+    file: ManifestFile
+    ranges: StoredRanges
+
+
 def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ManifestFile]:
-    """The manifests of a snapshot.
+    """The manifests of a snapshot. Raises as `listed_manifests`."""
+    return [manifest.file for manifest in listed_manifests(io, snapshot, table)]
+
+
+def listed_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ListedManifest]:
+    """The manifests of a snapshot, with what the manifest list states about their files.
 
     Raises:
         DamagedError: its manifest list is missing, belongs to another snapshot, or names fewer files than the snapshot has.
@@ -93,12 +113,12 @@ def snapshot_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[Manif
         if owner is not None and owner != str(snapshot.snapshot_id):
             what = f"it is the manifest list of snapshot {owner}, where {snapshot.snapshot_id}'s was written"
             raise DamagedError(what, uri=uri, table=table)
-        _check_totals(snapshot, manifests, table)
+        _check_totals(snapshot, [manifest.file for manifest in manifests], table)
         return manifests
 
 
 def _parse_list(uri: str, data: bytes, table: str) -> tuple[Any, ...]:
-    """The snapshot that a manifest list states as its own, if any, and then its manifests.
+    """The snapshot that a manifest list states as its own, if any, and then its manifests (`ListedManifest`).
 
     Raises DamagedError if the list does not end with a sync marker. pyiceberg's decoder reads memory behind the bytes, which may be zeros.
     https://avro.apache.org/docs/1.12.0/specification/#object-container-files
@@ -108,7 +128,9 @@ def _parse_list(uri: str, data: bytes, table: str) -> tuple[Any, ...]:
         header = opened.header
     if not data.endswith(header.sync):
         raise DamagedError("it is cut short: it does not end with its sync marker", uri=uri, table=table)
-    return header.meta.get("snapshot-id"), *read_manifest_list(file)
+    manifests = list(read_manifest_list(file))
+    ranges = from_header(header.meta.get(RANGES_HEADER), len(manifests))
+    return header.meta.get("snapshot-id"), *map(ListedManifest, manifests, ranges)
 
 
 def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[ManifestEntry]:

@@ -6,14 +6,13 @@ a file that is older than a new or renamed column fits the schema of the scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pyarrow.parquet import read_table
-from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
@@ -22,7 +21,14 @@ from pyiceberg.table import Table
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.engine.sql import identifiers, literals
 from ddb_lake.errors import CommitConflict, DamagedError
-from ddb_lake.lake.manifests import FILE_PATH_ID, has_no_dangling_deletes, live_entries, snapshot_manifests
+from ddb_lake.lake.column_ranges import ColumnRanges, file_ranges, stored_ranges
+from ddb_lake.lake.manifests import (
+    FILE_PATH_ID,
+    has_no_dangling_deletes,
+    listed_manifests,
+    live_entries,
+    snapshot_manifests,
+)
 from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
 
 _POS_BITS = 40
@@ -182,6 +188,35 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     return live
 
 
+def data_files(table: Table, may_have: Callable[[ColumnRanges], bool]) -> list[DataFile]:
+    """The data files of the newest snapshot of `main` that may have some rows. Position deletes are not regarded.
+
+    Manifests that cannot name such a file are not opened.
+
+    Args:
+        table: the table.
+        may_have: whether files with columns of these ranges may have the rows. It must be true of a manifest, whose ranges
+            comprise those of its files, if it is true of one of the files.
+
+    Raises:
+        DamagedError: a manifest that was opened, or one of the files (if it is local), is missing or differs from what was written.
+        CommitConflict: as `live_files`.
+    """
+    snapshot, schema, name = table.current_snapshot(), table.schema(), table.name()[-1]
+    if snapshot is None:
+        return []
+    with current_or_conflict(table):
+        found = [
+            entry.data_file
+            for manifest in listed_manifests(table.io, snapshot, name)
+            if manifest.file.content == ManifestContent.DATA and may_have(stored_ranges(schema, manifest.ranges))
+            for entry in live_entries(table.io, manifest.file, name)
+            if may_have(file_ranges(entry.data_file, schema))
+        ]
+        check_local_sizes(LiveFiles(tuple(found)), name)
+    return found
+
+
 def _dangling_deletes(io: FileIO, live: LiveFiles, table: str) -> int:
     """The number of position deletes whose data file is not live. A delete file of several data files is read."""
     paths = set(live.paths)
@@ -234,9 +269,4 @@ def check_local_sizes(live: LiveFiles, table: str) -> None:
 
 def column_bounds(file: DataFile, schema: Schema, column: str) -> tuple[Any, Any] | None:
     """The least and greatest value of a column in a file, both inclusive; None if the manifest does not state them."""
-    field = schema.find_field(column)
-    low = (file.lower_bounds or {}).get(field.field_id)
-    high = (file.upper_bounds or {}).get(field.field_id)
-    if low is None or high is None:
-        return None
-    return from_bytes(field.field_type, low), from_bytes(field.field_type, high)
+    return file_ranges(file, schema).of(column)

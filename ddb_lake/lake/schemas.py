@@ -112,6 +112,10 @@ def missing_columns(schema: Schema, columns: dict[str, tuple[str, str]]) -> list
     return [(name, COLUMN_TYPES[kind], doc) for name, (kind, doc) in columns.items() if name not in known]
 
 
+CHANGES_RANGES = ("event_name", "changed_at", "asserted_at", "arrival_hour", "_batch")
+"""The columns of the changelog by which steps leave out files (`lake.column_ranges`)."""
+
+
 def changes_partitioning(schema: Schema) -> PartitionSpec:
     """Hourly arrival partitions."""
     source = schema.find_field("arrival_hour").field_id

@@ -238,7 +238,7 @@ class _Scans:
     def of_conflicting_keys(self, hashes: tuple[str, ...], exported: Sequence[Relation] = ()) -> list[ScanPart]:
         """Scans of all records and the base's items of some keys, and of those keys in `exported`."""
         sources, most = self.sources, self.parts
-        scans = self._scans("changelog", [_of_keys(query) for query in sources.changelog.parts(most)], hashes)
+        scans = self._scans("changelog", [_of_keys(query) for query in sources.changelog().parts(most)], hashes)
         base = sources.base
         if base is not None:
             images = [images_sql(_of_keys(query), base.schema) for query in base.rows.parts(most)]

@@ -216,7 +216,7 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
         inputs = MergeInput(
             task.settings.name,
             new_records="part_new_records",
-            changelog="known_records",
+            changelog=lambda: "known_records",
             current="part_current",
             rules=task.rules,
             removals=lambda _from_us: "part_removals",

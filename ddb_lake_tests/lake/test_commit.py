@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from ddb_lake.errors import CommitConflict, CommitStateUnknown, TransientError
 from ddb_lake.lake import commit as commits
+from ddb_lake.lake import size_tiers
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.scan import live_files
@@ -142,11 +143,13 @@ def test_branch_holds_its_own_rows_whatever_becomes_of_main(table: Table) -> Non
     assert rows(table) == [A]
 
 
-def test_many_commits_leave_few_manifests_and_every_row(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "MAX_SMALL_MANIFESTS", 3)
+def test_many_commits_leave_few_manifests_of_files_and_of_deletes(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size_tiers, "TIER_SIZE", 3)
     expected = [A, B, C]
     earlier = {}
-    for number in range(10, 20):
+    for number in range(10, 25):
         (added,) = data_files(table, [(number, "a"), (number, "b")])
         table = commit(table, Delta(added=[added], deletes=delete_files(table, (added.file_path, 1))))
         expected = [*expected, (number, "a")]
@@ -154,8 +157,22 @@ def test_many_commits_leave_few_manifests_and_every_row(table: Table, monkeypatc
         snapshot = table.current_snapshot()
         assert snapshot is not None
         earlier[snapshot.snapshot_id] = expected
-        assert sum(m.content == ManifestContent.DATA for m in snapshot.manifests(table.io)) <= 4
+        contents = [m.content for m in snapshot.manifests(table.io)]
+        assert all(contents.count(content) <= 2 * 2 + 1 for content in ManifestContent), "two tiers, and the new one"
     assert {number: rows(table, number) for number in earlier} == earlier
+
+
+def test_merged_manifests_have_a_limited_number_of_files(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size_tiers, "TIER_SIZE", 2)
+    monkeypatch.setattr(commits, "LARGE_MANIFEST_FILES", 4)
+    for number in range(10, 22):
+        table = commit(table, Delta(added=data_files(table, [(number, "a")])))
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        sizes = [(m.added_files_count or 0) + (m.existing_files_count or 0) for m in snapshot.manifests(table.io)]
+        assert max(sizes) <= 4
+        assert sum(size < 4 for size in sizes) <= 3
+    assert rows(table) == [A, B, C, *((number, "a") for number in range(10, 22))]
 
 
 def test_every_older_snapshot_stays_readable(table: Table) -> None:

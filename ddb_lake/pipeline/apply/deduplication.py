@@ -20,8 +20,9 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import literal
+from ddb_lake.lake.column_ranges import ColumnRanges
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
-from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
+from ddb_lake.lake.scan import TableScan, data_files, scan_table
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 
 RECORD_IDENTITY = ("record_id", "changed_at")
@@ -318,13 +319,12 @@ def candidate_files(table: Table, times: np.ndarray[Any, Any], span_us: int = 1)
         times: sorted beginnings (microseconds) of the intervals in which the records changed.
         span_us: the length of each interval.
     """
-    paths = []
-    for file in live_files(table).data:
-        bounds = column_bounds(file, table.schema(), "changed_at")
-        if bounds is None:
-            paths.append(file.file_path)
-            continue
-        first = int(np.searchsorted(times, bounds[0] - span_us + 1))
-        if first < len(times) and times[first] <= bounds[1]:
-            paths.append(file.file_path)
-    return paths
+
+    def may_have(ranges: ColumnRanges) -> bool:
+        changed = ranges.of("changed_at")
+        if changed is None:
+            return True
+        first = int(np.searchsorted(times, changed[0] - span_us + 1))
+        return first < len(times) and bool(times[first] <= changed[1])
+
+    return [file.file_path for file in data_files(table, may_have)]

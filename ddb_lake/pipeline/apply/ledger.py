@@ -9,14 +9,13 @@ object without a row is read again, and its records are found in the changelog. 
    by then. No other part of the step is repeated.
 
 The rows of a file are sorted by `object`, and the manifests have complete names as bounds. A look-up reads only the files whose
-bounds contain one of the names. A commit that would add the `TIER_FILES`th file of about the same number of rows replaces
-all of these files with one file.
+bounds contain one of the names. A commit that would add the eighth file of about the same number of rows replaces all of these
+files with one file (`lake.size_tiers`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,20 +30,19 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import CommitConflict
+from ddb_lake.lake.column_ranges import ColumnRanges, file_ranges
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import SMALL_FILE_BYTES
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
 from ddb_lake.lake.replacement import replace_rows
-from ddb_lake.lake.scan import TableScan, column_bounds, scan_table
+from ddb_lake.lake.scan import TableScan, data_files, scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
+from ddb_lake.lake.size_tiers import groups_to_merge
 from ddb_lake.pipeline.apply.deduplication import Figures, NumberedObjects
 from ddb_lake.pipeline.apply.format_1 import Format1Ledger, objects_of_changelog
 from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.open_lake import Lake
-
-TIER_FILES = 8
-"""The number of files of about the same number of rows that are merged. In a ledger of n rows, a row was written about log8(n) times."""
 
 _COMPLETE = "ddb_lake.complete"
 """A property of a complete ledger. The upgrade of a lake of format 1 creates the table without it, and sets it with the rows."""
@@ -84,7 +82,8 @@ class Ledger:
     def files_of(self, names: Iterable[str]) -> list[str]:
         """The data files that may have rows of these objects."""
         wanted = sorted(names)
-        return [file.file_path for file in self.scan.live.data if _may_have(file, self.scan, wanted)]
+        files = self.scan.live.data
+        return [f.file_path for f in files if _may_have(file_ranges(f, self.scan.schema), wanted, "object")]
 
     def ingested(self, session: Session, objects: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """The members of `objects` (name and version) that have a row in the ledger."""
@@ -110,13 +109,13 @@ class Ledger:
         return {name for (name,) in rows}
 
 
-def _may_have(file: DataFile, scan: TableScan, wanted: Sequence[Any], column: str = "object") -> bool:
-    """Whether a file may have rows with one of the values `wanted` in a column. `wanted` must be sorted."""
-    bounds = column_bounds(file, scan.schema, column)
+def _may_have(ranges: ColumnRanges, wanted: Sequence[Any], column: str) -> bool:
+    """Whether one of the values `wanted`, which must be sorted, may be in a column."""
+    bounds = ranges.of(column)
     if bounds is None:
         return True
     first = bisect_left(wanted, bounds[0])
-    return first < len(wanted) and wanted[first] <= bounds[1]
+    return first < len(wanted) and bool(wanted[first] <= bounds[1])
 
 
 def read_ledger(lake: Lake, name: str) -> Ledger:
@@ -139,10 +138,11 @@ def objects_in_changelog(lake: Lake, session: Session, name: str, objects: Seque
     changes = lake.changes(name)
     if changes is None or not objects:
         return set()
-    hours, scan = sorted(o.hour_us for o in objects), scan_table(changes)
-    files = [file.file_path for file in scan.live.data if _may_have(file, scan, hours, "arrival_hour")]
+    hours = sorted(o.hour_us for o in objects)
+    files = data_files(changes, lambda ranges: _may_have(ranges, hours, "arrival_hour"))
+    scan = TableScan(changes.schema(), tuple(file.file_path for file in files))
     names = literals(o.ref.uri for o in objects)
-    found = session.rows(f"SELECT DISTINCT object FROM {scan.sql(files)} WHERE list_contains({names}, object)")
+    found = session.rows(f"SELECT DISTINCT object FROM {scan.sql()} WHERE list_contains({names}, object)")
     return {uri for (uri,) in found}
 
 
@@ -223,21 +223,9 @@ def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Led
 
 def _files_to_merge(files: Iterable[DataFile], rows: int) -> list[DataFile]:
     """The files that are merged with `rows` new rows."""
-    tiers: dict[int, list[DataFile]] = defaultdict(list)
-    for file in files:
-        if file.file_size_in_bytes < SMALL_FILE_BYTES:
-            tiers[_tier(file.record_count)].append(file)
-    merged: list[DataFile] = []
-    while len(tiers[_tier(rows)]) + 1 >= TIER_FILES:
-        full = tiers.pop(_tier(rows))
-        merged += full
-        rows += sum(file.record_count for file in full)
-    return merged
-
-
-def _tier(rows: int) -> int:
-    """The class of a number of rows: 0 for 1 to 7, 1 for 8 to 63 and so on."""
-    return (rows.bit_length() - 1) // 3
+    small = [file for file in files if file.file_size_in_bytes < SMALL_FILE_BYTES]
+    groups = groups_to_merge([*small, None], lambda file: rows if file is None else file.record_count)
+    return [file for group in groups if None in group for file in group if file is not None]
 
 
 def _create(lake: Lake, name: str, complete: bool) -> Table:

@@ -355,7 +355,7 @@ def _merge_changelog(
     known = known_records(changes, cutoff_us, plan.keep_expired)
     sources = MergeSources(
         new_records=naming_records(known, cutoff_us, settings.clock_skew_us, plan.keep_expired),
-        changelog=known,
+        changelog=lambda: known,
         current=keyed_rows(written.rows.scan, state.schema),
         base=written.rows,
         rules=MergeRules(
@@ -388,7 +388,7 @@ def _merge_expired(
     known = known_records(changes, None, keep_expired=True)
     sources = MergeSources(
         new_records=Relation(known.files, lambda files: f"(SELECT * FROM {known.read(files)} WHERE ttl)"),
-        changelog=known,
+        changelog=lambda: known,
         current=current_rows(plan.table, plan.state.schema),
         base=export_rows(plan.table, base),
         rules=MergeRules(

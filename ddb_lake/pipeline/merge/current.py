@@ -200,7 +200,7 @@ def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[st
     base = known.base
     return MergeSources(
         new_records,
-        known_records(tables.changes, tables.cutoff_us, keep_expired),
+        partial(known_records, tables.changes, tables.cutoff_us, keep_expired),
         current_rows(table, known.schema),
         export_rows(table, base) if table is not None and base is not None else None,
         MergeRules(

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import orjson
 import pyarrow as pa
-from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.core.schema.table_schema import TableSchema
@@ -20,7 +19,8 @@ from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.merge_plan import CHANGED_KEYS, NO_REMOVALS, MergeInput, MergeRules, version_us
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.scan import TableScan, column_bounds, live_files, scan_table
+from ddb_lake.lake.column_ranges import ColumnRanges
+from ddb_lake.lake.scan import TableScan, data_files, scan_table
 from ddb_lake.lake.state import LoadedExport, lost_branch
 
 IN_CHANGED_KEYS = f"SEMI JOIN {CHANGED_KEYS} k ON k._key_hash = r._key_hash"
@@ -64,7 +64,8 @@ class MergeSources:
 
     Attributes:
         new_records: change records that are not applied yet.
-        changelog: all records by which keys are decided.
+        changelog: gives all records by which keys are decided. It is called only if a key is conflicting, because it may read the
+            manifest entries of all files of the changelog.
         current: `current_rows`, or the rows of a new base.
         base: the rows of the newest full export; None without one.
         rules: what decides, apart from the records.
@@ -73,7 +74,7 @@ class MergeSources:
     """
 
     new_records: Relation
-    changelog: Relation
+    changelog: Callable[[], Relation]
     current: Relation
     base: ExportRows | None
     rules: MergeRules
@@ -86,7 +87,7 @@ class MergeSources:
         return MergeInput(
             table,
             self.new_records.sql,
-            self.changelog.sql,
+            cache(lambda: self.changelog().sql),
             self.current.sql,
             self.rules,
             lambda from_us: self.removals(from_us).sql,
@@ -108,20 +109,14 @@ def scan_records(changes: Table, after_us: int | None = None, after_batch: int |
 
     Files that cannot hold such records are left out. The caller filters rows.
     """
-    paths = (f.file_path for f in live_files(changes).data if _may_be_later(f, changes, after_us, after_batch))
-    return TableScan(changes.schema(), tuple(paths))
 
-
-def _may_be_later(file: DataFile, changes: Table, after_us: int | None, after_batch: int | None) -> bool:
-    if after_batch is not None:
-        bounds = column_bounds(file, changes.schema(), "_batch")
-        if bounds is not None and bounds[1] <= after_batch:
+    def may_have_one(ranges: ColumnRanges) -> bool:
+        if after_batch is not None and not ranges.overlaps("_batch", low=after_batch + 1):
             return False
-    if after_us is not None:
-        times = [column_bounds(file, changes.schema(), name) for name in ("changed_at", "asserted_at")]
-        known = [bounds[1] for bounds in times if bounds is not None]
-        return not known or max(known) > after_us
-    return True
+        times = ("changed_at", "asserted_at")
+        return after_us is None or any(ranges.overlaps(name, low=after_us + 1) for name in times)
+
+    return TableScan(changes.schema(), tuple(file.file_path for file in data_files(changes, may_have_one)))
 
 
 def applied_removals(changes: Table, applied_batch: int, from_us: int) -> Relation:
@@ -135,22 +130,19 @@ def applied_removals(changes: Table, applied_batch: int, from_us: int) -> Relati
         from_us: the earliest time (inclusive), microseconds since the epoch.
     """
 
-    def may_have_one(file: DataFile) -> bool:
-        names, times, batches = (
-            column_bounds(file, changes.schema(), name) for name in ("event_name", "changed_at", "_batch")
-        )
+    def may_have_one(ranges: ColumnRanges) -> bool:
         return (
-            (names is None or names[0] <= "REMOVE" <= names[1])
-            and (times is None or times[1] >= from_us)
-            and (batches is None or batches[0] <= applied_batch)
+            ranges.overlaps("event_name", "REMOVE", "REMOVE")
+            and ranges.overlaps("changed_at", low=from_us)
+            and ranges.overlaps("_batch", high=applied_batch)
         )
 
-    scan = scan_table(changes)
+    scan = TableScan(changes.schema(), tuple(file.file_path for file in data_files(changes, may_have_one)))
     condition = (
         f"event_name = 'REMOVE' AND _batch <= {applied_batch} AND changed_at >= make_timestamp({from_us}::BIGINT)"
     )
     return Relation(
-        tuple(file.file_path for file in scan.live.data if may_have_one(file)),
+        scan.paths,
         lambda files: (
             f"(SELECT _key, _key_hash, epoch_us(changed_at) AS removed_us FROM {scan.sql(files)} WHERE {condition})"
         ),

@@ -169,7 +169,7 @@ def replay(
         inputs = MergeInput(
             name,
             new_records=chosen_records(naming),
-            changelog=chosen_records(known),
+            changelog=lambda: chosen_records(known),
             current=current,
             rules=rules,
             base_images=partial(images_of, session, images_sql(rows, schema)) if rows else lambda _keys: {},

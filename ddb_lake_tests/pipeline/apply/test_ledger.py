@@ -18,10 +18,11 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.commit import Commit
 from ddb_lake.lake.lake_format import FORMAT
+from ddb_lake.lake.size_tiers import groups_to_merge
 from ddb_lake.pipeline.apply import changelog, ledger
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.deduplication import Figures
-from ddb_lake.pipeline.apply.ledger import TIER_FILES, add_objects, ledger_rows, read_ledger
+from ddb_lake.pipeline.apply.ledger import add_objects, ledger_rows, read_ledger
 from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
@@ -146,8 +147,8 @@ def test_ledger_has_each_object_once_in_few_files_whoever_adds_it(batches: list[
             now = read_ledger(lake, "orders")
             assert sorted(name for (name,) in session.rows(f"SELECT object FROM {now.sql()}")) == sorted(model)
             assert now.rows == len(model)
-            tiers = [ledger._tier(file.record_count) for file in now.scan.live.data]
-            assert all(tiers.count(tier) < TIER_FILES for tier in tiers)
+            groups = groups_to_merge(now.scan.live.data, lambda file: file.record_count)
+            assert all(len(group) == 1 for group in groups)
             asked = [name for other in batches[:5] for name in other]
             assert now.ingested_names(session, asked) == model & set(asked)
             pairs = [(name, version) for name in asked for version in "12"]
