@@ -35,13 +35,16 @@ from pyiceberg.manifest import (
     ManifestWriter,
     ManifestWriterV2,
 )
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from pyiceberg.table.update import (
+    AddPartitionSpecUpdate,
     AddSnapshotUpdate,
     AssertRefSnapshotId,
+    SetDefaultSpecUpdate,
     SetSnapshotRefUpdate,
     TableUpdate,
     UpdatesAndRequirements,
@@ -337,6 +340,9 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
     def _ranges_of(self, files: Sequence[DataFile]) -> StoredRanges:
         return ranges_of_files(files, self._ranged)
 
+    def _build_delete_files_partition_predicate(self) -> None:
+        """Do nothing: the predicate is for the checks of concurrent changes, and nests once for each partition of a removed file."""
+
     def _refresh_for_retry(self) -> None:
         raise CommitFailedException("planned against a snapshot that is no longer the newest")
 
@@ -404,6 +410,22 @@ class Commit:
         """Apply `change` to pyiceberg's UpdateSchema. Files that are written afterwards use the new field ids."""
         with self.transaction.update_schema(allow_incompatible_changes=True) as update:
             change(update)
+
+    def change_partitioning(self, spec: PartitionSpec) -> None:
+        """Stage another partition spec for files that are written afterwards. The present files keep theirs.
+
+        https://iceberg.apache.org/spec/#partition-evolution
+        """
+        metadata = self.transaction.table_metadata
+        number = max(known.spec_id for known in metadata.partition_specs) + 1
+        field_id = metadata.last_partition_id or PARTITION_FIELD_ID_START - 1
+        fields = [
+            PartitionField(field.source_id, field_id + position, field.transform, field.name)
+            for position, field in enumerate(spec.fields, start=1)
+        ]
+        self.stage(
+            AddPartitionSpecUpdate(spec=PartitionSpec(*fields, spec_id=number)), SetDefaultSpecUpdate(spec_id=-1)
+        )
 
     def snapshot(self, delta: Delta, branch: str = "main") -> None:
         """Stage one snapshot.

@@ -18,9 +18,16 @@ MAX_SMALL_FILES = 24
 
 MAX_DELETE_FILES = 16
 MAX_DELETED_SHARE = 0.20
+MAX_FILES_PER_DAY = 4
 MAX_FILES_PER_HOUR = 8
 MAX_FILES_OF_LATEST_HOUR = 64
-"""Of the changelog. The latest hour may have more files, so that each byte is rewritten once, after the hour."""
+"""Of the changelog, of about one size: in a day before the latest one, and in the hours of the latest day.
+
+The latest hour may have more files. So each byte is rewritten twice, after the hour and after the day.
+"""
+
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 
 
 def compaction_reason(current: Table | None, changes: Table | None) -> str | None:
@@ -32,13 +39,13 @@ def compaction_reason(current: Table | None, changes: Table | None) -> str | Non
     """
     if current is not None and (reason := rows_reason(live_files(current))):
         return reason
-    crowded = crowded_hours(changes) if changes is not None else []
-    return f"{len(crowded)} small files in hours of the changelog" if crowded else None
+    crowded = sum(map(len, crowded_changes(changes))) if changes is not None else 0
+    return f"{crowded} small files in days or hours of the changelog" if crowded else None
 
 
 def rows_reason(live: LiveFiles) -> str | None:
     """Why files of `current` should be rewritten; None if they need not be."""
-    small = _crowded(live.data)
+    small = _crowded(live.data, MAX_SMALL_FILES)
     total = live.rows + live.deleted_rows
     if small:
         return f"{len(small)} small files"
@@ -49,13 +56,13 @@ def rows_reason(live: LiveFiles) -> str | None:
     return None
 
 
-def _crowded(files: Sequence[DataFile]) -> list[DataFile]:
-    """Small files, if there are too many of about one size, and all smaller files."""
+def _crowded(files: Sequence[DataFile], limit: int) -> list[DataFile]:
+    """Small files, if there are more than `limit` of about one size, and all smaller files."""
     sizes: dict[int, list[DataFile]] = defaultdict(list)
     for file in files:
         if file.file_size_in_bytes < SMALL_FILE_BYTES:
             sizes[file.file_size_in_bytes.bit_length() // 4].append(file)
-    crowded = [size for size, found in sizes.items() if len(found) > MAX_SMALL_FILES]
+    crowded = [size for size, found in sizes.items() if len(found) > limit]
     return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
 
 
@@ -66,7 +73,7 @@ def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) 
         files: the data files of `current`.
         deleted_rows: the number of deleted rows by the path of their file.
     """
-    crowd = {f.file_path for f in _crowded(files)}
+    crowd = {f.file_path for f in _crowded(files, MAX_SMALL_FILES)}
     return tuple(
         f
         for f in files
@@ -74,13 +81,21 @@ def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) 
     )
 
 
-def crowded_hours(changes: Table) -> list[DataFile]:
-    """Small files of the changelog, of hours that have too many."""
+def crowded_changes(changes: Table) -> list[list[DataFile]]:
+    """Small files of the changelog, of days or hours of arrival that have too many. Those of one list are to be merged."""
     hours: dict[Any, list[DataFile]] = defaultdict(list)
     for file in live_files(changes).data:
-        if file.file_size_in_bytes < SMALL_FILE_BYTES:
-            bounds = column_bounds(file, changes.schema(), "arrival_hour")
-            hours[bounds[0] if bounds else None].append(file)
+        bounds = column_bounds(file, changes.schema(), "arrival_hour")
+        hours[bounds[0] if bounds else None].append(file)
     latest = max((hour for hour in hours if hour is not None), default=None)
-    limits = {hour: MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR for hour in hours}
-    return [file for hour, files in hours.items() if len(files) > limits[hour] for file in files]
+    days: dict[Any, list[DataFile]] = defaultdict(list)
+    groups = []
+    for hour, files in hours.items():
+        if hour is None or latest is None or hour == latest:
+            groups.append(_crowded(files, MAX_FILES_OF_LATEST_HOUR if hour == latest else MAX_FILES_PER_HOUR))
+        elif hour // _DAY_US == latest // _DAY_US:
+            groups.append(_crowded(files, MAX_FILES_PER_HOUR))
+        else:
+            days[hour // _DAY_US].extend(files)
+    groups += [_crowded(files, MAX_FILES_PER_DAY) for files in days.values()]
+    return [group for group in groups if group]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.transforms import HourTransform
+from pyiceberg.transforms import DayTransform, HourTransform
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
@@ -117,9 +117,15 @@ CHANGES_RANGES = ("event_name", "changed_at", "asserted_at", "arrival_hour", "_b
 
 
 def changes_partitioning(schema: Schema) -> PartitionSpec:
-    """Hourly arrival partitions."""
+    """Partitions of the changelog: days of arrival, so that files of several hours can be merged."""
     source = schema.find_field("arrival_hour").field_id
-    return PartitionSpec(PartitionField(source, 1000, HourTransform(), "arrival_hour_hour"))
+    return PartitionSpec(PartitionField(source, 1000, DayTransform(), "arrival_hour_day"))
+
+
+def is_hourly(spec: PartitionSpec, schema: Schema) -> bool:
+    """Whether a changelog has the partitions of earlier releases: hours of arrival."""
+    source = schema.find_field("arrival_hour").field_id
+    return [(field.source_id, field.transform) for field in spec.fields] == [(source, HourTransform())]
 
 
 def metadata_columns(keep_expired: bool) -> dict[str, tuple[str, str]]:

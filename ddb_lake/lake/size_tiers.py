@@ -16,7 +16,7 @@ _Element = TypeVar("_Element")
 
 
 def groups_to_merge(elements: Iterable[_Element], size: Callable[[_Element], int]) -> list[list[_Element]]:
-    """Divide elements into groups, each of which is to become one element. An element that stays is a group of its own.
+    """Divide elements into groups. Each group is to become one element. An element that stays is a group of its own.
 
     Args:
         elements: the elements. Their order is kept within a group.

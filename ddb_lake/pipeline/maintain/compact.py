@@ -7,7 +7,6 @@ expire, and files that no snapshot names are removed.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,12 +27,13 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Delta
-from ddb_lake.lake.compaction_policy import compaction_reason, crowded_hours, rows_reason, worth_rewriting
-from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
+from ddb_lake.lake.compaction_policy import compaction_reason, crowded_changes, rows_reason, worth_rewriting
+from ddb_lake.lake.file_writer import TARGET_FILE_BYTES, FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
-from ddb_lake.lake.scan import LiveFiles, TableScan, column_bounds, live_files, scan_table
+from ddb_lake.lake.scan import LiveFiles, TableScan, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
+from ddb_lake.lake.schemas import changes_partitioning, is_hourly
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.open_lake import Lake
@@ -238,29 +238,29 @@ def _compact_changes(lake: Lake, name: str) -> None:
     changes = lake.changes(name)
     if changes is None:
         return
-    crowded = crowded_hours(changes)
-    if not crowded:
+    groups = crowded_changes(changes)
+    if not groups:
         return
-    by_hour: dict[object, list[DataFile]] = defaultdict(list)
-    for file in crowded:
-        bounds = column_bounds(file, changes.schema(), "arrival_hour")
-        by_hour[bounds[0] if bounds else None].append(file)
+    commit = lake.commit(changes)
+    if is_hourly(changes.spec(), changes.schema()):
+        commit.change_partitioning(changes_partitioning(changes.schema()))
+    metadata = commit.transaction.table_metadata
     added: list[DataFile] = []
     with lake.session() as session:
-        writer = FileWriter.for_table(session.con, changes)
+        writer = FileWriter.for_table(session.con, changes, metadata)
         scan = scan_table(changes)
-        for files in by_hour.values():
+        for files in groups:
             paths = [f.file_path for f in files]
-            rows = scan.sql(paths)
+            rows, split = scan.sql(paths), sum(f.file_size_in_bytes for f in files) > TARGET_FILE_BYTES
             size = mean_row_bytes(session, paths)
 
-            def write(order: str, rows: str = rows, size: int = size) -> list[DataFile]:
-                return writer.write(f"SELECT * FROM {rows}{order}", changes.metadata, row_bytes=size)
+            def write(order: str, rows: str = rows, size: int = size, split: bool = split) -> list[DataFile]:
+                return writer.write(f"SELECT * FROM {rows}{order}", metadata, row_bytes=size, split=split)
 
             added += sorted_if_it_fits(session, "changed_at", write, size)
+    crowded = [file for files in groups for file in files]
     if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
         raise CheckFailed("compacting the changelog would change its rows; nothing was committed", table=name)
-    commit = lake.commit(changes)
     commit.snapshot(Delta(added, removed=frozenset(f.file_path for f in crowded)))
     commit.run()
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import HourTransform
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.lake import compaction_policy
@@ -37,8 +40,8 @@ def load(lake: Lake, items: list[Item]) -> None:
     load_export(lake, "orders", str(full(items).write(Path(lake.catalog.warehouse).parent / "export")))
 
 
-def apply(lake: Lake, number: int, *records: Item, hour: int = 9) -> None:
-    name = f"2026/03/01/{hour:02d}/{number}"
+def apply(lake: Lake, number: int, *records: Item, hour: int = 9, day: int = 1) -> None:
+    name = f"2026/03/{day:02d}/{hour:02d}/{number}"
     apply_objects(lake, "orders", [land(Path(lake.catalog.warehouse).parent / "landing" / name, *records)])
 
 
@@ -65,7 +68,7 @@ def test_nothing_is_due_without_tables_or_changes(lake: Lake) -> None:
         ("MAX_SMALL_FILES", 2, "3 small files"),
         ("MAX_DELETE_FILES", 1, "2 delete files"),
         ("MAX_DELETED_SHARE", 0.01, "5% of the rows are retired"),
-        ("MAX_FILES_OF_LATEST_HOUR", 1, "2 small files in hours of the changelog"),
+        ("MAX_FILES_OF_LATEST_HOUR", 1, "2 small files in days or hours of the changelog"),
     ),
 )
 def test_compaction_is_due_for_each_reason_and_settles_it(
@@ -182,6 +185,57 @@ def test_changelog_is_compacted_within_its_hours(lake: Lake) -> None:
     apply(lake, 9, put("a", 3), put("a", 9))
     assert dumped(lake) == sorted_items([item("a", v=9)])
     assert_readers_agree(lake, "orders")
+
+
+def test_past_days_of_the_changelog_become_one_file_each(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_policy, "MAX_FILES_PER_DAY", 1)
+    for number in range(6):
+        apply(lake, number, put("a", number), hour=9 + number % 3)
+    compact_table(lake, "orders")
+    assert sizes(lake) == [1] * 6, "more may come in the latest day"
+    apply(lake, 6, put("a", 6), day=2)
+    everything = "SELECT * FROM orders_changes ORDER BY record_id"
+    before = queried(lake, everything)
+    compact_table(lake, "orders")
+    assert sizes(lake) == [1, 6]
+    assert queried(lake, everything) == before
+    apply(lake, 7, put("a", 7), put("b", 1, T0_US - HOUR_US), day=1, hour=10)
+    compact_table(lake, "orders")
+    assert sizes(lake) == [1, 8], "the records of a late object join their day"
+    apply(lake, 8, put("c", 1), change(T0_US + HOUR_US, None, item("b")), day=3)
+    assert dumped(lake) == sorted_items([item("a", v=7), item("c", v=1)])
+    assert_readers_agree(lake, "orders")
+
+
+def test_changelog_in_hourly_partitions_gets_days(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As releases before this one made it. Its files stay in their partitions until they are merged."""
+    monkeypatch.setattr("ddb_lake.pipeline.apply.changelog.changes_partitioning", hourly)
+    for number in range(4):
+        apply(lake, number, put("a", number), hour=9 + number)
+    apply(lake, 4, put("a", 4), day=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(compaction_policy, "MAX_FILES_PER_DAY", 1)
+    before = queried(lake, "SELECT * FROM orders_changes ORDER BY record_id")
+    compact_table(lake, "orders")
+    changes = lake.changes("orders")
+    assert changes is not None
+    assert sorted((file.spec_id, file.record_count) for file in live_files(changes).data) == [(0, 1), (1, 4)]
+    assert [field.name for field in changes.spec().fields] == ["arrival_hour_day"]
+    assert queried(lake, "SELECT * FROM orders_changes ORDER BY record_id") == before
+    apply(lake, 5, put("a", 5), day=2, hour=11)
+    apply(lake, 6, put("b", 6), day=3)
+    compact_table(lake, "orders")
+    changes = lake.changes("orders")
+    assert changes is not None
+    assert sorted((file.spec_id, file.record_count) for file in live_files(changes).data) == [(1, 1), (1, 2), (1, 4)]
+    assert len(changes.specs()) == 2
+    assert dumped(lake) == sorted_items([item("a", v=5), item("b", v=6)])
+    assert_readers_agree(lake, "orders")
+
+
+def hourly(schema: Schema) -> PartitionSpec:
+    source = schema.find_field("arrival_hour").field_id
+    return PartitionSpec(PartitionField(source, 1000, HourTransform(), "arrival_hour_hour"))
 
 
 def test_compaction_again_changes_no_content_and_no_column(lake: Lake) -> None:
