@@ -7,15 +7,23 @@ both types are defined here.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from fractions import Fraction
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from ddb_lake.core.layout.firehose_paths import static_part
 from ddb_lake.core.operations.system import MEMORY_SIZE, memory_bytes
 
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS: Final = (
+    (1, ("s", "sec", "secs", "second", "seconds")),
+    (60, ("m", "min", "mins", "minute", "minutes")),
+    (3600, ("h", "hr", "hrs", "hour", "hours")),
+    (86400, ("d", "day", "days")),
+    (604800, ("w", "week", "weeks")),
+)
+_SECONDS: Final = {name: length for length, names in _UNITS for name in names}
+_DURATION_PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]+)[\s,]*")
 _LEAST_MEMORY_MB = 320  # DuckDB's buffers for reading JSON need that much
 
 
@@ -26,11 +34,36 @@ class Settings(BaseModel):
 
 
 def seconds(text: str) -> int:
-    """Seconds of a duration such as `90s`, `5m`, `48h` or `7d`. Raises ValueError."""
-    match = _DURATION.fullmatch(text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is no duration such as 90s, 5m, 48h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
+    """Seconds of a duration such as `90s`, `5 minutes`, `1h30m` or `7d`. Raises ValueError, also for parts of a second."""
+    spelled, position, total = text.strip().lower(), 0, Fraction(0)
+    while part := _DURATION_PART.match(spelled, position):
+        if part[2] not in _SECONDS:
+            break
+        total += Fraction(part[1]) * _SECONDS[part[2]]
+        position = part.end()
+    if not spelled or position < len(spelled) or total.denominator != 1:
+        unit = f"; a number needs a unit: {spelled}s, {spelled}m" if spelled.isdigit() else ""
+        raise ValueError(f"{text!r} is no duration such as 90s, 5m, 48h or 7d{unit}")
+    return int(total)
+
+
+def _checked_duration(given: Any) -> Any:
+    """A duration as text. YAML reads a number without a unit as a number."""
+    if isinstance(given, (str, int)) and not isinstance(given, bool):
+        seconds(str(given))
+    return given
+
+
+Duration = Annotated[str, BeforeValidator(_checked_duration)]
+"""A duration: `90s`, `5m`, `48h`, `7d`, `1h30m`, `2 hours`. `seconds` converts it."""
+
+
+def _listed(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str)]
+"""A list of texts. One text alone is a list of one."""
 
 
 def _checked_memory(text: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from ddb_lake.config.faults import Lines, faults_text
 from ddb_lake.config.lake import LakeSettings
 from ddb_lake.core.operations.config_document import candidate_files
 from ddb_lake.errors import ConfigError
@@ -51,24 +52,29 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
         ConfigError: the file cannot be read, or is invalid; the message has each fault with its path.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{error.strerror}", uri=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", uri=str(path)) from error
     if not isinstance(document, dict):
         raise ConfigError("expected a mapping with `type` and `attributes`", uri=str(path))
-    attributes = document.get("attributes", document) if "type" in document else document
-    return parse_settings(fill_in(attributes, os.environ if environment is None else environment, str(path)), str(path))
+    nested = "type" in document and "attributes" in document
+    attributes = document["attributes"] if nested else document
+    try:
+        filled = fill_in(attributes, os.environ if environment is None else environment, str(path))
+    except RecursionError as error:
+        raise ConfigError("an alias of YAML contains itself", uri=str(path)) from error
+    return parse_settings(filled, str(path), lambda: Lines.of(text, ("attributes",) if nested else ()))
 
 
-def parse_settings(attributes: Any, where: str) -> LakeSettings:
-    """Validate the attributes of a lake. Raises ConfigError with each fault and its path."""
+def parse_settings(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
+    """Validate the attributes of a lake. Raises ConfigError with each fault, its path, and its line if `lines` are given."""
     try:
         return LakeSettings.model_validate(attributes)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'lake'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{where}: {faults}") from error
+        raise ConfigError(f"{where}: {faults_text(error, LakeSettings, 'lake', lines() if lines else None)}") from error
 
 
 def fill_in(value: Any, environment: Mapping[str, str], where: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Location, Memory, Settings, seconds
+from ddb_lake.config.base import Duration, Location, Memory, Settings, seconds
 from ddb_lake.config.locations import is_local_uri, is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
@@ -106,13 +106,7 @@ class SnapshotSettings(Settings):
         description="The most snapshots of an Iceberg table's rows. Each commit rewrites the list of snapshots, so its time grows with"
         " their number.",
     )
-    keep_for: str = Field("7d", description="Age after which a snapshot expires, except the newest ten.")
-
-    @field_validator("keep_for")
-    @classmethod
-    def _valid_age(cls, text: str) -> str:
-        seconds(text)
-        return text
+    keep_for: Duration = Field("7d", description="Age after which a snapshot expires, except the newest ten.")
 
     @property
     def keep_for_s(self) -> int:

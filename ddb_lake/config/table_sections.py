@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Location, Settings, seconds
+from ddb_lake.config.base import Duration, Location, Settings, Texts, seconds
 from ddb_lake.core.capture.export_windows import LONGEST_S, SHORTEST_S
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError
@@ -73,7 +73,7 @@ class ExportSettings(Settings):
 class IncrementalExportSettings(Settings):
     """Changes by incremental exports, without a stream. Their destination is that of `export`."""
 
-    every: str = Field("15m", description="Length of an exported window: 15m to 24h.")
+    every: Duration = Field("15m", description="Length of an exported window: 15m to 24h.")
     view: Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"] = Field(
         "NEW_AND_OLD_IMAGES", description="Images of a line; NEW_IMAGE costs less and has no old images."
     )
@@ -100,7 +100,7 @@ class ChangesSettings(Settings):
         description="`hourly`: keys below `uri` start with yyyy/MM/dd/HH/; `flat`: every listing lists everything; `auto`: each listing"
         " detects which.",
     )
-    lookback: str = Field("48h", description="How far back the sensor lists hours for late objects.")
+    lookback: Duration = Field("48h", description="How far back the sensor lists hours for late objects.")
     delivery_stream: str | None = Field(
         None, description="Firehose stream that delivers to `uri`; a check reads its data freshness."
     )
@@ -147,19 +147,13 @@ class FullCheckSettings(Settings):
         " for small tables.",
     )
     schedule: str | None = Field(None, description="Cron expression (UTC); default: the check runs only on request.")
-    settle: str = Field("0s", description="How long to wait for changes to land before a difference is a fault.")
-
-    @field_validator("settle")
-    @classmethod
-    def _valid_settle(cls, text: str) -> str:
-        seconds(text)
-        return text
+    settle: Duration = Field("0s", description="How long to wait for changes to land before a difference is a fault.")
 
 
 class CheckSettings(Settings):
     """The limits of the checks."""
 
-    max_lag: str = Field("30m", description="Maximum age of a landed object that is not applied.")
+    max_lag: Duration = Field("30m", description="Maximum age of a landed object that is not applied.")
     count_tolerance: float = Field(
         0.01,
         ge=0,
@@ -172,23 +166,17 @@ class CheckSettings(Settings):
         " read units for each 4 KB, at most 50 for 100 keys. 0: none are read.",
     )
     read_rate: float = Field(100, ge=1, description="Maximum read units a second of a check.")
-    continuity: str = Field(
+    continuity: Duration = Field(
         "8d",
         description="Time span of the check `continuity`, up to the newest change; at least the time between two full exports;"
         " 0s: no check.",
     )
     full: FullCheckSettings | None = Field(None, description="Compare every key with the source.")
     canary: CanarySettings | None = Field(None, description="Write an item to the source and check that it arrives.")
-    freshness: str | None = Field(
+    freshness: Duration | None = Field(
         None,
         description="Freshness policy of `current` in Dagster: the longest time between two changes; not for idle tables.",
     )
-
-    @field_validator("continuity")
-    @classmethod
-    def _valid_continuity(cls, text: str) -> str:
-        seconds(text)
-        return text
 
     @field_validator("freshness")
     @classmethod
@@ -227,7 +215,7 @@ class AuroraSettings(Settings):
     tls_ca: str | None = Field(
         None, description="File with the certificates to trust; for Aurora the RDS bundle of AWS."
     )
-    columns: tuple[str, ...] = Field((), description="Columns of the lake table to replicate; default: all.")
+    columns: Texts = Field((), description="Columns of the lake table to replicate; default: all.")
     types: dict[str, str] = Field(
         default_factory=dict, description="SQL types by column, in place of the default ones."
     )

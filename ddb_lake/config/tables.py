@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Settings, seconds
+from ddb_lake.config.base import Duration, Settings, Texts, seconds
 from ddb_lake.config.table_sections import (
     AuroraSettings,
     ChangesSettings,
@@ -33,9 +33,7 @@ class TableSettings(Settings):
     """One table of the lake."""
 
     name: str = Field(description="Name of the lake table, and of the DynamoDB table unless `source.table` is set.")
-    key: tuple[str, ...] = Field(
-        (), description="Key attributes: partition key, then sort key; default: from the source."
-    )
+    key: Texts = Field((), description="Key attributes: partition key, then sort key; default: from the source.")
     source: SourceSettings = Field(default_factory=lambda: SourceSettings())
     export: ExportSettings | None = None
     changes: ChangesSettings | None = None
@@ -58,13 +56,13 @@ class TableSettings(Settings):
         "apply",
         description="Items that Time to Live removed: `apply` the delete, or `keep` the row with `_expired_at`.",
     )
-    snapshot_margin: str = Field(
+    snapshot_margin: Duration = Field(
         "5m", description="Clock skew allowance: changes up to this long before an export's time win over it."
     )
     checks: CheckSettings = Field(default_factory=lambda: CheckSettings())
-    owners: tuple[str, ...] = Field((), description="Owners of the assets in Dagster: email addresses or `team:name`.")
+    owners: Texts = Field((), description="Owners of the assets in Dagster: email addresses or `team:name`.")
     tags: dict[str, str] = Field(default_factory=dict, description="Further tags of the assets in Dagster.")
-    mask: bool | tuple[str, ...] = Field(
+    mask: bool | Texts = Field(
         False,
         description="Attributes whose values are hidden in Dagster's samples (`a.b` for members of maps); true: all.",
     )
@@ -137,12 +135,6 @@ class TableSettings(Settings):
                     f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
                 )
         return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
-
-    @field_validator("snapshot_margin")
-    @classmethod
-    def _valid_margin(cls, text: str) -> str:
-        seconds(text)
-        return text
 
     @model_validator(mode="after")
     def _exports_have_a_destination(self) -> Self:

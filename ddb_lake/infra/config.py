@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ddb_lake.config import Settings, fill_in
+from ddb_lake.config.faults import Lines, faults_text
 from ddb_lake.core.operations.policies import partition_of
 from ddb_lake.errors import ConfigError
 
@@ -275,15 +276,16 @@ class InfraSettings(Settings):
 def load_infra(path: Path) -> InfraSettings:
     """Read and check a deployment's file; `lake` becomes a path that can be opened. Raises ConfigError."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
         found = InfraSettings.model_validate(fill_in(document, os.environ, str(path)))
     except OSError as error:
         raise ConfigError(f"{error.strerror}", uri=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", uri=str(path)) from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'deployment'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{faults}", uri=str(path)) from error
+        faults = faults_text(error, InfraSettings, "deployment", Lines.of(text))
+        raise ConfigError(faults, uri=str(path)) from error
     return _beside(found, path.parent)
 
 
