@@ -1,7 +1,8 @@
 """DynamoDB Streams through the API: a table's streams, their shards, iterators and records.
 
-`StreamSource` is the interface that the reader (`pipeline.capture.streams`) uses; tests implement it too. The client retries
-throttled requests (`session`). If it still fails, the error is ThrottledError, and the reader continues with another shard.
+`StreamSource` is the interface that the reader (`pipeline.capture.streams`) uses; `aws.kinesis_source` and tests implement it
+too. The client retries throttled requests (`session`). If it still fails, the error is ThrottledError, and the reader continues
+with another shard.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations_Amazon_DynamoDB_Streams.html
 """
 
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from ddb_lake.aws.source import describe_source, source_client
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.shards import Shard, ShardPosition, Stream
+from ddb_lake.core.capture.stream_lines import StreamLine, dynamodb_line
 from ddb_lake.errors import TerminalError, TransientError
 
 _THROTTLED = {
@@ -25,6 +27,11 @@ _THROTTLED = {
     "ThrottlingException",
     "RequestLimitExceeded",
     "InternalServerError",
+    "KMSThrottlingException",
+    "InternalFailureException",
+    "InternalFailure",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
 }
 
 
@@ -46,10 +53,15 @@ class ThrottledError(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The response of one GetRecords: records in boto3's form, and the next iterator; None at the end of a closed shard."""
+    """The response of one GetRecords.
+
+    `records`: in boto3's form. `next_iterator`: None at the end of a closed shard. `behind_ms`: how far the response is from
+    the end of the shard, if the service states it; 0: nothing more is there now.
+    """
 
     records: Sequence[Mapping[str, Any]]
     next_iterator: str | None
+    behind_ms: int | None = None
 
 
 class StreamSource(Protocol):
@@ -68,10 +80,13 @@ class StreamSource(Protocol):
         """An iterator that continues at a position. Raises TrimmedError, StreamGoneError."""
 
     def records(self, iterator: str) -> Page:
-        """The next records, up to 1,000 or 1 MB. An empty page does not mean that there are no more.
+        """The next records, some MB at most. An empty page does not mean that there are no more.
 
         Raises ExpiredIteratorError, TrimmedError, StreamGoneError.
         """
+
+    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:
+        """A record of `records` in the form in which it lands. It makes no request."""
 
 
 class TableStreams:
@@ -89,7 +104,7 @@ class TableStreams:
         """See `StreamSource`."""
         arns: list[str] = []
         request: dict[str, str] = {"TableName": self._table.source_name}
-        with _translated_errors():
+        with translated_errors():
             while True:
                 answer = self._client.list_streams(**request)
                 arns += [one["StreamArn"] for one in answer["Streams"]]
@@ -101,7 +116,7 @@ class TableStreams:
         """See `StreamSource`."""
         shards: list[Shard] = []
         request: dict[str, str] = {"StreamArn": arn}
-        with _translated_errors():
+        with translated_errors():
             while True:
                 page = self._client.describe_stream(**request)["StreamDescription"]
                 shards += [_shard(one) for one in page.get("Shards", ())]
@@ -119,16 +134,20 @@ class TableStreams:
             where = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": position.start}
         else:
             where = {"ShardIteratorType": "TRIM_HORIZON"}
-        with _translated_errors():
+        with translated_errors():
             answer = self._client.get_shard_iterator(StreamArn=arn, ShardId=shard_id, **where)
         shard_iterator: str = answer["ShardIterator"]
         return shard_iterator
 
     def records(self, iterator: str) -> Page:
         """See `StreamSource`."""
-        with _translated_errors():
+        with translated_errors():
             answer = self._client.get_records(ShardIterator=iterator)
         return Page(answer["Records"], answer.get("NextShardIterator"))
+
+    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:  # noqa: ARG002  # the protocol's
+        """See `StreamSource`."""
+        return dynamodb_line(record, arn)
 
 
 def _shard(found: Mapping[str, Any]) -> Shard:
@@ -142,12 +161,12 @@ def _shard(found: Mapping[str, Any]) -> Shard:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Translate the service's errors to those of this module."""
+def translated_errors(service: str = "DynamoDB Streams") -> Iterator[None]:
+    """Translate errors of DynamoDB Streams and of Kinesis to those of this module."""
     try:
         yield
     except HTTPClientError as error:
-        raise ThrottledError(f"DynamoDB Streams did not answer: {type(error).__name__}") from error
+        raise ThrottledError(f"{service} did not answer: {type(error).__name__}") from error
     except ClientError as error:
         code, message = error.response.get("Error", {}).get("Code", ""), str(error)
         if code == "ExpiredIteratorException":

@@ -91,7 +91,7 @@ def reads_aws(table: TableSettings) -> bool:
     """
     changes, export = table.changes, table.export
     lands_on_s3 = changes is not None and (changes.uri or "").startswith("s3://")
-    captures = changes is not None and (changes.streams or changes.incremental_exports is not None)
+    captures = changes is not None and (changes.reads_stream or changes.incremental_exports is not None)
     exports = export is not None and not is_folder(export.bucket)
     return "source" in table.model_fields_set or lands_on_s3 or captures or exports
 

@@ -25,7 +25,7 @@ def _lands_on_s3(table: TableSettings) -> bool:
 
 def _has_images(table: TableSettings) -> bool:
     """Whether change records arrive, and not only lines of incremental exports."""
-    arrive = table.changes is not None and (table.changes.uri is not None or table.changes.streams)
+    arrive = table.changes is not None and (table.changes.uri is not None or table.changes.reads_stream)
     return arrive and seconds(table.checks.continuity) > 0
 
 

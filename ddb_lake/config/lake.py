@@ -286,6 +286,22 @@ class LakeSettings(Settings):
             known[source] = table.name
         return tables
 
+    @field_validator("tables")
+    @classmethod
+    def _different_streams(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
+        """Two readers of one stream would land each record twice."""
+        readers: dict[str, str] = {}
+        for table in tables:
+            stream = table.changes.kinesis if table.changes is not None else None
+            if stream is not None and stream in readers:
+                raise ValueError(
+                    f"{readers[stream]} and {table.name} read the Kinesis stream {stream}: name it at one of them, and at the"
+                    " other `changes: {uri: <landing of the first>}`; each record goes to the table that it names"
+                )
+            if stream is not None:
+                readers[stream] = table.name
+        return tables
+
     @property
     def bucket_owners(self) -> dict[str, str]:
         """The account that must own each bucket, as far as it is known."""
@@ -335,9 +351,9 @@ class LakeSettings(Settings):
         return self.change_uris(table) + ([f"s3://{export.bucket}/{export.prefix}"] if export else [])
 
     def stream_landing(self, table: TableSettings) -> str | None:
-        """Where records of the table's DynamoDB stream land; None if the stream is not read."""
+        """Where records of the table's stream land, of DynamoDB or Kinesis; None if no stream is read directly."""
         changes = table.changes
-        if changes is None or not changes.streams:
+        if changes is None or not changes.reads_stream:
             return None
         root = changes.landing or f"{self.own_landing.rstrip('/')}/{LANDING_FOLDER}/{table.name}"
         return root.rstrip("/") + "/"

@@ -105,8 +105,15 @@ class ChangesSettings(Settings):
         None, description="Firehose stream that delivers to `uri`; a check reads its data freshness."
     )
     streams: bool = Field(False, description="Read changes from the DynamoDB stream directly.")
+    kinesis: str | None = Field(
+        None,
+        min_length=1,
+        description="Name or ARN of the Kinesis data stream to read changes from directly, without Firehose. Name a stream that"
+        " several tables share at one of them.",
+    )
     landing: Location | None = Field(
-        None, description="Where records of the stream land; default: `landing/<table>/` below the warehouse."
+        None,
+        description="Where records of a stream that is read directly land; default: `landing/<table>/` below the warehouse.",
     )
     incremental_exports: IncrementalExportSettings | None = Field(
         None, description="Read changes from incremental exports, with the destination of `export`."
@@ -114,6 +121,28 @@ class ChangesSettings(Settings):
     notifications: str | None = Field(
         None, description="URL of an SQS queue with S3 notifications; landed objects are found sooner."
     )
+
+    @field_validator("kinesis")
+    @classmethod
+    def _valid_stream(cls, stream: str | None) -> str | None:
+        if stream is not None and not re.fullmatch(
+            r"(arn:[^:]+:kinesis:[^:]+:\d{12}:stream/)?[A-Za-z0-9_.-]{1,128}", stream
+        ):
+            raise ValueError(f"{stream!r} is neither the name nor the ARN of a Kinesis data stream")
+        return stream
+
+    @model_validator(mode="after")
+    def _one_stream(self) -> Self:
+        if self.streams and self.kinesis is not None:
+            raise ValueError(
+                "read one of the two directly, the DynamoDB stream or the Kinesis stream: remove one setting"
+            )
+        return self
+
+    @property
+    def reads_stream(self) -> bool:
+        """Whether a stream is read directly, of DynamoDB or of Kinesis."""
+        return self.streams or self.kinesis is not None
 
     @field_validator("notifications")
     @classmethod

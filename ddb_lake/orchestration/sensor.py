@@ -13,11 +13,11 @@ import dagster as dg
 from ddb_lake.core.operations.error_text import error_text
 from ddb_lake.orchestration.failures import is_unreachable
 from ddb_lake.orchestration.run_requests import Requests
-from ddb_lake.orchestration.s3_notifications import receive_notifications
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.orchestration.work_kinds import WORK_KINDS
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.cursor import parse_cursor
+from ddb_lake.pipeline.plan.notifications import receive_notifications
 from ddb_lake.pipeline.plan.planner import BUDGET_S, Busy, Plan, Planner, Tick
 from ddb_lake.pipeline.plan.sightings import Seen
 from ddb_lake.pipeline.plan.work import digest

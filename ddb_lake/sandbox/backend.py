@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import copy
 import uuid
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,7 +19,8 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodbstreams.models import dynamodbstreams_backends
 from moto.glue.models import glue_backends
 from moto.iam.models import get_account_id_from, iam_backends
-from moto.kinesis.models import Record, Shard, kinesis_backends
+from moto.kinesis.models import KinesisBackend, Record, Shard, Stream, kinesis_backends
+from moto.kinesis.utils import decompose_shard_iterator
 from moto.kms.models import kms_backends
 from moto.s3 import notifications
 from moto.s3.models import s3_backends
@@ -261,7 +263,8 @@ def put_kinesis_record(stream: Any, partition_key: str, data: bytes, arrived_us:
 
 
 def _next_sequence(shard: Any) -> int:
-    return int(max(next(reversed(shard.records), 0), _FIRST_SEQUENCE + (shard._shard_id << 4)) + _SEQUENCE_STEP)
+    before = max(next(reversed(shard.records), 0), getattr(shard, "last_of_parents", 0))
+    return int(max(before, _FIRST_SEQUENCE + (shard._shard_id << 4)) + _SEQUENCE_STEP)
 
 
 def _append(shard: Any, record: Any, arrived_us: int) -> None:
@@ -270,12 +273,65 @@ def _append(shard: Any, record: Any, arrived_us: int) -> None:
     shard.records[record.sequence_number] = record
 
 
+def _reshard(moto: Callable[..., None], stream: Any, parents: Sequence[str], *more: str) -> None:
+    """Split or merge shards as Kinesis does: their records stay where they are. moto moves or copies them to the children.
+
+    moto does it on a copy of the stream, so that a request that is served meanwhile sees no intermediate state.
+    https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
+    """
+    twin = copy.copy(stream)
+    twin.shards = dict(stream.shards)
+    for name in parents:
+        if name in stream.shards:
+            twin.shards[name] = copy.copy(stream.shards[name])
+            twin.shards[name].records = OrderedDict()
+    moto(twin, *parents, *more)
+    closed = [stream.shards[name] for name in parents]
+    children = {name: shard for name, shard in twin.shards.items() if name not in stream.shards}
+    for child in children.values():
+        child.last_of_parents = max(next(reversed(shard.records), 0) for shard in closed)
+    stream.shards.update(children)
+    for shard in closed:
+        shard.is_open = False
+
+
+def _split_shard(stream: Any, shard_to_split: str, new_starting_hash_key: str) -> None:
+    _reshard(_MOTO_SPLIT, stream, (shard_to_split,), new_starting_hash_key)
+
+
+def _merge_shards(stream: Any, shard_to_merge: str, adjacent_shard_to_merge: str) -> None:
+    _reshard(_MOTO_MERGE, stream, (shard_to_merge, adjacent_shard_to_merge))
+
+
+def _open_shard_for_key(stream: Any, partition_key: str, explicit_hash_key: str) -> Any:
+    """The open shard of a key. moto takes the first shard whose range has the key, also if it is closed."""
+    twin = copy.copy(stream)
+    twin.shards = {name: shard for name, shard in list(stream.shards.items()) if shard.is_open}
+    return _MOTO_SHARD_FOR_KEY(twin, partition_key, explicit_hash_key)
+
+
+def _get_records(kinesis: Any, stream_arn: str | None, shard_iterator: str, limit: int | None) -> Any:
+    """GetRecords; at the end of a closed shard without a next iterator, as Kinesis does.
+
+    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
+    """
+    following, records, behind_ms = _MOTO_GET_RECORDS(kinesis, stream_arn, shard_iterator, limit)
+    stream_name, shard_id, last = decompose_shard_iterator(following)
+    shard = kinesis.describe_stream(stream_arn=stream_arn, stream_name=stream_name).get_shard(shard_id)
+    at_end = not shard.is_open and int(last) >= next(reversed(shard.records), 0)
+    return None if at_end else following, records, behind_ms
+
+
 _MOTO_PUT: Final = Shard.put_record
+_MOTO_SPLIT: Final = Stream.split_shard
+_MOTO_SHARD_FOR_KEY: Final = Stream.get_shard_for_key
+_MOTO_MERGE: Final = Stream.merge_shards
+_MOTO_GET_RECORDS: Final = KinesisBackend.get_records
 _MOTO_NOTIFY: Final = notifications._invoke_awslambda
 
 
 def connect(now_us: Callable[[], int], notify: Callable[[str, dict[str, Any]], None]) -> None:
-    """Make moto use the sandbox's clock for records that clients put into Kinesis, and number them as Kinesis does.
+    """Make moto use the sandbox's clock for records that clients put into Kinesis, and number and reshard them as Kinesis does.
 
     `notify` receives the ARN of a function and the event, in place of moto's invocation, whenever S3 notifies a function.
     """
@@ -286,12 +342,18 @@ def connect(now_us: Callable[[], int], notify: Callable[[str, dict[str, Any]], N
         return str(record.sequence_number)
 
     Shard.put_record = put_record
+    Stream.split_shard, Stream.merge_shards = _split_shard, _merge_shards
+    Stream.get_shard_for_key = _open_shard_for_key
+    KinesisBackend.get_records = _get_records
     notifications._invoke_awslambda = lambda _account, event, arn, _region: notify(arn, event)
 
 
 def disconnect() -> None:
     """Undo `connect`."""
     Shard.put_record = _MOTO_PUT
+    Stream.split_shard, Stream.merge_shards = _MOTO_SPLIT, _MOTO_MERGE
+    Stream.get_shard_for_key = _MOTO_SHARD_FOR_KEY
+    KinesisBackend.get_records = _MOTO_GET_RECORDS
     notifications._invoke_awslambda = _MOTO_NOTIFY
 
 

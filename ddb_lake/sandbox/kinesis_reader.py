@@ -17,7 +17,7 @@ class KinesisReader:
     def __init__(self, client: Any, stream_arn: str, from_start: bool) -> None:
         self._client = client
         self._stream_arn = stream_arn
-        self._iterators = {shard: self._iterator(shard, from_start) for shard in self._shards()}
+        self._iterators: dict[str, str | None] = {shard: self._iterator(shard, from_start) for shard in self._shards()}
 
     def read_into(self, found: list[Arrived]) -> None:
         """Append all unread records, each shard's in order."""
@@ -37,10 +37,10 @@ class KinesisReader:
         return str(answer["ShardIterator"])
 
     def _read_shard(self, shard: str, found: list[Arrived]) -> None:
-        while True:
+        while self._iterators[shard] is not None:
             answer = self._client.get_records(StreamARN=self._stream_arn, ShardIterator=self._iterators[shard])
             found += [_arrived(record, shard) for record in answer["Records"]]
-            self._iterators[shard] = answer["NextShardIterator"]
+            self._iterators[shard] = answer.get("NextShardIterator")  # none: the shard is closed, and read to its end
             if not answer["Records"] or not answer["MillisBehindLatest"]:
                 return
 

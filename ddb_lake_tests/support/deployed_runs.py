@@ -267,8 +267,8 @@ def _notify(on: Stand) -> None:
 
 def _tick(on: Stand) -> None:
     """What Dagster's sensor does at a tick in which a notification waits."""
-    from ddb_lake.orchestration.s3_notifications import receive_notifications
     from ddb_lake.pipeline.plan.cursor import SensorCursor
+    from ddb_lake.pipeline.plan.notifications import receive_notifications
     from ddb_lake.pipeline.plan.planner import Busy, Planner, Tick
 
     received, busy = receive_notifications(on.lake), Busy()

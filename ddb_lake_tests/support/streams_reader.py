@@ -18,7 +18,7 @@ from ddb_lake.pipeline.capture.gap_log import all_gaps
 from ddb_lake.pipeline.capture.streams import Budget, StreamsResult, read_streams
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.folder_lake import lake
-from ddb_lake_tests.support.streams_service import Change, SimulatedStreams
+from ddb_lake_tests.support.streams_service import Change, SimulatedKinesis, SimulatedStreams
 
 STEPS = ("gap recorded", "before landing", "landed", "checkpoint moved")
 """Where a reader can be killed, in the order of the steps."""
@@ -54,7 +54,11 @@ class Reading:
     def landed(self) -> list[dict[str, Any]]:
         """Every landed record, in the order of landing."""
         folder = self.folder / "landing" / "things"
-        paths = [path for path in folder.rglob("*.gz") if ".streams" not in path.parts] if folder.exists() else []
+        paths = (
+            [path for path in folder.rglob("*.gz") if not {".streams", ".kinesis"} & set(path.parts)]
+            if folder.exists()
+            else []
+        )
         ordered = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
         return [json.loads(line) for path in ordered for line in gzip.decompress(path.read_bytes()).splitlines()]
 
@@ -64,7 +68,7 @@ class Reading:
 
     def missing(self) -> list[Change]:
         """True changes that neither landed nor lie in a recorded gap."""
-        landed = {int(record["dynamodb"]["SequenceNumber"]) for record in self.landed()}
+        landed = {_number(record) for record in self.landed()}
         gaps = self.gaps()
         return [
             change
@@ -79,7 +83,7 @@ class Reading:
         known: set[int] = set()
         found = []
         for record in self.landed():
-            number, key = int(record["dynamodb"]["SequenceNumber"]), record["dynamodb"]["Keys"]["id"]["N"]
+            number, key = _number(record), record["dynamodb"]["Keys"]["id"]["N"]
             if number not in known and number < seen.get(key, 0):
                 found.append((seen[key], number))
             known.add(number)
@@ -87,10 +91,15 @@ class Reading:
         return found
 
 
+def _number(record: dict[str, Any]) -> int:
+    return int(record["eventID"], 16)
+
+
 @contextmanager
 def reading(folder: Path, service: SimulatedStreams, **table: Any) -> Iterator[Reading]:
     """A reading in `folder`, with the service's clock."""
-    with lake(folder, "things", ["id"], changes={"streams": True}, **table) as opened:
+    changes = {"kinesis": "things"} if isinstance(service, SimulatedKinesis) else {"streams": True}
+    with lake(folder, "things", ["id"], changes=changes, **table) as opened:
         opened.now = service.now
         yield Reading(service, opened, folder)
 

@@ -7,6 +7,8 @@ records, and closes every shard of a stream that is switched off. Time stands st
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from typing import Any
 
 from ddb_lake.aws.streams import ExpiredIteratorError, Page, StreamGoneError, ThrottledError, TrimmedError
 from ddb_lake.core.capture.shards import Shard, ShardPosition, Stream
+from ddb_lake.core.capture.stream_lines import StreamLine, dynamodb_line, kinesis_line
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -47,6 +50,7 @@ class SimShard:
     records: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     closed_us: int | None = None
     last: int | None = None
+    adjacent_id: str | None = None
 
     def trimmed(self, now_us: int) -> int:
         """How many records are gone."""
@@ -200,7 +204,7 @@ class SimulatedStreams:
             raise StreamGoneError("no such shard")
         trimmed = shard.trimmed(self.now_us)
         if position.after is not None:
-            numbers = [int(record["dynamodb"]["SequenceNumber"]) for _, record in shard.records]
+            numbers = [self._sequence(record) for _, record in shard.records]
             begin = numbers.index(int(position.after)) + 1
             if begin - 1 < trimmed:
                 raise TrimmedError("trimmed")
@@ -228,7 +232,14 @@ class SimulatedStreams:
             return Page(found, None)
         return Page(found, self._iterator(stream, shard, end, self.empty_pages if found else 0))
 
+    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:
+        assert shard_id.startswith("shardId-")
+        return dynamodb_line(record, arn)
+
     # --- inside
+
+    def _sequence(self, record: dict[str, Any]) -> int:
+        return int(record["dynamodb"]["SequenceNumber"])
 
     def _answer(self, call: str) -> None:
         self.calls.append(call)
@@ -250,9 +261,10 @@ class SimulatedStreams:
     def _open_shards(self, stream: SimStream) -> list[SimShard]:
         return [shard for shard in stream.shards.values() if shard.closed_us is None]
 
-    def _open(self, stream: SimStream, parent_id: str | None, buckets: range) -> None:
+    def _open(self, stream: SimStream, parent_id: str | None, buckets: range, adjacent_id: str | None = None) -> None:
         shard_id = f"shardId-{len(stream.shards):020}-{len(self._streams):08}"
-        stream.shards[shard_id] = SimShard(shard_id, parent_id, buckets, self._number())
+        first = self._number()
+        stream.shards[shard_id] = SimShard(shard_id, parent_id, buckets, first, adjacent_id=adjacent_id)
 
     def _close(self, shard: SimShard) -> None:
         shard.closed_us, shard.last = self.now_us, self._number()
@@ -288,3 +300,90 @@ class SimulatedStreams:
             "awsRegion": "eu-west-1",
             "dynamodb": body,
         }
+
+
+@dataclass
+class SimulatedKinesis(SimulatedStreams):
+    """A table and its Kinesis stream, which outlives the replication and the table, and trims records without an error."""
+
+    def disable(self) -> None:
+        """Switch the replication off; the stream stays."""
+        if self.running is not None:
+            self._streams[-1].off_us = self.now_us
+
+    def enable(self, shards: int = 1) -> None:
+        """Switch the replication on, to the stream that there is."""
+        if self._streams:
+            self._streams[-1].off_us = None
+        else:
+            super().enable(shards)
+
+    def merge(self, pick: int = 0) -> None:
+        """Merge two adjacent open shards into one."""
+        stream = self._streams[-1]
+        shards = sorted(self._open_shards(stream), key=lambda shard: shard.buckets.start)
+        if len(shards) > 1:
+            one, other = shards[pick % (len(shards) - 1) :][:2]
+            self._close(one)
+            self._close(other)
+            self._open(stream, one.shard_id, range(one.buckets.start, other.buckets.stop), other.shard_id)
+
+    def describe(self, arn: str) -> Stream:
+        self._answer("describe")
+        stream = self._find(arn)
+        shards = tuple(
+            Shard(
+                one.shard_id,
+                one.parent_id,
+                str(one.first),
+                None if one.last is None else str(one.last),
+                one.adjacent_id,
+            )
+            for one in stream.shards.values()
+            if not one.is_gone(self.now_us)
+        )
+        return Stream(arn, stream.created_us, stream.off_us is None, "", shards, DAY_US, reports_trimmed=False)
+
+    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
+        self._answer("iterator")
+        stream = self._find(arn)
+        shard = stream.shards.get(shard_id)
+        if shard is None or shard.is_gone(self.now_us):
+            raise StreamGoneError("no such shard")
+        begin = 0
+        if position.after is not None:
+            begin = sum(1 for _, record in shard.records if self._sequence(record) <= int(position.after))
+        return self._iterator(stream, shard, begin, self.empty_pages)
+
+    def records(self, iterator: str) -> Page:
+        stream, shard, begin, made_us, empty = self._iterators[iterator]
+        self._iterators[iterator] = stream, shard, max(begin, shard.trimmed(self.now_us + CALL_US)), made_us, empty
+        page = super().records(iterator)
+        ends = page.next_iterator is None or self._iterators[page.next_iterator][2] == len(shard.records)
+        return Page(page.records, page.next_iterator, 0 if ends else 1000)
+
+    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:
+        assert arn.startswith("arn:")
+        return kinesis_line(record, shard_id)
+
+    def _sequence(self, record: dict[str, Any]) -> int:
+        return int(record["SequenceNumber"])
+
+    def _listed(self) -> list[SimStream]:
+        return self._streams
+
+    def _record(self, key: int, old: int | None, new: int | None, number: int) -> dict[str, Any]:
+        captured = super()._record(key, old, new, number)
+        body = captured["dynamodb"]
+        body = {name: body[name] for name in ("Keys", "NewImage", "OldImage") if name in body}
+        for image in body.values():
+            if "b" in image:  # binary is encoded twice
+                once = base64.b64encode(image["b"]["B"])
+                image["b"] = {"B": base64.b64encode(once).decode()}
+        times = {
+            "ApproximateCreationDateTime": self.now_us,
+            "ApproximateCreationDateTimePrecision": "MICROSECOND",
+        }
+        names = {"eventID": captured["eventID"], "eventName": captured["eventName"], "tableName": "things"}
+        data = json.dumps({**names, "recordFormat": "application/json", "dynamodb": {**body, **times}}).encode()
+        return {"Data": data, "SequenceNumber": str(number), "ApproximateArrivalTimestamp": self.now()}

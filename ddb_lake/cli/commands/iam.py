@@ -111,6 +111,10 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
     def table_arn(name: str, table_region: str | None, account: str) -> str:
         return f"arn:{partition}:dynamodb:{table_region or region}:{account}:table/{name}"
 
+    def stream_arn(name: str, table_region: str | None, account: str) -> str:
+        is_arn, its_region = name.startswith("arn:"), options.region or table_region or region
+        return name if is_arn else f"arn:{partition}:kinesis:{its_region}:{account}:stream/{name}"
+
     table_keys = dict(options.table_keys)
     sources, landing = [], []
     for table in settings.tables:
@@ -120,11 +124,13 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         if table.export:
             uri = f"s3://{table.export.bucket}/{table.export.prefix}"
             export = place(uri, _key_arn(table.export.kms_key_id) or options.kms_key_arn)
-        streams = bool(table.changes and table.changes.streams)
+        streams = bool(table.changes and table.changes.reads_stream)
+        stream = table.changes.kinesis if table.changes else None
+        kinesis_arn = stream_arn(stream, table.source.region, account) if stream else None
         stream_uri = settings.stream_landing(table)
         stream_place = place(stream_uri, options.kms_key_arn) if stream_uri and stream_uri.startswith("s3://") else None
         key = table_keys.get(table.name)
-        sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place))
+        sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place, kinesis_arn))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     landing_root = settings.landing or ""
     on_s3 = settings.warehouse.startswith("s3://")

@@ -90,7 +90,11 @@ def examine_kinesis_destinations(subject: TableSubject) -> Iterator[Finding]:
 
 
 def examine_stream(subject: TableSubject) -> Iterator[Finding]:
-    """The DynamoDB stream is on, can be read, and has the images that items are built from."""
+    """The stream that is read directly is on, can be read, and has the images that items are built from."""
+    changes = subject.settings.changes
+    if changes is not None and changes.kinesis is not None:
+        yield from _examine_kinesis(subject, changes.kinesis)
+        return
     from ddb_lake.aws.streams import TableStreams
 
     name = subject.settings.source_name
@@ -112,6 +116,27 @@ def examine_stream(subject: TableSubject) -> Iterator[Finding]:
         yield warn("on, NEW_IMAGE: items are exact, but the changelog has no old images", change)
     else:
         yield fail(f"on, {stream.view}: it has no new images, and items cannot be built without them", change)
+
+
+def _examine_kinesis(subject: TableSubject, stream_name: str) -> Iterator[Finding]:
+    from ddb_lake.aws.kinesis_source import KinesisStream
+
+    source, name = KinesisStream(subject.settings), subject.settings.source_name
+    found = [source.describe(identity) for identity in source.streams()]
+    if not found:
+        yield fail(
+            f"the Kinesis stream {stream_name} does not exist", f"aws kinesis create-stream --stream-name {stream_name}"
+        )
+        return
+    stream = found[0]
+    if not stream.running:
+        enable = (
+            f"aws dynamodb enable-kinesis-streaming-destination --table-name {name} --stream-arn <ARN of {stream_name}>"
+        )
+        yield fail(f"changes of {name} are not replicated to the Kinesis stream {stream_name}", enable)
+        return
+    hours = count_text(stream.retention_us // 3_600_000_000, "hour")
+    yield ok(f"on, {count_text(len(stream.shards), 'shard')}; records are kept for {hours}")
 
 
 def hint(subject: TableSubject, message: str) -> str | None:

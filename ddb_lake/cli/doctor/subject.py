@@ -67,7 +67,7 @@ class LakeSubject:
             parts = ["source"] if "source" in table.model_fields_set else []
             parts += ["export"] if table.export else []
             parts += ["changes"] if _lands_on_s3(table) else []
-            parts += ["stream"] if table.changes and table.changes.streams else []
+            parts += ["stream"] if table.changes and table.changes.reads_stream else []
             needs += [f"{part} of {table.name}" for part in parts]
         return needs
 
@@ -167,7 +167,7 @@ def uses_source(subject: TableSubject) -> bool:
     """The source table is named, exported or captured, and AWS answers."""
     table = subject.settings
     named = "source" in table.model_fields_set or table.export is not None or _lands_on_s3(table)
-    return subject.lake.aws_answers and (named or (table.changes is not None and table.changes.streams))
+    return subject.lake.aws_answers and (named or (table.changes is not None and table.changes.reads_stream))
 
 
 def is_exported(subject: TableSubject) -> bool:
@@ -187,6 +187,6 @@ def is_captured(subject: TableSubject) -> bool:
 
 
 def reads_stream(subject: TableSubject) -> bool:
-    """Changes are read from the DynamoDB stream, and the source table answers."""
+    """Changes are read from a stream directly, and the source table answers."""
     changes = subject.settings.changes
-    return subject.source_answers and changes is not None and changes.streams
+    return subject.source_answers and changes is not None and changes.reads_stream

@@ -1,4 +1,4 @@
-"""Checkpoints: what a reader of DynamoDB Streams stores between runs, and how a new listing of streams changes it. Pure.
+"""Checkpoints: what a reader of streams stores between runs, and how a new listing of streams changes it. Pure.
 
 A checkpoint promises one thing: every record at or before its positions has landed, or is in a gap that was recorded.
 """
@@ -24,6 +24,9 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import TerminalError
 
 FORMAT: Final = 1
+HOUR_US: Final = 3600 * 1_000_000
+
+_REPLACED: Final = "the table was deleted and created again: only a full export of the new table removes its old items"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class StreamPosition:
     """How far one stream was read. Times are UTC microseconds.
 
     `began_us`: older records were no longer in the stream when reading began. `running_us`: when the stream was last observed
-    to capture changes.
+    to capture changes. `running`: whether it did in the last observation.
     """
 
     arn: str
@@ -39,6 +42,7 @@ class StreamPosition:
     began_us: int
     running_us: int
     lineage: Lineage = field(default_factory=dict)
+    running: bool = True
 
     @property
     def unread_since_us(self) -> int | None:
@@ -104,6 +108,7 @@ def observe_streams(
             positions.append(_begun(stream, now_us))
             gaps += _between(before.table_id, table_id, running_us, positions[-1], now_us)
             running_us = stream.created_us
+    gaps += _replaced_table(before, streams, table_id, now_us)
     if not (streams and streams[-1].running):
         gaps.append(_gap("stream_off", running_us, now_us, now_us, "the stream is off, or its table is gone"))
     if not positions:  # keep the last one: a stream is new only if it was created after it
@@ -112,21 +117,26 @@ def observe_streams(
 
 
 def _begun(stream: Stream, now_us: int) -> StreamPosition:
-    began_us = max(stream.created_us, now_us - RETENTION_US)
+    began_us = max(stream.created_us, now_us - stream.retention_us)
     lineage = initial_lineage(stream.shards, began_us)
-    return StreamPosition(stream.arn, stream.created_us, began_us, now_us, lineage)
+    return StreamPosition(stream.arn, stream.created_us, began_us, now_us, lineage, stream.running)
 
 
 def _continued(position: StreamPosition, stream: Stream, read_us: int, now_us: int) -> tuple[StreamPosition, list[Gap]]:
-    observed = observe(position.lineage, stream.shards, now_us - read_us, position.began_us)
+    kept_since_us = None if stream.reports_trimmed else now_us - stream.retention_us + SLACK_US
+    observed = observe(position.lineage, stream.shards, now_us - read_us, position.began_us, kept_since_us)
     running_us = now_us if stream.running else position.running_us
     gaps = []
     if observed.lost_since_us is not None:
         reason = (
-            f"records of {count_text(len(observed.lost), 'shard')} were trimmed after 24 hours, before they were read"
+            f"records of {count_text(len(observed.lost), 'shard')} were trimmed after"
+            f" {count_text(stream.retention_us // HOUR_US, 'hour')}, before they were read"
         )
-        gaps += trimmed(observed.lost_since_us, now_us, reason)
-    return replace(position, lineage=observed.lineage, running_us=running_us), gaps
+        gaps += trimmed(observed.lost_since_us, now_us, reason, stream.retention_us)
+    if stream.running and not position.running:
+        reason = "the stream was switched off and on again; changes in between were not captured"
+        gaps.append(_gap("stream_off", position.running_us, now_us, now_us, reason))
+    return replace(position, lineage=observed.lineage, running_us=running_us, running=stream.running), gaps
 
 
 def _vanished(position: StreamPosition, now_us: int) -> list[Gap]:
@@ -141,20 +151,28 @@ def _between(
 ) -> Iterator[Gap]:
     """The gaps between the earlier streams and a new one."""
     if old_id is not None and new_id is not None and old_id != new_id:
-        reason = "the table was deleted and created again: only a full export of the new table removes its old items"
-        yield _gap("lost", 0, position.created_us, now_us, reason)
+        yield _gap("lost", 0, position.created_us, now_us, _REPLACED)
     reason = "the stream was switched off and on again; changes in between were not captured"
     yield _gap("stream_changed", running_us, position.created_us, now_us, reason)
     if position.began_us > position.created_us:
         yield from trimmed(position.created_us, now_us, "the new stream was not read for more than 24 hours")
 
 
-def trimmed(since_us: int, now_us: int, reason: str) -> list[Gap]:
-    """The gap of trimmed records that are not older than `since_us`. Only records older than 24 hours are trimmed.
+def _replaced_table(before: Checkpoint, streams: Sequence[Stream], table_id: str | None, now_us: int) -> list[Gap]:
+    """The gap of a table that was made again while its stream went on, as a Kinesis stream does."""
+    known = {position.arn for position in before.streams}
+    outlived = any(not stream.reports_trimmed and stream.arn in known for stream in streams)
+    if not outlived or before.table_id is None or table_id in (None, before.table_id):
+        return []
+    return [_gap("lost", 0, now_us, now_us, _REPLACED)]
+
+
+def trimmed(since_us: int, now_us: int, reason: str, retention_us: int = RETENTION_US) -> list[Gap]:
+    """The gap of trimmed records that are not older than `since_us`. Only records older than the retention are trimmed.
 
     Empty if nothing can be lost, for example if the last record of an idle shard was trimmed after it was read.
     """
-    to_us = now_us - RETENTION_US + SLACK_US
+    to_us = now_us - retention_us + SLACK_US
     return [_gap("trimmed", since_us, to_us, now_us, reason)] if since_us < to_us else []
 
 
@@ -170,6 +188,7 @@ def dump(checkpoint: Checkpoint) -> bytes:
             "created_us": one.created_us,
             "began_us": one.began_us,
             "running_us": one.running_us,
+            "running": one.running,
             "shards": {shard_id: position.to_json() for shard_id, position in one.lineage.items()},
         }
         for one in checkpoint.streams
@@ -200,6 +219,7 @@ def load(data: bytes, where: str) -> Checkpoint:
                 one["began_us"],
                 one["running_us"],
                 {shard_id: ShardPosition(**position) for shard_id, position in one["shards"].items()},
+                one.get("running", True),
             )
             for one in document["streams"]
         )

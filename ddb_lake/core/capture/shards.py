@@ -1,12 +1,14 @@
-"""The shards of a DynamoDB stream: which may be read now, how far each was read, and what was lost. Pure.
+"""The shards of a stream: which may be read now, how far each was read, and what was lost. Pure.
 
-A shard takes records for some hours and is closed; its children take the records from then on. Records and closed shards are
-removed after 24 hours. A shard must be read before its children. A reader stores a `Lineage`: the position in each shard that
-is not read and gone. A position does not contain an iterator, because iterators expire after 15 minutes.
+The stream is one of DynamoDB or of Kinesis. A shard takes records for some time and is closed; its children take the records
+from then on. Records and closed shards are removed after the stream's retention. A shard must be read before its children. A
+reader stores a `Lineage`: the position in each shard that is not read and gone. A position does not contain an iterator,
+because iterators expire after minutes.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html
+https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
 """
 
 from __future__ import annotations
@@ -16,27 +18,39 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeAlias
 
 RETENTION_US: Final = 24 * 3600 * 1_000_000
-"""How long DynamoDB keeps records: no younger one is removed (trimmed)."""
+"""How long DynamoDB Streams keeps records: no younger one is removed (trimmed). A Kinesis stream has its own setting."""
 
 SLACK_US: Final = 3600 * 1_000_000
-"""The allowance for clocks and for the moment of trimming: a record older than `RETENTION_US - SLACK_US` may be gone."""
+"""The allowance for clocks and for the moment of trimming: a record older than the retention less this may be gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard as DescribeStream lists it. `first`, `last`: sequence numbers of its records; `last` is None while it is open."""
+    """A shard as it is listed. `first`, `last`: sequence numbers of its records; `last` is None while it is open.
+
+    `adjacent_id`: the other parent, if the shard was made by merging two shards of a Kinesis stream.
+    """
 
     shard_id: str
     parent_id: str | None = None
     first: str | None = None
     last: str | None = None
+    adjacent_id: str | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of its parents."""
+        return _ids(self.parent_id, self.adjacent_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream of a table with its shards. `created_us`: UTC microseconds. `view`: its StreamViewType.
+    """One stream of a table with its shards. `created_us`: UTC microseconds.
 
-    `running`: it captures changes. A stream that was switched off can be read for another 24 hours.
+    `running`: it captures changes. A stream of DynamoDB that was switched off can be read for another 24 hours.
+    `view`: its StreamViewType; empty for a Kinesis stream. `retention_us`: how long it keeps records.
+    `reports_trimmed`: reading from a position (`ShardPosition.is_anchored`) fails if records after it were trimmed. Kinesis
+    continues with the oldest record that is left instead.
     """
 
     arn: str
@@ -44,6 +58,8 @@ class Stream:
     running: bool
     view: str
     shards: tuple[Shard, ...] = ()
+    retention_us: int = RETENTION_US
+    reports_trimmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +76,28 @@ class ShardPosition:
     after: str | None = None
     since_us: int = 0
     finished: bool = False
+    adjacent_id: str | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the shard's parents."""
+        return _ids(self.parent_id, self.adjacent_id)
 
     @property
     def is_anchored(self) -> bool:
-        """Whether the service reports an error if records between this position and the next read were trimmed."""
+        """Whether DynamoDB reports an error if records between this position and the next read were trimmed."""
         return self.after is not None or self.start is not None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON document; `ShardPosition(**document)` is equal."""
-        return asdict(self)
+        """A JSON document; `ShardPosition(**document)` is equal. Earlier releases can read it unless two shards were merged."""
+        document = asdict(self)
+        if self.adjacent_id is None:
+            del document["adjacent_id"]
+        return document
+
+
+def _ids(*found: str | None) -> tuple[str, ...]:
+    return tuple(one for one in found if one is not None)
 
 
 Lineage: TypeAlias = Mapping[str, ShardPosition]
@@ -93,12 +122,24 @@ def initial_lineage(listed: Iterable[Shard], began_us: int) -> Lineage:
     """
     shards = {shard.shard_id: shard for shard in listed}
     return {
-        one.shard_id: ShardPosition(one.parent_id, one.first if one.parent_id in shards else None, None, began_us)
+        one.shard_id: ShardPosition(
+            one.parent_id,
+            one.first if one.parents and all(parent in shards for parent in one.parents) else None,
+            None,
+            began_us,
+            adjacent_id=one.adjacent_id,
+        )
         for one in shards.values()
     }
 
 
-def observe(lineage: Lineage, listed: Iterable[Shard], unread_us: int = 0, began_us: int = 0) -> ObservedLineage:
+def observe(
+    lineage: Lineage,
+    listed: Iterable[Shard],
+    unread_us: int = 0,
+    began_us: int = 0,
+    kept_since_us: int | None = None,
+) -> ObservedLineage:
     """Update a lineage from a new listing of the stream's shards.
 
     New shards are added, and finished shards that are no longer listed are removed. Records were lost if a shard disappeared
@@ -108,6 +149,8 @@ def observe(lineage: Lineage, listed: Iterable[Shard], unread_us: int = 0, began
     Args:
         unread_us: the time since the lineage was last updated.
         began_us: the time from which the stream is read, if no position has a later one.
+        kept_since_us: for a stream that does not report trimmed records: all records since then are certainly kept.
+            Records of a shard may be lost if older ones were not read, also if it has an anchor.
     """
     shards = {shard.shard_id: shard for shard in listed}
     known = {shard_id: _ended(position, shards.get(shard_id)) for shard_id, position in lineage.items()}
@@ -115,19 +158,23 @@ def observe(lineage: Lineage, listed: Iterable[Shard], unread_us: int = 0, began
     lost: dict[str, int] = {}
     kept: dict[str, ShardPosition] = {}
     for shard_id, position in known.items():
-        stale = not position.is_anchored and unread_us > RETENTION_US - SLACK_US
+        if kept_since_us is None:
+            stale = not position.is_anchored and unread_us > RETENTION_US - SLACK_US
+        else:
+            stale = position.since_us < kept_since_us
         if not position.finished and (shard_id not in shards or stale):
             lost[shard_id] = position.since_us
         if shard_id in shards:
-            kept[shard_id] = position
+            kept[shard_id] = replace(position, since_us=max(position.since_us, kept_since_us or 0))
     for shard in shards.values():
-        parent = shard.parent_id
         if shard.shard_id in known:
             continue
-        if parent is not None and parent not in shards and parent not in known:
-            lost[parent] = floor_us
-        since_us = known[parent].since_us if parent is not None and parent in known else floor_us
-        kept[shard.shard_id] = ShardPosition(parent, shard.first, None, since_us)
+        lost |= {parent: floor_us for parent in shard.parents if parent not in shards and parent not in known}
+        since_us = min((known[parent].since_us for parent in shard.parents if parent in known), default=floor_us)
+        since_us = max(since_us, kept_since_us or 0)
+        kept[shard.shard_id] = ShardPosition(
+            shard.parent_id, shard.first, None, since_us, adjacent_id=shard.adjacent_id
+        )
     return ObservedLineage(kept, tuple(sorted(lost)), min(lost.values(), default=None))
 
 
@@ -151,7 +198,7 @@ def readable(lineage: Lineage) -> list[str]:
         return int(position.after or position.start or 0), shard_id
 
     waiting = {shard_id for shard_id, position in lineage.items() if not position.finished}
-    free = (shard_id for shard_id in waiting if lineage[shard_id].parent_id not in waiting)
+    free = (shard_id for shard_id in waiting if waiting.isdisjoint(lineage[shard_id].parents))
     return sorted(free, key=progress)
 
 

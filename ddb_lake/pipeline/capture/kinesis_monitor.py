@@ -40,7 +40,7 @@ def watch(lake: Lake, name: str) -> tuple[Gap, ...]:
             not replicated are counted from the same time by the next observation.
     """
     table, changes = lake.table(name), lake.changes(name)
-    if changes is None or table.changes is None or table.changes.uri is None:
+    if changes is None or table.changes is None or (table.changes.uri is None and table.changes.kinesis is None):
         return open_gaps(lake, name)
     now_us = int(lake.now().timestamp() * 1_000_000)
     before = changes_state(changes).observed

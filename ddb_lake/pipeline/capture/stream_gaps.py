@@ -1,4 +1,4 @@
-"""What a reader of DynamoDB Streams cannot learn from the streams alone: gaps before it began, and what it must refuse."""
+"""What a reader of streams cannot learn from the streams alone: gaps before it began, and what it must refuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.checkpoints import trimmed
 from ddb_lake.core.capture.gaps import Gap
-from ddb_lake.core.capture.shards import Stream
+from ddb_lake.core.capture.shards import RETENTION_US, Stream
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import ConfigError
@@ -24,6 +24,14 @@ def check_view(table: TableSettings, streams: Sequence[Stream], begun: bool) -> 
     if not streams:
         if begun:
             return
+        if table.changes is not None and table.changes.kinesis is not None:
+            stream = table.changes.kinesis
+            raise ConfigError(
+                f"the Kinesis stream {stream} does not exist",
+                table=table.name,
+                hint=f"aws kinesis create-stream --stream-name {stream}, then aws dynamodb"
+                f" enable-kinesis-streaming-destination --table-name {name} --stream-arn <its ARN>",
+            )
         raise ConfigError(
             f"{name} has no DynamoDB stream: aws dynamodb update-table --table-name {name}"
             " --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
@@ -36,13 +44,14 @@ def check_view(table: TableSettings, streams: Sequence[Stream], begun: bool) -> 
         )
 
 
-def forgotten(lake: Lake, landing: str, now_us: int) -> list[Gap]:
-    """The gap of a lost checkpoint, if landed objects show that the stream was read more than 24 hours ago."""
+def forgotten(lake: Lake, landing: str, now_us: int, retention_us: int = RETENTION_US) -> list[Gap]:
+    """The gap of a lost checkpoint, if landed objects show that the stream was last read before what it still keeps."""
     if not lake.objects.reachable(landing):
         return []
     hours = [hour for ref in lake.objects.list(landing) if (hour := arrival_hour(ref.uri))]
     last_us = int(max(hours).timestamp() * 1_000_000) if hours else now_us
-    return trimmed(last_us, now_us, "the reader's checkpoint is gone, and the stream was not read for a day")
+    reason = "the reader's checkpoint is gone, and the stream was not read for as long as it keeps records"
+    return trimmed(last_us, now_us, reason, retention_us)
 
 
 def before_the_stream(lake: Lake, table: TableSettings, began_us: int, now_us: int) -> list[Gap]:

@@ -29,7 +29,7 @@ LONGEST_SPAN = timedelta(days=7)
 
 
 def read_work(lake: Lake, table: TableSettings) -> Work | None:
-    """The table's DynamoDB stream is read directly: its records are to be landed. Decided without a request to AWS."""
+    """The table's stream is read directly: its records are to be landed. Decided without a request to AWS."""
     if lake.settings.stream_landing(table) is None:
         return None
     return Work(table.name, "read", "what its stream has is not landed")

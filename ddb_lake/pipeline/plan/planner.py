@@ -85,6 +85,7 @@ class Tick:
         hints: URIs by table, from notifications; the tick lists them in addition.
         budget_s: after this many seconds no further table is examined.
         clock: a monotonic clock, in seconds.
+        tables: the tables to examine; None: all.
     """
 
     cursor: SensorCursor
@@ -92,6 +93,7 @@ class Tick:
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
     budget_s: float = BUDGET_S
     clock: Callable[[], float] = time.monotonic
+    tables: Collection[str] | None = None
 
 
 @dataclass(slots=True)
@@ -196,7 +198,9 @@ class _TickPlanner:
     def plan(self) -> Plan:
         cursor = self._tick.cursor
         resume_at = None
-        for name in cursor.rotated(table.name for table in self._lake.settings.tables):
+        chosen = self._tick.tables
+        names = [table.name for table in self._lake.settings.tables if chosen is None or table.name in chosen]
+        for name in cursor.rotated(names):
             if self._plan.examined and self._tick.clock() >= self._deadline:
                 resume_at = name
                 break

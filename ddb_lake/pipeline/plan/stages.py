@@ -21,7 +21,7 @@ def stages_of(table: TableSettings) -> Iterator[Stage]:
             yield "increments"
         yield "snapshot"
     if table.changes is not None:
-        if table.changes.streams:
+        if table.changes.reads_stream:
             yield "streams"
         yield "changes"
     yield "current"

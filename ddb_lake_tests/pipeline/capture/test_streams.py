@@ -22,12 +22,12 @@ from ddb_lake_tests.simulator import same_items
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.streams_reader import STEPS, Reading, reading
-from ddb_lake_tests.support.streams_service import DAY_US, HOUR_US, SimulatedStreams
+from ddb_lake_tests.support.streams_service import DAY_US, HOUR_US, SimulatedKinesis, SimulatedStreams
 
 _DAY_S, _HOUR_S = 24 * 3600, 3600
 
 _WRITES = st.tuples(st.just("write"), st.integers(0, 9), st.integers(-1, 99))
-_SHARDS = st.tuples(st.sampled_from(("split", "roll")), st.integers(0, 5), st.just(0))
+_SHARDS = st.tuples(st.sampled_from(("split", "roll", "merge")), st.integers(0, 5), st.just(0))
 _SHORT = st.tuples(st.just("wait"), st.sampled_from((1, 60, 1000, _HOUR_S)), st.just(0))
 _LONG = st.tuples(st.just("wait"), st.sampled_from((1, 1000, 6 * _HOUR_S, 20 * _HOUR_S, 25 * _HOUR_S)), st.just(0))
 _READ = st.tuples(st.just("read"), st.sampled_from((1, 300, 2000)), st.just(0))
@@ -38,7 +38,9 @@ _SWITCH = st.tuples(st.sampled_from(("off", "on", "recreate")), st.just(0), st.j
 
 def _play(read: Reading, steps: list[tuple[str, Any, Any]]) -> None:
     service = read.service
+    seen_at_once = read.read if isinstance(service, SimulatedKinesis) else lambda: None
     acts: dict[str, Callable[[Any, Any], Any]] = {
+        "merge": lambda pick, _: service.merge(pick) if isinstance(service, SimulatedKinesis) else None,
         "write": service.write,
         "split": lambda pick, _: service.split(pick),
         "roll": lambda pick, _: service.roll(pick),
@@ -47,9 +49,9 @@ def _play(read: Reading, steps: list[tuple[str, Any, Any]]) -> None:
         "kill": lambda step, after: read.read(Budget(seconds=600), step, after),
         "throttle": lambda count, _: setattr(service, "throttles", count),
         "empty": lambda count, _: setattr(service, "empty_pages", count),
-        "off": lambda *_: service.disable(),
-        "on": lambda *_: service.enable(),
-        "recreate": lambda *_: service.recreate(),
+        "off": lambda *_: (service.disable(), seen_at_once()),
+        "on": lambda *_: (service.enable(), seen_at_once()),
+        "recreate": lambda *_: (service.disable(), seen_at_once(), service.recreate(), seen_at_once()),
     }
     for name, one, other in steps:
         acts[name](one, other)
@@ -65,11 +67,20 @@ def _read_all(read: Reading) -> None:
     raise AssertionError("the reader does not come to an end")
 
 
-@examples(15, 60)
-@given(steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _SHORT, _READ, _KILL, _FAULTS), max_size=40))
-def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(steps: list[tuple[str, Any, Any]]) -> None:
-    service = SimulatedStreams()
-    service.enable(2)
+_SERVICES = st.sampled_from((SimulatedStreams, SimulatedKinesis))
+
+
+@examples(20, 120)
+@given(
+    steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _SHORT, _READ, _KILL, _FAULTS), max_size=40),
+    simulated=_SERVICES,
+    roots=st.sampled_from((1, 2)),
+)
+def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(
+    steps: list[tuple[str, Any, Any]], simulated: type[SimulatedStreams], roots: int
+) -> None:
+    service = simulated()
+    service.enable(roots)
     with tempfile.TemporaryDirectory() as folder, reading(Path(folder), service) as read:
         read.read()
         for start in range(0, len(steps), 5):
@@ -81,11 +92,17 @@ def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(steps: 
         assert read.out_of_order() == []
 
 
-@examples(12, 50)
-@given(steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _LONG, _READ, _KILL, _FAULTS, _SWITCH), max_size=40))
-def test_every_change_lands_or_lies_in_a_recorded_gap(steps: list[tuple[str, Any, Any]]) -> None:
-    service = SimulatedStreams()
-    service.enable(2)
+@examples(16, 100)
+@given(
+    steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _LONG, _READ, _KILL, _FAULTS, _SWITCH), max_size=40),
+    simulated=_SERVICES,
+    roots=st.sampled_from((1, 2)),
+)
+def test_every_change_lands_or_lies_in_a_recorded_gap(
+    steps: list[tuple[str, Any, Any]], simulated: type[SimulatedStreams], roots: int
+) -> None:
+    service = simulated()
+    service.enable(roots)
     with tempfile.TemporaryDirectory() as folder, reading(Path(folder), service) as read:
         read.read()
         _play(read, steps)
@@ -345,3 +362,66 @@ def test_follow_reads_until_the_time_is_up(tmp_path: Path, service: SimulatedStr
         assert result is not None
         assert 60 <= result.seconds < 70
         assert len(result.uris) >= 5  # it lands as it goes
+
+
+@pytest.fixture
+def kinesis() -> SimulatedKinesis:
+    running = SimulatedKinesis()
+    running.enable(2)
+    return running
+
+
+def test_records_that_kinesis_trimmed_without_an_error_are_a_gap(tmp_path: Path) -> None:
+    kinesis = SimulatedKinesis()
+    kinesis.enable()  # one shard, which was read before: its position is no reason to look for lost records
+    with reading(tmp_path, kinesis) as read:
+        _write(kinesis, 1, 2)
+        read.read()
+        _write(kinesis, 3, 4)
+        kinesis.advance(25 * _HOUR_S)
+        _write(kinesis, 5)
+        _read_all(read)
+        assert [gap.kind for gap in read.gaps()] == ["trimmed"]
+        assert len(read.landed()) == 3
+        assert read.missing() == []
+
+
+def test_idle_kinesis_stream_that_is_read_now_and_then_has_no_gap(tmp_path: Path, kinesis: SimulatedKinesis) -> None:
+    with reading(tmp_path, kinesis) as read:
+        _write(kinesis, 1)
+        for _ in range(10):
+            read.read()
+            kinesis.advance(20 * _HOUR_S)
+        _write(kinesis, 2)
+        _read_all(read)
+        assert list(read.gaps()) == []
+        assert read.missing() == []
+
+
+def test_merged_shard_waits_for_both_parents(tmp_path: Path, kinesis: SimulatedKinesis) -> None:
+    with reading(tmp_path, kinesis) as read:
+        read.read()
+        kinesis.write(0, 1)  # the first parent
+        for number in range(12):
+            kinesis.write(4, number)  # the second parent, of buckets 4 to 7: it takes longer
+        kinesis.merge()
+        kinesis.write(0, 99)
+        kinesis.write(4, 99)
+        read.read(Budget(seconds=600, most_bytes=1))
+        _read_all(read)
+        assert read.out_of_order() == []
+        assert read.missing() == []
+
+
+def test_table_made_again_below_the_same_kinesis_stream_asks_for_a_full_export(
+    tmp_path: Path, kinesis: SimulatedKinesis
+) -> None:
+    with reading(tmp_path, kinesis) as read:
+        _write(kinesis, 1, 2)
+        read.read()
+        kinesis.disable()
+        read.read()
+        kinesis.recreate()
+        _read_all(read)
+        assert "lost" in {gap.kind for gap in read.gaps()}
+        assert read.missing() == []

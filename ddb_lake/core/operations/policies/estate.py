@@ -64,7 +64,8 @@ class Source:
     """A source table. `role_arn`: the role through which it is reached, None where it is reached directly.
 
     `export`: the destination of its exports, which are written with the permissions of the caller. `streams`: its
-    DynamoDB Streams are read directly, and the records land at `stream_landing`; None: anywhere in the landing.
+    stream is read directly, and the records land at `stream_landing`; None: anywhere in the landing. `kinesis_arn`: that of
+    the stream, if it is one of Kinesis.
     """
 
     table_arn: str
@@ -73,6 +74,7 @@ class Source:
     export: Place | None = None
     streams: bool = False
     stream_landing: Place | None = None
+    kinesis_arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ddb_lake.core.operations.policies.estate import Estate, Statement
+from ddb_lake.core.operations.policies.estate import Estate, Source, Statement
 from ddb_lake.core.operations.policies.parts import (
     as_places,
     decrypt,
@@ -107,7 +107,7 @@ def _reader(estate: Estate) -> list[Statement]:
 
 
 def _stream_reader(estate: Estate) -> list[Statement]:
-    """Reads the tables' DynamoDB Streams and lands what it reads."""
+    """Reads the tables' streams, of DynamoDB or Kinesis, and lands what it reads."""
     known = tuple(source.stream_landing for source in streamed_sources(estate) if source.stream_landing)
     landing = tuple(dict.fromkeys(known)) or estate.landing
     return [
@@ -121,9 +121,11 @@ def _stream_reader(estate: Estate) -> list[Statement]:
 
 def _reading_streams(estate: Estate) -> list[Statement]:
     """What is called of the tables: theirs is the account that it is called in."""
-    read = [source for source in streamed_sources(estate) if source.role_arn is None]
+    reachable = [source for source in streamed_sources(estate) if source.role_arn is None]
+    read = [source for source in reachable if source.kinesis_arn is None]
     tables = distinct(source.table_arn for source in read)
     return [
+        *_reading_kinesis([source for source in reachable if source.kinesis_arn is not None]),
         Statement("DescribeTable", ("dynamodb:DescribeTable",), tables),
         Statement(
             "ReadStream",
@@ -132,6 +134,23 @@ def _reading_streams(estate: Estate) -> list[Statement]:
         ),
         Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if tables else ()),
         *decrypt(read, estate.domain),
+    ]
+
+
+def _reading_kinesis(sources: Sequence[Source]) -> list[Statement]:
+    if not sources:
+        return []
+    return [
+        Statement(
+            "ReadKinesis",
+            ("kinesis:DescribeStreamSummary", "kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"),
+            distinct(source.kinesis_arn for source in sources),
+        ),
+        Statement(
+            "ObserveDestination",
+            ("dynamodb:DescribeTable", "dynamodb:DescribeKinesisStreamingDestination"),
+            distinct(source.table_arn for source in sources),
+        ),
     ]
 
 
@@ -206,7 +225,7 @@ def _describing(estate: Estate) -> list[Statement]:
     """What the doctor asks of the tables, and of what their account may use."""
     tables, streamed = (
         direct_tables(estate),
-        [source for source in estate.sources if source.streams and not source.role_arn],
+        [s for s in estate.sources if s.streams and not s.role_arn and s.kinesis_arn is None],
     )
     keys = distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
     return [

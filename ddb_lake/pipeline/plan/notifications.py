@@ -1,7 +1,7 @@
-"""S3 event notifications in SQS queues: places that the sensor lists earlier than it would without them.
+"""S3 event notifications in SQS queues: places that a tick of the planner lists earlier than it would without them.
 
-The listing decides. A message only adds a place to this tick's listing, and is deleted once the tick has requested what
-was found there. Losing the queue, or every message in it, delays objects by some minutes and loses none.
+The listing decides. A message only adds a place to this tick's listing, and is deleted once what was found there is requested
+or done. Losing the queue, or every message in it, delays objects by some minutes and loses none.
 
 S3 delivers notifications at least once and in any order:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html
@@ -60,11 +60,13 @@ class Notifications:
                 yield error
 
 
-def receive_notifications(lake: Lake) -> Notifications:
-    """Receive what waits in the queues of all tables. A queue that cannot be read is an entry of `errors`."""
+def receive_notifications(lake: Lake, names: Collection[str] | None = None) -> Notifications:
+    """Receive what waits in the queues of some tables (None: all). A queue that cannot be read is an entry of `errors`."""
     received = Notifications()
     queues: dict[str, list[TableSettings]] = defaultdict(list)
     for table in lake.settings.tables:
+        if names is not None and table.name not in names:
+            continue
         if table.changes is not None and table.changes.notifications is not None:
             queues[table.changes.notifications].append(table)
     for url, tables in queues.items():

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.orchestration.s3_notifications import Notifications, receive_notifications
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.notifications import Notifications, receive_notifications
 from ddb_lake.pipeline.plan.planner import ALL_EVERY_S, Busy, Plan, Planner, Tick
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.sandbox import Sandbox

@@ -1,0 +1,1 @@
+"""Following tables: a process that keeps reading changes, lands them, and applies them within seconds."""

@@ -1,0 +1,285 @@
+"""Follows tables without an end: reads their streams in threads, and lands, applies and maintains in one thread.
+
+One thread uses the lake. It gives each table whose turn is due one turn (`pipeline.follow.table`), and does the work that the
+planner finds: landed objects that another service or an earlier process wrote, finished exports, compaction. So commits do not
+conflict with each other, and while the catalog is slow, records wait in memory until `FollowOptions.waiting_bytes` and
+reading stops. The next object is larger then, which makes catching up faster.
+
+Leases (`pipeline.follow.leases`) keep a second follower idle. They are no lock: a follower that was paused and continues
+without its lease lands duplicates at most, which the changelog does not take, and a checkpoint is replaced by compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any, Protocol
+
+from ddb_lake.core.capture.leases import RENEWAL_S
+from ddb_lake.pipeline.apply.apply import ApplyResult, apply_refs
+from ddb_lake.pipeline.capture.streams import POLL_S
+from ddb_lake.pipeline.follow.leases import LeaseKeeper
+from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions, Turn, followed_tables
+from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.plan.arrivals import list_unapplied, prefixes_of_hours
+from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.notifications import receive_notifications
+from ddb_lake.pipeline.plan.planner import Busy, Planner, Tick
+from ddb_lake.pipeline.plan.sightings import Seen
+from ddb_lake.pipeline.plan.work import Work, WorkKind
+from ddb_lake.pipeline.sync import run_work
+
+MOST_THREADS = 16
+"""The most threads that read streams; with more tables, a thread reads several."""
+
+STEP_S = 0.1
+TICK_S = 60.0
+"""The interval of planning for tables to which no other service delivers objects."""
+
+TICK_BUDGET_S = 10.0
+ONCE_S = 300.0
+"""How long `Follower.once` reads at most; it then applies what was read."""
+
+STUCK_S = 600.0
+"""Leases are not renewed if no step ended for so long: another follower takes over from a process that hangs."""
+
+
+class Listener(Protocol):
+    """Receives what a follower does. A call is cheap and raises nothing."""
+
+    def turn(self, turn: Turn) -> None:
+        """A table had a turn in which something was landed or applied."""
+
+    def work(self, work: Work, result: Any) -> None:
+        """Planned work was done."""
+
+    def failed(self, table: str, error: Exception) -> None:
+        """A turn or planned work failed; it is tried again."""
+
+    def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
+        """The tables that are followed from now on, and those that another follower has."""
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows some tables of a lake.
+
+    Args:
+        lake: an open lake.
+        tables: the tables, by name.
+        listener: receives what is done.
+        options: intervals and limits.
+        keeper: the leases; None: follow without any.
+        kinds: kinds of work that are added to the pipeline's own.
+        clock: seconds from anywhere.
+        pause: waits for seconds.
+    """
+
+    lake: Lake
+    tables: Mapping[str, FollowedTable]
+    listener: Listener
+    options: FollowOptions = field(default_factory=FollowOptions)
+    keeper: LeaseKeeper | None = None
+    kinds: Sequence[WorkKind] = ()
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+    _held: set[str] = field(default_factory=set)
+    _renewed_at: float = float("-inf")
+    _ticked_at: float = float("-inf")
+    _ticked_all_at: float = float("-inf")
+    _cursor: SensorCursor = field(default_factory=SensorCursor)
+    _stepped_at: float = 0.0
+    _leased: set[str] | None = None
+
+    def run(self, stop: Event) -> None:
+        """Follow until `stop` is set. The commit that is in progress then is completed, and the leases are released.
+
+        Raises:
+            ConfigError: nothing can be followed with this configuration.
+        """
+        self._renew()
+        threads = [
+            *self._start_reading(stop),
+            Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True),
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            while not stop.is_set():
+                self._stepped_at = self.clock()
+                if not self.step():
+                    stop.wait(STEP_S)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            self.close()
+
+    def once(self) -> None:
+        """Read the streams to their present end, apply everything, do all other work that is due, and return."""
+        self._renew()
+        until = self.clock() + ONCE_S
+        try:
+            while self.clock() < until and (
+                due := [t for t in self._followed() if t.failures == 0 and not t.is_caught_up]
+            ):
+                moved = [table.read(self.options.batch_bytes) for table in due]
+                for table in due:
+                    if table.is_due(self.options) or not any(moved):
+                        self._turn(table)
+                if not any(moved):
+                    self.pause(POLL_S / 4)
+            for table in self._followed():
+                if table.waiting_bytes:
+                    self._turn(table)
+            self._tick(sorted(self._held), ONCE_S)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the leases."""
+        if self.keeper is not None:
+            self.keeper.release()
+
+    def step(self) -> bool:
+        """Do one piece of what is due: renew the leases, one turn of each due table, planned work; whether there was any."""
+        self._renew()
+        due = [table for table in self._followed() if table.is_due(self.options)]
+        for table in due:
+            self._turn(table)
+            self._renew()
+        return self._tick_if_due() or bool(due)
+
+    # --- reading
+
+    def _start_reading(self, stop: Event) -> list[Thread]:
+        readers = [table for table in self.tables.values() if table.reader is not None]
+        shares = [readers[number::MOST_THREADS] for number in range(min(MOST_THREADS, len(readers)))]
+        return [Thread(target=self._read, args=(share, stop), name="reader", daemon=True) for share in shares]
+
+    def _read(self, share: Sequence[FollowedTable], stop: Event) -> None:
+        while not stop.is_set():
+            moved = [t for t in share if t.name in self._held and t.read(self._limit_bytes(t))]
+            stop.wait(max(table.page_pause_s for table in moved) if moved else POLL_S)
+
+    def _limit_bytes(self, table: FollowedTable) -> int:
+        """So much may this table have that has not landed."""
+        others = sum(one.waiting_bytes for one in self.tables.values()) - table.waiting_bytes
+        return max(0, self.options.waiting_bytes - others)
+
+    # --- turns
+
+    def _followed(self) -> list[FollowedTable]:
+        return [table for name, table in self.tables.items() if name in self._held]
+
+    def _turn(self, table: FollowedTable) -> None:
+        try:
+            turn = table.turn()
+        except Exception as error:  # the other tables continue after any error
+            self.listener.failed(table.name, error)
+            return
+        if turn.applied is not None or (turn.streams is not None and turn.streams.records):
+            self.listener.turn(turn)
+
+    def _renew(self) -> None:
+        """Renew the leases if it is time, and follow the tables that this follower has from now on."""
+        first = self._renewed_at == float("-inf")
+        if self.clock() - self._renewed_at >= RENEWAL_S:
+            self._renew_leases()
+        before = self._held
+        self._held = set(self.tables) if self._leased is None else self._leased
+        for name in before - self._held:
+            self.tables[name].stop()
+        if first or self._held != before:
+            self.listener.holds(sorted(self._held), sorted(set(self.tables) - self._held))
+
+    def _renew_leases(self) -> None:
+        self._renewed_at = self.clock()
+        if self.keeper is None:
+            return
+        try:
+            self._leased = self.keeper.renew({name: self.tables[name].lag_s() for name in self._held})
+        except Exception as error:  # whatever it is: work continues without harm, and the next renewal tries again
+            self._leased = self._leased or set()
+            self.listener.failed("", error)
+
+    def _keep_leases(self, stop: Event) -> None:
+        """Renew the leases while a step takes long."""
+        while not stop.wait(RENEWAL_S / 2):
+            if self.clock() - self._renewed_at >= RENEWAL_S and self.clock() - self._stepped_at < STUCK_S:
+                self._renew_leases()
+
+    # --- planned work
+
+    def _tick_if_due(self) -> bool:
+        now, held = self.clock(), sorted(self._held)
+        if not held:
+            return False
+        if now - self._ticked_all_at >= TICK_S:
+            self._tick(held)
+            self._ticked_all_at = self._ticked_at = self.clock()
+            return True
+        delivered = [name for name in held if self._is_delivered(name)]
+        if delivered and now - self._ticked_at >= self.options.list_every_s:
+            self._tick(delivered)
+            self._ticked_at = self.clock()
+        return False
+
+    def _is_delivered(self, name: str) -> bool:
+        """Whether another service writes objects of the table."""
+        changes = self.lake.table(name).changes
+        return changes is not None and (changes.uri is not None or changes.errors_uri is not None)
+
+    def _tick(self, names: Sequence[str], budget_s: float = TICK_BUDGET_S) -> None:
+        """Plan the work of some tables as the sensor does, and do it."""
+        try:
+            self._plan_and_do(names, budget_s)
+        except Exception as error:  # whatever it is: the next tick plans again
+            self.listener.failed("", error)
+
+    def _plan_and_do(self, names: Sequence[str], budget_s: float) -> None:
+        notifications = receive_notifications(self.lake, names)
+        seen, busy = Seen(), Busy(reading=set(self.tables))
+        tick = Tick(self._cursor, busy, notifications.hints, budget_s, self.clock, frozenset(names))
+        plan = Planner(self.lake, self.kinds, seen.add).tick(tick)
+        for warning in seen.remember(self.lake):
+            self.lake.warn(warning)
+        for table, error in plan.failed.items():
+            self.listener.failed(table, error)
+        for work in plan.work:
+            try:
+                self.listener.work(work, self._do(work))
+            except Exception as error:  # the work of the other tables continues after any error
+                plan.failed.setdefault(work.table, error)
+                self.listener.failed(work.table, error)
+            self._renew()
+        for problem in (*notifications.errors, *notifications.delete_handled(plan, busy)):
+            self.lake.warn(str(problem))
+
+    def _do(self, work: Work) -> Any:
+        return apply_planned(self.lake, work) if work.kind == "apply" else run_work(self.lake, work, self.kinds)
+
+
+def apply_planned(lake: Lake, work: Work) -> ApplyResult:
+    """Apply the landed objects that a tick of the planner found, all of them."""
+    table = lake.table(work.table)
+    if work.everything:
+        return apply_refs(lake, work.table, list_unapplied(lake, table).refs)
+    places = [place for place in prefixes_of_hours(lake, table, work.hours) if lake.objects.reachable(place)]
+    refs = [ref for place in places for ref in lake.objects.list(place)]
+    return apply_refs(lake, work.table, list(dict.fromkeys(refs)))
+
+
+def follower(
+    lake: Lake,
+    names: Sequence[str],
+    listener: Listener,
+    options: FollowOptions | None = None,
+    kinds: Sequence[WorkKind] = (),
+) -> Follower:
+    """A follower of the tables of these names (all if empty), with leases."""
+    chosen = list(names) or [table.name for table in lake.settings.tables]
+    tables = followed_tables(lake, chosen)
+    return Follower(lake, tables, listener, options or FollowOptions(), LeaseKeeper(lake, chosen), kinds)
