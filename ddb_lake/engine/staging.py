@@ -70,6 +70,8 @@ _OTHER_KEY = (
 )
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
+_CHUNK_ROWS = 1000
+"""Rows are converted to Arrow in chunks that stay in the processor's caches; a batch is validated at once."""
 
 MIN_US = -62_135_596_800_000_000
 MAX_US = 253_402_300_799_999_999
@@ -162,18 +164,21 @@ def _row(
 # --- validation of the fast path
 
 
-def matches_canonical_patterns(rows: pa.RecordBatch) -> pa.Array:
+def matches_canonical_patterns(rows: pa.Table) -> pa.Array:
     """For each row of `STAGED_CHANGES`, whether its keys and images are certainly valid and canonical (`core.decode.fast_path`)."""
-    matches = pc.match_substring_regex(rows.column("keys"), CANONICAL_KEY_PATTERN)
+    matches = pc.match_substring_regex(_joined(rows.column("keys")), CANONICAL_KEY_PATTERN)
     for name in ("new_image", "old_image"):
-        image_matches = pc.match_substring_regex(rows.column(name), CANONICAL_ITEM_PATTERN)
+        image_matches = pc.match_substring_regex(_joined(rows.column(name)), CANONICAL_ITEM_PATTERN)
         matches = pc.and_(matches, pc.fill_null(image_matches, True))
     return matches
 
 
-def _without_invalid(
-    batch: pa.RecordBatch, sources: Sequence[Any], on_invalid: Callable[[Any], None]
-) -> pa.RecordBatch:
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece: a pattern is compiled for each chunk."""
+    return pa.concat_arrays(column.chunks)
+
+
+def _without_invalid(batch: pa.Table, sources: Sequence[Any], on_invalid: Callable[[Any], None]) -> pa.Table:
     """The batch without the unvalidated rows that do not match; `on_invalid` is called with the source of each."""
     if not any(sources):
         return batch
@@ -210,7 +215,7 @@ class BatchValidator:
         self._texts, self._sources, self._size_bytes = [], [], 0
         if texts:
             columns = [pa.array(column, type=pa.string()) for column in zip(*texts, strict=True)]
-            batch = pa.record_batch(columns, names=list(Texts._fields))
+            batch = pa.table(columns, names=list(Texts._fields))
             _without_invalid(batch, sources, self._on_invalid)
 
 
@@ -227,11 +232,18 @@ class StagedRows:
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows in memory, and the source of each unvalidated one (None for the others)."""
+    """Rows in memory, and the source of each unvalidated one (None for the others). `chunks`: the rows before `rows`."""
 
+    chunks: list[pa.RecordBatch] = field(default_factory=list)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
     size_bytes: int = 0
+
+    def end_chunk(self, schema: pa.Schema) -> None:
+        """Convert `rows` to Arrow."""
+        columns = zip(zip(*self.rows, strict=True), schema, strict=True)
+        self.chunks.append(pa.record_batch([pa.array(c, type=f.type) for c, f in columns], schema=schema))
+        self.rows = []
 
 
 class StagingWriter:
@@ -255,23 +267,22 @@ class StagingWriter:
         batch.rows.append(row)
         batch.sources.append(source)
         batch.size_bytes += size_bytes
-        if len(batch.rows) >= BATCH_ROWS or batch.size_bytes >= BATCH_BYTES:
+        if len(batch.sources) >= BATCH_ROWS or batch.size_bytes >= BATCH_BYTES:
             self.flush()
+        elif len(batch.rows) >= _CHUNK_ROWS:
+            batch.end_chunk(self._schema)
 
     def flush(self) -> None:
         """Validate and write the rows in memory."""
-        while self._batch.rows:  # `on_invalid` may add rows
-            rows, sources = self._batch.rows, self._batch.sources
-            self._batch = _Batch()
-            columns = [
-                pa.array(column, type=field.type)
-                for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
-            ]
-            batch = pa.record_batch(columns, schema=self._schema)
+        while self._batch.sources:  # `on_invalid` may add rows
+            batch, self._batch = self._batch, _Batch()
+            if batch.rows:
+                batch.end_chunk(self._schema)
+            rows = pa.Table.from_batches(batch.chunks)
             if self._on_invalid is not None:
-                batch = _without_invalid(batch, sources, self._on_invalid)
-            self._writer.write_batch(batch)
-            self.rows += batch.num_rows
+                rows = _without_invalid(rows, batch.sources, self._on_invalid)
+            self._writer.write_table(rows, BATCH_ROWS)
+            self.rows += rows.num_rows
 
     def close(self) -> Path:
         """Write the rest; returns the file."""

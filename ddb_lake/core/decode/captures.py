@@ -67,8 +67,8 @@ def read_capture_with(
     if not isinstance(event_name, str) or event_name not in EVENT_NAMES:
         raise UndecodableError(f"eventName: none of {', '.join(EVENT_NAMES)}")
     removed = event_name == "REMOVE"
-    sequence = _sequence_number(body)
-    streams = _is_streams(obj, sequence)
+    sequence = _sequence_number(body) if "SequenceNumber" in body else None
+    streams = sequence is not None or _is_streams_without_sequence(obj)
     keys = read_keys(body.get("Keys"), not streams)
     if removed and body.get("NewImage"):
         raise UndecodableError("NewImage: a REMOVE has none")
@@ -120,9 +120,7 @@ def _event_by_images(body: dict[str, Any]) -> str:
     raise UndecodableError("eventName: missing, and there is no image that shows what happened to the item")
 
 
-def _is_streams(obj: dict[str, Any], sequence: str | None) -> bool:
-    if sequence is not None:
-        return True
+def _is_streams_without_sequence(obj: dict[str, Any]) -> bool:
     return "recordFormat" not in obj and "tableName" not in obj and ("eventVersion" in obj or "eventSourceARN" in obj)
 
 
@@ -157,7 +155,7 @@ def _source(obj: dict[str, Any]) -> tuple[str | None, str | None]:
     table = obj.get("tableName")
     arn = obj.get("eventSourceARN")
     match = _STREAM_ARN(arn) if isinstance(arn, str) else None
-    if isinstance(table, str) and table and is_utf8(table):
+    if isinstance(table, str) and table and (table.isascii() or is_utf8(table)):
         return (match[0] if match else None), table
     return (match[0], match[1]) if match else (None, None)
 

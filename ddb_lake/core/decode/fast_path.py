@@ -16,6 +16,8 @@ from ddb_lake.core.decode.arrival_stamp import UNKNOWN_ARRIVAL
 from ddb_lake.core.decode.captures import read_capture_with
 from ddb_lake.core.decode.shapes import shape_of
 from ddb_lake.core.values.change_record import ChangeRecord, Item, Texts
+from ddb_lake.core.values.json_text import is_whole
+from ddb_lake.core.values.times import change_time_us
 from ddb_lake.errors import UndecodableError
 
 _LEVELS: Final = 8
@@ -61,27 +63,69 @@ CANONICAL_KEY_PATTERN: Final = (
 )
 
 
-def read_unvalidated(obj: dict[str, Any]) -> ChangeRecord | None:
-    """`captures.read_capture` without validation of the values in keys and images; the record has `texts`.
+def read_unvalidated(raw: bytes) -> ChangeRecord | None:
+    """`captures.read_capture` of one JSON object, without validation of the values in keys and images; the record has `texts`.
 
-    Returns None for any other object and after any exception: the caller parses the object strictly.
+    Returns None for any other bytes and after any exception: the caller parses the object strictly.
     """
     try:
-        if shape_of(obj) != "capture":
+        obj = orjson.loads(raw)
+        if type(obj) is not dict or shape_of(obj) != "capture" or not is_whole(raw, obj):
             return None
-        record = read_capture_with(obj, UNKNOWN_ARRIVAL, _unvalidated_keys, _unvalidated_image)
+        record = _kinesis_record(obj) or read_capture_with(obj, UNKNOWN_ARRIVAL, _unvalidated_keys, _unvalidated_image)
         new, old = record.new_image, record.old_image
-        return record.with_texts(
-            Texts(_text(record.keys), None if new is None else _text(new), None if old is None else _text(old))
+        record.texts = Texts(
+            orjson.dumps(record.keys, option=_SORTED),
+            None if new is None else orjson.dumps(new, option=_SORTED),
+            None if old is None else orjson.dumps(old, option=_SORTED),
         )
     except MemoryError:
         raise
     except Exception:
         return None
+    return record
 
 
-def _text(item: Item) -> bytes:
-    return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+_SORTED: Final = orjson.OPT_SORT_KEYS
+
+
+def _kinesis_record(obj: dict[str, Any]) -> ChangeRecord | None:
+    """`read_capture_with` for the most frequent form, in a third of its time; None for all other objects.
+
+    The form is an insertion or a modification as Kinesis Data Streams for DynamoDB writes it, without an arrival stamp.
+    """
+    event_name, body, table, event_id = obj.get("eventName"), obj["dynamodb"], obj.get("tableName"), obj.get("eventID")
+    if (
+        event_name not in _WITH_NEW_IMAGE
+        or not obj.keys() <= _KINESIS_MEMBERS
+        or type(body) is not dict
+        or "SequenceNumber" in body
+        or not (type(table) is str and table and table.isascii() and type(event_id) is str and event_id.isascii())
+    ):
+        return None
+    keys, new, old = body.get("Keys"), body.get("NewImage"), body.get("OldImage")
+    time, precision = body.get("ApproximateCreationDateTime"), body.get("ApproximateCreationDateTimePrecision")
+    if (
+        type(keys) is not dict
+        or type(new) is not dict
+        or (old is not None and type(old) is not dict)
+        or type(time) is not int
+        or precision not in ("MICROSECOND", "MILLISECOND")
+    ):
+        return None
+    for attribute, value in keys.items():
+        if new.get(attribute) != value or (old is not None and old.get(attribute) != value):
+            return None
+    return ChangeRecord(
+        "kds", event_name, change_time_us(time, precision), keys, new, old, table, event_id,
+        None, None, None, None, None, None, False, obj.get("awsRegion"),
+    )  # fmt: skip
+
+
+_WITH_NEW_IMAGE: Final = ("MODIFY", "INSERT")
+_KINESIS_MEMBERS: Final = frozenset(
+    ("awsRegion", "eventID", "eventName", "userIdentity", "recordFormat", "tableName", "dynamodb", "eventSource")
+)
 
 
 def _unvalidated_keys(keys: Any, _doubled: bool) -> Item:

@@ -76,7 +76,11 @@ def read_object(
         content = b""
         damage = limited(Rejected.unexpected(error, data))
     context = ReadContext(key_names, asserted_us, time_unit)
-    for number, segment in enumerate(split_json(content)):
+    for number, segment in enumerate(split_json(content, read_unvalidated if fast else None)):
+        offset, raw = segment.offset, segment.raw
+        if segment.record is not None:
+            yield LocatedOutcome(offset, segment.record, raw, True)
+            continue
         try:
             if number == 0 and segment.value is None and segment.error is None:
                 problem = _problem_of_object(content)
@@ -85,16 +89,12 @@ def read_object(
                         reason = f"nothing in this object can be read; it begins with: {problem}"
                         yield LocatedOutcome(0, limited(Rejected(reason, data)), data)
                     break
-            unvalidated = read_unvalidated(segment.value) if fast and segment.value is not None else None
-            if unvalidated is not None:
-                yield LocatedOutcome(segment.offset, unvalidated, segment.raw, True)
-                continue
             for outcome in _read_segment(segment, context):
-                yield LocatedOutcome(segment.offset, outcome, segment.raw)
+                yield LocatedOutcome(offset, outcome, raw)
         except MemoryError:
             raise
         except Exception as error:
-            yield LocatedOutcome(segment.offset, Rejected.unexpected(error, segment.raw), segment.raw)
+            yield LocatedOutcome(offset, Rejected.unexpected(error, raw), raw)
     if damage is not None:
         yield LocatedOutcome(len(content), damage)
 

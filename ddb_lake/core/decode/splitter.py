@@ -13,7 +13,7 @@ the number of bytes, whatever they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +21,7 @@ from ddb_lake.core.decode.kpl import MAGIC as KPL_MAGIC
 from ddb_lake.core.decode.kpl import Aggregate, find_aggregates
 from ddb_lake.core.decode.shapes import is_envelope, is_flattened, shape_of
 from ddb_lake.core.values import json_text
+from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import UndecodableError
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+(?:(?:\xef\xbb\xbf|\\++[nrt])[ \t\r\n]*+)*+")
@@ -57,7 +58,7 @@ class Segment(NamedTuple):
 
     `offset`: the position of `raw` in the decompressed bytes. `value`: the decoded object, or None for garbage; `problem` or
     `error` (an unexpected exception) is the reason then. Numbers in `value` are those of orjson, but `NumberText` in
-    flattened records.
+    flattened records. `record`: what the caller's `ReadRecord` returned; then the object is not decoded here.
     """
 
     offset: int
@@ -65,13 +66,17 @@ class Segment(NamedTuple):
     value: dict[str, Any] | None
     problem: str = ""
     error: Exception | None = None
+    record: ChangeRecord | None = None
 
 
 Segments: TypeAlias = Generator[Segment, None, int]
 """Yields segments and returns the position after the last one."""
 
+ReadRecord: TypeAlias = Callable[[bytes], ChangeRecord | None]
+"""Reads the bytes of one JSON object. None: they are none, or the caller needs the decoded object. It raises only MemoryError."""
 
-def split_json(data: bytes) -> Iterator[Segment]:
+
+def split_json(data: bytes, read_record: ReadRecord | None = None) -> Iterator[Segment]:
     """The segments of `data` in order; garbage has one segment for each of its lines.
 
     The elements of a top-level array are segments each. An object with two members of one name is garbage, because it does
@@ -79,7 +84,7 @@ def split_json(data: bytes) -> Iterator[Segment]:
     reading continues after them; only MemoryError is raised.
     """
     if KPL_MAGIC not in data:
-        yield from _split(data)
+        yield from _split(data, read_record)
         return
     position = 0
     for aggregate in _aggregates(data):
@@ -105,12 +110,12 @@ def _shifted(data: bytes, offset: int) -> Iterator[Segment]:
         yield segment._replace(offset=segment.offset + offset)
 
 
-def _split(data: bytes) -> Iterator[Segment]:
+def _split(data: bytes, read_record: ReadRecord | None = None) -> Iterator[Segment]:
     """`split_json` for bytes without an aggregate. After an exception it continues behind the bytes that caused it."""
     position = 0
     while True:
         try:
-            for segment in _Splitter(data, position).segments():
+            for segment in _Splitter(data, position, read_record).segments():
                 yield segment
                 position = segment.offset + len(segment.raw)
             return
@@ -135,9 +140,10 @@ def _segment_of_error(data: bytes, position: int, error: Exception) -> Segment:
 class _Splitter:
     """One pass over the bytes. Its state: the bytes spent on failed guesses, and the last cut that was searched for."""
 
-    def __init__(self, data: bytes, position: int = 0) -> None:
+    def __init__(self, data: bytes, position: int = 0, read_record: ReadRecord | None = None) -> None:
         self._data = data
         self._start = position
+        self._read_record = read_record
         self._wasted_bytes = 0
         self._cut = 0
         self._cut_line_end = -1
@@ -153,12 +159,21 @@ class _Splitter:
             if end < 0:
                 end = size
             raw = data[start:end].rstrip(_BLANK) if self._is_worth_decoding(start, end) else b""
-            value = json_text.loads(raw)
-            if type(value) is dict:
-                yield _segment(start, raw, value)
+            segment = self._object(start, raw)
+            if segment is not None:
+                yield segment
                 position = end
             else:
                 position = yield from self._line_of_many(start, end)
+
+    def _object(self, start: int, raw: bytes) -> Segment | None:
+        """The segment of these bytes if they are one object."""
+        if self._read_record is not None:
+            record = self._read_record(raw)
+            if record is not None:
+                return Segment(start, raw, None, "", None, record)
+        value = json_text.loads(raw)
+        return _segment(start, raw, value) if type(value) is dict else None
 
     def _is_worth_decoding(self, start: int, end: int) -> bool:
         """Whether a line can be one object. A long line with a joint in it, or a huge one, cannot, and decoding it is expensive."""
@@ -192,12 +207,10 @@ class _Splitter:
         """The segment of these bytes if they are one object; None if they are not, or if too much was spent on failed guesses."""
         if self._wasted_bytes + end - start > _FREE_GUESSES_BYTES + 2 * start:
             return None
-        raw = self._data[start:end].rstrip(_BLANK)
-        value = json_text.loads(raw)
-        if type(value) is dict:
-            return _segment(start, raw, value)
-        self._wasted_bytes += end - start
-        return None
+        segment = self._object(start, self._data[start:end].rstrip(_BLANK))
+        if segment is None:
+            self._wasted_bytes += end - start
+        return segment
 
     def _recover(self, start: int) -> Segments:
         """The segments up to the next object or the end of the line, found by reading tokens."""

@@ -242,22 +242,29 @@ def with_sorted_sets(text: bytes) -> bytes | None:
 
     The searched bytes are the end of a set's tag; within a string, a quotation mark has a backslash before it.
     """
-    done, start = 0, text.find(b'S":[')
+    done, bracket = 0, text.find(b"[")
     parts = []
-    while start >= 0:
-        found = _plain_members(text, start + 4)
-        if found is None or text[start - 1] == _BINARY:  # the first: an empty set, or a member with an escape
+    while bracket >= 0:
+        if text[bracket - 3 : bracket] != b'S":':
+            bracket = text.find(b"[", bracket + 1)
+            continue
+        end = text.find(b"]", bracket)
+        if end - bracket <= _SMALL_SET_BYTES and _is_known_sorted(text[bracket - 4 : end + 1]):
+            bracket = text.find(b"[", end)
+            continue
+        found = _plain_members(text, bracket + 1)
+        if found is None or text[bracket - 4] == _BINARY:  # the first: an empty set, or a member with an escape
             return None
         first, end = found.start() + 1, found.end() - 2
         inside = text[first:end]
         sort = _known_sorted_members if end - first <= _SMALL_SET_BYTES else _sorted_members
-        ordered = sort(inside, text[start - 1] == _NUMBER)
+        ordered = sort(inside, text[bracket - 4] == _NUMBER)
         if ordered is None:
             return None
         if ordered != inside:
             parts += [text[done:first], ordered]
             done = end
-        start = text.find(b'S":[', end)
+        bracket = text.find(b"[", end)
     return b"".join([*parts, text[done:]]) if parts else text
 
 
@@ -269,7 +276,18 @@ def _sorted_members(inside: bytes, numbers: bool) -> bytes | None:
     return b'","'.join(sorted(set(members)))
 
 
+def _is_sorted(tagged: bytes) -> bool:
+    """Whether these bytes, from the tag of a set (two letters) to the next bracket, are a complete set that is canonical.
+
+    The bytes of a set that has the bracket within a member are no complete set.
+    """
+    found = _plain_members(tagged, 5)
+    if found is None or found.end() != len(tagged) or tagged[0] == _BINARY:
+        return False
+    inside = tagged[found.start() + 1 : found.end() - 2]
+    return _sorted_members(inside, tagged[0] == _NUMBER) == inside
+
+
 _SMALL_SET_BYTES: Final = 128
-_known_sorted_members = lru_cache(maxsize=4096)(
-    _sorted_members
-)  # the two images of a change usually have the same sets
+_is_known_sorted = lru_cache(maxsize=4096)(_is_sorted)  # the two images of a change usually have the same sets
+_known_sorted_members = lru_cache(maxsize=4096)(_sorted_members)

@@ -41,14 +41,10 @@ def record_id_of_texts(record: ChangeRecord, texts: Texts) -> bytes | None:
 
     It is right if the texts match the canonical patterns (`core.decode.fast_path`). It is computed from the texts alone.
     """
-    digest = blake2b(orjson.dumps(_fields(record))[:-1], digest_size=16)
-    for part in texts:
-        written = b"null" if part is None else with_sorted_sets(part)
-        if written is None:
-            return None
-        digest.update(b"," + written)
-    digest.update(b"]")
-    return digest.digest()
+    keys, new_image, old_image = texts
+    fields = orjson.dumps(_fields(record))
+    items = with_sorted_sets(b"%b,%b,%b]" % (keys, new_image or b"null", old_image or b"null"))
+    return None if items is None else blake2b(b"%b,%b" % (fields[:-1], items), digest_size=16).digest()
 
 
 def _text(record: ChangeRecord, keys: Item | None, new_image: Item | None, old_image: Item | None) -> bytes:

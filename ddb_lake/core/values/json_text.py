@@ -75,7 +75,7 @@ def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
     Raises:
         UndecodableError: two members of one object have the same name, or the object is nested too deeply.
     """
-    if not plain and _is_whole(raw, value):
+    if not plain and is_whole(raw, value):
         return value
     number = NumberText if plain else None
     try:
@@ -87,8 +87,8 @@ def exact(raw: bytes, value: dict[str, Any], plain: bool) -> dict[str, Any]:
     return decoded if plain else value
 
 
-def _is_whole(raw: bytes, value: dict[str, Any]) -> bool:
-    """Whether every name in `raw` is certainly in `value`. It costs one encoding."""
+def is_whole(raw: bytes, value: dict[str, Any]) -> bool:
+    """Whether every name in `raw` is certainly in `value`, which is `loads(raw)`. It costs one encoding."""
     try:
         encoded = orjson.dumps(value)
     except orjson.JSONEncodeError:  # nested deeper than orjson writes

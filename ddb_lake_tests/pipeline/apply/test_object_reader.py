@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.decode.objects import read_object
 from ddb_lake.engine import staging
 from ddb_lake.pipeline.apply.object_reader import StagedGroup
-from ddb_lake_tests.support import envelopes, strategies
-from ddb_lake_tests.support.effort import examples
+from ddb_lake_tests.support import envelopes, mutated_records, strategies
+from ddb_lake_tests.support.effort import by_effort, examples
 from ddb_lake_tests.support.group_reader import group_reader
 from ddb_lake_tests.trust.mutating import mutants
 
@@ -68,6 +69,18 @@ def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...
 def test_spoiled_objects_are_staged_alike() -> None:
     data = list(mutants(11, 300))
     assert staged(data, ("id",), True) == staged(data, ("id",), False)
+
+
+@pytest.mark.parametrize("seed", range(by_effort(1, 12)))
+def test_mutated_records_are_staged_alike(seed: int) -> None:
+    """Several objects a group, and small groups, so that a failure names few records."""
+    objects = list(mutated_records.mutated_objects(seed, 600))
+    fast = 0
+    for first in range(0, len(objects), 60):
+        group = objects[first : first + 60]
+        assert staged(group, mutated_records.KEY, True) == staged(group, mutated_records.KEY, False)
+        fast += sum(located.unvalidated for data in group for located in read_object(data, fast=True))
+    assert 300 < fast < 1_400  # of about 1500: both ways of reading are tried
 
 
 def test_a_doubt_at_the_end_reaches_a_table_that_is_done() -> None:
