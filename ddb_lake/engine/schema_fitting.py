@@ -141,8 +141,7 @@ def unfitted_values(
     numbers are stored as text (which may be wider than they need), or if `count_columns` is true.
     """
     inference = rescued_values(session, relation, schema, options)
-    text_numbers = any(is_number(c) and c.type.endswith(("string", "string>")) for c in schema.columns)
-    if count_columns or text_numbers or requires_reprojection(inference):
+    if count_columns or statistics_matter(schema, inference):
         counts = column_statistics(session, relation, schema)
         observe_statistics(inference, schema, counts, number_needs(session, relation, schema, inference))
     return inference
@@ -163,6 +162,12 @@ def rescued_values(session: Session, relation: str, schema: TableSchema, options
             counted = {path for path, has in zip(maps, has_map, strict=True) if has}
             inference.observe_rescued(orjson.loads(text), count, counted, columns)
     return inference
+
+
+def statistics_matter(schema: TableSchema, unfitted: Inference) -> bool:
+    """Whether the schema that fits depends on the values in the columns, and not only on unfitted values."""
+    text_numbers = any(is_number(c) and c.type.endswith(("string", "string>")) for c in schema.columns)
+    return text_numbers or requires_reprojection(unfitted)
 
 
 def requires_reprojection(unfitted: Inference) -> bool:

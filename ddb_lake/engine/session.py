@@ -62,13 +62,16 @@ class S3Access:
 
 
 @contextmanager
-def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None) -> Iterator[Any]:
+def connect(
+    s3: S3Access | None = None, memory: str = "1GB", threads: int | None = None, memory_setting: str = "memory"
+) -> Iterator[Any]:
     """Open a DuckDB connection with a work folder of its own. Both end with the block.
 
     Args:
         s3: credentials and endpoint, if files are in S3.
         memory: the memory that DuckDB may use. Data that does not fit is spilled to the work folder.
         threads: the number of threads. By default, one for each processor, but no more than the memory allows.
+        memory_setting: the setting that `memory` comes from, for messages.
 
     Yields:
         The session: `con` for statements, `folder` for spilled and staged files.
@@ -102,7 +105,7 @@ def connect(s3: S3Access | None = None, memory: str = "1GB", threads: int | None
                 use_s3(con, s3)
             yield Session(con, Path(folder))
         except duckdb.Error as error:
-            raise _meaning(error, memory) from error
+            raise _meaning(error, memory, memory_setting) from error
         finally:
             con.close()
 
@@ -232,7 +235,7 @@ def interruptible(con: Any, work: Callable[[], Done]) -> Done:
                 wait([running], timeout=0.05)
 
 
-def _meaning(error: duckdb.Error, memory: str) -> Exception:
+def _meaning(error: duckdb.Error, memory: str, setting: str) -> Exception:
     """The error of ours for an error of DuckDB's; the same error if it has no translation."""
     if is_disk_full(error):
         return UnreachableError(f"{next(iter(str(error).strip().splitlines()), 'DuckDB')}; {DISK_FULL}")
@@ -240,7 +243,7 @@ def _meaning(error: duckdb.Error, memory: str) -> Exception:
     if found is None and isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
             f"{memory} of memory do not suffice for this, even with one thread and spilling to disk",
-            hint="set `memory` to more, or `spark.memory` for tasks on Spark",
+            hint=f"set `{setting}` to more",
         )
     return found or error
 

@@ -46,6 +46,9 @@ LARGE_ROWS_BYTES = 24 * 1024 * 1024
 A reader reads a group at once, and its work on the group takes several times the memory.
 """
 
+OWN_DELETE_FILE_ROWS = 1000
+"""The number of deleted positions of a data file that are worth a delete file of their own."""
+
 _VECTOR_ROWS = 2048
 _FOOTER_THREADS = 8
 _FILE_SCHEME = "file://"
@@ -246,6 +249,26 @@ class FileWriter:
         ).fetchall()
         path = self._scheme + path
         return [position_delete_file(path, len(self._io.new_input(path)), rows, first, last)]
+
+    def write_deletes_by_file(self, positions: str) -> list[DataFile]:
+        """Write a relation of (file_path, pos) as position delete files, so that a reader of a data file reads few other positions.
+
+        Data files with many positions have a delete file each. The positions of all others are in one file.
+
+        Returns:
+            The manifest entries of the files.
+        """
+        counts = self._con.execute(f"SELECT file_path, count(*) FROM {positions} GROUP BY 1 ORDER BY 1").fetchall()
+        single = [path for path, rows in counts if rows >= OWN_DELETE_FILE_ROWS or len(counts) == 1]
+        written = [
+            entry
+            for path in single
+            for entry in self.write_deletes(f"SELECT * FROM {positions} WHERE file_path = {literal(path)}")
+        ]
+        if len(single) < len(counts):
+            others = f" WHERE file_path NOT IN ({', '.join(map(literal, single))})" if single else ""
+            written += self.write_deletes(f"SELECT * FROM {positions}{others}")
+        return written
 
     def remove(self, paths: Sequence[str]) -> None:
         """Delete files that are in no commit."""

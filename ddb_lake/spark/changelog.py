@@ -1,7 +1,7 @@
 """Deduplicate and write staged rows on Spark (`pipeline.apply.deduplication.Deduplicator`).
 
-1. The ids of the staged rows, and of the table's rows of the same times, go to their buckets. Each bucket finds the
-   staged rows that are not new, by their position in a scratch file.
+1. One task, or one for each bucket of ids, finds the staged rows that are not new, among the staged rows and the table's rows
+   of the same times. It writes their positions into a scratch file.
 2. Tasks write the other rows as files of the table, and count them. The driver commits the names of the files.
 
 If there are few rows, one task does both. The content of a row is read once, when it is written.
@@ -10,7 +10,6 @@ If there are few rows, one task does both. The content of a row is read once, wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -35,37 +34,34 @@ from ddb_lake.pipeline.apply.deduplication import (
 )
 from ddb_lake.pipeline.merge.sources import Relation
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
-from ddb_lake.spark.export_tasks import TableAccess
+from ddb_lake.spark.access import WAVES, TableAccess, table_access
+from ddb_lake.spark.carrier import Carrier
 from ddb_lake.spark.object_reader import MINUTE_US, SparkGroup, StagedShare
 from ddb_lake.spark.record_tasks import (
-    DDL,
     FindRepeated,
-    ScanKnownIds,
-    ScanStagedIds,
+    Ids,
+    ScanIds,
     StagedFile,
     WriteNew,
     find_repeated,
     scan_ids,
     write_new,
 )
-from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access
+from ddb_lake.spark.scratch import ScratchRows, estimated_rows, names_of
 
 ONE_TASK_ROWS = 20_000
-"""The most staged rows that one task writes."""
+"""The most staged rows that one task deduplicates and writes."""
 
-BUCKET_ROWS = 500_000
-"""The approximate number of ids of a bucket: they are held in memory."""
+BUCKET_ROWS = 2_000_000
+"""The approximate number of ids that one task compares."""
 
 
 class SparkDeduplicator:
     """Rows of one table that tasks have staged in scratch files (`Deduplicator`)."""
 
-    def __init__(self, lake: Lake, session: Session, table: str, group: SparkGroup) -> None:
-        self._lake, self._session = lake, session
-        self._spark = spark_of(lake)
-        self._cores = self._spark.sparkContext.defaultParallelism
-        self._scratch, self._io = group.scratch, group.io
+    def __init__(self, lake: Lake, session: Session, carrier: Carrier, table: str, group: SparkGroup) -> None:
+        self._lake, self._session, self._carrier = lake, session, carrier
+        self._scratch = group.scratch
         self._shares = group.tables[table]
         self._progress = lambda what, done, all_: lake.progress(f"{table}: {what}", done, all_)
         self.records = sum(share.records for share in self._shares)
@@ -73,7 +69,7 @@ class SparkDeduplicator:
 
     def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
         """Write the records that the changelog does not have."""
-        files = _numbered_files([(share.changes, share) for share in self._shares], objects)
+        files = self._numbered_files([(share.changes, share) for share in self._shares], objects)
         minutes = np.unique(np.array([m for share in self._shares for m in share.minutes], dtype=np.int64))
         candidates = TableScan(table.schema(), tuple(candidate_files(table, minutes * MINUTE_US, MINUTE_US)))
         times = f"(SELECT DISTINCT changed_at FROM read_parquet({literals(file.path for file in files)}))"
@@ -87,50 +83,63 @@ class SparkDeduplicator:
 
     def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
         """Write the rejected rows that the quarantine does not have."""
-        files = _numbered_files([(share.quarantine, share) for share in self._shares], objects)
+        files = self._numbered_files([(share.quarantine, share) for share in self._shares], objects)
         quarantine = scan_table(table)
         known = Relation(quarantine.paths, quarantine.sql)
         return self._write(table, _Write(REJECTED_IDENTITY, tuple(files), known, self.rejected, at=at))[0]
 
+    def _numbered_files(
+        self, staged: Sequence[tuple[str | None, StagedShare]], objects: NumberedObjects
+    ) -> list[StagedFile]:
+        """The files of staged rows, in the order of their objects, each with those of its objects that count."""
+        ordered = sorted(((name, share) for name, share in staged if name), key=lambda entry: min(entry[1].objects))
+        return [
+            StagedFile(
+                number, self._scratch.path(name), tuple((n, o.hour_us) for n, o in objects if n in share.objects)
+            )
+            for number, (name, share) in enumerate(ordered)
+        ]
+
     def close(self) -> None:
         """Delete the scratch files."""
         for share in self._shares:
-            self._delete([path for path in (share.changes, share.quarantine) if path is not None])
+            self._scratch.delete(names_of([share.changes, share.quarantine]))
 
     def _write(self, table: Table, write: _Write) -> tuple[list[DataFile], Figures]:
         if not write.files:
             return [], Figures()
         access = table_access(self._lake, cast(FileIO, table.io), table.location())
-        # one task finds the duplicates of few rows itself; many rows are compared in a shuffle
+        # one task finds the duplicates of few rows itself
         repeated = self._find_repeated(access, write) if write.rows > ONE_TASK_ROWS else None
         known = write.known.sql if write.known.files and repeated is None else None
         tasks = [
             WriteNew(access, table.schema(), write.identity, part, repeated, known, write.batch, write.at)
             for part in _divided(write.files, min(len(write.files), ceil(write.rows / ONE_TASK_ROWS)))
         ]
-        results = run_tasks(self._spark, write_new, tasks, partial(self._progress, "shares of new rows written"))
-        self._delete(repeated or ())
+        results = self._carrier.map(write_new, tasks, partial(self._progress, "shares of new rows written"))
+        if repeated is not None:
+            self._scratch.delete(repeated.names)
         writer = FileWriter.for_table(self._session.con, table)
         entries = writer.entries([path for paths, _ in results for path in paths], table.metadata)
         return entries, sum((figures for _, figures in results), Figures())
 
-    def _find_repeated(self, access: TableAccess, write: _Write) -> tuple[str, ...]:
-        """Files of the positions of staged rows that are not new."""
-        identity, rows = write.identity, write.rows
-        buckets = max(ceil(rows / BUCKET_ROWS), min(self._cores, ceil(rows / ONE_TASK_ROWS)))
-        scans: list[ScanStagedIds | ScanKnownIds] = [
-            ScanStagedIds(access, identity, file, buckets) for file in write.files
-        ]
-        scans += [ScanKnownIds(access, identity, query, buckets) for query in write.known.parts(self._cores * WAVES)]
-        ids = scan_rows(self._spark, scan_ids, scans, DDL)
-        task = FindRepeated(access, identity, self._scratch)
-        paths = run_groups(ids, "bucket", partial(find_repeated, task), partial(self._progress, "duplicates found"))
-        return tuple(path for path in paths if path is not None)
-
-    def _delete(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            with suppress(FileNotFoundError):
-                self._io.delete(path)
+    def _find_repeated(self, access: TableAccess, write: _Write) -> ScratchRows:
+        """The positions of staged rows that are not new."""
+        identity, scratch = write.identity, self._scratch
+        buckets = ceil((write.rows + estimated_rows(self._session, write.known.files)) / BUCKET_ROWS)
+        ids: list[Ids] = [Ids(identity, file) for file in write.files]
+        ids += [Ids(identity, query) for query in write.known.parts(self._carrier.cores * WAVES)]
+        if buckets <= 1:
+            tasks = [FindRepeated(access, scratch, identity, tuple(ids))]
+            in_buckets: tuple[str, ...] = ()
+        else:
+            scans = [ScanIds(access, scratch, one, buckets) for one in ids]
+            in_buckets = names_of(self._carrier.map(scan_ids, scans, partial(self._progress, "ids read")))
+            rows = ScratchRows(scratch, in_buckets)
+            tasks = [FindRepeated(access, scratch, identity, rows, bucket) for bucket in range(buckets)]
+        found = self._carrier.map(find_repeated, tasks, partial(self._progress, "duplicates found"))
+        scratch.delete(in_buckets)
+        return ScratchRows(scratch, names_of(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +161,6 @@ class _Write:
     rows: int
     batch: int = 0
     at: str | None = None
-
-
-def _numbered_files(staged: Sequence[tuple[str | None, StagedShare]], objects: NumberedObjects) -> list[StagedFile]:
-    """The files of staged rows, in the order of their objects, each with those of its objects that count."""
-    ordered = sorted(((path, share) for path, share in staged if path), key=lambda entry: min(entry[1].objects))
-    return [
-        StagedFile(number, path, tuple((n, o.hour_us) for n, o in objects if n in share.objects))
-        for number, (path, share) in enumerate(ordered)
-    ]
 
 
 def _divided(files: Sequence[StagedFile], parts: int) -> list[tuple[StagedFile, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from pyiceberg.table import Table
 
@@ -15,38 +16,50 @@ from ddb_lake.pipeline.load.export_files import Export
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.spark.access import table_access
+from ddb_lake.spark.carrier import Carrier, SparkCarrier
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
+from ddb_lake.spark.session import open_spark
 from ddb_lake.spark.snapshot_writer import SparkSnapshotWriter
 
 
 class SparkExecutor:
-    """The executor of tables with `engine: spark`."""
+    """The executor of tables with `engine: spark`. `carrier`: runs the tasks; by default, Spark does."""
 
-    def __init__(self, lake: Lake, settings: TableSettings) -> None:
+    def __init__(self, lake: Lake, settings: TableSettings, carrier: Carrier | None = None) -> None:
         self._lake, self._settings = lake, settings
+        self._given = carrier
+
+    @cached_property
+    def _carrier(self) -> Carrier:
+        """Runs the tasks. Spark starts when the first step needs it."""
+        spark = self._lake.settings.spark
+        return self._given or SparkCarrier(open_spark(spark.master, spark.settings))
 
     def groups(self, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
         """Groups that all cores read together."""
-        return object_groups(self._lake, self._settings.name, refs)
+        return object_groups(self._lake, self._carrier, self._settings.name, refs)
 
     def read(self, session: Session, refs: Sequence[ObjectRef]) -> ReadGroup:
         """Read the objects by tasks; the rows stay in scratch files."""
-        group = read_objects_on_spark(self._lake, self._settings.name, refs)
+        group = read_objects_on_spark(self._lake, self._carrier, self._settings.name, refs)
         no_rows = LocalDeduplicator(session, StagedTable.empty(session.folder))
         tables: dict[str, Deduplicator] = {self._settings.name: no_rows}
-        tables |= {table: SparkDeduplicator(self._lake, session, table, group) for table in group.tables}
+        tables |= {table: SparkDeduplicator(self._lake, session, self._carrier, table, group) for table in group.tables}
         return ReadGroup(group.objects, tables, group.other_tables, group.keys)
 
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> SparkMerge:
         """Decide by tasks; each task decides a bucket of keys."""
-        merge = SparkMerge(self._lake, session, self._settings, table)
-        merge.plan(sources)
+        merge = SparkMerge(self._lake, session, self._settings, table, self._carrier, sources)
+        merge.plan()
         return merge
 
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool
     ) -> SparkSnapshotWriter:
         """A writer by tasks; each task verifies, projects, sorts and writes some data files."""
-        return SparkSnapshotWriter(self._lake, target, export, session.folder, reject)
+        access = table_access(self._lake, target.io, target.location)
+        rejected = session.folder / "rejected.parquet" if reject else None
+        return SparkSnapshotWriter(access, self._carrier, target, export, rejected)

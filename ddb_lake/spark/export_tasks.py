@@ -5,52 +5,47 @@ Tasks write files and return their paths. They open no catalog and commit nothin
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path as FilePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 
 from ddb_lake.aws.objects import ObjectStore
-from ddb_lake.aws.session import expect_bucket_owners, expected_owners, s3_access
+from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
-from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.inference import Inference, Need
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import column_statistics, rescued_values
-from ddb_lake.engine.session import Session, connect, with_memory
-from ddb_lake.engine.sql import literal
+from ddb_lake.engine.schema_fitting import (
+    column_statistics,
+    number_needs,
+    observe_statistics,
+    requires_reprojection,
+    rescued_values,
+    statistics_matter,
+)
+from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import Export, ExportLines, InvalidLines, LocalFile, download_files, lines_sql
 from ddb_lake.pipeline.load.snapshot_writer import RUN_SHARE, infer_from_sample, mismatched_files, runs_of, write_run
+from ddb_lake.spark.access import TableAccess
+from ddb_lake.spark.carrier import Carrier
+from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, write_buckets
+
+MAX_HASHES = 100_000
+"""Repeated hashes that are checked. There are that many if `key` is wrong, and very few if it is right."""
+
+_HASH_ROWS = 100_000
+"""Key hashes that pass to a scratch file at once."""
 
 MAX_REJECTED_BYTES = 64 * 1024 * 1024
 """Compressed bytes of lines that one task may reject: the driver collects them. An export with more is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableAccess:
-    """How a task accesses the files of a table. `memory`: the limit of its DuckDB."""
-
-    io: FileIO
-    location: str
-    local: bool
-    memory: str
-    memory_bytes: int
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A DuckDB of one thread (Spark gives a task one core) that can reach the files."""
-        with connect(None if self.local else s3_access(), self.memory, threads=1) as session:
-            yield session
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +60,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class WriteShare:
-    """Data files to write with some columns."""
+    """Data files to write with some columns. `buckets`: the number of those of key hashes, which go to `scratch`."""
 
     share: Share
     schema: TableSchema
     nulls: frozenset[Path]
     iceberg: Schema
+    scratch: ScratchFolder
+    buckets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Written:
         mismatched_file: a data file whose number of lines is not that of the manifest.
         invalid: lines that hold no valid item.
         rejected: the same lines as rows of the quarantine.
+        hashes: a scratch file of the rows' key hashes.
     """
 
     paths: list[str]
@@ -94,6 +92,7 @@ class Written:
     mismatched_file: str | None = None
     invalid: InvalidLines = field(default_factory=InvalidLines)
     rejected: pa.Table | None = None
+    hashes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +103,23 @@ class WrittenFiles:
     schema: TableSchema
     iceberg: Schema
     paths: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatistics:
+    """Files whose values are counted, and the values that their columns do not hold."""
+
+    files: WrittenFiles
+    unfitted: Inference
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedHashes:
+    """A bucket of key hashes, some of which may be repeated."""
+
+    access: TableAccess
+    hashes: ScratchRows
+    bucket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,7 @@ def write_share(task: WriteShare) -> Written:
 
         paths = lines.read(write)
         written = describe_written(session, paths, task.schema, task.iceberg, share.options)
+        written = replace(written, hashes=_write_hashes(session, task, paths))
         if lines.rejected is not None:
             if lines.rejected.path.stat().st_size > MAX_REJECTED_BYTES:
                 raise lines.invalid.error()
@@ -160,45 +177,73 @@ def describe_written(
     return Written(paths, total, keyed, rescued_values(session, rows, schema, options))
 
 
-def count_columns_of(files: WrittenFiles) -> list[int]:
-    """`engine.schema_fitting.column_statistics` of the files' rows."""
-    with files.access.session() as session:
-        return column_statistics(session, TableScan(files.iceberg, tuple(files.paths)).sql(), files.schema)
+def _write_hashes(session: Session, task: WriteShare, paths: list[str]) -> str | None:
+    """Write the key hashes of written rows, by bucket."""
+    bucket = f"(_key_hash % {task.buckets})::INTEGER AS {BUCKET}"
+    rows = TableScan(task.iceberg, tuple(paths)).sql()
+    hashes = session.con.sql(f"SELECT _key_hash, {bucket} FROM {rows} WHERE _key_hash IS NOT NULL")
+    return write_buckets(hashes.to_arrow_reader(_HASH_ROWS), task.scratch)
 
 
-def key_hashes(files: WrittenFiles) -> Iterator[pa.RecordBatch]:
-    """The column `_key_hash` of the files."""
-    yield from _batches(files.access, f"SELECT _key_hash FROM {TableScan(files.iceberg, tuple(files.paths)).sql()}")
+def repeated_hashes(task: RepeatedHashes) -> list[int]:
+    """The hashes of a bucket that occur more than once, at most `MAX_HASHES`."""
+    rows = task.hashes.sql({"_key_hash": "BIGINT"}, task.bucket)
+    with task.access.session() as session:
+        found = session.rows(f"SELECT _key_hash FROM {rows} GROUP BY 1 HAVING count(*) > 1 LIMIT {MAX_HASHES}")
+        return [key_hash for (key_hash,) in found]
 
 
-def keys_of_hashes(task: HashedKeys) -> Iterator[pa.RecordBatch]:
-    """The keys (`_key`) of the rows that have one of the hashes."""
+def keys_of_hashes(task: HashedKeys) -> list[str]:
+    """A digest of the key of each row that has one of the hashes. (The keys themselves stay in the task.)"""
     files = task.files
     rows = TableScan(files.iceberg, tuple(files.paths)).sql()
     wanted = f"(SELECT unnest([{', '.join(map(str, task.hashes))}]::BIGINT[]) AS h)"
     found = f"(SELECT r.* FROM {rows} r SEMI JOIN {wanted} w ON w.h = r._key_hash)"
-    yield from _batches(files.access, f"SELECT {key_text_sql(files.schema)} AS _key FROM {found}")
+    with files.access.session() as session:
+        return [digest for (digest,) in session.rows(f"SELECT sha256({key_text_sql(files.schema)}) FROM {found}")]
 
 
-_SCRATCH_BYTES = 8 * 1024 * 1024
-"""Size of a row group. A group is read at once, and the work on it takes many times its size in memory."""
+def statistics_of(task: ColumnStatistics) -> tuple[list[int], dict[Path, Counter[Need]]]:
+    """`engine.schema_fitting.column_statistics` and `number_needs` of the files' rows."""
+    files = task.files
+    with files.access.session() as session:
+        rows = TableScan(files.iceberg, tuple(files.paths)).sql()
+        counts = column_statistics(session, rows, files.schema)
+        return counts, number_needs(session, rows, files.schema, task.unfitted)
 
 
-def scratch_file(session: Session, query: str, folder: str) -> str | None:
-    """Write the rows of a query to a file that other tasks read. Returns its path; None if there are no rows."""
-    if session.value(f"SELECT count(*) FROM ({query})") == 0:
-        return None
-    if "://" not in folder:
-        FilePath(folder).mkdir(parents=True, exist_ok=True)
-    path = f"{folder}/{uuid.uuid4().hex}.parquet"
-    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES {_SCRATCH_BYTES}"
-    with_memory(session, lambda: session.con.execute(f"COPY ({query}) TO {literal(path)} ({options})"))
-    return path
+# --- on the driver
 
 
-def _batches(access: TableAccess, query: str) -> Iterator[pa.RecordBatch]:
-    with access.session() as session:
-        yield from session.con.sql(query).to_arrow_reader(10_000)
+def unfitted_values_of(
+    carrier: Carrier,
+    parts: Sequence[Written],
+    files: Sequence[WrittenFiles],
+    options: SchemaOptions,
+    count_columns: bool,
+) -> Inference:
+    """`engine.schema_fitting.unfitted_values` of the files that tasks wrote."""
+    unfitted = merged([part.unfitted for part in parts], options)
+    if files and (count_columns or statistics_matter(files[0].schema, unfitted)):
+        found = carrier.map(statistics_of, [ColumnStatistics(one, unfitted) for one in files])
+        counts = [sum(column) for column in zip(*(counts for counts, _ in found), strict=True)]
+        needs: dict[Path, Counter[Need]] = {}
+        for _, some in found:
+            for path, counter in some.items():
+                needs.setdefault(path, Counter()).update(counter)
+        observe_statistics(unfitted, files[0].schema, counts, needs)
+    return unfitted
+
+
+def keeps_files(written: Written, old: Schema, new: Schema) -> bool:
+    """Whether files that were written with the columns `old` are those that would be written with `new`.
+
+    So it is if all values fitted, and each column is among the new ones, with the same field id. A new column has no value
+    in the files, and is read as NULL.
+    """
+    columns = {field.field_id: field for field in new.fields}
+    same = all(columns.get(field.field_id) == field for field in old.fields)
+    return same and not requires_reprojection(written.unfitted)
 
 
 def merged(inferences: list[Inference], options: SchemaOptions) -> Inference:

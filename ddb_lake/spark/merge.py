@@ -1,26 +1,23 @@
-"""A merge into `current` on Spark: tasks find the rows of changed keys, a shuffle brings them to buckets, and tasks decide
-a bucket each.
+"""A merge into `current` on Spark: tasks find the rows of changed keys, others decide a bucket of keys each and write it.
 
-1. Tasks write the key hashes of the new records, which are in the changelog's new files, into scratch files.
-2. The new records, and the rows of `current` and the applied removals with those hashes, go to their buckets. Each bucket is
-   decided.
-3. A bucket with conflicting keys is decided again, with the records of the changelog and the rows of the base of these
+1. Tasks write the new records, by bucket, and their key hashes into scratch files.
+2. Tasks write the rows of `current` and the applied removals with those hashes, by bucket.
+3. A task decides a bucket, and writes its rows with the columns of the table. If some items need other columns, their buckets
+   are decided and written again.
+4. A bucket with conflicting keys is decided again, with the records of the changelog and the rows of the base of these
    keys. A bucket with expired items is decided once more, with the keys of later exports, if there are such exports.
-4. The new rows are projected and written; if their items need other columns, they are projected again.
+5. Tasks write the position deletes, which the buckets have found, by data file.
 
-The driver holds names of files and counts. Scratch files are below the table's location, where `compact` removes those
-that a broken run leaves.
+The driver holds names of files and counts.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
-from typing import Any, cast
+from typing import cast
 
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
@@ -35,220 +32,251 @@ from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.pipeline.merge.sources import IN_CHANGED_KEYS, MergeSources, Relation, images_sql
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.spark.distribution import run_groups, run_tasks, scan_rows
-from ddb_lake.spark.export_tasks import TableAccess, Written, WrittenFiles, merged
+from ddb_lake.spark.access import WAVES, table_access
+from ddb_lake.spark.carrier import Carrier
+from ddb_lake.spark.export_tasks import WrittenFiles, keeps_files, merged, unfitted_values_of
 from ddb_lake.spark.merge_tasks import (
-    DDL,
+    Columns,
     DecideBucket,
     DecidedBucket,
-    FindHashes,
+    ScannedPart,
     ScanPart,
-    WriteRows,
+    WriteDeletes,
     decide_bucket,
-    find_hashes,
     scan_part,
-    write_rows,
+    write_deletes,
 )
-from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access, unfitted_values_of
+from ddb_lake.spark.scratch import MEASURED_FILES, ScratchFolder, ScratchRows, estimated_rows, names_of
 
-BUCKET_RECORDS = 50_000
-"""The most new records of a bucket, about: with their images it is held in memory."""
+BUCKET_RECORDS = 250_000
+"""The most new records of a bucket, about."""
 
-BUCKET_BYTES = 128 * 1024 * 1024
+BUCKET_BYTES = 384 * 1024 * 1024
 """The approximate size of a bucket's records: a bucket of large items has fewer records."""
 
-BATCH_BYTES = 32 * 1024 * 1024
+BATCH_BYTES = 16 * 1024 * 1024
 BATCH_ROWS = 10_000
-"""Bounds of the records that go through the shuffle at once; the smaller number of records applies."""
+"""Bounds of the records that pass to a scratch file at once; the smaller number of records applies."""
 
-MEASURED_FILES = 16
-"""The number of files of new records whose footers are read: they show the approximate size of a record."""
-
-LEAST_RECORDS = 5_000
+LEAST_RECORDS = 20_000
 """The fewest new records of a bucket, if there are several buckets: each bucket becomes a file."""
+
+PART_ROWS = 500_000
+"""The fewest rows of a relation that are worth a task of their own, if only some of the columns are read."""
+
+PART_BYTES = 64 * 1024 * 1024
+"""The same of records with their images, as their size in memory."""
+
+POSITIONS_ROWS = 1_000_000
+"""The most positions, about, whose delete files one task writes."""
 
 
 class SparkMerge:
-    """A planned merge (`pipeline.executor.PlannedMerge`) whose parts are in files that tasks wrote."""
+    """A merge (`pipeline.executor.PlannedMerge`) whose tasks decide and write buckets when the columns are known."""
 
-    def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table) -> None:
-        self._spark = spark_of(lake)
-        self._session = session
+    def __init__(
+        self,
+        lake: Lake,
+        session: Session,
+        settings: TableSettings,
+        table: Table,
+        carrier: Carrier,
+        sources: MergeSources,
+    ) -> None:
+        self._carrier, self._session, self._sources = carrier, session, sources
         self._settings = settings.model_copy(update={"validation": None})  # tasks do not need it, and it is not pickled
         self._access = table_access(lake, cast(FileIO, table.io), table.location())
-        self._scratch = f"{table.location()}/data/scratch/{uuid.uuid4().hex}"
+        self._scratch = ScratchFolder.below(self._access.io, self._access.location)
         self._progress = lambda what, done, all_: lake.progress(f"{settings.name}: {what}", done, all_)
-        self._cores = self._spark.sparkContext.defaultParallelism
-        self._decided: list[DecidedBucket] = []
-        self._parts: list[Written] = []
+        self._buckets = self._delete_parts = 0
+        self._batch_rows = 1
+        self._rows: dict[str, ScratchRows] = {}
+        self._conflicting = ScratchRows(self._scratch)
         self._scratch_files: list[str] = []
+        self._decided: dict[int, _Bucket] = {}
         self.counts = MergeCounts()
 
-    # --- deciding
+    # --- finding rows
 
-    def plan(self, sources: MergeSources) -> None:
-        """Decide what each key becomes."""
-        hashes, records, oldest_us = self._find_hashes(sources)
-        if not records:
-            return
-        record_bytes = max(1, mean_row_bytes(self._session, sources.new_records.files[:MEASURED_FILES]))
+    def plan(self) -> None:
+        """Find the rows of the keys that have new records."""
+        sources = self._sources
+        files = sources.new_records.files
+        estimated = estimated_rows(self._session, files)
+        record_bytes = max(1, mean_row_bytes(self._session, files[:MEASURED_FILES]))
         most = max(1, min(BUCKET_RECORDS, BUCKET_BYTES // record_bytes))
-        buckets = max(ceil(records / most), min(self._cores, ceil(records / LEAST_RECORDS)))
-        scans = _Scans(
-            self._access,
-            sources,
-            hashes,
-            oldest_us,
-            buckets,
-            parts=self._cores * WAVES,
-            batch_rows=max(1, min(BATCH_ROWS, BATCH_BYTES // record_bytes)),
-        )
-        redecides = sources.rules.redecide_all or not sources.rules.time_ordered
-        tasks = [*scans.of_changed_keys(), *(scans.of_conflicting_keys(hashes) if redecides else ())]
-        decided = self._decide(sources, scan_rows(self._spark, scan_part, tasks, DDL), redecides)
-        conflicting = hashes
-        unfinished = [one for one in decided if one.conflicting is not None]
-        if unfinished:
-            conflicting = tuple(one.conflicting for one in unfinished if one.conflicting is not None)
-            self._scratch_files += conflicting
-            tasks = [*scans.of_changed_keys(), *scans.of_conflicting_keys(conflicting)]
-            decided = self._decide_again(sources, tasks, decided, unfinished)
-        expiring = [one for one in decided if one.first_expired_us is not None]
-        first_us = min((one.first_expired_us for one in expiring if one.first_expired_us is not None), default=None)
-        exported = sources.exported_keys(first_us + sources.rules.clock_skew_us) if first_us is not None else ()
-        if exported:
-            for one in expiring:
-                self._scratch_files += one.scratch_files
-                self._scratch_files += [one.deleted.path] if one.deleted is not None else []
-            tasks = [*scans.of_changed_keys(), *scans.of_conflicting_keys(conflicting, exported)]
-            decided = self._decide_again(sources, tasks, decided, expiring)
-        self._decided = decided
-        self._scratch_files += [path for one in decided for path in one.scratch_files]
-        self.counts = sum((one.counts for one in decided), MergeCounts())
+        self._buckets = max(ceil(estimated / most), min(self._carrier.cores, ceil(estimated / LEAST_RECORDS)), 1)
+        self._delete_parts = max(1, ceil(estimated / POSITIONS_ROWS))
+        self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // record_bytes))
+        parts = self._parts(sources.new_records, max(1, PART_BYTES // record_bytes))
+        found = self._scan([self._task("new_records", query, None) for query in parts], "new records found")
+        if not sum(part.count for part in found):
+            self._buckets = 0
+            return
+        hashes = ScratchRows(self._scratch, names_of(part.hashes for part in found))
+        self._scratch_files += hashes.names
+        oldest_us = min((part.first_us for part in found if part.first_us is not None), default=0)
+        # rows of `current` have the key, and its hash says the bucket
+        tasks = [
+            self._task("current", f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {query})", hashes)
+            for query in self._parts(sources.current, PART_ROWS)
+        ]
+        if sources.rules.time_ordered and not sources.rules.redecide_all:
+            removals = self._parts(sources.removals(oldest_us), PART_ROWS)
+            tasks += [self._task("removals", _of_keys(query), hashes) for query in removals]
+        else:
+            tasks += self._conflict_scans(hashes)
+            self._conflicting = hashes
+        self._scan(tasks, "rows of changed keys found")
 
-    def _find_hashes(self, sources: MergeSources) -> tuple[tuple[str, ...], int, int]:
-        """Files of the new records' key hashes, the number of new records, and the time of the oldest (microseconds)."""
-        parts = sources.new_records.parts(self._cores * WAVES)
-        tasks = [FindHashes(self._access, query, self._scratch) for query in parts]
-        results = run_tasks(self._spark, find_hashes, tasks, partial(self._progress, "new records found"))
-        paths = tuple(found.path for found in results if found.path is not None)
-        self._scratch_files += paths
-        times = [found.first_us for found in results if found.first_us is not None]
-        return paths, sum(found.rows for found in results), min(times, default=0)
+    def _parts(self, relation: Relation, rows: int) -> list[str]:
+        """A relation in parts: enough for the cores, but with at least `rows` rows each."""
+        wanted = ceil(estimated_rows(self._session, relation.files) / rows)
+        return relation.parts(max(1, min(self._carrier.cores * WAVES, wanted)))
 
-    def _decide(self, sources: MergeSources, rows: Any, has_changelog: bool) -> list[DecidedBucket]:
-        task = DecideBucket(self._access, sources.rules, self._settings, self._scratch, has_changelog)
-        return run_groups(rows, "bucket", partial(decide_bucket, task), partial(self._progress, "buckets decided"))
+    def _task(self, name: str, query: str, hashes: ScratchRows | None) -> ScanPart:
+        return ScanPart(self._access, self._scratch, name, query, self._buckets, hashes, self._batch_rows)
 
-    def _decide_again(
-        self, sources: MergeSources, scans: list[ScanPart], decided: list[DecidedBucket], buckets: list[DecidedBucket]
-    ) -> list[DecidedBucket]:
-        """`decided`, with some `buckets` of it decided again over the rows of `scans`."""
-        numbers = [one.bucket for one in buckets]
-        rows = scan_rows(self._spark, scan_part, scans, DDL)
-        redecided = self._decide(sources, rows.where(rows.bucket.isin(numbers)), True)
-        return [one for one in decided if one.bucket not in numbers] + redecided
+    def _scan(self, tasks: Sequence[ScanPart], what: str) -> list[ScannedPart]:
+        """Run scans, and keep the rows that they found."""
+        found = self._carrier.map(scan_part, tasks, partial(self._progress, what))
+        for name in {task.name for task in tasks}:
+            files = names_of(part.rows for part in found if part.name == name)
+            known = self._rows.get(name, ScratchRows(self._scratch))
+            self._rows[name] = replace(known, names=known.names + files)
+            self._scratch_files += files
+        return found
 
-    # --- writing
+    def _conflict_scans(self, hashes: ScratchRows) -> list[ScanPart]:
+        """Scans of all records and the base's items of some keys."""
+        sources, base = self._sources, self._sources.base
+        records = self._parts(sources.changelog(), PART_ROWS)
+        scans = [self._task("changelog", _of_keys(query), hashes) for query in records]
+        if base is not None:
+            images = [images_sql(_of_keys(query), base.schema) for query in self._parts(base.rows, PART_ROWS)]
+            scans += [self._task("base", query, hashes) for query in images]
+        return scans
+
+    # --- deciding and writing
 
     def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
-        """Write the rows with the columns that fit them."""
+        """Decide the buckets, and write the rows with the columns that fit them."""
         options = self._settings.schema_options
+        self._decided = {number: _Bucket() for number in range(self._buckets)}
         project = partial(self._project_and_write, iceberg)
         if schema.columns:
             return extend_schema(schema, self._settings.schema_evolution, project)
-        sample = merged([one.seen for one in self._decided if one.seen is not None], options)
+        self._decide(None)
+        sample = merged([one.seen for one in self._results if one.seen is not None], options)
         first, nulls = guess_from(sample, schema)
         return fit_schema(first, schema, nulls, project)
 
     def _project_and_write(
         self, iceberg_of: Callable[[TableSchema], Schema], schema: TableSchema, nulls: set[Path]
     ) -> Callable[[bool], Inference]:
-        """Write all rows with these columns, in place of those that were written before."""
-        self._discard()
-        iceberg = iceberg_of(schema)
+        """Write the rows with these columns, apart from buckets that are written with them, or with some, and need no other."""
+        columns = Columns(schema, frozenset(nulls), iceberg_of(schema))
+        for bucket in self._decided.values():
+            if bucket.result is not None and not bucket.is_written_with(columns.iceberg):
+                self._discard(bucket)
+        self._decide(columns)
+        parts = [one.written for one in self._results if one.written is not None]
+        files = [WrittenFiles(self._access, schema, columns.iceberg, part.paths) for part in parts if part.paths]
+        return partial(unfitted_values_of, self._carrier, parts, files, self._settings.schema_options)
+
+    def _decide(self, columns: Columns | None) -> None:
+        """Decide the buckets that are not decided."""
+        sources = self._sources
+        all_records = sources.rules.redecide_all or not sources.rules.time_ordered
+        self._decide_open(columns, all_records)
+        conflicting = [one for one in self._results if one.conflicting is not None]
+        if conflicting:
+            hashes = ScratchRows(self._scratch, names_of(one.conflicting for one in conflicting))
+            self._scratch_files += hashes.names
+            self._scan(self._conflict_scans(hashes), "records of conflicting keys found")
+            self._conflicting = hashes
+            for one in conflicting:
+                self._decided[one.bucket] = _Bucket(has_changelog=True)
+            self._decide_open(columns, all_records)
+        expired = [one.first_expired_us for one in self._results if one.first_expired_us is not None]
+        if expired and "exported_keys" not in self._rows:
+            exported = sources.exported_keys(min(expired) + sources.rules.clock_skew_us)
+            parts = [query for keys in exported for query in self._parts(keys, PART_ROWS)]
+            self._rows["exported_keys"] = ScratchRows(self._scratch)
+            self._scan(
+                [self._task("exported_keys", query, self._conflicting) for query in parts], "keys of exports found"
+            )
+            for bucket in self._decided.values():
+                if exported and bucket.result is not None and bucket.result.first_expired_us is not None:
+                    self._discard(bucket)
+            self._decide_open(columns, all_records)
+        self.counts = sum((one.counts for one in self._results), MergeCounts())
+
+    def _decide_open(self, columns: Columns | None, all_records: bool) -> None:
         tasks = [
-            WriteRows(self._access, self._settings, one.new_states, schema, frozenset(nulls), iceberg)
-            for one in self._decided
-            if one.new_states is not None
+            DecideBucket(
+                self._access,
+                self._scratch,
+                self._sources.rules,
+                self._settings,
+                self._rows,
+                self._delete_parts,
+                number,
+                all_records or bucket.has_changelog,
+                columns,
+            )
+            for number, bucket in self._decided.items()
+            if bucket.result is None
         ]
-        self._parts = run_tasks(self._spark, write_rows, tasks, partial(self._progress, "buckets written"))
-        files = [WrittenFiles(self._access, schema, iceberg, part.paths) for part in self._parts if part.paths]
-        return partial(unfitted_values_of, self._spark, self._parts, files, schema, self._settings.schema_options)
+        for one in self._carrier.map(decide_bucket, tasks, partial(self._progress, "buckets decided")):
+            bucket = self._decided[one.bucket]
+            bucket.result, bucket.columns = one, columns
+
+    @property
+    def _results(self) -> list[DecidedBucket]:
+        return [bucket.result for bucket in self._decided.values() if bucket.result is not None]
+
+    def _discard(self, bucket: _Bucket) -> None:
+        """Delete what was written of a bucket, which is then not decided."""
+        if bucket.result is not None:
+            for path in bucket.result.written.paths if bucket.result.written is not None else ():
+                self._access.io.delete(path)
+            self._scratch_files += names_of([bucket.result.deleted])
+        bucket.result = None
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
         """The entries of the files that tasks have written."""
-        writer = FileWriter.for_table(self._session.con, table, metadata)
-        added = writer.entries([path for part in self._parts for path in part.paths], metadata)
-        deleted = [one.deleted for one in self._decided if one.deleted is not None]
-        return added, [position_delete_file(d.path, d.size_bytes, d.rows, d.first_path, d.last_path) for d in deleted]
+        written = [path for one in self._results if one.written is not None for path in one.written.paths]
+        added = FileWriter.for_table(self._session.con, table, metadata).entries(written, metadata)
+        positions = ScratchRows(self._scratch, names_of(one.deleted for one in self._results))
+        self._scratch_files += positions.names
+        tasks = [
+            WriteDeletes(self._access, positions, part) for part in range(self._delete_parts if positions.names else 0)
+        ]
+        deletes = self._carrier.map(write_deletes, tasks, partial(self._progress, "position deletes written"))
+        return added, [entry for entries in deletes for entry in entries]
 
     def close(self) -> None:
         """Delete the scratch files."""
-        for path in self._scratch_files:
-            with suppress(FileNotFoundError):
-                self._access.io.delete(path)
+        self._scratch.delete(self._scratch_files)
         self._scratch_files = []
 
-    def _discard(self) -> None:
-        for part in self._parts:
-            for path in part.paths:
-                self._access.io.delete(path)
-        self._parts = []
 
+@dataclass(slots=True)
+class _Bucket:
+    """A bucket, and what became of it; `columns`: those with which it was written."""
 
-@dataclass(frozen=True, slots=True)
-class _Scans:
-    """The tasks that scan the relations of a merge.
+    has_changelog: bool = False
+    result: DecidedBucket | None = None
+    columns: Columns | None = None
 
-    Attributes:
-        access: how tasks reach files.
-        sources: the relations.
-        hashes: files of the hashes of all changed keys.
-        oldest_us: the time of the oldest new record, microseconds since the epoch.
-        buckets: the number of buckets.
-        parts: the most tasks for one relation.
-        batch_rows: the number of rows that a task passes on at once.
-    """
-
-    access: TableAccess
-    sources: MergeSources
-    hashes: tuple[str, ...]
-    oldest_us: int
-    buckets: int
-    parts: int
-    batch_rows: int
-
-    def of_changed_keys(self) -> list[ScanPart]:
-        """Scans of the new records, and of the rows and the applied removals that changed keys have."""
-        sources, most = self.sources, self.parts
-        # rows of `current` have the key, and its hash says the bucket
-        current = [f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {query})" for query in sources.current.parts(most)]
-        scans = self._scans("new_records", sources.new_records.parts(most), ())
-        scans += self._scans("current", current, self.hashes)
-        if sources.rules.time_ordered and not sources.rules.redecide_all:
-            removals = [_of_keys(query) for query in sources.removals(self.oldest_us).parts(most)]
-            scans += self._scans("removals", removals, self.hashes)
-        return scans
-
-    def of_conflicting_keys(self, hashes: tuple[str, ...], exported: Sequence[Relation] = ()) -> list[ScanPart]:
-        """Scans of all records and the base's items of some keys, and of those keys in `exported`."""
-        sources, most = self.sources, self.parts
-        scans = self._scans("changelog", [_of_keys(query) for query in sources.changelog().parts(most)], hashes)
-        base = sources.base
-        if base is not None:
-            images = [images_sql(_of_keys(query), base.schema) for query in base.rows.parts(most)]
-            scans += self._scans("base", images, hashes)
-        for keys in exported:
-            scans += self._scans("exported_keys", keys.parts(most), hashes)
-        return scans
-
-    def _scans(self, name: str, queries: Sequence[str], hashes: tuple[str, ...]) -> list[ScanPart]:
-        return [ScanPart(self.access, name, query, self.buckets, hashes, self.batch_rows) for query in queries]
+    def is_written_with(self, iceberg: Schema) -> bool:
+        """Whether the bucket's files are those that would be written with these columns."""
+        written = self.result.written if self.result is not None else None
+        return written is not None and self.columns is not None and keeps_files(written, self.columns.iceberg, iceberg)
 
 
 def _of_keys(rows: str) -> str:

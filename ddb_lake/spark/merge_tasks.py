@@ -1,4 +1,4 @@
-"""Tasks of a merge on Spark: find rows with changed keys, decide the keys of a bucket, write the rows of a bucket.
+"""Tasks of a merge on Spark: find rows with changed keys, decide the keys of a bucket and write their rows, write deletes.
 
 A bucket is `_key_hash` modulo the number of buckets, so all rows of a key are in one bucket. Each task is a dataclass
 that is pickled, and a function that a worker calls with it.
@@ -6,12 +6,15 @@ that is pickled, and a function that a worker calls with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
 from ddb_lake.config import TableSettings
@@ -29,12 +32,14 @@ from ddb_lake.engine.merge_plan import (
 )
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
-from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.engine.sql import identifier
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
 from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
 from ddb_lake.pipeline.merge.sources import images_of
-from ddb_lake.spark.export_tasks import TableAccess, Written, describe_written, scratch_file
+from ddb_lake.spark.access import TableAccess
+from ddb_lake.spark.export_tasks import Written, describe_written
+from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, write_buckets, write_rows
 
 CURRENT = {
     "file_path": "VARCHAR",
@@ -54,71 +59,91 @@ PARTS: dict[str, dict[str, str]] = {
     "base": BASE,
     "exported_keys": EXPORTED_KEYS,
 }
-"""The relations of a merge and their columns. They go through one shuffle, a row of each with the columns of all."""
+"""The relations of a merge and their columns."""
 
-COLUMNS = {"part": "VARCHAR", "bucket": "BIGINT"} | {n: t for columns in PARTS.values() for n, t in columns.items()}
-_SPARK_TYPES = {"VARCHAR": "string", "BIGINT": "long", "TIMESTAMP": "timestamp_ntz", "BOOLEAN": "boolean"}
-DDL = ", ".join(f"`{name}` {_SPARK_TYPES[kind]}" for name, kind in COLUMNS.items())
+POSITIONS = {"file_path": "VARCHAR", "pos": "BIGINT"}
+"""The columns of the positions of rows that are replaced or removed."""
 
-
-@dataclass(frozen=True, slots=True)
-class FindHashes:
-    """Find the distinct `_key_hash` of a relation, and write them into the folder `scratch`."""
-
-    access: TableAccess
-    query: str
-    scratch: str
+_POSITIONS_ROWS = 100_000
+"""Positions that pass to a scratch file at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanPart:
-    """Scan the rows of one relation of a merge.
+    """Scan rows of one relation of a merge, and write them by bucket.
 
     Attributes:
         access: how the task reaches files.
+        scratch: the folder for the rows.
         name: the relation, one of `PARTS`.
         query: its rows.
         buckets: the number of buckets.
-        hashes: files of key hashes, from which the task makes the table `CHANGED_KEYS` that the query joins.
+        hashes: key hashes, from which the task makes the table `CHANGED_KEYS` that the query joins; None if it joins none.
         batch_rows: the number of rows that are passed on at once.
     """
 
     access: TableAccess
+    scratch: ScratchFolder
     name: str
     query: str
     buckets: int
-    hashes: tuple[str, ...]
+    hashes: ScratchRows | None
     batch_rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class DecideBucket:
-    """Decide the keys of a bucket.
+class ScannedPart:
+    """What a scan found.
 
     Attributes:
-        access: how the task reaches files.
-        rules: those of the merge.
-        settings: those of the table.
-        scratch: the folder for files that other tasks read.
-        has_changelog: the changelog's records of conflicting keys are among the bucket's rows.
+        name: the relation.
+        rows: the file of the rows; None if there are none.
+        hashes: of new records, the file of their distinct key hashes; None if there are none.
+        count: of new records, their number.
+        first_us: of new records, the least time of a change, microseconds since the epoch.
     """
 
-    access: TableAccess
-    rules: MergeRules
-    settings: TableSettings
-    scratch: str
-    has_changelog: bool
+    name: str
+    rows: str | None
+    hashes: str | None = None
+    count: int = 0
+    first_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class DeletedPositions:
-    """A written file of position deletes."""
+class Columns:
+    """The columns with which rows are written, and the paths where NULL values are expected."""
 
-    path: str
-    size_bytes: int
-    rows: int
-    first_path: str
-    last_path: str
+    schema: TableSchema
+    nulls: frozenset[Path]
+    iceberg: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class DecideBucket:
+    """Decide the keys of a bucket, and write their rows.
+
+    Attributes:
+        access: how the task reaches files.
+        scratch: the folder for files that other tasks read.
+        rules: those of the merge.
+        settings: those of the table.
+        rows: the relations of the merge, by name; those without rows are left out.
+        delete_parts: the number of buckets of the positions that are replaced or removed.
+        bucket: the number of the bucket.
+        has_changelog: the changelog's records of conflicting keys are among the rows.
+        columns: those of the rows; None: no rows are written yet.
+    """
+
+    access: TableAccess
+    scratch: ScratchFolder
+    rules: MergeRules
+    settings: TableSettings
+    rows: dict[str, ScratchRows]
+    delete_parts: int
+    bucket: int
+    has_changelog: bool
+    columns: Columns | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,85 +154,80 @@ class DecidedBucket:
         bucket: its number.
         conflicting: a file of the hashes of keys that need the changelog. If it is there, nothing else is.
         counts: figures.
-        new_states: a file of what the keys become.
-        deleted: the positions of rows that are replaced or removed.
-        seen: what columns some of the items need.
+        seen: what columns some of the items need, if no rows were written.
+        written: the rows of the items.
+        deleted: a file of the positions of rows that are replaced or removed, if rows were written.
         first_expired_us: the earliest time of an item that is kept as expired.
     """
 
     bucket: int
     conflicting: str | None = None
     counts: MergeCounts = field(default_factory=MergeCounts)
-    new_states: str | None = None
-    deleted: DeletedPositions | None = None
     seen: Inference | None = None
+    written: Written | None = None
+    deleted: str | None = None
     first_expired_us: int | None = None
 
-    @property
-    def scratch_files(self) -> list[str]:
-        """The files that only other tasks read."""
-        return [self.new_states] if self.new_states is not None else []
-
 
 @dataclass(frozen=True, slots=True)
-class WriteRows:
-    """Write the existing items of a bucket's new states with some columns."""
+class WriteDeletes:
+    """Write the position delete files of the data files of a bucket of positions."""
 
     access: TableAccess
-    settings: TableSettings
-    new_states: str
-    schema: TableSchema
-    nulls: frozenset[Path]
-    iceberg: Schema
+    positions: ScratchRows
+    bucket: int
 
 
-@dataclass(frozen=True, slots=True)
-class FoundHashes:
-    """The result of `find_hashes`.
-
-    Attributes:
-        path: a file of the distinct key hashes; None if there are none.
-        rows: the number of rows.
-        first_us: the least time of a change, microseconds since the epoch; None if there are no rows.
-    """
-
-    path: str | None
-    rows: int
-    first_us: int | None
-
-
-def find_hashes(task: FindHashes) -> FoundHashes:
-    """Find the distinct key hashes of some records."""
+def scan_part(task: ScanPart) -> ScannedPart:
+    """Write the rows of a relation by bucket."""
+    columns = [f"({identifier(name)})::{kind} AS {identifier(name)}" for name, kind in PARTS[task.name].items()]
+    bucket = f"(_key_hash % {task.buckets})::INTEGER AS {BUCKET}"
     with task.access.session() as session:
-        session.con.execute(f"CREATE TABLE hashes AS SELECT _key_hash, changed_at FROM {task.query}")
-        ((rows, first_us),) = session.rows("SELECT count(*), epoch_us(min(changed_at)) FROM hashes")
-        return FoundHashes(scratch_file(session, "SELECT DISTINCT _key_hash FROM hashes", task.scratch), rows, first_us)
+        if task.hashes is not None:
+            hashes = task.hashes.sql({"_key_hash": "BIGINT"})
+            session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS SELECT DISTINCT _key_hash FROM {hashes}")
+        reader = session.con.sql(f"SELECT {', '.join([*columns, bucket])} FROM {task.query}")
+        batches = reader.to_arrow_reader(task.batch_rows)
+        if task.name != "new_records":
+            return ScannedPart(task.name, write_buckets(batches, task.scratch))
+        seen = _SeenRecords()
+        rows = write_buckets(seen.of(batches), task.scratch)
+        return ScannedPart(task.name, rows, seen.write_hashes(session, task.scratch), seen.count, seen.first_us)
 
 
-def scan_part(task: ScanPart) -> Iterator[pa.RecordBatch]:
-    """The part's rows with the columns of all parts, and their bucket."""
-    columns = PARTS[task.name]
-    selected = [f"{literal(task.name)} AS part", f"(_key_hash % {task.buckets})::BIGINT AS bucket"]
-    for name, kind in COLUMNS.items():
-        if name not in ("part", "bucket"):
-            selected.append(f"({identifier(name) if name in columns else 'NULL'})::{kind} AS {identifier(name)}")
+class _SeenRecords:
+    """The key hashes and the least time of records that pass."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first_us: int | None = None
+        self._hashes: list[np.ndarray] = []
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches."""
+        for batch in batches:
+            self.count += batch.num_rows
+            self._hashes.append(np.unique(batch.column("_key_hash").to_numpy()))
+            first_us = pc.min(batch.column("changed_at").cast(pa.int64())).as_py()
+            if first_us is not None:
+                self.first_us = min(first_us, self.first_us) if self.first_us is not None else first_us
+            yield batch
+
+    def write_hashes(self, session: Session, scratch: ScratchFolder) -> str | None:
+        """Write the distinct hashes. Returns the name of the file."""
+        if not self.count:
+            return None
+        hashes = pa.table({"_key_hash": np.unique(np.concatenate(self._hashes))})
+        session.con.register("key_hashes", hashes)
+        return write_rows(session, "SELECT _key_hash FROM key_hashes", scratch)
+
+
+def decide_bucket(task: DecideBucket) -> DecidedBucket:
+    """Decide the keys of a bucket with `engine.merge_plan` and write them, or return those that need the changelog."""
     with task.access.session() as session:
-        if task.hashes:
-            hashes = f"SELECT DISTINCT _key_hash FROM read_parquet({literals(task.hashes)})"
-            session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS {hashes}")
-        rows = session.con.sql(f"SELECT {', '.join(selected)} FROM {task.query}")
-        yield from rows.to_arrow_reader(task.batch_rows)
-
-
-def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBucket:
-    """Decide the keys of a bucket with `engine.merge_plan`, or return those that need the changelog."""
-    with task.access.session() as session:
-        session.con.register("bucket_rows", rows)
-        for name, columns in PARTS.items():  # tables: other cursors of the session do not see what is registered
-            selected = ", ".join(map(identifier, columns))
-            session.con.execute(
-                f"CREATE TABLE part_{name} AS SELECT {selected} FROM bucket_rows WHERE part = {literal(name)}"
-            )
+        for name, columns in PARTS.items():  # views, which other cursors of the session see
+            rows = task.rows.get(name, ScratchRows(task.scratch)).sql(columns, task.bucket)
+            session.con.execute(f"CREATE VIEW part_{name} AS SELECT * FROM {rows}")
         # of a key that needs the changelog all records are there; of any other key a merge reads only the new ones
         session.con.execute(
             "CREATE VIEW known_records AS SELECT * FROM part_changelog UNION ALL"
@@ -224,41 +244,45 @@ def decide_bucket(task: DecideBucket, bucket: int, rows: pa.Table) -> DecidedBuc
             exported_keys=lambda _from_us: ["part_exported_keys"],
         )
         if not task.has_changelog and find_conflicting_keys(session, inputs):
-            return DecidedBucket(bucket, scratch_file(session, CONFLICTING_KEY_HASHES, task.scratch))
+            return DecidedBucket(task.bucket, write_rows(session, CONFLICTING_KEY_HASHES, task.scratch))
         plan = plan_merge(session, inputs)
+        expired_us = plan.first_expired_us
+        if task.columns is None:
+            seen = _seen_items(session, plan, task.settings)
+            return DecidedBucket(task.bucket, counts=plan.counts, seen=seen, first_expired_us=expired_us)
+        written = _write_items(session, plan, task, task.columns)
+        deleted = _write_positions(session, plan, task)
         return DecidedBucket(
-            bucket,
-            None,
-            plan.counts,
-            scratch_file(session, f"SELECT * FROM {plan.new_states}", task.scratch),
-            _write_deleted_positions(session, task.access, plan),
-            _seen_items(session, plan, task.settings),
-            plan.first_expired_us,
+            task.bucket, counts=plan.counts, written=written, deleted=deleted, first_expired_us=expired_us
         )
 
 
-def write_rows(task: WriteRows) -> Written:
-    """Project the existing items, and write them."""
-    with task.access.session() as session:
-        living = f"(SELECT * FROM read_parquet({literal(task.new_states)}) WHERE item IS NOT NULL)"
-        projection = Projection(task.schema, task.nulls)
-        projection.register(session.con)
-        session.keep("projected_rows", projection.select(living, ROW_COLUMNS))
-        writer = FileWriter(session.con, task.access.io, task.access.location, task.iceberg)
-        size = int(session.value(f"SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM {living} LIMIT 1000)") or 0)
-        paths = with_memory(
-            session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size)
-        )
-        return describe_written(session, paths, task.schema, task.iceberg, task.settings.schema_options)
+def _write_items(session: Session, plan: MergePlan, task: DecideBucket, columns: Columns) -> Written:
+    """Project the existing items of a plan, and write them."""
+    access = task.access
+    projection = Projection(columns.schema, columns.nulls)
+    projection.register(session.con)
+    living = f"(SELECT * FROM {plan.new_states} WHERE item IS NOT NULL)"
+    session.keep("projected_rows", projection.select(living, ROW_COLUMNS))
+    writer = FileWriter(session.con, access.io, access.location, columns.iceberg)
+    size = plan.mean_item_bytes(session)
+    paths = with_memory(session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size))
+    return describe_written(session, paths, columns.schema, columns.iceberg, task.settings.schema_options)
 
 
-def _write_deleted_positions(session: Session, access: TableAccess, plan: MergePlan) -> DeletedPositions | None:
-    written = FileWriter(session.con, access.io, access.location, Schema()).write_deletes(plan.deleted_positions)
-    if not written:
-        return None
-    file = written[0]
-    first, last = session.rows(f"SELECT min(file_path), max(file_path) FROM read_parquet({literal(file.file_path)})")[0]
-    return DeletedPositions(file.file_path, file.file_size_in_bytes, file.record_count, first, last)
+def _write_positions(session: Session, plan: MergePlan, task: DecideBucket) -> str | None:
+    """Write the positions of rows that are replaced or removed, in buckets of data files."""
+    bucket = f"(md5_number(file_path) % {task.delete_parts})::INTEGER AS {BUCKET}"
+    positions = session.con.sql(f"SELECT file_path, pos, {bucket} FROM ({plan.deleted_positions})")
+    return write_buckets(positions.to_arrow_reader(_POSITIONS_ROWS), task.scratch)
+
+
+def write_deletes(task: WriteDeletes) -> list[DataFile]:
+    """Write the position delete files of some data files. Returns their manifest entries."""
+    access = task.access
+    with access.session() as session:
+        writer = FileWriter(session.con, access.io, access.location, Schema())
+        return writer.write_deletes_by_file(task.positions.sql(POSITIONS, task.bucket))
 
 
 def _seen_items(session: Session, plan: MergePlan, settings: TableSettings) -> Inference:

@@ -7,7 +7,6 @@ Other tasks write the rows to the tables (`spark.changelog`), so no row comes to
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io import FileIO
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.aws.session import expect_bucket_owners, expected_owners
@@ -39,9 +37,9 @@ from ddb_lake.pipeline.apply.object_reader import (
 )
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.table_key import table_definition, table_key
-from ddb_lake.spark.distribution import run_tasks
-from ddb_lake.spark.export_tasks import TableAccess
-from ddb_lake.spark.snapshot_writer import WAVES, spark_of, table_access
+from ddb_lake.spark.access import WAVES, TableAccess, table_access
+from ddb_lake.spark.carrier import Carrier
+from ddb_lake.spark.scratch import ScratchFolder, names_of
 
 LEAST_BYTES = 3 * 1024 * 1024
 """The compressed size below which dividing objects among tasks takes longer than it saves."""
@@ -56,7 +54,7 @@ class ReadTask:
     access: TableAccess
     options: ReadOptions
     known: dict[str, TableDefinition]
-    scratch: str
+    scratch: ScratchFolder
     objects: tuple[tuple[int, ObjectRef], ...]
     owners: Mapping[str, str] = field(default_factory=expected_owners)
 
@@ -68,9 +66,9 @@ class StagedShare:
     Attributes:
         objects: the numbers of the objects.
         records: the number of rows of both kinds.
-        changes: the file of change records; None without any.
+        changes: the name of the file of change records; None without any.
         rows: their number.
-        quarantine: the file of rejected records; None without any.
+        quarantine: the name of the file of rejected records; None without any.
         rejected: their number.
         minutes: the minutes since 1970 in which the records changed, each once.
     """
@@ -103,44 +101,40 @@ class SparkGroup:
     tables: dict[str, list[StagedShare]]
     other_tables: Counter[str]
     keys: dict[str, tuple[str, ...]]
-    scratch: str
-    io: FileIO
+    scratch: ScratchFolder
 
 
 # --- on the driver
 
 
-def object_groups(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
+def object_groups(lake: Lake, carrier: Carrier, table: str, refs: Sequence[ObjectRef]) -> Iterator[list[ObjectRef]]:
     """Groups of objects to commit at once: as many groups of one machine as all cores read in `WAVES` turns.
 
     While the key of the table is not known, a group is that of one machine: a single task reads it.
     """
-    cores = spark_of(lake).sparkContext.defaultParallelism
     single_groups = groups(refs)
-    while joined := list(islice(single_groups, cores * WAVES if table_key(lake, table) else 1)):
+    while joined := list(islice(single_groups, carrier.cores * WAVES if table_key(lake, table) else 1)):
         yield [ref for group in joined for ref in group]
 
 
-def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
+def read_objects_on_spark(lake: Lake, carrier: Carrier, table: str, refs: Sequence[ObjectRef]) -> SparkGroup:
     """Stage every record of the objects that is for a configured table.
 
     A task that meets a table it does not know returns its name, and is repeated with it.
     """
     options = ReadOptions(table, lake.routes())
-    spark = spark_of(lake)
     known = {table: table_definition(lake, table)}
     changes = ensure_changelog(lake, table, known[table].key)
     access = table_access(lake, changes.io, changes.location())
-    scratch = f"{changes.location()}/data/scratch/{uuid.uuid4().hex}"
-    cores = spark.sparkContext.defaultParallelism
+    scratch = ScratchFolder.below(access.io, access.location)
     done: list[ReadResult] = []
-    shares = _shares(refs, cores if known[table].key else 0)
+    shares = _shares(refs, carrier.cores if known[table].key else 0)
     while shares:
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
-            _delete_shares(access, done)  # the first record of the group decides the key, so one task must read all
+            _delete_shares(scratch, done)  # the first record of the group decides the key, so one task must read all
             done, shares = [], _shares(refs, 0)
         tasks = [ReadTask(access, options, known, scratch, share) for share in shares]
-        results = run_tasks(spark, read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
+        results = carrier.map(read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
         done += [result for result in results if result.unknown_table is None]
         shares = [share for share, result in zip(shares, results, strict=True) if result.unknown_table is not None]
         known |= {
@@ -148,7 +142,7 @@ def read_objects_on_spark(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> 
             for result in results
             if result.unknown_table is not None
         }
-    return _joined(done, scratch, access.io)
+    return _joined(done, scratch)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
@@ -163,7 +157,7 @@ def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, Obje
     return [tuple(share) for share in shares.values()]
 
 
-def _joined(results: Sequence[ReadResult], scratch: str, io: FileIO) -> SparkGroup:
+def _joined(results: Sequence[ReadResult], scratch: ScratchFolder) -> SparkGroup:
     numbered = sorted((entry for result in results for entry in result.objects), key=lambda entry: entry[0])
     tables: dict[str, list[StagedShare]] = {}
     keys: dict[str, tuple[str, ...]] = {}
@@ -172,15 +166,13 @@ def _joined(results: Sequence[ReadResult], scratch: str, io: FileIO) -> SparkGro
             tables.setdefault(name, []).append(share)
         keys |= {name: key for name, key in result.keys.items() if key}
     others = sum((result.other_tables for result in results), Counter[str]())
-    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch, io)
+    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch)
 
 
-def _delete_shares(access: TableAccess, results: Sequence[ReadResult]) -> None:
+def _delete_shares(scratch: ScratchFolder, results: Sequence[ReadResult]) -> None:
     for result in results:
         for share in result.tables.values():
-            for path in (share.changes, share.quarantine):
-                if path is not None:
-                    access.io.delete(path)
+            scratch.delete(names_of([share.changes, share.quarantine]))
 
 
 # --- in a task
@@ -221,14 +213,14 @@ def _staged_share(task: ReadTask, staged: StagedTable) -> StagedShare:
 
 
 def _copy_to_scratch(task: ReadTask, path: Path) -> str:
-    target = f"{task.scratch}/{uuid.uuid4().hex}.parquet"
+    name = task.scratch.new_name()
+    target = task.scratch.path(name)
     if task.access.local:
-        Path(task.scratch).mkdir(parents=True, exist_ok=True)
         shutil.move(path, target)
     else:
         with path.open("rb") as source, task.access.io.new_output(target).create() as out:
             shutil.copyfileobj(source, out, 16 * 1024 * 1024)
-    return target
+    return name
 
 
 def _minutes(path: Path) -> tuple[int, ...]:

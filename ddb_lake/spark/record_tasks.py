@@ -1,6 +1,6 @@
 """Tasks that write staged rows on Spark: find those that are not new, and write the others as files of a table.
 
-Rows go through the shuffle without their content: as an id, its time, and the position of the row.
+Duplicates are found without the content of rows: by an id, its time, and the position of the row.
 """
 
 from __future__ import annotations
@@ -8,18 +8,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from pyiceberg.schema import Schema
 
 from ddb_lake.engine.key_text import key_hash_sql
-from ddb_lake.engine.sql import literal, literals
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literal
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.deduplication import Figures, NewRows, with_arrival_hours
-from ddb_lake.spark.export_tasks import TableAccess, scratch_file
+from ddb_lake.spark.access import TableAccess
+from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, write_buckets, write_rows
 
-DDL = (
-    "bucket long, known boolean, id string, changed_at timestamp_ntz, _object long, `offset` long, file long, pos long"
-)
+IDS = {
+    "known": "BOOLEAN",
+    "id": "VARCHAR",
+    "changed_at": "TIMESTAMP",
+    "_object": "BIGINT",
+    "offset": "BIGINT",
+    "file": "BIGINT",
+    "pos": "BIGINT",
+}
+"""The columns of ids. `known`: the id is of a row that the table has, which has no position."""
+
+POSITIONS = {"file": "BIGINT", "pos": "BIGINT"}
+"""The columns of the positions of staged rows that are not new."""
+
+_IDS_ROWS = 50_000
+"""Ids that pass to a scratch file at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +54,57 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ScanStagedIds:
-    """Scan the ids of staged rows. `identity`: as in `pipeline.apply.deduplication.NewRows`."""
+class Ids:
+    """The ids of staged rows, or of rows of a table that may be the same as staged rows.
 
-    access: TableAccess
+    Attributes:
+        identity: as in `pipeline.apply.deduplication.NewRows`.
+        rows: a file of staged rows, or a relation of the table's rows.
+    """
+
     identity: tuple[str, ...]
-    file: StagedFile
-    buckets: int
+    rows: StagedFile | str
+
+    def query(self, session: Session) -> str:
+        """A query of the columns `IDS`. It is valid until the next call."""
+        if isinstance(self.rows, StagedFile):
+            rows = with_arrival_hours(session, self.rows.rows, self.rows.hours)
+            position = '_object, "offset", file, pos'
+        else:
+            rows = self.rows
+            position = ", ".join(f'NULL::BIGINT AS "{name}"' for name in ("_object", "offset", "file", "pos"))
+        known = f"{isinstance(self.rows, str)} AS known"
+        time = "changed_at" if "changed_at" in self.identity else "NULL::TIMESTAMP AS changed_at"
+        return f"SELECT {known}, {self.identity[0]} AS id, {time}, {position} FROM {rows}"
 
 
 @dataclass(frozen=True, slots=True)
-class ScanKnownIds:
-    """Scan the ids of rows of a table that may be the same as staged rows."""
+class ScanIds:
+    """Write ids by bucket."""
 
     access: TableAccess
-    identity: tuple[str, ...]
-    query: str
+    scratch: ScratchFolder
+    ids: Ids
     buckets: int
 
 
 @dataclass(frozen=True, slots=True)
 class FindRepeated:
-    """Find the staged rows of a bucket that are not new."""
+    """Find the staged rows that are not new, of a bucket or of some relations.
+
+    Attributes:
+        access: how the task reaches files.
+        scratch: the folder for the positions that it finds.
+        identity: the columns that are equal in the same rows.
+        ids: the ids.
+        bucket: the number of the bucket, if they are in buckets.
+    """
 
     access: TableAccess
+    scratch: ScratchFolder
     identity: tuple[str, ...]
-    scratch: str
+    ids: tuple[Ids, ...] | ScratchRows
+    bucket: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +116,7 @@ class WriteNew:
         iceberg: the schema of the table.
         identity: the columns that are equal in the same rows.
         files: the staged rows.
-        repeated: files of the positions of rows that are not new. None: the task finds these rows, among `known`.
+        repeated: the positions of rows that are not new. None: the task finds these rows, among `known`.
         known: a relation of the rows that the table has; None if it has none that could be the same.
         batch: the number of the commit, for the changelog.
         at: the time of the quarantine (ISO 8601); None for the changelog.
@@ -87,37 +126,40 @@ class WriteNew:
     iceberg: Schema
     identity: tuple[str, ...]
     files: tuple[StagedFile, ...]
-    repeated: tuple[str, ...] | None
+    repeated: ScratchRows | None
     known: str | None
     batch: int
     at: str | None
 
 
-def scan_ids(task: ScanStagedIds | ScanKnownIds) -> Iterator[pa.RecordBatch]:
-    """The ids of the rows, their positions, and their buckets."""
+def scan_ids(task: ScanIds) -> str | None:
+    """Write the ids of some rows. Returns the name of the file; None if there are no rows."""
     with task.access.session() as session:
-        if isinstance(task, ScanStagedIds):
-            rows = with_arrival_hours(session, task.file.rows, task.file.hours)
-            position = '_object, "offset", file, pos'
-        else:
-            rows = task.query
-            position = ", ".join(f'NULL::BIGINT AS "{name}"' for name in ("_object", "offset", "file", "pos"))
-        name = task.identity[0]
-        time = "changed_at" if "changed_at" in task.identity else "NULL::TIMESTAMP AS changed_at"
-        bucket = f"{key_hash_sql(name)} % {task.buckets} AS bucket, {isinstance(task, ScanKnownIds)} AS known"
-        query = f"SELECT {bucket}, {name} AS id, {time}, {position} FROM {rows}"
-        yield from session.con.sql(query).to_arrow_reader(10_000)
+        bucket = f"({key_hash_sql('id')} % {task.buckets})::INTEGER AS {BUCKET}"
+        ids = session.con.sql(f"SELECT *, {bucket} FROM ({task.ids.query(session)})")
+        return write_buckets(ids.to_arrow_reader(_IDS_ROWS), task.scratch)
 
 
-def find_repeated(task: FindRepeated, _bucket: int, rows: pa.Table) -> str | None:
-    """A file of the positions (file, pos) of staged rows that are not new; None if all are new."""
+def find_repeated(task: FindRepeated) -> str | None:
+    """Write the positions (file, pos) of staged rows that are not new. Returns the name of the file; None if all are new."""
     with task.access.session() as session:
-        session.con.register("bucket_rows", rows)
-        session.con.execute(f"CREATE TABLE ids AS SELECT * EXCLUDE (id), id AS {task.identity[0]} FROM bucket_rows")
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in IDS.items())
+        session.con.execute(f"CREATE TABLE all_ids ({columns})")
+        for query in _id_queries(session, task):
+            session.con.execute(f"INSERT INTO all_ids {query}")
+        session.con.execute(f"CREATE VIEW ids AS SELECT * EXCLUDE (id), id AS {task.identity[0]} FROM all_ids")
         new = NewRows.first_of_each(session, task.identity, "(SELECT * FROM ids WHERE NOT known)")
         new.remove_known("(SELECT * FROM ids WHERE known)")
         repeated = f"SELECT file, pos FROM ids i ANTI JOIN {new} n ON n.file = i.file AND n.pos = i.pos WHERE NOT known"
-        return scratch_file(session, repeated, task.scratch)
+        return write_rows(session, repeated, task.scratch)
+
+
+def _id_queries(session: Session, task: FindRepeated) -> Iterator[str]:
+    """Queries of the ids of a task, each valid until the next."""
+    if isinstance(task.ids, ScratchRows):
+        yield f"SELECT * FROM {task.ids.sql(IDS, task.bucket)}"
+    else:
+        yield from (one.query(session) for one in task.ids)
 
 
 def write_new(task: WriteNew) -> tuple[list[str], Figures]:
@@ -132,9 +174,8 @@ def write_new(task: WriteNew) -> tuple[list[str], Figures]:
                 new.remove_known(task.known)
         else:
             query = f"SELECT * FROM {rows} s"
-            if task.repeated:
-                repeated = f"read_parquet({literals(task.repeated)})"
-                query += f" ANTI JOIN {repeated} r ON r.file = s.file AND r.pos = s.pos"
+            if task.repeated.names:
+                query += f" ANTI JOIN {task.repeated.sql(POSITIONS)} r ON r.file = s.file AND r.pos = s.pos"
             new = NewRows.of(session, task.identity, query)
         writer = FileWriter(session.con, task.access.io, task.access.location, task.iceberg)
         if task.at is None:

@@ -1,13 +1,13 @@
 """Writes the rows of a full export by Spark: a task verifies, projects, sorts and writes some data files.
 
 The driver gets from each task the files it wrote, counts, and the inference of the values that the columns did not hold.
-A shuffle of the key hashes finds keys that occur more than once.
+Tasks that compare the key hashes find keys that occur more than once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path as FilePath
@@ -18,73 +18,59 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 
 from ddb_lake.core.schema.inference import Inference
-from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.engine.schema_fitting import UnfittedValues, observe_statistics, requires_reprojection
+from ddb_lake.core.schema.table_schema import Path, TableSchema
+from ddb_lake.engine.schema_fitting import UnfittedValues
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import SAMPLE_FILES, Export, InvalidLines
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, check_keyed, check_unique, count_mismatch
-from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.spark.distribution import run_tasks, scan_rows
+from ddb_lake.spark.access import WAVES, TableAccess
+from ddb_lake.spark.carrier import Carrier
 from ddb_lake.spark.export_tasks import (
+    MAX_HASHES,
     HashedKeys,
+    RepeatedHashes,
     Share,
-    TableAccess,
     WriteShare,
     Written,
     WrittenFiles,
-    count_columns_of,
-    key_hashes,
+    keeps_files,
     keys_of_hashes,
     merged,
+    repeated_hashes,
     sample_share,
+    unfitted_values_of,
     write_share,
 )
-from ddb_lake.spark.session import open_spark
+from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, names_of
 
 SHARE_BYTES = 512 * 1024 * 1024
 """Billed bytes of data that a task gets at most, except for a single larger file. DynamoDB bills uncompressed data."""
 
-WAVES = 3
-"""Tasks for each core, if there are as many files: with several, the cores finish at about the same time."""
-
-MAX_HASHES = 100_000
-"""Repeated hashes that are checked. There are that many if `key` is wrong, and very few if it is right."""
-
-
-def spark_of(lake: Lake) -> Any:
-    """The lake's SparkSession."""
-    return open_spark(lake.settings.spark.master, lake.settings.spark.settings)
-
-
-def table_access(lake: Lake, target_io: Any, location: str) -> TableAccess:
-    """How tasks reach a table's files."""
-    memory = lake.settings.spark.memory
-    return TableAccess(target_io, location, lake.catalog.is_local, memory, lake.settings.spark.memory_bytes)
+BUCKET_HASHES = 16_000_000
+"""The approximate number of key hashes that one task compares."""
 
 
 class SparkSnapshotWriter:
     """A `pipeline.load.snapshot_writer.SnapshotWriter` whose tasks verify, project, sort and write some data files each.
 
     Args:
-        lake: the open lake.
+        access: how tasks reach the table's files.
+        carrier: runs the tasks.
         target: where the rows go.
         export: the export.
-        folder: a local folder for the rejected lines.
-        reject: leave out lines without a valid item. By default they are an error.
+        rejected: a local file for lines without a valid item, which are left out then. Without it they are an error.
     """
 
     def __init__(
-        self, lake: Lake, target: SnapshotTarget, export: Export, folder: FilePath, reject: bool = False
+        self, access: TableAccess, carrier: Carrier, target: SnapshotTarget, export: Export, rejected: FilePath | None
     ) -> None:
-        self._folder, self._reject = folder, reject
-        self._spark = spark_of(lake)
-        self._target, self._export = target, export
-        self._access = table_access(lake, target.io, target.location)
-        cores = self._spark.sparkContext.defaultParallelism
-        self._shares = [Share(self._access, part, target.options) for part in shares_of(export, cores)]
+        self._access, self._carrier, self._target, self._export = access, carrier, target, export
+        self._rejected = rejected
+        self._scratch = ScratchFolder.below(access.io, access.location)
+        self._buckets = max(1, ceil(export.summary.item_count / BUCKET_HASHES))
+        self._shares = [_Share(Share(access, part, target.options)) for part in shares_of(export, carrier.cores)]
         self._schema = TableSchema(())
-        self._parts: list[Written] = []
         self.scan = TableScan(Schema())
 
     def sample(self) -> Inference:
@@ -92,20 +78,25 @@ class SparkSnapshotWriter:
         filled = [entry for entry in self._export.files if entry[0].item_count]
         chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
         shares = [Share(self._access, replace(self._export, files=(one,)), self._target.options) for one in chosen]
-        return merged(run_tasks(self._spark, sample_share, shares), self._target.options)
+        return merged(self._carrier.map(sample_share, shares), self._target.options)
 
     def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
-        """Write all rows with these columns, in place of the files of the pass before."""
-        self.discard()
-        self._schema, iceberg_schema = schema, self._target.iceberg_schema(schema)
-        tasks = [WriteShare(share, schema, frozenset(nulls), iceberg_schema) for share in self._shares]
+        """Write all rows with these columns. Shares whose files are already as they must be are not written again."""
+        self._schema, iceberg = schema, self._target.iceberg_schema(schema)
+        shares = [one for one in self._shares if not one.is_written_with(iceberg)]
+        for one in shares:
+            self._discard(one)
+        tasks = [
+            WriteShare(one.share, schema, frozenset(nulls), iceberg, self._scratch, self._buckets) for one in shares
+        ]
         progress = partial(self._target.progress, f"{self._target.name}: shares of data files written")
-        self._parts = run_tasks(self._spark, write_share, tasks, progress)
-        self.scan = TableScan(iceberg_schema, tuple(path for part in self._parts for path in part.paths))
+        for one, written in zip(shares, self._carrier.map(write_share, tasks, progress), strict=True):
+            one.written, one.iceberg = written, iceberg
+        self.scan = TableScan(iceberg, tuple(path for part in self._parts for path in part.paths))
         invalid = self._invalid_lines()
-        if invalid.count and not self._reject:
+        if invalid.count and self._rejected is None:
             raise invalid.error()
-        return partial(unfitted_values_of, self._spark, self._parts, self._files(), schema, self._target.options)
+        return partial(unfitted_values_of, self._carrier, self._parts, self._files(), self._target.options)
 
     def check(self) -> None:
         """Check the files of the last pass: one row for each item of the manifest, each with a key, no key twice."""
@@ -114,30 +105,41 @@ class SparkSnapshotWriter:
             mismatched = next((part.mismatched_file for part in self._parts if part.mismatched_file), None)
             raise count_mismatch(self._export, total + rejected, mismatched)
         check_keyed(self._schema, total, sum(part.keyed for part in self._parts))
-        files = self._files()
-        hashes = self._repeated_hashes(files)
+        hashes = self._repeated_hashes()
         if hashes:
-            check_unique(self._export, self._schema, self._count_repeated_keys(files, hashes))
+            check_unique(self._export, self._schema, self._count_repeated_keys(hashes))
+        self._scratch.delete(names_of(part.hashes for part in self._parts))
 
     def rejected_lines(self) -> StagedRows | None:
         """The lines that were left out, as rows of the quarantine."""
         tables = [part.rejected for part in self._parts if part.rejected is not None]
-        if not tables:
+        if not tables or self._rejected is None:
             return None
         # A task numbers its own data files; the quarantine needs their numbers in the export.
         numbers = {uri: number for number, (_, uri) in enumerate(self._export.files)}
         rows = pa.concat_tables(tables)
         objects = pa.array([numbers[uri] for uri in rows.column("object").to_pylist()], pa.int64())
         rows = rows.set_column(rows.schema.get_field_index("_object"), "_object", objects)
-        path = self._folder / "rejected.parquet"
-        pq.write_table(rows, path)
-        return StagedRows(path, rows.num_rows)
+        pq.write_table(rows, self._rejected)
+        return StagedRows(self._rejected, rows.num_rows)
 
     def discard(self) -> None:
         """Delete the files of the last pass."""
-        for path in self.scan.paths:
-            self._target.io.delete(path)
-        self.scan, self._parts = TableScan(self.scan.schema), []
+        for one in self._shares:
+            self._discard(one)
+        self.scan = TableScan(self.scan.schema)
+
+    def _discard(self, share: _Share) -> None:
+        """Delete what was written of a share."""
+        if share.written is not None:
+            for path in share.written.paths:
+                self._target.io.delete(path)
+            self._scratch.delete(names_of([share.written.hashes]))
+        share.written = None
+
+    @property
+    def _parts(self) -> list[Written]:
+        return [one.written for one in self._shares if one.written is not None]
 
     def _invalid_lines(self) -> InvalidLines:
         invalid = InvalidLines()
@@ -150,35 +152,31 @@ class SparkSnapshotWriter:
             WrittenFiles(self._access, self._schema, self.scan.schema, part.paths) for part in self._parts if part.paths
         ]
 
-    def _repeated_hashes(self, files: Sequence[WrittenFiles]) -> list[int]:
-        if not files:
-            return []
-        rows = scan_rows(self._spark, key_hashes, files, "_key_hash long")
-        repeated = rows.groupBy("_key_hash").count().where("count > 1").limit(MAX_HASHES)
-        hashes: list[int] = repeated.toArrow()["_key_hash"].to_pylist()
-        return hashes
+    def _repeated_hashes(self) -> list[int]:
+        hashes = ScratchRows(self._scratch, names_of(part.hashes for part in self._parts))
+        tasks = [RepeatedHashes(self._access, hashes, bucket) for bucket in range(self._buckets)]
+        found = self._carrier.map(repeated_hashes, tasks)
+        return [key_hash for some in found for key_hash in some][:MAX_HASHES]
 
-    def _count_repeated_keys(self, files: Sequence[WrittenFiles], hashes: list[int]) -> int:
-        tasks = [HashedKeys(one, hashes) for one in files]
-        keys = scan_rows(self._spark, keys_of_hashes, tasks, "_key string")
-        count: int = keys.groupBy("_key").count().where("count > 1").count()
-        return count
+    def _count_repeated_keys(self, hashes: list[int]) -> int:
+        found = self._carrier.map(keys_of_hashes, [HashedKeys(one, hashes) for one in self._files()])
+        digests = Counter(digest for some in found for digest in some)
+        return sum(rows > 1 for rows in digests.values())
 
 
-def unfitted_values_of(
-    spark: Any,
-    parts: Sequence[Written],
-    files: Sequence[WrittenFiles],
-    schema: TableSchema,
-    options: SchemaOptions,
-    count_columns: bool,
-) -> Inference:
-    """`engine.schema_fitting.unfitted_values` of the files that tasks wrote."""
-    unfitted = merged([part.unfitted for part in parts], options)
-    if count_columns or requires_reprojection(unfitted):
-        counts = run_tasks(spark, count_columns_of, files)
-        observe_statistics(unfitted, schema, [sum(column) for column in zip(*counts, strict=True)])
-    return unfitted
+@dataclass(slots=True)
+class _Share:
+    """A share, and what a task wrote of it with the columns `iceberg`."""
+
+    share: Share
+    written: Written | None = None
+    iceberg: Schema | None = None
+
+    def is_written_with(self, iceberg: Schema) -> bool:
+        """Whether the files are those that would be written with these columns."""
+        return (
+            self.written is not None and self.iceberg is not None and keeps_files(self.written, self.iceberg, iceberg)
+        )
 
 
 def shares_of(export: Export, cores: int) -> list[Export]:

@@ -17,17 +17,18 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from ddb_lake.engine.session import connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, Figures
-from ddb_lake.spark.export_tasks import TableAccess
+from ddb_lake.spark.access import TableAccess
 from ddb_lake.spark.record_tasks import (
     FindRepeated,
-    ScanKnownIds,
-    ScanStagedIds,
+    Ids,
+    ScanIds,
     StagedFile,
     WriteNew,
     find_repeated,
     scan_ids,
     write_new,
 )
+from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, names_of
 from ddb_lake_tests.support.effort import examples
 
 HOUR_US = 3_600_000_000
@@ -80,25 +81,18 @@ def test_rows_in_buckets_are_those_that_one_task_chooses(
     held = _staged(folder / "known.parquet", [(one, 9, 9) for one in sorted(known)])
     query = f"(SELECT record_id, changed_at FROM read_parquet('{held}'))"
     at_once = write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, files, None, query, 1, None))
-    scans = [
-        *(ScanStagedIds(access, RECORD_IDENTITY, file, buckets) for file in files),
-        ScanKnownIds(access, RECORD_IDENTITY, query, buckets),
-    ]
-    scanned = [batch for task in scans for batch in scan_ids(task)]
-    ids = pa.Table.from_batches(scanned) if scanned else None
-    found = [
-        find_repeated(
-            FindRepeated(access, RECORD_IDENTITY, str(folder / "scratch")), bucket, ids.filter(pa.array(mask))
-        )
-        for bucket in range(buckets)
-        if ids is not None and any(mask := [one == bucket for one in ids["bucket"].to_pylist()])
-    ]
-    repeated = tuple(path for path in found if path is not None)
-    shared = [write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (file,), repeated, None, 1, None)) for file in files]
+    scratch = ScratchFolder(access.io, str(folder / "scratch"))
+    ids = [*(Ids(RECORD_IDENTITY, file) for file in files), Ids(RECORD_IDENTITY, query)]
+    scanned = ScratchRows(scratch, names_of(scan_ids(ScanIds(access, scratch, one, buckets)) for one in ids))
+    in_buckets = [FindRepeated(access, scratch, RECORD_IDENTITY, scanned, bucket) for bucket in range(buckets)]
+    for tasks in (in_buckets, [FindRepeated(access, scratch, RECORD_IDENTITY, tuple(ids))]):
+        repeated = ScratchRows(scratch, names_of(map(find_repeated, tasks)))
+        written = [write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (f,), repeated, None, 1, None)) for f in files]
+        assert _written([path for paths, _ in written for path in paths]) == _written(at_once[0])
+        assert sum((figures for _, figures in written), Figures()) == at_once[1]
     counted = [row for row in rows if row[1] not in ingested]
     expected = sorted({min(r for r in counted if r[0] == one) for one, _, _ in counted if one not in known})
-    assert _written(at_once[0]) == _written([path for paths, _ in shared for path in paths]) == expected
-    assert at_once[1] == sum((figures for _, figures in shared), Figures())
+    assert _written(at_once[0]) == expected
     assert (at_once[1].staged, at_once[1].new) == (len(counted), len(expected))
 
 

@@ -7,8 +7,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ddb_lake.pipeline.apply.deduplication import Figures
 from ddb_lake.spark.export_tasks import WriteShare, Written, write_share
 from ddb_lake.spark.record_tasks import FindRepeated, WriteNew, find_repeated, write_new
@@ -33,10 +31,10 @@ def write_new_then_die(task: WriteNew) -> tuple[list[str], Figures]:
     return written
 
 
-def find_then_die(task: FindRepeated, bucket: int, rows: pa.Table) -> str | None:
-    """The executor dies in the middle of a shuffle, with what it held of the rows."""
+def find_then_die(task: FindRepeated) -> str | None:
+    """The executor dies before it has compared the ids of a bucket."""
     _die("shuffle", [], lambda: _executor_and_worker()[1:])
-    return find_repeated(task, bucket, rows)
+    return find_repeated(task)
 
 
 def _die(what: str, paths: list[str], processes: Any) -> None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +25,7 @@ from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake.pipeline.verify.full import verify_export
-from ddb_lake.spark import merge, snapshot_writer
+from ddb_lake.spark import merge
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake_tests.simulator import CORNERS, Scenario, read_export, read_landing, reference_expired, scenarios, write
 from ddb_lake_tests.simulator.model import item_text, key_of, key_text
@@ -40,6 +34,7 @@ from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, in
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.inline_carrier import InlineCarrier
 from ddb_lake_tests.support.several_tables import dumped, queried
 
 EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(18, 120)))
@@ -222,37 +217,10 @@ def test_expired_rows_are_no_items_for_verification(tmp_path: Path) -> None:
 # --- the tasks of a merge on Spark, run here without it
 
 
-@dataclass
-class Rows:
-    """What `scan_rows` gives: the rows of all tasks, as far as `SparkMerge` uses a DataFrame."""
-
-    table: pa.Table
-
-    @property
-    def bucket(self) -> SimpleNamespace:
-        return SimpleNamespace(isin=lambda numbers: pc.is_in(self.table["bucket"], pa.array(numbers, pa.int64())))
-
-    def where(self, chosen: Any) -> Rows:
-        return Rows(self.table.filter(chosen))
-
-
-def run_tasks(_spark: Any, work: Callable[[Any], Any], tasks: Sequence[Any], *_progress: Any) -> list[Any]:
-    return [work(pickle.loads(pickle.dumps(task))) for task in tasks]
-
-
-def scan_rows(_spark: Any, work: Callable[[Any], Any], tasks: Sequence[Any], _ddl: str) -> Rows:
-    return Rows(pa.Table.from_batches([batch for task in tasks for batch in work(pickle.loads(pickle.dumps(task)))]))
-
-
-def run_groups(rows: Rows, by: str, work: Callable[[int, pa.Table], Any], *_progress: Any) -> list[Any]:
-    numbers = sorted(set(rows.table[by].to_pylist()))
-    return [work(number, rows.table.filter(pc.equal(rows.table[by], number))) for number in numbers]
-
-
 class MergingBySparkTasks(LocalExecutor):
     def plan_merge(self, session: Session, table: Table | None, sources: MergeSources) -> Any:
-        merge = SparkMerge(self._lake, session, self._settings, table)
-        merge.plan(sources)
+        merge = SparkMerge(self._lake, session, self._settings, table, InlineCarrier(), sources)
+        merge.plan()
         return merge
 
 
@@ -260,13 +228,6 @@ class MergingBySparkTasks(LocalExecutor):
 def test_tasks_of_a_merge_on_spark_keep_the_same_rows(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (merge, snapshot_writer):
-        monkeypatch.setattr(module, "run_tasks", run_tasks)
-        monkeypatch.setattr(
-            module, "spark_of", lambda _lake: SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=3))
-        )
-    monkeypatch.setattr(merge, "scan_rows", scan_rows)
-    monkeypatch.setattr(merge, "run_groups", run_groups)
     monkeypatch.setattr(merge, "LEAST_RECORDS", 2)
     order = [*exports_of(tmp_path), *records_of(tmp_path)]
     if seed:

@@ -1,0 +1,116 @@
+"""Histories loaded and applied by the tasks of Spark, here without Spark: many small tasks and buckets, the same lakes."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from ddb_lake.engine.session import connect
+from ddb_lake.pipeline.local_executor import LocalExecutor
+from ddb_lake.spark import changelog, merge, object_reader, scratch, snapshot_writer
+from ddb_lake.spark.executor import SparkExecutor
+from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, names_of, write_buckets
+from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, cases, examples
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.history_steps import differences, run_step, steps
+from ddb_lake_tests.support.inline_carrier import InlineCarrier
+from ddb_lake_tests.support.lake_contents import contents, small_scenario
+
+
+@pytest.fixture
+def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of tasks and buckets, so small that a few rows exceed them."""
+    for module, limits in {
+        changelog: {"ONE_TASK_ROWS": 2, "BUCKET_ROWS": 5},
+        merge: {"BUCKET_RECORDS": 4, "LEAST_RECORDS": 2, "PART_ROWS": 3, "PART_BYTES": 2000, "POSITIONS_ROWS": 3},
+        object_reader: {"LEAST_BYTES": 1},
+        snapshot_writer: {"BUCKET_HASHES": 3},
+        scratch: {"HELD_BYTES": 1000, "GROUP_BYTES": 500},
+    }.items():
+        for name, limit in limits.items():
+            monkeypatch.setattr(module, name, limit)
+
+
+def check(scenario: Scenario, seed: int) -> None:
+    """All steps in any order by both executors: the lakes are equal, as the model says, and no scratch file is left."""
+    held = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(scenario, folder)
+        executors: dict[str, Callable[..., object]] = {
+            "one machine": LocalExecutor,
+            "tasks": partial(SparkExecutor, carrier=InlineCarrier()),
+        }
+        for engine, executor in executors.items():
+            with lake(folder / engine, scenario.table, scenario.key_names) as opened:
+                opened.executors = {"duckdb": executor}
+                for step in steps(scenario, folder, random.Random(seed)):
+                    run_step(opened, scenario.table, step)
+                assert differences(opened, scenario) == []
+                held[engine] = contents(opened, [scenario.table])[scenario.table]
+        assert [*folder.rglob("scratch/**/*.parquet")] == []
+    assert held["tasks"] == held["one machine"]
+
+
+@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.parametrize("corner", cases(CORNERS, quick=()))
+def test_tasks_leave_the_lakes_of_one_machine_at_a_corner(corner: str) -> None:
+    check(CORNERS[corner](), 3)
+
+
+@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.parametrize("seed", cases(range(4), quick=(0,)))
+def test_tasks_leave_the_lake_of_one_machine(seed: int) -> None:
+    check(small_scenario(seed, keys=5, writes=20, objects=4), seed)
+
+
+@pytest.mark.usefixtures("many_tasks")
+@examples(1, 15, suppress=SHARED_FIXTURE)
+@given(scenario=scenarios(), seed=st.integers(0, 2**32))
+def test_tasks_leave_the_lakes_of_one_machine_for_any_history(scenario: Scenario, seed: int) -> None:
+    check(scenario, seed)
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3)), max_size=12)
+
+
+@examples(15, 100, suppress=SHARED_FIXTURE)
+@given(tasks=st.lists(ROWS, max_size=3), batch_rows=st.integers(1, 5), held_bytes=st.sampled_from([1, 100, 10_000]))
+def test_each_bucket_has_its_rows_of_all_tasks(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: list[list[tuple[int, str]]],
+    batch_rows: int,
+    held_bytes: int,
+) -> None:
+    monkeypatch.setattr(scratch, "HELD_BYTES", held_bytes)
+    monkeypatch.setattr(scratch, "GROUP_BYTES", held_bytes)
+    folder = ScratchFolder.below(PyArrowFileIO(), f"file://{tmp_path}")
+
+    def batches(rows: list[tuple[int, str]]) -> list[pa.RecordBatch]:
+        buckets = pa.array([bucket for bucket, _ in rows], pa.int32())
+        table = pa.table({"text": pa.array([text for _, text in rows], pa.string()), BUCKET: buckets})
+        return table.to_batches(max_chunksize=batch_rows)
+
+    written = ScratchRows(folder, names_of(write_buckets(batches(rows), folder) for rows in tasks))
+    assert len(written.names) == sum(bool(rows) for rows in tasks)
+    with connect(threads=1) as session:
+        for bucket in range(4):
+            found = session.rows(f"SELECT text FROM {written.sql({'text': 'VARCHAR'}, bucket)} ORDER BY ALL")
+            assert found == sorted((text,) for rows in tasks for number, text in rows if number == bucket)
+        mixed = (
+            f"SELECT count(*) FROM parquet_metadata('{folder.location}/*.parquet')"
+            f" WHERE path_in_schema = '{BUCKET}' AND stats_min <> stats_max"
+        )
+        assert not written.names or session.value(mixed) == 0, "a reader of a bucket skips the groups of others"
+    folder.delete(written.names)
