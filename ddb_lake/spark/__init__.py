@@ -2,5 +2,5 @@
 
 The driver plans and commits with the pipeline and `lake`, as one process does. Tasks run the same functions as
 `pipeline.local_executor`, each in a DuckDB session of its own, and write files. Modules that end with `_tasks` run on
-workers; `distribution` hands tasks to Spark.
+workers; `carrier` hands tasks to Spark, and `scratch` passes rows from tasks to tasks.
 """

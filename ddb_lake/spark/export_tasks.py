@@ -107,7 +107,7 @@ class WrittenFiles:
 
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
-    """Files whose values are counted, and the values that their columns do not hold."""
+    """Files, to count their values, and the values that the columns do not hold."""
 
     files: WrittenFiles
     unfitted: Inference
@@ -115,7 +115,7 @@ class ColumnStatistics:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedHashes:
-    """A bucket of key hashes, some of which may be repeated."""
+    """A bucket of key hashes, to find those that occur more than once."""
 
     access: TableAccess
     hashes: ScratchRows

@@ -163,4 +163,4 @@ def estimated_rows(session: Session, paths: Sequence[str]) -> int:
 
 
 MEASURED_FILES = 16
-"""The number of files whose footers are read: they show about how many rows there are, and of which size."""
+"""The number of files whose footers are read: they show about how many rows there are, and how large a row is."""

@@ -14,17 +14,23 @@ from typing import Any
 
 import pytest
 
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import CORNERS
 from ddb_lake_tests.support.effort import by_effort
+from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.iceberg_spark import ENVIRONMENT, IcebergSpark
+from ddb_lake_tests.support.lake_contents import small_scenario
 from ddb_lake_tests.support.spark_cluster import cluster
 
 HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", by_effort("0", "4"))
 ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", by_effort("2000", "8000"))
 
 
-def said_by(module: str, *arguments: str) -> Any:
+def said_by(module: str, *arguments: str, spark: Path | None = None) -> Any:
+    """What a module prints in a process of its own. `spark`: the folder of another PySpark than that of this environment."""
     command = [sys.executable, "-m", f"ddb_lake_tests.support.{module}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(spark)} if spark is not None else dict(os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -38,7 +44,26 @@ def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> No
         found = said_by("spark_driver", master, str(work), HISTORIES, ITEMS, *by_effort(["--quick"], ["0"]))
     expected = {*CORNERS, "history 0", "spread 0", "several tables", "scenario 0", "killed executors", "killed worker"}
     assert by_effort({"scenario 0", "killed worker"}, expected) <= set(found)
+    del found["spark"]
     assert [problem for problems in found.values() for problem in problems] == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.needs("java")
+def test_oldest_spark_leaves_a_lake_that_icebergs_runtime_reads(tmp_path: Path, iceberg_spark: IcebergSpark) -> None:
+    (spark,) = (ENVIRONMENT / "lib").glob("python*/site-packages")
+    found = said_by("spark_driver", "local[2]", str(tmp_path), "0", "0", "0", "--quick", spark=spark)
+    assert {"scenario 0", "spark"} <= set(found)
+    assert found.pop("spark") == "3.5.6"
+    assert [problem for problems in found.values() for problem in problems] == []
+    scenario = small_scenario(0, keys=5, writes=20, objects=4)
+    with lake(tmp_path / "scenario-0" / "spark", scenario.table, scenario.key_names) as opened:
+        current = opened.current(scenario.table)
+        assert current is not None
+        items = len(list(dump_items(opened, scenario.table)))
+        view = iceberg_spark.view(current.metadata_location)
+        assert iceberg_spark.sql(f"SELECT count(*), count(DISTINCT _key_hash) FROM {view}") == [(items, items)]
+    assert items > 0
 
 
 @pytest.mark.exhaustive

@@ -1,9 +1,9 @@
 """Runs the same work by DuckDB here and by Spark on a cluster, and tells how the lakes differ. A process of its own.
 
 `python -m ddb_lake_tests.support.spark_driver MASTER FOLDER HISTORIES ITEMS [SEED] [--quick]` prints one JSON object: for each
-piece of work the list of differences. Every corner of the simulator and so many histories of the property suite are
-done, several at once: most of the time of a small one is spent waiting for Spark. With `--quick` one corner, one spread
-history, and a worker that dies.
+piece of work the list of differences, and as `spark` the version of PySpark. Every corner of the simulator and so many
+histories of the property suite are done, several at once: most of the time of a small one is spent waiting for Spark. With
+`--quick` one corner, one spread history, and a worker that dies, unless ITEMS is 0.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import pyspark
 from hypothesis import Phase, given, seed, settings
 
 from ddb_lake.config import parse_settings
@@ -65,7 +66,8 @@ def main(
         found["several tables"] = several_tables(opener, folder)
         found["repeated keys"] = repeated_keys(opener, folder)
         found["killed executors"] = killed_executors(opener, folder, items)
-    found["killed worker"] = killed_worker(opener, folder, items)
+    if items:
+        found["killed worker"] = killed_worker(opener, folder, items)
     return found
 
 
@@ -220,5 +222,5 @@ def _leftovers(folder: Path, engine: str) -> list[str]:
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[3:] if argument != "--quick"]
     told = main(sys.argv[1], Path(sys.argv[2]), *numbers, quick="--quick" in sys.argv)
-    print(json.dumps(told), flush=True)
+    print(json.dumps({**told, "spark": pyspark.__version__}), flush=True)
     os._exit(0)  # the session's JVM goes with its standard input

@@ -17,6 +17,7 @@ from ddb_lake.cli.doctor import (
     installation,
     landing,
     source_table,
+    spark,
     subject,
     warehouse,
 )
@@ -78,6 +79,12 @@ LAKE: tuple[Examination[LakeSubject], ...] = (
     Examination("warehouse", warehouse.examine_folder, warehouse.MAKE_ROOM, subject.has_local_warehouse),
     Examination("warehouse room", warehouse.examine_room, warehouse.MAKE_ROOM, subject.has_local_warehouse),
     Examination("duckdb extension", installation.examine_s3_extension, S3_EXTENSION_STEP, subject.is_on_s3),
+    Examination(
+        "spark",
+        spark.examine_spark,
+        "correct `spark` in the configuration, or what the message names",
+        subject.runs_spark,
+    ),
     Examination("catalog", warehouse.examine_catalog, "see `catalog` in the configuration"),
     Examination("files", warehouse.examine_files, "correct what the checks above report"),
 )

@@ -113,6 +113,13 @@ def is_on_s3(subject: LakeSubject) -> bool:
     return not has_local_warehouse(subject)
 
 
+def runs_spark(subject: LakeSubject) -> bool:
+    """Whether a table's work is done on Spark from this machine. A job on AWS makes the same checks when it starts."""
+    launch = subject.settings.spark.launch
+    here = launch is None or launch.type == "process"
+    return here and any(table.engine == "spark" for table in subject.settings.tables)
+
+
 def has_warehouse_bucket(subject: LakeSubject) -> bool:
     """The warehouse is on S3, and AWS answers."""
     return subject.aws_answers and subject.settings.warehouse.startswith("s3://")
