@@ -17,6 +17,7 @@ MAX_SMALL_FILES = 24
 """Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
 
 MAX_DELETE_FILES = 16
+"""Of one data file, which its reader opens. (A reader of several may open more.)"""
 MAX_DELETED_SHARE = 0.20
 MAX_FILES_PER_DAY = 4
 MAX_FILES_PER_HOUR = 8
@@ -49,8 +50,8 @@ def rows_reason(live: LiveFiles) -> str | None:
     total = live.rows + live.deleted_rows
     if small:
         return f"{len(small)} small files"
-    if len(live.deletes) > MAX_DELETE_FILES:
-        return f"{len(live.deletes)} delete files"
+    if live.most_delete_files > MAX_DELETE_FILES:
+        return f"{live.most_delete_files} delete files of a data file"
     if total and live.deleted_rows / total > MAX_DELETED_SHARE:
         return f"{live.deleted_rows / total:.0%} of the rows are retired"
     return None

@@ -6,6 +6,8 @@ a file that is older than a new or renamed column fits the schema of the scan.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,6 +66,13 @@ class LiveFiles:
     def deleted_rows(self) -> int:
         """The number of rows of `data` that position deletes name."""
         return int(sum(f.record_count for f in self.deletes)) - self.dangling
+
+    @property
+    def most_delete_files(self) -> int:
+        """The greatest number of delete files that a reader of one data file opens."""
+        named = Counter(named_data_file(file) for file in self.deletes)
+        of_several = named.pop(None, 0)
+        return of_several + max(named.values(), default=0)
 
     @property
     def bytes(self) -> int:
@@ -133,10 +142,18 @@ class TableScan:
         if not self.deletes:
             return f"(SELECT {selected} FROM {source})"
         number = f"list_position({literals(chosen)}::VARCHAR[], file_path) - 1"
-        deleted = (
-            f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(self.deletes)}))"
-        )
+        deletes = self.deletes_of(chosen)
+        if not deletes:
+            return f"(SELECT {selected} FROM {source})"
+        deleted = f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(deletes)}))"
         return f"(SELECT {selected} FROM {source} d ANTI JOIN {deleted} r ON r._place = d._place)"
+
+    def deletes_of(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """The position delete files that may name rows of some data files, by the bounds in their manifest entries."""
+        if not self.live.deletes:
+            return self.deletes
+        ordered = sorted(path.encode() for path in paths)
+        return tuple(file.file_path for file in self.live.deletes if _may_name(file, ordered))
 
 
 def scan_table(table: Table, snapshot_id: int | None = None) -> TableScan:
@@ -217,14 +234,27 @@ def data_files(table: Table, may_have: Callable[[ColumnRanges], bool]) -> list[D
     return found
 
 
+def named_data_file(deletes: DataFile) -> str | None:
+    """The data file that a position delete file names; None if it may name several."""
+    first, last = ((bounds or {}).get(FILE_PATH_ID) for bounds in (deletes.lower_bounds, deletes.upper_bounds))
+    return first.decode() if first is not None and first == last else None
+
+
+def _may_name(deletes: DataFile, paths: Sequence[bytes]) -> bool:
+    """Whether a position delete file may name one of some data files. `paths`: sorted."""
+    low, high = ((bounds or {}).get(FILE_PATH_ID) for bounds in (deletes.lower_bounds, deletes.upper_bounds))
+    place = bisect_left(paths, low) if low is not None else 0
+    return place < len(paths) and (high is None or paths[place] <= high)
+
+
 def _dangling_deletes(io: FileIO, live: LiveFiles, table: str) -> int:
     """The number of position deletes whose data file is not live. A delete file of several data files is read."""
     paths = set(live.paths)
     dangling = 0
     for file in live.deletes:
-        first = (file.lower_bounds or {}).get(FILE_PATH_ID)
-        if first is not None and first == (file.upper_bounds or {}).get(FILE_PATH_ID):
-            dangling += 0 if first.decode() in paths else int(file.record_count)
+        only = named_data_file(file)
+        if only is not None:
+            dangling += 0 if only in paths else int(file.record_count)
             continue
         with reading(file.file_path, table), io.new_input(file.file_path).open() as stream:
             column = read_table(stream, columns=["file_path"]).column("file_path")

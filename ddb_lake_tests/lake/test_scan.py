@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake import file_writer
 from ddb_lake.lake.catalog import TABLE_PROPERTIES
 from ddb_lake.lake.commit import Delta
-from ddb_lake.lake.scan import scan_table
-from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, connection, data_files, delete_files, rows
+from ddb_lake.lake.scan import named_data_file, scan_table
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
+from ddb_lake_tests.support.iceberg_table import (
+    SCHEMA,
+    catalog,
+    commit,
+    connection,
+    data_files,
+    delete_files,
+    rows,
+    writer,
+)
 
 
 def test_snapshot_that_the_table_does_not_have_is_an_error_and_not_empty(tmp_path: Path) -> None:
@@ -81,3 +95,46 @@ def test_deleted_positions_have_the_paths_of_a_location_with_a_scheme(tmp_path: 
         places = connection().execute(f"SELECT _file_path, _pos FROM {scan.sql(positions=True)} WHERE id = 2")
         table = commit(table, Delta(deletes=delete_files(table, *places.fetchall())))
         assert rows(table) == [(1, "a"), (3, "c")]
+
+
+POSITIONS = st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=16)
+
+
+@examples(8, 60, suppress=SHARED_FIXTURE)
+@given(groups=st.lists(POSITIONS, max_size=3), own=st.integers(1, 4), chosen=st.sets(st.integers(0, 3)))
+def test_part_of_a_scan_reads_the_delete_files_of_its_data_files(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    groups: list[set[tuple[int, int]]],
+    own: int,
+    chosen: set[int],
+) -> None:
+    """Four data files of six rows each, and commits of position deletes, by data file if it has `own` of them or more."""
+    monkeypatch.setattr(file_writer, "OWN_DELETE_FILE_ROWS", own)
+    with catalog(tmp_path_factory.mktemp("lake")) as opened:
+        table = opened.create("t", SCHEMA)
+        files = data_files(table, *([(10 * file + pos, "x") for pos in range(6)] for file in range(4)))
+        table = commit(table, Delta(added=files))
+        deleted: set[tuple[int, int]] = set()
+        for group in groups:
+            new = group - deleted
+            deleted |= new
+            values = (
+                ", ".join(f"('{files[file].file_path}', {pos}::BIGINT)" for file, pos in sorted(new)) or "(NULL, NULL)"
+            )
+            positions = f"(SELECT * FROM (VALUES {values}) v(file_path, pos) WHERE pos IS NOT NULL)"
+            written = writer(table).write_deletes_by_file(positions)
+            counts = Counter(file for file, _ in new)
+            single = {files[file].file_path for file, rows in counts.items() if rows >= own or len(counts) == 1}
+            assert {named for one in written if (named := named_data_file(one))} >= single
+            table = commit(table, Delta(deletes=written)) if written else table
+        scan = scan_table(table)
+        assert scan.live.deleted_rows == len(deleted)
+        paths = [files[file].file_path for file in sorted(chosen)]
+        found = sorted(number for number, _ in connection().execute(f"FROM {scan.sql(paths)}").fetchall())
+        assert found == [10 * file + pos for file in sorted(chosen) for pos in range(6) if (file, pos) not in deleted]
+        for one in scan.live.deletes:
+            named = named_data_file(one)
+            assert named is None or (one.file_path in scan.deletes_of(paths)) == (named in paths)
+        opened_by = [len(scan.deletes_of([file.file_path])) for file in files]
+        assert max(opened_by) <= scan.live.most_delete_files <= len(scan.deletes)
