@@ -229,7 +229,7 @@ def test_configuration_errors_name_the_place(run: Run, project: Path) -> None:
     (project / "ddb_lake.yaml").write_text("warehouse: w\ntables: [{name: orders, key: [a, a]}]\n")
     result = run("status")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "ddb_lake.yaml: tables.0.key: " in result.stderr
+    assert "ddb_lake.yaml: line 2: tables.0.key: " in result.stderr
     missing = run("status", "--config", "missing.yaml")
     assert missing.exit_code == 2
     assert "missing.yaml: no such file" in missing.stderr and "`ddb-lake init missing.yaml`" in missing.stderr

@@ -20,6 +20,7 @@ from ddb_lake.cli.command import LakeGroup, json_option, options_object
 from ddb_lake.cli.output.progress import Reporter
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.stopping import stopped_by
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls
 
@@ -104,7 +105,7 @@ def sandbox(ctx: click.Context, options: ServeOptions) -> None:
         echo(f"The sandbox serves at {served.endpoint_url}; Ctrl-C ends it.", err=True)
 
     stop = threading.Event()
-    with _log_on_stderr(), _stopped_by_sigterm(stop):
+    with _log_on_stderr(), stopped_by(stop, signal.SIGTERM):
         serve(options.port, ready, region=options.region, functions=functions, stop=stop)
 
 
@@ -296,16 +297,3 @@ def _log_on_stderr() -> Iterator[None]:
     finally:
         log.setLevel(level)
         log.removeHandler(handler)
-
-
-@contextmanager
-def _stopped_by_sigterm(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on SIGTERM. In another thread than the main one this does nothing, because Python forbids it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,14 +1,17 @@
-"""`ddb-lake sync`: all work that is due, once, in this process."""
+"""`ddb-lake sync`: all work that is due, once or at an interval, in this process."""
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddb_lake.cli.command import command, json_option, strict_option, tables_argument
+from ddb_lake.cli.command import command, json_option, options_object, strict_option, tables_argument
 from ddb_lake.cli.commands.apply import apply_lines, print_apply_remarks
 from ddb_lake.cli.commands.aurora import replication_text
 from ddb_lake.cli.commands.compact import compact_lines
@@ -16,8 +19,13 @@ from ddb_lake.cli.commands.load import load_text, print_load_remarks
 from ddb_lake.cli.commands.streams import print_stream_remarks, streams_text
 from ddb_lake.cli.failures import error_text, exit_status, print_doubts, print_error
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.exact_json import encode_json
+from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
-from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.output.writers import write_document, write_lines
+from ddb_lake.cli.parameter_types import Duration
+from ddb_lake.cli.stopping import stopped_by
+from ddb_lake.errors import UsageError
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.capture.incremental_exports import Increments
@@ -25,31 +33,81 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.plan.work import Work
 
 
-@command("sync", "Do all work that is due, once.", "ddb-lake sync", "ddb-lake sync orders customers --dry-run")
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """The options of `ddb-lake sync`. `every`: seconds from the start of a pass to the next; None: one pass."""
+
+    dry_run: bool
+    every: float | None
+    strict: bool
+    as_json: bool
+
+
+@command(
+    "sync", "Do all work that is due.", "ddb-lake sync", "ddb-lake sync orders --dry-run", "ddb-lake sync --every 1m"
+)
 @tables_argument
 @click.option("--dry-run", is_flag=True, help="Only list the work that is due.")
+@click.option(
+    "--every",
+    type=Duration(),
+    help="Do it again at this interval until Ctrl-C; with --json, print one line for each pass.",
+)
 @strict_option
 @json_option
+@options_object(SyncOptions)
 @pass_invocation
-def sync(invocation: Invocation, tables: tuple[str, ...], dry_run: bool, strict: bool, as_json: bool) -> None:
-    """Do all work that is due for the TABLEs (default: all), once: new exports, landed objects, compactions.
+def sync(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) -> None:
+    """Do all work that is due for the TABLEs (default: all): new exports, landed objects, compactions.
 
     It is the work that the Dagster sensor requests. If a table fails, the work of the others continues, and the exit
     status is 1. It is also 1 if all records went to quarantine, or if nothing is due for a table because the locations
     in its configuration do not exist.
+
+    With --every, a failed pass does not end the command: the next one does what is still due. Ctrl-C and SIGTERM end it
+    after the pass in progress; its exit status is that of the last pass.
     """
+    status = _pass(invocation, tables, options) if options.every is None else _repeat(invocation, tables, options)
+    if status:
+        click.get_current_context().exit(status)
+
+
+def _pass(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) -> int:
+    """Do all work that is due, and print the results. Returns the exit status."""
     with invocation.lake(*tables) as lake:
-        run = _SyncRun(lake, invocation.debug, dry_run, strict, quiet=as_json)
+        run = _SyncRun(lake, invocation.debug, options.dry_run, options.strict, quiet=options.as_json)
         for name in tables or [table.name for table in lake.settings.tables]:
             run.table(name)
         if not lake.settings.tables:
             run.add_doubts(["no table is configured: add one below `tables:`"])
-    if as_json:
-        write_document({"due": run.due, "results": run.results, "doubts": run.doubts})
-    elif not run.due and not run.status:
+    if options.as_json:
+        document = {"due": run.due, "results": run.results, "doubts": run.doubts}
+        write_document(document) if options.every is None else write_lines([encode_json(document)])
+    elif not run.due and not run.status and options.every is None:
         echo("Nothing is due.")
-    if run.status:
-        click.get_current_context().exit(run.status)
+    return run.status
+
+
+def _repeat(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) -> int:
+    """Do a pass at each interval until a signal. A wrong configuration ends the first pass with its error."""
+    every_s, stop, first, status = options.every or 0, threading.Event(), True, 0
+    echo(
+        f"All work that is due is done every {duration_text(every_s)}; Ctrl-C ends this after the pass in progress.",
+        err=True,
+    )
+    with stopped_by(stop, signal.SIGTERM, signal.SIGINT):
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                status = _pass(invocation, tables, options)
+            except Exception as error:
+                if first and isinstance(error, UsageError):
+                    raise
+                status = exit_status(error)
+                print_error(error, invocation.debug)
+            first = False
+            stop.wait(max(0.0, every_s - (time.monotonic() - began)))
+    return status
 
 
 @dataclass(slots=True)
