@@ -405,6 +405,30 @@ class LakeCatalog:
         """
         return self.requested_location(name) or location_of(self.settings.location(name))
 
+    @property
+    def places_tables(self) -> bool:
+        """Whether only the catalog knows where a new table will be."""
+        return self.kind != "sql" and not self.settings.catalog.location
+
+    def possible_locations(self, name: str) -> tuple[str, ...]:
+        """Where the files of a table may be that the catalog does not have: the places that the catalog gives by default, and
+        those of earlier releases. A REST catalog may have placed it elsewhere.
+        """
+        namespace, own_name = self.identifier(name)
+        found = [self.location(name)]
+        try:
+            with self._translated_errors():
+                parent = self.catalog.load_namespace_properties(namespace).get("location")
+        except NoSuchNamespaceError:
+            parent = None
+        if parent:
+            found.append(f"{location_of(parent)}/{own_name}")
+        warehouse = location_of(self.settings.catalog.warehouse or self.warehouse)
+        if "://" in warehouse or self.kind == "sql":
+            folder = f"{namespace}.db" if self.kind == "glue" else namespace
+            found.append(f"{warehouse}/{folder}/{own_name}")
+        return tuple(dict.fromkeys(found))
+
     def file_io(self) -> FileIO:
         """Access to the files of the warehouse, for files of no table."""
         return load_file_io(self.catalog.properties, self.warehouse)

@@ -8,7 +8,7 @@ day, so a query that is running can still read them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError, ValidationError
@@ -16,6 +16,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AddSchemaUpdate,
@@ -39,7 +40,10 @@ REBUILT_FROM = "ddb_lake.rebuilt-from"
 EARLIER = "ddb_lake.registered-earlier"
 """A property of a table that was registered by an earlier metadata file, until a rebuild replaces its contents."""
 
-_METADATA = re.compile(r"(\d+)-[^/]*\.metadata\.json")
+PLACEHOLDER = "ddb_lake.placeholder"
+"""A property of a table without contents that a rebuild created, until the rebuild replaces its contents."""
+
+_METADATA = re.compile(r"(v?)(\d+)(?:-[^/]*|\.gz)?\.metadata\.json")
 
 
 def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -> Table:
@@ -167,31 +171,72 @@ def readable_files(table: Table, listed: Mapping[str, int]) -> ReadableFiles:
 # --- lost tables
 
 
-def newest_metadata(io: FileIO, found: Mapping[str, int]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class FoundMetadata:
+    """The newest readable metadata file of a table that the catalog lost.
+
+    Attributes:
+        uri: the file.
+        is_earlier: whether a damaged metadata file exists that may be later. Then the last commits may be missing.
+    """
+
+    uri: str
+    is_earlier: bool
+
+
+def newest_metadata(io: FileIO, found: Mapping[str, int]) -> FoundMetadata | None:
     """The newest metadata file of a table that can be read; None if there is none.
+
+    Catalogs number metadata files in one of two ways, `00007-<id>.metadata.json` or `v7.metadata.json`. A catalog in which a
+    file of the other way is registered begins again at 0, and so does a table that is created where another one was. So the file
+    with the greatest number of each way, and the one that was modified last, are compared by their contents.
 
     Args:
         io: access to the files.
         found: the URIs of the files below `metadata/` of the table's location, with their times of modification.
     """
-    for uri in _by_number(found):
+    files = [file for file in map(_numbered, found) if file is not None]
+    orders = [
+        sorted((file for file in files if file.is_plain == is_plain), key=lambda file: file.number, reverse=True)
+        for is_plain in (True, False)
+    ]
+    orders.append(sorted(files, key=lambda file: found[file.uri], reverse=True))
+    damaged: set[str] = set()
+    first = [_first_readable(io, order, damaged) for order in orders]
+    read = [one for one in first if one is not None]
+    if not read:
+        return None
+    newest_uuid = max(read, key=lambda one: one[1].last_updated_ms)[1].table_uuid
+    versions = [one for one in read if one[1].table_uuid == newest_uuid]
+    uri, _ = max(versions, key=lambda one: (one[1].last_sequence_number, one[1].last_updated_ms))
+    return FoundMetadata(uri, bool(damaged))
+
+
+@dataclass(frozen=True, slots=True)
+class _MetadataFile:
+    """A metadata file by its name. `is_plain`: whether its name is `v7.metadata.json`, without an id."""
+
+    uri: str
+    number: int
+    is_plain: bool
+
+
+def _numbered(uri: str) -> _MetadataFile | None:
+    match = _METADATA.fullmatch(uri.rpartition("/")[2])
+    return _MetadataFile(uri, int(match[2]), bool(match[1])) if match else None
+
+
+def _first_readable(io: FileIO, files: Sequence[_MetadataFile], damaged: set[str]) -> tuple[str, TableMetadata] | None:
+    """The first file that can be read and is not of a working table. Files before it that cannot be read are added to `damaged`."""
+    for file in files:
         try:
-            metadata = FromInputFile.table_metadata(io.new_input(uri))
-        except (OSError, ValueError, ValidationError):  # it is damaged; the one before it lacks only the last commit
+            metadata = FromInputFile.table_metadata(io.new_input(file.uri))
+        except (OSError, ValueError, ValidationError):  # the one before it lacks only the last commit
+            damaged.add(file.uri)
             continue
         if WORKING not in metadata.properties:
-            return uri
+            return file.uri, metadata
     return None
-
-
-def _by_number(found: Mapping[str, int]) -> Iterator[str]:
-    """Metadata files, the newest first."""
-    numbered = []
-    for uri, modified_us in found.items():
-        match = _METADATA.fullmatch(uri.rpartition("/")[2])
-        if match:
-            numbered.append((int(match[1]), modified_us, uri))
-    return (uri for *_, uri in sorted(numbered, reverse=True))
 
 
 def register(catalog: LakeCatalog, name: str, metadata_location: str, is_earlier: bool) -> None:

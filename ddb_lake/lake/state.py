@@ -6,7 +6,7 @@ Property names and JSON fields are a stored format, which earlier releases have 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from pyiceberg.table import Table
 from ddb_lake.core.capture.conservation import Anchor
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
-from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
@@ -136,6 +135,18 @@ class CurrentState:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedExport:
+    """A full export that is loaded, as the changelog names it. If `current` is lost, this is the only record of it.
+
+    Attributes:
+        uri: as in `LoadedExport`.
+    """
+
+    export_id: str
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChangesState:
     """The state of the changelog: its last commit, and the kinds of its records.
 
@@ -151,6 +162,7 @@ class ChangesState:
         windows: the windows of loaded incremental exports, in order (`core.capture.export_windows.remembered`).
         continuity: the records whose continuity was examined without finding a break; None before the first examination.
         balanced: up to when the records that AWS counted were in the lake; None if that was not compared yet.
+        exports: the full exports that are loaded. `current` has each of them, unless it lost commits.
     """
 
     key: tuple[str, ...] = ()
@@ -164,6 +176,13 @@ class ChangesState:
     windows: tuple[Window, ...] = ()
     continuity: Examined | None = None
     balanced: Anchor | None = None
+    exports: tuple[NamedExport, ...] = ()
+
+    def naming(self, loaded: Sequence[LoadedExport]) -> ChangesState:
+        """This state with the names of these exports too."""
+        names = {export.export_id: export for export in self.exports}
+        names |= {export.export_id: NamedExport(export.export_id, export.uri) for export in loaded}
+        return replace(self, exports=tuple(names[identifier] for identifier in sorted(names)))
 
     def snapshot_cutoff_us(self, export_us: int, clock_skew_us: int) -> int:
         """The snapshot cutoff of an export, given these records (`core.merge.ordering.snapshot_cutoff_us`)."""
@@ -184,6 +203,7 @@ class ChangesState:
             PREFIX + "windows": _dump(packed(self.windows)),
             PREFIX + "continuity": _dump(self.continuity.to_json() if self.continuity else None),
             PREFIX + "balanced": _dump(self.balanced.to_json() if self.balanced else None),
+            PREFIX + "loaded-exports": _dump([asdict(export) for export in self.exports]),
         }
 
     @classmethod
@@ -203,6 +223,7 @@ class ChangesState:
             unpacked(_load(properties, "windows", [])),
             Examined.from_json(continuity) if continuity else None,
             Anchor.from_json(balanced) if balanced else None,
+            tuple(NamedExport(**export) for export in _load(properties, "loaded-exports", [])),
         )
 
 
@@ -222,22 +243,10 @@ def changes_state(table: Table | None) -> ChangesState:
     return ChangesState.from_properties(table.properties)
 
 
-def check_applied(current: Table | None, changes: Table | None) -> None:
-    """Raise DamagedError if the changelog lacks commits that are applied to `current`: its newest metadata is lost, or it was dropped.
-
-    Load `current` before the changelog. Then no other writer can apply a commit that this changelog does not have.
-    """
-    if current is None:
-        return
-    applied, batch = CurrentState.of(current).applied_batch, changes_state(changes).batch
-    if applied > batch:
-        name = current.name()[-1]
-        raise DamagedError(
-            f"it ends with batch {batch}, and batch {applied} is applied to {name}: its last commits are lost",
-            uri="the changelog" if changes is None else changes.metadata_location,
-            table=name + CHANGES,
-            hint=f"`ddb-lake rebuild {name}` builds it again from exports and landed objects",
-        )
+def exports_without_commit(state: CurrentState | None, log: ChangesState) -> tuple[NamedExport, ...]:
+    """The full exports that the changelog names and that the state of `current` lacks. None: there is no `current`."""
+    loaded = {export.export_id for export in state.exports} if state is not None else set()
+    return tuple(export for export in log.exports if export.export_id not in loaded)
 
 
 def lost_exports(table: Table) -> tuple[LoadedExport, ...]:

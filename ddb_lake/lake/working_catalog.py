@@ -7,7 +7,7 @@ then commits these files to the lake's tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
@@ -19,6 +19,11 @@ from ddb_lake.config import LakeSettings
 from ddb_lake.config.locations import is_local_uri
 from ddb_lake.lake.catalog import SQLITE_WAIT_S, WORKING, LakeCatalog
 
+Place = Callable[[str, Schema, PartitionSpec], str]
+
+_OF_FILES = ("s3.", "client.", "gcs.", "adls.", "py-io-impl")
+"""Prefixes of the properties of a catalog that say how its files are accessed."""
+
 
 class WorkingCatalog(LakeCatalog):
     """A SQLite catalog in a local folder.
@@ -27,16 +32,23 @@ class WorkingCatalog(LakeCatalog):
         settings: the settings of the lake. Its catalog is not used.
         folder: the folder of the catalog. An interrupted rebuild leaves it, and the next one continues with it.
         locations: the locations of the lake's tables, by their names. Tables of other names are built in the folder.
+        place: gives the location of one of the lake's tables that `locations` lacks, when its working table is created; the
+            arguments are its name, columns and partitions. None: there are no such tables.
     """
 
-    def __init__(self, settings: LakeSettings, folder: Path, locations: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: LakeSettings, folder: Path, locations: Mapping[str, str], place: Place | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         database = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(SQLITE_WAIT_S)})
         namespace = settings.catalog.namespace
-        catalog = type(settings.catalog)(type="sql", uri=database.render_as_string(), namespace=namespace)
+        files = {name: value for name, value in settings.catalog.properties.items() if name.startswith(_OF_FILES)}
+        catalog = type(settings.catalog)(
+            type="sql", uri=database.render_as_string(), namespace=namespace, properties=files
+        )
         super().__init__(settings.model_copy(update={"catalog": catalog}))
-        self._folder, self._own_locations = folder, dict(locations)
-        self.is_local = all(map(is_local_uri, locations.values()))
+        self._folder, self._own_locations, self._place = folder, dict(locations), place
+        self.is_local = place is None and all(map(is_local_uri, locations.values()))
 
     def requested_location(self, name: str) -> str:
         """The location of the lake's table of this name; for other tables, one in the folder."""
@@ -50,6 +62,8 @@ class WorkingCatalog(LakeCatalog):
         properties: Mapping[str, str] | None = None,
     ) -> Table:
         """Create a table, as `LakeCatalog.create` does, with the property `WORKING`."""
+        if self._place is not None and name not in self._own_locations:
+            self._own_locations[name] = self._place(name, schema, spec)
         return super().create(name, schema, spec, {**(properties or {}), WORKING: "true"})
 
     def _check_unknown(self, name: str) -> None:

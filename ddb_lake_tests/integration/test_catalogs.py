@@ -6,15 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from ddb_lake.config.files import load_settings
+from ddb_lake.core.layout.table_names import derived_names
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.executors import open_lake
-from ddb_lake.lake.scan import scan_table
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.files import check_files
 from ddb_lake_tests.support.catalogs import CATALOGS, catalog_settings
 from ddb_lake_tests.support.command_line import Run, landing, run
 from ddb_lake_tests.support.export_files import HOUR_US
@@ -23,6 +25,7 @@ from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_
 __all__ = ["catalog_settings", "landing", "run"]
 
 ROOT = Path(__file__).parents[2]
+NAMES: Final = derived_names("orders", daily=False)
 TABLE = {"name": "orders", "key": ["customer", "order_id"]}
 
 
@@ -33,6 +36,7 @@ def config(catalog_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest
     attributes = {**catalog_settings, "tables": [TABLE]}
     path.write_text(json.dumps({"type": "ddb_lake.DynamoDBLakeComponent", "attributes": attributes}))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of rebuilds
     return path
 
 
@@ -92,3 +96,75 @@ def test_of_two_processes_that_commit_at_once_one_plans_again_and_nothing_is_los
         assert len(list(dump_items(lake, "orders"))) == 2
         changes = lake.changes("orders")
         assert changes is not None and scan_table(changes).live.rows == 2
+
+
+LOSSES: Final = (
+    "each table",
+    pytest.param("a data file", marks=pytest.mark.exhaustive),
+    pytest.param("the newest metadata", marks=pytest.mark.exhaustive),
+)
+
+
+def lose(config: Path, loss: str) -> None:
+    """Drop the tables from the catalog, or remove a file of `orders`. SeaweedFS removes the files of a table that is dropped."""
+    with open_lake(load_settings(config)) as lake:
+        if loss == "each table":
+            for name in NAMES:
+                if lake.catalog.table(name) is not None:
+                    lake.catalog.catalog.drop_table(lake.catalog.identifier(name))
+            return
+        table = lake.catalog.table("orders")
+        assert table is not None
+        lost = live_files(table).data[0].file_path if loss == "a data file" else table.metadata_location
+        table.io.delete(lost)
+
+
+@pytest.fixture
+def lake_with_changes(config: Path, landing: Path, run: Run) -> list[str]:
+    """A lake of an export, changes and rejected bytes in the catalog; its items."""
+    attributes = json.loads(config.read_text())
+    attributes["attributes"]["tables"] = [{**TABLE, "changes": {"uri": str(landing / "changes")}}]
+    config.write_text(json.dumps(attributes))
+    (landing / "changes/rejected").write_bytes(b'{"no": "record"}')
+    for arguments in (("load", "orders", "--export", landing / "export"), ("apply", "orders", landing / "changes")):
+        result = run(*arguments)
+        assert result.exit_code in (0, 1), result.output
+    items = sorted(run("dump", "orders").stdout.splitlines())
+    assert len(items) == 3
+    return items
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("catalog_settings", CATALOGS, indirect=True)
+def test_rebuild_restores_the_lake_in_every_catalog(
+    lake_with_changes: list[str], config: Path, landing: Path, run: Run, loss: str
+) -> None:
+    with open_lake(load_settings(config)) as lake:
+        places = {name: table.location() for name in NAMES if (table := lake.catalog.table(name)) is not None}
+    assert list(places) == list(NAMES)
+    lose(config, loss)
+    rebuilt = run("rebuild", "orders", "--export", landing / "export")
+    assert rebuilt.exit_code == 0, rebuilt.output
+    assert sorted(run("dump", "orders").stdout.splitlines()) == lake_with_changes
+    assert json.loads(run("quarantine", "list", "orders", "--json").stdout)["count"] == 1
+    with open_lake(load_settings(config)) as lake:
+        check_files(lake, "orders")
+        for name, place in places.items():
+            table = lake.catalog.table(name)
+            assert table is not None and table.location() == place
+            assert all(file.file_path.startswith(place) for file in live_files(table).data), "a file is elsewhere"
+    again = run("apply", "orders", landing / "changes", "--json")
+    assert json.loads(again.stdout)["new"] == 0, again.output
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("catalog_settings", CATALOGS[1:], indirect=True)
+def test_tables_that_a_catalog_lost_are_registered(lake_with_changes: list[str], config: Path, run: Run) -> None:
+    """Not in table buckets, which remove the files of a table that is dropped."""
+    lose(config, "each table")
+    registered = run("rebuild", "orders", "--register", "--json")
+    assert registered.exit_code == 0, registered.output
+    assert json.loads(registered.stdout)["registered"] == list(NAMES)
+    assert sorted(run("dump", "orders").stdout.splitlines()) == lake_with_changes
+    with open_lake(load_settings(config)) as lake:
+        check_files(lake, "orders")

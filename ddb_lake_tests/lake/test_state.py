@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.table_schema import Column, TableSchema
-from ddb_lake.lake.state import PREFIX, ChangesState, CurrentState, LoadedExport
+from ddb_lake.lake.state import PREFIX, ChangesState, CurrentState, LoadedExport, NamedExport, exports_without_commit
 
 TIMES = st.integers(-(2**53), 2**53)
 NAMES = st.text(min_size=1, max_size=8)
@@ -33,6 +33,7 @@ CHANGES = st.builds(
     st.none() | TIMES,
     st.none() | TIMES,
     st.lists(NAMES, max_size=3).map(tuple),
+    exports=st.lists(st.builds(NamedExport, NAMES, st.none() | NAMES), max_size=3).map(tuple),
 )
 
 
@@ -63,6 +64,18 @@ def test_table_without_properties_has_the_empty_state() -> None:
 
 def export(number: int, export_us: int) -> LoadedExport:
     return LoadedExport(f"0{number}", f"arn/{number}", export_us, 0, f"export-{number}", TableSchema(()))
+
+
+@given(CHANGES, st.lists(EXPORTS, max_size=3))
+def test_exports_are_named_once_and_none_is_forgotten(log: ChangesState, loaded: list[LoadedExport]) -> None:
+    named = log.naming(loaded)
+    assert named.naming(loaded) == named
+    identifiers = [export.export_id for export in named.exports]
+    assert identifiers == sorted({export.export_id for export in (*log.exports, *loaded)})
+    state = CurrentState(TableSchema(()), exports=tuple(loaded))
+    missing = {export.export_id for export in exports_without_commit(state, named)}
+    assert missing == set(identifiers) - {export.export_id for export in loaded}
+    assert exports_without_commit(None, named) == named.exports
 
 
 def test_base_is_the_newest_export_whatever_the_order_of_loading() -> None:

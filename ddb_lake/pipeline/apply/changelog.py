@@ -29,7 +29,8 @@ from ddb_lake.lake.schemas import (
     fixed_schema,
     missing_columns,
 )
-from ddb_lake.lake.state import ChangesState, changes_state, check_applied
+from ddb_lake.lake.state import ChangesState, changes_state
+from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.apply.deduplication import (
     Deduplicator,
     Figures,
@@ -111,12 +112,12 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
     records in the changelog. If no record is new, nothing is committed to the changelog.
 
     Raises:
-        DamagedError: the changelog lacks commits that are applied to `current`, so new records would get their numbers.
+        DamagedError: as `pipeline.agreement.agreeing_tables`. If the changelog lacks batches that are applied to `current`, new
+            records would get their numbers.
         TransientError: in each attempt, another writer committed first.
     """
     try:
-        current = lake.current(share.table)
-        check_applied(current, lake.changes(share.table))
+        agreeing_tables(lake, share.table)
         quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))
         ingested = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:

@@ -53,7 +53,14 @@ from ddb_lake.pipeline.load.export_files import (
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
-from ddb_lake.pipeline.merge.current import ensure_current, first_state, iceberg_schema, open_commit, update_current
+from ddb_lake.pipeline.merge.current import (
+    ensure_current,
+    first_state,
+    iceberg_schema,
+    name_exports,
+    open_commit,
+    update_current,
+)
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,
@@ -143,6 +150,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = retry_commit(lambda: load(lake, settings, export, reject))
     repair_by_export(lake, settings, export.summary)
+    name_exports(lake, table)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 

@@ -24,11 +24,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 from duckdb import Error as DuckDBError
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.aws.landing_writer import Landing
@@ -46,6 +49,7 @@ from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.replacement import (
     EARLIER,
+    PLACEHOLDER,
     forget,
     newest_metadata,
     readable_files,
@@ -261,8 +265,8 @@ def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
         found = newest_metadata(lake.catalog.file_io(), _metadata_files(lake, full_name))
         if found is not None:
             # if the catalog has the table, it names a later file, which is damaged or lost
-            is_earlier = lake.catalog.identifier(full_name)[-1] in lake.catalog.names()
-            register(lake.catalog, full_name, found, is_earlier)
+            is_earlier = found.is_earlier or lake.catalog.identifier(full_name)[-1] in lake.catalog.names()
+            register(lake.catalog, full_name, found.uri, is_earlier)
             registered.append(full_name)
         elif is_damaged:
             forget(lake.catalog, full_name)
@@ -270,10 +274,9 @@ def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
 
 
 def _metadata_files(lake: Lake, full_name: str) -> dict[str, int]:
-    folder = f"{lake.catalog.location(full_name)}/metadata/"
-    if not lake.objects.reachable(folder):
-        return {}
-    return {ref.uri: ref.modified_us for ref in lake.objects.list(folder)}
+    folders = [f"{location}/metadata/" for location in lake.catalog.possible_locations(full_name)]
+    refs = [ref for folder in folders if lake.objects.reachable(folder) for ref in lake.objects.list(folder)]
+    return {ref.uri: ref.modified_us for ref in refs}
 
 
 def _former(lake: Lake, name: str) -> Former:
@@ -302,7 +305,7 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
     """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild."""
     folder = _working_folder(lake, name)
     folder.mkdir(parents=True, exist_ok=True)
-    locations = {full: _location(lake, full) for full in derived_names(name, daily=False)}
+    locations, place = _locations(lake, name), partial(_placed, lake)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -310,12 +313,12 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
             raise UsageError(f"another rebuild is running, with its working tables in {folder}", table=name) from None
         _remove_leftovers(lake, folder)
         tables = folder / "tables"
-        with WorkingCatalog(lake.settings, tables, locations) as catalog:
+        with WorkingCatalog(lake.settings, tables, locations, place) as catalog:
             is_whole = _is_whole(_working(lake, catalog, name), name)
         if not is_whole:  # in the lake's metadata they are orphans, which any tool may remove
             lake.warn(f"{name}: files of the interrupted rebuild were removed, so it begins again")
             shutil.rmtree(tables)
-        with WorkingCatalog(lake.settings, tables, locations) as catalog:
+        with WorkingCatalog(lake.settings, tables, locations, place) as catalog:
             yield _working(lake, catalog, name)
         _remove_leftovers(lake, folder)
         shutil.rmtree(folder)
@@ -352,9 +355,20 @@ def _working_folder(lake: Lake, name: str) -> Path:
     return Path(home) / "ddb_lake" / REBUILD_FOLDER / hashlib.sha256(place.encode()).hexdigest()[:16] / name
 
 
-def _location(lake: Lake, full_name: str) -> str:
-    table = _readable(lake, full_name)
-    return table.location() if table is not None else lake.catalog.location(full_name)
+def _locations(lake: Lake, name: str) -> dict[str, str]:
+    """The locations of the lake's tables, by their names, as far as they are known before the tables exist."""
+    tables = {full_name: _readable(lake, full_name) for full_name in derived_names(name, daily=False)}
+    return {
+        full_name: lake.catalog.location(full_name) if table is None else table.location()
+        for full_name, table in tables.items()
+        if table is not None or not lake.catalog.places_tables
+    }
+
+
+def _placed(lake: Lake, full_name: str, schema: Schema, spec: PartitionSpec) -> str:
+    """The location of an Iceberg table that the lake lacks, in a catalog that decides it: the table is created without contents."""
+    table = lake.catalog.create(full_name, schema, spec, {PLACEHOLDER: "true"})
+    return str(table.location())
 
 
 def _begin(rebuild: Rebuild, former: Former) -> None:
@@ -437,14 +451,17 @@ def _manifests(rebuild: Rebuild, former: Former) -> dict[str, str]:
         export = open_export(lake.objects, uri)
         found[export.summary.export_id] = export.uri
     loaded = {export.export_id: export.uri for export in former.state.exports} if former.state is not None else {}
+    named = {export.export_id: export.uri for export in former.log.exports} if former.log is not None else {}
+    if not (rebuild.without_exports and not former.is_newest):
+        loaded = named | loaded
     loaded |= {export_id(manifest): manifest for manifest in _incremental_manifests(rebuild)}
-    for identifier, named in loaded.items():
+    for identifier, manifest in loaded.items():
         if identifier in found:
             continue
-        where = named if named is not None and lake.objects.exists(named) else placed.get(identifier)
+        where = manifest if manifest is not None and lake.objects.exists(manifest) else placed.get(identifier)
         if where is None:
             raise UsageError(
-                f"export {identifier}, which is loaded, is not at {named or 'the place that `export` names'}",
+                f"export {identifier}, which is loaded, is not at {manifest or 'the place that `export` names'}",
                 table=rebuild.name,
                 hint="name its folder by `--export`",
             )
@@ -486,7 +503,8 @@ def _apply_landed(rebuild: Rebuild) -> None:
     if lake.objects.reachable(repairs):
         own |= {ref.uri: ref for ref in lake.objects.list(repairs)}
     others: dict[str, dict[str, ObjectRef]] = {}
-    is_complete = _is_readable(rebuild, CHANGES)
+    former = _readable(lake, name + CHANGES)
+    is_complete = former is not None and EARLIER not in former.properties and _is_readable(rebuild, CHANGES)
     for other in lake.settings.tables:
         if other.name == name:
             continue
@@ -571,9 +589,11 @@ def _listed(lake: Lake, table: Table) -> dict[str, int]:
 
 
 def _is_readable(rebuild: Rebuild, suffix: str) -> bool:
-    """Whether the table exists in the lake, with all its data files."""
+    """Whether the table exists in the lake, with all its data files; not if this rebuild created it."""
     table = _readable(rebuild.lake, rebuild.name + suffix)
-    return table is not None and readable_files(table, _listed(rebuild.lake, table)).is_complete
+    if table is None or PLACEHOLDER in table.properties:
+        return False
+    return readable_files(table, _listed(rebuild.lake, table)).is_complete
 
 
 def _replace(rebuild: Rebuild, suffix: str, summary: dict[str, str] | None = None, table: Table | None = None) -> None:

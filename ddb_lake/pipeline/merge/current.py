@@ -24,10 +24,12 @@ from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.lake_format import format_of
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
-from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, check_applied, current_state
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
+from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.executor import PlannedMerge
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import (
@@ -106,7 +108,7 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
         CheckFailed: the rows cannot be merged, for example because of `schema_evolution: fail`, or the written files do not
             have one row for each changed key that has an item. Nothing was committed.
         ConfigError: the table is not configured.
-        DamagedError: the changelog lacks commits that are applied.
+        DamagedError: as `pipeline.agreement.agreeing_tables`.
         TransientError: another writer committed first in each attempt.
     """
     started = time.monotonic()
@@ -119,17 +121,12 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
 def has_unmerged_changes(lake: Lake, name: str) -> bool:
     """Whether the changelog has records that `current` does not have, because an apply ended between the two commits.
 
-    Raises DamagedError if the changelog lacks commits that are applied.
+    Raises DamagedError as `pipeline.agreement.agreeing_tables`.
     """
-    table = lake.current(name)
-    changes = lake.changes(name)  # after `current`: see `check_applied`
-    check_applied(table, changes)
-    if changes is None:
-        return False
-    log = changes_state(changes)
-    if table is None:
-        return log.records > 0
-    return CurrentState.of(table).applied_batch < log.batch
+    tables = agreeing_tables(lake, name)
+    if tables.state is None:
+        return tables.log.records > 0
+    return tables.state.applied_batch < tables.log.batch
 
 
 def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:
@@ -169,13 +166,12 @@ class _Tables:
 
 def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()) -> CurrentResult:
     """One attempt. Raises CommitConflict if another writer committed since it began."""
-    table = lake.current(name)
-    changes = lake.changes(name)  # after `current`: see `check_applied`
-    check_applied(table, changes)
-    state = current_state(table)
+    read, settings = agreeing_tables(lake, name), lake.table(name)
+    table, changes, state, log = read.current, read.changes, read.state, read.log
     if changes is None:
         return _unchanged(name, table, state)
-    log, settings = changes_state(changes), lake.table(name)
+    if state is not None:
+        changes, log = _with_names(lake, changes, log, state)
     tables = _Tables(settings, changes, log, table, state, newest_cutoff_us(settings, state, log))
     if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
@@ -188,6 +184,31 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
         else:
             merge = lake.executor(name).plan_merge(session, target, sources)
         return _commit(lake, target, tables, merge)
+
+
+def name_exports(lake: Lake, name: str) -> None:
+    """Name the exports of `current` in the changelog, so the loss of `current` is noticed. Without a changelog, nothing happens.
+
+    An update names exports that were loaded before the changelog existed, or by an earlier release.
+    """
+
+    def attempt() -> None:
+        state, changes = current_state(lake.current(name)), lake.changes(name)
+        if state is not None and changes is not None:
+            _with_names(lake, changes, changes_state(changes), state)
+
+    retry_commit(attempt)
+
+
+def _with_names(lake: Lake, changes: Table, log: ChangesState, state: CurrentState) -> tuple[Table, ChangesState]:
+    """The changelog and its state after it names the exports of `current`. A changelog of format 1 is upgraded by an ingest first."""
+    named = log.naming(state.exports)
+    if named == log or format_of(changes.properties) == 1:
+        return changes, log
+    commit = lake.commit(changes)
+    commit.snapshot(Delta())
+    commit.set_properties(named.properties())
+    return commit.run(), named
 
 
 def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:

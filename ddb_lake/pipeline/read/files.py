@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE, derived_names
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.inventory import Inventory, take_inventory
-from ddb_lake.lake.replacement import EARLIER
+from ddb_lake.lake.replacement import EARLIER, PLACEHOLDER
 from ddb_lake.lake.scan import column_bounds
-from ddb_lake.lake.state import check_applied
+from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -30,22 +31,37 @@ def check_agreement(lake: Lake, name: str) -> None:
     """Check that the Iceberg tables of one table have what the others say of them. Reads metadata only.
 
     Raises:
-        DamagedError: `current` or the changelog was registered by an earlier metadata file; the changelog lacks commits that are
-            applied to `current`; or the ledger counts rejected records and there is no quarantine.
+        DamagedError: a table was created by a rebuild that was interrupted; `current` or the changelog was registered by an
+            earlier metadata file; one of them lacks commits that the other one names (`pipeline.agreement`); a file of a ledger
+            of format 1 is missing; or the ledger counts rejected records and there is no quarantine.
     """
     hint = f"`ddb-lake rebuild {name}` builds it again from exports and landed objects"
-    for full_name in (name, name + CHANGES):
+    for full_name in derived_names(name, daily=False):
         table = lake.catalog.table(full_name)
-        if table is not None and EARLIER in table.properties:
+        if table is not None and PLACEHOLDER in table.properties:
+            raise DamagedError(
+                "it has no contents: a rebuild created it, and was interrupted",
+                uri=table.metadata_location,
+                table=full_name,
+                hint=f"`ddb-lake rebuild {name}` continues",
+            )
+        if table is not None and full_name in (name, name + CHANGES) and EARLIER in table.properties:
             raise DamagedError(
                 "it was registered by an earlier metadata file, because the newest one was lost: its last commits are missing",
                 uri=table.metadata_location,
                 table=full_name,
                 hint=hint,
             )
-    current = lake.current(name)
-    check_applied(current, lake.changes(name))
-    scan = read_ledger(lake, name).scan
+    agreeing_tables(lake, name)
+    ledger = read_ledger(lake, name)
+    if ledger.format_1 is not None and ledger.format_1.lost:
+        raise DamagedError(
+            f"it does not exist, and {count_text(len(ledger.format_1.lost) - 1, 'other file')} of the ledger that an earlier release wrote",
+            uri=ledger.format_1.lost[0],
+            table=name + CHANGES,
+            hint=f"`ddb-lake rebuild {name} --state` derives the ledger from the changelog",
+        )
+    scan = ledger.scan
     bounds = [column_bounds(file, scan.schema, "rejected") for file in scan.live.data]
     if any(known and known[1] > 0 for known in bounds) and lake.quarantine(name) is None:
         raise DamagedError(

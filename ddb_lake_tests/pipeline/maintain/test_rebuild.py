@@ -25,6 +25,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake.errors import CheckFailed, DamagedError, UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.replacement import replace_contents
+from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain import rebuild
@@ -35,11 +36,13 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.files import check_files
+from ddb_lake.pipeline.sync import sync
 from ddb_lake_tests.simulator import Scenario, write
 from ddb_lake_tests.support.crashing_lake import Crash
 from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.format_1 import make_format_1
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.killed_steps import _instrumented
 from ddb_lake_tests.support.lake_contents import small_scenario
@@ -187,12 +190,13 @@ def drop(opened: Lake, name: str) -> None:
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_rebuild_whose_exports_are_not_known_stops_until_they_are_named(kept: int, tmp_path: Path) -> None:
-    """The metadata that names the export is lost: all of it, or all but the first file."""
+    """The metadata that names the export is lost: all of it, or all but the first file. The changelog names it too."""
     with orders(tmp_path) as opened:
         manifest = made(opened, tmp_path)
         before = items(opened)
-        for path in metadata(opened, "orders")[kept:]:
-            path.unlink()
+        for name in ("orders", "orders_changes"):
+            for path in metadata(opened, name)[kept:]:
+                path.unlink()
         for _ in range(2):
             with pytest.raises(UsageError, match="not known which exports were loaded, and no full export is named"):
                 rebuild_table(opened, "orders")
@@ -250,6 +254,100 @@ def test_current_that_lost_its_newest_metadata_is_reported_until_it_is_rebuilt(t
         with pytest.raises(DamagedError, match="registered by an earlier metadata file"):
             check_files(opened, "orders")
         rebuild_table(opened, "orders", [manifest])
+        check_files(opened, "orders")
+
+
+@pytest.mark.parametrize("cure", ["rebuild", "load"])
+def test_current_that_was_dropped_is_not_built_from_changes_alone(cure: str, tmp_path: Path) -> None:
+    """One export was loaded before the changelog existed, one after. Nothing but the changelog names them any more."""
+    with orders(tmp_path) as opened:
+        manifest = made(opened, tmp_path)
+        newer = full([item("newer", v=1)], at_us=T0_US + HOUR_US).write(tmp_path / "exports")
+        load_export(opened, "orders", str(newer))
+        before = items(opened)
+        drop(opened, "orders")
+        new = land(tmp_path / "landing/2026/03/01/12/3", change(T0_US + 3 * HOUR_US, item("new", v=1)))
+        lost = r"does not have exports that were loaded \(.*manifest-summary.json, .*manifest-summary.json\)"
+        for attempt in (check_files, sync_of, has_unmerged_changes, update_current):
+            with pytest.raises(DamagedError, match=lost):
+                attempt(opened, "orders")
+        with pytest.raises(DamagedError, match=lost):
+            apply_objects(opened, "orders", [new])
+        if cure == "rebuild":
+            assert rebuild_table(opened, "orders").exports == 2
+        else:
+            load_export(opened, "orders", str(newer))
+            with pytest.raises(DamagedError, match="does not have exports"):
+                check_files(opened, "orders")
+            load_export(opened, "orders", manifest)
+        sync_of(opened, "orders")
+        check_files(opened, "orders")
+        new_item = [line for line in items(opened) if b'"new"' in line]
+        assert len(new_item) == 1 and sorted(before + new_item) == items(opened)
+
+
+def sync_of(opened: Lake, name: str) -> None:
+    sync(opened, [name])
+
+
+def test_named_export_that_is_gone_is_left_out_on_request(tmp_path: Path) -> None:
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        drop(opened, "orders")
+        shutil.rmtree(tmp_path / "exports")
+        with pytest.raises(UsageError, match="which is loaded, is not at"):
+            rebuild_table(opened, "orders")
+        assert rebuild_table(opened, "orders", without_exports=True).rows == 2
+        check_files(opened, "orders")
+
+
+@pytest.mark.parametrize("loss", ["removed", "damaged"])
+def test_catalog_and_newest_metadata_of_current_that_are_lost_at_once_are_reported(loss: str, tmp_path: Path) -> None:
+    """The last commit loaded an export. Without it, `current` looks like one to which no other export was loaded."""
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        newer = full([item("newer", v=1)], at_us=T0_US + HOUR_US).write(tmp_path / "exports")
+        load_export(opened, "orders", str(newer))
+        before = items(opened)
+        newest = metadata(opened, "orders")[-1]
+    (tmp_path / "lake/catalog.db").unlink()
+    newest.unlink() if loss == "removed" else newest.write_bytes(newest.read_bytes()[:-9])
+    with orders(tmp_path) as opened:
+        assert "orders" in register_lost(opened, "orders")
+        reported = "does not have exports" if loss == "removed" else "registered by an earlier metadata file"
+        with pytest.raises(DamagedError, match=reported):
+            check_files(opened, "orders")
+        rebuild_table(opened, "orders")
+        check_files(opened, "orders")
+        assert items(opened) == before
+
+
+def test_export_that_another_writer_loads_meanwhile_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        stale = opened.current("orders")
+        newer = full([item("newer", v=1)], at_us=T0_US + HOUR_US).write(tmp_path / "exports")
+        load_export(opened, "orders", str(newer))
+        reads = [stale]
+        fresh = Lake.current
+        monkeypatch.setattr(Lake, "current", lambda lake, name: reads.pop() if reads else fresh(lake, name))
+        tables = agreeing_tables(opened, "orders")
+        assert not reads and tables.state is not None and len(tables.state.exports) == len(tables.log.exports) == 2
+
+
+def test_ledger_files_of_an_earlier_release_that_are_deleted_are_reported_until_they_are_derived(
+    tmp_path: Path,
+) -> None:
+    with orders(tmp_path) as opened:
+        made(opened, tmp_path)
+        files = make_format_1(opened, "orders")
+        check_files(opened, "orders")
+        files[0].unlink()
+        with pytest.raises(DamagedError, match="of the ledger that an earlier release wrote"):
+            check_files(opened, "orders")
+        rebuild_state(opened, "orders")
         check_files(opened, "orders")
 
 
