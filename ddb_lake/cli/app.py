@@ -37,6 +37,7 @@ COMMANDS = {
     "apply": "ddb_lake.cli.commands.apply:apply",
     "streams": "ddb_lake.cli.commands.streams:streams",
     "sync": "ddb_lake.cli.commands.sync:sync",
+    "follow": "ddb_lake.cli.commands.follow:follow",
     "dump": "ddb_lake.cli.commands.dump:dump",
     "query": "ddb_lake.cli.commands.query:query",
     "status": "ddb_lake.cli.commands.status:status",

@@ -67,6 +67,7 @@ LOCAL = {
     "status",
     "query",
     "sync",
+    "follow",
     "dump",
     "quarantine",
     "compact",
@@ -86,6 +87,8 @@ ELSEWHERE = {
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
         "of days that Dagster keeps: ddb_lake_tests/orchestration/assets/test_daily_snapshots.py"
     ),
+    "ddb-lake follow": "runs until it is stopped: ddb_lake_tests/cli/commands/test_follow.py does",
+    "ddb-lake follow orders customers --interval 2s": "the same, and the lake has no `customers`",
     "ddb-lake status --watch 5": "runs until it is interrupted: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""

@@ -17,6 +17,7 @@ STAGES: Final = (
     "compact",
     "replay",
     "streams",
+    "follow",
     "dump",
     "verify",
     "repair",

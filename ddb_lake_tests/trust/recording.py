@@ -28,6 +28,7 @@ MODULES = (
     "ddb_lake_tests.pipeline.load.test_export_files",
     "ddb_lake_tests.pipeline.maintain.test_restore",
     "ddb_lake_tests.pipeline.capture.test_streams",
+    "ddb_lake_tests.pipeline.follow.test_follower",
 )
 RECORD = "DDB_LAKE_FAULTS_FILE"
 _CELLS = {"exact": "exact", "refused": "refused", None: "**failed**"}

@@ -176,7 +176,7 @@ class _SyncRun:
         self.results.append({"table": work.table, "kind": _step(work), "result": asdict(result)})
         if isinstance(result, StreamsResult) and result.gaps:
             self.status = max(self.status, 1)  # data is in doubt; landed objects are applied nevertheless
-        self._echo(_result_lines(result))
+        self._echo(result_lines(result))
         if isinstance(result, LoadResult | ApplyResult):
             self.add_doubts(result.doubts, result.quarantined)
         if isinstance(result, ReplicateResult) and (rejected := rejected_text(result)):
@@ -212,7 +212,7 @@ def _document(work: Work) -> dict[str, Any]:
     }
 
 
-def _result_lines(result: Any) -> list[str]:
+def result_lines(result: Any) -> list[str]:
     """The lines about a result for stdout. Prints its remarks on stderr."""
     from ddb_lake.mysql.replication import ReplicateResult
     from ddb_lake.pipeline.apply.apply import ApplyResult

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Protocol
 
+from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.leases import RENEWAL_S
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_refs
 from ddb_lake.pipeline.capture.streams import POLL_S
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
-from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions, Turn, followed_tables
+from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions, Turn, followed_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied, prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
@@ -50,7 +51,7 @@ class Listener(Protocol):
     """Receives what a follower does. A call is cheap and raises nothing."""
 
     def turn(self, turn: Turn) -> None:
-        """A table had a turn in which something was landed or applied."""
+        """A table had a turn in which something was landed or applied, or its open gaps changed."""
 
     def work(self, work: Work, result: Any) -> None:
         """Planned work was done."""
@@ -92,6 +93,7 @@ class Follower:
     _cursor: SensorCursor = field(default_factory=SensorCursor)
     _stepped_at: float = 0.0
     _leased: set[str] | None = None
+    _gaps: dict[str, tuple[Gap, ...]] = field(default_factory=dict)
 
     def run(self, stop: Event) -> None:
         """Follow until `stop` is set. The commit that is in progress then is completed, and the leases are released.
@@ -180,7 +182,9 @@ class Follower:
         except Exception as error:  # the other tables continue after any error
             self.listener.failed(table.name, error)
             return
-        if turn.applied is not None or (turn.streams is not None and turn.streams.records):
+        landed = turn.streams is not None and turn.streams.records
+        if landed or turn.applied is not None or turn.gaps != self._gaps.get(table.name, ()):
+            self._gaps[table.name] = turn.gaps
             self.listener.turn(turn)
 
     def _renew(self) -> None:
@@ -281,5 +285,5 @@ def follower(
 ) -> Follower:
     """A follower of the tables of these names (all if empty), with leases."""
     chosen = list(names) or [table.name for table in lake.settings.tables]
-    tables = followed_tables(lake, chosen)
+    tables = {name: followed_table(lake, name) for name in chosen}
     return Follower(lake, tables, listener, options or FollowOptions(), LeaseKeeper(lake, chosen), kinds)

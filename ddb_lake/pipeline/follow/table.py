@@ -8,7 +8,7 @@ finds the object, which the ledger does not have.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ddb_lake.core.capture.gaps import Gap
@@ -186,13 +186,7 @@ class FollowedTable:
         return applied
 
 
-def followed_tables(
-    lake: Lake, names: Sequence[str], clock: Callable[[], float] = time.monotonic
-) -> dict[str, FollowedTable]:
-    """The tables of these names, each with a reader if its stream is read directly."""
-    found = {}
-    for name in names:
-        direct = lake.settings.stream_landing(lake.table(name)) is not None
-        reader = StreamReader.of(lake, name, clock=clock) if direct else None
-        found[name] = FollowedTable(lake, name, reader, clock)
-    return found
+def followed_table(lake: Lake, name: str) -> FollowedTable:
+    """The table of a name, with a reader if its stream is read directly."""
+    direct = lake.settings.stream_landing(lake.table(name)) is not None
+    return FollowedTable(lake, name, StreamReader.of(lake, name) if direct else None)

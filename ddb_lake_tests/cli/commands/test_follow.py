@@ -1,0 +1,127 @@
+"""`ddb-lake follow` in a process: streams, Kinesis and landed objects in the sandbox; signals, exit status, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddb_lake.aws.session import session
+from ddb_lake.sandbox import Sandbox, create_orders_table
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.sandbox_steps import make_stream
+
+STREAMS = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {streams: true}}\n"
+KINESIS = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {kinesis: changes}}\n"
+
+
+@pytest.fixture
+def account(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox with one order in a table with a DynamoDB stream and a Kinesis stream."""
+    with Sandbox() as served:
+        for name, value in served.environment().items():
+            monkeypatch.setenv(name, value)
+        session.cache_clear()
+        create_orders_table(served.client("dynamodb"), streams=True)
+        make_stream(served, "orders")
+        _order(served, "1")
+        (project / "ddb_lake.yaml").write_text(STREAMS)
+        yield served
+        session.cache_clear()
+
+
+def _order(sandbox: Sandbox, number: str) -> None:
+    item = {"customer": {"S": "ann"}, "order_id": {"S": number}}
+    sandbox.client("dynamodb").put_item(TableName="orders", Item=item)
+
+
+@pytest.mark.parametrize("configuration", [STREAMS, KINESIS], ids=["streams", "kinesis"])
+def test_once_lands_and_applies_what_there_is(run: Run, account: Sandbox, project: Path, configuration: str) -> None:
+    (project / "ddb_lake.yaml").write_text(configuration)
+    account.settle()
+    result = run("follow", "--once", "--json")
+    assert result.exit_code == 0, result.stderr
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    (turn,) = (event for event in events if event["event"] == "turn")
+    assert (turn["landed_records"], turn["new"], turn["rows"], turn["gaps"]) == (1, 1, 1, 0)
+    assert events[-1]["event"] == "stopped"
+    assert len(run("dump", "orders").stdout.splitlines()) == 1
+    again = run("follow", "--once")
+    assert (again.exit_code, again.stdout) == (0, "")
+
+
+def test_landed_objects_are_applied(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: warehouse\ntables:\n  - {name: orders, key: [id], changes: {uri: landing}}\n"
+    )
+    body = {
+        "ApproximateCreationDateTime": 1_772_357_400_000,
+        "Keys": {"id": {"S": "1"}},
+        "NewImage": {"id": {"S": "1"}},
+    }
+    record = {"eventID": "1", "eventName": "INSERT", "tableName": "orders", "dynamodb": body}
+    landing = project / "landing/2026/03/01/09"
+    landing.mkdir(parents=True)
+    (landing / "object").write_text(json.dumps(record))
+    result = run("follow", "--once")
+    assert result.exit_code == 0, result.stderr
+    assert "1 new of 1 record" in result.stdout
+    assert len(run("dump", "orders").stdout.splitlines()) == 1
+
+
+def test_object_whose_records_all_go_to_quarantine_ends_with_status_1(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: warehouse\ntables:\n  - {name: orders, key: [id], changes: {uri: landing}}\n"
+    )
+    (project / "landing").mkdir()
+    (project / "landing/object").write_text("garbage")
+    result = run("follow", "--once")
+    assert result.exit_code == 1
+    assert "nothing could be ingested" in result.stderr
+
+
+def test_gap_and_failure_end_with_status_1(run: Run, account: Sandbox, project: Path) -> None:
+    assert run("follow", "--once").exit_code == 0
+    dynamodb = account.client("dynamodb")
+    dynamodb.update_table(TableName="orders", StreamSpecification={"StreamEnabled": False})
+    result = run("follow", "--once")
+    assert result.exit_code == 1
+    assert "repair orders --gaps" in result.stderr
+    (project / "ddb_lake.yaml").write_text(KINESIS.replace("changes}}", "absent}}"))
+    result = run("follow", "--once", "--json")
+    assert result.exit_code == 1
+    (failed,) = (event for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "failed")
+    assert "does not exist" in failed["error"]
+
+
+def test_follower_runs_until_sigterm_and_ends_with_status_0(account: Sandbox, project: Path) -> None:
+    command = [sys.executable, "-m", "ddb_lake.cli", "follow", "--interval", "1s", "--json"]
+    with subprocess.Popen(
+        command, cwd=project, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        events = _until(process.stdout, "new", 1)
+        _order(account, "2")
+        events += _until(process.stdout, "rows", 2)
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate()
+        events += [json.loads(line) for line in rest.splitlines()]
+        assert process.returncode == 0, errors
+    assert [event["event"] for event in events if event["event"] in ("failed", "stopped")] == ["stopped"]
+
+
+def _until(lines: Any, name: str, value: int) -> list[dict[str, Any]]:
+    """The events up to the first whose figure `name` has the value."""
+    events = []
+    for line in lines:
+        events.append(json.loads(line))
+        if events[-1].get(name) == value:
+            return events
+    raise AssertionError(f"it ended before {name} was {value}: {events}")

@@ -1,0 +1,261 @@
+"""Followers on simulated streams: whatever dies when, the lake becomes the source, and no change is applied twice."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lake.aws.landing_writer import Landing
+from ddb_lake.core.capture.leases import EXPIRY_S, RENEWAL_S
+from ddb_lake.errors import TransientError, UnreachableError
+from ddb_lake.lake.commit import Commit
+from ddb_lake.pipeline.follow.follower import Follower
+from ddb_lake.pipeline.follow.leases import read_leases
+from ddb_lake.pipeline.follow.table import FollowOptions
+from ddb_lake_tests.support.effort import examples
+from ddb_lake_tests.support.fault_marks import fault
+from ddb_lake_tests.support.simulated_follower import NAME, STEPS, Following, following, killed
+from ddb_lake_tests.support.streams_reader import Killed
+from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams
+
+_WRITE = st.tuples(st.just("write"), st.integers(0, 9), st.integers(-1, 99))
+_SHARDS = st.tuples(st.sampled_from(("split", "roll", "merge")), st.integers(0, 5), st.just(0))
+_FAULT = st.tuples(st.sampled_from(("throttle", "empty")), st.integers(0, 4), st.just(0))
+_WAIT = st.tuples(st.just("wait"), st.sampled_from((1, 20, 40, 1000)), st.just(0))
+_FOLLOW = st.tuples(st.just("follow"), st.integers(0, 1), st.integers(1, 3))
+_KILL = st.tuples(st.just("kill"), st.sampled_from(STEPS), st.integers(0, 4))
+_ACTS = st.lists(st.one_of(_WRITE, _WRITE, _SHARDS, _FAULT, _WAIT, _FOLLOW, _FOLLOW, _KILL), min_size=4, max_size=20)
+
+
+def _play(following: Following, acts: list[tuple[str, Any, Any]]) -> None:
+    """Two followers at once: one of them may be killed, and another process takes its place."""
+    service = following.service
+    followers = [following.follower(), following.follower()]
+
+    def kill(step: str, after: int) -> None:
+        with killed(step, after), suppress(Killed):
+            following.run(followers[0])
+        followers[0] = following.follower()
+
+    named: dict[str, Callable[[Any, Any], Any]] = {
+        "write": service.write,
+        "split": lambda pick, _: service.split(pick),
+        "roll": lambda pick, _: service.roll(pick),
+        "merge": lambda pick, _: service.merge(pick) if isinstance(service, SimulatedKinesis) else None,
+        "throttle": lambda count, _: setattr(service, "throttles", count),
+        "empty": lambda count, _: setattr(service, "empty_pages", count),
+        "wait": lambda seconds, _: service.advance(seconds),
+        "follow": lambda which, rounds: following.run(followers[which], rounds),
+        "kill": kill,
+    }
+    for name, one, other in acts:
+        named[name](one, other)
+    service.throttles = 0
+
+
+def _finish(following: Following) -> None:
+    """A new follower, after the leases of dead ones expired, follows to the end of the stream."""
+    follower = following.follower()
+    follower.step()
+    following.service.advance(EXPIRY_S + RENEWAL_S)
+    follower.once()
+
+
+@examples(4, 60)
+@given(acts=_ACTS, simulated=st.sampled_from((SimulatedStreams, SimulatedKinesis)), roots=st.sampled_from((1, 2)))
+@fault("SIGKILL after any step", "follow")
+def test_lake_becomes_the_source_whatever_dies_when(
+    acts: list[tuple[str, Any, Any]], simulated: type[SimulatedStreams], roots: int
+) -> None:
+    service = simulated()
+    service.enable(roots)
+    with tempfile.TemporaryDirectory() as folder, following(Path(folder), service) as found:
+        service.write(1, 1)
+        _play(found, acts)
+        _finish(found)
+        assert [error for error in found.heard.errors if not isinstance(error, TransientError)] == []
+        assert found.items() == found.expected()
+        assert found.records == len(service.changes)
+
+
+@pytest.fixture
+def service() -> SimulatedStreams:
+    running = SimulatedStreams()
+    running.enable()
+    return running
+
+
+def test_quiet_table_lands_nothing_and_commits_nothing(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        service.write(1, 1)
+        follower = found.follower()
+        found.run(follower)
+        landed = sorted((tmp_path / "landing").rglob("*.gz"))
+        with killed("before landing"), killed("committed"):
+            found.run(follower, rounds=200)
+        assert sorted((tmp_path / "landing").rglob("*.gz")) == landed
+        assert found.items() == found.expected()
+
+
+def test_changes_are_batched_by_the_interval(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        found.options = FollowOptions(interval_s=5)
+        follower = found.follower()
+        found.run(follower, rounds=2)
+        for number in range(20):
+            service.write(number % 3, number)
+            found.run(follower, rounds=1)
+        assert 3 <= len(found.heard.turns) <= 7
+        service.advance(5)
+        found.run(follower)
+        assert found.items() == found.expected()
+
+
+def test_second_follower_is_idle_and_takes_over_within_thirty_seconds(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        first, second = found.follower(), found.follower()
+        service.write(1, 1)
+        for _ in range(40):
+            found.run(first, rounds=1)
+            second.step()
+        assert read_leases(found.lake)[NAME].holder == _holder(first)
+        service.write(2, 2)  # the first is gone now
+        died_at = service.clock()
+        while read_leases(found.lake)[NAME].holder != _holder(second):
+            found.run(second, rounds=1)
+            assert service.clock() - died_at < EXPIRY_S + 2 * RENEWAL_S
+        found.run(second)
+        assert found.items() == found.expected()
+
+
+def test_follower_that_stops_hands_over_at_once(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        first, second = found.follower(), found.follower()
+        found.run(first)
+        second.step()
+        first.close()
+        service.advance(RENEWAL_S)
+        second.step()
+        assert read_leases(found.lake)[NAME].holder == _holder(second)
+
+
+@fault("a paused process that continues", "follow")
+def test_paused_follower_that_continues_after_another_took_over_does_no_harm(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        first, second = found.follower(), found.follower()
+        found.run(first)
+        for number in range(5):
+            service.write(number, number)
+        assert first.tables[NAME].read(1 << 20)  # and now it is paused
+        second.step()
+        service.advance(EXPIRY_S + RENEWAL_S)
+        found.run(second)
+        service.write(1, 50)
+        found.run(second)
+        first.tables[NAME].turn()  # it continues in the middle of its step
+        found.run(first)
+        found.run(second)
+        assert found.items() == found.expected()
+        assert found.records == len(service.changes)
+        assert first.tables[NAME].read(1 << 20) is False  # it gave the table up
+
+
+@fault("the catalog cannot be reached", "follow")
+def test_changes_go_on_landing_while_the_catalog_fails_and_are_applied_later(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        found.run(follower)
+        with mock.patch.object(Commit, "run", side_effect=UnreachableError("the catalog does not answer")):
+            for number in range(6):
+                service.write(number, number)
+                found.run(follower, rounds=2)
+            assert found.heard.errors
+            service.advance(100)
+            found.run(follower, rounds=2)
+        assert list((tmp_path / "landing").rglob("*.gz"))
+        service.advance(100)
+        found.run(follower)
+        assert found.items() == found.expected()
+        assert found.records == len(service.changes)
+
+
+@fault("the disk is full", "follow")
+def test_object_that_cannot_be_written_is_read_again(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        found.run(follower)
+        service.write(1, 1)
+        with mock.patch.object(Landing, "put", side_effect=OSError(28, "No space left on device")):
+            found.run(follower)
+        assert [type(error) for error in found.heard.errors][:1] == [OSError]
+        service.advance(100)
+        found.run(follower)
+        assert found.items() == found.expected()
+
+
+def test_reading_stops_while_too_much_waits(tmp_path: Path, service: SimulatedStreams) -> None:
+    service.page_size = 1
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        found.run(follower)
+        table = follower.tables[NAME]
+        for number in range(30):
+            service.write(number, number)
+        while table.read(5000):
+            pass
+        assert 5000 <= table.waiting_bytes < 6000
+        service.page_size = 10
+        found.run(follower, rounds=5)
+        assert found.items() == found.expected()
+
+
+def test_expired_iterators_are_renewed(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        for number in range(3):
+            found.run(follower)
+            service.advance(20 * 60)
+            service.write(number, number)
+        found.run(follower)
+        assert found.items() == found.expected()
+        assert found.heard.errors == []
+
+
+def test_table_made_again_and_stream_switched_off_and_on_are_reported_as_gaps(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        service.write(1, 1)
+        found.run(follower)
+        service.disable()
+        service.advance(60)
+        service.enable()
+        service.write(2, 2)
+        service.advance(60)
+        found.run(follower)
+        assert {gap.kind for gap in found.heard.turns[-1].gaps} == {"stream_changed"}
+        service.recreate()
+        service.advance(60)
+        service.write(3, 3)
+        found.run(follower)
+        assert "lost" in {gap.kind for gap in found.heard.turns[-1].gaps}
+
+
+def _holder(follower: Follower) -> str:
+    assert follower.keeper is not None
+    return follower.keeper.holder
