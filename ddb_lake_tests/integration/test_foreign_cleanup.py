@@ -21,13 +21,14 @@ from ddb_lake_tests.support.foreign_cleanup import remove_unreached_files
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_spark import IcebergSpark
 from ddb_lake_tests.support.lake_contents import small_scenario
+from ddb_lake_tests.support.merging_early import merging_early
 
 CleanUp = Callable[[Lake, str], object]
 
 
 def check(scenario: Scenario, seed: int, clean_up: CleanUp) -> None:
     rnd = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, merging_early():
         folder = Path(name)
         write(scenario, folder)
         with lake(folder / "lake", scenario.table, scenario.key_names) as opened:

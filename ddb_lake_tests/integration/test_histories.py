@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,14 @@ from ddb_lake_tests.support.effort import by_effort, cases
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.merging_early import merging_early
 
 EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(10, 120)))
 
 
 def check(scenario: Scenario, seed: int, compacted: bool = False) -> None:
     rnd = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, merging_early() if compacted else nullcontext():
         folder = Path(name)
         write(scenario, folder)
         with lake(folder / "lake", scenario.table, scenario.key_names) as opened:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lake.lake.manifests import listed_manifests
 from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.iceberg_spark import IcebergSpark
+from ddb_lake_tests.support.merging_early import merging_early
 from ddb_lake_tests.support.several_tables import dumped, lake_of
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.needs("java")]
@@ -41,6 +44,41 @@ def test_spark_reads_and_rewrites_a_table_and_the_items_stay(tmp_path: Path, ice
         assert table is not None and len(live_files(table).data) == 1
         assert iceberg_spark.sql(f"SELECT {sums} FROM {iceberg_spark.view(table.metadata_location)}") == [(20, 680)]
         assert dumped(lake) == expected
+
+
+def test_spark_reads_merged_files_and_manifests_and_a_commit_after_its_own_states_ranges_again(
+    tmp_path: Path, iceberg_spark: IcebergSpark
+) -> None:
+    """Spark's manifest lists state no ranges of columns. The next apply reads its manifests, and is exact."""
+    with lake_of(tmp_path / "lake", {"name": "orders"}) as lake, merging_early():
+        records = [change(T0_US + number * MINUTE_US, item(f"key {number % 4}", v=number)) for number in range(6)]
+        for number, changed in enumerate(records):
+            name = f"2026/03/{1 + number // 3:02d}/{9 + number % 3:02d}/{number}"
+            apply_objects(lake, "orders", [land(tmp_path / "landing" / name, changed)])
+        compact_table(lake, "orders")
+        expected, sums = dumped(lake), "count(*), count(DISTINCT record_id), sum(_batch)"
+        for number, procedure in enumerate(("none", "rewrite_manifests", "rewrite_data_files")):
+            changes = lake.changes("orders")
+            assert changes is not None
+            if procedure != "none":
+                iceberg_spark.call(changes, procedure, {"rewrite-all": "true"} if "data" in procedure else None)
+            changes = lake.changes("orders")
+            assert changes is not None
+            assert iceberg_spark.sql(f"SELECT {sums} FROM {iceberg_spark.view(changes.metadata_location)}") == [
+                (6, 6, 21)
+            ]
+            again = apply_objects(lake, "orders", [land(tmp_path / f"landing/2026/03/02/13/{number}", *records)])
+            assert (again.new, again.duplicates) == (0, 6)
+            assert dumped(lake) == expected
+        added = change(T0_US + MINUTE_US, item("key 3", v=9))
+        apply_objects(lake, "orders", [land(tmp_path / "landing" / "2026/03/02/12/late", added)])
+        assert dumped(lake) == expected, "a later record of the key is applied"
+        changes = lake.changes("orders")
+        snapshot = changes.current_snapshot() if changes is not None else None
+        assert changes is not None and snapshot is not None
+        listed = listed_manifests(changes.io, snapshot, "orders_changes")
+        assert all(manifest.ranges and None not in manifest.ranges.values() for manifest in listed)
+        assert sorted(changes.scan().to_arrow()["_batch"].to_pylist()) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_spark_does_not_overwrite_the_commit_of_another_writer(tmp_path: Path, iceberg_spark: IcebergSpark) -> None:

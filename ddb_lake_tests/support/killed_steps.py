@@ -38,6 +38,7 @@ from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.repair import repair_from_export
+from ddb_lake_tests.support.merging_early import merging_early
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
@@ -133,8 +134,9 @@ def ended(process: Any) -> int:
 
 @contextmanager
 def cleaning_at_once() -> Iterator[None]:
-    """Let compaction expire all but the newest snapshot, and remove orphans however young they are."""
+    """Let compaction expire all but the newest snapshot, merge any two files, and remove orphans however young they are."""
     with (
+        merging_early(),
         mock.patch.object(expiry, "KEEP_SNAPSHOTS", 1),
         mock.patch.object(SnapshotSettings, "keep_for_s", 0),
         mock.patch.object(compact, "ORPHAN_GRACE", timedelta(seconds=-1)),
