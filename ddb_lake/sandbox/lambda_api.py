@@ -38,6 +38,7 @@ from ddb_lake.sandbox.transform import Handler
 _LOG: Final = logging.getLogger(__name__)
 _PATH: Final = re.compile(r"/[\d-]+/functions/(?P<name>[^/]+)/invocations/?$")
 _FUNCTION_PATH: Final = re.compile(r"/[\d-]+/functions/?$")
+_CODE_PATH: Final = re.compile(r"/[\d-]+/functions/[^/]+/code/?$")
 _MAPPING_PATH: Final = re.compile(r"/[\d-]+/event-source-mappings/?")
 _RUNTIME: Final = f"python3.{sys.version_info.minor}"
 _ATTEMPTS: Final = 3
@@ -181,6 +182,9 @@ class LambdaApi:
                 "Lambda.FunctionError",
                 "The Lambda function was successfully invoked but it returned an error result.",
             ) from None
+        except Exception:  # of the sandbox: the callers repeat the event, which must not hide it
+            _LOG.exception("function %s could not be started", name)
+            raise
         return json.loads(payload)
 
     def answer(self, scope: Scope, environ: Mapping[str, Any], data: bytes) -> Reply | None:
@@ -191,6 +195,8 @@ class LambdaApi:
             return self._invoke(scope, match["name"], environ, data)
         if method == "POST" and _FUNCTION_PATH.search(path):
             return _refusal_of_function(json.loads(data or b"{}"))
+        if method == "PUT" and _CODE_PATH.search(path):
+            return _refusal_of_code(json.loads(data or b"{}"))
         if method in ("POST", "PUT") and _MAPPING_PATH.search(path):
             return _refusal_of_mapping(json.loads(data or b"{}"))
         return None
@@ -284,7 +290,7 @@ class LambdaApi:
     def _aws_variables(self, scope: Scope, function: Any) -> dict[str, str]:
         """The variables with which AWS clients of the function use the sandbox, as its role in its account."""
         role = self.client(scope, "sts").assume_role(
-            RoleArn=str(function.role), RoleSessionName=str(function.function_name)[:64]
+            RoleArn=str(function.role), RoleSessionName=str(function.function_name)[:64].ljust(2, "-")
         )["Credentials"]
         return {
             "AWS_ENDPOINT_URL": self.endpoint(),
@@ -384,11 +390,18 @@ def _creation_of(scope: Scope, function: LocalFunction) -> dict[str, Any]:
 def _refusal_of_function(body: Mapping[str, Any]) -> Reply | None:
     runtime = str(body.get("Runtime", ""))
     if "ZipFile" in body.get("Code", {}) and runtime.startswith("python"):
-        return None
+        return _refusal_of_code(body["Code"])
     return _invalid(
         f"The sandbox runs functions of a zip file in Python, with its own interpreter; found runtime {runtime or 'none'}. "
         "Use --runtime python3.13 and --zip-file."
     )
+
+
+def _refusal_of_code(code: Mapping[str, Any]) -> Reply | None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/configuration-function-zip.html"""
+    if "ZipFile" in code and not zipfile.is_zipfile(io.BytesIO(base64.b64decode(code["ZipFile"]))):
+        return _invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
+    return None
 
 
 def _refusal_of_mapping(body: Mapping[str, Any]) -> Reply | None:

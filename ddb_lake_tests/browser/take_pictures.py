@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _take_all(home: DemoHome, images: Path) -> None:
     with serving(home) as url, browsing() as browser:
-        with opened_page(browser, width=1800, height=760) as page:
+        with opened_page(browser, width=1800, height=900) as page:
             open_lineage(page, url)
             _hide_panels(page)
             open_lineage(page, url)
@@ -85,7 +85,8 @@ def _hide_panels(page: Page) -> None:
 
 
 def _take(page: Page, path: Path) -> None:
-    page.wait_for_timeout(SETTLE_MS)  # figures and plots come after the frame around them
+    page.wait_for_function("!document.body.innerText.includes('Loading')", timeout=RUN_MS)
+    page.wait_for_timeout(SETTLE_MS)  # plots are drawn after their data is there
     page.screenshot(path=path)
     print(f"{path} ({path.stat().st_size:,} bytes)")
 

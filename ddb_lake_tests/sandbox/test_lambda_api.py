@@ -128,6 +128,34 @@ def test_function_runs_with_its_own_code_environment_and_role(served: Sandbox, m
         client.invoke(FunctionName="deployed")
 
 
+def test_function_with_a_name_of_one_letter_runs(served: Sandbox) -> None:
+    create(served, "f", "show")
+    assert invoke(served, "f", 1)[0]["event"] == 1
+
+
+def test_function_that_cannot_be_started_is_logged(served: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    create(served, "unstarted", "show")
+    served.client("lambda").invoke(FunctionName="unstarted", InvocationType="Event", Payload=b"1")
+    served.deny("AssumeRole", "AccessDenied", "no role today")
+    try:
+        served.settle()
+    finally:
+        served.allow()
+    assert "function unstarted could not be started" in caplog.text
+    assert "no role today" in caplog.text
+
+
+def test_code_that_is_no_zip_file_is_refused(served: Sandbox) -> None:
+    arn = create(served, "zipped", "show")
+    client = served.client("lambda")
+    with pytest.raises(ClientError, match="Could not unzip"):
+        client.update_function_code(FunctionName=arn, ZipFile=b"def handler(event, context): ...")
+    with pytest.raises(ClientError, match="Could not unzip"):
+        client.create_function(
+            FunctionName="text", Runtime="python3.13", Role=ROLE, Handler="app.show", Code={"ZipFile": b"print()"}
+        )
+
+
 def test_log_of_an_invocation_is_returned_and_kept(served: Sandbox) -> None:
     answer = served.client("lambda").invoke(FunctionName="own", Payload=b"{}", LogType="Tail")
     assert base64.b64decode(answer["LogResult"]) == b"shown"

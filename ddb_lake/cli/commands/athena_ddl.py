@@ -11,7 +11,7 @@ import click
 from ddb_lake.cli.command import command, json_option, options_object, table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note
-from ddb_lake.cli.output.terminal import echo
+from ddb_lake.cli.output.terminal import echo_lines
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import Time
 from ddb_lake.core.layout.landing_table import DEFAULT_SINCE, LandingForm, LandingTable, column_name
@@ -67,7 +67,7 @@ def athena_ddl(invocation: Invocation, table: str, options: AthenaOptions) -> No
     if options.as_json:
         write_document(landing.table_input())
     else:
-        echo(f"{landing.sql(database)};")
+        echo_lines(f"{landing.sql(database)};")
 
 
 def _landing_table(lake: Lake, table: str, options: AthenaOptions) -> LandingTable:

@@ -92,7 +92,9 @@ def test_scan_states_its_cost_and_loads(run: Run, account: Sandbox) -> None:
 
 def test_athena_table_has_the_columns_of_the_lake(run: Run, account: Sandbox) -> None:
     statement = run("athena-ddl", "orders", "--since", "2025-06-01").stdout
-    assert "`ddb_lake`.`orders_landing`" in statement and "`record` string" in statement
+    first, column, *_, last = statement.splitlines()
+    assert first == "CREATE EXTERNAL TABLE IF NOT EXISTS `ddb_lake`.`orders_landing` ("
+    assert (column, last) == ("  `record` string", ");")
     assert "'projection.datehour.range' = '2025/06/01/00,NOW'" in statement
     assert "'storage.location.template' = 's3://landing/orders/${datehour}/'" in statement
     document = json.loads(run("athena-ddl", "orders", "--form", "flatten", "--json").stdout)
