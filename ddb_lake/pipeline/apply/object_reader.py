@@ -154,15 +154,6 @@ class StagedTable:
 
 
 @dataclass(slots=True)
-class StagedGroup:
-    """The rows of a group of objects, by lake table. `other_tables`: the number of records by source table that is not configured."""
-
-    objects: list[IngestedObject]
-    tables: dict[str, StagedTable]
-    other_tables: Counter[str]
-
-
-@dataclass(slots=True)
 class Unreadable:
     """The parts of objects that are no record: their count, and the first of them (object's number, offset, reason).
 
@@ -177,6 +168,24 @@ class Unreadable:
         self.count += 1
         if len(self.first) < MAX_UNREADABLE:
             self.first.append((origin.number, origin.offset, reason))
+
+    def merge(self, other: Unreadable) -> None:
+        """Add the parts of other objects."""
+        self.count += other.count
+        self.first = sorted([*self.first, *other.first])[:MAX_UNREADABLE]
+
+
+@dataclass(slots=True)
+class StagedGroup:
+    """The rows of a group of objects, by lake table.
+
+    `other_tables`: the number of records by source table that is not configured. `unreadable`: the parts that are no record.
+    """
+
+    objects: list[IngestedObject]
+    tables: dict[str, StagedTable]
+    other_tables: Counter[str]
+    unreadable: Unreadable = field(default_factory=Unreadable)
 
 
 # --- fetching
@@ -196,12 +205,22 @@ def groups(refs: Iterable[ObjectRef]) -> Iterator[list[ObjectRef]]:
         yield group
 
 
-def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> Iterator[tuple[ObjectRef, bytes]]:
+def fetch(
+    store: ObjectStore, refs: Sequence[ObjectRef], copies: Mapping[ObjectRef, Path] | None = None
+) -> Iterator[tuple[ObjectRef, bytes]]:
     """The bytes of each object, in order. Objects in S3 are fetched ahead, by threads.
 
     Local files are read without threads: beside a thread that parses, another one waits longer for the interpreter than
     reading the file takes.
+
+    Args:
+        store: where the objects lie.
+        refs: the objects.
+        copies: local files that are read in place of all objects. By default, the objects are read.
     """
+    if copies:
+        yield from ((ref, copies[ref].read_bytes()) for ref in refs)
+        return
     if not any(ref.uri.startswith("s3://") for ref in refs):
         yield from ((ref, store.fetch(ref)) for ref in refs)
         return
@@ -313,7 +332,7 @@ class GroupReader:
 
     def __init__(self, folder: Path, options: ReadOptions, definition_of: DefinitionOf) -> None:
         self.keys: dict[str, tuple[str, ...]] = {}
-        self.unreadable = Unreadable()
+        self._unreadable = Unreadable()
         self._folder = folder
         self._options = options
         self._definition_of = definition_of
@@ -342,6 +361,7 @@ class GroupReader:
             [replace(tally.result(), tables=self._by_table(number)) for number, tally in self._tallies.items()],
             {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows},
             +self._other_tables,  # without tables whose count is zero
+            self._unreadable,
         )
 
     def _by_table(self, number: int) -> dict[str, tuple[int, int]]:
@@ -495,7 +515,7 @@ class GroupReader:
 
     def _reject(self, table: str, rejected: Rejected, origin: RowOrigin) -> None:
         if rejected.record_id is None:
-            self.unreadable.add(origin, rejected.reason)
+            self._unreadable.add(origin, rejected.reason)
         if rejected.error is not None:
             log_unexpected(rejected.error, f"{table}: {origin.uri}, byte {origin.offset} went to quarantine")
         row = quarantine_row(rejected.reason, rejected.raw, origin, rejected.record_id, self._options.asserted_us)

@@ -32,6 +32,7 @@ from ddb_lake.pipeline.apply.object_reader import (
     StagedTable,
     TableDefinition,
     UnknownTableError,
+    Unreadable,
     fetch,
     only,
 )
@@ -54,11 +55,22 @@ Numbered = tuple[int, ObjectRef]
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """How a group is read. `folder`: for the staged rows. `definition`: of the table `options.table`. `owners`: of buckets."""
+    """How a group is read.
+
+    Attributes:
+        folder: for the staged rows.
+        options: how the objects are read.
+        definition: of the table `options.table`.
+        copies: local files that are read in place of all objects; empty to read the objects.
+        most: the most processes.
+        owners: of buckets.
+    """
 
     folder: Path
     options: ReadOptions
     definition: TableDefinition
+    copies: Mapping[ObjectRef, Path] = field(default_factory=dict)
+    most: int = MAX_READERS
     owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
@@ -74,6 +86,7 @@ class ReadShare:
     changes: int | None
     quarantined: int | None
     records: Counter[int]
+    unreadable: Unreadable
 
 
 # --- the calling process
@@ -88,7 +101,7 @@ def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | No
     Raises:
         TransientError: a process died. Errors of fetching an object are raised as they are.
     """
-    count = min(cpu_count(), MAX_READERS, len(refs))
+    count = min(cpu_count(), plan.most, len(refs))
     if not plan.definition.key or count < 2 or sum(ref.size_bytes for ref in refs) < PARALLEL_BYTES:
         return None
     processes: list[subprocess.Popen[bytes]] = []
@@ -145,6 +158,8 @@ def _result(plan: ReadPlan, number: int, process: subprocess.Popen[bytes]) -> Re
 def _merged(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     numbered = sorted((entry for share in shares for entry in share.objects), key=lambda entry: entry[0])
     group = StagedGroup([entry for _, entry in numbered], {}, sum((s.other_tables for s in shares), Counter()))
+    for share in shares:
+        group.unreadable.merge(share.unreadable)
     staged = [share for share in shares if share.changes is not None]
     if staged:
         changes, quarantined = sum(s.changes or 0 for s in staged), sum(s.quarantined or 0 for s in staged)
@@ -176,7 +191,7 @@ def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
     reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}))
     numbers = [number for number, _ in objects]
     expect_bucket_owners(plan.owners)
-    fetched = fetch(ObjectStore(), [ref for _, ref in objects])
+    fetched = fetch(ObjectStore(), [ref for _, ref in objects], plan.copies)
     group = reader.read_numbered(zip(numbers, fetched, strict=True))
     staged = group.tables.get(table)
     return ReadShare(
@@ -185,4 +200,5 @@ def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
         staged.changes.rows if staged else None,
         staged.quarantine.rows if staged else None,
         staged.records if staged else Counter(),
+        group.unreadable,
     )

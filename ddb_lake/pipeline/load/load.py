@@ -11,9 +11,10 @@ not committed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -39,7 +40,17 @@ from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, curre
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
-from ddb_lake.pipeline.apply.object_reader import GroupReader, IngestedObject, ReadOptions, StagedTable, Unreadable
+from ddb_lake.pipeline.apply.object_reader import (
+    GroupReader,
+    IngestedObject,
+    ReadOptions,
+    StagedGroup,
+    StagedTable,
+    Unreadable,
+    fetch,
+    only,
+)
+from ddb_lake.pipeline.apply.parallel_reader import MAX_READERS, ReadPlan, read_parallel
 from ddb_lake.pipeline.capture.gap_log import repair_by_export
 from ddb_lake.pipeline.load.export_files import (
     Export,
@@ -468,10 +479,7 @@ def _ingest_increment(
     unknown = set(not_ingested(lake, session, name, [file.ref for file in files]))
     new_files = [file for file in files if file.ref in unknown]
     check_line_lengths(new_files)
-    reader = GroupReader(
-        session.folder, ReadOptions(name, Routes({}), asserted_us=as_of_us), partial(table_definition, lake)
-    )
-    staged = reader.read((file.ref, file.path.read_bytes()) for file in new_files)
+    staged, keys = _stage_increment(lake, session, ReadOptions(name, Routes({}), asserted_us=as_of_us), new_files)
     for file, read in zip(new_files, staged.objects, strict=True):
         if read.records != file.items:
             raise ExportError(
@@ -481,14 +489,39 @@ def _ingest_increment(
                 found=read.records,
                 hint="copy the file again",
             )
-    invalid = _invalid_lines(new_files, reader.unreadable)
+    invalid = _invalid_lines(new_files, staged.unreadable)
     if invalid.count and not reject:
         raise invalid.error()
     rows = LocalDeduplicator(session, staged.tables.get(name) or StagedTable.empty(session.folder))
     marker = IngestedObject(export_ref(export.summary.export_id), as_of_us // HOUR_US * HOUR_US, 0)
-    share = TableShare(name, rows, [*staged.objects, marker], reader.keys.get(name, ()), _window(export))
+    share = TableShare(name, rows, [*staged.objects, marker], keys, _window(export))
     result = ingest(lake, session, share)
     return None if files and not new_files else result
+
+
+def _stage_increment(
+    lake: Lake, session: Session, options: ReadOptions, files: Sequence[LocalFile]
+) -> tuple[StagedGroup, tuple[str, ...]]:
+    """Read data files by several processes, or by this one if they are small or the key is not known. Returns their rows and the key."""
+    name = options.table
+    refs, copies = [file.ref for file in files], {file.ref: file.path for file in files}
+    definition = table_definition(lake, name)
+    most = readers_that_fit([file.content_bytes for file in files], lake.settings.memory_bytes)
+    staged = read_parallel(ReadPlan(session.folder, options, definition, copies, min(most, MAX_READERS)), refs)
+    if staged is not None:
+        return staged, definition.key
+    reader = GroupReader(session.folder, options, only({name: definition}))
+    staged = reader.read(fetch(lake.objects, refs, copies))
+    return staged, reader.keys.get(name, ())
+
+
+def readers_that_fit(content_bytes: Iterable[int], memory_bytes: int) -> int:
+    """How many processes may read files of these sizes at once, so that the largest ones together fit in the memory; at least one.
+
+    A process has the content of one file in memory at a time.
+    """
+    totals = accumulate(sorted(content_bytes, reverse=True))
+    return max(1, sum(total <= memory_bytes for total in totals))
 
 
 def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> InvalidLines:
