@@ -65,14 +65,12 @@ class CurrentState:
     Attributes:
         schema: the columns of items.
         applied_batch: the greatest batch of the changelog that is applied (inclusive).
-        applied_snapshot: the snapshot of the changelog that was applied.
         exports: the full exports that are loaded.
         snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch; None without a base.
     """
 
     schema: TableSchema
     applied_batch: int = 0
-    applied_snapshot: int | None = None
     exports: tuple[LoadedExport, ...] = ()
     snapshot_cutoff_us: int | None = None
 
@@ -94,7 +92,6 @@ class CurrentState:
         return {
             PREFIX + "schema": _dump(self.schema.to_json()),
             PREFIX + "applied-batch": str(self.applied_batch),
-            PREFIX + "applied-snapshot": _dump(self.applied_snapshot),
             PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
             PREFIX + "tombstones": REFUSED_BY_FORMAT_1,
@@ -124,7 +121,6 @@ class CurrentState:
         return cls(
             schema,
             _load(properties, "applied-batch", 0),
-            _load(properties, "applied-snapshot", None),
             tuple(exports),
             _load(properties, "horizon-us", None),
         )

@@ -21,7 +21,6 @@ CURRENT = st.builds(
     CurrentState,
     SCHEMAS,
     st.integers(0, 10**6),
-    st.none() | st.integers(0, 2**63),
     st.lists(EXPORTS, max_size=3).map(tuple),
     st.none() | TIMES,
 )

@@ -387,9 +387,7 @@ def _merge_changelog(
         ),
         exported_keys=partial(_keys_of_exports, plan, written),
     )
-    delta, state = _merge(lake, session, plan, written, state, sources)
-    snapshot = changes.current_snapshot()
-    return delta, replace(state, applied_snapshot=snapshot.snapshot_id if snapshot else None)
+    return _merge(lake, session, plan, written, state, sources)
 
 
 def _merge_expired(

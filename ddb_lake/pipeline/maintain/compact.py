@@ -26,7 +26,7 @@ from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess,
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
-from ddb_lake.lake.commit import Delta
+from ddb_lake.lake.commit import Delta, check_newest_commit
 from ddb_lake.lake.compaction_policy import compaction_reason, crowded_changes, rows_reason, worth_rewriting
 from ddb_lake.lake.file_writer import TARGET_FILE_BYTES, FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
@@ -87,13 +87,17 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     Raises:
         ConfigError: the table is not configured.
         CheckFailed: the rewritten files would have other rows. Nothing was committed.
+        DamagedError: another tool rolled the table or its changelog back. Nothing was changed.
     """
     started = time.monotonic()
     settings = lake.table(name)
-    changes = lake.changes(name)
+    current, changes = lake.current(name), lake.changes(name)
+    for table in (current, changes):
+        if table is not None:  # expiry would remove the snapshots to which a table that was rolled back can return
+            check_newest_commit(table)
     if changes is not None:
-        upgraded(lake, name, changes)
-    reason = "requested" if force else compaction_reason(lake.current(name), lake.changes(name))
+        changes = upgraded(lake, name, changes)
+    reason = "requested" if force else compaction_reason(current, changes)
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:
         result = retry_commit(lambda: _compact_current(lake, settings, force, result))

@@ -277,12 +277,10 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
             expected=counts.changed - counts.removed,
             found=upserted,
         )
-    applied = tables.changes.current_snapshot()
     state = replace(
         known,
         schema=schema,
         applied_batch=tables.log.batch,
-        applied_snapshot=applied.snapshot_id if applied else None,
         snapshot_cutoff_us=tables.cutoff_us,
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))

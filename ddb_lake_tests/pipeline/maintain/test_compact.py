@@ -12,6 +12,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import HourTransform
 
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.errors import DamagedError
 from ddb_lake.lake import compaction_policy
 from ddb_lake.lake.compaction_policy import compaction_reason
 from ddb_lake.lake.scan import column_bounds, live_files
@@ -21,6 +22,8 @@ from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.iceberg_table import roll_back
+from ddb_lake_tests.support.killed_steps import cleaning_at_once
 from ddb_lake_tests.support.several_tables import dumped, lake_of, queried
 
 pytestmark = pytest.mark.usefixtures("no_source")
@@ -248,3 +251,29 @@ def test_compaction_again_changes_no_content_and_no_column(lake: Lake) -> None:
     assert result.retyped == ()
     assert queried(lake, columns) == first
     assert dumped(lake) == expected
+
+
+@pytest.mark.parametrize("suffix", ["", "_changes"])
+@pytest.mark.parametrize("rewrites", [True, False])
+def test_table_that_was_rolled_back_is_refused_and_keeps_its_snapshots(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, suffix: str, rewrites: bool
+) -> None:
+    """Without its newest snapshots it could not be moved to them again. All old snapshots and orphans are due."""
+    if not rewrites:
+        monkeypatch.setattr("ddb_lake.pipeline.maintain.compact.compaction_reason", lambda *_: None)
+    for number in range(4):
+        apply(lake, number, put("a", number))
+    expected, name = dumped(lake), "orders" + suffix
+    table = lake.catalog.table(name)
+    assert table is not None
+    newest = table.current_snapshot()
+    assert newest is not None
+    roll_back(table, 2)
+    with cleaning_at_once(), pytest.raises(DamagedError, match="rolled it back"):
+        compact_table(lake, "orders")
+    table = lake.catalog.table(name)
+    assert table is not None
+    with table.manage_snapshots() as manage:
+        manage.set_current_snapshot(snapshot_id=newest.snapshot_id)
+    assert dumped(lake) == expected
+    assert_readers_agree(lake, "orders")
