@@ -13,7 +13,7 @@ from ddb_lake_tests.benchmarks.report import HEADER, Table
 _INTRODUCTION = """# Benchmarks
 
 `make bench` writes this page. Its programs run ddb_lake and the other tools in turn and check that all end with the same rows. Ratios
-are comparable with other machines, seconds are not. [Decision 0039](../decisions/0039-speed-of-load-and-apply.md) explains which
+are comparable with other machines, seconds are not. [Decision 0039](../../decisions/0039-speed-of-load-and-apply.md) explains which
 goals are not met, and why.
 """
 _READING = """
