@@ -1,4 +1,4 @@
-"""Reading on trust and looking afterwards stages what reading with a look at every value does."""
+"""The fast path, with validation by batch, stages the same rows as strict reading."""
 
 from __future__ import annotations
 
