@@ -45,6 +45,7 @@ _ATTEMPTS: Final = 3
 """Attempts of an asynchronous invocation. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
 
 _LOG_TAIL_BYTES: Final = 4096
+_LONGEST_PAUSE_S: Final = 60
 _UNSUPPORTED: Final = {
     "FilterCriteria": (None, {}),
     "MaximumRetryAttempts": (None, -1),
@@ -89,6 +90,14 @@ class _Settings:
     memory_mb: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """The time after a batch of a mapping failed `failures` times in sequence, at whose end it is repeated."""
+
+    failures: int
+    until_us: int
+
+
 @dataclass(slots=True)
 class _Event:
     """An asynchronous invocation that is not done."""
@@ -100,13 +109,14 @@ class _Event:
 
 @dataclass(slots=True)
 class LambdaApi:
-    """The functions. `client` returns a client in an account; `endpoint` its address, for the functions.
+    """The functions. `client` returns a client in an account; `endpoint` its address, for the functions; `now_us` the time.
 
     `in_process` has handlers, by name, that run in this process, in place of a function of that name.
     """
 
     client: Callable[[Scope, str], Any]
     endpoint: Callable[[], str]
+    now_us: Callable[[], int]
     local: dict[str, LocalFunction] = field(default_factory=dict)
     in_process: dict[str, Handler] = field(default_factory=dict)
     _known: set[Scope] = field(default_factory=set)
@@ -116,6 +126,7 @@ class LambdaApi:
     _triggers: dict[str, StreamTrigger] = field(default_factory=dict)
     _scopes: dict[str, Scope] = field(default_factory=dict)
     _reported: dict[str, str] = field(default_factory=dict)
+    _pauses: dict[str, _Pause] = field(default_factory=dict)
     _events: deque[_Event] = field(default_factory=deque)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _polling: threading.Lock = field(default_factory=threading.Lock)
@@ -136,6 +147,7 @@ class LambdaApi:
             self._triggers,
             self._scopes,
             self._reported,
+            self._pauses,
             self._events,
         ):
             state.clear()
@@ -144,10 +156,13 @@ class LambdaApi:
         """Queue an asynchronous invocation: `poll` runs it."""
         self._events.append(_Event(arn, event))
 
-    def poll(self) -> int:
-        """Run what is queued, and pass new records of streams. Returns the number of events and records processed."""
+    def poll(self, *, pause: bool = False) -> int:
+        """Run what is queued, and pass new records of streams. Returns the number of events and records processed.
+
+        `pause`: repeat a batch that failed only after a pause, of 1 s at first and twice as long after each failure, up to 1 min.
+        """
         with self._polling:
-            return self._run_events() + sum(self._poll_mapping(uuid) for uuid in list(self._triggers))
+            return self._run_events() + sum(self._poll_mapping(uuid, pause) for uuid in list(self._triggers))
 
     # --- invocations
 
@@ -356,19 +371,28 @@ class LambdaApi:
             partial=REPORT in (mapping.function_response_types or ()),
         )
 
-    def _poll_mapping(self, uuid: str) -> int:
+    def _poll_mapping(self, uuid: str, pause: bool) -> int:
         scope, trigger = self._scopes[uuid], self._triggers[uuid]
+        paused = self._pauses.get(uuid, _Pause(0, 0))
+        if pause and self.now_us() < paused.until_us:
+            return 0
         mapping = next((m for m in backend.event_source_mappings(scope) if m.uuid == uuid), None)
         if mapping is None or mapping.enabled in (False, "false", "False"):
             return 0
         trigger.batch_size = int(mapping.batch_size)
         try:
-            return trigger.poll()
+            done = trigger.poll()
         except Exception as error:  # its stream was deleted, for instance; the other mappings continue
             if self._reported.get(uuid) != str(error):
                 _LOG.error("event source mapping %s of %s: %s", uuid, mapping.event_source_arn, error)
             self._reported[uuid] = str(error)
             return 0
+        if trigger.waiting:
+            seconds = min(2**paused.failures, _LONGEST_PAUSE_S)
+            self._pauses[uuid] = _Pause(paused.failures + 1, self.now_us() + seconds * 1_000_000)
+        else:
+            self._pauses.pop(uuid, None)
+        return done
 
 
 def _creation_of(scope: Scope, function: LocalFunction) -> dict[str, Any]:

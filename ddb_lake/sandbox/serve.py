@@ -24,7 +24,8 @@ def serve(
     """Serve on `port` (0: a free one) until interrupted from the keyboard, or until `stop` is set.
 
     `on_ready` is called once, with the running sandbox. Every second, records are passed to `functions`, delivery streams are
-    pumped and expired items are deleted; an error is logged, and the next second tries again.
+    pumped and expired items are deleted; an error is logged, and the next second tries again. A batch that a function failed is
+    repeated after a pause, which grows to 1 min.
 
     Raises:
         UsageError: the port is taken, or another sandbox runs in this process.
@@ -43,6 +44,6 @@ def serve(
 def _tick(sandbox: Sandbox) -> None:
     try:
         sandbox.expire_all()
-        sandbox.settle()
+        sandbox.settle(pause=True)
     except Exception:  # nothing a client did may end the sandbox
         _LOG.exception("the sandbox could not deliver; it tries again")

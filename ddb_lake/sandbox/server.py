@@ -79,7 +79,8 @@ class Sandbox:
         self._destinations = Destinations(self.clock, faults or StreamFaults(), self._metrics)
         self._recorder = Recorder(self.clock, self._destinations.send)
         self._exports = Exports(self.clock, self._recorder, lambda: self.client("s3"), exports or ExportOptions())
-        self._lambda = LambdaApi(self._client, lambda: self.endpoint_url, {one.name: one for one in functions})
+        local = {one.name: one for one in functions}
+        self._lambda = LambdaApi(self._client, lambda: self.endpoint_url, self.clock.now_us, local)
         self._firehose = FirehoseApi(self._make_delivery_stream, self._lambda.call)
         self._denials = Denials()
 
@@ -233,11 +234,14 @@ class Sandbox:
         self._lambda.poll()
         return keys
 
-    def settle(self) -> list[str]:
-        """Pass on what is due, from service to service, until nothing moves. Returns the keys of the written objects."""
+    def settle(self, *, pause: bool = False) -> list[str]:
+        """Pass on what is due, from service to service, until nothing moves. Returns the keys of the written objects.
+
+        `pause`: a batch that a function failed is not due before a pause, which grows with each failure to 1 min.
+        """
         keys: list[str] = []
         for _ in range(_MOST_ROUNDS):
-            moved = self._lambda.poll()
+            moved = self._lambda.poll(pause=pause)
             written = [key for stream in self._firehose.streams() for key in stream.pump()]
             keys += written
             if not moved and not written:

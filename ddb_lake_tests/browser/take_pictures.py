@@ -10,7 +10,8 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from playwright.sync_api import Page, expect
 
 from ddb_lake.cli.demo_run import DemoSize
 from ddb_lake.orchestration.demo.home import DemoHome
@@ -25,9 +26,6 @@ from ddb_lake_tests.support.browser import (
     serving,
 )
 from ddb_lake_tests.support.demo_lake import prepare
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 IMAGES = ROOT / "ddb_lake" / "docs" / "images"
 MOST_BYTES = 300_000
@@ -85,7 +83,8 @@ def _hide_panels(page: Page) -> None:
 
 
 def _take(page: Page, path: Path) -> None:
-    page.wait_for_function("!document.body.innerText.includes('Loading')", timeout=RUN_MS)
+    loading = page.get_by_text(re.compile("^Loading")).filter(visible=True)
+    expect(loading).to_have_count(0, timeout=RUN_MS)
     page.wait_for_timeout(SETTLE_MS)  # plots are drawn after their data is there
     page.screenshot(path=path)
     print(f"{path} ({path.stat().st_size:,} bytes)")

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -14,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lake.sandbox import LocalFunction, Sandbox
+from ddb_lake.sandbox.stream_trigger import REPORT
 from ddb_lake_tests.support.sandbox_steps import BUCKET, key, make_bucket, make_table, put
 
 ROLE = "arn:aws:iam::123456789012:role/functions"
@@ -280,6 +282,42 @@ def test_mapping_of_a_kinesis_stream_repeats_a_batch_that_failed(served: Sandbox
     assert failed
     assert sorted(base64.b64decode(record["kinesis"]["data"]) for record in records) == [b"0", b"1", b"2", b"3"]
     assert all(len(record["kinesis"]["sequenceNumber"]) == 56 for record in records)
+
+
+def test_batch_that_fails_is_repeated_after_pauses_that_grow(served: Sandbox) -> None:
+    invocations: list[int] = []
+
+    def handler(event: Any) -> Any:
+        invocations.append(len(event["Records"]))
+        if len(invocations) < 5:
+            raise ValueError("not yet")
+        return {"batchItemFailures": []}
+
+    def after(seconds: int) -> int:
+        """The number of invocations when the time has passed, and the sandbox has looked twice."""
+        served.clock.advance(timedelta(seconds=seconds))
+        served.settle(pause=True)
+        served.settle(pause=True)
+        return len(invocations)
+
+    create(served, "failing", "show")
+    served.lambdas["failing"] = handler
+    kinesis, client = served.client("kinesis"), served.client("lambda")
+    kinesis.create_stream(StreamName="failing", ShardCount=1)
+    mapping = client.create_event_source_mapping(
+        FunctionName="failing",
+        EventSourceArn="arn:aws:kinesis:eu-west-1:123456789012:stream/failing",
+        StartingPosition="TRIM_HORIZON",
+        FunctionResponseTypes=[REPORT],
+    )
+    with served.clock.held():
+        kinesis.put_record(StreamName="failing", PartitionKey="a", Data=b"a")
+        assert [after(seconds) for seconds in (0, 1, 1, 1, 3, 1)] == [1, 2, 2, 3, 3, 4]
+        served.settle()  # at once
+        assert invocations == [1] * 5
+        kinesis.put_record(StreamName="failing", PartitionKey="a", Data=b"b")
+        assert after(0) == 6
+    client.delete_event_source_mapping(UUID=mapping["UUID"])
 
 
 def test_s3_notifies_a_function_which_is_tried_three_times(served: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
