@@ -55,7 +55,7 @@ def table_of(service: Any, rate: float | None = None) -> tuple[TableItems, list[
     return TableItems(service, "orders", RateLimit(rate), sleep=slept.append), slept
 
 
-def test_unprocessed_items_and_keys_are_asked_again_until_all_is_done() -> None:
+def test_unprocessed_items_and_keys_are_requested_again_until_all_is_done() -> None:
     items, slept = table_of(Service())
     wanted = [{"id": {"S": f"k{n}"}, "b": {"M": {"x": {"B": "aGk="}}}, "s": {"BS": ["AA=="]}} for n in range(25)]
     items.put(wanted)

@@ -57,7 +57,7 @@ def test_span_has_the_objects_of_its_hours(
     assert found == [f"s3://landing/{key}" for key in expected]
 
 
-def test_folder_without_objects_is_asked_for_once(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_without_objects_is_listed_once(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     store.s3.meta.events.register(
         "before-call.s3.ListObjectsV2", lambda **call: asked.append(call["params"]["url_path"])

@@ -149,7 +149,7 @@ def test_object_rewritten_after_listing_is_refused(stand: Stand) -> None:
         ObjectStore().fetch(ref)
 
 
-def test_object_removed_after_listing_is_said(stand: Stand) -> None:
+def test_object_removed_after_listing_is_reported(stand: Stand) -> None:
     ref = stand.listed("a")
     stand.sandbox.client("s3").delete_object(Bucket="landing", Key="a")
 
@@ -187,7 +187,7 @@ def test_fault_that_passes_costs_nothing(stand: Stand, monkeypatch: pytest.Monke
         ("short", "bytes were received"),
     ],
 )
-def test_fault_that_stays_is_said(stand: Stand, monkeypatch: pytest.MonkeyPatch, kind: Any, said: str) -> None:
+def test_fault_that_stays_is_reported(stand: Stand, monkeypatch: pytest.MonkeyPatch, kind: Any, said: str) -> None:
     ref = stand.listed("a")
     way = Way(stand.sandbox.environment()["AWS_ENDPOINT_URL"], [Fault(kind, ("get",), burst=1, period=1)])
     with way.served() as url:

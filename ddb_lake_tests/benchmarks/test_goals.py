@@ -44,7 +44,7 @@ def test_bulk_is_judged_by_processor_time() -> None:
     assert found["100 k changes into 1 M rows, by DuckDB's native MERGE"] == ["not measured", "–"]
 
 
-def test_figures_stand_for_what_is_no_time() -> None:
+def test_figures_replace_what_is_no_time() -> None:
     assert verdicts(table("small", 1_000_000, {OURS: 4.0}, 35_000.0))["Small objects: records a second"] == [
         "35,000 (1 M rows)",
         "no",

@@ -58,7 +58,7 @@ def test_red_check_says_what_is_wrong_and_what_to_do(ui: str, page: Page) -> Non
     expect(page.get_by_text("`ddb-lake repair orders --gaps` exports exactly those stretches")).to_be_visible()
 
 
-def test_overview_tells_which_table_needs_a_look(ui: str, page: Page) -> None:
+def test_overview_shows_which_table_needs_a_look(ui: str, page: Page) -> None:
     open_asset(page, ui, "lake/lake")
 
     expect(page.get_by_text("1 of 1 table needs a look.")).to_be_visible()
@@ -88,7 +88,7 @@ def test_hours_have_their_rows(ui: str, page: Page) -> None:
     expect(page.get_by_text("duplicates", exact=True).first).to_be_visible()
 
 
-def test_what_could_not_be_read_is_told(ui: str, page: Page) -> None:
+def test_what_could_not_be_read_is_reported(ui: str, page: Page) -> None:
     open_check(page, ui, "changes/orders", "quarantine_empty")
 
     expect(page.get_by_text("no JSON object").first).to_be_visible()

@@ -43,7 +43,7 @@ def test_demo_ends_with_a_lake_equal_to_the_table(demo_lake: DemoHome, seen: See
     assert demo_lake.config.exists()
 
 
-def test_table_lives_on_from_what_the_lake_has(seen: Seen) -> None:
+def test_table_continues_from_what_the_lake_has(seen: Seen) -> None:
     assert len(seen.kept) >= SMALL.items
     assert seen.alive == seen.kept
     assert {name for name, _ in seen.failed} == {"sensor_ticks"}  # no daemon ticks here

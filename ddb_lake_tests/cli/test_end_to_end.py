@@ -339,7 +339,7 @@ def test_sync_of_a_place_that_was_emptied_says_that_nothing_is_due(run: Run, pro
         ("DROP TABLE orders", "a query only reads the lake"),
     ],
 )
-def test_query_of_what_is_not_there_tells_the_next_step(
+def test_query_of_what_is_not_there_states_the_next_step(
     run: Run, project: Path, landing: Path, sql: str, said: str
 ) -> None:
     run("load", "orders", landing / "export")

@@ -92,7 +92,7 @@ def test_interrupt_ends_with_status_130(failing: Callable[..., Any]) -> None:
     assert result.stderr.strip() == "Interrupted."
 
 
-def test_missing_credentials_are_told_with_the_variables(failing: Callable[..., Any]) -> None:
+def test_missing_credentials_are_reported_with_the_variables(failing: Callable[..., Any]) -> None:
     from botocore.exceptions import NoCredentialsError
 
     result = failing(NoCredentialsError())

@@ -53,7 +53,7 @@ def test_local_lake_needs_neither_pandas_nor_boto3(project: Path, landing: Path,
         assert sorted(modules & {"pandas", "boto3", "dagster", "moto"}) == []
 
 
-def test_pandas_is_there_for_whoever_asks_for_it() -> None:
+def test_pandas_is_imported_only_where_it_is_used() -> None:
     script = (
         "from ddb_lake.engine.import_hook import hide_pandas; hide_pandas(); import sys, pyarrow.dataset, pyarrow;"
         " assert 'pandas' not in sys.modules;"

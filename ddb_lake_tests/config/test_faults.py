@@ -51,7 +51,7 @@ def document_with(path: tuple[str | int, ...], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("path", "name"), list(settings_of(LakeSettings)), ids=str)
-def test_every_misspelled_setting_is_told_with_its_line_and_the_name_that_was_meant(
+def test_every_misspelled_setting_is_reported_with_its_line_and_the_name_that_was_meant(
     tmp_path: Path, path: tuple[str | int, ...], name: str
 ) -> None:
     misspelled = f"{name}x"
@@ -62,12 +62,12 @@ def test_every_misspelled_setting_is_told_with_its_line_and_the_name_that_was_me
     assert f"unknown setting '{misspelled}' (did you mean '{name}'?)" in said
 
 
-def test_name_that_resembles_none_is_told_with_the_names_there_are(tmp_path: Path) -> None:
+def test_name_that_resembles_none_is_reported_with_the_names_there_are(tmp_path: Path) -> None:
     said = fault(tmp_path, "warehouse: w\nsnapshots:\n  frobnicate: 1\n")
     assert "line 3: snapshots: unknown setting 'frobnicate' (the settings here: keep, keep_for)" in said
 
 
-def test_faults_are_told_in_the_order_of_their_lines(tmp_path: Path) -> None:
+def test_faults_are_reported_in_the_order_of_their_lines(tmp_path: Path) -> None:
     text = f"{TYPE}attributes:\n  tables:\n    - key: [a]\n      nested: flaten\n    - name: b\n      kee: [x]\n"
     said = fault(tmp_path, text)
     places = [

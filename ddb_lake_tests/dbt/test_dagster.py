@@ -93,7 +93,7 @@ def test_models_stand_downstream_of_the_lake(defs: dg.Definitions) -> None:
     assert any(schedule.name.endswith("_dbt_schedule") for schedule in defs.schedules or ())
 
 
-def test_run_builds_the_models_and_tells_their_tests(run: dg.ExecuteInProcessResult, small: Small) -> None:
+def test_run_builds_the_models_and_reports_their_tests(run: dg.ExecuteInProcessResult, small: Small) -> None:
     assert run.success
     built = {event.asset_key.to_user_string() for event in run.get_asset_materialization_events() if event.asset_key}
     assert built == {

@@ -1,4 +1,4 @@
-"""The prose of pages and of the product's code has none of the habits in `ddb_lake_tests.support.prose`."""
+"""The prose of pages and of the product's code, and the names of tests, have none of the habits in `ddb_lake_tests.support.prose`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
-from ddb_lake_tests.support.prose import find_habits, habits_in_file, python_prose
+from ddb_lake_tests.support.prose import find_habits, habits_in_file, names_of_tests, python_prose
 
 PRODUCT = ROOT / "ddb_lake"
 
@@ -32,6 +32,21 @@ def test_code_has_no_habit(package: str) -> None:
     place = PRODUCT / package
     modules = place.glob("*.py") if package == "pipeline" else place.rglob("*.py")
     assert texts([place] if place.is_file() else sorted(modules)) == []
+
+
+def test_names_of_tests_have_no_habit() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {name}: '{finding.words}': {finding.advice}"
+        for path in sorted((ROOT / "ddb_lake_tests").rglob("test_*.py"))
+        for name in names_of_tests(path.read_text(encoding="utf-8"))
+        for finding in find_habits(name.replace("_", " "), path.name)
+    ]
+    assert found == []
+
+
+def test_name_of_a_test_with_a_habit_is_found() -> None:
+    (name,) = names_of_tests("def helper_told(): ...\n\n\nclass X:\n    def test_fault_is_told(self): ...\n")
+    assert [found.words for found in find_habits(name.replace("_", " "), "page")] == ["told"]
 
 
 def test_habits_are_found_outside_code_only() -> None:

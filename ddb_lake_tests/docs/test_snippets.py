@@ -221,7 +221,7 @@ def without_polars(block: Block) -> Iterator[None]:
         assert "polars" in str(error) and ".pl()" in block.text
 
 
-def test_nothing_is_kept_from_running_in_vain() -> None:
+def test_nothing_is_kept_from_running_without_need() -> None:
     everything = "\n".join(block.text for block in BLOCKS if block.language == "sh")
     assert [command for command in ELSEWHERE if command not in everything] == []
     assert os.environ.get("DDB_LAKE_CONFIG") is None

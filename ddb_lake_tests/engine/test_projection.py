@@ -194,7 +194,7 @@ def test_number_that_a_column_would_round_is_exact_or_rescued(session: Session, 
 
 
 @pytest.mark.parametrize("tag", ["SS", "NS", "BS"])
-def test_empty_set_stands_in_its_column_or_is_rescued(session: Session, tag: str) -> None:
+def test_empty_set_is_in_its_column_or_is_rescued(session: Session, tag: str) -> None:
     rows: list[Item] = [{"a": {tag: []}, "m": {"M": {"b": {tag: []}}}, "x": {tag: []}}]
     typed: list[Item] = [{"a": {tag: []}, "m": {"M": {"b": {tag: []}}}, "x": {"S": "text"}}]
     schema = schema_of(keyed(typed), SchemaOptions())
@@ -227,7 +227,7 @@ def test_values_that_differ_by_case_or_quoting_keep_apart(session: Session) -> N
     assert orjson.loads(text) == keyed([item])[0]
 
 
-def test_name_that_several_new_attributes_want_goes_by_all_rows_not_the_sample(session: Session) -> None:
+def test_name_that_several_new_attributes_need_is_decided_by_all_rows_not_the_sample(session: Session) -> None:
     rare: Item = {"Status": {"S": "x"}, "status": {"S": "x"}}
     rows = keyed([rare, *[{"status": {"S": "y"}}] * 5])
     session.con.execute(f"CREATE OR REPLACE TABLE given AS SELECT * FROM {source(session, rows)}")

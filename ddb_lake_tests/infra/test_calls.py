@@ -113,7 +113,7 @@ def test_task_may_do_what_is_called_without_the_sources_role(ran: Stand) -> None
     assert {action for _, action in unused(task, made)} <= set(NOT_SEEN)
 
 
-def test_nothing_is_listed_as_not_seen_or_free_in_vain(ran: Stand, estate: Estate) -> None:
+def test_nothing_is_listed_as_not_seen_or_free_without_need(ran: Stand, estate: Estate) -> None:
     idle = {
         a for role, (stages, _) in WORK.items() for _, a in unused(granted(statements(role, estate)), ran.made(*stages))
     }

@@ -58,7 +58,7 @@ def test_every_acknowledgement_has_a_reason_and_names_one_finding(recorded: Path
                 assert given["id"] != "AwsSolutions-IAM5", "IAM5 has a finding for each wildcard: name it"
 
 
-def test_finding_without_acknowledgement_and_acknowledgement_without_finding_are_told(tmp_path: Path) -> None:
+def test_finding_without_acknowledgement_and_acknowledgement_without_finding_are_reported(tmp_path: Path) -> None:
     construct = {"constructPath": "stack/bucket/Resource"}
     violation = {"ruleName": "AwsSolutions-S1", "violatingConstructs": [construct]}
     (tmp_path / "validation-report.json").write_text(json.dumps({"pluginReports": [{"violations": [violation]}]}))
@@ -75,7 +75,7 @@ def test_synthesis_that_did_not_reach_the_checks_is_no_clean_outcome(tmp_path: P
         compare(tmp_path)
 
 
-def test_checkov_failures_and_vain_skips_are_told(tmp_path: Path) -> None:
+def test_checkov_failures_and_skips_without_effect_are_reported(tmp_path: Path) -> None:
     metadata = {"checkov": {"skip": [{"id": "CKV_1", "comment": "…"}, {"id": "CKV_2", "comment": "…"}]}}
     template = {"Resources": {"One": {"Type": "T", "Metadata": metadata}}}
     (tmp_path / "s.template.json").write_text(json.dumps(template))
@@ -122,7 +122,7 @@ def test_every_bare_resource_is_listed_with_its_reason_and_every_listed_one_occu
     assert found == set(BARE_RESOURCES)
 
 
-def test_resource_policies_are_open_to_nobody_without_a_condition(templates: dict[str, Template]) -> None:
+def test_resource_policies_with_an_open_principal_have_a_condition(templates: dict[str, Template]) -> None:
     open_ones = [
         (template.name, id, statement.get("Sid"))
         for template in templates.values()

@@ -83,7 +83,7 @@ def test_names_are_those_of_the_lakes_configuration() -> None:
         ),
     ],
 )
-def test_what_cannot_be_deployed_is_told(table: dict[str, Any], deployment: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_deployed_is_an_error(table: dict[str, Any], deployment: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(table, **deployment)
 

@@ -35,13 +35,13 @@ def test_keys_are_used_through_a_service_or_described(name: str, templates: dict
         assert bare <= {"kms:DescribeKey"}, id
 
 
-def test_what_an_operation_implies_is_said_once() -> None:
+def test_what_an_operation_implies_is_stated_once() -> None:
     nothing = {f"{service}:{name}" for service, names in NOTHING.items() for name in names}
     assert nothing & set(IMPLIED) == set()
     assert all(services for services in IMPLIED.values())
 
 
-def test_operation_that_nobody_spoke_of_is_an_error() -> None:
+def test_operation_without_a_rule_is_an_error() -> None:
     with pytest.raises(AssertionError, match="what does s3:GetObjectTorrent do with a key"):
         uses("s3:GetObjectTorrent")
     assert uses("glue:GetTable") == frozenset()

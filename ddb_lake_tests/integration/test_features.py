@@ -70,7 +70,7 @@ def test_every_setting_that_acts_on_the_data_is_in_the_matrix() -> None:
     assert not set(TableSettings.model_fields) - {*SETTINGS, *HOW}, "add the setting to SETTINGS in features.py"
 
 
-def test_what_stands_for_a_command_or_setting_is_a_feature() -> None:
+def test_replacement_of_a_command_or_setting_is_a_feature() -> None:
     told = {text for text in (*COMMANDS.values(), *SETTINGS.values()) if "each" not in text}
     assert told <= FEATURES.keys()
 

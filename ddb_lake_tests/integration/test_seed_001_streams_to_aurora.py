@@ -240,7 +240,7 @@ def environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_item_arrives_whatever_comes_between(
+def test_every_item_arrives_with_any_fault_between(
     seed: int, server: Server, environment: None, mariadb: MariaDb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with Sandbox() as sandbox:

@@ -134,7 +134,7 @@ def test_stream_and_backfill_at_once_make_the_source_whatever_dies_when(
     assert list(lake.objects.list(LANDING)) == before
 
 
-def test_stream_switched_off_and_on_is_a_gap_until_an_export_mends_it(
+def test_stream_switched_off_and_on_is_a_gap_until_an_export_repairs_it(
     sandbox: Sandbox, lake: Lake, traffic: Traffic
 ) -> None:
     dynamodb = sandbox.client("dynamodb")

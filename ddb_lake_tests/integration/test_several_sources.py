@@ -108,7 +108,7 @@ def at(region: str | None, key: str, account: str | None = None) -> dict[str, An
     return record
 
 
-def test_place_of_the_object_tells_accounts_apart_that_records_do_not_name(tmp_path: Path) -> None:
+def test_place_of_the_object_distinguishes_accounts_that_records_do_not_name(tmp_path: Path) -> None:
     tables = settings(tmp_path, {"a": "one", "b": "two"}, a={"account": "1" * 12}, b={"account": "2" * 12})
     land(tmp_path / "one" / "x", at(EU, "a"))
     land(tmp_path / "two" / "x", at(EU, "b"))
@@ -128,7 +128,7 @@ def test_records_of_streams_name_their_account(tmp_path: Path) -> None:
         assert "orders is the source of several tables" in reason and "account 333333333333" in reason
 
 
-def test_ambiguous_record_is_quarantined_and_replayed_once_the_settings_tell(tmp_path: Path) -> None:
+def test_ambiguous_record_is_quarantined_and_replayed_once_the_settings_decide(tmp_path: Path) -> None:
     uris = {"a": "one", "b": "one"}
     land(tmp_path / "one" / "x", at(EU, "a"), at(None, "c"))
     with lake_of(
@@ -153,7 +153,9 @@ def test_record_that_contradicts_the_place_of_its_object_is_quarantined(tmp_path
         assert len(quarantined(lake, "a")) == 1
 
 
-def test_object_in_no_table_s_place_goes_by_its_records_and_then_to_the_table_it_is_applied_to(tmp_path: Path) -> None:
+def test_object_in_no_table_s_place_belongs_to_its_records_tables_and_then_to_the_table_it_is_applied_to(
+    tmp_path: Path,
+) -> None:
     tables = settings(
         tmp_path, {"a": "one", "b": "two"}, a={"account": "1" * 12}, b={"account": "2" * 12}, c={"region": US}
     )

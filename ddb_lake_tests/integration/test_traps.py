@@ -301,7 +301,7 @@ def test_position_deletes_come_in_the_commit_of_their_data(opened: Lake) -> None
     assert_readers_agree(opened, "orders")
 
 
-def test_load_over_a_changelog_retires_rows_of_the_files_it_adds(opened: Lake) -> None:
+def test_load_over_a_changelog_deletes_rows_of_the_files_it_adds(opened: Lake) -> None:
     apply(opened, change(T0_US + 1, item("a", v=2)), change(T0_US + 1, None, item("b")))
     load(opened, [item("a", v=1), item("b", v=1), item("c", v=1)])
     table = opened.current("orders")

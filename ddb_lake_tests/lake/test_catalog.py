@@ -45,7 +45,9 @@ def test_table_made_twice_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [lambda text: text[: len(text) // 2], lambda text: b"\xff" + text, lambda _text: b"{}"]
 )
-def test_metadata_that_came_in_half_is_told_with_the_way_on(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+def test_metadata_that_came_in_half_is_reported_with_the_next_step(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
     with catalog(tmp_path / "lake") as opened:
         path = Path(opened.create("t", SCHEMA).metadata_location.removeprefix("file://"))
         whole = path.read_bytes()

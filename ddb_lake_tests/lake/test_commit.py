@@ -57,7 +57,7 @@ def test_appended_rows_join_those_that_are_there(table: Table) -> None:
     assert operation(table) == Operation.APPEND
 
 
-def test_rows_retired_by_position_are_gone_and_the_others_stay(table: Table) -> None:
+def test_rows_deleted_by_position_are_gone_and_the_others_stay(table: Table) -> None:
     places = ((path_of(table, A), 1), (path_of(table, C), 0))
     table = commit(table, Delta(deletes=delete_files(table, *places)))
     assert rows(table) == [A]
@@ -247,7 +247,7 @@ def test_main_must_be_staged_first_and_always(table: Table) -> None:
         (OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error")), CommitStateUnknown),
     ),
 )
-def test_what_the_catalog_raises_is_told_apart(table: Table, raised: Exception, expected: type[Exception]) -> None:
+def test_what_the_catalog_raises_is_distinguished(table: Table, raised: Exception, expected: type[Exception]) -> None:
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise raised
 

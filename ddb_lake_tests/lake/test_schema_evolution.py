@@ -81,7 +81,7 @@ def test_change_that_would_rename_a_column_is_refused(tmp_path: Path) -> None:
             evolved(table, old, new)
 
 
-def test_retyped_column_begins_anew_under_another_id(tmp_path: Path) -> None:
+def test_retyped_column_begins_again_under_another_id(tmp_path: Path) -> None:
     """pyiceberg would accept another scale, and old files would then show 1.25 as 0.000000125."""
     old, new = schema(column("n", "n", "decimal(38,2)")), schema(column("n", "n", "decimal(38,9)"))
     with catalog(tmp_path) as lake_catalog:

@@ -154,7 +154,7 @@ def test_object_that_is_gone_says_so(landing: Landing) -> None:
         handler(landing.direct("processed/gone"), None)
 
 
-def test_connection_that_was_lost_between_invocations_is_made_anew(landing: Landing) -> None:
+def test_connection_that_was_lost_between_invocations_is_opened_again(landing: Landing) -> None:
     landing.put(PUT)
     handler(landing.direct(), None)
     for number, user in landing.database.rows("SELECT id, user FROM information_schema.processlist"):
@@ -264,6 +264,6 @@ def test_environment_gives_the_settings(tmp_path: Path) -> None:
         ({"DDB_LAKE_AURORA_PASSWORD": "x"}, "exactly one of"),
     ],
 )
-def test_wrong_environment_is_told(changed: dict[str, str], said: str) -> None:
+def test_wrong_environment_is_an_error(changed: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Settings.from_environment(COMPLETE | changed)

@@ -249,7 +249,7 @@ def test_no_time_left_gives_back_what_was_not_written() -> None:
     assert answer["batchItemFailures"] == [{"itemIdentifier": "2"}, {"itemIdentifier": "3"}]
 
 
-def test_fault_that_stays_raises_so_that_it_is_seen() -> None:
+def test_fault_that_stays_raises() -> None:
     with pytest.raises(ClientError):
         run(Table(faults=[error("AccessDeniedException")]), [click(1, v=1)])
 

@@ -168,7 +168,7 @@ def test_wrong_environment_is_an_error_that_names_what_is_expected(environment: 
         Transform.from_environment(environment)
 
 
-def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handler_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     data = envelopes.compact(envelopes.kds(CHANGE))
     assert transformed(handler, data)[0][1].startswith(data[:-1])
     monkeypatch.setenv("DDB_LAKE_MODE", "flatten")

@@ -163,7 +163,7 @@ def test_wrong_environment_is_named(variables: dict[str, str], message: str, tmp
     assert message in str(raised.value)
 
 
-def test_handler_goes_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handler_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     event = envelopes.firehose_event(record(), record({}))

@@ -49,7 +49,7 @@ def test_errors_that_pass_are_transient(code: int) -> None:
     assert isinstance(translate_error(pymysql.err.OperationalError(code, "x"), "here"), TransientError)
 
 
-def test_wrong_password_says_what_to_mend_and_not_the_password(pages: Pages) -> None:
+def test_wrong_password_says_what_to_correct_and_not_the_password(pages: Pages) -> None:
     with pytest.raises(DatabaseError, match="check `user` and the password") as raised:
         open_database(pages.server, "wrong-one")
 

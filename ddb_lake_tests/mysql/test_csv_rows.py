@@ -113,7 +113,7 @@ def test_sequence_of_streams_is_theirs_and_must_fit() -> None:
         sequence_of(record(sequence_number="1" * 41))
 
 
-def test_sequence_of_kinesis_goes_by_time_then_by_the_count_in_the_shard() -> None:
+def test_sequence_of_kinesis_orders_by_time_then_by_the_count_in_the_shard() -> None:
     first, second = record(kinesis_sequence=SEQUENCE), record(kinesis_sequence=NEXT_SEQUENCE)
     later = replace(first, changed_us=first.changed_us + 1)
     assert sequence_of(record()) < sequence_of(first) < sequence_of(second) < sequence_of(later)

@@ -217,7 +217,7 @@ def test_writer_that_is_overtaken_again_and_again_gives_up(
         replicate(lake, "orders")
 
 
-def test_differences_are_found_named_by_hash_and_mended(replicated: Replicated) -> None:
+def test_differences_are_found_named_by_hash_and_repaired(replicated: Replicated) -> None:
     secret = order("4711-secret", 1, total={"N": "5"})
     replicated.export(ANN, BOB, secret)
     run(replicated)
@@ -249,7 +249,7 @@ def test_sample_is_a_stretch_of_the_keys(replicated: Replicated) -> None:
     assert (none.compared, none.target_rows) == (0, 400)
 
 
-def test_replica_that_fell_behind_is_compared_with_what_it_has_and_tells_its_lag(replicated: Replicated) -> None:
+def test_replica_that_fell_behind_is_compared_with_what_it_has_and_reports_its_lag(replicated: Replicated) -> None:
     replicated.change((ANN, None))
     run(replicated)
     replicated.change((BOB, None))
@@ -300,7 +300,7 @@ def test_two_sources_of_a_password_are_refused(replicated: Replicated) -> None:
         pass
 
 
-def test_missing_driver_is_told_only_where_it_is_wanted(
+def test_missing_driver_is_an_error_only_where_it_is_needed(
     replicated: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replicated.change((ANN, None))

@@ -144,7 +144,7 @@ def test_table_without_an_export_warns_and_says_how_to_get_one(folder_lake: Make
     assert "ddb-lake export orders" in (found.description or "")
 
 
-def test_check_is_there_only_where_it_is_asked_for_and_not_among_the_hourly_ones(folder_lake: Make) -> None:
+def test_check_is_there_only_where_it_is_configured_and_not_among_the_hourly_ones(folder_lake: Make) -> None:
     asked = folder_lake(orders={"checks": {"full": {"schedule": "0 6 * * 0"}}}, others=[{"name": "idle", "key": ["k"]}])
     graph = asked.defs.resolve_asset_graph()
     assert [key for key in graph.asset_check_keys if key.name == "content"] == [KEY]
@@ -166,7 +166,7 @@ def test_check_is_there_only_where_it_is_asked_for_and_not_among_the_hourly_ones
         {"checks": {"full": {"against": "scan", "settle": "soon"}}},
     ],
 )
-def test_full_check_that_cannot_be_is_told_at_once(settings: dict[str, Any]) -> None:
+def test_full_check_that_cannot_be_is_reported_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         parse_settings({"warehouse": "lake", "tables": [{"name": "orders", **settings}]}, "test")
 

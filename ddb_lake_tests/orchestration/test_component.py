@@ -57,7 +57,7 @@ def test_scaffold_writes_a_starter_that_loads() -> None:
             assert keys(defs) == {"dynamodb/items", "changes/items", "current/items"}
 
 
-def test_scaffolded_text_is_yaml_whatever_is_asked_for() -> None:
+def test_scaffolded_text_is_yaml_for_any_parameters() -> None:
     from ddb_lake.orchestration.scaffolder import ScaffoldParams, starter
 
     params = ScaffoldParams(table='t"x', key="a b,ü", warehouse="C:\\lake: #1", export_bucket="e", changes_uri=None)
@@ -101,7 +101,7 @@ def test_two_lakes_live_in_one_project() -> None:
             assert {sensor.name for sensor in defs.sensors or ()} == {"one_arrivals", "two_arrivals"}
 
 
-def test_translation_changes_what_dagster_is_told() -> None:
+def test_translation_changes_what_dagster_shows() -> None:
     defs = build(
         translation={
             "key_prefix": "aws",

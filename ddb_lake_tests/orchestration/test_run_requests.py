@@ -60,7 +60,7 @@ def test_run_key_names_the_state_and_the_try() -> None:
     assert found[0] == next(made.requests([apply("a", NOON)])).run_key
 
 
-def test_objects_without_an_hour_are_asked_for_by_configuration() -> None:
+def test_objects_without_an_hour_are_requested_by_configuration() -> None:
     (request,) = requests("orders").requests([apply("orders", NOON, everything=True)])
 
     assert request.run_config == {"ops": {apply_op_name("lake", "orders"): {"config": {"everything": True}}}}

@@ -54,7 +54,7 @@ def test_hours_are_applied_in_one_run_with_the_figures_of_each(folder_lake: Make
     assert told["dagster/row_count"] == 3
 
 
-def test_current_tells_rows_columns_place_and_a_preview(folder_lake: Make) -> None:
+def test_current_shows_rows_columns_place_and_a_preview(folder_lake: Make) -> None:
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1, total={"N": "10.50"}, note={"S": "a|b\n`c`"}))
 
@@ -87,7 +87,7 @@ def test_run_again_changes_nothing(folder_lake: Make) -> None:
     assert latest(lake, "current/orders")["changed"] == 0
 
 
-def test_everything_is_applied_when_asked_for(folder_lake: Make) -> None:
+def test_everything_is_applied_when_requested(folder_lake: Make) -> None:
     lake = folder_lake()
     lake.land("no-hour-at-all", inserted(1))
     lake.land("1999/12/31/23/too-early", inserted(2))
@@ -183,7 +183,7 @@ def test_merge_without_one_winner_fails_the_blocking_check(folder_lake: Make, mo
     assert not run.success and run.materialized == ()
 
 
-def test_new_column_is_told_once(folder_lake: Make) -> None:
+def test_new_column_is_reported_once(folder_lake: Make) -> None:
     lake = folder_lake()
     passed = []
     for hour, attributes in (("04", {}), ("05", {"colour": {"S": "red"}}), ("06", {"colour": {"S": "blue"}})):
@@ -210,7 +210,7 @@ def test_undecodable_bytes_are_a_warning_and_the_run_succeeds(folder_lake: Make)
     assert len(lake.items()) == 1
 
 
-def test_records_of_another_table_are_told_there(folder_lake: Make) -> None:
+def test_records_of_another_table_are_reported_there(folder_lake: Make) -> None:
     key = ["customer", "order_id"]
     lake = folder_lake(others=[{"name": "archive", "key": key, "changes": {"uri": "s3://landing/archive/"}}])
     elsewhere = change(2, EXPORT_US + HOUR_US, order("bob", 2), table="archive")
@@ -273,7 +273,7 @@ def test_object_that_waits_too_long_fails_the_check(folder_lake: Make) -> None:
     assert "max_lag is 10m" in (late.description or "")
 
 
-def test_source_that_cannot_be_reached_is_told_as_not_compared(folder_lake: Make) -> None:
+def test_source_that_cannot_be_reached_is_reported_as_not_compared(folder_lake: Make) -> None:
     lake = folder_lake(orders={"source": {"region": "eu-west-1"}})
     lake.land("2025/02/03/04/a", inserted(1))
 
@@ -351,7 +351,7 @@ def test_what_may_pass_is_tried_again(folder_lake: Make, monkeypatch: pytest.Mon
     assert run.success and retries(lake) == 1
 
 
-def test_compaction_tells_its_figures_and_changes_no_item(folder_lake: Make) -> None:
+def test_compaction_reports_its_figures_and_changes_no_item(folder_lake: Make) -> None:
     lake = folder_lake()
     for hour in range(4):
         lake.land(f"2025/02/03/{hour:02d}/a", inserted(hour), inserted(hour + 10))

@@ -33,7 +33,7 @@ def test_run_request_resolves_against_the_definitions(folder_lake: Make) -> None
     assert request.job_name == f"{lake.name}_sync"
 
 
-def test_run_that_failed_is_asked_for_under_another_key(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_failed_is_requested_under_another_key(folder_lake: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1))
     (first,), _ = lake.ticker.requests()  # its run never comes to be

@@ -85,7 +85,7 @@ def test_tables_may_come_from_a_template_variable() -> None:
         ("  - key: [a]", "tables.0.name at <string>:3", "Field required"),
     ],
 )
-def test_fault_is_told_with_its_line(lines: str, place: str, said: str) -> None:
+def test_fault_is_reported_with_its_line(lines: str, place: str, said: str) -> None:
     told = fault(f"warehouse: w\ntables:\n{lines}")
 
     assert place in told
@@ -97,7 +97,7 @@ def test_unknown_attribute_of_the_lake_is_refused() -> None:
     assert "wharehouse at <string>:1" in fault("wharehouse: w")
 
 
-def test_fault_behind_a_template_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_behind_a_template_is_reported_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPTH", "deep")
 
     told = fault('warehouse: w\ntables:\n  - name: a\n    flatten_depth: "{{ env.DEPTH }}"')
@@ -105,7 +105,7 @@ def test_fault_behind_a_template_is_told_with_its_line(monkeypatch: pytest.Monke
     assert told.startswith("<string>:3: tables.0: flatten_depth: Input should be a valid integer")
 
 
-def test_unset_variable_is_told_by_name() -> None:
+def test_unset_variable_is_named() -> None:
     told = fault('warehouse: "{{ env.NO_SUCH_THING }}"')
 
     assert (

@@ -316,7 +316,7 @@ def test_list_exports_is_newest_first_in_pages_and_of_the_present_table(sandbox:
     assert client.describe_export(ExportArn=arns[0])["ExportDescription"]["ExportStatus"] == "COMPLETED"
 
 
-def test_continuous_backups_tell_the_window_of_exports() -> None:
+def test_continuous_backups_state_the_window_of_exports() -> None:
     with Sandbox(start=DAY) as sandbox:
         make_table(sandbox)
         sandbox.clock.set(DAY + timedelta(hours=2))

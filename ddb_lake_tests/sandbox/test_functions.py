@@ -44,7 +44,7 @@ def test_faults_happen_in_turn_and_only_throttling_keeps_the_handler_from_runnin
 
 
 @pytest.mark.parametrize("fault", ["throttle", "timeout", "error"])
-def test_firehose_tries_a_function_again_and_tells_its_last_fault(fault: Any) -> None:
+def test_firehose_tries_a_function_again_and_writes_its_last_fault(fault: Any) -> None:
     def echo(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         return {"records": [{"recordId": r["recordId"], "result": "Ok", "data": r["data"]} for r in event["records"]]}
 

@@ -265,7 +265,7 @@ def test_faults_with_one_seed_are_the_same_again() -> None:
     assert orders[0] == orders[1]
 
 
-def test_record_over_the_kinesis_limit_is_skipped_for_good() -> None:
+def test_record_over_the_kinesis_limit_is_skipped() -> None:
     with Sandbox(faults=StreamFaults(record_limit_bytes=2000)) as sandbox:
         make_table(sandbox)
         arn = make_stream(sandbox, "things")

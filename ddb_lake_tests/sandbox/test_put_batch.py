@@ -9,7 +9,7 @@ from ddb_lake.sandbox import Delivery, Sandbox
 from ddb_lake_tests.support.sandbox_steps import BUCKET, make_bucket, objects
 
 
-def test_refused_records_are_told_one_by_one_and_the_others_taken(sandbox: Sandbox) -> None:
+def test_refused_records_are_reported_one_by_one_and_the_others_accepted(sandbox: Sandbox) -> None:
     make_bucket(sandbox)
     sandbox.delivery_stream(Delivery(name="hose", bucket=BUCKET, refuses=lambda call, number: (call, number) == (0, 1)))
     firehose = sandbox.client("firehose")

@@ -54,7 +54,7 @@ def test_stream_of_a_keys_only_view_has_no_images(sandbox: Sandbox) -> None:
     assert not {"NewImage", "OldImage"} & set(record["dynamodb"])
 
 
-def test_stream_tells_deletes_by_time_to_live(sandbox: Sandbox) -> None:
+def test_stream_marks_deletes_by_time_to_live(sandbox: Sandbox) -> None:
     make_table(sandbox, StreamSpecification=BOTH)
     client = sandbox.client("dynamodb")
     client.update_time_to_live(TableName="things", TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"})

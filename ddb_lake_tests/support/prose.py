@@ -89,6 +89,12 @@ def python_prose(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def names_of_tests(source: str) -> list[str]:
+    """The names of the test functions of a Python module."""
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    return [function.name for function in functions if function.name.startswith("test_")]
+
+
 def _is_prose(text: str) -> bool:
     return len(text.split()) >= 3 and not re.search(r"\b(SELECT|FROM|WHERE|JOIN|INSERT|CREATE)\b", text)
 

@@ -78,7 +78,7 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-def test_gzip_bomb_is_bounded_in_memory_and_said() -> None:
+def test_gzip_bomb_is_bounded_in_memory_and_reported() -> None:
     limit_bytes = 24 << 20
     bomb = gzip.compress(b"{" + bytes(64 << 20), 9)
     tracemalloc.start()

@@ -43,7 +43,7 @@ def ground(tmp_path: Path) -> Ground:
 
 
 @fault("the catalog cannot be reached", *STAGES, ending="refused")
-def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catalog_that_is_away_is_reported_and_nothing_is_lost(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddb_lake.core.operations.retry_policy.COMMIT", RetryPolicy(attempts=2, longest_wait_s=2.0))
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
@@ -56,7 +56,7 @@ def test_catalog_that_is_away_is_said_and_nothing_is_lost(ground: Ground, monkey
 
 @fault("the answer to a commit is lost", *STAGES)
 @pytest.mark.parametrize("landed", (True, False), ids=("it landed", "it did not"))
-def test_lost_answer_to_a_commit_is_said_and_running_again_is_exact(ground: Ground, landed: bool) -> None:
+def test_lost_answer_to_a_commit_is_reported_and_running_again_is_exact(ground: Ground, landed: bool) -> None:
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
             with answers_lost(landed) as lost:
@@ -78,7 +78,7 @@ def test_lost_answer_to_a_commit_is_said_and_running_again_is_exact(ground: Grou
 
 
 @fault("the disk is full", *STAGES, ending="refused")
-def test_full_disk_is_said_and_nothing_is_lost(ground: Ground) -> None:
+def test_full_disk_is_reported_and_nothing_is_lost(ground: Ground) -> None:
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
             with mock.patch.object(FileWriter, "write_paths", full_disk), pytest.raises(OSError) as raised:
@@ -142,7 +142,7 @@ def test_clock_that_is_wrong_by_a_day_changes_no_item(ground: Ground, days: int)
 
 
 @fault("an object is rewritten after it was listed", "apply")
-def test_object_rewritten_after_listing_is_taken_in_as_it_is_then(ground: Ground) -> None:
+def test_object_rewritten_after_listing_is_ingested_as_it_is_then(ground: Ground) -> None:
     with ground.lake() as opened:
         name = ground.scenario.table
         first, second = change(T0_US, item("a"), table=name), change(T0_US + 1, item("b"), table=name)
@@ -157,7 +157,7 @@ def test_object_rewritten_after_listing_is_taken_in_as_it_is_then(ground: Ground
 
 
 @fault("an object is removed after it was listed", "apply")
-def test_object_removed_after_listing_is_said_and_the_others_are_taken_in(ground: Ground) -> None:
+def test_object_removed_after_listing_is_reported_and_the_others_are_ingested(ground: Ground) -> None:
     with ground.lake() as opened:
         spare = ground.landing / "spare"
         land(spare, "\n")
@@ -181,7 +181,7 @@ def test_object_removed_after_listing_is_said_and_the_others_are_taken_in(ground
 
 
 @fault("the source is deleted and created again", "load", "increment", ending="refused")
-def test_export_of_a_table_created_again_is_refused_until_it_is_said_to_replace_the_old(tmp_path: Path) -> None:
+def test_export_of_a_table_created_again_is_refused_until_it_is_stated_to_replace_the_old(tmp_path: Path) -> None:
     with lake(tmp_path / "lake", "orders", ["id"]) as opened:
         before = full([item("a", v=1), item("b", v=1)]).write(tmp_path / "old")
         load_export(opened, "orders", str(before))

@@ -114,7 +114,7 @@ def spoiled(ground: Spoiled) -> Iterator[Lake]:
 
 
 @fault("the catalog cannot be reached", "verify", "repair", ending="refused")
-def test_catalog_that_is_away_is_said_by_verification_and_repair(ground: Spoiled, spoiled: Lake) -> None:
+def test_catalog_that_is_away_is_an_error_of_verification_and_repair(ground: Spoiled, spoiled: Lake) -> None:
     for stage in (ground.verify, ground.repair):
         with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:
             stage(spoiled)

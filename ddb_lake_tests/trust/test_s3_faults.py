@@ -57,7 +57,7 @@ def test_half_an_object_is_never_taken_for_a_whole_one(way: Way, tmp_path: Path)
 
 
 @fault("S3 lists late", "apply")
-def test_objects_that_are_listed_late_are_taken_in_later(way: Way, tmp_path: Path) -> None:
+def test_objects_that_are_listed_late_are_ingested_later(way: Way, tmp_path: Path) -> None:
     with opened(tmp_path) as lake:
         load(lake, "full")
         load(lake, "incremental")

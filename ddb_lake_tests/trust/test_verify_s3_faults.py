@@ -124,7 +124,7 @@ def test_half_an_object_misleads_no_verification(way: Way, lake: Lake) -> None:
 
 
 @fault("S3 lists late", "verify", "repair", ending="refused")
-def test_export_that_is_listed_late_is_said_not_to_be_there(way: Way, lake: Lake) -> None:
+def test_export_that_is_listed_late_is_reported_absent(way: Way, lake: Lake) -> None:
     late = Fault("late", ("list",), burst=1, period=1)
     key = spoil(lake)
     said, refused = told(way, lake, late)

@@ -20,7 +20,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_init_writes_what_was_asked_for(run: Run) -> None:
+def test_init_writes_what_its_options_name(run: Run) -> None:
     result = run(
         *("init", "--table", "orders", "--key", "customer", "--key", "order id", "--warehouse", "s3://lake/a"),
         *("--export-bucket", "my-exports", "--changes-uri", "s3://landing/orders/"),
@@ -69,7 +69,7 @@ def test_init_takes_both_keys_with_a_comma_between(run: Run) -> None:
     assert "an attribute without a name; expected PARTITION or PARTITION,SORT" in result.stderr
 
 
-def test_init_json_tells_what_was_written_and_what_is_next(run: Run) -> None:
+def test_init_json_reports_what_was_written_and_what_is_next(run: Run) -> None:
     arguments = ("conf/lake.yaml", "--table", "orders", "--key", "id", "--changes-uri", "landing/my orders")
     result = run("init", *arguments, "--json")
 

@@ -69,7 +69,7 @@ def mended(run: Run, folder: Path) -> Path:
     return file
 
 
-def test_failed_deliveries_are_taken_in_and_poison_comes_back_once_it_is_mended(run: Run, landing: Path) -> None:
+def test_failed_deliveries_are_ingested_and_poison_comes_back_once_it_is_corrected(run: Run, landing: Path) -> None:
     assert run("sync", "orders").exit_code == 0
     assert dumped(run) == ["1", "2"]
     assert json.loads(run("quarantine", "list", "orders", "--json").stdout)["count"] == 2
@@ -85,7 +85,7 @@ def test_failed_deliveries_are_taken_in_and_poison_comes_back_once_it_is_mended(
     assert dumped(run) == ["1", "2", "3", "4"]
 
 
-def test_mended_file_that_is_none_is_wrong_use(run: Run, landing: Path) -> None:
+def test_corrected_file_that_does_not_exist_is_wrong_use(run: Run, landing: Path) -> None:
     (landing / "x.json").write_text("{oops")
     result = run("quarantine", "replay", "orders", "--from", landing / "x.json")
     assert result.exit_code == 2 and "x.json, line 1: no JSON" in result.stderr

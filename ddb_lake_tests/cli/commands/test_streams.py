@@ -57,7 +57,7 @@ def test_streams_lands_and_sync_reads_on_and_applies(run: Run, account: Sandbox,
     assert run("streams", "orders", "--for", "soon").exit_code == 2
 
 
-def test_gap_ends_with_status_1_and_what_mends_it(run: Run, account: Sandbox) -> None:
+def test_gap_ends_with_status_1_and_what_repairs_it(run: Run, account: Sandbox) -> None:
     run("streams", "orders")
     _switch(account, StreamEnabled=False)
     for command in (("streams", "orders"), ("sync",)):

@@ -52,7 +52,7 @@ def lose_one(project: Path) -> dict[str, Any]:
     return {name: item[name] for name in ("customer", "order_id")}
 
 
-def test_verify_names_a_lost_row_and_repair_mends_it(project: Path, run: Run, source: Sandbox) -> None:
+def test_verify_names_a_lost_row_and_repair_repairs_it(project: Path, run: Run, source: Sandbox) -> None:
     clean = run("verify", "orders")
     assert clean.exit_code == 0, clean.output
     assert "orders: equal: 60 keys compared" in clean.stdout

@@ -40,7 +40,7 @@ def test_wrong_watching_is_wrong_use(run: Run, project: Path, arguments: list[st
 @pytest.mark.parametrize(
     ("per_second", "text"), [(None, ""), (0.0, ""), (0.5, "30/min"), (1.0, "1/s"), (12345.6, "12,346/s")]
 )
-def test_rate_is_told_in_the_unit_that_suits_it(per_second: float | None, text: str) -> None:
+def test_rate_is_shown_in_the_unit_that_suits_it(per_second: float | None, text: str) -> None:
     assert rate_text(per_second) == text
 
 
@@ -76,7 +76,7 @@ def test_port_that_is_taken_is_wrong_use() -> None:
     assert web_server.free_port(0) > 0
 
 
-def test_dagster_that_ends_at_once_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_dagster_that_ends_at_once_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TerminalError, match="Dagster ended with status 2 before its UI answered"):
         web_server.serve_ui(["--no-such-option"], 0, {})
     assert "no-such-option" in capfd.readouterr().err
@@ -155,7 +155,7 @@ def test_interrupt_while_the_process_is_made_ends_it(interpreter: Path, monkeypa
         os.killpg(made[0].pid, 0)
 
 
-def test_open_tells_a_fault_of_the_file_before_it_starts_anything(run: Run, project: Path) -> None:
+def test_open_reports_a_fault_of_the_file_before_it_starts_anything(run: Run, project: Path) -> None:
     (project / "ddb_lake.yaml").write_text("type: x\nattributes: {warehouse: lake, tables: [{nam: orders}]}\n")
     result = run("open")
 

@@ -26,7 +26,7 @@ def test_json_array_keeps_columns_of_the_same_name_apart() -> None:
     assert document == b'[{"id":1,"id_2":2,"id_1":3,"id_3":4}]'
 
 
-def test_csv_tells_null_from_the_empty_string() -> None:
+def test_csv_distinguishes_null_from_the_empty_string() -> None:
     lines = list(csv_lines(["a", "b"], [(None, ""), (Decimal("1.50"), True)]))
     assert lines == [b"a,b", b',""', b"1.50,true"]
 

@@ -52,7 +52,7 @@ def test_stream_that_followed_another_leaves_a_gap_from_when_that_was_last_seen_
     assert ([one.arn for one in again.streams], nothing) == (["one", "two"], [])
 
 
-def test_stream_that_went_unread_is_a_gap_and_is_not_told_again() -> None:
+def test_stream_that_went_unread_is_a_gap_and_is_not_reported_again() -> None:
     before, _ = observe_streams(None, [_stream("one", NOW_US - 9 * HOUR_US)], "t", NOW_US)
     now_us = NOW_US + 60 * HOUR_US
     place, gaps = observe_streams(before, [], "t", now_us)

@@ -33,7 +33,7 @@ def covered(gaps: tuple[Gap, ...], is_open: bool) -> set[int]:
 
 
 @given(st.lists(some_gaps(), max_size=8), st.tuples(st.integers(0, 20), st.integers(21, 40)), some_gaps())
-def test_open_and_mended_stretches_partition_what_was_ever_lost(
+def test_open_and_repaired_stretches_partition_what_was_ever_lost(
     found: list[Gap], repaired: tuple[int, int], later: Gap
 ) -> None:
     gaps: tuple[Gap, ...] = ()

@@ -77,7 +77,7 @@ def test_destination_must_be_active_and_the_one_that_was_seen() -> None:
     assert {case: destination_sign(*case, "orders").state for case in cases} == cases
 
 
-def test_objects_below_the_error_prefix_are_told() -> None:
+def test_objects_below_the_error_prefix_are_reported() -> None:
     assert failed_deliveries_sign(0, None, 24, "s3://b/failed/").state == "pass"
     found = failed_deliveries_sign(2, 5, 24, "s3://b/failed/")
     assert (found.state, found.figures) == ("fail", {"objects": 2, "newest": 5})

@@ -53,7 +53,7 @@ _STEPS = st.lists(
 
 
 @given(steps=_STEPS)
-def test_lineage_reads_what_the_model_reads_and_tells_what_it_lost(steps: list[tuple[str, int]]) -> None:
+def test_lineage_reads_what_the_model_reads_and_reports_what_it_lost(steps: list[tuple[str, int]]) -> None:
     number = 10**21
     nodes = [Node("s0", None, number)]
     lineage = initial_lineage([nodes[0].listed()], 0)
@@ -114,7 +114,7 @@ def test_shard_that_is_furthest_behind_is_read_first() -> None:
     assert readable(lineage) == ["b", "a"]
 
 
-def test_closed_shard_of_which_the_last_record_was_read_is_finished_without_asking() -> None:
+def test_closed_shard_whose_last_record_was_read_is_finished_without_a_request() -> None:
     found = observe({"a": ShardPosition(after="19")}, [Shard("a", None, "10", "19")])
     assert found.lineage["a"].finished
     assert found.lost == ()

@@ -78,7 +78,7 @@ def test_every_way_of_writing_counts_and_doubles_count_once(event: str) -> None:
         (bridged("a", bucket="b/c"), "other"),
     ],
 )
-def test_what_names_no_new_object_is_told_apart(body: str, kind: str) -> None:
+def test_what_names_no_new_object_is_distinguished(body: str, kind: str) -> None:
     found = parse_message(body)
     assert (found.kind, found.uris) == (kind, ())
 

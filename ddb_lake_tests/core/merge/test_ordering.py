@@ -147,7 +147,7 @@ def test_winner_of_a_complete_trail_is_the_true_end(trail: Trail, data: st.DataO
 
 @given(trails(), st.data())
 @settings(max_examples=300)
-def test_winner_of_a_trail_told_by_several_sources_is_the_true_end(trail: Trail, data: st.DataObject) -> None:
+def test_winner_of_a_trail_from_several_sources_is_the_true_end(trail: Trail, data: st.DataObject) -> None:
     told = [
         replace(version, stream=stream, sequence=position, kinesis_sequence=None) if stream else version
         for position, version in enumerate(trail.versions)
@@ -269,7 +269,7 @@ def test_what_nothing_else_decides_is_decided_by_the_record_id() -> None:
     assert winner([change("1", 1, None, A), change("2", 1, None, B), change("0", 1, None, C)], never).record_id == "2"
 
 
-def test_delivery_with_the_least_kinesis_sequence_stands_for_a_repeated_record() -> None:
+def test_delivery_with_the_least_kinesis_sequence_represents_a_repeated_record() -> None:
     versions = [change("0", 1, None, A, 5), change("1", 1, None, B, 4), change("0", 1, None, A, 3)]
     assert winner(versions, never).record_id == "1"
     assert winner([change("0", 1, None, A), change("0", 1, None, A, 3)], never).kinesis_sequence == 3
@@ -320,7 +320,7 @@ def test_of_assertions_of_one_write_the_one_of_the_later_export_wins() -> None:
     assert winner([asserted("1", 10, 30), asserted("2", 10, 30)], never).record_id == "2"
 
 
-def test_assertion_tells_the_state_before_a_circuit() -> None:
+def test_assertion_has_the_state_before_a_circuit() -> None:
     circuit = [change("0", 3, A, B), change("1", 3, B, A)]
     assert winner([asserted("5", 2, 9, B), change("6", 2, C, A), *circuit], never).after == B
 
@@ -329,7 +329,7 @@ def test_assertion_tells_the_state_before_a_circuit() -> None:
     ("written_us", "asserted_us", "clock_skew_us", "expected"),
     [(100, 1000, 300, 700), (699, 1000, 300, 700), (700, 1000, 300, 700), (701, 1000, 300, 701), (999, 1000, 0, 1000)],
 )
-def test_assertion_stands_at_its_write_but_at_most_the_clock_skew_before_its_time(
+def test_assertion_is_at_its_write_but_at_most_the_clock_skew_before_its_time(
     written_us: int, asserted_us: int, clock_skew_us: int, expected: int
 ) -> None:
     assert assertion_us(written_us, asserted_us, clock_skew_us) == expected

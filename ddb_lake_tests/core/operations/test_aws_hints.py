@@ -33,7 +33,7 @@ def test_misleading_describe_table_error_asks_for_a_role_and_not_for_permissions
     assert "more permissions here will not help: set `source.role_arn`" in said
 
 
-def test_denied_role_is_to_be_allowed_and_a_role_that_is_not_used_is_told() -> None:
+def test_denied_role_is_to_be_allowed_and_a_role_that_is_not_used_is_named() -> None:
     arn = f"arn:aws:dynamodb:eu-west-1:{PRODUCER}:table/orders"
     said = next_step(denied(PRODUCER, "dynamodb:DescribeTable", arn), WITH_ROLE)
     assert said is not None and said.startswith(f"allow dynamodb:DescribeTable on {arn}") and PRODUCER in said

@@ -101,7 +101,7 @@ RAISED = [arrow_error, pytest.param(duckdb_error, marks=pytest.mark.duckdb_wheel
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("raised", RAISED)
-def test_stores_answer_is_told_as_what_it_means(code: int, raised: Any) -> None:
+def test_stores_answer_is_reported_as_what_it_means(code: int, raised: Any) -> None:
     with store(code) as endpoint:
         error = raised(endpoint)
     found = translate(error)

@@ -55,7 +55,7 @@ def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set
 
 @given(st.lists(path_sets, max_size=4))
 @settings(max_examples=200)
-def test_column_names_are_kept_whatever_comes_later(batches: list[set[Path]]) -> None:
+def test_column_names_are_kept_with_any_later_items(batches: list[set[Path]]) -> None:
     known: dict[Path, str] = {}
     for batch in batches:
         names = column_names(sorted(batch), known)

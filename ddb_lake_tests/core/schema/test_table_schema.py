@@ -250,7 +250,7 @@ def test_number_that_its_column_does_not_hold_exactly_is_rescued(
 
 
 @pytest.mark.parametrize(("tag", "content", "held"), [("B", "AB==", b"\0"), ("BS", ["AA==", "AB=="], [b"\0", b"\0"])])
-def test_binary_in_another_spelling_stands_in_its_column_and_is_rescued(
+def test_binary_in_another_spelling_is_in_its_column_and_is_rescued(
     tag: str, content: str | list[str], held: bytes | list[bytes]
 ) -> None:
     item: Item = {"b": {tag: content}}
@@ -287,7 +287,7 @@ def test_map_without_columns_is_rescued_whole_and_one_with_columns_by_its_member
 
 
 @pytest.mark.parametrize("tag", ["SS", "NS", "BS"])
-def test_empty_set_stands_in_its_column_or_is_rescued(tag: str) -> None:
+def test_empty_set_is_in_its_column_or_is_rescued(tag: str) -> None:
     item: Item = {"a": {tag: []}, "m": {"M": {"b": {tag: []}}}}
     own = schema_of([item])
     assert project(item, own) == ([None, [], []], {})
@@ -323,7 +323,7 @@ def test_evolve_keeps_types_that_no_longer_fit() -> None:
     assert evolve(current, later) == current
 
 
-def test_evolve_keeps_names_whatever_comes_later() -> None:
+def test_evolve_keeps_names_with_any_later_items() -> None:
     current = evolve(schema_of([{"a b": {"S": ""}}]), columns_of([{"a_b": {"S": ""}}]))
     names = {c.path: c.name for c in current.columns}
     assert names[("a b",)] == "a_b"

@@ -135,7 +135,7 @@ def test_record_id_of_whatever_was_read_never_raises(obj: Any) -> None:
             assert len(record_id(outcome)) == 16
 
 
-def test_record_id_of_lone_surrogates_in_a_python_object_is_never_asked_for() -> None:
+def test_record_id_of_lone_surrogates_in_a_python_object_is_never_computed() -> None:
     for name in ("eventID", "eventName"):
         obj = {
             **envelopes.kds(envelopes.Change("INSERT", {"id": {"S": "a"}}, {"id": {"S": "a"}}, None, 1000, "x")),

@@ -192,7 +192,7 @@ def test_scan_may_have_any_state_of_its_time() -> None:
     assert len(export_breaks(ExportedItem("c", 0, SKEW_US), trail)) == 2
 
 
-def test_sequence_numbers_tell_the_records_nearest_to_an_export() -> None:
+def test_sequence_numbers_show_the_records_nearest_to_an_export() -> None:
     second = 1_000_000
     trail = [change(EARLY + second, "a", "b", 1), change(EARLY, "b", "c", 2)]
     trail += [change(LATE + second, "c", "d", 3), change(LATE, "d", "c", 4)]

@@ -66,7 +66,7 @@ def test_canonical_forms_of_two_values_are_equal_only_if_the_model_says_so(left:
 
 
 @given(ddb.items(max_size=3), st.data())
-def test_canonical_forms_tell_an_item_from_one_with_a_change(item: Item, data: st.DataObject) -> None:
+def test_canonical_forms_distinguish_an_item_from_one_with_a_change(item: Item, data: st.DataObject) -> None:
     changed = dict(item)
     name = data.draw(st.sampled_from([*sorted(item), "new"]))
     if name in changed and data.draw(st.booleans()):

@@ -50,7 +50,7 @@ CLEAN = Evidence((B,), B, B, A, (BEFORE,), from_us=100, to_us=110, base_us=5, wa
         ),
     ],
 )
-def test_judge_tells_faults_from_changes_under_way(evidence: Evidence, verdict: Verdict | None) -> None:
+def test_judge_distinguishes_faults_from_changes_under_way(evidence: Evidence, verdict: Verdict | None) -> None:
     assert judge(evidence) == verdict
 
 

@@ -174,7 +174,7 @@ def test_incremental_exports_must_reach_the_end_of_the_day(folder_lake: Make, tm
     assert "goes up to 2024-05-14 11:14:20Z" in refusal(lake, FIRST)
 
 
-def test_nothing_kept_yet_is_said_to_a_query(days: FolderLake) -> None:
+def test_query_without_a_daily_snapshot_is_an_error(days: FolderLake) -> None:
     with days.opened() as lake, pytest.raises(UsageError, match="no day is kept yet; materialize partitions"):
         queried(lake, "SELECT * FROM orders_daily")
 
@@ -230,6 +230,6 @@ def test_table_without_the_setting_has_no_such_asset(folder_lake: Make) -> None:
         ),
     ],
 )
-def test_setting_that_cannot_be_is_told_at_once(tables: list[dict[str, Any]], said: str) -> None:
+def test_setting_that_cannot_be_is_reported_at_once(tables: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_settings({"warehouse": "lake", "tables": tables}, "test")

@@ -136,7 +136,7 @@ def test_specs_have_the_owners_tags_and_freshness_of_the_settings(folder_lake: M
 
 
 @pytest.mark.parametrize("wrong", [{"owners": ["nobody"]}, {"checks": {"freshness": "10s"}}])
-def test_wrong_settings_are_told_at_once(wrong: dict[str, Any]) -> None:
+def test_wrong_settings_are_reported_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         parse_settings({"warehouse": "lake", "tables": [{"name": "orders", **wrong}]}, "test")
 

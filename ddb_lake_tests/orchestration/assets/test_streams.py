@@ -63,7 +63,7 @@ def test_sensor_has_streams_read_and_what_landed_applied(sandbox: Sandbox, folde
     assert items == scan(sandbox, "orders")
 
 
-def test_check_is_red_while_a_gap_is_open_and_says_what_mends_it(sandbox: Sandbox, folder_lake: Make) -> None:
+def test_check_is_red_while_a_gap_is_open_and_says_what_repairs_it(sandbox: Sandbox, folder_lake: Make) -> None:
     lake = folder_lake(orders={"changes": {"streams": True}})
     lake.ticker.tick()
     specification: dict[str, Any] = {"StreamEnabled": False}
@@ -88,7 +88,7 @@ def test_check_is_red_when_the_stream_is_not_read(steps: Callable[..., Steps]) -
     assert (found.state, "not read for" in found.text) == ("fail", True)
 
 
-def test_reading_is_asked_for_when_the_last_one_is_done_and_after_pauses_if_it_never_is(
+def test_reading_is_requested_when_the_last_one_is_done_and_after_pauses_if_it_never_is(
     steps: Callable[..., Steps],
 ) -> None:
     lake = steps({"name": "orders", "key": ["id"], "changes": {"streams": True}})

@@ -31,7 +31,7 @@ def orders(validate: Any) -> dict[str, Any]:
     return {"name": "orders"} if validate is None else {"name": "orders", "validate": validate}
 
 
-def test_offender_is_quarantined_once_and_replays_once_the_schema_is_mended(tmp_path: Path) -> None:
+def test_offender_is_quarantined_once_and_replays_once_the_schema_is_corrected(tmp_path: Path) -> None:
     good, offender = change(T0_US, item("a", v=1)), change(T0_US + 1, item("a", v=11))
     first = land(tmp_path / "first", good, "\n", offender, "\n", change(T0_US, item("b", v=12)))
     again = land(tmp_path / "again", offender, offender)  # delivered twice more, without a line between
@@ -114,7 +114,7 @@ def test_records_and_quarantine_are_the_distinct_records_landed(
         ({"attribute": "payload"}, "validate.schema: Field required"),
     ],
 )
-def test_wrong_schema_is_told_when_the_configuration_is_read(validate: Any, message: str) -> None:
+def test_wrong_schema_is_reported_when_the_configuration_is_read(validate: Any, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_settings({"warehouse": "x", "tables": [orders(validate)]}, "test")
     assert message in str(raised.value)

@@ -257,7 +257,7 @@ def test_full_export_in_the_middle_of_a_window_resurrects_nothing(
     assert_lake_is_source(lake, sandbox)
 
 
-def test_window_of_ones_own_mends_a_stretch_and_repeating_it_finds_the_same_export(
+def test_window_of_ones_own_repairs_a_stretch_and_repeating_it_finds_the_same_export(
     lake: Lake, sandbox: Sandbox, traffic: Traffic
 ) -> None:
     from_us = sandbox.clock.now_us()

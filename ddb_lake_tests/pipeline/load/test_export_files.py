@@ -210,7 +210,7 @@ def test_wrong_key_is_refused_and_the_right_one_loads(tmp_path: Path, key: list[
         assert len(dumped(opened)) == 2
 
 
-def test_no_key_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ddb_lake.aws.source import SourceTable
 
     monkeypatch.setattr("ddb_lake.pipeline.table_key.describe_source", lambda table: SourceTable())
@@ -260,7 +260,7 @@ def test_export_copied_to_another_prefix_loads(opened: Lake, tmp_path: Path, wri
     assert len(dumped(opened)) == 3
 
 
-def test_export_of_which_only_its_folder_was_copied_loads(opened: Lake, tmp_path: Path) -> None:
+def test_export_whose_folder_alone_was_copied_loads(opened: Lake, tmp_path: Path) -> None:
     manifest = full(*ITEMS, prefix="some/prefix").write(tmp_path / "exports")
     shutil.copytree(manifest.parent, tmp_path / "mine")
     shutil.rmtree(tmp_path / "exports")

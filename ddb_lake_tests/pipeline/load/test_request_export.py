@@ -164,7 +164,7 @@ def test_key_that_is_not_there_or_denied_says_how_a_key_of_another_account_is_na
     assert_export_works(tmp_path, export={**EXPORT, "kms_key_id": mine["Arn"]})
 
 
-def test_bucket_that_is_not_there_or_denied_is_told_when_the_export_has_failed(
+def test_bucket_that_is_not_there_or_denied_is_reported_when_the_export_has_failed(
     sandbox: Sandbox, producer: Producer, tmp_path: Path
 ) -> None:
     status, _, said = run(tmp_path, "export", "orders", export={**EXPORT, "bucket": "nowhere"})

@@ -249,7 +249,7 @@ def test_interrupted_scan_continues_and_reads_no_page_twice(tmp_path: Path) -> N
     assert unfinished_scan(ObjectStore(), str(tmp_path / "broken"), SOURCE) is None
 
 
-def test_restart_begins_anew_and_another_tables_scan_is_not_continued(tmp_path: Path) -> None:
+def test_restart_begins_again_and_another_tables_scan_is_not_continued(tmp_path: Path) -> None:
     table = filled(4)
     table.fail_at_page = 1
     with pytest.raises(ConnectionError):

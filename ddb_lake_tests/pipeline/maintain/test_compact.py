@@ -155,7 +155,7 @@ def paths(lake: Lake) -> set[str]:
     return set(live_files(table).paths)
 
 
-def test_table_of_which_all_rows_are_retired_becomes_empty(lake: Lake) -> None:
+def test_table_whose_rows_are_all_deleted_becomes_empty(lake: Lake) -> None:
     load(lake, ITEMS[:2])
     apply(lake, 1, *(change(T0_US + MINUTE_US, None, one) for one in ITEMS[:2]))
     result = compact_table(lake, "orders", force=True)

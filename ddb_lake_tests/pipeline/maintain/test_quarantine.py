@@ -60,7 +60,7 @@ def test_replay_again_and_apply_again_change_nothing(tmp_path: Path) -> None:
         assert count_rows(opened, "orders_changes") == 1
 
 
-def test_replay_in_vain_does_not_keep_a_later_one_from_working(tmp_path: Path) -> None:
+def test_replay_without_effect_does_not_keep_a_later_one_from_working(tmp_path: Path) -> None:
     uri = land(tmp_path / "object", FLATTENED, "\n", change(T0_US, item("b", v=2)))
     with lake(tmp_path / "lake", "orders", []) as opened:
         apply_objects(opened, "orders", [land(tmp_path / "only-flattened", {**FLATTENED, "id": "c"})])
@@ -89,7 +89,7 @@ def test_record_without_the_tables_key_stays_as_it_is_however_often_it_is_replay
         assert count_rows(opened, "orders_changes") == 1
 
 
-def test_garbage_stays_and_what_is_mended_leaves(tmp_path: Path) -> None:
+def test_garbage_stays_and_what_is_corrected_leaves(tmp_path: Path) -> None:
     uri = land(tmp_path / "object", "no record\n", FLATTENED, "\n{broken\n")
     with lake(tmp_path / "lake", "orders", []) as opened:
         apply_objects(opened, "orders", [uri])
@@ -128,7 +128,7 @@ def test_empty_quarantine_is_empty(tmp_path: Path) -> None:
         assert replay_quarantine(opened, "orders").replayed == 0
 
 
-def test_mended_bytes_replace_those_of_their_entry_exactly_once(tmp_path: Path) -> None:
+def test_corrected_bytes_replace_those_of_their_entry_exactly_once(tmp_path: Path) -> None:
     good, bad = change(T0_US, item("a", v=1)), change(T0_US + 1, item("b", v=2))
     broken = json.dumps(bad).replace('"eventName": "INSERT"', '"eventName": "UNKNOWN"')
     uri = land(tmp_path / "object", good, "\n", broken, "\n", "no record")
@@ -144,7 +144,7 @@ def test_mended_bytes_replace_those_of_their_entry_exactly_once(tmp_path: Path) 
         assert show_quarantine(opened, "orders") == [second]
 
 
-def test_crash_before_the_entry_leaves_does_not_take_it_in_twice_however_it_is_mended_next(
+def test_crash_before_the_entry_leaves_does_not_ingest_it_twice_however_it_is_corrected_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = land(tmp_path / "object", "no record")
@@ -162,7 +162,7 @@ def test_crash_before_the_entry_leaves_does_not_take_it_in_twice_however_it_is_m
         assert show_quarantine(opened, "orders") == []
 
 
-def test_entry_whose_object_was_mended_in_place_leaves_and_its_records_are_there_once(tmp_path: Path) -> None:
+def test_entry_whose_object_was_corrected_in_place_leaves_and_its_records_are_there_once(tmp_path: Path) -> None:
     good, bad = change(T0_US, item("a", v=1)), change(T0_US + 1, item("b", v=2))
     uri = land(tmp_path / "object", good, "\n{broken\n")
     with lake(tmp_path / "lake", "orders", ["id"]) as opened:
@@ -207,7 +207,7 @@ def test_line_of_an_incremental_export_is_replayed_as_of_the_end_of_its_window(t
         assert rows == [("UPSERT", T0_US + HOUR_US)]
 
 
-def test_schema_offender_is_replayed_once_the_schema_is_mended(tmp_path: Path) -> None:
+def test_schema_offender_is_replayed_once_the_schema_is_corrected(tmp_path: Path) -> None:
     strict = tmp_path / "schema.json"
     strict.write_text(json.dumps({"type": "object", "properties": {"v": {"type": "string"}}, "required": ["v"]}))
     uri = land(tmp_path / "object", change(T0_US, item("a", v=1)), change(T0_US + 1, item("b", v="text")))
@@ -236,7 +236,7 @@ def test_quarantine_of_an_earlier_release_gets_the_column_it_lacks(tmp_path: Pat
         assert_readers_agree(opened, "orders")
 
 
-def test_records_of_a_longer_key_than_configured_wait_until_it_is_mended(tmp_path: Path) -> None:
+def test_records_of_a_longer_key_than_configured_wait_until_it_is_corrected(tmp_path: Path) -> None:
     def put(serial: str) -> dict[str, object]:
         keys = {"tenant": {"S": "t"}, "serial": {"S": serial}}
         body = {"ApproximateCreationDateTime": 1_700_000_000_000, "Keys": keys, "NewImage": keys}

@@ -108,7 +108,7 @@ def send(sandbox: Sandbox, url: str, *bodies: str) -> None:
         sandbox.client("sqs").send_message(QueueUrl=url, MessageBody=body)
 
 
-def test_late_object_is_seen_in_the_next_tick_and_its_message_is_deleted_when_it_is_asked_for(
+def test_late_object_is_seen_in_the_next_tick_and_its_message_is_deleted_when_it_is_requested(
     sensor: Sensor, sandbox: Sandbox, queue: str
 ) -> None:
     land(sandbox, 20, 1)
@@ -118,7 +118,9 @@ def test_late_object_is_seen_in_the_next_tick_and_its_message_is_deleted_when_it
     sensor.settle()
 
 
-def test_tick_that_dies_before_it_ends_hears_its_messages_again(sensor: Sensor, sandbox: Sandbox, queue: str) -> None:
+def test_tick_that_dies_before_it_ends_receives_its_messages_again(
+    sensor: Sensor, sandbox: Sandbox, queue: str
+) -> None:
     land(sandbox, 20, 1)
     before = sensor.cursor.dump(["orders"])
     sensor.tick(dies=True)

@@ -168,7 +168,7 @@ def test_failed_deliveries_below_the_error_prefix_are_found(steps: Make) -> None
     assert applied(lake) == 2
 
 
-def test_work_whose_run_failed_is_asked_for_again_after_growing_pauses(steps: Make) -> None:
+def test_work_whose_run_failed_is_requested_again_after_growing_pauses(steps: Make) -> None:
     lake = steps(table())
     lake.store.put(uri(NOW), record(1))
 
@@ -187,7 +187,7 @@ def test_pause_between_tries_has_a_bound(steps: Make) -> None:
         cursor.record_request("apply", "state", at_s)
 
 
-def test_work_after_a_run_that_did_some_is_asked_for_at_once(steps: Make) -> None:
+def test_work_after_a_run_that_did_some_is_requested_at_once(steps: Make) -> None:
     lake = steps(table())
     lake.store.put(uri(NOW), record(1))
     first = lake.tick()
@@ -306,7 +306,7 @@ def test_cursor_stays_small_for_thousands_of_tables() -> None:
     assert len(cursor.dump(cursor.tables)) < 400_000
 
 
-def test_long_backlog_is_asked_for_in_stretches(steps: Make) -> None:
+def test_long_backlog_is_requested_in_stretches(steps: Make) -> None:
     lake = steps(table())
     hours = [THIS_HOUR - n * HOUR for n in range(0, 20 * 24, 5)]
     for number, hour in enumerate(hours):

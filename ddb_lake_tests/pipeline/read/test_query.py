@@ -166,7 +166,7 @@ def test_table_named_otherwise_than_by_its_name_is_found(wide: Lake) -> None:
     assert queried(wide, "SELECT id FROM query_table('ord' || 'ers')") == [("a",)]
 
 
-def test_names_are_told_without_reading_any_table(wide: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_listed_without_reading_any_table(wide: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(LakeCatalog, "table")
 
     found = [name + suffix for name in ("a.b-c", "customers", "orders") for suffix in ("", "_changes", "_objects")]

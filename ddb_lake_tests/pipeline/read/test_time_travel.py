@@ -54,7 +54,7 @@ def test_query_as_of_shows_the_table_and_its_changes_as_they_were(tmp_path: Path
         assert past(lake, "SELECT 1", T0_US - HOUR_US) == [(1,)]
 
 
-def test_query_as_of_without_a_snapshot_rests_on_the_changelog_alone(tmp_path: Path) -> None:
+def test_query_as_of_without_a_snapshot_uses_the_changelog_alone(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", {"name": "orders"}) as lake:
         first, second = item("a", n=1), item("a", n=2)
         records = [change(T0_US, first), change(T0_US + HOUR_US, second, first)]

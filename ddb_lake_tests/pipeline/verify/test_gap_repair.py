@@ -42,7 +42,7 @@ def switch(stand: Stand, on: bool) -> None:
     call(TableName="orders", StreamArn=arn)
 
 
-def test_stream_that_was_off_is_a_gap_that_incremental_exports_mend(stand: Stand) -> None:
+def test_stream_that_was_off_is_a_gap_that_incremental_exports_repair(stand: Stand) -> None:
     assert watch(stand.lake, "orders") == ()
     seen_us = stand.sandbox.clock.now_us()
     stand.wait(30)

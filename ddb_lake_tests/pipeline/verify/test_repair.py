@@ -104,7 +104,7 @@ def test_export_names_exactly_the_keys_that_were_spoiled(stand: Stand) -> None:
     assert verify_export(stand.lake, "orders", stand.export()).outcome == "equal"
 
 
-def test_source_names_the_keys_and_mends_them_while_writes_go_on(stand: Stand) -> None:
+def test_source_names_the_keys_and_repairs_them_while_writes_go_on(stand: Stand) -> None:
     expected = spoil(stand)
     stand.deliver()
     report = verify_scan(stand.lake, "orders", read_rate=None)
