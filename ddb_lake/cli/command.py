@@ -120,6 +120,15 @@ strict_option = click.option("--strict", is_flag=True, help="Exit status 1 if an
 engine_option = click.option(
     "--engine", type=click.Choice(["duckdb", "spark"]), help="The engine of this run; default: the configured one."
 )
+metrics_file_option = click.option(
+    "--metrics-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write metrics in Prometheus' text format to this file, which is replaced at once.",
+)
+emf_option = click.option(
+    "--emf", "as_emf", is_flag=True, help="Print metrics on stderr in CloudWatch's embedded metric format."
+)
 read_rate_option = click.option(
     "--read-rate", type=click.FloatRange(min=1), metavar="RCU", help="Read units a second at most; default: 100."
 )

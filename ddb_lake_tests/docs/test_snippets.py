@@ -88,6 +88,7 @@ ELSEWHERE = {
         "of days that Dagster keeps: ddb_lake_tests/orchestration/assets/test_daily_snapshots.py"
     ),
     "ddb-lake follow": "runs until it is stopped: ddb_lake_tests/cli/commands/test_follow.py does",
+    "ddb-lake follow --metrics :9464": "the same: ddb_lake_tests/pipeline/test_metrics.py serves metrics",
     "ddb-lake follow orders customers --interval 2s": "the same, and the lake has no `customers`",
     "ddb-lake status --watch 5": "runs until it is interrupted: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }

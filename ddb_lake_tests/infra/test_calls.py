@@ -26,6 +26,9 @@ WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """What each role is for, and the roles that this work needs besides, because it is work on a lake."""
 
+TOGETHER = {"follower": ("follow",)}
+"""The roles that are put together of others, and what they are for."""
+
 NOT_SEEN = {
     "s3:AbortMultipartUpload": "called when an upload fails",
     "s3:PutObjectAcl": "DynamoDB hands an export over to the bucket's owner with it; the stand-in has no other owners",
@@ -54,11 +57,12 @@ def estate(ran: Stand) -> Estate:
 
 
 def test_every_role_is_at_work() -> None:
-    assert set(role_names()) == {*WORK, "source", "dagster-task"}
+    assert set(role_names()) == {*WORK, *TOGETHER, "source", "dagster-task"}
 
 
 def test_every_stage_is_some_roles_work(ran: Stand) -> None:
-    assert {stage for stages, _ in WORK.values() for stage in stages} == set(ran.ran)
+    together = {stage for stages in TOGETHER.values() for stage in stages}
+    assert {stage for stages, _ in WORK.values() for stage in stages} | together == set(ran.ran)
 
 
 @pytest.mark.parametrize("role", WORK)
@@ -66,6 +70,12 @@ def test_role_may_do_what_its_work_calls(role: str, ran: Stand, estate: Estate) 
     stages, others = WORK[role]
     grants = [grant for name in (role, *others) for grant in granted(statements(name, estate))]
     assert {call for call in refused(grants, ran.made(*stages)) if call.action not in FREE} == set()
+
+
+@pytest.mark.parametrize("role", TOGETHER)
+def test_role_of_several_may_do_what_its_work_calls(role: str, ran: Stand, estate: Estate) -> None:
+    calls = refused(granted(statements(role, estate)), ran.made(*TOGETHER[role]))
+    assert {call for call in calls if call.action not in FREE} == set()
 
 
 @pytest.mark.parametrize("role", WORK)

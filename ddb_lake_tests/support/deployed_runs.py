@@ -199,9 +199,11 @@ def _change(on: Stand) -> None:
     from ddb_lake.aws.objects import split_s3
     from ddb_lake.pipeline.capture.incremental_exports import start_due
     from ddb_lake.pipeline.capture.streams import read_streams
+    from ddb_lake.pipeline.follow.follower import follower
     from ddb_lake.pipeline.load.request_export import export_increments
     from ddb_lake.pipeline.maintain import compact
     from ddb_lake.pipeline.sync import sync
+    from ddb_lake_tests.support.simulated_follower import Heard
 
     on.put("0", n="2")
     on.sandbox.flush()
@@ -209,6 +211,10 @@ def _change(on: Stand) -> None:
     on.put("1", n="2")
     on.run("read streams", lambda: read_streams(on.lake, NAME))
     on.run("sync", lambda: list(sync(on.lake)))
+    on.put("1", n="3")
+    follower_of = follower(on.lake, [NAME], Heard())
+    on.run("follow", follower_of.once)
+    assert isinstance(follower_of.listener, Heard) and follower_of.listener.errors == []
     on.wait(180)
     on.run("start increments", lambda: start_due(on.lake, NAME))
     on.run("export increments", lambda: export_increments(on.lake, NAME))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class Heard:
     works: list[Work] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     held: list[tuple[str, ...]] = field(default_factory=list)
+    lags: list[dict[str, float]] = field(default_factory=list)
 
     def turn(self, turn: Turn) -> None:
         self.turns.append(turn)
@@ -47,6 +48,9 @@ class Heard:
 
     def failed(self, table: str, error: Exception) -> None:
         self.errors.append(error)
+
+    def ticked(self, lags_s: Mapping[str, float]) -> None:
+        self.lags.append(dict(lags_s))
 
     def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
         self.held.append(tuple(tables))

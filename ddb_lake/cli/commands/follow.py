@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,14 @@ from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.parameter_types import Duration
+from ddb_lake.cli.stopping import stopped_by
 from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from ddb_lake.pipeline.apply.apply import ApplyResult
     from ddb_lake.pipeline.follow.table import Turn
     from ddb_lake.pipeline.load.load import LoadResult
+    from ddb_lake.pipeline.metrics import LakeMetrics
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.plan.work import Work
 
@@ -39,6 +38,7 @@ class FollowCommandOptions:
     once: bool
     interval_s: float
     list_every_s: float
+    metrics: str | None
     as_json: bool
 
 
@@ -47,7 +47,8 @@ class FollowCommandOptions:
     "Keep reading changes, and apply them within seconds.",
     "ddb-lake follow",
     "ddb-lake follow orders customers --interval 2s",
-    "ddb-lake follow --once --json",
+    "ddb-lake follow --json --metrics :9464",
+    "ddb-lake follow --once",
 )
 @tables_argument
 @click.option("--once", is_flag=True, help="Read to the present end of the streams, apply everything, and end.")
@@ -67,6 +68,9 @@ class FollowCommandOptions:
     show_default=True,
     help="Interval of listing objects that Firehose or another service landed.",
 )
+@click.option(
+    "--metrics", metavar="[HOST]:PORT", help="Serve metrics for Prometheus at this address, for example :9464."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for each event, one on each line.")
 @options_object(FollowCommandOptions)
 @pass_invocation
@@ -83,8 +87,9 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
     from ddb_lake.pipeline.follow.table import FollowOptions
 
     chosen = FollowOptions(options.interval_s, list_every_s=options.list_every_s)
-    with invocation.lake(*tables, bars=False) as lake, _until_signal() as stop:
-        printer = _Printer(lake, options.as_json)
+    stop = Event()
+    with invocation.lake(*tables, bars=False) as lake, stopped_by(stop, signal.SIGTERM, signal.SIGINT):
+        printer = _Printer(lake, options.as_json, _served(options.metrics))
         process = follower(lake, tables, printer, chosen, (REPLICATION,))
         if options.once:
             process.once()
@@ -95,23 +100,15 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
         click.get_current_context().exit(printer.status)
 
 
-@contextmanager
-def _until_signal() -> Iterator[Event]:
-    """An event that SIGTERM and SIGINT set. A second signal ends the process at once."""
-    stop, numbers = Event(), (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in numbers}
+def _served(address: str | None) -> LakeMetrics | None:
+    """Metrics that are served at an address; None without one. Raises UsageError."""
+    if address is None:
+        return None
+    from ddb_lake.pipeline.metrics import LakeMetrics
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, before[signal.Signals(number)])
-        stop.set()
-
-    for number in numbers:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
+    metrics = LakeMetrics()
+    note(f"metrics are served at port {metrics.serve(address)}")
+    return metrics
 
 
 @dataclass(slots=True)
@@ -120,6 +117,7 @@ class _Printer:
 
     lake: Lake
     as_json: bool
+    metrics: LakeMetrics | None = None
     _failed: set[str] = field(default_factory=set)
     _with_gaps: set[str] = field(default_factory=set)
     _doubted: bool = False
@@ -134,6 +132,8 @@ class _Printer:
         from ddb_lake.pipeline.capture.stream_gaps import gap_text
 
         self._failed.discard(turn.table)
+        if self.metrics is not None:
+            self.metrics.add_turn(self.lake.table(turn.table), turn, self.lake.now().timestamp())
         for gap in turn.gaps if turn.table not in self._with_gaps else ():
             warn(gap_text(turn.table, gap))
         (self._with_gaps.add if turn.gaps else self._with_gaps.discard)(turn.table)
@@ -152,6 +152,8 @@ class _Printer:
         from ddb_lake.pipeline.load.load import LoadResult
 
         self._failed.discard(work.table)
+        if self.metrics is not None:
+            self.metrics.add(work.table, result)
         lines = result_lines(result)
         if isinstance(result, ApplyResult | LoadResult):
             self._doubt(result)
@@ -168,13 +170,28 @@ class _Printer:
     def failed(self, table: str, error: Exception) -> None:
         """See `Listener`."""
         self._failed.add(table)
+        if self.metrics is not None:
+            self.metrics.add_failure(table)
         if self.as_json:
             self._write("failed", table, error=error_text(error))
         else:
             warn(f"{table or 'the follower'}: {error_text(error)}")
 
+    def ticked(self, lags_s: Mapping[str, float]) -> None:
+        """See `Listener`."""
+        if self.metrics is None:
+            return
+        for name, lag_s in lags_s.items():
+            self.metrics.set_lag(self.lake.table(name), lag_s)
+        try:
+            self.metrics.observe(self.lake, list(lags_s))
+        except Exception as error:  # whatever it is: following goes on without these metrics, and the counter shows it
+            self.failed("", error)
+
     def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
         """See `Listener`."""
+        if self.metrics is not None:
+            self.metrics.set_followed(tables, waiting)
         if self.as_json:
             self._write("holds", "", tables=list(tables), waiting=list(waiting))
             return

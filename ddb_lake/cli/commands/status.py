@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddb_lake.cli.command import command, json_option, optional_table_argument
+from ddb_lake.cli.command import command, emf_option, json_option, metrics_file_option, optional_table_argument
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.checks import checks_document, print_problems
+from ddb_lake.cli.output.metrics import MetricsTarget
 from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.tables import print_facts, print_table
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     "Show the contents of the lake and its lag.",
     "ddb-lake status",
     "ddb-lake status orders --json",
+    "ddb-lake status --metrics-file ddb_lake.prom",
     "ddb-lake status --watch 5",
 )
 @optional_table_argument
@@ -42,9 +45,18 @@ if TYPE_CHECKING:
     metavar="[SECONDS]",
     help="Print the status repeatedly until Ctrl-C, by default every 5 seconds.",
 )
+@metrics_file_option
+@emf_option
 @json_option
 @pass_invocation
-def status(invocation: Invocation, table: str | None, every_s: float | None, as_json: bool) -> None:
+def status(
+    invocation: Invocation,
+    table: str | None,
+    every_s: float | None,
+    metrics_file: Path | None,
+    as_emf: bool,
+    as_json: bool,
+) -> None:
     """Show rows, lag, watermark, files, bytes, exports, quarantine and checks of TABLE, or of all tables.
 
     The checks are the last results that Dagster or `ddb-lake check` kept: how many are red, yellow (a warning, or unknown)
@@ -54,11 +66,16 @@ def status(invocation: Invocation, table: str | None, every_s: float | None, as_
     """
     if every_s is not None and as_json:
         raise click.UsageError("--watch and --json exclude each other")
+    if every_s is not None and (metrics_file is not None or as_emf):
+        raise click.UsageError("--watch exports no metrics: leave out --metrics-file and --emf")
     named = [table] if table else []
     with invocation.lake(*named) as lake:
         names = named or [known.name for known in lake.settings.tables]
         if every_s is None:
             _print_status(lake, names, table, as_json)
+            target = MetricsTarget(metrics_file, as_emf)
+            if (metrics := target.metrics()) is not None:
+                target.export(metrics, lake, names)
         else:
             _watch(lake, names, table, every_s)
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddb_lake.cli.command import command, json_option, options_object, strict_option, tables_argument
+from ddb_lake.cli.command import (
+    command,
+    emf_option,
+    json_option,
+    metrics_file_option,
+    options_object,
+    strict_option,
+    tables_argument,
+)
 from ddb_lake.cli.commands.apply import apply_lines, print_apply_remarks
 from ddb_lake.cli.commands.aurora import replication_text
 from ddb_lake.cli.commands.compact import compact_lines
@@ -20,6 +29,7 @@ from ddb_lake.cli.commands.streams import print_stream_remarks, streams_text
 from ddb_lake.cli.failures import error_text, exit_status, print_doubts, print_error
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.exact_json import encode_json
+from ddb_lake.cli.output.metrics import MetricsTarget
 from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document, write_lines
@@ -29,6 +39,7 @@ from ddb_lake.errors import UsageError
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.capture.incremental_exports import Increments
+    from ddb_lake.pipeline.metrics import LakeMetrics
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.plan.work import Work
 
@@ -40,6 +51,8 @@ class SyncOptions:
     dry_run: bool
     every: float | None
     strict: bool
+    metrics_file: Path | None
+    as_emf: bool
     as_json: bool
 
 
@@ -54,6 +67,8 @@ class SyncOptions:
     help="Do it again at this interval until Ctrl-C; with --json, print one line for each pass.",
 )
 @strict_option
+@metrics_file_option
+@emf_option
 @json_option
 @options_object(SyncOptions)
 @pass_invocation
@@ -67,17 +82,25 @@ def sync(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) 
     With --every, a failed pass does not end the command: the next one does what is still due. Ctrl-C and SIGTERM end it
     after the pass in progress; its exit status is that of the last pass.
     """
-    status = _pass(invocation, tables, options) if options.every is None else _repeat(invocation, tables, options)
+    metrics = MetricsTarget(options.metrics_file, options.as_emf).metrics()
+
+    def work() -> int:
+        return _pass(invocation, tables, options, metrics)
+
+    status = work() if options.every is None else _repeat(invocation, options.every, work)
     if status:
         click.get_current_context().exit(status)
 
 
-def _pass(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) -> int:
-    """Do all work that is due, and print the results. Returns the exit status."""
+def _pass(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions, metrics: LakeMetrics | None) -> int:
+    """Do all work that is due, print the results, and export the metrics. Returns the exit status."""
     with invocation.lake(*tables) as lake:
-        run = _SyncRun(lake, invocation.debug, options.dry_run, options.strict, quiet=options.as_json)
-        for name in tables or [table.name for table in lake.settings.tables]:
+        run = _SyncRun(lake, invocation.debug, options.dry_run, options.strict, quiet=options.as_json, metrics=metrics)
+        names = list(tables) or [table.name for table in lake.settings.tables]
+        for name in names:
             run.table(name)
+        if metrics is not None:
+            MetricsTarget(options.metrics_file, options.as_emf).export(metrics, lake, names)
         if not lake.settings.tables:
             run.add_doubts(["no table is configured: add one below `tables:`"])
     if options.as_json:
@@ -88,9 +111,9 @@ def _pass(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions)
     return run.status
 
 
-def _repeat(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions) -> int:
+def _repeat(invocation: Invocation, every_s: float, work: Callable[[], int]) -> int:
     """Do a pass at each interval until a signal. A wrong configuration ends the first pass with its error."""
-    every_s, stop, first, status = options.every or 0, threading.Event(), True, 0
+    stop, first, status = threading.Event(), True, 0
     echo(
         f"All work that is due is done every {duration_text(every_s)}; Ctrl-C ends this after the pass in progress.",
         err=True,
@@ -99,7 +122,7 @@ def _repeat(invocation: Invocation, tables: tuple[str, ...], options: SyncOption
         while not stop.is_set():
             began = time.monotonic()
             try:
-                status = _pass(invocation, tables, options)
+                status = work()
             except Exception as error:
                 if first and isinstance(error, UsageError):
                     raise
@@ -119,6 +142,7 @@ class _SyncRun:
         strict: a quarantined record makes the exit status 1.
         quiet: print nothing on stdout.
         status: the greatest exit status of an error so far.
+        metrics: receives the results; None: no metrics are exported.
     """
 
     lake: Lake
@@ -130,6 +154,7 @@ class _SyncRun:
     results: list[dict[str, Any]] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     status: int = 0
+    metrics: LakeMetrics | None = None
 
     def table(self, name: str) -> None:
         """Plan and do the work that is due for one table, up to the first failure."""
@@ -173,6 +198,8 @@ class _SyncRun:
             self._echo([f"{work.table}: {_step(work)} is due: {work.reason}"])
             return
         result = run_work(self.lake, work, (REPLICATION,))
+        if self.metrics is not None:
+            self.metrics.add(work.table, result)
         self.results.append({"table": work.table, "kind": _step(work), "result": asdict(result)})
         if isinstance(result, StreamsResult) and result.gaps:
             self.status = max(self.status, 1)  # data is in doubt; landed objects are applied nevertheless
@@ -184,6 +211,8 @@ class _SyncRun:
 
     def _failed(self, name: str, step: str, error: Exception) -> None:
         self.status = max(self.status, exit_status(error))
+        if self.metrics is not None:
+            self.metrics.add_failure(name)
         self.results.append(
             {"table": name, "kind": step, "error": error_text(error), "exit_status": exit_status(error)}
         )

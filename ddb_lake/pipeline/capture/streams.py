@@ -245,14 +245,9 @@ class StreamReader:
         return all(key not in self._closed and self._empty[key] >= EMPTY_PAGES for key in left)
 
     def behind_s(self) -> float:
-        """How far the reading is behind the source, in seconds, as the stream states it, or as the records' times show it."""
+        """How far the reading is behind the source, in seconds: as Kinesis states it, or the age of the last record of a page."""
         with self._lock:
-            if self._places is None or self.is_caught_up:
-                return 0.0
-            if self._behind_ms:
-                return max(self._behind_ms.values()) / 1000
-            since_us = [s for stream in self._state.streams if (s := stream.unread_since_us) is not None]
-            return max(0.0, (self._now_us() - min(since_us)) / 1_000_000) if since_us else 0.0
+            return max(self._behind_ms.values(), default=0) / 1000
 
     @property
     def _state(self) -> Checkpoint:
@@ -382,6 +377,10 @@ class StreamReader:
         arn, shard_id = key
         if page.behind_ms is None:
             self._empty[key] = 0 if page.records else self._empty[key] + 1
+            if page.records and (time_us := self.source.line(page.records[-1], arn, shard_id).time_us) is not None:
+                self._behind_ms[key] = max(0, (self._now_us() - time_us) // 1000)
+            elif self._empty[key] >= EMPTY_PAGES:
+                self._behind_ms[key] = 0
         else:
             self._empty[key] = EMPTY_PAGES if page.behind_ms == 0 else 0
             self._behind_ms[key] = page.behind_ms

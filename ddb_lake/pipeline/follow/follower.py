@@ -59,6 +59,9 @@ class Listener(Protocol):
     def failed(self, table: str, error: Exception) -> None:
         """A turn or planned work failed; it is tried again."""
 
+    def ticked(self, lags_s: Mapping[str, float]) -> None:
+        """The minute's planning is done: this thread may use the lake. `lags_s`: how far each followed table is behind."""
+
     def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
         """The tables that are followed from now on, and those that another follower has."""
 
@@ -137,6 +140,7 @@ class Follower:
                 if table.waiting_bytes:
                     self._turn(table)
             self._tick(sorted(self._held), ONCE_S)
+            self.listener.ticked({table.name: table.lag_s() for table in self._followed()})
         finally:
             self.close()
 
@@ -223,6 +227,7 @@ class Follower:
             return False
         if now - self._ticked_all_at >= TICK_S:
             self._tick(held)
+            self.listener.ticked({name: self.tables[name].lag_s() for name in held})
             self._ticked_all_at = self._ticked_at = self.clock()
             return True
         delivered = [name for name in held if self._is_delivered(name)]

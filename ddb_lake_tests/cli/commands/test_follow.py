@@ -125,3 +125,16 @@ def _until(lines: Any, name: str, value: int) -> list[dict[str, Any]]:
         if events[-1].get(name) == value:
             return events
     raise AssertionError(f"it ended before {name} was {value}: {events}")
+
+
+def test_sync_and_status_export_metrics(run: Run, account: Sandbox, project: Path) -> None:
+    result = run("sync", "--metrics-file", "lake.prom", "--emf")
+    assert result.exit_code == 0, result.stderr
+    text = (project / "lake.prom").read_text()
+    assert 'ddb_lake_landed_records_total{table="orders"} 1.0' in text
+    assert 'ddb_lake_rows{table="orders"} 1.0' in text
+    documents = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert [one["ddb_lake_rows"] for one in documents if "ddb_lake_rows" in one] == [1.0]
+    assert run("status", "--metrics-file", "status.prom").exit_code == 0
+    assert 'ddb_lake_rows{table="orders"} 1.0' in (project / "status.prom").read_text()
+    assert run("status", "--watch", "1", "--emf").exit_code == 2

@@ -291,6 +291,15 @@ def _dagster_task(estate: Estate) -> list[Statement]:
     return [*merged(found), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
 
 
+def _follower(estate: Estate) -> list[Statement]:
+    """Runs `ddb-lake follow`: reads streams, lands, applies, compacts, and starts incremental exports."""
+    streams = ("stream-reader",) if any(source.streams for source in estate.sources) else ()
+    exports = ("exporter",) if estate.exports else ()
+    found = [s for role in ("applier", "notified", *streams, *exports) for s in _ROLES[role](estate)]
+    assumed = distinct(s.role_arn for s in estate.sources if s.role_arn)
+    return [*merged(found), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
+
+
 _ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
     "dagster-task": _dagster_task,
     "source": _source,
@@ -298,6 +307,7 @@ _ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
     "applier": _applier,
     "reader": _reader,
     "stream-reader": _stream_reader,
+    "follower": _follower,
     "verifier": _verifier,
     "repairer": _repairer,
     "restorer": _restorer,
