@@ -19,6 +19,7 @@ from ddb_lake.cli.doctor import (
     source_table,
     spark,
     subject,
+    table_values,
     warehouse,
 )
 from ddb_lake.cli.doctor.finding import Finding, fail
@@ -102,6 +103,7 @@ ACCOUNT: tuple[Examination[LakeSubject], ...] = (
 )
 
 TABLE: tuple[Examination[TableSubject], ...] = (
+    Examination("values", table_values.examine_values, "run `ddb-lake status`", subject.has_rows_here),
     Examination("key", source_table.examine_key, "add `key: [...]` to the table", subject.omits_key),
     Examination("changes", landing.examine_folder, "correct `changes.uri`", subject.lands_locally),
     Examination(

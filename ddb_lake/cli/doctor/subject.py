@@ -148,6 +148,12 @@ def omits_key(subject: TableSubject) -> bool:
     return not subject.settings.key
 
 
+def has_rows_here(subject: TableSubject) -> bool:
+    """The rows of the table are read on this machine, and not by Spark."""
+    local = has_local_warehouse(subject.lake) and subject.lake.settings.catalog_type != "glue"
+    return subject.settings.engine == "duckdb" and (local or subject.lake.aws_answers)
+
+
 def lands_locally(subject: TableSubject) -> bool:
     """Changes land in a folder of this machine."""
     changes = subject.settings.changes

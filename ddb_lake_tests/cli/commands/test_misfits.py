@@ -1,0 +1,27 @@
+"""Values that no column holds are named to the user, with a query that reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ddb_lake.core.values.change_record import Item
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.export_files import full, item
+
+
+def mixed(users: int, orders: int) -> list[Item]:
+    """Users whose `created` is a number, and orders whose `created` is a text."""
+    return [item(f"u{n}", created=n) for n in range(users)] + [item(f"o{n}", created=f"on {n}") for n in range(orders)]
+
+
+def test_load_and_doctor_name_the_attribute_and_the_documented_query_reads_the_values(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables:\n  - {name: orders, key: [id]}\n")
+    manifest = full(mixed(users=3, orders=5)).write(tmp_path / "exports")
+    said = "attribute 'created': column created (string) does not hold 3 of type N; they are in _rescued"
+    assert said in run("load", "orders", manifest).stderr
+    assert said in run("doctor").stdout
+    query = "SELECT json_extract_string(_rescued, '$.\"/created\".N')::INT AS n FROM orders WHERE created IS NULL ORDER BY n"
+    assert [row["n"] for row in json.loads(run("query", query, "--json").stdout)] == [0, 1, 2]

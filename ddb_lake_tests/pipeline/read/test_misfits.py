@@ -1,0 +1,42 @@
+"""The values that no column holds are counted as a reader of the items would count them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+from ddb_lake.core.schema.table_schema import dotted
+from ddb_lake.core.values.change_record import AttributeValue, Item
+from ddb_lake.lake.state import CurrentState
+from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.read.misfits import find_misfits
+from ddb_lake_tests.support.export_files import full
+from ddb_lake_tests.support.folder_lake import lake
+
+NAMES = ("created", "a/b", "~", "it's", 'say "x"', "$.a[0]", "é")
+VALUES: tuple[AttributeValue, ...] = (
+    {"S": "x"}, {"N": "1"}, {"N": "1.50"}, {"BOOL": True}, {"B": "aGk="}, {"NULL": True}, {"L": []}, {"SS": ["a"]}, {"M": {}},
+)  # fmt: skip
+
+
+def test_values_outside_their_columns_are_counted(tmp_path: Path) -> None:
+    chosen = random.Random(7)
+    items: list[Item] = [
+        {"id": {"S": f"k{number}"}} | {name: chosen.choice(VALUES) for name in NAMES if chosen.random() < 0.8}
+        for number in range(300)
+    ]
+    with lake(tmp_path / "lake", "orders", ["id"]) as opened:
+        load_export(opened, "orders", str(full(items).write(tmp_path / "exports")))
+        current = opened.current("orders")
+        assert current is not None
+        tags = {column.path: column.tag for column in CurrentState.of(current).schema.columns}
+        found = find_misfits(opened, "orders")
+    expected: dict[str, Counter[str]] = {}
+    for one in items:
+        for name, value in one.items():
+            ((tag, content),) = value.items()
+            if tag not in (tags.get((name,)), "NULL") and (tag, content) != ("M", {}):
+                expected.setdefault(dotted((name,)), Counter())[tag] += 1
+    assert {one.attribute: one.values for one in found} == expected
+    assert len(found) == len(NAMES)
