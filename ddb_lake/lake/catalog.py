@@ -495,6 +495,8 @@ class LakeCatalog:
         warehouse = settings.warehouse or self.warehouse
         properties: dict[str, Any] = {"type": self.kind, "warehouse": warehouse, **_s3(), **settings.properties}
         if self.kind == "sql":
+            properties["py-catalog-impl"] = "ddb_lake.lake.sql_catalog.ParsedOnceCatalog"
+            del properties["type"]
             if settings.uri is None and not self._has_own_database:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if is_local_uri(self.warehouse):
