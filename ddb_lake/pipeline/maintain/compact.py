@@ -209,7 +209,10 @@ class _Compaction:
         added = sorted_if_it_fits(self.session, key, write, size)
         removed = frozenset(f.file_path for f in chosen)
         kept_paths = [path for path in self.live.paths if path not in removed]
-        deletes = writer.write_deletes(self._kept_deletes(kept_paths)) if self.deletes else []
+        deletes: list[DataFile] = []
+        if self.deletes:
+            self.session.keep("kept_positions", self._kept_deletes(kept_paths))
+            deletes = writer.write_deletes_by_file("kept_positions")
         kept = sum(f.record_count for f in self.live.data if f.file_path not in removed)
         after = kept + sum(f.record_count for f in added) - sum(f.record_count for f in deletes)
         if after != self.live.rows:

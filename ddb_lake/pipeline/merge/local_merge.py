@@ -53,7 +53,7 @@ class LocalMerge:
         writer = FileWriter.for_table(session.con, table, metadata)
         size = self._plan.mean_item_bytes(session)
         added = with_memory(session, lambda: writer.write(rows, metadata, split=True, row_bytes=size))
-        return added, writer.write_deletes(self._plan.deleted_positions)
+        return added, writer.write_deletes_by_file(f"({self._plan.deleted_positions})")
 
     def close(self) -> None:
         """Do nothing: the plan is deleted with the session."""

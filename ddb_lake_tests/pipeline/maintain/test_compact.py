@@ -13,9 +13,9 @@ from pyiceberg.transforms import HourTransform
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake import compaction_policy
+from ddb_lake.lake import compaction_policy, file_writer
 from ddb_lake.lake.compaction_policy import compaction_reason
-from ddb_lake.lake.scan import column_bounds, live_files
+from ddb_lake.lake.scan import column_bounds, live_files, named_data_file
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
@@ -140,6 +140,31 @@ def test_delete_files_alone_are_rewritten_alone(lake: Lake, monkeypatch: pytest.
     assert why_compact(lake) is None
     assert dumped(lake) == expected
     assert_readers_agree(lake, "orders")
+
+
+def test_merge_and_compaction_write_delete_files_of_one_data_file(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a reader of one of them reads no positions of another. Data files with few positions share a delete file."""
+    monkeypatch.setattr(file_writer, "OWN_DELETE_FILE_ROWS", 3)
+    monkeypatch.setattr(compaction_policy, "MAX_DELETED_SHARE", 1)
+    load(lake, ITEMS)
+    for number, prefix in enumerate(("first", "second", "third")):
+        apply(lake, number, *(put(f"{prefix} {key:02d}", 1) for key in range(20)))
+    changed = [("key", 4), ("first", 3), ("second", 1), ("third", 2)]
+    apply(lake, 4, *(put(f"{prefix} {key:02d}", 2) for prefix, keys in changed for key in range(keys)))
+    expected = dumped(lake)
+    for _ in ("merge", "compaction"):
+        table = lake.current("orders")
+        assert table is not None
+        deletes = live_files(table).deletes
+        assert sorted((named_data_file(file) is not None, file.record_count) for file in deletes) == [
+            (False, 3),
+            (True, 3),
+            (True, 4),
+        ]
+        assert_readers_agree(lake, "orders")
+        monkeypatch.setattr(compaction_policy, "MAX_DELETE_FILES", 0)
+        compact_table(lake, "orders")
+        assert dumped(lake) == expected
 
 
 def sizes(lake: Lake) -> list[int]:
