@@ -191,7 +191,8 @@ def traffic(options: TrafficOptions, endpoint_url: str, as_json: bool) -> None:
     if as_json:
         write_document({**asdict(made), "count": made.total})
     else:
-        echo(f"{target}: {made.total} changes: {', '.join(f'{n} {kind}' for kind, n in made.changes.items())}")
+        kinds = ", ".join(count_text(n, kind.removesuffix("s")) for kind, n in made.changes.items())
+        echo(f"{target}: {count_text(made.total, 'change')}: {kinds}")
 
 
 @sandbox.command(

@@ -34,6 +34,7 @@ from ddb_lake.aws.source import SourceTable, require_source, restorable_since_s,
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.export_manifest import DataFile, ExportSummary, build_files, build_summary, md5_text
 from ddb_lake.core.layout.scan_files import START, ScanPart, ScanStart, is_progress, last_parts
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE, READ_UNIT_BYTES, RateLimit
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import CommitConflict, ConfigError, ExportError, UsageError
@@ -252,7 +253,9 @@ class ScanRun:
         parts = sorted(self._parts(), key=lambda part: (part.segment, part.number))
         if unread := self._segments_left(parts):
             raise ExportError(
-                f"{len(unread)} segments are not read completely", uri=self._folder, hint="run the command again"
+                f"{count_text(len(unread), 'segment is', 'segments are')} not read completely",
+                uri=self._folder,
+                hint="run the command again",
             )
         until_us = -(-(self.items.served_us() + 2 * CLOCK_SLACK_US) // 1000) * 1000
         manifest = self._write_manifests(parts, until_us)

@@ -151,6 +151,8 @@ def test_traffic_of_clicks_goes_into_the_stream(run: Run, sandbox: Sandbox) -> N
     arn = make_stream(sandbox)
     assert _traffic(run, "--shape", "clicks", "--stream", "changes", "--count", 12)["changes"] == {"puts": 12}
     assert len({event["nano_timestamp"] for event in stream_records(sandbox, arn)}) == 12
+    one = run("sandbox", "traffic", "--shape", "clicks", "--stream", "changes", "--count", 1)
+    assert one.stdout == "changes: 1 change: 1 put\n"
 
 
 def test_traffic_says_how_to_create_what_it_needs(run: Run, sandbox: Sandbox) -> None:
