@@ -174,7 +174,9 @@ class OrchestrationSettings(Settings):
 
     task_principal: str = Field("ecs-tasks.amazonaws.com", description="The service that runs Dagster's code.")
     emr: bool = Field(True, description="An EMR Serverless application for tables beyond one machine.")
-    emr_release: str = Field("emr-7.9.0", description="Release of EMR Serverless.")
+    emr_release: str = Field(
+        "emr-7.11.0", description="Release of EMR Serverless. 7.11.0 has Spark 3.5.6, which is tested."
+    )
     emr_max_vcpu: int = Field(64, ge=4, description="What the Spark application may take at most.")
 
 

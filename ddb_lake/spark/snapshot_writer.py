@@ -47,6 +47,15 @@ from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, names_of
 SHARE_BYTES = 512 * 1024 * 1024
 """Billed bytes of data that a task gets at most, except for a single larger file. DynamoDB bills uncompressed data."""
 
+MOST_SHARES = 5_000
+"""The most shares, whatever their size: a task that compares keys opens a scratch file of each."""
+
+LEAST_SHARE_BYTES = 16 * 1024 * 1024
+"""Billed bytes below which dividing data files among tasks takes longer than it saves."""
+
+_ITEM_BYTES = 1024
+"""The assumed size of an item, if the manifest does not say how many bytes were billed."""
+
 BUCKET_HASHES = 16_000_000
 """The approximate number of key hashes that one task compares."""
 
@@ -77,7 +86,9 @@ class SparkSnapshotWriter:
         """The inference of some items, spread over all data files."""
         filled = [entry for entry in self._export.files if entry[0].item_count]
         chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
-        shares = [Share(self._access, replace(self._export, files=(one,)), self._target.options) for one in chosen]
+        count = min(self._carrier.cores, len(chosen))
+        parts = [replace(self._export, files=tuple(chosen[first::count])) for first in range(count)]
+        shares = [Share(self._access, part, self._target.options) for part in parts]
         return merged(self._carrier.map(sample_share, shares), self._target.options)
 
     def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
@@ -180,13 +191,14 @@ class _Share:
 
 
 def shares_of(export: Export, cores: int) -> list[Export]:
-    """The data files of an export in shares of about equal size, in order: enough for all cores, none too large.
+    """The data files of an export in shares of about equal size, in order: enough for all cores, none too large or too small.
 
     Each share is the export with some of its files. The manifest has the items of a file, and no bytes, so each item
     counts as the mean item.
     """
     items = sum(file.item_count for file, _ in export.files)
-    count = max(cores * WAVES, ceil(export.summary.billed_size_bytes / SHARE_BYTES))
+    size = export.summary.billed_size_bytes or items * _ITEM_BYTES
+    count = max(min(cores * WAVES, ceil(size / LEAST_SHARE_BYTES)), min(ceil(size / SHARE_BYTES), MOST_SHARES), 1)
     limit = max(1, ceil(items / count))
     shares: list[Export] = []
     share: list[Any] = []
