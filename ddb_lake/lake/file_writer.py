@@ -28,6 +28,7 @@ from ddb_lake.engine.sql import identifiers, literal, literals
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
 from ddb_lake.lake.parquet_footer import annotate_lists
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schemas import carried_names, field_ids, has_lists
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
@@ -45,6 +46,9 @@ LARGE_ROWS_BYTES = 24 * 1024 * 1024
 
 A reader reads a group at once, and its work on the group takes several times the memory.
 """
+
+MEASURED_FILES = 16
+"""The number of files whose footers are read to see about how large a row is."""
 
 OWN_DELETE_FILE_ROWS = 1000
 """The number of deleted positions of a data file that are worth a delete file of their own."""
@@ -112,6 +116,21 @@ def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], 
         with suppress(OutOfMemoryException):
             return with_memory(session, lambda: write(f" ORDER BY {key}"))
     return with_memory(session, lambda: write(""))
+
+
+def rewrite(session: Session, writer: FileWriter, scan: TableScan, files: Sequence[DataFile], key: str) -> list[str]:
+    """Write the living rows of some data files of a scan, as `sorted_if_it_fits`: one file, or several if they are large.
+
+    Returns the paths of the files.
+    """
+    paths = [file.file_path for file in files]
+    rows, row_bytes = scan.sql(paths), mean_row_bytes(session, paths[:MEASURED_FILES])
+    split = sum(file.file_size_in_bytes for file in files) > TARGET_FILE_BYTES
+
+    def write(order: str) -> list[str]:
+        return writer.write_paths(f"SELECT * FROM {rows}{order}", split=split, row_bytes=row_bytes)
+
+    return sorted_if_it_fits(session, key, write, row_bytes)
 
 
 class FileWriter:

@@ -1,7 +1,7 @@
 """The boundary between the steps of the pipeline and the engine that does their heavy work.
 
 A step decides what is read and what is committed. An executor does the work between the two: it reads landed objects,
-deduplicates and writes records, merges records into `current`, and writes the rows of an export. Its methods write files
+deduplicates and writes records, merges records into `current`, writes the rows of an export, and rewrites files. Its methods write files
 and commit nothing, so a step behaves alike on every executor.
 
 `pipeline.local_executor` works in this process, `ddb_lake.spark` distributes the work to tasks. The pipeline imports
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.core.schema.table_schema import TableSchema
     from ddb_lake.engine.merge_plan import MergeCounts
     from ddb_lake.engine.session import Session
+    from ddb_lake.lake.scan import TableScan
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
     from ddb_lake.pipeline.load.export_files import Export
     from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
@@ -54,6 +55,22 @@ class Executor(Protocol):
 
         Raises:
             CheckFailed: a key has no winner, or several; this is a fault of the program.
+        """
+
+    def rewrite(
+        self, session: Session, table: Table, scan: TableScan, groups: Sequence[Sequence[DataFile]], key: str
+    ) -> list[str]:
+        """Write the living rows of some data files as other files, without the rows that position deletes name.
+
+        Args:
+            session: the step's session.
+            table: the table, whose columns do not change.
+            scan: the scan of the table.
+            groups: data files of the scan. A written file has rows of one group.
+            key: the columns by which the rows of a file are sorted, if sorting fits in memory, as SQL.
+
+        Returns:
+            The paths of the files.
         """
 
     def snapshot_writer(self, session: Session, target: SnapshotTarget, export: Export, reject: bool) -> SnapshotWriter:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.engine.session import Session
+from ddb_lake.lake.file_writer import FileWriter, rewrite
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedTable, fetch, groups
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
@@ -52,6 +55,16 @@ class LocalExecutor:
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> LocalMerge:  # noqa: ARG002
         """Decide by statements in the session."""
         return LocalMerge.of(session, self._settings, sources)
+
+    def rewrite(
+        self, session: Session, table: Table, scan: TableScan, groups: Sequence[Sequence[DataFile]], key: str
+    ) -> list[str]:
+        """Rewrite one group after another by statements in the session."""
+        writer = FileWriter.for_table(session.con, table)
+        paths: list[str] = []
+        for files in groups:
+            paths += rewrite(session, writer, scan, files, key)
+        return paths
 
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool

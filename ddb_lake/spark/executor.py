@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.engine.session import Session
+from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import StagedTable
 from ddb_lake.pipeline.load.export_files import Export
@@ -21,6 +23,7 @@ from ddb_lake.spark.carrier import Carrier, SparkCarrier
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
+from ddb_lake.spark.rewrite_tasks import RewriteFiles, part_of, parts_of, rewrite_files
 from ddb_lake.spark.session import open_spark
 from ddb_lake.spark.snapshot_writer import SparkSnapshotWriter
 
@@ -55,6 +58,24 @@ class SparkExecutor:
         merge = SparkMerge(self._lake, session, self._settings, table, self._carrier, sources)
         merge.plan()
         return merge
+
+    def rewrite(
+        self,
+        session: Session,  # noqa: ARG002
+        table: Table,
+        scan: TableScan,
+        groups: Sequence[Sequence[DataFile]],
+        key: str,
+    ) -> list[str]:
+        """Rewrite by tasks; each task rewrites some files of a group."""
+        access = table_access(self._lake, table.io, table.location())
+        tasks = [
+            RewriteFiles(access, table.schema(), part_of(scan, part), key)
+            for files in groups
+            for part in parts_of(files)
+        ]
+        progress = partial(self._lake.progress, f"{self._settings.name}: parts of a table rewritten")
+        return [path for paths in self._carrier.map(rewrite_files, tasks, progress) for path in paths]
 
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool

@@ -32,7 +32,7 @@ from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
+from ddb_lake.lake.file_writer import MEASURED_FILES, FileWriter, mean_row_bytes
 from ddb_lake.pipeline.merge.sources import IN_CHANGED_KEYS, MergeSources, Relation, images_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.access import WAVES, table_access
@@ -49,7 +49,7 @@ from ddb_lake.spark.merge_tasks import (
     scan_part,
     write_deletes,
 )
-from ddb_lake.spark.scratch import MEASURED_FILES, ScratchFolder, ScratchRows, estimated_rows, names_of
+from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, estimated_rows, names_of
 
 BUCKET_RECORDS = 250_000
 """The most new records of a bucket, about."""

@@ -21,6 +21,7 @@ from pyiceberg.io import FileIO
 
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier, literal, literals
+from ddb_lake.lake.file_writer import MEASURED_FILES
 
 BUCKET = "_bucket"
 """The column with the number of a row's bucket."""
@@ -160,7 +161,3 @@ def estimated_rows(session: Session, paths: Sequence[str]) -> int:
         return 0
     rows = session.value(f"SELECT sum(num_rows) FROM parquet_file_metadata({literals(measured)})")
     return -(-int(rows) * len(paths) // len(measured))
-
-
-MEASURED_FILES = 16
-"""The number of files whose footers are read: they show about how many rows there are, and how large a row is."""

@@ -28,7 +28,7 @@ from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Delta, check_newest_commit
 from ddb_lake.lake.compaction_policy import compaction_reason, crowded_changes, rows_reason, worth_rewriting
-from ddb_lake.lake.file_writer import TARGET_FILE_BYTES, FileWriter, mean_row_bytes, sorted_if_it_fits
+from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
 from ddb_lake.lake.scan import LiveFiles, TableScan, live_files, scan_table
@@ -152,8 +152,7 @@ class _Compaction:
         if self.retyped:
             return self._commit(self.live.data, rows, schema)
         chosen = self.live.data if force else self._chosen()
-        query = self.scan.sql([f.file_path for f in chosen])
-        return self._commit(chosen, f"SELECT * FROM {query}", schema)
+        return self._commit(chosen, "", schema)
 
     def _chosen(self) -> tuple[DataFile, ...]:
         if not self.deletes:
@@ -201,12 +200,15 @@ class _Compaction:
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
         key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-        size = mean_row_bytes(self.session, [f.file_path for f in chosen])
-
-        def write(order: str) -> list[DataFile]:
-            return writer.write(rows + order, metadata, split=True, row_bytes=size)
-
-        added = sorted_if_it_fits(self.session, key, write, size)
+        if rows:
+            size = mean_row_bytes(self.session, [f.file_path for f in chosen])
+            written = sorted_if_it_fits(
+                self.session, key, lambda order: writer.write_paths(rows + order, split=True, row_bytes=size), size
+            )
+        else:
+            executor = self.lake.executor(self.settings.name)
+            written = executor.rewrite(self.session, self.table, self.scan, [chosen] if chosen else [], key)
+        added = writer.entries(written, metadata)
         removed = frozenset(f.file_path for f in chosen)
         kept_paths = [path for path in self.live.paths if path not in removed]
         deletes: list[DataFile] = []
@@ -252,19 +254,9 @@ def _compact_changes(lake: Lake, name: str) -> None:
     if is_hourly(changes.spec(), changes.schema()):
         commit.change_partitioning(changes_partitioning(changes.schema()))
     metadata = commit.transaction.table_metadata
-    added: list[DataFile] = []
     with lake.session() as session:
-        writer = FileWriter.for_table(session.con, changes, metadata)
-        scan = scan_table(changes)
-        for files in groups:
-            paths = [f.file_path for f in files]
-            rows, split = scan.sql(paths), sum(f.file_size_in_bytes for f in files) > TARGET_FILE_BYTES
-            size = mean_row_bytes(session, paths)
-
-            def write(order: str, rows: str = rows, size: int = size, split: bool = split) -> list[DataFile]:
-                return writer.write(f"SELECT * FROM {rows}{order}", metadata, row_bytes=size, split=split)
-
-            added += sorted_if_it_fits(session, "changed_at", write, size)
+        paths = lake.executor(name).rewrite(session, changes, scan_table(changes), groups, "changed_at")
+        added = FileWriter.for_table(session.con, changes, metadata).entries(paths, metadata)
     crowded = [file for files in groups for file in files]
     if sum(f.record_count for f in added) != sum(f.record_count for f in crowded):
         raise CheckFailed("compacting the changelog would change its rows; nothing was committed", table=name)
