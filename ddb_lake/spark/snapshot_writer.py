@@ -53,8 +53,8 @@ MOST_SHARES = 5_000
 LEAST_SHARE_BYTES = 16 * 1024 * 1024
 """Billed bytes below which dividing data files among tasks takes longer than it saves."""
 
-_ITEM_BYTES = 1024
-"""The assumed size of an item, if the manifest does not say how many bytes were billed."""
+_LEAST_ITEM_BYTES = 100
+"""The assumed size of an item, if the manifest does not say how many bytes were billed: DynamoDB adds 100 bytes to each item."""
 
 BUCKET_HASHES = 16_000_000
 """The approximate number of key hashes that one task compares."""
@@ -197,7 +197,7 @@ def shares_of(export: Export, cores: int) -> list[Export]:
     counts as the mean item.
     """
     items = sum(file.item_count for file, _ in export.files)
-    size = export.summary.billed_size_bytes or items * _ITEM_BYTES
+    size = max(export.summary.billed_size_bytes, items * _LEAST_ITEM_BYTES)
     count = max(min(cores * WAVES, ceil(size / LEAST_SHARE_BYTES)), min(ceil(size / SHARE_BYTES), MOST_SHARES), 1)
     limit = max(1, ceil(items / count))
     shares: list[Export] = []

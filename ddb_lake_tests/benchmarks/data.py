@@ -181,7 +181,7 @@ def _write_manifests(root: Path, share: int, files: int) -> None:
         "s3SseAlgorithm": "AES256",
         "s3SseKmsKeyId": None,
         "manifestFilesS3Key": f"AWSDynamoDB/{EXPORT_ID}/manifest-files.json",
-        "billedSizeBytes": 1,
+        "billedSizeBytes": share * files * 600,
         "itemCount": share * files,
         "outputFormat": "DYNAMODB_JSON",
     }
