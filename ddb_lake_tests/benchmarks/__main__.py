@@ -8,14 +8,16 @@ import platform
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ddb_lake_tests.benchmarks.goals import goals
 from ddb_lake_tests.benchmarks.page import write_page
 from ddb_lake_tests.benchmarks.parts import PARTS, Bench, Size
 from ddb_lake_tests.benchmarks.peers import APPLIES
-from ddb_lake_tests.benchmarks.report import Report
+from ddb_lake_tests.benchmarks.report import Report, Table
 
 MILLION = 1_000_000
 CHANGES = (1_000, 10_000, 100_000, MILLION)
@@ -39,6 +41,13 @@ def machine() -> str:
 def numbers(text: str) -> tuple[int, ...]:
     """Numbers with commas between them."""
     return tuple(map(int, text.split(",")))
+
+
+def print_goals(tables: Sequence[Table]) -> None:
+    """The goals on which the tables have figures, with limit, figures and verdict."""
+    print("\nGoals")
+    for what, limit, found, met in (goal.cells() for goal in goals(tables) if goal.found):
+        print(f"  {what:72}{limit:>12}  {met:8}{found}")
 
 
 def main() -> int:
@@ -70,6 +79,7 @@ def main() -> int:
             PARTS[part](bench)
             if chosen.docs:
                 write_page(chosen.docs, report.keep())
+    print_goals(report.tables)
     for failure in bench.failed:
         print(failure, file=sys.stderr)
     return int(bool(bench.failed))
