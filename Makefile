@@ -60,8 +60,10 @@ test: setup-all packages ministack  ## the tests, with the same examples each ti
 exhaustive: setup-all packages iceberg-spark ministack  ## the tests that `make test` leaves out because they take long, and property tests with many examples
 	$(RUN) pytest $(PYTEST) --effort exhaustive ddb_lake_tests
 
-ENDS := $(addprefix ddb_lake_tests/,core engine lake pipeline/load pipeline/apply pipeline/merge pipeline/read test_requirements.py \
-  orchestration/test_component.py orchestration/test_definitions.py orchestration/test_yaml_attributes.py)
+# `make ends SIZE=small`, which CI runs, leaves out the slow folders; the rest calls each function of pyiceberg and DuckDB that we call.
+ENDS := $(addprefix ddb_lake_tests/,engine lake test_requirements.py \
+  orchestration/test_component.py orchestration/test_definitions.py orchestration/test_yaml_attributes.py \
+  $(if $(filter small,$(SIZE)),,core pipeline/load pipeline/apply pipeline/merge pipeline/read))
 
 ends: $(UV)  ## chosen tests with the oldest dependencies that the ranges allow, and with the newest ones
 	$(UV) venv --quiet --clear --python $(PYTHON) build/ends/newest

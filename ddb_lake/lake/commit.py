@@ -232,7 +232,9 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         if content == ManifestContent.DATA:
             return self.new_manifest_writer(self.spec(spec))
         output = self.new_manifest_output()
-        return _DeleteManifestWriter(self.spec(spec), self.schema(), output, self._snapshot_id, self._compression)
+        return _DeleteManifestWriter(
+            self.spec(spec), self._transaction.table_metadata.schema(), output, self._snapshot_id, self._compression
+        )
 
     def _merge_small(self, manifests: list[ManifestFile]) -> Iterator[ManifestFile]:
         """Yield the manifests. Small ones of the same content and partition spec are merged if there are too many."""
