@@ -25,9 +25,11 @@ from ddb_lake.lake.schemas import COLUMN_TYPES
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine
+from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine, replay_quarantine
+from ddb_lake.pipeline.maintain.rebuild import rebuild_table
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
+from ddb_lake.pipeline.read.quarantine import show_quarantine
+from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land, text_of
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.iceberg_spark import IcebergSpark, iceberg_spark
 from ddb_lake_tests.support.several_tables import dumped
@@ -107,6 +109,16 @@ class Steps:
         selection = EntrySelection(objects=[str(self.folder / "landing/2026/03/01/09/a")])
         assert discard_quarantine(self.lake, NAME, selection, "operator", "no record") == 1
 
+    def replay(self) -> None:
+        corrected = text_of(change(T0_US + 4 * HOUR_US, full_item(KEYS[7], 40)))
+        self._apply("cut", corrected[:-9])
+        (entry,) = (entry for entry in show_quarantine(self.lake, NAME) if entry.raw == corrected[:-9])
+        assert replay_quarantine(self.lake, NAME, {entry.quarantine_id: corrected}).new == 1
+        self._apply("corrected", corrected)  # a rebuild finds the record in no other object
+
+    def rebuild(self) -> None:
+        rebuild_table(self.lake, NAME)
+
     def another_base(self) -> None:
         items = [full_item(key, number) for number, key in enumerate(KEYS[6:])]
         load_export(self.lake, NAME, str(full(items, at_us=T0_US + 9 * HOUR_US).write(self.folder / "second")))
@@ -124,7 +136,9 @@ KINDS: Final[Mapping[str, Callable[[Steps], None]]] = {
     "new columns": Steps.evolve,
     "compaction": Steps.compact,
     "entries discarded": Steps.discard,
+    "entries replayed": Steps.replay,
     "another base": Steps.another_base,
+    "rebuild": Steps.rebuild,
     "erasure of all items": Steps.erase,
 }
 """Each kind of commit, in the order in which they follow each other."""
