@@ -14,7 +14,7 @@ import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -45,6 +45,9 @@ def sql_type(column_type: str) -> str:
 
 LOOKED_UP = 50
 """The most attributes that are looked up one by one. With more, `json_transform` is faster."""
+
+_NOTHING: Final = {"_": "JSON"}
+"""The structure of an object none of whose members are read. DuckDB refuses an empty one and, since 2.0, an empty name."""
 
 MOST_IN_SQL = 200
 """The most columns that are projected in SQL. With more, the planning and the vectors of DuckDB cost more than a loop in Python."""
@@ -220,7 +223,7 @@ class Projection:
             self._mark(member)
 
     def _shape(self, node: _Node) -> dict[str, Any]:
-        return {name: self._value_shape(m) for name, m in node.members.items() if m.in_struct} or {"": "JSON"}
+        return {name: self._value_shape(m) for name, m in node.members.items() if m.in_struct} or _NOTHING
 
     def _value_shape(self, node: _Node) -> dict[str, Any]:
         shape: dict[str, Any] = {}

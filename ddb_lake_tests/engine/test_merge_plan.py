@@ -59,7 +59,7 @@ def inputs_of(session: Session, records: list[dict[str, Any]], **relations: Any)
     session.con.execute("CREATE OR REPLACE TABLE records AS SELECT * FROM given_records")
     current = relations.get("current", NO_CURRENT_ROWS)
     removals = relations.get("removals", NO_REMOVALS)
-    return MergeInput("orders", "records", "records", current, RULES, lambda _from_us: removals)
+    return MergeInput("orders", "records", lambda: "records", current, RULES, lambda _from_us: removals)
 
 
 def states(session: Session, plan: MergePlan) -> dict[str, Any]:

@@ -393,7 +393,7 @@ def _require_ion() -> None:
     except ModuleNotFoundError as error:
         raise UsageError(
             "the export is in Amazon Ion, and the package that reads it is not installed",
-            hint="pip install 'ddb-lake[ion]', or export again with ExportFormat DYNAMODB_JSON",
+            hint="install the extra `ion` of this package, or export again with ExportFormat DYNAMODB_JSON",
         ) from error
 
 

@@ -69,5 +69,5 @@ def test_export_in_ion_without_the_package_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "amazon.ion", None)
-    with pytest.raises(UsageError, match=r"ddb-lake\[ion\]"):
+    with pytest.raises(UsageError, match="the extra `ion`"):
         loaded(tmp_path, in_ion(full(ITEMS)))
