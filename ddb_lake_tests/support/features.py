@@ -405,6 +405,7 @@ COMMANDS: Final = {
     "aurora": "MySQL, after each step",
     "compact": "compaction",
     "export": "full export",
+    "follow": "sync",
     "init-dbt": "dbt, after each step",
     "load": "full export",
     "quarantine replay": "quarantine",
@@ -415,7 +416,7 @@ COMMANDS: Final = {
 }
 """The commands that write to a table of the lake or to what follows it, and the feature that stands for each here.
 
-`export` loads as `load` does, and `streams` lands what `apply` takes in.
+`export` loads as `load` does, `streams` lands what `apply` takes in, and `follow` repeats `sync`.
 """
 
 SETTINGS: Final = {
