@@ -28,6 +28,8 @@ _SECTIONS = {
     "small": "Many small objects",
     "freshness": "Freshness",
     "day": "A day of micro-batches",
+    "state": "Commits to a table with many commits",
+    "startup": "Starting",
 }
 _ABOUT = {
     "apply": "From landed objects to committed `current`. None of the other tools keeps a changelog, the removed keys or a ledger"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake_tests.benchmarks.data import make_changes, make_export
-from ddb_lake_tests.benchmarks.goals import OURS
+from ddb_lake_tests.benchmarks.goals import OURS, load_limit
 from ddb_lake_tests.benchmarks.peers import APPLIES, BARE, LOADS, NATIVE, ApplyPeer
 from ddb_lake_tests.benchmarks.report import Report, median
 
@@ -31,6 +31,7 @@ class Size:
 
     `peer_items`: the largest load that the slower peers are tried on as well. `rounds` and `ticks`: objects dropped for
     freshness, by `sync` and by the sensor. `batches`: of a day. `commits`: objects of a table that are applied one by one.
+    `starts`: runs of each command that does little but start.
     """
 
     loads: tuple[int, ...]
@@ -45,6 +46,7 @@ class Size:
     ticks: int
     batches: int
     commits: tuple[int, ...] = (20, 1_000)
+    starts: int = 5
 
 
 class Bench:
@@ -77,7 +79,8 @@ class Bench:
             return
         export = make_export(self.work, items, shape)
         series = "load" if shape == "orders" else f"load-{shape}"
-        table = self.report.table(f"Full load of {items:,} {_SAID[shape]}", series, items, "1.3 times the bare parse")
+        goal = f"{load_limit(series, items):g} times the bare parse, 1.5 GB of memory"
+        table = self.report.table(f"Full load of {items:,} {_SAID[shape]}", series, items, goal)
         runs: Runs = {BARE: [], OURS: []}
         for _ in range(self.size.repeats):
             shutil.rmtree(self.work / "lake-loaded", ignore_errors=True)
@@ -211,6 +214,14 @@ class Bench:
             runs: Runs = {name: [{"seconds": figures[figure] / 1000}] for name, figures in found.items()}
             table.fill(runs, next(iter(runs)))
 
+    def startup(self) -> None:
+        """Commands that do little but start, and the import of the library."""
+        items = self.size.tables[0]
+        runs = self.program("startup", self._fresh_lake(items), str(self.size.starts))
+        table = self.report.table("Starting", "startup", items, "0.15 s for `--help`, 0.6 s for `status`")
+        table.notes.append("Whole processes, with Python's start and all imports.")
+        table.fill(runs)
+
     def _fresh_lake(self, items: int) -> Path:
         lake = self.work / f"lake-{items}"
         shutil.rmtree(lake, ignore_errors=True)
@@ -229,5 +240,6 @@ def _same_rows(runs: Runs) -> None:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    name: getattr(Bench, name) for name in ("load", "apply", "read", "small", "freshness", "sensor", "day", "state")
+    name: getattr(Bench, name)
+    for name in ("load", "apply", "read", "small", "freshness", "sensor", "day", "state", "startup")
 }

@@ -12,7 +12,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results.json"
 """What was measured, for the documentation's page."""
 
-ORDER = ("load", "apply", "read", "small", "freshness", "day", "state")
+ORDER = ("load", "apply", "read", "small", "freshness", "day", "state", "startup")
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Line:
         several = f"{self.low:.2f}–{self.high:.2f}" if self.high > self.low else ""
         p99, ratio = (f"{value:.2f}" if value is not None else "" for value in (self.p99, self.ratio))
         megabytes = f"{self.megabytes:.1f}" if self.megabytes else ""
-        peak, cpu = (f"{self.peak_mb:.0f}", f"{self.cpu:.1f}") if self.peak_mb else ("", "")
+        peak, cpu = (f"{self.peak_mb:.0f}" if self.peak_mb else "", f"{self.cpu:.1f}" if self.cpu else "")
         return [f"{self.seconds:.2f}", several, p99, ratio, megabytes, peak, cpu]
 
 

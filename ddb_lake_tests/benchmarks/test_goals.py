@@ -23,9 +23,24 @@ def test_goals_of_loads_are_judged_by_each_size() -> None:
         table("load", 1_000_000, {BARE: 2.0, OURS: 2.5, BOTO3: 30.0}),
         table("load", 10_000_000, {BARE: 20.0, OURS: 30.0}),
     )
-    assert found["Full load, by DuckDB's bare parse"] == ["1.25 (1 M orders), 1.50 (10 M orders)", "in part"]
+    assert found["Full load of 1 M orders, by DuckDB's bare parse"] == ["1.25 (1 M orders)", "no"]
+    assert found["Full load of 10 M orders, by DuckDB's bare parse"] == ["1.50 (10 M orders)", "no"]
+    assert found["Full load of 50 M orders, by DuckDB's bare parse"] == ["not measured", "–"]
     assert found["Full load: faster than boto3 and pandas"] == ["12.00 (1 M orders)", "yes"]
     assert found["Full load: faster than Spark"] == ["not measured", "–"]
+
+
+def test_memory_and_starts_are_judged() -> None:
+    load, start = (
+        table("load", 1_000_000, {BARE: 2.0, OURS: 2.4}),
+        table("startup", 20_000, {"--help": 0.1, "status": 0.7}),
+    )
+    load.lines[1].peak_mb = 1.6 * 1024
+    found = verdicts(load, start)
+    assert found["Full load of 1 M orders, by DuckDB's bare parse"] == ["1.20 (1 M orders)", "yes"]
+    assert found["Full load: greatest memory in GB"] == ["1.60 (1 M orders)", "no"]
+    assert found["`ddb-lake --help`, seconds"] == ["0.10 (20 k rows)", "yes"]
+    assert found["`ddb-lake status`, seconds"] == ["0.70 (20 k rows)", "no"]
 
 
 def test_growth_compares_the_same_changes() -> None:
