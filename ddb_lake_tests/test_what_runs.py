@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from ddb_lake_tests.support import effort, skips, system_packages
 from ddb_lake_tests.support.system_packages import PACKAGES
 
+ROOT = Path(__file__).parents[1]
 MACHINE = """\
 #!/bin/sh
 echo "$@" >> {folder}/calls
@@ -157,3 +161,23 @@ def test_effort_chooses_tests_and_leaves_none_out_of_both(
     assert [item.mark for item in items] == expected
     assert len(gone) == 3 - len(expected)
     assert effort.by_effort(1, 2) == (1 if chosen == "quick" else 2)
+
+
+def test_server_of_a_test_ends_when_the_test_process_is_killed() -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "from ddb_lake_tests.support.child_processes import killed_with_parent\n"
+        "server = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "print(subprocess.Popen(server, start_new_session=True, preexec_fn=killed_with_parent).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    tests = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert tests.stdout is not None
+    server = os.pidfd_open(int(tests.stdout.readline()))
+    try:
+        tests.kill()
+        tests.wait()
+        assert select.select([server], [], [], 120)[0], "the server still runs"
+    finally:
+        os.close(server)
+        tests.stdout.close()

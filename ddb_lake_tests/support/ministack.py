@@ -24,6 +24,7 @@ import boto3
 from botocore.config import Config
 
 from ddb_lake_tests.support import seaweedfs
+from ddb_lake_tests.support.child_processes import killed_with_parent
 from ddb_lake_tests.support.free_ports import free_ports
 from ddb_lake_tests.support.seaweedfs import SeaweedFs
 
@@ -122,7 +123,13 @@ def running_ministack() -> Iterator[MiniStack]:
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [PROGRAM], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            [PROGRAM],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=killed_with_parent,
         )
     try:
         _wait(process, port, folder / "log")

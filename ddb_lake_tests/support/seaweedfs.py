@@ -20,6 +20,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ddb_lake_tests.support.child_processes import killed_with_parent
 from ddb_lake_tests.support.free_ports import free_ports
 
 ACCESS_KEY: Final = "weed"
@@ -126,7 +127,9 @@ def _start(folder: Path, ports: Sequence[int]) -> subprocess.Popen[bytes]:
         *(f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)),
     ]
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            arguments, cwd=folder, stdout=log, stderr=subprocess.STDOUT, preexec_fn=killed_with_parent
+        )
 
 
 def _is_ready(process: subprocess.Popen[bytes], server: SeaweedFs) -> bool:
