@@ -4,8 +4,9 @@ Dagster evaluates it every 30 s in its daemon: https://docs.dagster.io/guides/au
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from ddb_lake.orchestration.failures import is_unreachable
 from ddb_lake.orchestration.run_requests import Requests
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.orchestration.work_kinds import WORK_KINDS
+from ddb_lake.pipeline.follow.leases import working_followers
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.cursor import parse_cursor
 from ddb_lake.pipeline.plan.notifications import receive_notifications
@@ -69,6 +71,7 @@ def planning_sensor(
         with open_lake() as opened:
             requests = Requests(lake, tables, warehouse_digest(opened))
             busy, warnings = requests.busy(context.instance, time.time(), location)
+            busy = _with_followed(busy, working_followers(opened))
             notifications = receive_notifications(opened)
             seen = Seen()
             plan = Planner(opened, WORK_KINDS, seen.add).tick(Tick(cursor, busy, notifications.hints, budget_s))
@@ -85,6 +88,11 @@ def planning_sensor(
         )
 
     return arrivals
+
+
+def _with_followed(busy: Busy, followed: Collection[str]) -> Busy:
+    """Leave reading and applying to the followers that work; when one stops, the sensor requests runs again."""
+    return replace(busy, reading={*busy.reading, *followed}, applying={*busy.applying, *followed})
 
 
 def warehouse_digest(lake: Lake) -> str:

@@ -117,6 +117,7 @@ class _Throttled:
         return self._real.line if name == "line" else call
 
 
+@pytest.mark.exhaustive
 def test_throttled_requests_are_repeated(sandbox: Sandbox, lake: Lake, traffic: Traffic) -> None:
     traffic.insert(6)
     sandbox.settle()
@@ -126,6 +127,7 @@ def test_throttled_requests_are_repeated(sandbox: Sandbox, lake: Lake, traffic: 
     assert read.throttled
 
 
+@pytest.mark.exhaustive
 def test_stream_that_does_not_exist_is_refused_with_the_command(sandbox: Sandbox, tmp_path: Path) -> None:
     with (
         orders_lake(sandbox, tmp_path, changes={"kinesis": "absent"}) as lake,
@@ -134,6 +136,7 @@ def test_stream_that_does_not_exist_is_refused_with_the_command(sandbox: Sandbox
         read_streams(lake, "orders")
 
 
+@pytest.mark.exhaustive
 def test_destination_that_was_switched_off_is_a_gap_until_it_is_on(
     sandbox: Sandbox, lake: Lake, traffic: Traffic
 ) -> None:
@@ -152,6 +155,7 @@ def test_destination_that_was_switched_off_is_a_gap_until_it_is_on(
     assert read.records == 1
 
 
+@pytest.mark.exhaustive
 def test_stream_that_was_deleted_and_created_again_is_a_gap(sandbox: Sandbox, lake: Lake, traffic: Traffic) -> None:
     traffic.insert(2)
     sandbox.settle()

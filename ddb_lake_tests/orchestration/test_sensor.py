@@ -9,6 +9,7 @@ import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.errors import UsageError
+from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.plan import due, planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
 
@@ -111,3 +112,14 @@ def test_cursor_that_cannot_be_read_is_logged_and_everything_is_listed(
 
     assert "The sensor's cursor is not used" in capfd.readouterr().err
     assert len(requests) == 1
+
+
+def test_followed_table_is_left_to_its_follower_until_that_stops(folder_lake: Make) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+    with lake.opened() as opened:
+        keeper = LeaseKeeper(opened, ["orders"])
+        keeper.renew()
+        assert lake.ticker.requests()[0] == []
+        keeper.release()
+    assert len(lake.ticker.requests()[0]) == 1

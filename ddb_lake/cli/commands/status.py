@@ -109,7 +109,7 @@ def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool
         write_document(documents[0] if table else {"tables": documents})
         return
     if table:
-        print_facts([*_facts(statuses[0]), ("checks", summary_text(checks[table]))])
+        print_facts([*_facts(statuses[0]), *_follower(lake, table), ("checks", summary_text(checks[table]))])
     else:
         _print_all(statuses, checks)
     print_problems(checks)
@@ -152,6 +152,17 @@ def _base_text(status: TableStatus) -> str:
         return time_text(status.base_export_us)
     behind = "; catching up: no later change is applied" if status.catching_up else ""
     return f"a scan until {time_text(status.scan_until_us)}{behind}"
+
+
+def _follower(lake: Lake, table: str) -> list[tuple[str, Any]]:
+    """The process that follows a table; nothing if none does."""
+    from ddb_lake.pipeline.follow.leases import working_followers
+
+    lease = working_followers(lake).get(table)
+    if lease is None:
+        return []
+    behind = "" if lease.lag_s is None else f", {duration_text(lease.lag_s)} behind the source"
+    return [("follower", f"{lease.holder}{behind}, {time_text(lease.renewed_us, unit='s')}")]
 
 
 def _facts(status: TableStatus) -> list[tuple[str, Any]]:

@@ -40,6 +40,15 @@ Leases: TypeAlias = Mapping[str, Lease]
 """The lease of each followed table, by the table's name."""
 
 
+FRESH_US: Final = 60 * 1_000_000
+"""A lease that was renewed so long ago, by two clocks that differ by some seconds, has a follower that works."""
+
+
+def fresh(leases: Leases, now_us: int) -> Leases:
+    """The leases whose followers work, for display and for the sensor. `now_us`: UTC microseconds."""
+    return {table: lease for table, lease in leases.items() if abs(now_us - lease.renewed_us) <= FRESH_US}
+
+
 def held(leases: Leases, holder: str) -> set[str]:
     """The tables whose leases a follower has."""
     return {table for table, lease in leases.items() if lease.holder == holder}

@@ -26,6 +26,7 @@ from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions, Turn, f
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied, prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
+from ddb_lake.pipeline.plan.due import compaction_work
 from ddb_lake.pipeline.plan.notifications import receive_notifications
 from ddb_lake.pipeline.plan.planner import Busy, Planner, Tick
 from ddb_lake.pipeline.plan.sightings import Seen
@@ -38,6 +39,9 @@ MOST_THREADS = 16
 STEP_S = 0.1
 TICK_S = 60.0
 """The interval of planning for tables to which no other service delivers objects."""
+
+COMPACT_EVERY_S = 120.0
+"""The interval at which the files of each table are examined. A table that is committed every 5 s has 24 more of each kind then."""
 
 TICK_BUDGET_S = 10.0
 ONCE_S = 300.0
@@ -97,6 +101,7 @@ class Follower:
     _stepped_at: float = 0.0
     _leased: set[str] | None = None
     _gaps: dict[str, tuple[Gap, ...]] = field(default_factory=dict)
+    _examined_at: dict[str, float] = field(default_factory=dict)
 
     def run(self, stop: Event) -> None:
         """Follow until `stop` is set. The commit that is in progress then is completed, and the leases are released.
@@ -140,6 +145,8 @@ class Follower:
                 if table.waiting_bytes:
                     self._turn(table)
             self._tick(sorted(self._held), ONCE_S)
+            for name in sorted(self._held):
+                self._compact(name)
             self.listener.ticked({table.name: table.lag_s() for table in self._followed()})
         finally:
             self.close()
@@ -156,7 +163,7 @@ class Follower:
         for table in due:
             self._turn(table)
             self._renew()
-        return self._tick_if_due() or bool(due)
+        return self._compact_if_due() or self._tick_if_due() or bool(due)
 
     # --- reading
 
@@ -236,6 +243,25 @@ class Follower:
             self._ticked_at = self.clock()
         return False
 
+    def _compact_if_due(self) -> bool:
+        """Compact one table, if its files are due for examination and too many; whether there was anything to do."""
+        now = self.clock()
+        for name in sorted(self._held):
+            if now - self._examined_at.setdefault(name, now) >= COMPACT_EVERY_S:
+                self._examined_at[name] = now
+                return self._compact(name)
+        return False
+
+    def _compact(self, name: str) -> bool:
+        try:
+            work = compaction_work(self.lake, self.lake.table(name))
+            if work is None:
+                return False
+            self.listener.work(work, self._do(work))
+        except Exception as error:  # the other tables continue after any error
+            self.listener.failed(name, error)
+        return True
+
     def _is_delivered(self, name: str) -> bool:
         """Whether another service writes objects of the table."""
         changes = self.lake.table(name).changes
@@ -250,7 +276,7 @@ class Follower:
 
     def _plan_and_do(self, names: Sequence[str], budget_s: float) -> None:
         notifications = receive_notifications(self.lake, names)
-        seen, busy = Seen(), Busy(reading=set(self.tables))
+        seen, busy = Seen(), Busy(compacting=True, reading=set(self.tables))  # it reads and compacts itself
         tick = Tick(self._cursor, busy, notifications.hints, budget_s, self.clock, frozenset(names))
         plan = Planner(self.lake, self.kinds, seen.add).tick(tick)
         for warning in seen.remember(self.lake):

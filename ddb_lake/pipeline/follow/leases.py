@@ -31,6 +31,11 @@ def read_leases(lake: Lake) -> Leases:
     return leases.load(place.load(DOCUMENT)[0], place.uri)
 
 
+def working_followers(lake: Lake) -> Leases:
+    """The leases that were renewed within the last minute."""
+    return leases.fresh(read_leases(lake), int(lake.now().timestamp() * 1_000_000))
+
+
 @dataclass(slots=True)
 class LeaseKeeper:
     """Takes, renews and releases the leases of one follower. `clock`: seconds from anywhere."""

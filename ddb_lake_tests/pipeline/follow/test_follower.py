@@ -17,8 +17,10 @@ from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.capture.leases import EXPIRY_S, RENEWAL_S
 from ddb_lake.errors import TransientError, UnreachableError
 from ddb_lake.lake.commit import Commit
-from ddb_lake.pipeline.follow.follower import Follower
-from ddb_lake.pipeline.follow.leases import read_leases
+from ddb_lake.lake.compaction_policy import MAX_DELETE_FILES
+from ddb_lake.lake.scan import live_files
+from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, Follower
+from ddb_lake.pipeline.follow.leases import read_leases, working_followers
 from ddb_lake.pipeline.follow.table import FollowOptions
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
@@ -223,6 +225,7 @@ def test_reading_stops_while_too_much_waits(tmp_path: Path, service: SimulatedSt
         assert found.items() == found.expected()
 
 
+@pytest.mark.exhaustive
 def test_expired_iterators_are_renewed(tmp_path: Path, service: SimulatedStreams) -> None:
     with following(tmp_path, service) as found:
         follower = found.follower()
@@ -254,6 +257,36 @@ def test_table_made_again_and_stream_switched_off_and_on_are_reported_as_gaps(
         service.write(3, 3)
         found.run(follower)
         assert "lost" in {gap.kind for gap in found.heard.turns[-1].gaps}
+
+
+@pytest.mark.exhaustive
+def test_files_are_compacted_beside_the_commits(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        for number in range(30):
+            service.write(number % 5, number)
+            found.run(follower, rounds=1)
+            service.advance(COMPACT_EVERY_S / 20)
+        assert "compact" in {work.kind for work in found.heard.works}
+        table = found.lake.current(NAME)
+        assert table is not None
+        live = live_files(table)
+        assert len(live.deletes) <= MAX_DELETE_FILES + 8
+        assert found.items() == found.expected()
+
+
+def test_working_followers_are_those_that_renewed_within_a_minute(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        service.write(1, 1)
+        found.run(follower)
+        assert working_followers(found.lake)[NAME].holder == _holder(follower)
+        service.advance(61)
+        assert working_followers(found.lake) == {}
+        follower.step()
+        assert set(working_followers(found.lake)) == {NAME}
+        follower.close()
+        assert read_leases(found.lake) == {}
 
 
 def _holder(follower: Follower) -> str:
