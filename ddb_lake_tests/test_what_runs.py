@@ -161,6 +161,7 @@ def test_effort_chooses_tests_and_leaves_none_out_of_both(
     assert [item.mark for item in items] == expected
     assert len(gone) == 3 - len(expected)
     assert effort.by_effort(1, 2) == (1 if chosen == "quick" else 2)
+    assert effort.by_effort(1, 2, 3) == {"quick": 1, "exhaustive": 2, "all": 3}[chosen]
 
 
 def test_server_of_a_test_ends_when_the_test_process_is_killed() -> None:

@@ -4,7 +4,7 @@
 
 quick        (the default, and `make test`) every test except those marked `exhaustive`; property tests try few examples
 exhaustive   only what `quick` left out: tests marked `exhaustive`, and property tests of `examples` with many examples
-all          every test, with many examples: `make trust`
+all          every test, with many examples, and with most where an example takes seconds: `make trust`
 
 Mark a test `@pytest.mark.exhaustive` if it takes seconds and a smaller test guards the same property in `make test`.
 """
@@ -70,9 +70,11 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if chosen(item)]
 
 
-def by_effort(quick: T, exhaustive: T) -> T:
-    """The first value in `make test`, the second one with `--effort` exhaustive or all."""
-    return quick if _effort == "quick" else exhaustive
+def by_effort(quick: T, exhaustive: T, every: T | None = None) -> T:
+    """The first value in `make test`, the second one with `--effort` exhaustive, the third one with all (default: the second)."""
+    if _effort == "quick":
+        return quick
+    return every if _effort == "all" and every is not None else exhaustive
 
 
 def cases(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
@@ -84,12 +86,14 @@ def cases(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
     return found
 
 
-def examples(quick: int, exhaustive: int, *, suppress: Iterable[HealthCheck] = BY_CHANCE) -> Callable[[Any], Any]:
-    """Decorate a property test: the number of its examples in `make test`, and in an exhaustive run.
+def examples(
+    quick: int, exhaustive: int, every: int | None = None, *, suppress: Iterable[HealthCheck] = BY_CHANCE
+) -> Callable[[Any], Any]:
+    """Decorate a property test: the number of its examples in `make test`, in an exhaustive run, and in `make trust`.
 
     Place it above `@given`. `suppress` replaces the profile's `suppress_health_check`.
     """
-    chosen = settings(max_examples=by_effort(quick, exhaustive), suppress_health_check=list(suppress))
+    chosen = settings(max_examples=by_effort(quick, exhaustive, every), suppress_health_check=list(suppress))
 
     def decorate(test: Any) -> Any:
         return pytest.mark.more_examples(chosen(test))
