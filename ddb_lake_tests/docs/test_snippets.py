@@ -46,6 +46,7 @@ BLOCKS = [block for page, text in pages().items() for block in blocks(text, page
 SHOWN = {"text", "usage", "signature", "tree", "properties"}
 
 DIALECTS = {
+    ("explanation/types.md", "New attributes and other types"): "duckdb",
     ("guides/aurora.md", "What the user needs"): "mysql",
     ("guides/dbt.md", "History"): "duckdb",
     ("guides/engines.md", "Athena"): "athena",
