@@ -68,7 +68,7 @@ def test_missing_configuration_fails_with_the_next_step(
 
 def test_wrong_configuration_names_the_place(run: Run, project: Path) -> None:
     (project / "ddb_lake.yaml").write_text("warehouse: w\ntables: [{name: orders, keys: [id]}]\n")
-    assert "tables.0.keys" in _checks(run)["configuration"]["found"]
+    assert "line 2: tables.0: unknown setting 'keys' (did you mean 'key'?)" in _checks(run)["configuration"]["found"]
 
 
 def test_warehouse_that_is_a_file_fails(run: Run, project: Path) -> None:
