@@ -58,7 +58,7 @@ CHANGES_COLUMNS = {
     "asserted_at": ("timestamp", "End of the incremental export's window, or of what a repair saw (exclusive, UTC)"),
     "object": ("string", "The landed object the record was first found in"),
     "offset": ("long", "Where in the decompressed object it begins, in bytes"),
-    "arrival_hour": ("timestamp", "Hour in which the object landed (UTC): the partition"),
+    "arrival_hour": ("timestamp", "Hour in which the object landed (UTC); its day is the partition"),
     "_key": ("string", "Text of the primary key"),
     "_key_hash": ("long", "Hash of the primary key: 63 bits of the MD5 of its text"),
     "_batch": ("long", "Number of the commit that added the record"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
-from ddb_lake.lake.scan import live_files, scan_table
+from ddb_lake.lake.scan import column_bounds, data_files, live_files, scan_table
 from ddb_lake.lake.schemas import duckdb_type, metadata_columns
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.apply import ApplyResult
@@ -93,12 +93,30 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
     return metadata
 
 
-def rows_by_hour(changes: Table | None) -> Counter[datetime]:
-    """Records of a changelog by arrival hour, from the table's manifests."""
+def rows_by_hour(lake: Lake, name: str, hours: Collection[datetime]) -> Counter[datetime]:
+    """The records of a table's changelog that arrived in some hours. Only files of several hours are read for it."""
     rows: Counter[datetime] = Counter()
-    for file in live_files(changes).data if changes is not None else ():
-        rows[_EPOCH + timedelta(hours=file.partition[0])] += file.record_count
+    changes = lake.changes(name)
+    if changes is None or not hours:
+        return rows
+    first, last = (_microseconds(hour) for hour in (min(hours), max(hours)))
+    merged = []
+    for file in data_files(changes, lambda ranges: ranges.overlaps("arrival_hour", first, last)):
+        bounds = column_bounds(file, changes.schema(), "arrival_hour")
+        if bounds is None or bounds[0] != bounds[1]:
+            merged.append(file.file_path)
+        else:
+            rows[_EPOCH + timedelta(microseconds=bounds[0])] += file.record_count
+    if merged:
+        read = f"SELECT epoch_us(arrival_hour), count(*) FROM {scan_table(changes).sql(merged)} GROUP BY ALL"
+        with lake.session() as session:
+            for hour_us, count in session.rows(read):
+                rows[_EPOCH + timedelta(microseconds=hour_us)] += count
     return rows
+
+
+def _microseconds(hour: datetime) -> int:
+    return (hour - _EPOCH) // timedelta(microseconds=1)
 
 
 def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None) -> dict[str, Any]:

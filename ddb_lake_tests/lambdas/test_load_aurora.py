@@ -136,7 +136,7 @@ def test_rejected_record_is_counted_and_replayed_on_request_and_no_value_is_logg
 
     assert [one["rejected"] for one in answer["loaded"]] == [1, 0]
     assert landing.rows() == [("p", 1, Decimal(5))]
-    assert "processed/bad: the database rejected 1 records" in caplog.text
+    assert "processed/bad: the database rejected 1 record" in caplog.text
     assert "4711" not in caplog.text and PASSWORD not in caplog.text
     assert handler({"replay": True}, None) == {"replayed": 0, "still_rejected": 1}
 

@@ -103,10 +103,12 @@ class Applying:
 
     def _changes(self, applied: ApplyResult) -> Iterator[Event]:
         """The changelog's materialization, with the rows of each hour, and what other tables got of the objects."""
-        key, rows = self._assets.key("changes"), rows_by_hour(self._lake.changes(self._name))
-        found = applied.tables.get(self._name)
-        for hour in self._context.partition_keys:
-            at = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC)
+        key, found = self._assets.key("changes"), applied.tables.get(self._name)
+        hours = {
+            hour: datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC) for hour in self._context.partition_keys
+        }
+        rows = rows_by_hour(self._lake, self._name, hours.values())
+        for hour, at in hours.items():
             new = found.hours.get(at.replace(tzinfo=None).isoformat(), 0) if found else 0
             figures = {"dagster/partition_row_count": rows[at], "new in this hour": new}
             self._context.add_asset_metadata(figures, asset_key=key, partition_key=hour)
