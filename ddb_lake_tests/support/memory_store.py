@@ -15,6 +15,7 @@ from ddb_lake.config import LakeSettings, parse_settings
 from ddb_lake.executors import EXECUTORS
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.cursor import SensorCursor
 from ddb_lake.pipeline.plan.planner import Busy, Plan, Planner, Tick
@@ -105,6 +106,9 @@ class Steps:
         from ddb_lake.pipeline.plan.arrivals import all_prefixes, prefixes_of_hours
 
         for work in plan.work:
+            if work.kind == "compact":
+                compact_table(self.lake, work.table)
+                continue
             table = self.lake.table(work.table)
             uris = (
                 all_prefixes(self.lake, table) if work.everything else prefixes_of_hours(self.lake, table, work.hours)
