@@ -6,15 +6,17 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
-from ddb_lake.config.faults import Lines, faults_text
 from ddb_lake.config.lake import LakeSettings
 from ddb_lake.core.operations.config_document import candidate_files
 from ddb_lake.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddb_lake.config.faults import Lines
 
 _ENV = re.compile(
     r"""\{\{\s*env(?:\.(?P<dotted>\w+)|\(\s*['"](?P<called>\w+)['"]\s*(?:,\s*['"](?P<default>[^'"]*)['"]\s*)?\))\s*\}\}"""
@@ -66,7 +68,13 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
         filled = fill_in(attributes, os.environ if environment is None else environment, str(path))
     except RecursionError as error:
         raise ConfigError("an alias of YAML contains itself", uri=str(path)) from error
-    return parse_settings(filled, str(path), lambda: Lines.of(text, ("attributes",) if nested else ()))
+    return parse_settings(filled, str(path), lambda: _lines(text, ("attributes",) if nested else ()))
+
+
+def _lines(text: str, below: tuple[str, ...]) -> Lines:
+    from ddb_lake.config.faults import Lines
+
+    return Lines.of(text, below)
 
 
 def parse_settings(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
@@ -74,6 +82,8 @@ def parse_settings(attributes: Any, where: str, lines: Callable[[], Lines] | Non
     try:
         return LakeSettings.model_validate(attributes)
     except ValidationError as error:
+        from ddb_lake.config.faults import faults_text  # of use for a mistake only
+
         raise ConfigError(f"{where}: {faults_text(error, LakeSettings, 'lake', lines() if lines else None)}") from error
 
 
