@@ -123,6 +123,7 @@ def _start(folder: Path, ports: Sequence[int]) -> subprocess.Popen[bytes]:
         "-admin.ui=false",
         "-webdav=false",
         "-s3.port.lance=0",
+        "-volume.max=1000",  # by default free disk space decides, and each bucket takes several volumes
         f"-s3.config={folder / 's3.json'}",
         *(f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)),
     ]
