@@ -126,6 +126,7 @@ def red(run: dg.ExecuteInProcessResult, small: Small) -> Iterator[dg.ExecuteInPr
         yield defs.resolve_job_def(name).execute_in_process(instance=instance, raise_on_error=False)
 
 
+@pytest.mark.exhaustive
 def test_test_that_fails_is_a_red_check_of_its_model(red: dg.ExecuteInProcessResult) -> None:
     told = {(e.asset_key.to_user_string(), e.check_name): e for e in red.get_asset_check_evaluations()}
     failed = {place for place, evaluation in told.items() if not evaluation.passed}
@@ -137,6 +138,7 @@ def test_test_that_fails_is_a_red_check_of_its_model(red: dg.ExecuteInProcessRes
     assert len(told) > 8
 
 
+@pytest.mark.exhaustive
 def test_run_with_a_red_check_fails_and_builds_nothing_on_that_model(red: dg.ExecuteInProcessResult) -> None:
     built = {event.asset_key.to_user_string() for event in red.get_asset_materialization_events() if event.asset_key}
 

@@ -53,7 +53,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     session.cache_clear()
 
 
-@pytest.mark.parametrize("catalog", ["sql", "glue"])
+@pytest.mark.parametrize("catalog", [pytest.param("sql", marks=pytest.mark.exhaustive), "glue"])
 def test_landing_and_warehouse_in_s3_give_the_true_items(s3: Any, tmp_path: Path, catalog: str) -> None:
     for key, content in SCENARIO.objects.items():
         s3.put_object(Bucket="landing", Key=f"changes/{key}", Body=content)

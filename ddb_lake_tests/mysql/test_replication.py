@@ -204,6 +204,7 @@ def test_writer_that_was_overtaken_plans_again(replicated: Replicated, monkeypat
     assert compared(replicated).equal
 
 
+@pytest.mark.exhaustive
 def test_writer_that_is_overtaken_again_and_again_gives_up(
     replicated: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_first_lines_without_a_record_are_named_in_the_order_of_the_files(
     assert errors[0] == errors[1]
 
 
+@pytest.mark.exhaustive
 def test_process_that_dies_leaves_nothing_and_the_load_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
