@@ -102,7 +102,7 @@ def test_aggregates_and_data_that_is_no_json_land_without_harm_to_other_records(
 
 
 class _Throttled:
-    """A source, of which every third request is refused first."""
+    """A source that refuses every third request once."""
 
     def __init__(self, real: StreamSource) -> None:
         self._real, self._calls = real, 0

@@ -56,7 +56,7 @@ exit "$status"
 class GuideRun:
     """The run of one page.
 
-    `pause`: the time between two commands, at the end of which the sandbox delivers what is due; None: it delivers only when a command
+    `pause`: the time between two commands; then the sandbox delivers what is due. None: it delivers only when a command
     makes it. `outputs`: the output of each block, by its number. `items`: those of each lake's tables.
     """
 

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from ddb_lake.aws.landing_writer import Landing
-from ddb_lake.lake.commit import Commit
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.capture.streams import StreamReader
 from ddb_lake.pipeline.follow.follower import Follower
@@ -22,7 +19,6 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import Work
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.folder_lake import lake
-from ddb_lake_tests.support.streams_reader import Killed
 from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams
 
 NAME = "things"
@@ -107,41 +103,3 @@ def following(folder: Path, service: SimulatedStreams, **table: Any) -> Iterator
     with lake(folder, NAME, ["id"], changes=changes, **table) as opened:
         opened.now = service.now
         yield Following(service, opened)
-
-
-@contextmanager
-def killed(kill_at: str | None, after: int = 0) -> Iterator[None]:
-    """Raise Killed at the step `kill_at` after it was passed `after` times."""
-    passed = 0
-
-    def pass_by(step: str) -> None:
-        nonlocal passed
-        if step == kill_at:
-            passed += 1
-            if passed > after:
-                raise Killed(step)
-
-    real_put, real_replace, real_run = Landing.put, Landing.replace, Commit.run
-
-    def put(self: Landing, name: str, data: bytes) -> str:
-        pass_by("before landing")
-        uri = real_put(self, name, data)
-        pass_by("landed")
-        return uri
-
-    def replace(self: Landing, name: str, data: bytes, version: str | None) -> str:
-        found = real_replace(self, name, data, version)
-        pass_by("document replaced")
-        return found
-
-    def run(self: Commit) -> Any:
-        found = real_run(self)
-        pass_by("committed")
-        return found
-
-    with (
-        mock.patch.object(Landing, "put", put),
-        mock.patch.object(Landing, "replace", replace),
-        mock.patch.object(Commit, "run", run),
-    ):
-        yield

@@ -13,6 +13,7 @@ from unittest import mock
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.lake.commit import Commit
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.pipeline.capture.gap_log import all_gaps
 from ddb_lake.pipeline.capture.streams import Budget, StreamsResult, read_streams
@@ -20,7 +21,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.streams_service import Change, SimulatedKinesis, SimulatedStreams
 
-STEPS = ("gap recorded", "before landing", "landed", "checkpoint moved")
+STEPS = ("gap recorded", "before landing", "landed", "document replaced")
 """Where a reader can be killed, in the order of the steps."""
 
 
@@ -105,7 +106,8 @@ def reading(folder: Path, service: SimulatedStreams, **table: Any) -> Iterator[R
 
 
 @contextmanager
-def killed(kill_at: str | None, after: int) -> Iterator[None]:
+def killed(kill_at: str | None, after: int = 0) -> Iterator[None]:
+    """Raise Killed at the step `kill_at` after it was passed `after` times. Documents are checkpoints and leases."""
     passed = 0
 
     def pass_by(step: str) -> None:
@@ -115,7 +117,7 @@ def killed(kill_at: str | None, after: int) -> Iterator[None]:
             if passed > after:
                 raise Killed(step)
 
-    real_put, real_replace, real_record = Landing.put, Landing.replace, streams.record_gap
+    real_put, real_replace, real_record, real_run = Landing.put, Landing.replace, streams.record_gap, Commit.run
 
     def put(self: Landing, name: str, data: bytes) -> str:
         pass_by("before landing")
@@ -125,7 +127,7 @@ def killed(kill_at: str | None, after: int) -> Iterator[None]:
 
     def replace(self: Landing, name: str, data: bytes, version: str | None) -> str:
         found = real_replace(self, name, data, version)
-        pass_by("checkpoint moved")
+        pass_by("document replaced")
         return found
 
     def record(lake: Lake, table: str, gap: Gap) -> tuple[Gap, ...]:
@@ -133,9 +135,15 @@ def killed(kill_at: str | None, after: int) -> Iterator[None]:
         pass_by("gap recorded")
         return found
 
+    def run(self: Commit) -> Any:
+        found = real_run(self)
+        pass_by("committed")
+        return found
+
     with (
         mock.patch.object(Landing, "put", put),
         mock.patch.object(Landing, "replace", replace),
         mock.patch.object(streams, "record_gap", record),
+        mock.patch.object(Commit, "run", run),
     ):
         yield

@@ -526,7 +526,7 @@ def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> Invali
     """The lines that are not valid records. `unreadable`: their number, and the file number and offset of the first ones."""
     invalid = InvalidLines(unreadable.count)
     for number, offset, reason in unreadable.first:
-        before = [(line, text) for line, start, text in numbered_lines(files[number]) if start <= offset]
+        before = ((line, text) for line, start, text in numbered_lines(files[number]) if start <= offset)
         line, text = max(before, default=(0, b""))
         invalid.first.append(InvalidLine(files[number].uri, line, offset, ion_fault(text) or reason))
     return invalid

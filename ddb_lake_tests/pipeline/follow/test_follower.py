@@ -24,8 +24,8 @@ from ddb_lake.pipeline.follow.leases import read_leases, working_followers
 from ddb_lake.pipeline.follow.table import FollowOptions
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
-from ddb_lake_tests.support.simulated_follower import NAME, STEPS, Following, following, killed
-from ddb_lake_tests.support.streams_reader import Killed
+from ddb_lake_tests.support.simulated_follower import NAME, STEPS, Following, following
+from ddb_lake_tests.support.streams_reader import Killed, killed
 from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams
 
 _WRITE = st.tuples(st.just("write"), st.integers(0, 9), st.integers(-1, 99))
