@@ -28,7 +28,7 @@ GUIDE = Path(__file__).parents[1] / "ddb_lake" / "docs" / "guides" / "engines.md
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a lake of two orders, one of which changed an hour after the export, and a broken record."""
+    """A project with a lake of two orders (one changed an hour after the export) and a broken record."""
     folder = tmp_path_factory.mktemp("reading")
     settings = {
         "warehouse": str(folder / "lake"),

@@ -52,7 +52,7 @@ def test_each_tool_has_one_version_and_its_hashes(path: Path) -> None:
 
 
 def test_nothing_is_installed_by_a_name_that_is_not_published() -> None:
-    """Anyone could register the name on an index. The lock file and `pyproject.toml` mean the project itself."""
+    """An attacker could register the name on an index. The lock file and `pyproject.toml` mean the project itself."""
     pattern = re.compile(
         r"(?:pip3?|uv|pipx|poetry) (?:install|add|run|tool run)\b[^\n`]*?\bddb[-_]lake(?![\w./])|uvx ddb|ddb-lake\["
     )

@@ -1,4 +1,4 @@
-"""Which tests run: the effort, the system packages that tests need, and what is said of skipped tests."""
+"""Which tests run: the effort, the system packages that tests need, and the report of skipped tests."""
 
 from __future__ import annotations
 

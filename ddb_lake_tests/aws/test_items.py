@@ -1,4 +1,4 @@
-"""Reading and writing items through the API: what DynamoDB leaves undone is asked again, at the pace."""
+"""Reading and writing items through the API: requests that DynamoDB leaves unprocessed are repeated within the rate limit."""
 
 from __future__ import annotations
 

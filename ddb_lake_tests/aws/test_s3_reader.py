@@ -219,7 +219,7 @@ def test_threads_share_one_client_a_bucket(stand: Stand) -> None:
 
 
 def test_credentials_that_were_renewed_are_used(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_reader, "_CREDENTIALS_LAST", timedelta(minutes=1))  # so that they are asked for
+    monkeypatch.setattr(s3_reader, "_CREDENTIALS_LAST", timedelta(minutes=1))  # so they are requested
     ref, store = stand.listed("a"), ObjectStore()
     store.fetch(ref)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "renewed")

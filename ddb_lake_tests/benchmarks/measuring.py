@@ -39,7 +39,7 @@ def measured() -> Iterator[Took]:
     """
     took, done = Took(), threading.Event()
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
     watch = threading.Thread(target=_watch, args=(took, done), daemon=True)
     cpu, started = _cpu_s(), time.monotonic()
     watch.start()

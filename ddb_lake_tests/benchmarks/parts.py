@@ -29,7 +29,7 @@ _SAID = {
 class Size:
     """How much is measured; 0 leaves a thing out. Everything but load and apply is done on the first of `tables`.
 
-    `peer_items`: the largest load that the slower peers are tried on as well. `rounds` and `ticks`: objects dropped for
+    `peer_items`: the largest load that the slower peers also run. `rounds` and `ticks`: objects dropped for
     freshness, by `sync` and by the sensor. `batches`: of a day. `commits`: objects of a table that are applied one by one.
     `starts`: runs of each command that does little but start.
     """
@@ -98,7 +98,7 @@ class Bench:
             self._apply(items)
 
     def _apply(self, items: int) -> None:
-        """Rounds of all steps: everybody in the first, the quick ones in each. What follows is on what came before."""
+        """Rounds of all steps: the first has all contestants, the others only the quick ones. A step continues from the step before it."""
         export, lake = make_export(self.work, items), self._fresh_lake(items)
         folder = self.work / f"peers-{items}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +115,7 @@ class Bench:
                 for name in [name for name in taking_part if number == 0 or APPLIES[name].quick]:
                     try:
                         now[name] = [self.program("peers", "apply", name, landed, folder)]
-                    except RuntimeError as error:  # it is told at the end; the others' figures are not lost
+                    except RuntimeError as error:  # reported at the end, so the figures of the others are kept
                         taking_part.remove(name)
                         self.failed.append(f"{name}, {step[0]:,} changes into {items:,} rows: {error}")
                 _same_rows(now)

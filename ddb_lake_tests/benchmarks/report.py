@@ -120,7 +120,7 @@ class Report:
         return table
 
     def keep(self) -> list[Table]:
-        """Write results.json anew: the tables of this run, and the earlier ones that it has not measured again."""
+        """Rewrite results.json: the tables of this run, and the earlier ones that it has not measured again."""
         known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
         earlier = [Table(**{**table, "lines": [Line(**line) for line in table["lines"]]}) for table in known]
         measured = {(table.series, table.items) for table in self.tables}

@@ -3,7 +3,7 @@
     python -m ddb_lake_tests.benchmarks.sensor LANDED WAREHOUSE
 
 One object at a time is dropped, at a chance moment between two ticks, when the last one's run has ended. It is visible
-when a query of another process finds its rows; the lake is asked four times a second. Prints the rounds as JSON.
+when a query of another process finds its rows; the lake is queried four times a second. Prints the rounds as JSON.
 """
 
 from __future__ import annotations

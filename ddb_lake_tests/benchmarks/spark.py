@@ -129,7 +129,7 @@ def on_cluster(engine: str, master: str, export: str, target: str, changes: str)
 
 
 def _jvm_peak_mb(session: Any) -> float:
-    """Greatest resident memory of the driver's JVM; 0 without one, or where /proc does not tell."""
+    """Greatest resident memory of the driver's JVM; 0 without one, or where /proc does not state it."""
     status = Path(f"/proc/{session.sparkContext._gateway.proc.pid}/status") if session is not None else Path()
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii")) if status.is_file() else None
     return int(found[1]) / 1024 if found else 0.0

@@ -2,7 +2,7 @@
 
     python -m ddb_lake_tests.benchmarks.tables --tables 500
 
-Processor time of this process, which other work on the machine does not lengthen. S3 is a stand-in that counts LIST
+Processor time of this process, which other work on the machine does not lengthen. S3 is an emulator that counts LIST
 requests and has nothing. The goals: definitions in under 5 s, a tick well within Dagster's 60 s.
 """
 

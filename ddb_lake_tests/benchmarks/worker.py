@@ -103,7 +103,7 @@ def freshness(landed: str, warehouse: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def _split() -> Iterator[dict[str, float]]:
-    """Seconds that the functions of `PARTS` take in a block."""
+    """Seconds that a block spends in the functions of `PARTS`."""
     parts = dict.fromkeys([*PARTS, "query"], 0.0)
     with ExitStack() as patches:
         for name, function in PARTS.items():

@@ -1,6 +1,6 @@
 """Takes the pictures of `ddb_lake/docs/images` from Dagster's real UI: `python -m ddb_lake_tests.browser.take_pictures`.
 
-The lake is that of a demo with a gap in its changes, made anew; `--folder` takes one that `browser.stage` has made.
+The lake is that of a new demo with a gap in its changes; `--folder` takes one that `browser.stage` has made.
 """
 
 from __future__ import annotations

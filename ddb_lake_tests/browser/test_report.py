@@ -43,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
 def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Page]:
-    """The report, opened; it must not have asked for anything nor complained."""
+    """The open report. Fails if the page made a request or logged a message."""
     asked: list[str] = []
     complaints: list[str] = []
     with opened_page(browser, width=request.param) as opened:

@@ -1,4 +1,4 @@
-"""What somebody sees who opens Dagster after the demo."""
+"""The pages of Dagster after the demo, as a user sees them."""
 
 from __future__ import annotations
 

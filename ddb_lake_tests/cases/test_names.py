@@ -12,7 +12,7 @@ PAID = "SELECT count(*) AS n FROM t WHERE status = 'paid'"
 
 
 def test_changes_with_names_that_differ_by_case(case: Callable[[str], Case]) -> None:
-    """`name` is in both items, so that it has the name; the key keeps its own."""
+    """`name` is in both items, so its column has the plain name; the key's column keeps its own."""
     given = case("case-only-changes")
     applied = given.ok("apply", "t", "landing")
     assert given.query("SELECT id, name FROM t ORDER BY id") == [{"id": "a", "name": "m"}, {"id": "b", "name": "m"}]

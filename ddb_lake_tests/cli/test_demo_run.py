@@ -1,4 +1,4 @@
-"""The demo, as somebody runs it who has just installed this: it must end well, and say so only if it did."""
+"""The demo right after an installation: it must succeed, and report success only if it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command explains itself, and wrong use is told apart."""
+"""Every command has help with examples, and wrong use has an exit status of its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_help_has_an_example_of_the_command(run: Run, path: list[str]) -> None:
 
 
 WITHOUT_JSON = {
-    "demo": "a story, told while it happens",
+    "demo": "a story, printed while it happens",
     "dump": "its lines are JSON",
     "open": "it serves until it is interrupted",
     "completion": "a script for a shell",

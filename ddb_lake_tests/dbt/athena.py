@@ -1,7 +1,7 @@
 """The models for Amazon Athena, as far as they can be tried without it: `python -m ddb_lake_tests.dbt.athena`.
 
 dbt-athena (in an environment of its own, by uv: it is no dependency of ours) compiles the project against the embedded
-stand-in's Glue; what it gives must parse as Athena's SQL. Then each model's SQL is translated to DuckDB's and executed
+emulator's Glue; the result must parse as Athena's SQL. Then each model's SQL is translated to DuckDB's and executed
 over a real lake: it must give the rows that the DuckDB models give. What Athena itself does is not tried by this.
 """
 

@@ -1,4 +1,4 @@
-"""The models in Dagster: keys, lineage column by column, checks; and nothing of it where it is not asked for."""
+"""The models in Dagster: keys, lineage column by column, checks; and none of these where dbt is not configured."""
 
 from __future__ import annotations
 

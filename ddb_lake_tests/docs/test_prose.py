@@ -1,4 +1,4 @@
-"""The prose of pages and of the product's code, and the names of tests, have none of the habits in `ddb_lake_tests.support.prose`."""
+"""The prose of pages, of code and of tests, and the names of tests, have none of the habits in `ddb_lake_tests.support.prose`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
 from ddb_lake_tests.support.prose import find_habits, habits_in_file, names_of_tests, python_prose
 
 PRODUCT = ROOT / "ddb_lake"
+TESTS = ROOT / "ddb_lake_tests"
 
 PAGES = [ROOT / "README.md", PRODUCT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md")), *sorted(DECISIONS.glob("*.md"))]
 PIPELINE = {f"pipeline/{path.parent.name}" for path in PRODUCT.glob("pipeline/*/__init__.py")}
@@ -34,10 +35,17 @@ def test_code_has_no_habit(package: str) -> None:
     assert texts([place] if place.is_file() else sorted(modules)) == []
 
 
+def test_prose_of_tests_has_no_habit() -> None:
+    about_habits = {"docs/test_prose.py", "support/prose.py"}
+    assert (
+        texts([path for path in sorted(TESTS.rglob("*.py")) if str(path.relative_to(TESTS)) not in about_habits]) == []
+    )
+
+
 def test_names_of_tests_have_no_habit() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {name}: '{finding.words}': {finding.advice}"
-        for path in sorted((ROOT / "ddb_lake_tests").rglob("test_*.py"))
+        for path in sorted(TESTS.rglob("test_*.py"))
         for name in names_of_tests(path.read_text(encoding="utf-8"))
         for finding in find_habits(name.replace("_", " "), path.name)
     ]

@@ -80,7 +80,7 @@ LOCAL = {
 
 ELSEWHERE = {
     "ddb-lake query 'SELECT id, name, Designation FROM orders'": "of a table with the key `id`",
-    "ddb-lake load orders URI --recreated": "of a source that was made anew: ddb_lake_tests/trust/test_local_faults.py",
+    "ddb-lake load orders URI --recreated": "of a table that was deleted and created again: ddb_lake_tests/trust/test_local_faults.py",
     "ddb-lake quarantine replay orders --from corrected.json": "ddb_lake_tests/cli/commands/test_quarantine_replay.py runs it",
     'ddb-lake quarantine discard orders --object landing/test/1.gz --why "a load test"': (
         "of entries that this lake lacks: ddb_lake_tests/cli/commands/test_quarantine_discard.py"

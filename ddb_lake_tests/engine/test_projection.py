@@ -98,7 +98,7 @@ def test_project_of_many_items_equals_project_of_each(
     spell: Callable[[Item], str],
     most: dict[str, int],
 ) -> None:
-    """`known` decides the schema, so that it fits `rows` only in part; attributes are looked up, hashed, or read in
+    """`known` decides the schema, which therefore fits `rows` only in part; attributes are looked up, hashed, or read in
     Python."""
     schema = schema_of(keyed(known), SchemaOptions(depth=depth))
     with pytest.MonkeyPatch.context() as patch:

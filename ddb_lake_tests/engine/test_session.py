@@ -73,7 +73,7 @@ def test_kept_rows_are_those_of_then() -> None:
 
 
 def test_large_texts_are_kept_in_groups_that_a_thread_can_work_on(tmp_path: Path) -> None:
-    """A group of 60 MB is read as one vector, of which 13 times as much is made; it is kept as groups of a few MB."""
+    """A group of 60 MB is read as one vector, and its rows take 13 times as much; they are written in groups of a few MB."""
     source = tmp_path / "source.parquet"
     texts = "SELECT range AS number, repeat(md5(range::VARCHAR), 1900) AS item FROM range(1000)"
     with connect() as session:

@@ -31,7 +31,7 @@ TOGETHER = {"follower": ("follow",)}
 
 NOT_SEEN = {
     "s3:AbortMultipartUpload": "called when an upload fails",
-    "s3:PutObjectAcl": "DynamoDB hands an export over to the bucket's owner with it; the stand-in has no other owners",
+    "s3:PutObjectAcl": "DynamoDB hands an export over to the bucket's owner with it; the emulator has no other owners",
 }
 """Actions that no undisturbed run calls, with the reason that they are granted."""
 

@@ -188,7 +188,7 @@ def test_handler_in_its_function_reads_no_variable_of_ours_besides(
     aws = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     module = importlib.import_module(f"ddb_lake.lambdas.{handler}")
     environment = next(one for name, one in deployed if name == handler)
-    # No role is assumed: there is nobody here to assume it from.
+    # No role is assumed: the test has no second account.
     watched = RecordedEnvironment(
         {name: value for name, value in environment.items() if name != "DDB_LAKE_TARGET_ROLE_ARN"}
     )

@@ -77,7 +77,7 @@ def deployed(
 
 
 def here(template: Template, account: str = ACCOUNT, **named: str) -> Text:
-    """Writes references as what they are on the stand-in: buckets, queues, streams and tables by their names."""
+    """Writes references as what they are on the emulator: buckets, queues, streams and tables by their names."""
     known = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": account, **named}
     arns = {
         "AWS::S3::Bucket": ("BucketName", "arn:aws:s3:::{}"),
@@ -216,7 +216,7 @@ class Cluster:
 
     @staticmethod
     def bucket(template: Template) -> str:
-        """The bucket whose arrivals the function hears of."""
+        """The bucket whose new objects start the function."""
         pattern = template.one("AWS::Events::Rule", "OrdersArrived")["EventPattern"]
         (name,) = pattern["detail"]["bucket"]["name"]
         return str(name)

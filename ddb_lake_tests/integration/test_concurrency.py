@@ -246,7 +246,7 @@ def test_table_that_another_writer_makes_in_the_midst_keeps_what_each_brings(tmp
 
 @contextmanager
 def table_made_in_the_midst(interloper: Callable[[], None]) -> Iterator[None]:
-    """Just before somebody creates `orders`, the interloper does."""
+    """Just before a writer creates `orders`, the interloper does."""
     original = LakeCatalog.create
     came: list[bool] = []
 
@@ -329,7 +329,7 @@ def test_commit_that_finds_the_catalog_locked_is_planned_again(ground: Ground) -
 
 @contextmanager
 def sqlite_lock(path: Path) -> Iterator[Callable[[], None]]:
-    """Nobody else may read or write the database until the function that is given is called, from any thread."""
+    """Lock the database for all other connections until the returned function is called, from any thread."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN EXCLUSIVE")
     try:

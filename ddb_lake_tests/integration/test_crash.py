@@ -20,7 +20,7 @@ from ddb_lake_tests.support.effort import by_effort, cases
 from ddb_lake_tests.support.export_files import land
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.killed_steps import UNTOLD, Job, Step, ended
+from ddb_lake_tests.support.killed_steps import UNCOMMITTED, Job, Step, ended
 from ddb_lake_tests.support.lake_contents import contents, faults, missing_files, small_scenario, stray_files
 
 OTHER = "orders-other"
@@ -116,7 +116,7 @@ def telling_points(names: list[str]) -> list[int]:
     """The points after which the files lie there and the catalog does not know, those around removals, and the last.
 
     Whatever is written for a commit lies there at the first kind of point, and so does what was committed before it:
-    all other points leave a state like one of these with fewer orphans. `DDB_LAKE_CRASHES=all` visits them as well. `make
+    all other points leave a state like one of these with fewer orphans. `DDB_LAKE_CRASHES=all` also visits them. `make
     test` visits the last point of the first kind alone, which has the most files.
     """
     points = range(len(names) + 1)
@@ -124,9 +124,9 @@ def telling_points(names: list[str]) -> list[int]:
         return list(points)
     passed = dict(enumerate(names, start=1))
     removals = [point for point in points if passed.get(point) == "file removed"]
-    chosen = [point for point in points if passed.get(point) == UNTOLD] + removals[:1] + removals[-1:]
-    last_untold = max((point for point in points if passed.get(point) == UNTOLD), default=len(names))
-    return by_effort([last_untold], sorted({*chosen, len(names)}))
+    chosen = [point for point in points if passed.get(point) == UNCOMMITTED] + removals[:1] + removals[-1:]
+    last_uncommitted = max((point for point in points if passed.get(point) == UNCOMMITTED), default=len(names))
+    return by_effort([last_uncommitted], sorted({*chosen, len(names)}))
 
 
 @pytest.mark.parametrize("number", cases((1, 2, 4), quick=(2,)))
@@ -134,7 +134,7 @@ def test_orphans_of_a_killed_stage_are_removed_and_no_live_file_is(course: Cours
     course.put_back(number)
     job = course.stage(number)
     names = job.points(course.folder / "told")
-    last_written = max(n for n, name in enumerate(names, start=1) if name == UNTOLD)
+    last_written = max(n for n, name in enumerate(names, start=1) if name == UNCOMMITTED)
     course.put_back(number)
     assert job.killed_after(last_written)
     with replace(course.job, hasty=True).lake() as lake:

@@ -23,7 +23,7 @@ DENSE_MB = 500
 
 DEFAULT_MB = 1000
 BESIDE_LARGE_MB = 600
-"""What comes out of DuckDB is held by Python as well: a hundred items are 40 MB, several times."""
+"""Python holds copies of rows that it gets from DuckDB: a hundred items are 40 MB, several times."""
 MEMORY_MB = 320
 BESIDE_DUCKDB_MB = 420
 """Python, pyarrow, pyiceberg, boto3, and the buffers of DuckDB's readers and writers that its limit does not count."""

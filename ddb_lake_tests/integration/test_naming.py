@@ -193,7 +193,7 @@ def test_rows_with_such_names_are_verified_and_repaired(tmp_path: Path, monkeypa
 
 
 def test_random_words_are_names_like_any_other() -> None:
-    """`python -m ddb_lake_tests.trust names` does this for as long as it is asked to."""
+    """`python -m ddb_lake_tests.trust names` does this for a given time."""
     words = vocabulary()
     assert len(words) > 1_500
     assert {"select", "_valid_from", "why"} <= {word.lower() for word in words}

@@ -1,4 +1,7 @@
-"""ddb-lake is installed into the newest project that `create-dagster` makes. The index is asked, so this fails when it gets ahead of us."""
+"""ddb-lake is installed into the newest project that `create-dagster` makes.
+
+It resolves against the index, so it fails when a new release there no longer fits.
+"""
 
 from __future__ import annotations
 

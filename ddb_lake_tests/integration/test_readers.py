@@ -31,7 +31,7 @@ def test_all_readers_agree_after_each_kind_of_commit(tmp_path: Path, iceberg_spa
     chosen = readers(iceberg_spark)
     found = list(compare(tmp_path, chosen))
     assert found == []
-    write = f"`python -m {readers_matrix.__name__} --write` writes it anew"
+    write = f"`python -m {readers_matrix.__name__} --write` rewrites it"
     assert readers_matrix.PAGE.read_text(encoding="utf-8") == page(chosen, found), write
 
 
@@ -39,7 +39,7 @@ def test_the_page_has_all_readers_kinds_and_locked_versions() -> None:
     text = readers_matrix.PAGE.read_text(encoding="utf-8")
     locked = locked_versions()
     missing = [package for r in BY_NAME.values() for package in r.packages if locked[package] not in text]
-    assert missing == [], f"`python -m {readers_matrix.__name__} --write` writes the page anew"
+    assert missing == [], f"`python -m {readers_matrix.__name__} --write` rewrites the page"
     assert [name for name in (*BY_NAME, "Spark") if name not in text] == []
     assert [kind for kind in KINDS if f"| {kind} |" not in text] == []
 

@@ -1,6 +1,6 @@
 """Landing and warehouse in S3, behind the SQL catalog and behind Glue: the same stages, the same exact items.
 
-Verifying, repairing, restoring and keeping days write below the warehouse too, and are tried there as well.
+The tests cover each step that writes below the warehouse: also verify, repair, restore and daily snapshots.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_landing_and_warehouse_in_s3_give_the_true_items(s3: Any, tmp_path: Path
         assert SCENARIO.differences(line.decode() for line in dump_items(lake, SCENARIO.table)) == []
 
 
-# --- what rests on a source: the sandbox's table, its lake in S3
+# --- steps that need a source: the sandbox's table, its lake in S3
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_every_item_arrives_whatever_goes_wrong_on_the_way(mode: str, sandbox: S
         }
         assert changelog_rows(lake, TABLE) + offenders + 1 == len(captured)
         assert replay_quarantine(lake, TABLE).replayed == 0
-    with lake_at(tmp_path, validate=ALL) as lake:  # the schema is mended
+    with lake_at(tmp_path, validate=ALL) as lake:  # the schema is corrected
         assert replay_quarantine(lake, TABLE).replayed == offenders
         assert sum(quarantined(lake, TABLE).values()) == len(POISON)
         assert changelog_rows(lake, TABLE) == len(captured) - 1

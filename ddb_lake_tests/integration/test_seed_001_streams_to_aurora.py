@@ -108,7 +108,7 @@ class System:
         return found
 
     def forward(self) -> None:
-        """Invoke the forwarder for each batch, for both delivery streams; again where it asks, and now and then anyway."""
+        """Invoke the forwarder for each batch, for both delivery streams; again where it requests a retry, and at random otherwise."""
         records = self.records()
         batches = [records[start : start + 4] for start in range(0, len(records), 4)]
         again = self.pick.sample(batches, k=len(batches) // 3)
@@ -138,7 +138,7 @@ class System:
         return fresh
 
     def load(self, keys: Sequence[str]) -> None:
-        """Tell the loader of the objects, in any order and form, some twice, until each was loaded."""
+        """Notify the loader of the objects, in any order and form, some twice, until each was loaded."""
         told = [*keys, *self.pick.sample(list(keys), k=len(keys) // 3)]
         self.pick.shuffle(told)
         for key in told:

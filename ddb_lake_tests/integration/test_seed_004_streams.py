@@ -72,7 +72,7 @@ def lake(sandbox: Sandbox, tmp_path: Path) -> Iterator[Lake]:
 
 
 class Throttling:
-    """The streams of a table, of which every third call is refused first."""
+    """The streams of a table. Every third call is first refused."""
 
     def __init__(self, real: StreamSource) -> None:
         self._real, self._calls = real, 0

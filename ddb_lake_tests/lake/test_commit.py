@@ -95,7 +95,7 @@ def test_removed_file_leaves_the_others_of_its_manifest(table: Table) -> None:
 
 
 def test_swap_of_files_with_their_deletes_dropped_keeps_rows(table: Table) -> None:
-    """What compaction does: one file rewritten without its retired row, the other one's deletes written anew."""
+    """What compaction does: one file rewritten without its deleted row, and the deletes of the other one rewritten."""
     big, small = path_of(table, A), path_of(table, C)
     table = commit(table, Delta(deletes=delete_files(table, (big, 0), (small, 0))))
     delta = Delta(

@@ -121,7 +121,7 @@ class Series:
         self.branches[name] = sorted(new)
 
     def _lose_files(self) -> None:
-        """A writer that dies before its commit, and one that dies just before the catalog is told."""
+        """A writer that dies before its commit, and one that dies just before the catalog's commit."""
         data_files(self.table, self._new())
         stale = self.lake_catalog.table("t")
         assert stale is not None

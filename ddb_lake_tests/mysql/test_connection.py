@@ -96,7 +96,7 @@ def test_certificates_that_cannot_be_read_are_named() -> None:
 
 
 class Clients:
-    """Stands for boto3: answers as Secrets Manager and IAM do."""
+    """Replaces boto3: responds as Secrets Manager and IAM do."""
 
     def __init__(self, secret: str | None) -> None:
         self._secret = secret

@@ -1,4 +1,4 @@
-"""This deployment's definitions, and what they are told of as a whole. `UPDATE_SNAPSHOTS=1 pytest …` rewrites it."""
+"""This deployment's definitions, and a summary of all of them. `UPDATE_SNAPSHOTS=1 pytest …` rewrites it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ START = datetime(2024, 5, 14, 11, tzinfo=UTC)
 
 
 class Requests:
-    """A client that only writes down what it is asked."""
+    """A client that only records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []

@@ -76,7 +76,7 @@ def _full_and_window(at_us: int, from_us: int, to_us: int) -> Exports:
 
 
 def toggle_within_a_millisecond() -> Scenario:
-    """A, B, A, B, A at one declared time, twenty keys: only the state before tells."""
+    """A, B, A, B, A at one declared time, twenty keys: only the state before decides."""
     keys: list[Item] = [{"id": {"N": str(number)}} for number in range(20)]
     writes: list[Write] = [(0, key, A) for key in keys]
     writes += [(HOUR_US + turn, key, (B, A)[turn % 2]) for turn in range(4) for key in keys]
@@ -161,7 +161,7 @@ def stream_younger_than_the_margin() -> Scenario:
 
 
 def change_at_the_export_time() -> Scenario:
-    """A change at exactly T is in the snapshot; here its successor, at T too, is as well."""
+    """A change at exactly T is in the snapshot; here its successor, at T too, is in it."""
     writes: list[Write] = [(0, K, A), (HOUR_US, K, B), (HOUR_US, K, C), (2 * HOUR_US, OTHER, A)]
     return _corner(_history(writes), _full(HOUR_US), lost=(0, 2), precisions=("MICROSECOND",), probes=(HOUR_US,))
 

@@ -55,7 +55,7 @@ def declare(
     """What the record of each change declares, in the order of `history.changes`.
 
     `skewed_clocks` moves the time of each Streams record by up to a second either way, as different hosts' clocks do:
-    only SequenceNumber then tells the order (for kind "streams" alone). `second_stream` lets the stream be recreated
+    only SequenceNumber then gives the order (for kind "streams" alone). `second_stream` lets the stream be recreated
     half-way: another ARN, whose sequence numbers start lower.
     """
     changes = history.changes
@@ -162,7 +162,7 @@ def render(
     """The record of `change` as a JSON document, unstamped.
 
     `nested_once` encodes binary inside sets, maps and lists of a KDS record once instead of twice, wherever one can
-    tell the two apart by decoding (AWS does not document which of them it does).
+    distinguish the two by decoding (AWS does not document which of them it does).
     """
     images = [image if image is None or not shuffle else reordered(image, rng) for image in (change.new, change.old)]
     if declared.kind == "kds":

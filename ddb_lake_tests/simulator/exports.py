@@ -25,7 +25,7 @@ class Export:
 
     A full export claims the state at `time_us` (inclusive); `taken_us` gives the instant at which each key was really
     read, which differs where the export is skewed. An incremental export claims the state just before `time_us`, for
-    the keys in `listed`, which are those written in [`from_us`, `time_us`) and not merely inserted and deleted again.
+    the keys in `listed`, which are those written in [`from_us`, `time_us`) and not only inserted and deleted again.
     """
 
     kind: Literal["full", "incremental"]

@@ -199,7 +199,7 @@ def random_history(rng: random.Random, keys: int, changes: int, *, huge: bool = 
 
 
 def _random_key(names: tuple[str, ...], number: int, rng: random.Random) -> Item:
-    """A key of strings; the first few collide when their parts are merely joined."""
+    """A key of strings; the first few collide when their parts are joined without a separator."""
     parts = (("a", "bc"), ("ab", "c"), ("a|b", "c"), ("a", "b|c"))
     values = parts[number] if number < len(parts) and len(names) == 2 else (f"key {number}", str(rng.randrange(9)))
     return {name: {"S": value} for name, value in zip(names, values, strict=False)}

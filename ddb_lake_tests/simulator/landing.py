@@ -186,7 +186,7 @@ def object_text(pieces: Sequence[Piece], separation: Separation, rng: random.Ran
 
 
 def compressed(text: bytes, compression: Compression, rng: random.Random) -> bytes:
-    """The object's bytes; gzip is now and then written in two members, which is still one gzip file."""
+    """The object's bytes; gzip sometimes has two members, which is still one gzip file."""
     if compression == "gzip":
         cut = rng.randrange(len(text) + 1) if rng.random() < 0.2 else 0
         members = (text[:cut], text[cut:]) if cut else (text,)

@@ -1,12 +1,12 @@
 """Which combinations of exports and landed records must give the exact truth, and why.
 
-Section 3 of the design promises an exact result only for what the landed set can tell. Below, the *instant* of an
+Section 3 of the design promises an exact result only for what the landed set determines. Below, the *instant* of an
 assertion is the last microsecond it contains: T for a full export at T, T2 - 1 µs for an incremental one of [T1, T2).
 The *snapshot cutoff* is instant - margin if any record of the table at or before that has landed ("covered"), else the instant,
 or just before its second if some landed record is of DynamoDB Streams.
 *Declared* time is what the record says, cut down to its precision; *true* time is what it was.
 
-Exact, for an instant t asked for (or "after everything"):
+Exact, for a requested instant t (or "after everything"):
 
 1. No export at all, and every change up to t has landed: the table was born empty.
 2. A full export at T <= t, not covered: every change after T has landed. Records before T may have landed or not, in

@@ -1,7 +1,7 @@
-"""The winner rule of the design (section 3), as simply as it can be said: quadratic, in memory, over the landed set.
+"""The winner rule of the design (section 3), as simply as possible: quadratic, in memory, over the landed set.
 
 It knows nothing of the true history: only exports and change records as read back from their bytes. Where the landed
-set cannot tell (see `promises`), it still decides, by the same total order for any order of its input.
+set does not determine (see `promises`), it still decides, by the same total order for any order of its input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Assertion:
 Expired: TypeAlias = dict[str, set[tuple[str, int] | None]]
 """Key text to what may be kept of an expired item: its image (`item_text`) and when it expired; None is nothing.
 
-More than one only if several removals of one instant were the last, and nothing tells which of them was.
+More than one only if several removals of one instant were the last, and no record states which of them was.
 """
 
 

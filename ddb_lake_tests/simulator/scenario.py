@@ -57,7 +57,7 @@ class Probe:
 class Scenario:
     """Everything landed and everything expected.
 
-    `exports` are in the order in which to load them (any other must do as well, before, between or after the objects).
+    `exports` are in the order in which to load them (any other order must give the same, before, between or after the objects).
     `expected_records` counts the distinct change records of the table in `objects`; `expected_other_records` the
     deliveries of other tables' records, repetitions included; `expected_garbage` the pieces for quarantine.
     """

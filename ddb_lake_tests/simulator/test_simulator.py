@@ -135,7 +135,7 @@ def test_declared_times_never_split_a_probe_and_follow_the_true_order(scenario: 
     for positions in scenario.history.by_key.values():
         told = [scenario.declared[at] for at in positions]
         if all(one.kind == "streams" for one in told):
-            continue  # their clocks may be skewed: the sequence tells
+            continue  # their clocks may be skewed: the sequence decides
         assert [one.us for one in told] == sorted(one.us for one in told)
 
 

@@ -118,7 +118,7 @@ STRINGS: Final[tuple[str, ...]] = (
 BINARIES: Final[tuple[str, ...]] = tuple(
     encoded(raw) for raw in (b"a", b"", b"\x00", b"\xff\xfe", b"abcd", b"YWJj", b'{"a":1}', b"\n", bytes(range(256)))
 )
-"""Two of them are, decoded, base64 text themselves: nobody may decode them once too often."""
+"""Two of them are, decoded, base64 text themselves: a reader must not decode them twice."""
 
 
 def _deep(levels: int) -> AttributeValue:
@@ -147,7 +147,7 @@ COMPOUNDS: Final[tuple[AttributeValue, ...]] = (
 
 
 def looks_encoded(text: str) -> bool:
-    """Whether the bytes behind base64 `text` are base64 text themselves, so that one cannot tell once from twice."""
+    """Whether the bytes behind base64 `text` are base64 text themselves, so decoding once and twice cannot be distinguished."""
     raw = base64.b64decode(text)
     try:
         return bool(raw) and base64.b64encode(base64.b64decode(raw, validate=True)) == raw
@@ -177,7 +177,7 @@ def random_value(rng: random.Random, depth: int = 2) -> AttributeValue:
 
 
 def random_body(rng: random.Random, attributes: int = 6) -> Item:
-    """The attributes of an item beside its key: up to `attributes`, some with a random number to tell items apart."""
+    """The attributes of an item beside its key: up to `attributes`, some with a random number that distinguishes items."""
     body = {rng.choice(NAMES): random_value(rng) for _ in range(rng.randint(0, attributes))}
     if rng.random() < 0.8:
         body["v"] = {"N": str(rng.randint(-1000, 100000))}

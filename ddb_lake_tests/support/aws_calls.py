@@ -1,7 +1,7 @@
-"""Which calls of AWS a stretch of code makes, as the embedded stand-in sees them arrive over HTTP.
+"""Which calls of AWS a stretch of code makes, as the embedded emulator receives them over HTTP.
 
-Recorded at the server and not in botocore, because DuckDB and pyarrow reach S3 on their own. A call is what IAM would
-be asked for: the action, the resource, and the role whose credentials signed it.
+Recorded at the server and not in botocore, because DuckDB and pyarrow reach S3 on their own. A call is what IAM
+would evaluate: the action, the resource, and the role whose credentials signed it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 from ddb_lake.sandbox.front import Front
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
-"""Those of the stand-in."""
+"""The credentials of the emulator."""
 
 _SERVICES = {
     "DynamoDB_20120810": "dynamodb",
@@ -41,7 +41,7 @@ _DELETED = re.compile(rb"<Key>([^<]+)</Key>")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What IAM is asked for. `operation`: the API's name of the action, where several operations are one action.
+    """What IAM evaluates. `operation`: the API's name of the action, where several operations are one action.
 
     `by`: the ARN of the role whose credentials signed, None for the process's own. `prefix`: of `s3:ListBucket`, None
     where the request names none.
@@ -56,7 +56,7 @@ class Call:
 
 @dataclass(slots=True)
 class Recorder:
-    """Watches the stand-in. It stays for as long as credentials do, because it has to have seen whose they are."""
+    """Watches the emulator. It exists as long as credentials do, because it must have seen whose they are."""
 
     _roles: dict[str, str] = field(default_factory=dict)
     _into: set[Call] | None = None
@@ -134,7 +134,7 @@ class Request:
         return parse_qs(self.body.decode())
 
     def calls(self, roles: dict[str, str], status: int) -> Iterator[Call]:
-        """What IAM is asked for; of S3 also what only the answer shows."""
+        """What IAM evaluates; of S3 also what only the response shows."""
         by = roles.get(self.key_id)
         if self.service == "s3":
             yield from self._s3(by, status)
@@ -163,7 +163,9 @@ class Request:
         action = self._object_operation()
         granted = action if action in ("GetObject", "DeleteObject", "AbortMultipartUpload") else "PutObject"
         yield Call(f"s3:{granted}", f"{arn}/{key}", by, f"s3:{action}")
-        if granted == "GetObject" and status == 404:  # to whoever may not list it, S3 says 403 of what is not there
+        if (
+            granted == "GetObject" and status == 404
+        ):  # without permission to list, S3 returns 403 for an object that does not exist
             yield Call("s3:ListBucket", arn, by, "s3:ListBucket", key)
         if granted == "PutObject" and "HTTP_IF_MATCH" in self.headers:  # a conditional write reads
             yield Call("s3:GetObject", f"{arn}/{key}", by, "s3:GetObject")

@@ -1,4 +1,4 @@
-"""What the tests of the ways in share: a lake that crashes after each of its steps, and what it holds in the end."""
+"""Shared by the tests of change sources: a lake that crashes after each of its steps, and what it holds in the end."""
 
 from __future__ import annotations
 

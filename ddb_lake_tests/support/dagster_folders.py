@@ -66,7 +66,7 @@ class FolderLake:
         )
 
     def settle(self) -> list[Run]:
-        """Tick until nothing is asked for; the runs."""
+        """Tick until a tick requests nothing. Returns the runs."""
         runs: list[Run] = []
         for _ in range(10):
             tick = self.ticker.tick()

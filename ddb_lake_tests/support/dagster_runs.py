@@ -17,7 +17,7 @@ DAGSTERS_OWN = (
 
 @pytest.fixture
 def quiet_runs() -> Iterator[None]:
-    """Runs log to the terminal unless they are told not to."""
+    """Runs log to the terminal unless they are configured not to."""
     logger = logging.getLogger("dagster")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,6 +1,6 @@
 """The lake of one demo, for all tests that look at such a lake.
 
-The demo runs, its table lives on, and then its lake gets a gap in its changes and a damaged object, which turn checks red and
+The demo runs, its table continues to change, and then its lake gets a gap in its changes and a damaged object, which turn checks red and
 yellow. `Seen` is what was seen before that.
 """
 

@@ -1,4 +1,4 @@
-"""The lake's stages, run once on the stand-in as production runs them, each with the calls that it made.
+"""The lake's steps, run once on the emulator as production runs them, each with the calls that it made.
 
 One configuration has everything in it. Its table is reached through a role, so that one run shows what the role of the
 source's account calls and what the lake's own does; by whom is left out where roles of one account are looked at.
@@ -63,7 +63,7 @@ class Stand:
         return found
 
     def put(self, id: str, **attributes: str) -> None:
-        """An item of the source, as somebody else puts it."""
+        """An item of the source, put by another client."""
         item = {"id": {"S": id}, **{name: {"N": value} for name, value in attributes.items()}}
         self.sandbox.client("dynamodb").put_item(TableName=NAME, Item=item)
 
@@ -77,9 +77,9 @@ class Stand:
         self.sandbox.clock.advance(timedelta(minutes=minutes))
 
     def made(self, *stages: str, by: str | None = "anybody") -> set[Call]:
-        """What these stages called (all of them if none is named), by whom it was left out unless it is asked for.
+        """The calls of these steps (of all steps if none is named), without the callers unless they are requested.
 
-        Assuming a role is the part of nobody but who asks. DynamoDB writes exports in the name of who starts them.
+        Only the caller assumes a role. DynamoDB writes exports in the name of who starts them.
         """
         found = {_in_its_name(call) for stage in stages or self.ran for call in self.ran[stage]}
         if by == "anybody":

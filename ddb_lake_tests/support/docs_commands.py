@@ -1,7 +1,7 @@
 """Shell blocks, taken apart by the shell itself, and each command checked by what would parse it.
 
-A block runs in bash with a PATH on which every program is a stand-in that writes down how it was called. So quoting,
-comments, redirections, variables and functions are the shell's business, and a program that has no stand-in fails.
+A block runs in bash with a PATH on which every program is replaced by one that records how it was called. So quoting,
+comments, redirections, variables and functions are the shell's business, and a program without a replacement fails.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _AWS_CUSTOM = {
         "--template-file", "--stack-name", "--capabilities", "--s3-bucket", "--parameter-overrides",
     },
 }  # fmt: skip
-"""Commands that the AWS command line makes itself, with the options that are told of them."""
+"""Commands that the AWS command line makes itself, with their documented options."""
 
 
 def calls(text: str, folder: Path) -> list[Call]:
@@ -141,7 +141,7 @@ def _dg(arguments: Sequence[str]) -> None:
 
 
 def _anything(arguments: Sequence[str]) -> None:
-    """What is somebody else's: its arguments are not checked."""
+    """Programs of other projects: their arguments are not checked."""
 
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -15,9 +15,9 @@ TRIES = 2
 
 
 def explained(error: BaseException) -> str:
-    """What a user is told of the error; fails the test if that is only its type."""
+    """The message that a user gets for the error. Fails the test if that is only its type."""
     said = error_text(error)
-    assert not said.startswith("unexpected"), f"nobody can act on: {said}\n{error!r}"
+    assert not said.startswith("unexpected"), f"the message names no next step: {said}\n{error!r}"
     return said
 
 

@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing is said of requests."""
+        """Requests are not logged."""
 
 
 def _refusal(kind: str) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -205,7 +205,7 @@ class World:
 
     @contextmanager
     def lake(self) -> Iterator[Lake]:
-        """The lake, opened anew as each command opens it."""
+        """The lake, opened again as each command opens it."""
         with open_lake(parse_settings(self.settings, "test")) as lake:
             lake.now = lambda: datetime.fromtimestamp(self.now_us / 1e6, UTC)
             yield lake
@@ -275,7 +275,7 @@ def synced_changes(world: World) -> None:
 
 
 def full_export(world: World) -> None:
-    """`load` of a full export, of which the stream may have told something before."""
+    """`load` of a full export; the stream may have delivered some of its changes before."""
     made = world.write(3)
     if world.rnd.random() < 0.5:
         world.apply(made)
@@ -294,7 +294,7 @@ def exports_out_of_order(world: World) -> None:
 
 
 def incremental_export(world: World) -> None:
-    """`load` of an incremental export of what the stream has told already, some of it."""
+    """`load` of an incremental export; the stream has delivered some of its changes already."""
     world.apply(world.write(4))
     back_us = world.rnd.choice((HOUR_US, 6 * HOUR_US, 30 * HOUR_US))
     world.load(world.take_increment(max(T0_US, (world.now_us - back_us) // 1_000_000 * 1_000_000)))
@@ -414,9 +414,9 @@ COMMANDS: Final = {
     "streams": "changes",
     "sync": "sync",
 }
-"""The commands that write to a table of the lake or to what follows it, and the feature that stands for each here.
+"""The commands that write to a table of the lake or to what follows it, and the feature here that covers each.
 
-`export` loads as `load` does, `streams` lands what `apply` takes in, and `follow` repeats `sync`.
+`export` loads as `load` does, `streams` lands what `apply` ingests, and `follow` repeats `sync`.
 """
 
 SETTINGS: Final = {
@@ -427,7 +427,7 @@ SETTINGS: Final = {
     "ttl_deletes": "each walk is of `keep` or of `apply`",
     "validation": "quarantine",
 }
-"""The settings of a table by which something acts on its data, and the feature that stands for each here."""
+"""The settings of a table that change what is done with its data, and the feature here that covers each."""
 
 
 # --- what users see
@@ -576,7 +576,7 @@ def check_refresh(world: World) -> None:
     for name, when in HELD.items():
         found = _models(world, f"SELECT * EXCLUDE ({when}) FROM marts.{name}")
         extra, missing = [row for row in before[name] if row not in found], [r for r in found if r not in before[name]]
-        equal(f"{name} built step by step and anew", (len(before[name]), extra, missing), (len(found), [], []))
+        equal(f"{name} built step by step and at once", (len(before[name]), extra, missing), (len(found), [], []))
 
 
 def check_verify(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of file of a lake, and every way in which it can be damaged."""
+"""Every kind of file of a lake, and every kind of damage to it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def outcome(stand: Stand, check: Check) -> Outcome:
 
 
 def due_again(stand: Stand, check: Check) -> None:
-    """What a check needs to compare anew: a new day for the sample, and a canary that has arrived."""
+    """What a check needs to compare again: a new day for the sample, and a canary that has arrived."""
     if check.name == "sample_matches_source":
         stand.wait(daily_sample.EVERY_S / 60)
     if check.name == "canary_arrives":

@@ -307,5 +307,5 @@ def go(folder: Path, names: Sequence[str], key: str = "id") -> None:
 
 
 def spelled(name: str, how: int) -> str:
-    """A name as it is, or so that it wants the same column."""
+    """A name as it is, or another spelling that needs the same column."""
     return (name, name.upper(), name.title(), name.replace("_", "-"), name.replace("_", "."))[how]

@@ -1,4 +1,4 @@
-"""What policies allow, and what of it calls have used. Knows the conditions that our policies have, and no others."""
+"""What policies allow, and which of these permissions calls have used. Knows the conditions that our policies have, and no others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Grant:
                 elif (operator, key) == ("StringEquals", "s3:ResourceAccount"):
                     continue  # every bucket of these tests is in the account of its function
                 else:
-                    raise AssertionError(f"{self.sid}: nobody said what {operator} of {key} means here")
+                    raise AssertionError(f"{self.sid}: {operator} of {key} has no rule here")
         return True
 
 

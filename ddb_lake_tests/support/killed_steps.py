@@ -43,8 +43,8 @@ from ddb_lake_tests.support.merging_early import merging_early
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
 
-UNTOLD = "metadata written, catalog not told"
-"""The point in the middle of a commit: all its files are there, and nobody can see them."""
+UNCOMMITTED = "metadata written, catalog not updated"
+"""The point in the middle of a commit: all its files exist, and no reader can see them."""
 
 WITHIN_S = 120
 """How long a process may take before the test gives up on it."""
@@ -54,7 +54,7 @@ WITHIN_S = 120
 class Step:
     """One stage to run: load, apply, compact, clean (compaction where it is due), replay or repair, with what it takes.
 
-    `uris`: what is loaded or applied; of a repair an export, and the keys to mend as JSON.
+    `uris`: what is loaded or applied; for a repair, an export and the keys to repair as JSON.
     """
 
     kind: str
@@ -170,7 +170,7 @@ def _run_instrumented(job: Job, rounds: int, kill_after: int | None, told: Path 
 
 @contextmanager
 def _instrumented(passed: Callable[[str], None]) -> Iterator[None]:
-    """Tell `passed` after each step that leaves something on disk, or takes something from it."""
+    """Call `passed` after each step that writes to disk or removes something from it."""
     with ExitStack() as stack:
         for owner, name, what in _STEPS:
             stack.enter_context(_told_after(owner, name, what, passed))
@@ -187,7 +187,7 @@ _STEPS: Sequence[tuple[Any, str, _Describe]] = (
     (FileWriter, "write_paths", lambda *_, **__: "data files written"),
     (FileWriter, "write_deletes", lambda *_: "position deletes written"),
     (_DeltaProducer, "commit", lambda producer: f"snapshot staged on {producer._target_branch}"),
-    (SqlCatalog, "_write_metadata", lambda *_, **__: UNTOLD),
+    (SqlCatalog, "_write_metadata", lambda *_, **__: UNCOMMITTED),
     (Commit, "run", lambda commit: f"{commit._table.name()[-1]} committed"),
     (compact, "expire_snapshots", lambda table, *_: f"snapshots of {table.name()[-1]} expired"),
     (PyArrowFileIO, "delete", lambda *_: "file removed"),

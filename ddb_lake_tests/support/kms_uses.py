@@ -1,4 +1,4 @@
-"""What services do with a customer-managed key in the name of whoever calls them. No recording shows it: this says it.
+"""What services do with a customer-managed key in the name of their caller. No recording shows it, so it is listed here.
 
 By operation; `s3:PutObject` and the operations of an upload in parts are one action to IAM, and imply different things.
 """
@@ -28,8 +28,8 @@ IMPLIED: Final[Mapping[str, tuple[Use, ...]]] = {
     # and so takes data keys and checks them.
     "s3:GetObjectVersionForReplication": ((_DECRYPT, "s3"),),
     "s3:ReplicateObject": ((_ENCRYPT, "s3"), (_DATA_KEY, "s3"), (_DECRYPT, "s3")),
-    # DynamoDB, "How DynamoDB uses AWS KMS": the table key is decrypted in the name of who reads or writes items, of who
-    # reads the stream, which is under it as well, and of who has the table exported.
+    # DynamoDB, "How DynamoDB uses AWS KMS": the table key is decrypted in the name of the caller that reads or writes items,
+    # reads the stream (which the key encrypts too), or requests an export.
     "dynamodb:Scan": ((_DECRYPT, "dynamodb"),),
     "dynamodb:BatchGetItem": ((_DECRYPT, "dynamodb"),),
     "dynamodb:BatchWriteItem": ((_DECRYPT, "dynamodb"),),

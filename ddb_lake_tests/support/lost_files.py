@@ -1,4 +1,4 @@
-"""Every way in which a lake loses what `ddb-lake rebuild` restores."""
+"""Every loss that `ddb-lake rebuild` restores."""
 
 from __future__ import annotations
 

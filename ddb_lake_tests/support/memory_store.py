@@ -1,4 +1,4 @@
-"""An object store in memory that counts what it is asked, and lakes and sensors' planners on it."""
+"""An object store in memory that counts its requests, and lakes and sensors' planners on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Change records told from each other by a number, and which of them come out of an object."""
+"""Change records with a number that distinguishes them, and which of them an object has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ddb_lake_tests.support import envelopes
 
 
 def make(number: int, **attributes: Any) -> dict[str, Any]:
-    """A small change record, told from others by its number."""
+    """A small change record with its number."""
     key = {"id": {"N": str(number)}}
     item = {**key, "text": {"S": '}{ "a" {'}, "map": {"M": {"eventID": {"S": "x"}, "Keys": {"M": {}}}}, **attributes}
     return envelopes.kds(envelopes.Change("MODIFY", key, item, item, 1_720_742_302_233_000, f"event-{number}"))

@@ -42,7 +42,7 @@ class Write:
         return "REMOVE" if self.new is None else "MODIFY" if self.old else "INSERT"
 
     def record(self) -> Image:
-        """Its record in Kinesis Data Streams for DynamoDB. Instants that are whole milliseconds are told as such."""
+        """Its record in Kinesis Data Streams for DynamoDB. Instants that are whole milliseconds are written as milliseconds."""
         whole = self.at_us % 1000 == 0
         body: Image = {
             "ApproximateCreationDateTime": self.at_us // 1000 if whole else self.at_us,
@@ -123,7 +123,7 @@ class Source:
             elif kind == "rush":  # several within a millisecond, some of them in one and the same instant
                 for _ in range(self._random.randint(2, 5)):
                     self._write(at_us, key, self._next(key))
-            elif kind == "again":  # removed and placed anew, at once
+            elif kind == "again":  # removed and placed again, at once
                 self._write(at_us, key, None)
                 self._write(at_us, key, self._order(key, self._random.randrange(9999)))
             else:  # there and back: the last image is that before the first
@@ -146,7 +146,7 @@ class Source:
         return self._random.choice(sorted({*self.before, *self.living} - self._quiet() - {CHANGED, DELETED, PLACED}))
 
     def _quiet(self) -> set[Key]:
-        """Orders that nobody touches: the export alone has them."""
+        """Orders without changes: the export alone has them."""
         return set(sorted(self.before)[:4])
 
     def _next(self, key: Key) -> Image | None:
@@ -218,7 +218,7 @@ class Source:
         return [write for write in self.writes if write.number not in self.lost]
 
     def history(self) -> list[Version]:
-        """Every image that an item had for at least a microsecond until another one, as records and the export tell it."""
+        """Every image that an item had for at least a microsecond until another one, as records and the export have it."""
         by_key: dict[Key, list[Write]] = defaultdict(list)
         for write in self.landed():
             by_key[write.key].append(write)

@@ -28,7 +28,7 @@ STEPS = ("before landing", "landed", "document replaced", "committed")
 
 @dataclass
 class Heard:
-    """A listener that keeps what it hears."""
+    """A listener that keeps what it receives."""
 
     turns: list[Turn] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)

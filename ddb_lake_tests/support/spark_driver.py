@@ -1,4 +1,4 @@
-"""Runs the same work by DuckDB here and by Spark on a cluster, and tells how the lakes differ. A process of its own.
+"""Runs the same work by DuckDB here and by Spark on a cluster, and reports how the lakes differ. A process of its own.
 
 `python -m ddb_lake_tests.support.spark_driver MASTER FOLDER HISTORIES ITEMS [SEED] [--quick]` prints one JSON object: for each
 piece of work the list of differences, and as `spark` the version of PySpark. Every corner of the simulator and so many
@@ -101,7 +101,7 @@ def _all(opener: _Opener, chosen: Mapping[str, Scenario], folder: Path) -> dict[
         started = time.monotonic()
         try:
             problems = history(opener, scenario, folder / name.replace(" ", "-"))
-        except Exception:  # told, with the others' findings
+        except Exception:  # reported with the findings of the others
             problems = [traceback.format_exc()[-2000:]]
         took_s = time.monotonic() - started
         print(f"{name}: {took_s:.1f} s, {len(problems)} differences", file=sys.stderr, flush=True)
@@ -181,11 +181,11 @@ def killed_executors(opener: _Opener, folder: Path, items: int) -> list[str]:
         assert result.duplicates > 0, "one object was delivered twice"
 
     problems = _compared(opener, folder, "executors", work)
-    return problems if (folder / "shuffle").exists() else [*problems, "nobody died in the shuffle"]
+    return problems if (folder / "shuffle").exists() else [*problems, "no worker died in the shuffle"]
 
 
 def killed_worker(opener: _Opener, folder: Path, items: int) -> list[str]:
-    """One of the workers dies when it has written, and not said so: the other does its work again."""
+    """A worker dies after it has written and before it has reported: the other does its work again."""
     export = str(make_export(folder, items))
     snapshot_writer.write_share = write_then_die
 

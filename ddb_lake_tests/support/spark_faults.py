@@ -18,7 +18,7 @@ _WORKER = b"org.apache.spark.deploy.worker.Worker"
 
 
 def write_then_die(task: WriteShare) -> Written:
-    """Write as ever; whoever is first to have written kills its executor and worker before it can say so."""
+    """Write as before. The first task that has written kills its executor and worker before it can report."""
     written = write_share(task)
     _die("load", written.paths, _executor_and_worker)
     return written
@@ -46,7 +46,7 @@ def _die(what: str, paths: list[str], processes: Any) -> None:
     marker.write_text("\n".join(paths))
     for process in processes():
         os.kill(process, signal.SIGKILL)
-    os._exit(1)  # nobody is left to end this process
+    os._exit(1)  # no other process ends this one
 
 
 def _executor_and_worker() -> list[int]:

@@ -1,6 +1,6 @@
 """A lake's snapshot materialized by Dagster, its work launched by Pipes as a spark-submit job. A process of its own.
 
-`python -m ddb_lake_tests.support.spark_launch MASTER FOLDER` prints one JSON object: what Dagster was told.
+`python -m ddb_lake_tests.support.spark_launch MASTER FOLDER` prints one JSON object: what was reported to Dagster.
 """
 
 from __future__ import annotations

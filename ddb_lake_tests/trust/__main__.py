@@ -1,4 +1,4 @@
-"""Runs what the lake's trustworthiness rests on and prints the figures. See the package's docstring."""
+"""Runs the tests that the guarantees depend on and prints the figures. See the package's docstring."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def a_number(chance: random.Random) -> str:
 
 
 def an_item(chance: random.Random, depth: int = 0) -> dict[str, Any]:
-    """Attributes, of which one is seldom no value."""
+    """Attributes; rarely, one is not a value."""
     item = {chance.choice(NAMES): a_value(chance, depth) for _ in range(chance.randint(0, 4))}
     if chance.random() < 0.06:
         item[chance.choice(NAMES)] = no_value(chance)
@@ -188,7 +188,7 @@ def _nested(levels: int, chance: random.Random) -> Any:
 
 
 def written(obj: Any, chance: random.Random) -> bytes:
-    """JSON text in one of the ways in which it is written, now and then with a member twice."""
+    """JSON text in one of its spellings, sometimes with a member twice."""
     way = chance.random()
     if way < 0.6:
         text = json.dumps(obj, separators=(",", ":"), ensure_ascii=False)

@@ -45,7 +45,7 @@ SESSION_GROUPS: Final = 40
 """Groups for which one DuckDB connection is used: it keeps the functions of each projection."""
 
 WIDTHS: Final = {"looked up": 0, "transformed": LOOKED_UP + 20, "in Python": MOST_IN_SQL + 20}
-"""Columns that are added to a schema for each way in which items are projected."""
+"""Columns that are added to a schema for each implementation of the projection."""
 
 TYPES: Final = (
     ("S", "string"), ("N", "long"), ("N", "decimal(38,2)"), ("N", "decimal(9,0)"), ("N", "string"), ("N", "double"),

@@ -2,7 +2,7 @@
 
 One round is one history: its exports and objects come in an order and grouping of chance, again and again, while
 commits are lost or conflict, the catalog is away, the disk is full, objects are rewritten under the reader, processes
-are killed and started anew, and tables are compacted. Then all is calm, everything is given once more, and the lake is
+are killed and restarted, and tables are compacted. Then faults end, all input is given once more, and the lake is
 compared with the truth: its items now and at each probe, the number of its records and of what is in quarantine.
 """
 
@@ -67,7 +67,7 @@ class Soak:
         self.seconds_of_history += (max(times) - min(times)) / 1e6 if times else 0.0
 
     def _bad_times(self, scenario: Scenario, folder: Path, chance: random.Random, step: Step) -> None:
-        """Run a step once while something may fail; the lake is opened anew, as after a crash."""
+        """Run a step once while something may fail; the lake is opened again, as after a crash."""
         self.stages += 1
         with lake(folder / "lake", scenario.table, scenario.key_names) as opened, _trouble(chance, self.faults):
             try:
@@ -162,7 +162,7 @@ _FAULTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "disk full": (FileWriter, "write_paths", _raising(lambda: OSError(errno.ENOSPC, "No space left on device"))),
     "object changed under the reader": (ObjectStore, "fetch", _raising(lambda: UnreachableError("it was rewritten"))),
     "killed while writing": (FileWriter, "write_paths", _raising(_Killed)),
-    "killed before the catalog is told": (SqlCatalog, "commit_table", _raising(_Killed)),
+    "killed before the catalog is updated": (SqlCatalog, "commit_table", _raising(_Killed)),
 }
 
 

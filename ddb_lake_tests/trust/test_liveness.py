@@ -1,4 +1,4 @@
-"""What runs and is dead is noticed: each way to die, on the stand-in, through the checks and the doctor."""
+"""A capture that has stopped is noticed: each kind of stop, on the emulator, through the checks and the doctor."""
 
 from __future__ import annotations
 

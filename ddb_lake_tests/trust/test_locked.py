@@ -44,7 +44,7 @@ def test_every_direct_dependency_is_bounded_and_locked() -> None:
 
 
 def test_audit_asks_about_everything_locked_and_fails_if_it_could_not_ask() -> None:
-    """Without `--strict` the auditor passes over packages of which the registry has no advisories to give."""
+    """Without `--strict` the auditor ignores packages for which the registry has no advisories."""
     said = subprocess.run(["make", "-n", "audit"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     export, audit = (line.split() for line in said.splitlines() if " export " in line or "bin/pip-audit " in line)
     assert {"--locked", "--all-groups", "--all-extras"} <= set(export)

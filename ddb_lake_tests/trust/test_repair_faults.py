@@ -49,7 +49,7 @@ from ddb_lake_tests.support.fault_proxy import Fault, Way
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.folder_scenario import Ground
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
-from ddb_lake_tests.support.killed_steps import LANDED, PROCESSES, UNTOLD, Job, Step, ended
+from ddb_lake_tests.support.killed_steps import LANDED, PROCESSES, UNCOMMITTED, Job, Step, ended
 from ddb_lake_tests.support.lake_contents import missing_files
 from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
 from ddb_lake_tests.support.s3_faults import IMPATIENT
@@ -83,7 +83,7 @@ class Spoiled(Ground):
         return verify_export(opened, self.scenario.table, self.export)
 
     def repair(self, opened: Lake) -> RepairResult:
-        """Mend the key from the export."""
+        """Repair the key from the export."""
         return repair_from_export(opened, self.scenario.table, [self.key], self.export)
 
     def found(self, opened: Lake) -> list[Item]:
@@ -152,7 +152,7 @@ def test_repair_whose_commits_have_no_answer_is_exact_when_run_again(
     ),
 )
 def test_repair_beside_another_writer_loses_nothing(ground: Spoiled, spoiled: Lake, table: str, other: str) -> None:
-    """The other writer brings a change of another key, or mends the same one."""
+    """The other writer brings a change of another key, or repairs the same one."""
     name, new = ground.scenario.table, item("late key", v=1)
     landed = land(ground.folder / "later", change(T0_US + 900 * HOUR_US, new, table=name))
 
@@ -306,7 +306,7 @@ def test_repair_killed_after_any_step_and_run_again_ends_exact(ground: Spoiled) 
     job = Job(ground.folder / "lake", (table,), (step,))
     before = shutil.copytree(job.warehouse, ground.folder / "before")
     names = job.points(ground.folder / "told")
-    points = [n for n, name in enumerate(names, start=1) if name in (UNTOLD, LANDED)]
+    points = [n for n, name in enumerate(names, start=1) if name in (UNCOMMITTED, LANDED)]
     assert len(points) >= 3, names
     for point in by_effort((points[-1],), (0, *points, len(names))):
         shutil.rmtree(job.warehouse)
@@ -349,7 +349,7 @@ def test_source_that_fails_misleads_no_verification(stand: Stand, monkeypatch: p
         lake = stand.lake
         for after in range(
             by_effort(2, 6)
-        ):  # requests that are served before the fault, so that it meets every one of them
+        ):  # the number of requests that are served before the fault, so each request is hit once
             for verify in (verify_scan, lambda *a, **n: verify_sample(*a, 50, **n)):
                 way.faults = [Fault(kind, ("other",), burst=2, period=20, _seen=20 - after)]
                 try:

@@ -24,7 +24,7 @@ VALUE = "VALUE4111111111111111"
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch, no_aws: None) -> None:
-    """Credentials and passwords in the environment, and an endpoint that nobody serves."""
+    """Credentials and passwords in the environment, and an endpoint without a server."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAKE_PASSWORD"):
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
@@ -47,7 +47,7 @@ def test_no_command_prints_or_logs_a_secret_or_a_value(
     project: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.INFO, "botocore")  # at DEBUG it logs the headers that it signs: nobody's default
+    caplog.set_level(logging.INFO, "botocore")  # at DEBUG, which is not a default, it logs the headers that it signs
     (project / "ddb_lake.yaml").write_text(AURORA)
     kept = order("ann", 1, note={"S": VALUE}, total={"N": "1"})
     write_export(project / "export", "orders", [kept])

@@ -78,7 +78,7 @@ def told(way: Way, lake: Lake, *faults: Fault) -> tuple[set[str], list[str]]:
 
 
 def assert_never_misled(way: Way, lake: Lake, *faults: Fault) -> int:
-    """Verify a spoiled lake, mend it, verify it again, all under the faults; gives how often something refused."""
+    """Verify a damaged lake, repair it and verify it again, all under the faults. Returns the number of refusals."""
     before = way.injected.total()
     key = spoil(lake)
     said, refused = told(way, lake, *faults)

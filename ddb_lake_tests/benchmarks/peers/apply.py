@@ -1,4 +1,4 @@
-"""Peers of applying changes outside of Iceberg: DuckDB's own table, a Parquet file written anew, delta-rs.
+"""Peers of applying changes outside of Iceberg: DuckDB's own table, a Parquet file that is rewritten, delta-rs.
 
 They take the newest image of each key from rows that DuckDB parsed; none keeps a changelog, removed keys or what it has
 applied already.

@@ -1,7 +1,7 @@
 """Peers of the full load, each doing it its own best way.
 
 None of them verifies manifests, discovers a schema, keeps odd values, or commits to Iceberg; they parse the columns of
-the generator's orders, which they are told (or infer the types).
+the generator's orders. They get the types of its columns, or infer them.
 """
 
 from __future__ import annotations

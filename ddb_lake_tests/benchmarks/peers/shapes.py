@@ -1,4 +1,4 @@
-"""What the peers are told of the generator's items: types, columns, and the rows to compare at the end."""
+"""The types and columns of the generator's items that peers get, and the rows to compare at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spark alone, without an Iceberg jar (no registry of Python packages has one): Parquet read and written anew."""
+"""Spark alone, without an Iceberg jar (no registry of Python packages has one): Parquet read and rewritten."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def prepare_spark(export: str, folder: str) -> None:
 
 
 def apply_spark(landed: str, folder: str) -> dict[str, Any]:
-    """Spark SQL: the newest image of each key, an anti-join with the table, and all of it written anew."""
+    """Spark SQL: the newest image of each key, an anti-join with the table, and the whole table rewritten."""
     spark = spark_session()
     with measured() as took:
         shape = f"STRUCT<dynamodb STRUCT<ApproximateCreationDateTime BIGINT, NewImage {spark_type(ORDER)}>>"

@@ -1,4 +1,4 @@
-"""Failed deliveries: their records are taken in, what was poisoned waits in quarantine, is mended, and comes back once."""
+"""Failed deliveries: valid records are ingested; invalid ones are quarantined, corrected by hand, and ingested once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def dumped(run: Run) -> list[str]:
 
 
 def mended(run: Run, folder: Path) -> Path:
-    """What `quarantine show` prints, with the two entries mended as a person would."""
+    """The output of `quarantine show` with its two entries corrected, as a user would correct them."""
     document: dict[str, Any] = json.loads(run("quarantine", "show", "orders", "--json").stdout)
     for entry in document["entries"]:
         assert entry["reason"].startswith("Firehose error Lambda.FunctionTimedOut")

@@ -18,7 +18,7 @@ CONFIGURATION = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {str
 
 @pytest.fixture
 def account(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """The stand-in with one order in a table with a stream, as the environment has it."""
+    """The emulator with one order in a table with a stream; the environment has its endpoint."""
     with Sandbox() as served:
         for name, value in served.environment().items():
             monkeypatch.setenv(name, value)

@@ -91,12 +91,12 @@ started.stdout.readline()
 pathlib.Path({folder!r}, "group").write_text(str(started.pid))
 time.sleep(600)
 """
-"""Stands for a Dagster that is interrupted before it serves: it ends at once, and its code server knows nothing of it."""
+"""Replaces a Dagster that is interrupted before it serves: it ends at once, but its code server continues."""
 
 
 @pytest.fixture
 def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Where the stand-in of Dagster notes the process that it starts, which takes SIGTERM as the parameter says."""
+    """The file in which the replacement of Dagster notes the process that it starts. The parameter says how the process handles SIGTERM."""
     (tmp_path / "dagster.py").write_text(DAGSTER.format(folder=str(tmp_path), on_term=request.param))
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "dagster.py"}"\n')

@@ -1,4 +1,4 @@
-"""What needs AWS, against the embedded stand-in: export, doctor, init, and the stand-in's own command."""
+"""Commands that need AWS, against the embedded emulator: export, doctor, init, and the emulator's own command."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def account(sandbox: Sandbox, project: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """The stand-in as the environment has it, and a configuration of its table."""
+    """The emulator, whose endpoint is in the environment, and a configuration of its table."""
     for name, value in sandbox.environment().items():
         monkeypatch.setenv(name, value)
     (project / "ddb_lake.yaml").write_text(CONFIGURATION)

@@ -90,7 +90,7 @@ def test_text_is_json_without_the_quotes_of_a_string(value: Any, expected: str |
 
 
 def _comparable(value: Any) -> Any:
-    """Numbers as Decimal: JSON does not tell 1 from 1.0."""
+    """Numbers as Decimal: JSON readers do not distinguish 1 from 1.0."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, list):

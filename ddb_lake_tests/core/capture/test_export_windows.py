@@ -1,4 +1,4 @@
-"""Windows follow each other without gap or overlap, whatever happens to whoever plans them."""
+"""Windows follow each other without gap or overlap, also if a planner ends at any point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of life: when something that runs is dead, when it lives, and when nobody can say."""
+"""Signs of life: when a process is dead, when it is alive, and when its state is unknown."""
 
 from __future__ import annotations
 

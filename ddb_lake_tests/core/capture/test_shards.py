@@ -96,7 +96,7 @@ def test_lineage_reads_what_the_model_reads_and_reports_what_it_lost(steps: list
             assert set(lineage) == {node.name for node in nodes if not node.gone}
     told |= set(observe(lineage, [node.listed() for node in nodes if not node.gone]).lost)
     assert told <= lost  # never a false alarm
-    assert bool(told) == bool(lost)  # of shards that came and went unseen, the last one stands for all
+    assert bool(told) == bool(lost)  # one loss is reported for all shards that were created and closed unseen
 
 
 def test_shards_without_a_listed_parent_begin_at_what_is_left_and_others_at_their_first_record() -> None:
@@ -126,7 +126,7 @@ def test_place_that_no_number_holds_is_lost_if_it_was_not_looked_at_for_a_day() 
     assert observe(lineage, listed, RETENTION_US - SLACK_US).lost == ()
     found = observe(lineage, listed, _DAY_AND_MORE_US)
     assert (found.lost, found.lost_since_us) == (("a",), 5)
-    assert observe({"a": ShardPosition(start="10")}, listed, _DAY_AND_MORE_US).lost == ()  # the service tells
+    assert observe({"a": ShardPosition(start="10")}, listed, _DAY_AND_MORE_US).lost == ()  # the service states it
 
 
 def test_parent_that_came_and_went_unseen_is_lost() -> None:

@@ -19,7 +19,7 @@ from ddb_lake_tests.support.numbered_records import RECORDS, make, numbers
 
 
 def pieces(data: bytes) -> list[Segment]:
-    """All pieces, checked: in order, apart, and with the bytes that stand at their offset."""
+    """All pieces. Fails unless they are in order, do not overlap, and have the bytes at their offsets."""
     found = list(split_json(data))
     position = 0
     for piece in found:

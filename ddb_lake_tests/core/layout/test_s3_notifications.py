@@ -1,4 +1,4 @@
-"""What S3 and EventBridge say of new objects, and what anybody else may put into a queue."""
+"""Messages of S3 and EventBridge about new objects, and other messages that a queue may have."""
 
 from __future__ import annotations
 

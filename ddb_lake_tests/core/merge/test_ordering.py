@@ -24,7 +24,7 @@ MINUTE_US = 60_000_000
 
 
 def never() -> bytes:
-    raise AssertionError("the snapshot is asked only where records form a closed circuit")
+    raise AssertionError("the snapshot is read only where records form a closed circuit")
 
 
 def change(record_id: str, time_us: int, before: bytes | None, after: bytes, kinesis: int | None = None) -> Version:

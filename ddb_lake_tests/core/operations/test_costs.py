@@ -1,4 +1,4 @@
-"""The bills of the ways in, computed by hand for one table, and their rules for all."""
+"""The costs of the change sources, computed by hand for one table, and their rules for all."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_column_names_never_give_a_reserved_name_away(name: str) -> None:
 
 
 def test_column_names_of_names_that_end_like_a_suffixed_one_are_unique() -> None:
-    """Whoever names attributes can know the digests."""
+    """The author of attribute names can know the digests."""
     found: list[Path] = [("ID",), ("id",)]
     for _ in range(3):
         found.append((column_names(found)[("id",)],))

@@ -153,7 +153,7 @@ def test_day_that_is_not_over_or_may_not_have_landed_is_refused(days: FolderLake
         with pytest.raises(UsageError, match=r"goes up to 2024-05-15 14:14:20Z.*make it after 2024-05-17 00:30:00Z"):
             kept(lake, third, midnight + timedelta(minutes=29))
         assert kept(lake, third, midnight + timedelta(minutes=30)) == 2
-        assert kept(lake, FIRST, midnight) == 2, "something later was heard of"
+        assert kept(lake, FIRST, midnight) == 2, "a later change had arrived"
 
 
 def test_day_in_which_changes_may_be_missing_is_refused(days: FolderLake) -> None:
@@ -166,7 +166,7 @@ def test_day_in_which_changes_may_be_missing_is_refused(days: FolderLake) -> Non
 
 
 def test_incremental_exports_must_reach_the_end_of_the_day(folder_lake: Make, tmp_path: Path) -> None:
-    """A stream beside them may be ahead; what it has not said is in the windows."""
+    """A stream beside the exports may be ahead of them. Changes that it has not delivered are in the windows."""
     lake = folder_lake(orders={**DAYS, "changes": {"uri": str(tmp_path / "landing"), "incremental_exports": {}}})
     lake.export(order("ann", 1))
     lake.land("2024/05/15/13/b", at(2, 26, order("bob", 1)))

@@ -66,7 +66,7 @@ def _full_export(component: DynamoDBLakeComponent, sandbox: Sandbox) -> None:
 
 
 def _settle(ticker: InProcessDaemon, sandbox: Sandbox) -> list[Run]:
-    """Tick a minute apart until nothing is asked for twice in a row; the runs, all of which went well."""
+    """Tick a minute apart until two ticks in a row request nothing. Returns the runs; fails if one failed."""
     runs: list[Run] = []
     quiet = 0
     while quiet < 2:

@@ -1,4 +1,4 @@
-"""The page for whoever is on call, the advice of red checks, and what samples do not show."""
+"""The overview for the engineer on call, the advice of red checks, and what samples do not show."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_overview_is_materialized_with_the_checks(folder_lake: Make) -> None:
     assert "ddb-lake sync orders" in steps(late.metadata)
 
 
-# --- what is told of the assets
+# --- metadata of the assets
 
 
 def test_specs_have_the_owners_tags_and_freshness_of_the_settings(folder_lake: Make) -> None:

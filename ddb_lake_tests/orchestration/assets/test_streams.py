@@ -1,4 +1,4 @@
-"""Streams read by runs that the sensor asks for, against the embedded stand-in."""
+"""Streams read by runs that the sensor requests, against the embedded emulator."""
 
 from __future__ import annotations
 

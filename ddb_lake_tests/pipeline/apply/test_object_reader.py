@@ -44,7 +44,7 @@ def staged(objects: Sequence[bytes], key: tuple[str, ...], fast: bool) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         reader = group_reader(folder, "orders", key, fast=fast, routes={"orders": "orders", "other": "others"})
         group = reader.read(zip(refs, objects, strict=True))
-        # the key of a table is also asked for if its only record turns out to be invalid
+        # the key of a table is also looked up if its only record is invalid
         keys = {table: key for table, key in reader.keys.items() if table in group.tables}
         return rows(group), (group.objects, group.other_tables, keys)
 

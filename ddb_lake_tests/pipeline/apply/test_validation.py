@@ -1,4 +1,4 @@
-"""Changes that offend against the table's schema: in quarantine, out of `current`, and back once it is mended."""
+"""Changes that offend against the table's schema: in quarantine, out of `current`, and ingested once the schema is corrected."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def full_export(lake: Lake, sandbox: Sandbox) -> None:
 
 
 def windows_of(lake: Lake) -> list[Window]:
-    """The windows of all incremental exports that DynamoDB was asked for, in order; failed ones are left out."""
+    """The windows of all incremental exports that were requested, in order, without failed ones."""
     table = lake.table("orders")
     found = [describe_export(table, one.arn) for one in list_exports(table)]
     return sorted(one.window for one in found if one.window is not None and one.status != "FAILED")
@@ -112,7 +112,7 @@ def test_nothing_is_due_within_a_window_and_looking_costs_no_request(
 ) -> None:
     sandbox.clock.advance(timedelta(minutes=9))
     for name in ("list_exports", "restorable_since_s"):
-        monkeypatch.setattr(incremental_exports, name, lambda *_: pytest.fail("DynamoDB was asked"))
+        monkeypatch.setattr(incremental_exports, name, lambda *_: pytest.fail("DynamoDB was called"))
     assert due_work(lake) == []
 
 
@@ -170,7 +170,9 @@ def test_daemon_that_saw_less_is_refused_by_the_token_and_looks_again(
 ) -> None:
     sandbox.clock.advance(timedelta(minutes=17))
     start_due(lake, "orders")
-    sandbox.clock.advance(timedelta(minutes=15))  # now two windows would be due, to whoever does not see the first
+    sandbox.clock.advance(
+        timedelta(minutes=15)
+    )  # now two windows would be due for a planner that does not see the first
     blind = [[], []]
     listed = incremental_exports.list_exports
     monkeypatch.setattr(incremental_exports, "list_exports", lambda *a, **k: blind.pop() if blind else listed(*a, **k))

@@ -226,7 +226,7 @@ def test_trimmed_shard_is_a_gap_and_reading_goes_on(tmp_path: Path, service: Sim
         assert [gap.kind for gap in result.gaps] == ["trimmed"]
         assert [int(r["dynamodb"]["NewImage"]["v"]["N"]) for r in read.landed()] == [1, 4]
         assert read.missing() == []
-        assert result.gaps[0].to_us <= service.now_us - DAY_US + HOUR_US  # a full export taken now mends it
+        assert result.gaps[0].to_us <= service.now_us - DAY_US + HOUR_US  # a full export taken now closes it
 
 
 def test_idle_stream_that_is_read_rarely_has_no_gap(tmp_path: Path, service: SimulatedStreams) -> None:

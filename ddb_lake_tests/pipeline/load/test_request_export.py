@@ -1,7 +1,7 @@
 """The full load of seed 002: a table of one account, exported by a role of its own into a bucket of another.
 
 The lake's own account is the sandbox's; the table is in the producer's. What is commonly misconfigured is put wrong on
-purpose, and each time the error has to name the next step, which then mends it.
+purpose, and each time the error has to name the next step, which then works.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ def test_misleading_describe_table_error_of_the_seed_asks_for_the_role(
     assert "more permissions here will not help: set `source.role_arn`" in said
     assert "set `source.role_arn`" in doctor(tmp_path, **without)["orders: source"]["next_step"]
     sandbox.allow()
-    status, _, said = run(tmp_path, "export", "orders", **without)  # who may describe tables is told there is none
+    status, _, said = run(
+        tmp_path, "export", "orders", **without
+    )  # with permission to describe tables, the error says that there is none
     assert status == 2
     assert "ResourceNotFoundException" in said and "set `source.role_arn` if the table is in another account" in said
     assert_export_works(tmp_path)

@@ -1,4 +1,4 @@
-"""Gaps in the stream: noticed, recorded once, and mended by exports, while what was not lost stays."""
+"""Gaps in the stream are noticed, recorded once, and closed by exports; all other changes stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to spoil a lake is found, names exactly the keys at fault, and is mended while writes go on."""
+"""Every damage to rows is found, exactly the wrong keys are named, and they are repaired while writes continue."""
 
 from __future__ import annotations
 
