@@ -6,19 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 import ddb_lake
+from ddb_lake import errors
 from ddb_lake.errors import ConfigError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
@@ -94,6 +98,147 @@ def test_items_of_an_earlier_time(lake: ddb_lake.OpenLake) -> None:
         lake.table("orders", as_of="2025-01-01")
     with pytest.raises(UsageError, match="no time"):
         lake.table("orders", as_of="yesterday")
+
+
+def test_items_of_an_earlier_time_are_those_of_a_query(lake: ddb_lake.OpenLake) -> None:
+    for as_of in ("2026-03-01T10:00:00Z", datetime.fromtimestamp((T0_US + HOUR_US) / 1e6, UTC)):
+        table, query = lake.table("orders", as_of=as_of), lake.sql("FROM orders", as_of=as_of)
+        assert table.schema == query.schema
+        assert sorted(map(str, table.arrow().to_pylist())) == sorted(map(str, query.arrow().to_pylist()))
+        assert table.count() == query.count() == 2
+    assert lake.sql("SELECT count(*) AS n FROM orders_changes", as_of="2026-03-01T10:00:00Z").arrow().to_pylist() == [
+        {"n": 0}
+    ]
+
+
+def test_items_of_an_earlier_time_are_computed_when_they_are_requested(
+    lake: ddb_lake.OpenLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replays: list[str] = []
+    monkeypatch.setattr("ddb_lake.api.past_rows", lambda *args: replays.append(args[2].name) or past_rows(*args))
+    table = lake.table("orders", as_of="2026-03-01T10:00:00Z")
+    assert repr(table) == "<LakeTable orders as of 2026-03-01 10:00:00Z>"
+    assert replays == []
+    assert table.count() == table.head(5).count() == 2
+    assert replays == ["orders"]
+
+
+def test_schema_count_head_and_batches(lake: ddb_lake.OpenLake) -> None:
+    table = lake.table("orders")
+
+    assert table.schema.field("count").type == pa.int64()
+    assert table.schema == table.arrow().schema
+    assert [table.count(), table.head(1).count(), table.head(0).count(), table.head(9).head(1).count()] == [2, 1, 0, 1]
+    assert table.head(1).arrow().num_rows == 1
+    batches = table.batches(rows=1)
+    first = next(batches)
+    assert lake.changes("orders").count() == 1, "another read, while the batches are open"
+    rows = [first, *batches]
+    assert [batch.num_rows for batch in rows] == [1, 1]
+    assert sorted(row["id"] for batch in rows for row in batch.to_pylist()) == ["1", "2"]
+    for fault in (lambda: table.head(-1), lambda: table.batches(0)):
+        with pytest.raises(UsageError, match="or more, found"):
+            fault()
+
+
+def test_notebook_shows_the_first_rows_as_a_table(folder: Path, lake: ddb_lake.OpenLake) -> None:
+    shown = lake.table("orders")._repr_html_()
+    assert shown.count("<tr>") == 3
+    assert DIGITS in shown
+    assert "<i>NULL</i>" in shown
+    assert "first" not in shown
+
+    sql = "SELECT '<b>' || repeat('x', 200) AS long, '\\xff'::BLOB AS bytes, range AS \"<n>\" FROM range(11)"
+    shown = lake.sql(sql)._repr_html_()
+    assert shown.count("<tr>") == 11
+    assert "the first 10 rows" in shown
+    assert "&lt;b&gt;xxx" in shown
+    assert "x" * 101 not in shown
+    assert "<th>&lt;n&gt;<br>" in shown
+    assert "<td>ff</td>" in shown
+    wide = lake.sql(f"SELECT {', '.join(f'{n} AS c{n}' for n in range(51))}")._repr_html_()
+    assert "1 more column in" in wide
+
+
+@pytest.mark.parametrize("ending", ["", ";", "; -- the end", " -- the end", "/* one */;", ";\n;"])
+def test_statement_may_end_as_people_end_it(lake: ddb_lake.OpenLake, ending: str) -> None:
+    assert lake.sql(f"-- all orders\nSELECT count(*) AS n FROM orders {ending}").arrow().to_pylist() == [{"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("DROP TABLE orders", "only reads"),
+        ("SELECT 1; SELECT 2", "2 statements at once"),
+        ("SELECT 1; DROP TABLE orders", "only reads"),
+        ("COPY (FROM orders) TO 'x.csv'", "only reads"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "opens no files"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT nothing FROM orders", "nothing"),
+        ("FROM nothing", "nothing"),
+        ("-- nothing", "no statement"),
+        ("", "no statement"),
+    ],
+)
+def test_what_is_no_query_is_refused_at_once(lake: ddb_lake.OpenLake, sql: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        lake.sql(sql)
+
+
+def test_fault_in_the_values_of_a_query_is_ours(lake: ddb_lake.OpenLake) -> None:
+    table = lake.sql("SELECT id::DATE FROM orders")
+    for read in (table.arrow, lambda: list(table.batches()), table.pandas, table._repr_html_):
+        with pytest.raises(UsageError, match="Conversion Error"):
+            read()
+
+
+def test_closed_lake_is_an_error_of_ours(folder: Path) -> None:
+    with ddb_lake.open(folder) as lake:
+        now, then, query = lake.table("orders"), lake.table("orders", as_of="2026-03-02"), lake.sql("FROM orders")
+        batches = now.batches()
+    for table in (now, then, query):
+        for read in (table.arrow, table.count, table.duckdb, table._repr_html_, lambda table=table: table.schema):
+            with pytest.raises(UsageError, match="closed"):
+                read()
+    for request in (
+        lambda: lake.table("orders"),
+        lambda: lake.sql("SELECT 1"),
+        lambda: lake.tables,
+        lambda: next(batches),
+    ):
+        with pytest.raises(UsageError, match="closed"):
+            request()
+    assert repr(lake) == "<OpenLake, closed>"
+
+
+def test_time_of_another_type_is_an_error_of_ours(lake: ddb_lake.OpenLake) -> None:
+    for instant in (1700000000, 1.5, date(2026, 3, 1), "", "2026-13-01"):
+        with pytest.raises(UsageError, match="expected"):
+            lake.table("orders", as_of=instant)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="expected"):
+            lake.sql("FROM orders", as_of=instant)  # type: ignore[arg-type]
+
+
+def test_process_without_region_or_credentials_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ConfigError, match="AWS_REGION"):
+        ddb_lake.open("s3://bucket/lake")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    with pytest.raises(ConfigError, match="AWS_PROFILE"):
+        ddb_lake.open("s3://bucket/lake")
+
+
+def test_package_exports_its_errors_and_its_version() -> None:
+    assert {name for name in errors.__all__ if name != "Facts"} <= set(ddb_lake.__all__)
+    assert ddb_lake.errors.UsageError is ddb_lake.UsageError
+    assert ddb_lake.__version__ == version("ddb-lake")
+    assert [name for name in ddb_lake.__all__ if not hasattr(ddb_lake, name)] == []
 
 
 def test_changes_and_quarantine_and_sql(lake: ddb_lake.OpenLake) -> None:

@@ -39,12 +39,23 @@ def _config() -> Config:
     )
 
 
+def _region_of_environment() -> str | None:
+    """`AWS_REGION`, the variable of AWS's other SDKs. boto3 reads `AWS_DEFAULT_REGION` alone.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    """
+    return os.environ.get("AWS_REGION") or None
+
+
 @lru_cache(maxsize=32)
 def session(region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> boto3.Session:
-    """A boto3 session. With `role_arn`, it has the role's credentials, which are refreshed before they expire."""
+    """A boto3 session. With `role_arn`, it has the role's credentials, which are refreshed before they expire.
+
+    The Region is the first of `region`, `AWS_REGION`, `AWS_DEFAULT_REGION` and the profile's.
+    """
     import boto3
 
-    base = boto3.Session(region_name=region)
+    base = boto3.Session(region_name=region or _region_of_environment())
     if role_arn is None:
         return base
 
@@ -73,7 +84,8 @@ def session(region: str | None = None, role_arn: str | None = None, external_id:
 def client(service: str, region: str | None = None, role_arn: str | None = None, external_id: str | None = None) -> Any:
     """A client of an AWS service. One of S3 sends the expected owner of each bucket (`expect_bucket_owners`)."""
     with _MAKING:
-        made = session(region, role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
+        # a program may set the Region after a first call failed: a session without one is not used again
+        made = session(region or _region_of_environment(), role_arn, external_id).client(service, config=_config())  # type: ignore[call-overload]
     if service == "s3":
         made.meta.events.register("provide-client-params.s3", _add_expected_owner)
     return made
@@ -116,7 +128,7 @@ def s3_access() -> S3Access | None:
     """The settings with which DuckDB accesses S3 as this process does; None without credentials."""
     from ddb_lake.engine.session import S3Access  # imported here: Lambda handlers use sessions and do not have DuckDB
 
-    current = session()
+    current = session(_region_of_environment())
     credentials = current.get_credentials()
     if credentials is None:
         return None

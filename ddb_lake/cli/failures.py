@@ -13,15 +13,13 @@ from pathlib import PurePath
 import click
 
 from ddb_lake.cli.output.terminal import Styled, echo, echo_traceback
-from ddb_lake.core.operations.library_errors import translate_uncaught
+from ddb_lake.core.operations.library_errors import GET_CREDENTIALS, translate_uncaught
 from ddb_lake.core.operations.system import DISK_FULL, is_disk_full
 from ddb_lake.errors import CommitStateUnknown, DdbLakeError, TransientError, UsageError
 
 WRONG_USE_STATUS = 2
 INTERRUPT_STATUS = 130
 BROKEN_PIPE_STATUS = 141
-
-GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
 
 _DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
 

@@ -95,19 +95,31 @@ def connect(
             )  # a query sees tables, and no variables of this process
             con.execute("SET preserve_insertion_order = false")
             con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
-            con.execute("SET enable_progress_bar = false")
-            con.execute("SET enable_caching_operators = false")  # they gather 2,048 rows, whatever a row takes
+            _limit_operators(con)
             con.execute(f"SET threads = {threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES))}")
             con.create_function(
                 "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
             )
             if s3:
                 use_s3(con, s3)
-            yield Session(con, Path(folder))
-        except duckdb.Error as error:
-            raise _meaning(error, memory, memory_setting) from error
+            with translated_errors(memory, memory_setting):
+                yield Session(con, Path(folder))
         finally:
             con.close()
+
+
+@contextmanager
+def translated_errors(memory: str, memory_setting: str = "memory") -> Iterator[None]:
+    """Translate DuckDB's errors in the block, as in the block of `connect`.
+
+    Args:
+        memory: the memory that the connection may use.
+        memory_setting: the setting that `memory` comes from, for messages.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _meaning(error, memory, memory_setting) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +128,16 @@ class Session:
 
     con: Any
     folder: Path
+
+    def cursor(self) -> Any:
+        """Another connection to the same relations, so that its result stays valid while this one executes statements.
+
+        After `engine.read_only.limit_to_files`, DuckDB's own settings of a connection cannot be changed.
+        """
+        con = self.con.cursor()
+        if not con.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]:
+            _limit_operators(con)
+        return con
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a query."""
@@ -246,6 +268,11 @@ def _meaning(error: duckdb.Error, memory: str, setting: str) -> Exception:
             hint=f"set `{setting}` to more",
         )
     return found or error
+
+
+def _limit_operators(con: Any) -> None:
+    con.execute("SET enable_progress_bar = false")
+    con.execute("SET enable_caching_operators = false")  # they gather 2,048 rows, whatever a row takes
 
 
 def _has_icu(con: Any) -> bool:

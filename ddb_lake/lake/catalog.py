@@ -493,7 +493,7 @@ class LakeCatalog:
     def _open(self) -> Catalog:
         settings = self.settings.catalog
         warehouse = settings.warehouse or self.warehouse
-        properties: dict[str, Any] = {"type": self.kind, "warehouse": warehouse, **_s3(), **settings.properties}
+        properties: dict[str, Any] = {"type": self.kind, "warehouse": warehouse, **_aws_properties(), **settings.properties}
         if self.kind == "sql":
             properties["py-catalog-impl"] = "ddb_lake.lake.sql_catalog.ParsedOnceCatalog"
             del properties["type"]
@@ -519,12 +519,16 @@ def _is_concurrent_creation(error: BaseException) -> bool:
     return isinstance(error, OperationalError | IntegrityError | NamespaceAlreadyExistsError)
 
 
-def _s3() -> dict[str, str]:
-    """pyiceberg's S3 settings from the standard AWS variables, which its file access does not read itself."""
+def _aws_properties() -> dict[str, str]:
+    """pyiceberg's settings for S3 and Glue from the standard AWS variables, which its file access does not read itself.
+
+    The client of Glue is boto3's, which does not read `AWS_REGION`.
+    """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     found = {
         "s3.region": region,
+        "client.region": region,
         "s3.endpoint": endpoint,
         "s3.connect-timeout": str(CONNECT_TIMEOUT_S),
         "s3.request-timeout": str(READ_TIMEOUT_S),

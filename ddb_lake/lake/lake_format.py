@@ -7,11 +7,11 @@ A lake of format 1 has no such property. Its ledger and its tombstones are Parqu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from pyiceberg.table import Table
 
+from ddb_lake.core.operations.release import release
 from ddb_lake.errors import UsageError
 
 FORMAT: Final = 2
@@ -30,7 +30,7 @@ error, and do not read an empty ledger."""
 
 def format_properties() -> dict[str, str]:
     """The properties that state the present format, and the release that writes it."""
-    return {_FORMAT: str(FORMAT), _RELEASE: _release()}
+    return {_FORMAT: str(FORMAT), _RELEASE: release()}
 
 
 def format_of(properties: Mapping[str, str]) -> int:
@@ -54,14 +54,7 @@ def check_format(table: Table) -> None:
     if found > FORMAT:
         needed = table.properties.get(_RELEASE, "a later release")
         raise UsageError(
-            f"ddb_lake {needed} wrote it in format {found}, and this release ({_release()}) knows formats up to {FORMAT}",
+            f"ddb_lake {needed} wrote it in format {found}, and this release ({release()}) knows formats up to {FORMAT}",
             table=table.name()[-1],
             hint=f"install ddb_lake {needed} or later",
         )
-
-
-def _release() -> str:
-    try:
-        return version("ddb-lake")
-    except PackageNotFoundError:  # the package is on the path without being installed
-        return "unknown"

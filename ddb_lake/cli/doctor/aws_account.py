@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, unknown, warn
 from ddb_lake.cli.doctor.subject import LakeSubject
-from ddb_lake.cli.failures import GET_CREDENTIALS
+from ddb_lake.core.operations.library_errors import GET_CREDENTIALS
 from ddb_lake.errors import DdbLakeError
 
 CLOCK_WARN_S = 30.0

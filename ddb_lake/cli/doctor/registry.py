@@ -24,7 +24,7 @@ from ddb_lake.cli.doctor import (
 )
 from ddb_lake.cli.doctor.finding import Finding, fail
 from ddb_lake.cli.doctor.subject import LakeSubject, TableSubject
-from ddb_lake.cli.failures import GET_CREDENTIALS
+from ddb_lake.core.operations.library_errors import GET_CREDENTIALS
 from ddb_lake.errors import ConfigError, DdbLakeError
 
 if TYPE_CHECKING:

@@ -93,6 +93,35 @@ def translate(error: BaseException, uri: str | None = None, table: str | None = 
     return None
 
 
+GET_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
+"""The next step without credentials for AWS."""
+
+_NOT_SET_UP = {
+    "NoCredentialsError": GET_CREDENTIALS,
+    "PartialCredentialsError": GET_CREDENTIALS,
+    "ProfileNotFound": GET_CREDENTIALS,
+    "NoRegionError": "set AWS_REGION, AWS_DEFAULT_REGION, or the profile's `region`",
+}
+"""The next step for errors of botocore that say nothing of AWS: this process is not set up to call it."""
+
+
+def translate_aws(error: BaseException) -> DdbLakeError | None:
+    """Translate an error of botocore, whose messages name services and requests, never an item's values.
+
+    Returns:
+        ConfigError if this process is not set up to call AWS, TerminalError for a refusal, UnreachableError for any other
+        error of botocore; None for an error of another library.
+    """
+    name, text = type(error).__name__, _one_line(str(error))
+    if type(error).__module__.partition(".")[0] != "botocore":
+        return None
+    if name in _NOT_SET_UP:
+        return ConfigError(f"AWS cannot be called: {text}", hint=_NOT_SET_UP[name])
+    if hasattr(error, "response"):
+        return TerminalError(f"AWS refuses: {text}", hint="`ddb-lake doctor` shows what is missing")
+    return UnreachableError(f"AWS cannot be reached: {text}")
+
+
 def translate_commit(error: BaseException, table: str) -> DdbLakeError | None:
     """Translate an error of a catalog during a commit.
 

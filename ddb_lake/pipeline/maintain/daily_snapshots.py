@@ -74,7 +74,7 @@ def keep_day(lake: Lake, name: str, day: date) -> DayResult:
         Path(uri).parent.mkdir(parents=True, exist_ok=True)
     lake.progress(f"{name}: items as of the end of {day}", 0)
     with lake.session() as session:
-        schema, rows = past_rows(lake, session, name, as_of_us)
+        schema, rows = past_rows(lake, session, seen, as_of_us)
         # Readers never see part of a file: in a folder it is renamed when it is complete, in S3 it is one upload.
         options = PARQUET if "://" in uri else f"{PARQUET}, USE_TMP_FILE true"
         columns = json.dumps({column.name: [*column.path, column.tag] for column in schema.columns})

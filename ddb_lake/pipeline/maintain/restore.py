@@ -281,7 +281,7 @@ def open_restore(
     if target == table.source_name:
         raise UsageError("is the source itself", table=target, hint="restore into another table")
     seen = view(lake, name)
-    replayed = replay(lake, session, name, as_of_us)
+    replayed = replay(lake, session, seen, as_of_us)
     path = session.folder / "restore.parquet"
     rows = f"SELECT _key_hash, ddb_complete(item, _rescued) AS item FROM {replayed.items} ORDER BY _key_hash"
     session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR", null_handling="special")

@@ -9,7 +9,7 @@ from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.replay import replay
+from ddb_lake.pipeline.read.replay import replay, view
 
 FETCH_ROWS = 100
 """Items of a fetch: an item takes up to 400 KB."""
@@ -46,7 +46,7 @@ def dump_items(lake: Lake, name: str, as_of_us: int | None = None) -> Iterator[b
             yield from _lines(session, f"SELECT {item_sql(state.schema)} AS item, _rescued FROM {rows} {expired}")
     else:
         with lake.session() as session:
-            items = replay(lake, session, name, as_of_us).items
+            items = replay(lake, session, view(lake, name), as_of_us).items
             yield from _lines(session, f"SELECT item, _rescued FROM {items}")
 
 

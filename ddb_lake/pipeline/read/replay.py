@@ -62,6 +62,7 @@ class Replay:
 class View:
     """A table and its changelog at one moment. Later commits do not change it."""
 
+    name: str
     table: Table | None
     changes: Table | None
     state: CurrentState
@@ -80,37 +81,50 @@ class View:
         return max((us for us in (self.log.last_change_us, base_us, covered_us) if us is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedKeys:
-    """Keys whose rows in a view are compared with a replay.
-
-    Attributes:
-        view: the view that has the rows.
-        keys: a relation (_key, _key_hash) of the keys.
-    """
-
-    view: View
-    keys: str
-
-
 def view(lake: Lake, name: str) -> View:
     """The table as it is now.
 
     The changelog is loaded after `current`, so it has at least the batches that are applied to `current`.
+
+    Raises ConfigError if the table is not configured.
     """
+    lake.table(name)
     table = lake.current(name)
     changes = lake.changes(name)
     log = changes_state(changes)
     state = CurrentState.of(table) if table else CurrentState(TableSchema(log.key))
-    return View(table, changes, state, log)
+    return View(name, table, changes, state, log)
+
+
+def base_of(seen: View, as_of_us: int | None = None) -> LoadedExport | None:
+    """The export from which a replay starts: the newest one of an instant or before. None if the table has no export.
+
+    Args:
+        seen: the table.
+        as_of_us: the instant (inclusive), microseconds since the epoch; by default, now.
+
+    Raises:
+        UsageError: the instant is before the first export, or before the end of the scan in its place, so the state of the
+            table is unknown.
+    """
+    state = seen.state
+    base = state.base if as_of_us is None else state.base_at(as_of_us)
+    if base is None and state.exports:
+        first = min(state.exports, key=lambda e: e.exact_from_us)
+        kind = "first snapshot is of" if first.scan_until_us is None else "first items are of a scan until"
+        raise UsageError(
+            f"the lake has no state of {iso_text(as_of_us or 0)}; its {kind} {iso_text(first.exact_from_us)}",
+            table=seen.name,
+        )
+    return base
 
 
 def replay(
     lake: Lake,
     session: Session,
-    name: str,
+    seen: View,
     as_of_us: int | None = None,
-    compared: ComparedKeys | None = None,
+    compared_keys: str | None = None,
     keep_expired: bool = False,
 ) -> Replay:
     """Replay the changelog over the newest export of an instant or before.
@@ -118,28 +132,19 @@ def replay(
     Args:
         lake: the open lake.
         session: the session in which the result is valid.
-        name: the table.
+        seen: the table, from `view`.
         as_of_us: the instant (inclusive), microseconds since the epoch; by default, replay everything.
-        compared: replay only these keys, up to the batch that their view has applied.
+        compared_keys: a relation (_key, _key_hash) of keys, whose rows are compared with the replay: replay only these keys,
+            up to the batch that `seen` has applied.
         keep_expired: whether items that Time to Live removed are among the new states of `plan`, with `_expired_at`, as in
             `current` with `ttl_deletes: keep`. They are never among `items`.
 
     Raises:
-        UsageError: the instant is before the first export, or before the end of the scan in its place, so the state of the
-            table is unknown.
+        UsageError: as `base_of`.
     """
-    settings = lake.table(name)
-    keys = compared.keys if compared else None
-    replayed = compared.view if compared else view(lake, name)
-    table, changes, state, log = replayed.table, replayed.changes, replayed.state, replayed.log
-    base = state.base if as_of_us is None else state.base_at(as_of_us)
-    if base is None and state.exports:
-        first = min(state.exports, key=lambda e: e.exact_from_us)
-        kind = "first snapshot is of" if first.scan_until_us is None else "first items are of a scan until"
-        raise UsageError(
-            f"the lake has no state of {iso_text(as_of_us or 0)}; its {kind} {iso_text(first.exact_from_us)}",
-            table=name,
-        )
+    settings = lake.table(seen.name)
+    table, changes, state, log = seen.table, seen.changes, seen.state, seen.log
+    base = base_of(seen, as_of_us)
     cutoff_us = log.snapshot_cutoff_us(base.export_us, settings.clock_skew_us) if base else None
     base_rows = export_rows(table, base) if base and table else None
     rows = base_rows.rows.sql if base_rows else None
@@ -151,8 +156,8 @@ def replay(
         naming = naming_records(known, cutoff_us, settings.clock_skew_us, keep_expired)
 
         def chosen_records(records: Relation) -> str:
-            chosen = _chosen(_until(records.sql, as_of_us), keys)
-            return chosen if compared is None else f"(SELECT * FROM {chosen} WHERE _batch <= {compared.view.applied})"
+            chosen = _chosen(_until(records.sql, as_of_us), compared_keys)
+            return chosen if compared_keys is None else f"(SELECT * FROM {chosen} WHERE _batch <= {seen.applied})"
 
         current = NO_CURRENT_ROWS  # every key is decided over all its records, and no row is replaced
         if keep_expired and base_rows:
@@ -167,7 +172,7 @@ def replay(
         )
         exports = [export for export in state.exports if as_of_us is None or export.exact_from_us <= as_of_us]
         inputs = MergeInput(
-            name,
+            seen.name,
             new_records=chosen_records(naming),
             changelog=lambda: chosen_records(known),
             current=current,
@@ -179,7 +184,7 @@ def replay(
     changed = f"SELECT _key, _key_hash, item, NULL::VARCHAR AS _rescued FROM {plan.new_states} WHERE item IS NOT NULL"
     if rows is None:
         return Replay(f"({changed})", None, (), None, schema, None, cutoff_us, plan)
-    base_items = _keyed_items(rows, schema, keys)
+    base_items = _keyed_items(rows, schema, compared_keys)
     unchanged = f"SELECT b.* FROM {base_items} b ANTI JOIN {plan.new_states} n ON n._key = b._key"
     files = base_rows.scan.files if base_rows else ()
     return Replay(f"({unchanged} UNION ALL {changed})", rows, files, base_items, schema, base, cutoff_us, plan)

@@ -28,7 +28,7 @@ from ddb_lake.pipeline.read.query import (
     mentioned_names,
     statement_errors,
 )
-from ddb_lake.pipeline.read.replay import replay
+from ddb_lake.pipeline.read.replay import View, replay, view
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dic
     for number, settings in enumerate(lake.settings.tables):
         name = settings.name
         if name in names and lake.current(name) is not None:
-            _, rows = past_rows(lake, session, name, as_of_us, number)
+            _, rows = past_rows(lake, session, view(lake, name), as_of_us, number)
             relations[name] = ViewRows(shown(f"({rows.sql})"), rows.files)
         changes = lake.changes(name) if name + CHANGES in names else None
         if changes is not None:
@@ -95,12 +95,13 @@ def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dic
     return relations
 
 
-def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: int = 0) -> tuple[TableSchema, ViewRows]:
+def past_rows(lake: Lake, session: Session, seen: View, as_of_us: int, number: int = 0) -> tuple[TableSchema, ViewRows]:
     """The rows of a table as of an instant, in typed columns.
 
     Items that Time to Live had removed by then are among them if the table has `ttl_deletes: keep`, as in `current`.
 
     Args:
+        seen: the table, from `pipeline.read.replay.view`.
         as_of_us: the instant (inclusive), microseconds since the epoch.
         number: distinguishes the relations of several tables in one session.
 
@@ -109,8 +110,9 @@ def past_rows(lake: Lake, session: Session, name: str, as_of_us: int, number: in
         The query stays valid in the session after `Session.forget_relations`. What
         changed since the base is computed now; the base's rows are read when the query runs.
     """
-    replayed = replay(lake, session, name, as_of_us, keep_expired=lake.table(name).ttl_deletes == "keep")
-    schema, projected_rows = fit_rows(session, replayed.plan, replayed.schema, lake.table(name))
+    settings = lake.table(seen.name)
+    replayed = replay(lake, session, seen, as_of_us, keep_expired=settings.ttl_deletes == "keep")
+    schema, projected_rows = fit_rows(session, replayed.plan, replayed.schema, settings)
     changed_keys, projected = lasting(f"past_keys_{number}"), lasting(f"past_rows_{number}")
     session.con.execute(
         f"CREATE OR REPLACE TABLE {identifier(changed_keys)} AS SELECT _key FROM {replayed.plan.new_states}"

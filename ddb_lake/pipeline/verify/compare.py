@@ -44,7 +44,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.replay import ComparedKeys, View, replay, view
+from ddb_lake.pipeline.read.replay import View, replay, view
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_source
 
@@ -320,7 +320,7 @@ def _is_same(item: str, source: str | None) -> bool:
 
 def _stage_evidence(lake: Lake, session: Session, name: str, seen: View) -> None:
     """Make `replayed_items`, `base_items` and `key_records` of the keys in `unequal_keys`."""
-    found = replay(lake, session, name, compared=ComparedKeys(seen, "unequal_keys"))
+    found = replay(lake, session, seen, compared_keys="unequal_keys")
     session.con.execute(f"CREATE OR REPLACE TABLE replayed_items AS SELECT _key, item, _rescued FROM {found.items}")
     base_items = found.base_items or _NO_ITEMS
     session.con.execute(f"CREATE OR REPLACE TABLE base_items AS SELECT _key, item, _rescued FROM {base_items}")

@@ -23,6 +23,7 @@ from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.replay import view
 from ddb_lake.pipeline.read.time_travel import past_rows
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.spark import merge
@@ -50,7 +51,7 @@ def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[
             schema = CurrentState.of(current).schema
             rows = scan_table(current).sql()
         else:
-            schema, query = past_rows(opened, session, table, as_of_us)
+            schema, query = past_rows(opened, session, view(opened, table), as_of_us)
             rows = f"({query.sql})"
         found = session.rows(
             f"SELECT {item_sql(schema)}, _rescued, epoch_us(_expired_at) FROM {rows} WHERE _expired_at IS NOT NULL"

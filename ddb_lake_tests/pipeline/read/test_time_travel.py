@@ -12,6 +12,7 @@ from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.replay import view
 from ddb_lake.pipeline.read.time_travel import past_rows, run_query_as_of
 from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
@@ -68,7 +69,7 @@ def test_table_with_the_name_of_a_relation_of_ours_is_read_as_it_was(tmp_path: P
     with lake_of(tmp_path / "first", {"name": "orders"}) as lake:
         apply_objects(lake, "orders", [land(tmp_path / "landing/orders", change(T0_US, item("a", n=1)))])
         with lake.session() as session:
-            past_rows(lake, session, "orders", T0_US)
+            past_rows(lake, session, view(lake, "orders"), T0_US)
             relations = [
                 name
                 for kind in ("table", "view")
