@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,16 +34,14 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.update import AssertTableUUID
 from pyiceberg.typedef import Identifier
-from sqlalchemy import false, select, update
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.layout.table_names import derived_names, glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalError, TransientError, UnreachableError
+from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalError, UnreachableError
+from ddb_lake.lake import sqlite_tables
 from ddb_lake.lake.lake_format import ICEBERG_VERSION, check_format, format_properties
 
 if TYPE_CHECKING:
@@ -64,17 +63,8 @@ TABLE_NAME = "ddb_lake.table"
 WORKING = "ddb_lake.working"
 """A property of a table that a rebuild is building. Its metadata is never registered in the catalog of a lake."""
 
-SQLITE_WAIT_S = 20
-"""The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
-
-INSUFFICIENT_PRIVILEGE = "42501"
-"""https://www.postgresql.org/docs/current/errcodes-appendix.html"""
-
-_GRANT = "grant this user the right to read and change `iceberg_tables` and `iceberg_namespace_properties`"
-_CATALOG_RECOVER = (
-    "Put the catalog back from a backup, or register each table by its newest metadata: `ddb-lake rebuild TABLE --register`."
-    " If the catalog's file is damaged, move it away first"
-)
+CATALOG_NAME = "ddb_lake"
+"""The name under which a SQL catalog has the lake's tables."""
 
 
 class LakeCatalog:
@@ -115,11 +105,6 @@ class LakeCatalog:
     @property
     def _database(self) -> Path:
         return Path(self.warehouse) / "catalog.db"
-
-    @property
-    def _sqlite(self) -> str:
-        query = {"timeout": str(SQLITE_WAIT_S)}
-        return URL.create("sqlite", database=str(self._database), query=query).render_as_string()
 
     @property
     def kind(self) -> str:
@@ -167,7 +152,7 @@ class LakeCatalog:
     def _load(self, identifier: Identifier, name: str) -> Table:
         with self._translated_errors():
             try:
-                return self.catalog.load_table(identifier)
+                return self._registered(identifier) or self.catalog.load_table(identifier)
             except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
                 if self.kind == "rest":
                     raise UnreachableError(
@@ -193,17 +178,28 @@ class LakeCatalog:
                     raise
                 raise found from error
 
+    def _registered(self, identifier: Identifier) -> Table | None:
+        """A table of the default catalog, loaded without SQLAlchemy; None if pyiceberg's catalog must answer.
+
+        Raises NoSuchTableError.
+        """
+        if not self._has_own_database:
+            return None
+        try:
+            location = sqlite_tables.metadata_location(self._database, CATALOG_NAME, identifier)
+        except sqlite3.Error:  # pyiceberg's catalog finds the same, and its error is translated
+            return None
+        if location is None:
+            raise NoSuchTableError(f"Table does not exist: {'.'.join(identifier)}")
+        return sqlite_tables.load_table(identifier, location, self._properties(), lambda: self.catalog)
+
     def _metadata_location(self, identifier: Identifier) -> str | None:
         """The newest metadata file of a table, for a message; None if this kind of catalog does not return it alone."""
         catalog: Any = self.catalog
         if self.kind == "sql":
-            from pyiceberg.catalog.sql import IcebergTables
+            from ddb_lake.lake import sql_catalog
 
-            row = IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == identifier[0]
-            wanted = select(IcebergTables.metadata_location).where(*row, IcebergTables.table_name == identifier[-1])
-            with catalog.engine.connect() as connection:
-                named: str | None = connection.execute(wanted).scalar()
-                return named
+            return sql_catalog.metadata_location(catalog, identifier)
         if self.kind == "glue":
             found = catalog.glue.get_table(DatabaseName=identifier[0], Name=identifier[-1])
             location: str | None = found["Table"].get("Parameters", {}).get("metadata_location")
@@ -227,7 +223,7 @@ class LakeCatalog:
         raise DamagedError(
             f"{what}, and the files of {name} are in {folder.parent}",
             uri=catalog,
-            hint=f"{_CATALOG_RECOVER}. If the table was dropped on purpose, move {folder.parent} elsewhere",
+            hint=f"{sqlite_tables.CATALOG_RECOVER}. If the table was dropped on purpose, move {folder.parent} elsewhere",
         )
 
     def _check_own(self, name: str, table: Table) -> None:
@@ -362,12 +358,10 @@ class LakeCatalog:
         """
         catalog: Any = self.catalog
         if self.kind == "sql":
-            from pyiceberg.catalog.sql import IcebergTables
+            from ddb_lake.lake import sql_catalog
 
-            nothing = update(IcebergTables).where(false()).values(previous_metadata_location=None)
-            with self._translated_errors(), catalog.engine.connect() as connection:
-                connection.execute(nothing)
-                connection.rollback()
+            with self._translated_errors():
+                sql_catalog.check_commits(catalog)
             return True
         table = next(filter(None, map(self.table, self._derived_names())), None) if self.kind == "rest" else None
         if table is None:
@@ -450,26 +444,6 @@ class LakeCatalog:
         """Translate errors of a catalog that is locked, unreachable, damaged, or configured wrongly."""
         try:
             yield
-        except OperationalError as error:
-            if "locked" in str(error.orig):
-                raise TransientError(f"the catalog {self.place} is in use: {error.orig}") from error
-            if "password authentication failed" in str(error.orig):  # while connecting, libpq has no code
-                what = "its database does not accept the user or the password of `catalog.uri`"
-                raise DeniedError(what, uri=self.place) from error
-            if "unable to open database file" in str(error.orig):
-                self._raise_for_unopened_database(error)
-            raise UnreachableError(
-                f"the catalog {self.place} cannot be used now ({_one_line(error.orig)})",
-                hint="if it stays so, check `catalog.uri`",
-            ) from error
-        except DatabaseError as error:
-            if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
-                what = f"its database denies access ({_one_line(error.orig)})"
-                raise DeniedError(f"{what}; {_GRANT}", uri=self.place) from error
-            what = f"it is no SQL catalog ({_one_line(error.orig)})"
-            raise DamagedError(what, uri=self.place, hint=_CATALOG_RECOVER) from error
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise ConfigError(f"catalog: `uri` {self.place} is no address of a SQL database ({error})") from error
         except OSError as error:
             if not type(error).__module__.startswith("requests"):
                 raise
@@ -477,31 +451,35 @@ class LakeCatalog:
                 f"the catalog {self.place} cannot be reached ({type(error).__name__})",
                 hint="if it stays so, check `catalog.uri`",
             ) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("sqlalchemy"):
+                raise
+            from ddb_lake.lake import sql_catalog
 
-    def _raise_for_unopened_database(self, error: OperationalError) -> None:
-        """Raise the reason why SQLite does not open its file. SQLite's message is the same for each reason."""
-        path = Path(make_url(self.settings.catalog.uri or self._sqlite).database or "")
-        if path.is_dir():
-            raise DamagedError(
-                "it is a folder, where the SQL catalog was", uri=str(path), hint=_CATALOG_RECOVER
-            ) from error
-        if all(os.access(place, os.R_OK | os.W_OK) for place in (path.parent, *([path] if path.exists() else []))):
-            raise TransientError(f"the catalog {path} cannot be opened now, though access is granted") from error
-        what = "the catalog cannot be opened: it, or its folder, is not there or access is denied"
-        raise DeniedError(what, uri=str(path)) from error
+            uri = self.settings.catalog.uri or sql_catalog.sqlite_uri(self._database)
+            found = sql_catalog.translated(error, self.place, uri)
+            if found is None:
+                raise
+            raise found from error
+
+    def _properties(self) -> dict[str, Any]:
+        """The properties of pyiceberg's catalog that are the same for each kind, and those of the configuration."""
+        settings = self.settings.catalog
+        return {"warehouse": settings.warehouse or self.warehouse, **_aws_properties(), **settings.properties}
 
     def _open(self) -> Catalog:
         settings = self.settings.catalog
-        warehouse = settings.warehouse or self.warehouse
-        properties: dict[str, Any] = {"type": self.kind, "warehouse": warehouse, **_aws_properties(), **settings.properties}
+        properties = {"type": self.kind, **self._properties()}
         if self.kind == "sql":
-            properties["py-catalog-impl"] = "ddb_lake.lake.sql_catalog.ParsedOnceCatalog"
+            from ddb_lake.lake import sql_catalog
+
+            properties["py-catalog-impl"] = f"{sql_catalog.__name__}.{sql_catalog.ParsedOnceCatalog.__name__}"
             del properties["type"]
             if settings.uri is None and not self._has_own_database:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if is_local_uri(self.warehouse):
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
-            properties["uri"] = settings.uri or self._sqlite
+            properties["uri"] = settings.uri or sql_catalog.sqlite_uri(self._database)
             properties.setdefault("pool_pre_ping", "true")  # a server or a firewall may have closed an idle connection
         elif settings.uri:
             properties["uri"] = settings.uri
@@ -511,12 +489,16 @@ class LakeCatalog:
             properties["rest.signing-region"] = settings.signing_region
         with warnings.catch_warnings(), self._translated_errors():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports raise them
-            return CATALOG.call(lambda: load_catalog("ddb_lake", **properties), _is_concurrent_creation)
+            return CATALOG.call(lambda: load_catalog(CATALOG_NAME, **properties), _is_concurrent_creation)
 
 
 def _is_concurrent_creation(error: BaseException) -> bool:
     """Whether another process may be creating the same catalog: several may find it missing at once, and one succeeds."""
-    return isinstance(error, OperationalError | IntegrityError | NamespaceAlreadyExistsError)
+    if type(error).__module__.startswith("sqlalchemy"):
+        from ddb_lake.lake import sql_catalog
+
+        return sql_catalog.may_be_concurrent_creation(error)
+    return isinstance(error, NamespaceAlreadyExistsError)
 
 
 def _aws_properties() -> dict[str, str]:
@@ -542,10 +524,6 @@ class Retries(AwsStandardS3RetryStrategy):  # type: ignore[misc]  # pyarrow is u
 
     def __init__(self) -> None:
         super().__init__(max_attempts=ATTEMPTS)
-
-
-def _one_line(error: object) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")[:300].rstrip(".;")
 
 
 def location_of(uri: str) -> str:

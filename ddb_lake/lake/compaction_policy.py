@@ -9,9 +9,9 @@ from typing import Any
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from ddb_lake.lake.file_writer import TARGET_FILE_BYTES
 from ddb_lake.lake.scan import LiveFiles, column_bounds, live_files
 
+TARGET_FILE_BYTES = 256 * 1024 * 1024
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
 MAX_SMALL_FILES = 24
 """Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""

@@ -26,12 +26,12 @@ from pyiceberg.table.metadata import TableMetadata
 from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifiers, literal, literals
 from ddb_lake.lake.commit import position_delete_file
+from ddb_lake.lake.compaction_policy import TARGET_FILE_BYTES
 from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
 from ddb_lake.lake.parquet_footer import annotate_lists
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.lake.schemas import carried_names, field_ids, has_lists
 
-TARGET_FILE_BYTES = 256 * 1024 * 1024
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group, unless they take more than `ROW_GROUP_BYTES`. It is DuckDB's default."""
 

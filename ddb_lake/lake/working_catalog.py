@@ -13,11 +13,11 @@ from pathlib import Path
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from sqlalchemy.engine import URL
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.config.locations import is_local_uri
-from ddb_lake.lake.catalog import SQLITE_WAIT_S, WORKING, LakeCatalog
+from ddb_lake.lake.catalog import WORKING, LakeCatalog
+from ddb_lake.lake.sql_catalog import sqlite_uri
 
 Place = Callable[[str, Schema, PartitionSpec], str]
 
@@ -40,11 +40,10 @@ class WorkingCatalog(LakeCatalog):
         self, settings: LakeSettings, folder: Path, locations: Mapping[str, str], place: Place | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        database = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(SQLITE_WAIT_S)})
         namespace = settings.catalog.namespace
         files = {name: value for name, value in settings.catalog.properties.items() if name.startswith(_OF_FILES)}
         catalog = type(settings.catalog)(
-            type="sql", uri=database.render_as_string(), namespace=namespace, properties=files
+            type="sql", uri=sqlite_uri(folder / "catalog.db"), namespace=namespace, properties=files
         )
         super().__init__(settings.model_copy(update={"catalog": catalog}))
         self._folder, self._own_locations, self._place = folder, dict(locations), place

@@ -19,11 +19,11 @@ from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
-from ddb_lake.engine.session import Session, connect
 from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
     from ddb_lake.core.values.json_schema import Validator
+    from ddb_lake.engine.session import Session
     from ddb_lake.lake.commit import Commit
     from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 
@@ -80,6 +80,8 @@ class Lake:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A DuckDB session that can read and write this lake's files. It takes `settings.memory` at most."""
+        from ddb_lake.engine.session import connect  # `ddb-lake status` needs no DuckDB
+
         if not is_local_uri(self.catalog.warehouse):
             self.objects.check_owner(self.catalog.warehouse)  # DuckDB does not send it
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:

@@ -53,6 +53,13 @@ def test_local_lake_needs_neither_pandas_nor_boto3(project: Path, landing: Path,
         assert sorted(modules & {"pandas", "boto3", "dagster", "moto"}) == []
 
 
+def test_status_of_a_local_lake_imports_neither_sqlalchemy_nor_duckdb(project: Path, landing: Path, run: Run) -> None:
+    assert run("load", "orders", "--export", landing / "export").exit_code == 0
+
+    unused = {"sqlalchemy", "duckdb", "_duckdb", "urllib3", "ddb_lake.pipeline.apply.object_reader"}
+    assert sorted(imported("status", folder=project) & unused) == []
+
+
 def test_pandas_is_imported_only_where_it_is_used() -> None:
     script = (
         "from ddb_lake.engine.import_hook import hide_pandas; hide_pandas(); import sys, pyarrow.dataset, pyarrow;"

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
@@ -27,22 +27,23 @@ from pyiceberg.table import Table
 
 from ddb_lake.core.layout.table_names import OBJECTS
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.column_ranges import ColumnRanges, file_ranges
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.compaction_policy import SMALL_FILE_BYTES
-from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.lake_format import REFUSED_BY_FORMAT_1, format_properties
 from ddb_lake.lake.replacement import replace_rows
 from ddb_lake.lake.scan import TableScan, data_files, scan_table
 from ddb_lake.lake.schemas import OBJECTS_COLUMNS, fixed_schema
 from ddb_lake.lake.size_tiers import groups_to_merge
-from ddb_lake.pipeline.apply.deduplication import Figures, NumberedObjects
 from ddb_lake.pipeline.apply.format_1 import Format1Ledger, objects_of_changelog
-from ddb_lake.pipeline.apply.object_reader import IngestedObject
 from ddb_lake.pipeline.open_lake import Lake
+
+if TYPE_CHECKING:  # for annotations: `ddb-lake status` reads metadata only
+    from ddb_lake.engine.session import Session
+    from ddb_lake.pipeline.apply.deduplication import Figures, NumberedObjects
+    from ddb_lake.pipeline.apply.object_reader import IngestedObject
 
 _COMPLETE = "ddb_lake.complete"
 """A property of a complete ledger. The upgrade of a lake of format 1 creates the table without it, and sets it with the rows."""
@@ -215,7 +216,7 @@ def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Led
         if merged:
             former = ledger.scan.sql([file.file_path for file in merged])
             query = f"(FROM {former} UNION ALL BY NAME SELECT * FROM {query})"
-        added = FileWriter.for_table(session.con, table).write(f"FROM {query} ORDER BY object", table.metadata)
+        added = _write(session, table, f"FROM {query} ORDER BY object")
     commit = lake.commit(table)
     commit.snapshot(Delta(added=added, removed=frozenset(file.file_path for file in merged)))
     commit.run()
@@ -263,7 +264,7 @@ def derive_ledger(lake: Lake, name: str) -> int:
         upgraded(lake, name, changes)
         with lake.session() as session:
             rows = f"FROM {TableScan(fixed_schema(OBJECTS_COLUMNS)).sql()} UNION ALL BY NAME FROM {objects_of_changelog(changes)}"
-            added = FileWriter.for_table(session.con, table).write(f"FROM ({rows}) ORDER BY object", table.metadata)
+            added = _write(session, table, f"FROM ({rows}) ORDER BY object")
     replace_rows(table, added, {_COMPLETE: "true"})
     return sum(file.record_count for file in added)
 
@@ -305,7 +306,7 @@ def _fill(lake: Lake, name: str) -> None:
         )
     table = table or _create(lake, name, complete=False)
     with lake.session() as session:
-        added = FileWriter.for_table(session.con, table).write(f"FROM {former.sql()} ORDER BY object", table.metadata)
+        added = _write(session, table, f"FROM {former.sql()} ORDER BY object")
     commit = lake.commit(table)
     commit.snapshot(Delta(added=added, replace_all=True))
     commit.set_properties({_COMPLETE: "true"})
@@ -321,3 +322,10 @@ def _state_format(lake: Lake, name: str) -> Table:
     commit.snapshot(Delta())
     commit.set_properties({**format_properties(), "ddb_lake.ledger": REFUSED_BY_FORMAT_1})
     return commit.run()
+
+
+def _write(session: Session, table: Table, query: str) -> list[DataFile]:
+    """Write the rows of a query as a file of the ledger."""
+    from ddb_lake.lake.file_writer import FileWriter  # imports DuckDB
+
+    return FileWriter.for_table(session.con, table).write(query, table.metadata)

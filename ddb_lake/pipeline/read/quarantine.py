@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyiceberg.table import Table
 
-from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.schemas import QUARANTINE_COLUMNS, duckdb_type, fixed_schema
 from ddb_lake.pipeline.open_lake import Lake
+
+if TYPE_CHECKING:  # for annotations: `ddb-lake status` reads metadata only
+    from ddb_lake.engine.session import Session
 
 DISCARDED = "ddb_lake.discarded"
 """Property of a quarantine: the number of its discarded entries."""

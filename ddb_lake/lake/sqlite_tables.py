@@ -1,0 +1,110 @@
+"""Loads the tables of a SQL catalog in a SQLite file without SQLAlchemy, whose import takes a third of the time of `ddb-lake status`.
+
+Only the row of a table is read here. pyiceberg's catalog writes it, and does everything else; it is opened when a table needs
+it, at the latest for a commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.serializers import Compressor, FromByteStream
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.typedef import Identifier
+
+from ddb_lake.lake.manifests import ParsedFiles
+
+CATALOG_RECOVER = (
+    "Put the catalog back from a backup, or register each table by its newest metadata: `ddb-lake rebuild TABLE --register`."
+    " If the catalog's file is damaged, move it away first"
+)
+SQLITE_WAIT_S = 20
+"""The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
+
+_KEPT_ENTRIES = 32
+"""Of 16 files, because a file counts as one more than its entries (`ParsedFiles`). One takes about 1 MB of memory."""
+
+_parsed = ParsedFiles(_KEPT_ENTRIES)
+
+
+def metadata_location(database: Path, catalog: str, identifier: Identifier) -> str | None:
+    """The newest metadata file of a table; None if the catalog does not have the table.
+
+    Args:
+        database: the SQLite file, as pyiceberg writes it.
+        catalog: the name of the catalog in it.
+        identifier: the namespace and the name of the table.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or is locked, or is no SQL catalog.
+    """
+    *namespace, name = identifier
+    uri = f"file:{quote(str(database))}?mode=ro"
+    with closing(sqlite3.connect(uri, timeout=SQLITE_WAIT_S, uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        row = connection.execute(
+            "SELECT * FROM iceberg_tables WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
+            (catalog, ".".join(namespace), name),
+        ).fetchone()
+    # catalogs of earlier releases lack `iceberg_type`; the rows of views have another one
+    if row is None or ("iceberg_type" in row.keys() and row["iceberg_type"] not in (None, "TABLE")):  # noqa: SIM118
+        return None
+    location: str | None = row["metadata_location"]
+    return location
+
+
+def load_table(
+    identifier: Identifier, location: str, properties: Mapping[str, Any], open_catalog: Callable[[], Catalog]
+) -> Table:
+    """The table of a metadata file.
+
+    Args:
+        identifier: the namespace and the name of the table.
+        location: the metadata file.
+        properties: those of the catalog, which decide how files are accessed.
+        open_catalog: is called when the table's catalog is needed.
+    """
+    metadata = read_metadata(load_file_io(dict(properties), location), location)
+    io = load_file_io({**properties, **metadata.properties}, location)
+    return _LateTable(identifier, metadata, location, io, open_catalog)
+
+
+def read_metadata(io: FileIO, location: str) -> TableMetadata:
+    """The contents of a metadata file. The same bytes are parsed once, because pyiceberg never changes the parsed form.
+
+    A step loads each of its tables several times, to notice other writers. With 100 snapshots, parsing the file takes most
+    of that time. The bytes are read each time, so a file that is damaged after it was read is an error.
+    """
+    with io.new_input(location).open() as stream:
+        data = stream.read()
+
+    compression = Compressor.get_compressor(location)
+
+    def parse() -> tuple[TableMetadata]:
+        return (FromByteStream.table_metadata(BytesIO(data), compression=compression),)
+
+    (metadata,) = _parsed.rows(data, type(compression).__name__, parse)
+    return metadata
+
+
+class _LateTable(Table):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
+    """A table whose catalog is opened on first use."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog of the table."""
+        return self._open_catalog()
+
+    @catalog.setter
+    def catalog(self, open_catalog: Callable[[], Catalog]) -> None:
+        """Take what opens the catalog: pyiceberg's constructor sets the attribute."""
+        self._open_catalog = open_catalog
