@@ -31,7 +31,11 @@ def attach(holder: iam.Role, statements: Iterable[Statement], id: str = "Policy"
 def own_account(service: str, stack: cdk.Stack, external_id: bool = False) -> iam.IPrincipal:
     """A service principal limited to requests for this account, against the confused deputy problem.
 
+    Use it only for services whose documentation has the condition key in a trust policy: a condition on a key that the
+    service does not send never matches. Other services get a plain principal, as AWS's own pages show. They can get a role
+    of this account only from an identity of this account that may pass it.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
     """
     condition = {"sts:ExternalId": stack.account} if external_id else {"aws:SourceAccount": stack.account}
     return iam.ServicePrincipal(service, conditions={"StringEquals": condition})

@@ -128,7 +128,7 @@ def _register(stack: cdk.Stack, deployment: Deployment, warehouse: s3.IBucket, k
         stack,
         "RegistrationRole",
         assumed_by=iam.CompositePrincipal(
-            *(own_account(service, stack) for service in ("lakeformation.amazonaws.com", "glue.amazonaws.com"))
+            own_account("lakeformation.amazonaws.com", stack), iam.ServicePrincipal("glue.amazonaws.com")
         ),
         description="Lake Formation reads the warehouse",
     )

@@ -149,7 +149,7 @@ def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estat
         stack,
         "SparkJob",
         role_name=f"{deployment.name}-spark-job",
-        assumed_by=own_account("emr-serverless.amazonaws.com", stack),
+        assumed_by=iam.ServicePrincipal("emr-serverless.amazonaws.com"),
         description="Spark jobs of the lake: read landing, write the warehouse",
     )
     _attach(stack, role, "applier", found)
