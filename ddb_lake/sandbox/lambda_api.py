@@ -21,18 +21,19 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 from urllib.parse import unquote
 
-from ddb_lake.sandbox import backend
+from ddb_lake.sandbox import backend, failed_batches
 from ddb_lake.sandbox.awserror import Reply
 from ddb_lake.sandbox.backend import Scope
 from ddb_lake.sandbox.functions import FunctionFault
 from ddb_lake.sandbox.lambda_process import FunctionProcess, FunctionSpec, InvocationError
-from ddb_lake.sandbox.stream_trigger import REPORT, StreamTrigger
+from ddb_lake.sandbox.stream_trigger import REPORT, DiscardedBatch, RetryRule, StreamTrigger
 from ddb_lake.sandbox.transform import Handler
 
 _LOG: Final = logging.getLogger(__name__)
@@ -48,8 +49,6 @@ _LOG_TAIL_BYTES: Final = 4096
 _LONGEST_PAUSE_S: Final = 60
 _UNSUPPORTED: Final = {
     "FilterCriteria": (None, {}),
-    "MaximumRetryAttempts": (None, -1),
-    "MaximumRecordAgeInSeconds": (None, -1),
     "TumblingWindowInSeconds": (None, 0),
 }
 """Members of CreateEventSourceMapping that would change what is delivered, and their values without effect."""
@@ -369,7 +368,21 @@ class LambdaApi:
             int(mapping.batch_size),
             from_start=mapping.starting_position != "LATEST",
             partial=REPORT in (mapping.function_response_types or ()),
+            discard=lambda batch: self._discard(scope, mapping, batch),
+            now_us=self.now_us,
         )
+
+    def _discard(self, scope: Scope, mapping: Any, batch: DiscardedBatch) -> None:
+        """Send a notice of a discarded batch to the mapping's destination. Without a destination, Lambda drops the records."""
+        name, stream = _name_of(str(mapping.function_arn)), str(mapping.event_source_arn)
+        destination = _destination_of({"DestinationConfig": mapping.destination_config})
+        _LOG.error(
+            "function %s: %d records of %s are discarded (%s) and sent to %s",
+            *(name, len(batch.records), stream, batch.condition, destination or "no destination"),
+        )
+        if destination:
+            notice = failed_batches.notice_of(batch, stream, str(mapping.function_arn), self.now_us())
+            failed_batches.send(partial(self.client, scope), destination, notice, str(mapping.uuid), batch)
 
     def _poll_mapping(self, uuid: str, pause: bool) -> int:
         scope, trigger = self._scopes[uuid], self._triggers[uuid]
@@ -380,6 +393,11 @@ class LambdaApi:
         if mapping is None or mapping.enabled in (False, "false", "False"):
             return 0
         trigger.batch_size = int(mapping.batch_size)
+        trigger.rule = RetryRule(
+            _limit(mapping.max_retry_attempts),
+            _limit(mapping.max_record_age),
+            mapping.bisect_on_error in (True, "true"),
+        )
         try:
             done = trigger.poll()
         except Exception as error:  # its stream was deleted, for instance; the other mappings continue
@@ -434,10 +452,21 @@ def _refusal_of_mapping(body: Mapping[str, Any]) -> Reply | None:
         return _invalid(f"The sandbox has event source mappings of DynamoDB Streams and Kinesis; found {arn}")
     for name, neutral in _UNSUPPORTED.items():
         if body.get(name) not in neutral:
-            return _invalid(
-                f"The sandbox does not support {name}: it repeats a failed batch without limit. Leave it out."
-            )
+            return _invalid(f"The sandbox does not support {name}. Leave it out.")
+    destination = _destination_of(body)
+    if destination and destination.split(":")[2:3] not in [[service] for service in failed_batches.SERVICES]:
+        return _invalid(f"The sandbox has on-failure destinations in S3, SQS and SNS; found {destination}")
     return None
+
+
+def _destination_of(mapping: Mapping[str, Any]) -> str | None:
+    """The ARN of the on-failure destination of a mapping."""
+    return ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination")
+
+
+def _limit(value: Any) -> int | None:
+    """A limit of a mapping; None for the value -1, which means none."""
+    return None if value is None or int(value) < 0 else int(value)
 
 
 def _invalid(message: str) -> Reply:

@@ -97,8 +97,8 @@ def test_trigger_hands_over_each_batch_until_it_is_taken(sandbox: Sandbox) -> No
     assert [trigger.poll(), trigger.poll(), trigger.poll(), trigger.waiting] == [0, 0, 6, 0]
     assert batches == [
         ["1", "2", "3", "4"],
-        *[["2", "3", "4", "5"]] * 3,
-        ["6", "7"],
+        *[["2", "3", "4"]] * 3,
+        ["5", "6", "7"],
     ]
     put(sandbox, "a", 8, v={"B": b"x"})
     assert trigger.poll() == 1

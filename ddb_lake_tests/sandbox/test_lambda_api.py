@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,8 @@ from urllib.parse import unquote_plus
 import pytest
 from botocore.exceptions import ClientError
 
+from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.sandbox import LocalFunction, Sandbox
 from ddb_lake.sandbox.stream_trigger import REPORT
 from ddb_lake_tests.support.sandbox_steps import BUCKET, key, make_bucket, make_table, put
@@ -49,6 +52,13 @@ def upper(event, context):
     import base64
     up = lambda data: base64.b64encode(base64.b64decode(data).upper()).decode()
     return {"records": [{"recordId": r["recordId"], "result": "Ok", "data": up(r["data"])} for r in event["records"]]}
+
+def refuse_poison(event, context):
+    import base64
+    texts = [str(r["dynamodb"]) if "dynamodb" in r else base64.b64decode(r["kinesis"]["data"]).decode() for r in event["Records"]]
+    if any("poison" in text for text in texts):
+        raise ValueError("poison")
+    return keep(event, context)
 
 def keep(event, context):
     import boto3
@@ -284,6 +294,79 @@ def test_mapping_of_a_kinesis_stream_repeats_a_batch_that_failed(served: Sandbox
     assert all(len(record["kinesis"]["sequenceNumber"]) == 56 for record in records)
 
 
+@pytest.mark.parametrize("kind", ["dynamodb", "kinesis"])
+def test_mapping_isolates_an_invalid_record_and_writes_it_to_the_bucket(served: Sandbox, kind: str) -> None:
+    """The stacks have these settings: bisect, a limit of repetitions, and a bucket for what still fails."""
+    table = f"isolate-{kind}"
+    make_table(served, table, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+    stream = served.client("dynamodb").describe_table(TableName=table)["Table"]["LatestStreamArn"]
+    if kind == "kinesis":
+        served.client("kinesis").create_stream(StreamName=table, ShardCount=1)
+        stream = served.client("kinesis").describe_stream(StreamName=table)["StreamDescription"]["StreamARN"]
+        served.client("dynamodb").enable_kinesis_streaming_destination(TableName=table, StreamArn=stream)
+    function = create(served, table, "refuse_poison", Environment={"Variables": {"BUCKET": BUCKET}})
+    created = served.client("lambda").create_event_source_mapping(
+        FunctionName=table,
+        EventSourceArn=stream,
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=7,
+        BisectBatchOnFunctionError=True,
+        MaximumRetryAttempts=2,
+        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:s3:::{BUCKET}"}},
+    )
+    texts = ["poison" if number == 4 else f"text {number}" for number in range(10)]
+    for number, text in enumerate(texts):
+        put(served, "a", number, table=table, v={"S": text})
+    for _ in range(8):  # batches of 7, 3 and 4, 1 and 2, and 1 record; then two repetitions
+        served.pump()
+    objects = served.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="aws/lambda/")["Contents"]
+    assert len(objects) == 1
+    assert re.fullmatch(
+        r"aws/lambda/[0-9a-f-]{36}/[\w-]+/\d{4}(/\d\d){2}/\d{4}(-\d\d){2}T\d\d(\.\d\d){2}-[0-9a-f-]{36}",
+        objects[0]["Key"],
+    )
+    data = served.client("s3").get_object(Bucket=BUCKET, Key=objects[0]["Key"])["Body"].read()
+    served.client("s3").delete_object(Bucket=BUCKET, Key=objects[0]["Key"])
+    served.client("lambda").delete_event_source_mapping(UUID=created["UUID"])
+    notice = json.loads(data)
+    assert notice["requestContext"] | {"requestId": ""} == {
+        "requestId": "",
+        "functionArn": function,
+        "condition": "RetryAttemptsExhausted",
+        "approximateInvokeCount": 3,
+    }
+    assert notice["KinesisBatchInfo" if kind == "kinesis" else "DDBStreamBatchInfo"]["batchSize"] == 1
+    passed = [record for event in kept(served) for record in event["Records"]]
+    assert len(passed) == 9
+    (outcome,) = [located.outcome for located in read_object(data)]  # as `ddb-lake apply` reads it
+    assert isinstance(outcome, ChangeRecord)
+    assert outcome.new_image == {**key("a", 4), "v": {"S": "poison"}}
+
+
+def test_mapping_discards_records_beyond_its_age_and_notifies_a_queue(served: Sandbox) -> None:
+    make_table(served, "ages", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+    sqs = served.client("sqs")
+    queue = sqs.create_queue(QueueName="discarded")["QueueUrl"]
+    create(served, "ages", "fail")
+    created = served.client("lambda").create_event_source_mapping(
+        FunctionName="ages",
+        EventSourceArn=served.client("dynamodb").describe_table(TableName="ages")["Table"]["LatestStreamArn"],
+        StartingPosition="TRIM_HORIZON",
+        MaximumRecordAgeInSeconds=60,
+        DestinationConfig={"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:123456789012:discarded"}},
+    )
+    put(served, "a", table="ages")
+    served.pump()
+    assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+    served.clock.advance(timedelta(seconds=62))
+    served.pump()
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    served.client("lambda").delete_event_source_mapping(UUID=created["UUID"])
+    notice = json.loads(message["Body"])
+    assert notice["requestContext"]["condition"] == "RecordAgeExceeded"
+    assert "payload" not in notice
+
+
 def test_batch_that_fails_is_repeated_after_pauses_that_grow(served: Sandbox) -> None:
     invocations: list[int] = []
 
@@ -361,7 +444,9 @@ def test_function_that_the_sandbox_cannot_run_is_refused(served: Sandbox, change
         served.client("lambda").create_function(FunctionName="refused", Role=ROLE, **wanted)
 
 
-@pytest.mark.parametrize("member", [{"MaximumRetryAttempts": 2}, {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}])
+@pytest.mark.parametrize(
+    "member", [{"TumblingWindowInSeconds": 2}, {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}]
+)
 def test_mapping_that_the_sandbox_would_not_follow_is_refused(served: Sandbox, member: dict[str, Any]) -> None:
     with pytest.raises(ClientError, match=next(iter(member))):
         served.client("lambda").create_event_source_mapping(
