@@ -57,7 +57,8 @@ class GuideRun:
     """The run of one page.
 
     `pause`: the time between two commands; then the sandbox delivers what is due. None: it delivers only when a command
-    makes it. `outputs`: the output of each block, by its number. `items`: those of each lake's tables.
+    makes it. `outputs`: the output of each block, by its number. `items`: those of each lake's tables. `warnings`: lines on
+    stderr of commands that succeeded; the page must have each.
     """
 
     blocks: Sequence[Block]
@@ -66,6 +67,7 @@ class GuideRun:
     outputs: dict[int, str] = field(default_factory=dict)
     items: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
     identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -88,6 +90,8 @@ class GuideRun:
             shell = [block for block in self.blocks if block.language == "sh" and not _is_server(block)]
             self.outputs = {b.number: text for b, text in zip(shell, done.stdout.split(_END), strict=False)}
             self._compare_outputs()
+            pages = {line for block in self.blocks for line in block.text.splitlines()}
+            assert self.warnings <= pages, "the page shows every warning"
             self._compare_items(served)
 
     def _shell(
@@ -153,6 +157,9 @@ class GuideRun:
         absent = dict.fromkeys(("AWS_SESSION_TOKEN", "AWS_PROFILE", "DDB_LAKE_CONFIG"))
         runner = CliRunner(env={**absent, **given})
         done = runner.invoke(cli, list(arguments), prog_name="ddb-lake", catch_exceptions=True)
+        self.warnings |= {
+            line for line in done.stderr.splitlines() if line.startswith("Warning:") and not done.exit_code
+        }
         failed = done.exit_code and done.exc_info and not isinstance(done.exception, SystemExit)
         return done.stdout, f"{done.stderr}{done.exception if failed else ''}" if done.exit_code else "", done.exit_code
 
@@ -162,7 +169,7 @@ class GuideRun:
         for block in self.blocks:
             if block.language == "sh":
                 last = block.number
-            elif block.language == "text" and last in self.outputs:
+            elif block.language == "text" and last in self.outputs and not self.warnings & set(block.text.splitlines()):
                 if self.pause and _ends_with_advance(by_number[last]):
                     continue  # a slow reader finds the objects written before
                 expected = block.text.rstrip("\n").splitlines()
