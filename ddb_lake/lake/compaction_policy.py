@@ -27,6 +27,9 @@ MAX_FILES_OF_LATEST_HOUR = 64
 The latest hour may have more files. So each byte is rewritten twice, after the hour and after the day.
 """
 
+SLICE_BYTES = 64 * 1024 * 1024
+"""The files that one slice of a compaction rewrites beside commits; a single larger file is a slice of its own."""
+
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 
@@ -80,6 +83,35 @@ def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) 
         for f in files
         if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
     )
+
+
+def first_slice(files: Sequence[DataFile], most_bytes: int | None) -> list[DataFile]:
+    """The smallest of some files that have about `most_bytes` together; all without a limit.
+
+    They are one file at least. Two small files are always chosen together: they become one.
+    """
+    if most_bytes is None:
+        return list(files)
+    chosen: list[DataFile] = []
+    left = most_bytes
+    for file in sorted(files, key=lambda file: file.file_size_in_bytes):
+        left -= file.file_size_in_bytes
+        if left >= 0 or not chosen or (len(chosen) == 1 and file.file_size_in_bytes < SMALL_FILE_BYTES):
+            chosen.append(file)
+    return chosen
+
+
+def slice_of_groups(groups: Sequence[Sequence[DataFile]], most_bytes: int | None) -> list[list[DataFile]]:
+    """`first_slice` of each of the first groups of small files, which have about `most_bytes` together."""
+    chosen: list[list[DataFile]] = []
+    left = most_bytes
+    for files in groups:
+        if left is not None and left <= 0:
+            break
+        chosen.append(first_slice(files, left))
+        if left is not None:
+            left -= sum(file.file_size_in_bytes for file in chosen[-1])
+    return chosen
 
 
 def crowded_changes(changes: Table) -> list[list[DataFile]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +35,15 @@ class Heard:
     errors: list[Exception] = field(default_factory=list)
     held: list[tuple[str, ...]] = field(default_factory=list)
     lags: list[dict[str, float]] = field(default_factory=list)
+    when_cleaned: Callable[[], None] = lambda: None
 
     def turn(self, turn: Turn) -> None:
         self.turns.append(turn)
 
     def work(self, work: Work, result: Any) -> None:
         self.works.append(work)
+        if work.kind == "clean":
+            self.when_cleaned()
 
     def failed(self, table: str, error: Exception) -> None:
         self.errors.append(error)

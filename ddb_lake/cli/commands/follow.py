@@ -80,7 +80,8 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
     A table that is read from a stream (`changes: {streams: true}` or `{kinesis: …}`) is committed every few seconds while
     it changes. For other tables, landed objects are found by listing, or sooner by notifications. Several followers may
     run: a table is followed by one of them, and another takes over within 30 seconds. The exit status is 1 if a table
-    failed last, if change records may be missing, or if all records of an object went to quarantine.
+    failed last, if change records may be missing, or if all records of an object went to quarantine; 2, at once, if a
+    table that was not followed yet cannot be followed with the configuration.
     """
     from ddb_lake.mysql.replication import REPLICATION
     from ddb_lake.pipeline.follow.follower import follower

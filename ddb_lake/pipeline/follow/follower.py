@@ -1,9 +1,9 @@
 """Follows tables without an end: reads their streams in threads, and lands, applies and maintains in one thread.
 
 One thread uses the lake. It gives each table whose turn is due one turn (`pipeline.follow.table`), and does the work that the
-planner finds: landed objects that another service or an earlier process wrote, finished exports, compaction. So commits do not
-conflict with each other, and while the catalog is slow, records wait in memory until `FollowOptions.waiting_bytes` and
-reading stops. The next object is larger then, which makes catching up faster.
+planner finds: landed objects that another service or an earlier process wrote, finished exports, and compaction in slices, so that
+changes do not wait for all of it. So commits do not conflict with each other, and while the catalog is slow, records wait in memory
+until `FollowOptions.waiting_bytes` and reading stops. The next object is larger then, which makes catching up faster.
 
 Leases (`pipeline.follow.leases`) keep a second follower idle. They are no lock: a follower that was paused and continues
 without its lease lands duplicates at most, which the changelog does not take, and a checkpoint is replaced by compare-and-swap.
@@ -19,10 +19,13 @@ from typing import Any, Protocol
 
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.capture.leases import RENEWAL_S
+from ddb_lake.errors import MemoryLimitError, UsageError
+from ddb_lake.lake.compaction_policy import SLICE_BYTES
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_refs
 from ddb_lake.pipeline.capture.streams import POLL_S
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions, Turn, followed_table
+from ddb_lake.pipeline.maintain.compact import CompactResult, clean_up_table, compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied, prefixes_of_hours
 from ddb_lake.pipeline.plan.cursor import SensorCursor
@@ -42,6 +45,9 @@ TICK_S = 60.0
 
 COMPACT_EVERY_S = 120.0
 """The interval at which the files of each table are examined. A table that is committed every 5 s has 24 more of each kind then."""
+
+CLEAN_EVERY_S = 3600.0
+"""The interval of removing the files that no snapshot names. Listing them takes long, so a thread of its own does it."""
 
 TICK_BUDGET_S = 10.0
 ONCE_S = 300.0
@@ -102,17 +108,19 @@ class Follower:
     _leased: set[str] | None = None
     _gaps: dict[str, tuple[Gap, ...]] = field(default_factory=dict)
     _examined_at: dict[str, float] = field(default_factory=dict)
+    _worked: set[str] = field(default_factory=set)
 
     def run(self, stop: Event) -> None:
         """Follow until `stop` is set. The commit that is in progress then is completed, and the leases are released.
 
         Raises:
-            ConfigError: nothing can be followed with this configuration.
+            UsageError: a table that this process has not followed yet cannot be followed with this configuration.
         """
         self._renew()
         threads = [
             *self._start_reading(stop),
             Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True),
+            Thread(target=self._keep_clean, args=(stop,), name="cleaner", daemon=True),
         ]
         try:
             for thread in threads:
@@ -128,7 +136,11 @@ class Follower:
             self.close()
 
     def once(self) -> None:
-        """Read the streams to their present end, apply everything, do all other work that is due, and return."""
+        """Read the streams to their present end, apply everything, do all other work that is due, and return.
+
+        Raises:
+            UsageError: as `run`.
+        """
         self._renew()
         until = self.clock() + ONCE_S
         try:
@@ -146,7 +158,7 @@ class Follower:
                     self._turn(table)
             self._tick(sorted(self._held), ONCE_S)
             for name in sorted(self._held):
-                self._compact(name)
+                self._compact(name, None)
             self.listener.ticked({table.name: table.lag_s() for table in self._followed()})
         finally:
             self.close()
@@ -191,12 +203,19 @@ class Follower:
         try:
             turn = table.turn()
         except Exception as error:  # the other tables continue after any error
-            self.listener.failed(table.name, error)
+            self._failed(table.name, error)
             return
+        self._worked.add(table.name)
         landed = turn.streams is not None and turn.streams.records
         if landed or turn.applied is not None or turn.gaps != self._gaps.get(table.name, ()):
             self._gaps[table.name] = turn.gaps
             self.listener.turn(turn)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """Report an error of a table, which is tried again; raise it if this process was started with a wrong configuration."""
+        if isinstance(error, UsageError) and not isinstance(error, MemoryLimitError) and name not in self._worked:
+            raise error
+        self.listener.failed(name, error)
 
     def _renew(self) -> None:
         """Renew the leases if it is time, and follow the tables that this follower has from now on."""
@@ -244,23 +263,47 @@ class Follower:
         return False
 
     def _compact_if_due(self) -> bool:
-        """Compact one table, if its files are due for examination and too many; whether there was anything to do."""
+        """Do a slice of the compaction of one table, if its files are due for examination; whether there was anything to do.
+
+        The table whose slice is the longest ago comes first, and is due again at once until nothing is left.
+        """
         now = self.clock()
-        for name in sorted(self._held):
-            if now - self._examined_at.setdefault(name, now) >= COMPACT_EVERY_S:
-                self._examined_at[name] = now
-                return self._compact(name)
+        examined = {name: self._examined_at.setdefault(name, now) for name in sorted(self._held)}
+        name = min(examined, key=examined.__getitem__, default=None)
+        if name is None or now - examined[name] < COMPACT_EVERY_S:
+            return False
+        self._examined_at[name] = now
+        if self._compact(name, SLICE_BYTES):
+            self._examined_at[name] = now - COMPACT_EVERY_S
+            return True
         return False
 
-    def _compact(self, name: str) -> bool:
+    def _compact(self, name: str, most_bytes: int | None) -> bool:
+        """Compact a table or do a slice of it; whether files were rewritten."""
         try:
             work = compaction_work(self.lake, self.lake.table(name))
             if work is None:
                 return False
-            self.listener.work(work, self._do(work))
+            self.listener.work(work, compact_table(self.lake, name, most_bytes=most_bytes))
         except Exception as error:  # the other tables continue after any error
-            self.listener.failed(name, error)
+            self._failed(name, error)
+            return False
         return True
+
+    def _keep_clean(self, stop: Event) -> None:
+        """Remove the files that no snapshot names."""
+        while not stop.wait(CLEAN_EVERY_S):
+            for name in sorted(self._held):
+                if stop.is_set():
+                    return
+                try:
+                    cleaned = clean_up_table(
+                        self.lake, CompactResult(name, True, "removing files that no snapshot names")
+                    )
+                except Exception as error:  # whatever it is: the next hour's attempt finds the files again
+                    self.listener.failed(name, error)
+                else:
+                    self.listener.work(Work(name, "clean", cleaned.reason), cleaned)
 
     def _is_delivered(self, name: str) -> bool:
         """Whether another service writes objects of the table."""
@@ -272,7 +315,7 @@ class Follower:
         try:
             self._plan_and_do(names, budget_s)
         except Exception as error:  # whatever it is: the next tick plans again
-            self.listener.failed("", error)
+            self._failed("", error)
 
     def _plan_and_do(self, names: Sequence[str], budget_s: float) -> None:
         notifications = receive_notifications(self.lake, names)
@@ -282,14 +325,15 @@ class Follower:
         for warning in seen.remember(self.lake):
             self.lake.warn(warning)
         for table, error in plan.failed.items():
-            self.listener.failed(table, error)
+            self._failed(table, error)
         for work in plan.work:
             try:
                 self.listener.work(work, self._do(work))
             except Exception as error:  # the work of the other tables continues after any error
                 plan.failed.setdefault(work.table, error)
-                self.listener.failed(work.table, error)
+                self._failed(work.table, error)
             self._renew()
+        self._worked |= {"", *plan.examined} - plan.failed.keys()
         for problem in (*notifications.errors, *notifications.delete_handled(plan, busy)):
             self.lake.warn(str(problem))
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
+from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
@@ -27,7 +29,14 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, identifier, literals
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Delta, check_newest_commit
-from ddb_lake.lake.compaction_policy import compaction_reason, crowded_changes, rows_reason, worth_rewriting
+from ddb_lake.lake.compaction_policy import (
+    compaction_reason,
+    crowded_changes,
+    first_slice,
+    rows_reason,
+    slice_of_groups,
+    worth_rewriting,
+)
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
@@ -40,6 +49,9 @@ from ddb_lake.pipeline.open_lake import Lake
 
 ORPHAN_GRACE = timedelta(days=1)
 """A file that no snapshot names may belong to a writer that has not committed yet. A day later it does not."""
+
+_DELETING_THREADS = 8
+"""Commits every few seconds leave some 10,000 files an hour; one after another, removing them from S3 takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class CompactResult:
     seconds: float = 0.0
 
 
-def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
+def compact_table(lake: Lake, name: str, force: bool = False, most_bytes: int | None = None) -> CompactResult:
     """Compact `current` and the changelog, then expire snapshots and remove orphans.
 
     Contents do not change, and readers see the files of before or of after. Old snapshots expire (`snapshots` in the
@@ -83,6 +95,9 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
         lake: the open lake.
         name: the table.
         force: rewrite all files of `current`. By default, only what `lake.compaction_policy` finds.
+        most_bytes: do a slice of the work, which takes a bounded time: rewrite files of about so many bytes of `current`
+            and of the changelog. The columns of a larger table keep their types, and `clean_up_table` is not called. The
+            next call does the next slice; the result is `skipped` when nothing is left.
 
     Raises:
         ConfigError: the table is not configured.
@@ -100,22 +115,19 @@ def compact_table(lake: Lake, name: str, force: bool = False) -> CompactResult:
     reason = "requested" if force else compaction_reason(current, changes)
     result = CompactResult(name, reason is None, reason or "within the policy")
     if reason is not None:
-        result = retry_commit(lambda: _compact_current(lake, settings, force, result))
-        retry_commit(lambda: _compact_changes(lake, name))
-    expired, removed, doubts = _clean_up(lake, name)
-    return replace(
-        result,
-        snapshots_expired=expired,
-        orphans_removed=removed,
-        orphans_left=doubts,
-        seconds=time.monotonic() - started,
-    )
+        result = retry_commit(lambda: _compact_current(lake, settings, force, most_bytes, result))
+        retry_commit(lambda: _compact_changes(lake, name, most_bytes))
+    if most_bytes is None:
+        result = clean_up_table(lake, result)
+    return replace(result, seconds=time.monotonic() - started)
 
 
 # --- current
 
 
-def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: CompactResult) -> CompactResult:
+def _compact_current(
+    lake: Lake, settings: TableSettings, force: bool, most_bytes: int | None, result: CompactResult
+) -> CompactResult:
     table = lake.current(settings.name)
     if table is None:
         return result
@@ -125,7 +137,7 @@ def _compact_current(lake: Lake, settings: TableSettings, force: bool, result: C
         return result
     with lake.session() as session:
         compaction = _Compaction(lake, session, settings, table, scan)
-        after = compaction.run(force)
+        after = compaction.run(force, most_bytes)
     return replace(
         result,
         files_before=len(live.data) + len(live.deletes),
@@ -147,12 +159,14 @@ class _Compaction:
         self.deletes = scan.deletes
         self.retyped: tuple[str, ...] = ()
 
-    def run(self, force: bool) -> LiveFiles:
-        schema, rows = self._fitted()
+    def run(self, force: bool, most_bytes: int | None) -> LiveFiles:
+        schema, rows = self.state.schema, ""
+        if most_bytes is None or self.live.bytes <= most_bytes:
+            schema, rows = self._fitted()
         if self.retyped:
             return self._commit(self.live.data, rows, schema)
         chosen = self.live.data if force else self._chosen()
-        return self._commit(chosen, "", schema)
+        return self._commit(first_slice(chosen, most_bytes), "", schema)
 
     def _chosen(self) -> tuple[DataFile, ...]:
         if not self.deletes:
@@ -243,11 +257,11 @@ def _complete(item: str, rescued: str) -> str:
 # --- the changelog
 
 
-def _compact_changes(lake: Lake, name: str) -> None:
+def _compact_changes(lake: Lake, name: str, most_bytes: int | None) -> None:
     changes = lake.changes(name)
     if changes is None:
         return
-    groups = crowded_changes(changes)
+    groups = slice_of_groups(crowded_changes(changes), most_bytes)
     if not groups:
         return
     commit = lake.commit(changes)
@@ -267,15 +281,11 @@ def _compact_changes(lake: Lake, name: str) -> None:
 # --- cleaning up
 
 
-def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
-    """Expire old snapshots, and remove old orphans, of all of a table's Iceberg tables.
-
-    Returns:
-        The number of expired snapshots, the number of removed files, and the reasons why orphans were left.
-    """
+def clean_up_table(lake: Lake, result: CompactResult) -> CompactResult:
+    """Expire old snapshots, and remove old orphans, of all of a table's Iceberg tables. Adds the figures to a result."""
     expired = removed = 0
     doubts = []
-    for full_name in derived_names(name, daily=False):
+    for full_name in derived_names(result.table, daily=False):
         table = lake.catalog.table(full_name)
         if table is None:
             continue
@@ -285,11 +295,17 @@ def _clean_up(lake: Lake, name: str) -> tuple[int, int, tuple[str, ...]]:
             doubts.append(f"{full_name}: {doubt}")
             lake.warn(f"{full_name}: files that no snapshot names were not removed: {doubt}")
             continue
-        for uri in orphans:
-            with suppress(FileNotFoundError):  # another compaction has removed it
-                table.io.delete(uri)
-                removed += 1
-    return expired, removed, tuple(doubts)
+        with ThreadPoolExecutor(_DELETING_THREADS) as pool:
+            removed += sum(pool.map(partial(_deleted, table.io), orphans))
+    return replace(result, snapshots_expired=expired, orphans_removed=removed, orphans_left=tuple(doubts))
+
+
+def _deleted(io: FileIO, uri: str) -> bool:
+    try:
+        io.delete(uri)
+    except FileNotFoundError:  # another compaction has removed it
+        return False
+    return True
 
 
 def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:

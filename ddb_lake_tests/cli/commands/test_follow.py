@@ -87,18 +87,25 @@ def test_object_whose_records_all_go_to_quarantine_ends_with_status_1(run: Run, 
     assert "nothing could be ingested" in result.stderr
 
 
-def test_gap_and_failure_end_with_status_1(run: Run, account: Sandbox, project: Path) -> None:
+def test_gap_ends_with_status_1(run: Run, account: Sandbox, project: Path) -> None:
     assert run("follow", "--once").exit_code == 0
     dynamodb = account.client("dynamodb")
     dynamodb.update_table(TableName="orders", StreamSpecification={"StreamEnabled": False})
     result = run("follow", "--once")
     assert result.exit_code == 1
     assert "repair orders --gaps" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--once",)], ids=["continuous", "once"])
+def test_wrong_configuration_ends_with_status_2(
+    run: Run, account: Sandbox, project: Path, options: tuple[str, ...]
+) -> None:
     (project / "ddb_lake.yaml").write_text(KINESIS.replace("changes}}", "absent}}"))
-    result = run("follow", "--once", "--json")
-    assert result.exit_code == 1
-    (failed,) = (event for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "failed")
-    assert "does not exist" in failed["error"]
+    result = run("follow", *options)
+    assert result.exit_code == 2
+    assert "the Kinesis stream absent does not exist" in result.stderr
+    (leases,) = project.rglob("leases.json")
+    assert "orders" not in leases.read_text(), "another follower need not wait"
 
 
 def test_follower_runs_until_sigterm_and_ends_with_status_0(account: Sandbox, project: Path) -> None:

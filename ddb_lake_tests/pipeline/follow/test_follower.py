@@ -5,9 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from unittest import mock
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -15,13 +18,18 @@ from hypothesis import strategies as st
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.capture.leases import EXPIRY_S, RENEWAL_S
-from ddb_lake.errors import TransientError, UnreachableError
+from ddb_lake.errors import ConfigError, TransientError, UnreachableError
+from ddb_lake.lake import compaction_policy
 from ddb_lake.lake.commit import Commit
 from ddb_lake.lake.compaction_policy import MAX_DELETE_FILES
 from ddb_lake.lake.scan import live_files
+from ddb_lake.pipeline.capture import streams
+from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S
+from ddb_lake.pipeline.follow import follower as follow
 from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, Follower
 from ddb_lake.pipeline.follow.leases import read_leases, working_followers
 from ddb_lake.pipeline.follow.table import FollowOptions
+from ddb_lake.pipeline.maintain import compact
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.simulated_follower import NAME, STEPS, Following, following
@@ -104,6 +112,26 @@ def test_quiet_table_lands_nothing_and_commits_nothing(tmp_path: Path, service: 
         with killed("before landing"), killed("committed"):
             found.run(follower, rounds=200)
         assert sorted((tmp_path / "landing").rglob("*.gz")) == landed
+        assert found.items() == found.expected()
+
+
+def test_wrong_configuration_ends_a_new_follower_but_not_one_that_has_worked(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    fault = ConfigError("the stream has no new images")
+    with following(tmp_path, service) as found:
+        with mock.patch.object(streams, "check_view", side_effect=fault), pytest.raises(ConfigError):
+            found.follower().run(Event())
+        assert read_leases(found.lake) == {}
+        follower = found.follower()
+        found.run(follower)
+        with mock.patch.object(streams, "check_view", side_effect=fault):
+            service.advance(LOOK_EVERY_S)
+            found.run(follower)
+        assert set(found.heard.errors) == {fault}
+        service.write(1, 1)
+        service.advance(100)
+        found.run(follower)
         assert found.items() == found.expected()
 
 
@@ -257,6 +285,54 @@ def test_table_made_again_and_stream_switched_off_and_on_are_reported_as_gaps(
         service.write(3, 3)
         found.run(follower)
         assert "lost" in {gap.kind for gap in found.heard.turns[-1].gaps}
+
+
+def test_compaction_is_done_in_slices_between_turns(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        follower = found.follower()
+        for number in range(5):
+            service.write(number, number)
+            found.run(follower, rounds=1)
+        service.advance(COMPACT_EVERY_S)
+        with (
+            mock.patch.object(compaction_policy, "MAX_SMALL_FILES", 1),
+            mock.patch.object(compaction_policy, "MAX_FILES_OF_LATEST_HOUR", 1),
+            mock.patch.object(follow, "SLICE_BYTES", 1),
+        ):
+            for number in range(5, 9):  # two files become one in each slice, and a turn adds one
+                service.write(number, number)
+                follower.tables[NAME].read(1 << 20)
+                turns = len(found.heard.turns)
+                assert follower.step()
+                assert (len(found.heard.turns), len(found.heard.works)) == (turns + 1, number - 4)
+            for _ in range(8):
+                follower.step()
+        current, changes = found.lake.current(NAME), found.lake.changes(NAME)
+        assert current is not None
+        assert changes is not None
+        assert (len(live_files(current).data), len(live_files(changes).data)) == (1, 1)
+        assert found.items() == found.expected()
+
+
+def test_cleaner_removes_files_that_no_snapshot_names(tmp_path: Path, service: SimulatedStreams) -> None:
+    with (
+        following(tmp_path, service) as found,
+        mock.patch.object(follow, "CLEAN_EVERY_S", 0.01),
+        mock.patch.object(compact, "ORPHAN_GRACE", timedelta(days=-1000)),  # the files have today's date
+    ):
+        service.write(1, 1)
+        follower, stop = found.follower(), Event()
+        found.run(follower)
+        current = found.lake.current(NAME)
+        assert current is not None
+        named = Path(live_files(current).paths[0])
+        orphan = named.with_name(f"{uuid4().hex}.parquet")
+        orphan.write_bytes(named.read_bytes())
+        found.heard.when_cleaned = stop.set
+        follower.run(stop)
+        assert (named.exists(), orphan.exists()) == (True, False)
+        assert found.heard.errors == []
+        assert found.items() == found.expected()
 
 
 @pytest.mark.exhaustive

@@ -91,6 +91,25 @@ def test_compaction_is_due_for_each_reason_and_settles_it(
     assert_readers_agree(lake, "orders")
 
 
+@pytest.mark.parametrize("most_bytes", (1, 4000))
+def test_slices_settle_what_a_whole_compaction_settles(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    load(lake, ITEMS)
+    for number in range(6):
+        apply(lake, number, *(put(f"key {key:02d}", number) for key in range(number)), hour=9 + number // 3)
+    for bound in ("MAX_SMALL_FILES", "MAX_DELETE_FILES", "MAX_FILES_PER_HOUR", "MAX_FILES_OF_LATEST_HOUR"):
+        monkeypatch.setattr(compaction_policy, bound, 1)
+    before, records, slices = dumped(lake), sum(sizes(lake)), 0
+    while not compact_table(lake, "orders", most_bytes=most_bytes).skipped:
+        assert (dumped(lake), sum(sizes(lake))) == (before, records)
+        slices += 1
+        assert slices < 20
+    assert why_compact(lake) is None
+    assert_readers_agree(lake, "orders")
+    assert slices > 1
+
+
 def test_only_files_worth_it_are_rewritten_and_the_deletes_of_others_stay(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
