@@ -198,10 +198,10 @@ class _Demo:
     def _print_run(self, run: Run) -> None:
         if not run.success:
             self._fail(f"the run for {run.reason} failed; Dagster has the reason")
-        hours = [partition for _, partition in run.materialized if partition]
+        days = list(dict.fromkeys(partition for _, partition in run.materialized if partition))
         assets = dict.fromkeys(asset for asset, _ in run.materialized)
         if assets:
-            span = f" (hours {hours[0]} to {hours[-1]})" if hours else ""
+            span = f" ({', '.join(days)})" if days else ""
             self._print(f"materialized {', '.join(assets)}{span}")
         if counts := run.metadata.get(f"changes/{TABLE}"):
             self._duplicates += counts["duplicates"]

@@ -26,6 +26,7 @@ from ddb_lake.config.table_sections import (
     ExportSettings,
     FullCheckSettings,
     IncrementalExportSettings,
+    PartitionsSettings,
     SourceSettings,
     ValidateSettings,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "FullCheckSettings",
     "IncrementalExportSettings",
     "LakeSettings",
+    "PartitionsSettings",
     "Settings",
     "SnapshotSettings",
     "SourceSettings",

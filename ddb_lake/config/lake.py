@@ -173,6 +173,9 @@ class SparkSettings(Settings):
 Automation = Literal["sensor", "exports", "content", "daily", "checks", "compaction", "dbt"]
 """What Dagster can start by itself: the sensor, and the schedules by their kind."""
 
+Grouping = Literal["table", "stage"]
+"""What the assets of a group have in common."""
+
 Automations = bool | tuple[Automation, ...]
 
 
@@ -193,6 +196,10 @@ class LakeSettings(Settings):
         pattern=r"^[A-Za-z0-9_]{0,50}$",
         description="Prefix of the asset keys and of the names of jobs, sensor and pools in Dagster, for several lakes in one code"
         " location.",
+    )
+    group_by: Grouping = Field(
+        "table",
+        description="Groups of the assets in Dagster: one for each `table`, or one for each `stage` of all tables.",
     )
     memory: Memory = Field(
         "1GB", description="DuckDB's memory limit, at least 320MB; a process uses about 500 MB more."

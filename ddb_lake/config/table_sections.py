@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -86,6 +86,31 @@ class IncrementalExportSettings(Settings):
         return text
 
 
+class PartitionsSettings(Settings):
+    """The partitions of `changes/<table>` in Dagster. They do not affect how the changelog is stored."""
+
+    every: Literal["day", "hour"] = Field(
+        "day", description="Length of a partition (UTC): objects that landed in a `day`, or in an `hour`."
+    )
+    start: date = Field(
+        date(2025, 1, 1),
+        description="The first day with partitions, `2026-03-01`: the day on which the first change landed. Objects that landed earlier"
+        " are applied too, without a partition of their own.",
+    )
+
+    @property
+    def first_hour(self) -> datetime:
+        """The first arrival hour that is in a partition."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
+
+    @field_validator("start")
+    @classmethod
+    def _valid_start(cls, start: date) -> date:
+        if start > datetime.now(UTC).date():
+            raise ValueError(f"{start} is in the future (UTC): the present day needs a partition, for what lands today")
+        return start
+
+
 class ChangesSettings(Settings):
     """The location and the source of landed change objects."""
 
@@ -118,6 +143,7 @@ class ChangesSettings(Settings):
     incremental_exports: IncrementalExportSettings | None = Field(
         None, description="Read changes from incremental exports, with the destination of `export`."
     )
+    partitions: PartitionsSettings = Field(default_factory=lambda: PartitionsSettings())
     notifications: str | None = Field(
         None, description="URL of an SQS queue with S3 notifications; landed objects are found sooner."
     )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
-from ddb_lake.config.lake import Automations
+from ddb_lake.config.lake import Automations, Grouping
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.assets.changes import ApplyConfig, Applying
 from ddb_lake.orchestration.assets.daily_snapshots import keep_days
@@ -72,6 +72,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             description="First part of all asset keys, and of the names of jobs, sensor and pools: for several lakes."
         ),
     ] = ""
+    group_by: Annotated[
+        Grouping, text_resolver(), Field(description="Groups of the assets: one for each `table`, or for each `stage`.")
+    ] = "table"
     memory: Annotated[str, text_resolver(), Field(description="What DuckDB may take of memory.")] = "1GB"
     spark: Annotated[_Spark, settings_resolver(SparkSettings)] = SparkSettings()
     bucket_owner: Annotated[
@@ -110,6 +113,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             catalog=self.catalog,
             dbt=self.dbt,
             key_prefix=self.key_prefix,
+            group_by=self.group_by,
             memory=self.memory,
             spark=self.spark,
             bucket_owner=self.bucket_owner,
@@ -130,7 +134,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             def get_asset_spec(self, asset):
                 return super().get_asset_spec(asset).merge_attributes(owners=["team:data"])
         """
-        spec = base_spec(asset, self.settings.catalog.namespace)
+        spec = base_spec(asset, self.settings)
         return self.translation(spec, asset) if self.translation else spec
 
     def execute(

@@ -26,7 +26,7 @@ from ddb_lake.orchestration.run_requests import (
     increments_op_name,
     load_op_name,
     streams_op_name,
-    sync_job_name,
+    table_sync_job,
 )
 from ddb_lake.orchestration.schedules import (
     checks_schedule,
@@ -79,8 +79,8 @@ def lake_definitions(
     overview = lake_page_asset(lake, tables, open_lake)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact]
-    if sync := _sync_job(lake, tables):
-        jobs.append(sync)
+    sync = _sync_jobs(lake, tables)
+    jobs += sync
     if streams := streams_job(lake, tables):
         jobs.append(streams)
     sensor_status = dg.DefaultSensorStatus.RUNNING if starts("sensor") else dg.DefaultSensorStatus.STOPPED
@@ -103,19 +103,24 @@ def lake_definitions(
     )
 
 
-def _sync_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
-    """One process for all its steps: starting one a step would take longer than most steps."""
+def _sync_jobs(lake: str, tables: Mapping[str, TableAssets]) -> list[Any]:
+    """One process for all steps of a run: starting one a step would take longer than most steps."""
     stages: tuple[Stage, ...] = ("increments", "snapshot", "changes", "current", "aurora")
-    keys = [key for one in tables.values() if len(one.specs) > 2 for key in one.keys(*stages)]
-    if not keys:
-        return None
-    return dg.define_asset_job(
-        sync_job_name(lake),
-        selection=dg.AssetSelection.assets(*keys),
-        executor_def=dg.in_process_executor,
-        tags={LAKE_TAG: lake},
-        description="Loads finished exports and applies landed objects. The sensor asks for the hours that are due.",
-    )
+    by_name: dict[str, list[dg.AssetKey]] = {}
+    for one in tables.values():
+        if len(one.specs) > 2:
+            by_name.setdefault(table_sync_job(lake, one), []).extend(one.keys(*stages))
+    return [
+        dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(*keys),
+            executor_def=dg.in_process_executor,
+            tags={LAKE_TAG: lake},
+            description="Loads finished exports and applies landed objects. The sensor requests the runs, with the hours that"
+            " are due.",
+        )
+        for name, keys in by_name.items()
+    ]
 
 
 def _writers(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> Iterator[dg.AssetsDefinition]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from ddb_lake.config import PartitionsSettings
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.orchestration.heartbeats import end_dead_run, run_health
-from ddb_lake.orchestration.specs import TableAssets, hour_key, python_name
+from ddb_lake.orchestration.specs import TableAssets, python_name
 from ddb_lake.pipeline.plan.planner import Busy
 from ddb_lake.pipeline.plan.work import Work, digest
 
@@ -96,7 +97,7 @@ class Requests:
 
     def requests(self, work: Iterable[Work]) -> Iterator[dg.RunRequest]:
         """The run requests for some work."""
-        together: dict[tuple[datetime, datetime], list[Work]] = defaultdict(list)
+        together: dict[tuple[str, str, str], list[Work]] = defaultdict(list)
         compactions: list[Work] = []
         reads: list[Work] = []
         for one in work:
@@ -115,7 +116,7 @@ class Requests:
             elif one.everything or one.hours[-1] - one.hours[0] > RECENT:
                 yield self._apply([one])
             else:
-                together[one.hours[0], one.hours[-1]].append(one)
+                together[self._sync_job(one.table), *self._range(one)].append(one)
         for group in together.values():
             for start in range(0, len(group), TABLES_PER_RUN):
                 yield self._apply(group[start : start + TABLES_PER_RUN])
@@ -125,24 +126,31 @@ class Requests:
             yield self._compact(compactions)
 
     def _apply(self, work: Sequence[Work]) -> dg.RunRequest:
-        first, last = hour_key(work[0].hours[0]), hour_key(work[0].hours[-1])
+        first, last = self._range(work[0])
         keys = [key for one in work for key in self._tables[one.table].keys("changes", "current", "aurora")]
-        config = {
-            apply_op_name(self._lake, one.table): {"config": {"everything": True}} for one in work if one.everything
-        }
+        config = {apply_op_name(self._lake, one.table): {"config": _apply_config(one)} for one in work}
         return dg.RunRequest(
-            run_key=f"{self._lake}/apply/{first}/{last}/{_state(work)}",
-            job_name=sync_job_name(self._lake),
+            run_key=f"{self._lake}/apply/{_span(work)}/{_state(work)}",
+            job_name=self._sync_job(work[0].table),
             asset_selection=keys,
-            run_config={"ops": config} if config else None,
+            run_config={"ops": config},
             tags={**self._tags(work), RANGE_START: first, RANGE_END: last},
         )
+
+    def _sync_job(self, table: str) -> str:
+        return table_sync_job(self._lake, self._tables[table])
+
+    def _range(self, work: Work) -> tuple[str, str]:
+        """The first and the last partition that the hours are in. The run reads these hours only."""
+        partitions = self._tables[work.table].partitions
+        assert partitions is not None, "work of `apply` is for tables with changes"
+        return partitions.key(work.hours[0]), partitions.key(work.hours[-1])
 
     def _load(self, work: Work) -> dg.RunRequest:
         config = {load_op_name(self._lake, work.table): {"config": {"uri": work.uris[0]}}}
         return dg.RunRequest(
             run_key=f"{self._lake}/load/{_state([work])}",
-            job_name=sync_job_name(self._lake),
+            job_name=self._sync_job(work.table),
             asset_selection=self._tables[work.table].keys("snapshot", "current", "aurora"),
             run_config={"ops": config},
             tags=self._tags([work]),
@@ -151,7 +159,7 @@ class Requests:
     def _merge(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/merge/{_state([work])}",
-            job_name=sync_job_name(self._lake),
+            job_name=self._sync_job(work.table),
             asset_selection=self._tables[work.table].keys("current", "aurora"),
             tags=self._tags([work]),
         )
@@ -159,7 +167,7 @@ class Requests:
     def _window(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/window/{_state([work])}",
-            job_name=sync_job_name(self._lake),
+            job_name=self._sync_job(work.table),
             asset_selection=self._tables[work.table].keys("increments"),
             tags=self._tags([work]),
         )
@@ -167,7 +175,7 @@ class Requests:
     def _replicate(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/replicate/{_state([work])}",
-            job_name=sync_job_name(self._lake),
+            job_name=self._sync_job(work.table),
             asset_selection=self._tables[work.table].keys("aurora"),
             tags=self._tags([work]),
         )
@@ -202,8 +210,19 @@ class Requests:
 
 
 def sync_job_name(lake: str) -> str:
-    """The job that loads and applies."""
+    """The job that loads and applies the tables with default partitions."""
     return f"{lake}_sync"
+
+
+def table_sync_job(lake: str, assets: TableAssets) -> str:
+    """The job that loads and applies a table.
+
+    The assets of a job have the same partitions, so there is one job for each value of `changes.partitions`.
+    """
+    changes = assets.table.changes
+    if changes is None or changes.partitions == PartitionsSettings():
+        return sync_job_name(lake)
+    return f"{sync_job_name(lake)}_{changes.partitions.every}_{changes.partitions.start:%Y%m%d}"
 
 
 def compact_job_name(lake: str) -> str:
@@ -256,8 +275,20 @@ def apply_op_name(lake: str, table: str) -> str:
     return f"{lake}__current__{python_name(table)}"
 
 
+def _apply_config(work: Work) -> dict[str, Any]:
+    if work.everything:
+        return {"everything": True}
+    return {"hours": [f"{hour:%Y-%m-%dT%H:%MZ}" for hour in work.hours]}
+
+
 def _selected(keys: Sequence[dg.AssetKey], selections: Sequence[set[dg.AssetKey]]) -> bool:
     return any(key in selection for key in keys for selection in selections)
+
+
+def _span(work: Sequence[Work]) -> str:
+    """The first and the last arrival hour of some work, as part of a run key."""
+    first, last = min(one.hours[0] for one in work), max(one.hours[-1] for one in work)
+    return f"{first:%Y-%m-%dT%HZ}/{last:%Y-%m-%dT%HZ}"
 
 
 def _state(work: Sequence[Work]) -> str:

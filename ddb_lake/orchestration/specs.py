@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from hashlib import blake2b
 
 import dagster as dg
 
-from ddb_lake.config import TableSettings, seconds
+from ddb_lake.config import LakeSettings, TableSettings, seconds
+from ddb_lake.config.lake import Grouping
 from ddb_lake.core.layout.table_names import CHANGES
 from ddb_lake.core.operations.display_text import escape_markdown
+from ddb_lake.orchestration.arrival_partitions import ArrivalPartitions
 from ddb_lake.pipeline.plan.stages import Stage, stages_of
-from ddb_lake.pipeline.plan.work import FIRST_HOUR
-
-HOUR_FORMAT = "%Y-%m-%d-%H:%M"
-ARRIVAL_HOURS = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
-"""The hours in which objects landed (UTC). The present hour has a partition: objects land in it."""
 
 _UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
     "dynamodb": (),
@@ -53,7 +50,7 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     "streams": "Stream: what DynamoDB Streams has of `{source}`, landed as it is read. A run goes on for some minutes;"
     " what was read is landed and remembered together, so that nothing is lost whenever a run ends.",
     "changes": "Changelog: every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
-    " the hours in which objects landed; an hour may be run again at any time, nothing is applied twice.",
+    " the days or hours (UTC) in which objects landed. One may be run again at any time: nothing is applied twice.",
     "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
     " A function of the set of landed records: order, duplicates and lateness do not show.",
     "daily": "Days: the items of `{source}` as of the end of each day (UTC), exactly, one Parquet file a day. Making a day"
@@ -61,6 +58,11 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     "aurora": "Replica: the current items of `{source}` in a MySQL-compatible database, with deletes and new columns. Each"
     " run is one transaction there, which also keeps the state that was reached.",
 }
+
+
+def asset_key(key_prefix: str, stage: Stage, table: str, part: str = "") -> dg.AssetKey:
+    """The key of a stage of a table. `key_prefix`: of the lake, may be empty. `part`: of an asset for a part of the table."""
+    return dg.AssetKey([name for name in (key_prefix, stage, table, part) if name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class LakeAsset:
     @property
     def key(self) -> dg.AssetKey:
         """The asset's key before any translation."""
-        return dg.AssetKey([*filter(None, [self.key_prefix]), self.stage, self.table.name])
+        return asset_key(self.key_prefix, self.stage, self.table.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ class TableAssets:
     table: TableSettings
     specs: Mapping[Stage, dg.AssetSpec]
     key_prefix: str = ""
+
+    @property
+    def partitions(self) -> ArrivalPartitions | None:
+        """The partitions of `changes/<table>`; None if no changes are configured."""
+        return None if self.table.changes is None else ArrivalPartitions(self.table.changes.partitions)
 
     def pool(self, work: str | None = None) -> str:
         """The pool of the table's writers, or of another kind of work on it, which does not keep the writers waiting."""
@@ -98,8 +105,8 @@ class TableAssets:
         return [self.specs[stage].key for stage in stages if stage in self.specs]
 
 
-def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
-    """The spec of an asset before any translation."""
+def base_spec(asset: LakeAsset, settings: LakeSettings) -> dg.AssetSpec:
+    """The spec of an asset before any translation. `settings`: of its lake."""
     table, stage = asset.table, asset.stage
     stages = set(stages_of(table))
     upstream = [replace(asset, stage=one).key for one in _UPSTREAM[stage] if one in stages]
@@ -111,21 +118,26 @@ def base_spec(asset: LakeAsset, namespace: str) -> dg.AssetSpec:
         description=_DESCRIPTIONS[stage].format(
             source=escape_markdown(table.source_name), table=escape_markdown(table.name)
         ),
-        group_name="_".join(filter(None, [python_name(asset.key_prefix) if asset.key_prefix else "", stage])),
+        group_name=_group(asset, settings.group_by),
         kinds=_KINDS[stage],
         owners=list(table.owners),
         tags={**table.tags, "ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
-        metadata=dict(_metadata(asset, namespace)),
+        metadata=dict(_metadata(asset, settings.catalog.namespace)),
         partitions_def=_partitions(asset),
         skippable=stage in ("changes", "current"),
         freshness_policy=_freshness(table) if stage == "current" else None,
     )
 
 
+def _group(asset: LakeAsset, group_by: Grouping) -> str:
+    named = python_name(asset.table.name) if group_by == "table" else asset.stage
+    return f"{python_name(asset.key_prefix)}_{named}" if asset.key_prefix else named
+
+
 def _partitions(asset: LakeAsset) -> dg.TimeWindowPartitionsDefinition | None:
-    if asset.stage == "changes":
-        return ARRIVAL_HOURS
-    days = asset.table.daily_states
+    changes, days = asset.table.changes, asset.table.daily_states
+    if asset.stage == "changes" and changes is not None:
+        return ArrivalPartitions(changes.partitions).definition
     return days_from(days.start) if asset.stage == "daily" and days is not None else None
 
 
@@ -176,16 +188,6 @@ def table_assets(
         deps = [renamed.get(dep.asset_key, dep.asset_key) for dep in spec.deps]
         found[stage] = spec.replace_attributes(deps=deps)
     return TableAssets(table, found, key_prefix)
-
-
-def hour_key(hour: datetime) -> str:
-    """The partition key of an hour."""
-    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
-
-
-def has_partition(hour: datetime, now: datetime) -> bool:
-    """Whether an arrival hour has a partition at the time `now`."""
-    return FIRST_HOUR <= hour <= now
 
 
 def python_name(text: str) -> str:

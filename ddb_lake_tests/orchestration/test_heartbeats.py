@@ -227,4 +227,4 @@ def test_skipped_tick_names_the_run_that_its_table_waits_for(folder_lake: Callab
 
     note(lake.instance, run, ended_process())
     (done,) = lake.ticker.tick().runs
-    assert done.success and ("changes/orders", "2025-02-03-04:00") in done.materialized
+    assert done.success and ("changes/orders", "2025-02-03") in done.materialized

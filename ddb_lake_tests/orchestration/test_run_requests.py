@@ -20,24 +20,37 @@ def keys(request: dg.RunRequest) -> list[str]:
     return [key.to_user_string() for key in request.asset_selection or ()]
 
 
-def test_hours_become_the_partition_range_of_one_run() -> None:
-    (request,) = requests("orders").requests([apply("orders", NOON - 30 * HOUR, NOON - 7 * HOUR, NOON)])
+@pytest.mark.parametrize(
+    ("every", "job", "first", "last"),
+    [
+        ("day", "lake_sync", "2026-03-03", "2026-03-04"),
+        ("hour", "lake_sync_hour_20250101", "2026-03-03-06:00", "2026-03-04-12:00"),
+    ],
+)
+def test_hours_are_read_in_one_run_of_their_partitions(every: str, job: str, first: str, last: str) -> None:
+    work = apply("orders", NOON - 30 * HOUR, NOON - 7 * HOUR, NOON)
 
-    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2026-03-03-06:00", "2026-03-04-12:00")
+    (request,) = requests("orders", partitions={"every": every}).requests([work])
+
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (first, last)
+    hours = ["2026-03-03T06:00Z", "2026-03-04T05:00Z", "2026-03-04T12:00Z"]
+    assert request.run_config == {"ops": {apply_op_name("lake", "orders"): {"config": {"hours": hours}}}}
+    assert request.job_name == job
     assert keys(request) == ["changes/orders", "current/orders"]
-    assert request.job_name == "lake_sync"
 
 
-def test_tables_with_the_same_recent_hours_share_a_run() -> None:
+def test_tables_with_recent_objects_on_one_day_share_a_run() -> None:
     names = [f"t{number}" for number in range(TABLES_PER_RUN + 1)]
 
-    found = list(requests(*names).requests([apply(name, NOON) for name in names]))
+    found = list(
+        requests(*names).requests([apply(name, NOON - number % 2 * HOUR) for number, name in enumerate(names)])
+    )
 
     assert [len(request.asset_selection or ()) for request in found] == [2 * TABLES_PER_RUN, 2]
 
 
-def test_tables_with_different_hours_do_not_share_a_run() -> None:
-    work = [apply("a", NOON), apply("b", NOON - HOUR), apply("c", NOON - 9 * HOUR, NOON)]
+def test_tables_of_different_days_and_tables_with_old_objects_do_not_share_a_run() -> None:
+    work = [apply("a", NOON), apply("b", NOON - 24 * HOUR), apply("c", NOON - 9 * HOUR, NOON)]
 
     found = list(requests("a", "b", "c").requests(work))
 
@@ -64,7 +77,7 @@ def test_objects_without_an_hour_are_requested_by_configuration() -> None:
     (request,) = requests("orders").requests([apply("orders", NOON, everything=True)])
 
     assert request.run_config == {"ops": {apply_op_name("lake", "orders"): {"config": {"everything": True}}}}
-    assert request.tags[RANGE_START] == request.tags[RANGE_END] == "2026-03-04-12:00"
+    assert request.tags[RANGE_START] == request.tags[RANGE_END] == "2026-03-04"
 
 
 def test_load_names_its_export_and_brings_current_up_to_date() -> None:

@@ -18,6 +18,7 @@ from ddb_lake_tests.support.landed_files import EXPORT_US, change, order
 Make = Callable[..., FolderLake]
 
 HOURS = ("2025-02-03-04:00", "2025-02-03-06:00")
+DAY = ("2025-02-03", "2025-02-03")
 
 
 def partitions(run: Any, asset: str = "changes/orders") -> list[str]:
@@ -31,7 +32,7 @@ def latest(lake: FolderLake, asset: str) -> dict[str, Any]:
 
 
 def test_hours_are_applied_in_one_run_with_the_figures_of_each(folder_lake: Make) -> None:
-    lake = folder_lake()
+    lake = folder_lake(partitions={"every": "hour"})
     lake.land("2025/02/03/04/a", inserted(1), inserted(2))
     lake.land("2025/02/03/06/b", inserted(3), inserted(2))
     lake.land("2025/02/03/07/not-asked-for", inserted(4))
@@ -58,7 +59,7 @@ def test_current_shows_rows_columns_place_and_a_preview(folder_lake: Make) -> No
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1, total={"N": "10.50"}, note={"S": "a|b\n`c`"}))
 
-    lake.run("changes/orders", "current/orders", hours=HOURS)
+    lake.run("changes/orders", "current/orders", hours=DAY)
 
     told = latest(lake, "current/orders")
     assert told["dagster/row_count"] == 1
@@ -76,10 +77,10 @@ def test_current_shows_rows_columns_place_and_a_preview(folder_lake: Make) -> No
 def test_run_again_changes_nothing(folder_lake: Make) -> None:
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1))
-    lake.run("changes/orders", "current/orders", hours=HOURS)
+    lake.run("changes/orders", "current/orders", hours=DAY)
     before = lake.items()
 
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
     told = latest(lake, "changes/orders")
     assert run.success and lake.items() == before
@@ -93,7 +94,7 @@ def test_everything_is_applied_when_requested(folder_lake: Make) -> None:
     lake.land("1999/12/31/23/too-early", inserted(2))
     config = {"ops": {f"{lake.name}__current__orders": {"config": {"everything": True}}}}
 
-    run = lake.run("changes/orders", "current/orders", hours=(HOURS[0], HOURS[0]), config=config)
+    run = lake.run("changes/orders", "current/orders", hours=DAY, config=config)
 
     assert run.success and len(lake.items()) == 2
 
@@ -176,7 +177,7 @@ def test_merge_without_one_winner_fails_the_blocking_check(folder_lake: Make, mo
         raise CheckFailed("orders: 1 key has 2 winners, 1 distinct; nothing was committed")
 
     monkeypatch.setattr(launching, "apply_objects", two_winners)
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
     found = check(run, "current/orders", "unique_keys")
     assert not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
@@ -188,7 +189,7 @@ def test_new_column_is_reported_once(folder_lake: Make) -> None:
     passed = []
     for hour, attributes in (("04", {}), ("05", {"colour": {"S": "red"}}), ("06", {"colour": {"S": "blue"}})):
         lake.land(f"2025/02/03/{hour}/a", inserted(int(hour), **attributes))
-        run = lake.run("changes/orders", "current/orders", hours=(f"2025-02-03-{hour}:00",) * 2)
+        run = lake.run("changes/orders", "current/orders", hours=DAY)
         passed.append(check(run, "current/orders", "schema_unchanged"))
 
     assert [found.passed for found in passed] == [False, False, True]
@@ -201,7 +202,7 @@ def test_undecodable_bytes_are_a_warning_and_the_run_succeeds(folder_lake: Make)
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1), '{"eventName": "NONE"}', "garbage")
 
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
     found = check(run, "changes/orders", "quarantine_empty")
     assert run.success and not found.passed
@@ -217,9 +218,9 @@ def test_records_of_another_table_are_reported_there(folder_lake: Make) -> None:
     nowhere = change(3, EXPORT_US + HOUR_US, order("cec", 3), table="unknown")
     lake.land("2025/02/03/04/a", inserted(1), elsewhere, nowhere)
 
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
-    assert ("changes/archive", "2025-02-03-04:00") in run.materialized
+    assert ("changes/archive", "2025-02-03") in run.materialized
     assert ("current/archive", None) in run.materialized
     assert latest(lake, "current/archive")["dagster/row_count"] == 1
     assert latest(lake, "changes/orders")["records of tables not configured"] == {"unknown": 1}
@@ -238,7 +239,7 @@ def test_changes_alone_report_what_they_wrote_to_current(folder_lake: Make) -> N
     lake = folder_lake()
     lake.land("2025/02/03/04/a", inserted(1))
 
-    run = lake.run("changes/orders", hours=HOURS)
+    run = lake.run("changes/orders", hours=DAY)
 
     assert run.success and ("current/orders", None) in run.materialized
     assert latest(lake, "current/orders")["dagster/row_count"] == 1
@@ -277,7 +278,7 @@ def test_source_that_cannot_be_reached_is_reported_as_not_compared(folder_lake: 
     lake = folder_lake(orders={"source": {"region": "eu-west-1"}})
     lake.land("2025/02/03/04/a", inserted(1))
 
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
     found = check(run, "current/orders", "rows_match_source")
     assert not found.passed and found.severity == dg.AssetCheckSeverity.WARN
@@ -298,7 +299,7 @@ def test_lake_can_be_worked_on_where_aws_cannot_be_reached(folder_lake: Make) ->
 def test_missing_credentials_fail_a_run_at_once_and_plainly(folder_lake: Make) -> None:
     lake = folder_lake(orders={"changes": {"uri": "s3://landing/orders/"}})
 
-    run = lake.run("changes/orders", "current/orders", hours=HOURS)
+    run = lake.run("changes/orders", "current/orders", hours=DAY)
 
     assert not run.success and retries(lake) == 0
     assert failure(lake).startswith("AWS cannot be called: Unable to locate credentials")
@@ -355,8 +356,7 @@ def test_compaction_reports_its_figures_and_changes_no_item(folder_lake: Make) -
     lake = folder_lake()
     for hour in range(4):
         lake.land(f"2025/02/03/{hour:02d}/a", inserted(hour), inserted(hour + 10))
-        key = f"2025-02-03-{hour:02d}:00"
-        lake.run("changes/orders", "current/orders", hours=(key, key))
+        lake.run("changes/orders", "current/orders", hours=DAY)
     before = lake.items()
     config = {"ops": {f"{lake.name}_compact_tables": {"config": {"force": True}}}}
 

@@ -30,7 +30,8 @@ def test_run_request_resolves_against_the_definitions(folder_lake: Make) -> None
 
     (request,) = requests
     assert skipped is None
-    assert request.tags["dagster/asset_partition_range_start"] == "2025-02-03-04:00"
+    assert request.tags["dagster/asset_partition_range_start"] == "2025-02-03"
+    assert request.run_config["ops"][f"{lake.name}__current__orders"]["config"] == {"hours": ["2025-02-03T04:00Z"]}
     assert request.job_name == f"{lake.name}_sync"
 
 

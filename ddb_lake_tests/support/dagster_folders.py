@@ -21,12 +21,13 @@ HOUR_US = 3_600_000_000
 
 @dataclass
 class FolderLake:
-    """The lake. Extra tables and settings of `orders` may be given."""
+    """The lake. Extra tables, settings of `orders` and the partitions of its changes may be given."""
 
     folder: Path
     instance: dg.DagsterInstance
     orders: Mapping[str, Any] = field(default_factory=dict)
     others: Sequence[Mapping[str, Any]] = ()
+    partitions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (self.folder / "landing").mkdir()
@@ -34,7 +35,7 @@ class FolderLake:
             "name": "orders",
             "key": ["customer", "order_id"],
             "export": {"bucket": str(self.folder / "exports")},
-            "changes": {"uri": str(self.folder / "landing")},
+            "changes": {"uri": str(self.folder / "landing"), "partitions": self.partitions},
             **self.orders,
         }
         tables: Any = [orders, *self.others]
@@ -42,6 +43,7 @@ class FolderLake:
         self.defs = dg.build_defs_for_component(self.component)
         (sensor,) = self.defs.sensors or ()
         self.name = sensor.name.removesuffix("_arrivals")
+        (self.sync_job, *_) = (job.name for job in self.defs.jobs or () if job.name.startswith(f"{self.name}_sync"))
         self.ticker = InProcessDaemon(self.defs, self.instance, sensor.name)
 
     def land(self, name: str, *records: Image | str) -> Path:
@@ -54,13 +56,13 @@ class FolderLake:
         return write_export(self.folder / "exports", "orders", items)
 
     def run(self, *assets: str, hours: tuple[str, str] | None = None, config: Mapping[str, Any] | None = None) -> Run:
-        """Materialize some assets, as from the UI. `hours`: first and last partition key."""
+        """Materialize some assets, as from the UI. `hours`: first and last partition key, of days by default."""
         keys = [dg.AssetKey(asset.split("/")) for asset in assets]
         tags = dict(zip(RANGE, hours, strict=True)) if hours else {}
         return run_job(
             self.defs,
             self.instance,
-            f"{self.name}_sync",
+            self.sync_job,
             "test",
             RunOptions(config, keys, tags),
         )

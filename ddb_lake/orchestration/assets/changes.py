@@ -6,17 +6,19 @@ One op does both: reading the objects and merging them share their work, and a r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
 import dagster as dg
+from pydantic import Field
 
 from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import SCHEMA_UNCHANGED, UNIQUE_KEYS
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.verify.outcome import Outcome, judged, unknown
-from ddb_lake.errors import CheckFailed
+from ddb_lake.errors import CheckFailed, UsageError
+from ddb_lake.orchestration.arrival_partitions import ArrivalPartitions
 from ddb_lake.orchestration.checks import check_event, writer_results
 from ddb_lake.orchestration.metadata import (
     changes_metadata,
@@ -28,7 +30,7 @@ from ddb_lake.orchestration.metadata import (
     rows_by_hour,
 )
 from ddb_lake.orchestration.spark import launching
-from ddb_lake.orchestration.specs import HOUR_FORMAT, TableAssets, has_partition, hour_key
+from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.apply.apply import ApplyResult
 from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
@@ -38,9 +40,14 @@ Event: TypeAlias = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
 class ApplyConfig(dg.Config):
-    """What to apply: the objects of the run's hours or, with `everything`, whatever has landed in whatever place."""
+    """What to apply: the objects of all arrival hours of the run's partitions.
+
+    `hours`: only those of these hours (`2026-03-04T12:00Z`), which the sensor found to have something new. `everything`: all
+    that has landed, also outside the folders of hours.
+    """
 
     everything: bool = False
+    hours: list[str] = Field(default=[])
 
 
 class Applying:
@@ -94,24 +101,39 @@ class Applying:
         if config.everything:
             uris = all_prefixes(self._lake, self._assets.table)
         else:
-            hours = [datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC) for key in self._context.partition_keys]
-            uris = prefixes_of_hours(self._lake, self._assets.table, hours)
+            uris = prefixes_of_hours(self._lake, self._assets.table, self._hours(config))
         applied = launching.apply(self._context, self._lake, self._assets.table, uris)
         for doubt in applied.doubts if applied.objects else ():  # an hour's folder may be empty
             self._context.log.error(doubt)
         return applied
 
+    def _hours(self, config: ApplyConfig) -> list[datetime]:
+        """The arrival hours whose objects are read. Raises UsageError for hours that are none, or in no partition of the run."""
+        of_partitions = [hour for hours in self._partition_hours().values() for hour in hours]
+        if not config.hours:
+            return of_partitions
+        wanted = [_parsed_hour(text) for text in config.hours]
+        if outside := sorted(set(wanted).difference(of_partitions)):
+            raise UsageError(
+                f"`hours` has {outside[0].isoformat()}, which is in no partition of the run: {self._context.partition_key_range}",
+                hint="select the partition of that hour, or leave out `hours`",
+            )
+        return wanted
+
+    def _partition_hours(self) -> dict[str, list[datetime]]:
+        """The arrival hours of each partition of the run."""
+        partitions = _partitions(self._assets)
+        return {key: partitions.hours(key) for key in self._context.partition_keys}
+
     def _changes(self, applied: ApplyResult) -> Iterator[Event]:
-        """The changelog's materialization, with the rows of each hour, and what other tables got of the objects."""
+        """The changelog's materialization, with the rows of each partition, and what other tables got of the objects."""
         key, found = self._assets.key("changes"), applied.tables.get(self._name)
-        hours = {
-            hour: datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC) for hour in self._context.partition_keys
-        }
-        rows = rows_by_hour(self._lake, self._name, hours.values())
-        for hour, at in hours.items():
-            new = found.hours.get(at.replace(tzinfo=None).isoformat(), 0) if found else 0
-            figures = {"dagster/partition_row_count": rows[at], "new in this hour": new}
-            self._context.add_asset_metadata(figures, asset_key=key, partition_key=hour)
+        of_partitions = self._partition_hours()
+        rows = rows_by_hour(self._lake, self._name, [hour for hours in of_partitions.values() for hour in hours])
+        for partition, hours in of_partitions.items():
+            new = sum(found.hours.get(hour.replace(tzinfo=None).isoformat(), 0) for hour in hours) if found else 0
+            figures = {"dagster/partition_row_count": sum(rows[hour] for hour in hours), "new in this partition": new}
+            self._context.add_asset_metadata(figures, asset_key=key, partition_key=partition)
         yield dg.MaterializeResult(asset_key=key, metadata=changes_metadata(self._lake, self._name, applied))
         for name, result in applied.tables.items():
             if name != self._name and name in self._others and result.new:
@@ -123,8 +145,9 @@ class Applying:
         metadata = changes_metadata(self._lake, name, applied)
         hours = [datetime.fromisoformat(hour).replace(tzinfo=UTC) for hour in applied.tables[name].hours]
         for key in other.keys("changes"):
-            for hour in (hour for hour in hours if has_partition(hour, now)):
-                event = dg.AssetMaterialization(key, partition=hour_key(hour), metadata=metadata)
+            partitions = _partitions(other)
+            for partition in partitions.keys(hour for hour in hours if partitions.has(hour, now)):
+                event = dg.AssetMaterialization(key, partition=partition, metadata=metadata)
                 self._context.log_event(event)
         self._report(other, applied.current.get(name))
 
@@ -179,6 +202,23 @@ class Applying:
         materialization = event.asset_materialization if event is not None else None
         told = materialization.metadata.get("dagster/column_schema") if materialization is not None else None
         return column_types(told.schema) if isinstance(told, dg.TableSchemaMetadataValue) else None
+
+
+def _partitions(assets: TableAssets) -> ArrivalPartitions:
+    assert assets.partitions is not None, "a table with the asset `changes` has partitions"
+    return assets.partitions
+
+
+def _parsed_hour(text: str) -> datetime:
+    """An arrival hour of the run's configuration. Raises UsageError if it is none, or has no time zone."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        given = datetime.max
+    hour = given.replace(minute=0, second=0, microsecond=0)
+    if given != hour or given.utcoffset() != timedelta(0):
+        raise UsageError(f"`hours` has {text!r}: write full hours in UTC, such as 2026-03-04T12:00Z")
+    return hour
 
 
 def _drift(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -72,9 +72,11 @@ def lake_page_asset(
 ) -> dg.AssetsDefinition:
     """The asset. A run examines all tables; an error in one does not affect the others."""
 
+    prefixes = {assets.key_prefix for assets in tables.values() if assets.key_prefix}
+
     @dg.asset(
         key=dg.AssetKey(["lake", lake]),
-        group_name=GROUP,
+        group_name="_".join([*prefixes, GROUP]),
         op_tags={"dagster/priority": "-1"},  # the results of the checks in the same run are there before it
         kinds={"iceberg"},
         description="All tables at a glance: how fresh they are, and which checks are not green, the worst first. Brought up to date"

@@ -50,7 +50,7 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
         select=settings.dbt.select,
         exclude=settings.dbt.exclude or None,
         name=f"{lake}__dbt",
-        dagster_dbt_translator=LakeTranslator(tables),
+        dagster_dbt_translator=LakeTranslator(tables, settings.key_prefix),
         pool=f"ddb_lake_dbt_{lake}",  # DuckDB's file takes one writer
     )
     def models(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -143,11 +143,12 @@ def _pointed_at(settings: LakeSettings) -> Iterator[None]:
 
 
 class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt is not looked into
-    """Sources are the lake's assets; a model's key and group begin with its folder below `models`."""
+    """Sources are the lake's assets. A model's key and group have its folder below `models`, after `key_prefix` if there is one."""
 
-    def __init__(self, tables: Mapping[str, TableAssets]) -> None:
+    def __init__(self, tables: Mapping[str, TableAssets], key_prefix: str = "") -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
         self._tables = tables
+        self._key_prefix = key_prefix
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/<model>`; for a source the key of the lake's asset, whatever a translation calls it."""
@@ -157,14 +158,17 @@ class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt
         if assets is not None:
             return assets.key("changes" if ours["stage"] == "changes" and "changes" in assets.specs else "current")
         if dbt_resource_props["resource_type"] == "model" and "asset_key" not in said.get("dagster", {}):
-            return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
+            path = (self._key_prefix, _layer(dbt_resource_props), dbt_resource_props["name"])
+            return dg.AssetKey([part for part in path if part])
         key: dg.AssetKey = super().get_asset_key(dbt_resource_props)
         return key
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The model's folder below `models`, unless dbt says another group."""
         named: str | None = super().get_group_name(dbt_resource_props)
-        return named or (_layer(dbt_resource_props) if dbt_resource_props["resource_type"] == "model" else None)
+        if named or dbt_resource_props["resource_type"] != "model":
+            return named
+        return "_".join(part for part in (self._key_prefix, _layer(dbt_resource_props)) if part)
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from ddb_lake.pipeline.plan.arrivals import (
     unapplied,
 )
 from ddb_lake.pipeline.plan.cursor import SensorCursor, TableCursor
-from ddb_lake.pipeline.plan.work import FIRST_HOUR, Work, WorkKind, digest
+from ddb_lake.pipeline.plan.work import Work, WorkKind, digest
 
 BUDGET_S = 40.0
 """Dagster ends an evaluation after 60 s. The other 20 s are for a listing that is under way and for the run requests.
@@ -311,7 +311,7 @@ class _TickPlanner:
         listing = digest(due.versions(refs))
         if scope == "recent" and listing == cursor.applied_listing:
             return
-        arrivals = unapplied(self._lake, table, refs, FIRST_HOUR)
+        arrivals = unapplied(self._lake, table, refs, table.changes.partitions.first_hour)
         self._on_unapplied(table.name, arrivals.refs, "listing")
         if arrivals.refs:
             yield from self._requested(cursor, due.apply_hours_work(self._lake, table, arrivals))

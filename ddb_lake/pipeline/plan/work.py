@@ -13,9 +13,6 @@ from ddb_lake.pipeline.open_lake import Lake
 
 HOUR = timedelta(hours=1)
 
-FIRST_HOUR = datetime(2025, 1, 1, tzinfo=UTC)
-"""The first arrival hour that has a partition of its own in Dagster. Objects that landed earlier are applied too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Work:

@@ -13,6 +13,7 @@ import pytest
 
 from ddb_lake.checks.check import Subject
 from ddb_lake.checks.mysql import content_matches_lake, rows_match_lake
+from ddb_lake.config import LakeSettings
 from ddb_lake.errors import DatabaseError, TransientError
 from ddb_lake.mysql.connection import Server
 from ddb_lake.mysql.replication import REPLICATION
@@ -128,7 +129,7 @@ def test_database_that_is_away_keeps_no_other_work_waiting(
 
 
 def spec_of(asset: LakeAsset) -> dg.AssetSpec:
-    return base_spec(asset, "ddb_lake")
+    return base_spec(asset, LakeSettings(warehouse="lake", tables=(asset.table,)))
 
 
 def test_checks_are_red_while_rows_are_rejected_and_a_replay_takes_them(
