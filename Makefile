@@ -19,8 +19,8 @@ help:  ## this list
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes -r .ci/uv.txt
 
-.venv/.locked: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --locked --quiet --inexact
+.venv/.locked: uv.lock pyproject.toml .ci/build_kernel.py ddb_lake/engine/native/record_kernel.c | $(UV)
+	$(UV) sync --locked --quiet --inexact --reinstall-package ddb-lake
 	@touch $@
 
 setup: .venv/.locked  ## the environment in .venv, with .venv/bin/ddb-lake

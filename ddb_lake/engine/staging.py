@@ -272,6 +272,11 @@ class StagingWriter:
         elif len(batch.rows) >= _CHUNK_ROWS:
             batch.end_chunk(self._schema)
 
+    def write(self, rows: pa.Table) -> None:
+        """Write valid rows at once, before those in memory."""
+        self._writer.write_table(rows, BATCH_ROWS)
+        self.rows += rows.num_rows
+
     def flush(self) -> None:
         """Validate and write the rows in memory."""
         while self._batch.sources:  # `on_invalid` may add rows
@@ -281,8 +286,7 @@ class StagingWriter:
             rows = pa.Table.from_batches(batch.chunks)
             if self._on_invalid is not None:
                 rows = _without_invalid(rows, batch.sources, self._on_invalid)
-            self._writer.write_table(rows, BATCH_ROWS)
-            self.rows += rows.num_rows
+            self.write(rows)
 
     def close(self) -> Path:
         """Write the rest; returns the file."""

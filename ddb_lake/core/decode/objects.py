@@ -1,12 +1,13 @@
 """Reads a landed object: takes its bytes out of containers, splits them into segments, and reads each segment's records.
 
-`read_object` is the only entry point for change objects. The docstring of `core.decode` defines the terms.
+`read_object` is the entry point for change objects, and `read_object_by_runs` for a caller that reads most records itself. The
+docstring of `core.decode` defines the terms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
 from ddb_lake.core.decode.envelopes import (
@@ -19,7 +20,7 @@ from ddb_lake.core.decode.envelopes import (
     read_within,
 )
 from ddb_lake.core.decode.fast_path import read_unvalidated
-from ddb_lake.core.decode.splitter import Segment, split_json
+from ddb_lake.core.decode.splitter import ReadRecord, ReadRun, RecordRun, Segment, split_json
 from ddb_lake.core.values import json_text
 from ddb_lake.core.values.change_record import Rejected
 
@@ -64,25 +65,62 @@ def read_object(
         fast: use the fast path where possible; the caller checks unvalidated outcomes.
         time_unit: the unit for times that are impossible in their declared unit (`times.change_time_us`).
     """
+    context = ReadContext(key_names, asserted_us, time_unit)
+    outcomes = _read(_open(data, limit_bytes), context, read_unvalidated if fast else None)
+    return cast(Iterator[LocatedOutcome], outcomes)  # there are no runs without `read_run`
+
+
+def read_object_by_runs(
+    data: bytes,
+    read_run: ReadRun,
+    *,
+    key_names: Sequence[str] | None = None,
+    asserted_us: int | None = None,
+    time_unit: str | None = None,
+) -> Iterator[LocatedOutcome | RecordRun]:
+    """`read_object` on the fast path, with runs of records that `read_run` reads and keeps. The other arguments are the same.
+
+    Each record of a run is one outcome, and was valid.
+    """
+    return _read(_open(data), ReadContext(key_names, asserted_us, time_unit), read_unvalidated, read_run)
+
+
+class _Content(NamedTuple):
+    """An object's bytes as they landed, its decompressed content, and the outcome of damage to its container."""
+
+    data: bytes
+    content: bytes
     damage: Rejected | None = None
+
+
+def _open(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> _Content:
     try:
-        content = decompress(data, limit_bytes)
+        return _Content(data, decompress(data, limit_bytes))
     except DamagedObjectError as error:
-        content = error.readable
-        damage = limited(Rejected(str(error), data))
+        return _Content(data, error.readable, limited(Rejected(str(error), data)))
     except MemoryError:
         raise
     except Exception as error:
-        content = b""
-        damage = limited(Rejected.unexpected(error, data))
-    context = ReadContext(key_names, asserted_us, time_unit)
-    for number, segment in enumerate(split_json(content, read_unvalidated if fast else None)):
+        return _Content(data, b"", limited(Rejected.unexpected(error, data)))
+
+
+def _read(
+    opened: _Content, context: ReadContext, read_record: ReadRecord | None, read_run: ReadRun | None = None
+) -> Iterator[LocatedOutcome | RecordRun]:
+    data, content, damage = opened
+    is_first = True
+    for segment in split_json(content, read_record, read_run):
         offset, raw = segment.offset, segment.raw
+        if segment.run is not None:
+            is_first = is_first and not segment.run.rows
+            yield segment.run
+            continue
+        is_first, was_first = False, is_first
         if segment.record is not None:
             yield LocatedOutcome(offset, segment.record, raw, True)
             continue
         try:
-            if number == 0 and segment.value is None and segment.error is None:
+            if was_first and segment.value is None and segment.error is None:
                 problem = _problem_of_object(content)
                 if problem is not None:
                     if damage is None:

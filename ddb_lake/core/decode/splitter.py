@@ -53,12 +53,27 @@ _FREE_GUESSES_BYTES: Final = 1 << 20
 _SMALLEST_ENVELOPE_BYTES: Final = 10  # {"Item":{}} is 11 bytes: what is shorter is not worth decoding
 
 
+class RecordRun(NamedTuple):
+    """Records that the caller's `ReadRun` read and kept, one after another.
+
+    `start`, `end`: their position in the decompressed bytes (end exclusive). `rows`: their number. `earliest_us`: the least
+    arrival of them; of a record without an arrival stamp, its time. A run of no rows asks the caller for room; the records are
+    read after that.
+    """
+
+    start: int
+    end: int
+    rows: int
+    earliest_us: int
+
+
 class Segment(NamedTuple):
     """One JSON object in the bytes of a landed object, or a run of bytes that is none (garbage).
 
     `offset`: the position of `raw` in the decompressed bytes. `value`: the decoded object, or None for garbage; `problem` or
     `error` (an unexpected exception) is the reason then. Numbers in `value` are those of orjson, but `NumberText` in
-    flattened records. `record`: what the caller's `ReadRecord` returned; then the object is not decoded here.
+    flattened records. `record`: what the caller's `ReadRecord` returned; then the object is not decoded here. `run`: what the
+    caller's `ReadRun` returned; then the segment is several objects, and has no `raw`.
     """
 
     offset: int
@@ -67,6 +82,12 @@ class Segment(NamedTuple):
     problem: str = ""
     error: Exception | None = None
     record: ChangeRecord | None = None
+    run: RecordRun | None = None
+
+    @property
+    def end(self) -> int:
+        """The position after its last byte."""
+        return self.offset + len(self.raw) if self.run is None else self.run.end
 
 
 Segments: TypeAlias = Generator[Segment, None, int]
@@ -76,7 +97,17 @@ ReadRecord: TypeAlias = Callable[[bytes], ChangeRecord | None]
 """Reads the bytes of one JSON object. None: they are none, or the caller needs the decoded object. It raises only MemoryError."""
 
 
-def split_json(data: bytes, read_record: ReadRecord | None = None) -> Iterator[Segment]:
+ReadRun: TypeAlias = Callable[[bytes, int], RecordRun | None]
+"""Reads records from a position on, and keeps them. None: what is there must be read here. It raises only MemoryError.
+
+Each record of a run must be one object on which this module and it agree: the object ends at the end of its line, or where
+`{"name":` follows on the same line.
+"""
+
+
+def split_json(
+    data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None
+) -> Iterator[Segment]:
     """The segments of `data` in order; garbage has one segment for each of its lines.
 
     The elements of a top-level array are segments each. An object with two members of one name is garbage, because it does
@@ -84,7 +115,7 @@ def split_json(data: bytes, read_record: ReadRecord | None = None) -> Iterator[S
     reading continues after them; only MemoryError is raised.
     """
     if KPL_MAGIC not in data:
-        yield from _split(data, read_record)
+        yield from _split(data, read_record, read_run)
         return
     position = 0
     for aggregate in _aggregates(data):
@@ -110,14 +141,14 @@ def _shifted(data: bytes, offset: int) -> Iterator[Segment]:
         yield segment._replace(offset=segment.offset + offset)
 
 
-def _split(data: bytes, read_record: ReadRecord | None = None) -> Iterator[Segment]:
+def _split(data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None) -> Iterator[Segment]:
     """`split_json` for bytes without an aggregate. After an exception it continues behind the bytes that caused it."""
     position = 0
     while True:
         try:
-            for segment in _Splitter(data, position, read_record).segments():
+            for segment in _Splitter(data, position, read_record, read_run).segments():
                 yield segment
-                position = segment.offset + len(segment.raw)
+                position = segment.end
             return
         except MemoryError:
             raise
@@ -140,10 +171,17 @@ def _segment_of_error(data: bytes, position: int, error: Exception) -> Segment:
 class _Splitter:
     """One pass over the bytes. Its state: the bytes spent on failed guesses, and the last cut that was searched for."""
 
-    def __init__(self, data: bytes, position: int = 0, read_record: ReadRecord | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        position: int = 0,
+        read_record: ReadRecord | None = None,
+        read_run: ReadRun | None = None,
+    ) -> None:
         self._data = data
         self._start = position
         self._read_record = read_record
+        self._read_run = read_run
         self._wasted_bytes = 0
         self._cut = 0
         self._cut_line_end = -1
@@ -155,6 +193,11 @@ class _Splitter:
             start = _skip_space(data, position)
             if start >= size:
                 return
+            run = self._run(start)
+            if run is not None:
+                yield run
+                position = run.end
+                continue
             end = data.find(b"\n", start)
             if end < 0:
                 end = size
@@ -165,6 +208,11 @@ class _Splitter:
                 position = end
             else:
                 position = yield from self._line_of_many(start, end)
+
+    def _run(self, start: int) -> Segment | None:
+        """The segment of the records that `ReadRun` reads from `start` on."""
+        run = self._read_run(self._data, start) if self._read_run is not None else None
+        return None if run is None else Segment(run.start, b"", None, run=run)
 
     def _object(self, start: int, raw: bytes) -> Segment | None:
         """The segment of these bytes if they are one object."""
@@ -193,6 +241,11 @@ class _Splitter:
         """The segments of a line that is not one object; the position after them is at or behind `end`."""
         data, position = self._data, start
         while position < end:
+            run = self._run(position) if position > start else None  # at `start` it was tried before
+            if run is not None:
+                yield run
+                position = _skip_space(data, run.end)
+                continue
             cut = self._next_cut(position, end)
             segment = None if position == start and cut == end else self._guess(position, cut)
             if segment is not None:

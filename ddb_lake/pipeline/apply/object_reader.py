@@ -1,7 +1,8 @@
 """Read landed objects and stage their rows, before anything is committed. All ways of ingestion use `GroupReader`.
 
 A group is a list of objects that are committed together. Records of the fast path are staged unvalidated; the staging writers
-validate them by batch and return those that do not match, which are then parsed strictly (`core.decode.fast_path`).
+validate them by batch and return those that do not match, which are then parsed strictly (`core.decode.fast_path`). If the
+record kernel is installed (`engine.native`), it reads most of these records instead, and stages the same rows.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from typing import Any, NamedTuple, TypeAlias
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.decode.compression import DamagedObjectError, decompress
 from ddb_lake.core.decode.envelopes import Outcome, limited, read_envelope
-from ddb_lake.core.decode.objects import read_object
+from ddb_lake.core.decode.objects import LocatedOutcome, read_object, read_object_by_runs
 from ddb_lake.core.decode.routing import Routes
+from ddb_lake.core.decode.splitter import RecordRun
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.operations.system import without_cycle_detection
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.core.values.json_text import loads
 from ddb_lake.core.values.times import LATEST_AFTER_ARRIVAL_US, check_not_after
+from ddb_lake.engine.native.library import load
+from ddb_lake.engine.native.reader import NativeReader
 from ddb_lake.engine.staging import (
     MAX_US,
     MIN_US,
@@ -247,6 +251,7 @@ class _ObjectTally:
     hour: datetime | None
     records: int = 0
     times: array[int] = field(default_factory=lambda: array("q"))
+    _earliest_of_runs_us: int = _NEVER_US
     _latest_change_us: int = -1
 
     def arrived_us(self, record: ChangeRecord) -> int | None:
@@ -257,8 +262,9 @@ class _ObjectTally:
         of records in one object, and objects are copied into folders of any date. But no record arrived after its object
         was written.
         """
-        if record.arrived_us is not None:
-            return record.arrived_us
+        return self._arrived_us() if record.arrived_us is None else record.arrived_us
+
+    def _arrived_us(self) -> int | None:
         hour_us = (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1) if self.hour is not None else 0
         return max(hour_us, self.ref.modified_us) or None
 
@@ -266,10 +272,19 @@ class _ObjectTally:
         """Whether the time of a record is at most a day after its arrival (`times.check_not_after`)."""
         if record.arrived_us is not None:
             return record.changed_us <= record.arrived_us + LATEST_AFTER_ARRIVAL_US
+        return record.changed_us <= self.latest_change_us()
+
+    def latest_change_us(self) -> int:
+        """The last possible time of a record without an arrival of its own."""
         if self._latest_change_us < 0:
-            arrived_us = self.arrived_us(record)
+            arrived_us = self._arrived_us()
             self._latest_change_us = MAX_US if arrived_us is None else arrived_us + LATEST_AFTER_ARRIVAL_US
-        return record.changed_us <= self._latest_change_us
+        return self._latest_change_us
+
+    def add_run(self, run: RecordRun) -> None:
+        """Count the records of a run, and keep the least of their times."""
+        self.records += run.rows
+        self._earliest_of_runs_us = min(self._earliest_of_runs_us, run.earliest_us)
 
     def note_time(self, ordinal: int, record: ChangeRecord) -> None:
         """Keep the time of a record, from which the object's hour is found if its path has none."""
@@ -284,7 +299,7 @@ class _ObjectTally:
 
     def result(self) -> IngestedObject:
         """The object with its hour: the one in its path, else that of its first record, else that of its modification."""
-        first_us = min(self.times, default=_NEVER_US)
+        first_us = min(min(self.times, default=_NEVER_US), self._earliest_of_runs_us)
         unknown = first_us in (0, _NEVER_US)
         since = timedelta(microseconds=_clamp(self.ref.modified_us) if unknown else first_us)
         hour = (self.hour or _EPOCH + since).replace(minute=0, second=0, microsecond=0)
@@ -343,6 +358,7 @@ class GroupReader:
         self._other_tables: Counter[str] = Counter()
         self._other_records = BatchValidator(self._on_invalid_other)
         self._content = _LastContent()
+        self._native: NativeReader | None = None
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
         """Stage every outcome of the objects. A reader reads one group."""
@@ -353,6 +369,7 @@ class GroupReader:
         with without_cycle_detection():
             for number, (ref, data) in objects:
                 self._read_object(number, ref, data)
+        self._stage_native_rows()
         self._other_records.flush()
         for writers in [*self._writers.values()]:  # an invalid record of one table may go to another's quarantine
             writers.changes.flush()
@@ -370,22 +387,60 @@ class GroupReader:
         return {table: counts for table, counts in found.items() if counts[0]}
 
     def _read_object(self, number: int, ref: ObjectRef, data: bytes) -> None:
-        options = self._options
         tally = self._tallies[number] = _ObjectTally(ref, _hour(ref.uri))
-        outcomes = read_object(
-            data,
-            key_names=self._key(options.table) or None,
-            asserted_us=options.asserted_us,
-            fast=self._is_fast(options.table),
-            time_unit=options.time_unit,
-        )
-        for offset, outcome, raw, unvalidated in outcomes:
+        for located in self._outcomes(data, tally, number):
+            if isinstance(located, RecordRun):
+                self._count_run(located, tally, number)
+                continue
+            offset, outcome, raw, unvalidated = located
             origin = RowOrigin(ref.uri, offset, tally.records, number)
             if unvalidated:
                 self._stage_unvalidated(outcome, _Unvalidated(origin, data, len(raw)))  # type: ignore[arg-type]
             else:
                 self._stage_outcome(outcome, origin, raw)
             tally.records += 1
+
+    def _outcomes(self, data: bytes, tally: _ObjectTally, number: int) -> Iterator[LocatedOutcome | RecordRun]:
+        options = self._options
+        key_names, fast = self._key(options.table) or None, self._is_fast(options.table)
+        native = self._native_reader() if fast else None
+        if native is None:
+            return iter(
+                read_object(
+                    data,
+                    key_names=key_names,
+                    asserted_us=options.asserted_us,
+                    fast=fast,
+                    time_unit=options.time_unit,
+                )
+            )
+        native.begin_object(tally.ref.uri, number, tally.latest_change_us())
+        return read_object_by_runs(
+            data, native.read_run, key_names=key_names, asserted_us=options.asserted_us, time_unit=options.time_unit
+        )
+
+    # record kernel
+
+    def _native_reader(self) -> NativeReader | None:
+        """The reader of records of the applied table; None if there is no kernel, or if the name in a record does not decide
+        the table."""
+        if self._native is None:
+            table, library = self._options.table, load().library
+            sources = [name for name, to in self._options.routes.unique.items() if to == table]
+            if library is not None and len(sources) == 1:
+                self._native = NativeReader(library, sources[0], self.keys[table])
+        return self._native
+
+    def _count_run(self, run: RecordRun, tally: _ObjectTally, number: int) -> None:
+        """Count the records of a run, which are in the kernel's batch, and stage the batch if it is full."""
+        tally.add_run(run)
+        self._writers_of(self._options.table).records[number] += run.rows
+        if self._native is not None and self._native.is_full:
+            self._stage_native_rows()
+
+    def _stage_native_rows(self) -> None:
+        if self._native is not None and self._native.rows:
+            self._writers_of(self._options.table).changes.write(self._native.take())
 
     # strict
 

@@ -1,24 +1,20 @@
-"""The fast path, with validation by batch, stages the same rows as strict reading."""
+"""The fast path, with validation by batch, and the record kernel stage the same rows as strict reading."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.decode.objects import read_object
 from ddb_lake.engine import staging
-from ddb_lake.pipeline.apply.object_reader import StagedGroup
 from ddb_lake_tests.support import envelopes, mutated_records, strategies
 from ddb_lake_tests.support.effort import by_effort, examples
-from ddb_lake_tests.support.group_reader import group_reader
+from ddb_lake_tests.support.staged_objects import WAYS, staged
 from ddb_lake_tests.trust.mutating import mutants
 
 pytestmark = pytest.mark.usefixtures("no_source")
@@ -39,25 +35,10 @@ def lines(draw: st.DrawFn) -> bytes:
     return json.dumps(change, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode()
 
 
-def staged(objects: Sequence[bytes], key: tuple[str, ...], fast: bool) -> tuple[list[Any], Any]:
-    refs = [ObjectRef(f"s3://bucket/landing/{number}", "1", len(data), 0) for number, data in enumerate(objects)]
-    with tempfile.TemporaryDirectory() as folder:
-        reader = group_reader(folder, "orders", key, fast=fast, routes={"orders": "orders", "other": "others"})
-        group = reader.read(zip(refs, objects, strict=True))
-        # the key of a table is also looked up if its only record is invalid
-        keys = {table: key for table, key in reader.keys.items() if table in group.tables}
-        return rows(group), (group.objects, group.other_tables, keys)
-
-
-def rows(group: StagedGroup) -> list[Any]:
-    found = []
-    with duckdb.connect() as con:
-        for table, stages in sorted(group.tables.items()):
-            for stage in (stages.changes, stages.quarantine):
-                read = con.execute(f"SELECT * FROM read_parquet('{stage.path}') ORDER BY ALL").fetchall()
-                found.append((table, stage.rows, +stages.records, read))
-                assert stage.rows == len(read)
-    return found
+def assert_staged_alike(objects: Sequence[bytes], key: tuple[str, ...]) -> None:
+    strict, *others = (staged(objects, key, way) for way in WAYS)
+    for found in others:
+        assert found == strict
 
 
 @examples(20, 100)
@@ -65,12 +46,12 @@ def rows(group: StagedGroup) -> list[Any]:
 @example([[b'{"eventName":"INSERT","tableName":"orders","dynamodb":{"Keys":{},"NewImage":{}}}']], ("id",), False)
 def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...], joined: bool) -> None:
     data = [(b"" if joined else b"\n").join(each) for each in objects]
-    assert staged(data, key, True) == staged(data, key, False)
+    assert_staged_alike(data, key)
 
 
 def test_spoiled_objects_are_staged_alike() -> None:
     data = list(mutants(11, 300))
-    assert staged(data, ("id",), True) == staged(data, ("id",), False)
+    assert_staged_alike(data, ("id",))
 
 
 @pytest.mark.parametrize("seed", range(by_effort(1, 12)))
@@ -80,7 +61,7 @@ def test_mutated_records_are_staged_alike(seed: int) -> None:
     fast = 0
     for first in range(0, len(objects), 60):
         group = objects[first : first + 60]
-        assert staged(group, mutated_records.KEY, True) == staged(group, mutated_records.KEY, False)
+        assert_staged_alike(group, mutated_records.KEY)
         fast += sum(located.unvalidated for data in group for located in read_object(data, fast=True))
     assert 300 < fast < 1_400  # of about 1500: both ways of reading are tried
 
@@ -93,13 +74,13 @@ def test_a_doubt_at_the_end_reaches_a_table_that_is_done() -> None:
 
     for first in ([put("orders", {"S": "x"})], []):
         data = [b"\n".join([*first, put("other", {"N": "1"}), put("other", {"S": 1})])]
-        found, _ = staged(data, ("id",), True)
+        found, _ = staged(data, ("id",), "fast")
         assert [(table, count) for table, count, _, _ in found if count] == [
             *(("orders", 1) for _ in first),
             ("orders", 1),
             ("others", 1),
         ]
-        assert staged(data, ("id",), True) == staged(data, ("id",), False)
+        assert_staged_alike(data, ("id",))
 
 
 def test_a_doubt_that_comes_late_costs_neither_the_record_nor_those_around_it(monkeypatch: Any) -> None:
@@ -120,7 +101,7 @@ def test_a_doubt_that_comes_late_costs_neither_the_record_nor_those_around_it(mo
         for number, value in enumerate(values)
     ]
     data = [b"\n".join(envelopes.compact(record) for record in records)]
-    found, _ = staged(data, ("id",), True)
+    found, _ = staged(data, ("id",), "fast")
     (_, changes, counts, _), (_, quarantined, _, _) = found
     assert (changes, quarantined, counts[0]) == (5, 2, 7)
-    assert staged(data, ("id",), True) == staged(data, ("id",), False)
+    assert_staged_alike(data, ("id",))
