@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ddb_lake.checks import backlog, conservation, content, continuity, gaps, health, mysql, verification
+from ddb_lake.checks import backlog, conservation, content, continuity, entities, gaps, health, mysql, verification
 from ddb_lake.checks.check import Check, has_stage, reads_aws
 from ddb_lake.config import TableSettings, seconds
 from ddb_lake.pipeline.plan.stages import Stage
@@ -118,6 +118,22 @@ CHECKS: Final[tuple[Check, ...]] = (
         ),
         applies=has_stage("changes"),
         evaluate=backlog.up_to_date,
+    ),
+    Check(
+        name="entities_complete",
+        asset="current",
+        question="whether the entities have the items of the table",
+        op="checks",
+        compares="Each item of the table is in the entity that its key states, in the same version, and in no other entity.",
+        advice=(
+            "Behind, or after a killed run: `ddb-lake sync {table}` brings the entities up to date.",
+            "Items in no entity: add a pattern, or `- {{name: rest}}` as the last entity. They are all in the table itself.",
+            "A part of the key that has not its declared type is NULL; the key's own column has its text. Change the part's type"
+            " below `columns` of the entity to `string`.",
+            "Missing or extra rows are a fault of ours: `ddb-lake rebuild {table}` writes all of them again; please report it.",
+        ),
+        applies=lambda table: bool(table.entities),
+        evaluate=entities.entities_complete,
     ),
     Check(
         name="rows_match_source",

@@ -8,6 +8,7 @@ variables.
 from __future__ import annotations
 
 from ddb_lake.config.base import Settings, seconds
+from ddb_lake.config.entities import EntitySettings
 from ddb_lake.config.files import fill_in, find_file, load_settings, parse_settings
 from ddb_lake.config.lake import (
     CatalogSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "CheckSettings",
     "DailyStatesSettings",
     "DbtSettings",
+    "EntitySettings",
     "ExportSettings",
     "FullCheckSettings",
     "IncrementalExportSettings",

@@ -16,7 +16,6 @@ from ddb_lake.core.decode.routing import Source, arn_parts, matching
 from ddb_lake.core.layout.table_names import (
     LANDING_FOLDER,
     catalog_name_fault,
-    derived_names,
     glue_name,
     name_collision,
     namespace_fault,
@@ -226,7 +225,7 @@ class LakeSettings(Settings):
     @field_validator("tables")
     @classmethod
     def _unique_names(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
-        collision = name_collision((table.name, table.daily_states is not None) for table in tables)
+        collision = name_collision((table.name, table.daily_states is not None, table.entity_names) for table in tables)
         if collision:
             raise ValueError(collision)
         return tables
@@ -266,7 +265,7 @@ class LakeSettings(Settings):
 
     def _likely_locations(self, table: TableSettings) -> Iterator[str]:
         """Where the catalog is expected to place the Iceberg tables of a table; a REST catalog may place them elsewhere."""
-        for name in derived_names(table.name, daily=False):
+        for name in table.iceberg_names:
             yield self.location(name)
             if self.catalog_type == "glue" and self.catalog.location is None:  # of a database without a location
                 yield f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}.db/{glue_name(name)}"
@@ -333,6 +332,10 @@ class LakeSettings(Settings):
     def with_engine(self, engine: Literal["duckdb", "spark"]) -> LakeSettings:
         """A copy of the settings with one engine for all tables, for one run."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"engine": engine}) for t in self.tables)})
+
+    def without_entities(self) -> LakeSettings:
+        """A copy of the settings in which no table has entities."""
+        return self.model_copy(update={"tables": tuple(t.model_copy(update={"entities": ()}) for t in self.tables)})
 
     @property
     def catalog_type(self) -> Literal["sql", "glue", "rest"]:

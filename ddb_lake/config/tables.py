@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Duration, Settings, Texts, seconds
+from ddb_lake.config.entities import EntitySettings, check_entities, checked_column_types
 from ddb_lake.config.table_sections import (
     AuroraSettings,
     ChangesSettings,
@@ -19,13 +21,13 @@ from ddb_lake.config.table_sections import (
     ValidateSettings,
 )
 from ddb_lake.core.decode.routing import Source, arn_parts
-from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME
+from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME, LONGEST_TABLE, derived_names
+from ddb_lake.core.schema.key_patterns import part_path
 from ddb_lake.core.schema.table_schema import SchemaOptions
 from ddb_lake.core.values.json_schema import Validator
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
 _SOURCE_HINT = "`source.table` can name a DynamoDB table whose name differs"
-_COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 
 
@@ -39,6 +41,10 @@ class TableSettings(Settings):
     changes: ChangesSettings | None = None
     columns: dict[str, str] = Field(
         default_factory=dict, description="Column types by attribute (`a.b` for members of maps)."
+    )
+    entities: tuple[EntitySettings, ...] = Field(
+        (),
+        description="Kinds of items of a single-table design, each with an Iceberg table of its own; the first whose key fits.",
     )
     nested: Literal["flatten", "json"] = Field(
         "flatten", description="Maps: `flatten` to columns, or `json` in one column."
@@ -129,12 +135,17 @@ class TableSettings(Settings):
     @field_validator("columns")
     @classmethod
     def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
-        for path, column_type in columns.items():
-            if not _COLUMN_TYPE.fullmatch(column_type):
+        return checked_column_types(columns)
+
+    @model_validator(mode="after")
+    def _entities_are_apart(self) -> Self:
+        check_entities(self.entities, self.key)
+        for name in self.iceberg_names:
+            if len(name) > LONGEST_TABLE:
                 raise ValueError(
-                    f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
+                    f"{name!r} has {len(name)} characters, and an Iceberg table's name at most {LONGEST_TABLE}"
                 )
-        return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
+        return self
 
     @model_validator(mode="after")
     def _exports_have_a_destination(self) -> Self:
@@ -156,6 +167,16 @@ class TableSettings(Settings):
         if full is not None and full.against != "scan" and self.export is None:
             raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
+
+    @property
+    def iceberg_names(self) -> tuple[str, ...]:
+        """The names of the table's Iceberg tables, those of its entities included."""
+        return derived_names(self.name, daily=False, entities=self.entity_names)
+
+    @property
+    def entity_names(self) -> tuple[str, ...]:
+        """The names of the entities, in order."""
+        return tuple(entity.name for entity in self.entities)
 
     @property
     def source_name(self) -> str:
@@ -182,3 +203,8 @@ class TableSettings(Settings):
     def schema_options(self) -> SchemaOptions:
         """The options of the table schema."""
         return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=self.columns)
+
+    def entity_options(self, entity: EntitySettings) -> SchemaOptions:
+        """The options of an entity's table schema. A column type of a part of the key applies to the part, and to no attribute."""
+        own = {part_path(name)[0] if name in entity.rule.parts else name: kind for name, kind in entity.columns.items()}
+        return replace(self.schema_options, overrides=self.columns | own)

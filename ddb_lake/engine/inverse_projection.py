@@ -11,6 +11,7 @@ import orjson
 from ddb_lake.core.schema.table_schema import Column, Path, TableSchema, parse_pointer, place
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import number_text
+from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, literal
 
 
@@ -57,6 +58,22 @@ def complete(item: str, rescued: str | None) -> bytes:
     for pointer in sorted(entries, key=lambda p: p.count("/")):
         place(whole, parse_pointer(pointer), entries[pointer])
     return orjson.dumps(whole)
+
+
+def register_complete(session: Session) -> None:
+    """Create the function that `whole_item_sql` calls in a session, unless the session has it."""
+    if not session.value("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_complete'"):
+        session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
+
+
+def whole_item_sql(schema: TableSchema) -> str:
+    """SQL of the whole item's JSON text, over the columns of a projected row. The session has `register_complete`."""
+    item = item_sql(schema)
+    return f"CASE WHEN _rescued IS NULL THEN {item} ELSE ddb_complete({item}, _rescued) END"
+
+
+def _complete(item: str, rescued: str) -> str:
+    return complete(item, rescued).decode()
 
 
 def _members(node: _Members) -> str:

@@ -16,6 +16,19 @@ def key_text_sql(schema: TableSchema, rescued: str = "_rescued") -> str:
 
 
 def _part(schema: TableSchema, name: str, rescued: str) -> str:
+    held, tag, found = _values(schema, name, rescued)
+    pieces = [f"'{kind}' || length({text}) || ':' || {text}" for kind, text in found.items()]
+    return f"CASE WHEN {held} IS NOT NULL THEN concat('{tag}', length({held}), ':', {held}) ELSE coalesce({', '.join(pieces)}) END"
+
+
+def key_value_sql(schema: TableSchema, name: str, rescued: str = "_rescued") -> str:
+    """SQL of the text of one key attribute, over the columns of a projected row: as in `_key`, without type and length."""
+    held, _, found = _values(schema, name, rescued)
+    return f"coalesce({held}, {', '.join(found.values())})"
+
+
+def _values(schema: TableSchema, name: str, rescued: str) -> tuple[str, str, dict[str, str]]:
+    """SQL of a key attribute's text in its column, the column's tag, and SQL of the text in `_rescued` by tag."""
     column = schema.column((name,))
     assert column is not None, "the key's attributes always have columns"
     held = carried(column.name)
@@ -23,14 +36,10 @@ def _part(schema: TableSchema, name: str, rescued: str) -> str:
         held = f"ddb_canonical_number({held})" if column.type == "string" else number_text(column.type, held)
     elif column.tag == "B":
         held = f"to_base64({held})"
-    pieces = [f"concat('{column.tag}', length({held}), ':', {held})"]
     pointer = "/" + column.pointer.replace("~", "~0").replace("/", "~1")
-    for tag in ("S", "N", "B"):
-        found = f"json_extract_string({rescued}, {literal(f'{pointer}/{tag}')})"
-        if tag == "N":
-            found = f"ddb_canonical_number({found})"
-        pieces.append(f"'{tag}' || length({found}) || ':' || {found}")
-    return f"CASE WHEN {held} IS NOT NULL THEN {pieces[0]} ELSE coalesce({', '.join(pieces[1:])}) END"
+    found = {tag: f"json_extract_string({rescued}, {literal(f'{pointer}/{tag}')})" for tag in ("S", "N", "B")}
+    found["N"] = f"ddb_canonical_number({found['N']})"
+    return held, column.tag, found
 
 
 def key_hash_sql(key: str = "_key") -> str:

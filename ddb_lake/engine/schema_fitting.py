@@ -117,11 +117,12 @@ class SessionProjection:
             rows, with the columns and `_rescued`.
 
     Attributes:
+        options: how attributes become columns.
         relation: the relation of the last projection.
     """
 
     def __init__(self, session: Session, options: SchemaOptions, project: Callable[[Projection], str]) -> None:
-        self._session, self._options, self._project = session, options, project
+        self._session, self.options, self._project = session, options, project
         self.relation = ""
 
     def __call__(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
@@ -129,7 +130,7 @@ class SessionProjection:
         projection = Projection(schema, nulls)
         projection.register(self._session.con)
         self.relation = self._project(projection)
-        return lambda count_columns: unfitted_values(self._session, self.relation, schema, self._options, count_columns)
+        return lambda count_columns: unfitted_values(self._session, self.relation, schema, self.options, count_columns)
 
 
 def unfitted_values(

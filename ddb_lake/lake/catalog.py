@@ -37,7 +37,7 @@ from pyiceberg.typedef import Identifier
 
 from ddb_lake.config import LakeSettings
 from ddb_lake.config.locations import is_local_uri
-from ddb_lake.core.layout.table_names import derived_names, glue_name
+from ddb_lake.core.layout.table_names import glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalError, UnreachableError
@@ -235,7 +235,7 @@ class LakeCatalog:
         if known == name or (known is None and location == self.location(name)):
             return
         for other in self.settings.tables:
-            for derived in derived_names(other.name, daily=False):
+            for derived in other.iceberg_names:
                 if derived == name:
                     continue
                 if known == derived:
@@ -380,7 +380,7 @@ class LakeCatalog:
         )
 
     def _derived_names(self) -> Iterator[str]:
-        return (name for table in self.settings.tables for name in derived_names(table.name, daily=False))
+        return (name for table in self.settings.tables for name in table.iceberg_names)
 
     def requested_location(self, name: str) -> str | None:
         """The location that a new table must have; None if the catalog chooses it."""

@@ -73,7 +73,7 @@ def replace_contents(table: Table, working: Table, summary: Mapping[str, str]) -
     branches = [name for name in working.metadata.refs if name != MAIN_BRANCH]
     for branch in branches:
         commit.snapshot(_contents(working, working.metadata.refs[branch].snapshot_id, summary), branch)
-    _forget_snapshots(commit, table, branches)
+    forget_snapshots(commit, table, branches)
     own = {name: value for name, value in working.properties.items() if name.startswith(PREFIX) and name != WORKING}
     removed = [name for name in table.properties if name.startswith(PREFIX) and name not in own]
     if removed:
@@ -89,12 +89,12 @@ def replace_rows(table: Table, added: Sequence[DataFile], properties: Mapping[st
     """
     commit = Commit(table)
     commit.snapshot(Delta(added=added, replace_unread=True))
-    _forget_snapshots(commit, table, ())
+    forget_snapshots(commit, table)
     commit.set_properties(properties)
     return commit.run()
 
 
-def _forget_snapshots(commit: Commit, table: Table, branches: Sequence[str]) -> None:
+def forget_snapshots(commit: Commit, table: Table, branches: Sequence[str] = ()) -> None:
     """Remove the snapshots that a table had, and its branches and tags except `main` and `branches`."""
     former = table.metadata
     stale = [name for name in former.refs if name not in (MAIN_BRANCH, *branches)]

@@ -33,7 +33,9 @@ def settings_of(
         written = field.alias or name
         yield path, written
         for inner in models_in(field.annotation):
-            yield from settings_of(inner, (*path, written, 0) if written == "tables" else (*path, written))
+            yield from settings_of(
+                inner, (*path, written, 0) if written in ("tables", "entities") else (*path, written)
+            )
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

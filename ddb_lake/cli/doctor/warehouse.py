@@ -94,7 +94,6 @@ def _commits(catalog: LakeCatalog) -> Finding:
 
 def examine_files(subject: LakeSubject) -> Iterator[Finding]:
     """Each file that the tables of the lake name exists, with the size that was written."""
-    from ddb_lake.core.layout.table_names import derived_names
     from ddb_lake.executors import open_lake
 
     with open_lake(subject.settings) as lake:
@@ -102,7 +101,7 @@ def examine_files(subject: LakeSubject) -> Iterator[Finding]:
             yield unknown("whether the files of the tables exist", "S3 needs AWS credentials")
             return
         for table in subject.settings.tables:
-            for name in derived_names(table.name, daily=False):
+            for name in table.iceberg_names:
                 finding = _files_of(lake, name)
                 if finding is not None:
                     yield finding

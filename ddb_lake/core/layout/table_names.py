@@ -6,7 +6,7 @@ Each of them is defined only here, so that the configuration can reject names th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 CHANGES = "_changes"
 OBJECTS = "_objects"
@@ -16,8 +16,11 @@ DAILY = "_daily"
 ICEBERG_SUFFIXES = ("", CHANGES, OBJECTS, QUARANTINE)
 """Suffixes of a table's Iceberg tables: current, changelog, ledger, quarantine."""
 
-LONGEST_NAME = 255 - max(map(len, ICEBERG_SUFFIXES))
+LONGEST_TABLE = 255
 """Glue, and file systems for the folder of a table, take names of 255 bytes."""
+
+LONGEST_NAME = LONGEST_TABLE - max(map(len, ICEBERG_SUFFIXES))
+"""The longest name of a table of the lake: each of its Iceberg tables has a name that can be used."""
 
 DAYS_FOLDER = "daily"
 REPAIRS_FOLDER = "repairs"
@@ -45,21 +48,28 @@ def glue_name(name: str) -> str:
     return _GLUE_UNSAFE.sub("_", name.lower())
 
 
-def derived_names(name: str, daily: bool) -> tuple[str, ...]:
-    """The names by which a table's rows are read: of its Iceberg tables and, with `daily`, of its kept days."""
-    return tuple(name + suffix for suffix in (*ICEBERG_SUFFIXES, *((DAILY,) if daily else ())))
+def entity_table(name: str, entity: str) -> str:
+    """The name of the Iceberg table of one entity of a table."""
+    return f"{name}_{entity}"
 
 
-def name_collision(tables: Iterable[tuple[str, bool]]) -> str | None:
-    """The reason why two of these tables (name, whether its days are kept) cannot be in one lake; None if all can.
+def derived_names(name: str, daily: bool, entities: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names by which a table's rows are read: of its Iceberg tables, those of its entities included, and, with `daily`, of
+    its kept days."""
+    suffixes = (*ICEBERG_SUFFIXES, *((DAILY,) if daily else ()))
+    return (*(name + suffix for suffix in suffixes), *(entity_table(name, entity) for entity in entities))
+
+
+def name_collision(tables: Iterable[tuple[str, bool, Sequence[str]]]) -> str | None:
+    """The reason why two of these tables (name, whether its days are kept, its entities) cannot be in one lake; None if all can.
 
     Names are compared in Glue's spelling. Case-insensitive file systems, SQL and dbt distinguish no more names than Glue.
     """
     tables = tuple(tables)
-    names = [name for name, _ in tables]
+    names = [name for name, _, _ in tables]
     owners: dict[str, tuple[str, str]] = {}
-    for name, daily in tables:
-        for derived in derived_names(name, daily):
+    for name, daily, entities in tables:
+        for derived in derived_names(name, daily, entities):
             first, meant = owners.setdefault(glue_name(derived), (name, derived))
             if (first, meant) != (name, derived):
                 return (

@@ -19,6 +19,7 @@ from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.apply.changelog import IngestResult
 from ddb_lake.pipeline.load.load import LoadResult, load_export
 from ddb_lake.pipeline.merge.current import CurrentResult, update_current
+from ddb_lake.pipeline.merge.entities import EntityResult
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -114,9 +115,13 @@ def result_of(message: dict[str, Any]) -> dict[str, Any]:
 
 def _with_tuples(found: dict[str, Any]) -> dict[str, Any]:
     """The fields of a result that are lists and objects in JSON."""
-    collisions = tuple(NameCollision(**one) for one in found["name_collisions"])
-    return {**found, "notes": tuple(found["notes"]), "name_collisions": collisions}
+    return {**found, "notes": tuple(found["notes"]), "name_collisions": _collisions(found)}
+
+
+def _collisions(found: dict[str, Any]) -> tuple[NameCollision, ...]:
+    return tuple(NameCollision(**one) for one in found["name_collisions"])
 
 
 def _current(found: dict[str, Any]) -> CurrentResult:
-    return CurrentResult(**_with_tuples(found))
+    entities = tuple(EntityResult(**{**one, "name_collisions": _collisions(one)}) for one in found["entities"])
+    return CurrentResult(**{**_with_tuples(found), "entities": entities})

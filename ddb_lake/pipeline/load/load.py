@@ -72,6 +72,7 @@ from ddb_lake.pipeline.merge.current import (
     open_commit,
     update_current,
 )
+from ddb_lake.pipeline.merge.entities import update_entities
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,
@@ -162,6 +163,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     result = retry_commit(lambda: load(lake, settings, export, reject))
     repair_by_export(lake, settings, export.summary)
     name_exports(lake, table)
+    update_entities(lake, table)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 

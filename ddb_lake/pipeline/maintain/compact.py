@@ -17,12 +17,12 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from ddb_lake.config import TableSettings
-from ddb_lake.core.layout.table_names import derived_names
+from ddb_lake.config import EntitySettings, TableSettings
+from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.core.schema.table_schema import TableSchema
-from ddb_lake.engine.inverse_projection import complete, item_sql
+from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema
+from ddb_lake.engine.inverse_projection import register_complete, whole_item_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess, requires_reprojection, unfitted_values
 from ddb_lake.engine.session import Session
@@ -37,6 +37,7 @@ from ddb_lake.lake.compaction_policy import (
     slice_of_groups,
     worth_rewriting,
 )
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
@@ -45,6 +46,7 @@ from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import changes_partitioning, is_hourly
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.ledger import upgraded
+from ddb_lake.pipeline.merge.entities import update_entities
 from ddb_lake.pipeline.open_lake import Lake
 
 ORPHAN_GRACE = timedelta(days=1)
@@ -117,6 +119,9 @@ def compact_table(lake: Lake, name: str, force: bool = False, most_bytes: int | 
     if reason is not None:
         result = retry_commit(lambda: _compact_current(lake, settings, force, most_bytes, result))
         retry_commit(lambda: _compact_changes(lake, name, most_bytes))
+    update_entities(lake, name)
+    for entity in settings.entities:
+        retry_commit(lambda entity=entity: _compact_entity(lake, settings, entity, force, most_bytes))  # type: ignore[misc]
     if most_bytes is None:
         result = clean_up_table(lake, result)
     return replace(result, seconds=time.monotonic() - started)
@@ -136,7 +141,7 @@ def _compact_current(
     if not live.data or (not force and rows_reason(live) is None):
         return result
     with lake.session() as session:
-        compaction = _Compaction(lake, session, settings, table, scan)
+        compaction = _Compaction(lake, session, settings, table, scan, CurrentState.of(table), settings.schema_options)
         after = compaction.run(force, most_bytes)
     return replace(
         result,
@@ -149,15 +154,52 @@ def _compact_current(
     )
 
 
-class _Compaction:
-    """One attempt at rewriting files of `current`."""
+def _compact_entity(
+    lake: Lake, settings: TableSettings, entity: EntitySettings, force: bool, most_bytes: int | None
+) -> None:
+    """Compact the table of an entity, as `current`."""
+    table = lake.readable(entity_table(settings.name, entity.name))
+    state = EntityState.of(table) if table is not None else None
+    if table is None or state is None:
+        return
+    scan = scan_table(table)
+    if not scan.live.data or (not force and rows_reason(scan.live) is None):
+        return
+    with lake.session() as session:
+        _Compaction(lake, session, settings, table, scan, state, settings.entity_options(entity)).run(force, most_bytes)
 
-    def __init__(self, lake: Lake, session: Session, settings: TableSettings, table: Table, scan: TableScan) -> None:
-        self.lake, self.session, self.settings, self.table = lake, session, settings, table
-        self.scan, self.live = scan, scan.live
-        self.state = CurrentState.of(table)
-        self.deletes = scan.deletes
-        self.retyped: tuple[str, ...] = ()
+
+@dataclass
+class _Compaction:
+    """One attempt at rewriting files of `current`, or of the table of an entity.
+
+    Attributes:
+        settings: those of the table.
+        table: the Iceberg table.
+        scan: its scan.
+        state: its state.
+        options: how its items become columns.
+        retyped: columns that were added or have another type; known after `run`.
+    """
+
+    lake: Lake
+    session: Session
+    settings: TableSettings
+    table: Table
+    scan: TableScan
+    state: CurrentState | EntityState
+    options: SchemaOptions
+    retyped: tuple[str, ...] = ()
+
+    @property
+    def live(self) -> LiveFiles:
+        """The files of the scan."""
+        return self.scan.live
+
+    @property
+    def deletes(self) -> tuple[str, ...]:
+        """The position delete files of the scan."""
+        return self.scan.deletes
 
     def run(self, force: bool, most_bytes: int | None) -> LiveFiles:
         schema, rows = self.state.schema, ""
@@ -182,18 +224,17 @@ class _Compaction:
         if self.settings.schema_evolution != "add_columns":
             return schema, ""
         rows = self.scan.sql()
-        unfitted = unfitted_values(self.session, rows, schema, self.settings.schema_options)
+        unfitted = unfitted_values(self.session, rows, schema, self.options)
         before = {(c.path, c.type, c.tag) for c in schema.columns}
         if (
             not requires_reprojection(unfitted)
             or {(c.path, c.type, c.tag) for c in unfitted.schema(schema.key, schema).columns} == before
         ):
             return schema, ""
-        self.session.con.create_function("ddb_complete", _complete, ["VARCHAR", "VARCHAR"], "VARCHAR")
+        register_complete(self.session)
         passed = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
-        item = f"CASE WHEN _rescued IS NULL THEN {item_sql(schema)} ELSE ddb_complete({item_sql(schema)}, _rescued) END"
         self.session.con.execute(
-            f"CREATE OR REPLACE VIEW complete_items AS SELECT {item} AS item, {passed} FROM {rows}"
+            f"CREATE OR REPLACE VIEW complete_items AS SELECT {whole_item_sql(schema)} AS item, {passed} FROM {rows}"
         )
 
         def project(projection: Projection) -> str:
@@ -201,8 +242,8 @@ class _Compaction:
             self.session.keep("refitted", projection.select("complete_items", columns))
             return "refitted"
 
-        first, nulls = guess((), schema, self.settings.schema_options)
-        projection = SessionProjection(self.session, self.settings.schema_options, project)
+        first, nulls = guess((), schema, self.options)
+        projection = SessionProjection(self.session, self.options, project)
         wanted = fit_schema(first, schema, nulls, projection)
         self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
@@ -234,7 +275,7 @@ class _Compaction:
         if after != self.live.rows:
             raise CheckFailed(
                 f"compaction would leave {after} of {count_text(self.live.rows, 'row')}; nothing was committed",
-                table=self.settings.name,
+                table=self.table.name()[-1],
             )
         delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
         commit.snapshot(delta)
@@ -248,10 +289,6 @@ class _Compaction:
 
 
 _ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
-
-
-def _complete(item: str, rescued: str) -> str:
-    return complete(item, rescued).decode()
 
 
 # --- the changelog
@@ -285,7 +322,7 @@ def clean_up_table(lake: Lake, result: CompactResult) -> CompactResult:
     """Expire old snapshots, and remove old orphans, of all of a table's Iceberg tables. Adds the figures to a result."""
     expired = removed = 0
     doubts = []
-    for full_name in derived_names(result.table, daily=False):
+    for full_name in lake.table(result.table).iceberg_names:
         table = lake.catalog.table(full_name)
         if table is None:
             continue

@@ -4,6 +4,7 @@
     build       load exports and apply landed objects, into working tables (`lake.working_catalog`)
     compare     stop if the former changelog has change records that are in no landed object
     replace     replace changelog, ledger and `current`, one commit each (`lake.replacement`); add entries to the quarantine
+    entities    write the tables of entities again from `current`
 
 The ordinary steps (`load_export`, `apply_refs`) build the working tables, so a rebuilt table is as exact as any other. They are
 idempotent, and working tables stay until all tables are replaced, so a repeated call continues after a kill.
@@ -66,6 +67,7 @@ from ddb_lake.pipeline.apply.ledger import derive_ledger, read_ledger
 from ddb_lake.pipeline.load.export_files import open_export
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.merge.current import update_current
+from ddb_lake.pipeline.merge.entities import update_entities
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_landed
 from ddb_lake.pipeline.plan.exports_to_load import export_id, exports_of_place, is_export_of
@@ -214,6 +216,7 @@ def rebuild_table(
             notes=tuple(rebuild.notes),
         )
         _finish(rebuild)
+    update_entities(lake, name, rewrite="the table was rebuilt")
     return replace(result, rows=update_current(lake, name).rows, seconds=time.monotonic() - started)
 
 
@@ -254,7 +257,7 @@ def register_lost(lake: Lake, name: str) -> tuple[str, ...]:
         catalog and is not among them.
     """
     registered = []
-    for full_name in derived_names(name, daily=False):
+    for full_name in lake.table(name).iceberg_names:
         is_damaged = False
         try:
             if lake.catalog.table(full_name) is not None:
@@ -326,7 +329,7 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
 
 def _working(lake: Lake, catalog: LakeCatalog, name: str) -> Lake:
     return _WorkingLake(
-        settings=lake.settings,
+        settings=lake.settings.without_entities(),
         catalog=catalog,
         executors=lake.executors,
         store=lake.objects,

@@ -31,6 +31,7 @@ from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
 from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.executor import PlannedMerge
+from ddb_lake.pipeline.merge.entities import EntityResult, entities_behind, update_entities
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import (
     MergeSources,
@@ -64,6 +65,7 @@ class CurrentResult:
         seconds: the duration.
         notes: remarks for the user.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
+        entities: the entities whose tables were updated.
     """
 
     table: str
@@ -79,6 +81,7 @@ class CurrentResult:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
+    entities: tuple[EntityResult, ...] = ()
 
     def __add__(self, later: CurrentResult) -> CurrentResult:
         return replace(
@@ -92,6 +95,7 @@ class CurrentResult:
             seconds=self.seconds + later.seconds,
             notes=(*self.notes, *later.notes),
             name_collisions=(*self.name_collisions, *later.name_collisions),
+            entities=(*self.entities, *later.entities),
         )
 
 
@@ -115,18 +119,20 @@ def update_current(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int
     result = retry_commit(lambda: _update(lake, name))
     if redecide_keys:
         result += retry_commit(lambda: _update(lake, name, redecide_keys))
-    return replace(result, seconds=time.monotonic() - started)
+    entities = update_entities(lake, name)
+    return replace(result, entities=entities, seconds=time.monotonic() - started)
 
 
 def has_unmerged_changes(lake: Lake, name: str) -> bool:
-    """Whether the changelog has records that `current` does not have, because an apply ended between the two commits.
+    """Whether the changelog has records that `current` does not have, or `current` has rows that its entities do not have, because a
+    step ended between the commits.
 
     Raises DamagedError as `pipeline.agreement.agreeing_tables`.
     """
     tables = agreeing_tables(lake, name)
     if tables.state is None:
         return tables.log.records > 0
-    return tables.state.applied_batch < tables.log.batch
+    return tables.state.applied_batch < tables.log.batch or bool(entities_behind(lake, name))
 
 
 def newest_cutoff_us(settings: TableSettings, state: CurrentState | None, log: ChangesState) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE, derived_names
+from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.inventory import Inventory, take_inventory
@@ -20,7 +20,7 @@ def check_files(lake: Lake, name: str) -> None:
         DamagedError: a file that a snapshot, a branch or the state names is missing or has another size, the branch of
             a loaded export was dropped, or `check_agreement` raises. It is the first fault that was found.
     """
-    for full_name in derived_names(name, daily=False):
+    for full_name in lake.table(name).iceberg_names:
         found = inventory(lake, full_name)
         if found is not None and found.faults:
             raise found.faults[0]
@@ -36,7 +36,7 @@ def check_agreement(lake: Lake, name: str) -> None:
             of format 1 is missing; or the ledger counts rejected records and there is no quarantine.
     """
     hint = f"`ddb-lake rebuild {name}` builds it again from exports and landed objects"
-    for full_name in derived_names(name, daily=False):
+    for full_name in lake.table(name).iceberg_names:
         table = lake.catalog.table(full_name)
         if table is not None and PLACEHOLDER in table.properties:
             raise DamagedError(

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from ddb_lake.config.locations import is_within
-from ddb_lake.core.layout.table_names import CHANGES, DAILY, ICEBERG_SUFFIXES, OBJECTS, QUARANTINE
+from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.engine.exact_types import IN_PYTHON, cast_columns, exact_type
 from ddb_lake.engine.read_only import as_relation, foreign_file, limit_to_files, read_only_statements
@@ -272,4 +272,4 @@ def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:
 
 
 def _all_names(lake: Lake) -> Iterator[str]:
-    return (settings.name + suffix for settings in lake.settings.tables for suffix in ICEBERG_SUFFIXES)
+    return (name for settings in lake.settings.tables for name in settings.iceberg_names)

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.layout.table_names import CHANGES, entity_table
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.parquet_result import write_parquet
 from ddb_lake.engine.read_only import as_relation
 from ddb_lake.engine.session import Session, interruptible, lasting
 from ddb_lake.engine.sql import identifier, shown
+from ddb_lake.pipeline.merge.entities import past_entity
 from ddb_lake.pipeline.merge.local_merge import fit_rows
 from ddb_lake.pipeline.merge.sources import scan_records
 from ddb_lake.pipeline.open_lake import Lake
@@ -35,7 +36,7 @@ from ddb_lake.pipeline.read.replay import View, replay, view
 def run_query_as_of(lake: Lake, sql: str, as_of_us: int) -> Iterator[QueryResult]:
     """Run one statement against the lake as of an instant.
 
-    Tables and changelogs that the statement names are as of then; quarantines and kept days are those of now.
+    Tables, entities and changelogs that the statement names are as of then; quarantines and kept days are those of now.
 
     Args:
         lake: the open lake.
@@ -75,7 +76,7 @@ def write_query(lake: Lake, sql: str, path: Path, as_of_us: int | None = None) -
 
 
 def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dict[str, ViewRows]:
-    """Relations of the tables and changelogs that a statement names, as of an instant (inclusive), by name.
+    """Relations of the tables, entities and changelogs that a statement names, as of an instant (inclusive), by name.
 
     No other relation that a replay made is left in the session: none may be read in the place of a table.
     """
@@ -83,9 +84,19 @@ def past_relations(lake: Lake, session: Session, sql: str, as_of_us: int) -> dic
     names = mentioned_names(lake, sql)
     for number, settings in enumerate(lake.settings.tables):
         name = settings.name
-        if name in names and lake.current(name) is not None:
-            _, rows = past_rows(lake, session, view(lake, name), as_of_us, number)
+        entities = {
+            position: entity_table(name, entity)
+            for position, entity in enumerate(settings.entity_names)
+            if entity_table(name, entity) in names
+        }
+        if (name in names or entities) and lake.current(name) is not None:
+            schema, rows = past_rows(lake, session, view(lake, name), as_of_us, number)
             relations[name] = ViewRows(shown(f"({rows.sql})"), rows.files)
+            for position, table in entities.items():
+                projected = past_entity(lake, session, name, position, (schema, f"({rows.sql})"))
+                kept = lasting(f"past_entity_{number}_{position}")
+                session.keep(kept, f"SELECT * FROM {projected}")
+                relations[table] = ViewRows(shown(f"(FROM {identifier(kept)})"))
         changes = lake.changes(name) if name + CHANGES in names else None
         if changes is not None:
             scan = scan_records(changes)

@@ -62,9 +62,13 @@ def test_name_of_the_kept_days_is_taken_only_where_days_are_kept() -> None:
     assert fault("orders", "orders-daily") == ""
 
 
-@given(tables=st.lists(st.tuples(NAMES, st.booleans()), max_size=4, unique=True))
-def test_tables_are_accepted_exactly_if_all_their_names_differ_everywhere(tables: list[tuple[str, bool]]) -> None:
-    names = [glue_name(derived) for name, daily in tables for derived in derived_names(name, daily)]
+@given(
+    tables=st.lists(st.tuples(NAMES, st.booleans(), st.lists(NAMES, max_size=2).map(tuple)), max_size=4, unique=True)
+)
+def test_tables_are_accepted_exactly_if_all_their_names_differ_everywhere(
+    tables: list[tuple[str, bool, tuple[str, ...]]],
+) -> None:
+    names = [glue_name(derived) for name, daily, entities in tables for derived in derived_names(name, daily, entities)]
     assert (name_collision(tables) is None) == (len(set(names)) == len(names))
 
 
@@ -79,6 +83,24 @@ def test_every_name_that_a_lake_makes_is_a_derived_name(tmp_path: Path) -> None:
     assert made == folders == set(derived_names("web-orders", daily=False))
     for name in made - {"web-orders"}:
         assert fault("web-orders", glue_name(name).replace("_", "-")) != ""
+
+
+@pytest.mark.parametrize(
+    ("entities", "others", "said"),
+    [
+        (["changes"], [], "uses the endings"),
+        (["old_objects"], [], "uses the endings"),
+        (["Item", "item"], [], "two entities have the name"),
+        (["item"], ["orders-item"], "collide"),
+        (["a-b"], [], "letters, digits"),
+        (["x" * 61], [], "letters, digits"),
+        (["rest", "other"], [], "put it last"),
+    ],
+)
+def test_name_of_an_entity_that_cannot_be_used(entities: list[str], others: list[str], said: str) -> None:
+    patterns = [{} if name == "rest" else {"key": {"id": f"{name}#*"}} for name in entities]
+    given = [{"name": name, **pattern} for name, pattern in zip(entities, patterns, strict=True)]
+    assert said in fault({"name": "orders", "entities": given}, *others)
 
 
 @pytest.mark.parametrize("namespace", [*WAREHOUSE_FOLDERS, "DAILY", ".", "..", "a/b", "", " ", "a.", "../other"])

@@ -1,0 +1,121 @@
+"""The settings of entities: the kinds of items of one table, which differ by their keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ddb_lake.config.base import Settings
+from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
+from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
+from ddb_lake.core.schema.table_schema import RESERVED
+
+COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]{0,58}[A-Za-z0-9])?")
+
+
+class EntitySettings(Settings):
+    """One kind of item in a table, selected by its key, with an Iceberg table `<table>_<name>` of its own."""
+
+    name: str = Field(description="Name of the entity; its Iceberg table is `<table>_<name>`.")
+    key: dict[str, str] = Field(
+        default_factory=dict,
+        description="Patterns by key attribute: `*` is any text, `{name}` a part that becomes a column. Without patterns, all keys"
+        " that no entity before it takes.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Column types of parts of the key and of attributes, over those of the table."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r}: an entity's name has 1 to 60 ASCII letters, digits and '_', no '_' at its ends"
+            )
+        if f"_{name}".lower().endswith((CHANGES, OBJECTS, QUARANTINE, DAILY)):
+            raise ValueError(
+                f"{name!r}: the lake uses the endings {CHANGES}, {OBJECTS}, {QUARANTINE} and {DAILY} itself"
+            )
+        return name
+
+    @field_validator("key")
+    @classmethod
+    def _valid_patterns(cls, key: dict[str, str]) -> dict[str, str]:
+        for attribute, text in key.items():
+            try:
+                KeyPattern.parse(text)
+            except ValueError as error:
+                raise ValueError(f"{attribute}: {error}") from None
+        return key
+
+    @field_validator("columns")
+    @classmethod
+    def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        return checked_column_types(columns)
+
+    @model_validator(mode="after")
+    def _valid_parts(self) -> Self:
+        parts = self.rule.parts
+        lower = [part.lower() for part in parts]
+        for part in parts:
+            if lower.count(part.lower()) > 1:
+                raise ValueError(f"entity {self.name!r}: two parts of the key have the name {part!r}")
+            if part.lower() in RESERVED:
+                raise ValueError(f"entity {self.name!r}: {part!r} is the name of a metadata column")
+            if self.columns.get(part) == "json":
+                raise ValueError(
+                    f"entity {self.name!r}: {part!r} is a part of the key, which is text or a number, no JSON"
+                )
+        return self
+
+    @cached_property
+    def rule(self) -> EntityRule:
+        """Which keys belong to the entity."""
+        patterns = {attribute: KeyPattern.parse(text) for attribute, text in self.key.items()}
+        parts = {part for pattern in patterns.values() for part in pattern.parts}
+        types = {name: kind for name, kind in self.columns.items() if name in parts}
+        return EntityRule(self.name, patterns, types)
+
+
+def checked_column_types(columns: dict[str, str]) -> dict[str, str]:
+    """Column types by attribute, without spaces. Raises ValueError if one is none."""
+    for path, column_type in columns.items():
+        if not COLUMN_TYPE.fullmatch(column_type):
+            raise ValueError(
+                f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
+            )
+    return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
+
+
+def check_entities(entities: Sequence[EntitySettings], key: Sequence[str]) -> None:
+    """Check the entities of one table against each other and its key. `key`: empty if the source states it.
+
+    Raises ValueError.
+    """
+    names = [entity.name.lower() for entity in entities]
+    for entity in entities:
+        if names.count(entity.name.lower()) > 1:
+            raise ValueError(f"two entities have the name {entity.name!r}")
+        unknown = [attribute for attribute in entity.key if key and attribute not in key]
+        if unknown:
+            raise ValueError(f"entity {entity.name!r}: {unknown[0]!r} is no key attribute; the key is {', '.join(key)}")
+        same = [part for part in entity.rule.parts if part.lower() in {name.lower() for name in (*key, *entity.key)}]
+        if same:
+            raise ValueError(
+                f"entity {entity.name!r}: {same[0]!r} is a part of the key and a key attribute: rename the part"
+            )
+        if len(entity.key) > 2:
+            raise ValueError(
+                f"entity {entity.name!r}: a key has one or two attributes, and `key` has {len(entity.key)}"
+            )
+    for position, entity in enumerate(entities[:-1]):
+        if all(pattern.is_any for pattern in entity.rule.patterns.values()):
+            raise ValueError(
+                f"entity {entity.name!r} takes all keys, so {entities[position + 1].name!r} after it has none: put it last"
+            )
