@@ -142,6 +142,13 @@ class ObjectStore:
             return complete_transfer(uri, lambda: self._body(uri))
         return local_path(uri).read_bytes()
 
+    def read_start(self, uri: str, most_bytes: int) -> bytes:
+        """The first bytes of an object, at most `most_bytes` of them. Raises for an empty object in S3, which has no first byte."""
+        if uri.startswith("s3://"):
+            return complete_transfer(uri, lambda: self._body(uri, Range=f"bytes=0-{most_bytes - 1}"))
+        with local_path(uri).open("rb") as file:
+            return file.read(most_bytes)
+
     def fetch(self, ref: ObjectRef) -> bytes:
         """The complete bytes of an object as it was listed.
 

@@ -31,6 +31,7 @@ from ddb_lake_tests.support.readme_lake import DAGSTER_PROJECT, folder_with_land
 TESTS = ROOT / "ddb_lake_tests"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+SAMPLE = "A first query in one minute"
 LOCAL = "Your own table in five minutes"
 DAGSTER = "Under Dagster"
 """The headings whose commands are run here."""
@@ -88,7 +89,9 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_every_command_is_run_somewhere() -> None:
-    here = {command for heading in (LOCAL, DAGSTER) for block in blocks(heading, "sh") for command in block.commands}
+    here = {
+        command for heading in (SAMPLE, LOCAL, DAGSTER) for block in blocks(heading, "sh") for command in block.commands
+    }
     documented = {command for block in blocks(None, "sh") for command in block.commands}
     assert documented - here - set(ELSEWHERE) == set(), "neither run by this module nor in ELSEWHERE"
     assert set(ELSEWHERE) - documented == set(), "in ELSEWHERE and not in the README"
@@ -117,6 +120,12 @@ def test_own_table_works_as_documented(place: Path) -> None:
     assert (place / "orders-before-noon.jsonl").read_text().count("\n") == 3
     assert "10.50" in printed[-1]
     assert _read_by_duckdb(printed[-1].splitlines()[-1]) == {"paid": 1, "placed": 1, None: 1}
+
+
+def test_first_query_works_as_documented(tmp_path: Path) -> None:
+    (commands,), (output,) = blocks(SAMPLE, "sh"), blocks(SAMPLE, "text")
+    printed, _ = run(commands.commands, tmp_path)
+    assert printed[-1].strip() == output.text.strip()
 
 
 def _read_by_duckdb(location: str) -> dict[str | None, int]:

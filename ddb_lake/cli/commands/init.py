@@ -1,19 +1,30 @@
-"""`ddb-lake init`: a starter configuration."""
+"""`ddb-lake init`: a starter configuration, for a table that is named, or for what lies at a location."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ddb_lake.cli.command import command, json_option, options_object
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DdbLakeError, UsageError
 
+if TYPE_CHECKING:
+    from ddb_lake.pipeline.discovery import Discovery, FoundTable
+
+DEFAULT_PATH = Path("ddb_lake.yaml")
+SAMPLE_FOLDER = Path("sample")
+SHOWN_ROWS = 5
+
+_CONFIGURATIONS = (".yaml", ".yml")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:\-]*")
 _YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
 
@@ -25,14 +36,14 @@ attributes:
   warehouse: {warehouse}
   # catalog: {{type: glue}}   # default: SQLite beside a local warehouse, glue for one on S3; or rest
   tables:
-    - name: {table}
 """
-_EXPORT = "      export: {{bucket: {bucket}}}   # and: prefix, schedule, bucket_owner, kms_key_id\n"
+_SOURCE = "      source: {{region: {region}}}\n"
+_SOURCE_HINT = "      # source: {region: eu-west-1, role_arn: ...}   # default: the standard AWS variables\n"
+_EXPORT = "      export: {{bucket: {bucket}{prefix}}}   # and: prefix, schedule, bucket_owner, kms_key_id\n"
 _EXPORT_HINT = '      # export: {bucket: my-exports, prefix: orders, schedule: "0 3 * * 0"}   # for full exports\n'
 _CHANGES = "      changes: {{uri: {uri}}}\n"
 _CHANGES_HINT = "      # changes: {uri: s3://my-landing/orders/}   # where Firehose delivers the change records\n"
 _TAIL = """\
-      # source: {region: eu-west-1, role_arn: ...}   # default: the standard AWS variables
       # columns: {amount: "decimal(38,2)", payload: json}
       # nested: flatten                  # or json
       # schema_evolution: add_columns    # or rescue, fail
@@ -42,22 +53,46 @@ _TAIL = """\
 
 @dataclass(frozen=True, slots=True)
 class InitOptions:
-    """What a starter configuration names."""
+    """The options of the command."""
 
     table: str | None
     key: tuple[str, ...]
     warehouse: str
+    export_bucket: str | None
+    changes_uri: str | None
+    sample: bool
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StarterTable:
+    """What a starter configuration states of a table.
+
+    Attributes:
+        key: its key; empty if it is left out.
+        key_note: the comment beside it.
+        exports: the location of finished exports, for the command that loads them; None if there are none yet.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    key_note: str = "partition key, then sort key"
+    region: str | None = None
     export_bucket: str | None = None
+    export_prefix: str = ""
     changes_uri: str | None = None
+    exports: str | None = None
 
 
 @command(
     "init",
     "Write a starter configuration.",
+    "ddb-lake init s3://my-exports/orders s3://my-landing/orders/",
+    "ddb-lake init --sample",
     "ddb-lake init --table orders --key customer --key order_id --export-bucket my-exports"
     " --changes-uri s3://my-landing/orders/",
 )
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="ddb_lake.yaml", metavar="[PATH]")
+@click.argument("places", nargs=-1, metavar="[PATH] [LOCATION]...")
 @click.option("--table", help="The DynamoDB table's name.")
 @click.option(
     "--key",
@@ -67,55 +102,128 @@ class InitOptions:
 @click.option("--warehouse", default="lake", show_default=True, help="Where the lake is: a folder, file:// or s3://.")
 @click.option("--export-bucket", help="The bucket for DynamoDB's exports.")
 @click.option("--changes-uri", help="Where Firehose delivers the change records: a folder or s3:// prefix.")
+@click.option("--sample", is_flag=True, help="Write a small export and changes to the folder `sample`, and use them.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 @options_object(InitOptions)
-def init(path: Path, options: InitOptions, force: bool, as_json: bool) -> None:
-    """Write a starter configuration to PATH (default: ddb_lake.yaml) and print the next commands."""
-    if path.exists() and not force:
+def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
+    """Write a starter configuration to PATH (default: ddb_lake.yaml) and print the next commands.
+
+    A LOCATION is a folder or an s3:// prefix with exports or landed changes. Their tables, keys, prefixes and compression are found by
+    opening a few objects, and the first rows are shown as they will be in the lake.
+    """
+    path, locations = _divided(places)
+    if path.exists() and not options.force:
         raise UsageError(f"{path} exists already", hint="--force replaces it")
-    name = "orders" if options.table is None else options.table
-    key = tuple(attribute for text in options.key for attribute in _attributes(text))
-    if not key:
-        key = ("customer", "order_id") if options.table is None else _source_key(options.table)
-    text = starter(replace(options, table=name, key=key))
+    if options.sample:
+        locations = [*locations, *_sample_locations(options)]
+    found = _discovered(locations) if locations else None
+    tables = (
+        [_named_table(options)]
+        if found is None
+        else [_found_table(table, options) for table in _chosen(found, options)]
+    )
+    text = starter(options.warehouse, tables)
     _check(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    steps = _next_steps(path, name, options)
+    steps = [step for table in tables for step in _next_steps(path, table)]
+    steps = [_doctor_step(path), *steps, *([_query_step(path)] if options.sample else [])]
     if as_json:
-        write_document({"path": str(path), "table": name, "key": key, "next": [step for step, _ in steps]})
+        write_document(_document(path, tables, found, [step for step, _ in steps]))
         return
+    if found is not None:
+        for table, written in zip(_chosen(found, options), tables, strict=True):
+            _print_found(table, written)
+        for location in found.cut:
+            echo(f"Note: {location} has more objects; the first ones were looked at.")
     echo(f"Wrote {path}.")
-    echo(_instruction(name, bool(key), named=options.table is not None))
+    echo(_instruction(tables, named=options.table is not None or found is not None))
     room = max(len(step) for step, _ in steps)
     for step, what in steps:
         echo(f"  {step:<{room}}   # {what}")
 
 
-def starter(options: InitOptions) -> str:
+def starter(warehouse: str, tables: Sequence[StarterTable]) -> str:
     """The text of a starter configuration."""
-    key = f"[{', '.join(map(_scalar, options.key))}]"
-    line = (
-        f"key: {key}   # partition key, then sort key"
-        if options.key
-        else "# key: [...]   # read from the table if it is left out"
+    return _HEAD.format(warehouse=_scalar(warehouse)) + "".join(map(_table_text, tables))
+
+
+def _table_text(table: StarterTable) -> str:
+    key = f"[{', '.join(map(_scalar, table.key))}]"
+    key_line = (
+        f"key: {key}   # {table.key_note}" if table.key else "# key: [...]   # read from the table if it is left out"
     )
+    prefix = f", prefix: {_scalar(table.export_prefix)}" if table.export_prefix else ""
     return (
-        _HEAD.format(warehouse=_scalar(options.warehouse), table=_scalar(options.table or ""))
-        + f"      {line}\n"
-        + (_EXPORT.format(bucket=_scalar(options.export_bucket)) if options.export_bucket else _EXPORT_HINT)
-        + (_CHANGES.format(uri=_scalar(options.changes_uri)) if options.changes_uri else _CHANGES_HINT)
+        f"    - name: {_scalar(table.name)}\n      {key_line}\n"
+        + (_EXPORT.format(bucket=_scalar(table.export_bucket), prefix=prefix) if table.export_bucket else _EXPORT_HINT)
+        + (_CHANGES.format(uri=_scalar(table.changes_uri)) if table.changes_uri else _CHANGES_HINT)
+        + (_SOURCE.format(region=_scalar(table.region)) if table.region else _SOURCE_HINT)
         + _TAIL
     )
 
 
-def _source_key(table: str) -> tuple[str, ...]:
+# --- what the command line names
+
+
+def _divided(places: Sequence[str]) -> tuple[Path, list[str]]:
+    """The configuration's path, and the locations. Raises UsageError for a name that is neither."""
+    locations = [place for place in places if "://" in place or Path(place).is_dir()]
+    others = [place for place in places if place not in locations]
+    unclear = next((place for place in others[1:] or others if Path(place).suffix not in _CONFIGURATIONS), None)
+    if unclear is not None:
+        raise UsageError(
+            f"{unclear} is no folder", hint="name an existing folder or s3:// prefix; PATH ends with .yaml or .yml"
+        )
+    if len(others) > 1:
+        raise UsageError("several paths for one configuration", found=", ".join(others), hint="name one")
+    return Path(others[0]) if others else DEFAULT_PATH, locations
+
+
+def _sample_locations(options: InitOptions) -> list[str]:
+    """The locations of the sample, which is written first. Raises UsageError if its folder exists."""
+    from ddb_lake.cli.sample import EXPORTS, LANDING, write_sample
+
+    if SAMPLE_FOLDER.exists() and not options.force:
+        raise UsageError(f"the folder {SAMPLE_FOLDER} exists already", hint="--force writes the sample into it")
+    write_sample(SAMPLE_FOLDER)
+    return [f"{SAMPLE_FOLDER}/{EXPORTS}", f"{SAMPLE_FOLDER}/{LANDING}"]
+
+
+def _sample_key() -> tuple[str, ...]:
+    from ddb_lake.cli.sample import KEY
+
+    return KEY
+
+
+def _named_table(options: InitOptions) -> StarterTable:
+    name = "orders" if options.table is None else options.table
+    key = _given_key(options)
+    if not key:
+        key = ("customer", "order_id") if options.table is None else _source_key(options.table, None)
+    return StarterTable(name, key, export_bucket=options.export_bucket, changes_uri=options.changes_uri)
+
+
+def _given_key(options: InitOptions) -> tuple[str, ...]:
+    return tuple(attribute for text in options.key for attribute in _attributes(text))
+
+
+def _attributes(text: str) -> list[str]:
+    """The attributes of one `--key`. Raises UsageError for an empty name."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"--key {text!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
+    return names
+
+
+def _source_key(table: str, region: str | None) -> tuple[str, ...]:
     """The key attributes of the DynamoDB table; empty, with a note, if DescribeTable fails."""
     from ddb_lake.aws.diagnostics import credentials_source, table_state
     from ddb_lake.config import parse_settings
 
-    settings = parse_settings({"warehouse": "lake", "tables": [{"name": table}]}, "init")
+    source = {"source": {"region": region}} if region else {}
+    settings = parse_settings({"warehouse": "lake", "tables": [{"name": table, **source}]}, "init")
     try:
         if credentials_source() is None:
             return ()
@@ -123,6 +231,108 @@ def _source_key(table: str) -> tuple[str, ...]:
     except DdbLakeError as error:
         echo(f"Note: the key of {table} could not be read from DynamoDB: {error}", err=True)
         return ()
+
+
+# --- what lies at the locations
+
+
+def _discovered(locations: Sequence[str]) -> Discovery:
+    from ddb_lake.aws.objects import ObjectStore
+    from ddb_lake.pipeline.discovery import discover
+
+    return discover(ObjectStore(), locations)
+
+
+def _chosen(found: Discovery, options: InitOptions) -> list[FoundTable]:
+    """The tables to configure. Raises UsageError if `--table` is not among them, or a name is unknown."""
+    if options.table is None:
+        return list(found.tables)
+    chosen = [table for table in found.tables if table.name in (options.table, None)]
+    if not chosen:
+        names = ", ".join(str(table.name) for table in found.tables)
+        raise UsageError(f"there is no export and no change record of {options.table}", found=names)
+    return chosen
+
+
+def _found_table(table: FoundTable, options: InitOptions) -> StarterTable:
+    name = table.name or options.table
+    if name is None:
+        raise UsageError("the change records do not name their table", hint="--table NAME names it")
+    key, note = _found_key(table, name, options)
+    exports = table.exports[-1] if table.exports else None
+    bucket, prefix = options.export_bucket, ""
+    if bucket is None and exports is not None and exports.location.startswith("s3://"):
+        bucket, _, prefix = exports.location.removeprefix("s3://").partition("/")
+    return StarterTable(
+        name,
+        key,
+        note,
+        table.region if bucket is not None else None,
+        bucket,
+        prefix,
+        options.changes_uri or next((_relative(landing.uri) for landing in table.landings), None),
+        _relative(exports.location) if exports is not None else None,
+    )
+
+
+def _found_key(table: FoundTable, name: str, options: InitOptions) -> tuple[tuple[str, ...], str]:
+    """The key, and the comment beside it: as it is given, or certain, or as DescribeTable returns it, or likely."""
+    given = _given_key(options)
+    if given or options.sample:
+        return given or _sample_key(), "partition key, then sort key"
+    candidate = table.key
+    if candidate is not None and candidate.is_certain:
+        return candidate.names, candidate.reason
+    described = _source_key(name, table.region)
+    if described:
+        return described, "as DescribeTable returns it"
+    return ((), "") if candidate is None else (candidate.names, f"check it: {candidate.reason}")
+
+
+def _relative(location: str) -> str:
+    """A location as it is written in a configuration: relative to the working folder if it is below it."""
+    path = Path(location)
+    return str(path.relative_to(Path.cwd())) if "://" not in location and path.is_relative_to(Path.cwd()) else location
+
+
+def _print_found(table: FoundTable, written: StarterTable) -> None:
+    """What was understood of a table, and its first rows as they will be."""
+    from ddb_lake.cli.doctor.contents import export_text, landing_text
+    from ddb_lake.cli.output.tables import print_table
+    from ddb_lake.pipeline.discovery import sample_rows
+
+    for export in table.exports:
+        echo(f"{_relative(export.location)}: {export_text(export)}")
+    for landing in table.landings:
+        echo(f"{_relative(landing.uri)}: {landing_text(landing)}")
+    if written.key:
+        echo(f"key of {written.name}: {', '.join(written.key)} ({written.key_note})")
+    if table.items:
+        echo("")
+        echo(f"{written.name}, the first of {count_text(len(table.items), 'sampled item')}, as rows:")
+        print_table(*sample_rows(table.items, written.key, SHOWN_ROWS))
+        echo("")
+
+
+def _document(
+    path: Path, tables: Sequence[StarterTable], found: Discovery | None, steps: list[str]
+) -> dict[str, object]:
+    document: dict[str, object] = {"path": str(path), "table": tables[0].name, "key": tables[0].key, "next": steps}
+    if found is not None:
+        document["tables"] = [
+            {
+                "table": table.name,
+                "key": table.key,
+                "key_note": table.key_note,
+                "exports": table.exports,
+                "changes": table.changes_uri,
+            }
+            for table in tables
+        ]
+    return document
+
+
+# --- the next commands
 
 
 def _check(text: str, path: Path) -> None:
@@ -134,31 +344,41 @@ def _check(text: str, path: Path) -> None:
     parse_settings(yaml.safe_load(text)["attributes"], str(path))
 
 
-def _attributes(text: str) -> list[str]:
-    """The attributes of one `--key`. Raises UsageError for an empty name."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise UsageError(f"--key {text!r}: an attribute without a name; expected PARTITION or PARTITION,SORT")
-    return names
-
-
-def _instruction(table: str, has_key: bool, named: bool) -> str:
+def _instruction(tables: Sequence[StarterTable], named: bool) -> str:
     """The line above the next commands."""
     if not named:
-        return f"Replace the name and key of `{table}` with those of your table, then:"
-    return "Next:" if has_key else "Fill in `key`, unless every run can call DescribeTable, then:"
+        return f"Replace the name and key of `{tables[0].name}` with those of your table, then:"
+    has_keys = all(table.key for table in tables)
+    return "Next:" if has_keys else "Fill in `key`, unless every run can call DescribeTable, then:"
 
 
-def _next_steps(path: Path, table: str, options: InitOptions) -> list[tuple[str, str]]:
-    """The next commands, and what each does."""
-    option = "" if path == Path("ddb_lake.yaml") else f" --config {shlex.quote(str(path))}"
-    steps = [(f"ddb-lake doctor{option}", "what is missing, and how to correct it")]
-    if options.export_bucket is not None:
-        steps.append((f"ddb-lake export {table}{option}", "a full export from DynamoDB into the lake"))
+def _option(path: Path) -> str:
+    return "" if path == DEFAULT_PATH else f" --config {shlex.quote(str(path))}"
+
+
+def _doctor_step(path: Path) -> tuple[str, str]:
+    return f"ddb-lake doctor{_option(path)}", "what is missing, and how to correct it"
+
+
+def _query_step(path: Path) -> tuple[str, str]:
+    from ddb_lake.cli.sample import QUERY
+
+    return f'ddb-lake query{_option(path)} "{QUERY}"', "the orders as they are now"
+
+
+def _next_steps(path: Path, table: StarterTable) -> list[tuple[str, str]]:
+    """The next commands for a table, and what each does."""
+    option, name = _option(path), shlex.quote(table.name)
+    steps = []
+    if table.exports is not None:
+        steps.append((f"ddb-lake load {name} --export {shlex.quote(table.exports)}{option}", "a finished export"))
+    elif table.export_bucket is not None:
+        steps.append((f"ddb-lake export {name}{option}", "a full export from DynamoDB into the lake"))
     else:
-        steps.append((f"ddb-lake load {table} --export URI{option}", "a finished export"))
-    changes = shlex.quote(options.changes_uri) if options.changes_uri else "URI"
-    steps.append((f"ddb-lake apply {table} {changes}{option}", "change records that have landed"))
+        steps.append((f"ddb-lake load {name} --export URI{option}", "a finished export"))
+    changes = shlex.quote(table.changes_uri) if table.changes_uri else "URI"
+    if table.changes_uri is not None or table.exports is None:
+        steps.append((f"ddb-lake apply {name} {changes}{option}", "change records that have landed"))
     return steps
 
 

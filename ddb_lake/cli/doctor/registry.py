@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ddb_lake.cli.doctor import (
     aws_account,
     configuration,
+    contents,
     exports,
     health,
     installation,
@@ -24,7 +25,7 @@ from ddb_lake.cli.doctor import (
 )
 from ddb_lake.cli.doctor.finding import Finding, fail
 from ddb_lake.cli.doctor.subject import LakeSubject, TableSubject
-from ddb_lake.core.operations.library_errors import GET_CREDENTIALS
+from ddb_lake.core.operations.library_errors import GET_CREDENTIALS, translate_aws
 from ddb_lake.errors import ConfigError, DdbLakeError
 
 if TYPE_CHECKING:
@@ -50,14 +51,17 @@ class Examination(Generic[Subject]):
     requires: Callable[[Subject], bool] | None = None
 
     def run(self, examined: Subject, prefix: str = "") -> Iterator[Finding]:
-        """The findings; an error of this project or of the operating system is a failed check."""
+        """The findings; an error of this project, of AWS or of the operating system is a failed check."""
         check = f"{prefix}{self.check}"
         try:
             if self.requires is None or self.requires(examined):
                 for finding in self.examine(examined):
                     yield finding if finding.check else replace(finding, check=check)
-        except (DdbLakeError, OSError) as error:
-            yield fail(str(error), self.on_error, check)
+        except Exception as error:
+            known = error if isinstance(error, DdbLakeError | OSError) else translate_aws(error)
+            if known is None:
+                raise
+            yield fail(str(known), self.on_error, check)
 
 
 def _alone(examine: Callable[[], Iterable[Finding]]) -> Callable[[None], Iterable[Finding]]:
@@ -113,12 +117,24 @@ TABLE: tuple[Examination[TableSubject], ...] = (
         subject.lands_on_s3,
     ),
     Examination(
+        "landed records",
+        contents.examine_landed_contents,
+        "correct `changes.uri`, or allow s3:GetObject there to this identity",
+        subject.has_landing,
+    ),
+    Examination(
         "notifications", landing.examine_notifications, "correct `changes.notifications`", subject.has_notifications
     ),
     Examination(
         "export bucket",
         exports.examine_bucket,
         "create the bucket, correct `export.bucket`, or allow s3:ListBucket on it to this identity",
+        subject.has_export_bucket,
+    ),
+    Examination(
+        "export contents",
+        contents.examine_export_contents,
+        "copy the export again, or allow s3:GetObject there to this identity",
         subject.has_export_bucket,
     ),
     Examination("source", source_table.examine_source, "check `source`", subject.uses_source),

@@ -165,6 +165,11 @@ def lands_on_s3(subject: TableSubject) -> bool:
     return subject.lake.aws_answers and _lands_on_s3(subject.settings)
 
 
+def has_landing(subject: TableSubject) -> bool:
+    """Changes land in a folder, or below an S3 prefix and AWS answers."""
+    return lands_locally(subject) or lands_on_s3(subject)
+
+
 def has_notifications(subject: TableSubject) -> bool:
     """A queue of S3 notifications is configured, and AWS answers."""
     changes = subject.settings.changes

@@ -154,6 +154,25 @@ def is_known_start(data: bytes) -> bool:
     return bool(_JSON_START(data) or data.startswith((*magics, KPL_MAGIC)) or _ZSTD_START(data))
 
 
+def container_name(data: bytes) -> str:
+    """The outermost container of a landed object, in words; `not compressed` for bytes that begin like JSON."""
+    if _JSON_START(data):
+        return "not compressed"
+    known = (
+        (data.startswith(_GZIP_MAGIC), "gzip"),
+        (data.startswith(_ZIP_MAGICS), "zip"),
+        (data.startswith((_SNAPPY_STREAM, _SNAPPY_JAVA_MAGIC)), "Snappy"),
+        (_ZSTD_START(data) is not None, "zstd"),
+    )
+    name = next((name for matches, name in known if matches), None)
+    if name is not None:
+        return name
+    try:
+        return "another container" if _open(data, DEFAULT_LIMIT_BYTES) is not None else "unknown"
+    except DamagedObjectError as error:
+        return str(error)
+
+
 def is_base64_start(data: bytes) -> bool:
     """Whether bytes begin with so many characters of base64 that other content is improbable."""
     return _BASE64_START(data) is not None

@@ -123,6 +123,15 @@ def arrival_hour(key: str) -> datetime | None:
     return None
 
 
+def hour_folder_root(key: str) -> str | None:
+    """What precedes the folders of the arrival hour in a key, such as `orders/` of `orders/2024/05/14/12/name`.
+
+    The folders are those that `arrival_hour` reads. None if the key has none of them.
+    """
+    found = [match for pattern in _HOUR_FOLDERS for match in pattern.finditer(key)]
+    return key[: max(found, key=re.Match.start).start(1)].rpartition("/")[0] + "/" if found else None
+
+
 def is_below(root: str, uri: str) -> bool:
     """Whether `uri` is `root` or below it: `s3://b/orders/x` is below `s3://b/orders`, `s3://b/orders-old/x` is not."""
     return uri == root or uri.startswith(root if root.endswith("/") else f"{root}/")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.cli.commands.init import InitOptions, starter
+from ddb_lake.cli.commands.init import StarterTable, starter
 from ddb_lake.config import fill_in, load_settings, parse_settings
 from ddb_lake_tests.support.command_line import Run
 
@@ -108,8 +109,65 @@ _PLAIN = st.text(min_size=1).filter(lambda text: "{{" not in text and "\0" not i
 def test_starter_keeps_any_text(key: list[str], warehouse: str) -> None:
     import yaml
 
-    document = yaml.safe_load(starter(InitOptions("orders", tuple(key), warehouse, "bucket", "landing: #1")))
+    document = yaml.safe_load(starter(warehouse, [StarterTable("orders", tuple(key), changes_uri="landing: #1")]))
     settings = parse_settings(fill_in(document["attributes"], {}, "starter"), "starter")
     assert settings.warehouse == warehouse
     assert settings.tables[0].key == tuple(key)
     assert settings.tables[0].changes and settings.tables[0].changes.uri == "landing: #1"
+
+
+def test_init_finds_what_lies_at_locations(run: Run, landing: Path) -> None:
+    result = run("init", landing / "export", landing / "changes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (table,) = load_settings(Path("ddb_lake.yaml")).tables
+    assert (table.name, table.key) == ("orders", ("customer", "order_id"))
+    assert table.changes and table.changes.uri == f"{landing}/changes/"
+    assert "key of orders: customer, order_id" in result.stdout
+    assert "12345678901234567890123456789012345678" in result.stdout, "rows are shown"
+    for command in [line.strip().partition("   #")[0] for line in result.stdout.splitlines() if line[:2] == "  "]:
+        done = run(*shlex.split(command)[1:])
+        assert done.exit_code == 0, command
+    assert run("query", "--csv", "SELECT count(*) FROM orders").stdout.splitlines()[1] == "3"
+
+
+def test_init_finds_a_key_in_items_alone(run: Run, landing: Path) -> None:
+    document = json.loads(run("init", landing / "export", "--json").stdout)
+    assert document["tables"][0]["key"] == ["customer", "order_id"]
+    assert document["tables"][0]["changes"] is None
+    assert "check it: it identifies each of 3 sampled items" in Path("ddb_lake.yaml").read_text()
+
+
+def test_init_of_the_sample_leads_to_a_query(run: Run) -> None:
+    result = run("init", "--sample")
+    assert (result.exit_code, result.stderr) == (0, "")
+    steps = [line.strip().partition("   #")[0] for line in result.stdout.splitlines() if line[:2] == "  "]
+    assert [shlex.split(step)[1] for step in steps] == ["doctor", "load", "apply", "query"]
+    for step in steps:
+        done = run(*shlex.split(step)[1:])
+        assert done.exit_code == 0, done.output
+    assert "shipped" in done.stdout
+    counted = run("query", "--csv", "SELECT count(*), count(_rescued), count(weight_kg) FROM orders")
+    assert counted.stdout.splitlines()[1] == "48,4,3"
+    assert run("init", "--sample", "again.yaml").exit_code == 2
+    assert run("init", "--sample", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is no folder"),
+        (["a.yaml", "b.yaml"], "several paths"),
+        ([".", "--table", "x"], "neither an export nor a change object"),
+    ],
+)
+def test_init_refuses_places_that_are_neither(run: Run, arguments: list[str], message: str) -> None:
+    result = run("init", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("ddb_lake.yaml").exists()
+
+
+def test_init_refuses_a_table_that_is_not_there(run: Run, landing: Path) -> None:
+    result = run("init", landing / "export", "--table", "customers")
+    assert result.exit_code == 2
+    assert "no change record of customers, found orders" in result.stderr

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ddb_lake.aws.session import session
+from ddb_lake.config import load_settings
 from ddb_lake.sandbox import ExportOptions, Sandbox, create_orders_table
 from ddb_lake_tests.support.command_line import Run
 
@@ -171,6 +172,28 @@ def test_doctor_of_a_lake_on_s3(run: Run, account: Sandbox, project: Path) -> No
 def test_init_asks_dynamodb_for_the_key(run: Run, account: Sandbox) -> None:
     assert run("init", "new.yaml", "--table", "orders").exit_code == 0
     assert "key: [customer, order_id]" in Path("new.yaml").read_text()
+
+
+def test_init_and_doctor_open_what_lies_on_s3(run: Run, account: Sandbox, project: Path, landing: Path) -> None:
+    assert run("export", "orders").exit_code == 0
+    record = (landing / "changes/2024/05/14/12/one").read_bytes()
+    key = "orders/2024/05/14/12/orders-1-2024-05-14-12-00-00-11111111-2222-3333-4444-555555555555"
+    account.client("s3").put_object(Bucket="landing", Key=key, Body=record)
+
+    result = run("init", "found.yaml", "s3://exports/daily", "s3://landing/orders")
+    assert result.exit_code == 0, result.stderr
+    (table,) = load_settings(project / "found.yaml").tables
+    assert (table.name, table.key, table.source.region) == ("orders", ("customer", "order_id"), account.region)
+    assert table.export and (table.export.bucket, table.export.prefix) == ("exports", "daily")
+    assert table.changes and table.changes.uri == "s3://landing/orders/"
+    assert "as DescribeTable returns it" in (project / "found.yaml").read_text()
+
+    checks = _checks(run)
+    assert checks["orders: export contents"]["state"] == "ok"
+    assert "3 items" in checks["orders: export contents"]["found"]
+    assert key in checks["orders: landed records"]["found"]
+    assert checks["orders: landed records"]["state"] == "ok"
+    account.client("s3").delete_object(Bucket="landing", Key=key)
 
 
 def test_init_says_so_when_dynamodb_does_not_know_the_table(run: Run, account: Sandbox) -> None:

@@ -108,3 +108,39 @@ def test_lake_on_s3_without_credentials_fails(run: Run, project: Path) -> None:
     checks = _checks(run)
     assert checks["aws credentials"]["state"] == "fail"
     assert checks["catalog"]["state"] == "unknown"
+
+
+def configure(project: Path, landing: Path, key: str, **settings: str) -> None:
+    table = {"name": "orders", "key": key.split(","), "changes": {"uri": str(landing)}, **settings}
+    (project / "ddb_lake.yaml").write_text(json.dumps({"warehouse": "warehouse", "tables": [table]}))
+
+
+def test_one_landed_object_is_opened(run: Run, project: Path, landing: Path) -> None:
+    configure(project, landing / "changes", "customer,order_id")
+    found = _checks(run)["orders: landed records"]
+    assert found["state"] == "ok"
+    assert found["found"].startswith(f"{landing}/changes/2024/05/14/13/two: 1 of 1 object opened, not compressed")
+    assert "2 change records of orders" in found["found"]
+
+
+def test_landed_records_with_another_key_fail(run: Run, project: Path, landing: Path) -> None:
+    configure(project, landing / "changes", "customer")
+    found = _checks(run)["orders: landed records"]
+    assert (found["state"], "their key is customer, order_id" in found["found"]) == ("fail", True)
+
+
+def test_landed_records_of_another_table_are_a_warning(run: Run, project: Path, landing: Path) -> None:
+    configure(project, landing / "changes", "customer,order_id", source={"table": "customers"})  # type: ignore[arg-type]
+    found = _checks(run)["orders: landed records"]
+    assert (found["state"], "2 change records of orders" in found["found"]) == ("warn", True)
+    assert "source.table" in found["next_step"]
+
+
+def test_landed_object_that_cannot_be_read_is_a_warning(run: Run, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "landed").mkdir()
+    (tmp_path / "landed/x").write_bytes(b"PAR1 and more")
+    configure(project, tmp_path / "landed", "id")
+    found = _checks(run)["orders: landed records"]
+    assert found["state"] == "warn"
+    assert "Parquet" in found["found"]
+    assert "quarantine" in found["next_step"]
