@@ -10,11 +10,11 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Settings
+from ddb_lake.config.columns import ColumnSettings, column_types
 from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
 from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
 from ddb_lake.core.schema.table_schema import RESERVED
 
-COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]{0,58}[A-Za-z0-9])?")
 
 
@@ -27,8 +27,8 @@ class EntitySettings(Settings):
         description="Patterns by key attribute: `*` is any text, `{name}` a part that becomes a column. Without patterns, all keys"
         " that no entity before it takes.",
     )
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="Column types of parts of the key and of attributes, over those of the table."
+    columns: dict[str, ColumnSettings] = Field(
+        default_factory=dict, description="Columns of parts of the key and of attributes, over those of the table."
     )
 
     @field_validator("name")
@@ -54,11 +54,6 @@ class EntitySettings(Settings):
                 raise ValueError(f"{attribute}: {error}") from None
         return key
 
-    @field_validator("columns")
-    @classmethod
-    def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
-        return checked_column_types(columns)
-
     @model_validator(mode="after")
     def _valid_parts(self) -> Self:
         parts = self.rule.parts
@@ -68,7 +63,7 @@ class EntitySettings(Settings):
                 raise ValueError(f"entity {self.name!r}: two parts of the key have the name {part!r}")
             if part.lower() in RESERVED:
                 raise ValueError(f"entity {self.name!r}: {part!r} is the name of a metadata column")
-            if self.columns.get(part) == "json":
+            if column_types(self.columns).get(part) == "json":
                 raise ValueError(
                     f"entity {self.name!r}: {part!r} is a part of the key, which is text or a number, no JSON"
                 )
@@ -79,18 +74,8 @@ class EntitySettings(Settings):
         """Which keys belong to the entity."""
         patterns = {attribute: KeyPattern.parse(text) for attribute, text in self.key.items()}
         parts = {part for pattern in patterns.values() for part in pattern.parts}
-        types = {name: kind for name, kind in self.columns.items() if name in parts}
+        types = {name: kind for name, kind in column_types(self.columns).items() if name in parts}
         return EntityRule(self.name, patterns, types)
-
-
-def checked_column_types(columns: dict[str, str]) -> dict[str, str]:
-    """Column types by attribute, without spaces. Raises ValueError if one is none."""
-    for path, column_type in columns.items():
-        if not COLUMN_TYPE.fullmatch(column_type):
-            raise ValueError(
-                f"{path}: {column_type!r} is none of string, long, double, decimal(38,S) with S up to 37, json"
-            )
-    return {path: column_type.replace(" ", "") for path, column_type in columns.items()}
 
 
 def check_entities(entities: Sequence[EntitySettings], key: Sequence[str]) -> None:

@@ -80,13 +80,18 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 def _names(model: type[BaseModel], path: SettingPath) -> list[str]:
     """The names of the settings that may be at a path."""
-    found: type[BaseModel] | None = model
+    annotation: Any = model
     for step in path:
-        if isinstance(step, int) or found is None:
+        if isinstance(step, int) or annotation is None:
             continue
-        field = next((f for name, f in found.model_fields.items() if step in (name, f.alias)), None)
-        found = None if field is None else _model_in(field.annotation)
-    return [] if found is None else [field.alias or name for name, field in found.model_fields.items()]
+        if get_origin(annotation) is dict:  # the step is a name of the user's
+            annotation = get_args(annotation)[1]
+            continue
+        settings = _model_in(annotation)
+        fields = {} if settings is None else settings.model_fields
+        annotation = next((f.annotation for name, f in fields.items() if step in (name, f.alias)), None)
+    settings = _model_in(annotation)
+    return [] if settings is None else [field.alias or name for name, field in settings.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

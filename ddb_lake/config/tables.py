@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Duration, Settings, Texts, seconds
-from ddb_lake.config.entities import EntitySettings, check_entities, checked_column_types
+from ddb_lake.config.columns import ColumnSettings, column_types
+from ddb_lake.config.entities import EntitySettings, check_entities
 from ddb_lake.config.table_sections import (
     AuroraSettings,
     ChangesSettings,
@@ -39,8 +40,10 @@ class TableSettings(Settings):
     source: SourceSettings = Field(default_factory=lambda: SourceSettings())
     export: ExportSettings | None = None
     changes: ChangesSettings | None = None
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="Column types by attribute (`a.b` for members of maps)."
+    columns: dict[str, ColumnSettings] = Field(
+        default_factory=dict,
+        description="Columns by attribute (`a.b` for members of maps): a type, or a mapping such as `{type: string}`. `string` takes"
+        " every scalar as text, `json` every value as plain JSON.",
     )
     entities: tuple[EntitySettings, ...] = Field(
         (),
@@ -132,11 +135,6 @@ class TableSettings(Settings):
             raise ValueError("a key is one or two different attribute names")
         return key
 
-    @field_validator("columns")
-    @classmethod
-    def _valid_columns(cls, columns: dict[str, str]) -> dict[str, str]:
-        return checked_column_types(columns)
-
     @model_validator(mode="after")
     def _entities_are_apart(self) -> Self:
         check_entities(self.entities, self.key)
@@ -202,9 +200,10 @@ class TableSettings(Settings):
     @property
     def schema_options(self) -> SchemaOptions:
         """The options of the table schema."""
-        return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=self.columns)
+        return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=column_types(self.columns))
 
     def entity_options(self, entity: EntitySettings) -> SchemaOptions:
         """The options of an entity's table schema. A column type of a part of the key applies to the part, and to no attribute."""
-        own = {part_path(name)[0] if name in entity.rule.parts else name: kind for name, kind in entity.columns.items()}
-        return replace(self.schema_options, overrides=self.columns | own)
+        types = column_types(entity.columns)
+        own = {part_path(name)[0] if name in entity.rule.parts else name: kind for name, kind in types.items()}
+        return replace(self.schema_options, overrides=column_types(self.columns) | own)

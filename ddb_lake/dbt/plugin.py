@@ -20,6 +20,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import DEFAULT_FILES, LakeSettings, find_file, load_settings
 from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_name
+from ddb_lake.core.schema.table_schema import to_json_column
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import S3Access, use_s3
 from ddb_lake.engine.sql import identifier, shown
@@ -51,6 +52,7 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         conn.create_function(
             "ddb_canonical_document", canonical_document, ["VARCHAR"], "VARCHAR", null_handling="special"
         )
+        conn.create_function("ddb_plain_document", plain_document, ["VARCHAR"], "VARCHAR", null_handling="special")
         # written to explicitly: Dagster opens the models' database for reading only
         conn.execute(f"ATTACH ':memory:' AS {identifier(DATABASE)} (READ_WRITE)")
         schema = f"{identifier(DATABASE)}.{identifier(namespace)}"
@@ -87,6 +89,11 @@ def _relations(lake: Lake) -> dict[str, str]:
 def canonical_image(image: str | None) -> str | None:
     """One text for all spellings of an item in DynamoDB JSON."""
     return None if image is None else canonical_json(orjson.loads(image)).decode()
+
+
+def plain_document(text: str | None) -> str | None:
+    """A value in DynamoDB JSON as a column of the lake has it that is declared as `json`: plain JSON."""
+    return None if text is None else to_json_column(orjson.loads(text))[0]
 
 
 def canonical_document(document: str | None) -> str | None:

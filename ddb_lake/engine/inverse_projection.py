@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ddb_lake.core.schema.table_schema import Column, Path, TableSchema, parse_pointer, place
+from ddb_lake.core.schema.table_schema import ANY, Column, Path, TableSchema, parse_pointer, place
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.session import Session
@@ -89,12 +89,19 @@ _OPEN_MAP = '{"M":{'
 
 def _leaf(name: str, column: Column) -> str:
     value = carried(column.name)
+    if column.tag == ANY:
+        return f"{literal(json.dumps(name) + ':')} || ddb_value_of_plain_json({value})"
     head = literal(json.dumps(name) + ':{"' + column.tag + '":')
     return f"{head} || {_content(column, value)} || '}}'"
 
 
 def _content(column: Column, value: str) -> str:
-    """SQL of the JSON text of a value; NULL for NULL, so that the whole member is left out."""
+    """SQL of the JSON text of a value; NULL for NULL, so that the whole member is left out.
+
+    A declared column's text may be that of a value of another type: its row's `_rescued` has the value.
+    """
+    if column.role == "declared":
+        return f"({value} = 'true')::VARCHAR" if column.tag == "BOOL" else f"to_json({value})::VARCHAR"
     if column.tag == "N":
         if column.type == "double":
             return f"'\"' || ddb_canonical_number({value}::VARCHAR) || '\"'"

@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
-from ddb_lake.core.schema.table_schema import Column, Path, Projector, TableSchema, pointer
+from ddb_lake.core.schema.table_schema import ANY, Column, Path, Projector, TableSchema, pointer
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
@@ -58,10 +58,10 @@ _NUMBERS = itertools.count()
 
 @dataclass(slots=True)
 class _Node:
-    """An attribute path: a column, a map whose members are nodes, or a path where NULL values are expected."""
+    """An attribute path: columns, a map whose members are nodes, or a path where NULL values are expected."""
 
     path: Path
-    column: Column | None = None
+    columns: list[Column] = field(default_factory=list)
     members: dict[str, _Node] = field(default_factory=dict)
     nullable: bool = False
     in_struct: bool = True
@@ -95,9 +95,9 @@ class Projection:
             return
         self._root = _Node(())
         for column in schema.columns:
-            self._node(column.path).column = column
+            self._node(column.path).columns.append(column)
         for path in nulls:
-            if not any(self._holds_column(path[:length]) for length in range(1, len(path))):
+            if self._reaches(path):
                 self._node(path).nullable = True
         self._mark(self._root)
         self._looked_up: list[str] | None = (
@@ -110,7 +110,7 @@ class Projection:
         self._pieces: list[str] = []
         self._dirty: list[str] = []
         self._json: list[str] = []
-        self._values: dict[Path, str] = {}
+        self._values: dict[Column, str] = {}
         self._length = [str(len(f'{{"{member}":{{}}}}' if member else "{}") - 1)]
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
 
@@ -149,7 +149,7 @@ class Projection:
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = _named(self._raw)
         quick = _named(self._quick)
-        columns = [f"{self._values[c.path]} AS {carried(c.name)}" for c in self.schema.columns]
+        columns = [f"{self._values[c]} AS {carried(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
         dirty = f"k IS NOT NULL AND ({' OR '.join(self._dirty)})"
@@ -200,14 +200,18 @@ class Projection:
             node = node.members.setdefault(name, _Node(path[:length]))
         return node
 
-    def _holds_column(self, path: Path) -> bool:
+    def _reaches(self, path: Path) -> bool:
+        """Whether no column takes a NULL value at the path, or a map above it."""
         node = self._root
-        for name in path:
+        for length, name in enumerate(path, start=1):
             found = node.members.get(name)
             if found is None:
-                return False
+                return True
             node = found
-        return node.column is not None
+            tag = "NULL" if length == len(path) else "M"
+            if any(tag in column.tags for column in node.columns):
+                return False
+        return True
 
     def _nullable(self, node: _Node) -> int:
         return node.nullable + sum(self._nullable(member) for member in node.members.values())
@@ -225,12 +229,16 @@ class Projection:
     def _shape(self, node: _Node) -> dict[str, Any]:
         return {name: self._value_shape(m) for name, m in node.members.items() if m.in_struct} or _NOTHING
 
-    def _value_shape(self, node: _Node) -> dict[str, Any]:
-        shape: dict[str, Any] = {}
+    def _value_shape(self, node: _Node) -> Any:
+        if any(column.tag == ANY for column in node.columns):
+            return "JSON"
+        shape: dict[str, Any] = {
+            tag: _JSON_SHAPES.get(tag) or _SET_SHAPES.get(tag) or "JSON"
+            for column in node.columns
+            for tag in column.tags
+        }
         if node.members:
             shape["M"] = self._shape(node)
-        elif node.column:
-            shape[node.column.tag] = _JSON_SHAPES.get(node.column.tag) or _SET_SHAPES.get(node.column.tag) or "JSON"
         if node.nullable:
             shape["NULL"] = "BOOLEAN"
         return shape
@@ -248,23 +256,59 @@ class Projection:
         name = node.path[-1]
         tags = "/" + name.replace("~", "~0").replace("/", "~1")
         where = at + tags
-        covered: list[str] = []
+        held = f"{struct}.{identifier(name)}"
+        covered = [raw for column in node.columns for raw in self._column(node, column, held, where)]
         if node.members:
-            covered.append(self._map(node, f"{struct}.{identifier(name)}", where))
-        elif node.column:
-            raw = self._add_raw(node, node.column.tag, f"{struct}.{identifier(name)}", where)
-            self._values[node.path] = self._value(node.column, raw)
-            self._add_pieces(node.column, raw)
-            if node.column.tag in ("L", "M"):
-                self._json.append(f"{raw}::VARCHAR")
-            self._add_length(node, node.column.tag, raw)
-            covered.append(f"{raw} IS NOT NULL")
+            covered.append(self._map(node, held, where))
         if node.nullable:
-            raw = self._add_raw(node, "NULL", f"{struct}.{identifier(name)}", where)
+            raw = self._add_raw(node, "NULL", held, where)
             self._pieces.append(f"CASE WHEN {raw} IS NOT NULL THEN {_entry(node.path, f'{raw}::VARCHAR', 'NULL')} END")
             self._add_length(node, "NULL", raw)
             covered.append(f"{raw} IS NOT NULL")
         return " OR ".join(covered) or "false"
+
+    def _column(self, node: _Node, column: Column, struct: str, where: str) -> list[str]:
+        """Add a column's expressions. Returns the conditions that it covers the value."""
+        if column.tag == ANY:
+            raw = self._whole(column, node, struct, where)
+        elif column.role == "declared":
+            return self._scalars(column, node, struct, where)
+        else:
+            raw = self._add_raw(node, column.tag, struct, where)
+            self._values[column] = self._value(column, raw)
+            self._add_pieces(column, raw)
+            if column.tag in ("L", "M"):
+                self._json.append(f"{raw}::VARCHAR")
+            self._add_length(node, column.tag, raw)
+        return [f"{raw} IS NOT NULL"]
+
+    def _whole(self, column: Column, node: _Node, struct: str, where: str) -> str:
+        """Add a column that takes any value as plain JSON. Returns the name of the value with its tag."""
+        if self._looked_up is not None:
+            raw = self._add_json_looked_up(self._looked_up, "{", where)
+        else:
+            raw = self._add(struct if node.in_struct else f"json_extract(item, {literal(where)})")
+        plain = f"q{raw[1:]}"
+        self._quick[plain] = f"ddb_plain_json({raw}::VARCHAR)"
+        self._values[column] = f"{plain}.text"
+        self._json.append(f"{raw}::VARCHAR")
+        entry = f"{literal(json.dumps(column.pointer) + ':')} || {raw}::VARCHAR"
+        self._pieces.append(f"CASE WHEN NOT {plain}.exact THEN {entry} END")
+        frame = len(f"{json.dumps(node.path[-1], ensure_ascii=False)}:,".encode())
+        self._length.append(f"CASE WHEN {raw} IS NULL THEN 0 ELSE strlen({raw}::VARCHAR) + {frame} END")
+        return raw
+
+    def _scalars(self, column: Column, node: _Node, struct: str, where: str) -> list[str]:
+        """Add a column that takes any scalar as text. Returns the conditions that it covers the value."""
+        raws = {tag: self._add_raw(node, tag, struct, where) for tag in column.tags}
+        texts = {tag: f"{raw}::VARCHAR" if tag == "BOOL" else raw for tag, raw in raws.items()}
+        self._values[column] = f"coalesce({', '.join(texts[tag] for tag in sorted(texts, key=column.tag.__ne__))})"
+        for tag, raw in raws.items():
+            self._add_length(node, tag, raw)
+            if tag != column.tag:
+                content = texts[tag] if tag == "BOOL" else f"to_json({raw})::VARCHAR"
+                self._pieces.append(f"CASE WHEN {raw} IS NOT NULL THEN {_entry(column.path, content, tag)} END")
+        return [f"{raw} IS NOT NULL" for raw in raws.values()]
 
     def _map(self, node: _Node, struct: str, where: str) -> str:
         inner = where + "/M"
@@ -299,16 +343,20 @@ class Projection:
 
     def _add_looked_up(self, paths: list[str], tag: str, path: str) -> str:
         """Add a value that is looked up. Lists and maps are returned as JSON text, strings as they are."""
+        if tag in ("L", "M"):
+            return self._add_json_looked_up(paths, "{" if tag == "M" else "[", path)
         paths.append(path)
         text = f"s[{len(paths)}]"
         if tag in ("S", "N", "B"):
             return self._add(text)
         if tag in ("BOOL", "NULL"):
             return self._add(f"CASE WHEN {text} = 'true' THEN true WHEN {text} = 'false' THEN false END")
-        begun = f"CASE WHEN starts_with({text}, '{'{' if tag == 'M' else '['}') THEN {text} END"
-        if tag in _SET_SHAPES:
-            return self._add(f"from_json({begun}, '[\"VARCHAR\"]')")
-        raw = self._add(begun)
+        return self._add(f"from_json({_begun(text, '[')}, '[\"VARCHAR\"]')")
+
+    def _add_json_looked_up(self, paths: list[str], bracket: str, path: str) -> str:
+        """Add an object or a list that is looked up as JSON text; `bracket`: its first character."""
+        paths.append(path)
+        raw = self._add(_begun(f"s[{len(paths)}]", bracket))
         self._dirty.append(f"NOT coalesce(json_valid({raw}), true)")
         return raw
 
@@ -379,6 +427,11 @@ class Projection:
 def _field(index: int) -> str:
     """The name of a field in the result of `engine.wide_projection`: the number of a column; the last one is `_rescued`."""
     return f'"{index}"'
+
+
+def _begun(text: str, bracket: str) -> str:
+    """SQL of a text if it begins with a bracket; NULL for other texts."""
+    return f"CASE WHEN starts_with({text}, '{bracket}') THEN {text} END"
 
 
 def _named(expressions: dict[str, str]) -> list[str]:

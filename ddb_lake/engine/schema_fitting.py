@@ -174,7 +174,8 @@ def statistics_matter(schema: TableSchema, unfitted: Inference) -> bool:
 def requires_reprojection(unfitted: Inference) -> bool:
     """Whether unfitted values could change the schema. NULLs, empty maps and other spellings of stored values cannot."""
     return any(
-        {tag for tag, count in stats.counts.items() if count} - {"NULL", "{}"} for stats in unfitted.paths.values()
+        any(stats.converted.values()) or {tag for tag, count in stats.counts.items() if count} - {"NULL", "{}"}
+        for stats in unfitted.paths.values()
     )
 
 
@@ -200,7 +201,7 @@ def observe_statistics(
 
 def is_number(column: Column) -> bool:
     """Whether a column holds exact numbers, or sets of them."""
-    return column.tag in ("N", "NS") and column.type != "double"
+    return column.role != "declared" and column.tag in ("N", "NS") and column.type != "double"
 
 
 def number_needs(

@@ -13,11 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import duckdb
+import orjson
 import pyarrow as pa
 
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, FIRST_WAIT_MS, READ_TIMEOUT_S, WAIT_FACTOR
 from ddb_lake.core.operations.system import DISK_FULL, cpu_count, is_disk_full, memory_bytes
+from ddb_lake.core.schema.table_schema import from_json_column, to_json_column
+from ddb_lake.core.values.attributes import check_value
 from ddb_lake.core.values.numbers import canonical_number
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import ConfigError, UndecodableError, UnreachableError, UsageError
@@ -99,6 +102,10 @@ def connect(
             con.execute(f"SET threads = {threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES))}")
             con.create_function(
                 "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
+            )
+            con.create_function("ddb_plain_json", _plain_json, ["VARCHAR"], _PLAIN_JSON, null_handling="special")
+            con.create_function(
+                "ddb_value_of_plain_json", _value_of_plain_json, ["VARCHAR"], "VARCHAR", null_handling="special"
             )
             if s3:
                 use_s3(con, s3)
@@ -286,6 +293,29 @@ def _canonical_or_null(text: str | None) -> str | None:
         return canonical_number(text)
     except UndecodableError:
         return None
+
+
+_PLAIN_JSON = "STRUCT(text VARCHAR, exact BOOLEAN)"
+
+
+def _plain_json(text: str | None) -> dict[str, Any] | None:
+    """The plain JSON of a value in DynamoDB JSON, and whether the value follows from it; None if the text is no value.
+
+    A row with a text that is no value is not used: `engine.line_check` finds it.
+    """
+    if text is None:
+        return None
+    try:
+        value = orjson.loads(text)
+        check_value(value)
+    except (orjson.JSONDecodeError, UndecodableError):
+        return None
+    plain, exact = to_json_column(value)
+    return {"text": plain, "exact": exact}
+
+
+def _value_of_plain_json(text: str | None) -> str | None:
+    return None if text is None else orjson.dumps(from_json_column(text)).decode()
 
 
 def load_extension(con: Any, name: str) -> None:

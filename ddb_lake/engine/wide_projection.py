@@ -58,7 +58,8 @@ class ColumnProjector:
             node = self._root
             for length, name in enumerate(column.path, start=1):
                 node = node.members.setdefault(name, _Node(column.path[:length]))
-            node.tag, node.index = column.tag, index
+            node.columns |= dict.fromkeys(column.tags, index)
+            node.is_declared = column.role == "declared"
 
     def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
         """Project documents. All columns of a document that is null, or has no item, are null."""
@@ -84,11 +85,11 @@ class ColumnProjector:
 
 @dataclass(slots=True)
 class _Node:
-    """An attribute path: a column (`tag`, `index`), or a map whose members are nodes."""
+    """An attribute path: the index of the column for each type of its values, and the members of a map, which are nodes."""
 
     path: Path
-    tag: str | None = None
-    index: int = -1
+    columns: dict[str, int] = field(default_factory=dict)
+    is_declared: bool = False
     members: dict[str, _Node] = field(default_factory=dict)
 
 
@@ -112,11 +113,13 @@ class _Rows:
             node = nodes.get(name)
             if node is None:
                 self.rescue(row, (*above.path, name), value)
-            elif node.tag == tag:
-                column = held.get(node.index)
+                continue
+            index = node.columns.get(tag)
+            if index is not None:
+                column = held.get(index)
                 if column is None:
-                    column = held[node.index] = [None] * self.count
-                column[row] = content
+                    column = held[index] = [None] * self.count
+                column[row] = value if node.is_declared else content
             elif tag == "M" and content and node.members:
                 self._add_members(row, content, node)
             else:
@@ -131,10 +134,17 @@ class _Rows:
 
 
 def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
-    """The Arrow column of some contents; values that it does not hold are rescued."""
+    """The Arrow column of some contents; values that it does not hold are rescued.
+
+    `contents`: without their type tags, but with them if the column is a declared one.
+    """
     kind = arrow_type(column.type)
     if contents is None:
         return pa.nulls(rows.count, kind)
+    if column.role == "declared":
+        return pa.array(
+            [None if value is None else _declared(column, row, value, rows) for row, value in enumerate(contents)], kind
+        )
     if column.type == "json":
         return pa.array([None if c is None else orjson.dumps(c).decode() for c in contents], kind)
     if column.type in ("string", "boolean", "list<string>"):
@@ -149,14 +159,23 @@ def _column(column: Column, contents: _Values | None, rows: _Rows) -> pa.Array:
     return pc.cast(texts, kind)
 
 
+def _declared(column: Column, row: int, value: AttributeValue, rows: _Rows) -> str | None:
+    text: str | None
+    text, exact = to_column(column, value)
+    if not exact:
+        rows.rescue(row, column.path, value)
+    return text
+
+
 def _convert(column: Column, contents: _Values, positions: range | list[int], rows: _Rows) -> _Values:
     """Replace some of the contents by the result of `to_column`, in place. Returns the contents."""
     for row in positions:
         content = contents[row]
         if content is not None:
-            contents[row], exact = to_column(column, content)
+            value = {column.tag: content}
+            contents[row], exact = to_column(column, value)
             if not exact:
-                rows.rescue(row, column.path, {column.tag: content})
+                rows.rescue(row, column.path, value)
     return contents
 
 

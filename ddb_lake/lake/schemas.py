@@ -141,7 +141,9 @@ def current_schema(schema: TableSchema, keep_expired: bool = False) -> Schema:
 
 
 def column_doc(column: Column) -> str:
-    """A column's doc: the original path and DynamoDB type."""
+    """A column's doc: the original path, and the DynamoDB type or what a declared column takes."""
+    if column.role == "declared":
+        return f"{dotted(column.path)} ({'any value as JSON' if column.type == 'json' else 'any scalar as text'})"
     return f"{dotted(column.path)} ({column.tag})"
 
 

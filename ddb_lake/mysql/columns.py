@@ -11,6 +11,7 @@ The types hold every value that the lake's column can hold, exactly:
 | binary | LONGBLOB; of a key VARBINARY |
 | timestamp | DATETIME(6) |
 | json, lists (sets) | JSON; MariaDB: LONGTEXT, as its JSON refuses documents nested more than 32 deep |
+| json (declared: plain JSON) | LONGTEXT, because JSON would round the numbers |
 
 `number`s in the JSON of a number set are strings, so that no reader rounds them. Pure.
 """
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ddb_lake.core.schema.table_schema import Column, Path, TableSchema, column_names
+from ddb_lake.core.schema.table_schema import ANY, Column, Path, TableSchema, column_names
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, identifier
 from ddb_lake.errors import ConfigError
@@ -127,6 +128,8 @@ def sql_type(schema: TableSchema, column: Column, native_json: bool = True) -> s
     if column.type.startswith("decimal"):
         precision, scale = (int(part) for part in column.type[8:-1].split(","))
         return f"DECIMAL({precision},{scale})" if scale <= MAX_SCALE else "LONGTEXT"
+    if column.tag == ANY:
+        return "LONGTEXT"
     if column.type == "json" or column.type.startswith("list<"):
         return "JSON" if native_json else "LONGTEXT"
     return _SQL_TYPES.get(column.type, "LONGTEXT")

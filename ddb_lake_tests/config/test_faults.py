@@ -33,9 +33,10 @@ def settings_of(
         written = field.alias or name
         yield path, written
         for inner in models_in(field.annotation):
-            yield from settings_of(
-                inner, (*path, written, 0) if written in ("tables", "entities") else (*path, written)
+            inside: tuple[str | int, ...] = {"tables": (0,), "entities": (0,), "columns": ("attribute",)}.get(
+                written, ()
             )
+            yield from settings_of(inner, (*path, written, *inside))
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ddb_lake.core.schema.table_schema import Column, TableSchema
+from ddb_lake.core.schema.table_schema import Column, Role, TableSchema
 from ddb_lake.dbt import models
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, connect
@@ -81,12 +81,16 @@ class Adapter:
         return context.vars[f"{self._dialect}__{name}"]
 
 
-def column_sql(dialect: str, tag: str, name: str) -> str:
+def x(tag: str, name: str, role: Role = "plain") -> Column:
+    return Column(("x",), tag, "x", name, role)
+
+
+def column_sql(dialect: str, column: Column) -> str:
     """What `item_column` writes for a column `x`, in DuckDB's SQL."""
     environment = Environment(extensions=["jinja2.ext.do"])
     template = environment.from_string(MACROS.read_text() + "{{ item_column(column, 'item') }}")
-    column = {"name": "x", "tag": tag, "type": name, "path": ["x"]}
-    sql = template.render({"return": Returned, "adapter": Adapter(dialect), "column": column}).strip()
+    found = {"name": "x", "tag": column.tag, "type": column.type, "path": ["x"], "declared": column.role == "declared"}
+    sql = template.render({"return": Returned, "adapter": Adapter(dialect), "column": found}).strip()
     query = f"SELECT {sql} AS x FROM given"
     return query if dialect == "duckdb" else translated(query)
 
@@ -99,17 +103,17 @@ def session() -> Iterator[Session]:
         yield opened
 
 
-def differing(session: Session, dialect: str, tag: str, name: str, values: Sequence[str]) -> list[tuple[str, Any, Any]]:
+def differing(session: Session, dialect: str, column: Column, values: Sequence[str]) -> list[tuple[str, Any, Any]]:
     """The values that the macro reads differently from the lake."""
     items = [f'{{"id":{{"S":"k"}},"x":{value}}}' for value in values]
     session.con.register("items", pa.table({"place": list(range(len(items))), "item": items}))
     session.con.execute("CREATE OR REPLACE TABLE given AS SELECT *, 'other' AS n, 0 AS d, 0 AS p, 0 AS v FROM items")
-    schema = TableSchema(("id",), (Column(("id",), "S", "id", "string"), Column(("x",), tag, "x", name)))
+    schema = TableSchema(("id",), (Column(("id",), "S", "id", "string"), column))
     projection = Projection(schema)
     projection.register(session.con)
     source = "(SELECT item::JSON AS item, place FROM given)"
     lake = session.rows(f"SELECT {carried('x')} FROM ({projection.select(source, ['place'])}) ORDER BY place")
-    wanted = column_sql(dialect, tag, name).removesuffix("FROM given")
+    wanted = column_sql(dialect, column).removesuffix("FROM given")
     rows = session.rows(f"{wanted}, place FROM given ORDER BY place")
     assert len(rows) == len(lake) == len(values)
     pairs = zip(values, (row[0] for row in rows), (row[0] for row in lake), strict=True)
@@ -124,7 +128,23 @@ def test_macro_gives_the_value_of_the_column_for_every_case(
     cases = [case.text for case in CASES if case.reason is None]
     spelled = [json.dumps({"N": number}) for number in SPELLINGS]
     sets = [json.dumps({"NS": members}) for number in SPELLINGS for members in ([number], ["1", number])]
-    assert differing(session, dialect, tag, name, [*cases, *spelled, *sets]) == []
+    assert differing(session, dialect, x(tag, name), [*cases, *spelled, *sets]) == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "tag", "name"), [("duckdb", "N", "string"), ("athena", "S", "string"), ("duckdb", "ANY", "json")]
+)
+def test_macro_gives_the_value_of_a_declared_column_for_every_case(
+    session: Session, dialect: str, tag: str, name: str
+) -> None:
+    from ddb_lake.dbt.plugin import plain_document  # importing dbt takes a second
+
+    session.con.create_function("ddb_plain_document", plain_document, ["VARCHAR"], "VARCHAR", null_handling="special")
+    cases = [case.text for case in CASES if case.reason is None]
+    try:
+        assert differing(session, dialect, x(tag, name, "declared"), cases) == []
+    finally:
+        session.con.remove_function("ddb_plain_document")
 
 
 digits = st.text("0123456789", min_size=1, max_size=45)
@@ -145,11 +165,11 @@ spellings = st.builds(
 @example(["-292541211459"], "decimal(9,0)", "duckdb")
 def test_macro_gives_the_exact_number_or_null(session: Session, numbers: list[str], name: str, dialect: str) -> None:
     values = [json.dumps({"N": number}) for number in numbers]
-    assert differing(session, dialect, "N", name, values) == []
+    assert differing(session, dialect, x("N", name), values) == []
 
 
 def test_macro_gives_what_exact_arithmetic_gives(session: Session) -> None:
-    sql = column_sql("duckdb", "N", "decimal(38,2)").removesuffix("FROM given")
+    sql = column_sql("duckdb", x("N", "decimal(38,2)")).removesuffix("FROM given")
     for number in SPELLINGS:
         (found,) = session.con.execute(f"{sql} FROM (SELECT ? AS item)", [json.dumps({"x": {"N": number}})]).fetchone()
         exact = Fraction(Decimal(number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ TYPES = {
     "SS": "list<string>",
     "NS": "list<long>",
     "L": "json",
+    "ANY": "json",
 }
 
 
@@ -44,7 +46,11 @@ def schemas(draw: st.DrawFn) -> TableSchema:
     paths = [(key,) for key in keys] + [path for path in paths if path[0] not in keys]
     names = column_names(paths)
     tags = {path: "S" if path[0] in keys else draw(st.sampled_from(sorted(TYPES))) for path in paths}
-    return TableSchema(keys, tuple(Column(path, tags[path], names[path], TYPES[tags[path]]) for path in paths))
+    columns = [Column(path, tags[path], names[path], TYPES[tags[path]]) for path in paths]
+    declared = [c.tag == "ANY" or (c.tag == "S" and c.path[0] not in keys and draw(st.booleans())) for c in columns]
+    return TableSchema(
+        keys, tuple(replace(c, role="declared") if is_one else c for c, is_one in zip(columns, declared, strict=True))
+    )
 
 
 def rendered(text: str, duckdb: bool = True) -> str:
@@ -62,7 +68,13 @@ def test_macro_says_what_the_schema_says(schema: TableSchema) -> None:
     environment.globals["return"] = lambda rows: found.append(rows) or ""
     environment.from_string(text + "{{ t_columns() }}").render()
 
-    assert found == [[{"name": c.name, "tag": c.tag, "type": c.type, "path": list(c.path)} for c in schema.columns]]
+    assert found == [
+        [
+            {"name": c.name, "tag": c.tag, "type": c.type, "path": list(c.path)}
+            | ({"declared": True} if c.role == "declared" else {})
+            for c in schema.columns
+        ]
+    ]
 
 
 @examples(3, 15)

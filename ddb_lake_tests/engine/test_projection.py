@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema, project, restore
-from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.inverse_projection import complete, item_sql
 from ddb_lake.engine.projection import Projection
@@ -24,7 +24,7 @@ from ddb_lake.engine.schema_fitting import SessionProjection, extend_schema, fit
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried, shown
 from ddb_lake_tests.support.effort import examples
-from ddb_lake_tests.support.strategies import items
+from ddb_lake_tests.support.strategies import declared_types, items, mixed_items
 
 KEY = ("pk",)
 
@@ -59,7 +59,11 @@ def schema_of(rows: Sequence[Item], options: SchemaOptions) -> TableSchema:
 
 def expected(column: Column, value: Any) -> Any:
     """What DuckDB gives for a value of `project`."""
-    if value is None or column.type in ("string", "binary", "boolean", "list<string>", "list<binary>"):
+    if (
+        value is None
+        or column.role == "declared"
+        or column.type in ("string", "binary", "boolean", "list<string>", "list<binary>")
+    ):
         return value
     if column.type == "json":
         return canonical_json({"x": {column.tag: value}})
@@ -69,8 +73,8 @@ def expected(column: Column, value: Any) -> Any:
 
 
 def actual(column: Column, value: Any) -> Any:
-    if value is None:
-        return None
+    if value is None or column.role == "declared":
+        return value
     if column.type == "json":
         return canonical_json({"x": {column.tag: orjson.loads(value)}})
     if column.type.startswith("list<") and column.tag == "NS" and column.type != "list<string>":
@@ -78,33 +82,41 @@ def actual(column: Column, value: Any) -> Any:
     return Decimal(value) if column.type == "long" else value
 
 
-many_items = st.lists(items(), min_size=1, max_size=6)
+many_items = st.one_of(st.lists(items(), min_size=1, max_size=6), st.lists(mixed_items(), min_size=2, max_size=8))
 depths = st.integers(1, 4)
+
+
+@st.composite
+def typed_items(draw: st.DrawFn) -> tuple[list[Item], TableSchema]:
+    """Items, and a schema that fits them in part: of other items, with the types of some columns declared."""
+    rows, known = draw(many_items), draw(many_items)
+    mixed = draw(st.lists(st.sampled_from(range(len(rows))), max_size=2))
+    overrides = draw(declared_types([*rows, *known]))
+    options = SchemaOptions(depth=draw(depths), overrides=overrides)
+    return rows, schema_of(keyed([*known, *(rows[number] for number in mixed)]), options)
 
 
 @examples(37, 150)
 @given(
-    rows=many_items,
-    known=many_items,
-    depth=depths,
+    typed=typed_items(),
     spell=st.sampled_from([spell_compactly, json.dumps]),
     most=st.sampled_from([{"LOOKED_UP": 0}, {}, {"MOST_IN_SQL": 0}]),
+    expect_nulls=st.booleans(),
 )
 def test_project_of_many_items_equals_project_of_each(
     session: Session,
-    rows: list[Item],
-    known: list[Item],
-    depth: int,
+    typed: tuple[list[Item], TableSchema],
     spell: Callable[[Item], str],
     most: dict[str, int],
+    expect_nulls: bool,
 ) -> None:
-    """`known` decides the schema, which therefore fits `rows` only in part; attributes are looked up, hashed, or read in
-    Python."""
-    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+    """Attributes are looked up, hashed, or read in Python. NULL values are expected where there are some, or nowhere."""
+    rows, schema = typed
+    nulls = guess(rows, schema, SchemaOptions())[1] if expect_nulls else set()
     with pytest.MonkeyPatch.context() as patch:
         for name, number in most.items():
             patch.setattr(f"ddb_lake.engine.projection.{name}", number)
-        projection = Projection(schema)
+        projection = Projection(schema, nulls)
     projection.register(session.con)
     names = ", ".join(carried(c.name) for c in schema.columns)
     query = projection.select(source(session, keyed(rows), spell), ["_source"])
@@ -120,12 +132,38 @@ def test_project_of_many_items_equals_project_of_each(
         }
 
 
-@examples(37, 150)
-@given(rows=many_items, known=many_items, depth=depths)
-def test_restore_in_sql_gives_every_item_back(
-    session: Session, rows: list[Item], known: list[Item], depth: int
+EACH_KIND: tuple[AttributeValue, ...] = (
+    {"S": 'it"s'}, {"S": ""}, {"N": "7"}, {"N": "1.50"}, {"N": "1E2"}, {"B": "AA=="}, {"B": "AB=="}, {"BOOL": True},
+    {"BOOL": False}, {"NULL": True}, {"NULL": False}, {"SS": ["x"]}, {"NS": ["1"]}, {"BS": []}, {"L": []}, {"M": {}},
+    {"L": [{"N": "1.5"}, {"S": "{}"}, {"NULL": True}]}, {"M": {"S": {"N": "1"}, "b": {"M": {}}}}, {"M": {"b": {"SS": ["x"]}}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [{"LOOKED_UP": 0}, {}, {"MOST_IN_SQL": 0}], ids=str)
+@pytest.mark.parametrize(
+    ("tag", "column_type"), [("S", "string"), ("N", "string"), ("B", "string"), ("BOOL", "string"), ("ANY", "json")]
+)
+def test_declared_column_has_each_kind_of_value(
+    session: Session, monkeypatch: pytest.MonkeyPatch, most: dict[str, int], tag: str, column_type: str
 ) -> None:
-    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+    for name, number in most.items():
+        monkeypatch.setattr(f"ddb_lake.engine.projection.{name}", number)
+    schema = TableSchema(KEY, (Column(KEY, "S", "pk", "string"), Column(("x",), tag, "x", column_type, "declared")))
+    rows = keyed([{"x": value} for value in EACH_KIND])
+    projection = Projection(schema, {("x",)})
+    projection.register(session.con)
+    session.keep("declared_rows", projection.select(source(session, rows), ["_source"]))
+    found = session.rows(f"SELECT {carried('x')}, _rescued, {item_sql(schema)} FROM declared_rows ORDER BY _source")
+    for (value, rescued, item), row in zip(found, rows, strict=True):
+        values, left = project(row, schema)
+        assert (value, orjson.loads(rescued or "{}")) == (values[1], left)
+        assert orjson.loads(complete(item, rescued)) == row
+
+
+@examples(37, 150)
+@given(typed=typed_items())
+def test_restore_in_sql_gives_every_item_back(session: Session, typed: tuple[list[Item], TableSchema]) -> None:
+    rows, schema = typed
     projection = Projection(schema)
     projection.register(session.con)
     query = projection.select(source(session, keyed(rows)), ["_source"])
@@ -135,17 +173,19 @@ def test_restore_in_sql_gives_every_item_back(
 
 
 @examples(50, 200)
-@given(rows=many_items, known=many_items, depth=depths)
-def test_restore_is_the_inverse_of_project(rows: list[Item], known: list[Item], depth: int) -> None:
-    schema = schema_of(keyed(known), SchemaOptions(depth=depth))
+@given(typed=typed_items())
+def test_restore_is_the_inverse_of_project(typed: tuple[list[Item], TableSchema]) -> None:
+    rows, schema = typed
     for item in keyed(rows):
         assert restore(*project(item, schema), schema) == item
 
 
 @examples(25, 100)
-@given(rows=st.lists(items(), min_size=2, max_size=8), seed=st.randoms(use_true_random=False))
-def test_fit_depends_on_the_set_of_items_alone(session: Session, rows: list[Item], seed: Any) -> None:
-    options = SchemaOptions()
+@given(rows=many_items, seed=st.randoms(use_true_random=False), data=st.data())
+def test_fit_depends_on_the_set_of_items_alone(
+    session: Session, rows: list[Item], seed: Any, data: st.DataObject
+) -> None:
+    options = SchemaOptions(overrides=data.draw(declared_types(rows)))
     fitted = []
     for _ in range(2):
         ordered = keyed(rows)

@@ -28,7 +28,8 @@ def settings(model: type[BaseModel] = LakeSettings, prefix: str = "") -> Iterato
         if inner is None or not isinstance(default, BaseModel):
             yield path, field.annotation, default
         if inner is not None:
-            yield from settings(inner, f"{path}[]." if isinstance(default, tuple) else f"{path}.")
+            many = "[]" if isinstance(default, tuple) else ".<name>" if isinstance(default, dict) else ""
+            yield from settings(inner, f"{path}{many}.")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,6 +8,7 @@ DynamoDB, written differently.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -242,3 +243,28 @@ def json_values() -> st.SearchStrategy[Any]:
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(members | st.text(max_size=3), inner, max_size=5),
         max_leaves=25,
     )
+
+
+@cache
+def mixed_items() -> st.SearchStrategy[Item]:
+    """Items with few attributes, which have values of one type here and of another there."""
+    members = st.one_of(
+        values(), st.builds(lambda m: {"M": m}, st.dictionaries(st.sampled_from("ab"), scalars(), max_size=2))
+    )
+    return st.dictionaries(st.sampled_from(("a", "b", "A", "a__s")), members, max_size=4)
+
+
+@st.composite
+def declared_types(draw: st.DrawFn, found: Sequence[Item]) -> dict[str, str]:
+    """Types of columns for some of the paths that the items have, as `columns` in the configuration."""
+    dotted = sorted({".".join(path) for item in found for path in _paths({"M": item}, ())} - {""})
+    if not dotted:
+        return {}
+    types = st.sampled_from(("string", "json", "string", "json", "long", "double", "decimal(38,2)"))
+    return draw(st.dictionaries(st.sampled_from(dotted), types, max_size=4))
+
+
+def _paths(value: AttributeValue, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield above
+    for name, member in value.get("M", {}).items():
+        yield from _paths(member, (*above, name))

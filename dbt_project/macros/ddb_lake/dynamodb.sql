@@ -55,10 +55,19 @@
 {%- endmacro %}
 
 
-{#- One typed column out of an image. `column`: {name, tag, type, path} as in macros/tables. -#}
+{#- One typed column out of an image. `column`: {name, tag, type, path} as in macros/tables; a column whose type is declared
+    in the lake's configuration has `declared`: it takes values of other types too. -#}
 {% macro item_column(column, image) -%}
     {%- set path = value_path(column) -%}
-    {%- if column.type.startswith('list<') -%}
+    {%- if column.declared and column.type == 'json' -%}
+    {{ plain_json(json_document(image, path[:-1])) }}
+    {%- elif column.declared -%}
+    coalesce(
+        {%- for tag in ['S', 'N', 'BOOL', 'B'] -%}
+        {{ json_text(image, path[:-1] + [tag]) }}{{ ', ' if not loop.last }}
+        {%- endfor -%}
+    )
+    {%- elif column.type.startswith('list<') -%}
     {%- set inner = column.type[5:-1] -%}
     {{ json_members(image, path, typed_value('{v}', column.tag[0], inner, checked=false), valid_value('{v}', column.tag[0], inner)) }}
     {%- elif column.tag in ('L', 'M') -%}
@@ -198,6 +207,14 @@
 {% macro duckdb__canonical_document(json) -%} ddb_canonical_document({{ json }}) {%- endmacro %}
 
 {% macro athena__canonical_document(json) -%} json_format(json_parse({{ json }})) {%- endmacro %}
+
+
+{#- A value of DynamoDB JSON as plain JSON. On Athena, which has no function for it, the document stays as it is. -#}
+{% macro plain_json(json) %}{{ return(adapter.dispatch('plain_json')(json)) }}{% endmacro %}
+
+{% macro duckdb__plain_json(json) -%} ddb_plain_document({{ json }}) {%- endmacro %}
+
+{% macro athena__plain_json(json) -%} {{ json }} {%- endmacro %}
 
 
 {#- An ISO 8601 text with an offset as a UTC timestamp; NULL if it is none. -#}

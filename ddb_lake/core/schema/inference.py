@@ -5,17 +5,20 @@ The outcome is a function of the set of items: it depends neither on their order
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ddb_lake.core.schema.table_schema import (
+    ANY,
     DECIMAL,
     INT64,
     MAX_COLUMNS,
+    SCALARS,
     Column,
     ColumnType,
     Path,
+    Role,
     SchemaOptions,
     TableSchema,
     column_names,
@@ -112,16 +115,24 @@ def need_of(column_type: ColumnType) -> Need:
 
 @dataclass(slots=True)
 class PathStats:
-    """How many values of each type a path has, and the shape of its numbers."""
+    """How many values of each type a path has, and the shape of its numbers.
+
+    `converted`: what must be added to `counts` of a declared column, whose values are all counted as its tag.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     numbers: NumberShape = field(default_factory=NumberShape)
     set_numbers: NumberShape = field(default_factory=NumberShape)
+    converted: dict[str, int] = field(default_factory=dict)
 
-    def tag(self) -> str | None:
-        """The type most values have (the first of `_TYPE_ORDER` among equals); None if all are NULL or empty maps."""
-        known = [(count, -_TYPE_ORDER.index(tag), tag) for tag, count in self.counts.items() if tag in _TYPE_ORDER]
-        return max(known)[2] if known else None
+    def totals(self) -> dict[str, int]:
+        """How many values have each type."""
+        return {tag: self.counts.get(tag, 0) + self.converted.get(tag, 0) for tag in (*self.counts, *self.converted)}
+
+    def add_converted(self, tag: str, held_as: str, count: int) -> None:
+        """Record that `count` values of type `tag` are among those that were counted as `held_as`."""
+        self.converted[tag] = self.converted.get(tag, 0) + count
+        self.converted[held_as] = self.converted.get(held_as, 0) - count
 
 
 class Inference:
@@ -159,6 +170,8 @@ class Inference:
             stats = self.paths.setdefault(path, PathStats())
             for tag, count in theirs.counts.items():
                 stats.counts[tag] = stats.counts.get(tag, 0) + count
+            for tag, count in theirs.converted.items():
+                stats.converted[tag] = stats.converted.get(tag, 0) + count
             stats.numbers.merge(theirs.numbers)
             stats.set_numbers.merge(theirs.set_numbers)
 
@@ -188,14 +201,21 @@ class Inference:
         """Record the values of `count` items, with the same leftovers, that the columns did not hold.
 
         `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
-        that `observe_column` counts; a value that is also in a column, because of its spelling, is not counted twice.
+        that `observe_column` counts; a value that is also in a column, because of its type or spelling, is not counted
+        twice.
         """
         maps: set[Path] = set()
         for text, value in rescued.items():
             path = parse_pointer(text)
             maps.update(path[:length] for length in range(1, len(path)))
             column = columns.get(path) if columns else None
-            self.observe_value(path, value, 0 if column and fits_column(column, value) else count)
+            if column is None or not fits_column(column, value):
+                self.observe_value(path, value, count)
+            elif column.role == "plain":
+                self.observe_value(path, value, 0)
+            elif column.tag != ANY:
+                ((tag, _),) = value.items()
+                self.paths.setdefault(path, PathStats()).add_converted(tag, column.tag, count)
         for path in maps.difference(counted):
             self.observe_maps(path, count)
 
@@ -204,23 +224,18 @@ class Inference:
 
         Key attributes come first, then those with more values, then those whose name needs no change, then by path.
         """
-        leaves: dict[Path, tuple[str, ColumnType, int]] = {}
         children: dict[Path, list[Path]] = {}
         for path in self.paths:
             children.setdefault(path[:-1], []).append(path)
-        self._collect((), children, leaves)
-        for name in key:
-            tag, _, count = leaves.setdefault((name,), ("S", "string", 0))
-            exact = self.options.override((name,)) in (None, "json", "double")  # double rounds: two keys would be one
-            if tag == "N" and exact:
-                leaves[(name,)] = (tag, self.paths[(name,)].numbers.column_type(percent=100), count)
         order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
+        leaves = {leaf.path: leaf for leaf in self._leaves((), children) if leaf.path not in order}
+        leaves |= {path: self._key_leaf(path) for path in order}
 
-        def precedence(path: Path) -> tuple[int, int, bool, Path]:
-            return order.get(path, len(order)), -leaves[path][2], not is_spelled_as_named(path), path
+        def precedence(leaf: _Leaf) -> tuple[int, int, bool, Path]:
+            return order.get(leaf.path, len(order)), -leaf.count, not is_spelled_as_named(leaf.path), leaf.path
 
-        ranked = sorted(leaves, key=precedence)[:MAX_COLUMNS]
-        return [Column(path, leaves[path][0], "", leaves[path][1]) for path in ranked]
+        ranked = sorted(leaves.values(), key=precedence)[:MAX_COLUMNS]
+        return [Column(leaf.path, leaf.tag, "", leaf.type, leaf.role) for leaf in ranked]
 
     def schema(self, key: Sequence[str], known: TableSchema | None = None) -> TableSchema:
         """The columns for all attributes seen: key attributes first, then by path.
@@ -236,25 +251,65 @@ class Inference:
         )
         return known.with_columns(columns)
 
-    def _collect(
-        self, parent: Path, children: dict[Path, list[Path]], out: dict[Path, tuple[str, ColumnType, int]]
-    ) -> None:
+    def _leaves(self, parent: Path, children: Mapping[Path, Sequence[Path]]) -> Iterator[_Leaf]:
+        """The columns of the members of a map."""
         for path in children.get(parent, ()):
-            stats = self.paths[path]
-            tag = stats.tag()
-            if tag is None:
+            counts, override = self.paths[path].totals(), self.options.override(path)
+            if override == "json":
+                if counts:
+                    yield _Leaf(path, ANY, "json", sum(counts.values()), "declared")
                 continue
-            members = children.get(path, ())
-            if tag == "M" and self.options.flattens(path) and 0 < len(members) <= MAX_MAP_CHILDREN:
-                self._collect(path, children, out)
-            else:
-                out[path] = (tag, self._type(path, tag, stats), stats.counts[tag])
+            scalars = {tag: count for tag, count in counts.items() if tag in SCALARS} if override == "string" else {}
+            declared = _most_frequent(scalars)
+            if declared is not None:
+                counts = {tag: count for tag, count in counts.items() if tag not in scalars}
+                counts[declared] = sum(scalars.values())
+            tag = _most_frequent(counts)
+            if tag == "M" and self.options.flattens(path) and 0 < len(children.get(path, ())) <= MAX_MAP_CHILDREN:
+                yield from self._leaves(path, children)
+            elif tag is not None and tag == declared:
+                yield _Leaf(path, tag, "string", counts[tag], "declared")
+            elif tag is not None:
+                yield _Leaf(path, tag, self._type(path, tag), counts[tag])
 
-    def _type(self, path: Path, tag: str, stats: PathStats) -> ColumnType:
-        override = self.options.override(path)
+    def _key_leaf(self, path: Path) -> _Leaf:
+        """The column of a key attribute. All its values have one type, so its column is never a declared one."""
+        stats = self.paths.get(path) or PathStats()
+        counts = stats.totals()
+        tag = _most_frequent(counts)
+        if tag is None:
+            return _Leaf(path, "S", "string", 0)
+        if tag == "N" and self.options.override(path) in (
+            None,
+            "json",
+            "double",
+        ):  # double rounds: two keys would be one
+            return _Leaf(path, tag, stats.numbers.column_type(percent=100), counts[tag])
+        return _Leaf(path, tag, self._type(path, tag), counts[tag])
+
+    def _type(self, path: Path, tag: str) -> ColumnType:
+        stats = self.paths[path]
         if tag == "N":
+            override = self.options.override(path)
             return override if override and override != "json" else stats.numbers.column_type()
         if tag == "NS":
             return f"list<{stats.set_numbers.column_type()}>"
         fixed = {"S": "string", "B": "binary", "BOOL": "boolean", "SS": "list<string>", "BS": "list<binary>"}
         return fixed.get(tag, "json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A column that some values need, and how many values."""
+
+    path: Path
+    tag: str
+    type: ColumnType
+    count: int
+    role: Role = "plain"
+
+
+def _most_frequent(counts: Mapping[str, int]) -> str | None:
+    """The type that most values have (the first of `_TYPE_ORDER` among equals); None if all are NULL or empty maps."""
+    known = [(count, -_TYPE_ORDER.index(tag), tag) for tag, count in counts.items() if tag in _TYPE_ORDER]
+    return max(known)[2] if known else None

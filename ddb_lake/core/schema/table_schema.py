@@ -2,7 +2,9 @@
 
 An attribute path (`("address", "city")`) becomes a column of the DynamoDB type most of its values have. What a
 column cannot hold (another type, NULL, an unknown attribute, an empty map, a number in an odd spelling) is kept in
-`_rescued`: DynamoDB JSON keyed by the path's JSON Pointer. So `restore(*project(item)) == item` for every item.
+`_rescued`: DynamoDB JSON keyed by the path's JSON Pointer. A column whose type is declared as `string` or `json` takes
+values of other types too; a value that does not follow from its text is also in `_rescued`. So
+`restore(*project(item)) == item` for every item.
 
 The SQL kernel in `engine.projection` does the same for many rows at once; this module is what it is tested against.
 """
@@ -19,11 +21,24 @@ from typing import Any, Literal, TypeAlias
 
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.core.values.numbers import canonical_number
+from ddb_lake.core.values.plain_json import from_plain, loads_exact, plain_text
 from ddb_lake.errors import UndecodableError
 
 Path: TypeAlias = tuple[str, ...]
 ColumnType: TypeAlias = str
 """'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
+
+Role: TypeAlias = Literal["plain", "declared"]
+"""What a column takes: `plain` the values of its own DynamoDB type, `declared` those of other types as text too."""
+
+SCALARS = ("S", "N", "B", "BOOL")
+"""The DynamoDB types whose values a column that is declared as `string` takes."""
+
+TAGS = (*SCALARS, "NULL", "SS", "NS", "BS", "L", "M")
+"""All DynamoDB types."""
+
+ANY = "ANY"
+"""The tag of a column that is declared as `json`: it takes values of all types."""
 
 CURRENT_METADATA = {
     "_changed_at": ("timestamp", "When the item last changed (UTC, microseconds); the export's time for snapshot rows"),
@@ -66,17 +81,39 @@ DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One typed column: the path of its values in the item, their DynamoDB type, and the column's type."""
+    """One typed column: the path of its values in the item, their DynamoDB type, and the column's type.
+
+    `tag`: the type of its values; of a column that is declared as `string` the type that most of them have, because values
+    of this type follow from the column alone; `ANY` if it is declared as `json`.
+    """
 
     path: Path
     tag: str
     name: str
     type: ColumnType
+    role: Role = "plain"
 
     @property
     def pointer(self) -> str:
         """The path as a JSON Pointer (RFC 6901), the key of `_rescued`."""
         return pointer(self.path)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The DynamoDB types whose values the column takes."""
+        if self.role == "plain":
+            return (self.tag,)
+        return TAGS if self.type == "json" else SCALARS
+
+    def to_json(self) -> list[Any]:
+        """A JSON document from which `from_json` gives an equal column."""
+        return [list(self.path), self.tag, self.name, self.type, *([] if self.role == "plain" else [self.role])]
+
+    @classmethod
+    def from_json(cls, document: Sequence[Any]) -> Column:
+        """The inverse of `to_json`. Columns that earlier releases wrote have no role."""
+        path, tag, name, kind, *role = document
+        return cls(tuple(path), tag, name, kind, *role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +152,7 @@ class TableSchema:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document from which `from_json` gives an equal schema."""
-        columns = [[list(c.path), c.tag, c.name, c.type] for c in self.columns]
+        columns = [c.to_json() for c in self.columns]
         retired = [[list(path), name] for path, name in self.retired]
         return {"key": list(self.key), "columns": columns, "retired": retired}
 
@@ -124,7 +161,7 @@ class TableSchema:
         """The inverse of `to_json`."""
         return cls(
             tuple(document["key"]),
-            tuple(Column(tuple(p), t, n, y) for p, t, n, y in document["columns"]),
+            tuple(map(Column.from_json, document["columns"])),
             tuple((tuple(path), name) for path, name in document.get("retired", ())),
         )
 
@@ -296,13 +333,16 @@ class Projector:
 
     def __init__(self, schema: TableSchema) -> None:
         self._columns = schema.columns
-        self._index = {c.path: index for index, c in enumerate(schema.columns)}
+        self._index: dict[Path, dict[str, int]] = {}
+        for index, column in enumerate(schema.columns):
+            self._index.setdefault(column.path, {}).update(dict.fromkeys(column.tags, index))
         self._maps = {c.path[:length] for c in schema.columns for length in range(1, len(c.path))}
 
     def project(self, item: Item) -> tuple[list[Any], dict[str, AttributeValue]]:
-        """The column values of an item, in the schema's order, and the values that no column holds, by JSON Pointer.
+        """The column values of an item, in the schema's order, and the values that do not follow from them, by JSON Pointer.
 
-        A number or binary that fits its column but whose spelling is not canonical is in both.
+        A value that is in a column is also in the second result if its type and spelling do not follow from the column:
+        a number or binary that is not canonical, or a value of another type in a declared column.
         """
         values: list[Any] = [None] * len(self._columns)
         rescued: dict[str, AttributeValue] = {}
@@ -312,9 +352,9 @@ class Projector:
 
     def _visit(self, path: Path, value: AttributeValue, values: list[Any], rescued: dict[str, AttributeValue]) -> None:
         ((tag, content),) = value.items()
-        index = self._index.get(path)
-        if index is not None and self._columns[index].tag == tag:
-            values[index], exact = to_column(self._columns[index], content)
+        index = self._index.get(path, _NO_COLUMN).get(tag)
+        if index is not None:
+            values[index], exact = to_column(self._columns[index], value)
             if not exact:
                 rescued[pointer(path)] = value
         elif tag == "M" and content and path in self._maps:
@@ -324,30 +364,57 @@ class Projector:
             rescued[pointer(path)] = value
 
 
+_NO_COLUMN: Mapping[str, int] = {}
+
+
 def project(item: Item, schema: TableSchema) -> tuple[list[Any], dict[str, AttributeValue]]:
     """`Projector.project` of one item."""
     return Projector(schema).project(item)
 
 
-def to_column(column: Column, content: Any) -> tuple[Any, bool]:
-    """The value a column holds for a content of its type, and whether that says it all.
+def to_column(column: Column, value: AttributeValue) -> tuple[Any, bool]:
+    """What a column holds for a value of one of its `tags`, and whether `from_column` gives the value back from that.
 
-    Numbers and binary are given as the text from which the column's exact value is made; lists and maps as
-    Python values.
+    Numbers are given as the text from which the column's exact value is made; lists and maps as Python values.
     """
-    if column.tag == "N":
+    ((tag, content),) = value.items()
+    if column.role == "declared":
+        return to_json_column(value) if column.type == "json" else (scalar_text(value), tag == column.tag)
+    if tag == "N":
         return _number(column.type, content)
-    if column.tag == "NS":
+    if tag == "NS":
         held = [_number(column.type[5:-1], number) for number in content]
         exact = all(ok for _, ok in held)
         return ([value for value, _ in held] if exact else None), exact
-    if column.tag == "B":
+    if tag == "B":
         return _binary(content)
-    if column.tag == "BS":
+    if tag == "BS":
         blobs = [_binary(member) for member in content]
         decoded = all(value is not None for value, _ in blobs)
         return ([value for value, _ in blobs] if decoded else None), all(ok for _, ok in blobs)
     return content, True
+
+
+def to_json_column(value: AttributeValue) -> tuple[str | None, bool]:
+    """What a column that is declared as `json` holds for a value: plain JSON; and whether the value follows from it."""
+    try:
+        text = plain_text(value)
+    except UndecodableError:  # a number that cannot be spelled out
+        return None, False
+    return text, from_json_column(text) == value
+
+
+def from_json_column(text: str) -> AttributeValue:
+    """The value that follows from the text of a column that is declared as `json`."""
+    return from_plain(loads_exact(text))
+
+
+def scalar_text(value: AttributeValue) -> str:
+    """The text of a value of `SCALARS`: text and base64 as they are, the digits of a number as written, `true`, `false`."""
+    ((tag, content),) = value.items()
+    if tag == "BOOL":
+        return "true" if content else "false"
+    return str(content)
 
 
 def _number(column_type: ColumnType, text: str) -> tuple[str | None, bool]:
@@ -381,8 +448,8 @@ def _fits(column_type: ColumnType, plain: str) -> bool:
 
 def fits_column(column: Column, value: AttributeValue) -> bool:
     """Whether `project` puts this value into the column, also in another spelling."""
-    ((tag, content),) = value.items()
-    return tag == column.tag and to_column(column, content)[0] is not None
+    ((tag, _),) = value.items()
+    return tag in column.tags and to_column(column, value)[0] is not None
 
 
 def _binary(text: str) -> tuple[bytes | None, bool]:
@@ -398,19 +465,23 @@ def restore(values: Sequence[Any], rescued: Mapping[str, AttributeValue], schema
     item: Item = {}
     for column, value in zip(schema.columns, values, strict=True):
         if value is not None:
-            place(item, column.path, {column.tag: from_column(column, value)})
+            place(item, column.path, from_column(column, value))
     for text in sorted(rescued, key=lambda p: p.count("/")):
         place(item, parse_pointer(text), rescued[text])
     return item
 
 
-def from_column(column: Column, value: Any) -> Any:
-    """The inverse of `to_column`."""
+def from_column(column: Column, value: Any) -> AttributeValue:
+    """The value that follows from that of a column: the inverse of `to_column`."""
+    if column.role == "declared" and column.type == "json":
+        return from_json_column(value)
+    if column.role == "declared":
+        return {column.tag: value == "true" if column.tag == "BOOL" else value}
     if column.tag == "B":
-        return base64.b64encode(value).decode()
+        return {"B": base64.b64encode(value).decode()}
     if column.tag == "BS":
-        return [base64.b64encode(member).decode() for member in value]
-    return value
+        return {"BS": [base64.b64encode(member).decode() for member in value]}
+    return {column.tag: value}
 
 
 def place(item: Item, path: Path, value: AttributeValue) -> None:

@@ -225,11 +225,8 @@ class _Compaction:
             return schema, ""
         rows = self.scan.sql()
         unfitted = unfitted_values(self.session, rows, schema, self.options)
-        before = {(c.path, c.type, c.tag) for c in schema.columns}
-        if (
-            not requires_reprojection(unfitted)
-            or {(c.path, c.type, c.tag) for c in unfitted.schema(schema.key, schema).columns} == before
-        ):
+        before = set(schema.columns)
+        if not requires_reprojection(unfitted) or set(unfitted.schema(schema.key, schema).columns) == before:
             return schema, ""
         register_complete(self.session)
         passed = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)
@@ -245,7 +242,7 @@ class _Compaction:
         first, nulls = guess((), schema, self.options)
         projection = SessionProjection(self.session, self.options, project)
         wanted = fit_schema(first, schema, nulls, projection)
-        self.retyped = tuple(c.name for c in wanted.columns if (c.path, c.type, c.tag) not in before)
+        self.retyped = tuple(c.name for c in wanted.columns if c not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
 
     def _commit(self, chosen: Sequence[DataFile], rows: str, schema: TableSchema) -> LiveFiles:

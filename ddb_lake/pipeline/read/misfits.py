@@ -60,8 +60,8 @@ def find_misfits(lake: Lake, name: str) -> tuple[Misfit, ...]:
     with lake.session() as session:
         for pointer, tag, count in session.rows(_COUNTS.format(rows=rows)):
             column = columns.get(pointer)
-            if column is not None and column.tag == tag:
-                count = _without_a_value(session, rows, column)
+            if column is not None and tag in column.tags:
+                count = _without_a_value(session, rows, column, tag)
             if count:
                 found.setdefault(pointer, {})[tag] = count
     misfits = [_misfit(pointer, values, columns.get(pointer)) for pointer, values in found.items()]
@@ -77,12 +77,13 @@ _COUNTS = (
 )
 
 
-def _without_a_value(session: Session, rows: str, column: Column) -> int:
-    """How many values of a column's own type it does not hold. A number in another spelling is in the column and in `_rescued`."""
+def _without_a_value(session: Session, rows: str, column: Column, tag: str) -> int:
+    """How many values of a type that a column takes it does not hold. A number in another spelling, or a value of another type
+    in a declared column, is in the column and in `_rescued`."""
     kept = f"(_rescued::JSON::MAP(VARCHAR, JSON))[{literal(column.pointer)}]"
     count: int = session.value(
         f"SELECT count(*) FROM {rows} WHERE _rescued IS NOT NULL AND {carried(column.name)} IS NULL"
-        f" AND json_keys({kept})[1] = {literal(column.tag)}"
+        f" AND json_keys({kept})[1] = {literal(tag)}"
     )
     return count
 

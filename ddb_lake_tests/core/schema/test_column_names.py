@@ -238,7 +238,7 @@ def test_number_shape_at_its_boundaries(texts: list[str], column_type: str) -> N
 @given(number_lists)
 def test_number_column_holds_every_number_it_was_made_for(texts: list[str]) -> None:
     column = Column(("n",), "N", "n", shape(texts).column_type())
-    assert all(to_column(column, text)[0] is not None for text in texts)
+    assert all(to_column(column, {"N": text})[0] is not None for text in texts)
 
 
 @pytest.mark.parametrize("column_type", ["long", "decimal(38,0)", "decimal(38,37)", "string"])

@@ -85,8 +85,15 @@ def test_inference_counts_equal_values_as_if_seen_one_by_one(found: list[tuple[A
     assert at_once.paths == one_by_one.paths
 
 
-@given(contested_lists, st.integers(0, 3), st.sampled_from(({}, {"a": "double", "a.b": "decimal(38,2)"})))
-@settings(max_examples=300)
+contested_types = st.dictionaries(
+    st.sampled_from(("a", "b", "a.a", "a.b", "b.a")),
+    st.sampled_from(("string", "json", "double", "decimal(38,2)")),
+    max_size=2,
+)
+
+
+@given(contested_lists, st.integers(0, 3), contested_types)
+@settings(max_examples=400)
 def test_inference_from_columns_and_leftovers_comes_to_the_schema_of_the_items(
     items: list[Item], sampled: int, overrides: dict[str, str]
 ) -> None:
@@ -148,6 +155,10 @@ def test_inference_puts_the_key_first_and_has_it_always() -> None:
 def test_schema_as_json_and_back_is_the_same() -> None:
     schema = schema_of([{"a": {"M": {"b": {"NS": ["1.5"]}}}, "n": {"N": "1E50"}}])
     assert TableSchema.from_json(schema.to_json()) == schema
+    declared_too = schema_of(
+        [{"a": {"S": "x"}, "b": {"N": "1"}}], SchemaOptions(overrides={"a": "json", "b": "string"})
+    )
+    assert TableSchema.from_json(declared_too.to_json()) == declared_too
     assert schema.column(("a", "b")) == schema.columns[1]
     assert schema.column(("a",)) is None
 
@@ -201,7 +212,7 @@ def overridden(value: AttributeValue, column_type: str) -> dict[str, str]:
     return types_of([{"a": value}], SchemaOptions(overrides={"a": column_type}))
 
 
-@pytest.mark.parametrize("column_type", ["string", "long", "double", "decimal(38,2)"])
+@pytest.mark.parametrize("column_type", ["long", "double", "decimal(38,2)"])
 def test_override_of_a_number_type_decides_the_numbers_alone(column_type: str) -> None:
     assert overridden({"N": "1.125"}, column_type) == {"a": column_type}
     assert overridden({"S": "x"}, column_type) == {"a": "string"}
@@ -210,12 +221,60 @@ def test_override_of_a_number_type_decides_the_numbers_alone(column_type: str) -
     assert overridden({"M": {"b": {"N": "1"}}}, column_type) == {"a.b": "long"}
 
 
-def test_override_json_keeps_a_map_whole_and_changes_nothing_else() -> None:
-    assert overridden({"M": {"b": {"N": "1"}}}, "json") == {"a": "json"}
-    assert overridden({"M": {}}, "json") == {"a": "json"}
-    assert overridden({"S": "{}"}, "json") == {"a": "string"}
-    assert overridden({"N": "1.5"}, "json") == {"a": "decimal(38,1)"}
-    assert overridden({"L": []}, "json") == {"a": "json"}
+def declared(column_type: str, rows: Sequence[Item]) -> TableSchema:
+    return schema_of(rows, SchemaOptions(overrides={"a": column_type}), key=())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"S": "x"}, "x"), ({"N": "1.50"}, "1.50"), ({"N": "9" * 38}, "9" * 38), ({"B": "AB=="}, "AB=="),
+        ({"BOOL": True}, "true"), ({"BOOL": False}, "false"),
+    ],
+)  # fmt: skip
+def test_column_declared_as_string_has_the_text_of_any_scalar(value: AttributeValue, text: str) -> None:
+    ((tag, _),) = value.items()
+    alone = declared("string", [{"a": value}])
+    assert alone.columns == (Column(("a",), tag, "a", "string", "declared"),)
+    assert project({"a": value}, alone) == ([text], {})
+    other: AttributeValue = {"N": "7"} if tag != "N" else {"S": "seven"}
+    mixed = declared("string", [{"a": other}])
+    assert project({"a": value}, mixed) == ([text], {"/a": value})
+    assert restore(*project({"a": value}, mixed), mixed) == {"a": value}
+
+
+def test_column_declared_as_string_has_the_type_of_most_scalars() -> None:
+    text, number, flag = {"a": {"S": "x"}}, {"a": {"N": "1"}}, {"a": {"BOOL": True}}
+    assert declared("string", [number, text, number, flag]).columns[0].tag == "N"
+    assert declared("string", [number, text]).columns[0].tag == "S"
+    assert declared("string", [{"a": {"SS": ["x"]}}]).columns == (Column(("a",), "SS", "a", "list<string>"),)
+    assert declared("string", [{"a": {"NULL": True}}]).columns == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "exact"),
+    [
+        ({"S": '"x"'}, r'"\"x\""', True), ({"N": "1.5"}, "1.5", True), ({"N": "1.50"}, "1.5", False),
+        ({"N": "1" * 38}, "1" * 38, True), ({"BOOL": False}, "false", True), ({"NULL": True}, "null", True),
+        ({"M": {}}, "{}", True), ({"L": [{"N": "1"}, {"S": "1"}, {"NULL": True}]}, '[1,"1",null]', True),
+        ({"M": {"S": {"S": "x"}, "b": {"M": {"c": {"N": "0.1"}}}}}, '{"S":"x","b":{"c":0.1}}', True),
+        ({"SS": ["x"]}, '["x"]', False), ({"NS": ["1"]}, "[1]", False), ({"B": "AA=="}, '"AA=="', False),
+        ({"L": [{"B": "AA=="}]}, '["AA=="]', False),
+    ],
+)  # fmt: skip
+def test_column_declared_as_json_has_any_value_as_plain_json(value: AttributeValue, text: str, exact: bool) -> None:
+    schema = declared("json", [{"a": {"S": "x"}}])
+    assert schema == declared("json", [{"a": value}])
+    assert schema.columns == (Column(("a",), "ANY", "a", "json", "declared"),)
+    assert project({"a": value}, schema) == ([text], {} if exact else {"/a": value})
+    assert restore(*project({"a": value}, schema), schema) == {"a": value}
+
+
+def test_column_of_a_key_is_not_a_declared_one() -> None:
+    rows: list[Item] = [{"pk": {"N": "1"}}]
+    for column_type, kept in (("string", "string"), ("json", "long")):
+        schema = schema_of(rows, SchemaOptions(overrides={"pk": column_type}))
+        assert schema.columns == (Column(("pk",), "N", "pk", kept),)
 
 
 def test_override_names_a_member_by_its_path_and_an_attribute_by_its_name() -> None:
@@ -261,18 +320,13 @@ def test_binary_in_another_spelling_is_in_its_column_and_is_rescued(
 
 # projection
 
-overrides_strategy = st.dictionaries(
-    st.sampled_from(("id", "a", "a.b", "N", "M")),
-    st.sampled_from(("string", "long", "double", "json", "decimal(38,2)", "decimal(38,37)")),
-    max_size=3,
-)
 
-
-@given(st.data(), item_lists, item_lists, st.integers(1, 4), overrides_strategy)
+@given(st.data(), item_lists, item_lists, st.integers(1, 4))
 @settings(max_examples=60)
 def test_restore_of_project_is_the_item_however_spelled_and_typed(
-    data: st.DataObject, items: list[Item], known: list[Item], depth: int, overrides: dict[str, str]
+    data: st.DataObject, items: list[Item], known: list[Item], depth: int
 ) -> None:
+    overrides = data.draw(ddb.declared_types([*items, *known]))
     schema = schema_of([*known, *items[:1]], SchemaOptions(depth=depth, overrides=overrides))
     for item in items:
         spelled = data.draw(ddb.respelled(item))

@@ -11,6 +11,7 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.read.misfits import find_misfits
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
@@ -125,6 +126,56 @@ def test_configured_types_hold_and_what_they_cannot_hold_is_rescued(tmp_path: Pa
         load_export(lake, "orders", str(full(items).write(tmp_path / "export")))
         found = queried(lake, "SELECT v, doc, t FROM orders ORDER BY id")
         assert [row[0] for row in found] == [Decimal("1.50"), None]
-        assert found[0][1:] == ('{"x":{"S":"y"}}', "7")
+        assert found[0][1:] == ('{"x":"y"}', "7")
         assert found[1][2] == "7.0"
         assert dumped(lake) == sorted_items(items)
+
+
+MIXED = [
+    item("u1", created=1),
+    item("u2", created={"N": "2.50"}),
+    item("o1", created={"S": "2026-01-01"}),
+    item("x", created={"BOOL": True}),
+]
+AS_TEXT = [("o1", "2026-01-01"), ("u1", "1"), ("u2", "2.50"), ("x", "true")]
+AS_JSON = [("o1", '"2026-01-01"'), ("u1", "1"), ("u2", "2.5"), ("x", "true")]
+
+
+@pytest.mark.parametrize(("column_type", "expected"), [("string", AS_TEXT), ("json", AS_JSON)])
+@pytest.mark.parametrize("way", ["load", "apply"])
+def test_declared_column_has_the_values_of_every_type(
+    tmp_path: Path, column_type: str, expected: list[tuple[str, str]], way: str
+) -> None:
+    with lake_of(tmp_path / "lake", {"name": "orders", "columns": {"created": {"type": column_type}}}) as lake:
+        if way == "load":
+            load_export(lake, "orders", str(full(MIXED).write(tmp_path / "export")))
+        else:
+            for number, new in enumerate(MIXED):
+                apply_objects(lake, "orders", [land(tmp_path / str(number), change(T0_US + number, new))])
+        assert queried(lake, "SELECT id, created FROM orders ORDER BY id") == expected
+        assert find_misfits(lake, "orders") == ()
+        assert dumped(lake) == sorted_items(MIXED)
+        assert_readers_agree(lake, "orders")
+
+
+def test_declared_type_replaces_the_column_when_files_are_rewritten(tmp_path: Path) -> None:
+    """Rows of before have a number column, and their maps a JSON column of DynamoDB JSON."""
+    items = [*MIXED, item("m", created={"N": "3"}, doc={"M": {"a": {"N": "1"}}}), item("n", doc={"L": [{"N": "1"}]})]
+    export = str(full(items).write(tmp_path / "export"))
+    with lake_of(tmp_path / "lake", {"name": "orders", "nested": "json"}) as lake:
+        load_export(lake, "orders", export)
+        assert {(one.attribute, one.count) for one in find_misfits(lake, "orders")} == {("created", 2), ("doc", 1)}
+    declared = {"name": "orders", "nested": "json", "columns": {"created": "string", "doc": "json"}}
+    with lake_of(tmp_path / "lake", declared) as lake:
+        apply_objects(lake, "orders", [land(tmp_path / "1", change(T0_US + MINUTE_US, item("z", created={"S": "z"})))])
+        assert dumped(lake) == sorted_items([*items, item("z", created={"S": "z"})])
+        assert compact_table(lake, "orders", force=True).retyped == ("created", "doc")
+        assert queried(lake, "SELECT id, created, doc FROM orders ORDER BY id") == [
+            ("m", "3", '{"a":1}'),
+            ("n", None, "[1]"),
+            *((key, value, None) for key, value in [*AS_TEXT, ("z", "z")]),
+        ]
+        assert find_misfits(lake, "orders") == ()
+        assert dumped(lake) == sorted_items([*items, item("z", created={"S": "z"})])
+        assert dumped(lake, as_of_us=T0_US) == sorted_items(items)
+        assert_readers_agree(lake, "orders")
