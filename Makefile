@@ -4,7 +4,9 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --locked --no-sync
 DEMO := .demo
-PYTEST := -n auto --dist worksteal --hypothesis-profile=same
+# One worker more than processors: tests wait for servers, browsers and clocks.
+WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+PYTEST := -n $(WORKERS) --dist worksteal --hypothesis-profile=same
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 export DAGSTER_DISABLE_TELEMETRY := yes

@@ -143,6 +143,7 @@ def test_skip_is_a_failure_where_all_are_required(monkeypatch: pytest.MonkeyPatc
     [
         ("quick", ["plain", "more_examples"]),
         ("exhaustive", ["exhaustive", "more_examples"]),
+        ("most", ["exhaustive", "more_examples"]),
         ("all", ["plain", "exhaustive", "more_examples"]),
     ],
 )
@@ -161,7 +162,7 @@ def test_effort_chooses_tests_and_leaves_none_out_of_both(
     assert [item.mark for item in items] == expected
     assert len(gone) == 3 - len(expected)
     assert effort.by_effort(1, 2) == (1 if chosen == "quick" else 2)
-    assert effort.by_effort(1, 2, 3) == {"quick": 1, "exhaustive": 2, "all": 3}[chosen]
+    assert effort.by_effort(1, 2, 3) == {"quick": 1, "exhaustive": 2, "most": 3, "all": 3}[chosen]
 
 
 def test_server_of_a_test_ends_when_the_test_process_is_killed() -> None:

@@ -41,7 +41,7 @@ def check(scenario: Scenario, seed: int, clean_up: CleanUp) -> None:
 
 
 @pytest.mark.more_examples
-@settings(max_examples=by_effort(2, 80, 200))
+@settings(max_examples=by_effort(2, 30, 200))
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_history_with_a_clean_up_after_each_step_is_exact_now_and_as_of(scenario: Scenario, seed: int) -> None:
     check(scenario, seed, remove_unreached_files)

@@ -23,7 +23,7 @@ from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.merging_early import merging_early
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(10, 120)))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(10, 50, 120)))
 
 
 def check(scenario: Scenario, seed: int, compacted: bool = False) -> None:

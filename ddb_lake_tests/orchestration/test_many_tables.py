@@ -11,7 +11,7 @@ from ddb_lake.config import parse_settings
 from ddb_lake_tests.benchmarks.tables import configuration, ticks
 from ddb_lake_tests.support.effort import by_effort
 
-TABLES = by_effort(25, 500)
+TABLES = by_effort(25, 100, 500)
 
 
 @pytest.mark.more_examples

@@ -22,8 +22,8 @@ from ddb_lake_tests.support.iceberg_spark import ENVIRONMENT, IcebergSpark
 from ddb_lake_tests.support.lake_contents import small_scenario
 from ddb_lake_tests.support.spark_cluster import cluster
 
-HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", by_effort("0", "4"))
-ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", by_effort("2000", "8000"))
+HISTORIES = os.environ.get("DDB_LAKE_SPARK_HISTORIES", by_effort("0", "2", "4"))
+ITEMS = os.environ.get("DDB_LAKE_SPARK_ITEMS", by_effort("2000", "4000", "8000"))
 
 
 def said_by(module: str, *arguments: str, spark: Path | None = None) -> Any:

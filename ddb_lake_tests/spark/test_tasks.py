@@ -85,7 +85,7 @@ def test_tasks_leave_the_lake_of_one_machine(seed: int) -> None:
 
 
 @pytest.mark.usefixtures("many_tasks")
-@examples(1, 15, suppress=SHARED_FIXTURE)
+@examples(1, 6, 15, suppress=SHARED_FIXTURE)
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_tasks_leave_the_lakes_of_one_machine_for_any_history(scenario: Scenario, seed: int) -> None:
     check(scenario, seed)
@@ -94,7 +94,7 @@ def test_tasks_leave_the_lakes_of_one_machine_for_any_history(scenario: Scenario
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3)), max_size=12)
 
 
-@examples(15, 100, suppress=SHARED_FIXTURE)
+@examples(15, 50, 100, suppress=SHARED_FIXTURE)
 @given(tasks=st.lists(ROWS, max_size=3), batch_rows=st.integers(1, 5), held_bytes=st.sampled_from([1, 100, 10_000]))
 def test_each_bucket_has_its_rows_of_all_tasks(
     tmp_path: Path,

@@ -1,10 +1,11 @@
-"""How many cases a run of the tests tries: few in `make test`, many in `make trust` and `.ci/run`.
+"""How many cases a run of the tests tries: few in `make test`, many in `.ci/run`, most in `make trust`.
 
-`pytest --effort` chooses between three:
+`pytest --effort` chooses between four:
 
 quick        (the default, and `make test`) every test except those marked `exhaustive`; property tests try few examples
 exhaustive   only what `quick` left out: tests marked `exhaustive`, and property tests of `examples` with many examples
-all          every test, with many examples, and with most where an example takes seconds: `make trust`
+most         the tests of `exhaustive`, with more cases where a case takes long: `make trust`
+all          every test, with the cases of `most`
 
 Mark a test `@pytest.mark.exhaustive` if it takes seconds and a smaller test guards the same property in `make test`.
 """
@@ -19,10 +20,10 @@ from hypothesis import HealthCheck, settings
 
 T = TypeVar("T")
 
-EFFORTS: Final = ("quick", "exhaustive", "all")
+EFFORTS: Final = ("quick", "exhaustive", "most", "all")
 MARKERS: Final = (
-    "exhaustive: takes long, and a smaller test guards the same property: runs with --effort exhaustive or all",
-    "more_examples: tries more examples with --effort exhaustive or all (set by support.effort.examples)",
+    "exhaustive: takes long, and a smaller test guards the same property: runs with --effort exhaustive, most or all",
+    "more_examples: tries more examples with --effort exhaustive, most or all (set by support.effort.examples)",
 )
 
 BY_CHANCE: Final = (
@@ -71,10 +72,10 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def by_effort(quick: T, exhaustive: T, every: T | None = None) -> T:
-    """The first value in `make test`, the second one with `--effort` exhaustive, the third one with all (default: the second)."""
+    """The first value in `make test`, the second one with `--effort` exhaustive, the third one with most and all (default: the second)."""
     if _effort == "quick":
         return quick
-    return every if _effort == "all" and every is not None else exhaustive
+    return exhaustive if _effort == "exhaustive" or every is None else every
 
 
 def cases(values: Iterable[Any], quick: Container[Any]) -> list[Any]:

@@ -22,6 +22,7 @@ from ddb_lake.orchestration.run_requests import UNFINISHED
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.dagster_folders import inserted
 from ddb_lake_tests.support.dagster_runs import DAGSTERS_OWN, without_telemetry
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.landed_files import order, write_changes
 
 __all__ = ["order", "without_telemetry"]
@@ -152,7 +153,7 @@ def slot_holders(instance: dg.DagsterInstance) -> set[str]:
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="without /proc a dead process shows after ten minutes")
 @pytest.mark.filterwarnings(*DAGSTERS_OWN)
-@pytest.mark.parametrize("locations", (1, 2))
+@pytest.mark.parametrize("locations", by_effort((2,), (2,), (1, 2)))
 def test_table_goes_on_after_its_run_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_telemetry: None, locations: int
 ) -> None:

@@ -207,8 +207,8 @@ def test_converted_object_is_one_entry_that_names_the_setting(data: bytes) -> No
 
 @pytest.mark.more_examples
 def test_bomb_within_wrappers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 containers that together are larger than the limit: that of an object, or in `make test` a 128th of it."""
-    scale = by_effort(7, 0)
+    """40 containers that together exceed the limit: an object's, an eighth of it with `exhaustive`, a 128th in `make test`."""
+    scale = by_effort(7, 3, 0)
     monkeypatch.setattr(_Room.__init__, "__defaults__", (DEFAULT_LIMIT_BYTES >> scale,))
     bomb = wrapped_records.CONTAINERS["gzip"](bytes(1 << (24 - scale)))
     event = {"Records": [{"recordId": "1", "data": base64.b64encode(bomb).decode()}] * 40}
