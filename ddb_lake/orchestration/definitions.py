@@ -205,7 +205,10 @@ def _snapshot(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Exec
 def _current(lake: str, assets: TableAssets, open_lake: OpenLake, execute: Execute) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=apply_op_name(lake, assets.table.name),
-        specs=[spec for stage, spec in assets.specs.items() if stage in ("changes", "current")],
+        specs=[
+            *(spec for stage, spec in assets.specs.items() if stage in ("changes", "current")),
+            *assets.entities.values(),
+        ],
         check_specs=writer_check_specs(assets, "current"),
         can_subset=True,
         pool=assets.pool(),

@@ -12,11 +12,12 @@ import dagster as dg
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
-from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.layout.table_names import CHANGES, entity_table
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions
 from ddb_lake.engine.sql import carried, identifier, literal
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import column_bounds, data_files, live_files, scan_table
 from ddb_lake.lake.schemas import duckdb_type, metadata_columns
 from ddb_lake.lake.state import CurrentState
@@ -153,6 +154,33 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
         metadata["snapshot"] = str(found.snapshot_id)  # as a number it would lose digits in the browser
         metadata["rescued share"] = rescued_share(table)
         metadata["preview"] = dg.MetadataValue.md(preview(lake, lake.table(name), table))
+    return metadata
+
+
+def entity_metadata(lake: Lake, name: str, entity: str, result: CurrentResult | None = None) -> dict[str, Any]:
+    """How the table of an entity is, and what the last update of it did. It shows no rows: parts of keys are values, too."""
+    full_name = entity_table(name, entity)
+    table = lake.readable(full_name)
+    if table is None:
+        return {}
+    live = live_files(table)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": live.rows,
+        "columns": len(table.schema().fields),
+        "files": len(live.data),
+        "delete files": len(live.deletes),
+        "bytes": live.bytes,
+        **place(lake, full_name, table),
+    }
+    state = EntityState.of(table)
+    if state is not None:
+        metadata["snapshot of current"] = str(state.snapshot_id)
+        if collisions := name_collisions(state.schema):
+            metadata["name collisions"] = _listed(collisions)
+    for one in result.entities if result is not None else ():
+        if one.entity == entity:
+            metadata |= {"rows added": one.added, "rows deleted": one.deleted}
+            metadata |= {"all rows were written, because": one.rewritten} if one.rewritten else {}
     return metadata
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import blake2b
 
@@ -12,7 +12,7 @@ import dagster as dg
 
 from ddb_lake.config import LakeSettings, TableSettings, seconds
 from ddb_lake.config.lake import Grouping
-from ddb_lake.core.layout.table_names import CHANGES
+from ddb_lake.core.layout.table_names import CHANGES, entity_table
 from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.orchestration.arrival_partitions import ArrivalPartitions
 from ddb_lake.pipeline.plan.stages import Stage, stages_of
@@ -60,6 +60,12 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
 }
 
 
+_ENTITY = (
+    "Entity: the items of `{source}` whose keys belong to `{entity}`, with columns of their own; Iceberg table"
+    " `{table}_{entity}`. It is derived from the asset `current` of the table, in the same step."
+)
+
+
 def asset_key(key_prefix: str, stage: Stage, table: str, part: str = "") -> dg.AssetKey:
     """The key of a stage of a table. `key_prefix`: of the lake, may be empty. `part`: of an asset for a part of the table."""
     return dg.AssetKey([name for name in (key_prefix, stage, table, part) if name])
@@ -67,25 +73,34 @@ def asset_key(key_prefix: str, stage: Stage, table: str, part: str = "") -> dg.A
 
 @dataclass(frozen=True, slots=True)
 class LakeAsset:
-    """One stage of one table. `key_prefix`: distinguishes the lakes of one code location; may be empty."""
+    """One stage of one table, or one of its entities.
+
+    `key_prefix`: distinguishes the lakes of one code location; may be empty. `entity`: the entity whose table it is, of the stage
+    `current`; empty for the whole table.
+    """
 
     stage: Stage
     table: TableSettings
     key_prefix: str = ""
+    entity: str = ""
 
     @property
     def key(self) -> dg.AssetKey:
         """The asset's key before any translation."""
-        return asset_key(self.key_prefix, self.stage, self.table.name)
+        return asset_key(self.key_prefix, self.stage, self.table.name, self.entity)
 
 
 @dataclass(frozen=True, slots=True)
 class TableAssets:
-    """A table and the specs of its assets, by stage, as they are in Dagster. `key_prefix`: as in `LakeAsset`."""
+    """A table and the specs of its assets, by stage, as they are in Dagster.
+
+    `key_prefix`: as in `LakeAsset`. `entities`: the specs of its entities, by name.
+    """
 
     table: TableSettings
     specs: Mapping[Stage, dg.AssetSpec]
     key_prefix: str = ""
+    entities: Mapping[str, dg.AssetSpec] = field(default_factory=dict)
 
     @property
     def partitions(self) -> ArrivalPartitions | None:
@@ -101,8 +116,14 @@ class TableAssets:
         return self.specs[stage].key
 
     def keys(self, *stages: Stage) -> list[dg.AssetKey]:
-        """The keys of those of `stages` that the table has."""
-        return [self.specs[stage].key for stage in stages if stage in self.specs]
+        """The keys of those of `stages` that the table has. The entities are with `current`: one step writes all of them."""
+        found: list[dg.AssetKey] = []
+        for stage in stages:
+            if stage in self.specs:
+                found.append(self.specs[stage].key)
+            if stage == "current":
+                found += [spec.key for spec in self.entities.values()]
+        return found
 
 
 def base_spec(asset: LakeAsset, settings: LakeSettings) -> dg.AssetSpec:
@@ -110,22 +131,29 @@ def base_spec(asset: LakeAsset, settings: LakeSettings) -> dg.AssetSpec:
     table, stage = asset.table, asset.stage
     stages = set(stages_of(table))
     upstream = [replace(asset, stage=one).key for one in _UPSTREAM[stage] if one in stages]
-    if stage == "current" and not upstream:
+    if asset.entity:
+        upstream = [replace(asset, entity="").key]
+    elif stage == "current" and not upstream:
         upstream = [replace(asset, stage="dynamodb").key]
     return dg.AssetSpec(
         asset.key,
         deps=upstream,
-        description=_DESCRIPTIONS[stage].format(
-            source=escape_markdown(table.source_name), table=escape_markdown(table.name)
+        description=(_ENTITY if asset.entity else _DESCRIPTIONS[stage]).format(
+            source=escape_markdown(table.source_name), table=escape_markdown(table.name), entity=asset.entity
         ),
         group_name=_group(asset, settings.group_by),
         kinds=_KINDS[stage],
         owners=list(table.owners),
-        tags={**table.tags, "ddb_lake/table": tag_value(table.name), "ddb_lake/stage": stage},
+        tags={
+            **table.tags,
+            "ddb_lake/table": tag_value(table.name),
+            "ddb_lake/stage": stage,
+            **({"ddb_lake/entity": asset.entity} if asset.entity else {}),
+        },
         metadata=dict(_metadata(asset, settings.catalog.namespace)),
         partitions_def=_partitions(asset),
         skippable=stage in ("changes", "current"),
-        freshness_policy=_freshness(table) if stage == "current" else None,
+        freshness_policy=_freshness(table) if stage == "current" and not asset.entity else None,
     )
 
 
@@ -159,7 +187,8 @@ def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:
 def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
     table, stage = asset.table, asset.stage
     if stage in ("snapshot", "current"):
-        yield "dagster/table_name", f"{namespace}.{table.name}"
+        name = entity_table(table.name, asset.entity) if asset.entity else table.name
+        yield "dagster/table_name", f"{namespace}.{name}"
     elif stage == "changes":
         yield "dagster/table_name", f"{namespace}.{table.name}{CHANGES}"
         if table.changes is not None and table.changes.uri is not None:
@@ -187,7 +216,12 @@ def table_assets(
         renamed[asset.key] = spec.key
         deps = [renamed.get(dep.asset_key, dep.asset_key) for dep in spec.deps]
         found[stage] = spec.replace_attributes(deps=deps)
-    return TableAssets(table, found, key_prefix)
+    entities = {}
+    for entity in table.entity_names:
+        spec = get_asset_spec(LakeAsset("current", table, key_prefix, entity))
+        deps = [renamed.get(dep.asset_key, dep.asset_key) for dep in spec.deps]
+        entities[entity] = spec.replace_attributes(deps=deps)
+    return TableAssets(table, found, key_prefix, entities)
 
 
 def python_name(text: str) -> str:

@@ -24,7 +24,7 @@ from ddb_lake.core.values.time_text import time_text
 if TYPE_CHECKING:
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.read.check_results import CheckResult
-    from ddb_lake.pipeline.read.status import TableStatus
+    from ddb_lake.pipeline.read.status import EntityStatus, TableStatus
 
 
 @command(
@@ -189,6 +189,14 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("size", size_text(status.bytes)),
         ("gaps", f"{len(status.gaps)} open: `ddb-lake repair {status.table} --gaps`" if status.gaps else "-"),
         *(("column name", str(collision)) for collision in status.name_collisions),
+        *(
+            (f"entity {one.entity}", f"{count_text(one.rows, 'row')} in {one.table}{_behind_text(one, status.table)}")
+            for one in status.entities
+        ),
         ("snapshots", status.snapshots),
         ("snapshot", status.snapshot_id),
     ]
+
+
+def _behind_text(entity: EntityStatus, table: str) -> str:
+    return f"; behind: `ddb-lake sync {table}`" if entity.behind else ""

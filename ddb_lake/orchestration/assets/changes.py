@@ -26,6 +26,7 @@ from ddb_lake.orchestration.metadata import (
     column_schema,
     column_types,
     current_metadata,
+    entity_metadata,
     rescued_share,
     rows_by_hour,
 )
@@ -76,7 +77,7 @@ class Applying:
                 applied = self._apply(config)
                 yield from self._changes(applied)
                 result = applied.current.get(self._name)
-            elif self._current in self._selected:
+            elif not self._selected.isdisjoint(self._assets.keys("current")):
                 result = launching.update(self._context, self._lake, self._assets.table)
         except CheckFailed as error:
             if UNIQUE_KEYS.name in self._checks:
@@ -88,6 +89,11 @@ class Applying:
             yield dg.MaterializeResult(asset_key=self._current, metadata=metadata)
         if self._current not in self._selected and result is not None and result.changed:
             self._report(self._assets, result)
+        for entity, spec in self._assets.entities.items():
+            if spec.key in self._selected:
+                found = entity_metadata(self._lake, self._name, entity, result)
+                yield dg.MaterializeResult(asset_key=spec.key, metadata=found)
+        self._report_entities(self._assets, result)
         evaluated: dict[Check, Callable[[], Outcome]] = {
             UNIQUE_KEYS: partial(self._unique, result),
             SCHEMA_UNCHANGED: self._schema,
@@ -158,6 +164,16 @@ class Applying:
         if result is not None:
             for found in writer_results(self._lake, assets, {UNIQUE_KEYS: self._unique(result)}):
                 self._context.log_event(check_event(found))
+        if assets is not self._assets:
+            self._report_entities(assets, result)
+
+    def _report_entities(self, assets: TableAssets, result: CurrentResult | None) -> None:
+        """Log the materializations of entities that the run did not select but wrote rows of."""
+        for one in result.entities if result is not None else ():
+            spec = assets.entities.get(one.entity)
+            if spec is not None and spec.key not in self._selected and (one.added or one.deleted or one.rewritten):
+                metadata = entity_metadata(self._lake, assets.table.name, one.entity, result)
+                self._context.log_event(dg.AssetMaterialization(spec.key, metadata=metadata))
 
     # --- checks
 

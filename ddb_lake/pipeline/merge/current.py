@@ -31,7 +31,8 @@ from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
 from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.executor import PlannedMerge
-from ddb_lake.pipeline.merge.entities import EntityResult, entities_behind, update_entities
+from ddb_lake.pipeline.merge.entities import EntityResult, update_entities
+from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import (
     MergeSources,

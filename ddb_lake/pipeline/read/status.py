@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
+from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.quarantine import count_open
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """The table of one entity: its name, its living rows, and whether the rows of `current` are newer or another definition holds."""
+
+    entity: str
+    table: str
+    rows: int
+    behind: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,7 @@ class TableStatus:
         objects: the number of ingested objects.
         gaps: intervals whose change records may be missing and that are not repaired.
         name_collisions: columns whose names have a suffix, because another attribute has the name.
+        entities: the tables of entities.
     """
 
     table: str
@@ -62,6 +76,7 @@ class TableStatus:
     last_commit_us: int | None = None
     gaps: tuple[Gap, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
+    entities: tuple[EntityStatus, ...] = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -126,4 +141,13 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         last_commit_us=snapshot.timestamp_ms * 1000 if snapshot else None,
         gaps=gaps,
         name_collisions=name_collisions(state.schema),
+        entities=tuple(_entities(lake, name)),
     )
+
+
+def _entities(lake: Lake, name: str) -> Iterator[EntityStatus]:
+    behind = entities_behind(lake, name)
+    for entity in lake.table(name).entity_names:
+        full_name = entity_table(name, entity)
+        table = lake.readable(full_name)
+        yield EntityStatus(entity, full_name, live_files(table).rows if table is not None else 0, entity in behind)

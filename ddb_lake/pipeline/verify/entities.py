@@ -14,7 +14,7 @@ from ddb_lake.engine.sql import literal
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
-from ddb_lake.pipeline.merge.entities import entities_behind
+from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 
 

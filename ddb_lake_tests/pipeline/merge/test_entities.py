@@ -15,18 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddb_lake.checks.check import Subject
+from ddb_lake.checks.entities import entities_complete
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.errors import CheckFailed, ConfigError
-from ddb_lake.lake.commit import Commit
+from ddb_lake.lake.commit import Commit, Delta
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.rebuild import rebuild_table
 from ddb_lake.pipeline.merge.current import has_unmerged_changes, update_current
-from ddb_lake.pipeline.merge.entities import entities_behind, update_entities
+from ddb_lake.pipeline.merge.entities import update_entities
+from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.verify.entities import compare_entities
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.entity_histories import expected, held, item, items_held, record
@@ -335,3 +340,43 @@ def test_pattern_of_another_key_is_an_error(tmp_path: Path) -> None:
         _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#7"))
     with lake_of(tmp_path / "lake", other) as lake, pytest.raises(ConfigError, match="'pk' is no key attribute"):
         update_entities(lake, "app")
+
+
+def test_check_is_red_yellow_and_green(tmp_path: Path) -> None:
+    def color(lake: Lake) -> tuple[str, str]:
+        found = entities_complete(Subject(lake, lake.table("app")))
+        return found.color(), found.text
+
+    with lake_of(tmp_path / "lake", table()) as lake:
+        assert color(lake)[0] == "yellow"
+        _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#7"), item("USER#ann", "PROFILE"), item("C", "x"))
+        assert color(lake)[0] == "green"
+        assert [(one.entity, one.rows, one.behind) for one in table_status(lake, "app").entities] == [
+            ("user", 1, False),
+            ("order", 1, False),
+            ("rest", 1, False),
+        ]
+        later = T0_US + 30 * MINUTE_US
+        apply_objects(lake, "app", [land(tmp_path / "object", record(later, item("USER#ann", "ORDER#x")))])
+        assert color(lake) == (
+            "yellow",
+            "4 items of app were compared with 3 entities: app_order: 'number' has not its declared type in 1 row, where it"
+            " is NULL.",
+        )
+    with lake_of(tmp_path / "lake", {**table(), "entities": DESIGNS[0][:1]}) as lake:
+        assert color(lake)[1].endswith("3 items are in no entity.")
+    with lake_of(tmp_path / "lake", table(1)) as lake:
+        assert color(lake)[0] == "yellow"
+        assert "app_order is behind current" in color(lake)[1]
+    with lake_of(tmp_path / "lake", table()) as lake:
+        orders = lake.readable("app_order")
+        state = EntityState.of(orders) if orders is not None else None
+        assert orders is not None and state is not None
+        commit = lake.commit(orders)
+        commit.snapshot(Delta(replace_all=True))
+        commit.set_properties(state.properties())
+        commit.run()  # a fault of ours: the state states rows that the table does not have
+        assert color(lake) == (
+            "red",
+            "4 items of app were compared with 3 entities: app_order lacks 2, has 0 too many and 0 twice.",
+        )
