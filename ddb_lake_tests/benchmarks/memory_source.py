@@ -200,7 +200,7 @@ class RemoteTable:
 
 @dataclass
 class Visible:
-    """A listener that tells the source what became visible."""
+    """A listener that reports to the source what became visible."""
 
     source: Any
     turns: int = 0

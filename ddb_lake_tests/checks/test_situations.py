@@ -22,6 +22,7 @@ EVALUATED = [check for check in CHECKS if check.evaluate is not None]
 EVERYTHING: dict[str, Any] = {
     "name": "t",
     "key": ["id"],
+    "entities": [{"name": "rest"}],
     "source": {"region": "eu-west-1"},
     "export": {"bucket": "exports"},
     "changes": {

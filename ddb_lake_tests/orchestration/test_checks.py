@@ -53,7 +53,8 @@ def test_every_check_of_the_registry_is_in_dagster(folder_lake: Make) -> None:
     checks = {"sample": 3, "full": {}, "canary": {"key": {"customer": {"S": "c"}, "order_id": {"N": "0"}}}}
     changes = {"uri": "s3://landing/", "errors_uri": "s3://failed/", "streams": True}
     aurora = {"host": "db", "database": "d", "user": "u", "password_env": "P"}
-    graph = folder_lake(orders={"checks": checks, "changes": changes, "aurora": aurora}).defs.resolve_asset_graph()
+    orders = {"checks": checks, "changes": changes, "aurora": aurora, "entities": [{"name": "rest"}]}
+    graph = folder_lake(orders=orders).defs.resolve_asset_graph()
 
     listed = {dg.AssetCheckKey(dg.AssetKey([check.asset, "orders"]), check.name) for check in CHECKS}
     assert set(graph.asset_check_keys) == listed
