@@ -18,6 +18,8 @@ from ddb_lake.engine.session import connect
 from ddb_lake.lake import compaction_policy
 from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
+from ddb_lake.pipeline.maintain.rebuild import rebuild_table
+from ddb_lake.pipeline.read.files import check_files
 from ddb_lake.spark import changelog, merge, object_reader, rewrite_tasks, scratch, snapshot_writer
 from ddb_lake.spark.executor import SparkExecutor
 from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, names_of, write_buckets
@@ -27,6 +29,7 @@ from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.inline_carrier import InlineCarrier
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
+from ddb_lake_tests.support.lost_files import LOSSES
 
 
 @pytest.fixture
@@ -82,6 +85,27 @@ def test_tasks_leave_the_lakes_of_one_machine_at_a_corner(corner: str) -> None:
 @pytest.mark.parametrize("seed", cases(range(4), quick=(0,)))
 def test_tasks_leave_the_lake_of_one_machine(seed: int) -> None:
     check(small_scenario(seed, keys=5, writes=20, objects=4), seed)
+
+
+@pytest.mark.usefixtures("many_tasks")
+def test_tasks_rebuild_a_lake_that_lost_a_file() -> None:
+    scenario, carrier = small_scenario(seed=5, keys=5, writes=20, objects=4), InlineCarrier()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        write(scenario, folder)
+        changes = {"uri": str(folder / "landing")}
+        with lake(folder / "lake", scenario.table, scenario.key_names, changes=changes) as opened:
+            for step in steps(scenario, folder, random.Random(5)):
+                run_step(opened, scenario.table, step)
+            LOSSES["lose_data_file"](opened, scenario.table, random.Random(5))
+        with lake(folder / "lake", scenario.table, scenario.key_names, changes=changes) as opened:
+            opened.executors = {"duckdb": partial(SparkExecutor, carrier=carrier)}
+            exports = [str(folder / "exports" / str(number)) for number in range(len(scenario.exports))]
+            rebuild_table(opened, scenario.table, exports, without_exports=not exports)
+            assert differences(opened, scenario) == []
+            check_files(opened, scenario.table)
+        assert [*folder.rglob("scratch/**/*.parquet")] == []
+    assert carrier.tasks, "tasks did the work"
 
 
 @pytest.mark.usefixtures("many_tasks")
