@@ -1,4 +1,7 @@
-"""MkDocs hooks: add generated pages and pages from outside this folder, and reject pages that load remote content."""
+"""MkDocs hooks: add generated pages and pages from outside this folder, reject pages that load remote content, and rank the search.
+
+Links lead to files of the repository. `links_in_site` changes them to places in the site.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,17 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from ddb_lake.core.operations.release import release
 from ddb_lake.docs.reference import PAGES
 
 HERE = Path(__file__).parent
 ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
 DECISIONS = HERE.parent / "decisions"
+
+DECISIONS_BOOST = 0.1
+"""The weight of the decisions in the site's search: guides come first."""
+
+OVERVIEW = "reference.md"
 
 _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="((?:https?:)?//[^"]+)"')
 _LINK = re.compile(r"(?<=\]\()[^)#:\s]+\.md(?=[)#])")
@@ -26,6 +35,7 @@ _log = logging.getLogger("mkdocs.hooks")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Use this folder as the source folder, so links between pages work both on disk and in the site."""
     config.docs_dir = str(HERE)
+    config.site_name = f"{config.site_name} {release()}"
     return config
 
 
@@ -42,10 +52,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  # MkDocs's
     """Change links that are correct between the files to the places that the pages have in the site."""
     source = page.file.abs_src_path
+    if page.file.src_uri.startswith("decisions/"):
+        page.meta["search"] = {"boost": DECISIONS_BOOST}
     if source is None:
         return markdown
     places = {Path(file.abs_src_path): file.src_uri for file in files if file.abs_src_path}
+    if page.file.src_uri == OVERVIEW:
+        return overview()
     return links_in_site(markdown, Path(source), places)
+
+
+def overview() -> str:
+    """The overview of the reference in the site: a link to each generated page. In the repository, the page names the code instead."""
+    pages = [(path, page().partition("\n")[0].removeprefix("# ")) for path, page in PAGES.items()]
+    links = "\n".join(f"- [{title}]({path})" for path, title in pages)
+    return f"# Reference\n\nThese pages are generated from the code, so they always match it.\n\n{links}\n"
 
 
 def links_in_site(markdown: str, source: Path, places: Mapping[Path, str]) -> str:

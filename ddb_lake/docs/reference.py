@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ from ddb_lake.config import COMPONENT_TYPE, DEFAULT_FILES, LakeSettings, TableSe
 from ddb_lake.docs.markdown import command_section, option_row, prose, settings_sections, table
 from ddb_lake.infra.config import InfraSettings
 from ddb_lake.orchestration.component import DynamoDBLakeComponent
+from ddb_lake.pipeline.metrics import LakeMetrics
 
 EVERYTHING = TableSettings.model_validate(
     {
@@ -155,7 +157,48 @@ def python() -> str:
             public = not name.startswith("_") and isinstance(member, property | type(open_lake))
             if public:
                 parts.append(_documented(name, member, 3))
+    parts.append(_component())
+    parts.append(
+        "## Errors\n\n`ddb_lake` has each class of the [tree of errors](errors.md) by its name, such as `ddb_lake.UsageError`.\n"
+    )
     return "".join(parts)
+
+
+def _component() -> str:
+    """The section of the Dagster component: its attributes are the settings of a lake, and its methods can be overridden."""
+    kind = DynamoDBLakeComponent
+    parts = [
+        f"## {kind.__name__}\n\n{_paragraphs(kind)}"
+        "Its attributes are the settings of a [lake](configuration.md), and these:\n\n"
+    ]
+    own = kind.model_fields.keys() - LakeSettings.model_fields.keys()
+    rows = [
+        (f"`{name}`", prose(kind.model_fields[name].description or "")) for name in kind.model_fields if name in own
+    ]
+    parts.append(table(("attribute", "meaning"), rows) + "\n")
+    for name, member in vars(kind).items():
+        if not name.startswith("_") and isinstance(member, type(open_lake)):
+            parts.append(_documented(name, member, 3))
+    return "".join(parts)
+
+
+def metrics() -> str:
+    """Page of the metrics."""
+    rows = [
+        (f"`{family.name}`", family.type, prose(family.documentation)) for family in LakeMetrics().registry.collect()
+    ]
+    return (
+        "# Metrics\n\n`ddb-lake follow --metrics :9464` serves these for Prometheus; `sync` and `status` write them by `--metrics-file`,"
+        " or print them for CloudWatch by `--emf` ([monitoring](../guides/follow.md#metrics)). Each has the label `table`. A counter's"
+        " name ends with `_total` in Prometheus. No metric or label has a value of an item.\n\n"
+        f"{table(('metric', 'kind', 'meaning'), rows)}"
+    )
+
+
+def glossary() -> str:
+    """Page of the terms, from the architecture page, which is their home."""
+    text = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return f"# Glossary\n{text.partition('## Glossary')[2].partition('## ')[0]}"
 
 
 def _documented(name: str, member: Any, rank: int) -> str:
@@ -177,5 +220,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors,
     "reference/python.md": python,
     "reference/deployment.md": deployment,
+    "reference/metrics.md": metrics,
+    "reference/glossary.md": glossary,
 }
 """The function that generates each page, by the page's path in the site."""

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.docs.hooks import links_in_site
+from ddb_lake.docs.hooks import links_in_site, overview
 from ddb_lake.docs.reference import PAGES
 from ddb_lake_tests.support.docs_blocks import DECISIONS, DOCS, ROOT
-
-SITE_ONLY = {"index.md"}
-"""Pages that only the site shows: they may link to pages that are generated for it."""
 
 
 def pages() -> list[Path]:
@@ -24,8 +21,30 @@ def pages() -> list[Path]:
 def test_links_lead_to_files(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = set(re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text))
-    generated = set(PAGES) if page.parent == DOCS and page.name in SITE_ONLY else set()
-    assert {link for link in links - generated if not (page.parent / link).exists()} == set()
+    assert {link for link in links if not (page.parent / link).exists()} == set()
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_lead_to_headings_in_the_repository(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = set(re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", text))
+    missing = {
+        (link, anchor)
+        for link, anchor in links
+        if anchor not in anchors((page.parent / link if link else page).read_text(encoding="utf-8"))
+    }
+    assert missing == set()
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of headings as a repository's pages on the web have them: lower case, without punctuation, with hyphens for spaces."""
+    headings = re.findall(r"^#{1,6} (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+
+
+def test_overview_of_the_reference_links_every_generated_page() -> None:
+    assert all(f"({path})" in overview() for path in PAGES)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from ddb_lake_tests.support.landed_files import EXPORT_ID
 from ddb_lake_tests.support.readme_lake import DAGSTER_PROJECT, folder_with_landed_files, run
 
 TESTS = ROOT / "ddb_lake_tests"
+COOKBOOK = ROOT / "ddb_lake/docs/guides/cookbook.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 SAMPLE = "A first query in one minute"
@@ -124,8 +126,11 @@ def test_own_table_works_as_documented(place: Path) -> None:
 
 def test_first_query_works_as_documented(tmp_path: Path) -> None:
     (commands,), (output,) = blocks(SAMPLE, "sh"), blocks(SAMPLE, "text")
-    printed, _ = run(commands.commands, tmp_path)
-    assert printed[-1].strip() == output.text.strip()
+    cookbook = docs_blocks.blocks(COOKBOOK.read_text(encoding="utf-8"), "cookbook")
+    queries = [f"ddb-lake query --csv {shlex.quote(block.text)}" for block in cookbook if block.language == "sql"]
+    printed, _ = run([*commands.commands, *queries], tmp_path)
+    assert printed[3].strip() == output.text.strip()
+    assert [query for query, rows in zip(queries, printed[4:], strict=True) if rows.count("\n") < 2] == []
 
 
 def _read_by_duckdb(location: str) -> dict[str | None, int]:
