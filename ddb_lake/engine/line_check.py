@@ -1,6 +1,7 @@
-"""Decides whether lines of a full export hold a valid item, for lines that SQL alone does not prove valid.
+"""Decides whether lines of a full export hold a valid item, for lines that neither the record kernel nor SQL proves valid.
 
-`engine.projection.Projection` reads the known attributes of a line. SQL proves a line valid if three conditions hold:
+`engine.projection.Projection` reads the known attributes of a line. A line that the record kernel reads is valid
+(`engine.native.items`). SQL proves another line valid if three conditions hold:
 
 - its text matches `core.decode.fast_path.EXPORT_LINE_PATTERN`, so each value is valid by itself;
 - it has exactly the length that the known attributes take, so no name occurs twice and nothing else is there;

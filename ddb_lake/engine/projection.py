@@ -1,6 +1,7 @@
 """Projects DynamoDB JSON text onto typed columns in SQL: `core.schema.table_schema.project` for many items.
 
-The known attributes are read in one pass: few of them by `json_extract_string`, which looks them up one by one, many by
+The known attributes are read in one pass. If the record kernel was built (`engine.native.items`), it reads the documents that have
+nothing else. The others are read in SQL: few attributes by `json_extract_string`, which looks them up one by one, many by
 `json_transform`, which hashes names. A row with anything else (an unknown attribute, another type than the column's) is
 projected by `core.schema.table_schema.project` itself, so that no value is lost. `TRY_CAST` rounds, so a number is stored
 only if casting it back gives its text.
@@ -21,6 +22,8 @@ import orjson
 from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
 from ddb_lake.core.schema.table_schema import ANY, Column, Path, Projector, TableSchema, pointer
 from ddb_lake.engine.line_check import LineCheck
+from ddb_lake.engine.native.items import ROW_TYPE, ItemReader, KnownAttribute
+from ddb_lake.engine.native.library import load
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -45,6 +48,9 @@ def sql_type(column_type: str) -> str:
 
 LOOKED_UP = 50
 """The most attributes that are looked up one by one. With more, `json_transform` is faster."""
+
+LOOKED_UP_BY_KERNEL = 100
+"""The same if the record kernel reads most documents. The others are looked up."""
 
 _NOTHING: Final = {"_": "JSON"}
 """The structure of an object none of whose members are read. DuckDB refuses an empty one and, since 2.0, an empty name."""
@@ -89,7 +95,8 @@ class Projection:
         self._check = check
         self._member_name = member
         self._at = f"/{member}" if member else ""
-        self._function = f"ddb_project_{next(_NUMBERS)}"
+        number = next(_NUMBERS)
+        self._function, self._read = f"ddb_project_{number}", f"ddb_read_items_{number}"
         self._wide = len(schema.columns) > MOST_IN_SQL
         if self._wide:
             return
@@ -100,9 +107,9 @@ class Projection:
             if self._reaches(path):
                 self._node(path).nullable = True
         self._mark(self._root)
-        self._looked_up: list[str] | None = (
-            [] if 0 < len(schema.columns) + self._nullable(self._root) <= LOOKED_UP else None
-        )
+        library = load().library
+        most = LOOKED_UP if library is None else LOOKED_UP_BY_KERNEL
+        self._looked_up: list[str] | None = [] if 0 < len(schema.columns) + self._nullable(self._root) <= most else None
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
         self._maps = [self._at or "$"]
@@ -113,6 +120,7 @@ class Projection:
         self._values: dict[Column, str] = {}
         self._length = [str(len(f'{{"{member}":{{}}}}' if member else "{}") - 1)]
         self._walk(self._root, f"s.{identifier(member)}" if member else "s", self._at)
+        self._kernel = self._item_reader(library)
 
     def register(self, con: Any) -> None:
         """Create the functions that the SQL calls in a connection."""
@@ -126,6 +134,10 @@ class Projection:
             project = ColumnProjector(self.schema, self._member_name).project_texts
             con.create_function(self._function, project, ["VARCHAR"], struct, type="arrow", null_handling="special")
             return
+        if self._kernel is not None:
+            con.create_function(
+                self._read, self._kernel.read, ["VARCHAR"], ROW_TYPE, type="arrow", null_handling="special"
+            )
         projector = Projector(self.schema)
 
         def rescue(text: str | None) -> str | None:
@@ -157,13 +169,13 @@ class Projection:
         rescued = (
             f"CASE {invalid}WHEN {dirty} THEN {self._function}({item}) ELSE '{{' || {held} || '}}' END AS _rescued"
         )
-        keys = f"CASE WHEN strlen(item) <> {' + '.join(self._length)} THEN json_keys(item, {literals(self._maps)}) END AS k"
+        keys = f"WHEN strlen(item) <> {' + '.join(self._length)} THEN json_keys(item, {literals(self._maps)})"
         return (
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
             f"SELECT {', '.join(['*', *_named(self._counts)])} FROM ("
-            f"SELECT {', '.join(['*', *quick, keys])} FROM ("
-            f"SELECT {', '.join([*handed, *raws])} FROM ("
-            f"SELECT {', '.join(handed)}, {self._parsed()} AS s FROM {source}))))"
+            f"SELECT {', '.join(['*', *quick])}, CASE WHEN is_read THEN NULL {keys} END AS k FROM ("
+            f"SELECT {', '.join([*handed, *raws])}, is_read FROM ("
+            f"SELECT {', '.join(handed)}, {self._parsed()} FROM {self._read_by_kernel(source, handed)}))))"
         )
 
     def _select_wide(self, source: str, passed: list[str]) -> str:
@@ -182,10 +194,30 @@ class Projection:
         ]  # k is NULL for a line of exactly the expected length
         for raw in self._json:  # this text separates two members of a map
             proven.append(f"CASE WHEN contains({raw}, '}},\"') THEN {self._check.distinct}({raw}) ELSE true END")
-        return f"CASE WHEN {' AND '.join(proven)} THEN true ELSE {self._check.valid}(item) END"
+        return f"CASE WHEN is_read THEN true WHEN {' AND '.join(proven)} THEN true ELSE {self._check.valid}(item) END"
+
+    def _item_reader(self, library: Any | None) -> ItemReader | None:
+        """What reads items by the record kernel; None if the kernel is not used, or does not read such attributes."""
+        if library is None or not self._looked_up:
+            return None
+        item = KnownAttribute.of_pointers([path.removeprefix(self._at) for path in self._looked_up])
+        return None if item is None else ItemReader(library, self._member_name, item, len(self._looked_up))
+
+    def _read_by_kernel(self, source: str, handed: list[str]) -> str:
+        """The relation `source`, with the column `n` (`engine.native.items.ROW_TYPE`) if the kernel is used."""
+        if self._kernel is None:
+            return source
+        return f"(SELECT {', '.join(handed)}, {self._read}(item) AS n FROM {source})"
 
     def _parsed(self) -> str:
-        """SQL of the known attributes of a document: a list of their texts, or a struct."""
+        """SQL of two columns: `s`, the known attributes of a document, as a list of their texts or a struct; and `is_read`, whether the
+        kernel read the document. If it did, the document is valid, and has no other attribute and no other type."""
+        if self._kernel is not None and self._looked_up is not None:
+            looked_up = f"json_extract_string(item, {literals(self._looked_up)})"
+            return f"CASE WHEN n.is_read THEN n.texts ELSE {looked_up} END AS s, n.is_read AS is_read"
+        return f"{self._struct()} AS s, false AS is_read"
+
+    def _struct(self) -> str:
         if self._looked_up is not None:
             return f"json_extract_string(item, {literals(self._looked_up)})"
         fields = self._shape(self._root)

@@ -32,6 +32,7 @@ from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, Tabl
 from ddb_lake_tests.support.dynamodb_values import CASES, Case, texts
 from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 from ddb_lake_tests.support.line_check import Recording
+from ddb_lake_tests.support.staged_objects import record_kernel
 
 TYPES = {
     "S": ("string",),
@@ -119,14 +120,15 @@ READABLE = [
 """Cases whose JSON DuckDB reads, so that they are tried together."""
 
 
-@pytest.mark.parametrize("way", ["looked up", "transformed", "in Python"])
+@pytest.mark.parametrize("way", ["read by the kernel", "looked up", "transformed", "in Python"])
 @pytest.mark.parametrize(("tag", "column_type"), SCHEMAS)
 def test_loading_accepts_what_the_definition_accepts(
     session: Session, monkeypatch: pytest.MonkeyPatch, tag: str, column_type: str, way: str
 ) -> None:
     monkeypatch.setattr(projecting, "LOOKED_UP", 50 if way == "looked up" else 0)
     monkeypatch.setattr(projecting, "MOST_IN_SQL", 0 if way == "in Python" else 200)
-    assert loaded(session, READABLE, tag, column_type, True) == [strictly(value) for value in READABLE]
+    with record_kernel("on" if way == "read by the kernel" else "off"):
+        assert loaded(session, READABLE, tag, column_type, True) == [strictly(value) for value in READABLE]
 
 
 @pytest.mark.parametrize("value", [case.text for case in CASES if case.text not in READABLE])

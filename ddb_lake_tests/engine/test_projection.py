@@ -24,6 +24,7 @@ from ddb_lake.engine.schema_fitting import SessionProjection, extend_schema, fit
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.engine.sql import carried, shown
 from ddb_lake_tests.support.effort import examples
+from ddb_lake_tests.support.staged_objects import record_kernel
 from ddb_lake_tests.support.strategies import declared_types, items, mixed_items
 
 KEY = ("pk",)
@@ -102,6 +103,7 @@ def typed_items(draw: st.DrawFn) -> tuple[list[Item], TableSchema]:
     spell=st.sampled_from([spell_compactly, json.dumps]),
     most=st.sampled_from([{"LOOKED_UP": 0}, {}, {"MOST_IN_SQL": 0}]),
     expect_nulls=st.booleans(),
+    kernel=st.sampled_from(["on", "off"]),
 )
 def test_project_of_many_items_equals_project_of_each(
     session: Session,
@@ -109,11 +111,13 @@ def test_project_of_many_items_equals_project_of_each(
     spell: Callable[[Item], str],
     most: dict[str, int],
     expect_nulls: bool,
+    kernel: str,
 ) -> None:
-    """Attributes are looked up, hashed, or read in Python. NULL values are expected where there are some, or nowhere."""
+    """Attributes are read by the kernel, looked up, hashed, or read in Python. NULL values are expected where there are some, or
+    nowhere."""
     rows, schema = typed
     nulls = guess(rows, schema, SchemaOptions())[1] if expect_nulls else set()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, record_kernel(kernel):
         for name, number in most.items():
             patch.setattr(f"ddb_lake.engine.projection.{name}", number)
         projection = Projection(schema, nulls)

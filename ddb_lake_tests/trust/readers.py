@@ -28,7 +28,7 @@ from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
 from ddb_lake.core.schema.table_schema import Path as AttributePath
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.inverse_projection import complete, item_sql
-from ddb_lake.engine.projection import LOOKED_UP, MOST_IN_SQL, Projection
+from ddb_lake.engine.projection import LOOKED_UP, LOOKED_UP_BY_KERNEL, MOST_IN_SQL, Projection
 from ddb_lake.engine.schema_fitting import guess
 from ddb_lake.engine.session import Session, connect
 from ddb_lake.pipeline.load.export_files import LocalFile, lines_sql
@@ -44,7 +44,7 @@ GROUP: Final = 600
 SESSION_GROUPS: Final = 40
 """Groups for which one DuckDB connection is used: it keeps the functions of each projection."""
 
-WIDTHS: Final = {"looked up": 0, "transformed": LOOKED_UP + 20, "in Python": MOST_IN_SQL + 20}
+WIDTHS: Final = {"looked up": 0, "transformed": LOOKED_UP_BY_KERNEL + 20, "in Python": MOST_IN_SQL + 20}
 """Columns that are added to a schema for each implementation of the projection."""
 
 TYPES: Final = (

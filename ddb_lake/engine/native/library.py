@@ -15,11 +15,14 @@ SWITCH: Final = "DDB_LAKE_NATIVE"
 LIBRARY: Final = Path(__file__).with_name("record_kernel.so")
 """The compiled kernel, with the same name on every platform."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the kernel's interface, as in `record_kernel.c`. A library of another version is not used."""
 
 TEXT_COLUMNS: Final = ("event_id", "keys", "new_image", "old_image", "kinesis_sequence", "shard", "_key")
 """The columns of `STAGED_CHANGES` that the kernel writes as text, in its order."""
+
+TAGS: Final = ("S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "M", "L")
+"""The type tags of DynamoDB, in the kernel's order."""
 
 ENDED, UNKNOWN, FULL, NO_MEMORY = range(4)
 """Why the kernel stopped: the object ended, a byte that it does not recognise, no room, no memory."""
@@ -66,6 +69,37 @@ class Batch(ctypes.Structure):
     )
 
 
+class Attribute(ctypes.Structure):
+    """`Attribute` of record_kernel.c."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("name_length", _I64),
+        ("text", ctypes.c_int32 * len(TAGS)),
+        ("first", ctypes.c_int32),
+        ("members", ctypes.c_int32),
+    )
+
+
+class Items(ctypes.Structure):
+    """`Items` of record_kernel.c, where the members are described."""
+
+    _fields_ = (
+        ("data", _POINTER),
+        ("offsets", _POINTER),
+        ("rows", _I64),
+        ("member", ctypes.c_char_p),
+        ("member_length", _I64),
+        ("attributes", _POINTER),
+        ("attribute_count", _I64),
+        ("texts", _I64),
+        ("read", _POINTER),
+        ("bytes", _POINTER),
+        ("starts", _POINTER),
+        ("valid", _POINTER),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """The loaded library; `None` if it is not used. `reason`: why it is not, for people."""
@@ -86,12 +120,13 @@ def load(path: Path = LIBRARY) -> Kernel:
         return Kernel(None, "this installation was built without a C compiler")
     try:
         library = ctypes.CDLL(str(path))
-        version, size = library.ddb_lake_version, library.ddb_lake_batch_bytes
-        version.restype = size.restype = _I64
-        if (version(), size()) != (VERSION, ctypes.sizeof(Batch)):
+        version, sizes = library.ddb_lake_version, (library.ddb_lake_batch_bytes, library.ddb_lake_items_bytes)
+        for function in (version, *sizes, library.ddb_lake_read_records, library.ddb_lake_read_items):
+            function.restype = _I64
+        if (version(), *(size() for size in sizes)) != (VERSION, ctypes.sizeof(Batch), ctypes.sizeof(Items)):
             return Kernel(None, f"it has version {version()}, and this release needs {VERSION}: install ddb-lake again")
         library.ddb_lake_read_records.argtypes = [ctypes.POINTER(Batch)]
-        library.ddb_lake_read_records.restype = _I64
+        library.ddb_lake_read_items.argtypes = [ctypes.POINTER(Items)]
     except (OSError, AttributeError) as error:
         return Kernel(None, f"it cannot be loaded on this system ({type(error).__name__})")
     return Kernel(library)

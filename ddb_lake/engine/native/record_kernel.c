@@ -8,6 +8,8 @@
    C99 and libc alone, without Python's headers: one library serves all versions of Python. Every read and write is checked
    against the end of its buffer. There is no state between calls, so threads may read at once, each with its own batch.
 
+   The last part reads items, such as the lines of an export, into the texts of known attributes, in the same way.
+
    BLAKE2b: https://www.rfc-editor.org/rfc/rfc7693. MD5: https://www.rfc-editor.org/rfc/rfc1321. */
 
 #include <stdint.h>
@@ -20,8 +22,8 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-/* Change it with every change of Batch or of what is accepted; library.py has the same number. */
-#define VERSION 1
+/* Change it with every change of Batch, of Items, or of what is accepted; library.py has the same number. */
+#define VERSION 2
 
 #define LONGEST_RECORD (4 << 20) /* bytes; a longer record is left to Python */
 #define DEEPEST 32               /* levels of M and L, as many as DynamoDB allows */
@@ -937,4 +939,308 @@ EXPORT int64_t ddb_lake_read_records(Batch *b) {
   free(r.scratch);
   free(r.spans);
   return b->rows - before;
+}
+
+/* --- items as DynamoDB JSON, read into the texts of known attributes (items.py) */
+
+#define ITEM_LEVELS 8    /* of maps and lists in an item: fast_path.py, _LEVELS */
+#define MOST_NAMES 64    /* members of a map that is kept as text; of a larger one, the names are not compared */
+
+enum { TAG_S, TAG_N, TAG_B, TAG_BOOL, TAG_NULL, TAG_SS, TAG_NS, TAG_BS, TAG_MAP, TAG_LIST, TAGS }; /* items.py has the same order */
+
+typedef struct { /* a known attribute; the first one is the item */
+  Bytes name;
+  int64_t name_length;
+  int32_t text[TAGS]; /* by type tag, the place of its text in a row; negative if the tag is not expected */
+  int32_t first;      /* the first of its members, which follow each other */
+  int32_t members;    /* of a map whose members are known, whose text has no place */
+} Attribute;
+
+typedef struct {
+  /* the documents, as an Arrow array of strings */
+  Bytes data;
+  const int32_t *offsets; /* one more than rows */
+  int64_t rows;
+  Bytes member; /* the only member of a document, which is the item */
+  int64_t member_length; /* negative: the document is the item */
+  const Attribute *attributes;
+  int64_t attribute_count;
+  int64_t texts; /* of a row */
+  /* the result, as Arrow arrays */
+  uint8_t *read;     /* bits: the document is an item of known attributes, and its texts are there */
+  uint8_t *bytes;    /* as many as the documents have */
+  int32_t *starts;   /* rows * texts + 1 */
+  uint8_t *valid;    /* rows * texts bits; set to 0 by the caller */
+} Items;
+
+typedef struct {
+  const Items *items;
+  Bytes end;
+  Span *found;     /* the texts of the row */
+  int64_t *seen;   /* by attribute: the last row that has it */
+  int64_t row;
+  uint8_t *unescaped; /* the texts of the row that had escapes */
+} ItemReader;
+
+/* A string in base64, at its opening quotation mark: fast_path.py, _BINARY. */
+static Bytes base64_string(Bytes p, Bytes end) {
+  Bytes start;
+  if (p >= end || *p != '"') return NULL;
+  start = ++p;
+  while (p < end && ((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '+' || *p == '/'))
+    p++;
+  switch ((p - start) % 4) {
+    case 1: return NULL;
+    case 2:
+      if (!begins(p, end, "==")) return NULL;
+      p += 2;
+      break;
+    case 3:
+      if (!begins(p, end, "=")) return NULL;
+      p++;
+      break;
+    default: break;
+  }
+  return p < end && *p == '"' ? p + 1 : NULL;
+}
+
+static Bytes number_string(Bytes p, Bytes end) {
+  if (p >= end || *p != '"') return NULL;
+  p = number(p + 1, end);
+  return p && p < end && *p == '"' ? p + 1 : NULL;
+}
+
+/* The type tag at a value's opening brace, and the colon behind it. */
+static Bytes type_tag(Bytes p, Bytes end, int *tag) {
+  static const struct { const char *text; int length, tag; } FORMS[] = {
+      {"{\"S\":", 5, TAG_S},   {"{\"N\":", 5, TAG_N},     {"{\"M\":", 5, TAG_MAP},   {"{\"L\":", 5, TAG_LIST},
+      {"{\"B\":", 5, TAG_B},   {"{\"SS\":", 6, TAG_SS},   {"{\"NS\":", 6, TAG_NS},   {"{\"BS\":", 6, TAG_BS},
+      {"{\"BOOL\":", 8, TAG_BOOL}, {"{\"NULL\":", 8, TAG_NULL}};
+  size_t i;
+  for (i = 0; i < sizeof FORMS / sizeof *FORMS; i++)
+    if (end - p >= FORMS[i].length && !memcmp(p, FORMS[i].text, (size_t)FORMS[i].length)) {
+      *tag = FORMS[i].tag;
+      return p + FORMS[i].length;
+    }
+  return NULL;
+}
+
+static Bytes boolean(Bytes p, Bytes end) {
+  return begins(p, end, "true") ? p + 4 : begins(p, end, "false") ? p + 5 : NULL;
+}
+
+/* A set, at its opening bracket. */
+static Bytes any_set(Bytes p, Bytes end, int tag) {
+  int closed = 0;
+  Span member;
+  if (p >= end || *p != '[') return NULL;
+  p++;
+  if (p < end && *p == ']') return p + 1;
+  while (!closed) {
+    p = tag == TAG_SS ? plain_string(p, end, &member) : tag == TAG_NS ? number_string(p, end) : base64_string(p, end);
+    p = separator(p, end, ']', &closed);
+    if (!p) return NULL;
+  }
+  return p;
+}
+
+static Bytes any_value(Bytes p, Bytes end, int levels);
+
+/* A map whose names differ, at its opening brace. There are no escapes in it, so its text is canonical. */
+static Bytes any_map(Bytes p, Bytes end, int levels) {
+  Span names[MOST_NAMES];
+  size_t count = 0, i;
+  int closed = 0;
+  if (p >= end || *p != '{') return NULL;
+  p++;
+  if (p < end && *p == '}') return p + 1;
+  while (!closed) {
+    if (count == MOST_NAMES || !(p = member_name(p, end, &names[count]))) return NULL;
+    for (i = 0; i < count; i++)
+      if (names[i].length == names[count].length && !memcmp(names[i].at, names[count].at, names[count].length)) return NULL;
+    count++;
+    p = separator(any_value(p, end, levels), end, '}', &closed);
+    if (!p) return NULL;
+  }
+  return p;
+}
+
+static Bytes any_list(Bytes p, Bytes end, int levels) {
+  int closed = 0;
+  if (p >= end || *p != '[') return NULL;
+  p++;
+  if (p < end && *p == ']') return p + 1;
+  while (!closed) {
+    p = separator(any_value(p, end, levels), end, ']', &closed);
+    if (!p) return NULL;
+  }
+  return p;
+}
+
+/* What follows a type tag, except a string. `levels`: of maps and lists that may be opened. */
+static Bytes content(Bytes p, Bytes end, int tag, int levels) {
+  switch (tag) {
+    case TAG_N: return number_string(p, end);
+    case TAG_B: return base64_string(p, end);
+    case TAG_BOOL:
+    case TAG_NULL: return boolean(p, end);
+    case TAG_SS:
+    case TAG_NS:
+    case TAG_BS: return any_set(p, end, tag);
+    case TAG_MAP: return levels ? any_map(p, end, levels - 1) : NULL;
+    case TAG_LIST: return levels ? any_list(p, end, levels - 1) : NULL;
+    default: return NULL;
+  }
+}
+
+static Bytes any_value(Bytes p, Bytes end, int levels) {
+  int tag = 0;
+  Span text;
+  p = p ? type_tag(p, end, &tag) : NULL;
+  if (!p) return NULL;
+  p = tag == TAG_S ? plain_string(p, end, &text) : content(p, end, tag, levels);
+  return p && p < end && *p == '}' ? p + 1 : NULL;
+}
+
+/* A string with its escapes resolved, at its opening quotation mark. */
+static Bytes item_string(ItemReader *r, Bytes p, Span *text) {
+  int escaped = 0;
+  Bytes close;
+  uint8_t *out;
+  if (p >= r->end || *p != '"') return NULL;
+  close = string(p + 1, r->end, &escaped);
+  if (!close) return NULL;
+  text->at = p + 1;
+  text->length = (size_t)(close - p - 1);
+  if (!escaped) return close + 1;
+  out = r->unescaped;
+  text->at = out;
+  for (p++; p < close; p++) {
+    if (*p != '\\') {
+      *out++ = *p;
+      continue;
+    }
+    switch (*++p) {
+      case 'b': *out++ = '\b'; break;
+      case 'f': *out++ = '\f'; break;
+      case 'n': *out++ = '\n'; break;
+      case 'r': *out++ = '\r'; break;
+      case 't': *out++ = '\t'; break;
+      default: *out++ = *p;
+    }
+  }
+  text->length = (size_t)(out - r->unescaped);
+  r->unescaped = out;
+  return close + 1;
+}
+
+static Bytes item_map(ItemReader *r, Bytes p, const Attribute *a, int levels);
+
+/* The value of a known attribute, at its opening brace. */
+static Bytes item_value(ItemReader *r, Bytes p, const Attribute *a, int levels) {
+  int tag = 0;
+  int32_t text;
+  Bytes start;
+  p = p ? type_tag(p, r->end, &tag) : NULL;
+  if (!p) return NULL;
+  start = p;
+  text = a->text[tag];
+  if (tag == TAG_MAP && a->members)
+    p = levels ? item_map(r, p, a, levels - 1) : NULL;
+  else if (text < 0)
+    return NULL;
+  else if (tag == TAG_S)
+    p = item_string(r, p, &r->found[text]);
+  else {
+    int quoted = tag == TAG_N || tag == TAG_B;
+    p = content(p, r->end, tag, levels);
+    if (p) {
+      r->found[text].at = start + quoted;
+      r->found[text].length = (size_t)(p - start) - 2 * (size_t)quoted;
+    }
+  }
+  return p && p < r->end && *p == '}' ? p + 1 : NULL;
+}
+
+/* A map with at least one member, each of them known and there once, at its opening brace. */
+static Bytes item_map(ItemReader *r, Bytes p, const Attribute *a, int levels) {
+  const Attribute *first = r->items->attributes + a->first;
+  int32_t next = 0, i;
+  int closed = 0;
+  if (p >= r->end || *p != '{') return NULL;
+  p++;
+  while (!closed) {
+    Span name;
+    p = member_name(p, r->end, &name);
+    if (!p) return NULL;
+    for (i = 0; i < a->members; i++) { /* most items have their attributes in one order */
+      if (next == a->members) next = 0;
+      if (first[next].name_length == (int64_t)name.length && !memcmp(first[next].name, name.at, name.length)) break;
+      next++;
+    }
+    if (i == a->members || r->seen[a->first + next] == r->row) return NULL;
+    r->seen[a->first + next] = r->row;
+    p = separator(item_value(r, p, first + next, levels), r->end, '}', &closed);
+    if (!p) return NULL;
+    next++;
+  }
+  return p;
+}
+
+static Bytes document(ItemReader *r, Bytes p) {
+  const Items *items = r->items;
+  Span name;
+  if (items->member_length < 0) return item_map(r, p, items->attributes, ITEM_LEVELS);
+  if (p >= r->end || *p != '{') return NULL;
+  p = member_name(p + 1, r->end, &name);
+  if (!p || (int64_t)name.length != items->member_length || memcmp(name.at, items->member, name.length)) return NULL;
+  p = item_map(r, p, items->attributes, ITEM_LEVELS);
+  return p && p < r->end && *p == '}' ? p + 1 : NULL;
+}
+
+EXPORT int64_t ddb_lake_items_bytes(void) { return (int64_t)sizeof(Items); }
+
+/* Read documents. One that is not recognised entirely has no text, and its bit in `read` is 0. Returns the number of those that
+   were read; a negative number if there is no memory. */
+EXPORT int64_t ddb_lake_read_items(const Items *items) {
+  int64_t row, i, count = 0, longest = 0, texts = items->texts;
+  int64_t place = 0; /* in `bytes` */
+  uint8_t *scratch;
+  ItemReader r;
+  r.items = items;
+  for (row = 0; row < items->rows; row++)
+    if (items->offsets[row + 1] - items->offsets[row] > longest) longest = items->offsets[row + 1] - items->offsets[row];
+  r.found = malloc(((size_t)texts + 1) * sizeof *r.found);
+  r.seen = malloc(((size_t)items->attribute_count + 1) * sizeof *r.seen);
+  scratch = malloc((size_t)longest + 1);
+  if (r.found && r.seen && scratch) {
+    for (i = 0; i < items->attribute_count; i++) r.seen[i] = -1;
+    items->starts[0] = 0;
+    for (row = 0; row < items->rows; row++) {
+      Bytes p = items->data + items->offsets[row];
+      r.end = items->data + items->offsets[row + 1];
+      r.row = row;
+      r.unescaped = scratch;
+      for (i = 0; i < texts; i++) r.found[i].at = NULL;
+      p = document(&r, p);
+      if (p == r.end) {
+        count++;
+        items->read[row >> 3] |= (uint8_t)(1 << (row & 7));
+      }
+      for (i = 0; i < texts; i++) {
+        int64_t at = row * texts + i;
+        if (p == r.end && r.found[i].at) {
+          memcpy(items->bytes + place, r.found[i].at, r.found[i].length);
+          place += (int64_t)r.found[i].length;
+          items->valid[at >> 3] |= (uint8_t)(1 << (at & 7));
+        }
+        items->starts[at + 1] = (int32_t)place;
+      }
+    }
+  } else
+    count = -1;
+  free(r.found);
+  free(r.seen);
+  free(scratch);
+  return count;
 }

@@ -1,0 +1,290 @@
+"""The record kernel reads items as DuckDB does, and only items that are valid and have nothing but the known attributes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Final
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
+from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema
+from ddb_lake.core.values.change_record import Item
+from ddb_lake.engine.native.items import ItemReader, KnownAttribute
+from ddb_lake.engine.native.library import load
+from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.session import Session, connect
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, examples
+from ddb_lake_tests.support.line_check import Recording
+from ddb_lake_tests.support.mutated_bytes import mutated
+from ddb_lake_tests.support.staged_objects import record_kernel
+from ddb_lake_tests.support.strategies import items
+
+POINTERS: Final = (
+    "/id/S", "/n/N", "/n/NULL", "/n/S", "/b/B", "/yes/BOOL", "/none/NULL", "/ss/SS", "/ns/NS", "/bs/BS", "/list/L", "/doc/M",
+    "/map/M/a/S", "/map/M/ü~1~0/N", "/map/M/deep/M/x/S", "/map/M/deep/M/y/L", "/map/NULL",
+)  # fmt: skip
+
+READ: Final[tuple[Item, ...]] = (
+    {"id": {"S": "k"}},
+    {"n": {"N": "-12.5"}, "id": {"S": 'ü€😀"\\\b\f\n\r\t/\u007f\u2028'}},
+    {"n": {"NULL": True}, "none": {"NULL": False}, "yes": {"BOOL": True}},
+    {"n": {"S": ""}, "b": {"B": "YQ=="}, "yes": {"BOOL": False}},
+    {
+        "b": {"B": ""},
+        "ss": {"SS": ["b", "ü", "", "b"]},
+        "ns": {"NS": ["2", "10", "-1.5", "0"]},
+        "bs": {"BS": ["YWI=", "YWJj"]},
+    },
+    {"ss": {"SS": []}, "ns": {"NS": []}, "bs": {"BS": []}, "list": {"L": []}, "doc": {"M": {}}},
+    {
+        "list": {
+            "L": [{"S": "ü"}, {"L": [{"N": "1"}]}, {"M": {"a": {"B": "YQ=="}, "b": {"SS": ["]"]}}}, {"NULL": False}]
+        }
+    },
+    {"doc": {"M": {"a": {"M": {"a": {"BOOL": True}}}, "}": {"S": "},{"}, "S": {"BS": ["YQ=="]}}}},
+    {
+        "map": {"M": {"deep": {"M": {"y": {"L": [{"S": "z"}]}, "x": {"S": "\n"}}}, "ü/~": {"N": "0.001"}}},
+        "id": {"S": ""},
+    },
+    {"map": {"NULL": True}, "n": {"N": "9" * 38}},
+)
+"""Items that the kernel reads."""
+
+LEFT: Final[tuple[Item, ...]] = (
+    {},
+    {"other": {"S": "x"}},
+    {"id": {"N": "1"}},
+    {"id": {"NULL": True}},
+    {"id": {"S": "\u0001"}},
+    {"n": {"N": "1.0"}},
+    {"n": {"N": "-0"}},
+    {"n": {"N": "9" * 39}},
+    {"b": {"B": "YQ="}},
+    {"b": {"B": "YQ=a"}},
+    {"b": {"B": "YQYQY"}},
+    {"bs": {"BS": ["Y"]}},
+    {"list": {"L": [{"B": "YQYQY"}]}},
+    {"ss": {"SS": ['"']}},
+    {"map": {"M": {}}},
+    {"map": {"M": {"other": {"S": "x"}}}},
+    {"map": {"M": {"deep": {"NULL": True}}}},
+    {"doc": {"M": {"a": {"S": "\n"}}}},
+    {"doc": {"M": {f"{n}": {"S": "x"} for n in range(65)}}},
+    {"list": {"S": "x"}},
+    {"yes": {"BOOL": None}},
+)
+"""Items that the kernel leaves to SQL and Python, though some are valid."""
+
+
+@pytest.fixture(autouse=True)
+def on() -> Iterator[None]:
+    with record_kernel("on"):
+        yield
+
+
+def line(item: Item) -> bytes:
+    return b'{"Item":%b}' % orjson.dumps(item)
+
+
+def read(lines: Sequence[bytes], member: str | None = ITEM_MEMBER, pointers: Sequence[str] = POINTERS) -> list[Any]:
+    """The texts of each line; None for a line that is not read."""
+    item = KnownAttribute.of_pointers(pointers)
+    assert item is not None
+    array = pa.array(lines, pa.binary()).view(pa.string())
+    found = ItemReader(load().library, member, item, len(pointers)).read(array)
+    assert found.validate(full=True) is None
+    return [row["texts"] if row["is_read"] else None for row in found.to_pylist()]
+
+
+@cache
+def connection() -> Any:
+    """One DuckDB connection for all lines."""
+    return duckdb.connect()
+
+
+def looked_up(text: bytes) -> list[str | None]:
+    """The texts of a line as DuckDB looks them up."""
+    row = (
+        connection()
+        .execute("SELECT json_extract_string(?, ?)", [text.decode(), ["/Item" + p for p in POINTERS]])
+        .fetchone()
+    )
+    assert row is not None
+    return list(row[0])
+
+
+def covered(item: Item) -> bool:
+    """Whether each value of an item has a text, and nothing else is in it."""
+
+    def places(value: Any, at: str) -> Iterator[bool]:
+        for name, (tag, inner) in ((name, *tagged.items()) for name, tagged in value.items()):
+            where = f"{at}/{name.replace('~', '~0').replace('/', '~1')}/{tag}"
+            known = where in POINTERS
+            yield known or (tag == "M" and bool(inner) and all(places(inner, where)))
+
+    return bool(item) and all(places(item, ""))
+
+
+def assert_read_well(text: bytes) -> bool:
+    """If the kernel reads a line, it is valid, covered, and has the texts that DuckDB looks up. Returns whether it does."""
+    (texts,) = read([text])
+    if texts is None:
+        return False
+    assert covered(read_full_line(text))
+    assert texts == looked_up(text)
+    return True
+
+
+@pytest.mark.parametrize("item", READ, ids=str)
+def test_items_of_known_attributes_are_read(item: Item) -> None:
+    assert assert_read_well(line(item))
+
+
+@pytest.mark.parametrize("item", LEFT, ids=lambda item: str(item)[:40])
+def test_other_items_are_left(item: Item) -> None:
+    assert read([line(item)]) == [None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{}", b'{"Item":{"id":{"S":"k"}}} ', b' {"Item":{"id":{"S":"k"}}}', b'{"Item":{"id":{"S":"k"}}}}',
+        b'{"Item":{"id":{"S":"k"}},"Item":{"id":{"S":"k"}}}', b'{"Item":{"id":{"S":"k"},"id":{"S":"k"}}}',
+        b'{"item":{"id":{"S":"k"}}}',
+        b'{"Item":{"id":{"S":"k","S":"k"}}}', b'{"Item":{"id":{"S":"k"},}}', b'{"Item":{"doc":{"M":{"a":{"S":"1"},"a":{"S":"1"}}}}}',
+        b'{"Item":{"list":{"L":[{"M":{"a":{"S":"1"},"a":{"S":"1"}}}]}}}', b'{"Item":{"id":{"S":"\xed\xa0\x80"}}}',
+        b'{"Item":{"id":{"S":"\xff"}}}',
+        b'{"Item":{"id":{"S":"\\u00e9"}}}', b'{"Item":{"id":{"S":"\\/"}}}', b'{"Item":{"i\\u0064":{"S":"k"}}}',
+        b'{"Item":{"id":{"S":"a\x00"}}}',
+    ],
+)  # fmt: skip
+def test_lines_of_another_form_are_left(text: bytes) -> None:
+    assert read([text, line(READ[0])]) == [None, ["k", *[None] * 16]]
+
+
+@pytest.mark.parametrize("levels", range(6, 11))
+@pytest.mark.parametrize("kind", ["M", "L"])
+def test_as_many_levels_as_the_pattern_accepts(kind: str, levels: int) -> None:
+    opening, closing = {"M": (b'{"M":{"m":', b"}}"), "L": (b'{"L":[', b"]}")}[kind]
+    name = {"M": b"doc", "L": b"list"}[kind]
+    text = b'{"Item":{"%b":%b}}' % (name, opening * levels + b'{"S":"x"}' + closing * levels)
+    assert assert_read_well(text) == (levels <= 8)
+
+
+def test_many_lines_with_an_offset_and_items_without_a_member() -> None:
+    bare = [orjson.dumps(item) for item in (*READ, *LEFT) for _ in range(300)]
+    expected = [read([line(item)])[0] for item in (*READ, *LEFT) for _ in range(300)]
+    assert read(bare, member=None) == expected
+    item = KnownAttribute.of_pointers(POINTERS)
+    assert item is not None
+    reader = ItemReader(load().library, None, item, len(POINTERS))
+    array = pa.array(bare, pa.string())
+    assert reader.read(array.slice(7, 0)).to_pylist() == []
+    assert reader.read(array.slice(650)).to_pylist() == reader.read(array).to_pylist()[650:]
+    parts = pa.chunked_array([array.slice(0, 10), array.slice(10, 1100)])
+    assert reader.read(parts).to_pylist() == reader.read(array.slice(0, 1110)).to_pylist()
+
+
+@pytest.mark.parametrize(
+    "pointers",
+    [["/a"], ["/a/S", "/a/M/b/S", "/a/M"], ["/a/M", "/a/M/b/S"], ["/a/S", "/a/S"], ["/a/L/0/S"], ["/a/X"], [""]],
+    ids=str,
+)
+def test_pointers_of_something_else_are_not_read(pointers: list[str]) -> None:
+    assert KnownAttribute.of_pointers(pointers) is None
+
+
+@pytest.mark.parametrize("seed", range(by_effort(1, 60)))
+def test_mutated_lines_are_read_well_or_left(seed: int) -> None:
+    chance = random.Random(seed)
+    read_well = 0
+    for _ in range(500):
+        members = [*chance.choice(READ).items(), *chance.choice(READ).items(), *chance.choice((*READ, *LEFT)).items()]
+        chance.shuffle(members)
+        text = line(dict(members))
+        read_well += assert_read_well(mutated(chance, text) if chance.random() < 0.7 else text)
+    assert 50 < read_well < 400  # it accepts and it refuses
+
+
+# --- the projection
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with connect() as opened:
+        yield opened
+
+
+def projected(session: Session, lines: Sequence[bytes], known: Sequence[Item], depth: int, switch: str) -> Any:
+    """The rows of some lines, and those that are invalid; or what DuckDB does not read."""
+    inference = Inference(SchemaOptions(depth=depth))
+    for item in known:
+        inference.observe(item)
+    schema, check = TableSchema(("id",), inference.columns(("id",))), Recording()
+    nulls = {path for path, stats in inference.paths.items() if "NULL" in stats.counts}
+    with record_kernel(switch):
+        projection = Projection(schema, nulls, ITEM_MEMBER, check)
+    projection.register(session.con)
+    session.con.register(
+        "lines", pa.table({"line": pa.array(lines, pa.binary()).view(pa.string()), "number": range(len(lines))})
+    )
+    query = projection.select("(SELECT line::JSON AS item, number FROM lines)", ["number"])
+    try:
+        rows = session.rows(f"SELECT * FROM ({query}) ORDER BY number")
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        return type(error)
+    return rows, check.invalid, check.faults
+
+
+def assert_projected_alike(session: Session, lines: Sequence[bytes], known: Sequence[Item], depth: int) -> None:
+    valid_utf8 = [text for text in lines if _is_utf8(text)]
+    plain, native = (projected(session, valid_utf8, known, depth, switch) for switch in ("off", "on"))
+    if isinstance(plain, type) and len(valid_utf8) > 1:  # one line that is not JSON hides the others
+        for text in valid_utf8:
+            assert_projected_alike(session, [text], known, depth)
+    else:
+        assert native == plain
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Whether a text can be a string of DuckDB."""
+    return text.decode("utf-8", "replace").encode() == text and b"\x00" not in text
+
+
+@pytest.mark.parametrize("seed", range(by_effort(1, 40)))
+def test_mutated_lines_are_projected_alike(session: Session, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(by_effort(3, 20)):
+        known = [chance.choice(READ) for _ in range(6)]
+        lines = []
+        for _ in range(12):
+            text = line({**chance.choice(known), **chance.choice(known), **chance.choice((*known, *READ, *LEFT))})
+            lines.append(mutated(chance, text) if chance.random() < 0.3 else text)
+        assert_projected_alike(session, lines, known, chance.choice((1, 2, 3)))
+
+
+@examples(4, 300, suppress=SHARED_FIXTURE)
+@given(
+    st.lists(items(), min_size=1, max_size=5),
+    st.lists(items(), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.integers(0, 1 << 30),
+)
+def test_any_items_are_projected_alike(
+    session: Session, rows: list[Item], known: list[Item], depth: int, seed: int
+) -> None:
+    lines = [
+        spelled.encode() for item in (*rows, *known) for spelled in (json.dumps({"Item": item}), line(item).decode())
+    ]
+    chance = random.Random(seed)
+    assert_projected_alike(session, [*lines, *(mutated(chance, text) for text in lines[:2])], known, depth)
