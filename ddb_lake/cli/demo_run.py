@@ -31,6 +31,7 @@ from ddb_lake.orchestration.demo.home import (
 )
 from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, run_job
+from ddb_lake.orchestration.sensor import arrivals_sensor, sensor_name
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.read.query import run_query
@@ -109,7 +110,7 @@ class _Demo:
         self._make_source()
         with dg.DagsterInstance.get() as instance:
             defs = demo_definitions()
-            lake = next(iter(defs.sensors or ())).name.removesuffix("_arrivals")
+            lake = arrivals_sensor(defs).name.removesuffix(sensor_name(""))
             self._export_and_load(defs, instance, lake)
             self._change_source()
             self._follow_changes(InProcessDaemon(defs, instance, f"{lake}_arrivals"))

@@ -169,8 +169,8 @@ class SparkSettings(Settings):
         return memory_bytes(self.memory)
 
 
-Automation = Literal["sensor", "exports", "content", "daily", "checks", "compaction", "dbt"]
-"""What Dagster can start by itself: the sensor, and the schedules by their kind."""
+Automation = Literal["sensor", "exports", "content", "daily", "checks", "compaction", "dbt", "following"]
+"""What Dagster can start by itself: the sensor, the schedules by their kind, and the sensor of assets that follow others."""
 
 Grouping = Literal["table", "stage"]
 """What the assets of a group have in common."""
@@ -213,7 +213,8 @@ class LakeSettings(Settings):
     run_automatically: Automations = Field(
         False,
         description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of `sensor`, `exports`, `content`,"
-        " `daily`, `checks`, `compaction`, `dbt`. By default they are stopped, as Dagster's own, until they are started in its UI.",
+        " `daily`, `checks`, `compaction`, `dbt`, `following`."
+        " By default they are stopped, as Dagster's own, until they are started in its UI.",
     )
     tables: tuple[TableSettings, ...] = ()
 
@@ -325,7 +326,7 @@ class LakeSettings(Settings):
         return owners | {export.bucket: export.bucket_owner for export in exports if export.bucket_owner is not None}
 
     def starts(self, automation: Automation) -> bool:
-        """Whether Dagster starts the sensor, or the schedules of this kind, by itself."""
+        """Whether Dagster starts the sensors, or the schedules, of this kind by itself."""
         chosen = self.run_automatically
         return chosen if isinstance(chosen, bool) else automation in chosen
 

@@ -26,6 +26,8 @@ from ddb_lake.orchestration.assets.snapshot import LoadConfig, load_snapshot
 from ddb_lake.orchestration.assets.streams import StreamsConfig, land_streams
 from ddb_lake.orchestration.dbt import dbt_definitions
 from ddb_lake.orchestration.definitions import lake_definitions
+from ddb_lake.orchestration.following import with_following_sensor
+from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.scaffolder import LakeScaffolder
 from ddb_lake.orchestration.spark import launching
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets, base_spec, python_name, table_assets
@@ -178,7 +180,10 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         lake = self._lake_name(context)
         own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings.starts)
         models = dbt_definitions(lake, self.settings, self._assets_by_table)
-        return dg.Definitions.merge(own, models) if models is not None else own
+        merged = dg.Definitions.merge(own, models) if models is not None else own
+        following = self.settings.starts("following")
+        status = dg.DefaultSensorStatus.RUNNING if following else dg.DefaultSensorStatus.STOPPED
+        return with_following_sensor(lake, merged, {LAKE_TAG: lake}, status)
 
     @cached_property
     def _assets_by_table(self) -> Mapping[str, TableAssets]:

@@ -29,7 +29,7 @@ from ddb_lake.orchestration.checks import read_sensor_sign
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.in_process_daemon import Run, run_job
-from ddb_lake.orchestration.sensor import sensor_name
+from ddb_lake.orchestration.sensor import arrivals_sensor, sensor_name
 from ddb_lake.orchestration.web_server import serve_ui
 from ddb_lake.pipeline.maintain.quarantine import EntrySelection, discard_quarantine
 from ddb_lake.pipeline.open_lake import Lake
@@ -173,8 +173,7 @@ def evaluate_checks() -> Run:
 
 def _lake_of(definitions: dg.Definitions) -> str:
     """The name of the lake, as its sensor has it."""
-    (sensor,) = definitions.sensors or ()
-    return sensor.name.removesuffix(sensor_name(""))
+    return arrivals_sensor(definitions).name.removesuffix(sensor_name(""))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,13 @@ def sensor_name(lake: str) -> str:
     return f"{lake}_arrivals"
 
 
+def arrivals_sensor(definitions: dg.Definitions) -> dg.SensorDefinition:
+    """The sensor of a lake that `planning_sensor` made. Raises ValueError unless the definitions have exactly one."""
+    (found,) = (sensor for sensor in definitions.sensors or () if sensor.name.endswith(sensor_name("")))
+    assert isinstance(found, dg.SensorDefinition)
+    return found
+
+
 def planning_sensor(
     lake: str,
     tables: Mapping[str, TableAssets],

@@ -15,6 +15,7 @@ from ddb_lake.config.lake import Grouping
 from ddb_lake.core.layout.table_names import CHANGES, entity_table
 from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.orchestration.arrival_partitions import ArrivalPartitions
+from ddb_lake.orchestration.following import condition_of
 from ddb_lake.pipeline.plan.stages import Stage, stages_of
 
 _UPSTREAM: Mapping[Stage, tuple[Stage, ...]] = {
@@ -153,6 +154,7 @@ def base_spec(asset: LakeAsset, settings: LakeSettings) -> dg.AssetSpec:
         metadata=dict(_metadata(asset, settings.catalog.namespace)),
         partitions_def=_partitions(asset),
         skippable=stage in ("changes", "current"),
+        automation_condition=condition_of(stage, table, stages),
         freshness_policy=_freshness(table) if stage == "current" and not asset.entity else None,
     )
 

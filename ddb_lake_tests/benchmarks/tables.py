@@ -23,6 +23,8 @@ from typing import Any
 
 import yaml
 
+from ddb_lake.orchestration.sensor import arrivals_sensor
+
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 TICKS_A_DAY = 24 * 3600 // 30
 CHECKS_A_DAY = 24
@@ -114,7 +116,7 @@ def event_rows(tables: int, folder: Path) -> int:
     defs = dg.build_defs_for_component(
         DynamoDBLakeComponent.resolve_from_dict({"warehouse": str(folder / "lake"), "tables": listed})
     )
-    (sensor,) = defs.sensors or ()
+    sensor = arrivals_sensor(defs)
     name = f"{sensor.name.removesuffix('_arrivals')}_checks_job"
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.ephemeral() as instance:

@@ -21,6 +21,7 @@ from ddb_lake.orchestration.component import DynamoDBLakeComponent
 from ddb_lake.orchestration.dbt import manifest
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake_tests.support.automation_ticks import Ticks
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
 
@@ -165,6 +166,18 @@ def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProc
     assert {("staging/stg_orders", "status"), ("staging/stg_orders_changes", "_new_image")} <= status
     assert lineage["staging/stg_orders"]["status"] == {("current/orders", "status")}
     assert lineage["staging/stg_orders_changes"]["_new_image"] == {("changes/orders", "new_image")}
+
+
+def test_models_follow_the_lake_unless_a_schedule_builds_them(defs: dg.Definitions, small: Small) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        scheduled, following = Ticks(defs, instance), Ticks(small.definitions(project=str(small.project)), instance)
+        assert scheduled.tick() == following.tick() == {}
+        instance.report_runless_asset_event(dg.AssetMaterialization(["current", "orders"]))
+        assert scheduled.tick() == {}
+        assert {"staging/stg_orders", "history/orders_history", "marts/statuses"} == set(following.tick())
+        instance.report_runless_asset_event(dg.AssetMaterialization(["changes", "orders"], partition="2025-02-03"))
+        found = set(following.tick())
+        assert {"current/orders", "staging/stg_orders_changes", "history/orders_daily_changes"} == found
 
 
 def test_nothing_without_a_project_or_without_dagster_dbt(

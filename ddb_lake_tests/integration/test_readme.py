@@ -192,7 +192,10 @@ def test_setting_has_its_default_and_choices(path: str, annotation: Any, default
     elif default in (None, ()):
         assert documented in ("none", "by warehouse", "from the source", "AWS variables", "`name`")
     else:
-        assert documented == f"`{default if isinstance(default, str) and default else json.dumps(default)}`"
+        written = (
+            default if isinstance(default, str) and default else json.dumps(default, default=str).strip('"') or '""'
+        )
+        assert documented == f"`{written}`"
     assert [choice for choice in _choices(annotation) if f"`{choice}`" not in documented + about] == []
 
 

@@ -98,7 +98,9 @@ def test_two_lakes_live_in_one_project() -> None:
             sandbox.scaffold_component(DynamoDBLakeComponent, defs_path=name, defs_yaml_contents=lake)
         with sandbox.build_all_defs() as defs:
             dg.Definitions.validate_loadable(defs)
-            assert {sensor.name for sensor in defs.sensors or ()} == {"one_arrivals", "two_arrivals"}
+            assert {sensor.name for sensor in defs.sensors or ()} == {
+                f"{lake}_{name}" for lake in ("one", "two") for name in ("arrivals", "following")
+            }
 
 
 def test_translation_changes_what_dagster_shows() -> None:

@@ -106,8 +106,8 @@ def test_nothing_runs_until_it_is_started(defs: dg.Definitions) -> None:
 @pytest.mark.parametrize(
     ("setting", "running"),
     [
-        (True, {"lake_arrivals", "lake_export_orders", "lake_checks", "lake_compaction"}),
-        ("true", {"lake_arrivals", "lake_export_orders", "lake_checks", "lake_compaction"}),
+        (True, {"lake_arrivals", "lake_following", "lake_export_orders", "lake_checks", "lake_compaction"}),
+        ("true", {"lake_arrivals", "lake_following", "lake_export_orders", "lake_checks", "lake_compaction"}),
         (["sensor", "compaction"], {"lake_arrivals", "lake_compaction"}),
         ("{{ env('NOT_SET', 'false') }}", set()),
     ],

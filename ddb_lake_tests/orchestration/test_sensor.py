@@ -9,6 +9,7 @@ import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.errors import UsageError
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.plan import due, planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
@@ -96,9 +97,8 @@ def test_fault_of_one_table_is_logged_and_the_others_are_served(
 
 
 def test_sensor_is_stopped_at_the_start(folder_lake: Make) -> None:
-    (sensor,) = folder_lake().defs.sensors or ()
+    sensor = arrivals_sensor(folder_lake().defs)
 
-    assert isinstance(sensor, dg.SensorDefinition)
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
 
 

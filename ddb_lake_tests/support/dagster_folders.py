@@ -12,6 +12,7 @@ import dagster as dg
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, RunOptions, run_job
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.landed_files import EXPORT_US, Image, change, order, write_changes, write_export
 
@@ -41,7 +42,7 @@ class FolderLake:
         tables: Any = [orders, *self.others]
         self.component = DynamoDBLakeComponent(warehouse=str(self.folder / "lake"), tables=tables)
         self.defs = dg.build_defs_for_component(self.component)
-        (sensor,) = self.defs.sensors or ()
+        sensor = arrivals_sensor(self.defs)
         self.name = sensor.name.removesuffix("_arrivals")
         (self.sync_job, *_) = (job.name for job in self.defs.jobs or () if job.name.startswith(f"{self.name}_sync"))
         self.ticker = InProcessDaemon(self.defs, self.instance, sensor.name)

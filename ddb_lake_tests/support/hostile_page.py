@@ -17,6 +17,7 @@ import yaml
 
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run, run_job
 from ddb_lake.orchestration.open_project import configured_definitions, dagster_home, write_code
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class HostileLake:
         """Load an export, apply good, damaged and foreign objects, remove one that was seen, and evaluate the checks."""
         with self._instance() as instance:
             defs = configured_definitions(self.config)
-            (sensor,) = defs.sensors or ()
+            sensor = arrivals_sensor(defs)
             daemon = InProcessDaemon(defs, instance, sensor.name)
             self.name = sensor.name.removesuffix("_arrivals")
             self._export()

@@ -16,6 +16,7 @@ from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import SparkSettings, parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import RunOptions, run_job
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.landed_files import order, write_export
 from ddb_lake_tests.support.spark_cluster import SETTINGS
@@ -44,7 +45,7 @@ def main(master: str, folder: Path) -> dict[str, Any]:
     spark: SparkSettings = lake.spark
     component = DynamoDBLakeComponent(warehouse=lake.warehouse, spark=spark, tables=lake.tables)
     defs = dg.build_defs_for_component(component)
-    (sensor,) = defs.sensors or ()
+    sensor = arrivals_sensor(defs)
     job = f"{sensor.name.removesuffix('_arrivals')}_sync"
     with dg.DagsterInstance.ephemeral() as instance:
         run = run_job(defs, instance, job, "test", RunOptions(assets=[dg.AssetKey(["snapshot", "orders"])]))

@@ -15,6 +15,7 @@ from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 from ddb_lake.config import LakeSettings
 from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.orchestration.dbt.manifest import executable, flags, fresh_manifest, profiles_folder, project_folder
+from ddb_lake.orchestration.following import follows_dependencies
 from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets
 
@@ -50,7 +51,7 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
         select=settings.dbt.select,
         exclude=settings.dbt.exclude or None,
         name=f"{lake}__dbt",
-        dagster_dbt_translator=LakeTranslator(tables, settings.key_prefix),
+        dagster_dbt_translator=LakeTranslator(tables, settings.key_prefix, follows=settings.dbt.schedule is None),
         pool=f"ddb_lake_dbt_{lake}",  # DuckDB's file takes one writer
     )
     def models(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -145,10 +146,11 @@ def _pointed_at(settings: LakeSettings) -> Iterator[None]:
 class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt is not looked into
     """Sources are the lake's assets. A model's key and group have its folder below `models`, after `key_prefix` if there is one."""
 
-    def __init__(self, tables: Mapping[str, TableAssets], key_prefix: str = "") -> None:
+    def __init__(self, tables: Mapping[str, TableAssets], key_prefix: str = "", follows: bool = False) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
         self._tables = tables
         self._key_prefix = key_prefix
+        self._follows = follows
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/<model>`; for a source the key of the lake's asset, whatever a translation calls it."""
@@ -162,6 +164,12 @@ class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt
             return dg.AssetKey([part for part in path if part])
         key: dg.AssetKey = super().get_asset_key(dbt_resource_props)
         return key
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any] | None:
+        """What dbt's `meta.dagster` says; else models follow the lake, unless a schedule builds them."""
+        named: dg.AutomationCondition[Any] | None = super().get_automation_condition(dbt_resource_props)
+        follows = self._follows and dbt_resource_props["resource_type"] == "model"
+        return named or (follows_dependencies() if follows else None)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The model's folder below `models`, unless dbt says another group."""

@@ -14,6 +14,7 @@ from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.aws.export_requests import start_export
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.in_process_daemon import InProcessDaemon, Run
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.sandbox import Sandbox, Traffic
@@ -39,7 +40,7 @@ def test_sensor_keeps_a_table_up_to_date_by_incremental_exports_alone(
     traffic.insert(6)
     sandbox.clock.advance(timedelta(seconds=2))
     with dg.DagsterInstance.ephemeral() as instance:
-        (sensor,) = defs.sensors or ()
+        sensor = arrivals_sensor(defs)
         ticker = InProcessDaemon(defs, instance, sensor.name)
         _full_export(component, sandbox)
         traffic.run(5)

@@ -1,0 +1,82 @@
+"""How long the partitions page of `changes/<table>` takes to load in Chromium: `python -m ddb_lake_tests.benchmarks.partitions_tab`.
+
+Prints the number of partitions, and the median seconds until the newest partition is shown: from a click on the tab of an open page, and
+from the request of the page by a browser that has loaded nothing of Dagster yet. `--pictures` keeps a picture of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from ddb_lake.config import PartitionsSettings
+from ddb_lake.orchestration.arrival_partitions import ArrivalPartitions
+from ddb_lake_tests.support.browser import browsing, open_asset, opened_page, serving_code
+
+CODE = """
+import dagster as dg
+from ddb_lake import DynamoDBLakeComponent
+
+changes = {{"uri": "s3://landing/", "partitions": {{"every": {every!r}}}}}
+tables = [{{"name": "orders", "key": ["id"], "changes": changes}}]
+defs = dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict({{"warehouse": "lake", "tables": tables}}))
+"""
+ASSET = dg.AssetKey(["changes", "orders"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the page with hourly and with daily partitions."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loads", type=int, default=5, help="how often each page is loaded")
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures")
+    options = parser.parse_args(arguments)
+    for every in ("hour", "day"):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+            _measure(every, Path(scratch), options.loads, options.pictures)
+    return 0
+
+
+def _measure(every: str, folder: Path, loads: int, pictures: Path | None) -> None:
+    partitions = ArrivalPartitions(PartitionsSettings.model_validate({"every": every}))
+    keys = partitions.definition.get_partition_keys()
+    (folder / "definitions.py").write_text(CODE.format(every=every))
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        for key in keys[-200:]:
+            instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition=key))
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    newest = keys[-1]
+    clicked: list[float] = []
+    loaded: list[float] = []
+    code = ["-f", str(folder / "definitions.py")]
+    with serving_code(code, {"DAGSTER_HOME": str(folder)}, folder / "log") as url, browsing() as browser:
+        for number in range(loads + 1):  # the first makes the server compute what it keeps
+            with opened_page(browser) as page:
+                started = time.perf_counter()
+                page.goto(f"{url}/assets/changes/orders?view=partitions", wait_until="commit")
+                page.get_by_text(newest, exact=True).first.wait_for(timeout=300_000)
+                loaded.append(time.perf_counter() - started)
+                open_asset(page, url, "changes/orders")
+                tab = page.get_by_role("tab", name="Partitions")
+                tab.wait_for()
+                started = time.perf_counter()
+                tab.click()
+                page.get_by_text(newest, exact=True).first.wait_for(timeout=300_000)
+                clicked.append(time.perf_counter() - started)
+                if pictures is not None and number == loads:
+                    pictures.mkdir(parents=True, exist_ok=True)
+                    page.wait_for_timeout(2_000)
+                    page.screenshot(path=pictures / f"partitions-by-{every}.png")
+    after_click, after_load = (statistics.median(values[1:]) for values in (clicked, loaded))
+    print(
+        f"{every}: {len(keys):,} partitions, shown {after_click:.2f} s after a click, {after_load:.2f} s in a new browser"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
