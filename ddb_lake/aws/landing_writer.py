@@ -41,6 +41,22 @@ class Landing:
             _replace(local_path(uri), data)
         return uri
 
+    def remove(self, name: str) -> None:
+        """Remove an object. It is no error if it is not there."""
+        uri = join(self.uri, name)
+        if uri.startswith("s3://"):
+            bucket, key = split_s3(uri)
+            self._objects.s3.delete_object(Bucket=bucket, Key=key)
+        else:
+            local_path(uri).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """The names of all objects, in the order of keys."""
+        if not self._objects.reachable(self.uri):
+            return []
+        folder = self.uri.rstrip("/") if self.uri.startswith("s3://") else str(local_path(self.uri))
+        return [ref.uri.removeprefix(f"{folder}/") for ref in self._objects.list(f"{folder}/")]
+
     def load(self, name: str) -> tuple[bytes | None, str | None]:
         """A document and its version; None and None if it does not exist."""
         uri = join(self.uri, name)

@@ -45,6 +45,7 @@ COMMANDS = {
     "verify": "ddb_lake.cli.commands.verify:verify",
     "repair": "ddb_lake.cli.commands.repair:repair",
     "quarantine": "ddb_lake.cli.commands.quarantine:quarantine",
+    "erase": "ddb_lake.cli.commands.erase:erase",
     "compact": "ddb_lake.cli.commands.compact:compact",
     "rebuild": "ddb_lake.cli.commands.rebuild:rebuild",
     "athena-ddl": "ddb_lake.cli.commands.athena_ddl:athena_ddl",

@@ -18,12 +18,14 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import (
+    DATA_FILE_TYPE,
     DataFile,
     DataFileContent,
     FileFormat,
@@ -80,6 +82,9 @@ COMMIT_ID = "ddb_lake.commit"
 EXPORT_BRANCH = "export-"
 """The beginning of the name of the branch that has the rows of one full export."""
 
+_DATA_FILE_FIELDS = [field.name for field in DATA_FILE_TYPE[2].fields]
+"""The names of the fields of a data file, in the order in which pyiceberg's record has their values."""
+
 LARGE_MANIFEST_FILES = 512
 """A manifest with fewer files is small. A commit merges small manifests (`lake.size_tiers`), because a reader opens each one.
 
@@ -99,6 +104,8 @@ class Delta:
         replace_all: whether to remove all files of the parent snapshot.
         replace_unread: as `replace_all`, for a parent whose files may be damaged: nothing of it is read, and it is no parent of
             the new snapshot.
+        forgets_bounds: whether the entries of removed files are written without the bounds of their columns, which are values.
+        schema_id: the schema of the snapshot; None: the table's newest.
         summary: properties of the snapshot, in addition to those that Iceberg defines.
     """
 
@@ -108,6 +115,8 @@ class Delta:
     drop_deletes: bool = False
     replace_all: bool = False
     replace_unread: bool = False
+    forgets_bounds: bool = False
+    schema_id: int | None = None
     summary: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -257,7 +266,11 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         return self._kept
 
     def _deleted_entries(self) -> list[ManifestEntry]:
-        return [_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id) for entry in self._removed]
+        return [self._deleted(entry) for entry in self._removed]
+
+    def _deleted(self, entry: ManifestEntry) -> ManifestEntry:
+        deleted = _with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id)
+        return _without_bounds(deleted) if self._delta.forgets_bounds else deleted
 
     def _manifests(self) -> list[ManifestFile]:
         manifests: list[ManifestFile] = super()._manifests()
@@ -270,7 +283,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
         writer = self._manifest_writer(ManifestContent.DELETES, spec)
         with writer:
             for entry in self._removed_deletes:
-                writer.add_entry(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
+                writer.add_entry(self._deleted(entry))
             for file in self._delta.deletes:
                 writer.add_entry(
                     ManifestEntry.from_args(
@@ -303,7 +316,7 @@ class _DeltaProducer(_FastAppendFiles):  # type: ignore[misc]  # see above
             sequence_number=metadata.next_sequence_number(),
             manifest_list=path,
             summary=self._summary(self.snapshot_properties),
-            schema_id=metadata.current_schema_id,
+            schema_id=metadata.current_schema_id if self._delta.schema_id is None else self._delta.schema_id,
         )
         with _ManifestListWriter(
             self._header(manifests),
@@ -361,6 +374,21 @@ def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id:
         sequence_number=entry.sequence_number,
         file_sequence_number=entry.file_sequence_number,
         data_file=entry.data_file,
+    )
+
+
+def _without_bounds(entry: ManifestEntry) -> ManifestEntry:
+    """The entry of a file without the bounds of its columns. Other readers share the entry that was read, so it is copied."""
+    file = copy(entry.data_file)
+    file._data = [*entry.data_file._data]
+    for name in ("lower_bounds", "upper_bounds"):
+        file[_DATA_FILE_FIELDS.index(name)] = None
+    return ManifestEntry.from_args(
+        status=entry.status,
+        snapshot_id=entry.snapshot_id,
+        sequence_number=entry.sequence_number,
+        file_sequence_number=entry.file_sequence_number,
+        data_file=file,
     )
 
 

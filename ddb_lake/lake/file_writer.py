@@ -25,6 +25,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.engine.session import Done, Session, with_memory
 from ddb_lake.engine.sql import identifiers, literal, literals
+from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.compaction_policy import TARGET_FILE_BYTES
 from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
@@ -118,17 +119,28 @@ def sorted_if_it_fits(session: Session, key: str, write: Callable[[str], Done], 
     return with_memory(session, lambda: write(""))
 
 
-def rewrite(session: Session, writer: FileWriter, scan: TableScan, files: Sequence[DataFile], key: str) -> list[str]:
+def rewrite(
+    session: Session, writer: FileWriter, scan: TableScan, files: Sequence[DataFile], key: str, condition: str = "true"
+) -> list[str]:
     """Write the living rows of some data files of a scan, as `sorted_if_it_fits`: one file, or several if they are large.
 
-    Returns the paths of the files.
+    Args:
+        session: the session that `writer` uses.
+        writer: writes the files.
+        scan: the scan of the data files.
+        files: the data files.
+        key: the columns to sort by, as SQL.
+        condition: SQL that is true of the rows to write.
+
+    Returns:
+        The paths of the files.
     """
     paths = [file.file_path for file in files]
     rows, row_bytes = scan.sql(paths), mean_row_bytes(session, paths[:MEASURED_FILES])
     split = sum(file.file_size_in_bytes for file in files) > TARGET_FILE_BYTES
 
     def write(order: str) -> list[str]:
-        return writer.write_paths(f"SELECT * FROM {rows}{order}", split=split, row_bytes=row_bytes)
+        return writer.write_paths(f"SELECT * FROM {rows} WHERE {condition}{order}", split=split, row_bytes=row_bytes)
 
     return sorted_if_it_fits(session, key, write, row_bytes)
 
@@ -242,9 +254,15 @@ class FileWriter:
         return self.entries(self.write_paths(query, split=split, row_bytes=row_bytes), metadata)
 
     def entries(self, paths: Sequence[str], metadata: TableMetadata) -> list[DataFile]:
-        """The manifest entries of written files. Threads read the footers: each read of S3 takes a round trip."""
+        """The manifest entries of written files. Threads read the footers: each read of S3 takes a round trip.
+
+        Raises CommitConflict if a file is not there: an erasure deletes files that have an erased key and are in no commit.
+        """
         with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
-            return list(pool.map(lambda path: parquet_file_to_data_file(self._io, metadata, path), paths))
+            try:
+                return list(pool.map(lambda path: parquet_file_to_data_file(self._io, metadata, path), paths))
+            except FileNotFoundError as error:
+                raise CommitConflict("a file was deleted before it was committed, as by an erasure") from error
 
     def write_deletes(self, query: str) -> list[DataFile]:
         """Write the rows of a query with (file_path, pos) as one position delete file.

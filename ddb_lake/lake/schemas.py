@@ -96,6 +96,21 @@ QUARANTINE_COLUMNS = {
 }
 
 
+ERASURES_COLUMNS = {
+    "erasure_id": ("string", "Id of the run of `ddb-lake erase`"),
+    "key_digest": ("string", "SHA-256 of the salt in the table's properties and the text of the primary key"),
+    "erased_at": ("timestamp", "When the erasure began (UTC)"),
+    "allows_recreation": ("boolean", "Whether changes after `erased_at` make the item again"),
+    "completed_at": ("timestamp", "When everything was erased and checked (UTC); NULL in the row of the beginning"),
+    "command": ("string", "How it was requested"),
+    "removed": (
+        "string",
+        "JSON: for each place, the number of rows, records or files that were removed with the run's keys",
+    ),
+    "not_reached": ("string", "JSON: the places that the command could not change, and what to do there"),
+}
+
+
 def fixed_schema(columns: dict[str, tuple[str, str]]) -> Schema:
     """The Iceberg schema of a changelog, ledger or quarantine, whose columns are the same in every lake."""
     return Schema(

@@ -538,6 +538,11 @@ def rejected_reasons(target: Target, keys: int) -> str:
     return f"SELECT LOWER(HEX(r.{KEY})), r.reason FROM {target.rejected} r WHERE {_OF_ROWS} AND r.version IN ({places})"
 
 
+def delete_keys(table: str, keys: int) -> str:
+    """Delete the rows of some keys. `table`: its name in SQL. `keys`: how many there are; they are the parameters."""
+    return f"DELETE FROM {table} WHERE {KEY} IN ({', '.join(['%s'] * keys)})"
+
+
 def delete_rejected(target: Target, is_full: bool) -> str:
     """Delete the rejected rows whose keys are staged; with `is_full`, all of them."""
     if is_full:

@@ -18,7 +18,7 @@ from ddb_lake.aws.session import s3_access
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.decode.routing import Routes
-from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE
+from ddb_lake.core.layout.table_names import CHANGES, ERASURES, OBJECTS, QUARANTINE
 from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
@@ -131,6 +131,10 @@ class Lake:
     def quarantine(self, name: str) -> Table | None:
         """The Iceberg table of bytes that hold no valid record; None if it does not exist yet."""
         return self.catalog.table(name + QUARANTINE)
+
+    def erasures(self, name: str) -> Table | None:
+        """The Iceberg table of erased keys; None if no key was erased. `pipeline.apply.erasures` reads it."""
+        return self.catalog.table(name + ERASURES)
 
     def validator(self, name: str) -> Validator | None:
         """The rules that a table's landed changes must satisfy; None without `validate`."""

@@ -28,8 +28,10 @@ from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.pipeline.apply.deduplication import (
     RECORD_IDENTITY,
     REJECTED_IDENTITY,
+    ChangesWrite,
     Figures,
     NumberedObjects,
+    RejectedWrite,
     candidate_files,
 )
 from ddb_lake.pipeline.merge.sources import Relation
@@ -67,8 +69,10 @@ class SparkDeduplicator:
         self.records = sum(share.records for share in self._shares)
         self.rejected = sum(share.rejected for share in self._shares)
 
-    def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
-        """Write the records that the changelog does not have."""
+    def write_changes(
+        self, table: Table, objects: NumberedObjects, write: ChangesWrite
+    ) -> tuple[list[DataFile], Figures]:
+        """Write the records that the changelog does not have, without those of erased keys."""
         files = self._numbered_files([(share.changes, share) for share in self._shares], objects)
         minutes = np.unique(np.array([m for share in self._shares for m in share.minutes], dtype=np.int64))
         candidates = TableScan(table.schema(), tuple(candidate_files(table, minutes * MINUTE_US, MINUTE_US)))
@@ -79,14 +83,17 @@ class SparkDeduplicator:
 
         rows = sum(share.rows for share in self._shares)
         known = Relation(candidates.paths, of_these_times)
-        return self._write(table, _Write(RECORD_IDENTITY, tuple(files), known, rows, batch=batch))
+        return self._write(table, _Write(RECORD_IDENTITY, tuple(files), known, rows, write))
 
-    def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
-        """Write the rejected rows that the quarantine does not have."""
+    def write_rejected(
+        self, table: Table, objects: NumberedObjects, write: RejectedWrite
+    ) -> tuple[list[DataFile], int]:
+        """Write the rejected rows that the quarantine does not have, without those that name an erased key."""
         files = self._numbered_files([(share.quarantine, share) for share in self._shares], objects)
         quarantine = scan_table(table)
         known = Relation(quarantine.paths, quarantine.sql)
-        return self._write(table, _Write(REJECTED_IDENTITY, tuple(files), known, self.rejected, at=at))[0]
+        written, figures = self._write(table, _Write(REJECTED_IDENTITY, tuple(files), known, self.rejected, write))
+        return written, figures.refused
 
     def _numbered_files(
         self, staged: Sequence[tuple[str | None, StagedShare]], objects: NumberedObjects
@@ -113,7 +120,7 @@ class SparkDeduplicator:
         repeated = self._find_repeated(access, write) if write.rows > ONE_TASK_ROWS else None
         known = write.known.sql if write.known.files and repeated is None else None
         tasks = [
-            WriteNew(access, table.schema(), write.identity, part, repeated, known, write.batch, write.at)
+            WriteNew(access, table.schema(), write.identity, part, repeated, known, write.how)
             for part in _divided(write.files, min(len(write.files), ceil(write.rows / ONE_TASK_ROWS)))
         ]
         results = self._carrier.map(write_new, tasks, partial(self._progress, "shares of new rows written"))
@@ -151,16 +158,14 @@ class _Write:
         files: the staged rows.
         known: rows of the table that may be the same as staged rows.
         rows: the number of staged rows.
-        batch: the number of the commit, for the changelog.
-        at: the time of the quarantine; None for the changelog.
+        how: the number of the commit of the changelog, or the time of the quarantine; and the erased keys.
     """
 
     identity: tuple[str, ...]
     files: tuple[StagedFile, ...]
     known: Relation
     rows: int
-    batch: int = 0
-    at: str | None = None
+    how: ChangesWrite | RejectedWrite
 
 
 def _divided(files: Sequence[StagedFile], parts: int) -> list[tuple[StagedFile, ...]]:

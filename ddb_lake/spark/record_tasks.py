@@ -14,7 +14,7 @@ from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.pipeline.apply.deduplication import Figures, NewRows, with_arrival_hours
+from ddb_lake.pipeline.apply.deduplication import ChangesWrite, Figures, NewRows, RejectedWrite, with_arrival_hours
 from ddb_lake.spark.access import TableAccess
 from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, write_buckets, write_rows
 
@@ -118,8 +118,7 @@ class WriteNew:
         files: the staged rows.
         repeated: the positions of rows that are not new. None: the task finds these rows, among `known`.
         known: a relation of the rows that the table has; None if it has none that could be the same.
-        batch: the number of the commit, for the changelog.
-        at: the time of the quarantine (ISO 8601); None for the changelog.
+        how: the number of the commit of the changelog, or the time of the quarantine; and the erased keys.
     """
 
     access: TableAccess
@@ -128,8 +127,7 @@ class WriteNew:
     files: tuple[StagedFile, ...]
     repeated: ScratchRows | None
     known: str | None
-    batch: int
-    at: str | None
+    how: ChangesWrite | RejectedWrite
 
 
 def scan_ids(task: ScanIds) -> str | None:
@@ -178,9 +176,11 @@ def write_new(task: WriteNew) -> tuple[list[str], Figures]:
                 query += f" ANTI JOIN {task.repeated.sql(POSITIONS)} r ON r.file = s.file AND r.pos = s.pos"
             new = NewRows.of(session, task.identity, query)
         writer = FileWriter(session.con, task.access.io, task.access.location, task.iceberg)
-        if task.at is None:
-            paths, figures = new.write_changes(writer, task.batch)
+        if isinstance(task.how, ChangesWrite):
+            refused = new.remove_erased(task.how.erased)
+            paths, figures = new.write_changes(writer, task.how)
         else:
-            paths, figures = new.write_rejected(writer, task.at), Figures()
+            refused = new.remove_naming_erased(task.how.erased)
+            paths, figures = new.write_rejected(writer, task.how), Figures()
         new.drop()
-        return paths, replace(figures, staged=count)
+        return paths, replace(figures, staged=count, refused=refused)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from ddb_lake.config.files import load_settings
-from ddb_lake.core.layout.table_names import derived_names
+from ddb_lake.core.layout.table_names import ERASURES, derived_names
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import live_files, scan_table
@@ -25,7 +25,7 @@ from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_
 __all__ = ["catalog_settings", "landing", "run"]
 
 ROOT = Path(__file__).parents[2]
-NAMES: Final = derived_names("orders", daily=False)
+NAMES: Final = [name for name in derived_names("orders", daily=False) if not name.endswith(ERASURES)]
 TABLE = {"name": "orders", "key": ["customer", "order_id"]}
 
 
@@ -141,7 +141,7 @@ def test_rebuild_restores_the_lake_in_every_catalog(
 ) -> None:
     with open_lake(load_settings(config)) as lake:
         places = {name: table.location() for name in NAMES if (table := lake.catalog.table(name)) is not None}
-    assert list(places) == list(NAMES)
+    assert list(places) == NAMES
     lose(config, loss)
     rebuilt = run("rebuild", "orders", "--export", landing / "export")
     assert rebuilt.exit_code == 0, rebuilt.output
@@ -164,7 +164,7 @@ def test_tables_that_a_catalog_lost_are_registered(lake_with_changes: list[str],
     lose(config, "each table")
     registered = run("rebuild", "orders", "--register", "--json")
     assert registered.exit_code == 0, registered.output
-    assert json.loads(registered.stdout)["registered"] == list(NAMES)
+    assert json.loads(registered.stdout)["registered"] == NAMES
     assert sorted(run("dump", "orders").stdout.splitlines()) == lake_with_changes
     with open_lake(load_settings(config)) as lake:
         check_files(lake, "orders")

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
+from ddb_lake.core.values.erased_keys import ErasedKeys
 from ddb_lake.engine.session import connect
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
-from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, Figures
+from ddb_lake.pipeline.apply.deduplication import RECORD_IDENTITY, ChangesWrite, Figures
 from ddb_lake.spark.access import TableAccess
 from ddb_lake.spark.record_tasks import (
     FindRepeated,
@@ -80,14 +81,17 @@ def test_rows_in_buckets_are_those_that_one_task_chooses(
     )
     held = _staged(folder / "known.parquet", [(one, 9, 9) for one in sorted(known)])
     query = f"(SELECT record_id, changed_at FROM read_parquet('{held}'))"
-    at_once = write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, files, None, query, 1, None))
+    at_once = write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, files, None, query, ChangesWrite(1, ErasedKeys())))
     scratch = ScratchFolder(access.io, str(folder / "scratch"))
     ids = [*(Ids(RECORD_IDENTITY, file) for file in files), Ids(RECORD_IDENTITY, query)]
     scanned = ScratchRows(scratch, names_of(scan_ids(ScanIds(access, scratch, one, buckets)) for one in ids))
     in_buckets = [FindRepeated(access, scratch, RECORD_IDENTITY, scanned, bucket) for bucket in range(buckets)]
     for tasks in (in_buckets, [FindRepeated(access, scratch, RECORD_IDENTITY, tuple(ids))]):
         repeated = ScratchRows(scratch, names_of(map(find_repeated, tasks)))
-        written = [write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (f,), repeated, None, 1, None)) for f in files]
+        written = [
+            write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (f,), repeated, None, ChangesWrite(1, ErasedKeys())))
+            for f in files
+        ]
         assert _written([path for paths, _ in written for path in paths]) == _written(at_once[0])
         assert sum((figures for _, figures in written), Figures()) == at_once[1]
     counted = [row for row in rows if row[1] not in ingested]

@@ -100,6 +100,8 @@ def apply_lines(result: ApplyResult) -> list[str]:
         if (ingested := result.tables.get(name)) is not None:
             parts.append(f"{ingested.new:,} new of {count_text(ingested.records, 'record')}")
             parts.append(count_text(ingested.duplicates, "duplicate"))
+            if ingested.refused:
+                parts.append(f"{count_text(ingested.refused, 'record')} of erased keys refused")
         if (current := result.current.get(name)) is not None:
             conflicting = f" ({count_text(current.late, 'conflicting key')})" if current.late else ""
             parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{conflicting}")

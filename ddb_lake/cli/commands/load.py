@@ -180,6 +180,8 @@ def load_text(result: LoadResult) -> str:
     if result.already_loaded:
         return f"{result.table}: {export} is loaded already; {count_text(result.rows, 'row')}."
     items = f"{count_text(result.items - result.quarantined, 'item')} in {count_text(result.files, 'file')}"
+    if result.refused:
+        items += f", {result.refused:,} of erased keys left out"
     if result.quarantined:
         items += f" ({count_text(result.items, 'line')}, {result.quarantined:,} in quarantine)"
     return (

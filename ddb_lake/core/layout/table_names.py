@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 CHANGES = "_changes"
 OBJECTS = "_objects"
 QUARANTINE = "_quarantine"
+ERASURES = "_erasures"
 DAILY = "_daily"
 
-ICEBERG_SUFFIXES = ("", CHANGES, OBJECTS, QUARANTINE)
-"""Suffixes of a table's Iceberg tables: current, changelog, ledger, quarantine."""
+ICEBERG_SUFFIXES = ("", CHANGES, OBJECTS, QUARANTINE, ERASURES)
+"""Suffixes of a table's Iceberg tables: current, changelog, ledger, quarantine, and erasures if a key was erased."""
 
 LONGEST_TABLE = 255
 """Glue, and file systems for the folder of a table, take names of 255 bytes."""
@@ -28,8 +29,17 @@ REPORTS_FOLDER = "reports"
 RESTORES_FOLDER = "restores"
 LANDING_FOLDER = "landing"
 REBUILD_FOLDER = "rebuild"
+ERASURES_FOLDER = "erasures"
 
-WAREHOUSE_FOLDERS = (DAYS_FOLDER, REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER, LANDING_FOLDER, REBUILD_FOLDER)
+WAREHOUSE_FOLDERS = (
+    DAYS_FOLDER,
+    REPAIRS_FOLDER,
+    REPORTS_FOLDER,
+    RESTORES_FOLDER,
+    LANDING_FOLDER,
+    REBUILD_FOLDER,
+    ERASURES_FOLDER,
+)
 """Folders of the warehouse beside the one of the Iceberg namespace; each has a folder per table."""
 
 CATALOG_KINDS = ("sql", "glue", "rest", "s3tables")

@@ -31,6 +31,7 @@ class ApplyResult:
         new: the number of records that were added to a changelog.
         duplicates: the number of records that a changelog had already, or that the objects contain more than once.
         quarantined: the number of entries that were added to a quarantine.
+        refused: the number of records of erased keys, and of rejected bytes that name one.
         other_tables: the number of records for each source table that is not configured. They stay in landing.
         tables: the figures of the changelog of each table.
         current: the result of the merge of each table.
@@ -51,6 +52,7 @@ class ApplyResult:
     current: dict[str, CurrentResult] = field(default_factory=dict)
     seconds: float = 0.0
     doubts: tuple[str, ...] = ()
+    refused: int = 0
 
 
 def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
@@ -122,6 +124,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         new=sum(r.new for r in results.values()),
         duplicates=sum(r.duplicates for r in results.values()),
         quarantined=sum(r.quarantined for r in results.values()),
+        refused=sum(r.refused for r in results.values()),
         other_tables=dict(other_tables),
         tables=results,
         current=merges.results,
@@ -156,7 +159,7 @@ class _Merges:
 def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
     """The doubt about a command that ingested no record, probably because of a mistake in the configuration or in it."""
     table = result.table
-    if result.new or result.duplicates:
+    if result.new or result.duplicates or result.refused:
         return ()
     if result.records:
         return (everything_quarantined(table, result.records),)

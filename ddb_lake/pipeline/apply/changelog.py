@@ -32,12 +32,15 @@ from ddb_lake.lake.schemas import (
 from ddb_lake.lake.state import ChangesState, changes_state
 from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.apply.deduplication import (
+    ChangesWrite,
     Deduplicator,
     Figures,
     LocalDeduplicator,
     NumberedObjects,
+    RejectedWrite,
     extreme,
 )
+from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.apply.ledger import Ledger, add_objects, ledger_rows, read_ledger, upgraded
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
@@ -53,6 +56,7 @@ class IngestResult:
         new: those that are added to the changelog.
         duplicates: records that were in the changelog already, or are several times in the objects.
         quarantined: entries that are added to the quarantine.
+        refused: distinct records of erased keys, and rejected bytes that name one. They are in no table.
         by_event: the new records by `event_name`.
         hours: the new records by arrival hour (ISO 8601, UTC).
     """
@@ -64,6 +68,7 @@ class IngestResult:
     quarantined: int = 0
     by_event: dict[str, int] = field(default_factory=dict)
     hours: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
 
     def __add__(self, other: IngestResult) -> IngestResult:
         return IngestResult(
@@ -74,6 +79,7 @@ class IngestResult:
             self.quarantined + other.quarantined,
             dict(Counter(self.by_event) + Counter(other.by_event)),
             dict(Counter(self.hours) + Counter(other.hours)),
+            self.refused + other.refused,
         )
 
 
@@ -118,12 +124,13 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
     """
     try:
         agreeing_tables(lake, share.table)
-        quarantined = retry_commit(lambda: _commit_rejected(lake, session, share))
+        quarantined, refused = retry_commit(lambda: _commit_rejected(lake, session, share))
         ingested = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:
         share.rows.close()
     add_objects(lake, session, share.table, ingested.objects, ingested.ledger)
-    return replace(ingested.result, quarantined=quarantined, records=share.rows.records)
+    refused += ingested.result.refused
+    return replace(ingested.result, quarantined=quarantined, records=share.rows.records, refused=refused)
 
 
 def quarantine_rows(
@@ -131,19 +138,21 @@ def quarantine_rows(
 ) -> int:
     """Commit rows to the quarantine alone. Returns the number of rows that it did not have."""
     deduplicator = LocalDeduplicator(session, StagedTable.rejected(session.folder, rows))
-    return retry_commit(lambda: _commit_rejected(lake, session, TableShare(table, deduplicator, objects)))
+    return retry_commit(lambda: _commit_rejected(lake, session, TableShare(table, deduplicator, objects)))[0]
 
 
-def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> int:
+def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> tuple[int, int]:
+    """Returns the number of entries that were added, and of those that name an erased key."""
     if share.rows.rejected == 0:
-        return 0
+        return 0, 0
     objects = _not_in_ledger(session, read_ledger(lake, share.table), share.objects)
     table = ensure_quarantine(lake, share.table)
     at = lake.now().replace(tzinfo=None).isoformat()
-    files = share.rows.write_rejected(table, objects, at)
+    write = RejectedWrite(at, read_erased_keys(lake, session, share.table))
+    files, refused = share.rows.write_rejected(table, objects, write)
     if files:
         _commit(lake, table, files, {})
-    return sum(f.record_count for f in files)
+    return sum(f.record_count for f in files), refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,8 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
     if not objects:
         return _Ingested(IngestResult(share.table), ledger_rows(lake, share.table, (), Figures()), ledger)
     state = changes_state(table)
-    files, figures = share.rows.write_changes(table, objects, state.batch + 1)
+    write = ChangesWrite(state.batch + 1, read_erased_keys(lake, session, share.table))
+    files, figures = share.rows.write_changes(table, objects, write)
     windows = state.windows if share.window is None else remembered((*state.windows, share.window))
     new_state = replace(
         state,
@@ -185,7 +195,8 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
     result = IngestResult(
         share.table,
         new=figures.new,
-        duplicates=figures.staged - figures.new,
+        duplicates=figures.staged - figures.new - figures.refused,
+        refused=figures.refused,
         by_event=dict(figures.by_event),
         hours=dict(sorted(figures.hours.items())),
     )

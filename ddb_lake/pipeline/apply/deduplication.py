@@ -7,7 +7,8 @@ The caller commits the files (`pipeline.apply.changelog`). `LocalDeduplicator` w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,16 @@ import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from ddb_lake.core.values.erased_keys import ErasedKeys
 from ddb_lake.engine.session import Session, with_memory
-from ddb_lake.engine.sql import literal
+from ddb_lake.engine.sql import literal, literals
 from ddb_lake.lake.column_ranges import ColumnRanges
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes
 from ddb_lake.lake.scan import TableScan, data_files, scan_table
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
+
+_RAW_ROWS = 100
+"""Rows of the quarantine whose bytes are in memory at once."""
 
 RECORD_IDENTITY = ("record_id", "changed_at")
 """The columns that are equal in two rows of the same change record. The first is unique alone: the others find files."""
@@ -47,6 +52,7 @@ class Figures:
         last_us: the greatest.
         sources: how the new records are ordered (`lake.state.ChangesState.sources`).
         by_object: the number of new rows by object (its number in the group).
+        refused: the number of distinct rows that are of erased keys.
     """
 
     staged: int = 0
@@ -56,6 +62,7 @@ class Figures:
     last_us: int | None = None
     sources: frozenset[str] = frozenset()
     by_object: Counter[int] = field(default_factory=Counter)
+    refused: int = 0
 
     @property
     def new(self) -> int:
@@ -71,6 +78,7 @@ class Figures:
             extreme(max, self.last_us, other.last_us),
             self.sources | other.sources,
             self.by_object + other.by_object,
+            self.refused + other.refused,
         )
 
 
@@ -78,6 +86,32 @@ def extreme(which: Callable[[Sequence[int]], int], first: int | None, second: in
     """The least or greatest of two values, which may be unknown. `which`: `min` or `max`."""
     known = [value for value in (first, second) if value is not None]
     return which(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesWrite:
+    """How new rows of the changelog are written.
+
+    Attributes:
+        batch: the number of the commit, for the column `_batch`.
+        erased: the erased keys, read after the changelog.
+    """
+
+    batch: int
+    erased: ErasedKeys
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedWrite:
+    """How new rows of the quarantine are written.
+
+    Attributes:
+        at: the time of the quarantine (ISO 8601, UTC, without a zone).
+        erased: the erased keys, read after the quarantine.
+    """
+
+    at: str
+    erased: ErasedKeys
 
 
 class Deduplicator(Protocol):
@@ -95,22 +129,29 @@ class Deduplicator(Protocol):
     def rejected(self) -> int:
         """The number of staged rows for the quarantine."""
 
-    def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
-        """Write the records that the changelog does not have. A file has one arrival hour.
+    def write_changes(
+        self, table: Table, objects: NumberedObjects, write: ChangesWrite
+    ) -> tuple[list[DataFile], Figures]:
+        """Write the records that the changelog does not have, without those of erased keys. A file has one arrival hour.
 
         Args:
             table: the changelog.
             objects: the objects whose rows count.
-            batch: the number of the commit, for the column `_batch`.
+            write: the number of the commit, and the erased keys.
         """
 
-    def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
-        """Write the rejected rows that the quarantine does not have.
+    def write_rejected(
+        self, table: Table, objects: NumberedObjects, write: RejectedWrite
+    ) -> tuple[list[DataFile], int]:
+        """Write the rejected rows that the quarantine does not have, without those that name an erased key.
 
         Args:
             table: the quarantine.
             objects: the objects whose rows count.
-            at: the time of the quarantine (ISO 8601, UTC, without a zone).
+            write: the time of the quarantine, and the erased keys.
+
+        Returns:
+            The files, and the number of rows that name an erased key.
         """
 
     def close(self) -> None:
@@ -143,34 +184,41 @@ class LocalDeduplicator:
         self.records = sum(staged.records.values())
         self.rejected = staged.quarantine.rows
 
-    def write_changes(self, table: Table, objects: NumberedObjects, batch: int) -> tuple[list[DataFile], Figures]:
-        """Write the records that the changelog does not have."""
+    def write_changes(
+        self, table: Table, objects: NumberedObjects, write: ChangesWrite
+    ) -> tuple[list[DataFile], Figures]:
+        """Write the records that the changelog does not have, without those of erased keys."""
         session, path = self._session, self._staged.changes.path
         rows = with_arrival_hours(session, with_row_positions(path), [(number, o.hour_us) for number, o in objects])
         staged: int = session.value(f"SELECT count(*) FROM {rows}")
         # images are large, and are read when they are written
-        new = NewRows.first_of_each(session, RECORD_IDENTITY, f"(SELECT {_WITHOUT_IMAGES} FROM {rows})")
+        columns = f"{_WITHOUT_IMAGES}, _key" if write.erased else _WITHOUT_IMAGES
+        new = NewRows.first_of_each(session, RECORD_IDENTITY, f"(SELECT {columns} FROM {rows})")
+        refused = new.remove_erased(write.erased)
         candidates = candidate_files(table, new.times())
         if candidates:
             new.remove_known(TableScan(table.schema(), tuple(candidates)).sql())
         if new.count() < staged:
             rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {new} n ON n.position = r.position)"
         writer = FileWriter.for_table(session.con, table)
-        paths, figures = new.write_changes(writer, batch, rows, mean_row_bytes(session, str(path)))
+        paths, figures = new.write_changes(writer, write, rows, mean_row_bytes(session, str(path)))
         new.drop()
-        return writer.entries(paths, table.metadata), replace(figures, staged=staged)
+        return writer.entries(paths, table.metadata), replace(figures, staged=staged, refused=refused)
 
-    def write_rejected(self, table: Table, objects: NumberedObjects, at: str) -> list[DataFile]:
-        """Write the rejected rows that the quarantine does not have."""
+    def write_rejected(
+        self, table: Table, objects: NumberedObjects, write: RejectedWrite
+    ) -> tuple[list[DataFile], int]:
+        """Write the rejected rows that the quarantine does not have, without those that name an erased key."""
         session = self._session
         staged = f"read_parquet({literal(str(self._staged.quarantine.path))})"
         rows = with_arrival_hours(session, staged, [(number, o.hour_us) for number, o in objects])
         new = NewRows.first_of_each(session, REJECTED_IDENTITY, rows)
+        refused = new.remove_naming_erased(write.erased)
         new.remove_known(scan_table(table).sql())
         writer = FileWriter.for_table(session.con, table)
-        paths = new.write_rejected(writer, at)
+        paths = new.write_rejected(writer, write)
         new.drop()
-        return writer.entries(paths, table.metadata)
+        return writer.entries(paths, table.metadata), refused
 
     def close(self) -> None:
         """Do nothing: the rows are deleted with the session's work folder."""
@@ -246,6 +294,34 @@ class NewRows:
             f" (SELECT k.{unique} FROM (SELECT {columns} FROM {known}) k SEMI JOIN {self} n ON {same})"
         )
 
+    def remove_erased(self, erased: ErasedKeys) -> int:
+        """Remove the rows of erased keys, and return their number. If later changes are allowed, their rows stay.
+
+        This is the one place where an ingest refuses records of erased keys. The rows must have `_key`, unless no key is erased.
+        """
+        if not erased:
+            return 0
+        before = self.count()
+        digest = _digest_sql(erased)
+        with _registered_keys(self.session, erased) as keys:
+            condition = f"e.digest = {digest} AND (e.until_us IS NULL OR epoch_us(n.changed_at) <= e.until_us)"
+            self.session.con.execute(f"DELETE FROM {self} n WHERE EXISTS (SELECT 1 FROM {keys} e WHERE {condition})")
+        return before - self.count()
+
+    def remove_naming_erased(self, erased: ErasedKeys) -> int:
+        """Remove the rows of the quarantine whose bytes name an erased key, and return their number."""
+        if not erased:
+            return 0
+        cursor = self.session.con.cursor()
+        cursor.execute(f"SELECT quarantine_id, raw FROM {self}")
+        naming = []
+        while rows := cursor.fetchmany(_RAW_ROWS):
+            naming += [identifier for identifier, raw in rows if erased.named_in(raw)]
+        self.session.con.execute(
+            f"DELETE FROM {self} WHERE list_contains({literals(naming)}::VARCHAR[], quarantine_id)"
+        )
+        return len(naming)
+
     def count(self) -> int:
         """The number of rows."""
         rows: int = self.session.value(f"SELECT count(*) FROM {self}")
@@ -257,13 +333,13 @@ class NewRows:
         return np.sort(np.asarray(column, dtype=np.int64))
 
     def write_changes(
-        self, writer: FileWriter, batch: int, rows: str | None = None, row_bytes: int = 0
+        self, writer: FileWriter, write: ChangesWrite, rows: str | None = None, row_bytes: int = 0
     ) -> tuple[list[str], Figures]:
         """Write the rows as files of the changelog, each of one arrival hour.
 
         Args:
             writer: that of the changelog.
-            batch: the number of the commit.
+            write: the number of the commit, and the erased keys.
             rows: a relation of the same rows with all columns, if this table lacks some.
             row_bytes: the approximate size of a row in memory; 0 if it is not known.
 
@@ -277,7 +353,9 @@ class NewRows:
         for hour, _, first, last in hours:
             # the bounds of the objects let DuckDB skip row groups
             condition = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
-            query = f"SELECT *, {batch}::BIGINT AS _batch FROM {rows or self} WHERE {condition}"
+            query = f"SELECT *, {write.batch}::BIGINT AS _batch FROM {rows or self} WHERE {condition}"
+            if write.erased.allows_recreation:
+                query = _without_erased_images(query, write.erased)
             paths += with_memory(self.session, partial(writer.write_paths, query, row_bytes=row_bytes))
         return paths, self._figures({hour.isoformat(): count for hour, count, _, _ in hours})
 
@@ -301,14 +379,38 @@ class NewRows:
             Counter(by_object),
         )
 
-    def write_rejected(self, writer: FileWriter, at: str) -> list[str]:
-        """Write the rows as files of the quarantine; returns their paths. `at`: the time of the quarantine."""
+    def write_rejected(self, writer: FileWriter, write: RejectedWrite) -> list[str]:
+        """Write the rows as files of the quarantine; returns their paths."""
         open_entry = "NULL::TIMESTAMP AS discarded_at, NULL::VARCHAR AS discarded_by, NULL::VARCHAR AS discarded_why"
-        return writer.write_paths(f"SELECT *, TIMESTAMP '{at}' AS quarantined_at, {open_entry} FROM {self}")
+        return writer.write_paths(f"SELECT *, TIMESTAMP '{write.at}' AS quarantined_at, {open_entry} FROM {self}")
 
     def drop(self) -> None:
         """Drop the table."""
         self.session.con.execute(f"DROP TABLE {self}")
+
+
+def _digest_sql(erased: ErasedKeys) -> str:
+    """SQL of `ErasedKeys.digest` of the column `_key` of rows `n`."""
+    return f"sha256({literal(erased.salt)} || n._key)"
+
+
+def _without_erased_images(query: str, erased: ErasedKeys) -> str:
+    """The rows of a query, without the old images of keys that were erased: they may be states from before the erasure."""
+    digests = literals(digest for digest, until_us in erased.until_us.items() if until_us is not None)
+    image = f"CASE WHEN list_contains({digests}, {_digest_sql(erased)}) THEN NULL ELSE old_image END AS old_image"
+    return f"SELECT n.* REPLACE ({image}) FROM ({query}) n"
+
+
+@contextmanager
+def _registered_keys(session: Session, erased: ErasedKeys) -> Iterator[str]:
+    """A relation (digest, until_us) of the erased keys."""
+    digests, until_us = zip(*erased.until_us.items(), strict=True)
+    keys = pa.table({"digest": pa.array(digests, pa.string()), "until_us": pa.array(until_us, pa.int64())})
+    session.con.register("erased_keys", keys)
+    try:
+        yield "erased_keys"
+    finally:
+        session.con.unregister("erased_keys")
 
 
 def candidate_files(table: Table, times: np.ndarray[Any, Any], span_us: int = 1) -> list[str]:

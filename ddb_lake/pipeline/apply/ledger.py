@@ -16,15 +16,17 @@ files with one file (`lake.size_tiers`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.layout.table_names import OBJECTS
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.sql import literals
@@ -201,6 +203,48 @@ def add_objects(lake: Lake, session: Session, name: str, rows: pa.Table, ledger:
         _append(lake, session, name, rows.filter(missing), current)
 
     retry_commit(attempt)
+
+
+def replace_versions(lake: Lake, session: Session, versions: Mapping[tuple[str, str], ObjectRef]) -> None:
+    """Give objects that were rewritten without new records their new versions, in the ledgers of all tables.
+
+    Args:
+        lake: the open lake.
+        session: a session for the work.
+        versions: the objects as they are now, by their name and the version that they had. Those that a ledger does not name are
+            left out.
+    """
+    for table in lake.settings.tables:
+        retry_commit(partial(_replace_versions, lake, session, table.name, versions))
+
+
+def _replace_versions(lake: Lake, session: Session, name: str, versions: Mapping[tuple[str, str], ObjectRef]) -> None:
+    ledger = read_ledger(lake, name)
+    if ledger.table is None or ledger.format_1 is not None:
+        return
+    known = ledger.ingested(session, [(new.uri, new.version) for new in versions.values()])
+    wanted = [
+        {"o": uri, "v": version, "n": new.version, "s": new.size_bytes}
+        for (uri, version), new in versions.items()
+        if (new.uri, new.version) not in known
+    ]
+    if not wanted:
+        return
+    candidates = ledger.files_of(uri for uri, _ in versions)
+    with _registered(session, "replaced_versions", pa.Table.from_pylist(wanted)) as relation:
+        joined = f"{relation} w ON w.o = l.object AND w.v = l.version"
+        rows = ledger.scan.sql(candidates, positions=True)
+        paths = [path for (path,) in session.rows(f"SELECT DISTINCT _file_path FROM {rows} l JOIN {joined}")]
+        if not paths:
+            return
+        versions_now = "coalesce(n, version) AS version, coalesce(s, size_bytes) AS size_bytes"
+        query = (
+            f"SELECT * EXCLUDE (o, v, n, s) REPLACE ({versions_now}) FROM {ledger.scan.sql(paths)} l LEFT JOIN {joined}"
+        )
+        added = _write(session, ledger.table, f"{query} ORDER BY object")
+    commit = lake.commit(ledger.table)
+    commit.snapshot(Delta(added=added, removed=frozenset(paths)))
+    commit.run()
 
 
 def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Ledger) -> None:

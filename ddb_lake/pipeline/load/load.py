@@ -40,6 +40,7 @@ from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, curre
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
 from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
+from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
     IngestedObject,
@@ -52,6 +53,7 @@ from ddb_lake.pipeline.apply.object_reader import (
 )
 from ddb_lake.pipeline.apply.parallel_reader import MAX_READERS, ReadPlan, read_parallel
 from ddb_lake.pipeline.capture.gap_log import repair_by_export
+from ddb_lake.pipeline.load.erased_items import without_erased
 from ddb_lake.pipeline.load.export_files import (
     Export,
     InvalidLine,
@@ -105,6 +107,7 @@ class LoadResult:
         horizon_us: the snapshot cutoff of `current` (inclusive); None without a full export.
         notes: remarks for the user, for example that the export is of a table with another name.
         quarantined: the number of lines that went to quarantine.
+        refused: the number of items and lines of erased keys, which were left out.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
         scan_until_us: for a scan, the instant from which the lake has the table's state; None for an export.
@@ -125,6 +128,7 @@ class LoadResult:
     doubts: tuple[str, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
     scan_until_us: int | None = None
+    refused: int = 0
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
@@ -249,11 +253,13 @@ class WrittenSnapshot:
         commit: the open commit, with the new columns.
         rows: the files and their columns.
         rejected: the number of lines that were left out.
+        refused: the number of items of erased keys that were left out.
     """
 
     commit: Commit
     rows: ExportRows
     rejected: int
+    refused: int
 
 
 def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool) -> LoadResult:
@@ -277,13 +283,19 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         try:
             schema = _write_rows(plan, writer)
             writer.check()
+            erased = read_erased_keys(lake, session, name)
+            items = without_erased(
+                session, plan.table, ExportRows(writer.scan, schema), erased, export.summary.as_of_us
+            )
             rejected = _quarantine_lines(lake, session, plan, writer.rejected_lines())
             commit = open_commit(lake, plan.table, schema, plan.keep_expired)
         except Exception:
             writer.discard()
             raise
         # From here on no file is removed after an error: a commit whose outcome is unknown may name it.
-        return _commit(lake, session, plan, WrittenSnapshot(commit, ExportRows(writer.scan, schema), rejected))
+        for path in items.replaced:
+            plan.table.io.delete(path)
+        return _commit(lake, session, plan, WrittenSnapshot(commit, items.rows, rejected, items.refused))
 
 
 def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
@@ -358,6 +370,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
     return replace(
         _result(plan.settings.name, plan.export, False, live_files(table).rows, state.snapshot_cutoff_us),
         quarantined=written.rejected,
+        refused=written.refused,
         name_collisions=new_collisions(plan.state.schema, state.schema),
     )
 
@@ -461,9 +474,9 @@ def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject:
     result = replace(result, name_collisions=current.name_collisions)
     if ingested is None:
         return result
-    nothing = ingested.records and not ingested.new and not ingested.duplicates
+    nothing = ingested.records and not ingested.new and not ingested.duplicates and not ingested.refused
     doubts = (everything_quarantined(name, ingested.records),) if nothing else ()
-    return replace(result, quarantined=ingested.quarantined, doubts=doubts)
+    return replace(result, quarantined=ingested.quarantined, refused=ingested.refused, doubts=doubts)
 
 
 def _ingest_increment(

@@ -157,6 +157,12 @@ class _WorkingLake(Lake):
     """A lake in which one table is rebuilt: records of other tables are left out."""
 
     rebuilt: str = ""
+    origin: Lake | None = None
+
+    def erasures(self, name: str) -> Table | None:
+        """The erased keys of the lake itself: they must not come back from landing."""
+        assert self.origin is not None, "the lake of a rebuild has the lake that it is for"
+        return self.origin.erasures(name)
 
     def routes(self) -> Routes:
         """The routes to the rebuilt table, and the routes that several sources of one name share."""
@@ -327,6 +333,25 @@ def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def without_rebuild(lake: Lake, name: str) -> Iterator[None]:
+    """Let no rebuild of a table run meanwhile on this machine. The working tables of one that was interrupted are removed.
+
+    Raises UsageError if a rebuild is running.
+    """
+    folder = _working_folder(lake, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"a rebuild is running, with its working tables in {folder}", table=name) from None
+        _remove_leftovers(lake, folder)
+        shutil.rmtree(folder / "tables", ignore_errors=True)
+        yield
+        shutil.rmtree(folder)
+
+
 def _working(lake: Lake, catalog: LakeCatalog, name: str) -> Lake:
     return _WorkingLake(
         settings=lake.settings.without_entities(),
@@ -337,6 +362,7 @@ def _working(lake: Lake, catalog: LakeCatalog, name: str) -> Lake:
         warn=lake.warn,
         now=lake.now,
         rebuilt=name,
+        origin=lake,
     )
 
 

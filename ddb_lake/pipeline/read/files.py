@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
+from ddb_lake.core.layout.table_names import CHANGES, ERASURES, QUARANTINE
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.inventory import Inventory, take_inventory
@@ -45,7 +45,7 @@ def check_agreement(lake: Lake, name: str) -> None:
                 table=full_name,
                 hint=f"`ddb-lake rebuild {name}` continues",
             )
-        if table is not None and full_name in (name, name + CHANGES) and EARLIER in table.properties:
+        if table is not None and full_name in (name, name + CHANGES, name + ERASURES) and EARLIER in table.properties:
             raise DamagedError(
                 "it was registered by an earlier metadata file, because the newest one was lost: its last commits are missing",
                 uri=table.metadata_location,

@@ -15,6 +15,8 @@ from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.schemas import CHANGES_COLUMNS, fixed_schema
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.maintain.erase import erase_keys
+from ddb_lake.pipeline.maintain.erasure import EraseRequest
 from ddb_lake.pipeline.read.query import table_names
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, change, full, item, land
 from ddb_lake_tests.support.several_tables import lake_of
@@ -73,11 +75,12 @@ def test_tables_are_accepted_exactly_if_all_their_names_differ_everywhere(
 
 
 def test_every_name_that_a_lake_makes_is_a_derived_name(tmp_path: Path) -> None:
-    """The tables of the catalog and of queries, after a load and an apply with something for the quarantine."""
+    """The tables of the catalog and of queries, after a load, an apply with something for the quarantine, and an erasure."""
     with lake_of(tmp_path / "lake", {"name": "web-orders", "source": {"table": "orders"}}) as lake:
         load_export(lake, "web-orders", str(full([item("a")]).write(tmp_path / "export")))
         bad = {**change(T0_US + HOUR_US, item("b")), "dynamodb": {"Keys": 1}}
         apply_objects(lake, "web-orders", [land(tmp_path / "bad", bad, change(T0_US + HOUR_US, item("c")))])
+        erase_keys(lake, "web-orders", EraseRequest([{"id": {"S": "z"}}]))
         made = {*lake.catalog.names(), *table_names(lake)}
         folders = {path.name for path in (tmp_path / "lake/ddb_lake").iterdir()}
     assert made == folders == set(derived_names("web-orders", daily=False))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.config import parse_settings
-from ddb_lake.core.layout.table_names import derived_names
 from ddb_lake.errors import DamagedError
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -33,7 +32,7 @@ def test_every_table_of_a_lake_keeps_as_many_snapshots_as_configured_and_all_exp
                 tmp_path / str(number), change(T0_US + MINUTE_US + number, item("a", v=number)), "\ngarbage\n"
             )
             apply_objects(lake, "orders", [landed])
-            for name in derived_names("orders", daily=False):
+            for name in ("orders", "orders_changes", "orders_objects", "orders_quarantine"):
                 table = lake.catalog.table(name)
                 assert table is not None
                 branches = {ref.snapshot_id for branch, ref in table.metadata.refs.items() if branch != "main"}

@@ -1,0 +1,152 @@
+"""`ddb-lake erase`: remove items from every file of a lake, by their keys."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddb_lake.cli.command import command, json_option, options_object, table_argument
+from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.progress import note, warn
+from ddb_lake.cli.output.quantities import duration_text
+from ddb_lake.cli.output.terminal import echo
+from ddb_lake.cli.output.writers import write_document
+from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.values.time_text import time_text
+from ddb_lake.errors import UsageError
+
+if TYPE_CHECKING:
+    from ddb_lake.core.values.change_record import Item
+    from ddb_lake.pipeline.maintain.erasure import EraseRequest, EraseResult
+    from ddb_lake.pipeline.open_lake import Lake
+
+_COMMAND = "ddb-lake erase"
+
+
+@dataclass(frozen=True, slots=True)
+class EraseOptions:
+    """The options of `erase`."""
+
+    key: tuple[str, ...]
+    keys: Path | None
+    allow_recreation: bool
+    landing: bool
+    yes: bool
+    as_json: bool
+
+
+@command(
+    "erase",
+    "Remove items from every file of the lake.",
+    """ddb-lake erase orders --key '{"order_id": "17"}'""",
+    "ddb-lake erase orders --keys keys.jsonl --yes",
+    """ddb-lake erase orders --key '{"order_id": "17"}' --landing --allow-recreation""",
+)
+@table_argument
+@click.option(
+    "--key", multiple=True, metavar="JSON", help="A key, as plain JSON or as DynamoDB JSON. Several are possible."
+)
+@click.option(
+    "--keys",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file with one key in each line.",
+)
+@click.option(
+    "--allow-recreation", is_flag=True, help="Accept changes of the keys from after the erasure; default: refuse."
+)
+@click.option("--landing", is_flag=True, help="Also rewrite landed objects and exports that AWS services wrote.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+@options_object(EraseOptions)
+@pass_invocation
+def erase(invocation: Invocation, table: str, options: EraseOptions) -> None:
+    """Erase items of TABLE by their keys: current items, history, quarantine, exports, kept days, and landed objects of the lake.
+
+    The command prints what would be erased and asks for confirmation. At the end it reads every file again. It reports what it
+    cannot reach. After an interruption, run it again with the same keys.
+
+    Earlier Iceberg snapshots of the table are removed. The item is not deleted from DynamoDB.
+    """
+    from ddb_lake.pipeline.maintain.erase import erase_keys, unfinished
+    from ddb_lake.pipeline.maintain.erasure import EraseRequest
+
+    request = EraseRequest(_keys(options), options.allow_recreation, options.landing, _COMMAND)
+    with invocation.lake(table) as lake:
+        for begun_us in unfinished(lake, table):
+            warn(
+                f"{table}: an erasure that began {time_text(begun_us)} is not complete; run it again with the same keys"
+            )
+        if not options.yes:
+            _print_result(erase_keys(lake, table, request, dry=True), options.as_json and not sys.stdin.isatty())
+            if not sys.stdin.isatty():
+                note("nothing was changed: stdin is no terminal to confirm on. Add --yes to erase")
+                return
+            click.confirm("Erase them?", abort=True, err=True)
+        result = erase_keys(lake, table, request)
+        replicated = _erase_replica(lake, table, request)
+    _print_result(result, options.as_json, replicated)
+
+
+def _keys(options: EraseOptions) -> list[Item]:
+    texts = [(f"--key {number}", text) for number, text in enumerate(options.key, start=1)]
+    if options.keys is not None:
+        lines = options.keys.read_text(encoding="utf-8").splitlines()
+        texts += [
+            (f"{options.keys}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()
+        ]
+    if not texts:
+        raise click.UsageError("name the items by --key or --keys")
+    return [_key(place, text) for place, text in texts]
+
+
+def _key(place: str, text: str) -> Item:
+    """A key as DynamoDB JSON. Raises UsageError, which does not quote the text: it may have a person's data."""
+    try:
+        value = json.loads(text, parse_float=str, parse_int=str)
+    except ValueError:
+        raise UsageError(f"{place}: no JSON", hint="""write a key as '{"name": "value"}'""") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: no JSON object", hint="""write a key as '{"name": "value"}'""")
+    quoted = json.loads(text)
+    return {name: _attribute(member, quoted[name]) for name, member in value.items()}
+
+
+def _attribute(text: Any, plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return plain
+    return {"S": plain} if isinstance(plain, str) else {"N": text}
+
+
+def _print_result(result: EraseResult, as_json: bool, replicated: Sequence[str] = ()) -> None:
+    if as_json:
+        write_document(asdict(result) | {"replicated": list(replicated)})
+        return
+    verb = "would be erased" if result.dry else "erased"
+    keys = count_text(result.keys, "key")
+    proof = (
+        "" if result.dry else f" {count_text(result.files_read, 'file')} read again, {duration_text(result.seconds)}."
+    )
+    echo(f"{result.table}: {keys} {verb}.{proof}")
+    for place, count in sorted(result.removed.items()):
+        if count:
+            echo(f"  {place}: {count:,}")
+    for line in replicated:
+        echo(f"  {line}")
+    for what in result.not_reached:
+        warn(f"{result.table}: not reached: {what}")
+
+
+def _erase_replica(lake: Lake, table: str, request: EraseRequest) -> list[str]:
+    """Delete the rows of the keys from the replica in MySQL, if there is one. Returns what was done, in words."""
+    from ddb_lake.mysql.erase import erase_replica
+    from ddb_lake.pipeline.maintain.erase import key_texts
+
+    rows = erase_replica(lake, table, key_texts(lake, table, request.keys))
+    return [] if rows is None else [f"replica in MySQL: {count_text(rows, 'row')}"]

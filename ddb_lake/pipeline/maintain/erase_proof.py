@@ -1,0 +1,142 @@
+"""Proves an erasure: reads every file of a table, and everything that the lake landed, and finds no key and no value of its own.
+
+Each kind of file is read in its own way:
+
+- Parquet: no row has a key, also no row that is deleted by position, and no bytes of the quarantine name one. A file that no snapshot
+  names and that has a key belongs to a writer whose commit conflicted with the erasure, so it is deleted.
+- Manifests: they have bounds of columns only of files that exist, and these were read.
+- Metadata of tables, and all text: it has none of the values that only the erased items had.
+- Landing: no record, item or document names a key.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pyiceberg.table import Table
+
+from ddb_lake.config.locations import spelled
+from ddb_lake.core.values.erased_keys import scalar_texts
+from ddb_lake.engine.session import Session
+from ddb_lake.engine.sql import literal
+from ddb_lake.errors import CheckFailed
+from ddb_lake.lake.bounds_left import MANIFEST_LIST, has_bounds_without_file
+from ddb_lake.lake.maintenance import referenced
+from ddb_lake.pipeline.maintain.erase_landing import LandedFiles, erase_landing
+from ddb_lake.pipeline.maintain.erasure import Erasure
+from ddb_lake.pipeline.read.daily_snapshots import daily_folder
+
+_FIGURES = 5
+_RAW_ROWS = 100
+_LEAST_CHARACTERS = 4
+"""The fewest characters of a value that is searched in text: shorter ones are part of other words."""
+
+
+@dataclass(slots=True)
+class _Proof:
+    """What the proof has read, and the files that still have something."""
+
+    erasure: Erasure
+    read: int = 0
+    left: list[str] = field(default_factory=list)
+
+    def table(self, table: Table) -> None:
+        """Read all files at the location of an Iceberg table."""
+        lake, location = self.erasure.lake, table.location()
+        listed = [ref.uri for ref in lake.objects.list(f"{location}/")]
+        newest = lake.catalog.table(table.name()[-1]) or table
+        named = referenced(newest)
+        kept = set()
+        for uri in (uri for uri in listed if uri.endswith(".parquet")):
+            self.read += 1
+            if not self._has_key(uri):
+                kept.add(spelled(uri))
+            elif spelled(uri) in named:
+                self.left.append(uri)
+            else:
+                self._delete(table, uri)
+        for uri in (uri for uri in listed if not uri.endswith(".parquet")):
+            self.read += 1
+            if uri.endswith(".avro") and not uri.rpartition("/")[2].startswith(MANIFEST_LIST):
+                self._manifest(table, uri, kept, spelled(uri) in named)
+            elif uri.endswith(".json"):
+                self._text(uri)
+
+    def _manifest(self, table: Table, uri: str, kept: set[str], is_named: bool) -> None:
+        try:
+            found = has_bounds_without_file(table.io, uri, kept)
+        except FileNotFoundError:  # a concurrent compaction removed it
+            return
+        if found and is_named:
+            self.left.append(uri)
+        elif found:
+            self._delete(table, uri)
+
+    def _delete(self, table: Table, uri: str) -> None:
+        with suppress(FileNotFoundError):
+            table.io.delete(uri)
+            self.erasure.removed["files of other writers deleted"] += 1
+
+    def _has_key(self, uri: str) -> bool:
+        session, source = self.erasure.session, f"read_parquet({literal(uri)})"
+        columns = _columns(session, uri)
+        if "raw" in columns and "quarantine_id" in columns:
+            cursor = session.con.cursor()
+            cursor.execute(f"SELECT raw FROM {source}")
+            while rows := cursor.fetchmany(_RAW_ROWS):
+                if any(self.erasure.names_key(raw) or self.erasure.has_text_of_key(raw) for (raw,) in rows):
+                    return True
+            return False
+        if "_key_hash" not in columns:  # positions, or the ledger
+            return False
+        return bool(session.value(f"SELECT count(*) FROM {source} WHERE {self.erasure.of_hashes}"))
+
+    def _text(self, uri: str) -> None:
+        data = self.erasure.lake.objects.read(uri)
+        if any(text.encode() in data for text in self._own_texts()):
+            self.left.append(uri)
+
+    def _own_texts(self) -> set[str]:
+        texts = scalar_texts(self.erasure.keys.values())
+        return {text for text in texts if len(text) >= _LEAST_CHARACTERS}
+
+
+def prove(erasure: Erasure) -> int:
+    """Read every file. Returns their number.
+
+    Raises:
+        CheckFailed: a file still has a key. Its name has no value.
+    """
+    proof = _Proof(erasure)
+    lake = erasure.lake
+    for full_name in lake.table(erasure.name).iceberg_names:
+        table = lake.catalog.table(full_name)
+        if table is not None:
+            proof.table(table)
+    folder = daily_folder(lake, erasure.name)
+    for ref in lake.objects.list(folder) if lake.objects.reachable(folder) else ():
+        proof.read += 1
+        if erasure.session.value(f"SELECT count(*) FROM read_parquet({literal(ref.uri)}) WHERE {erasure.of_hashes}"):
+            proof.left.append(ref.uri)
+    landed = _landed(erasure)
+    proof.read += landed.read
+    if landed.change:
+        proof.left.append(f"{landed.change} landed objects")
+    if proof.left:
+        raise CheckFailed(
+            f"{len(proof.left)} files still have the item: {', '.join(proof.left[:_FIGURES])}; the erasure is not complete",
+            table=erasure.name,
+            hint="repeat the command: another process may have written meanwhile",
+        )
+    return proof.read
+
+
+def _landed(erasure: Erasure) -> LandedFiles:
+    """A second walk over landing, which counts what is left and changes nothing."""
+    counting = Erasure(erasure.lake, erasure.name, erasure.request, erasure.session, erasure.key_names, erasure.keys)
+    return erase_landing(counting, dry=True)
+
+
+def _columns(session: Session, uri: str) -> set[str]:
+    return {name for (name,) in session.rows(f"SELECT name FROM parquet_schema({literal(uri)})")}
