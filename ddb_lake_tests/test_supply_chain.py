@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,34 @@ def test_tools_are_installed_by_hash() -> None:
             assert "tool run" not in line and "uvx" not in line and "pipx" not in line, f"{path.name}: {line}"
             if "uv build" in line:
                 assert "--require-hashes" in line, line
+
+
+def test_release_makes_links_and_addresses_absolute(tmp_path: Path) -> None:
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = [sys.executable, ROOT / ".ci" / "release_metadata.py", "https://git.example/owner/name/", "v1.2.3"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    text = re.sub(r"```.*?```", "", (tmp_path / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert "(https://git.example/owner/name/blob/v1.2.3/ddb_lake/docs/tutorial.md)" in text
+    assert "(https://git.example/owner/name/raw/v1.2.3/ddb_lake/docs/images/lineage.png)" in text
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Source"] == "https://git.example/owner/name"
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode, "it is not done twice"
+
+
+def test_release_has_a_bill_of_materials() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert re.search(r"uv export .*--format cyclonedx1\.5 --output-file dist/\S+\.cdx\.json", text)
+
+
+def test_sdist_leaves_out_what_dbt_writes() -> None:
+    sdist = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
+    ignored = {line.strip("/") for line in (ROOT / "dbt_project/.gitignore").read_text().split()}
+    assert {f"dbt_project/{name}" for name in ("target", "logs")} <= set(sdist["exclude"])
+    assert {"target", "logs"} <= ignored
 
 
 @pytest.mark.parametrize("path", LOCKED, ids=lambda path: path.name)

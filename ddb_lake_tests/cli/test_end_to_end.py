@@ -262,6 +262,23 @@ def test_quarantine_is_listed_shown_and_replayed(run: Run, project: Path) -> Non
     assert run("quarantine", "list", "customers").stdout == "customers: nothing is quarantined.\n"
 
 
+def test_shown_entries_are_cut_and_raw_ones_are_complete(run: Run, project: Path) -> None:
+    long, binary = '{"no": "' + "x" * 5_000 + '"}', b"PAR1" + bytes(range(128, 256))
+    write_changes(project / "long", long)
+    (project / "binary").write_bytes(binary)
+    for name in ("long", "binary"):
+        run("apply", "orders", name)
+
+    shown = run("quarantine", "show", "orders").stdout
+    assert f"x… (the first 2,000 of {len(long):,} characters; --raw writes all)" in shown
+    assert "50 41 52 31 80 81" in shown
+    assert f"… (the first 64 of {len(binary)} bytes; --raw writes all)" in shown
+    assert len(shown) < 4_000
+    raw = run("quarantine", "show", "orders", "--raw").stdout_bytes
+    assert raw in (long.encode() + b"\n" + binary + b"\n", binary + b"\n" + long.encode() + b"\n")
+    assert run("quarantine", "show", "orders", "--raw", "--json").exit_code == 2
+
+
 def test_compact_keeps_the_contents(run: Run, project: Path, landing: Path) -> None:
     run("load", "orders", landing / "export")
     run("apply", "orders", landing / "changes")

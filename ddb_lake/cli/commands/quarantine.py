@@ -13,13 +13,17 @@ from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.terminal import Styled, echo
-from ddb_lake.cli.output.writers import write_document
+from ddb_lake.cli.output.writers import write_document, write_lines
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.values.times import UNIT_NAMES
 
 if TYPE_CHECKING:
     from ddb_lake.pipeline.read.quarantine import QuarantineEntry
+
+SHOWN_CHARACTERS = 2_000
+SHOWN_BYTES = 64
+"""What `quarantine show` prints of an entry: characters of a text, or bytes in hexadecimal."""
 
 
 @click.group(
@@ -77,19 +81,26 @@ def _list_discarded(invocation: Invocation, table: str, as_json: bool) -> None:
 @quarantine.command("show", examples=("ddb-lake quarantine show orders --limit 5",))
 @table_argument
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Entries at most.")
+@click.option("--raw", "as_raw", is_flag=True, help="Write the complete bytes alone, each entry ended by a newline.")
 @json_option
 @pass_invocation
-def show_(invocation: Invocation, table: str, limit: int, as_json: bool) -> None:
+def show_(invocation: Invocation, table: str, limit: int, as_raw: bool, as_json: bool) -> None:
     """Print quarantined bytes of TABLE, with their object, offset and reason.
 
+    Long texts are cut, and bytes that are no text are shown in hexadecimal, also cut; --raw writes all of them.
     With --json, `raw` has the bytes in base64; `text` has them as text if they are UTF-8.
     """
+    if as_raw and as_json:
+        raise click.UsageError("--raw and --json exclude each other")
     from ddb_lake.pipeline.read.quarantine import show_quarantine
 
     with invocation.lake(table) as lake:
         entries = show_quarantine(lake, table, limit)
     if as_json:
         write_document({"table": table, "entries": [{**asdict(entry), "text": _utf8(entry.raw)} for entry in entries]})
+        return
+    if as_raw:
+        write_lines(entry.raw for entry in entries)
         return
     for entry in entries:
         _print_entry(entry)
@@ -212,8 +223,23 @@ def _print_entry(entry: QuarantineEntry) -> None:
     echo(Styled(f"{entry.object} at byte {entry.offset:,}", bold=True))
     echo(f"  reason       {entry.reason}")
     echo(f"  quarantined  {time_text(entry.quarantined_us)}, {count_text(len(entry.raw), 'byte')}")
-    echo(f"  {entry.raw.decode('utf-8', 'backslashreplace')}")
+    echo(f"  {_shown(entry.raw)}")
     echo()
+
+
+def _shown(raw: bytes) -> str:
+    """The beginning of an entry: its text, or its bytes in hexadecimal if they are no text."""
+    text = _utf8(raw)
+    if text is not None:
+        return _cut(text, len(text), SHOWN_CHARACTERS, "characters")
+    return _cut(raw[: SHOWN_BYTES + 1].hex(" "), len(raw), SHOWN_BYTES, "bytes", 3)
+
+
+def _cut(text: str, length: int, most: int, what: str, width: int = 1) -> str:
+    """A text of `length` parts with `width` characters each, cut after `most` parts."""
+    if length <= most:
+        return text
+    return f"{text[: most * width].rstrip()}… (the first {most:,} of {length:,} {what}; --raw writes all)"
 
 
 def _utf8(raw: bytes) -> str | None:
