@@ -58,6 +58,14 @@ def examine_s3_extension(_: LakeSubject) -> Iterator[Finding]:
     yield ok(f"{S3_EXTENSION} for DuckDB {duckdb.__version__}")
 
 
+def examine_record_kernel() -> Iterator[Finding]:
+    """Whether the record kernel reads change objects. Without it the lake is the same."""
+    from ddb_lake.engine.native.library import VERSION, load
+
+    kernel = load()
+    yield ok(f"version {VERSION} is used" if kernel.library is not None else f"not used: {kernel.reason}")
+
+
 def examine_clock() -> Iterator[Finding]:
     """The clock of this machine was set."""
     if time.time() < _OLDEST_CLOCK_S:

@@ -75,6 +75,7 @@ REINSTALL = "install ddb-lake again, with its dependencies"
 INSTALLATION: tuple[Examination[None], ...] = (
     Examination("python", _alone(installation.examine_python), REINSTALL),
     Examination("packages", _alone(installation.examine_packages), REINSTALL),
+    Examination("record kernel", _alone(installation.examine_record_kernel), REINSTALL),
     Examination("clock", _alone(installation.examine_clock), "set the clock"),
     Examination("work folder", _alone(installation.examine_work_folder), "set TMPDIR to a folder that exists"),
 )

@@ -112,6 +112,12 @@ class ReadOptions:
     asserted_us: int | None = None
     time_unit: str | None = None
 
+    def kernel_source(self) -> str | None:
+        """The name of the source table whose records the record kernel may read: the only one that is applied to `table`, whatever
+        the record's Region and the object's place are."""
+        sources = [name for name, table in self.routes.unique.items() if table == self.table]
+        return sources[0] if len(sources) == 1 else None
+
 
 # --- results
 
@@ -342,7 +348,8 @@ class GroupReader:
     """Reads one group of objects into staging files in `folder`.
 
     Each outcome goes the same way: find the lake table, make a row, stage it. `keys` has the key attributes of each table
-    that was met; if a table's key is not known, it is that of its first record, sorted by name.
+    that was met; if a table's key is not known, it is that of its first record, sorted by name. `records`: the number of outcomes
+    up to now; `records_of_kernel`: of those that the record kernel read.
     """
 
     def __init__(self, folder: Path, options: ReadOptions, definition_of: DefinitionOf) -> None:
@@ -359,6 +366,7 @@ class GroupReader:
         self._other_records = BatchValidator(self._on_invalid_other)
         self._content = _LastContent()
         self._native: NativeReader | None = None
+        self.records = self.records_of_kernel = 0
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
         """Stage every outcome of the objects. A reader reads one group."""
@@ -399,6 +407,7 @@ class GroupReader:
             else:
                 self._stage_outcome(outcome, origin, raw)
             tally.records += 1
+            self.records += 1
 
     def _outcomes(self, data: bytes, tally: _ObjectTally, number: int) -> Iterator[LocatedOutcome | RecordRun]:
         options = self._options
@@ -425,15 +434,16 @@ class GroupReader:
         """The reader of records of the applied table; None if there is no kernel, or if the name in a record does not decide
         the table."""
         if self._native is None:
-            table, library = self._options.table, load().library
-            sources = [name for name, to in self._options.routes.unique.items() if to == table]
-            if library is not None and len(sources) == 1:
-                self._native = NativeReader(library, sources[0], self.keys[table])
+            library, source = load().library, self._options.kernel_source()
+            if library is not None and source is not None:
+                self._native = NativeReader(library, source, self.keys[self._options.table])
         return self._native
 
     def _count_run(self, run: RecordRun, tally: _ObjectTally, number: int) -> None:
         """Count the records of a run, which are in the kernel's batch, and stage the batch if it is full."""
         tally.add_run(run)
+        self.records += run.rows
+        self.records_of_kernel += run.rows
         self._writers_of(self._options.table).records[number] += run.rows
         if self._native is not None and self._native.is_full:
             self._stage_native_rows()

@@ -1,28 +1,35 @@
-"""Read a group of landed objects by several processes, because Python parses JSON on one processor at a time.
+"""Read a group of landed objects by several readers at once: threads or processes.
 
-The processes are started for one group and end with it. Each fetches and reads a share of the objects, stages rows in a folder
-of its own, and leaves a description of them in a file; none commits anything. A group with records of a second configured
-table is not read this way, because only the calling process can get that table's key from the lake.
+Each reader fetches and reads a share of the objects, and stages rows in a folder of its own; none commits anything. They are
+started for one group and end with it. A group with records of a second configured table is not read this way, because only
+the calling thread can get that table's key from the lake.
+
+The record kernel (`engine.native`) does not need the interpreter, so with it the readers are threads. Python parses JSON on one
+processor at a time, so without it, or if it leaves many records to Python, they are processes.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from threading import Event, Thread
+from typing import Any, TypeVar
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.operations.system import cpu_count
 from ddb_lake.engine.import_hook import hide_pandas
+from ddb_lake.engine.native.library import load
 from ddb_lake.errors import TransientError
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
@@ -40,8 +47,15 @@ from ddb_lake.pipeline.apply.object_reader import (
 PARALLEL_BYTES = 3 * 1024 * 1024
 """The compressed size of a group from which starting processes takes less time than it saves."""
 
+THREADS_BYTES = 256 * 1024
+"""The compressed size of a group from which several threads are faster than one."""
+
 MAX_READERS = 4
-"""The most processes. Each takes about 150 MB."""
+"""The most readers. A process takes about 150 MB, a thread 40 MB."""
+
+FEW_RECORDS = 1_000
+MOST_LEFT = 0.1
+"""Threads stop, and processes read the group, once the kernel left more than so many records and this share to Python."""
 
 _SWITCH_S = 0.0002
 """How long a thread that fetches waits for the one that parses: it needs the interpreter several times an object."""
@@ -51,6 +65,16 @@ _RESULT = "result.pickle"
 
 Numbered = tuple[int, ObjectRef]
 """An object and its number in the group."""
+
+T = TypeVar("T")
+
+
+class _LeftToPythonError(Exception):
+    """The record kernel leaves many of the group's records to Python."""
+
+
+class _StoppedError(Exception):
+    """Another reader failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +100,7 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True)
 class ReadShare:
-    """The result of one process: the objects by their numbers, and the numbers of rows in its folder.
+    """The result of one reader: the objects by their numbers, and the numbers of rows in its folder.
 
     `changes`, `quarantined`: None if nothing was staged. `records`: as in `StagedTable`.
     """
@@ -93,29 +117,76 @@ class ReadShare:
 
 
 def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | None:
-    """Read a group by several processes.
+    """Read a group by several readers.
 
-    Returns None if one process must read it, or reads it faster: the group is small, it has records of a second configured
-    table, or the table's key is not known (then the first record decides it, and several processes could disagree).
+    Returns None if one reader must read it, or reads it faster: the group is small, it has records of a second configured
+    table, or the table's key is not known (then the first record decides it, and several readers could disagree).
 
     Raises:
         TransientError: a process died. Errors of fetching an object are raised as they are.
     """
     count = min(cpu_count(), plan.most, len(refs))
-    if not plan.definition.key or count < 2 or sum(ref.size_bytes for ref in refs) < PARALLEL_BYTES:
+    size_bytes = sum(ref.size_bytes for ref in refs)
+    if not plan.definition.key or count < 2:
         return None
-    processes: list[subprocess.Popen[bytes]] = []
+    shares = _shares(refs, count)
     try:
-        for number, objects in enumerate(_shares(refs, count)):
-            processes.append(_start(replace(plan, folder=_folder(plan, number)), objects))
-        shares = [_result(plan, number, process) for number, process in enumerate(processes)]
+        if size_bytes >= THREADS_BYTES and _is_for_kernel(plan):
+            try:
+                return _merged(plan, _read_by_threads(plan, shares))
+            except _LeftToPythonError:
+                for number in range(count):
+                    shutil.rmtree(_folder(plan, number))
+        return _merged(plan, _read_by_processes(plan, shares)) if size_bytes >= PARALLEL_BYTES else None
     except UnknownTableError:
         return None
+
+
+def _is_for_kernel(plan: ReadPlan) -> bool:
+    """Whether the record kernel may read the records, as far as is known before reading."""
+    return load().library is not None and plan.definition.validator is None and plan.options.kernel_source() is not None
+
+
+def _read_by_processes(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list[ReadShare]:
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, objects in enumerate(shares):
+            processes.append(_start(replace(plan, folder=_folder(plan, number)), objects))
+        return [_result(plan, number, process) for number, process in enumerate(processes)]
     finally:
         for process in processes:
             with process:
                 process.kill()
-    return _merged(plan, shares)
+
+
+def _read_by_threads(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list[ReadShare]:
+    """Raises what the first reader that failed raised; the others stop before their next object."""
+    stop = Event()
+    with ThreadPoolExecutor(len(shares), thread_name_prefix="read") as pool:
+        futures = []
+        for number, objects in enumerate(shares):
+            own = replace(plan, folder=_folder(plan, number))
+            own.folder.mkdir()
+            futures.append(pool.submit(_read, own, objects, partial(_watched, stop)))
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+        for future in done:
+            if (error := future.exception()) is not None:
+                raise error
+    return [future.result() for future in futures]
+
+
+def _watched(stop: Event, reader: GroupReader, objects: Iterator[T]) -> Iterator[T]:
+    """The objects, until another reader fails or the record kernel leaves many records to Python."""
+    for each in objects:
+        if stop.is_set():
+            raise _StoppedError
+        yield each
+        left = reader.records - reader.records_of_kernel
+        if left > FEW_RECORDS and left > MOST_LEFT * reader.records:
+            raise _LeftToPythonError
 
 
 def _shares(refs: Sequence[ObjectRef], count: int) -> list[list[Numbered]]:
@@ -168,7 +239,7 @@ def _merged(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     return group
 
 
-# --- a reading process
+# --- a reader
 
 
 def main() -> None:
@@ -186,13 +257,17 @@ def main() -> None:
     (folder / _RESULT).write_bytes(pickle.dumps(result))
 
 
-def _read(plan: ReadPlan, objects: list[Numbered]) -> ReadShare:
+Watch = Callable[[GroupReader, Iterator[Any]], Iterator[Any]]
+
+
+def _read(plan: ReadPlan, objects: list[Numbered], watch: Watch = lambda _reader, objects: objects) -> ReadShare:
+    """Read a share. `watch`: is passed the objects on their way to the reader."""
     table = plan.options.table
     reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}))
     numbers = [number for number, _ in objects]
     expect_bucket_owners(plan.owners)
     fetched = fetch(ObjectStore(), [ref for _, ref in objects], plan.copies)
-    group = reader.read_numbered(zip(numbers, fetched, strict=True))
+    group = reader.read_numbered(watch(reader, zip(numbers, fetched, strict=True)))
     staged = group.tables.get(table)
     return ReadShare(
         list(zip(numbers, group.objects, strict=True)),

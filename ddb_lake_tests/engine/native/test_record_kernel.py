@@ -5,83 +5,21 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.decode.splitter import RecordRun
-from ddb_lake.core.values.times import EARLIEST_US
 from ddb_lake.engine.native import reader
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.native.reader import NativeReader
 from ddb_lake_tests.support import envelopes, mutated_records
-from ddb_lake_tests.support.effort import by_effort, examples
+from ddb_lake_tests.support.effort import cases, examples
+from ddb_lake_tests.support.kernel_objects import ENVELOPES, LEFT, READ, TIME_US, line, mutated_objects
 from ddb_lake_tests.support.mutated_bytes import mutated
 from ddb_lake_tests.support.staged_objects import record_kernel, staged
-
-TIME_US: Final = 1_700_000_000_000_000
-
-
-def line(number: int, members: dict[str, Any], event: str = "MODIFY", **envelope: Any) -> bytes:
-    """A record as the kernel reads it."""
-    keys = {"id": {"S": f"k{number}"}}
-    new = {} if event == "REMOVE" else {"NewImage": {**keys, **members}}
-    old = {} if event == "INSERT" else {"OldImage": {**members, **keys, "was": {"N": str(number)}}}
-    body = {"ApproximateCreationDateTime": TIME_US + number, "Keys": keys, **new, **old, "SizeBytes": 9}
-    return envelopes.compact(
-        {
-            "awsRegion": "eu-west-1",
-            "eventID": f"e{number}",
-            "eventName": event,
-            "userIdentity": None,
-            "recordFormat": "application/json",
-            "tableName": "orders",
-            "dynamodb": {**body, "ApproximateCreationDateTimePrecision": "MICROSECOND"},
-            "eventSource": "aws:dynamodb",
-            **envelope,
-        }
-    )
-
-
-READ: Final = (
-    {"s": {"S": ""}},
-    {"s": {"S": 'ü€😀"\\\b\f\n\r\t/\u007f\u2028'}},
-    {"Z": {"N": "0"}, "a": {"N": "-12.5"}, "ü": {"N": "0.001"}, "b": {"N": "9" * 38}},
-    {"yes": {"BOOL": True}, "no": {"BOOL": False}, "none": {"NULL": True}},
-    {"set": {"SS": ["b", "a", "b"]}, "numbers": {"NS": ["2", "10", "-1.5"]}, "sorted": {"SS": ["a", "b", "ü"]}},
-    {"list": {"L": [{"L": []}, {"M": {}}, {"M": {"z": {"SS": ["y", "x"]}, "SS": {"S": "]"}, "a": {"NULL": True}}}]}},
-    {f"{n * 7919 % 100}": {"S": "x" * n} for n in range(60)},
-)
-"""Members that the kernel reads itself."""
-
-LEFT: Final = (
-    {"b": {"B": "YQ=="}},
-    {"n": {"N": "1.0"}},
-    {"n": {"N": "9" * 39}},
-    {"n": {"N": "-0"}},
-    {"n": {"NULL": False}},
-    {"s": {"SS": []}},
-    {"s": {"SS": ['"']}},
-    {"s": {"S": "\u0001"}},
-    {'"': {"S": "a"}},
-)
-"""Members with which the kernel leaves a record to Python."""
-
-ENVELOPES: Final = (
-    {},
-    {"userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"}},
-    {
-        "kinesisRecordMetadata": {
-            "sequenceNumber": "49",
-            "shardId": "s-0",
-            "approximateArrivalTimestamp": TIME_US // 1000,
-        }
-    },
-    {"kinesisRecordMetadata": {"approximateArrivalTimestamp": EARLIEST_US // 1000 + 1}},
-    {"kinesisRecordMetadata": {"shardId": "ü"}},
-)
 
 
 @pytest.fixture(autouse=True)
@@ -202,19 +140,7 @@ def read_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def mutated_objects(seed: int, count: int) -> Iterator[bytes]:
-    """Objects of a few records; some of the records are changed. The objects are the same for the same seed."""
-    chance = random.Random(seed)
-    for _ in range(count):
-        lines = []
-        for number in range(chance.randint(1, 5)):
-            members = {**chance.choice(READ[:-1]), **chance.choice(LEFT if chance.random() < 0.15 else READ[:-1])}
-            made = line(number, members, chance.choice(("INSERT", "MODIFY", "REMOVE")), **chance.choice(ENVELOPES))
-            lines.append(mutated(chance, made) if chance.random() < 0.4 else made)
-        yield chance.choice((b"\n", b"\n", b"", b"", b" ", b"\r\n", b"\\n", b",")).join(lines)
-
-
-@pytest.mark.parametrize("seed", range(by_effort(1, 40)))
+@pytest.mark.parametrize("seed", cases(range(40), quick=[0]))
 def test_mutated_bytes_are_staged_alike(seed: int, read_rows: list[int]) -> None:
     objects = list(mutated_objects(seed, 500))
     for first in range(0, len(objects), 50):
@@ -230,7 +156,7 @@ def test_mutated_members_are_staged_alike(seed: int) -> None:
         assert_alike(objects[first : first + 50], mutated_records.KEY)
 
 
-@examples(8, 400)
+@examples(8, 80)
 @given(st.lists(envelopes.changes(), min_size=1, max_size=4), st.sampled_from([b"", b"\n"]), st.integers(0, 1 << 30))
 def test_any_items_are_staged_alike(changes: list[envelopes.Change], separator: bytes, seed: int) -> None:
     lines = [envelopes.compact(envelopes.kds(change)) for change in changes]

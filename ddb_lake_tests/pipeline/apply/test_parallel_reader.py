@@ -1,9 +1,10 @@
-"""Several reading processes stage what one does."""
+"""Several readers, processes or threads, stage what one does."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ddb_lake.pipeline.apply import parallel_reader
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedGroup, TableDefinition, fetch, only
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake_tests.support.kinesis_lines import record
+from ddb_lake_tests.support.staged_objects import record_kernel
 
 pytestmark = pytest.mark.usefixtures("no_source")
 
@@ -31,7 +33,8 @@ def landed(tmp_path: Path) -> list[ObjectRef]:
     folder = tmp_path / "landed"
     folder.mkdir()
     for place in range(10):
-        lines = [json.dumps(record(place * 100 + n, "other" if n % 10 == 3 else "orders")) for n in range(100)]
+        records = [record(place * 100 + n, "other" if n % 10 == 3 else "orders") for n in range(100)]
+        lines = [json.dumps(each, separators=(",", ":")) for each in records]
         (folder / f"{place}.gz").write_bytes(gzip.compress("\n".join([*lines, '{"broken']).encode()))
     return list(ObjectStore().list(str(folder)))
 
@@ -42,9 +45,16 @@ def small_groups_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel_reader, "cpu_count", lambda: 3)
 
 
-def plan(folder: Path, routes: dict[str, str] | None = None, key: tuple[str, ...] = ("id",)) -> ReadPlan:
+def plan(
+    folder: Path,
+    routes: dict[str, str] | None = None,
+    key: tuple[str, ...] = ("id",),
+    validator: Validator | None = NARROW,
+) -> ReadPlan:
+    """By default, the table has a JSON Schema, so processes read; threads do if the validator is None."""
     folder.mkdir()
-    return ReadPlan(folder, ReadOptions("orders", Routes(routes or {"orders": "orders"})), TableDefinition(key, NARROW))
+    options = ReadOptions("orders", Routes(routes or {"orders": "orders"}))
+    return ReadPlan(folder, options, TableDefinition(key, validator))
 
 
 def contents(group: StagedGroup) -> list[Any]:
@@ -67,9 +77,60 @@ def test_several_readers_stage_what_one_does(landed: list[ObjectRef], tmp_path: 
     assert alone.tables["orders"].quarantine.rows > 10, "the schema's offenders are among them"
 
 
-def test_records_of_a_second_table_are_left_to_one_reader(landed: list[ObjectRef], tmp_path: Path) -> None:
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small groups are read by threads."""
+    monkeypatch.setattr(parallel_reader, "THREADS_BYTES", 1)
+    with record_kernel("on"):
+        yield
+
+
+def no_process(*_arguments: Any) -> None:
+    raise AssertionError("threads read the group")
+
+
+def test_threads_stage_what_one_reader_does_without_the_kernel(
+    landed: list[ObjectRef], tmp_path: Path, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_reader, "_start", no_process)
+    shared = read_parallel(plan(tmp_path / "several", validator=None), landed)
+    one = plan(tmp_path / "one", validator=None)
+    with record_kernel("off"):
+        reader = GroupReader(one.folder, one.options, only({"orders": one.definition}))
+        alone = reader.read(fetch(ObjectStore(), landed))
+    assert shared is not None
+    assert contents(shared) == contents(alone)
+    assert alone.tables["orders"].changes.rows == 900
+
+
+def test_processes_read_a_group_if_the_kernel_leaves_much_of_it_to_python(
+    landed: list[ObjectRef], tmp_path: Path, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_reader, "FEW_RECORDS", 10)  # 11 of 101 records are of another table, or garbage
+    started = []
+    start = parallel_reader._start
+    monkeypatch.setattr(parallel_reader, "_start", lambda *task: (started.append(task), start(*task))[1])
+    shared = read_parallel(plan(tmp_path / "several", validator=None), landed)
+    monkeypatch.setattr(parallel_reader, "MOST_LEFT", 0.5)
+    by_threads = read_parallel(plan(tmp_path / "threads", validator=None), landed)
+    assert shared is not None
+    assert by_threads is not None
+    assert len(started) == 3
+    assert contents(shared) == contents(by_threads)
+
+
+def test_an_object_that_is_gone_stops_all_threads(landed: list[ObjectRef], tmp_path: Path, threads: None) -> None:
+    Path(landed[7].uri).unlink()
+    with pytest.raises(UnreachableError, match=r"7\.gz: it was removed after it was listed"):
+        read_parallel(plan(tmp_path / "lost", validator=None), landed)
+
+
+@pytest.mark.parametrize("validator", [NARROW, None])
+def test_records_of_a_second_table_are_left_to_one_reader(
+    landed: list[ObjectRef], tmp_path: Path, threads: None, validator: Validator | None
+) -> None:
     routes = {"orders": "orders", "other": "others"}
-    assert read_parallel(plan(tmp_path / "two", routes), landed) is None
+    assert read_parallel(plan(tmp_path / "two", routes, validator=validator), landed) is None
 
 
 def test_a_reader_that_dies_is_an_error_that_can_be_tried_again(
