@@ -97,8 +97,7 @@ def _totals(tables: Sequence[TableOverview]) -> list[tuple[str, str]]:
 def _charts(table: TableOverview, number: int) -> list[charts.Chart]:
     if number >= CHARTED_TABLES:
         return []
-    volumes = [charts.volumes(table, number)] if table.volumes else []
-    return volumes + ([charts.rows(table, number)] if table.rows else [])
+    return charts.volumes(table, number) + ([charts.rows(table, number)] if table.rows else [])
 
 
 def _facts(status: TableStatus) -> list[tuple[str, str]]:
@@ -135,7 +134,8 @@ def _verification(table: TableOverview) -> Badge:
         return Badge("idle", "not verified")
     levels: dict[str, Level] = {"equal": "good", "in doubt": "note", "different": "bad"}
     outcome = str(table.verification["outcome"])
-    return Badge(levels.get(outcome, "idle"), f"{outcome} ({table.verification['strength']})")
+    day = time_text(table.verification.get("read_to_us"), "undated", "min").partition(" ")[0]
+    return Badge(levels.get(outcome, "idle"), f"{outcome} ({table.verification['strength']}, {day})")
 
 
 def _verified(document: dict[str, Any]) -> str:

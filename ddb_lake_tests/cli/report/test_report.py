@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_page_shows_states() -> None:
     for text_of_state in (
         "1 red, 1 green",
         "1 stretch is missing.",
-        "different (full)",
+        "different (full, 2026-03-01)",
         "2 missing",
         "not evaluated",
         "not verified",
@@ -121,3 +122,40 @@ def test_missing_plotly_is_named(run: Run, project: Path, monkeypatch: pytest.Mo
 
     assert done.exit_code == 2
     assert "pip install '.[report]'" in done.output
+
+
+def layouts(volumes: list[Volume], grain: str = "hour") -> dict[str, dict[str, object]]:
+    """The layouts of the charts of change records, by title."""
+    table = TableOverview(TableStatus("orders"), grain, tuple(volumes))  # type: ignore[arg-type]
+    found = {}
+    for chart in charts.volumes(table, 0):
+        given = re.search(r'Plotly\.newPlot\(\s*"[\w-]+",\s*(\[.*?\]),\s*(\{.*?\}),\s*\{', str(chart.html), re.DOTALL)
+        assert given is not None
+        found[chart.title] = json.loads(given[2])
+    return found
+
+
+def test_single_hour_is_a_bar_and_the_axis_has_its_date() -> None:
+    ((title, layout),) = layouts([Volume(datetime(2026, 3, 1, 9), "inserted", 2)]).items()
+    axis = layout["xaxis"]
+    assert title.startswith("Change records by hour")
+    assert isinstance(axis, dict)
+    first, last = (datetime.fromisoformat(text) for text in axis["range"])
+    assert (last - first) / timedelta(hours=1) == charts.MIN_BARS
+    assert "%Y-%m-%d" in axis["tickformat"]
+    assert isinstance(layout["legend"], dict) and layout["legend"]["yanchor"] == "bottom"
+    many = [Volume(datetime(2026, 3, 1) + timedelta(hours=hour), "inserted", 1) for hour in range(charts.MIN_BARS)]
+    assert "range" not in str(next(iter(layouts(many).values()))["xaxis"])
+
+
+def test_asserted_records_have_a_chart_of_their_own() -> None:
+    hour = datetime(2026, 3, 1, 9)
+    found = layouts([Volume(hour, "inserted", 2), Volume(hour, "asserted", 900)])
+    assert [title.partition(" records")[0] for title in found] == ["Change", "Asserted"]
+    assert len(layouts([Volume(hour, "asserted", 900)])) == 1
+
+
+def test_growing_number_of_rows_does_not_begin_at_zero() -> None:
+    html = str(charts.rows(overview(), 0).html)
+    assert '"rangemode":"normal"' in html
+    assert "tozero" not in html
