@@ -201,13 +201,16 @@ def _notified(estate: Estate) -> list[Statement]:
 
 
 def _doctor(estate: Estate) -> list[Statement]:
-    """Looks at the sources' settings, changes nothing; `reader` and `liveness` read the lake and the metrics for it."""
+    """Looks at the sources' settings, opens an export and a landed object; `reader` and `liveness` read the lake and the metrics for it."""
     written = (*estate.exports, *as_places(estate.warehouse))
     ours = {(p.bucket_arn, p.prefix) for s in estate.sources if (p := s.stream_landing) is not None}
-    delivered = [place for place in estate.landing if (place.bucket_arn, place.prefix) not in ours]
+    delivered = (place for place in estate.landing if (place.bucket_arn, place.prefix) not in ours)
+    landed = (*delivered, *estate.exports)
     return [
         *_describing(estate),
-        *listing("ListLanding", delivered),
+        *listing("ListLanding", landed),
+        Statement("ReadLanding", ("s3:GetObject",), objects(landed)),
+        *key_in_s3("DecryptLanding", ("kms:Decrypt",), landed, estate.domain),
         # Asking whether a bucket is there names no prefix, and a condition on the prefix would refuse it.
         Statement(
             "FindBuckets",
