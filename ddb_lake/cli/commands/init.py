@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DdbLakeError, UsageError
 
 if TYPE_CHECKING:
+    from ddb_lake.core.schema.entity_candidates import EntityCandidate
     from ddb_lake.pipeline.discovery import Discovery, FoundTable
 
 DEFAULT_PATH = Path("ddb_lake.yaml")
@@ -61,6 +62,7 @@ class InitOptions:
     export_bucket: str | None
     changes_uri: str | None
     sample: bool
+    discover: bool
     force: bool
 
 
@@ -72,6 +74,8 @@ class StarterTable:
         key: its key; empty if it is left out.
         key_note: the comment beside it.
         exports: the location of finished exports, for the command that loads them; None if there are none yet.
+        entities: the proposed entities.
+        sampled: the number of items from whose keys they are proposed.
     """
 
     name: str
@@ -82,12 +86,15 @@ class StarterTable:
     export_prefix: str = ""
     changes_uri: str | None = None
     exports: str | None = None
+    entities: tuple[EntityCandidate, ...] = ()
+    sampled: int = 0
 
 
 @command(
     "init",
     "Write a starter configuration.",
     "ddb-lake init s3://my-exports/orders s3://my-landing/orders/",
+    "ddb-lake init s3://my-exports/app --discover",
     "ddb-lake init --sample",
     "ddb-lake init --table orders --key customer --key order_id --export-bucket my-exports"
     " --changes-uri s3://my-landing/orders/",
@@ -103,6 +110,7 @@ class StarterTable:
 @click.option("--export-bucket", help="The bucket for DynamoDB's exports.")
 @click.option("--changes-uri", help="Where Firehose delivers the change records: a folder or s3:// prefix.")
 @click.option("--sample", is_flag=True, help="Write a small export and changes to the folder `sample`, and use them.")
+@click.option("--discover", is_flag=True, help="Propose the entities of a single-table design, from sampled keys.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 @options_object(InitOptions)
@@ -117,6 +125,11 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
         raise UsageError(f"{path} exists already", hint="--force replaces it")
     if options.sample:
         locations = [*locations, *_sample_locations(options)]
+    if options.discover and not locations:
+        raise UsageError(
+            "--discover reads keys, and no location is given",
+            hint="name one: `ddb-lake init LOCATION --discover`",
+        )
     found = _discovered(locations) if locations else None
     tables = (
         [_named_table(options)]
@@ -157,11 +170,29 @@ def _table_text(table: StarterTable) -> str:
     prefix = f", prefix: {_scalar(table.export_prefix)}" if table.export_prefix else ""
     return (
         f"    - name: {_scalar(table.name)}\n      {key_line}\n"
+        + _entities_text(table)
         + (_EXPORT.format(bucket=_scalar(table.export_bucket), prefix=prefix) if table.export_bucket else _EXPORT_HINT)
         + (_CHANGES.format(uri=_scalar(table.changes_uri)) if table.changes_uri else _CHANGES_HINT)
         + (_SOURCE.format(region=_scalar(table.region)) if table.region else _SOURCE_HINT)
         + _TAIL
     )
+
+
+def _entities_text(table: StarterTable) -> str:
+    """The proposed entities in YAML; empty without any."""
+    if not table.entities:
+        return ""
+    lines = [f"      entities:   # proposed from the keys of {count_text(table.sampled, 'sampled item')}: check them\n"]
+    for one in table.entities:
+        parts = [f"name: {one.name}"]
+        parts += [f"key: {{{_mapping(one.key)}}}"] if one.key else []
+        parts += [f"columns: {{{_mapping(one.columns)}}}"] if one.columns else []
+        lines.append(f"        - {{{', '.join(parts)}}}   # {count_text(one.items, 'sampled item')}\n")
+    return "".join(lines)
+
+
+def _mapping(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{_scalar(name)}: {_scalar(value)}" for name, value in values.items())
 
 
 # --- what the command line names
@@ -272,7 +303,23 @@ def _found_table(table: FoundTable, options: InitOptions) -> StarterTable:
         prefix,
         options.changes_uri or next((_relative(landing.uri) for landing in table.landings), None),
         _relative(exports.location) if exports is not None else None,
+        *(_proposed(table, key) if options.discover else ((), 0)),
     )
+
+
+def _proposed(table: FoundTable, key: Sequence[str]) -> tuple[tuple[EntityCandidate, ...], int]:
+    """The proposed entities of a table, and the number of items whose keys were sampled. With a note if there are none."""
+    from ddb_lake.core.schema.entity_candidates import entities_of_keys
+    from ddb_lake.core.values.primary_key import key_values
+
+    items = [item for item in table.items if key and all(name in item for name in key)]
+    found = entities_of_keys([key_values(item, key) for item in items], key)
+    if not found:
+        echo(
+            f"Note: the keys of {count_text(len(items), 'sampled item')} show one kind of item: no entities are proposed.",
+            err=True,
+        )
+    return found, len(items)
 
 
 def _found_key(table: FoundTable, name: str, options: InitOptions) -> tuple[tuple[str, ...], str]:

@@ -54,6 +54,11 @@ def key_text(keys: Mapping[str, AttributeValue], names: Sequence[str]) -> str:
     return "".join(parts)
 
 
+def key_values(keys: Mapping[str, AttributeValue], names: Sequence[str]) -> dict[str, str]:
+    """The canonical text of each attribute of a primary key, by name. Raises UndecodableError as `key_text`."""
+    return {name: key_text(keys, (name,)).partition(":")[2] for name in names}
+
+
 def key_hash(text: str) -> int:
     """63 bits of the MD5 of a key's text: the last eight bytes, little-endian, without the lowest bit.
 
