@@ -204,6 +204,7 @@ class TableSettings(Settings):
 
     def entity_options(self, entity: EntitySettings) -> SchemaOptions:
         """The options of an entity's table schema. A column type of a part of the key applies to the part, and to no attribute."""
-        types = column_types(entity.columns)
-        own = {part_path(name)[0] if name in entity.rule.parts else name: kind for name, kind in types.items()}
-        return replace(self.schema_options, overrides=column_types(self.columns) | own)
+        parts = entity.rule.parts
+        numbers = {part_path(name)[0]: kind for name, kind in entity.rule.types.items() if kind != "string"}
+        attributes = {name: kind for name, kind in column_types(entity.columns).items() if name not in parts}
+        return replace(self.schema_options, overrides=column_types(self.columns) | attributes | numbers)
