@@ -99,6 +99,16 @@ ELSEWHERE = {
     "ddb-lake follow": "runs until it is stopped: ddb_lake_tests/cli/commands/test_follow.py does",
     "ddb-lake follow --metrics :9464": "the same: ddb_lake_tests/pipeline/test_metrics.py serves metrics",
     "ddb-lake follow orders customers --interval 2s": "the same, and the lake has no `customers`",
+    **dict.fromkeys(
+        (
+            "ddb-lake init exports/app --discover --key PK,SK",
+            "ddb-lake load app --export exports/app",
+            'ddb-lake query "SELECT user_id, created, email FROM app_user ORDER BY user_id"',
+            'ddb-lake query "SELECT user_id, order_id, created, total FROM app_order ORDER BY order_id"',
+            "ddb-lake status app",
+        ),
+        "of a single-table design: ddb_lake_tests/docs/test_single_table_guide.py",
+    ),
     "ddb-lake status --watch 5": "runs until it is interrupted: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""
