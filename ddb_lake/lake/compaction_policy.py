@@ -70,19 +70,20 @@ def _crowded(files: Sequence[DataFile], limit: int) -> list[DataFile]:
     return [file for size, found in sizes.items() if size <= max(crowded, default=-1) for file in found]
 
 
-def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) -> tuple[DataFile, ...]:
+def worth_rewriting(files: Sequence[DataFile], deleted_rows: Mapping[str, int]) -> list[DataFile]:
     """Crowded small files, and files with many deleted rows; none if only the delete files are too many.
+
+    If the table has too many deleted rows, so have the files with half of that share. Otherwise these files stay: a table whose
+    rows all change would be written again whenever its delete files are too many.
 
     Args:
         files: the data files of `current`.
         deleted_rows: the number of deleted rows by the path of their file.
     """
     crowd = {f.file_path for f in _crowded(files, MAX_SMALL_FILES)}
-    return tuple(
-        f
-        for f in files
-        if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > MAX_DELETED_SHARE / 2 * f.record_count
-    )
+    is_due = sum(deleted_rows.values()) > MAX_DELETED_SHARE * sum(f.record_count for f in files)
+    share = MAX_DELETED_SHARE / 2 if is_due else MAX_DELETED_SHARE
+    return [f for f in files if f.file_path in crowd or deleted_rows.get(f.file_path, 0) > share * f.record_count]
 
 
 def first_slice(files: Sequence[DataFile], most_bytes: int | None) -> list[DataFile]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import dagster as dg
 import pytest
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
+from ddb_lake.core.capture.leases import FRESH_US
 from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
@@ -123,4 +125,13 @@ def test_followed_table_is_left_to_its_follower_until_that_stops(folder_lake: Ma
         keeper.renew()
         assert lake.ticker.requests()[0] == []
         keeper.release()
+    assert len(lake.ticker.requests()[0]) == 1
+
+
+def test_table_whose_follower_died_is_requested_again(folder_lake: Make) -> None:
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+    with lake.opened() as opened:
+        opened.now = lambda: datetime.now(UTC) - timedelta(seconds=FRESH_US // 1_000_000 + 1)
+        LeaseKeeper(opened, ["orders"]).renew()
     assert len(lake.ticker.requests()[0]) == 1

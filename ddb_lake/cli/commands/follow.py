@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ddb_lake.cli.stopping import stopped_by
 from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
+    from ddb_lake.orchestration.follower_reports import FollowerReports
     from ddb_lake.pipeline.apply.apply import ApplyResult
     from ddb_lake.pipeline.follow.table import Turn
     from ddb_lake.pipeline.load.load import LoadResult
@@ -39,6 +41,7 @@ class FollowCommandOptions:
     interval_s: float
     list_every_s: float
     metrics: str | None
+    dagster: bool
     as_json: bool
 
 
@@ -48,6 +51,7 @@ class FollowCommandOptions:
     "ddb-lake follow",
     "ddb-lake follow orders customers --interval 2s",
     "ddb-lake follow --json --metrics :9464",
+    "ddb-lake follow --dagster",
     "ddb-lake follow --once",
 )
 @tables_argument
@@ -71,6 +75,11 @@ class FollowCommandOptions:
 @click.option(
     "--metrics", metavar="[HOST]:PORT", help="Serve metrics for Prometheus at this address, for example :9464."
 )
+@click.option(
+    "--dagster",
+    is_flag=True,
+    help="Report materializations and checks to the Dagster of DAGSTER_HOME, once a minute for each table at most.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for each event, one on each line.")
 @options_object(FollowCommandOptions)
 @pass_invocation
@@ -89,8 +98,12 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
 
     chosen = FollowOptions(options.interval_s, list_every_s=options.list_every_s)
     stop = Event()
-    with invocation.lake(*tables, bars=False) as lake, stopped_by(stop, signal.SIGTERM, signal.SIGINT):
-        printer = _Printer(lake, options.as_json, _served(options.metrics))
+    with (
+        invocation.lake(*tables, bars=False) as lake,
+        stopped_by(stop, signal.SIGTERM, signal.SIGINT),
+        _reports(lake, options.dagster) as reports,
+    ):
+        printer = _Printer(lake, options.as_json, _served(options.metrics), reports)
         process = follower(lake, tables, printer, chosen, (REPLICATION,))
         if options.once:
             process.once()
@@ -112,6 +125,15 @@ def _served(address: str | None) -> LakeMetrics | None:
     return metrics
 
 
+def _reports(lake: Lake, wanted: bool) -> AbstractContextManager[FollowerReports | None]:
+    """The reports to Dagster, if they are wanted. Raises UsageError if Dagster's instance is not known."""
+    if not wanted:
+        return nullcontext()
+    from ddb_lake.orchestration.follower_reports import follower_reports
+
+    return follower_reports(lake)
+
+
 @dataclass(slots=True)
 class _Printer:
     """Prints what a follower does: lines for people, or JSON. Keeps which tables are in doubt."""
@@ -119,6 +141,7 @@ class _Printer:
     lake: Lake
     as_json: bool
     metrics: LakeMetrics | None = None
+    reports: FollowerReports | None = None
     _failed: set[str] = field(default_factory=set)
     _with_gaps: set[str] = field(default_factory=set)
     _doubted: bool = False
@@ -139,6 +162,8 @@ class _Printer:
             warn(gap_text(turn.table, gap))
         (self._with_gaps.add if turn.gaps else self._with_gaps.discard)(turn.table)
         if turn.applied is not None:
+            if self.reports is not None:
+                self.reports.add(turn.applied)
             print_apply_remarks(turn.applied)
             self._doubt(turn.applied)
         if self.as_json:
@@ -158,6 +183,8 @@ class _Printer:
         lines = result_lines(result)
         if isinstance(result, ApplyResult | LoadResult):
             self._doubt(result)
+        if isinstance(result, ApplyResult) and self.reports is not None:
+            self.reports.add(result)
         if self.as_json:
             self._write("work", work.table, kind=work.kind, reason=work.reason, result=lines)
         else:
@@ -173,6 +200,8 @@ class _Printer:
         self._failed.add(table)
         if self.metrics is not None:
             self.metrics.add_failure(table)
+        if self.reports is not None:
+            self.reports.add_failure(table, error)
         if self.as_json:
             self._write("failed", table, error=error_text(error))
         else:
@@ -180,13 +209,14 @@ class _Printer:
 
     def ticked(self, lags_s: Mapping[str, float]) -> None:
         """See `Listener`."""
-        if self.metrics is None:
-            return
-        for name, lag_s in lags_s.items():
-            self.metrics.set_lag(self.lake.table(name), lag_s)
         try:
-            self.metrics.observe(self.lake, list(lags_s))
-        except Exception as error:  # whatever it is: following goes on without these metrics, and the counter shows it
+            if self.reports is not None:
+                self.reports.report()
+            if self.metrics is not None:
+                for name, lag_s in lags_s.items():
+                    self.metrics.set_lag(self.lake.table(name), lag_s)
+                self.metrics.observe(self.lake, list(lags_s))
+        except Exception as error:  # whatever it is: following goes on without them, and the counter shows it
             self.failed("", error)
 
     def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
@@ -202,7 +232,12 @@ class _Printer:
             note(f"another follower has {', '.join(waiting)}; this one waits")
 
     def stopped(self) -> None:
-        """The follower has ended: nothing is in progress."""
+        """The follower has ended: nothing is in progress. What was not reported to Dagster is reported."""
+        try:
+            if self.reports is not None:
+                self.reports.report(at_once=True)
+        except Exception as error:  # whatever it is: the lake has all, and the exit status shows it
+            self.failed("", error)
         if self.as_json:
             self._write("stopped", "", status=self.status)
         else:

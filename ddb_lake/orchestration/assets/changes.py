@@ -67,7 +67,7 @@ class Applying:
         self._selected = context.selected_asset_keys
         self._checks = {check.name for check in context.selected_asset_check_keys if check.asset_key == self._current}
         compares = SCHEMA_UNCHANGED.name in self._checks or self._current in self._selected
-        self._before = self._last_columns() if compares else None
+        self._before = last_columns(context.instance, self._current) if compares else None
 
     def run(self, config: ApplyConfig) -> Iterator[Event]:
         """Do what is selected. The result of a failed check is yielded before its error is raised; nothing was committed."""
@@ -95,8 +95,8 @@ class Applying:
                 yield dg.MaterializeResult(asset_key=spec.key, metadata=found)
         self._report_entities(self._assets, result)
         evaluated: dict[Check, Callable[[], Outcome]] = {
-            UNIQUE_KEYS: partial(self._unique, result),
-            SCHEMA_UNCHANGED: self._schema,
+            UNIQUE_KEYS: partial(unique_outcome, self._lake, self._name, result),
+            SCHEMA_UNCHANGED: partial(schema_outcome, self._lake, self._name, self._before),
         }
         outcomes = {check: evaluate() for check, evaluate in evaluated.items() if check.name in self._checks}
         yield from writer_results(self._lake, self._assets, outcomes)
@@ -147,12 +147,10 @@ class Applying:
 
     def _tell_other(self, other: TableAssets, applied: ApplyResult) -> None:
         """Records of another table stood in these objects: its assets have changed too."""
-        name, now = other.table.name, self._lake.now()
+        name = other.table.name
         metadata = changes_metadata(self._lake, name, applied)
-        hours = [datetime.fromisoformat(hour).replace(tzinfo=UTC) for hour in applied.tables[name].hours]
         for key in other.keys("changes"):
-            partitions = _partitions(other)
-            for partition in partitions.keys(hour for hour in hours if partitions.has(hour, now)):
+            for partition in arrival_partitions(other, applied, self._lake.now()):
                 event = dg.AssetMaterialization(key, partition=partition, metadata=metadata)
                 self._context.log_event(event)
         self._report(other, applied.current.get(name))
@@ -162,7 +160,9 @@ class Applying:
         metadata = current_metadata(self._lake, assets.table.name, result)
         self._context.log_event(dg.AssetMaterialization(assets.key("current"), metadata=metadata))
         if result is not None:
-            for found in writer_results(self._lake, assets, {UNIQUE_KEYS: self._unique(result)}):
+            for found in writer_results(
+                self._lake, assets, {UNIQUE_KEYS: unique_outcome(self._lake, assets.table.name, result)}
+            ):
                 self._context.log_event(check_event(found))
         if assets is not self._assets:
             self._report_entities(assets, result)
@@ -175,49 +175,62 @@ class Applying:
                 metadata = entity_metadata(self._lake, assets.table.name, one.entity, result)
                 self._context.log_event(dg.AssetMaterialization(spec.key, metadata=metadata))
 
-    # --- checks
-
-    def _unique(self, result: CurrentResult | None) -> Outcome:
-        if result is None or not result.changed:
-            if self._lake.current(self._name) is None:
-                return unknown("the lake has no table yet")
-            return judged(True, "No record waited in the changelog: no key was decided, and no row was written.")
-        text = (
-            "Counted before the commit:"
-            f" {count_text(result.winners, 'winning record decides', 'winning records decide')}"
-            f" {count_text(result.changed, 'distinct key')}. The written"
-            f" files have {count_text(result.upserted, 'row')}, and"
-            f" {count_text(result.removed, 'key has', 'keys have')} no item. The table has {count_text(result.rows, 'row')} now."
-        )
-        passed = result.winners == result.changed == result.upserted + result.removed
-        figures = {"winning records": result.winners, "changed keys": result.changed, "rows written": result.upserted}
-        return judged(passed, text, figures | {"keys without an item": result.removed, "rows": result.rows})
-
-    def _schema(self) -> Outcome:
-        table = self._lake.current(self._name)
-        if table is None:
-            return unknown("the lake has no table yet")
-        share, now = rescued_share(table), column_types(column_schema(table))
-        collisions = "".join(f" {collision}." for collision in collisions_of(table))
-        figures = {"columns": len(now), "rescued share": share}
-        if self._before is None:
-            columns = count_text(len(now), "column")
-            reason = f"there is no earlier materialization to compare the {columns} with"
-            return unknown(f"{reason}.{collisions}" if collisions else reason, figures)
-        drift = _drift(self._before, now)
-        compared = f"since the last materialization: {'; '.join(drift) or 'no difference'}"
-        return judged(not drift, f"{count_text(len(now), 'column')}; {compared}.{collisions}", figures)
+    # --- the schema
 
     def _schema_changes(self, now: dg.TableSchema | None) -> dict[str, str]:
         """What became of the columns since the last materialization, if anything."""
         drift = _drift(self._before, column_types(now)) if self._before is not None and now is not None else []
         return {"schema changes": "; ".join(drift)} if drift else {}
 
-    def _last_columns(self) -> dict[str, str] | None:
-        event = self._context.instance.get_latest_materialization_event(self._current)
-        materialization = event.asset_materialization if event is not None else None
-        told = materialization.metadata.get("dagster/column_schema") if materialization is not None else None
-        return column_types(told.schema) if isinstance(told, dg.TableSchemaMetadataValue) else None
+
+def unique_outcome(lake: Lake, name: str, result: CurrentResult | None) -> Outcome:
+    """The outcome of `UNIQUE_KEYS` after an update of `current`, or several; None if nothing was updated."""
+    if result is None or not result.changed:
+        if lake.current(name) is None:
+            return unknown("the lake has no table yet")
+        return judged(True, "No record waited in the changelog: no key was decided, and no row was written.")
+    text = (
+        "Counted before the commit:"
+        f" {count_text(result.winners, 'winning record decides', 'winning records decide')}"
+        f" {count_text(result.changed, 'distinct key')}. The written"
+        f" files have {count_text(result.upserted, 'row')}, and"
+        f" {count_text(result.removed, 'key has', 'keys have')} no item. The table has {count_text(result.rows, 'row')} now."
+    )
+    passed = result.winners == result.changed == result.upserted + result.removed
+    figures = {"winning records": result.winners, "changed keys": result.changed, "rows written": result.upserted}
+    return judged(passed, text, figures | {"keys without an item": result.removed, "rows": result.rows})
+
+
+def schema_outcome(lake: Lake, name: str, before: Mapping[str, str] | None) -> Outcome:
+    """The outcome of `SCHEMA_UNCHANGED`. `before`: the columns of the last materialization, from `last_columns`."""
+    table = lake.current(name)
+    if table is None:
+        return unknown("the lake has no table yet")
+    share, now = rescued_share(table), column_types(column_schema(table))
+    collisions = "".join(f" {collision}." for collision in collisions_of(table))
+    figures = {"columns": len(now), "rescued share": share}
+    if before is None:
+        columns = count_text(len(now), "column")
+        reason = f"there is no earlier materialization to compare the {columns} with"
+        return unknown(f"{reason}.{collisions}" if collisions else reason, figures)
+    drift = _drift(before, now)
+    compared = f"since the last materialization: {'; '.join(drift) or 'no difference'}"
+    return judged(not drift, f"{count_text(len(now), 'column')}; {compared}.{collisions}", figures)
+
+
+def last_columns(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str] | None:
+    """The types of the columns by name, as the last materialization of an asset has them; None if none has."""
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event is not None else None
+    columns = materialization.metadata.get("dagster/column_schema") if materialization is not None else None
+    return column_types(columns.schema) if isinstance(columns, dg.TableSchemaMetadataValue) else None
+
+
+def arrival_partitions(assets: TableAssets, applied: ApplyResult, now: datetime) -> list[str]:
+    """The partitions of `changes/<table>` into which new records of the table came."""
+    hours = [datetime.fromisoformat(hour).replace(tzinfo=UTC) for hour in applied.tables[assets.table.name].hours]
+    partitions = _partitions(assets)
+    return partitions.keys(hour for hour in hours if partitions.has(hour, now))
 
 
 def _partitions(assets: TableAssets) -> ArrivalPartitions:

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.capture.leases import Lease
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_markdown
 from ddb_lake.core.operations.error_text import error_text
@@ -22,6 +23,7 @@ from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
 from ddb_lake.orchestration.metadata import markdown_table
 from ddb_lake.orchestration.specs import TableAssets
+from ddb_lake.pipeline.follow.leases import working_followers
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_landed
 from ddb_lake.pipeline.read.check_results import CheckResult, check_results, count_colors, summary_text
@@ -49,7 +51,7 @@ class TableSummary:
     """One table on the page. Times are UTC microseconds, None if there are none.
 
     `landed_us`: when the newest object of the recent hours was written. `checks`: the last results, the worst first.
-    `fault`: why the table could not be examined.
+    `lease`: that of the follower that works on the table; None without one. `fault`: why the table could not be examined.
     """
 
     table: str
@@ -57,6 +59,7 @@ class TableSummary:
     landed_us: int | None = None
     checks: tuple[CheckResult, ...] = ()
     verified: Mapping[str, Any] | None = None
+    lease: Lease | None = None
     fault: str | None = None
 
     @property
@@ -84,7 +87,11 @@ def lake_page_asset(
     )
     def overview(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with failures(), beating(context), open_lake(context.log) as opened:
-            found = [examine_table(opened, assets.table) for assets in tables.values()]
+            followers = working_followers(opened)
+            found = [
+                replace(examine_table(opened, assets.table), lease=followers.get(name))
+                for name, assets in tables.items()
+            ]
             return dg.MaterializeResult(metadata=overview_metadata(found, opened.now()))
 
     return overview
@@ -183,8 +190,16 @@ def _row(one: TableSummary, now: datetime) -> list[str]:
         one.table,
         f"{_MARKS[one.color]} {summary_text(one.checks)}",
         f"lag {_span(status.lag_s)}, landed {landed}, applied {_time(status.watermark_us, now)},"
-        f" verified {_verified(one.verified, now)}",
+        f" verified {_verified(one.verified, now)}{_followed(one.lease)}",
     ]
+
+
+def _followed(lease: Lease | None) -> str:
+    """The follower of a table: its host, and how far the lake is behind the source."""
+    if lease is None:
+        return ""
+    behind = f", {_span(lease.lag_s)} behind" if lease.lag_s is not None else ""
+    return f", followed by {escape_markdown(_shortened(lease.holder))}{behind}"
 
 
 def _verified(document: Mapping[str, Any] | None, now: datetime) -> str:

@@ -54,6 +54,28 @@ class ApplyResult:
     doubts: tuple[str, ...] = ()
     refused: int = 0
 
+    def __add__(self, other: ApplyResult) -> ApplyResult:
+        """The figures of this result and of a later one."""
+        tables, current = dict(self.tables), dict(self.current)
+        for name, ingested in other.tables.items():
+            tables[name] = tables[name] + ingested if name in tables else ingested
+        for name, merged in other.current.items():
+            current[name] = current[name] + merged if name in current else merged
+        return ApplyResult(
+            self.table,
+            self.objects + other.objects,
+            self.already_ingested + other.already_ingested,
+            self.records + other.records,
+            self.new + other.new,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+            dict(Counter(self.other_tables) + Counter(other.other_tables)),
+            tables,
+            current,
+            self.seconds + other.seconds,
+            tuple(dict.fromkeys([*self.doubts, *other.doubts])),
+        )
+
 
 def apply_objects(lake: Lake, table: str, uris: Sequence[str]) -> ApplyResult:
     """Ingest the objects at and below `uris` into the changelog, then merge the changelog into `current`.

@@ -210,7 +210,7 @@ class _Compaction:
         chosen = self.live.data if force else self._chosen()
         return self._commit(first_slice(chosen, most_bytes), "", schema)
 
-    def _chosen(self) -> tuple[DataFile, ...]:
+    def _chosen(self) -> list[DataFile]:
         if not self.deletes:
             deleted_rows: dict[str, int] = {}
         else:

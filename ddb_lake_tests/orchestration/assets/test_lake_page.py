@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.config import TableSettings, parse_settings
+from ddb_lake.core.capture.leases import Lease
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.core.verify.outcome import Color
 from ddb_lake.errors import ConfigError
@@ -62,6 +63,14 @@ def test_page_of_green_tables_says_so() -> None:
     assert body(page) == [[name, "✓ 1 green", state] for name in ("a", "b")]
     later = overview_page([fresh("a")], NOW + timedelta(days=1))
     assert "landed 2026-03-04 12:30Z" in body(later)[0][2]
+
+
+def test_page_shows_the_follower_of_a_table_and_how_far_it_is_behind() -> None:
+    followed = replace(fresh("a"), lease=Lease("web1-77-0a1b2c3d", lag_s=3.4))
+    (a, b) = body(overview_page([followed, fresh("b")], NOW))
+
+    assert a[-1].replace("\\", "").endswith(", followed by web1-77-0a1b2c3d, 3 s behind")
+    assert "followed" not in b[-1]
 
 
 def test_page_counts_every_red_and_yellow_check_and_has_the_worst_first() -> None:
