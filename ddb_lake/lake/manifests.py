@@ -21,6 +21,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 from pyiceberg.avro.file import AvroFile
+from pyiceberg.avro.reader import Reader
 from pyiceberg.io import FileIO, InputFile
 from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
 from pyiceberg.table.snapshots import Snapshot
@@ -80,6 +81,17 @@ class ParsedFiles:
 
 
 _parsed = ParsedFiles()
+
+
+def _new_reader(cls: type[Reader], *_arguments: Any, **_options: Any) -> Reader:
+    return object.__new__(cls)
+
+
+Reader.__new__ = _new_reader
+"""pyiceberg keeps each reader of an Avro file for later files, but never finds it again: the key has functions that it makes for
+each file. A process that commits every few seconds grew by 25 MB a minute. Readers have no state, so none needs to be kept.
+https://github.com/apache/iceberg-python/issues/2325
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.table import Table
+from pyiceberg.utils.singleton import Singleton
 
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake import manifests
@@ -39,6 +40,17 @@ def test_second_scan_parses_nothing_and_finds_the_same_files(table: Table, monke
     later = commit(table, Delta(added=first.data))
     with pytest.raises(DamagedError, match="AssertionError"):  # a new file is parsed
         live_files(later)
+
+
+def test_reading_manifests_keeps_nothing_in_pyiceberg(table: Table) -> None:
+    def read_another(number: int) -> int:
+        nonlocal table
+        table = commit(table, Delta(added=data_files(table, [(number, "x")])))
+        assert len(live_files(table).data) == number + 1
+        return len(Singleton._instances)
+
+    first = read_another(1)
+    assert [read_another(number) for number in range(2, 6)] == [first] * 4
 
 
 @pytest.mark.parametrize("which", ["list", "manifest"])
