@@ -11,11 +11,13 @@ from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Settings
 from ddb_lake.config.columns import ColumnSettings, column_types
-from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
+from ddb_lake.core.layout.table_names import DAILY, ICEBERG_SUFFIXES
 from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
 from ddb_lake.core.schema.table_schema import RESERVED
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]{0,58}[A-Za-z0-9])?")
+
+_ENDINGS = (*ICEBERG_SUFFIXES[1:], DAILY)
 
 
 class EntitySettings(Settings):
@@ -38,9 +40,9 @@ class EntitySettings(Settings):
             raise ValueError(
                 f"{name!r}: an entity's name has 1 to 60 ASCII letters, digits and '_', no '_' at its ends"
             )
-        if f"_{name}".lower().endswith((CHANGES, OBJECTS, QUARANTINE, DAILY)):
+        if f"_{name}".lower().endswith(_ENDINGS):
             raise ValueError(
-                f"{name!r}: the lake uses the endings {CHANGES}, {OBJECTS}, {QUARANTINE} and {DAILY} itself"
+                f"{name!r}: the lake uses the endings {', '.join(_ENDINGS[:-1])} and {_ENDINGS[-1]} itself"
             )
         return name
 

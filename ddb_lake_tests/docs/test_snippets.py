@@ -53,6 +53,7 @@ DIALECTS = {
     ("guides/aurora.md", "What the user needs"): "mysql",
     ("guides/dbt.md", "History"): "duckdb",
     ("guides/engines.md", "Athena"): "athena",
+    ("guides/erase.md", "Afterwards"): "duckdb",
     ("tutorial.md", "8. A dbt mart"): "duckdb",
     ("guides/engines.md", "What Firehose delivered"): "athena",
     ("guides/engines.md", "Redshift"): "redshift",
@@ -75,6 +76,7 @@ LOCAL = {
     "dump",
     "quarantine",
     "compact",
+    "erase",
     "cost",
     "report",
     "init-dbt",
@@ -96,6 +98,7 @@ ELSEWHERE = {
     'ddb-lake query "SELECT _day, count(*), sum(total) FROM orders_daily GROUP BY _day ORDER BY _day"': (
         "of days that Dagster keeps: ddb_lake_tests/orchestration/assets/test_daily_snapshots.py"
     ),
+    "ddb-lake erase orders --keys keys.jsonl --yes": "ddb_lake_tests/cli/commands/test_erase.py runs it",
     "ddb-lake follow": "runs until it is stopped: ddb_lake_tests/cli/commands/test_follow.py does",
     "ddb-lake follow --metrics :9464": "the same: ddb_lake_tests/pipeline/test_metrics.py serves metrics",
     "ddb-lake follow orders customers --interval 2s": "the same, and the lake has no `customers`",
@@ -126,7 +129,7 @@ def test_every_block_is_of_a_class() -> None:
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_are_understood(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("report.json", "corrected.json", "infra.yaml", "eu-west-1.toml"):
+    for name in ("report.json", "corrected.json", "keys.jsonl", "infra.yaml", "eu-west-1.toml"):
         Path(name).touch()  # what commands ask to exist
     above = "\n".join(b.text for b in BLOCKS if b.page == block.page and b.number < block.number and b.language == "sh")
     functions = "".join(re.findall(r"^\w+\(\) \{.*\}\n", above, re.MULTILINE))

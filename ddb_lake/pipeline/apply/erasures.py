@@ -69,6 +69,14 @@ def read_erased_keys(lake: Lake, session: Session, name: str) -> ErasedKeys:
     return ErasedKeys(known.key, known.salt, {digest: us if allowed else None for digest, us, allowed in rows})
 
 
+def count_erased(lake: Lake, name: str) -> int:
+    """The number of keys of a table that were erased."""
+    if lake.erasures(name) is None:
+        return 0
+    with lake.session() as session:
+        return len(read_erased_keys(lake, session, name).until_us)
+
+
 def open_erasures(lake: Lake, name: str, key: tuple[str, ...]) -> ErasedKeys:
     """Create the table of erasures with its salt, if it does not exist. Returns an `ErasedKeys` that makes digests, without keys."""
     table = lake.erasures(name)

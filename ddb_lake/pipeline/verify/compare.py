@@ -33,7 +33,8 @@ from ddb_lake.core.merge.ordering import ABSENT
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.primary_key import key_hash
+from ddb_lake.core.values.erased_keys import ErasedKeys
+from ddb_lake.core.values.primary_key import key_hash, key_text
 from ddb_lake.core.verify.equality import canonical
 from ddb_lake.core.verify.verdicts import Difference, Evidence, LandedRecord, judge
 from ddb_lake.engine.inverse_projection import complete, item_sql
@@ -42,6 +43,7 @@ from ddb_lake.engine.row_diff import document_key_sql, dumped_item_sql, register
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.scan import live_files, scan_table
+from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View, replay, view
@@ -73,12 +75,14 @@ class Findings:
         kinds: the number of all differences, by kind.
         doubtful: the number of differences that a change under way may explain.
         explained: the number of unequal keys that changes around the reading explain. These are not differences.
+        erased: the number of keys that were erased from the lake and exist in the source. These are not differences.
     """
 
     differences: list[Difference] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     doubtful: int = 0
     explained: int = 0
+    erased: int = 0
 
     @property
     def total(self) -> int:
@@ -98,6 +102,7 @@ class Findings:
             self.kinds + other.kinds,
             self.doubtful + other.doubtful,
             self.explained + other.explained,
+            self.erased + other.erased,
         )
 
     def add(self, difference: Difference) -> None:
@@ -244,7 +249,11 @@ def compare_keys(lake: Lake, session: Session, name: str, seen: View, reading: R
     if not _stage_unequal_keys(session):
         return findings
     _stage_evidence(lake, session, name, seen)
+    erased = read_erased_keys(lake, session, name)
     for hashed, evidence in _evidence(session, seen, reading):
+        if _is_erased(evidence, seen, erased):
+            findings.erased += 1
+            continue
         verdict = judge(evidence)
         if verdict is None:
             findings.explained += 1
@@ -255,10 +264,23 @@ def compare_keys(lake: Lake, session: Session, name: str, seen: View, reading: R
     return findings
 
 
+def _is_erased(evidence: Evidence, seen: View, erased: ErasedKeys) -> bool:
+    """Whether the lake has nothing of a key because it was erased. The source may still have the item."""
+    if not erased or evidence.row_images or evidence.records or not evidence.source:
+        return False
+    return erased.names(key_text(orjson.loads(evidence.source), seen.state.schema.key))
+
+
 def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
     """The report of a comparison. `started`: by the monotonic clock."""
     seen, findings = require_view(lake, comparison.table), comparison.findings
     listed = len(findings.differences)
+    notes: tuple[str, ...] = ()
+    if listed < findings.total:
+        notes = (f"{count_text(findings.total, 'difference')}, {listed} listed",)
+    if findings.erased:
+        keys = count_text(findings.erased, "key of the source is", "keys of the source are")
+        notes += (f"{keys} erased here (`ddb-lake erase`), which is no difference",)
     return Report(
         table=comparison.table,
         strength=comparison.strength,
@@ -275,7 +297,7 @@ def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
         differences=tuple(sorted(findings.differences, key=lambda d: (d.kind, orjson.dumps(d.key)))),
         cost=Cost(read_units=comparison.read_units),
         seconds=time.monotonic() - started,
-        notes=(f"{count_text(findings.total, 'difference')}, {listed} listed",) if listed < findings.total else (),
+        notes=notes,
     )
 
 

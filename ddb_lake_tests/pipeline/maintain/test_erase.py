@@ -32,6 +32,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
+from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake_tests.simulator import Scenario, write
 from ddb_lake_tests.support.crashing_lake import Crash
 from ddb_lake_tests.support.effort import by_effort
@@ -384,3 +385,19 @@ def test_objects_of_others_are_reported_and_left(tmp_path: Path) -> None:
     (what,) = result.not_reached
     assert all(str(path) in what for path in before) and "--landing" in what and SECRET not in what
     assert files_with(SECRET, ground.folder / "lake") == []
+
+
+def test_erased_key_that_the_source_still_has_is_no_difference(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    full([item(SECRET, v=1), item("other", v=1)], at_us=T0_US).write(tmp_path / "exports/1")
+    with ground.lake() as opened:
+        load_export(opened, NAME, str(tmp_path / "exports/1"))
+        ground.erase(opened)
+        source = full([item(SECRET, v=1), item("other", v=1)], at_us=T0_US + MINUTE_US).write(tmp_path / "exports/2")
+        report = verify_export(opened, NAME, str(source))
+        assert (report.outcome, report.compared, report.kinds) == ("equal", 2, {})
+        assert report.notes == ("1 key of the source is erased here (`ddb-lake erase`), which is no difference",)
+        missing = full([item("lost", v=1), item("other", v=1)], at_us=T0_US + 2 * MINUTE_US).write(
+            tmp_path / "exports/3"
+        )
+        assert verify_export(opened, NAME, str(missing)).kinds == {"missing": 1}

@@ -1,0 +1,59 @@
+"""`ddb-lake erase`: it prints before it erases, takes keys from a file, and never prints a key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
+
+KEY = '{"customer": "annabel", "order_id": 12}'
+
+
+@pytest.fixture
+def applied(run: Run, project: Path) -> Run:
+    """A lake with two items."""
+    records = [change(n, EXPORT_US + n, order(name, 12)) for n, name in enumerate(("annabel", "bob"), start=1)]
+    write_changes(project / "landed", *records)
+    run("apply", "orders", "landed")
+    return run
+
+
+def rows(run: Run) -> list[str]:
+    """The customers in the lake."""
+    found = run("query", "SELECT customer FROM orders ORDER BY 1", "--json").stdout
+    return [line for line in ("annabel", "bob") if line in found]
+
+
+def test_without_a_terminal_it_only_prints_what_would_be_erased(applied: Run) -> None:
+    result = applied("erase", "orders", "--key", KEY)
+    assert result.exit_code == 0
+    assert "orders: 1 key would be erased." in result.stdout and "orders_changes: rows: 1" in result.stdout
+    assert "--yes" in result.stderr and "annabel" not in result.output
+    assert rows(applied) == ["annabel", "bob"]
+
+
+def test_keys_of_a_file_are_erased(applied: Run, project: Path) -> None:
+    (project / "keys.jsonl").write_text(f'{KEY}\n\n{{"customer": {{"S": "bob"}}, "order_id": {{"N": "12.0"}}}}\n')
+    result = applied("erase", "orders", "--keys", "keys.jsonl", "--yes", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["keys"] == 2 and document["removed"]["orders: rows"] == 2 and document["files_read"] > 0
+    assert "--landing" in document["not_reached"][0]
+    assert rows(applied) == []
+    applied("apply", "orders", "landed")
+    audit = applied("query", "SELECT * FROM orders_erasures", "--json").stdout
+    assert "annabel" not in audit and "bob" not in audit
+    assert json.loads(applied("apply", "orders", "landed", "--json").stdout)["new"] == 0
+
+
+@pytest.mark.parametrize(
+    "key", ["annabel", "[1]", '{"customer": "annabel"}', '{"customer": "annabel", "order_id": [1]}']
+)
+def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) -> None:
+    result = applied("erase", "orders", "--key", key, "--yes")
+    assert result.exit_code != 0 and "annabel" not in result.output
+    assert rows(applied) == ["annabel", "bob"]
