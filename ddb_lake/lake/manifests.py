@@ -28,6 +28,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from ddb_lake.core.operations.library_errors import reading
 from ddb_lake.errors import DamagedError
+from ddb_lake.lake.avro_container import frame_fault
 from ddb_lake.lake.column_ranges import RANGES_HEADER, StoredRanges, from_header
 
 FILE_PATH_ID = 2147483546
@@ -132,14 +133,12 @@ def listed_manifests(io: FileIO, snapshot: Snapshot, table: str) -> list[ListedM
 def _parse_list(uri: str, data: bytes, table: str) -> tuple[Any, ...]:
     """The snapshot that a manifest list states as its own, if any, and then its manifests (`ListedManifest`).
 
-    Raises DamagedError if the list does not end with a sync marker. pyiceberg's decoder reads memory behind the bytes, which may be zeros.
-    https://avro.apache.org/docs/1.12.0/specification/#object-container-files
+    Raises DamagedError as `_check_frame`.
     """
+    _check_frame(uri, data, table)
     file = _Bytes(uri, data)
     with AvroFile(file) as opened:
         header = opened.header
-    if not data.endswith(header.sync):
-        raise DamagedError("it is cut short: it does not end with its sync marker", uri=uri, table=table)
     manifests = list(read_manifest_list(file))
     ranges = from_header(header.meta.get(RANGES_HEADER), len(manifests))
     return header.meta.get("snapshot-id"), *map(ListedManifest, manifests, ranges)
@@ -158,6 +157,7 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
             raise DamagedError(
                 f"it has {len(data)} bytes, and {manifest.manifest_length} were written", uri=uri, table=table
             )
+        _check_frame(uri, data, table)
         inherited = manifest.added_snapshot_id, manifest.sequence_number, manifest.partition_spec_id
         entries = _parsed.rows(
             data,
@@ -205,6 +205,13 @@ def _check_totals(snapshot: Snapshot, manifests: Sequence[ManifestFile], table: 
         if found < int(stated):
             what = f"it names manifests of {found} files, and the snapshot's {total} is {stated}"
             raise DamagedError(what, uri=snapshot.manifest_list, table=table)
+
+
+def _check_frame(uri: str, data: bytes, table: str) -> None:
+    """Raise DamagedError if the bytes are not a complete Avro file."""
+    fault = frame_fault(data)
+    if fault is not None:
+        raise DamagedError(fault, uri=uri, table=table)
 
 
 def _read(io: FileIO, uri: str) -> bytes:
